@@ -1,0 +1,34 @@
+"""The exceptions of the package. Everything a user can cause is one of these."""
+
+
+class FlatMapperError(Exception):
+    """Base of every error a user can cause. `str(error)` is one line in the house form.
+
+    The form is `<where>: expected <condition>, got <value>[; <the one thing to change>]`.
+    """
+
+
+class SpecError(FlatMapperError):
+    """A file, an argument or an expression that cannot be read as what it should be."""
+
+
+class MappingError(FlatMapperError):
+    """A mapping that contradicts its own problem or architecture."""
+
+
+class BackendError(FlatMapperError):
+    """An external tool that is missing, failed, or answered something unreadable."""
+
+
+class NothingFeasible(FlatMapperError):
+    """Carries an `Infeasible` out of an interface that must return a result."""
+
+    def __init__(self, infeasible: object) -> None:
+        super().__init__(str(infeasible))
+        self.infeasible = infeasible
+
+
+def expected(where: str, condition: str, got: object, change: str = "") -> str:
+    """One error line in the house form."""
+    tail = f"; {change}" if change else ""
+    return f"{where}: expected {condition}, got {got!r}{tail}"
