@@ -1,0 +1,1 @@
+"""The native model: what one mapping, or a batch of them, costs."""
