@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from math import prod
-from typing import Literal
-
-import networkx as nx
+from typing import TYPE_CHECKING, Literal
 
 from flat_mapper.errors import SpecError, expected
+
+if TYPE_CHECKING:  # at run time networkx is imported when the graph is first asked for
+    import networkx as nx
 
 Unit = Literal["matrix", "vector"]
 Softmax = Literal["row", "online", "none"]
@@ -26,6 +28,9 @@ class TensorAccess:
     tensor: str
     ranks: tuple[str, ...]
     is_output: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.tensor}[{','.join(self.ranks).lower()}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,44 +74,66 @@ class Workload:
     tensor_bits: Mapping[str, int] = field(default_factory=dict)  # where it differs from word_bits
     softmax: Softmax = "none"
     source: str = ""
+    repeat: int = 1  # times the whole cascade runs, one after another (layers of a model)
 
     def __post_init__(self) -> None:
-        _check(self)
+        for fault in faults(self.name, self.rank_sizes, self.einsums):
+            raise SpecError(fault)
+        for key, bits in {"word_bits": self.word_bits, **self.tensor_bits}.items():
+            if not is_size(bits):
+                raise SpecError(expected(f"{self.name}: {key}", "bits, an integer > 0", bits))
+            if key != "word_bits" and key not in self.tensor_ranks:
+                tensors = ", ".join(self.tensor_ranks)
+                raise SpecError(expected(f"{self.name}: tensor_bits", f"one of {tensors}", key))
+        if not is_size(self.repeat):
+            raise SpecError(expected(f"{self.name}: repeat", "an integer > 0", self.repeat))
 
     @cached_property
     def graph(self) -> nx.DiGraph:
         """Nodes are Einsum names, in declaration order; an edge carries the tensor it moves."""
-        producers = {e.output.tensor: e.name for e in self.einsums}
+        import networkx as nx
+
         graph = nx.DiGraph()
         graph.add_nodes_from(e.name for e in self.einsums)
         for einsum in self.einsums:
             for access in einsum.inputs:
-                if access.tensor in producers:
-                    graph.add_edge(producers[access.tensor], einsum.name, tensor=access.tensor)
+                if access.tensor in self.producers:
+                    graph.add_edge(self.producers[access.tensor], einsum.name, tensor=access.tensor)
         return graph
+
+    @cached_property
+    def producers(self) -> dict[str, str]:
+        """Of every tensor that an Einsum writes, the name of that Einsum."""
+        return {e.output.tensor: e.name for e in self.einsums}
+
+    @cached_property
+    def ancestors(self) -> dict[str, tuple[str, ...]]:
+        """Of every Einsum, the names of those it depends on, near or far, in execution order.
+
+        The keys are in execution order too: topological, ties by declaration.
+        """
+        waits = _predecessors(self.einsums)
+        closure: dict[str, set[str]] = {}
+        while len(closure) < len(waits):
+            ready = next(n for n, w in waits.items() if n not in closure and closure.keys() >= w)
+            closure[ready] = waits[ready].union(*(closure[n] for n in waits[ready]))
+        return {name: tuple(n for n in closure if n in far) for name, far in closure.items()}
 
     @cached_property
     def ordered(self) -> tuple[Einsum, ...]:
         """Einsums in execution order: topological, ties by declaration."""
-        position = {e.name: i for i, e in enumerate(self.einsums)}
-        names = nx.lexicographical_topological_sort(self.graph, key=position.__getitem__)
-        return tuple(self.einsum(n) for n in names)
+        return tuple(self.einsum(n) for n in self.ancestors)
 
     @cached_property
     def tensor_ranks(self) -> dict[str, tuple[str, ...]]:
         """Ranks of every tensor, in the order of first mention."""
-        ranks: dict[str, tuple[str, ...]] = {}
-        for einsum in self.einsums:
-            for access in einsum.accesses:
-                ranks.setdefault(access.tensor, access.ranks)
-        return ranks
+        return {a.tensor: a.ranks for e in self.einsums for a in e.accesses}
 
     @cached_property
     def intermediates(self) -> tuple[str, ...]:
         """Tensors that one Einsum writes and another reads."""
-        written = {e.output.tensor for e in self.einsums}
         read = {a.tensor for e in self.einsums for a in e.inputs}
-        return tuple(t for t in self.tensor_ranks if t in written and t in read)
+        return tuple(t for t in self.tensor_ranks if t in self.producers and t in read)
 
     def einsum(self, name: str) -> Einsum:
         """The Einsum of that name."""
@@ -130,137 +157,126 @@ class Workload:
 
     def with_ranks(self, sizes: Mapping[str, int]) -> Workload:
         """The same cascade at other rank sizes."""
-        from dataclasses import replace
-
-        for rank, size in sizes.items():
+        for rank in sizes:
             if rank not in self.rank_sizes:
                 known = ", ".join(self.rank_sizes)
-                raise SpecError(expected(f"{self.name}: rank {rank}", f"one of {known}", rank))
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise SpecError(expected(f"{self.name}: rank {rank}", "an integer > 0", size))
+                raise SpecError(expected(f"{self.name}: ranks", f"one of {known}", rank))
         return replace(self, rank_sizes={**self.rank_sizes, **sizes})
 
     def subset(self, names: tuple[str, ...]) -> Workload:
         """The cascade reduced to some of its Einsums, with the ranks they need."""
-        from dataclasses import replace
-
-        einsums = tuple(e for e in self.einsums if e.name in names)
+        kept = {self.einsum(n).name for n in names}
+        einsums = tuple(e for e in self.einsums if e.name in kept)
         ranks = {r for e in einsums for r in e.ranks}
-        sizes = {r: n for r, n in self.rank_sizes.items() if r in ranks}
-        return replace(self, einsums=einsums, rank_sizes=sizes)
+        tensors = {a.tensor for e in einsums for a in e.accesses}
+        return replace(
+            self,
+            einsums=einsums,
+            rank_sizes={r: n for r, n in self.rank_sizes.items() if r in ranks},
+            tensor_bits={t: n for t, n in self.tensor_bits.items() if t in tensors},
+        )
+
+    def between(self, first: str, last: str) -> tuple[str, ...]:
+        """Names of the Einsums on the paths from one Einsum to another, both included."""
+        path = {self.einsum(first).name, self.einsum(last).name}
+        path.update(n for n in self.ancestors[last] if first in self.ancestors[n])
+        return tuple(n for n in self.ancestors if n in path)
+
+    def shareable_ranks(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Ranks that the shared loops of a fusion group may tile, in the order of `rank_sizes`.
+
+        A shared loop runs the whole group once per tile. So its rank must belong to the iteration
+        space of every Einsum of the group, and must not be one of `whole_row_ranks`. What is left
+        is exact: such a rank is in every tensor the group passes on, so a consumer finds all it
+        reads in the tile just made. Row-softmax attention gives (B, H, P).
+
+        Raises SpecError when the group leaves out an Einsum that stands between two of its own.
+        """
+        group = [self.einsum(n) for n in names]
+        for name, before in self.ancestors.items():
+            after = [n for n in names if name in self.ancestors[n]]
+            if name not in names and after and any(n in names for n in before):
+                where = f"{self.name}: group {', '.join(names)}"
+                raise SpecError(
+                    expected(where, f"{name} in it, because {after[0]} waits for it", "a gap")
+                )
+        bound = self.whole_row_ranks(names)
+        common = [r for r in self.rank_sizes if all(r in e.ranks for e in group)]
+        return tuple(r for r in common if r not in bound)
 
     def whole_row_ranks(self, names: tuple[str, ...]) -> frozenset[str]:
-        """Ranks that Einsums fused together may not tile with their shared loops.
+        """Ranks that Einsums fused together must run over whole between two shared-loop steps.
 
-        A rank reduced inside the group must be complete before a consumer in the group reads the
-        result, so a shared loop over it would read a partial reduction. The reduction of the
-        group's last Einsums is nobody's input inside the group, but a rank they share with a
-        producer's output (AV's m) is bound by the producer's own consumers in the same way. Under
-        `online` softmax the cascade carries the correction itself and only ranks of
-        other reductions stay bound.
+        They are the ranks reduced by an Einsum of the group whose result another Einsum of the
+        group reads: under a shared loop over such a rank the reader would see a partial result.
+        A row softmax binds m this way (QK_max, QK_sum). A reduction whose result leaves the group
+        binds nothing: it accumulates over the shared loop (AV alone would let m be tiled, and so
+        does the second GEMM of Y = (A B) C with its inner rank). A cascade that corrects partial
+        results itself, as an online softmax does, has to say so in its Einsums.
         """
         group = [self.einsum(n) for n in names]
         read = {a.tensor for e in group for a in e.inputs}
-        bound: set[str] = set()
-        for einsum in group:
-            if einsum.output.tensor in read:
-                bound.update(einsum.reduced_ranks)
-        return frozenset(bound)
+        return frozenset(r for e in group if e.output.tensor in read for r in e.reduced_ranks)
 
 
-def _check(workload: Workload) -> None:
-    where = workload.name
-    if not workload.einsums:
-        raise SpecError(expected(where, "at least one Einsum", "none"))
-    names = [e.name for e in workload.einsums]
-    for name in names:
-        if names.count(name) > 1:
-            raise SpecError(
-                expected(f"{where}: Einsum {name}", "one of that name", names.count(name))
-            )
-    _check_ranks(workload)
-    _check_graph(workload)
+def is_size(value: object) -> bool:
+    """Whether a value is an integer > 0 (true and false are no integers here)."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _check_ranks(workload: Workload) -> None:
-    where = workload.name
-    for rank, size in workload.rank_sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise SpecError(expected(f"{where}: ranks.{rank}", "an integer > 0", size))
-    shapes: dict[str, tuple[str, ...]] = {}
-    for einsum in workload.einsums:
-        for access in einsum.accesses:
-            for rank in access.ranks:
-                if rank not in workload.rank_sizes:
-                    known = ", ".join(workload.rank_sizes)
-                    raise SpecError(
-                        expected(
-                            f"{where}: {einsum.name}: {access.tensor}", f"ranks among {known}", rank
-                        )
-                    )
-            if len(set(access.ranks)) != len(access.ranks):
-                raise SpecError(
-                    expected(
-                        f"{where}: {einsum.name}: {access.tensor}", "each rank once", access.ranks
-                    )
-                )
-            known_ranks = shapes.setdefault(access.tensor, access.ranks)
-            if set(known_ranks) != set(access.ranks):
-                raise SpecError(
-                    expected(
-                        f"{where}: {einsum.name}: {access.tensor}",
-                        f"the ranks [{', '.join(known_ranks)}] it has elsewhere",
-                        f"[{', '.join(access.ranks)}]",
-                    )
-                )
-        if workload.iterations(einsum) >= MAX_ITERATIONS:
-            raise SpecError(
-                expected(
-                    f"{where}: {einsum.name}",
-                    "fewer than 2^61 iterations (counts are 64-bit)",
-                    workload.iterations(einsum),
-                )
-            )
+def faults(name: str, ranks: Mapping[str, int], einsums: tuple[Einsum, ...]) -> Iterator[str]:
+    """One line in the house form for each thing wrong with a cascade; empty for a sound one."""
+    if not einsums:
+        yield expected(name, "at least one Einsum", "none")
+    for rank, size in ranks.items():
+        if not is_size(size):
+            yield expected(f"{name}: ranks.{rank}", "an integer > 0", size)
+    shapes: dict[str, TensorAccess] = {}
+    for einsum in einsums:
+        yield from _einsum_faults(f"{name}: {einsum.name}", ranks, einsum, shapes)
+    yield from _repeated(f"{name}: Einsum", "one of that name", (e.name for e in einsums))
+    written = (e.output.tensor for e in einsums)
+    yield from _repeated(f"{name}: tensor", "one Einsum that writes it", written)
+    try:
+        TopologicalSorter(_predecessors(einsums)).prepare()
+    except CycleError as error:
+        yield expected(name, "Einsums without a cycle", " -> ".join(error.args[1]))
 
 
-def _check_graph(workload: Workload) -> None:
-    where = workload.name
-    outputs = [e.output.tensor for e in workload.einsums]
-    for einsum in workload.einsums:
-        inputs = [a.tensor for a in einsum.inputs]
-        if outputs.count(einsum.output.tensor) > 1:
-            raise SpecError(
-                expected(
-                    f"{where}: tensor {einsum.output.tensor}",
-                    "one Einsum that writes it",
-                    outputs.count(einsum.output.tensor),
-                )
-            )
-        if einsum.output.tensor in inputs or len(set(inputs)) != len(inputs):
-            raise SpecError(
-                expected(
-                    f"{where}: {einsum.name}",
-                    "each tensor once in an Einsum",
-                    [*inputs, einsum.output.tensor],
-                )
-            )
-        free = set(einsum.output.ranks) - {r for a in einsum.inputs for r in a.ranks}
-        if free:
-            raise SpecError(
-                expected(f"{where}: {einsum.name}", "output ranks that an input has", sorted(free))
-            )
-    if not nx.is_directed_acyclic_graph(workload.graph):
-        cycle = " -> ".join(edge[0] for edge in nx.find_cycle(workload.graph))
-        raise SpecError(expected(where, "Einsums without a cycle", cycle))
-    if len(workload.einsums) > 1:
-        for piece in nx.weakly_connected_components(workload.graph):
-            if len(piece) < len(workload.einsums) and len(piece) == 1:
-                name = next(iter(piece))
-                raise SpecError(
-                    expected(
-                        f"{where}: {name}",
-                        "an Einsum that shares a tensor with the others",
-                        f"{name} dangling",
-                        "check the tensor names",
-                    )
-                )
+def _einsum_faults(
+    where: str, ranks: Mapping[str, int], einsum: Einsum, shapes: dict[str, TensorAccess]
+) -> Iterator[str]:
+    for access in einsum.accesses:
+        for rank in access.ranks:
+            if rank not in ranks:
+                yield expected(f"{where}: {access}", f"ranks among {', '.join(ranks)}", rank)
+        if len(set(access.ranks)) != len(access.ranks):
+            yield expected(f"{where}: {access.tensor}", "each rank once", str(access))
+        first = shapes.setdefault(access.tensor, access)
+        if first.ranks != access.ranks:
+            yield expected(f"{where}: {access.tensor}", f"{first}, as it is elsewhere", str(access))
+    tensors = [a.tensor for a in einsum.accesses]
+    if len(set(tensors)) != len(tensors):
+        yield expected(where, "each tensor once in an Einsum", ", ".join(tensors))
+    free = [r for r in einsum.output.ranks if all(r not in a.ranks for a in einsum.inputs)]
+    if free:
+        yield expected(f"{where}: {einsum.output}", "ranks that an input has", ", ".join(free))
+    points = prod(ranks[r] for r in einsum.ranks if is_size(ranks.get(r)))
+    if points >= MAX_ITERATIONS:
+        yield expected(where, "fewer than 2^61 iterations (counts are 64-bit)", points)
+
+
+def _repeated(where: str, condition: str, names: Iterable[str]) -> Iterator[str]:
+    listed = list(names)
+    for name in dict.fromkeys(listed):
+        if listed.count(name) > 1:
+            yield expected(f"{where} {name}", condition, listed.count(name))
+
+
+def _predecessors(einsums: tuple[Einsum, ...]) -> dict[str, set[str]]:
+    """Of every Einsum, the names of those whose output it reads; its own output aside."""
+    producers = {e.output.tensor: e.name for e in einsums}
+    return {
+        e.name: {producers[a.tensor] for a in e.inputs if a.tensor in producers} - {e.name}
+        for e in einsums
+    }
