@@ -1,0 +1,139 @@
+"""Builders of attention workloads: the fused core, and the block of a model around it.
+
+Ranks: B batch, H heads, P query positions, M key and value positions, E width of a query and a
+key in one head, F width of a value in one head, D model width, FF width of the feed-forward layer.
+
+FLAT (ASPLOS'23) and FRAME write the logits as Logit(B, H, M, N, D): their M, N, D are P, M, E here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal, get_args
+
+from flat_mapper.einsum_notation import parse_einsum
+from flat_mapper.errors import SpecError, expected
+from flat_mapper.workload import Softmax, Workload
+
+Scope = Literal["attention", "block", "model"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+FIRST, LAST = "QK", "AV"  # the matrix Einsums that the softmax stands between
+
+# FuseMax (MICRO'24) names the row maximum M, as it does a rank; here it is QK_max.
+CORE = (
+    "QK[b,h,p,m] = Q[b,h,p,e] * K[b,h,m,e]",
+    "QK_max[b,h,p] = max(QK[b,h,p,m])",
+    "QK_exp[b,h,p,m] = exp(QK[b,h,p,m] - QK_max[b,h,p])",
+    "QK_sum[b,h,p] = sum(QK_exp[b,h,p,m])",
+    "A[b,h,p,m] = QK_exp[b,h,p,m] / QK_sum[b,h,p]",
+    "AV[b,h,p,f] = A[b,h,p,m] * V[b,h,m,f]",
+)
+BEFORE = (
+    "Q[b,h,p,e] = X[b,p,d] * WQ[h,e,d]",
+    "K[b,h,m,e] = XK[b,m,d] * WK[h,e,d]",
+    "V[b,h,m,f] = XK[b,m,d] * WV[h,f,d]",
+)
+AFTER = (
+    "O[b,p,d] = AV[b,h,p,f] * WO[h,f,d]",
+    "FC1[b,p,ff] = O[b,p,d] * W1[d,ff]",
+    "FC2[b,p,d] = FC1[b,p,ff] * W2[ff,d]",
+)
+
+
+def attention(
+    *,
+    B: int,
+    H: int,
+    P: int,
+    M: int,
+    E: int,
+    F: int,
+    word_bits: int = 16,
+    softmax: Softmax = "row",
+) -> Workload:
+    """The core of attention: QK, the row softmax as Einsums of its own, and AV.
+
+    Every Einsum has the name of the tensor it writes. QK and AV run on the matrix path, the
+    softmax on the vector path; the scale 1/sqrt(E) goes into Q and costs nothing.
+    """
+    if softmax != "row":
+        raise SpecError(expected("attention: softmax", "'row'", softmax))
+    sizes = {"B": B, "H": H, "P": P, "M": M, "E": E, "F": F}
+    return _workload("attention", CORE, sizes, word_bits)
+
+
+def block(
+    *,
+    B: int,
+    H: int,
+    P: int,
+    M: int,
+    E: int,
+    F: int,
+    D: int | None = None,
+    FF: int | None = None,
+    layers: int = 1,
+    word_bits: int = 16,
+    softmax: Softmax = "row",
+) -> Workload:
+    """One encoder block, run `layers` times: projections, attention, feed-forward layer.
+
+    D:  model width; by default H x E.
+    FF: width of the feed-forward layer; by default 4 x D.
+    X and XK are the same activations, read once by query position and once by key position. They
+    are two tensors of the graph, because the projections that read them are operators of their
+    own; with P != M they are the two sides of cross-attention. Biases, residual sums, norms and
+    the activation function are left out: they ride on tensors that pass anyway, and FLAT's
+    evaluation has none of them.
+    """
+    core = attention(B=B, H=H, P=P, M=M, E=E, F=F, word_bits=word_bits, softmax=softmax)
+    width = H * E if D is None else D
+    sizes = {**core.rank_sizes, "D": width, "FF": 4 * width if FF is None else FF}
+    return replace(_workload("block", (*BEFORE, *CORE, *AFTER), sizes, word_bits), repeat=layers)
+
+
+def scope(workload: Workload, extent: Scope) -> Workload:
+    """The part of a workload to map.
+
+    attention: the Einsums on the paths from QK to AV, once; a cascade without them stays whole.
+    block:     the whole cascade, once.
+    model:     the whole cascade, as often as the model repeats it.
+    """
+    if extent not in SCOPES:
+        raise SpecError(expected("scope", f"one of {', '.join(SCOPES)}", extent))
+    if extent == "model":
+        return workload
+    once = replace(workload, repeat=1)
+    return once.subset(core_einsums(once)) if extent == "attention" else once
+
+
+def core_einsums(workload: Workload) -> tuple[str, ...]:
+    """Names of the Einsums from QK to AV, in execution order; all of them if there is no such path.
+
+    These are what FLAT fuses.
+    """
+    if FIRST not in workload.ancestors.get(LAST, ()):
+        return tuple(workload.ancestors)
+    return workload.between(FIRST, LAST)
+
+
+def softmax_einsums(workload: Workload) -> tuple[str, ...]:
+    """Names of the vector Einsums on the paths from QK to AV, in execution order.
+
+    Unfused, they are one row-wise operator: it reads QK once and writes A once. Empty for a
+    cascade without a path from QK to AV.
+    """
+    if FIRST not in workload.ancestors.get(LAST, ()):
+        return ()
+    return tuple(n for n in core_einsums(workload) if workload.einsum(n).unit == "vector")
+
+
+def _workload(name: str, lines: tuple[str, ...], sizes: dict[str, int], word_bits: int) -> Workload:
+    return Workload(
+        name=name,
+        rank_sizes=sizes,
+        einsums=tuple(parse_einsum(line) for line in lines),
+        word_bits=word_bits,
+        softmax="row",
+    )
