@@ -1,0 +1,192 @@
+"""Scalar reads, fills and updates of every tensor at every storage level, per instance.
+
+The rule, as timeloop-model counts (its recorded answers are in tests/data): between a tensor's
+outer keeper P and its next inner keeper C (or the compute unit, which keeps nothing) a whole
+tile moves each time C's tile is replaced. A temporal loop over a rank that the tensor lacks
+replaces nothing as long as it stands in the unbroken innermost run of such loops outside C;
+outside that run it brings the same words again. Spatial loops over a rank that the tensor lacks
+share one parent access: a multicast for inputs, a spatial reduction for outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from math import prod
+
+import numpy as np
+
+from flat_mapper.model.nest import Factors, IntArray, Nest
+from flat_mapper.model.remainders import moved_words
+
+ONE = np.ones(1, np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Words of one tensor at one level and instance, over the whole run; each int64[n] or [1]."""
+
+    reads: IntArray
+    fills: IntArray
+    updates: IntArray
+    temporal_reductions: IntArray
+    partition: IntArray  # words of the tensor that this instance ever holds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accesses:
+    """Everything that moves in a batch of loop nests.
+
+    traffic:   (level index, tensor) -> Traffic, for the tensors kept at the level.
+    instances: int64[n] of each level: the instances that take part.
+    compute:   int64[n] cycles of the compute unit: the product of all temporal factors.
+    lanes:     int64[n] compute units in use.
+    """
+
+    traffic: dict[tuple[int, str], Traffic]
+    instances: tuple[IntArray, ...]
+    compute: IntArray
+    lanes: IntArray
+
+
+def accesses(nest: Nest, factors: Factors, sizes: tuple[int, ...]) -> Accesses:
+    """Words moved by every mapping of a batch.
+
+    factors: int64[S, R, n].
+    sizes:   rank sizes, in the order of nest.ranks.
+    source:  timeloop-model (NVlabs/timeloop 4cf6d4c), reproduced on all its recorded answers.
+    """
+    traffic: dict[tuple[int, str], Traffic] = {}
+    for access in nest.einsum.accesses:
+        chain = [i for i, kept in enumerate(nest.keep) if access.tensor in kept]
+        words = _Words(nest, factors, sizes, access.tensor)
+        for position, level in enumerate(chain):
+            above = words.fills(level) if position else None
+            below = words.drawn(level, chain[position + 1] if position + 1 < len(chain) else None)
+            held = words.partition(level)
+            traffic[level, access.tensor] = _traffic(access.is_output, held, above, below)
+    return Accesses(
+        traffic=traffic,
+        instances=tuple(_spatial_product(nest, factors, s) for s in nest.level_slots),
+        compute=_product(
+            factors.factors[s, r] for s in nest.level_slots for r in range(len(nest.ranks))
+        ),
+        lanes=_spatial_product(nest, factors, len(nest.slots)),
+    )
+
+
+def _traffic(is_output: bool, held: IntArray, above: IntArray | None, below: IntArray) -> Traffic:
+    zero = np.zeros(1, np.int64)
+    if not is_output:
+        filled = zero if above is None else above
+        return Traffic(
+            reads=below, fills=filled, updates=zero, temporal_reductions=zero, partition=held
+        )
+    return Traffic(
+        reads=below - held,  # the first visit of every word needs no old value
+        fills=zero if above is None else above - held,
+        updates=below,
+        temporal_reductions=below - held,
+        partition=held,
+    )
+
+
+class _Words:
+    """The words of one tensor: what each keeper holds, draws and is filled with."""
+
+    def __init__(
+        self, nest: Nest, factors: Factors, sizes: tuple[int, ...], tensor: str
+    ) -> None:
+        self.nest, self.factors, self.sizes, self.tensor = nest, factors, sizes, tensor
+        self.relevant = nest.relevant[tensor]
+        self.volume = prod(n for n, mine in zip(sizes, self.relevant, strict=True) if mine)
+
+    def partition(self, level: int) -> IntArray:
+        """Words of the tensor behind one instance of a level."""
+        slot = self.nest.level_slots[level]
+        if self.factors.lasts is not None:
+            total = self.volume * self._spatial(slot, relevant=False)
+            return total // _spatial_product(self.nest, self.factors, slot)
+        # A product, where a division would do: integer division is many times slower.
+        mine = [r for r, yes in enumerate(self.relevant) if yes]
+        outside = {s for s in self.nest.spatial_slots if s < slot}
+        if not outside:
+            return np.full(1, self.volume, np.int64)
+        return _product(
+            self.factors.factors[s, r]
+            for s in range(len(self.nest.slots))
+            if s not in outside
+            for r in mine
+        )
+
+    def drawn(self, level: int, child: int | None) -> IntArray:
+        """Words that one instance of a level hands to (or takes back from) its inner keeper."""
+        if self.factors.lasts is None:
+            return self.partition(level) * self._passes(child)
+        slot = self._slot(child)
+        shared = _product(
+            self.factors.factors[s, r]
+            for s in self.nest.spatial_slots
+            if self.nest.level_slots[level] < s < slot
+            for r, yes in enumerate(self.relevant)
+            if not yes
+        )
+        instances = _spatial_product(self.nest, self.factors, self.nest.level_slots[level])
+        return moved_words(self.nest, self.factors, self.relevant, slot, child is None) // (
+            shared * instances
+        )
+
+    def fills(self, level: int) -> IntArray:
+        """Words that one instance of a level gets from (or owes to) its outer keeper."""
+        if self.factors.lasts is None:
+            return self.partition(level) * self._passes(level)
+        slot = self.nest.level_slots[level]
+        instances = _spatial_product(self.nest, self.factors, slot)
+        return moved_words(self.nest, self.factors, self.relevant, slot, False) // instances
+
+    def _slot(self, child: int | None) -> int:
+        return len(self.nest.slots) if child is None else self.nest.level_slots[child]
+
+    def _passes(self, child: int | None) -> IntArray:
+        """How often a child's tiles come past: irrelevant temporal loops outside its run."""
+        slot = self._slot(child)
+        outer = [s for s in self.nest.level_slots if s < slot]
+        if child is None:
+            return _product(
+                self.factors.factors[s, r]
+                for s in outer
+                for r, yes in enumerate(self.relevant)
+                if not yes
+            )
+        passes, moved = ONE, None
+        for s in reversed(outer):
+            for r in self.nest.orders[s]:
+                factor = self.factors.factors[s, r]
+                if self.relevant[r]:
+                    moved = factor > 1 if moved is None else moved | (factor > 1)
+                elif moved is not None:
+                    passes = passes * np.where(moved, factor, 1)
+        return passes
+
+    def _spatial(self, slot: int, *, relevant: bool) -> IntArray:
+        return _product(
+            self.factors.factors[s, r]
+            for s in self.nest.spatial_slots
+            if s < slot
+            for r, yes in enumerate(self.relevant)
+            if yes == relevant
+        )
+
+
+def _product(arrays: object) -> IntArray:
+    return reduce(np.multiply, arrays, ONE)  # type: ignore[call-overload, no-any-return]
+
+
+def _spatial_product(nest: Nest, factors: Factors, slot: int) -> IntArray:
+    """Spatial factors outside a slot: the instances of what stands there."""
+    return _product(
+        factors.factors[s, r]
+        for s in nest.spatial_slots
+        if s < slot
+        for r in range(len(nest.ranks))
+    )
