@@ -1,5 +1,7 @@
 """The exceptions of the package. Everything a user can cause is one of these."""
 
+from collections.abc import Callable
+
 
 class FlatMapperError(Exception):
     """Base of every error a user can cause. `str(error)` is one line in the house form.
@@ -32,3 +34,15 @@ def expected(where: str, condition: str, got: object, change: str = "") -> str:
     """One error line in the house form."""
     tail = f"; {change}" if change else ""
     return f"{where}: expected {condition}, got {got!r}{tail}"
+
+
+class Faults(list[str]):
+    """Everything found wrong with one input, a line each."""
+
+    def attempt[**P, T](self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """The value of a step; None where it failed, and then its error is one of the faults."""
+        try:
+            return step(*args, **kwargs)
+        except FlatMapperError as error:
+            self.append(str(error))
+            return None
