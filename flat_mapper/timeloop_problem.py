@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
+from types import MappingProxyType
 
 from flat_mapper.document import (
     Section,
@@ -38,6 +39,7 @@ from flat_mapper.document import (
     take_list,
 )
 from flat_mapper.errors import Faults, SpecError, expected
+from flat_mapper.sizes import size_of
 from flat_mapper.workload import Einsum, TensorAccess, Workload
 from flat_mapper.workload import faults as workload_faults
 
@@ -45,6 +47,7 @@ VERSIONS = ("0.3", "0.4")
 
 _SHAPE_KEYS = ("name", "dimensions", "data_spaces", "coefficients")
 _SPACE_KEYS = ("name", "projection", "read_write", "ranks")
+NO_VARIABLES: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,32 +67,39 @@ class _Outline:
         return f"{self.where}: problem.shape.data_spaces"
 
 
-def read_problem(document: object, where: str = "problem") -> Workload:
+def read_problem(
+    document: object, where: str = "problem", variables: Mapping[str, object] = NO_VARIABLES
+) -> Workload:
     """The one-Einsum workload of a Timeloop problem.
 
-    document: a mapping with the problem under `problem`; its other keys are not looked at.
-    where:    the file, for errors.
-    raises:   SpecError with the first fault; `problem_faults` has them all.
+    document:  a mapping with the problem under `problem`; its other keys are not looked at.
+    where:     the file, for errors.
+    variables: names that sizes may be worked out from.
+    raises:    SpecError with the first fault; `problem_faults` has them all.
     """
     faults = Faults()
-    workload = _workload(document, where, faults)
+    workload = _workload(document, where, variables, faults)
     if workload is None:
         raise SpecError(faults[0])
     return workload
 
 
-def problem_faults(document: object, where: str = "problem") -> list[str]:
+def problem_faults(
+    document: object, where: str = "problem", variables: Mapping[str, object] = NO_VARIABLES
+) -> list[str]:
     """Everything wrong with a Timeloop problem, a line each; empty for a sound one."""
     faults = Faults()
-    _workload(document, where, faults)
+    _workload(document, where, variables, faults)
     return faults
 
 
-def _workload(document: object, where: str, faults: Faults) -> Workload | None:
+def _workload(
+    document: object, where: str, variables: Mapping[str, object], faults: Faults
+) -> Workload | None:
     outline = faults.attempt(_outline, document, where)
     if outline is None:
         return None
-    found = {rank: faults.attempt(_size, outline, rank) for rank in outline.dimensions}
+    found = {rank: faults.attempt(_size, outline, rank, variables) for rank in outline.dimensions}
     sizes = {rank: size for rank, size in found.items() if size}
     read = [faults.attempt(_access, outline, sizes, i) for i in range(len(outline.spaces))]
     accesses = tuple(access for access in read if access)
@@ -175,8 +185,11 @@ def _coefficients(shape: Section, instance: Section, where: str) -> dict[str, in
     return values
 
 
-def _size(outline: _Outline, rank: str) -> int:
-    return take(outline.instance, rank, int, outline.instance_where, above=0)
+def _size(outline: _Outline, rank: str, variables: Mapping[str, object]) -> int:
+    instance, where = outline.instance, outline.instance_where
+    if isinstance(instance.get(rank), str):
+        return size_of(instance[rank], variables, place(where, instance, rank))
+    return take(instance, rank, int, where, above=0)
 
 
 def _access(outline: _Outline, sizes: Mapping[str, int], index: int) -> TensorAccess:

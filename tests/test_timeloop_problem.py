@@ -242,3 +242,12 @@ def test_every_fault_is_listed():
         "p.yaml:8: problem.shape.data_spaces.1.projection.1",
     ]
     assert faults(GEMM) == []
+
+
+def test_sizes_may_be_worked_out_from_variables():
+    text = GEMM.replace("K: 64", "K: WIDTH / 2").replace("N: 256", "N: 256 * COUNT")
+    variables = {"WIDTH": 128, "COUNT": 1}
+    assert read_problem(load(text, "p.yaml"), "p.yaml", variables).rank_sizes["K"] == 64
+    with pytest.raises(SpecError, match=r"p.yaml:10: problem.instance.K: expected a name among"):
+        workload(text)
+    assert len(faults(text)) == 2

@@ -1,0 +1,265 @@
+"""A problem file read as a workload.
+
+    problem:
+      name: bert-base             # by default the file's name
+      source: where the sizes come from
+      ranks: {B: 64, H: 12, P: 512, M: P, E: D / H, F: D / H, D: 768, FF: 4 * D}
+      word_bits: 16               # the default
+      tensor_bits: {QK: 32}       # where a tensor differs from word_bits
+      layers: 12                  # blocks of the model, one after another; by default 1
+      attention: {softmax: row}   # the short form; `attention: {}` says the same
+
+A size is an integer, or arithmetic over other ranks. The short form is the cascade of
+`flat_mapper.attention`: its ranks are B, H, P, M, E, F, and for the block around it D (by default
+H * E) and FF (by default 4 * D). In place of `attention`, a cascade may be written out, in the
+notation of `flat_mapper.einsum_notation` and with ranks of any name:
+
+      einsums:
+      - T[i,k] = A[i,j] * W1[j,k]
+      - {name: activation, einsum: "R[i,k] = relu(T[i,k])", unit: vector}
+      - Y[i,l] = R[i,k] * W2[k,l]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import get_args
+
+from flat_mapper.attention import Scope, block
+from flat_mapper.attention import scope as scoped
+from flat_mapper.document import (
+    Section,
+    did_you_mean,
+    place,
+    refuse_unknown,
+    section_of,
+    take,
+    take_choice,
+    unknown_key,
+)
+from flat_mapper.einsum_notation import parse_einsum
+from flat_mapper.errors import Faults, SpecError, expected
+from flat_mapper.sizes import size_of, sizes_of
+from flat_mapper.workload import Einsum, Softmax, Unit, Workload
+from flat_mapper.workload import faults as workload_faults
+from flat_mapper.yamlio import load
+
+KEYS = ("name", "source", "ranks", "word_bits", "tensor_bits", "layers", "attention", "einsums")
+EINSUM_KEYS = ("name", "einsum", "unit")
+UNITS: tuple[Unit, ...] = get_args(Unit)
+SOFTMAXES: tuple[Softmax, ...] = ("row",)
+CORE_RANKS = ("B", "H", "P", "M", "E", "F")
+BLOCK_RANKS = ("D", "FF")
+SEQUENCE_RANKS = ("P", "M")
+DEFAULT_WORD_BITS = 16  # FLAT, ASPLOS'23: all data are 16 bit
+
+_UNCHANGED: Mapping[str, object] = MappingProxyType({})
+
+
+def load_problem(
+    source: str | Path, scope: Scope = "attention", *, sizes: Mapping[str, object] = _UNCHANGED
+) -> Workload:
+    """The workload of a problem file, cut to a scope.
+
+    source: a path, or the YAML text itself.
+    scope:  `attention`, `block` or `model`; see `flat_mapper.attention.scope`.
+    sizes:  ranks that take the place of the file's (integers or expressions); ranks that the file
+            works out from them follow.
+    raises: SpecError with the first fault; `check_problem` has them all.
+    """
+    faults = Faults()
+    workload = _workload(source, sizes, faults)
+    if workload is None:
+        raise SpecError(faults[0])
+    return scoped(workload, scope)
+
+
+def check_problem(source: str | Path) -> list[str]:
+    """Everything wrong with a problem file, a line each; empty for a sound one."""
+    faults = Faults()
+    _workload(source, _UNCHANGED, faults)
+    return faults
+
+
+def set_ranks(workload: Workload, sizes: Mapping[str, object]) -> Workload:
+    """The workload at other sizes: integers, or expressions over its present ones.
+
+    A rank that the file works out from another stays as it is; `load_problem(sizes=...)` moves it.
+    """
+    where = f"{workload.name}: ranks"
+    for rank in sizes:
+        if rank not in workload.rank_sizes:
+            known = ", ".join(workload.rank_sizes)
+            hint = did_you_mean(rank, workload.rank_sizes)
+            raise SpecError(expected(where, f"one of {known}", rank, hint))
+    return workload.with_ranks(
+        {r: size_of(size, workload.rank_sizes, f"{where}.{r}") for r, size in sizes.items()}
+    )
+
+
+def with_sequence(workload: Workload, length: int) -> Workload:
+    """The workload at another sequence length: as many queries (P) as keys (M)."""
+    bound = [rank for rank in SEQUENCE_RANKS if rank in workload.rank_sizes]
+    if not bound:
+        where, got = f"{workload.name}: sequence length", ", ".join(workload.rank_sizes)
+        raise SpecError(expected(where, "a rank P or M", got, "set its ranks one by one"))
+    return set_ranks(workload, dict.fromkeys(bound, length))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """The outline of a problem file."""
+
+    problem: Section
+    where: str  # path: problem
+    stem: str
+    ranks: Section
+    changes: Mapping[str, object]  # sizes that a caller puts in
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every rank that has a size."""
+        return tuple({**self.ranks, **self.changes})
+
+
+def _workload(source: str | Path, changes: Mapping[str, object], faults: Faults) -> Workload | None:
+    """The whole workload of a problem file; None where there are faults."""
+    file = faults.attempt(_file, source, changes)
+    if file is None:
+        return None
+    unknown = [key for key in file.problem if key not in KEYS]
+    faults.extend(unknown_key(key, file.problem, KEYS, file.where) for key in unknown)
+    sizes = sizes_of(file.ranks, changes, f"{file.where}.ranks", faults)
+    cascade = _short if "attention" in file.problem else _written
+    workload = cascade(file, sizes, faults)
+    name = faults.attempt(_word, file, "name")
+    cited = faults.attempt(_word, file, "source")
+    word_bits = faults.attempt(_count, file, "word_bits", DEFAULT_WORD_BITS)
+    tensor_bits = faults.attempt(_tensor_bits, file, workload)
+    layers = faults.attempt(_count, file, "layers", 1)
+    if faults or workload is None:
+        return None
+    return replace(
+        workload,
+        name=name or file.stem,
+        source=cited or "",
+        word_bits=word_bits or DEFAULT_WORD_BITS,
+        tensor_bits=tensor_bits or {},
+        repeat=layers or 1,
+    )
+
+
+def _file(source: str | Path, changes: Mapping[str, object]) -> _File:
+    """The outline of a file; raises where there is nothing to go on with."""
+    document = load(source)
+    name = document.source if isinstance(document, Section) else str(source)
+    problem = section_of(take(document, "problem", dict, name), name)
+    refuse_unknown(document, ("problem",), name)
+    where = f"{name}: problem"
+    if "shape" in problem:
+        condition = "ranks, and attention or einsums"
+        raise SpecError(expected(where, condition, "a Timeloop problem", "use flat-mapper model"))
+    forms = [key for key in ("attention", "einsums") if key in problem]
+    if len(forms) != 1:
+        got = " and ".join(forms) or f"the keys {', '.join(problem)}"
+        raise SpecError(expected(where, "either attention or einsums", got))
+    ranks = section_of(take(problem, "ranks", dict, where), where)
+    return _File(problem=problem, where=where, stem=Path(name).stem, ranks=ranks, changes=changes)
+
+
+def _short(file: _File, sizes: Mapping[str, int], faults: Faults) -> Workload | None:
+    """The block around the attention that a file describes."""
+    _check_ranks(file, (*CORE_RANKS, *BLOCK_RANKS), faults)
+    missing = [rank for rank in CORE_RANKS if rank not in file.names]
+    if missing:
+        condition = f"the sizes of {', '.join(CORE_RANKS)}"
+        got = f"no {', '.join(missing)}"
+        faults.append(expected(f"{file.where}.ranks", condition, got))
+    softmax = faults.attempt(_softmax, file)
+    if faults or softmax is None:
+        return None
+    inner = Faults()
+    workload = inner.attempt(
+        block,
+        B=sizes["B"],
+        H=sizes["H"],
+        P=sizes["P"],
+        M=sizes["M"],
+        E=sizes["E"],
+        F=sizes["F"],
+        D=sizes.get("D"),
+        FF=sizes.get("FF"),
+        softmax=softmax,
+    )
+    faults.extend(f"{file.where}: {line}" for line in inner)
+    return workload
+
+
+def _softmax(file: _File) -> Softmax:
+    where = f"{file.where}.attention"
+    node = file.problem["attention"]
+    section = section_of({} if node is None else node, where)
+    refuse_unknown(section, ("softmax",), where)
+    return take_choice(section, "softmax", SOFTMAXES, where, "row")
+
+
+def _written(file: _File, sizes: Mapping[str, int], faults: Faults) -> Workload | None:
+    """The cascade that a file writes out."""
+    items = faults.attempt(take, file.problem, "einsums", list, file.where)
+    if items is None:
+        return None
+    place_of = place(file.where, file.problem, "einsums")
+    read = [faults.attempt(_einsum, item, f"{place_of}.{i}") for i, item in enumerate(items)]
+    einsums = tuple(einsum for einsum in read if einsum)
+    if len(einsums) < len(read):
+        return None
+    _check_ranks(file, dict.fromkeys(r for e in einsums for r in e.ranks), faults)
+    declared = {rank: sizes.get(rank, 1) for rank in file.names}
+    faults.extend(workload_faults(file.where, declared, einsums))
+    if faults:
+        return None
+    return faults.attempt(Workload, name=file.stem, rank_sizes=sizes, einsums=einsums)
+
+
+def _einsum(item: object, where: str) -> Einsum:
+    """One item: a line of the notation, or that with a name and a unit."""
+    if isinstance(item, str):
+        return parse_einsum(item, where=where)
+    refuse_unknown(item, EINSUM_KEYS, where)
+    text = take(item, "einsum", str, where)
+    name = take(item, "name", str, where, None)
+    unit = take_choice(item, "unit", UNITS, where) if "unit" in section_of(item, where) else None
+    return parse_einsum(text, where=f"{where}.einsum", name=name and str(name), unit=unit)
+
+
+def _check_ranks(file: _File, known: Iterable[str], faults: Faults) -> None:
+    """Note the ranks that the cascade does not have."""
+    listed, where = tuple(known), f"{file.where}.ranks"
+    for name in file.names:
+        if name not in listed:
+            at = place(where, file.ranks, name, shown=False)
+            hint = did_you_mean(name, listed)
+            faults.append(expected(at, f"ranks among {', '.join(listed)}", name, hint))
+
+
+def _word(file: _File, key: str) -> str:
+    return str(take(file.problem, key, str, file.where, ""))
+
+
+def _count(file: _File, key: str, default: int) -> int:
+    return take(file.problem, key, int, file.where, default, above=0)
+
+
+def _tensor_bits(file: _File, workload: Workload | None) -> dict[str, int]:
+    where = f"{file.where}.tensor_bits"
+    section = section_of(take(file.problem, "tensor_bits", dict, file.where, {}), where)
+    for tensor in section:
+        known = workload.tensor_ranks if workload else section
+        if tensor not in known:
+            at = place(where, section, tensor, shown=False)
+            hint = did_you_mean(tensor, known)
+            raise SpecError(expected(at, f"tensors among {', '.join(known)}", tensor, hint))
+    return {tensor: take(section, tensor, int, where, above=0) for tensor in section}
