@@ -18,12 +18,14 @@ class MemoryLevel:
     word_bits: int
     row_words: int  # words of one vector access: width / datawidth
     instances: int = 1
+    cluster_size: int = 1  # instances that share one physical row (Timeloop's cluster)
     multiple_buffering: float = 1.0  # the capacity is divided by it
     read_words_per_cycle: float | None = None
     write_words_per_cycle: float | None = None
     shared_words_per_cycle: float | None = None
     attributes: Mapping[str, object] = field(default_factory=dict)  # resolved, for pricing
     constraints: Mapping[str, object] = field(default_factory=dict)  # Timeloop's, as written
+    keeps_only: tuple[str, ...] | None = None  # under !Parallel: the tensors of its branch
 
     @property
     def usable_words(self) -> int | None:
