@@ -63,10 +63,9 @@ def _entry(item: object, arch: Architecture, einsum: Einsum, where: str) -> Entr
     entry = parsed_entry(section, kind, einsum, where)
     if kind == "spatial":
         return replace(entry, node=_fanout(arch, target, where))
-    if target in (level.name for level in arch.levels):
-        return replace(entry, node=target)
-    _check_empty(arch, target, entry)
-    return entry
+    if target not in (level.name for level in arch.levels):
+        _check_empty(arch, target, entry)
+    return replace(entry, node=target)
 
 
 def _node_constraints(arch: Architecture, einsum: Einsum) -> list[Entry]:
@@ -128,7 +127,8 @@ def _merged(entries: Sequence[Entry]) -> dict[tuple[str, Kind], Entry]:
             other = first.factors.get(rank, loop)
             if other != loop:
                 _conflict(first, entry, f"{rank}={other.factor}", f"{rank}={loop.factor}")
-        if first.permutation and entry.permutation and first.permutation != entry.permutation:
+        short, long = sorted((first.permutation, entry.permutation), key=len)
+        if long[: len(short)] != short:
             order = " ".join(first.permutation), " ".join(entry.permutation)
             _conflict(first, entry, f"the permutation {order[0]}", order[1])
         if entry.split not in (None, first.split) and first.split is not None:
@@ -139,7 +139,7 @@ def _merged(entries: Sequence[Entry]) -> dict[tuple[str, Kind], Entry]:
         merged[entry.node, entry.kind] = replace(
             first,
             factors={**first.factors, **entry.factors},
-            permutation=first.permutation or entry.permutation,
+            permutation=long,
             split=entry.split if first.split is None else first.split,
             keep=(*first.keep, *entry.keep),
             bypass=(*first.bypass, *entry.bypass),

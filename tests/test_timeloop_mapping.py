@@ -193,10 +193,14 @@ def constrained(**constraints: object) -> Architecture:
 
 def test_constraints_of_the_nodes_count_as_entries() -> None:
     arch = constrained(
-        GLB={"dataspace": {"keep_only": ["Q"]}, "temporal": {"factors": ["P=2"]}},
+        GLB={
+            "dataspace": {"keep_only": ["Q"]},
+            "temporal": {"factors": ["P=2"], "permutation": ["P"]},
+        },
         PE={"spatial": {"factors_only": ["M=4"], "split": 5}},
     )
-    mapping = read({"target": "GLB", "type": "temporal", "factors": "M=3"}, arch=arch)
+    entry = {"target": "GLB", "type": "temporal", "factors": "M=3", "permutation": "PM"}
+    mapping = read(entry, arch=arch)
     assert loops(mapping) == {"GLB": [("M", 3, 3), ("P", 2, 2)], "PE.x": [("M", 4, 4)]}
     assert mapping.kept_at("GLB") == ("Q",)
     with pytest.raises(

@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flat_mapper.arch import Architecture, ComputeUnit, Fanout, MemoryLevel
-from flat_mapper.document import Tagged
+from flat_mapper.arch import Architecture
+from flat_mapper.arch_yaml import architecture_from_nodes
 from flat_mapper.workload import Einsum, TensorAccess, Workload
 
 DATA = Path(__file__).parent / "data"
@@ -26,66 +26,9 @@ def cases() -> tuple[dict[str, Any], ...]:
     return tuple(json.loads(line) for line in lines)
 
 
-def document_of(case: dict[str, Any]) -> dict[str, Any]:
-    """The architecture of a case as its YAML file would load."""
-    nodes = [Tagged(tag, _body(body)) for tag, body in case["architecture"]]
-    return {"architecture": {"version": 0.4, "nodes": nodes}}
-
-
-def _body(body: dict[str, Any]) -> dict[str, Any]:
-    if "nodes" not in body:
-        return body
-    return {**body, "nodes": [Tagged(tag, _body(inner)) for tag, inner in body["nodes"]]}
-
-
 def architecture_of(case: dict[str, Any]) -> Architecture:
-    """The architecture of a case, put together by hand."""
-    nodes: list[MemoryLevel | Fanout] = []
-    instances, compute = 1, None
-    flat = [
-        body
-        for tag, outer in case["architecture"]
-        for _, body in outer.get("nodes", [(tag, outer)])
-    ]
-    for body in flat[1:]:
-        attributes = body.get("attributes", {})
-        if "spatial" in body:
-            x, y = body["spatial"].get("meshX", 1), body["spatial"].get("meshY", 1)
-            nodes.append(Fanout(name=body["name"], fanout_x=x, fanout_y=y))
-            instances *= x * y
-        elif body["class"] == "intmac":
-            compute = ComputeUnit(
-                name=body["name"],
-                component_class="intmac",
-                instances=instances,
-                attributes=attributes,
-            )
-        else:
-            row = attributes["width"] // attributes["datawidth"]
-            depth = attributes.get("depth")
-            nodes.append(
-                MemoryLevel(
-                    name=body["name"],
-                    component_class=body["class"],
-                    capacity_words=depth * row if depth else None,
-                    word_bits=attributes["datawidth"],
-                    row_words=row,
-                    instances=instances,
-                    multiple_buffering=attributes.get("multiple_buffering", 1),
-                    read_words_per_cycle=attributes.get("read_bandwidth"),
-                    write_words_per_cycle=attributes.get("write_bandwidth"),
-                    shared_words_per_cycle=attributes.get("shared_bandwidth"),
-                    attributes=attributes,
-                )
-            )
-    assert compute is not None
-    return Architecture(
-        name=case["kind"],
-        nodes=tuple(nodes),
-        compute=compute,
-        cycle_seconds=1e-9,
-        document=document_of(case),
-    )
+    """The architecture of a case."""
+    return architecture_from_nodes(case["architecture"], name=case["kind"])
 
 
 def workload_of(case: dict[str, Any]) -> Workload:
