@@ -149,7 +149,7 @@ class NodeReader:
         attributes = self._component_attributes(body, where)
         constraints = self._constraints(body, where, tuple(CONSTRAINTS))
         spatial = _spatial(body, where)
-        if spatial is not None and mesh(spatial, {**self.names, **attributes}, where) != (1, 1):
+        if spatial is not None and self._copies(spatial, where, attributes) != (1, 1):
             if branch is not None:
                 raise SpecError(
                     f"{place(where, body, 'spatial')}: expected no fanout inside "
@@ -237,6 +237,11 @@ class NodeReader:
         outside = self.outside.get(str(body["name"]), {})
         return node_constraints(body, outside, where, kinds)
 
+    def _copies(
+        self, spatial: Section, where: str, attributes: Mapping[str, object]
+    ) -> tuple[int, int]:
+        return mesh(spatial, {**self.names, **attributes}, f"{where}.spatial")
+
     def _fan_out(
         self,
         body: Section,
@@ -245,7 +250,7 @@ class NodeReader:
         constraints: Mapping[str, object],
         attributes: Mapping[str, object] | None = None,
     ) -> None:
-        x, y = mesh(spatial, {**self.names, **(attributes or {})}, f"{where}.spatial")
+        x, y = self._copies(spatial, where, attributes or {})
         self.copies *= x * y
         self.nodes.append(
             Fanout(name=str(body["name"]), fanout_x=x, fanout_y=y, constraints=constraints)
