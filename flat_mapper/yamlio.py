@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
@@ -19,47 +18,21 @@ from typing import Any, NoReturn
 
 import yaml
 
-from flat_mapper.document import (
-    Quoted,
-    Section,
-    Tagged,
-    checked,
-    did_you_mean,
-    kind_of,
-    place,
-    refuse_unknown,
-    section_of,
-    take,
-    take_choice,
-    take_list,
-    unknown_key,
-)
+from flat_mapper.document import Quoted, Section, Tagged, kind_of
 from flat_mapper.errors import SpecError, expected
+from flat_mapper.textfiles import MAX_BYTES, read_text, write_text
 
 __all__ = [
-    "Quoted",
-    "Section",
-    "Tagged",
-    "checked",
-    "did_you_mean",
+    "MAX_BYTES",
     "dump",
     "dump_json",
-    "kind_of",
     "load",
     "load_text",
-    "place",
     "read_text",
-    "refuse_unknown",
     "scalar",
-    "section_of",
-    "take",
-    "take_choice",
-    "take_list",
-    "unknown_key",
     "write_text",
 ]
 
-MAX_BYTES = 16 * 2**20  # chosen: the largest file read; a recorded mapspace is far below it
 MAX_NODES = 2_000_000  # chosen: values after every alias is expanded
 MAX_DEPTH = 64  # chosen: nesting; Timeloop files stay below 12
 MAX_DIGITS = 60  # chosen: of one number
@@ -109,24 +82,6 @@ def load_text(text: str, name: str) -> object:
     except yaml.YAMLError as err:
         problem = " ".join(str(err).split())
         raise SpecError(f"{name}: expected YAML, got an error: {problem}") from err
-
-
-def read_text(path: Path) -> str:
-    """The text of a UTF-8 file of bounded size."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as err:
-        reason = err.strerror or str(err)
-        raise SpecError(f"{path}: expected a readable file, got: {reason}") from err
-    if len(data) > MAX_BYTES:
-        raise SpecError(expected(str(path), f"at most {MAX_BYTES} bytes", f"more than {MAX_BYTES}"))
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as err:
-        raise SpecError(
-            expected(str(path), "text in UTF-8", f"byte 0x{data[err.start]:02x} at {err.start}")
-        ) from err
 
 
 class _Reader:
@@ -362,19 +317,3 @@ def _plain(value: object) -> object:
     if isinstance(value, Real):
         return float(value)
     raise TypeError(f"not a document value: {type(value).__name__}")
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a whole file or nothing: a temporary file beside it takes its place."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as err:
-        reason = err.strerror or str(err)
-        raise SpecError(f"{target}: expected a file that can be written, got: {reason}") from err

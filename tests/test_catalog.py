@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from flat_mapper import catalog
 from flat_mapper.catalog import resolve, shipped
 from flat_mapper.errors import SpecError
 
@@ -39,3 +40,17 @@ def test_misses_list_the_names(tmp_path: Path) -> None:
         resolve("arch", "nowhere/edge.yaml")
     with pytest.raises(SpecError, match=r"expected a readable file, got a folder"):
         resolve("arch", tmp_path)
+
+
+def test_an_installed_package_reads_its_own_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "flat_mapper" / "data" / "arch"
+    folder.mkdir(parents=True)
+    (folder / "only.yaml").write_text("# The one: a line on it\na: 1\n")
+    (folder / "only.sfu.yaml").write_text("a: 1\n")
+    (folder / "plain.yaml").write_text("a: 1\n")
+    monkeypatch.setattr(catalog, "__file__", str(tmp_path / "flat_mapper" / "catalog.py"))
+    assert shipped("arch") == [("only", "The one: a line on it"), ("plain", "")]
+    assert resolve("arch", "only") == folder / "only.yaml"
+    assert shipped("problems") == []

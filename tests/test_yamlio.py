@@ -10,21 +10,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flat_mapper.errors import SpecError
-from flat_mapper.yamlio import (
+from flat_mapper.document import (
     Quoted,
     Section,
     Tagged,
-    dump,
-    dump_json,
-    load,
-    load_text,
     refuse_unknown,
     take,
     take_choice,
     take_list,
-    write_text,
 )
+from flat_mapper.errors import SpecError
+from flat_mapper.yamlio import dump, dump_json, load, load_text, write_text
 
 NODES = """\
 architecture:
