@@ -79,9 +79,11 @@ def take(
     if value is None:
         if default is not REQUIRED:
             return default
-        condition = f"the key {key!r} ({_NOUNS.get(kind, kind.__name__)})"
+        noun = _NOUNS.get(kind, kind.__name__)
+        if key in section:
+            raise SpecError(f"{place(where, section, key)}: expected {noun}, got nothing")
         got = f"the keys {', '.join(section)}" if section else "an empty mapping"
-        raise SpecError(f"{place(where, section)}: expected {condition}, got {got}")
+        raise SpecError(f"{where}: expected the key {key!r} ({noun}), got {got}")
     return checked(value, kind, place(where, section, key), above=above)
 
 

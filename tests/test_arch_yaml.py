@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from timeloop_cases import cases
 
 from flat_mapper.arch import Architecture, MemoryLevel
 from flat_mapper.arch_yaml import (
     architecture_from_nodes,
+    architecture_of,
     check_architecture,
     load_architecture,
     load_platform,
 )
+from flat_mapper.document import Quoted, Tagged
 from flat_mapper.errors import SpecError
 from flat_mapper.yamlio import dump, load_text
 
@@ -507,6 +511,59 @@ def test_node_strings_in_memory_are_words() -> None:
     found = architecture_from_nodes([*nodes, ["!Component", {"name": "M", "class": "mac"}]])
     assert found.level("D").attributes["technology"] == "45nm"
     assert load_text(dump(found.document), "t") is not None
+
+
+JUNK = st.sampled_from(
+    [
+        *(None, True, 0, -1, 3.5, float("inf"), float("nan"), 10**40),
+        *("", "x", "width", "1 / 0", Quoted("512 KB"), [], [[1]], [None], {}, {"a": 1}),
+        *(Tagged("!Component", {}), Tagged("!Parallel", None), Tagged("!Container", {"name": "q"})),
+    ]
+)
+
+
+def _spots(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of every value inside a document."""
+    inner: list[tuple[Any, object]] = []
+    if isinstance(value, Tagged):
+        inner = [("body", value.body)]
+    elif isinstance(value, dict):
+        inner = list(value.items())
+    elif isinstance(value, list):
+        inner = list(enumerate(value))
+    return [path, *(spot for key, child in inner for spot in _spots(child, (*path, key)))]
+
+
+def _replaced(value: Any, path: tuple[Any, ...], new: object) -> object:
+    if not path:
+        return new
+    child, rest = path[0], path[1:]
+    if isinstance(value, Tagged):
+        return Tagged(value.tag, _replaced(value.body, rest, new), value.line)
+    if isinstance(value, list):
+        return [_replaced(v, rest, new) if i == child else v for i, v in enumerate(value)]
+    return {k: _replaced(v, rest, new) if k == child else v for k, v in value.items()}
+
+
+EVERYTHING = load_text(
+    "constraints: [{target: w, type: temporal, factors: [M=1]}]\n"
+    + NESTED.replace("datawidth, 16", "8, 16").replace(
+        "  - !Component {name: off", PARALLEL + "  - !Component {name: off"
+    ),
+    "fuzz.yaml",
+)
+
+
+@given(st.sampled_from(_spots(EVERYTHING)[1:]), JUNK)
+def test_junk_anywhere_is_read_or_refused_in_one_line(path: tuple[Any, ...], junk: object) -> None:
+    document = _replaced(EVERYTHING, path, junk)
+    error = ""
+    try:
+        architecture_of(document, "fuzz.yaml")
+    except SpecError as err:
+        error = str(err)
+    assert "\n" not in error
+    assert error == "" or error.startswith("fuzz.yaml")
 
 
 # Public architectures, read where they lie: set the variables to checkouts of

@@ -263,6 +263,8 @@ def test_the_door_says_where_what_and_how_to_fix() -> None:
     for key, kind, message in cases:
         with pytest.raises(SpecError, match=message):
             take(node, key, kind, where, above=0)
+    with pytest.raises(SpecError, match=r"f: a: expected int, got nothing"):
+        take({"a": None}, "a", int, "f")
     with pytest.raises(SpecError, match=r"arch/edge\.yaml: levels: expected a mapping of keys"):
         take([], "a", int, "arch/edge.yaml: levels")
 
