@@ -161,7 +161,9 @@ def _check_slots(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> 
         where = f"{einsum.name}: {slot.node} ({slot.axis})"
         if slot not in known:
             nodes = ", ".join(n.name for n in arch.nodes)
-            raise MappingError(f"{where}: expected a node of {arch.name} ({nodes}), got {slot.node!r}")
+            raise MappingError(
+                f"{where}: expected a node of {arch.name} ({nodes}), got {slot.node!r}"
+            )
         for loop in loops:
             if loop.rank not in einsum.ranks:
                 raise MappingError(

@@ -94,9 +94,7 @@ def _traffic(is_output: bool, held: IntArray, above: IntArray | None, below: Int
 class _Words:
     """The words of one tensor: what each keeper holds, draws and is filled with."""
 
-    def __init__(
-        self, nest: Nest, factors: Factors, sizes: tuple[int, ...], tensor: str
-    ) -> None:
+    def __init__(self, nest: Nest, factors: Factors, sizes: tuple[int, ...], tensor: str) -> None:
         self.nest, self.factors, self.sizes, self.tensor = nest, factors, sizes, tensor
         self.relevant = nest.relevant[tensor]
         self.volume = prod(n for n, mine in zip(sizes, self.relevant, strict=True) if mine)

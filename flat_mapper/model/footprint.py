@@ -27,7 +27,9 @@ def extents(nest: Nest, factors: Factors, sizes: tuple[int, ...], slot: int) -> 
     return found
 
 
-def tile_words(nest: Nest, factors: Factors, sizes: tuple[int, ...]) -> dict[tuple[int, str], IntArray]:
+def tile_words(
+    nest: Nest, factors: Factors, sizes: tuple[int, ...]
+) -> dict[tuple[int, str], IntArray]:
     """(level index, tensor) -> words of the tile one instance keeps, int64[n]."""
     tiles: dict[tuple[int, str], IntArray] = {}
     for level, slot in enumerate(nest.level_slots):

@@ -35,9 +35,7 @@ def moved_words(
 
 
 class _State:
-    def __init__(
-        self, nest: Nest, factors: Factors, relevant: tuple[bool, ...], slot: int
-    ) -> None:
+    def __init__(self, nest: Nest, factors: Factors, relevant: tuple[bool, ...], slot: int) -> None:
         assert factors.lasts is not None
         self.factors, self.lasts, self.relevant = factors.factors, factors.lasts, relevant
         shape = factors.count

@@ -1,0 +1,183 @@
+"""One Einsum, many mappings: counts, cycles and energy of a batch that shares a structure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from flat_mapper.arch import Architecture
+from flat_mapper.energy_tables import Ert
+from flat_mapper.mapping import EinsumMapping
+from flat_mapper.model.accesses import Accesses, accesses
+from flat_mapper.model.energy import tensor_energy
+from flat_mapper.model.footprint import tile_words
+from flat_mapper.model.latency import level_cycles, throttling
+from flat_mapper.model.nest import BoolArray, Factors, FloatArray, IntArray, Nest
+from flat_mapper.model.nest import factors_of, nest_of
+from flat_mapper.model.result import EinsumStats, Infeasible, LevelStats, TensorStats
+from flat_mapper.workload import Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class EinsumCosts:
+    """A batch of n mappings of one Einsum, evaluated."""
+
+    nest: Nest
+    sizes: tuple[int, ...]
+    factors: Factors
+    ert: Ert
+    accesses: Accesses
+    tiles: dict[tuple[int, str], IntArray]
+
+    def reads(self, level: int) -> list[IntArray]:
+        """Words read from one instance of a level, one array per kept tensor."""
+        return [self.accesses.traffic[level, t].reads for t in self._kept(level)]
+
+    def writes(self, level: int) -> list[IntArray]:
+        """Words filled into and updated in one instance of a level, one array per kept tensor."""
+        traffic = (self.accesses.traffic[level, t] for t in self._kept(level))
+        return [t.fills + t.updates for t in traffic]
+
+    def occupied(self, level: int) -> IntArray:
+        """Words of all tiles kept at a level."""
+        return sum((self.tiles[level, t] for t in self._kept(level)), np.zeros(1, np.int64))
+
+    @cached_property
+    def fits(self) -> BoolArray:
+        """Whether every level holds its tiles."""
+        fits = np.ones(self.factors.count, np.bool_)
+        for i, level in enumerate(self.nest.arch.levels):
+            if level.usable_words is not None:
+                fits = fits & (self.occupied(i) <= level.usable_words)
+        return fits
+
+    @cached_property
+    def slowdown(self) -> tuple[FloatArray, ...]:
+        """Timeloop's bandwidth throttling of each level."""
+        levels = self.nest.arch.levels
+        return tuple(
+            throttling(lv, self.accesses.compute, self.reads(i), self.writes(i))
+            for i, lv in enumerate(levels)
+        )
+
+    @cached_property
+    def cycles(self) -> IntArray:
+        """The slowest of compute and levels."""
+        worst = self.slowdown[0]
+        for slowdown in self.slowdown[1:]:
+            worst = np.minimum(worst, slowdown)
+        return level_cycles(self.accesses.compute, worst)
+
+    @cached_property
+    def tensor_energy(self) -> dict[tuple[int, str], FloatArray]:
+        """(level index, tensor) -> pJ, all instances."""
+        found = {}
+        for (i, tensor), traffic in self.accesses.traffic.items():
+            level = self.nest.arch.levels[i]
+            action_pj = self.ert.actions(level.name)
+            found[i, tensor] = tensor_energy(level, traffic, self.accesses.instances[i], action_pj)
+        return found
+
+    @property
+    def computes(self) -> int:
+        """Points of the iteration space; padding of remainders computes nothing."""
+        return int(np.prod(np.array(self.sizes, dtype=np.int64)))
+
+    @property
+    def compute_energy(self) -> float:
+        """pJ of all computes."""
+        return self.computes * self.ert.energy(self.nest.arch.compute.name, "compute")
+
+    @cached_property
+    def energy(self) -> FloatArray:
+        """pJ of every access and compute."""
+        return sum(self.tensor_energy.values(), np.full(1, self.compute_energy))
+
+    def infeasible(self, n: int) -> Infeasible | None:
+        """Of one mapping, the innermost level that does not hold its tiles: Timeloop's order."""
+        for i in reversed(range(len(self.nest.keep))):
+            level = self.nest.arch.levels[i]
+            terms = tuple((t, _at(self.tiles[i, t], n)) for t in self._kept(i))
+            needs = sum(words for _, words in terms)
+            if level.usable_words is not None and needs > level.usable_words:
+                hint = f"cut the tiles at {level.name} or let a tensor bypass it"
+                return Infeasible(
+                    level=level.name,
+                    needs=needs,
+                    has=level.usable_words,
+                    terms=terms,
+                    where=self.nest.einsum.name,
+                    hint=hint,
+                )
+        return None
+
+    def stats(self, n: int) -> EinsumStats:
+        """One mapping of the batch."""
+        compute = self.nest.arch.compute
+        return EinsumStats(
+            einsum=self.nest.einsum.name,
+            unit=compute.name,
+            computes=self.computes,
+            compute_cycles=_at(self.accesses.compute, n),
+            lanes=_at(self.accesses.lanes, n),
+            lanes_total=compute.instances,
+            compute_energy_pj=self.compute_energy,
+            levels=tuple(self._level(i, n) for i in range(len(self.nest.keep))),
+        )
+
+    def _level(self, i: int, n: int) -> LevelStats:
+        slowdown = self.slowdown[i]
+        return LevelStats(
+            level=self.nest.arch.levels[i].name,
+            cycles=_at(level_cycles(self.accesses.compute, slowdown), n),
+            throttling=float(slowdown[n if len(slowdown) > 1 else 0]),
+            tensors=tuple(self._tensor(i, t, n) for t in self._kept(i)),
+        )
+
+    def _tensor(self, i: int, tensor: str, n: int) -> TensorStats:
+        traffic, energy = self.accesses.traffic[i, tensor], self.tensor_energy[i, tensor]
+        return TensorStats(
+            tensor=tensor,
+            scalar_reads=_at(traffic.reads, n),
+            scalar_fills=_at(traffic.fills, n),
+            scalar_updates=_at(traffic.updates, n),
+            temporal_reductions=_at(traffic.temporal_reductions, n),
+            utilized_capacity=_at(self.tiles[i, tensor], n),
+            utilized_instances=_at(self.accesses.instances[i], n),
+            energy_pj=float(energy[n if len(energy) > 1 else 0]),
+        )
+
+    def _kept(self, level: int) -> tuple[str, ...]:
+        return tuple(
+            a.tensor for a in self.nest.einsum.accesses if a.tensor in self.nest.keep[level]
+        )
+
+
+def _at(values: IntArray, n: int) -> int:
+    """The n-th of n values, or the one that stands for all."""
+    return int(values[n if len(values) > 1 else 0])
+
+
+def einsum_costs(
+    workload: Workload, arch: Architecture, mappings: Sequence[EinsumMapping], ert: Ert
+) -> EinsumCosts:
+    """The costs of mappings of one Einsum that share keeps and loop orders."""
+    einsum = workload.einsum(mappings[0].einsum)
+    nest = nest_of(arch, einsum, mappings[0])
+    sizes = tuple(workload.rank_sizes[r] for r in nest.ranks)
+    return nest_costs(nest, sizes, factors_of(nest, mappings), ert)
+
+
+def nest_costs(nest: Nest, sizes: tuple[int, ...], factors: Factors, ert: Ert) -> EinsumCosts:
+    """The costs of loop nests given as arrays; factors int64[S, R, n]."""
+    return EinsumCosts(
+        nest=nest,
+        sizes=sizes,
+        factors=factors,
+        ert=ert,
+        accesses=accesses(nest, factors, sizes),
+        tiles=tile_words(nest, factors, sizes),
+    )

@@ -1,0 +1,162 @@
+"""A fused mapping's cost in the native model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import ceil
+
+from flat_mapper.arch import Platform
+from flat_mapper.energy_tables import Ert
+from flat_mapper.errors import MappingError, expected
+from flat_mapper.mapping import FusedMapping, GroupMapping, check_mapping
+from flat_mapper.model.einsum_costs import einsum_costs
+from flat_mapper.model.group import crosses_dram, group_stats, shared_level
+from flat_mapper.model.result import Bound, BufferUse, EinsumStats, Infeasible, Result
+from flat_mapper.workload import Workload
+
+
+def evaluate(
+    workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert
+) -> Result | Infeasible:
+    """Counts, cycles and energy of a mapping, or why it does not fit.
+
+    Raises MappingError where the mapping contradicts the workload or the platform.
+    """
+    check_fused(workload, platform, mapping)
+    stats: dict[str, EinsumStats] = {}
+    for group in mapping.groups:
+        for nest in group.einsums:
+            arch = platform.path(workload.einsum(nest.einsum).unit)
+            costs = einsum_costs(workload, arch, [nest], ert)
+            refused = costs.infeasible(0)
+            overflow = mapping.policy.overflow == "spill"
+            if refused and not (overflow and refused.level == shared_level(platform).name):
+                return refused
+            stats[nest.einsum] = costs.stats(0)
+    return combine(workload, platform, mapping, ert, stats, backend="native")
+
+
+def combine(
+    workload: Workload,
+    platform: Platform,
+    mapping: FusedMapping,
+    ert: Ert,
+    stats: Mapping[str, EinsumStats],
+    *,
+    backend: str,
+) -> Result | Infeasible:
+    """Add up the Einsums of a mapping, whoever counted them, under the shared buffer."""
+    groups = []
+    for group in mapping.groups:
+        found = group_stats(workload, platform, group, mapping.policy, stats)
+        use = found.buffer
+        if use.spilled and mapping.policy.overflow == "reject":
+            return overflowed(group, use)
+        groups.append(found)
+    dram = platform.dram
+    read, write, _ = ert.actions(dram.name)
+    return Result(
+        workload=workload.name,
+        arch=platform.name,
+        backend=backend,
+        energy_source=ert.source,
+        mapping=mapping,
+        groups=tuple(groups),
+        einsums=tuple(stats[n] for g in mapping.groups for n in g.names),
+        cycle_seconds=platform.matrix.cycle_seconds,
+        dram=dram.name,
+        word_bytes=dram.word_bits / 8,
+        bound=bound(workload, platform, mapping, ert),
+        spill_pj_per_word=(read + write) / 2 / dram.row_words,
+        repeat=workload.repeat,
+    )
+
+
+def overflowed(group: GroupMapping, use: BufferUse) -> Infeasible:
+    """The shared buffer's refusal of a group."""
+    assert use.capacity_words is not None
+    biggest = max(use.terms, key=lambda term: term[1])[0]
+    hint = f"choose a smaller tile, or stream {biggest}"
+    return Infeasible(
+        level=use.level,
+        needs=use.live_words,
+        has=use.capacity_words,
+        terms=use.terms,
+        where=" + ".join(group.names),
+        hint=hint,
+    )
+
+
+def bound(workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert) -> Bound:
+    """What no mapping of these Einsums beats: each outside tensor moved once, units at peak.
+
+    Per unit the computes at full array; they add up unless some group overlaps them.
+    """
+    names = [n for g in mapping.groups for n in g.names]
+    outside: dict[str, int] = {}
+    energy, peaks = 0.0, {"matrix": 0.0, "vector": 0.0}
+    everything = [e.name for e in workload.einsums]
+    for name in names:
+        einsum = workload.einsum(name)
+        unit = platform.path(einsum.unit).compute
+        computes = workload.iterations(einsum)
+        peaks[einsum.unit] += computes / unit.instances
+        energy += computes * ert.energy(unit.name, "compute")
+        for access in einsum.accesses:
+            if crosses_dram(workload, everything, access.tensor):
+                outside[access.tensor] = workload.tensor_words(access.tensor)
+    dram = platform.dram
+    words = sum(outside.values())
+    read, _, update = ert.actions(dram.name)
+    energy += ceil(words / dram.row_words) * min(read, update)
+    rates = [r for r in (dram.shared_words_per_cycle,) if r is not None]
+    overlap = any(g.schedule == "overlapped" for g in mapping.groups)
+    compute = max(peaks.values()) if overlap else sum(peaks.values())
+    cycles = max(compute, *(words / r for r in rates), 0.0)
+    return Bound(
+        cycles=workload.repeat * cycles,
+        energy_pj=workload.repeat * energy,
+        offchip_bytes=workload.repeat * words * dram.word_bits / 8,
+    )
+
+
+def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -> None:
+    """Raise MappingError where a fused mapping contradicts itself, the workload or the platform."""
+    names = [n for g in mapping.groups for n in g.names]
+    expected_names = [
+        e.name
+        for e in workload.ordered
+        if e.unit == "matrix" or mapping.policy.softmax == "charged"
+    ]
+    if sorted(names) != sorted(expected_names):
+        raise MappingError(
+            expected("groups", f"each of {', '.join(expected_names)} once", ", ".join(names))
+        )
+    for group in mapping.groups:
+        for nest in group.einsums:
+            check_mapping(workload, platform.path(workload.einsum(nest.einsum).unit), nest)
+        for fault in _group_faults(workload, platform, group):
+            raise MappingError(fault)
+
+
+def _group_faults(workload: Workload, platform: Platform, group: GroupMapping) -> Iterator[str]:
+    where = " + ".join(group.names)
+    if len(group.einsums) == 1:
+        return
+    legal = workload.shareable_ranks(group.names)
+    for loop in group.shared:
+        if loop.rank not in legal:
+            change = "a tensor reduced over it must be complete before its reader runs"
+            condition = f"shared loops over {', '.join(legal)}"
+            yield expected(f"{where}: shared loop", condition, loop.rank, change)
+    dram, level = platform.dram.name, shared_level(platform).name
+    inner = [t for t in workload.intermediates if not crosses_dram(workload, group.names, t)]
+    for nest in group.einsums:
+        loops = tuple(x for slot, ls in nest.loops if slot.node == dram for x in ls)
+        if loops != group.shared:
+            yield expected(f"{nest.einsum}: {dram} loops", "the group's shared loops", loops)
+        for tensor in (a.tensor for a in workload.einsum(nest.einsum).accesses):
+            if tensor in inner and tensor in nest.kept_at(dram):
+                yield expected(f"{nest.einsum}: {tensor}", f"a bypass of {dram}", "keep")
+            if tensor in inner and tensor not in nest.kept_at(level):
+                yield expected(f"{nest.einsum}: {tensor}", f"kept at {level}", "bypass")

@@ -1,0 +1,223 @@
+"""Einsums that run together: the shared buffer, the shared bandwidths, and the schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+
+from flat_mapper.arch import Architecture, MemoryLevel, Platform
+from flat_mapper.mapping import EinsumMapping, GroupMapping, Policy, Schedule, slots_of
+from flat_mapper.model.latency import transfer_cycles
+from flat_mapper.model.result import BufferUse, EinsumStats, GroupStats
+from flat_mapper.workload import Einsum, Workload
+
+import numpy as np
+
+
+def shared_level(platform: Platform) -> MemoryLevel:
+    """The level whose words all Einsums of a group share: the outermost on-chip one."""
+    return platform.matrix.levels[1]
+
+
+def shared_names(platform: Platform) -> tuple[str, ...]:
+    """Levels that every path has: their bandwidth is shared."""
+    names = tuple(lv.name for lv in platform.matrix.levels)
+    if platform.vector is None:
+        return names[:2]
+    other = {lv.name for lv in platform.vector.levels}
+    return tuple(n for n in names if n in other)
+
+
+def crosses_dram(workload: Workload, names: Sequence[str], tensor: str) -> bool:
+    """Whether a tensor enters or leaves a group: not made and wholly used inside it."""
+    if workload.producers.get(tensor) not in names:
+        return True
+    readers = [e.name for e in workload.einsums if any(a.tensor == tensor for a in e.inputs)]
+    return not readers or any(r not in names for r in readers)
+
+
+def in_place_classes(workload: Workload) -> dict[str, str]:
+    """Of every tensor, the first of those that share its buffer.
+
+    An elementwise vector Einsum may overwrite an input of its output's shape: the scores QK, their
+    exponentials and A are one buffer in FLAT's footprint (its single R x N term).
+    """
+    first: dict[str, str] = {}
+    for einsum in workload.ordered:
+        for access in einsum.accesses:
+            first.setdefault(access.tensor, access.tensor)
+        if einsum.unit != "vector":
+            continue
+        same = [a.tensor for a in einsum.inputs if set(a.ranks) == set(einsum.output.ranks)]
+        if same and not einsum.reduced_ranks:
+            first[einsum.output.tensor] = first[same[0]]
+    return first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """What one tensor takes in the shared buffer."""
+
+    tensor: str
+    words: int
+    copies: float
+
+
+def buffer_use(
+    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
+) -> BufferUse:
+    """Live words of the shared level at the worst moment of a FLAT-tile.
+
+    A tensor kept there takes its whole tile below the shared loops; one that bypasses it is
+    streamed, and takes its tile below the shared level's own loops. What crosses DRAM is held
+    `buffering` times, an intermediate once (once more when units overlap).
+    source: FLAT, ASPLOS'23, table 1; its general form as derived from the simulator's data.
+    """
+    level = shared_level(platform)
+    classes = in_place_classes(workload) if policy.in_place else {}
+    held: dict[str, _Held] = {}
+    for mapping in group.einsums:
+        einsum = workload.einsum(mapping.einsum)
+        arch = platform.path(einsum.unit)
+        for access in einsum.accesses:
+            words = shared_tile(workload, arch, mapping, access.tensor, level.name)
+            if crosses_dram(workload, group.names, access.tensor):
+                copies = policy.buffering
+            else:
+                copies = 2.0 if _in_flight(workload, group, access.tensor) else 1.0
+            key = classes.get(access.tensor, access.tensor)
+            before = held.get(key)
+            if before is not None:
+                words, copies = max(words, before.words), max(copies, before.copies)
+            held[key] = _Held(tensor=key, words=words, copies=copies)
+    terms = tuple((h.tensor, ceil(h.words * h.copies)) for h in held.values())
+    return BufferUse(level=level.name, capacity_words=level.usable_words, terms=terms)
+
+
+def _in_flight(workload: Workload, group: GroupMapping, tensor: str) -> bool:
+    """Whether an intermediate needs a second tile: the units work on different tiles at once."""
+    if group.schedule != "overlapped":
+        return False
+    maker = workload.einsum(workload.producers[tensor]).unit
+    readers = (e.unit for e in workload.einsums if any(a.tensor == tensor for a in e.inputs))
+    return any(unit != maker for unit in readers)
+
+
+def shared_tile(
+    workload: Workload, arch: Architecture, mapping: EinsumMapping, tensor: str, level: str
+) -> int:
+    """Words of a tensor's tile at the shared level: whole where kept, inner where streamed."""
+    outside = True
+    inner: dict[str, int] = {}
+    staged = tensor in mapping.kept_at(level)
+    for slot in slots_of(arch):
+        if slot.node == level:
+            outside = False
+            if not staged:
+                continue
+        if not outside:
+            for loop in mapping.at(slot):
+                inner[loop.rank] = inner.get(loop.rank, 1) * loop.factor
+    ranks = workload.tensor_ranks[tensor]
+    return prod(min(inner.get(r, 1), workload.rank_sizes[r]) for r in ranks)
+
+
+def group_stats(
+    workload: Workload,
+    platform: Platform,
+    group: GroupMapping,
+    policy: Policy,
+    stats: Mapping[str, EinsumStats],
+) -> GroupStats:
+    """Latency of a group from the counts of its Einsums, whoever counted them."""
+    members = [stats[name] for name in group.names]
+    use = buffer_use(workload, platform, group, policy)
+    compute: dict[str, int] = {}
+    ideal: dict[str, float] = {}
+    for member in members:
+        compute[member.unit] = compute.get(member.unit, 0) + member.compute_cycles
+        peak = member.computes / member.lanes_total
+        ideal[member.unit] = ideal.get(member.unit, 0.0) + peak
+    spilled = (
+        _spill_words(workload, platform, group, use, stats) if policy.overflow == "spill" else 0
+    )
+    transfers = _transfers(platform, members, spilled)
+    busy = max(compute.values()) if group.schedule == "overlapped" else sum(compute.values())
+    longest = max(transfers, key=lambda name: transfers[name])
+    cold = _cold_start(workload, platform, group) if group.schedule != "sequential" else 0.0
+    if transfers[longest] > busy:
+        bottleneck, steady = longest, transfers[longest]
+    else:
+        bottleneck, steady = max(compute, key=lambda unit: compute[unit]), float(busy)
+    return GroupStats(
+        names=group.names,
+        schedule=group.schedule,
+        compute_cycles=compute,
+        ideal_cycles=ideal,
+        transfer_cycles=transfers,
+        cold_start_cycles=cold,
+        cycles=ceil(steady + cold - 1e-9),
+        bottleneck=bottleneck,
+        buffer=use,
+        spill_words=spilled,
+    )
+
+
+def _transfers(platform: Platform, members: list[EinsumStats], spilled: int) -> dict[str, float]:
+    """Cycles of each level's transfers, summed over the Einsums that use its ports."""
+    cycles: dict[str, float] = {}
+    levels = {lv.name: lv for arch in _paths(platform) for lv in arch.levels}
+    for name, level in levels.items():
+        found = [lv for m in members if (lv := m.level(name)) is not None]
+        # Half of what spills goes out, half comes back.
+        extra = spilled / 2 if name == platform.dram.name else 0.0
+        reads = sum(lv.reads for lv in found) + extra
+        writes = sum(lv.writes for lv in found) + extra
+        cycles[name] = float(transfer_cycles(level, np.array([reads]), np.array([writes]))[0])
+    return cycles
+
+
+def _paths(platform: Platform) -> tuple[Architecture, ...]:
+    return (platform.matrix,) if platform.vector is None else (platform.matrix, platform.vector)
+
+
+def _cold_start(workload: Workload, platform: Platform, group: GroupMapping) -> float:
+    """Cycles until the first Einsum has its first inputs on chip; nothing overlaps them."""
+    mapping = group.einsums[0]
+    einsum: Einsum = workload.einsum(mapping.einsum)
+    arch = platform.path(einsum.unit)
+    level = shared_level(platform).name
+    words = sum(
+        shared_tile(workload, arch, mapping, a.tensor, level)
+        for a in einsum.inputs
+        if crosses_dram(workload, group.names, a.tensor)
+    )
+    return float(transfer_cycles(platform.dram, np.array([words]), np.array([0]))[0])
+
+
+def _spill_words(
+    workload: Workload,
+    platform: Platform,
+    group: GroupMapping,
+    use: BufferUse,
+    stats: Mapping[str, EinsumStats],
+) -> int:
+    """Words that go to DRAM and back because the shared buffer is too small.
+
+    The fraction of the live words that does not fit is taken from every access to what is staged.
+    source: the FLAT simulator's soft overflow (FuseMax artifact, flat_validation.csv).
+    """
+    if not use.spilled:
+        return 0
+    touched = 0
+    for mapping in group.einsums:
+        level = stats[mapping.einsum].level(use.level)
+        if level is not None:
+            touched += sum(t.scalar_reads + t.scalar_updates for t in level.tensors)
+    return round(use.spilled * touched)
+
+
+def schedule_cycles(schedule: Schedule, matrix: float, vector: float) -> float:
+    """Compute cycles of two units under a schedule: turns add up, overlap takes the longer."""
+    return max(matrix, vector) if schedule == "overlapped" else matrix + vector

@@ -1,0 +1,1 @@
+"""Exact search for the best fused mapping in a declared mapspace."""

@@ -1,0 +1,202 @@
+"""The choices that all Einsums of a group share: tiles, DRAM loop order, and what is staged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import prod
+
+import numpy as np
+
+from flat_mapper.arch import Platform
+from flat_mapper.energy_tables import Ert
+from flat_mapper.mapspace import GRANULARITIES, GroupSpace, Mapspace
+from flat_mapper.model.group import crosses_dram, in_place_classes, shared_level
+from flat_mapper.search.price import Role
+from flat_mapper.search.rows import Ints
+from flat_mapper.search.space import EinsumSpace, Rank, divisors, loop_orders, merged_ranks
+from flat_mapper.workload import Workload
+
+FOLLOW = 0  # a tile extent: whatever the inner rows leave
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staging:
+    """What the shared level keeps whole. Roles by Einsum and tensor."""
+
+    staged: tuple[str, ...]
+    roles: Mapping[str, tuple[Role, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupProblem:
+    """A group of Einsums as a search problem."""
+
+    workload: Workload
+    platform: Platform
+    ert: Ert
+    mapspace: Mapspace
+    group: GroupSpace
+    ranks: tuple[Rank, ...]
+    shared_ranks: tuple[int, ...]  # indices of the ranks with shared loops, outermost first
+    spaces: tuple[EinsumSpace, ...]
+
+    @cached_property
+    def external(self) -> tuple[str, ...]:
+        """Tensors that cross DRAM, in the order of first use."""
+        tensors = dict.fromkeys(t for s in self.spaces for t in s.tensors)
+        names = self.group.names
+        return tuple(t for t in tensors if crosses_dram(self.workload, names, t))
+
+    @cached_property
+    def classes(self) -> dict[str, str]:
+        """Tensors that share a buffer: each with the first of them."""
+        return in_place_classes(self.workload) if self.mapspace.policy.in_place else {}
+
+    def local(self, space: EinsumSpace, values: tuple[int, ...]) -> tuple[int, ...]:
+        """Values by group rank as values by the Einsum's ranks."""
+        return tuple(values[self.ranks.index(r)] for r in space.ranks)
+
+
+def group_problem(
+    workload: Workload, platform: Platform, ert: Ert, mapspace: Mapspace, group: GroupSpace
+) -> GroupProblem:
+    """The search problem of a group."""
+    apart = [m for rule in mapspace.slots for m in (*rule.factors, *rule.at_most, *rule.innermost)]
+    apart += [m for rule in mapspace.slots for axis in (rule.x, rule.y) for m in axis or ()]
+    apart += list(mapspace.fusion.tiles)
+    granularity = mapspace.fusion.granularity
+    if group.declared and granularity == "batch":
+        apart += ["B"]
+    ranks = merged_ranks(workload, group.names, apart)
+    legal = workload.shareable_ranks(group.names) if group.fused else ()
+    spaces = []
+    for name in group.names:
+        einsum = workload.einsum(name)
+        arch = platform.path(einsum.unit)
+        spaces.append(
+            EinsumSpace(
+                einsum=einsum,
+                arch=arch,
+                ert=ert,
+                mapspace=mapspace,
+                ranks=tuple(r for r in ranks if r.members[0] in einsum.ranks),
+                shared=[lv.name for lv in arch.levels].index(shared_level(platform).name),
+            )
+        )
+    return GroupProblem(
+        workload=workload,
+        platform=platform,
+        ert=ert,
+        mapspace=mapspace,
+        group=group,
+        ranks=ranks,
+        shared_ranks=tuple(i for i, r in enumerate(ranks) if set(r.members) <= set(legal)),
+        spaces=tuple(spaces),
+    )
+
+
+def stagings(problem: GroupProblem) -> list[Staging]:
+    """Every set of tensors that may be staged."""
+    external = problem.external
+    readers = {t: sum(t in s.tensors for s in problem.spaces) for t in external}
+    wanted = problem.mapspace.fusion.staging
+    must = {t for t in external if readers[t] > 1}
+    if problem.group.fused and not problem.group.declared or wanted == "all":
+        must.update(external)
+    elif isinstance(wanted, tuple):
+        must.update(t for t in external if t in wanted)
+    never = set() if wanted == "any" else set(external) - must
+    level = shared_level(problem.platform).name
+    for space in problem.spaces:
+        for rule in problem.mapspace.keep_rules(space.einsum.name, level):
+            must.update(t for t in rule.keep if t in external and t in space.tensors)
+            never.update(t for t in rule.bypass if t in external and t in space.tensors)
+    free = [t for t in external if t not in must | never]
+    found = []
+    for bits in range(1 << len(free)):
+        staged = tuple(t for t in external if t in must or t in free and bits >> free.index(t) & 1)
+        found.append(Staging(staged=staged, roles=_roles(problem, staged)))
+    return found
+
+
+def _roles(problem: GroupProblem, staged: tuple[str, ...]) -> dict[str, tuple[Role, ...]]:
+    met: set[str] = set()
+    roles: dict[str, tuple[Role, ...]] = {}
+    for space in problem.spaces:
+        mine: list[Role] = []
+        for tensor in space.tensors:
+            if tensor not in problem.external or tensor in staged and tensor in met:
+                mine.append("inside")
+            else:
+                mine.append("staged" if tensor in staged else "stream")
+            met.add(tensor)
+        roles[space.einsum.name] = tuple(mine)
+    return roles
+
+
+def tiles(problem: GroupProblem, staging: Staging) -> Iterator[tuple[int, ...]]:
+    """Tile extents below the DRAM loops, by group rank."""
+    sizes = problem.workload.rank_sizes
+    fusion = problem.mapspace.fusion
+    if not problem.group.fused:
+        space = problem.spaces[0]
+        if not staging.staged:
+            yield tuple(r.size for r in problem.ranks)
+            return
+        options = []
+        for i, rank in enumerate(problem.ranks):
+            fixed = [
+                f
+                for rule in space.rules(space.arch.levels[0].name, "temporal")
+                for m, f in rule.factors.items()
+                if m in rank.members
+            ]
+            if fixed:
+                options.append([rank.size // fixed[0]] if rank.size % fixed[0] == 0 else [])
+            else:
+                options.append([FOLLOW] if space.common[i] else divisors(rank.size))
+        yield from product(*options)
+        return
+    options = []
+    held = GRANULARITIES.get(fusion.granularity, ()) if problem.group.declared else ()
+    free_rows = not problem.group.declared or fusion.granularity in ("any", "row")
+    for i, rank in enumerate(problem.ranks):
+        if i not in problem.shared_ranks:
+            options.append([rank.size])
+            continue
+        found = divisors(rank.size)
+        if problem.group.declared and fusion.granularity != "any":
+            if set(rank.members) <= set(held):
+                found = [1]
+            elif not (free_rows and "P" in rank.members):
+                found = [prod(1 if m in held else sizes[m] for m in rank.members)]
+        for member in rank.members:
+            if member in fusion.tiles:
+                found = [d for d in found if d in fusion.tiles[member]]
+        options.append(found)
+    yield from product(*options)
+
+
+def dram_orders(problem: GroupProblem, staging: Staging) -> list[tuple[int, ...]]:
+    """Orders of the DRAM loops that may differ in cost, innermost first, by group rank."""
+    if problem.group.fused:
+        shared = tuple(reversed(problem.shared_ranks))
+        return [shared + tuple(i for i in range(len(problem.ranks)) if i not in shared)]
+    space = problem.spaces[0]
+    lacking = [
+        frozenset(r for r, yes in enumerate(space.relevant[t]) if not yes) for t in space.tensors
+    ]
+    del staging
+    return loop_orders(range(len(space.ranks)), lacking)
+
+
+def tile_words(problem: GroupProblem, space: EinsumSpace, tensor: str, tile: Ints) -> Ints:
+    """Words of a tensor over tile extents; tile int64[R, n] by the Einsum's ranks."""
+    words = np.ones(tile.shape[1:], np.int64)
+    for r, mine in enumerate(space.relevant[tensor]):
+        if mine:
+            words = words * tile[r]
+    return words

@@ -1,0 +1,248 @@
+"""One Einsum as the search sees it: merged ranks, tensor relevance, hierarchy and prices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+
+from flat_mapper.arch import Architecture, Fanout, MemoryLevel
+from flat_mapper.energy_tables import Ert
+from flat_mapper.mapspace import Mapspace, SlotRule
+from flat_mapper.workload import Einsum, Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rank:
+    """One rank of the search: ranks that occur in the same tensors everywhere count as one."""
+
+    name: str
+    members: tuple[str, ...]  # outermost first
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EinsumSpace:
+    """What may be chosen inside one Einsum, below and at the shared level."""
+
+    einsum: Einsum
+    arch: Architecture
+    ert: Ert
+    mapspace: Mapspace
+    ranks: tuple[Rank, ...]
+    shared: int  # index of the shared level among arch.levels
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Rank sizes."""
+        return tuple(r.size for r in self.ranks)
+
+    @cached_property
+    def tensors(self) -> tuple[str, ...]:
+        """Inputs in order, then the output."""
+        return tuple(a.tensor for a in self.einsum.accesses)
+
+    @property
+    def output(self) -> str:
+        """The tensor that is written."""
+        return self.einsum.output.tensor
+
+    @cached_property
+    def relevant(self) -> dict[str, tuple[bool, ...]]:
+        """For each tensor, whether each rank is one of its own."""
+        return {
+            a.tensor: tuple(r.members[0] in a.ranks for r in self.ranks)
+            for a in self.einsum.accesses
+        }
+
+    @cached_property
+    def common(self) -> tuple[bool, ...]:
+        """Ranks that every tensor has: no tensor is ever reused over them."""
+        return tuple(all(rel[r] for rel in self.relevant.values()) for r in range(len(self.ranks)))
+
+    @cached_property
+    def volume(self) -> dict[str, int]:
+        """Words of each tensor."""
+        return {
+            t: prod(n for n, mine in zip(self.sizes, rel, strict=True) if mine)
+            for t, rel in self.relevant.items()
+        }
+
+    @cached_property
+    def iterations(self) -> int:
+        """Points of the iteration space."""
+        return prod(self.sizes)
+
+    @cached_property
+    def inner_nodes(self) -> tuple[MemoryLevel | Fanout, ...]:
+        """What stands below the shared level, outermost first."""
+        nodes = self.arch.nodes
+        return nodes[nodes.index(self.arch.levels[self.shared]) + 1 :]
+
+    @cached_property
+    def prices(self) -> dict[str, tuple[float, float, float]]:
+        """pJ of a vector read, write and update, by level."""
+        return {lv.name: self.ert.actions(lv.name) for lv in self.arch.levels}
+
+    @cached_property
+    def compute_energy(self) -> float:
+        """pJ of all computes."""
+        return self.iterations * self.ert.energy(self.arch.compute.name, "compute")
+
+    def options(self, node: str, kind: str, rank: int, limit: int) -> list[int]:
+        """Factors a rank may take at a node: divisors up to a limit, under the mapspace's rules."""
+        found = [d for d in divisors(self.ranks[rank].size) if d <= limit]
+        for rule in self.rules(node, kind):
+            for member in self.ranks[rank].members:
+                if member in rule.factors:
+                    found = [rule.factors[member]] if rule.factors[member] in found else []
+                if member in rule.at_most:
+                    found = [d for d in found if d <= rule.at_most[member]]
+        return found
+
+    def rules(self, node: str, kind: str) -> list[SlotRule]:
+        """The mapspace's rules about a node's loops."""
+        return list(self.mapspace.slot_rules(self.einsum.name, node, kind))  # type: ignore[arg-type]
+
+    def keep_sets(self, level: str) -> list[frozenset[str]]:
+        """What a level may keep: every subset of the tensors that the rules leave open."""
+        must: set[str] = set()
+        never: set[str] = set()
+        for rule in self.mapspace.keep_rules(self.einsum.name, level):
+            must.update(t for t in rule.keep if t in self.tensors)
+            never.update(t for t in rule.bypass if t in self.tensors)
+        free = [t for t in self.tensors if t not in must | never]
+        return [
+            frozenset(must | {t for i, t in enumerate(free) if bits >> i & 1})
+            for bits in range(1 << len(free))
+        ]
+
+
+def merged_ranks(
+    workload: Workload, names: Sequence[str], apart: Sequence[str]
+) -> tuple[Rank, ...]:
+    """The ranks of a group of Einsums, those that always occur together merged.
+
+    apart: ranks that a rule names: they stay single.
+    Merging is exact: two ranks in the same tensors give every count the same factor, and a factor
+    of the product splits into factors of the two at every level.
+    """
+    einsums = [workload.einsum(n) for n in names]
+    accesses = [a for e in einsums for a in e.accesses]
+    ranks = [r for r in workload.rank_sizes if any(r in e.ranks for e in einsums)]
+    merged: list[list[str]] = []
+    for rank in ranks:
+        seen = [rank in a.ranks for a in accesses]
+        for group in merged:
+            same = [group[0] in a.ranks for a in accesses] == seen
+            if same and rank not in apart and group[0] not in apart:
+                group.append(rank)
+                break
+        else:
+            merged.append([rank])
+    return tuple(
+        Rank(
+            name="".join(group),
+            members=tuple(group),
+            size=prod(workload.rank_sizes[r] for r in group),
+        )
+        for group in merged
+    )
+
+
+def divisors(n: int) -> list[int]:
+    """All divisors, ascending."""
+    small = [d for d in range(1, int(n**0.5) + 1) if n % d == 0]
+    return small + [n // d for d in reversed(small) if d * d != n]
+
+
+def loop_orders(
+    ranks: Sequence[int], irrelevant: Sequence[frozenset[int]]
+) -> list[tuple[int, ...]]:
+    """Loop orders that may differ in cost; innermost first.
+
+    irrelevant: for every tensor with a tile right below, the ranks it lacks.
+    What an order decides is which tensors' tiles stay in place: the ranks of the innermost block
+    are irrelevant to all tensors of a set, those of the next block to a subset of it, and so on.
+    Each such chain of sets is one order; all other orders cost the same as one of these or more.
+    """
+    tensors = [t & frozenset(ranks) for t in irrelevant]
+    found: dict[tuple[int, ...], None] = {}
+
+    def extend(done: tuple[int, ...], alive: list[frozenset[int]]) -> None:
+        left = [r for r in ranks if r not in done]
+        blocks: dict[frozenset[int], list[frozenset[int]]] = {}
+        for first in left:
+            still = [t for t in alive if first in t]
+            if still:
+                block = frozenset.intersection(*still) - frozenset(done)
+                blocks.setdefault(block, still)
+        if not blocks:
+            found.setdefault(done + tuple(left))
+            return
+        for block, still in blocks.items():
+            extend(done + tuple(sorted(block)), still)
+
+    extend((), [t for t in tensors if t])
+    return list(found)
+
+
+def spatial_splits(space: EinsumSpace, fanout: Fanout) -> tuple[np.ndarray, list[tuple[str, ...]]]:
+    """Spatial factors that a fanout can take: int64[R, n], and for each which axis a rank is on."""
+    axes: list[str] = ["x", "y"]
+    rules = space.rules(fanout.name, "spatial")
+    limit = fanout.fanout_x * fanout.fanout_y
+    choices = [space.options(fanout.name, "spatial", r, limit) for r in range(len(space.ranks))]
+    grid = combinations(choices, limit)
+    if grid.shape[1] == 0:
+        return grid, []
+    chosen: list[tuple[str, ...]] = [()] * grid.shape[1]
+    open_ = np.ones(grid.shape[1], np.bool_)
+    for bits in range(1 << len(space.ranks)):
+        on = tuple(axes[bits >> r & 1] for r in range(len(space.ranks)))
+        x = prod_of(grid, [r for r, axis in enumerate(on) if axis == "x"])
+        y = prod_of(grid, [r for r, axis in enumerate(on) if axis == "y"])
+        good = open_ & (x <= fanout.fanout_x) & (y <= fanout.fanout_y)
+        for rule in rules:
+            for r, axis in enumerate(on):
+                allowed = rule.x if axis == "x" else rule.y
+                if allowed is not None and not set(space.ranks[r].members) & set(allowed):
+                    good &= grid[r] == 1
+        for i in np.flatnonzero(good):
+            chosen[i] = on
+        open_ &= ~good
+    return grid[:, ~open_], [c for c, bad in zip(chosen, open_, strict=True) if not bad]
+
+
+def combinations(choices: Sequence[Sequence[int]], limit: int) -> np.ndarray:
+    """All combinations of one factor per rank whose product is at most a limit; int64[R, n]."""
+    grid = np.ones((0, 1), np.int64)
+    product = np.ones(1, np.int64)
+    for options in choices:
+        values = np.array(options, dtype=np.int64)
+        product = (product[:, None] * values[None, :]).ravel()
+        grid = np.vstack(
+            [
+                np.repeat(grid, len(values), axis=1),
+                np.tile(values, grid.shape[1])[None, :],
+            ]
+        )
+        good = product <= limit
+        grid, product = grid[:, good], product[good]
+    return grid
+
+
+def prod_of(grid: np.ndarray, rows: Sequence[int]) -> np.ndarray:
+    """Product over some rows of a factor grid."""
+    found = np.ones(grid.shape[1], grid.dtype)
+    for r in rows:
+        found = found * grid[r]
+    return found
+
+
+def tile_sizes(sizes: Mapping[str, int], rank: Rank) -> list[int]:
+    """Tile extents of a merged rank."""
+    return divisors(prod(sizes[m] for m in rank.members))
