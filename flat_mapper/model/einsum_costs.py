@@ -15,8 +15,15 @@ from flat_mapper.model.accesses import Accesses, accesses
 from flat_mapper.model.energy import tensor_energy
 from flat_mapper.model.footprint import tile_words
 from flat_mapper.model.latency import level_cycles, throttling
-from flat_mapper.model.nest import BoolArray, Factors, FloatArray, IntArray, Nest
-from flat_mapper.model.nest import factors_of, nest_of
+from flat_mapper.model.nest import (
+    BoolArray,
+    Factors,
+    FloatArray,
+    IntArray,
+    Nest,
+    factors_of,
+    nest_of,
+)
 from flat_mapper.model.result import EinsumStats, Infeasible, LevelStats, TensorStats
 from flat_mapper.workload import Workload
 
@@ -96,10 +103,15 @@ class EinsumCosts:
         """pJ of every access and compute."""
         return sum(self.tensor_energy.values(), np.full(1, self.compute_energy))
 
-    def infeasible(self, n: int) -> Infeasible | None:
-        """Of one mapping, the innermost level that does not hold its tiles: Timeloop's order."""
+    def infeasible(self, n: int, apart: str = "") -> Infeasible | None:
+        """Of one mapping, the innermost level that does not hold its tiles: Timeloop's order.
+
+        apart: a level that somebody else watches over.
+        """
         for i in reversed(range(len(self.nest.keep))):
             level = self.nest.arch.levels[i]
+            if level.name == apart:
+                continue
             terms = tuple((t, _at(self.tiles[i, t], n)) for t in self._kept(i))
             needs = sum(words for _, words in terms)
             if level.usable_words is not None and needs > level.usable_words:

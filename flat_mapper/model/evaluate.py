@@ -24,13 +24,14 @@ def evaluate(
     """
     check_fused(workload, platform, mapping)
     stats: dict[str, EinsumStats] = {}
+    shared = shared_level(platform).name
     for group in mapping.groups:
         for nest in group.einsums:
             arch = platform.path(workload.einsum(nest.einsum).unit)
             costs = einsum_costs(workload, arch, [nest], ert)
-            refused = costs.infeasible(0)
-            overflow = mapping.policy.overflow == "spill"
-            if refused and not (overflow and refused.level == shared_level(platform).name):
+            # What the shared level holds is the group's affair: copies, and buffers in common.
+            refused = costs.infeasible(0, apart=shared)
+            if refused is not None:
                 return refused
             stats[nest.einsum] = costs.stats(0)
     return combine(workload, platform, mapping, ert, stats, backend="native")

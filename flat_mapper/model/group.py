@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 
+import numpy as np
+
 from flat_mapper.arch import Architecture, MemoryLevel, Platform
 from flat_mapper.mapping import EinsumMapping, GroupMapping, Policy, Schedule, slots_of
 from flat_mapper.model.latency import transfer_cycles
 from flat_mapper.model.result import BufferUse, EinsumStats, GroupStats
 from flat_mapper.workload import Einsum, Workload
-
-import numpy as np
 
 
 def shared_level(platform: Platform) -> MemoryLevel:

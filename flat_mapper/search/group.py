@@ -9,10 +9,18 @@ import numpy as np
 
 from flat_mapper.arch import MemoryLevel
 from flat_mapper.model.group import shared_level
+from flat_mapper.model.result import Infeasible
 from flat_mapper.search.front import front, sums
-from flat_mapper.search.objective import Objective, best_index, better, keys
-from flat_mapper.search.outer import FOLLOW, GroupProblem, Staging, dram_orders, stagings
-from flat_mapper.search.outer import tile_words, tiles
+from flat_mapper.search.objective import Goal, best_index, better
+from flat_mapper.search.outer import (
+    FOLLOW,
+    GroupProblem,
+    Staging,
+    dram_orders,
+    stagings,
+    tile_words,
+    tiles,
+)
 from flat_mapper.search.price import Outer, Role, dram_energy, row_costs
 from flat_mapper.search.rows import Floats, Ints, Rows, allowed_orders
 from flat_mapper.search.space import EinsumSpace, loop_orders
@@ -87,12 +95,13 @@ class GroupSearch:
     """Branch and bound. `start` is what the other groups cost at least: (cycles, energy)."""
 
     problem: GroupProblem
-    objective: Objective
+    goal: Goal = field(default_factory=lambda: Goal(kind="edp"))
     start: tuple[float, float] = (0.0, 0.0)
     incumbent: tuple[float, float] = (np.inf, np.inf)
     counters: Counters = field(default_factory=Counters)
     tables: list[Table] = field(default_factory=list)
     solution: GroupSolution | None = None
+    _whole: Outers | None = None  # the outer choices, bounded over all rows
     _stagings: list[Staging] = field(default_factory=list)
     _orders: list[tuple[int, ...]] = field(default_factory=list)
     _ports: list[tuple[str, str]] = field(default_factory=list)
@@ -147,10 +156,21 @@ class GroupSearch:
                 found.update({(level.name, k): None for k, r in rates.items() if r is not None})
         return list(found)
 
-    def run(self) -> GroupSolution | None:
-        """The best solution, or None if nothing fits or beats the incumbent."""
+    def solve(
+        self, goal: Goal, start: tuple[float, float], best: tuple[float, float] | None
+    ) -> GroupSolution | None:
+        """The best solution, or None if nothing fits or beats the best known (cycles, energy).
+
+        start: what the other groups cost at least; `best` includes it.
+        """
+        self.goal, self.start, self.solution = goal, start, None
+        self.incumbent = best if best is not None else (np.inf, np.inf)
         everything = self.tables
-        outers = self._outers(everything)
+        if not all(t.count for t in everything):
+            return None
+        if self._whole is None:
+            self._whole = self._outers(everything)
+        outers = self._whole
         self.counters.outer = len(outers.staging)
         self.counters.outer_infeasible = int((~self._fits(outers)).sum())
         warm = [self._warm(t) for t in everything]
@@ -166,7 +186,7 @@ class GroupSearch:
         """The rows that promise most: those of least bound on the objective."""
         if whole.count <= WARM_ROWS:
             return whole
-        first, second, _ = keys(self.objective, whole.cycles, whole.energy())
+        first, second, _ = self.goal.keys(whole.cycles, whole.energy())
         mask = np.zeros(whole.count, np.bool_)
         mask[np.lexsort((second, first))[:WARM_ROWS]] = True
         # The widest rows too: where transfers bind, the bound on cycles says little.
@@ -183,19 +203,37 @@ class GroupSearch:
             if not chosen.any():
                 continue
             floors = {t: float(f[chosen].min()) for t, f in outers.floors.items()}
+            joint = sum((f[chosen] for f in outers.floors.values()), np.zeros(1))
+            excess = float(joint.min()) - sum(floors.values())
             least = float(outers.cycles[chosen].min())
-            found = self._promising(tables, staging, floors, least)
+            found = self._promising(tables, staging, floors, least, excess)
             masks = [m | f for m, f in zip(masks, found, strict=True)]
         return [t if m.all() else t.keep(m) for t, m in zip(tables, masks, strict=True)]
 
     def _promising(
-        self, tables: list[Table], staging: Staging, floors: dict[str, float], least: float
+        self,
+        tables: list[Table],
+        staging: Staging,
+        floors: dict[str, float],
+        least: float,
+        excess: float = 0.0,
     ) -> list[np.ndarray]:
         """Rows of each table that may still be part of a better solution.
 
         floors: pJ at DRAM at least, by tensor. least: cycles of the group at least.
+        excess: what no outer choice spares of the floors' sum: their minima may not meet.
         """
         energies = [t.energy(staging.roles[t.space.einsum.name], floors) for t in tables]
+        if excess > 0:
+            streamed = {t for s in staging.roles for t in self._streamed(staging, s)}
+            extra = excess + sum(floors[t] for t in streamed)
+            free = [t.energy(staging.roles[t.space.einsum.name], floors, free=True) for t in tables]
+            lows = [float(e.min(initial=np.inf)) for e in energies]
+            free_lows = [float(e.min(initial=np.inf)) for e in free]
+            for i, mine in enumerate(energies):
+                rest = sum(lows) - lows[i]
+                free_rest = sum(free_lows) - free_lows[i]
+                energies[i] = np.maximum(mine + rest, free[i] + free_rest + extra) - rest
         cycles = [t.cycles for t in tables]
         total = sum(float(e.min(initial=np.inf)) for e in energies)
         busy = sum(float(c.min(initial=np.inf)) for c in cycles)
@@ -209,10 +247,18 @@ class GroupSearch:
             found.append(self._may_win(np.maximum(latency, least), energy))
         return found
 
+    def _streamed(self, staging: Staging, einsum: str) -> tuple[str, ...]:
+        space = next(s for s in self.problem.spaces if s.einsum.name == einsum)
+        pairs = zip(space.tensors, staging.roles[einsum], strict=True)
+        return tuple(t for t, role in pairs if role == "stream")
+
+    @property
+    def feasible(self) -> bool:
+        """Whether some outer choice fits at all."""
+        return self._whole is not None and bool(self._fits(self._whole).any())
+
     def _may_win(self, cycles: Floats, energy: Floats) -> np.ndarray:
-        return better(
-            self.objective, cycles + self.start[0], energy + self.start[1], self.incumbent
-        )
+        return better(self.goal, cycles + self.start[0], energy + self.start[1], self.incumbent)
 
     def _outers(self, tables: list[Table]) -> Outers:
         """All outer choices with their bounds."""
@@ -223,15 +269,10 @@ class GroupSearch:
                 .reshape(-1, len(self.problem.ranks))
                 .T
             )
-            orders = (
-                self._orders
-                if staging.staged and not self.problem.group.fused
-                else [self._orders[0]]
-            )
-            for order in orders:
-                parts.append(
-                    self._bounded(tables, number, staging, self._orders.index(order), grid)
-                )
+            if self.problem.group.fused or not staging.staged:
+                parts.append(self._bounded(tables, number, staging, 0, grid))
+            else:
+                parts.extend(self._single(tables, number, staging, grid))
         return Outers(
             staging=np.concatenate([p.staging for p in parts]),
             order=np.concatenate([p.order for p in parts]),
@@ -241,6 +282,36 @@ class GroupSearch:
             needs=np.concatenate([p.needs for p in parts]),
             floors={t: np.concatenate([p.floors[t] for p in parts]) for t in self.problem.external},
         )
+
+    def _single(
+        self, tables: list[Table], number: int, staging: Staging, grid: Ints
+    ) -> list[Outers]:
+        """The outer choices of one Einsum, without those that repeat another.
+
+        Innermost at DRAM, a loop over a rank that no staged tensor has might as well stand
+        outermost in the shared level: the order of all loops, and so every count, is the same.
+        """
+        space = self.problem.spaces[0]
+        sizes = np.array([r.size for r in self.problem.ranks], dtype=np.int64)[:, None]
+        dram = np.where(grid == FOLLOW, 1, sizes // np.where(grid == FOLLOW, 1, grid))
+        matters = [
+            any(space.relevant[t][r] for t in staging.staged) for r in range(len(space.ranks))
+        ]
+        found: list[Outers] = []
+        sequences: list[Ints] = []
+        for order in range(len(self._orders)):
+            good, still = np.ones(grid.shape[1], np.bool_), np.ones(grid.shape[1], np.bool_)
+            sequence = np.zeros(grid.shape[1], np.int64)
+            for r in self._orders[order]:
+                if not matters[r]:
+                    good &= ~(still & (dram[r] > 1))
+                still &= dram[r] == 1
+                sequence = np.where(dram[r] > 1, sequence * (len(sizes) + 1) + r + 1, sequence)
+            for earlier in sequences:  # the same real loops in the same order
+                good &= sequence != earlier
+            sequences.append(sequence)
+            found.append(self._bounded(tables, number, staging, order, grid[:, good]))
+        return found
 
     def _bounded(
         self, tables: list[Table], number: int, staging: Staging, order: int, grid: Ints
@@ -359,8 +430,8 @@ class GroupSearch:
     def _branch(self, tables: list[Table], outers: Outers, limit: int | None) -> None:
         """Evaluate outer choices, the most promising first, until no other can win."""
         fits = self._fits(outers)
-        first, second, third = keys(
-            self.objective, outers.cycles + self.start[0], outers.energy + self.start[1]
+        first, second, third = self.goal.keys(
+            outers.cycles + self.start[0], outers.energy + self.start[1]
         )
         order = np.lexsort((outers.needs, third, second, first))
         order = order[fits[order]]
@@ -537,7 +608,7 @@ class GroupSearch:
             return
         where = np.flatnonzero(alive)
         best_row = where[
-            best_index(self.objective, cycles[where] + self.start[0], energy[where] + self.start[1])
+            best_index(self.goal, cycles[where] + self.start[0], energy[where] + self.start[1])
         ]
         self.incumbent = (
             float(cycles[best_row] + self.start[0]),
@@ -566,6 +637,53 @@ class GroupSearch:
             busy = costs[:, 0] + costs[:, 1]
         slowest = costs[:, 2 : 2 + len(self._ports)].max(axis=1, initial=0.0)
         return np.maximum(busy, slowest) + costs[:, 2 + len(self._ports)]
+
+    def refusal(self) -> Infeasible:
+        """Why nothing fits: the outer choice that asks for least."""
+        where = " + ".join(self.problem.group.names)
+        for found in self.tables:
+            if not found.count:
+                inner = found.space.inner_nodes
+                name = inner[-1].name if inner else found.space.arch.compute.name
+                return Infeasible(
+                    level=name,
+                    needs=1,
+                    has=0,
+                    terms=(),
+                    where=found.space.einsum.name,
+                    hint="the mapspace's constraints leave no loop nest; relax one",
+                )
+        outers = self._whole
+        level = shared_level(self.problem.platform)
+        if outers is None or len(outers.needs) == 0 or level.usable_words is None:
+            return Infeasible(
+                level=level.name,
+                needs=1,
+                has=0,
+                terms=(),
+                where=where,
+                hint="the mapspace's fusion section leaves no tile; relax it",
+            )
+        choice = int(outers.needs.argmin())
+        staging = self._stagings[int(outers.staging[choice])]
+        terms: dict[str, int] = {}
+        tile = np.where(outers.tile[:, choice] == FOLLOW, 1, outers.tile[:, choice])
+        for part in self.tables:
+            needs: dict[str, Floats] = {}
+            index = [self.problem.ranks.index(r) for r in part.space.ranks]
+            roles = staging.roles[part.space.einsum.name]
+            for tensor, role in zip(part.space.tensors, roles, strict=True):
+                self._add_needs(needs, part, tensor, role, tile[index][:, None])
+            for name, words in needs.items():
+                terms[name] = max(terms.get(name, 0), int(np.ceil(words.max())))
+        return Infeasible(
+            level=level.name,
+            needs=sum(terms.values()),
+            has=level.usable_words,
+            terms=tuple(terms.items()),
+            where=where,
+            hint=f"give {level.name} more words, shorten the sequence, or allow smaller tiles",
+        )
 
     def space_size(self) -> int:
         """Mappings in the group's part of the mapspace: outer choices times rows of each Einsum."""

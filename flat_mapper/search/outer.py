@@ -104,7 +104,7 @@ def stagings(problem: GroupProblem) -> list[Staging]:
     readers = {t: sum(t in s.tensors for s in problem.spaces) for t in external}
     wanted = problem.mapspace.fusion.staging
     must = {t for t in external if readers[t] > 1}
-    if problem.group.fused and not problem.group.declared or wanted == "all":
+    if (problem.group.fused and not problem.group.declared) or wanted == "all":
         must.update(external)
     elif isinstance(wanted, tuple):
         must.update(t for t in external if t in wanted)
@@ -117,7 +117,9 @@ def stagings(problem: GroupProblem) -> list[Staging]:
     free = [t for t in external if t not in must | never]
     found = []
     for bits in range(1 << len(free)):
-        staged = tuple(t for t in external if t in must or t in free and bits >> free.index(t) & 1)
+        staged = tuple(
+            t for t in external if t in must or (t in free and bits >> free.index(t) & 1)
+        )
         found.append(Staging(staged=staged, roles=_roles(problem, staged)))
     return found
 
@@ -128,7 +130,7 @@ def _roles(problem: GroupProblem, staged: tuple[str, ...]) -> dict[str, tuple[Ro
     for space in problem.spaces:
         mine: list[Role] = []
         for tensor in space.tensors:
-            if tensor not in problem.external or tensor in staged and tensor in met:
+            if tensor not in problem.external or (tensor in staged and tensor in met):
                 mine.append("inside")
             else:
                 mine.append("staged" if tensor in staged else "stream")

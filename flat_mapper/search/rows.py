@@ -149,7 +149,7 @@ def _at_level(space: EinsumSpace, rows: Rows, level: MemoryLevel, keep: frozense
     choices = []
     limit = level.usable_words if level.usable_words is not None else space.iterations
     for r, rank in enumerate(space.ranks):
-        free = used[r] and not space.common[r] or forced & set(rank.members)
+        free = (used[r] and not space.common[r]) or forced & set(rank.members)
         choices.append(space.options(level.name, "temporal", r, limit) if free else [1])
     grid = combinations(choices, space.iterations)
     grid = grid[:, _tile_total(space, keep, grid) <= limit]

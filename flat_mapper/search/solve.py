@@ -1,0 +1,198 @@
+"""The best mapping over all alternatives of a mapspace and all groups of an alternative."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from flat_mapper.arch import Platform
+from flat_mapper.energy_tables import Ert
+from flat_mapper.errors import SpecError, expected
+from flat_mapper.mapping import FusedMapping
+from flat_mapper.mapspace import GroupSpace, Mapspace, partitions
+from flat_mapper.model.evaluate import evaluate
+from flat_mapper.model.result import Infeasible, Result
+from flat_mapper.search.group import GroupSearch, GroupSolution
+from flat_mapper.search.objective import OBJECTIVES, Goal, Objective, better_pair
+from flat_mapper.search.outer import group_problem
+from flat_mapper.search.realize import group_mapping
+from flat_mapper.search.solution import Certificate, Solution
+from flat_mapper.workload import Workload
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts over all groups and alternatives, for the certificate."""
+
+    size: int = 0
+    evaluated: int = 0
+    pruned: dict[str, int] = field(default_factory=dict)
+
+    def add(self, found: GroupSearch) -> None:
+        """Count one solved group."""
+        c = found.counters
+        self.size += found.space_size()
+        self.evaluated += c.evaluated
+        for rule, count in (
+            ("outer: does not fit", c.outer_infeasible),
+            ("outer: bound", c.outer_bounded),
+            ("inner: bound", c.rows_bounded),
+        ):
+            self.pruned[rule] = self.pruned.get(rule, 0) + count
+
+
+def search(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    *,
+    objective: Objective = "edp",
+    progress: Progress | None = None,
+) -> Solution | Infeasible:
+    """The mapping of least objective in a mapspace, or why there is none.
+
+    objective: latency, energy or edp; ties are broken by the other two.
+    progress:  called with the share done and what is being searched.
+    """
+    if objective not in OBJECTIVES:
+        raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
+    begin = time.perf_counter()
+    tally = Tally()
+    best: tuple[float, float] | None = None
+    chosen: list[GroupSolution] = []
+    refused: Infeasible | None = None
+    alternatives = partitions(workload, mapspace)
+    for number, groups in enumerate(alternatives):
+        if progress:
+            progress(number / len(alternatives), " | ".join("+".join(g.names) for g in groups))
+        found = _alternative(workload, platform, mapspace, ert, objective, groups, best, tally)
+        if isinstance(found, Infeasible):
+            refused = found if refused is None or found.needs < refused.needs else refused
+        elif found:
+            chosen = found
+            best = (sum(s.cycles for s in found), sum(s.energy for s in found))
+    if not chosen:
+        assert refused is not None
+        return refused
+    mapping = FusedMapping(
+        groups=tuple(group_mapping(s, dict(workload.rank_sizes)) for s in chosen),
+        policy=mapspace.policy,
+    )
+    result = evaluate(workload, platform, mapping, ert)
+    assert isinstance(result, Result), f"the search chose a mapping that does not fit: {result}"
+    bound = result.bound
+    edp = bound.energy_pj * 1e-12 * bound.cycles * result.cycle_seconds
+    bounds = {"latency": bound.cycles * result.cycle_seconds, "energy": bound.energy_pj, "edp": edp}
+    return Solution(
+        result=result,
+        mapspace=mapspace.name,
+        objective=objective,
+        certificate=Certificate(
+            mapspace_size=tally.size,
+            evaluated=tally.evaluated,
+            pruned=tally.pruned,
+            optimal=True,
+            lower_bound=bounds[objective],
+            seconds=time.perf_counter() - begin,
+        ),
+    )
+
+
+def _alternative(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    objective: Objective,
+    groups: tuple[GroupSpace, ...],
+    best: tuple[float, float] | None,
+    tally: Tally,
+) -> list[GroupSolution] | Infeasible | None:
+    """The best of one partition into groups, if it beats the best so far."""
+    searches = [
+        GroupSearch(problem=group_problem(workload, platform, ert, mapspace, g)) for g in groups
+    ]
+    least = [s.prepare() for s in searches]
+    total = (sum(c for c, _ in least), sum(e for _, e in least))
+    goal = Goal(kind=objective)
+    if best is not None and not better_pair(goal, total, best):
+        for found in searches:
+            tally.add(found)
+        return None
+    solved: list[GroupSolution] | Infeasible | None
+    if objective == "edp" and len(searches) > 1:
+        solved = _least_product(searches, best)
+    else:
+        solved = []
+        for i, found in enumerate(searches):
+            others = (total[0] - least[i][0], total[1] - least[i][1])
+            limit = best if best is not None and len(searches) == 1 else None
+            one = found.solve(goal, others if objective == "edp" else (0.0, 0.0), limit)
+            if one is None:
+                solved = None if limit is not None and found.feasible else found.refusal()
+                break
+            solved.append(one)
+    for found in searches:
+        tally.add(found)
+    if isinstance(solved, list):
+        pair = (sum(s.cycles for s in solved), sum(s.energy for s in solved))
+        if best is not None and not better_pair(goal, pair, best):
+            return None
+    return solved
+
+
+def _least_product(
+    searches: list[GroupSearch], best: tuple[float, float] | None
+) -> list[GroupSolution] | Infeasible:
+    """Groups in sequence with the least product of summed cycles and summed energy.
+
+    A product of two sums is quasi-concave, so its minimum over all combinations is at a corner of
+    their convex hull; and a corner of a sum of sets is the sum of their corners under one weight.
+    So weights are tried between the two ends until no new corner appears.
+    """
+
+    def at(goal: Goal) -> list[GroupSolution] | Infeasible:
+        found = []
+        for s in searches:
+            one = s.solve(goal, (0.0, 0.0), None)
+            if one is None:
+                return s.refusal()
+            found.append(one)
+        return found
+
+    def pair(found: list[GroupSolution]) -> tuple[float, float]:
+        return sum(s.cycles for s in found), sum(s.energy for s in found)
+
+    fast, lean = at(Goal(kind="latency")), at(Goal(kind="energy"))
+    if isinstance(fast, Infeasible):
+        return fast
+    assert not isinstance(lean, Infeasible)
+    corners = [fast, lean]
+    todo = [(fast, lean)]
+    edp = Goal(kind="edp")
+    while todo:
+        left, right = todo.pop()
+        (c0, e0), (c1, e1) = pair(left), pair(right)
+        if c1 <= c0 or e1 >= e0:
+            continue
+        # No point between two corners beats the corner of the triangle under their chord.
+        top = min((pair(c) for c in corners), key=lambda p: p[0] * p[1])
+        if c0 * e1 >= top[0] * top[1]:
+            continue
+        middle = at(Goal(kind="weighted", weight=(e0 - e1) / (c1 - c0)))
+        assert not isinstance(middle, Infeasible)
+        c, e = pair(middle)
+        weight = (e0 - e1) / (c1 - c0)
+        if weight * c + e >= (weight * c0 + e0) * (1 - 1e-12):
+            continue
+        corners.append(middle)
+        todo += [(left, middle), (middle, right)]
+    winner = corners[0]
+    for corner in corners[1:]:
+        if better_pair(edp, pair(corner), pair(winner)):
+            winner = corner
+    return winner
