@@ -1,0 +1,167 @@
+"""Backend `timeloop`: every Einsum priced by the real timeloop-model, added up by our rules.
+
+Each Einsum is one ordinary Timeloop problem over its full rank sizes: the shared loops are its
+DRAM loops, and a tensor that stays on chip bypasses DRAM. The raw timeloop-model is given the
+processed single file, which can say remainders (`P=32,5`; the Python front end cannot read them),
+together with the energies as ERT and ART files: then it does not call Accelergy.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flat_mapper.arch import Architecture, MemoryLevel, Platform
+from flat_mapper.backends.timeloop_run import Command, Refusal, fresh_folder, run_model
+from flat_mapper.backends.timeloop_stats import einsum_stats
+from flat_mapper.document import Quoted
+from flat_mapper.energy_tables import Ert
+from flat_mapper.errors import BackendError
+from flat_mapper.lower_processed import processed_document
+from flat_mapper.mapping import EinsumMapping, FusedMapping
+from flat_mapper.model.evaluate import check_fused, combine
+from flat_mapper.model.group import shared_level
+from flat_mapper.model.result import EinsumStats, Infeasible, Result
+from flat_mapper.textfiles import read_text, write_text
+from flat_mapper.workload import Workload
+from flat_mapper.yamlio import dump
+
+INPUTS = ("processed.yaml", "ERT.yaml", "ART.yaml")
+_CAPACITY = ("depth", "memory_depth", "data_storage_depth", "entries", "sizeKB")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeloopBackend:
+    """timeloop-model as an evaluator of fused mappings."""
+
+    command: Command = Command()
+    folder: Path | None = None  # where runs are kept; None: temporary, kept only where one failed
+    jobs: int = 0  # runs at once; 0: one per processor
+
+    @property
+    def name(self) -> str:
+        """What `--backend` calls it."""
+        return "timeloop"
+
+    def missing(self) -> str | None:
+        """What is missing and how to get it, in one line; None where it can run."""
+        return self.command.missing()
+
+    def evaluate(
+        self, workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert
+    ) -> Result | Infeasible:
+        """Timeloop's counts, cycles and energy of every Einsum, combined as the native model does.
+
+        raises: MappingError where the mapping contradicts the workload or the platform,
+                BackendError where Timeloop is missing, fails or answers something unreadable.
+        """
+        check_fused(workload, platform, mapping)
+        ert = ert.covering(platform)
+        missing = self.missing()
+        if missing:
+            raise BackendError(missing)
+        nests = list(mapping.einsum_mappings.values())
+        paths = {m.einsum: self._path(workload, platform, mapping, m) for m in nests}
+        with ThreadPoolExecutor(self.jobs or os.cpu_count() or 1) as pool:
+            answers = list(
+                pool.map(lambda m: self.einsum(workload, paths[m.einsum], m, ert), nests)
+            )
+        stats: dict[str, EinsumStats] = {}
+        for answer in answers:
+            if isinstance(answer, Infeasible):
+                return answer
+            stats[answer.einsum] = answer
+        return combine(workload, platform, mapping, ert, stats, backend=self.name)
+
+    def einsum(
+        self, workload: Workload, arch: Architecture, mapping: EinsumMapping, ert: Ert
+    ) -> EinsumStats | Infeasible:
+        """One run of timeloop-model: one Einsum on its path."""
+        einsum = workload.einsum(mapping.einsum)
+        folder = fresh_folder(self.folder, einsum.name)
+        for name, text in run_files(workload, arch, mapping, ert).items():
+            write_text(folder / name, text)
+        answer = run_model(self.command, folder, INPUTS)
+        if isinstance(answer, Refusal):
+            found: EinsumStats | Infeasible = Infeasible(
+                level=answer.level,
+                needs=answer.needs,
+                has=answer.has,
+                terms=(),
+                where=einsum.name,
+                hint=f"cut the tiles at {answer.level} or let a tensor bypass it",
+            )
+        else:
+            found = einsum_stats(read_text(answer), einsum, arch, mapping, str(answer))
+        if self.folder is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        return found
+
+    def _path(
+        self, workload: Workload, platform: Platform, mapping: FusedMapping, nest: EinsumMapping
+    ) -> Architecture:
+        arch = platform.path(workload.einsum(nest.einsum).unit)
+        if mapping.policy.overflow == "reject":
+            return arch
+        return without_capacity(arch, shared_level(platform).name)
+
+
+def run_files(
+    workload: Workload, arch: Architecture, mapping: EinsumMapping, ert: Ert
+) -> dict[str, str]:
+    """What timeloop-model is given for one Einsum, by file name."""
+    documents = (
+        processed_document(workload, arch, mapping),
+        ert_document(arch, ert),
+        art_document(arch),
+    )
+    return {name: dump(document) for name, document in zip(INPUTS, documents, strict=True)}
+
+
+def ert_document(arch: Architecture, ert: Ert) -> dict[str, object]:
+    """Energies in Accelergy's form, for exactly the actions that a dense mapping performs."""
+    tables = []
+    for name, node in _components(arch).items():
+        if isinstance(node, MemoryLevel):
+            values = dict(zip(("read", "write", "update"), ert.actions(node.name), strict=True))
+            energies = values | {"leak": 0.0}
+        else:
+            energies = {"compute": ert.energy(arch.compute.name, "compute")}
+        arguments = {"global_cycle_seconds": arch.cycle_seconds, "action_latency_cycles": 1}
+        actions = [
+            {"name": action, "arguments": arguments, "energy": float(pj)}
+            for action, pj in energies.items()
+        ]
+        tables.append({"name": name, "actions": actions})
+    return {"ERT": {"version": Quoted("0.4"), "tables": tables}}
+
+
+def art_document(arch: Architecture) -> dict[str, object]:
+    """Areas of nothing: Timeloop wants the table, and no count or energy depends on it."""
+    tables = [{"name": name, "area": 0.0} for name in _components(arch)]
+    return {"ART": {"version": Quoted("0.4"), "tables": tables}}
+
+
+def _components(arch: Architecture) -> dict[str, object]:
+    """Levels and compute unit by the full name that Timeloop looks them up with."""
+    return {f"system.{n.name}[1..{n.instances}]": n for n in (*arch.levels, arch.compute)}
+
+
+def without_capacity(arch: Architecture, name: str) -> Architecture:
+    """An architecture whose level of that name holds anything: what overflows is spilled.
+
+    The depth bears on nothing else once the energies are given.
+    """
+    nodes = []
+    for node in arch.nodes:
+        if isinstance(node, MemoryLevel) and node.name == name:
+            kept: Mapping[str, object] = {
+                k: v for k, v in node.attributes.items() if k not in _CAPACITY
+            }
+            node = replace(node, attributes={**kept, "depth": 2**40}, capacity_words=None)
+        nodes.append(node)
+    return replace(arch, nodes=tuple(nodes))

@@ -1,0 +1,169 @@
+"""Running timeloop-model: the command, its wrapper, its folder, its log.
+
+Source: Timeloop, commit 4cf6d4c. It leaves with 0 when it failed, writes accelergy.log into its
+current folder and reads nothing of an old result by itself: so every run has a folder of its own
+that was not there before, and success is a new stats file, never an exit code.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flat_mapper.errors import BackendError
+
+PROGRAM = "timeloop-model"
+VARIABLE = "FLAT_MAPPER_TIMELOOP"  # environment variable with the default of --timeloop-cmd
+STATS = "timeloop-model.stats.txt"
+LOG = "timeloop.log"
+INSTALL = (
+    "build it from https://github.com/NVlabs/timeloop, or run the published container image "
+    "with --timeloop-cmd (docs/timeloop.md), or use --backend native"
+)
+
+_REFUSAL = re.compile(
+    r"couldn't map level (\S+): mapped tile size (\d+) exceeds buffer capacity (\d+)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """How timeloop-model is called."""
+
+    wrapper: tuple[str, ...] = ()  # words before it; `{}` stands for the call, `{dir}` its folder
+    timeout_s: float = 600.0  # of one run; chosen: the dearest run seen took 2 s
+
+    def words(self, arguments: Sequence[str], folder: Path) -> list[str]:
+        """The argument list of one call in a folder."""
+        call = [PROGRAM, *arguments]
+        if not self.wrapper:
+            return call
+        words: list[str] = []
+        for word in self.wrapper:
+            words += call if word == "{}" else [word.replace("{dir}", str(folder))]
+        return words if "{}" in self.wrapper else [*words, *call]
+
+    @property
+    def program(self) -> str:
+        """What has to be on PATH: timeloop-model, or the wrapper's own program."""
+        first = self.wrapper[0] if self.wrapper else "{}"
+        return PROGRAM if first == "{}" else first
+
+    def missing(self) -> str | None:
+        """What is missing and how to get it, in one line; None where it can run."""
+        if shutil.which(self.program):
+            return None
+        return f"{self.program}: expected an executable on PATH, got none; {INSTALL}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Timeloop's own words on a level that cannot hold its tiles."""
+
+    level: str
+    needs: int  # words
+    has: int
+
+
+def command_of(text: str | None = None, *, timeout_s: float = 600.0) -> Command:
+    """The command that `--timeloop-cmd` says, by default the environment variable.
+
+    raises: BackendError where the text is no command line.
+    """
+    given = os.environ.get(VARIABLE, "") if text is None else text
+    try:
+        words = tuple(shlex.split(given))
+    except ValueError as error:
+        raise BackendError(
+            f"--timeloop-cmd: expected words as a shell reads them, got {given!r} ({error}); "
+            "close the quote"
+        ) from error
+    return Command(wrapper=words, timeout_s=timeout_s)
+
+
+def fresh_folder(parent: Path | None, name: str) -> Path:
+    """A new, empty folder: parent/name, or name-2, name-3, ...; without a parent a temporary one.
+
+    raises: BackendError where it cannot be made.
+    """
+    try:
+        if parent is None:
+            return Path(tempfile.mkdtemp(prefix=f"flat-mapper-{name}-"))
+        parent.mkdir(parents=True, exist_ok=True)
+        folder, count = parent.resolve() / name, 1
+        while True:
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                count += 1
+                folder = parent.resolve() / f"{name}-{count}"
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BackendError(
+            f"{parent or tempfile.gettempdir()}: expected a folder to write in, got: {reason}"
+        ) from error
+
+
+def run_model(command: Command, folder: Path, inputs: Sequence[str]) -> Path | Refusal:
+    """The stats file of one run in a fresh folder, or Timeloop's refusal of the mapping.
+
+    The inputs lie in the folder, and are given by name: so a container sees them wherever the
+    folder is mounted.
+    raises: BackendError with the log and the command to run again.
+    """
+    (folder / "out").mkdir()
+    words = command.words([*inputs, "-o", "out"], folder)
+    again = f"cd {shlex.quote(str(folder))} && {shlex.join(words)}"
+    log = folder / LOG
+    problem = _run(words, folder, command.timeout_s)
+    said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    refusal = _REFUSAL.search(said)
+    if refusal:
+        return Refusal(level=refusal[1], needs=int(refusal[2]), has=int(refusal[3]))
+    stats = folder / "out" / STATS
+    if problem is None and not stats.is_file():
+        problem = f"got exit code 0 and no {STATS}{_last_words(said)}"
+    if problem is not None:
+        raise BackendError(
+            f"{PROGRAM}: expected out/{STATS}, {problem}; log: {log}; re-run: {again}"
+        )
+    return stats
+
+
+def _run(words: list[str], folder: Path, timeout_s: float) -> str | None:
+    """Run a command with its output in the log; what went wrong, or None."""
+    try:
+        with (folder / LOG).open("wb") as log:
+            done = subprocess.run(
+                words,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=timeout_s,
+                check=False,
+            )
+    except subprocess.TimeoutExpired:
+        return f"got nothing within {timeout_s:g} s"
+    except OSError as error:
+        return f"got: {error.strerror or error}"
+    if done.returncode == 0:
+        return None
+    said = (folder / LOG).read_text(encoding="utf-8", errors="replace")
+    return f"got exit code {done.returncode}{_last_words(said)}"
+
+
+def _last_words(log: str) -> str:
+    """The line of a log that says most: the last with ERROR in it, else the last."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()]
+    last = (errors or lines or [""])[-1][:200]
+    return f" ({last})" if last else ""
