@@ -1,0 +1,66 @@
+# flat-mapper: `make run` shows it, `make test` tests it; each sets everything up by itself.
+# Override on the command line: make map ARCH=cloud PROBLEM=my.yaml MAPSPACE=flat-r SEQ=4096
+
+ARCH      = edge
+PROBLEM   = bert-base
+MAPSPACE  = flat
+MAPSPACES = naive flex-stream flex flat
+SEQ       = 4096
+OBJECTIVE = edp
+OUT       = out
+
+VENV  = .venv
+TOOLS = .venv-tools
+READY = $(VENV)/.ready
+BIN   = $(VENV)/bin
+FLAT  = $(BIN)/flat-mapper
+INPUT = --arch $(ARCH) --problem $(PROBLEM) --objective $(OBJECTIVE)
+EACH  = $(foreach m,$(MAPSPACES),--mapspace $(m))
+NAME  = $(basename $(notdir $(ARCH)))-$(basename $(notdir $(PROBLEM)))
+
+.PHONY: run edge cloud map compare lower test lint type format help clean
+.DEFAULT_GOAL := help
+
+run: $(READY)  ## compare on BERT-base at N = 512 and 4096, map it, and say where the files are
+	@for n in 512 4096; do $(FLAT) compare $(INPUT) $(EACH) --seq $$n -o $(OUT)/$(NAME)-$$n || exit; done
+	@$(FLAT) map $(INPUT) --mapspace $(MAPSPACE) --seq $(SEQ) -o $(OUT)/$(NAME)-$(SEQ)-$(MAPSPACE) && find $(OUT) -type f | sort
+
+edge:  ## run, on the edge platform
+	@$(MAKE) --no-print-directory run ARCH=edge
+
+cloud:  ## run, on the cloud platform
+	@$(MAKE) --no-print-directory run ARCH=cloud
+
+map: $(READY)  ## the best mapping of PROBLEM on ARCH in MAPSPACE
+	@$(FLAT) map $(INPUT) --mapspace $(MAPSPACE) --seq $(SEQ) -o $(OUT)/$(NAME)-$(SEQ)-$(basename $(notdir $(MAPSPACE)))
+
+compare: $(READY)  ## one row for each of MAPSPACES
+	@$(FLAT) compare $(INPUT) $(EACH) --seq $(SEQ) -o $(OUT)/$(NAME)-$(SEQ)
+
+lower: $(READY)  ## Timeloop files for the mapping that `make map` left in OUT
+	@$(FLAT) lower $(OUT)/$(NAME)-$(SEQ)-$(basename $(notdir $(MAPSPACE)))/fused-mapping.yaml -o $(OUT)/lowered
+
+test: $(READY)  ## the whole test suite
+	@$(BIN)/python -m pytest
+
+lint: $(READY)  ## ruff: rules and format
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+type: $(READY)  ## mypy --strict
+	@$(BIN)/mypy
+
+format: $(READY)  ## let ruff rewrite the files
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+help:  ## this list
+	@awk -F ':.*##' '/^[a-z]+:.*##/ {printf "  make %-9s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo "  with ARCH=$(ARCH) PROBLEM=$(PROBLEM) MAPSPACE=$(MAPSPACE) MAPSPACES=\"$(MAPSPACES)\" SEQ=$(SEQ) OBJECTIVE=$(OBJECTIVE) OUT=$(OUT)"
+
+clean:  ## remove what this file made: the environments, caches and results
+	rm -rf $(VENV) $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(wildcard $(OUT)/$(NAME)-* $(OUT)/lowered); find flat_mapper tests -name __pycache__ -prune -exec rm -rf {} +
+
+# uv from PATH, or from an environment of its own; it also finds a Python that is new enough.
+$(READY): pyproject.toml tools/setup.sh
+	@VENV=$(VENV) TOOLS=$(TOOLS) sh tools/setup.sh
+	@touch $@
