@@ -1,0 +1,7 @@
+"""`python -m flat_mapper`."""
+
+import sys
+
+from flat_mapper.cli import run
+
+sys.exit(run())

@@ -1,0 +1,165 @@
+"""What the package answers with: each answer has `to_dict()`, and prints itself as its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from flat_mapper import report
+from flat_mapper.arch import Architecture, Platform
+from flat_mapper.loop_tree import fused_tree_text, loop_nest_text
+from flat_mapper.mapping import EinsumMapping, FusedMapping
+from flat_mapper.model.result import EinsumStats, Infeasible, Result
+from flat_mapper.search.solution import Certificate
+from flat_mapper.workload import Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priced:
+    """A fused mapping with its cost."""
+
+    workload: Workload
+    platform: Platform
+    result: Result
+
+    @property
+    def mapping(self) -> FusedMapping:
+        """The loop nests of all Einsums."""
+        return self.result.mapping
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper evaluate --json`."""
+        return report.result_dict(self.workload, self.result)
+
+    def __str__(self) -> str:
+        result = self.result
+        parts = (
+            f"{result.workload} on {result.arch}",
+            report.summary_text(self.workload, self.platform, result),
+            fused_tree_text(self.workload, self.platform, result.mapping).rstrip(),
+            report.buffer_text(result),
+        )
+        return "\n\n".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapped:
+    """The best mapping of a mapspace, with its cost and the certificate of the search."""
+
+    workload: Workload
+    platform: Platform
+    result: Result
+    mapspace: str
+    objective: str
+    certificate: Certificate
+
+    @property
+    def mapping(self) -> FusedMapping:
+        """The loop nests of all Einsums."""
+        return self.result.mapping
+
+    @property
+    def priced(self) -> Priced:
+        """The mapping and its cost alone."""
+        return Priced(workload=self.workload, platform=self.platform, result=self.result)
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper map --json`."""
+        found = {"mapspace": self.mapspace, "objective": self.objective}
+        return found | self.priced.to_dict() | {"search": self.certificate.to_dict()}
+
+    def __str__(self) -> str:
+        reached = {
+            "latency": self.result.latency_s,
+            "energy": self.result.energy_pj,
+            "edp": self.result.edp_js,
+        }[self.objective]
+        found = report.certificate_text(self.certificate, self.objective, reached)
+        return f"{self.mapspace}: {self.priced}\n\n{found}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The best mappings of several mapspaces; the first one is what the others are held against."""
+
+    workload: Workload
+    platform: Platform
+    objective: str
+    rows: Mapping[str, Mapped | Infeasible]  # by mapspace
+
+    @property
+    def feasible(self) -> dict[str, Mapped]:
+        """The mapspaces that have a mapping."""
+        return {name: row for name, row in self.rows.items() if isinstance(row, Mapped)}
+
+    @property
+    def first(self) -> Result | None:
+        """The first row's result, where it has one."""
+        row = next(iter(self.rows.values()), None)
+        return row.result if isinstance(row, Mapped) else None
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper compare --json`."""
+        return {
+            "workload": self.workload.name,
+            "arch": self.platform.name,
+            "objective": self.objective,
+            "rows": [self._row_dict(name, row) for name, row in self.rows.items()],
+        }
+
+    def _row_dict(self, name: str, row: Mapped | Infeasible) -> dict[str, object]:
+        if isinstance(row, Infeasible):
+            return {"mapspace": name, **row.to_dict()}
+        gains = {
+            "speedup": report.speedup(self.first, row.result),
+            "energy_saving": report.energy_saving(self.first, row.result),
+        }
+        return row.to_dict() | gains
+
+    def __str__(self) -> str:
+        sizes = " ".join(f"{rank}={size}" for rank, size in self.workload.rank_sizes.items())
+        table = report.grid(
+            [
+                report.comparison_row(
+                    name, self.first, row if isinstance(row, Infeasible) else row.result
+                )
+                for name, row in self.rows.items()
+            ],
+            head=report.COMPARED,
+            right=range(1, 8),
+        )
+        refused = [
+            f"{name}: {row}" for name, row in self.rows.items() if isinstance(row, Infeasible)
+        ]
+        results = {name: row.result for name, row in self.feasible.items()}
+        sources = dict.fromkeys(r.energy_source for r in results.values())
+        lines = [
+            f"{self.workload.name} on {self.platform.name}, {sizes}, least {self.objective}",
+            table,
+            report.policy_text(results),
+            *refused,
+            *(f"energies from {source}" for source in sources),
+        ]
+        return "\n".join(line for line in lines if line)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Modelled:
+    """One Einsum under one Timeloop mapping: what timeloop-model says of it."""
+
+    workload: Workload
+    arch: Architecture
+    mapping: EinsumMapping
+    stats: EinsumStats
+    energy_source: str
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper model --json`."""
+        named = {"problem": self.workload.name, "arch": self.arch.name}
+        return named | {"energy_source": self.energy_source} | self.stats.to_dict()
+
+    def __str__(self) -> str:
+        nest = loop_nest_text(self.workload, self.arch, self.mapping)
+        head = f"{self.workload.name} on {self.arch.name}, energies from {self.energy_source}"
+        return f"{head}\n{report.model_text(self.stats)}\n\n{nest}".rstrip()

@@ -1,0 +1,231 @@
+"""The package from Python: names or values in, answers out.
+
+An argument that is a value of the package is taken as it is; a word is a shipped name, and a path
+is a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from flat_mapper import catalog, problem_yaml
+from flat_mapper.answers import Comparison, Mapped, Modelled, Priced
+from flat_mapper.arch import Architecture, Platform
+from flat_mapper.arch_yaml import load_architecture, load_platform
+from flat_mapper.attention import SCOPES, Scope
+from flat_mapper.backends import get_backend
+from flat_mapper.document import Section, did_you_mean, section_of
+from flat_mapper.energy_tables import Art, Ert, ert_of, load_ert
+from flat_mapper.errors import SpecError, expected
+from flat_mapper.mapping import check_mapping
+from flat_mapper.mapping_yaml import read_record
+from flat_mapper.mapspace import Mapspace
+from flat_mapper.model.einsum_costs import einsum_costs
+from flat_mapper.model.result import Infeasible, Result
+from flat_mapper.search import OBJECTIVES, Objective
+from flat_mapper.search import search as best_of
+from flat_mapper.templating import load_document
+from flat_mapper.timeloop_mapping import read_mapping
+from flat_mapper.timeloop_problem import read_problem
+from flat_mapper.workload import Workload
+
+MAPSPACES = ("naive", "flex-stream", "flex", "flat")  # what `compare` compares by default
+UNCHANGED: Mapping[str, object] = MappingProxyType({})
+
+Progress = Callable[[float, str], None]
+Name = str | Path
+
+
+def load_problem(
+    name_or_path: Name, scope: Scope = "attention", *, sizes: Mapping[str, object] = UNCHANGED
+) -> Workload:
+    """The workload of a shipped problem or of a file, cut to a scope, at other sizes if asked."""
+    return problem_yaml.load_problem(catalog.resolve("problems", name_or_path), scope, sizes=sizes)
+
+
+def energies(platform: Platform | Architecture, ert: Name | Ert | None) -> tuple[Ert, Art | None]:
+    """The energies of a platform: a table's, a file's, or hwcomponents'; these come with areas."""
+    if isinstance(ert, Ert):
+        return ert, None
+    if ert is not None:
+        return load_ert(ert), None
+    from flat_mapper.energy_pricing import price_with_hwcomponents
+
+    return price_with_hwcomponents(platform)
+
+
+def search(
+    workload: Workload | Name,
+    platform: Platform | Name,
+    mapspace: Mapspace | Name = "flat",
+    ert: Ert | Name | None = None,
+    *,
+    objective: str = "edp",
+    progress: Progress | None = None,
+) -> Mapped | Infeasible:
+    """The best mapping of a workload in a mapspace, or why there is none.
+
+    ert:       a table or its file; by default hwcomponents prices the platform.
+    objective: latency, energy or edp; ties are broken by the other two.
+    progress:  called with the share done and what is being searched.
+    """
+    found = compare(workload, platform, (mapspace,), ert, objective=objective, progress=progress)
+    return next(iter(found.rows.values()))
+
+
+def compare(
+    workload: Workload | Name,
+    platform: Platform | Name,
+    mapspaces: Sequence[Mapspace | Name] = MAPSPACES,
+    ert: Ert | Name | None = None,
+    *,
+    objective: str = "edp",
+    progress: Progress | None = None,
+) -> Comparison:
+    """The best mapping of each mapspace; the first is what the others are held against."""
+    cascade = workload if isinstance(workload, Workload) else load_problem(workload)
+    chip = platform if isinstance(platform, Platform) else load_platform(platform)
+    goal = objective_of(objective)
+    spaces = [_mapspace(m) for m in mapspaces]
+    names = [space.name for space in spaces]
+    if not names or len(set(names)) < len(names):
+        got = ", ".join(names) or "none"
+        raise SpecError(expected("mapspaces", "at least one, each once", got))
+    table, art = energies(chip, ert)
+    area = art.total_mm2(chip) if art else None
+    rows: dict[str, Mapped | Infeasible] = {}
+    for i, space in enumerate(spaces):
+        step = _part(progress, i, len(spaces), space.name)
+        found = best_of(cascade, chip, space, table, objective=goal, progress=step)
+        if isinstance(found, Infeasible):
+            rows[space.name] = found
+            continue
+        rows[space.name] = Mapped(
+            workload=cascade,
+            platform=chip,
+            result=replace(found.result, area_mm2=area),
+            mapspace=space.name,
+            objective=found.objective,
+            certificate=found.certificate,
+        )
+    return Comparison(workload=cascade, platform=chip, objective=goal, rows=rows)
+
+
+def _mapspace(mapspace: Mapspace | Name) -> Mapspace:
+    from flat_mapper.mapspace_yaml import load_mapspace
+
+    return mapspace if isinstance(mapspace, Mapspace) else load_mapspace(mapspace)
+
+
+def _part(progress: Progress | None, index: int, count: int, name: str) -> Progress | None:
+    """Progress of one search among several."""
+    if progress is None:
+        return None
+    return lambda share, text: progress((index + share) / count, f"{name}: {text}")
+
+
+def evaluate(
+    record: Path | str,
+    platform: Platform | Name | None = None,
+    ert: Ert | Name | None = None,
+    *,
+    backend: str = "native",
+) -> Priced | Infeasible:
+    """A recorded mapping priced again.
+
+    record:   a fused-mapping.yaml.
+    platform: another architecture than the record's own.
+    """
+    evaluator = get_backend(backend)
+    chip = platform
+    if chip is not None and not isinstance(chip, Platform):
+        chip = load_platform(chip)
+    read = read_record(Path(record), chip)
+    table, art = energies(read.platform, ert)
+    result = evaluator.evaluate(read.workload, read.platform, read.mapping, table)
+    if isinstance(result, Infeasible):
+        return result
+    area = art.total_mm2(read.platform) if art else None
+    return Priced(
+        workload=read.workload, platform=read.platform, result=replace(result, area_mm2=area)
+    )
+
+
+def again(mapped: Mapped, ert: Ert | Name | None, backend: str) -> Mapped | Infeasible:
+    """A found mapping priced by another backend."""
+    if backend == mapped.result.backend:
+        return mapped
+    table, _ = energies(mapped.platform, ert)
+    result = get_backend(backend).evaluate(mapped.workload, mapped.platform, mapped.mapping, table)
+    if not isinstance(result, Result):
+        return result
+    return replace(mapped, result=replace(result, area_mm2=mapped.result.area_mm2))
+
+
+def model_files(files: Sequence[Name], ert: Ert | Name | None = None) -> Modelled | Infeasible:
+    """What timeloop-model says of an architecture, a problem and a mapping.
+
+    files: Timeloop's own v0.4 files; architecture, problem and mapping may stand in any number of
+           them. An ERT among them prices the components, unless `ert` is given.
+    raises: SpecError, MappingError where a file cannot be read or they contradict each other.
+    """
+    if not files:
+        raise SpecError(expected("model", "files with architecture, problem and mapping", "none"))
+    documents = [section_of(load_document(path), str(path)) for path in files]
+    holders = {key: _holder(documents, files, key) for key in ("architecture", "problem")}
+    mapped = _holder(documents, files, "mapping")
+    arch = load_architecture(*(Path(f) for f in files))
+    where, document = holders["problem"]
+    workload = read_problem(document, where, arch.variables)
+    einsum = workload.einsums[0]
+    where, document = mapped
+    mapping = read_mapping(document, arch, einsum, where, workload.rank_sizes)
+    check_mapping(workload, arch, mapping)
+    given = [(f, d) for f, d in zip(files, documents, strict=True) if "ERT" in d]
+    if ert is None and given:
+        ert = ert_of(given[0][1], str(given[0][0]))
+    table, _ = energies(arch, ert)
+    costs = einsum_costs(workload, arch, [mapping], table.covering(arch))
+    refused = costs.infeasible(0)
+    if refused:
+        return refused
+    return Modelled(
+        workload=workload,
+        arch=arch,
+        mapping=mapping,
+        stats=costs.stats(0),
+        energy_source=table.source,
+        provenance=table.provenance,
+    )
+
+
+def _holder(
+    documents: Sequence[Section], files: Sequence[Name], key: str
+) -> tuple[str, Section]:
+    """The one file that has a top-level key."""
+    found = [(str(f), d) for f, d in zip(files, documents, strict=True) if key in d]
+    if len(found) == 1:
+        return found[0]
+    got = " and ".join(f for f, _ in found) or f"none in {', '.join(str(f) for f in files)}"
+    raise SpecError(f"model: expected one file with the key {key!r}, got {got}")
+
+
+def objective_of(word: str) -> Objective:
+    """The objective of that name."""
+    for objective in OBJECTIVES:
+        if objective == word:
+            return objective
+    condition = f"one of {', '.join(OBJECTIVES)}"
+    raise SpecError(expected("objective", condition, word, did_you_mean(word, OBJECTIVES)))
+
+
+def scope_of(word: str) -> Scope:
+    """The scope of that name."""
+    for scope in SCOPES:
+        if scope == word:
+            return scope
+    condition = f"one of {', '.join(SCOPES)}"
+    raise SpecError(expected("scope", condition, word, did_you_mean(word, SCOPES)))
