@@ -436,18 +436,23 @@ class GroupSearch:
         order = np.lexsort((outers.needs, third, second, first))
         order = order[fits[order]]
         done = 0
-        for position, choice in enumerate(order):
-            rest = order[position:]
-            alive = self._may_win(outers.cycles[rest[:1]], outers.energy[rest[:1]])
-            if not alive.all():
-                if limit is None:
-                    self.counters.outer_bounded += 1
-                continue
-            self._evaluate(tables, outers, int(choice))
-            done += 1
+        while len(order):
+            alive = self._may_win(outers.cycles[order], outers.energy[order])
             if limit is None:
-                self.counters.outer_evaluated += 1
-            elif done >= limit and self.solution is not None:
+                self.counters.outer_bounded += int((~alive).sum())
+            order = order[alive]
+            known = self.incumbent
+            for position, choice in enumerate(order):
+                self._evaluate(tables, outers, int(choice))
+                done += 1
+                if limit is None:
+                    self.counters.outer_evaluated += 1
+                elif done >= limit and self.solution is not None:
+                    return
+                if self.incumbent != known:
+                    order = order[position + 1 :]
+                    break
+            else:
                 return
 
     def _evaluate(self, tables: list[Table], outers: Outers, choice: int) -> None:
