@@ -202,9 +202,7 @@ def model_files(files: Sequence[Name], ert: Ert | Name | None = None) -> Modelle
     )
 
 
-def _holder(
-    documents: Sequence[Section], files: Sequence[Name], key: str
-) -> tuple[str, Section]:
+def _holder(documents: Sequence[Section], files: Sequence[Name], key: str) -> tuple[str, Section]:
     """The one file that has a top-level key."""
     found = [(str(f), d) for f, d in zip(files, documents, strict=True) if key in d]
     if len(found) == 1:
@@ -229,3 +227,12 @@ def scope_of(word: str) -> Scope:
             return scope
     condition = f"one of {', '.join(SCOPES)}"
     raise SpecError(expected("scope", condition, word, did_you_mean(word, SCOPES)))
+
+
+def compared_again(comparison: Comparison, ert: Ert | Name | None, backend: str) -> Comparison:
+    """Found mappings priced by another backend."""
+    rows = {
+        name: row if isinstance(row, Infeasible) else again(row, ert, backend)
+        for name, row in comparison.rows.items()
+    }
+    return replace(comparison, rows=rows)

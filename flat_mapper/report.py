@@ -89,9 +89,7 @@ def flat_tile(workload: Workload, group: GroupMapping, dram: str) -> dict[str, i
     """
     if len(group.einsums) < 2:
         return {}
-    inside = [
-        loop for slot, at in group.einsums[0].loops if slot.node != dram for loop in at
-    ]
+    inside = [loop for slot, at in group.einsums[0].loops if slot.node != dram for loop in at]
     return {
         rank: prod(loop.factor for loop in inside if loop.rank == rank)
         for rank in workload.shareable_ranks(group.names)

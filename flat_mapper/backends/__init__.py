@@ -1,4 +1,4 @@
-"""The evaluators of fused mappings, by name. A backend's module is imported when it is asked for."""
+"""The evaluators of fused mappings by name; a module is imported when it is asked for."""
 
 from __future__ import annotations
 

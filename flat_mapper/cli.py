@@ -1,0 +1,71 @@
+"""The command `flat-mapper`: arguments in, text or JSON on stdout, errors in one line on stderr.
+
+Exit codes: 0 done, 1 nothing feasible, 2 bad input or usage, 3 a backend is missing or failed,
+130 interrupted, 141 the reader of the output went away.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from flat_mapper.errors import BackendError, FlatMapperError, NothingFeasible
+
+INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    from flat_mapper.cli_arguments import parsed
+
+    try:
+        arguments = parsed(sys.argv[1:] if argv is None else argv)
+        if arguments is None:
+            return 0
+        code = _run(arguments.command, arguments)
+        sys.stdout.flush()
+        return code
+    except NothingFeasible as error:
+        return _failed(f"Infeasible: {error}", 1)
+    except BackendError as error:
+        return _failed(f"BackendError: {error}", 3)
+    except FlatMapperError as error:
+        return _failed(f"{type(error).__name__}: {error}", 2)
+    except KeyboardInterrupt:
+        return _failed("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        return READER_GONE
+    except OSError as error:
+        reason = error.strerror or str(error)
+        where = error.filename or "flat-mapper"
+        return _failed(f"SpecError: {where}: expected a file or folder to use, got: {reason}", 2)
+
+
+def _run(command: str, arguments: object) -> int:
+    """The verb's own function; a verb imports only what it needs."""
+    from importlib import import_module
+
+    home = "cli_files" if command in ("lower", "model", "check", "list") else "cli_map"
+    verb = getattr(import_module(f"flat_mapper.{home}"), f"{command}_command")
+    return int(verb(arguments))
+
+
+def _failed(line: str, code: int) -> int:
+    try:
+        print(" ".join(line.split()), file=sys.stderr)
+    except BrokenPipeError:
+        return READER_GONE
+    return code
+
+
+def run() -> int:
+    """The entry of the console script: `main`, with a closed stdout kept silent at exit."""
+    code = main()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = READER_GONE
+    if code == READER_GONE:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code

@@ -1,0 +1,178 @@
+"""The command line's grammar. What cannot be parsed is a SpecError in the house form."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import NoReturn
+
+from flat_mapper.document import did_you_mean
+from flat_mapper.errors import SpecError, expected
+
+PROGRAM = "flat-mapper"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses in the house form instead of exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SpecError(_refusal(self, message))
+
+
+def parsed(argv: Sequence[str]) -> argparse.Namespace | None:
+    """The arguments; None where only help or the version was asked for, and printed."""
+    parser, verbs = _parser()
+    word = argv[0] if argv else ""
+    if not word.startswith("-") and word not in verbs:
+        condition = f"a command among {', '.join(verbs)}"
+        raise SpecError(expected(PROGRAM, condition, word or "none", did_you_mean(word, verbs)))
+    try:
+        arguments, unknown = parser.parse_known_args(argv)
+    except SystemExit:
+        return None
+    if "command" not in arguments:
+        parser.error(f"unrecognized arguments: {word}")
+    if unknown:
+        verbs[arguments.command].error(f"unrecognized arguments: {unknown[0]}")
+    return arguments
+
+
+def _refusal(parser: argparse.ArgumentParser, message: str) -> str:
+    """Argparse's message in the house form."""
+    program, options = parser.prog, _options(parser)
+    kind, _, rest = message.partition(": ")
+    if kind.startswith("unrecognized arguments"):
+        return expected(
+            program, f"options among {', '.join(options)}", rest, did_you_mean(rest, options)
+        )
+    if kind.startswith("the following arguments are required"):
+        return f"{program}: expected {rest}, got none; see {program} --help"
+    found = re.fullmatch(r"argument ([^ /:]*)[^:]*", kind)
+    if found:
+        where = f"{program}: {found[1]}"
+        if "expected one argument" in rest or "at least one argument" in rest:
+            return f"{where}: expected a value, got none"
+        return f"{where}: expected what {program} --help says, got: {rest}"
+    return f"{program}: expected what {program} --help says, got: {message}"
+
+
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    return [text for action in parser._actions for text in action.option_strings[-1:]]
+
+
+def _parser() -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser, and that of each verb."""
+    from flat_mapper import __version__
+
+    parser = _Parser(
+        prog=PROGRAM,
+        allow_abbrev=False,
+        description="Find, price and lower fused mappings of attention for spatial accelerators.",
+        epilog="Exit codes: 0 done, 1 nothing feasible, 2 bad input, 3 backend missing or failed.",
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    verbs: dict[str, _Parser] = {}
+    for name, (text, fill) in _VERBS.items():
+        verb = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        assert isinstance(verb, _Parser)
+        fill(verb)
+        verb.add_argument("--json", action="store_true", help="print JSON instead of tables")
+        verbs[name] = verb
+    return parser, verbs
+
+
+def _inputs(verb: _Parser) -> None:
+    """What a search starts from."""
+    verb.add_argument("--arch", required=True, metavar="A", help="a shipped name or a v0.4 file")
+    verb.add_argument("--problem", required=True, metavar="P", help="a shipped name or a file")
+    verb.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="R=N",
+        dest="sizes",
+        help="give rank R the size N; repeatable",
+    )
+    verb.add_argument("--seq", metavar="N", help="sequence length: P and M at once")
+    verb.add_argument(
+        "--scope", default="attention", metavar="S", help="attention (default), block or model"
+    )
+    verb.add_argument(
+        "--objective", default="edp", metavar="O", help="edp (default), latency or energy"
+    )
+
+
+def _prices(verb: _Parser) -> None:
+    """Who prices, and where the answer goes."""
+    verb.add_argument(
+        "--ert", metavar="FILE", help="energies: Accelergy's ERT, or `level: {read: pJ, ...}`"
+    )
+    verb.add_argument(
+        "--backend", default="native", metavar="B", help="who counts: native (default), ..."
+    )
+    _output(verb)
+
+
+def _output(verb: _Parser) -> None:
+    verb.add_argument("-o", "--output", metavar="DIR", help="write the files of the answer there")
+
+
+def _map(verb: _Parser) -> None:
+    _inputs(verb)
+    verb.add_argument(
+        "--mapspace", default="flat", metavar="M", help="a shipped name or a file (default flat)"
+    )
+    _prices(verb)
+
+
+def _compare(verb: _Parser) -> None:
+    _inputs(verb)
+    verb.add_argument(
+        "--mapspace",
+        nargs="+",
+        action="extend",
+        metavar="M",
+        dest="mapspaces",
+        help="shipped names or files; default naive flex-stream flex flat",
+    )
+    _prices(verb)
+
+
+def _evaluate(verb: _Parser) -> None:
+    verb.add_argument("record", metavar="fused-mapping.yaml")
+    verb.add_argument("--arch", metavar="A", help="another architecture than the record's")
+    _prices(verb)
+
+
+def _lower(verb: _Parser) -> None:
+    verb.add_argument("record", metavar="fused-mapping.yaml")
+    verb.add_argument("--arch", metavar="A", help="another architecture than the record's")
+    verb.add_argument("-o", "--output", required=True, metavar="DIR", help="where the files go")
+
+
+def _model(verb: _Parser) -> None:
+    verb.add_argument("files", nargs="+", metavar="FILE", help="Timeloop v0.4 files")
+    verb.add_argument("--ert", metavar="FILE", help="energies, instead of hwcomponents'")
+
+
+def _check(verb: _Parser) -> None:
+    verb.add_argument("files", nargs="+", metavar="FILE", help="files of any kind")
+
+
+def _list(verb: _Parser) -> None:
+    verb.add_argument(
+        "kind", nargs="?", default="", metavar="KIND", help="arch, problems or mapspaces"
+    )
+
+
+_VERBS = {
+    "map": ("find the best mapping in a mapspace", _map),
+    "compare": ("compare the best mappings of several mapspaces", _compare),
+    "evaluate": ("price a recorded mapping again", _evaluate),
+    "lower": ("write a recorded mapping as Timeloop files", _lower),
+    "model": ("price one Einsum from Timeloop's files, as timeloop-model does", _model),
+    "check": ("say everything that is wrong with files", _check),
+    "list": ("name what ships", _list),
+}

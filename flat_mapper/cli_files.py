@@ -1,0 +1,70 @@
+"""The verbs about files: lower, model, check, list."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from flat_mapper import catalog
+from flat_mapper.errors import NothingFeasible, SpecError, expected
+from flat_mapper.yamlio import dump_json
+
+
+def lower_command(arguments: argparse.Namespace) -> int:
+    """A recorded mapping as Timeloop files."""
+    from flat_mapper.arch_yaml import load_platform
+    from flat_mapper.lower import lower_fused
+    from flat_mapper.mapping_yaml import read_record
+    from flat_mapper.output import write_folder
+
+    platform = load_platform(arguments.arch) if arguments.arch else None
+    record = read_record(Path(arguments.record), platform)
+    lowered = lower_fused(record.workload, record.platform, record.mapping)
+    files = {name: file.text.encode() for name, file in lowered.items()}
+    names = write_folder(Path(arguments.output), files)
+    text = "\n".join(f"{arguments.output}/{name}" for name in names)
+    print(dump_json({"files": names}).rstrip() if arguments.json else text)
+    return 0
+
+
+def model_command(arguments: argparse.Namespace) -> int:
+    """One Einsum from Timeloop's files, as timeloop-model prices it."""
+    from flat_mapper.api import model_files
+    from flat_mapper.model.result import Infeasible
+
+    found = model_files(arguments.files, arguments.ert)
+    if isinstance(found, Infeasible):
+        raise NothingFeasible(found)
+    print(dump_json(found.to_dict()).rstrip() if arguments.json else found)
+    return 0
+
+
+def check_command(arguments: argparse.Namespace) -> int:
+    """Everything that is wrong with files; 2 where there is anything."""
+    from flat_mapper.checks import check_files
+
+    checked = check_files(arguments.files)
+    faults = [line for file in checked for line in file.faults]
+    if arguments.json:
+        print(dump_json({"files": [file.to_dict() for file in checked]}).rstrip())
+    else:
+        for file in checked:
+            print("\n".join(file.faults) if file.faults else f"{file.path}: {file.kind}, fine")
+    return 2 if faults else 0
+
+
+def list_command(arguments: argparse.Namespace) -> int:
+    """What ships, with one line each."""
+    from flat_mapper.report import grid
+
+    kinds: tuple[catalog.Kind, ...] = ("arch", "problems", "mapspaces")
+    wanted = tuple(kind for kind in kinds if arguments.kind in ("", kind))
+    if not wanted:
+        raise SpecError(expected("list", f"one of {', '.join(kinds)}", arguments.kind))
+    found = {kind: catalog.shipped(kind) for kind in wanted}
+    if arguments.json:
+        print(dump_json({kind: dict(names) for kind, names in found.items()}).rstrip())
+        return 0
+    for kind, names in found.items():
+        print(f"{kind}\n{grid([(f'  {name}', line) for name, line in names])}")
+    return 0

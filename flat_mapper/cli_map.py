@@ -1,0 +1,133 @@
+"""The verbs that search or price fused mappings: map, compare, evaluate."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flat_mapper import api
+from flat_mapper.answers import Mapped, Priced
+from flat_mapper.backends import get_backend
+from flat_mapper.document import checked
+from flat_mapper.errors import NothingFeasible, SpecError, expected
+from flat_mapper.model.result import Infeasible
+from flat_mapper.output import comparison_files, mapping_files, write_folder
+from flat_mapper.problem_yaml import SEQUENCE_RANKS
+from flat_mapper.workload import Workload
+from flat_mapper.yamlio import dump_json, scalar
+
+PATIENCE_S = 1.0  # a search shorter than this shows no progress bar
+
+
+def map_command(arguments: argparse.Namespace) -> int:
+    """The best mapping of a mapspace."""
+    get_backend(arguments.backend)
+    objective, workload = api.objective_of(arguments.objective), _workload(arguments)
+    with _progress() as progress:
+        found = api.search(
+            workload,
+            api.load_platform(arguments.arch),
+            arguments.mapspace,
+            arguments.ert,
+            objective=objective,
+            progress=progress,
+        )
+    if isinstance(found, Mapped):
+        found = api.again(found, arguments.ert, arguments.backend)
+    if isinstance(found, Infeasible):
+        raise NothingFeasible(found)
+    _answer(arguments, found, lambda: mapping_files(found))
+    return 0
+
+
+def compare_command(arguments: argparse.Namespace) -> int:
+    """The best mappings of several mapspaces."""
+    get_backend(arguments.backend)
+    objective, workload = api.objective_of(arguments.objective), _workload(arguments)
+    with _progress() as progress:
+        found = api.compare(
+            workload,
+            api.load_platform(arguments.arch),
+            arguments.mapspaces or api.MAPSPACES,
+            arguments.ert,
+            objective=objective,
+            progress=progress,
+        )
+    found = api.compared_again(found, arguments.ert, arguments.backend)
+    if not found.feasible:
+        raise NothingFeasible(next(iter(found.rows.values())))
+    _answer(arguments, found, lambda: comparison_files(found))
+    return 0
+
+
+def evaluate_command(arguments: argparse.Namespace) -> int:
+    """A recorded mapping priced again."""
+    found = api.evaluate(arguments.record, arguments.arch, arguments.ert, backend=arguments.backend)
+    if isinstance(found, Infeasible):
+        raise NothingFeasible(found)
+    _answer(arguments, found, lambda: mapping_files(found))
+    return 0
+
+
+def _answer(
+    arguments: argparse.Namespace,
+    found: Priced | Mapped | api.Comparison,
+    files: Callable[[], dict[str, bytes]],
+) -> None:
+    """Write the files where they were asked for, then print."""
+    where = ""
+    if arguments.output:
+        names = write_folder(Path(arguments.output), files())
+        where = f"\n\n{len(names)} files in {arguments.output}: {', '.join(_tops(names))}"
+    print(dump_json(found.to_dict()).rstrip() if arguments.json else f"{found}{where}")
+
+
+def _tops(names: list[str]) -> list[str]:
+    """Files and folders at the top."""
+    return list(dict.fromkeys(f"{n.partition('/')[0]}{'/' if '/' in n else ''}" for n in names))
+
+
+def _workload(arguments: argparse.Namespace) -> Workload:
+    sizes: dict[str, object] = {}
+    if arguments.seq is not None:
+        length = checked(scalar(arguments.seq), int, "--seq", above=0)
+        sizes |= dict.fromkeys(SEQUENCE_RANKS, length)
+    for text in arguments.sizes:
+        rank, equals, value = text.partition("=")
+        if not rank.strip() or not equals or not value.strip():
+            raise SpecError(expected("--set", "RANK=SIZE, such as P=4096", text))
+        sizes[rank.strip()] = checked(scalar(value), int, f"--set {rank.strip()}", above=0)
+    scope = api.scope_of(arguments.scope)
+    return api.load_problem(arguments.problem, scope, sizes=sizes)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[float, str], None]]:
+    """A callable that shows a bar on stderr once the patience is over."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    begin, console = time.monotonic(), Console(stderr=True)
+    bar = Progress(
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task = bar.add_task("", total=1.0)
+
+    def show(share: float, text: str) -> None:
+        bar.update(task, completed=share, description=text)
+        if time.monotonic() - begin > PATIENCE_S:
+            bar.start()
+
+    try:
+        yield show
+    finally:
+        bar.stop()
