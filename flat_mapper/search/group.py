@@ -99,6 +99,7 @@ class GroupSearch:
     start: tuple[float, float] = (0.0, 0.0)
     incumbent: tuple[float, float] = (np.inf, np.inf)
     counters: Counters = field(default_factory=Counters)
+    known: dict[object, Table] = field(default_factory=dict)  # rows of earlier searches
     tables: list[Table] = field(default_factory=list)
     solution: GroupSolution | None = None
     _whole: Outers | None = None  # the outer choices, bounded over all rows
@@ -115,7 +116,7 @@ class GroupSearch:
             for i, tensor in enumerate(space.tensors):
                 roles = (s.roles[space.einsum.name][i] for s in self._stagings)
                 options[tensor] = tuple(dict.fromkeys(roles))
-            self.tables.append(table(space, options))
+            self.tables.append(table(space, options, self.known))
         self.counters.rows = sum(t.count for t in self.tables)
         self._ports = self._limited_ports()
         if not all(t.count for t in self.tables):
@@ -344,8 +345,8 @@ class GroupSearch:
                     words = words - space.volume[tensor]
                 traffic_in = traffic_in + words
             # The least over rows, with the least DRAM energy of all tiles; then each tile's own.
-            base = np.full(count, part.energy(roles, least).min(initial=np.inf))
-            free = np.full(count, part.energy(roles, least, free=True).min(initial=np.inf))
+            base = np.full(count, part.low(roles, least, free=False))
+            free = np.full(count, part.low(roles, least, free=True))
             for tensor, role in zip(space.tensors, roles, strict=True):
                 if role == "staged":
                     base, free = (e + floors[tensor] - least[tensor] for e in (base, free))

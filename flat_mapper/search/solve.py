@@ -18,6 +18,7 @@ from flat_mapper.search.objective import OBJECTIVES, Goal, Objective, better_pai
 from flat_mapper.search.outer import group_problem
 from flat_mapper.search.realize import group_mapping
 from flat_mapper.search.solution import Certificate, Solution
+from flat_mapper.search.table import Table
 from flat_mapper.workload import Workload
 
 Progress = Callable[[float, str], None]
@@ -65,11 +66,14 @@ def search(
     best: tuple[float, float] | None = None
     chosen: list[GroupSolution] = []
     refused: Infeasible | None = None
+    known: dict[object, Table] = {}
     alternatives = partitions(workload, mapspace)
     for number, groups in enumerate(alternatives):
         if progress:
             progress(number / len(alternatives), " | ".join("+".join(g.names) for g in groups))
-        found = _alternative(workload, platform, mapspace, ert, objective, groups, best, tally)
+        found = _alternative(
+            workload, platform, mapspace, ert, objective, groups, best, tally, known
+        )
         if isinstance(found, Infeasible):
             refused = found if refused is None or found.needs < refused.needs else refused
         elif found:
@@ -111,10 +115,12 @@ def _alternative(
     groups: tuple[GroupSpace, ...],
     best: tuple[float, float] | None,
     tally: Tally,
+    known: dict[object, Table],
 ) -> list[GroupSolution] | Infeasible | None:
     """The best of one partition into groups, if it beats the best so far."""
     searches = [
-        GroupSearch(problem=group_problem(workload, platform, ert, mapspace, g)) for g in groups
+        GroupSearch(problem=group_problem(workload, platform, ert, mapspace, g), known=known)
+        for g in groups
     ]
     least = [s.prepare() for s in searches]
     total = (sum(c for c, _ in least), sum(e for _, e in least))

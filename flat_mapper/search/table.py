@@ -23,6 +23,7 @@ class Table:
     blocks: list[Rows]
     roles: dict[str, tuple[Role, ...]]  # what the search may make of each tensor
     bounds: dict[tuple[str, Role, bool], Pair] = field(default_factory=dict)
+    lows: dict[object, float] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -99,6 +100,13 @@ class Table:
                 best = np.minimum(best, sum(parts, np.zeros(1)))
         return best + self.space.compute_energy
 
+    def low(self, roles: tuple[Role, ...], floors: Mapping[str, float], *, free: bool) -> float:
+        """The least of `energy` over the rows; asked again for every set of staged tensors."""
+        key = (roles, tuple(floors.values()), free)
+        if key not in self.lows:
+            self.lows[key] = float(self.energy(roles, floors, free=free).min(initial=np.inf))
+        return self.lows[key]
+
     def _floored(
         self, tensor: str, role: Role, floors: Mapping[str, float] | None, free: bool
     ) -> Pair:
@@ -138,6 +146,12 @@ class Table:
         return found
 
 
-def table(space: EinsumSpace, roles: dict[str, tuple[Role, ...]]) -> Table:
-    """All rows of an Einsum."""
-    return Table(space=space, blocks=inner_rows(space), roles=roles)
+def table(
+    space: EinsumSpace, roles: dict[str, tuple[Role, ...]], known: dict[object, Table]
+) -> Table:
+    """All rows of an Einsum. `known` keeps them for other alternatives of the same mapspace."""
+    key = (space.einsum.name, space.ranks)
+    if key not in known:
+        known[key] = Table(space=space, blocks=inner_rows(space), roles=roles)
+    found = known[key]
+    return Table(space=space, blocks=found.blocks, roles=roles, bounds=found.bounds)
