@@ -15,7 +15,7 @@ READY = $(VENV)/.ready
 BIN   = $(VENV)/bin
 FLAT  = $(BIN)/flat-mapper
 INPUT = --arch $(ARCH) --problem $(PROBLEM) --objective $(OBJECTIVE)
-EACH  = $(foreach m,$(MAPSPACES),--mapspace $(m))
+EACH  = --mapspace $(MAPSPACES)
 NAME  = $(basename $(notdir $(ARCH)))-$(basename $(notdir $(PROBLEM)))
 
 .PHONY: run edge cloud map compare lower test lint type format help clean
