@@ -18,7 +18,7 @@ def tensor_energy(
                tensor, so counts are rounded up to whole rows per instance, as Timeloop does.
     """
     read, write, update = action_pj
-    rows = (
+    rows: FloatArray = (
         _rows(traffic.reads, level.row_words) * read
         + _rows(traffic.fills, level.row_words) * write
         + _rows(traffic.updates, level.row_words) * update

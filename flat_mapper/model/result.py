@@ -1,4 +1,4 @@
-"""What an evaluation returns: counts, cycles and energy, from one tensor up to the whole cascade."""
+"""What an evaluation returns: counts, cycles and energy, from one tensor to the whole cascade."""
 
 from __future__ import annotations
 

@@ -141,45 +141,46 @@ def _roles(problem: GroupProblem, staged: tuple[str, ...]) -> dict[str, tuple[Ro
 
 def tiles(problem: GroupProblem, staging: Staging) -> Iterator[tuple[int, ...]]:
     """Tile extents below the DRAM loops, by group rank."""
-    sizes = problem.workload.rank_sizes
-    fusion = problem.mapspace.fusion
-    if not problem.group.fused:
-        space = problem.spaces[0]
-        if not staging.staged:
-            yield tuple(r.size for r in problem.ranks)
-            return
-        options = []
-        for i, rank in enumerate(problem.ranks):
-            fixed = [
-                f
-                for rule in space.rules(space.arch.levels[0].name, "temporal")
-                for m, f in rule.factors.items()
-                if m in rank.members
-            ]
-            if fixed:
-                options.append([rank.size // fixed[0]] if rank.size % fixed[0] == 0 else [])
-            else:
-                options.append([FOLLOW] if space.common[i] else divisors(rank.size))
-        yield from product(*options)
-        return
-    options = []
-    held = GRANULARITIES.get(fusion.granularity, ()) if problem.group.declared else ()
-    free_rows = not problem.group.declared or fusion.granularity in ("any", "row")
-    for i, rank in enumerate(problem.ranks):
-        if i not in problem.shared_ranks:
-            options.append([rank.size])
-            continue
-        found = divisors(rank.size)
-        if problem.group.declared and fusion.granularity != "any":
-            if set(rank.members) <= set(held):
-                found = [1]
-            elif not (free_rows and "P" in rank.members):
-                found = [prod(1 if m in held else sizes[m] for m in rank.members)]
-        for member in rank.members:
-            if member in fusion.tiles:
-                found = [d for d in found if d in fusion.tiles[member]]
-        options.append(found)
-    yield from product(*options)
+    if problem.group.fused:
+        ranks = range(len(problem.ranks))
+        yield from product(*(_shared_extents(problem, i) for i in ranks))
+    elif staging.staged:
+        yield from product(*(_own_extents(problem, i) for i in range(len(problem.ranks))))
+    else:  # DRAM loops and the shared level's loops are then one and the same
+        yield tuple(r.size for r in problem.ranks)
+
+
+def _own_extents(problem: GroupProblem, i: int) -> list[int]:
+    """Tile extents of a single Einsum's rank."""
+    space, rank = problem.spaces[0], problem.ranks[i]
+    fixed = [
+        f
+        for rule in space.rules(space.arch.levels[0].name, "temporal")
+        for m, f in rule.factors.items()
+        if m in rank.members
+    ]
+    if fixed:
+        return [rank.size // fixed[0]] if rank.size % fixed[0] == 0 else []
+    # Over a rank that all tensors have nothing is reused: its loop stands outermost of all.
+    return [FOLLOW] if space.common[i] else divisors(rank.size)
+
+
+def _shared_extents(problem: GroupProblem, i: int) -> list[int]:
+    """Tile extents of a fused group's rank."""
+    fusion, rank, sizes = problem.mapspace.fusion, problem.ranks[i], problem.workload.rank_sizes
+    if i not in problem.shared_ranks:
+        return [rank.size]
+    found = divisors(rank.size)
+    if problem.group.declared and fusion.granularity != "any":
+        held = GRANULARITIES[fusion.granularity]
+        if set(rank.members) <= set(held):
+            found = [1]
+        elif fusion.granularity != "row" or "P" not in rank.members:
+            found = [prod(1 if m in held else sizes[m] for m in rank.members)]
+    for member in rank.members:
+        if member in fusion.tiles:
+            found = [d for d in found if d in fusion.tiles[member]]
+    return found
 
 
 def dram_orders(problem: GroupProblem, staging: Staging) -> list[tuple[int, ...]]:

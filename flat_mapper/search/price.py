@@ -96,7 +96,7 @@ def _add_link(
     spread, copies = (1.0, 1.0) if above is None else (above.spread, above.copies)
     held = volume / spread
     drawn = held * passes
-    read, write, update = space.prices[parent.name]
+    read, _, update = space.prices[parent.name]
     zero = np.zeros(1)
     if tensor == space.output:
         costs.energy = costs.energy + copies * (

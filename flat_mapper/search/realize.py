@@ -6,8 +6,8 @@ from math import gcd
 
 from flat_mapper.mapping import EinsumMapping, GroupMapping, Loop, Slot
 from flat_mapper.mapspace import granularity_of
-from flat_mapper.search.group import GroupSolution, Pick
 from flat_mapper.search.outer import FOLLOW
+from flat_mapper.search.picks import GroupSolution, Pick
 from flat_mapper.search.space import Rank
 
 
@@ -91,7 +91,7 @@ def _einsum_mapping(pick: Pick, solution: GroupSolution, sizes: dict[str, int]) 
         axes = step.axes[int(step.choice[0])]
         for axis in ("y", "x"):
             mine = [f if axes[r] == axis else 1 for r, f in enumerate(factors)]
-            put(Slot(step.node, axis), mine, list(range(len(mine))))  # type: ignore[arg-type]
+            put(Slot(step.node, axis), mine, list(range(len(mine))))
     return EinsumMapping(einsum=space.einsum.name, loops=tuple(loops), keep=_keeps(pick))
 
 

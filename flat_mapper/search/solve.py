@@ -10,12 +10,13 @@ from flat_mapper.arch import Platform
 from flat_mapper.energy_tables import Ert
 from flat_mapper.errors import SpecError, expected
 from flat_mapper.mapping import FusedMapping
-from flat_mapper.mapspace import GroupSpace, Mapspace, partitions
+from flat_mapper.mapspace import Mapspace, partitions
 from flat_mapper.model.evaluate import evaluate
 from flat_mapper.model.result import Infeasible, Result
-from flat_mapper.search.group import GroupSearch, GroupSolution
+from flat_mapper.search.group import GroupSearch
 from flat_mapper.search.objective import OBJECTIVES, Goal, Objective, better_pair
 from flat_mapper.search.outer import group_problem
+from flat_mapper.search.picks import GroupSolution
 from flat_mapper.search.realize import group_mapping
 from flat_mapper.search.solution import Certificate, Solution
 from flat_mapper.search.table import Table
@@ -71,14 +72,16 @@ def search(
     for number, groups in enumerate(alternatives):
         if progress:
             progress(number / len(alternatives), " | ".join("+".join(g.names) for g in groups))
-        found = _alternative(
-            workload, platform, mapspace, ert, objective, groups, best, tally, known
-        )
+        searches = [
+            GroupSearch.of(group_problem(workload, platform, ert, mapspace, g), known)
+            for g in groups
+        ]
+        found = _alternative(searches, objective, best, tally)
         if isinstance(found, Infeasible):
             refused = found if refused is None or found.needs < refused.needs else refused
         elif found:
             chosen = found
-            best = (sum(s.cycles for s in found), sum(s.energy for s in found))
+            best = _total(found)
     if not chosen:
         assert refused is not None
         return refused
@@ -107,21 +110,13 @@ def search(
 
 
 def _alternative(
-    workload: Workload,
-    platform: Platform,
-    mapspace: Mapspace,
-    ert: Ert,
+    searches: list[GroupSearch],
     objective: Objective,
-    groups: tuple[GroupSpace, ...],
     best: tuple[float, float] | None,
     tally: Tally,
-    known: dict[object, Table],
 ) -> list[GroupSolution] | Infeasible | None:
     """The best of one partition into groups, if it beats the best so far."""
-    searches = [
-        GroupSearch(problem=group_problem(workload, platform, ert, mapspace, g), known=known)
-        for g in groups
-    ]
+    solved: list[GroupSolution] | Infeasible | None
     least = [s.prepare() for s in searches]
     total = (sum(c for c, _ in least), sum(e for _, e in least))
     goal = Goal(kind=objective)
@@ -129,76 +124,65 @@ def _alternative(
         for found in searches:
             tally.add(found)
         return None
-    solved: list[GroupSolution] | Infeasible | None
-    if objective == "edp" and len(searches) > 1:
-        solved = _least_product(searches, best)
+    if len(searches) == 1:
+        one = searches[0].solve(goal, (0.0, 0.0), best)
+        solved = [one] if one else None if searches[0].feasible else searches[0].refusal()
     else:
-        solved = []
-        for i, found in enumerate(searches):
-            others = (total[0] - least[i][0], total[1] - least[i][1])
-            limit = best if best is not None and len(searches) == 1 else None
-            one = found.solve(goal, others if objective == "edp" else (0.0, 0.0), limit)
-            if one is None:
-                solved = None if limit is not None and found.feasible else found.refusal()
-                break
-            solved.append(one)
+        solved = _least_product(searches) if objective == "edp" else _together(searches, goal)
     for found in searches:
         tally.add(found)
-    if isinstance(solved, list):
-        pair = (sum(s.cycles for s in solved), sum(s.energy for s in solved))
-        if best is not None and not better_pair(goal, pair, best):
-            return None
+    if (
+        isinstance(solved, list)
+        and best is not None
+        and not better_pair(goal, _total(solved), best)
+    ):
+        return None
     return solved
 
 
-def _least_product(
-    searches: list[GroupSearch], best: tuple[float, float] | None
-) -> list[GroupSolution] | Infeasible:
+def _least_product(searches: list[GroupSearch]) -> list[GroupSolution] | Infeasible:
     """Groups in sequence with the least product of summed cycles and summed energy.
 
     A product of two sums is quasi-concave, so its minimum over all combinations is at a corner of
     their convex hull; and a corner of a sum of sets is the sum of their corners under one weight.
-    So weights are tried between the two ends until no new corner appears.
+    So weights are tried between the two ends until no new corner can win.
     """
-
-    def at(goal: Goal) -> list[GroupSolution] | Infeasible:
-        found = []
-        for s in searches:
-            one = s.solve(goal, (0.0, 0.0), None)
-            if one is None:
-                return s.refusal()
-            found.append(one)
-        return found
-
-    def pair(found: list[GroupSolution]) -> tuple[float, float]:
-        return sum(s.cycles for s in found), sum(s.energy for s in found)
-
-    fast, lean = at(Goal(kind="latency")), at(Goal(kind="energy"))
-    if isinstance(fast, Infeasible):
-        return fast
-    assert not isinstance(lean, Infeasible)
-    corners = [fast, lean]
-    todo = [(fast, lean)]
-    edp = Goal(kind="edp")
+    fast, lean = (_together(searches, Goal(kind=k)) for k in ("latency", "energy"))
+    if isinstance(fast, Infeasible) or isinstance(lean, Infeasible):
+        return fast if isinstance(fast, Infeasible) else []
+    corners, todo = [fast, lean], [(fast, lean)]
     while todo:
         left, right = todo.pop()
-        (c0, e0), (c1, e1) = pair(left), pair(right)
-        if c1 <= c0 or e1 >= e0:
+        (c0, e0), (c1, e1) = _total(left), _total(right)
+        # No point between two corners beats the corner of the box below them.
+        least = min(c * e for c, e in map(_total, corners))
+        if c1 <= c0 or e1 >= e0 or c0 * e1 >= least:
             continue
-        # No point between two corners beats the corner of the triangle under their chord.
-        top = min((pair(c) for c in corners), key=lambda p: p[0] * p[1])
-        if c0 * e1 >= top[0] * top[1]:
-            continue
-        middle = at(Goal(kind="weighted", weight=(e0 - e1) / (c1 - c0)))
-        assert not isinstance(middle, Infeasible)
-        c, e = pair(middle)
         weight = (e0 - e1) / (c1 - c0)
-        if weight * c + e >= (weight * c0 + e0) * (1 - 1e-12):
-            continue
-        corners.append(middle)
-        todo += [(left, middle), (middle, right)]
+        middle = _together(searches, Goal(kind="weighted", weight=weight))
+        assert not isinstance(middle, Infeasible)
+        c, e = _total(middle)
+        if weight * c + e < (weight * c0 + e0) * (1 - 1e-12):
+            corners.append(middle)
+            todo += [(left, middle), (middle, right)]
     winner = corners[0]
     for corner in corners[1:]:
-        if better_pair(edp, pair(corner), pair(winner)):
+        if better_pair(Goal(kind="edp"), _total(corner), _total(winner)):
             winner = corner
     return winner
+
+
+def _together(searches: list[GroupSearch], goal: Goal) -> list[GroupSolution] | Infeasible:
+    """The best of every group on its own."""
+    found = []
+    for one in searches:
+        solved = one.solve(goal, (0.0, 0.0), None)
+        if solved is None:
+            return one.refusal()
+        found.append(solved)
+    return found
+
+
+def _total(found: list[GroupSolution]) -> tuple[float, float]:
+    """Cycles and pJ of groups in sequence."""
+    return sum(s.cycles for s in found), sum(s.energy for s in found)
