@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flat_mapper.arch import Architecture, MemoryLevel, Platform
+from flat_mapper.arch import Architecture, ComputeUnit, MemoryLevel, Platform
 from flat_mapper.backends.timeloop_run import Command, Refusal, fresh_folder, run_model
 from flat_mapper.backends.timeloop_stats import einsum_stats
 from flat_mapper.document import Quoted
@@ -38,7 +38,7 @@ _CAPACITY = ("depth", "memory_depth", "data_storage_depth", "entries", "sizeKB")
 class TimeloopBackend:
     """timeloop-model as an evaluator of fused mappings."""
 
-    command: Command = Command()
+    command: Command
     folder: Path | None = None  # where runs are kept; None: temporary, kept only where one failed
     jobs: int = 0  # runs at once; 0: one per processor
 
@@ -146,9 +146,10 @@ def art_document(arch: Architecture) -> dict[str, object]:
     return {"ART": {"version": Quoted("0.4"), "tables": tables}}
 
 
-def _components(arch: Architecture) -> dict[str, object]:
+def _components(arch: Architecture) -> dict[str, MemoryLevel | ComputeUnit]:
     """Levels and compute unit by the full name that Timeloop looks them up with."""
-    return {f"system.{n.name}[1..{n.instances}]": n for n in (*arch.levels, arch.compute)}
+    nodes: tuple[MemoryLevel | ComputeUnit, ...] = (*arch.levels, arch.compute)
+    return {f"system.{n.name}[1..{n.instances}]": n for n in nodes}
 
 
 def without_capacity(arch: Architecture, name: str) -> Architecture:

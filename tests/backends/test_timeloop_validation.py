@@ -1,0 +1,110 @@
+"""The native model against the real timeloop-model; `make test-timeloop` runs it.
+
+Random mappings that both sides accept, and the best mappings of shipped mapspaces: edge and cloud,
+all four models, N = 512 to 4096, fused and not, with the softmax charged and without. Every count
+and all cycles must be equal, every energy within 1e-6 and Timeloop's printed digits.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import pytest
+from random_mappings import random_mapping
+
+from flat_mapper.arch import Platform
+from flat_mapper.arch_yaml import load_platform
+from flat_mapper.backends.timeloop import TimeloopBackend
+from flat_mapper.backends.timeloop_run import command_of
+from flat_mapper.crosscheck import comparisons, crosscheck
+from flat_mapper.energy_pricing import price_with_hwcomponents
+from flat_mapper.energy_tables import Ert
+from flat_mapper.mapping import FusedMapping
+from flat_mapper.mapspace_yaml import load_mapspace
+from flat_mapper.model.evaluate import evaluate
+from flat_mapper.model.result import Result
+from flat_mapper.problem_yaml import load_problem
+from flat_mapper.search.solution import Solution
+from flat_mapper.search.solve import search
+from flat_mapper.workload import Workload
+
+MODELS = ("bert-base", "t5-small", "trxl", "xlm")
+LENGTHS = (512, 1024, 2048, 4096)
+EACH = 7  # random mappings per combination: 32 combinations, 224 mappings
+PROBLEMS = Path(__file__).parents[2] / "problems"
+TOLD = Counter[str]()
+
+pytestmark = pytest.mark.needs_timeloop
+
+
+@pytest.fixture(scope="module")
+def timeloop() -> TimeloopBackend:
+    """The real binary; without it a skip that says why, or a failure where it was demanded."""
+    backend = TimeloopBackend(command=command_of())
+    missing = backend.missing()
+    if missing and os.environ.get("FLAT_MAPPER_REQUIRE_TIMELOOP"):
+        pytest.fail(missing)
+    if missing:
+        pytest.skip(missing)
+    return backend
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tally() -> object:
+    yield
+    print("\nvalidation:", ", ".join(f"{k} {v}" for k, v in TOLD.items()))
+
+
+@cache
+def priced(name: str) -> tuple[Platform, Ert]:
+    platform = load_platform(name)
+    return platform, price_with_hwcomponents(platform)[0]
+
+
+def problem(model: str, length: int) -> Workload:
+    return load_problem(PROBLEMS / f"{model}.yaml", sizes={"P": length, "M": length})
+
+
+def check(timeloop: TimeloopBackend, arch: str, workload: Workload, mapping: FusedMapping) -> None:
+    platform, ert = priced(arch)
+    report = crosscheck(workload, platform, mapping, ert, [timeloop])
+    assert isinstance(report.native, Result)
+    bad = [str(d) for d in report.differences if d.exceeds]
+    assert not bad, bad[:5]
+    TOLD["mappings"] += 1
+    TOLD["Einsums"] += len(report.native.einsums)
+    pairs = comparisons(workload, platform, report.native, report.answers["timeloop"], ert, "t")
+    for pair in pairs:
+        TOLD["energies" if pair.quantity == "energy_pj" else "counts and cycles"] += 1
+
+
+@pytest.mark.parametrize("free", [False, True], ids=["charged", "free"])
+@pytest.mark.parametrize("fused", [False, True], ids=["unfused", "fused"])
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("arch", ["edge", "cloud"])
+def test_random_mappings(
+    timeloop: TimeloopBackend, arch: str, model: str, fused: bool, free: bool
+) -> None:
+    platform, ert = priced(arch)
+    rng = random.Random(f"{arch} {model} {fused} {free}")
+    done = 0
+    while done < EACH:
+        workload = problem(model, LENGTHS[done % len(LENGTHS)])
+        mapping = random_mapping(rng, workload, platform, fused=fused, free=free)
+        if isinstance(evaluate(workload, platform, mapping, ert), Result):
+            check(timeloop, arch, workload, mapping)
+            done += 1
+
+
+@pytest.mark.parametrize("space", ["naive", "flat-r"])
+@pytest.mark.parametrize("model", MODELS)
+def test_best_mappings(timeloop: TimeloopBackend, model: str, space: str) -> None:
+    platform, ert = priced("edge")
+    workload = problem(model, 512)
+    best = search(workload, platform, load_mapspace(space), ert)
+    assert isinstance(best, Solution)
+    check(timeloop, "edge", workload, best.result.mapping)

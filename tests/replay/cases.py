@@ -1,0 +1,36 @@
+"""The mappings whose runs are recorded, and the energies they were run with."""
+
+from __future__ import annotations
+
+import small_platform as small
+
+from flat_mapper.energy_tables import Ert
+from flat_mapper.mapping import EinsumMapping
+from flat_mapper.workload import Workload
+
+ERT = Ert(
+    levels={
+        "DRAM": {"read": 512.0, "write": 512.0},
+        "GLB": {"read": 346.247, "write": 396.144},
+        "RF": {"read": 0.06794, "write": 0.06794},
+        "MAC": {"compute": 3.275},
+        "VRF": {"read": 0.0431, "write": 0.0497, "update": 0.0501},
+        "VALU": {"compute": 1.1375},
+    },
+    source="tests/replay/cases.py",
+)
+
+
+def remainder() -> tuple[Workload, EinsumMapping]:
+    """480 query rows in 8 tiles of 64, the last of 32."""
+    return small.workload(P=480), _qk(["QK"], "M16 P2,1")
+
+
+def refused() -> tuple[Workload, EinsumMapping]:
+    """Registers of 16 words asked to hold 129: a row of Q, a column of K and a score."""
+    return small.workload(), _qk(["Q", "K", "QK"], "M16 P2")
+
+
+def _qk(registers: list[str], glb: str) -> EinsumMapping:
+    keep = {"DRAM": ["Q", "K"], "GLB": ["Q", "K", "QK"], "RF": registers}
+    return small.nest("QK", keep, DRAM="H12 P8", GLB=glb, PE_y="P32", PE_x="M32", RF="E64")
