@@ -23,7 +23,7 @@ NAME  = $(basename $(notdir $(ARCH)))-$(basename $(notdir $(PROBLEM)))
 
 run: $(READY)  ## compare on BERT-base at N = 512 and 4096, map it, and say where the files are
 	@for n in 512 4096; do $(FLAT) compare $(INPUT) $(EACH) --seq $$n -o $(OUT)/$(NAME)-$$n || exit; done
-	@$(FLAT) map $(INPUT) --mapspace $(MAPSPACE) --seq $(SEQ) -o $(OUT)/$(NAME)-$(SEQ)-$(MAPSPACE) && find $(OUT) -type f | sort
+	@$(FLAT) map $(INPUT) --mapspace $(MAPSPACE) --seq $(SEQ) -o $(OUT)/$(NAME)-$(SEQ)-$(MAPSPACE) && find $(OUT) -maxdepth 2 -type f | sort
 
 edge:  ## run, on the edge platform
 	@$(MAKE) --no-print-directory run ARCH=edge
