@@ -69,7 +69,9 @@ def _kinds(document: Section) -> tuple[str, ...]:
 
 
 def _is_energies(value: object) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(x, int | float) for x in value.values())
+    if not isinstance(value, Mapping) or not value:
+        return False
+    return all(isinstance(pj, int | float) for pj in value.values())
 
 
 def _unknown(path: str, document: Section) -> str:

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flat_mapper import api
-from flat_mapper.answers import Mapped, Priced
+from flat_mapper.answers import Comparison, Mapped, Priced
+from flat_mapper.arch_yaml import load_platform
 from flat_mapper.backends import get_backend
 from flat_mapper.document import checked
 from flat_mapper.errors import NothingFeasible, SpecError, expected
 from flat_mapper.model.result import Infeasible
-from flat_mapper.output import comparison_files, mapping_files, write_folder
+from flat_mapper.output import check_folder, comparison_files, mapping_files, write_folder
 from flat_mapper.problem_yaml import SEQUENCE_RANKS
 from flat_mapper.workload import Workload
 from flat_mapper.yamlio import dump_json, scalar
@@ -23,12 +24,12 @@ PATIENCE_S = 1.0  # a search shorter than this shows no progress bar
 
 def map_command(arguments: argparse.Namespace) -> int:
     """The best mapping of a mapspace."""
-    get_backend(arguments.backend)
+    _check(arguments)
     objective, workload = api.objective_of(arguments.objective), _workload(arguments)
     with _progress() as progress:
         found = api.search(
             workload,
-            api.load_platform(arguments.arch),
+            load_platform(arguments.arch),
             arguments.mapspace,
             arguments.ert,
             objective=objective,
@@ -44,12 +45,12 @@ def map_command(arguments: argparse.Namespace) -> int:
 
 def compare_command(arguments: argparse.Namespace) -> int:
     """The best mappings of several mapspaces."""
-    get_backend(arguments.backend)
+    _check(arguments)
     objective, workload = api.objective_of(arguments.objective), _workload(arguments)
     with _progress() as progress:
         found = api.compare(
             workload,
-            api.load_platform(arguments.arch),
+            load_platform(arguments.arch),
             arguments.mapspaces or api.MAPSPACES,
             arguments.ert,
             objective=objective,
@@ -64,6 +65,7 @@ def compare_command(arguments: argparse.Namespace) -> int:
 
 def evaluate_command(arguments: argparse.Namespace) -> int:
     """A recorded mapping priced again."""
+    _check(arguments)
     found = api.evaluate(arguments.record, arguments.arch, arguments.ert, backend=arguments.backend)
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
@@ -71,9 +73,16 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse what can be refused before the work: the backend's name, the folder."""
+    get_backend(arguments.backend)
+    if arguments.output:
+        check_folder(Path(arguments.output))
+
+
 def _answer(
     arguments: argparse.Namespace,
-    found: Priced | Mapped | api.Comparison,
+    found: Priced | Mapped | Comparison,
     files: Callable[[], dict[str, bytes]],
 ) -> None:
     """Write the files where they were asked for, then print."""

@@ -46,6 +46,15 @@ def _json(document: dict[str, object], files: Mapping[str, bytes]) -> bytes:
     return dump_json(document | {"files": [*files, RESULT]}).encode()
 
 
+def check_folder(folder: Path) -> None:
+    """Raise SpecError where a folder plainly cannot be written: before the work is done."""
+    base = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    if not base.is_dir():
+        raise SpecError(expected(str(folder), "a folder, or a new name", f"{base} is a file"))
+    if not os.access(base, os.W_OK | os.X_OK):
+        raise SpecError(f"{folder}: expected a folder that can be written, got: {base} cannot")
+
+
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> list[str]:
     """Write files under a folder, all or none; what else stands there stays.
 
@@ -53,10 +62,9 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> list[str]:
     old one the files of the answer before are removed and the new ones moved in, result.json last.
     raises: SpecError where the folder cannot be written.
     """
+    check_folder(folder)
     temporary = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.tmp")
     try:
-        if folder.exists() and not folder.is_dir():
-            raise SpecError(expected(str(folder), "a folder, or a new name", "a file"))
         try:
             for name, data in files.items():
                 path = temporary / name

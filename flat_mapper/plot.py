@@ -24,7 +24,7 @@ COLORS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"
 )  # fmt: skip
 MAX_PARTS = 8  # colours; the smallest parts beyond them are drawn as one
-_STYLE = {
+_STYLE: dict[str, object] = {
     "font.size": FONT_PT,
     "axes.titlesize": FONT_PT,
     "axes.spines.top": False,
@@ -45,7 +45,7 @@ def figures(results: Mapping[str, Result]) -> dict[str, bytes]:
         return {}
     if not results:
         return {}
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]  # its keys are literals there
         return {
             "energy.png": _png(energy_figure(results)),
             "latency.png": _png(latency_figure(results)),
@@ -75,10 +75,12 @@ def latency_figure(results: Mapping[str, Result]) -> Figure:
         for name, result in results.items()
     }
     _stack(axis, spans, label="bottleneck")
+    labels = [BOUND, *("_" for _ in results)]  # matplotlib leaves `_` out of a legend
     for i, result in enumerate(results.values()):
         bound = result.bound.cycles * result.cycle_seconds * scale
-        label = "lower bound" if i == 0 else None
-        axis.plot([bound, bound], [i - 0.42, i + 0.42], color="black", lw=1, ls=":", label=label)
+        axis.plot(
+            [bound, bound], [i - 0.42, i + 0.42], color="black", lw=1, ls=":", label=labels[i]
+        )
     axis.set_xlabel(f"latency ({unit})")
     _legend(axis, "set by")
     return figure
@@ -122,7 +124,7 @@ def _stack(axis: Axes, stacks: Mapping[str, Mapping[str, float]], label: str = "
         _legend(axis)
 
 
-OTHER = "other"
+OTHER, BOUND = "other", "lower bound"
 
 
 def _parts(stacks: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -144,8 +146,12 @@ def _width(stack: Mapping[str, float], part: str, parts: Sequence[str]) -> float
 
 
 def _legend(axis: Axes, title: str = "") -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    lines = [label == BOUND for label in labels]  # bars first, then the line
+    order = sorted(range(len(labels)), key=lambda i: lines[i])
     axis.legend(
-        loc="center left", bbox_to_anchor=(1.0, 0.5), title=title or None,
+        [handles[i] for i in order], [labels[i] for i in order],
+        loc="center left", bbox_to_anchor=(1.0, 0.5), title=title or None, alignment="left",
         title_fontsize=FONT_PT - 1, handlelength=1.0, handletextpad=0.5, labelspacing=0.3,
     )  # fmt: skip
 

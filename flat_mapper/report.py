@@ -120,13 +120,12 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
             (f"{name} in use", _use(use, capacity.get(name, workload.word_bits)), "")
             for name, use in result.buffers().items()
         ),
-        ("energies from", result.energy_source, ""),
-        ("counts from", f"backend {result.backend}", ""),
     ]
     if result.area_mm2 is not None:
-        rows.insert(-2, ("area", f"{result.area_mm2:.3g} mm2", "on chip"))
-    lines = [grid(rows), *(f"energy by {k}: {_parts(p)}" for k, p in result.energy_by().items())]
-    return "\n".join([*lines, *result.notes])
+        rows.append(("area", f"{result.area_mm2:.3g} mm2", "on chip"))
+    sources = f"energies from {result.energy_source}; counts from backend {result.backend}"
+    by = [f"energy by {k}: {_parts(p)}" for k, p in result.energy_by().items()]
+    return "\n".join([grid(rows), sources, *by, *result.notes])
 
 
 def _times(value: float, bound: float) -> str:
