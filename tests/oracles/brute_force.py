@@ -1,0 +1,434 @@
+"""The best mapping by trying them all: slow, plain, and without a line of flat_mapper.search.
+
+Every nest of every Einsum under every outer choice is priced by the model. Nests that no objective
+can prefer (another is as good in everything that the group sees) are dropped; the rest are combined
+by nested loops. The winner is priced once more by `evaluate`, which has the last word.
+
+The declared space: a fused group's DRAM loops are exactly its shared loops, in the order of the
+workload's ranks; a rank stands on one axis of a fanout. The order of the innermost level's loops
+is not tried: below it is only the compute unit (tests/test_laws.py has that as a law).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import permutations, product
+from math import ceil, inf, prod
+
+import numpy as np
+
+from flat_mapper.arch import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.energy_tables import Ert
+from flat_mapper.mapping import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot, slots_of
+from flat_mapper.mapspace import GroupSpace, Mapspace, partitions
+from flat_mapper.model.einsum_costs import EinsumCosts, nest_costs
+from flat_mapper.model.evaluate import evaluate
+from flat_mapper.model.group import crosses_dram, in_place_classes, shared_level
+from flat_mapper.model.nest import Factors, FloatArray, Nest
+from flat_mapper.model.result import Result
+from flat_mapper.workload import Einsum, Workload
+
+Roles = dict[str, str]  # by tensor: inside, staged or stream; see `role_sets`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One question."""
+
+    workload: Workload
+    platform: Platform
+    ert: Ert
+    mapspace: Mapspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Nests of one Einsum that may be best: what the group sees of each, and the nest itself.
+
+    costs: float64[n, D]: compute cycles, words held at the shared level, first input words, pJ,
+           then reads and writes of every level of the platform.
+    """
+
+    costs: FloatArray
+    nests: tuple[EinsumMapping, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A group's cost and its mapping."""
+
+    cycles: float
+    energy: float
+    mapping: GroupMapping
+
+
+def best(case: Case, objective: str) -> Result | None:
+    """The best mapping's result; None where nothing fits."""
+    value, winner = inf, None
+    for groups in partitions(case.workload, case.mapspace):
+        for points in product(*(group_points(case, g) for g in groups)):
+            cycles, energy = sum(p.cycles for p in points), sum(p.energy for p in points)
+            mine = {"latency": cycles, "energy": energy, "edp": cycles * energy}[objective]
+            if mine < value:
+                value, winner = mine, points
+    if winner is None:
+        return None
+    mapping = FusedMapping(groups=tuple(p.mapping for p in winner), policy=case.mapspace.policy)
+    result = evaluate(case.workload, case.platform, mapping, case.ert)
+    assert isinstance(result, Result), str(result)
+    assert np.isclose(result.energy_pj, sum(p.energy for p in winner), rtol=1e-9)
+    assert result.cycles == sum(p.cycles for p in winner)
+    return result
+
+
+def group_points(case: Case, group: GroupSpace) -> list[Point]:
+    """The (cycles, energy) of a group's mappings that are not worse in both than another's."""
+    found: list[Point] = []
+    for roles in role_sets(case, group):
+        for shared in shared_loops(case, group):
+            choices = [choice(case, group, name, roles[name], shared) for name in group.names]
+            found.extend(combined(case, group, roles, shared, choices))
+            found = lower_left(found)
+    return found
+
+
+def lower_left(points: list[Point]) -> list[Point]:
+    kept: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.cycles, p.energy)):
+        if not kept or point.energy < kept[-1].energy:
+            kept.append(point)
+    return kept
+
+
+def role_sets(case: Case, group: GroupSpace) -> Iterator[dict[str, Roles]]:
+    """Of every Einsum and tensor, how it reaches the inner levels.
+
+    inside: kept at the shared level, not at DRAM; staged: at both; stream: at DRAM only.
+    """
+    einsums = [case.workload.einsum(n) for n in group.names]
+    tensors = list(dict.fromkeys(a.tensor for e in einsums for a in e.accesses))
+    outside = [t for t in tensors if crosses_dram(case.workload, group.names, t)]
+    wanted = case.mapspace.fusion.staging
+    for staged in product((False, True), repeat=len(outside)):
+        chosen = {t for t, yes in zip(outside, staged, strict=True) if yes}
+        if group.fused and not group.declared and len(chosen) < len(outside):
+            continue
+        uses = {t: sum(t in (a.tensor for a in e.accesses) for e in einsums) for t in outside}
+        must = {t for t in outside if uses[t] > 1}
+        if not must <= chosen:
+            continue
+        free = chosen - must
+        if not (group.fused and not group.declared) and (
+            (wanted == "all" and len(chosen) < len(outside))
+            or (wanted == "none" and free)
+            or (isinstance(wanted, tuple) and free != {t for t in outside if t in wanted} - must)
+        ):
+            continue
+        met: set[str] = set()
+        sets: dict[str, Roles] = {}
+        for einsum in einsums:
+            mine: Roles = {}
+            for access in einsum.accesses:
+                tensor = access.tensor
+                if tensor not in outside or (tensor in chosen and tensor in met):
+                    mine[tensor] = "inside"
+                else:
+                    mine[tensor] = "staged" if tensor in chosen else "stream"
+                met.add(tensor)
+            sets[einsum.name] = mine
+        yield sets
+
+
+def shared_loops(case: Case, group: GroupSpace) -> Iterator[tuple[Loop, ...] | None]:
+    """Every choice of shared loops, outermost first; None where the DRAM loops are free."""
+    if not group.fused:
+        yield None
+        return
+    ranks = case.workload.shareable_ranks(group.names)
+    for factors in product(*(divisors(case.workload.rank_sizes[r]) for r in ranks)):
+        yield tuple(Loop(r, f) for r, f in zip(ranks, factors, strict=True) if f > 1)
+
+
+def divisors(n: int) -> list[int]:
+    return [d for d in range(1, n + 1) if n % d == 0]
+
+
+def choice(
+    case: Case, group: GroupSpace, name: str, roles: Roles, shared: tuple[Loop, ...] | None
+) -> Choice:
+    """All nests of one Einsum under an outer choice, the needless ones dropped."""
+    einsum = case.workload.einsum(name)
+    arch = case.platform.path(einsum.unit)
+    sizes = tuple(case.workload.rank_sizes[r] for r in einsum.ranks)
+    columns = factor_columns(arch, einsum, sizes, shared)
+    costs: list[FloatArray] = []
+    nests: list[EinsumMapping] = []
+    for nest in structures(case, arch, einsum, roles, shared):
+        priced = nest_costs(nest, sizes, Factors(factors=columns), case.ert)
+        seen = vectors(case, group, priced, roles)
+        good = np.flatnonzero(priced.fits)
+        for i in good[undominated(seen[good])]:
+            costs.append(seen[i])
+            nests.append(mapping_of(nest, columns[:, :, i]))
+    if not costs:
+        return Choice(costs=np.zeros((0, 1)), nests=())
+    table = np.array(costs)
+    kept = undominated(table)
+    return Choice(costs=table[kept], nests=tuple(nests[i] for i in kept))
+
+
+def structures(
+    case: Case, arch: Architecture, einsum: Einsum, roles: Roles, shared: tuple[Loop, ...] | None
+) -> Iterator[Nest]:
+    """Every combination of what levels keep and of loop orders."""
+    shared_name = shared_level(case.platform).name
+    keeps: list[list[frozenset[str]]] = []
+    for i, level in enumerate(arch.levels):
+        if i == 0:
+            keeps.append([frozenset(t for t, role in roles.items() if role != "inside")])
+        elif level.name == shared_name:
+            keeps.append([frozenset(t for t, role in roles.items() if role != "stream")])
+        else:
+            every = list(roles)
+            keeps.append(
+                [
+                    frozenset(t for t, yes in zip(every, bits, strict=True) if yes)
+                    for bits in product((False, True), repeat=len(every))
+                ]
+            )
+    moving = [r for r in einsum.ranks if case.workload.rank_sizes[r] > 1]
+    still = tuple(r for r in einsum.ranks if r not in moving)
+    free = [still + p for p in permutations(moving)]
+    slots = slots_of(arch)
+    orders: list[list[tuple[str, ...]]] = []
+    for slot in slots:
+        if slot.axis != "temporal" or slot.node == arch.levels[-1].name:
+            orders.append([einsum.ranks])
+        elif slot.node == arch.levels[0].name and shared is not None:
+            outer = tuple(loop.rank for loop in shared)
+            orders.append([(*(r for r in einsum.ranks if r not in outer), *outer)])
+        else:
+            orders.append(free)
+    for keep in product(*keeps):
+        for order in product(*orders):
+            yield Nest(arch=arch, einsum=einsum, slots=slots, keep=keep, order=order)
+
+
+def factor_columns(
+    arch: Architecture, einsum: Einsum, sizes: tuple[int, ...], shared: tuple[Loop, ...] | None
+) -> np.ndarray:
+    """int64[S, R, n]: every way to split every rank over the slots that the fanouts allow."""
+    slots = slots_of(arch)
+    fixed = None if shared is None else {loop.rank: loop.factor for loop in shared}
+    splits = [
+        tuple(rank_splits(slots, size, None if fixed is None else fixed.get(rank, 1)))
+        for rank, size in zip(einsum.ranks, sizes, strict=True)
+    ]
+    limits = {}
+    for node in arch.nodes:
+        if isinstance(node, Fanout):
+            limits[Slot(node.name, "x")] = node.fanout_x
+            limits[Slot(node.name, "y")] = node.fanout_y
+    found = [
+        columns
+        for columns in product(*splits)
+        if all(
+            prod(c[s] for c in columns) <= limits[slot]
+            for s, slot in enumerate(slots)
+            if slot in limits
+        )
+    ]
+    return np.array(found, dtype=np.int64).transpose(2, 1, 0)
+
+
+@cache
+def rank_splits(
+    slots: tuple[Slot, ...], size: int, outermost: int | None
+) -> tuple[tuple[int, ...], ...]:
+    """Factors of one rank by slot; on one axis of a fanout at most."""
+    found = []
+    for factors in product(*([divisors(size)] * len(slots))):
+        axes = [
+            s.node for s, f in zip(slots, factors, strict=True) if s.axis != "temporal" and f > 1
+        ]
+        right = prod(factors) == size and len(axes) == len(set(axes))
+        if right and outermost in (None, factors[0]):
+            found.append(factors)
+    return tuple(found)
+
+
+def vectors(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> FloatArray:
+    """What a group sees of nests; float64[n, D], less is better everywhere."""
+    n = priced.factors.count
+    parts = [priced.accesses.compute, held(case, group, priced, roles)]
+    parts += [first_words(case, group, priced, roles), priced.energy]
+    for name in level_names(case.platform):
+        mine = [i for i, lv in enumerate(priced.nest.arch.levels) if lv.name == name]
+        parts.append(sum((w for i in mine for w in priced.reads(i)), np.zeros(1)))
+        parts.append(sum((w for i in mine for w in priced.writes(i)), np.zeros(1)))
+    return np.stack([np.broadcast_to(p, (n,)) for p in parts], axis=1).astype(np.float64)
+
+
+def level_names(platform: Platform) -> list[str]:
+    archs = (platform.matrix, platform.vector) if platform.vector else (platform.matrix,)
+    return list(dict.fromkeys(lv.name for arch in archs for lv in arch.levels))
+
+
+def extent_words(case: Case, priced: EinsumCosts, tensor: str, *, whole: bool) -> np.ndarray:
+    """Words of a tensor's tile inside the shared level; `whole`: its own loops included."""
+    nest = priced.nest
+    level = [lv.name for lv in nest.arch.levels].index(shared_level(case.platform).name)
+    first = nest.level_slots[level] + (0 if whole else 1)
+    mine = [r for r, yes in enumerate(nest.relevant[tensor]) if yes]
+    return priced.factors.factors[first:, mine].prod(axis=(0, 1))
+
+
+def held(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> np.ndarray:
+    """Words that this nest alone decides: all of them without shared loops, else the streamed."""
+    policy = case.mapspace.policy
+    classes = in_place_classes(case.workload) if policy.in_place else {}
+    worst: dict[str, np.ndarray] = {}
+    for tensor, role in roles.items():
+        if group.fused and role != "stream":
+            continue
+        words = extent_words(case, priced, tensor, whole=role != "stream")
+        key = classes.get(tensor, tensor)
+        worst[key] = np.maximum(worst.get(key, np.zeros(1)), words)
+    return sum((np.ceil(w * policy.buffering) for w in worst.values()), np.zeros(1))
+
+
+def first_words(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> np.ndarray:
+    """Words of the first inputs, where the schedule waits for them."""
+    if group.schedule == "sequential" or priced.nest.einsum.name != group.names[0]:
+        return np.zeros(1)
+    output = priced.nest.einsum.output.tensor
+    return sum(
+        (
+            extent_words(case, priced, t, whole=role != "stream")
+            for t, role in roles.items()
+            if t != output and crosses_dram(case.workload, group.names, t)
+        ),
+        np.zeros(1),
+    )
+
+
+def undominated(costs: FloatArray) -> np.ndarray:
+    """Rows such that no other row is as small in every column; the first of equals."""
+    if not len(costs):
+        return np.zeros(0, np.int64)
+    _, first = np.unique(costs, axis=0, return_index=True)
+    kept: list[int] = []
+    for i in first:  # np.unique sorts, so whatever is as small comes earlier
+        if not kept or not (costs[kept] <= costs[i]).all(axis=1).any():
+            kept.append(int(i))
+    return np.array(kept)
+
+
+def mapping_of(nest: Nest, factors: np.ndarray) -> EinsumMapping:
+    """The nest as a mapping; factors int64[S, R]."""
+    index = {r: i for i, r in enumerate(nest.ranks)}
+    loops = tuple(
+        (slot, tuple(Loop(r, int(at[index[r]])) for r in order if at[index[r]] > 1))
+        for slot, order, at in zip(nest.slots, nest.order, factors, strict=True)
+    )
+    keep = tuple(
+        (lv.name, tuple(a.tensor for a in nest.einsum.accesses if a.tensor in kept))
+        for lv, kept in zip(nest.arch.levels, nest.keep, strict=True)
+    )
+    return EinsumMapping(einsum=nest.einsum.name, loops=loops, keep=keep)
+
+
+def fixed_words(
+    case: Case, group: GroupSpace, roles: dict[str, Roles], shared: tuple[Loop, ...] | None
+) -> int:
+    """Words of a fused group's shared level that its tile decides."""
+    if shared is None:
+        return 0
+    workload, policy = case.workload, case.mapspace.policy
+    classes = in_place_classes(workload) if policy.in_place else {}
+    worst: dict[str, tuple[int, float]] = {}
+    cut = {loop.rank: loop.factor for loop in shared}
+    for mine in roles.values():
+        for tensor, role in mine.items():
+            if role == "stream":
+                continue
+            ranks = workload.tensor_ranks[tensor]
+            words = prod(workload.rank_sizes[r] // cut.get(r, 1) for r in ranks)
+            copies = policy.buffering
+            if not crosses_dram(workload, group.names, tensor):
+                units = {
+                    e.unit for e in workload.einsums if tensor in (a.tensor for a in e.accesses)
+                }
+                copies = 2.0 if group.schedule == "overlapped" and len(units) > 1 else 1.0
+            key = classes.get(tensor, tensor)
+            before = worst.get(key, (0, 0.0))
+            worst[key] = (max(words, before[0]), max(copies, before[1]))
+    return sum(ceil(words * copies) for words, copies in worst.values())
+
+
+def combined(
+    case: Case,
+    group: GroupSpace,
+    roles: dict[str, Roles],
+    shared: tuple[Loop, ...] | None,
+    choices: list[Choice],
+) -> list[Point]:
+    """Every combination of nests that fits, as a group."""
+    if not all(len(c.nests) for c in choices):
+        return []
+    capacity = shared_level(case.platform).usable_words
+    room = inf if capacity is None else capacity - fixed_words(case, group, roles, shared)
+    points: list[Point] = []
+    units = [case.workload.einsum(n).unit for n in group.names]
+    for picks in product(*(range(len(c.nests)) for c in choices)):
+        rows = [c.costs[i] for c, i in zip(choices, picks, strict=True)]
+        if sum(row[1] for row in rows) > room:
+            continue
+        points.append(
+            Point(
+                cycles=group_cycles(case.platform, group, units, rows),
+                energy=float(sum(row[3] for row in rows)),
+                mapping=GroupMapping(
+                    einsums=tuple(c.nests[i] for c, i in zip(choices, picks, strict=True)),
+                    shared=shared or (),
+                    staged=tuple(
+                        dict.fromkeys(
+                            t
+                            for mine in roles.values()
+                            for t, role in mine.items()
+                            if role == "staged"
+                        )
+                    ),
+                    schedule=group.schedule,
+                ),
+            )
+        )
+    return points
+
+
+def group_cycles(
+    platform: Platform, group: GroupSpace, units: list[str], rows: list[FloatArray]
+) -> float:
+    """The latency rule of the three schedules, on the summed counts."""
+    busy: dict[str, float] = {}
+    for unit, row in zip(units, rows, strict=True):
+        busy[unit] = busy.get(unit, 0.0) + row[0]
+    parts = busy.values()
+    steady = max(parts) if group.schedule == "overlapped" else sum(parts)
+    archs = (platform.matrix, platform.vector) if platform.vector else (platform.matrix,)
+    levels = {lv.name: lv for arch in archs for lv in arch.levels}
+    total = sum(rows[1:], rows[0])
+    for i, level in enumerate(levels.values()):
+        steady = max(steady, port_cycles(level, total[4 + 2 * i], total[5 + 2 * i]))
+    return ceil(steady + port_cycles(platform.dram, total[2], 0.0) - 1e-9)
+
+
+def port_cycles(level: MemoryLevel, reads: float, writes: float) -> float:
+    rates = (
+        (level.read_words_per_cycle, reads),
+        (level.write_words_per_cycle, writes),
+        (level.shared_words_per_cycle, reads + writes),
+    )
+    return max([0.0, *(words / rate for rate, words in rates if rate is not None)])

@@ -1,0 +1,128 @@
+"""Random small questions for the search."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from oracles.brute_force import Case
+
+from flat_mapper.arch import Architecture, ComputeUnit, Fanout, MemoryLevel, Platform
+from flat_mapper.attention import attention
+from flat_mapper.einsum_notation import parse_einsum
+from flat_mapper.energy_tables import Ert
+from flat_mapper.mapping import Policy
+from flat_mapper.mapspace import Fusion, Mapspace
+from flat_mapper.workload import Workload
+
+GEMM = ("Y[i,j] = A[i,k] * B[k,j]",)
+GEMM_GEMM = (*GEMM, "Z[i,l] = Y[i,j] * C[j,l]")
+BATCHED = ("Y[b,h,i,j] = A[b,h,i] * B[b,h,j]",)
+
+
+def small_case(seed: int) -> Case:
+    """A workload, an architecture, prices and a mapspace, all small, all drawn by chance."""
+    rng = np.random.default_rng(seed)
+    kind = ("gemm", "batched", "gemm-gemm", "softmax")[seed % 4]
+    deep = kind == "batched" and rng.random() < 0.3
+    workload = _workload(kind, rng)
+    platform = _platform(rng, deep=deep, vector=kind == "softmax")
+    return Case(
+        workload=workload,
+        platform=platform,
+        ert=_prices(rng, platform),
+        mapspace=_mapspace(kind, rng),
+    )
+
+
+def _workload(kind: str, rng: np.random.Generator) -> Workload:
+    def size(*options: int) -> int:
+        return int(rng.choice(options))
+
+    if kind == "softmax":
+        sizes = {"P": size(1, 2, 3), "M": size(2, 3), "E": size(1, 2), "F": size(1, 2)}
+        sizes |= {"B": size(1, 1, 2), "H": 1}
+        return attention(**sizes)
+    lines = {"gemm": GEMM, "batched": BATCHED, "gemm-gemm": GEMM_GEMM}[kind]
+    einsums = tuple(replace(parse_einsum(line), unit="matrix") for line in lines)
+    ranks = list(dict.fromkeys(r for e in einsums for r in e.ranks))
+    options = (2, 2, 3) if kind == "gemm" else (1, 2, 3) if kind == "gemm-gemm" else (1, 2, 2)
+    return Workload(
+        name=kind, rank_sizes={r: size(*options) for r in ranks}, einsums=einsums, word_bits=16
+    )
+
+
+def _level(rng: np.random.Generator, name: str, words: int | None, instances: int) -> MemoryLevel:
+    def rate() -> float | None:
+        return float(rng.choice([0.5, 1, 2, 4])) if rng.random() < 0.3 else None
+
+    return MemoryLevel(
+        name=name,
+        component_class="DRAM" if words is None else "SRAM",
+        capacity_words=words,
+        word_bits=16,
+        row_words=int(rng.choice([1, 1, 2, 4])),
+        instances=instances,
+        read_words_per_cycle=rate(),
+        write_words_per_cycle=rate(),
+        shared_words_per_cycle=rate(),
+    )
+
+
+def _platform(rng: np.random.Generator, *, deep: bool, vector: bool) -> Platform:
+    top = (_level(rng, "DRAM", None, 1), _level(rng, "GLB", int(rng.integers(6, 60)), 1))
+    x, y = int(rng.choice([1, 2, 4])), int(rng.choice([1, 1, 2]))
+    inner: list[MemoryLevel | Fanout] = [Fanout(name="PE", fanout_x=x, fanout_y=y)]
+    if deep:
+        inner.insert(int(rng.integers(0, 2)), _level(rng, "L1", int(rng.integers(2, 20)), 1))
+    inner.append(_level(rng, "RF", int(rng.integers(1, 8)), x * y))
+    matrix = Architecture(
+        name="small",
+        nodes=(*top, *inner),
+        compute=ComputeUnit(name="MAC", component_class="intmac", instances=x * y),
+        cycle_seconds=1e-9,
+    )
+    if not vector:
+        return Platform(name="small", matrix=matrix)
+    lanes = int(rng.choice([1, 2]))
+    side = Architecture(
+        name="small.sfu",
+        nodes=(*top, Fanout(name="lane", fanout_x=lanes), _level(rng, "VRF", 2, lanes)),
+        compute=ComputeUnit(name="VALU", component_class="alu", instances=lanes),
+        cycle_seconds=1e-9,
+    )
+    return Platform(name="small", matrix=matrix, vector=side)
+
+
+def _prices(rng: np.random.Generator, platform: Platform) -> Ert:
+    archs = (platform.matrix, platform.vector) if platform.vector else (platform.matrix,)
+    base = {"DRAM": 100.0, "GLB": 10.0, "L1": 3.0}
+    table: dict[str, dict[str, float]] = {}
+    for arch in archs:
+        for level in arch.levels:
+            scale = base.get(level.name, 1.0)
+            prices = rng.uniform(0.2, 2.0, 3) * scale
+            actions = zip(("read", "write", "update"), prices, strict=True)
+            table.setdefault(level.name, {a: float(pj) for a, pj in actions})
+        table[arch.compute.name] = {"compute": float(rng.uniform(0.1, 2.0))}
+    return Ert(levels=table, source="random")
+
+
+def _mapspace(kind: str, rng: np.random.Generator) -> Mapspace:
+    groups: tuple[tuple[str, ...], ...] = ()
+    if kind == "gemm-gemm" and rng.random() < 0.8:
+        groups = (("Y", "Z"),)
+    elif kind == "softmax" and rng.random() < 0.7:
+        groups = (("QK", "softmax", "AV"),)
+    fusion = Fusion(
+        groups=groups,
+        optional=bool(rng.random() < 0.3),
+        staging=("any", "any", "all", "none")[int(rng.integers(4))],
+        schedule=("sequential", "interleaved", "overlapped")[int(rng.integers(3))],
+    )
+    policy = Policy(
+        buffering=float(rng.choice([1, 1.5, 2])),
+        in_place=bool(rng.random() < 0.7),
+        softmax="charged" if kind == "softmax" else "free",
+    )
+    return Mapspace(name=kind, fusion=fusion, policy=policy)
