@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "flat_mapper"
 FILE_LINES = 400
 FUNCTION_LINES = 60  # the aim is 40
-FUNCTION_LIMITS = {"search.group": 80}
+FUNCTION_LIMITS = {"search.solve": 70}
 
 # Import order: a module imports only from rows above its own, or from its left.
 _ROWS = """
@@ -30,8 +30,9 @@ loop_tree timeloop_terms timeloop_entries timeloop_problem timeloop_mapping lowe
 mapping_yaml lower lower_mapper
 backends.base backends.native backends.timeloop_run backends.timeloop_stats backends.timeloop
 backends.accelforge* backends
-search.space search.rows search.price search.front search.objective search.table search.outer
-search.group* search.solution search.realize search.solve search
+search.space search.rows search.price search.ports search.front search.objective search.table
+search.outer search.held search.bounds search.picks search.group search.solution search.realize
+search.solve search
 reproduce* crosscheck* sweep* report* plot* answers* checks* output* api* __init__ cli* __main__
 """
 ORDER = tuple(_ROWS.split())
@@ -78,6 +79,8 @@ def _imports(tree: ast.AST) -> Iterator[str]:
             assert node.level == 0, "imports are absolute"
             module = node.module or ""
             for alias in node.names:
+                if alias.name == "__version__":
+                    continue
                 inner = f"{module}.{alias.name}"
                 own = inner.removeprefix("flat_mapper.") in SOURCES
                 yield inner if module.startswith("flat_mapper") and own else module
