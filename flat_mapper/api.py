@@ -95,7 +95,6 @@ def compare(
         got = ", ".join(names) or "none"
         raise SpecError(expected("mapspaces", "at least one, each once", got))
     table, art = energies(chip, ert)
-    area = art.total_mm2(chip) if art else None
     rows: dict[str, Mapped | Infeasible] = {}
     for i, space in enumerate(spaces):
         step = _part(progress, i, len(spaces), space.name)
@@ -106,12 +105,18 @@ def compare(
         rows[space.name] = Mapped(
             workload=cascade,
             platform=chip,
-            result=replace(found.result, area_mm2=area),
+            result=_sourced(found.result, chip, table, art),
             mapspace=space.name,
             objective=found.objective,
             certificate=found.certificate,
         )
     return Comparison(workload=cascade, platform=chip, objective=goal, rows=rows)
+
+
+def _sourced(result: Result, platform: Platform, table: Ert, art: Art | None) -> Result:
+    """A result with the chip's area, and with what priced each component."""
+    area = art.total_mm2(platform) if art else None
+    return replace(result, area_mm2=area, extra={**result.extra, "energies": table.provenance})
 
 
 def _mapspace(mapspace: Mapspace | Name) -> Mapspace:
@@ -148,21 +153,19 @@ def evaluate(
     result = evaluator.evaluate(read.workload, read.platform, read.mapping, table)
     if isinstance(result, Infeasible):
         return result
-    area = art.total_mm2(read.platform) if art else None
-    return Priced(
-        workload=read.workload, platform=read.platform, result=replace(result, area_mm2=area)
-    )
+    priced = _sourced(result, read.platform, table, art)
+    return Priced(workload=read.workload, platform=read.platform, result=priced)
 
 
 def again(mapped: Mapped, ert: Ert | Name | None, backend: str) -> Mapped | Infeasible:
     """A found mapping priced by another backend."""
     if backend == mapped.result.backend:
         return mapped
-    table, _ = energies(mapped.platform, ert)
+    table, art = energies(mapped.platform, ert)
     result = get_backend(backend).evaluate(mapped.workload, mapped.platform, mapped.mapping, table)
     if not isinstance(result, Result):
         return result
-    return replace(mapped, result=replace(result, area_mm2=mapped.result.area_mm2))
+    return replace(mapped, result=_sourced(result, mapped.platform, table, art))
 
 
 def model_files(files: Sequence[Name], ert: Ert | Name | None = None) -> Modelled | Infeasible:

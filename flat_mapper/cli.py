@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 nothing feasible, 2 bad input or usage, 3 a backend is mis
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -60,7 +61,13 @@ def _failed(line: str, code: int) -> int:
 
 
 def run() -> int:
-    """The entry of the console script: `main`, with a closed stdout kept silent at exit."""
+    """The entry of the console script: `main` on the process's own streams.
+
+    A character that the terminal's encoding lacks prints as `?`; a closed stdout stays silent.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     code = main()
     try:
         sys.stdout.flush()

@@ -149,6 +149,9 @@ def _evaluate(verb: _Parser) -> None:
 def _lower(verb: _Parser) -> None:
     verb.add_argument("record", metavar="fused-mapping.yaml")
     verb.add_argument("--arch", metavar="A", help="another architecture than the record's")
+    verb.add_argument(
+        "--mapper", action="store_true", help="timeloop-mapper's constraints too, in mapper/"
+    )
     verb.add_argument("-o", "--output", required=True, metavar="DIR", help="where the files go")
 
 

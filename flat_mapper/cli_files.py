@@ -12,15 +12,15 @@ from flat_mapper.yamlio import dump_json
 
 def lower_command(arguments: argparse.Namespace) -> int:
     """A recorded mapping as Timeloop files."""
-    from flat_mapper.arch_yaml import load_platform
-    from flat_mapper.lower import lower_fused
-    from flat_mapper.mapping_yaml import read_record
-    from flat_mapper.output import write_folder
+    from flat_mapper.answers import Priced
+    from flat_mapper.api import evaluate
+    from flat_mapper.output import check_folder, mapper_files, record_files, write_folder
 
-    platform = load_platform(arguments.arch) if arguments.arch else None
-    record = read_record(Path(arguments.record), platform)
-    lowered = lower_fused(record.workload, record.platform, record.mapping)
-    files = {name: file.text.encode() for name, file in lowered.items()}
+    check_folder(Path(arguments.output))
+    found = evaluate(arguments.record, arguments.arch)
+    if not isinstance(found, Priced):
+        raise NothingFeasible(found)
+    files = record_files(found) | (mapper_files(found) if arguments.mapper else {})
     names = write_folder(Path(arguments.output), files)
     text = "\n".join(f"{arguments.output}/{name}" for name in names)
     print(dump_json({"files": names}).rstrip() if arguments.json else text)

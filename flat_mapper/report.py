@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 
-from flat_mapper import units
+from flat_mapper import __version__, units
 from flat_mapper.arch import Platform
 from flat_mapper.mapping import FusedMapping, GroupMapping
 from flat_mapper.mapping_yaml import record_document
@@ -58,6 +58,7 @@ def result_dict(workload: Workload, result: Result) -> dict[str, object]:
             "offchip_bytes": result.bound.offchip_bytes,
         },
         "notes": list(result.notes),
+        "provenance": {"flat_mapper": __version__, **result.extra},
     }
 
 
@@ -125,7 +126,18 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
         rows.append(("area", f"{result.area_mm2:.3g} mm2", "on chip"))
     sources = f"energies from {result.energy_source}; counts from backend {result.backend}"
     by = [f"energy by {k}: {_parts(p)}" for k, p in result.energy_by().items()]
-    return "\n".join([grid(rows), sources, *by, *result.notes])
+    return "\n".join(
+        [grid(rows), *by, sources, *filter(None, [sources_text(result)]), *result.notes]
+    )
+
+
+def sources_text(result: Result) -> str:
+    """What priced each component, where that is more than the table's name."""
+    priced = result.extra.get("energies")
+    listed = dict(priced) if isinstance(priced, Mapping) else {}
+    if all(source == result.energy_source for source in listed.values()):
+        return ""
+    return grid([(f"  {name}", str(source)) for name, source in listed.items()])
 
 
 def _times(value: float, bound: float) -> str:

@@ -71,6 +71,15 @@ def test_lower_writes_the_same_files_again(written: Path, tmp_path: Path) -> Non
     assert again == record.read_text()
 
 
+def test_lower_for_the_mapper_leaves_room_for_the_others(written: Path, tmp_path: Path) -> None:
+    record = str(written / "out" / "fused-mapping.yaml")
+    assert main(["lower", record, "-o", str(tmp_path / "low"), "--mapper"]) == 0
+    folder = tmp_path / "low" / "mapper" / "AV"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"arch.yaml", "problem.yaml", "constraints.yaml", "mapper.yaml"}
+    assert "words that AV may not take" in (folder / "arch.yaml").read_text().replace("\n# ", " ")
+
+
 def test_check_of_what_was_written_finds_nothing(
     written: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,6 +161,16 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     done = run("list", stdout=write)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_poor_encoding_is_no_error(written: Path) -> None:
+    record = str(written / "out" / "fused-mapping.yaml")
+    command = [sys.executable, "-m", "flat_mapper", "evaluate", record]
+    command += ["--ert", str(written / "ert.yaml")]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "for " in done.stdout
 
 
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
