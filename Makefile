@@ -56,7 +56,7 @@ help:  ## this list
 	@awk -F ':.*##' '/^[a-z]+:.*##/ {printf "  make %-9s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo "  with ARCH=$(ARCH) PROBLEM=$(PROBLEM) MAPSPACE=$(MAPSPACE) MAPSPACES=\"$(MAPSPACES)\" SEQ=$(SEQ) OBJECTIVE=$(OBJECTIVE) OUT=$(OUT)"
 
-clean:  ## remove what this file made: the environments, caches and results
+clean:  ## remove the environments, caches and the results of these variables
 	rm -rf $(VENV) $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf $(wildcard $(OUT)/$(NAME)-* $(OUT)/lowered); find flat_mapper tests -name __pycache__ -prune -exec rm -rf {} +
 

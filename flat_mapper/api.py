@@ -23,6 +23,7 @@ from flat_mapper.errors import SpecError, expected
 from flat_mapper.mapping import check_mapping
 from flat_mapper.mapping_yaml import read_record
 from flat_mapper.mapspace import Mapspace
+from flat_mapper.mapspace_constraints import unmatched_rules
 from flat_mapper.model.einsum_costs import einsum_costs
 from flat_mapper.model.result import Infeasible, Result
 from flat_mapper.search import OBJECTIVES, Objective
@@ -94,6 +95,9 @@ def compare(
     if not names or len(set(names)) < len(names):
         got = ", ".join(names) or "none"
         raise SpecError(expected("mapspaces", "at least one, each once", got))
+    for space in spaces:
+        for fault in unmatched_rules(space, cascade, chip):
+            raise SpecError(fault)
     table, art = energies(chip, ert)
     rows: dict[str, Mapped | Infeasible] = {}
     for i, space in enumerate(spaces):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from flat_mapper.arch import Platform
 from flat_mapper.document import (
@@ -29,35 +29,40 @@ _FACTOR = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(<=|=)\s*([0-9]{1,18})\s*")
 
 
 def unmatched_rules(mapspace: Mapspace, workload: Workload, platform: Platform) -> list[str]:
-    """Constraints that name nothing this platform or workload has, a line each.
+    """What a mapspace names and neither this platform nor this workload has, a line each.
 
-    A rule about an Einsum that the workload leaves out says nothing, so it is not listed: the same
-    mapspace serves the attention and the block around it.
+    A rule or a group of Einsums that the workload leaves out altogether says nothing, so it is not
+    listed: the same mapspace serves the attention, the block around it, and other cascades.
     """
     paths = [platform.matrix, *filter(None, [platform.vector])]
     nodes = tuple(dict.fromkeys(n.name for arch in paths for n in arch.nodes))
     levels = tuple(dict.fromkeys(lv.name for arch in paths for lv in arch.levels))
-    names = {e.name for e in workload.einsums}
-    where = f"{mapspace.name}: constraints"
-    found: list[str] = []
-
-    def miss(noun: str, word: str, known: tuple[str, ...]) -> None:
-        if word not in known:
-            condition = f"{noun} among {', '.join(known)}"
-            found.append(expected(where, condition, word, did_you_mean(word, known)))
-
+    einsums, ranks = tuple(e.name for e in workload.einsums), tuple(workload.rank_sizes)
+    where, found = f"{mapspace.name}: constraints", []
     for slot in mapspace.slots:
-        if not slot.einsum or slot.einsum in names:
-            miss("a target", slot.node, nodes)
-            ranks = (*slot.factors, *slot.at_most, *slot.innermost, *(slot.x or ()))
-            for rank in (*ranks, *(slot.y or ())):
-                miss("ranks", rank, tuple(workload.rank_sizes))
-    for keep in mapspace.keeps:
-        if not keep.einsum or keep.einsum in names:
-            miss("a target", keep.level, levels)
-            for tensor in (*keep.keep, *keep.bypass):
-                miss("tensors", tensor, tuple(workload.tensor_ranks))
+        if slot.einsum in ("", *einsums):
+            found += _misses(where, "a target", [slot.node], nodes)
+            named = [*slot.factors, *slot.at_most, *slot.innermost, *(slot.x or ())]
+            found += _misses(where, "ranks", [*named, *(slot.y or ())], ranks)
+    for rule in mapspace.keeps:
+        if rule.einsum in ("", *einsums):
+            tensors = [*rule.keep, *rule.bypass]
+            found += _misses(where, "a target", [rule.level], levels)
+            found += _misses(where, "tensors", tensors, tuple(workload.tensor_ranks))
+    for group in mapspace.fusion.groups:
+        if set(group) & set(einsums):
+            known = ("softmax", *einsums)
+            found += _misses(f"{mapspace.name}: fusion.groups", "Einsums", group, known)
     return list(dict.fromkeys(found))
+
+
+def _misses(where: str, noun: str, words: Iterable[str], known: tuple[str, ...]) -> list[str]:
+    """A line for each word that is not known."""
+    return [
+        expected(where, f"{noun} among {', '.join(known)}", word, did_you_mean(word, known))
+        for word in words
+        if word not in known
+    ]
 
 
 def constraints(outline: Part) -> tuple[tuple[SlotRule, ...], tuple[KeepRule, ...]]:

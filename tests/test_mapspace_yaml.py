@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flat_mapper.api import search
 from flat_mapper.arch_yaml import load_platform
 from flat_mapper.catalog import shipped
 from flat_mapper.errors import SpecError
@@ -211,6 +212,23 @@ def test_rules_that_name_nothing(tmp_path: Path) -> None:
         "'Z'",
         "'KK'; did you mean 'K'?",
     ]
+
+
+def test_a_group_is_known_whole_or_not_at_all(tmp_path: Path) -> None:
+    platform = load_platform("edge")
+    typed = load_mapspace(_file(tmp_path, WHOLE.replace("softmax, AV]", "softmax, AW]")))
+    (line,) = unmatched_rules(typed, load_problem(TINY), platform)
+    assert "fusion.groups: expected Einsums among softmax, QK" in line
+    assert line.endswith("got 'AW'; did you mean 'AV'?")
+    gemms = load_problem(TINY.parent / "gemm-gemm.yaml")
+    assert unmatched_rules(load_mapspace("flat"), gemms, platform) == []
+    assert unmatched_rules(load_mapspace("naive"), gemms, platform) == []
+
+
+def test_a_search_refuses_a_rule_that_names_nothing(tmp_path: Path) -> None:
+    path = _file(tmp_path, WHOLE.replace("target: PE", "target: PEs"))
+    with pytest.raises(SpecError, match=r"mine: constraints: expected a target among .*'PEs'; did"):
+        search("tiny", "edge", path)
 
 
 junk = st.recursive(
