@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from oracles.brute_force import Case, best
+from oracles.brute_force import Case, answers
 from oracles.small_cases import small_case
 
+from flat_mapper.arch import Fanout
 from flat_mapper.model.evaluate import evaluate
 from flat_mapper.model.result import Result
 from flat_mapper.search import search
 from flat_mapper.search.solution import Solution
 
-OBJECTIVES = ("latency", "energy", "edp")
+# Those of the first twenty that take a second or less.
+SEEDS = (1, 4, 5, 6, 8, 9, 10, 11, 16, 17, 18)
 
 
 def value(result: Result, objective: str) -> float:
@@ -20,8 +24,7 @@ def value(result: Result, objective: str) -> float:
 
 
 def agree(case: Case, seed: int) -> None:
-    for objective in OBJECTIVES:
-        truth = best(case, objective)
+    for objective, truth in answers(case).items():
         found = search(case.workload, case.platform, case.mapspace, case.ert, objective=objective)
         where = f"seed {seed}, {objective}"
         if truth is None:
@@ -37,6 +40,23 @@ def agree(case: Case, seed: int) -> None:
         )
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_search_finds_what_brute_force_finds(seed: int) -> None:
     agree(small_case(seed), seed)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(1000, 4000))
+def test_search_finds_what_brute_force_finds_thousands_of_times(seed: int) -> None:
+    agree(small_case(seed), seed)
+
+
+@pytest.mark.xfail(strict=True, reason="ranks that the search merges stand on one axis together")
+def test_two_batch_ranks_fill_both_axes() -> None:
+    case = small_case(1)
+    nodes = tuple(
+        replace(n, fanout_x=2, fanout_y=2) if isinstance(n, Fanout) else n
+        for n in case.platform.matrix.nodes
+    )
+    matrix = replace(case.platform.matrix, nodes=nodes)
+    agree(replace(case, platform=replace(case.platform, matrix=matrix)), 1)

@@ -11,7 +11,7 @@ is not tried: below it is only the compute unit (tests/test_laws.py has that as 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations, product
@@ -64,23 +64,43 @@ class Point:
     mapping: GroupMapping
 
 
-def best(case: Case, objective: str) -> Result | None:
-    """The best mapping's result; None where nothing fits."""
-    value, winner = inf, None
-    for groups in partitions(case.workload, case.mapspace):
-        for points in product(*(group_points(case, g) for g in groups)):
-            cycles, energy = sum(p.cycles for p in points), sum(p.energy for p in points)
-            mine = {"latency": cycles, "energy": energy, "edp": cycles * energy}[objective]
-            if mine < value:
-                value, winner = mine, points
-    if winner is None:
-        return None
-    mapping = FusedMapping(groups=tuple(p.mapping for p in winner), policy=case.mapspace.policy)
+def answers(case: Case) -> dict[str, Result | None]:
+    """Of every objective, the best mapping's result; None where nothing fits."""
+    options = [
+        points
+        for groups in partitions(case.workload, case.mapspace)
+        for points in product(*(group_points(case, g) for g in groups))
+    ]
+    found: dict[str, Result | None] = {}
+    for objective, measure in MEASURES.items():
+        best = min(options, key=measure, default=None)
+        found[objective] = None if best is None else judged(case, best)
+    return found
+
+
+def judged(case: Case, points: tuple[Point, ...]) -> Result:
+    """What `evaluate` says of a combination."""
+    mapping = FusedMapping(groups=tuple(p.mapping for p in points), policy=case.mapspace.policy)
     result = evaluate(case.workload, case.platform, mapping, case.ert)
     assert isinstance(result, Result), str(result)
-    assert np.isclose(result.energy_pj, sum(p.energy for p in winner), rtol=1e-9)
-    assert result.cycles == sum(p.cycles for p in winner)
+    assert np.isclose(result.energy_pj, total_energy(points), rtol=1e-9)
+    assert result.cycles == total_cycles(points)
     return result
+
+
+def total_cycles(points: tuple[Point, ...]) -> float:
+    return sum(p.cycles for p in points)
+
+
+def total_energy(points: tuple[Point, ...]) -> float:
+    return sum(p.energy for p in points)
+
+
+MEASURES: dict[str, Callable[[tuple[Point, ...]], float]] = {
+    "latency": total_cycles,
+    "energy": total_energy,
+    "edp": lambda points: total_cycles(points) * total_energy(points),
+}
 
 
 def group_points(case: Case, group: GroupSpace) -> list[Point]:
