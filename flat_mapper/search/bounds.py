@@ -38,6 +38,40 @@ class OuterBounds:
     stagings: list[Staging]
     orders: list[tuple[int, ...]]  # of the DRAM loops, innermost first, by group rank
 
+    def least(self) -> tuple[float, float]:
+        """(cycles, pJ) of the group at least: units at their widest, every word moved once."""
+        spaces = self.problem.spaces
+        cycles = self.compute([s.iterations / s.widest for s in spaces])
+        energy = 0.0
+        met: set[str] = set()
+        for space in spaces:
+            energy += space.compute_energy
+            level = space.arch.levels[space.shared]
+            read, _, update = space.prices[level.name]
+            for tensor in space.tensors:
+                rows = -(-space.volume[tensor] // level.row_words)
+                if tensor in self.problem.external and tensor not in met:
+                    energy += float(dram_energy(space, tensor, float(space.volume[tensor])))
+                else:
+                    energy += rows * (update if tensor == space.output else read)
+                met.add(tensor)
+        return max(cycles, self.compulsory_cycles()), energy
+
+    def narrowest(self, i: int, cycles: Floats) -> Floats:
+        """Cycles of the group at least, where the i-th Einsum takes these compute cycles."""
+        spaces = self.problem.spaces
+        units: dict[str, Floats] = {}
+        for j, space in enumerate(spaces):
+            mine = cycles if i == j else np.full(1, space.iterations / space.widest)
+            units[space.einsum.unit] = units.get(space.einsum.unit, np.zeros(1)) + mine
+        if self.problem.group.schedule == "overlapped":
+            busy = np.zeros(1)
+            for mine in units.values():
+                busy = np.maximum(busy, mine)
+        else:
+            busy = sum(units.values(), np.zeros(1))
+        return np.maximum(busy, self.compulsory_cycles())
+
     def compulsory_cycles(self) -> float:
         """DRAM cycles of moving every outside tensor once."""
         dram = self.problem.platform.dram

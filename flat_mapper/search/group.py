@@ -37,6 +37,7 @@ class GroupSearch:
     tables: list[Table] = field(default_factory=list)
     solution: GroupSolution | None = None
     _whole: Outers | None = None  # the outer choices, bounded over all rows
+    _roles: list[dict[str, tuple[Role, ...]]] = field(default_factory=list)
     _ports: list[tuple[str, str]] = field(default_factory=list)
 
     @classmethod
@@ -50,23 +51,24 @@ class GroupSearch:
         return cls(problem=problem, words=words, bounds=bounds, known=known)
 
     def prepare(self) -> tuple[float, float]:
-        """Build rows and bounds; the least (cycles, energy) of the group."""
+        """The least (cycles, energy) of the group."""
         for space in self.problem.spaces:
             options: dict[str, tuple[Role, ...]] = {}
             for i, tensor in enumerate(space.tensors):
                 roles = (s.roles[space.einsum.name][i] for s in self.bounds.stagings)
                 options[tensor] = tuple(dict.fromkeys(roles))
-            self.tables.append(table(space, options, self.known))
-        self.counters.rows = sum(t.count for t in self.tables)
+            self._roles.append(options)
         self._ports = self._limited_ports()
-        if not all(t.count for t in self.tables):
-            return np.inf, np.inf
-        return self._least(self.tables)
+        return self.bounds.least()
 
-    def _least(self, tables: list[Table]) -> tuple[float, float]:
-        cycles = self.bounds.compute([float(t.cycles.min()) for t in tables])
-        energy = sum(float(t.energy().min()) for t in tables)
-        return max(cycles, self.bounds.compulsory_cycles()), energy
+    def _built(self, least: list[int]) -> list[Table]:
+        """Rows of every Einsum that use at least so many compute units."""
+        found = [
+            table(space, options, self.known, units)
+            for space, options, units in zip(self.problem.spaces, self._roles, least, strict=True)
+        ]
+        self.counters.rows = max(self.counters.rows, sum(t.count for t in found))
+        return found
 
     def _limited_ports(self) -> list[tuple[str, str]]:
         found: dict[tuple[str, str], None] = {}
@@ -89,12 +91,35 @@ class GroupSearch:
         """
         self.goal, self.start, self.solution = goal, start, None
         self.incumbent = best if best is not None else (np.inf, np.inf)
-        everything = self.tables
+        widest = [s.widest for s in self.problem.spaces]
+        # Rows that fill the array first: what they achieve tells how narrow a row may be at all.
+        self._descend(self._built(widest))
+        least = [self._narrowest(i) for i in range(len(widest))]
+        if self.solution is None or any(n < w for n, w in zip(least, widest, strict=True)):
+            self._descend(self._built(least))
+        return self.solution
+
+    def _narrowest(self, i: int) -> int:
+        """Fewest compute units with which the i-th Einsum may be part of something better.
+
+        Rounded down to a power of two, so that searches with other goals find the rows again.
+        """
+        space = self.problem.spaces[i]
+        units = np.arange(1, space.widest + 1, dtype=np.float64)
+        cycles = self.bounds.narrowest(i, space.iterations / units)
+        good = np.flatnonzero(self._may_win(cycles, np.full(1, self.bounds.least()[1])))
+        if len(good) == 0:
+            return space.widest
+        fewest = int(units[good[0]])
+        return fewest if fewest == space.widest else 1 << (fewest.bit_length() - 1)
+
+    def _descend(self, everything: list[Table]) -> None:
+        """Branch and bound over some rows, from the incumbent on."""
+        self.tables = everything
         if not all(t.count for t in everything):
-            return None
-        if self._whole is None:
-            self._whole = self.bounds.outers(everything)
-        outers = self._whole
+            return
+        outers = self.bounds.outers(everything)
+        self._whole = outers
         self.counters.outer = len(outers.staging)
         self.counters.outer_infeasible = int((~self.bounds.fits(outers)).sum())
         warm = [self._warm(t) for t in everything]
@@ -104,7 +129,6 @@ class GroupSearch:
         if all(t.count for t in kept):
             tight = self.bounds.outers(kept)
             self._branch(kept, tight, limit=None)
-        return self.solution
 
     def _warm(self, whole: Table) -> Table:
         """The rows that promise most: those of least bound on the objective."""
@@ -361,5 +385,5 @@ class GroupSearch:
         return self.bounds.feasible(self._whole)
 
     def space_size(self) -> int:
-        """Mappings in the group's part of the mapspace: outer choices times rows of each Einsum."""
-        return self.counters.outer * prod(max(1, t.count) for t in self.tables)
+        """Mappings in the group: outer choices times loop nests of each Einsum."""
+        return self.counters.outer * prod(s.size() for s in self.problem.spaces)

@@ -89,20 +89,28 @@ class Rows:
         )
 
 
-def inner_rows(space: EinsumSpace) -> list[Rows]:
-    """All rows of an Einsum, grouped by what the inner levels keep."""
+def inner_rows(space: EinsumSpace, least: int = 1) -> list[Rows]:
+    """All rows of an Einsum, grouped by what the inner levels keep.
+
+    least: compute units that a row must use.
+    """
     found = [_start(space)]
     for node in reversed(space.inner_nodes):
         grown = []
         for rows in found:
             if isinstance(node, Fanout):
-                grown.append(_fan_out(space, rows, node))
+                grown.append(_fan_out(space, rows, node, least))
             else:
                 grown.extend(
                     _at_level(space, rows, node, keep) for keep in space.keep_sets(node.name)
                 )
         found = [rows for rows in grown if rows.count]
-    return found
+    used = [np.flatnonzero(rows.spatial >= least) for rows in found]
+    return [
+        rows if len(some) == rows.count else rows.take(some)
+        for rows, some in zip(found, used, strict=True)
+        if len(some)
+    ]
 
 
 def _start(space: EinsumSpace) -> Rows:
@@ -115,8 +123,11 @@ def _start(space: EinsumSpace) -> Rows:
     return Rows(keep={}, tile=tile, spatial=one, links=links)
 
 
-def _fan_out(space: EinsumSpace, rows: Rows, fanout: Fanout) -> Rows:
+def _fan_out(space: EinsumSpace, rows: Rows, fanout: Fanout, least: int) -> Rows:
     grid, axes = spatial_splits(space, fanout)
+    others = space.lanes // (fanout.fanout_x * fanout.fanout_y)
+    wide = np.flatnonzero(prod_of(grid, range(len(space.ranks))) * others >= least)
+    grid, axes = grid[:, wide], [axes[i] for i in wide]
     rows, grid, picked = _cross(space, rows, grid)
     names = tuple(dict.fromkeys(axes))
     choice = np.array([names.index(a) for a in axes], dtype=np.int64)[picked]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
+from math import comb, factorial, prod
 
 import numpy as np
 
@@ -83,6 +83,33 @@ class EinsumSpace:
         return nodes[nodes.index(self.arch.levels[self.shared]) + 1 :]
 
     @cached_property
+    def lanes(self) -> int:
+        """Compute units below the shared level."""
+        fanouts = [n for n in self.inner_nodes if isinstance(n, Fanout)]
+        return prod(f.fanout_x * f.fanout_y for f in fanouts)
+
+    @cached_property
+    def widest(self) -> int:
+        """At most so many compute units any mapping of the Einsum uses."""
+        most = 1
+        for node in self.inner_nodes:
+            if isinstance(node, Fanout):
+                grid, _ = spatial_splits(self, node)
+                if grid.shape[1]:
+                    most *= int(prod_of(grid, range(len(self.ranks))).max())
+        return most
+
+    def size(self) -> int:
+        """Loop nests of the Einsum: splits of every rank over its places, axes, orders, keeps."""
+        levels = [n for n in self.inner_nodes if isinstance(n, MemoryLevel)]
+        places = len(self.inner_nodes) + 1  # and the shared level
+        ways = prod(splittings(r.size, places) for r in self.ranks)
+        axes = 1 << (len(self.ranks) * (len(self.inner_nodes) - len(levels)))
+        orders = prod(factorial(len(self.ranks)) for _ in range(len(levels) + 1))
+        keeps = prod(len(self.keep_sets(lv.name)) for lv in levels)
+        return ways * axes * orders * keeps
+
+    @cached_property
     def prices(self) -> dict[str, tuple[float, float, float]]:
         """pJ of a vector read, write and update, by level."""
         return {lv.name: self.ert.actions(lv.name) for lv in self.arch.levels}
@@ -157,6 +184,20 @@ def divisors(n: int) -> list[int]:
     """All divisors, ascending."""
     small = [d for d in range(1, int(n**0.5) + 1) if n % d == 0]
     return small + [n // d for d in reversed(small) if d * d != n]
+
+
+def splittings(n: int, places: int) -> int:
+    """Ways to write n as an ordered product of so many factors."""
+    ways, left, p = 1, n, 2
+    while left > 1:
+        if p * p > left:
+            p = left
+        power = 0
+        while left % p == 0:
+            left, power = left // p, power + 1
+        ways *= comb(power + places - 1, power)
+        p += 1
+    return ways
 
 
 def loop_orders(

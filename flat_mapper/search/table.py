@@ -147,11 +147,17 @@ class Table:
 
 
 def table(
-    space: EinsumSpace, roles: dict[str, tuple[Role, ...]], known: dict[object, Table]
+    space: EinsumSpace,
+    roles: dict[str, tuple[Role, ...]],
+    known: dict[object, Table],
+    least: int,
 ) -> Table:
-    """All rows of an Einsum. `known` keeps them for other alternatives of the same mapspace."""
-    key = (space.einsum.name, space.ranks)
+    """The rows of an Einsum that use so many compute units at least.
+
+    known: keeps them for other searches over the same Einsum.
+    """
+    key = (space.einsum.name, space.ranks, least)
     if key not in known:
-        known[key] = Table(space=space, blocks=inner_rows(space), roles=roles)
+        known[key] = Table(space=space, blocks=inner_rows(space, least), roles=roles)
     found = known[key]
     return Table(space=space, blocks=found.blocks, roles=roles, bounds=found.bounds)
