@@ -47,9 +47,14 @@ def _run(command: str, arguments: object) -> int:
     """The verb's own function; a verb imports only what it needs."""
     from importlib import import_module
 
+    from flat_mapper.backends.timeloop_run import commanded
+
     home = "cli_files" if command in ("lower", "model", "check", "list") else "cli_map"
+    if command == "crosscheck":
+        home = "cli_crosscheck"
     verb = getattr(import_module(f"flat_mapper.{home}"), f"{command}_command")
-    return int(verb(arguments))
+    with commanded(getattr(arguments, "timeloop_cmd", None)):
+        return int(verb(arguments))
 
 
 def _failed(line: str, code: int) -> int:

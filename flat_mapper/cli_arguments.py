@@ -110,9 +110,22 @@ def _prices(verb: _Parser) -> None:
         "--ert", metavar="FILE", help="energies: Accelergy's ERT, or `level: {read: pJ, ...}`"
     )
     verb.add_argument(
-        "--backend", default="native", metavar="B", help="who counts: native (default), ..."
+        "--backend",
+        default="native",
+        metavar="B",
+        help="who counts: native (default), timeloop or accelforge",
     )
+    _timeloop_cmd(verb)
     _output(verb)
+
+
+def _timeloop_cmd(verb: _Parser) -> None:
+    verb.add_argument(
+        "--timeloop-cmd",
+        metavar="CMD",
+        help="a command around timeloop-model: {} its call, {dir} its folder "
+        "(default: the environment's FLAT_MAPPER_TIMELOOP)",
+    )
 
 
 def _output(verb: _Parser) -> None:
@@ -146,6 +159,18 @@ def _evaluate(verb: _Parser) -> None:
     _prices(verb)
 
 
+def _crosscheck(verb: _Parser) -> None:
+    verb.add_argument(
+        "record", nargs="?", metavar="fused-mapping.yaml", help="or the best one of --arch, ..."
+    )
+    verb.add_argument("--arch", metavar="A", help="a shipped name or a v0.4 file")
+    verb.add_argument("--problem", metavar="P", help="a shipped name or a file")
+    verb.add_argument("--mapspace", default="flat", metavar="M", help="default flat")
+    verb.add_argument("--seq", metavar="N", help="sequence length: P and M at once")
+    verb.add_argument("--ert", metavar="FILE", help="energies, instead of hwcomponents'")
+    _timeloop_cmd(verb)
+
+
 def _lower(verb: _Parser) -> None:
     verb.add_argument("record", metavar="fused-mapping.yaml")
     verb.add_argument("--arch", metavar="A", help="another architecture than the record's")
@@ -174,6 +199,7 @@ _VERBS = {
     "map": ("find the best mapping in a mapspace", _map),
     "compare": ("compare the best mappings of several mapspaces", _compare),
     "evaluate": ("price a recorded mapping again", _evaluate),
+    "crosscheck": ("compare every backend on one mapping", _crosscheck),
     "lower": ("write a recorded mapping as Timeloop files", _lower),
     "model": ("price one Einsum from Timeloop's files, as timeloop-model does", _model),
     "check": ("say everything that is wrong with files", _check),

@@ -8,12 +8,14 @@ compared with what that definition makes of the native counts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flat_mapper.arch import Platform
+from flat_mapper.backends.accelforge_answer import expected_actions
+from flat_mapper.backends.accelforge_nest import NotExpressibleError
 from flat_mapper.backends.base import Backend
 from flat_mapper.energy_tables import Ert
-from flat_mapper.errors import BackendError
+from flat_mapper.errors import BackendError, MappingError
 from flat_mapper.mapping import FusedMapping
 from flat_mapper.model.evaluate import evaluate
 from flat_mapper.model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
@@ -96,6 +98,8 @@ def crosscheck(
 ) -> Crosscheck:
     """The answers of all backends that are present, each compared with the native model's.
 
+    A backend that has no such mapping (AccelForge: remainders; Timeloop: a rank on both axes of a
+    fanout) is absent, with the reason.
     raises: MappingError where the mapping contradicts the workload or the platform, BackendError
             where a backend that is present fails.
     """
@@ -109,7 +113,11 @@ def crosscheck(
         if missing:
             absent[backend.name] = missing
             continue
-        answer = backend.evaluate(workload, platform, mapping, ert)
+        try:
+            answer = backend.evaluate(workload, platform, mapping, ert)
+        except (NotExpressibleError, MappingError) as error:
+            absent[backend.name] = str(error)
+            continue
         answers[backend.name] = answer
         pairs = list(comparisons(workload, platform, native, answer, ert, backend.name))
         compared += len(pairs)
@@ -217,10 +225,6 @@ def _energy(
 
 def _drained(workload: Workload, platform: Platform, stats: EinsumStats, ert: Ert) -> EinsumStats:
     """The native answer with energies as AccelForge defines them; its counts stay Timeloop's."""
-    from dataclasses import replace
-
-    from flat_mapper.backends.accelforge_answer import expected_actions
-
     einsum = workload.einsum(stats.einsum)
     arch, seen, levels = platform.path(einsum.unit), set[str](), []
     for level in stats.levels:

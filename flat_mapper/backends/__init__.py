@@ -16,7 +16,22 @@ def _native() -> Backend:
     return NativeBackend()
 
 
-BACKENDS: Mapping[str, Callable[[], Backend]] = MappingProxyType({"native": _native})
+def _timeloop() -> Backend:
+    from flat_mapper.backends.timeloop import TimeloopBackend
+    from flat_mapper.backends.timeloop_run import command_of
+
+    return TimeloopBackend(command=command_of())
+
+
+def _accelforge() -> Backend:
+    from flat_mapper.backends.accelforge import AccelforgeBackend
+
+    return AccelforgeBackend()
+
+
+BACKENDS: Mapping[str, Callable[[], Backend]] = MappingProxyType(
+    {"native": _native, "timeloop": _timeloop, "accelforge": _accelforge}
+)
 
 
 def get_backend(name: str) -> Backend:

@@ -13,7 +13,8 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +87,27 @@ def command_of(text: str | None = None, *, timeout_s: float = 600.0) -> Command:
             "close the quote"
         ) from error
     return Command(wrapper=words, timeout_s=timeout_s)
+
+
+@contextmanager
+def commanded(text: str | None) -> Iterator[None]:
+    """The environment variable set for as long as one command runs; None leaves it as it is.
+
+    raises: BackendError where the text is no command line.
+    """
+    if text is None:
+        yield
+        return
+    command_of(text)
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = text
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
 
 
 def fresh_folder(parent: Path | None, name: str) -> Path:

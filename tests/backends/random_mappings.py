@@ -17,6 +17,9 @@ from flat_mapper.mapping import (
 )
 from flat_mapper.workload import Einsum, Workload
 
+# Lanes along an axis. Chosen: timeloop-model takes seconds where several ranks share a full array;
+# the best mappings fill it with one rank an axis.
+WIDEST = 8
 SOFTMAX = ("QK_max", "QK_exp", "QK_sum", "A")
 
 
@@ -113,7 +116,7 @@ def _factors(
     """Every prime factor of every rank at a random slot; fanouts and registers fill up first."""
     slots = slots_of(arch)
     limits = {
-        Slot(n.name, axis): min(size, 32)
+        Slot(n.name, axis): min(size, WIDEST)
         for n in arch.nodes
         if isinstance(n, Fanout)
         for axis, size in (("x", n.fanout_x), ("y", n.fanout_y))

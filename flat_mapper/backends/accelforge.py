@@ -1,0 +1,215 @@
+"""Backend `accelforge`: AccelForge's counts and prices of the fused mapping, as a Result.
+
+AccelForge is the one outside tool that takes a fused mapping as one. Its counts are turned back
+into Timeloop's reads, fills and updates and added up by our rules; its own total latency and energy
+stand in `extra`, because they answer other questions (GAPS). Tile sizes, instances, lanes and the
+verdict on capacity are the mapping's own, by our model: AccelForge's is about another machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from flat_mapper.arch import Architecture, Fanout, Platform
+from flat_mapper.backends.accelforge_answer import (
+    AccelforgeEvaluation,
+    ActionKey,
+    evaluation,
+    missing,
+)
+from flat_mapper.backends.accelforge_nest import component_name
+from flat_mapper.energy_tables import Ert
+from flat_mapper.errors import BackendError, expected
+from flat_mapper.mapping import Axis, EinsumMapping, FusedMapping, Slot
+from flat_mapper.model.einsum_costs import einsum_costs
+from flat_mapper.model.evaluate import check_fused, combine
+from flat_mapper.model.group import shared_level
+from flat_mapper.model.latency import level_cycles, throttling
+from flat_mapper.model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
+from flat_mapper.workload import TensorAccess, Workload
+
+GAPS = (
+    "AccelForge also prices the reads that drain an output tile, prices an update as a write and "
+    "does not round up to whole rows: its energy is not Timeloop's",
+    "AccelForge knows no double buffering and no in-place softmax: capacity is judged by our model",
+    "AccelForge adds up the latencies of the Einsums, without overlap and cold start: cycles here "
+    "follow our schedule from its counts, its own total is extra.accelforge_latency_s",
+)
+AXES: tuple[Axis, ...] = ("y", "x")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccelforgeBackend:
+    """AccelForge's model as an evaluator of fused mappings."""
+
+    @property
+    def name(self) -> str:
+        """What `--backend` calls it."""
+        return "accelforge"
+
+    def missing(self) -> str | None:
+        """What is missing and how to get it, in one line; None where it can run."""
+        return missing()
+
+    def evaluate(
+        self, workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert
+    ) -> Result | Infeasible:
+        """AccelForge's counts and energy, under our schedule.
+
+        raises: MappingError where the mapping contradicts the workload or the platform,
+                NotExpressibleError where AccelForge has no such mapping,
+                BackendError where it is missing or fails.
+        """
+        check_fused(workload, platform, mapping)
+        ert = ert.covering(platform)
+        lacking = self.missing()
+        if lacking:
+            raise BackendError(lacking)
+        frames: dict[str, EinsumStats] = {}
+        for name, nest in mapping.einsum_mappings.items():
+            costs = einsum_costs(workload, platform.path(workload.einsum(name).unit), [nest], ert)
+            refused = costs.infeasible(0)
+            spills = mapping.policy.overflow == "spill"
+            if refused and not (spills and refused.level == shared_level(platform).name):
+                return refused
+            frames[name] = costs.stats(0)
+        answer = evaluation(workload, platform, mapping, ert)
+        stats = {
+            name: _told(workload, platform, nest, answer, frames[name])
+            for name, nest in mapping.einsum_mappings.items()
+        }
+        result = combine(workload, platform, mapping, ert, stats, backend=self.name)
+        if isinstance(result, Infeasible):
+            return result
+        extra = {
+            "accelforge_latency_s": answer.total_latency_s * workload.repeat,
+            "accelforge_energy_pj": answer.total_energy_pj * workload.repeat,
+            "accelforge_tree": "one for all Einsums" if answer.together else answer.note,
+        }
+        notes = (*result.notes, *GAPS)
+        return replace(result, notes=notes, extra={**result.extra, **extra})
+
+
+def _told(
+    workload: Workload,
+    platform: Platform,
+    nest: EinsumMapping,
+    answer: AccelforgeEvaluation,
+    frame: EinsumStats,
+) -> EinsumStats:
+    """An Einsum's statistics with AccelForge's counts and energies in place of ours."""
+    einsum = workload.einsum(nest.einsum)
+    arch = platform.path(einsum.unit)
+    tensors: dict[tuple[str, str], TensorStats] = {}
+    for access in einsum.accesses:
+        rows = {lv.level: t for lv in frame.levels for t in lv.tensors if t.tensor == access.tensor}
+        keys = {
+            level: ActionKey(
+                einsum.name, component_name(platform, einsum, level), access.tensor, "read"
+            )
+            for level in rows
+        }
+        words = timeloop_counts(workload, arch, nest, access, answer.counts, keys)
+        for level, row in rows.items():
+            pj = sum(answer.energy_pj.get(key, 0.0) for key in _both(keys[level]))
+            where = f"accelforge: {einsum.name}: {level}: {access.tensor}"
+            tensors[level, access.tensor] = _row(row, words[level], pj, access, where)
+    unit = ActionKey(
+        einsum.name, component_name(platform, einsum, arch.compute.name), "", "compute"
+    )
+    computes = answer.counts.get(unit, 0)
+    return replace(
+        frame,
+        computes=computes,
+        compute_energy_pj=answer.energy_pj.get(unit, 0.0),
+        levels=tuple(
+            _level(arch, lv, tuple(tensors[lv.level, t.tensor] for t in lv.tensors), frame)
+            for lv in frame.levels
+        ),
+    )
+
+
+def _both(key: ActionKey) -> tuple[ActionKey, ActionKey]:
+    return key, key._replace(action="write")
+
+
+def _row(
+    row: TensorStats, words: tuple[int, int, int], pj: float, access: TensorAccess, where: str
+) -> TensorStats:
+    """One tensor at one level, per instance."""
+    n = row.utilized_instances
+    if any(count % n for count in words):
+        raise BackendError(expected(where, f"counts divisible by {n} instances", words))
+    reads, fills, updates = (count // n for count in words)
+    return replace(
+        row,
+        scalar_reads=reads,
+        scalar_fills=fills,
+        scalar_updates=updates,
+        temporal_reductions=reads if access.is_output else 0,
+        energy_pj=pj,
+    )
+
+
+def _level(
+    arch: Architecture, level: LevelStats, tensors: tuple[TensorStats, ...], frame: EinsumStats
+) -> LevelStats:
+    """A level's cycles from the counts of its tensors."""
+    compute = np.array([frame.compute_cycles])
+    reads = [np.array([t.scalar_reads]) for t in tensors]
+    writes = [np.array([t.scalar_fills + t.scalar_updates]) for t in tensors]
+    slowdown = throttling(arch.level(level.level), compute, reads, writes)
+    cycles = int(level_cycles(compute, slowdown)[0])
+    return replace(level, cycles=cycles, throttling=float(slowdown[0]), tensors=tensors)
+
+
+def timeloop_counts(
+    workload: Workload,
+    arch: Architecture,
+    nest: EinsumMapping,
+    access: TensorAccess,
+    counts: Mapping[ActionKey, int],
+    keys: Mapping[str, ActionKey],
+) -> dict[str, tuple[int, int, int]]:
+    """Reads, fills and updates of one tensor at its levels, all instances, in Timeloop's terms.
+
+    AccelForge's writes of an output are updates and fills together. Going inwards, a level's fills
+    are the updates of the level outside it, less the first visit of every word, which has nothing
+    to fetch; times the copies of the tensor that spatial loops make between the two.
+    keys:   the read action of each level that keeps the tensor, outermost first.
+    raises: BackendError where AccelForge's reads are not what its writes imply.
+    """
+    found: dict[str, tuple[int, int, int]] = {}
+    outer_updates = outer_copies = 0
+    for level, key in keys.items():
+        read, write = (counts.get(k, 0) for k in _both(key))
+        if not access.is_output:
+            found[level] = (read, write, 0)
+            continue
+        copies = _copies(arch, nest, access, level)
+        held = workload.tensor_words(access.tensor) * copies
+        fills = outer_updates * copies // outer_copies - held if found else 0
+        updates = write - fills
+        implied = write if found else updates - held
+        if read != implied:
+            where = f"accelforge: {nest.einsum}: {level}: {access.tensor}: reads"
+            raise BackendError(expected(where, f"{implied} by its writes", read))
+        found[level] = (updates - held, fills, updates)
+        outer_updates, outer_copies = updates, copies
+    return found
+
+
+def _copies(arch: Architecture, nest: EinsumMapping, access: TensorAccess, level: str) -> int:
+    """How many instances of a level hold the same word: spatial loops that the tensor lacks."""
+    copies = 1
+    for node in arch.nodes:
+        if node.name == level:
+            break
+        if isinstance(node, Fanout):
+            loops = [loop for axis in AXES for loop in nest.at(Slot(node.name, axis))]
+            copies *= prod(loop.factor for loop in loops if loop.rank not in access.ranks)
+    return copies

@@ -1,0 +1,118 @@
+"""Backend `accelforge`; what runs AccelForge itself is `make test-accelforge`."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import replace
+from typing import Any
+
+import cases
+import pytest
+import small_platform as small
+from random_mappings import random_mapping
+
+from flat_mapper.arch import Platform
+from flat_mapper.attention import attention
+from flat_mapper.backends.accelforge import AccelforgeBackend
+from flat_mapper.backends.accelforge_lowering import accelforge_documents, einsum_documents
+from flat_mapper.backends.accelforge_nest import NotExpressibleError
+from flat_mapper.crosscheck import crosscheck
+from flat_mapper.model.evaluate import evaluate
+from flat_mapper.model.result import Result
+
+WANTED = 20  # mappings legal in both
+
+
+@pytest.fixture(scope="module")
+def accelforge() -> AccelforgeBackend:
+    """AccelForge; without it a skip that says why, or a failure where it was demanded."""
+    backend = AccelforgeBackend()
+    missing = backend.missing()
+    if missing and os.environ.get("FLAT_MAPPER_REQUIRE_ACCELFORGE"):
+        pytest.fail(missing)
+    if missing:
+        pytest.skip(missing)
+    return backend
+
+
+def test_the_fused_mapping_is_one_tree() -> None:
+    arch, workload, mapping = accelforge_documents(
+        small.workload(), small.platform(), small.fused(), cases.ERT
+    )
+    names = [e["name"] for e in workload["einsums"]]  # type: ignore[attr-defined]
+    assert names == list(small.fused().einsum_mappings)
+    nodes: Any = mapping["nodes"]
+    assert nodes[-1]["type"] == "Sequential"
+    for branch in nodes[-1]["nodes"]:
+        loops = [n for n in (*nodes, *branch["nodes"]) if n["type"] == "Temporal"]
+        shared = [(n["rank_variable"], n["tile_shape"]) for n in loops[:2]]
+        assert shared == [("h", 1), ("p", 64)]
+    leaves = [branch["nodes"][-1] for branch in nodes[-1]["nodes"]]
+    assert [leaf["einsum"] for leaf in leaves] == names
+    top: Any = arch["nodes"]
+    assert [n.get("name", n["type"]) for n in top] == ["DRAM", "GLB", "Fork", "PE", "RF", "MAC"]
+
+
+def test_remainders_have_no_counterpart() -> None:
+    workload, nest = cases.remainder()
+    message = r"QK: GLB\.P: expected factors that divide the rank, got 2,1; AccelForge averages"
+    with pytest.raises(NotExpressibleError, match=message):
+        einsum_documents(workload, small.platform(), nest, cases.ERT)
+
+
+def test_an_absent_accelforge_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    line = "accelforge is not installed: pip install 'flat-mapper[accelforge]'"
+    assert AccelforgeBackend().missing() == line
+
+
+@pytest.mark.needs_accelforge
+def test_the_recorded_mapping(accelforge: AccelforgeBackend) -> None:
+    report = crosscheck(small.workload(), small.platform(), small.fused(), cases.ERT, [accelforge])
+    assert [str(d) for d in report.differences if d.exceeds] == []
+    answer = report.answers["accelforge"]
+    assert isinstance(answer, Result)
+    assert answer.backend == "accelforge"
+    assert any("double buffering" in note for note in answer.notes)
+    assert answer.extra["accelforge_tree"] == "one for all Einsums"
+
+
+@pytest.mark.needs_accelforge
+def test_random_mappings(accelforge: AccelforgeBackend) -> None:
+    platform, rng = _roomy(), random.Random(11)
+    done = refused = 0
+    while done < WANTED:
+        workload = attention(
+            B=rng.choice([1, 2]), H=rng.choice([1, 2, 3]), P=rng.choice([8, 16, 24]),
+            M=rng.choice([8, 12, 16]), E=8, F=8,
+        )  # fmt: skip
+        fused, free = rng.random() < 0.7, rng.random() < 0.7
+        mapping = random_mapping(rng, workload, platform, fused=fused, free=free)
+        if not isinstance(evaluate(workload, platform, mapping, cases.ERT), Result):
+            continue
+        report = crosscheck(workload, platform, mapping, cases.ERT, [accelforge])
+        if report.absent:
+            refused += 1
+            continue
+        assert [str(d) for d in report.differences if d.exceeds] == []
+        assert report.compared > 20
+        done += 1
+    assert refused <= WANTED // 2
+
+
+def _roomy() -> Platform:
+    """The small platform with registers for any small tile."""
+    platform = small.platform()
+    assert platform.vector is not None
+    paths = [
+        replace(
+            path,
+            nodes=tuple(
+                replace(n, capacity_words=4096) if n.name in ("RF", "VRF") else n
+                for n in path.nodes
+            ),
+        )
+        for path in (platform.matrix, platform.vector)
+    ]
+    return Platform(name=platform.name, matrix=paths[0], vector=paths[1])
