@@ -114,13 +114,13 @@ def _workload(arguments: argparse.Namespace) -> Workload:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[float, str], None]]:
-    """A callable that shows a bar on stderr once the patience is over."""
-    import time
+    """A callable that moves a bar on stderr; the bar appears once the patience is over."""
+    from threading import Timer
 
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    begin, console = time.monotonic(), Console(stderr=True)
+    console = Console(stderr=True)
     bar = Progress(
         BarColumn(),
         TimeElapsedColumn(),
@@ -133,10 +133,15 @@ def _progress() -> Iterator[Callable[[float, str], None]]:
 
     def show(share: float, text: str) -> None:
         bar.update(task, completed=share, description=text)
-        if time.monotonic() - begin > PATIENCE_S:
-            bar.start()
 
+    timer = Timer(PATIENCE_S, bar.start)
+    timer.daemon = True
+    if console.is_terminal:
+        timer.start()
     try:
         yield show
     finally:
+        timer.cancel()
+        if console.is_terminal:
+            timer.join()  # a bar that starts just now has started before it is stopped
         bar.stop()

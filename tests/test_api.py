@@ -38,7 +38,8 @@ def ert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def compared(ert: Path) -> Comparison:
-    return flat_mapper.compare("tiny", "edge", ("naive", "flat"), ert)
+    workload = flat_mapper.load_problem("tiny", sizes={"P": 4, "M": 4})
+    return flat_mapper.compare(workload, "edge", ("naive", "flat"), ert)
 
 
 def test_search_from_names(ert: Path) -> None:
