@@ -57,10 +57,25 @@ help:  ## this list
 	@echo "  with ARCH=$(ARCH) PROBLEM=$(PROBLEM) MAPSPACE=$(MAPSPACE) MAPSPACES=\"$(MAPSPACES)\" SEQ=$(SEQ) OBJECTIVE=$(OBJECTIVE) OUT=$(OUT)"
 
 clean:  ## remove the environments, caches and the results of these variables
-	rm -rf $(VENV) $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-accelforge $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf $(wildcard $(OUT)/$(NAME)-* $(OUT)/lowered); find flat_mapper tests -name __pycache__ -prune -exec rm -rf {} +
 
 # uv from PATH, or from an environment of its own; it also finds a Python that is new enough.
 $(READY): pyproject.toml tools/setup.sh
 	@VENV=$(VENV) TOOLS=$(TOOLS) sh tools/setup.sh
+	@touch $@
+
+.PHONY: test-timeloop test-accelforge record-timeloop
+
+test-timeloop: $(READY)  ## native against the real timeloop-model; fails where that is missing
+	@FLAT_MAPPER_REQUIRE_TIMELOOP=1 $(BIN)/python -m pytest -s -m needs_timeloop tests/backends
+
+test-accelforge: $(VENV)-accelforge/.ready  ## native against AccelForge, in an environment of its own
+	@FLAT_MAPPER_REQUIRE_ACCELFORGE=1 $(VENV)-accelforge/bin/python -m pytest tests/backends/test_accelforge.py
+
+record-timeloop: $(READY)  ## run the real timeloop-model again for the replay in tests/replay
+	@PYTHONPATH=tests:tests/replay $(BIN)/python tests/replay/record.py
+
+$(VENV)-accelforge/.ready: pyproject.toml tools/setup.sh
+	@VENV=$(VENV)-accelforge TOOLS=$(TOOLS) EXTRAS=accelforge,dev sh tools/setup.sh
 	@touch $@

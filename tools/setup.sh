@@ -1,8 +1,8 @@
 #!/bin/sh
-# Make the environment in $VENV: a Python >= 3.12 with the package, its tests and its plots.
+# Make the environment in $VENV: a Python >= 3.12 with the package and its $EXTRAS.
 # Any python3 will do to start with; uv finds the newer one, or downloads it.
 set -eu
-: "${VENV:=.venv}" "${TOOLS:=.venv-tools}"
+: "${VENV:=.venv}" "${TOOLS:=.venv-tools}" "${EXTRAS:=plot,dev}"
 
 fail() {
     echo "make: $1" >&2
@@ -24,5 +24,5 @@ fi
 
 "$uv" venv --quiet --clear --python '>=3.12' "$VENV" ||
     fail "expected Python >= 3.12, got none and no download; install one, such as python3.12"
-"$uv" pip install --quiet --python "$VENV/bin/python" -e '.[plot,dev]' ||
+"$uv" pip install --quiet --python "$VENV/bin/python" -e ".[$EXTRAS]" ||
     fail "expected the packages of pyproject.toml to install, got an error; it is printed above"

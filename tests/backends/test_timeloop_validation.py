@@ -34,7 +34,9 @@ from flat_mapper.workload import Workload
 
 MODELS = ("bert-base", "t5-small", "trxl", "xlm")
 LENGTHS = (512, 1024, 2048, 4096)
-EACH = 7  # random mappings per combination: 32 combinations, 224 mappings
+# Random mappings of each of 16 combinations: 208 in all. Timeloop takes seconds for a mapping on
+# 65536 PEs, however few of them work.
+EACH = {"edge": 10, "cloud": 3}
 PROBLEMS = Path(__file__).parents[2] / "problems"
 TOLD = Counter[str]()
 
@@ -92,8 +94,8 @@ def test_random_mappings(
     platform, ert = priced(arch)
     rng = random.Random(f"{arch} {model} {fused} {free}")
     done = 0
-    while done < EACH:
-        workload = problem(model, LENGTHS[done % len(LENGTHS)])
+    while done < EACH[arch]:
+        workload = problem(model, rng.choice(LENGTHS))
         mapping = random_mapping(rng, workload, platform, fused=fused, free=free)
         if isinstance(evaluate(workload, platform, mapping, ert), Result):
             check(timeloop, arch, workload, mapping)
