@@ -104,7 +104,10 @@ class OuterBounds:
                 .T
             )
             if self.problem.group.fused or not staging.staged:
-                parts.append(self._bounded(tables, number, staging, 0, grid))
+                orders = range(len(self.orders) if self.problem.group.fused else 1)
+                parts.extend(
+                    self._bounded(tables, number, staging, order, grid) for order in orders
+                )
             else:
                 parts.extend(self._single(tables, number, staging, grid))
         return Outers(

@@ -46,7 +46,7 @@ class GroupSearch:
         words = SharedWords(problem)
         choices = stagings(problem)
         bounds = OuterBounds(
-            problem=problem, words=words, stagings=choices, orders=dram_orders(problem, choices[0])
+            problem=problem, words=words, stagings=choices, orders=dram_orders(problem)
         )
         return cls(problem=problem, words=words, bounds=bounds, known=known)
 

@@ -183,16 +183,28 @@ def _shared_extents(problem: GroupProblem, i: int) -> list[int]:
     return found
 
 
-def dram_orders(problem: GroupProblem, staging: Staging) -> list[tuple[int, ...]]:
+def dram_orders(problem: GroupProblem) -> list[tuple[int, ...]]:
     """Orders of the DRAM loops that may differ in cost, innermost first, by group rank."""
     if problem.group.fused:
-        shared = tuple(reversed(problem.shared_ranks))
-        return [shared + tuple(i for i in range(len(problem.ranks)) if i not in shared)]
+        rest = tuple(i for i in range(len(problem.ranks)) if i not in problem.shared_ranks)
+        lacks = [
+            frozenset(
+                r
+                for r in problem.shared_ranks
+                if problem.ranks[r] not in s.ranks
+                or not s.relevant[t][s.ranks.index(problem.ranks[r])]
+            )
+            for s in problem.spaces
+            for t in s.tensors
+            if t in problem.external
+        ]
+        # Where an order decides nothing, ranks stay as the problem has them: outermost first.
+        ranks = tuple(reversed(problem.shared_ranks))
+        return [order + rest for order in loop_orders(ranks, lacks)]
     space = problem.spaces[0]
     lacking = [
         frozenset(r for r, yes in enumerate(space.relevant[t]) if not yes) for t in space.tensors
     ]
-    del staging
     return loop_orders(range(len(space.ranks)), lacking)
 
 
