@@ -48,11 +48,13 @@ def load_problem(
 
 
 def energies(platform: Platform | Architecture, ert: Name | Ert | None) -> tuple[Ert, Art | None]:
-    """The energies of a platform: a table's, a file's, or hwcomponents'; these come with areas."""
-    if isinstance(ert, Ert):
-        return ert, None
+    """The energies of a platform: a table's, a file's, or hwcomponents'; these come with areas.
+
+    A table must price the whole matrix path; the vector path is left out where softmax is free.
+    """
     if ert is not None:
-        return load_ert(ert), None
+        table = ert if isinstance(ert, Ert) else load_ert(ert)
+        return table.covering(platform.matrix if isinstance(platform, Platform) else platform), None
     from flat_mapper.energy_pricing import price_with_hwcomponents
 
     return price_with_hwcomponents(platform)
@@ -195,7 +197,7 @@ def model_files(files: Sequence[Name], ert: Ert | Name | None = None) -> Modelle
     if ert is None and given:
         ert = ert_of(given[0][1], str(given[0][0]))
     table, _ = energies(arch, ert)
-    costs = einsum_costs(workload, arch, [mapping], table.covering(arch))
+    costs = einsum_costs(workload, arch, [mapping], table)
     refused = costs.infeasible(0)
     if refused:
         return refused
