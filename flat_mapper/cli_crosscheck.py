@@ -14,7 +14,7 @@ from flat_mapper.document import checked
 from flat_mapper.errors import BackendError, NothingFeasible, SpecError, expected
 from flat_mapper.mapping import FusedMapping
 from flat_mapper.mapping_yaml import read_record
-from flat_mapper.model.result import Infeasible
+from flat_mapper.model.result import Infeasible, Result
 from flat_mapper.problem_yaml import SEQUENCE_RANKS
 from flat_mapper.report import grid
 from flat_mapper.workload import Workload
@@ -57,8 +57,14 @@ def _mapping(arguments: argparse.Namespace) -> tuple[Workload, Platform, FusedMa
 
 
 def crosscheck_text(found: Crosscheck) -> str:
-    """The differences as a table, the largest verdict last."""
+    """Who did not answer, what the others note, the differences as a table, and the verdict."""
     lines = [f"{name} did not answer: {why}" for name, why in found.absent.items()]
+    lines += [
+        f"{name}: {note}"
+        for name, answer in found.answers.items()
+        if isinstance(answer, Result)
+        for note in answer.notes
+    ]
     if found.differences:
         lines.append(grid([_row(d) for d in found.differences], head=_HEAD, right=(5, 6)))
     bad = sum(d.exceeds for d in found.differences)

@@ -2,8 +2,9 @@
 
 AccelForge is the one outside tool that takes a fused mapping as one. Its counts are turned back
 into Timeloop's reads, fills and updates and added up by our rules; its own total latency and energy
-stand in `extra`, because they answer other questions (GAPS). Tile sizes, instances, lanes and the
-verdict on capacity are the mapping's own, by our model: AccelForge's is about another machine.
+stand in `extra` (JSON: `provenance`), because they answer other questions (GAPS). Tile sizes,
+instances, lanes and the verdict on capacity are the mapping's own, by our model: AccelForge's is
+about another machine.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ GAPS = (
     "does not round up to whole rows: its energy is not Timeloop's",
     "AccelForge knows no double buffering and no in-place softmax: capacity is judged by our model",
     "AccelForge adds up the latencies of the Einsums, without overlap and cold start: cycles here "
-    "follow our schedule from its counts, its own total is extra.accelforge_latency_s",
+    "follow our schedule from its counts, its own total is provenance.accelforge_latency_s",
 )
 AXES: tuple[Axis, ...] = ("y", "x")
 
@@ -72,9 +73,8 @@ class AccelforgeBackend:
         frames: dict[str, EinsumStats] = {}
         for name, nest in mapping.einsum_mappings.items():
             costs = einsum_costs(workload, platform.path(workload.einsum(name).unit), [nest], ert)
-            refused = costs.infeasible(0)
-            spills = mapping.policy.overflow == "spill"
-            if refused and not (spills and refused.level == shared_level(platform).name):
+            refused = costs.infeasible(0, apart=shared_level(platform).name)
+            if refused:
                 return refused
             frames[name] = costs.stats(0)
         answer = evaluation(workload, platform, mapping, ert)

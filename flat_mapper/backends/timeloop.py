@@ -31,6 +31,10 @@ from flat_mapper.workload import Workload
 from flat_mapper.yamlio import dump
 
 INPUTS = ("processed.yaml", "ERT.yaml", "ART.yaml")
+APART = (
+    "it was run again without that limit: what the shared level holds is judged over the group, "
+    "with buffers in common"
+)
 _CAPACITY = ("depth", "memory_depth", "data_storage_depth", "entries", "sizeKB")
 
 
@@ -64,18 +68,30 @@ class TimeloopBackend:
         missing = self.missing()
         if missing:
             raise BackendError(missing)
-        nests = list(mapping.einsum_mappings.values())
-        paths = {m.einsum: self._path(workload, platform, mapping, m) for m in nests}
+        shared = shared_level(platform).name
+
+        def answer(nest: EinsumMapping) -> tuple[EinsumStats | Infeasible, str]:
+            """Timeloop's answer, and a note where it came without the shared level's capacity."""
+            arch = platform.path(workload.einsum(nest.einsum).unit)
+            found = self.einsum(workload, arch, nest, ert)
+            if not isinstance(found, Infeasible) or found.level != shared:
+                return found, ""
+            lifted = without_capacity(arch, shared)
+            return self.einsum(workload, lifted, nest, ert), f"{found}; {APART}"
+
+        nests = mapping.einsum_mappings.values()
         with ThreadPoolExecutor(self.jobs or os.cpu_count() or 1) as pool:
-            answers = list(
-                pool.map(lambda m: self.einsum(workload, paths[m.einsum], m, ert), nests)
-            )
+            answers = list(pool.map(answer, nests))
         stats: dict[str, EinsumStats] = {}
-        for answer in answers:
-            if isinstance(answer, Infeasible):
-                return answer
-            stats[answer.einsum] = answer
-        return combine(workload, platform, mapping, ert, stats, backend=self.name)
+        for found, _ in answers:
+            if isinstance(found, Infeasible):
+                return found
+            stats[found.einsum] = found
+        result = combine(workload, platform, mapping, ert, stats, backend=self.name)
+        if isinstance(result, Infeasible):
+            return result
+        notes = tuple(f"timeloop-model alone refuses {note}" for _, note in answers if note)
+        return replace(result, notes=(*result.notes, *notes))
 
     def einsum(
         self, workload: Workload, arch: Architecture, mapping: EinsumMapping, ert: Ert
@@ -100,14 +116,6 @@ class TimeloopBackend:
         if self.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
         return found
-
-    def _path(
-        self, workload: Workload, platform: Platform, mapping: FusedMapping, nest: EinsumMapping
-    ) -> Architecture:
-        arch = platform.path(workload.einsum(nest.einsum).unit)
-        if mapping.policy.overflow == "reject":
-            return arch
-        return without_capacity(arch, shared_level(platform).name)
 
 
 def run_files(
@@ -153,7 +161,7 @@ def _components(arch: Architecture) -> dict[str, MemoryLevel | ComputeUnit]:
 
 
 def without_capacity(arch: Architecture, name: str) -> Architecture:
-    """An architecture whose level of that name holds anything: what overflows is spilled.
+    """An architecture whose level of that name holds anything.
 
     The depth bears on nothing else once the energies are given.
     """
