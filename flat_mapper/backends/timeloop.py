@@ -35,6 +35,7 @@ APART = (
     "it was run again without that limit: what the shared level holds is judged over the group, "
     "with buffers in common"
 )
+ROWS = 2**31 - 1  # the largest depth that Timeloop reads; without a depth it fails an assertion
 _CAPACITY = ("depth", "memory_depth", "data_storage_depth", "entries", "sizeKB")
 
 
@@ -171,6 +172,6 @@ def without_capacity(arch: Architecture, name: str) -> Architecture:
             kept: Mapping[str, object] = {
                 k: v for k, v in node.attributes.items() if k not in _CAPACITY
             }
-            node = replace(node, attributes={**kept, "depth": 2**40}, capacity_words=None)
+            node = replace(node, attributes={**kept, "depth": ROWS}, capacity_words=None)
         nodes.append(node)
     return replace(arch, nodes=tuple(nodes))
