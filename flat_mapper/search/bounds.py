@@ -96,7 +96,7 @@ class OuterBounds:
 
     def outers(self, tables: list[Table]) -> Outers:
         """All outer choices with their bounds."""
-        parts = []
+        parts: list[Outers] = []
         for number, staging in enumerate(self.stagings):
             grid = (
                 np.array(list(tiles(self.problem, staging)), dtype=np.int64)

@@ -237,13 +237,24 @@ class GroupSearch:
         order = self.bounds.orders[int(outers.order[choice])]
         tile = tuple(int(v) for v in outers.tile[:, choice])
         floors = {t: float(f[choice]) for t, f in outers.floors.items()}
-        masks = self._promising(tables, staging, floors, float(outers.cycles[choice]))
-        parts: list[Candidates] = []
-        for part, mask in zip(tables, masks, strict=True):
-            found = self._candidates(part, mask, staging, order, tile)
-            if found is None:
+        least_cycles = outers.cycles[choice : choice + 1]
+        masks = self._promising(tables, staging, floors, float(least_cycles[0]))
+        lows = []
+        for i, part in enumerate(tables):
+            local = self.problem.local(part.space, tile)
+            for r, extent in enumerate(local):
+                if extent != FOLLOW:
+                    masks[i] = masks[i] & (extent % part.tile[r] == 0)
+            if not masks[i].any():
                 return
-            parts.append(found)
+            roles = staging.roles[part.space.einsum.name]
+            lows.append(float(part.energy(roles, floors)[masks[i]].min()))
+        parts: list[Candidates] = []
+        for i, (part, mask) in enumerate(zip(tables, masks, strict=True)):
+            parts.append(self._candidates(part, mask, staging, order, tile))
+            lows[i] = float(parts[i].costs[:, -2].min())
+            if not self._may_win(least_cycles, np.full(1, sum(lows))).all():
+                return
         room = self.words.room(staging, tile)
         least = [p.costs.min(axis=0) for p in parts]
         for i, one in enumerate(parts):
@@ -262,16 +273,12 @@ class GroupSearch:
         staging: Staging,
         order: tuple[int, ...],
         tile: tuple[int, ...],
-    ) -> Candidates | None:
+    ) -> Candidates:
         """Exact costs of the rows of a mask under one outer choice, in every order that matters."""
         space = part.space
         index = [self.problem.ranks.index(r) for r in space.ranks]
         local = tuple(tile[r] for r in index)
         roles = staging.roles[space.einsum.name]
-        whole = part.tile
-        for r, extent in enumerate(local):
-            if extent != FOLLOW:
-                mask = mask & (extent % whole[r] == 0)
         dram_order = tuple(index.index(r) for r in order if r in index)
         costs: list[Floats] = []
         source: list[Ints] = []
@@ -287,8 +294,6 @@ class GroupSearch:
                 source.append(np.stack([same * number, chosen, same * len(outers)], axis=1))
                 outers.append(outer)
                 self.counters.evaluated += rows.count
-        if not costs:
-            return None
         return Candidates(costs=np.concatenate(costs), source=np.concatenate(source), outers=outers)
 
     def _shared_orders(self, space: EinsumSpace, rows: Rows) -> list[tuple[int, ...]]:

@@ -153,8 +153,14 @@ def _at_level(space: EinsumSpace, rows: Rows, level: MemoryLevel, keep: frozense
     compute unit, to which order means nothing.
     """
     innermost = all(link.child is None for links in rows.links.values() for link in links)
+    ruled = any(
+        space.rules(lv.name, "temporal")
+        for lv in space.arch.levels[space.shared :]
+        if lv is not level
+    )  # the next level may then not take such a loop
     used = [
-        not innermost or any(space.relevant[t][r] for t in keep) for r in range(len(space.ranks))
+        ruled or not innermost or any(space.relevant[t][r] for t in keep)
+        for r in range(len(space.ranks))
     ]
     forced = {m for rule in space.rules(level.name, "temporal") for m in rule.factors}
     choices = []

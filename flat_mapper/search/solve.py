@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from flat_mapper.arch import Platform
+from flat_mapper.arch_rules import with_arch_rules
 from flat_mapper.energy_tables import Ert
 from flat_mapper.errors import SpecError, expected
 from flat_mapper.mapping import FusedMapping
@@ -57,12 +60,15 @@ def search(
 ) -> Solution | Infeasible:
     """The mapping of least objective in a mapspace, or why there is none.
 
+    The constraints that the platform's own nodes carry hold as the mapspace's do.
+
     objective: latency, energy or edp; ties are broken by the other two.
     progress:  called with the share done and what is being searched.
     """
     if objective not in OBJECTIVES:
         raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
     begin = time.perf_counter()
+    mapspace = with_arch_rules(mapspace, platform, workload)
     tally = Tally()
     best: tuple[float, float] | None = None
     chosen: list[GroupSolution] = []
@@ -127,8 +133,11 @@ def _alternative(
     if len(searches) == 1:
         one = searches[0].solve(goal, (0.0, 0.0), best)
         solved = [one] if one else None if searches[0].feasible else searches[0].refusal()
+    elif objective == "edp":
+        solved = _least_product(searches)
     else:
-        solved = _least_product(searches) if objective == "edp" else _together(searches, goal)
+        free = [np.inf] * len(searches)
+        solved = _together(searches, goal, [[] for _ in searches], free)
     for found in searches:
         tally.add(found)
     if (
@@ -147,9 +156,17 @@ def _least_product(searches: list[GroupSearch]) -> list[GroupSolution] | Infeasi
     their convex hull; and a corner of a sum of sets is the sum of their corners under one weight.
     So weights are tried between the two ends until no new corner can win.
     """
-    fast, lean = (_together(searches, Goal(kind=k)) for k in ("latency", "energy"))
-    if isinstance(fast, Infeasible) or isinstance(lean, Infeasible):
-        return fast if isinstance(fast, Infeasible) else []
+    pools: list[list[GroupSolution]] = [[] for _ in searches]
+    free = [np.inf] * len(searches)
+    fast = _together(searches, Goal(kind="latency"), pools, free)
+    if isinstance(fast, Infeasible):
+        return fast
+    # Slower than this no group can be in anything better, however little energy it takes.
+    total, least = _total(fast), sum(s.bounds.least()[1] for s in searches)
+    slack = total[0] * total[1] / least - total[0]
+    caps = [s.cycles + slack for s in fast]
+    lean = _together(searches, Goal(kind="energy"), pools, caps)
+    assert not isinstance(lean, Infeasible)
     corners, todo = [fast, lean], [(fast, lean)]
     while todo:
         left, right = todo.pop()
@@ -159,7 +176,7 @@ def _least_product(searches: list[GroupSearch]) -> list[GroupSolution] | Infeasi
         if c1 <= c0 or e1 >= e0 or c0 * e1 >= least:
             continue
         weight = (e0 - e1) / (c1 - c0)
-        middle = _together(searches, Goal(kind="weighted", weight=weight))
+        middle = _together(searches, Goal(kind="weighted", weight=weight), pools, caps)
         assert not isinstance(middle, Infeasible)
         c, e = _total(middle)
         if weight * c + e < (weight * c0 + e0) * (1 - 1e-12):
@@ -172,15 +189,31 @@ def _least_product(searches: list[GroupSearch]) -> list[GroupSolution] | Infeasi
     return winner
 
 
-def _together(searches: list[GroupSearch], goal: Goal) -> list[GroupSolution] | Infeasible:
-    """The best of every group on its own."""
-    found = []
-    for one in searches:
-        solved = one.solve(goal, (0.0, 0.0), None)
-        if solved is None:
+def _together(
+    searches: list[GroupSearch],
+    goal: Goal,
+    pools: list[list[GroupSolution]],
+    caps: list[float],
+) -> list[GroupSolution] | Infeasible:
+    """The best of every group on its own, within its cap of cycles.
+
+    pools: each group's solutions so far.
+    """
+    chosen = []
+    for one, pool, cap in zip(searches, pools, caps, strict=True):
+        mine = replace(goal, cap=cap)
+        known: GroupSolution | None = None
+        for other in pool:
+            if known is None or better_pair(mine, _total([other]), _total([known])):
+                known = other
+        solved = one.solve(mine, (0.0, 0.0), _total([known]) if known else None)
+        if solved is not None:
+            pool.append(solved)
+            known = solved
+        if known is None:
             return one.refusal()
-        found.append(solved)
-    return found
+        chosen.append(known)
+    return chosen
 
 
 def _total(found: list[GroupSolution]) -> tuple[float, float]:
