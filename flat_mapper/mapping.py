@@ -15,6 +15,7 @@ Granularity = Literal["all", "batch", "head", "row", "none"]
 Schedule = Literal["sequential", "interleaved", "overlapped"]
 Overflow = Literal["reject", "spill"]
 Accounting = Literal["charged", "free"]
+Drain = Literal["whole", "early"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,10 @@ class Policy:
     in_place: bool = True  # softmax overwrites the scores: one buffer for QK, QK_exp and A
     overflow: Overflow = "reject"
     softmax: Accounting = "charged"
+    # The next three are rules of FLAT's simulator that this model does not hold by itself.
+    drain: Drain = "whole"  # early: an unstaged output frees its part as soon as that is complete
+    spill_streamed: tuple[str, ...] = ()  # streamed tensors that an overflow hits as well
+    tile_start_cycles: int = 0  # cycles lost at the start of every FLAT-tile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

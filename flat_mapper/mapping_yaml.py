@@ -41,6 +41,7 @@ from flat_mapper.einsum_notation import format_einsum, parse_einsum
 from flat_mapper.errors import MappingError, SpecError, expected
 from flat_mapper.mapping import (
     Accounting,
+    Drain,
     EinsumMapping,
     FusedMapping,
     Granularity,
@@ -97,6 +98,7 @@ def record_document(
                 "in_place": policy.in_place,
                 "overflow": policy.overflow,
                 "softmax": policy.softmax,
+                **_simulator_rules(policy),
             },
             "groups": [_group_document(group) for group in fused.groups],
         }
@@ -238,13 +240,29 @@ def _integers(node: object, key: str, where: str) -> dict[str, int]:
 
 
 def _policy(node: object, where: str) -> Policy:
-    refuse_unknown(node, ("buffering", "in_place", "overflow", "softmax"), where)
+    rules = ("drain", "spill_streamed", "tile_start_cycles")
+    refuse_unknown(node, ("buffering", "in_place", "overflow", "softmax", *rules), where)
     return Policy(
         buffering=take(node, "buffering", float, where, above=0),
         in_place=take(node, "in_place", bool, where),
         overflow=take_choice(node, "overflow", get_args(Overflow), where),
         softmax=take_choice(node, "softmax", get_args(Accounting), where),
+        drain=take_choice(node, "drain", get_args(Drain), where, "whole"),
+        spill_streamed=tuple(str(t) for t in take_list(node, "spill_streamed", str, where, ())),
+        tile_start_cycles=take(node, "tile_start_cycles", int, where, 0, above=-1),
     )
+
+
+def _simulator_rules(policy: Policy) -> dict[str, object]:
+    """The rules of FLAT's simulator that a policy switches on; a record has no others."""
+    rules: dict[str, object] = {}
+    if policy.drain != "whole":
+        rules["drain"] = policy.drain
+    if policy.spill_streamed:
+        rules["spill_streamed"] = list(policy.spill_streamed)
+    if policy.tile_start_cycles:
+        rules["tile_start_cycles"] = policy.tile_start_cycles
+    return rules
 
 
 def _staged(

@@ -8,7 +8,7 @@ from math import ceil
 from flat_mapper.arch import Platform
 from flat_mapper.energy_tables import Ert
 from flat_mapper.errors import MappingError, expected
-from flat_mapper.mapping import FusedMapping, GroupMapping, check_mapping
+from flat_mapper.mapping import FusedMapping, GroupMapping, Policy, check_mapping
 from flat_mapper.model.einsum_costs import einsum_costs
 from flat_mapper.model.group import crosses_dram, group_stats, shared_level
 from flat_mapper.model.result import Bound, BufferUse, EinsumStats, Infeasible, Result
@@ -136,15 +136,31 @@ def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -
     for group in mapping.groups:
         for nest in group.einsums:
             check_mapping(workload, platform.path(workload.einsum(nest.einsum).unit), nest)
-        for fault in _group_faults(workload, platform, group):
+        for fault in _group_faults(workload, platform, group, mapping.policy):
             raise MappingError(fault)
 
 
-def _group_faults(workload: Workload, platform: Platform, group: GroupMapping) -> Iterator[str]:
+def _with_unmapped(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Einsums of a group, and the vector Einsums between them that a free softmax leaves out."""
+    before = {a for n in names for a in workload.ancestors[n]}
+    return tuple(
+        n
+        for n, made_of in workload.ancestors.items()
+        if n in names
+        or (
+            workload.einsum(n).unit == "vector" and n in before and any(m in names for m in made_of)
+        )
+    )
+
+
+def _group_faults(
+    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
+) -> Iterator[str]:
     where = " + ".join(group.names)
     if len(group.einsums) == 1:
         return
-    legal = workload.shareable_ranks(group.names)
+    whole = _with_unmapped(workload, group.names) if policy.softmax == "free" else group.names
+    legal = workload.shareable_ranks(whole)
     for loop in group.shared:
         if loop.rank not in legal:
             change = "a tensor reduced over it must be complete before its reader runs"
@@ -159,5 +175,5 @@ def _group_faults(workload: Workload, platform: Platform, group: GroupMapping) -
         for tensor in (a.tensor for a in workload.einsum(nest.einsum).accesses):
             if tensor in inner and tensor in nest.kept_at(dram):
                 yield expected(f"{nest.einsum}: {tensor}", f"a bypass of {dram}", "keep")
-            if tensor in inner and tensor not in nest.kept_at(level):
+            if tensor not in nest.kept_at(dram) and tensor not in nest.kept_at(level):
                 yield expected(f"{nest.einsum}: {tensor}", f"kept at {level}", "bypass")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from math import ceil, prod
 
 import numpy as np
@@ -70,23 +71,28 @@ def buffer_use(
     """Live words of the shared level at the worst moment of a FLAT-tile.
 
     A tensor kept there takes its whole tile below the shared loops; one that bypasses it is
-    streamed, and takes its tile below the shared level's own loops. What crosses DRAM is held
-    `buffering` times, an intermediate once (once more when units overlap).
+    streamed, and takes its tile below the shared level's own loops. What the group keeps at DRAM
+    is held `buffering` times, an intermediate once (once more when units overlap).
     source: FLAT, ASPLOS'23, table 1; its general form as derived from the simulator's data.
     """
     level = shared_level(platform)
     classes = in_place_classes(workload) if policy.in_place else {}
+    off_chip = {t for m in group.einsums for t in m.kept_at(platform.dram.name)}
     held: dict[str, _Held] = {}
     for mapping in group.einsums:
         einsum = workload.einsum(mapping.einsum)
         arch = platform.path(einsum.unit)
         for access in einsum.accesses:
-            words = shared_tile(workload, arch, mapping, access.tensor, level.name)
-            if crosses_dram(workload, group.names, access.tensor):
+            tensor = access.tensor
+            early = policy.drain == "early" and access.is_output and tensor not in group.staged
+            words = shared_tile(workload, arch, mapping, tensor, level.name, early=early)
+            key = classes.get(tensor, tensor)
+            if tensor in off_chip:
                 copies = policy.buffering
+                # What enters from DRAM overwrites nothing: its maker ran elsewhere.
+                key = key if workload.producers.get(tensor) in group.names else tensor
             else:
-                copies = 2.0 if _in_flight(workload, group, access.tensor) else 1.0
-            key = classes.get(access.tensor, access.tensor)
+                copies = 2.0 if _in_flight(workload, group, tensor) else 1.0
             before = held.get(key)
             if before is not None:
                 words, copies = max(words, before.words), max(copies, before.copies)
@@ -97,7 +103,7 @@ def buffer_use(
 
 def _in_flight(workload: Workload, group: GroupMapping, tensor: str) -> bool:
     """Whether an intermediate needs a second tile: the units work on different tiles at once."""
-    if group.schedule != "overlapped":
+    if group.schedule != "overlapped" or tensor not in workload.producers:
         return False
     maker = workload.einsum(workload.producers[tensor]).unit
     readers = (e.unit for e in workload.einsums if any(a.tensor == tensor for a in e.inputs))
@@ -105,21 +111,34 @@ def _in_flight(workload: Workload, group: GroupMapping, tensor: str) -> bool:
 
 
 def shared_tile(
-    workload: Workload, arch: Architecture, mapping: EinsumMapping, tensor: str, level: str
+    workload: Workload,
+    arch: Architecture,
+    mapping: EinsumMapping,
+    tensor: str,
+    level: str,
+    *,
+    early: bool = False,
 ) -> int:
-    """Words of a tensor's tile at the shared level: whole where kept, inner where streamed."""
+    """Words of a tensor's tile at the shared level: whole where kept, inner where streamed.
+
+    early: count only what is alive at once of an output that leaves as soon as it is complete:
+           its tile under the level's outermost loops, as far as those are over its own ranks.
+    """
     outside = True
     inner: dict[str, int] = {}
     staged = tensor in mapping.kept_at(level)
+    ranks = workload.tensor_ranks[tensor]
     for slot in slots_of(arch):
         if slot.node == level:
             outside = False
             if not staged:
                 continue
         if not outside:
-            for loop in mapping.at(slot):
+            loops = mapping.at(slot)
+            if early and slot.node == level:
+                loops = tuple(dropwhile(lambda loop: loop.rank in ranks, loops))
+            for loop in loops:
                 inner[loop.rank] = inner.get(loop.rank, 1) * loop.factor
-    ranks = workload.tensor_ranks[tensor]
     return prod(min(inner.get(r, 1), workload.rank_sizes[r]) for r in ranks)
 
 
@@ -139,13 +158,12 @@ def group_stats(
         compute[member.unit] = compute.get(member.unit, 0) + member.compute_cycles
         peak = member.computes / member.lanes_total
         ideal[member.unit] = ideal.get(member.unit, 0.0) + peak
-    spilled = (
-        _spill_words(workload, platform, group, use, stats) if policy.overflow == "spill" else 0
-    )
+    spilled = _spill_words(platform, group, policy, use, stats) if policy.overflow == "spill" else 0
     transfers = _transfers(platform, members, spilled)
     busy = max(compute.values()) if group.schedule == "overlapped" else sum(compute.values())
     longest = max(transfers, key=lambda name: transfers[name])
     cold = _cold_start(workload, platform, group) if group.schedule != "sequential" else 0.0
+    cold += policy.tile_start_cycles * prod(loop.factor for loop in group.shared)
     if transfers[longest] > busy:
         bottleneck, steady = longest, transfers[longest]
     else:
@@ -197,24 +215,36 @@ def _cold_start(workload: Workload, platform: Platform, group: GroupMapping) -> 
 
 
 def _spill_words(
-    workload: Workload,
     platform: Platform,
     group: GroupMapping,
+    policy: Policy,
     use: BufferUse,
     stats: Mapping[str, EinsumStats],
 ) -> int:
     """Words that go to DRAM and back because the shared buffer is too small.
 
-    The fraction of the live words that does not fit is taken from every access to what is staged.
+    The fraction of the live words that does not fit is taken from every access to what the shared
+    level keeps; of the tensors in `spill_streamed`, from every word that passes it by. An output
+    that the compute units accumulate there is read at every update, the first one included; one
+    that arrives finished and leaves for DRAM anyway costs nothing more.
     source: the FLAT simulator's soft overflow (FuseMax artifact, flat_validation.csv).
     """
     if not use.spilled:
         return 0
     touched = 0
     for mapping in group.einsums:
-        level = stats[mapping.einsum].level(use.level)
-        if level is not None:
-            touched += sum(t.scalar_reads + t.scalar_updates for t in level.tensors)
+        passing, held, *inner = (lv.tensors for lv in stats[mapping.einsum].levels)
+        kept = mapping.kept_at(use.level)
+        inside = {t.tensor for tensors in inner for t in tensors}
+        off_chip = mapping.kept_at(platform.dram.name)
+        for t in held:
+            if t.scalar_updates and t.tensor not in inside:
+                touched += 2 * t.scalar_updates
+            elif not (t.scalar_updates and t.tensor in off_chip):
+                touched += t.scalar_reads + t.scalar_updates
+        for t in passing:
+            if t.tensor in policy.spill_streamed and t.tensor not in kept:
+                touched += t.scalar_reads + t.scalar_updates
     return round(use.spilled * touched)
 
 
