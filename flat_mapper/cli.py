@@ -50,8 +50,8 @@ def _run(command: str, arguments: object) -> int:
     from flat_mapper.backends.timeloop_run import commanded
 
     home = "cli_files" if command in ("lower", "model", "check", "list") else "cli_map"
-    if command == "crosscheck":
-        home = "cli_crosscheck"
+    if command in ("crosscheck", "reproduce"):
+        home = f"cli_{command}"
     verb = getattr(import_module(f"flat_mapper.{home}"), f"{command}_command")
     with commanded(getattr(arguments, "timeloop_cmd", None)):
         return int(verb(arguments))

@@ -185,6 +185,13 @@ def _model(verb: _Parser) -> None:
     verb.add_argument("--ert", metavar="FILE", help="energies, instead of hwcomponents'")
 
 
+def _reproduce(verb: _Parser) -> None:
+    verb.add_argument("what", choices=("simulator",), metavar="WHAT", help="simulator: FLAT's own")
+    verb.add_argument(
+        "--csv", metavar="FILE", help="its rows: the FuseMax artifact's flat_validation.csv"
+    )
+
+
 def _check(verb: _Parser) -> None:
     verb.add_argument("files", nargs="+", metavar="FILE", help="files of any kind")
 
@@ -202,6 +209,7 @@ _VERBS = {
     "crosscheck": ("compare every backend on one mapping", _crosscheck),
     "lower": ("write a recorded mapping as Timeloop files", _lower),
     "model": ("price one Einsum from Timeloop's files, as timeloop-model does", _model),
+    "reproduce": ("set published results beside this model's", _reproduce),
     "check": ("say everything that is wrong with files", _check),
     "list": ("name what ships", _list),
 }
