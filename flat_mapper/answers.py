@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 from flat_mapper import report
 from flat_mapper.arch import Architecture, Platform
+from flat_mapper.backends.timeloop_mapper import Beside
 from flat_mapper.loop_tree import fused_tree_text, loop_nest_text
 from flat_mapper.mapping import EinsumMapping, FusedMapping
 from flat_mapper.model.result import EinsumStats, Infeasible, Result
+from flat_mapper.report_mapper import beside_text
 from flat_mapper.search.solution import Certificate
 from flat_mapper.workload import Workload
 
@@ -52,6 +54,7 @@ class Mapped:
     mapspace: str
     objective: str
     certificate: Certificate
+    beside: Beside | None = None  # what timeloop-mapper finds, where it was asked
 
     @property
     def mapping(self) -> FusedMapping:
@@ -65,8 +68,9 @@ class Mapped:
 
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper map --json`."""
-        found = {"mapspace": self.mapspace, "objective": self.objective}
-        return found | self.priced.to_dict() | {"search": self.certificate.to_dict()}
+        found: dict[str, object] = {"mapspace": self.mapspace, "objective": self.objective}
+        found |= self.priced.to_dict() | {"search": self.certificate.to_dict()}
+        return found | ({"timeloop_mapper": self.beside.to_dict()} if self.beside else {})
 
     def __str__(self) -> str:
         reached = {
@@ -75,7 +79,8 @@ class Mapped:
             "edp": self.result.edp_js,
         }[self.objective]
         found = report.certificate_text(self.certificate, self.objective, reached)
-        return f"{self.mapspace}: {self.priced}\n\n{found}"
+        beside = f"\n\n{beside_text(self.beside)}" if self.beside else ""
+        return f"{self.mapspace}: {self.priced}\n\n{found}{beside}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from flat_mapper.arch import Architecture, Platform
 from flat_mapper.arch_yaml import load_architecture, load_platform
 from flat_mapper.attention import SCOPES, Scope
 from flat_mapper.backends import get_backend
+from flat_mapper.backends.timeloop_mapper import SECONDS, timeloop_mapper
 from flat_mapper.document import Section, did_you_mean, section_of
 from flat_mapper.energy_tables import Art, Ert, ert_of, load_ert
 from flat_mapper.errors import SpecError, expected
@@ -172,6 +173,27 @@ def again(mapped: Mapped, ert: Ert | Name | None, backend: str) -> Mapped | Infe
     if not isinstance(result, Result):
         return result
     return replace(mapped, result=_sourced(result, mapped.platform, table, art))
+
+
+def beside_timeloop_mapper(
+    mapped: Mapped,
+    ert: Ert | Name | None = None,
+    *,
+    seconds: float = SECONDS,
+    progress: Progress | None = None,
+) -> Mapped:
+    """A found mapping with what timeloop-mapper finds for each Einsum inside its fusion.
+
+    seconds: of timeloop-mapper's search per Einsum.
+    raises: BackendError where timeloop-mapper is missing or fails.
+    """
+    table, _ = energies(mapped.platform, ert)
+    beside = timeloop_mapper(seconds).beside(
+        *(mapped.workload, mapped.platform, mapped.result, table),
+        objective=objective_of(mapped.objective),
+        progress=progress,
+    )
+    return replace(mapped, beside=beside)
 
 
 def model_files(files: Sequence[Name], ert: Ert | Name | None = None) -> Modelled | Infeasible:

@@ -138,6 +138,13 @@ def _map(verb: _Parser) -> None:
         "--mapspace", default="flat", metavar="M", help="a shipped name or a file (default flat)"
     )
     _prices(verb)
+    verb.add_argument(
+        "--mapper-seconds",
+        default="30",
+        metavar="S",
+        help="with --backend timeloop-mapper: its search time per Einsum (default 30); the backend "
+        "sets its best mapping of every Einsum inside our fusion beside ours",
+    )
 
 
 def _compare(verb: _Parser) -> None:
@@ -175,7 +182,11 @@ def _lower(verb: _Parser) -> None:
     verb.add_argument("record", metavar="fused-mapping.yaml")
     verb.add_argument("--arch", metavar="A", help="another architecture than the record's")
     verb.add_argument(
-        "--mapper", action="store_true", help="timeloop-mapper's constraints too, in mapper/"
+        "--for",
+        default="model",
+        choices=("model", "mapper"),
+        dest="tool",
+        help="mapper: timeloop-mapper's inputs too, in mapper/ (default model)",
     )
     verb.add_argument("-o", "--output", required=True, metavar="DIR", help="where the files go")
 

@@ -20,7 +20,7 @@ def lower_command(arguments: argparse.Namespace) -> int:
     found = evaluate(arguments.record, arguments.arch)
     if not isinstance(found, Priced):
         raise NothingFeasible(found)
-    files = record_files(found) | (mapper_files(found) if arguments.mapper else {})
+    files = record_files(found) | (mapper_files(found) if arguments.tool == "mapper" else {})
     names = write_folder(Path(arguments.output), files)
     text = "\n".join(f"{arguments.output}/{name}" for name in names)
     print(dump_json({"files": names}).rstrip() if arguments.json else text)

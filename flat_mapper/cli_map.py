@@ -11,8 +11,10 @@ from flat_mapper import api
 from flat_mapper.answers import Comparison, Mapped, Priced
 from flat_mapper.arch_yaml import load_platform
 from flat_mapper.backends import get_backend
+from flat_mapper.backends.timeloop_mapper import timeloop_mapper
+from flat_mapper.backends.timeloop_mapper_run import MAPPER
 from flat_mapper.document import checked
-from flat_mapper.errors import NothingFeasible, SpecError, expected
+from flat_mapper.errors import BackendError, NothingFeasible, SpecError, expected
 from flat_mapper.model.result import Infeasible
 from flat_mapper.output import check_folder, comparison_files, mapping_files, write_folder
 from flat_mapper.problem_yaml import SEQUENCE_RANKS
@@ -24,6 +26,7 @@ PATIENCE_S = 1.0  # a search shorter than this shows no progress bar
 
 def map_command(arguments: argparse.Namespace) -> int:
     """The best mapping of a mapspace."""
+    seconds = checked(scalar(arguments.mapper_seconds), float, "--mapper-seconds", above=0)
     _check(arguments)
     objective, workload = api.objective_of(arguments.objective), _workload(arguments)
     with _progress() as progress:
@@ -35,7 +38,12 @@ def map_command(arguments: argparse.Namespace) -> int:
             objective=objective,
             progress=progress,
         )
-    if isinstance(found, Mapped):
+    if isinstance(found, Mapped) and arguments.backend == MAPPER:
+        with _progress() as progress:
+            found = api.beside_timeloop_mapper(
+                found, arguments.ert, seconds=seconds, progress=progress
+            )
+    elif isinstance(found, Mapped):
         found = api.again(found, arguments.ert, arguments.backend)
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
@@ -75,7 +83,12 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> None:
     """Refuse what can be refused before the work: the backend's name, the folder."""
-    get_backend(arguments.backend)
+    if arguments.command == "map" and arguments.backend == MAPPER:
+        missing = timeloop_mapper().missing()
+        if missing:
+            raise BackendError(missing)
+    else:
+        get_backend(arguments.backend)
     if arguments.output:
         check_folder(Path(arguments.output))
 

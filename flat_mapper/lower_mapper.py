@@ -30,7 +30,7 @@ _METRICS: dict[Objective, list[str]] = {
     "energy": ["energy", "delay"],
     "edp": ["edp"],
 }
-_SIZES = ("depth", "memory_depth", "data_storage_depth", "entries", "sizeKB")
+SIZES = ("depth", "memory_depth", "data_storage_depth", "entries", "sizeKB")
 
 
 def lower_for_mapper(
@@ -43,7 +43,8 @@ def lower_for_mapper(
     """The files of timeloop-mapper for every Einsum, by path relative to the output folder.
 
     held_words: by Einsum, the words of the shared level that its own single-buffered tiles may not
-                take: what the other Einsums of its group hold, second copies, streamed tiles.
+                take: what the other Einsums of its group hold, second copies, streamed tiles
+                (`model.held.held_words`).
     """
     files: dict[str, Lowered] = {}
     for group in fused.groups:
@@ -67,9 +68,15 @@ def mapper_files(
     """arch.yaml, problem.yaml, constraints.yaml and mapper.yaml of one Einsum."""
     einsum = workload.einsum(mapping.einsum)
     document = constrained_architecture(arch, held_words)
+    shared = shared_level(arch).name
+    change = f"reduced by the {held_words} words that {einsum.name} may not take."
+    if held_words < 0:
+        change = (
+            f"enlarged by {-held_words} words: tensors of {einsum.name} that share a buffer, or "
+            "spill, count in full here."
+        )
     comment = [
-        f"{arch.name} with {shared_level(arch).name} reduced by the {held_words} words that "
-        f"{einsum.name} may not take.",
+        f"{arch.name} with {shared} {change}",
         "Price it with the ERT of the full size: a smaller memory has cheaper accesses.",
     ]
     return {
@@ -158,14 +165,19 @@ def constrained_architecture(arch: Architecture, held_words: int) -> dict[str, o
 
     Constraints stay, also those from beside the nodes, but for what `constraints_document` says.
     """
-    shared = shared_level(arch)
-    replaced = {arch.levels[0].name: ("temporal", "dataspace"), shared.name: ("dataspace",)}
+    shared, replaced = shared_level(arch), replaced_constraints(arch)
     constraints: dict[str, dict[str, object]] = {}
     for node in arch.nodes:
         kept = {k: c for k, c in node.constraints.items() if k not in replaced.get(node.name, ())}
         constraints.setdefault(node.name, {}).update(kept)
     depth = remaining_depth(shared, held_words)
     return architecture_document(arch, _edit(shared.name, depth, constraints))
+
+
+def replaced_constraints(arch: Architecture) -> dict[str, tuple[str, ...]]:
+    """By node, the kinds of its own constraints that the fusion's take the place of."""
+    outermost, shared = arch.levels[0].name, shared_level(arch).name
+    return {outermost: ("temporal", "dataspace"), shared: ("dataspace",)}
 
 
 def remaining_depth(level: MemoryLevel, held_words: int) -> int | None:
@@ -187,7 +199,7 @@ def _edit(shared: str, depth: int | None, constraints: Mapping[str, Mapping[str,
         edited, name = without_constraints(body), str(body["name"])
         attributes = body.get("attributes")
         if name == shared and depth is not None and isinstance(attributes, Mapping):
-            others = {key: value for key, value in attributes.items() if key not in _SIZES}
+            others = {key: value for key, value in attributes.items() if key not in SIZES}
             edited["attributes"] = {**others, "depth": depth}
         if constraints.get(name):
             edited["constraints"] = constraints[name]

@@ -31,12 +31,17 @@ def processed_document(
 ) -> dict[str, object]:
     """Architecture, problem and mapping of one Einsum in one document for `timeloop-model`."""
     einsum = workload.einsum(mapping.einsum)
+    entries = [e for d in directives(arch, einsum, mapping) for e in _entries(d, mapping, einsum)]
+    document = processed_architecture(arch)
+    tree = document.pop("architecture")
+    problem = problem_document(workload, einsum)
+    return {"architecture": tree, **problem, "mapping": entries, **document}
+
+
+def processed_architecture(arch: Architecture) -> dict[str, object]:
+    """The architecture in the raw reader's form, and the compound components where it has any."""
     document: dict[str, object] = {
-        "architecture": {"version": _VERSION, "subtree": [_subtree(arch)]},
-        **problem_document(workload, einsum),
-        "mapping": [
-            e for d in directives(arch, einsum, mapping) for e in _entries(d, mapping, einsum)
-        ],
+        "architecture": {"version": _VERSION, "subtree": [_subtree(arch)]}
     }
     components = arch.document.get("components")
     if components:
@@ -87,13 +92,14 @@ def _literals(attributes: Mapping[str, object]) -> dict[str, object]:
 def _dummy(node: Fanout, mesh_x: int, mesh_y: int) -> dict[str, object]:
     """The front end's empty level: it holds the spatial loops and no tensor."""
     return {
-        "name": f"{_inter(node.name)}[1..{mesh_x * mesh_y}]",
+        "name": f"{empty_level(node.name)}[1..{mesh_x * mesh_y}]",
         "class": "dummy_storage",
         "attributes": {"width": 1, "depth": 1, "datawidth": 1, "meshX": mesh_x, "meshY": mesh_y},
     }
 
 
-def _inter(name: str) -> str:
+def empty_level(name: str) -> str:
+    """The name of the level that the front end puts in the place of a fanout."""
     return f"inter_{name}_spatial"
 
 
@@ -102,7 +108,7 @@ def _entries(
 ) -> list[dict[str, object]]:
     """A node's entries in the raw reader's types: temporal, spatial, bypass."""
     spatial = directive.kind == "spatial"
-    target = _inter(directive.target) if spatial else directive.target
+    target = empty_level(directive.target) if spatial else directive.target
     loops: dict[str, object] = {
         "target": target,
         "type": directive.kind,

@@ -12,7 +12,7 @@ from flat_mapper.answers import Comparison, Mapped, Priced
 from flat_mapper.errors import SpecError, expected
 from flat_mapper.lower import lower_fused
 from flat_mapper.lower_mapper import lower_for_mapper
-from flat_mapper.model.result import Result
+from flat_mapper.model.held import held_words
 from flat_mapper.plot import figures
 from flat_mapper.yamlio import dump_json
 
@@ -46,20 +46,9 @@ def record_files(answer: Priced | Mapped) -> dict[str, bytes]:
 
 def mapper_files(priced: Priced) -> dict[str, bytes]:
     """The files of timeloop-mapper that hold each Einsum to the fusion, in the folder `mapper`."""
-    held = held_words(priced.result)
+    held = held_words(priced.workload, priced.platform, priced.mapping)
     lowered = lower_for_mapper(priced.workload, priced.platform, priced.mapping, held)
     return {f"mapper/{name}": file.text.encode() for name, file in lowered.items()}
-
-
-def held_words(result: Result) -> dict[str, int]:
-    """By Einsum, the words of the shared level that its own single-buffered tiles may not take."""
-    stats, held = {e.einsum: e for e in result.einsums}, {}
-    for group in result.groups:
-        for name in group.names:
-            level = stats[name].level(group.buffer.level)
-            own = sum(t.utilized_capacity for t in level.tensors) if level else 0
-            held[name] = max(group.buffer.live_words - own, 0)
-    return held
 
 
 def _json(document: dict[str, object], files: Mapping[str, bytes]) -> bytes:

@@ -73,7 +73,7 @@ def test_lower_writes_the_same_files_again(written: Path, tmp_path: Path) -> Non
 
 def test_lower_for_the_mapper_leaves_room_for_the_others(written: Path, tmp_path: Path) -> None:
     record = str(written / "out" / "fused-mapping.yaml")
-    assert main(["lower", record, "-o", str(tmp_path / "low"), "--mapper"]) == 0
+    assert main(["lower", record, "-o", str(tmp_path / "low"), "--for", "mapper"]) == 0
     folder = tmp_path / "low" / "mapper" / "AV"
     names = {path.name for path in folder.iterdir()}
     assert names == {"arch.yaml", "problem.yaml", "constraints.yaml", "mapper.yaml"}

@@ -36,14 +36,15 @@ _REFUSAL = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """How timeloop-model is called."""
+    """How timeloop-model, or a tool beside it, is called."""
 
+    tool: str = PROGRAM
     wrapper: tuple[str, ...] = ()  # words before it; `{}` stands for the call, `{dir}` its folder
     timeout_s: float = 600.0  # of one run; chosen: the dearest run seen took 2 s
 
     def words(self, arguments: Sequence[str], folder: Path) -> list[str]:
         """The argument list of one call in a folder."""
-        call = [PROGRAM, *arguments]
+        call = [self.tool, *arguments]
         if not self.wrapper:
             return call
         words: list[str] = []
@@ -53,9 +54,9 @@ class Command:
 
     @property
     def program(self) -> str:
-        """What has to be on PATH: timeloop-model, or the wrapper's own program."""
+        """What has to be on PATH: the tool, or the wrapper's own program."""
         first = self.wrapper[0] if self.wrapper else "{}"
-        return PROGRAM if first == "{}" else first
+        return self.tool if first == "{}" else first
 
     def missing(self) -> str | None:
         """What is missing and how to get it, in one line; None where it can run."""
@@ -152,7 +153,7 @@ def run_model(command: Command, folder: Path, inputs: Sequence[str]) -> Path | R
         return Refusal(level=refusal[1], needs=int(refusal[2]), has=int(refusal[3]))
     stats = folder / "out" / STATS
     if problem is None and not stats.is_file():
-        problem = f"got exit code 0 and no {STATS}{_last_words(said)}"
+        problem = f"got exit code 0 and no {STATS}{last_words(said)}"
     if problem is not None:
         raise BackendError(
             f"{PROGRAM}: expected out/{STATS}, {problem}; log: {log}; re-run: {again}"
@@ -180,10 +181,10 @@ def _run(words: list[str], folder: Path, timeout_s: float) -> str | None:
     if done.returncode == 0:
         return None
     said = (folder / LOG).read_text(encoding="utf-8", errors="replace")
-    return f"got exit code {done.returncode}{_last_words(said)}"
+    return f"got exit code {done.returncode}{last_words(said)}"
 
 
-def _last_words(log: str) -> str:
+def last_words(log: str) -> str:
     """The line of a log that says most: the last with ERROR in it, else the last."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower()]
