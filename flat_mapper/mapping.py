@@ -155,12 +155,11 @@ def check_mapping(workload: Workload, arch: Architecture, mapping: EinsumMapping
 
 
 def _check_slots(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> None:
-    limits = {
-        Slot(n.name, axis): size
-        for n in arch.nodes
-        if isinstance(n, Fanout)
-        for axis, size in (("x", n.fanout_x), ("y", n.fanout_y))
-    }
+    limits: dict[Slot, int] = {}
+    for node in arch.nodes:
+        if isinstance(node, Fanout):
+            limits[Slot(node.name, "x")] = node.fanout_x
+            limits[Slot(node.name, "y")] = node.fanout_y
     known = set(slots_of(arch))
     for slot, loops in mapping.loops:
         where = f"{einsum.name}: {slot.node} ({slot.axis})"

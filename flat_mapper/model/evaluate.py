@@ -140,7 +140,7 @@ def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -
             raise MappingError(fault)
 
 
-def _with_unmapped(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
+def with_unmapped(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
     """Einsums of a group, and the vector Einsums between them that a free softmax leaves out."""
     before = {a for n in names for a in workload.ancestors[n]}
     return tuple(
@@ -159,7 +159,7 @@ def _group_faults(
     where = " + ".join(group.names)
     if len(group.einsums) == 1:
         return
-    whole = _with_unmapped(workload, group.names) if policy.softmax == "free" else group.names
+    whole = with_unmapped(workload, group.names) if policy.softmax == "free" else group.names
     legal = workload.shareable_ranks(whole)
     for loop in group.shared:
         if loop.rank not in legal:

@@ -13,6 +13,7 @@ import numpy as np
 from flat_mapper.arch import Platform
 from flat_mapper.energy_tables import Ert
 from flat_mapper.mapspace import GRANULARITIES, GroupSpace, Mapspace
+from flat_mapper.model.evaluate import with_unmapped
 from flat_mapper.model.group import crosses_dram, in_place_classes, shared_level
 from flat_mapper.search.price import Role
 from flat_mapper.search.rows import Ints
@@ -42,13 +43,13 @@ class GroupProblem:
     ranks: tuple[Rank, ...]
     shared_ranks: tuple[int, ...]  # indices of the ranks with shared loops, outermost first
     spaces: tuple[EinsumSpace, ...]
+    whole: tuple[str, ...]  # the group's Einsums, with the free ones that run between them
 
     @cached_property
     def external(self) -> tuple[str, ...]:
         """Tensors that cross DRAM, in the order of first use."""
         tensors = dict.fromkeys(t for s in self.spaces for t in s.tensors)
-        names = self.group.names
-        return tuple(t for t in tensors if crosses_dram(self.workload, names, t))
+        return tuple(t for t in tensors if crosses_dram(self.workload, self.whole, t))
 
     @cached_property
     def classes(self) -> dict[str, str]:
@@ -71,7 +72,10 @@ def group_problem(
     if group.declared and granularity == "batch":
         apart += ["B"]
     ranks = merged_ranks(workload, group.names, apart)
-    legal = workload.shareable_ranks(group.names) if group.fused else ()
+    whole = group.names
+    if group.fused and mapspace.policy.softmax == "free":
+        whole = with_unmapped(workload, group.names)
+    legal = workload.shareable_ranks(whole) if group.fused else ()
     spaces = []
     for name in group.names:
         einsum = workload.einsum(name)
@@ -95,6 +99,7 @@ def group_problem(
         ranks=ranks,
         shared_ranks=tuple(i for i, r in enumerate(ranks) if set(r.members) <= set(legal)),
         spaces=tuple(spaces),
+        whole=whole,
     )
 
 
