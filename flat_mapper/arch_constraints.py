@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from flat_mapper.document import (
     Section,
     Tagged,
+    did_you_mean,
     place,
     refuse_unknown,
     section_of,
@@ -17,7 +18,7 @@ from flat_mapper.document import (
     take_choice,
     take_list,
 )
-from flat_mapper.errors import SpecError
+from flat_mapper.errors import SpecError, expected
 
 Outside = Mapping[str, Mapping[str, object]]  # target: kind: constraint
 
@@ -102,6 +103,17 @@ def kept_in(node: object, where: str, outside: Outside) -> tuple[str, ...]:
                 spot = f"{where}.constraints.dataspace"
                 kept.update(dict.fromkeys(take_list(dataspace, key, str, spot, ())))
     return tuple(kept)
+
+
+def tensors_of(section: Section, key: str, where: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The tensors that one key lists; `*` stands for all that are known."""
+    listed = take_list(section, key, str, where, ())
+    for tensor in listed:
+        if tensor != "*" and tensor not in known:
+            change = did_you_mean(tensor, known) or "rename the tensors of one of the two"
+            condition = f"tensors of the problem, {', '.join(known)}"
+            raise SpecError(expected(f"{where}.{key}", condition, str(tensor), change))
+    return known if "*" in listed else tuple(str(t) for t in listed)
 
 
 def check_disjoint(branches: Sequence[tuple[str, ...]], where: str) -> None:

@@ -63,6 +63,15 @@ class _Outline:
     coefficients: Mapping[str, int]
 
     @property
+    def written(self) -> set[str]:
+        """The ranks of the output."""
+        found: set[str] = set()
+        for space in self.spaces:
+            if space.get("read_write"):
+                found.update(_words(space.get("projection")))
+        return found
+
+    @property
     def spaces_where(self) -> str:
         return f"{self.where}: problem.shape.data_spaces"
 
@@ -222,7 +231,15 @@ def _plain_rank(outline: _Outline, sizes: Mapping[str, int], terms: object, wher
         shown = " + ".join(rank if factor == 1 else f"{factor}*{rank}" for rank, factor in read)
         condition = "one plain rank: sums and strides, as in a convolution, are not modelled"
         raise SpecError(expected(where, condition, shown))
-    return (wide or read)[0][0]
+    flat = [term for term in read if term[0] in outline.written] or read
+    return (wide or flat)[0][0]
+
+
+def _words(node: object) -> list[str]:
+    """Every word in nested lists."""
+    if isinstance(node, list):
+        return [word for inner in node for word in _words(inner)]
+    return [node] if isinstance(node, str) else []
 
 
 def _term(outline: _Outline, term: object, where: str) -> tuple[str, int]:

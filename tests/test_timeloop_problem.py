@@ -251,3 +251,12 @@ def test_sizes_may_be_worked_out_from_variables():
     with pytest.raises(SpecError, match=r"p.yaml:10: problem.instance.K: expected a name among"):
         workload(text)
     assert len(faults(text)) == 2
+
+
+def test_a_layer_whose_output_has_ranks_of_size_one() -> None:
+    """Of two ranks of size 1 that are added up, the output's own is the one that is kept."""
+    sizes = "  instance: {C: 8, M: 4, R: 1, S: 1, N: 1, P: 16, Q: 1}\n"
+    (einsum,) = workload(CONV + sizes).einsums
+    assert [str(a) for a in einsum.accesses] == [
+        *("Weights[c,m,r,s]", "Inputs[n,c,p,q]", "Outputs[n,m,q,p]"),
+    ]

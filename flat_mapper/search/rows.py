@@ -158,16 +158,15 @@ def _at_level(space: EinsumSpace, rows: Rows, level: MemoryLevel, keep: frozense
         for lv in space.arch.levels[space.shared :]
         if lv is not level
     )  # the next level may then not take such a loop
-    used = [
-        ruled or not innermost or any(space.relevant[t][r] for t in keep)
-        for r in range(len(space.ranks))
-    ]
     forced = {m for rule in space.rules(level.name, "temporal") for m in rule.factors}
-    choices = []
     limit = level.usable_words if level.usable_words is not None else space.iterations
+    choices = []
     for r, rank in enumerate(space.ranks):
-        free = (used[r] and not space.common[r]) or forced & set(rank.members)
-        choices.append(space.options(level.name, "temporal", r, limit) if free else [1])
+        grows = any(space.relevant[t][r] for t in keep)
+        used = ruled or not innermost or grows
+        free = (used and not space.common[r]) or forced & set(rank.members)
+        most = limit if grows else space.iterations
+        choices.append(space.options(level.name, "temporal", r, most) if free else [1])
     grid = combinations(choices, space.iterations)
     grid = grid[:, _tile_total(space, keep, grid) <= limit]
     rows, grid, _ = _cross(space, rows, grid)
