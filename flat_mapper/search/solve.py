@@ -74,6 +74,10 @@ def search(
     chosen: list[GroupSolution] = []
     refused: Infeasible | None = None
     known: dict[object, Table] = {}
+    if not any(partitions(workload, mapspace)):
+        raise SpecError(
+            expected(workload.name, "an Einsum that costs something", "a free softmax alone")
+        )
     alternatives = partitions(workload, mapspace)
     for number, groups in enumerate(alternatives):
         if progress:
