@@ -18,6 +18,9 @@ notation of `flat_mapper.einsum_notation` and with ranks of any name:
       - T[i,k] = A[i,j] * W1[j,k]
       - {name: activation, einsum: "R[i,k] = relu(T[i,k])", unit: vector}
       - Y[i,l] = R[i,k] * W2[k,l]
+
+A problem of Timeloop (a shape and an instance) is read as a workload of one Einsum, by the rules of
+`flat_mapper.timeloop_problem`; its templates are rendered as those of `flat_mapper.templating`.
 """
 
 from __future__ import annotations
@@ -43,9 +46,11 @@ from flat_mapper.document import (
 from flat_mapper.einsum_notation import parse_einsum
 from flat_mapper.errors import Faults, SpecError, expected
 from flat_mapper.sizes import size_of, sizes_of
+from flat_mapper.templating import load_document
+from flat_mapper.timeloop_problem import problem_faults, read_problem
 from flat_mapper.workload import Einsum, Softmax, Unit, Workload
 from flat_mapper.workload import faults as workload_faults
-from flat_mapper.yamlio import load
+from flat_mapper.yamlio import is_text, load
 
 KEYS = ("name", "source", "ranks", "word_bits", "tensor_bits", "layers", "attention", "einsums")
 EINSUM_KEYS = ("name", "einsum", "unit")
@@ -127,7 +132,13 @@ class _File:
 
 def _workload(source: str | Path, changes: Mapping[str, object], faults: Faults) -> Workload | None:
     """The whole workload of a problem file; None where there are faults."""
-    file = faults.attempt(_file, source, changes)
+    document = faults.attempt(_document, source)
+    if document is None:
+        return None
+    problem = document.get("problem")
+    if isinstance(problem, Mapping) and "shape" in problem:
+        return _foreign(document, changes, faults)
+    file = faults.attempt(_file, document, changes)
     if file is None:
         return None
     unknown = [key for key in file.problem if key not in KEYS]
@@ -152,16 +163,39 @@ def _workload(source: str | Path, changes: Mapping[str, object], faults: Faults)
     )
 
 
-def _file(source: str | Path, changes: Mapping[str, object]) -> _File:
+def _document(source: str | Path) -> Section:
+    """The document of a file, rendered where it is a template, or of a text."""
+    document = load(source) if is_text(source) else load_document(source)
+    return section_of(document, document.source if isinstance(document, Section) else str(source))
+
+
+def _foreign(document: Section, changes: Mapping[str, object], faults: Faults) -> Workload | None:
+    """The one Einsum of a Timeloop problem."""
+    where, problem = document.source, section_of(document["problem"], document.source)
+    mixed = [key for key in ("attention", "einsums") if key in problem]
+    if mixed:
+        condition = "one of attention, einsums, or Timeloop's shape"
+        faults.append(expected(f"{where}: problem", condition, f"shape and {mixed[0]}"))
+        return None
+    variables = section_of(document.get("variables") or {}, where)
+    names = {key: value for key, value in variables.items() if isinstance(value, int)}
+    lines = problem_faults(document, where, names)
+    faults.extend(lines)
+    if lines:
+        return None
+    workload = read_problem(document, where, names)
+    shape = section_of(problem["shape"], where)
+    if not shape.get("name"):
+        workload = replace(workload, name=Path(where).stem)
+    return faults.attempt(set_ranks, workload, changes)
+
+
+def _file(document: Section, changes: Mapping[str, object]) -> _File:
     """The outline of a file; raises where there is nothing to go on with."""
-    document = load(source)
-    name = document.source if isinstance(document, Section) else str(source)
+    name = document.source
     problem = section_of(take(document, "problem", dict, name), name)
     refuse_unknown(document, ("problem",), name)
     where = f"{name}: problem"
-    if "shape" in problem:
-        condition = "ranks, and attention or einsums"
-        raise SpecError(expected(where, condition, "a Timeloop problem", "use flat-mapper model"))
     forms = [key for key in ("attention", "einsums") if key in problem]
     if len(forms) != 1:
         got = " and ".join(forms) or f"the keys {', '.join(problem)}"

@@ -62,10 +62,17 @@ def load(source: str | Path, name: str = "") -> object:
     returns: None, bool, int, float, str, list, Section and Tagged, nested.
     raises:  SpecError with the path and the line.
     """
-    if isinstance(source, str) and ("\n" in source or ": " in source or source[:1] in "[{"):
-        return load_text(source, name or "text")
+    if is_text(source):
+        return load_text(str(source), name or "text")
     path = Path(source)
     return load_text(read_text(path), name or str(path))
+
+
+def is_text(source: str | Path) -> bool:
+    """Whether a source is a text itself, and not the path of one."""
+    if not isinstance(source, str):
+        return False
+    return "\n" in source or ": " in source or source[:1] in ("[", "{")
 
 
 def load_text(text: str, name: str) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -228,7 +229,7 @@ BAD = [
         "either attention or einsums, got 'the keys name,",
     ),
     (SHORT, "layers: 6", "einsums: []", "expected either attention or einsums, got 'attention and"),
-    (SHORT, "layers: 6", "shape: {}", "got 'a Timeloop problem'; use flat-mapper model"),
+    (SHORT, "layers: 6", "shape: {}", "or Timeloop's shape, got 'shape and attention'"),
     (SHORT, "problem:", "problems:", "text: expected the key 'problem' .a mapping., got the keys"),
     (SHORT, "problem:", "a: 1\nproblem:", "text:1: unknown key 'a'; known keys: problem"),
     (SHORT, "ranks: {B: 2, H: 3,", "ranks: [{B: 2, H: 3,", "text:5: expected YAML, got an"),
@@ -303,3 +304,64 @@ def test_check_lists_everything_at_once():
     ]
     written = WRITTEN.replace("T[i,k] =", "T[i,k]").replace("R[i,k] * W2", "R[i,k] ^ W2")
     assert len(check_problem(written)) == 2
+
+
+# Timeloop's own problems
+
+LAYER = """\
+problem:
+  version: 0.4
+  shape:
+    name: fc
+    dimensions: [C, M, P]
+    data_spaces:
+    - {name: Weights, projection: [C, M]}
+    - {name: Inputs, projection: [P, C]}
+    - {name: Outputs, projection: [P, M], read_write: true}
+  instance: {C: width, M: 4096, P: 256}
+variables: {width: 1024, technology: "45nm"}
+"""
+
+
+def test_a_timeloop_problem_is_a_workload_of_one_einsum():
+    for scope in SCOPES:
+        workload = load_problem(LAYER, scope)
+        (einsum,) = workload.einsums
+        assert (workload.name, einsum.name, einsum.unit) == ("fc", "fc", "matrix")
+        assert dict(workload.rank_sizes) == {"C": 1024, "M": 4096, "P": 256}
+    other = load_problem(LAYER, sizes={"P": "2 * P", "M": 8})
+    assert dict(other.rank_sizes) == {"C": 1024, "M": 8, "P": 512}
+    assert check_problem(LAYER) == []
+
+
+def test_a_template_of_a_timeloop_problem(tmp_path):
+    """The shape stands in a file of its own, and the layer only names its sizes."""
+    shape = LAYER.replace("problem:", "base: &base", 1).replace("C: width", "C: 1")
+    (tmp_path / "base.yaml").write_text(shape, encoding="utf-8")
+    layer = "{{include_text('base.yaml')}}\nproblem:\n  <<<: *base\n  instance: {P: 16, C: 8}\n"
+    path = tmp_path / "007.yaml"
+    path.write_text(layer.replace("  name: fc\n", ""), encoding="utf-8")
+    assert dict(load_problem(path).rank_sizes) == {"C": 8, "M": 4096, "P": 16}
+    (tmp_path / "base.yaml").write_text(shape.replace("    name: fc\n", ""), encoding="utf-8")
+    assert load_problem(str(path)).name == "007"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("M: 4096, ", "", "problem.instance: expected the key 'M'"),
+        ("[P, C]", "[P, Q]", "data_spaces.1.projection.1: expected one of C, M, P, got 'Q'"),
+        ("version: 0.4", "version: 7", "expected one of 0.3, 0.4, got 7"),
+        ("  version: 0.4", "  einsums: []", "expected one of attention, einsums, or Timeloop's"),
+    ],
+)
+def test_bad_timeloop_problems(old, new, message):
+    bad = LAYER.replace(old, new, 1)
+    with pytest.raises(SpecError, match=message):
+        load_problem(bad)
+    assert any(re.search(message, line) for line in check_problem(bad))
+
+
+def test_sizes_of_ranks_that_a_timeloop_problem_lacks():
+    with pytest.raises(SpecError, match="fc: ranks: expected one of C, M, P, got 'Q'"):
+        load_problem(LAYER, sizes={"Q": 2})
