@@ -65,7 +65,10 @@ $(READY): pyproject.toml tools/setup.sh
 	@VENV=$(VENV) TOOLS=$(TOOLS) sh tools/setup.sh
 	@touch $@
 
-.PHONY: test-timeloop test-accelforge record-timeloop
+.PHONY: bench test-timeloop test-accelforge record-timeloop
+
+bench: $(READY)  ## what the mapper costs on this machine, into docs/performance.md
+	@$(BIN)/python benchmarks/bench.py docs/performance.md
 
 test-timeloop: $(READY)  ## native against the real timeloop-model; fails where that is missing
 	@FLAT_MAPPER_REQUIRE_TIMELOOP=1 $(BIN)/python -m pytest -s -m needs_timeloop tests/backends
