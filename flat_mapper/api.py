@@ -180,15 +180,17 @@ def beside_timeloop_mapper(
     ert: Ert | Name | None = None,
     *,
     seconds: float = SECONDS,
+    algorithm: str = "linear_pruned",
     progress: Progress | None = None,
 ) -> Mapped:
     """A found mapping with what timeloop-mapper finds for each Einsum inside its fusion.
 
-    seconds: of timeloop-mapper's search per Einsum.
+    seconds:   of timeloop-mapper's search per Einsum.
+    algorithm: Timeloop's name of how it searches.
     raises: BackendError where timeloop-mapper is missing or fails.
     """
     table, _ = energies(mapped.platform, ert)
-    beside = timeloop_mapper(seconds).beside(
+    beside = timeloop_mapper(seconds, algorithm).beside(
         *(mapped.workload, mapped.platform, mapped.result, table),
         objective=objective_of(mapped.objective),
         progress=progress,

@@ -145,6 +145,12 @@ def _map(verb: _Parser) -> None:
         help="with --backend timeloop-mapper: its search time per Einsum (default 30); the backend "
         "sets its best mapping of every Einsum inside our fusion beside ours",
     )
+    verb.add_argument(
+        "--mapper-algorithm",
+        default="linear_pruned",
+        metavar="A",
+        help="how timeloop-mapper searches (default linear_pruned)",
+    )
 
 
 def _compare(verb: _Parser) -> None:
@@ -203,6 +209,11 @@ def _reproduce(verb: _Parser) -> None:
     )
 
 
+def _fuse_layers(verb: _Parser) -> None:
+    verb.add_argument("folder", metavar="DIR", help="a folder of Timeloop problems, one a layer")
+    verb.add_argument("-o", "--output", metavar="FILE", help="write the fused problem there")
+
+
 def _check(verb: _Parser) -> None:
     verb.add_argument("files", nargs="+", metavar="FILE", help="files of any kind")
 
@@ -221,6 +232,7 @@ _VERBS = {
     "lower": ("write a recorded mapping as Timeloop files", _lower),
     "model": ("price one Einsum from Timeloop's files, as timeloop-model does", _model),
     "reproduce": ("set published results beside this model's", _reproduce),
+    "fuse-layers": ("find the attention among Timeloop's layers, and fuse it", _fuse_layers),
     "check": ("say everything that is wrong with files", _check),
     "list": ("name what ships", _list),
 }

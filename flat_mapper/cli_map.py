@@ -41,7 +41,11 @@ def map_command(arguments: argparse.Namespace) -> int:
     if isinstance(found, Mapped) and arguments.backend == MAPPER:
         with _progress() as progress:
             found = api.beside_timeloop_mapper(
-                found, arguments.ert, seconds=seconds, progress=progress
+                found,
+                arguments.ert,
+                seconds=seconds,
+                algorithm=arguments.mapper_algorithm,
+                progress=progress,
             )
     elif isinstance(found, Mapped):
         found = api.again(found, arguments.ert, arguments.backend)
@@ -84,7 +88,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     """Refuse what can be refused before the work: the backend's name, the folder."""
     if arguments.command == "map" and arguments.backend == MAPPER:
-        missing = timeloop_mapper().missing()
+        missing = timeloop_mapper(algorithm=arguments.mapper_algorithm).missing()
         if missing:
             raise BackendError(missing)
     else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Literal
 
 from flat_mapper.arch import Architecture, Fanout, MemoryLevel
 from flat_mapper.document import Quoted
@@ -28,6 +29,8 @@ from flat_mapper.mapping import EinsumMapping
 from flat_mapper.timeloop_terms import problem_document, rank_letters
 from flat_mapper.workload import Einsum, Workload
 
+Algorithm = Literal["random_pruned", "linear_pruned", "hybrid", "exhaustive", "random"]
+
 _FACTOR = re.compile(r"\s*(\w+?)\s*(<=|==?)\s*(\d+)\s*")
 _SAID = ("factors", "permutation", "split", "keep", "bypass")  # constraints that can be handed on
 _NAMING = ("type", "target")
@@ -41,11 +44,14 @@ def processed_for_mapper(
     held_words: int,
     *,
     objective: Objective = "edp",
+    algorithm: Algorithm = "linear_pruned",
     fused: bool = True,
     threads: int = 1,
 ) -> dict[str, object]:
     """Architecture, problem, constraints and settings of one Einsum in one document.
 
+    algorithm: a fusion leaves few factors free, so that going through them pays; at random the
+               mappings that fill the array are hard to hit.
     fused: False for an operator alone, whose tiles and kept tensors are free.
     The search has no end of its own: whoever runs it ends it.
     raises: MappingError where something cannot be said to timeloop-mapper.
@@ -56,6 +62,7 @@ def processed_for_mapper(
     assert isinstance(settings, dict)
     search = {
         "version": Quoted("0.4"),
+        "algorithm": algorithm,
         "num_threads": threads,
         "timeout": _PATIENCE,
         "victory_condition": 0,

@@ -18,7 +18,7 @@ def beside_text(beside: Beside) -> str:
     notes = [f"{pair.einsum}: {pair.note}" for pair in beside.pairs if pair.note]
     title = (
         f"beside timeloop-mapper: inside the same fusion, least {beside.objective} after "
-        f"{beside.seconds:g} s on {beside.threads} threads per Einsum"
+        f"{beside.seconds:g} s of {beside.algorithm} on {beside.threads} threads per Einsum"
     )
     return "\n".join([title, grid(rows, head=_HEAD, right=range(1, len(_HEAD))), *notes])
 

@@ -12,15 +12,16 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from flat_mapper.arch import Platform
 from flat_mapper.backends.timeloop import INPUTS, art_document, ert_document
 from flat_mapper.backends.timeloop_mapper_run import MAPPER, best_found, run_mapper
 from flat_mapper.backends.timeloop_run import Command, command_of, fresh_folder
 from flat_mapper.energy_tables import Ert
-from flat_mapper.errors import BackendError, MappingError
+from flat_mapper.errors import BackendError, MappingError, SpecError, expected
 from flat_mapper.lower_mapper import Objective
-from flat_mapper.lower_mapper_processed import processed_for_mapper
+from flat_mapper.lower_mapper_processed import Algorithm, processed_for_mapper
 from flat_mapper.mapping import EinsumMapping
 from flat_mapper.model.held import held_words
 from flat_mapper.model.result import EinsumStats, Result
@@ -28,6 +29,7 @@ from flat_mapper.textfiles import read_text, write_text
 from flat_mapper.workload import Workload
 from flat_mapper.yamlio import dump
 
+ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 SECONDS = 30.0  # of search per Einsum, by default
 GRACE_S = 60.0  # chosen: one mapping that fills a large array takes it up to about a second
 
@@ -75,6 +77,7 @@ class Beside:
 
     pairs: tuple[Pair, ...]
     objective: str
+    algorithm: str
     seconds: float
     threads: int
 
@@ -82,6 +85,7 @@ class Beside:
         """The names of `flat-mapper map --backend timeloop-mapper --json`."""
         return {
             "objective": self.objective,
+            "algorithm": self.algorithm,
             "seconds": self.seconds,
             "threads": self.threads,
             "einsums": [pair.to_dict() for pair in self.pairs],
@@ -94,6 +98,7 @@ class TimeloopMapper:
 
     command: Command
     seconds: float = SECONDS
+    algorithm: Algorithm = "linear_pruned"
     threads: int = 0  # 0: one per processor
     folder: Path | None = None  # where runs are kept; None: temporary, kept only where one failed
 
@@ -134,6 +139,7 @@ class TimeloopMapper:
                 document = processed_for_mapper(
                     *(workload, arch, nests[name], held[name]),
                     objective=objective,
+                    algorithm=self.algorithm,
                     fused=name not in alone,
                     threads=threads,
                 )
@@ -145,7 +151,11 @@ class TimeloopMapper:
             note = "" if found else f"no valid mapping within {self.seconds:g} s"
             pairs.append(_pair(stats, found, result.cycle_seconds, note))
         return Beside(
-            pairs=tuple(pairs), objective=objective, seconds=self.seconds, threads=threads
+            pairs=tuple(pairs),
+            objective=objective,
+            algorithm=self.algorithm,
+            seconds=self.seconds,
+            threads=threads,
         )
 
     def _search(
@@ -170,7 +180,13 @@ def _pair(
     return Pair(einsum=stats.einsum, ours=ours, timeloop=other, note=note)
 
 
-def timeloop_mapper(seconds: float = SECONDS) -> TimeloopMapper:
-    """timeloop-mapper as `--timeloop-cmd` or the environment variable says to call it."""
+def timeloop_mapper(seconds: float = SECONDS, algorithm: str = "linear_pruned") -> TimeloopMapper:
+    """timeloop-mapper as `--timeloop-cmd` or the environment variable says to call it.
+
+    raises: SpecError listing the algorithms where the word is none of them.
+    """
     command = replace(command_of(timeout_s=GRACE_S), tool=MAPPER)
-    return TimeloopMapper(command=command, seconds=seconds)
+    for known in ALGORITHMS:
+        if known == algorithm:
+            return TimeloopMapper(command=command, seconds=seconds, algorithm=known)
+    raise SpecError(expected("--mapper-algorithm", f"one of {', '.join(ALGORITHMS)}", algorithm))

@@ -1,8 +1,8 @@
 """Running timeloop-mapper for a given time.
 
-Source: Timeloop, src/applications/mapper/main.cpp, commit 4cf6d4c. At the first SIGINT its threads
-finish the mapping at hand, at the second they abandon it; both times the best mapping found so far
-is written as at a regular end.
+Source: Timeloop, src/applications/mapper/main.cpp, commit 4cf6d4c. At a SIGINT its threads
+finish the mapping at hand, and the best mapping found so far is written as at a regular end. A
+second SIGINT would make them abandon it, and was seen to fail an assertion and lose the answer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def run_mapper(
 ) -> Path | None:
     """The stats file of the best mapping found within some seconds; None where it found none.
 
-    The command's own time limit is what timeloop-mapper gets to stop, twice.
+    The command's own time limit is what timeloop-mapper gets to stop.
     raises: BackendError with the log and the command to run again.
     """
     (folder / "out").mkdir()
@@ -72,11 +72,12 @@ def _run(words: list[str], folder: Path, seconds: float, grace_s: float) -> str 
     except OSError as error:
         return f"got: {error.strerror or error}"
     try:
-        for patience in (seconds, grace_s, grace_s):
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(patience)
-                break
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        if process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(grace_s)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
