@@ -25,15 +25,8 @@ PEER = Path(__file__).parent / "accelforge"
 PEER_BATCH, PEER_LENGTH = 64, 512  # at N = 512 AccelForge's best keeps whole rows of scores
 PROGRAM = (sys.executable, "-m", "flat_mapper")
 BERT = ("map", "--problem", "bert-base", "--set", "B=64", "--objective", "edp")
-PEER_QUESTION = (
-    *PROGRAM,
-    *BERT,
-    "--arch",
-    f"{PEER}/edge-ws.yaml",
-    "--seq",
-    f"{PEER_LENGTH}",
-    "--json",
-)
+PEER_OPTIONS = ("--arch", f"{PEER}/edge-ws.yaml", "--seq", f"{PEER_LENGTH}", "--json")
+PEER_QUESTION = (*PROGRAM, *BERT, *PEER_OPTIONS)
 
 
 def machine(load: Sequence[tuple[float, ...]]) -> Table:
@@ -75,8 +68,8 @@ def processes() -> Table:
         "flat-mapper --help": ((*PROGRAM, "--help"), "0.4 s"),
     }
     for name, options in seq.items():
-        argv = (*PROGRAM, *BERT, "--mapspace", "flat", *options)
-        commands[f"flat-mapper map, {name}"] = (argv, goals[name])
+        words = (*PROGRAM, *BERT, "--mapspace", "flat", *options)
+        commands[f"flat-mapper map, {name}"] = (words, goals[name])
     rows: list[tuple[str, ...]] = []
     for name, (argv, goal) in commands.items():
         used = median_usage(argv)
