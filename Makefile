@@ -76,8 +76,9 @@ test-timeloop: $(READY)  ## native against the real timeloop-model; fails where 
 test-accelforge: $(VENV)-accelforge/.ready  ## native against AccelForge, in an environment of its own
 	@FLAT_MAPPER_REQUIRE_ACCELFORGE=1 $(VENV)-accelforge/bin/python -m pytest tests/backends/test_accelforge.py
 
-record-timeloop: $(READY)  ## run the real timeloop-model again for the replay in tests/replay
+record-timeloop: $(READY)  ## run the real Timeloop again for the replay in tests/replay
 	@PYTHONPATH=tests:tests/replay $(BIN)/python tests/replay/record.py
+	@PYTHONPATH=tests:tests/replay $(BIN)/python tests/replay/record_mapper.py
 
 $(VENV)-accelforge/.ready: pyproject.toml tools/setup.sh
 	@VENV=$(VENV)-accelforge TOOLS=$(TOOLS) EXTRAS=accelforge,dev sh tools/setup.sh

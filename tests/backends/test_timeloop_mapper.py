@@ -233,6 +233,21 @@ def test_energies_must_be_numbers() -> None:
 MAP = ["map", "--arch", "edge", "--problem", "tiny", "--backend", MAPPER]
 
 
+def test_the_answer_has_both_and_its_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out"
+    wrapper = ["--timeloop-cmd", f"{SCRIPT} --fault none {{}}"]
+    assert main([*MAP, *wrapper, "--mapper-seconds", "7", "-o", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "beside timeloop-mapper: inside the same fusion, least edp after 7 s of" in shown
+    assert "QK: no valid mapping within 7 s" in shown
+    said = json.loads((folder / "result.json").read_text())
+    assert said["backend"] == "native"
+    assert [pair["einsum"] for pair in said["timeloop_mapper"]["einsums"]] == list(said["einsums"])
+    assert said["timeloop_mapper"]["einsums"][0]["timeloop_mapper"] is None
+
+
 def test_without_the_program_one_line_and_exit_code_3(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,4 @@
-"""Records runs of the real timeloop-mapper for the replay to answer with.
-
-PYTHONPATH=tests:tests/replay python tests/replay/record_mapper.py
-"""
+"""Records runs of the real timeloop-mapper for the replay: `make record-timeloop`."""
 
 from __future__ import annotations
 
