@@ -9,6 +9,7 @@ from flat_mapper import __version__, units
 from flat_mapper.arch import Platform
 from flat_mapper.mapping import FusedMapping, GroupMapping
 from flat_mapper.mapping_yaml import record_document
+from flat_mapper.model.evaluate import with_unmapped
 from flat_mapper.model.result import BufferUse, EinsumStats, Infeasible, Result
 from flat_mapper.search.solution import Certificate
 from flat_mapper.workload import Workload
@@ -93,7 +94,7 @@ def flat_tile(workload: Workload, group: GroupMapping, dram: str) -> dict[str, i
     inside = [loop for slot, at in group.einsums[0].loops if slot.node != dram for loop in at]
     return {
         rank: prod(loop.factor for loop in inside if loop.rank == rank)
-        for rank in workload.shareable_ranks(group.names)
+        for rank in workload.shareable_ranks(with_unmapped(workload, group.names))
     }
 
 

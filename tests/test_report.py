@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import small_platform as small
 
-from flat_mapper import report
+from flat_mapper import load_problem, report, search
 from flat_mapper.answers import Comparison, Mapped, Priced
 from flat_mapper.energy_tables import Ert
 from flat_mapper.model.evaluate import evaluate
@@ -70,6 +71,17 @@ def mapped(mapspace: str = "flat") -> Mapped:
             seconds=0.5,
         ),
     )
+
+
+def test_a_free_softmax_has_a_tile_too(tmp_path: Path) -> None:
+    mapspace = tmp_path / "free.yaml"
+    mapspace.write_text(
+        "mapspace: {fusion: {groups: [[QK, softmax, AV]], granularity: row}, policy: {softmax: free}}"
+    )
+    found = search(load_problem("tiny"), small.platform(), mapspace, ERT)
+    assert isinstance(found, Mapped)
+    assert set(found.mapping.einsum_mappings) == {"QK", "AV"}
+    assert set(found.to_dict()["flat_tile"]) == {"B", "H", "P"}
 
 
 def test_map_has_the_documented_names() -> None:
