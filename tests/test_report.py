@@ -76,7 +76,8 @@ def mapped(mapspace: str = "flat") -> Mapped:
 def test_a_free_softmax_has_a_tile_too(tmp_path: Path) -> None:
     mapspace = tmp_path / "free.yaml"
     mapspace.write_text(
-        "mapspace: {fusion: {groups: [[QK, softmax, AV]], granularity: row}, policy: {softmax: free}}"
+        "mapspace:\n  fusion: {groups: [[QK, softmax, AV]], granularity: row}\n"
+        "  policy: {softmax: free}\n"
     )
     found = search(load_problem("tiny"), small.platform(), mapspace, ERT)
     assert isinstance(found, Mapped)
