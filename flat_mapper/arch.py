@@ -34,6 +34,11 @@ class MemoryLevel:
             return None
         return int(self.capacity_words // self.multiple_buffering)
 
+    @property
+    def clusters(self) -> int:
+        """Physical rows over all instances: each serves `cluster_size` instances at once."""
+        return max(1, self.instances // self.cluster_size)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fanout:

@@ -16,6 +16,8 @@ def tensor_energy(
 
     action_pj: energy of one read, write and update; each moves up to `row_words` words of one
                tensor, so counts are rounded up to whole rows per instance, as Timeloop does.
+    Instances that share a physical row are served by one access. Timeloop spreads those in use over
+    all clusters (model/buffer.cpp, `utilized_clusters`).
     """
     read, write, update = action_pj
     rows: FloatArray = (
@@ -23,6 +25,8 @@ def tensor_energy(
         + _rows(traffic.fills, level.row_words) * write
         + _rows(traffic.updates, level.row_words) * update
     )
+    if level.cluster_size > 1:
+        instances = np.minimum(instances, level.clusters)
     return rows * instances
 
 

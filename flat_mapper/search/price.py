@@ -99,19 +99,25 @@ def _add_link(
     read, _, update = space.prices[parent.name]
     zero = np.zeros(1)
     if tensor == space.output:
-        costs.energy = costs.energy + copies * (
+        costs.energy = costs.energy + _served(copies, parent) * (
             _rows(drawn, parent) * update + _rows(drawn - held, parent) * read
         )
         costs.add_words(parent, drawn - held, drawn)
     else:
-        costs.energy = costs.energy + copies * _rows(drawn, parent) * read
+        costs.energy = costs.energy + _served(copies, parent) * _rows(drawn, parent) * read
         costs.add_words(parent, drawn, zero)
     if link.child is not None:
         kept = volume / link.spread
         filled = kept * passes - (kept if tensor == space.output else 0.0)
         fill_pj = space.prices[link.child.name][1]
-        costs.energy = costs.energy + link.copies * _rows(filled, link.child) * fill_pj
+        served = _served(link.copies, link.child)
+        costs.energy = costs.energy + served * _rows(filled, link.child) * fill_pj
         costs.add_words(link.child, zero, filled)
+
+
+def _served(copies: Floats | float, level: MemoryLevel) -> Floats | float:
+    """Physical rows in use: instances of one cluster share theirs."""
+    return copies if level.cluster_size == 1 else np.minimum(copies, level.clusters)
 
 
 def _rows(words: Floats | float, level: MemoryLevel) -> Floats:
