@@ -98,7 +98,7 @@ def against_accelforge(python: str) -> Table:
     names = (
         "CPU s",
         "wall s",
-        "search alone, wall s",
+        "search alone, wall s, last run",
         "peak MB",
         "latency s",
         "energy J",
