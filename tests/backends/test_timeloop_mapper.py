@@ -293,5 +293,5 @@ def test_the_real_one_finds_nothing_better_for_the_optimum(
     found = json.loads(capsys.readouterr().out)["timeloop_mapper"]
     assert found["seconds"] == 3.0
     for pair in found["einsums"]:
-        # A hundredth of a pJ per line is what Timeloop prints.
-        assert pair["timeloop_mapper"]["edp_js"] >= pair["ours"]["edp_js"] * (1 - 1e-6)
+        # Timeloop prints hundredths of a pJ, and the cheapest Einsum here takes about 1000 pJ.
+        assert pair["timeloop_mapper"]["edp_js"] >= pair["ours"]["edp_js"] * (1 - 1e-4)
