@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from flat_mapper.arch import Platform
@@ -10,8 +12,9 @@ from flat_mapper.arch_yaml import load_architecture
 from flat_mapper.attention import attention
 from flat_mapper.energy_tables import Ert, ert_of
 from flat_mapper.errors import SpecError
-from flat_mapper.mapping import EinsumMapping, Slot
+from flat_mapper.mapping import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot
 from flat_mapper.mapspace import Fusion, KeepRule, Mapspace, SlotRule
+from flat_mapper.model.evaluate import evaluate
 from flat_mapper.model.result import Result
 from flat_mapper.problem_yaml import load_problem
 from flat_mapper.search import search
@@ -317,3 +320,57 @@ problem:
         chip, mapspace, load_problem(text)
     )
     assert with_arch_rules(FREE, chip, load_problem(text)).keeps
+
+
+ACCUMULATOR = """
+  - !Component
+    name: acc
+    class: regfile
+    attributes: {depth: 2, width: 16, datawidth: 16}
+    constraints: {dataspace: {keep_only: [Outputs]}}
+"""
+
+
+def test_no_mapping_that_obeys_the_nodes_beats_the_best() -> None:
+    """Mappings drawn by chance under the same constraints, each priced by the model."""
+    rng = Random(7)
+    spatial = "{permutation: [C, M], split: 1, factors: [P=1]}"
+    spad = "{keep_only: [Weights]}", "{permutation: [P], factors: [M=1]}"
+    chip = platform(spatial, *spad, registers=ACCUMULATOR)
+    least = solved(chip).energy_pj
+    drawn = [_drawn(rng) for _ in range(1500)]
+    priced = [evaluate(workload(), chip, m, prices(chip)) for m in drawn]
+    energies = [found.energy_pj for found in priced if isinstance(found, Result)]
+    assert len(energies) > 100
+    assert min(energies) >= least * (1 - 1e-12)
+
+
+def _drawn(rng: Random) -> FusedMapping:
+    """A mapping of the layer: C along X, M along Y, P innermost in the scratchpad."""
+    places = {"C": ["DRAM", "GLB", "x", "spad", "acc"], "M": ["DRAM", "GLB", "y", "acc"]}
+    places["P"] = ["DRAM", "GLB", "spad", "acc"]
+    found: dict[str, list[Loop]] = {}
+    for rank, nodes in places.items():
+        factors = dict.fromkeys(nodes, 1)
+        for _ in range(3):  # 8 = 2 x 2 x 2
+            node = rng.choice(nodes)
+            factors["GLB" if node in "xy" and factors[node] == 4 else node] *= 2
+        for node, factor in factors.items():
+            if factor > 1:
+                found.setdefault(node, []).append(Loop(rank, factor))
+    for node, loops in found.items():
+        rng.shuffle(loops)
+        if node == "spad":
+            loops.sort(key=lambda loop: loop.rank == "P")
+    tensors = ("Weights", "Inputs", "Outputs")
+    kept = tuple(t for t in tensors if rng.random() < 0.5)
+    slots = {"x": Slot("PE", "x"), "y": Slot("PE", "y")}
+    nest = EinsumMapping(
+        einsum="layer",
+        loops=tuple((slots.get(n, Slot(n, "temporal")), tuple(at)) for n, at in found.items()),
+        keep=(("DRAM", tensors), ("GLB", kept), ("spad", ("Weights",)), ("acc", ("Outputs",))),
+    )
+    group = GroupMapping(
+        einsums=(nest,), shared=(), staged=kept, schedule="sequential", granularity="none"
+    )
+    return FusedMapping(groups=(group,))
