@@ -28,8 +28,15 @@ def main(folder: str, batch: int, length: int) -> None:
         "latency_s": float(found.latency()),
         "energy_j": float(found.energy()),
         "search_s": time.perf_counter() - start,
+        "shared_loops": shared_loops(found),
     }
     print(json.dumps(answer))
+
+
+def shared_loops(found: accelforge.mapper.FFM.Mappings) -> list[str]:
+    """The rank variables of the loops that the Einsums share; p cuts the keys."""
+    nodes = found.mapping().nodes
+    return [str(n.rank_variable) for n in nodes if type(n).__name__ == "Temporal"]
 
 
 if __name__ == "__main__":
