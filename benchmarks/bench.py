@@ -114,8 +114,8 @@ def against_accelforge(python: str) -> Table:
         "last two columns are ours on the same hardware with any dataflow. Each tool prices its "
         "own mapping by its own rules from the same energies per access. A ratio is AccelForge's "
         "over ours: above 1 is better. Peak MB is of the largest process of each. AccelForge's "
-        f"mapping shares loops over {', '.join(its['shared_loops'])} (its m cuts the queries, p the "
-        "keys); a row softmax forbids a cut through the keys, and ours never makes one.",
+        f"mapping shares loops over {', '.join(its['shared_loops'])} (its m cuts the queries, p "
+        "the keys); a row softmax forbids a cut through the keys, and ours never makes one.",
         head=("quantity", "AccelForge", "ours", "ratio", "ours, any dataflow", "ratio"),
         rows=tuple(
             (name, f"{a:.4g}", f"{b:.4g}", f"{a / b:.3g}", f"{c:.4g}", f"{a / c:.3g}")
