@@ -15,14 +15,10 @@ OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """An objective; `weighted` is weight * cycles + energy, and only used inside the search.
-
-    cap: cycles that a solution may take at most.
-    """
+    """An objective; `weighted` is weight * cycles + energy, and only used inside the search."""
 
     kind: Literal["latency", "energy", "edp", "weighted"]
     weight: float = 0.0
-    cap: float = np.inf
 
     def keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
         """What is minimised, then what breaks its ties; float64[n] each."""
@@ -41,9 +37,8 @@ def better(goal: Goal, cycles: Floats, energy: Floats, best: tuple[float, float]
 
     Sums of floats that should be equal differ in their last bits: within 1e-12 they are equal.
     """
-    allowed = np.isfinite(energy) & (cycles <= goal.cap * (1 + 1e-12))
     if not np.isfinite(best[0]):
-        return np.isfinite(cycles) & allowed
+        return np.isfinite(cycles) & np.isfinite(energy)
     mine = goal.keys(cycles, energy)
     other = goal.keys(np.array(best[0]), np.array(best[1]))
     found = np.zeros(np.broadcast(cycles, energy).shape, np.bool_)
@@ -52,7 +47,7 @@ def better(goal: Goal, cycles: Floats, energy: Floats, best: tuple[float, float]
         tight = 1e-12 * np.abs(b)
         found = found | (equal & (a < b - tight))
         equal = equal & (np.abs(a - b) <= tight)
-    return found & allowed
+    return found
 
 
 def better_pair(goal: Goal, mine: tuple[float, float], best: tuple[float, float]) -> bool:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-
-import numpy as np
+from dataclasses import dataclass, field
+from math import prod
 
 from flat_mapper.arch import Platform
 from flat_mapper.arch_rules import with_arch_rules
@@ -140,8 +139,7 @@ def _alternative(
     elif objective == "edp":
         solved = _least_product(searches)
     else:
-        free = [np.inf] * len(searches)
-        solved = _together(searches, goal, [[] for _ in searches], free)
+        solved = _together(searches, goal, [[] for _ in searches])
     for found in searches:
         tally.add(found)
     if (
@@ -157,30 +155,34 @@ def _least_product(searches: list[GroupSearch]) -> list[GroupSolution] | Infeasi
     """Groups in sequence with the least product of summed cycles and summed energy.
 
     A product of two sums is quasi-concave, so its minimum over all combinations is at a corner of
-    their convex hull; and a corner of a sum of sets is the sum of their corners under one weight.
-    So weights are tried between the two ends until no new corner can win.
+    their convex hull; and a corner of a sum of sets is the sum of their corners under one weight
+    of cycles against energy. At the minimum (C, E) that weight is E / C. Bounds of C and E from
+    below and one known product enclose it; between the two ends weights are tried until no new
+    corner can win.
     """
     pools: list[list[GroupSolution]] = [[] for _ in searches]
-    free = [np.inf] * len(searches)
-    fast = _together(searches, Goal(kind="latency"), pools, free)
-    if isinstance(fast, Infeasible):
-        return fast
-    # Slower than this no group can be in anything better, however little energy it takes.
-    total, least = _total(fast), sum(s.bounds.least()[1] for s in searches)
-    slack = total[0] * total[1] / least - total[0]
-    caps = [s.cycles + slack for s in fast]
-    lean = _together(searches, Goal(kind="energy"), pools, caps)
+    least = [sum(values) for values in zip(*(s.bounds.least() for s in searches), strict=True)]
+
+    def under(weight: float) -> list[GroupSolution] | Infeasible:
+        return _together(searches, Goal(kind="weighted", weight=weight), pools)
+
+    first = under(least[1] / least[0])
+    if isinstance(first, Infeasible):
+        return first
+    known = prod(_total(first))
+    fast, lean = under(known / least[0] ** 2), under(least[1] ** 2 / known)
+    assert not isinstance(fast, Infeasible)
     assert not isinstance(lean, Infeasible)
-    corners, todo = [fast, lean], [(fast, lean)]
+    corners, todo = [first, fast, lean], [(fast, lean)]
     while todo:
         left, right = todo.pop()
         (c0, e0), (c1, e1) = _total(left), _total(right)
         # No point between two corners beats the corner of the box below them.
-        least = min(c * e for c, e in map(_total, corners))
-        if c1 <= c0 or e1 >= e0 or c0 * e1 >= least:
+        best = min(prod(_total(c)) for c in corners)
+        if c1 <= c0 or e1 >= e0 or c0 * e1 >= best:
             continue
         weight = (e0 - e1) / (c1 - c0)
-        middle = _together(searches, Goal(kind="weighted", weight=weight), pools, caps)
+        middle = under(weight)
         assert not isinstance(middle, Infeasible)
         c, e = _total(middle)
         if weight * c + e < (weight * c0 + e0) * (1 - 1e-12):
@@ -194,23 +196,16 @@ def _least_product(searches: list[GroupSearch]) -> list[GroupSolution] | Infeasi
 
 
 def _together(
-    searches: list[GroupSearch],
-    goal: Goal,
-    pools: list[list[GroupSolution]],
-    caps: list[float],
+    searches: list[GroupSearch], goal: Goal, pools: list[list[GroupSolution]]
 ) -> list[GroupSolution] | Infeasible:
-    """The best of every group on its own, within its cap of cycles.
-
-    pools: each group's solutions so far.
-    """
+    """The best of every group on its own. `pools` holds each group's solutions so far."""
     chosen = []
-    for one, pool, cap in zip(searches, pools, caps, strict=True):
-        mine = replace(goal, cap=cap)
+    for one, pool in zip(searches, pools, strict=True):
         known: GroupSolution | None = None
         for other in pool:
-            if known is None or better_pair(mine, _total([other]), _total([known])):
+            if known is None or better_pair(goal, _total([other]), _total([known])):
                 known = other
-        solved = one.solve(mine, (0.0, 0.0), _total([known]) if known else None)
+        solved = one.solve(goal, (0.0, 0.0), _total([known]) if known else None)
         if solved is not None:
             pool.append(solved)
             known = solved
