@@ -65,7 +65,10 @@ $(READY): pyproject.toml tools/setup.sh
 	@VENV=$(VENV) TOOLS=$(TOOLS) sh tools/setup.sh
 	@touch $@
 
-.PHONY: bench test-timeloop test-accelforge record-timeloop
+.PHONY: bench figures test-timeloop test-accelforge record-timeloop
+
+figures: $(READY)  ## the figures of the paper's four models, compared at SEQ on ARCH
+	@for p in bert-base trxl t5-small xlm; do $(FLAT) compare --arch $(ARCH) --problem $$p --objective $(OBJECTIVE) $(EACH) --seq $(SEQ) -o $(OUT)/figures/$$p-$(SEQ) || exit; done
 
 bench: $(READY)  ## what the mapper costs on this machine, into docs/performance.md
 	@$(BIN)/python benchmarks/bench.py docs/performance.md
