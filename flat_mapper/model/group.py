@@ -10,7 +10,7 @@ from math import ceil, prod
 import numpy as np
 
 from flat_mapper.arch import Architecture, MemoryLevel, Platform
-from flat_mapper.mapping import EinsumMapping, GroupMapping, Policy, Schedule, slots_of
+from flat_mapper.mapping import EinsumMapping, GroupMapping, Policy, slots_of
 from flat_mapper.model.latency import transfer_cycles
 from flat_mapper.model.result import BufferUse, EinsumStats, GroupStats
 from flat_mapper.workload import Einsum, Workload
@@ -246,8 +246,3 @@ def _spill_words(
             if t.tensor in policy.spill_streamed and t.tensor not in kept:
                 touched += t.scalar_reads + t.scalar_updates
     return round(use.spilled * touched)
-
-
-def schedule_cycles(schedule: Schedule, matrix: float, vector: float) -> float:
-    """Compute cycles of two units under a schedule: turns add up, overlap takes the longer."""
-    return max(matrix, vector) if schedule == "overlapped" else matrix + vector

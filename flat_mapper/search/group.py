@@ -24,13 +24,12 @@ WARM_ROWS = 400  # rows per Einsum that the first, approximate pass looks at
 
 @dataclass(slots=True)
 class GroupSearch:
-    """Branch and bound. `start` is what the other groups cost at least: (cycles, energy)."""
+    """Branch and bound over the outer choices of one group."""
 
     problem: GroupProblem
     words: SharedWords
     bounds: OuterBounds
     goal: Goal = field(default_factory=lambda: Goal(kind="edp"))
-    start: tuple[float, float] = (0.0, 0.0)
     incumbent: tuple[float, float] = (np.inf, np.inf)
     counters: Counters = field(default_factory=Counters)
     known: dict[object, Table] = field(default_factory=dict)  # rows of earlier searches
@@ -82,14 +81,9 @@ class GroupSearch:
                 found.update({(level.name, k): None for k, r in rates.items() if r is not None})
         return list(found)
 
-    def solve(
-        self, goal: Goal, start: tuple[float, float], best: tuple[float, float] | None
-    ) -> GroupSolution | None:
-        """The best solution, or None if nothing fits or beats the best known (cycles, energy).
-
-        start: what the other groups cost at least; `best` includes it.
-        """
-        self.goal, self.start, self.solution = goal, start, None
+    def solve(self, goal: Goal, best: tuple[float, float] | None) -> GroupSolution | None:
+        """The best solution, or None if nothing fits or beats the best known (cycles, energy)."""
+        self.goal, self.solution = goal, None
         self.incumbent = best if best is not None else (np.inf, np.inf)
         widest = [s.widest for s in self.problem.spaces]
         # Rows that fill the array first: what they achieve tells how narrow a row may be at all.
@@ -201,14 +195,12 @@ class GroupSearch:
         return tuple(t for t, role in pairs if role == "stream")
 
     def _may_win(self, cycles: Floats, energy: Floats) -> Bools:
-        return better(self.goal, cycles + self.start[0], energy + self.start[1], self.incumbent)
+        return better(self.goal, cycles, energy, self.incumbent)
 
     def _branch(self, tables: list[Table], outers: Outers, limit: int | None) -> None:
         """Evaluate outer choices, the most promising first, until no other can win."""
         fits = self.bounds.fits(outers)
-        first, second, third = self.goal.keys(
-            outers.cycles + self.start[0], outers.energy + self.start[1]
-        )
+        first, second, third = self.goal.keys(outers.cycles, outers.energy)
         order = np.lexsort((outers.needs, third, second, first))
         order = order[fits[order]]
         done = 0
@@ -349,12 +341,10 @@ class GroupSearch:
         if not alive.any():
             return
         where = np.flatnonzero(alive)
-        best_row = where[
-            best_index(self.goal, cycles[where] + self.start[0], energy[where] + self.start[1])
-        ]
+        best_row = where[best_index(self.goal, cycles[where], energy[where])]
         self.incumbent = (
-            float(cycles[best_row] + self.start[0]),
-            float(energy[best_row] + self.start[1]),
+            float(cycles[best_row]),
+            float(energy[best_row]),
         )
         chosen = []
         for i, part in enumerate(parts):

@@ -134,7 +134,7 @@ def _alternative(
             tally.add(found)
         return None
     if len(searches) == 1:
-        one = searches[0].solve(goal, (0.0, 0.0), best)
+        one = searches[0].solve(goal, best)
         solved = [one] if one else None if searches[0].feasible else searches[0].refusal()
     elif objective == "edp":
         solved = _least_product(searches)
@@ -205,7 +205,7 @@ def _together(
         for other in pool:
             if known is None or better_pair(goal, _total([other]), _total([known])):
                 known = other
-        solved = one.solve(goal, (0.0, 0.0), _total([known]) if known else None)
+        solved = one.solve(goal, _total([known]) if known else None)
         if solved is not None:
             pool.append(solved)
             known = solved

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import comb, factorial, prod
@@ -282,8 +282,3 @@ def prod_of(grid: np.ndarray, rows: Sequence[int]) -> np.ndarray:
     for r in rows:
         found = found * grid[r]
     return found
-
-
-def tile_sizes(sizes: Mapping[str, int], rank: Rank) -> list[int]:
-    """Tile extents of a merged rank."""
-    return divisors(prod(sizes[m] for m in rank.members))
