@@ -31,7 +31,7 @@ class Priced:
 
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper evaluate --json`."""
-        return report.result_dict(self.workload, self.result)
+        return report.result_dict(self.workload, self.platform, self.result)
 
     def __str__(self) -> str:
         result = self.result

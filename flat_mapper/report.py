@@ -11,13 +11,14 @@ from flat_mapper.mapping import FusedMapping, GroupMapping
 from flat_mapper.mapping_yaml import record_document
 from flat_mapper.model.evaluate import with_unmapped
 from flat_mapper.model.result import BufferUse, EinsumStats, Infeasible, Result
+from flat_mapper.report_groups import einsum_dict, group_dicts, platform_dict
 from flat_mapper.search.solution import Certificate
 from flat_mapper.workload import Workload
 
 Row = tuple[str, ...]
 
 
-def result_dict(workload: Workload, result: Result) -> dict[str, object]:
+def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[str, object]:
     """A result under the names of `flat-mapper map --json`."""
     group = result.fused
     nests = nest_documents(workload, result.mapping)
@@ -52,7 +53,12 @@ def result_dict(workload: Workload, result: Result) -> dict[str, object]:
         },
         "buffer": {name: use.to_dict() for name, use in result.buffers().items()},
         "energy_by": result.energy_by(),
-        "einsums": {e.einsum: _einsum_dict(e, nests[e.einsum]) for e in result.einsums},
+        "einsums": {
+            e.einsum: einsum_dict(workload, platform, result, e, nests[e.einsum])
+            for e in result.einsums
+        },
+        "groups": group_dicts(workload, platform, result),
+        "platform": platform_dict(platform, result),
         "bound": {
             "cycles": result.bound.cycles,
             "energy_pj": result.bound.energy_pj,
@@ -60,17 +66,6 @@ def result_dict(workload: Workload, result: Result) -> dict[str, object]:
         },
         "notes": list(result.notes),
         "provenance": {"flat_mapper": __version__, **result.extra},
-    }
-
-
-def _einsum_dict(stats: EinsumStats, nest: object) -> dict[str, object]:
-    """One run of one Einsum on its own; its loops run outermost first."""
-    return {
-        "cycles": stats.cycles,
-        "energy_pj": stats.energy_pj,
-        "utilization": stats.utilization,
-        "unit": stats.unit,
-        "mapping": nest,
     }
 
 

@@ -57,18 +57,25 @@ def in_place_classes(workload: Workload) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Held:
-    """What one tensor takes in the shared buffer."""
+class Held:
+    """What one tensor takes in the shared buffer, or several that share one place."""
 
-    tensor: str
-    words: int
+    tensor: str  # the first of those that share it
+    words: int  # of one copy
     copies: float
+    first: str  # the Einsum of the group that touches it first
+    last: str  # and the one that touches it last
+
+    @property
+    def total_words(self) -> int:
+        """All copies."""
+        return ceil(self.words * self.copies)
 
 
-def buffer_use(
+def held_tensors(
     workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
-) -> BufferUse:
-    """Live words of the shared level at the worst moment of a FLAT-tile.
+) -> tuple[Held, ...]:
+    """What the shared level holds for a group, by tensor.
 
     A tensor kept there takes its whole tile below the shared loops; one that bypasses it is
     streamed, and takes its tile below the shared level's own loops. What the group keeps at DRAM
@@ -78,7 +85,7 @@ def buffer_use(
     level = shared_level(platform)
     classes = in_place_classes(workload) if policy.in_place else {}
     off_chip = {t for m in group.einsums for t in m.kept_at(platform.dram.name)}
-    held: dict[str, _Held] = {}
+    held: dict[str, Held] = {}
     for mapping in group.einsums:
         einsum = workload.einsum(mapping.einsum)
         arch = platform.path(einsum.unit)
@@ -94,10 +101,23 @@ def buffer_use(
             else:
                 copies = 2.0 if _in_flight(workload, group, tensor) else 1.0
             before = held.get(key)
+            first = mapping.einsum
             if before is not None:
                 words, copies = max(words, before.words), max(copies, before.copies)
-            held[key] = _Held(tensor=key, words=words, copies=copies)
-    terms = tuple((h.tensor, ceil(h.words * h.copies)) for h in held.values())
+                first = before.first
+            held[key] = Held(
+                tensor=key, words=words, copies=copies, first=first, last=mapping.einsum
+            )
+    return tuple(held.values())
+
+
+def buffer_use(
+    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
+) -> BufferUse:
+    """Live words of the shared level at the worst moment of a FLAT-tile: all that it holds."""
+    level = shared_level(platform)
+    held = held_tensors(workload, platform, group, policy)
+    terms = tuple((h.tensor, h.total_words) for h in held)
     return BufferUse(level=level.name, capacity_words=level.usable_words, terms=terms)
 
 
