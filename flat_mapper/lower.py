@@ -8,19 +8,18 @@ says what it keeps and what it bypasses.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flat_mapper.arch import Architecture, Platform
-from flat_mapper.document import Tagged
 from flat_mapper.einsum_notation import format_einsum
-from flat_mapper.errors import SpecError, expected
+from flat_mapper.lower_arch import architecture_document, resized
 from flat_mapper.lower_processed import processed_document
 from flat_mapper.mapping import EinsumMapping, FusedMapping
 from flat_mapper.mapping_yaml import RECORD, RECORD_COMMENT, record_document
+from flat_mapper.model.held import crowded_words, rows_of
 from flat_mapper.timeloop_terms import (
-    VERSION,
     directives,
     has_remainders,
     kept_and_bypassed,
@@ -29,8 +28,6 @@ from flat_mapper.timeloop_terms import (
 )
 from flat_mapper.workload import Workload
 from flat_mapper.yamlio import dump, write_text
-
-Edit = Callable[[Mapping[str, object]], dict[str, object]]  # of a node's body
 
 _COMMENT_WIDTH = 98  # columns behind the mark
 
@@ -54,8 +51,10 @@ def lower_fused(workload: Workload, platform: Platform, fused: FusedMapping) -> 
 
     `fused-mapping.yaml` is the complete record; beside it stand copies of the architecture files,
     and a folder per Einsum holds the Timeloop files. Timeloop sees one ordinary problem per Einsum:
-    the shared loops are its DRAM loops, and a tensor that stays on chip bypasses DRAM.
+    the shared loops are its DRAM loops, and a tensor that stays on chip bypasses DRAM. Where
+    tensors share a buffer, that Einsum's architecture has the room that Timeloop asks for.
     """
+    crowded = crowded_words(workload, platform, fused)
     copies = {f"{platform.name}.yaml": platform.matrix}
     if platform.vector:
         copies[f"{platform.name}.sfu.yaml"] = platform.vector
@@ -68,26 +67,34 @@ def lower_fused(workload: Workload, platform: Platform, fused: FusedMapping) -> 
         unit = workload.einsum(mapping.einsum).unit
         if unit == "vector" and platform.vector is None and fused.policy.softmax == "free":
             continue  # nothing runs it: it is accounted as costing nothing
-        for name, lowered in lower_einsum(workload, platform.path(unit), mapping).items():
+        arch, words = platform.path(unit), crowded.get(mapping.einsum, 0)
+        for name, lowered in lower_einsum(workload, arch, mapping, words).items():
             files[f"{mapping.einsum}/{name}"] = lowered
     return files
 
 
 def lower_einsum(
-    workload: Workload, arch: Architecture, mapping: EinsumMapping
+    workload: Workload, arch: Architecture, mapping: EinsumMapping, crowded: int = 0
 ) -> dict[str, Lowered]:
     """The Timeloop files of one Einsum: arch.yaml, problem.yaml and mapping.yaml.
 
     Where a loop has a remainder, `processed.yaml` comes too: the raw timeloop-model reads
     `P=32,5` in it, and the Python front end reads it nowhere.
+    crowded: words of its tiles at the shared level where these are more than that holds
+             (`model.held.crowded_words`); the level is then written deep enough for them.
     """
     einsum = workload.einsum(mapping.einsum)
     title = f"{format_einsum(einsum)}, of {workload.name} on {arch.name}"
+    room: tuple[str, ...] = ()
+    if crowded:
+        arch, note = _with_room(arch, crowded)
+        room = (note,)
     files = {
         "arch.yaml": Lowered(
             document=architecture_document(arch),
             comment=(
                 f"{arch.name}: the constraints of its nodes are left out; the mapping obeys them.",
+                *room,
             ),
         ),
         "problem.yaml": Lowered(
@@ -108,9 +115,23 @@ def lower_einsum(
         files["mapping.yaml"] = replace(mapped, comment=(*mapped.comment, note))
         files["processed.yaml"] = Lowered(
             document=processed_document(workload, arch, mapping),
-            comment=(title, *problem_comment(workload, einsum)),
+            comment=(title, *problem_comment(workload, einsum), *room),
         )
     return files
+
+
+def _with_room(arch: Architecture, words: int) -> tuple[Architecture, str]:
+    """The architecture with room for so many words at its shared level, and a note on that."""
+    level = arch.levels[1]
+    rows, has = rows_of(level, words), rows_of(level, level.usable_words or 0)
+    note = (
+        f"{level.name} is {rows} rows deep here, and {has} in {arch.name}: Timeloop counts the "
+        f"tile of every tensor in full, {words} words. The fused group is judged as a whole: "
+        "tensors that share a buffer (softmax in place) count once there, and what spills is "
+        "charged. No count depends on the depth; energies would: give Timeloop the ERT of the real "
+        "size."
+    )
+    return resized(arch, level.name, rows), note
 
 
 def mapping_document(
@@ -134,40 +155,6 @@ def mapping_document(
         spaces = {"target": directive.target, "type": "dataspace", "keep": keep, "bypass": bypass}
         entries += [loops, spaces]
     return {"mapping": entries}
-
-
-def architecture_document(arch: Architecture, edit: Edit | None = None) -> dict[str, object]:
-    """The architecture as it was loaded, every named node edited.
-
-    edit: by default the nodes lose their constraints: Timeloop's front end joins those with the
-          mapping's entries, and refuses a pair that says different things.
-    """
-    if "architecture" not in arch.document:
-        condition = "an architecture loaded from v0.4 YAML, to write it again"
-        raise SpecError(expected(arch.path or arch.name, condition, "one without a document"))
-    document = dict(arch.document)
-    document["architecture"] = _edited(document["architecture"], edit or without_constraints)
-    if document.get("components"):
-        document["components"] = {"version": VERSION, "classes": document["components"]}
-    else:
-        document.pop("components", None)
-    return document
-
-
-def without_constraints(body: Mapping[str, object]) -> dict[str, object]:
-    """A node without its constraints."""
-    return {key: value for key, value in body.items() if key != "constraints"}
-
-
-def _edited(node: object, edit: Edit) -> object:
-    if isinstance(node, Tagged):
-        return Tagged(node.tag, _edited(node.body, edit))
-    if not isinstance(node, Mapping):
-        return node
-    body = edit(node) if "name" in node else dict(node)
-    if isinstance(body.get("nodes"), list):
-        body["nodes"] = [_edited(child, edit) for child in node["nodes"]]
-    return body
 
 
 def write_lowered(folder: Path, files: Mapping[str, Lowered]) -> None:

@@ -12,7 +12,8 @@ from typing import Literal
 
 from flat_mapper.arch import Architecture, MemoryLevel, Platform
 from flat_mapper.errors import MappingError
-from flat_mapper.lower import Edit, Lowered, architecture_document, without_constraints
+from flat_mapper.lower import Lowered
+from flat_mapper.lower_arch import Edit, architecture_document, resized, without_constraints
 from flat_mapper.mapping import EinsumMapping, FusedMapping
 from flat_mapper.timeloop_terms import (
     VERSION,
@@ -30,7 +31,6 @@ _METRICS: dict[Objective, list[str]] = {
     "energy": ["energy", "delay"],
     "edp": ["edp"],
 }
-SIZES = ("depth", "memory_depth", "data_storage_depth", "entries", "sizeKB")
 
 
 def lower_for_mapper(
@@ -171,7 +171,8 @@ def constrained_architecture(arch: Architecture, held_words: int) -> dict[str, o
         kept = {k: c for k, c in node.constraints.items() if k not in replaced.get(node.name, ())}
         constraints.setdefault(node.name, {}).update(kept)
     depth = remaining_depth(shared, held_words)
-    return architecture_document(arch, _edit(shared.name, depth, constraints))
+    left = arch if depth is None else resized(arch, shared.name, depth)
+    return architecture_document(left, _edit(constraints))
 
 
 def replaced_constraints(arch: Architecture) -> dict[str, tuple[str, ...]]:
@@ -194,13 +195,9 @@ def remaining_depth(level: MemoryLevel, held_words: int) -> int | None:
     return int(left * level.multiple_buffering) // level.row_words
 
 
-def _edit(shared: str, depth: int | None, constraints: Mapping[str, Mapping[str, object]]) -> Edit:
+def _edit(constraints: Mapping[str, Mapping[str, object]]) -> Edit:
     def edit(body: Mapping[str, object]) -> dict[str, object]:
         edited, name = without_constraints(body), str(body["name"])
-        attributes = body.get("attributes")
-        if name == shared and depth is not None and isinstance(attributes, Mapping):
-            others = {key: value for key, value in attributes.items() if key not in SIZES}
-            edited["attributes"] = {**others, "depth": depth}
         if constraints.get(name):
             edited["constraints"] = constraints[name]
         return edited

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Literal
 
 from flat_mapper.arch import Architecture, Fanout, MemoryLevel
 from flat_mapper.document import Quoted
 from flat_mapper.errors import MappingError
+from flat_mapper.lower_arch import resized
 from flat_mapper.lower_mapper import (
-    SIZES,
     Objective,
     constraints_document,
     mapper_document,
@@ -82,9 +81,7 @@ def _reduced(arch: Architecture, held_words: int) -> Architecture:
     depth = remaining_depth(shared, held_words)
     if depth is None:
         return arch
-    others = {key: value for key, value in shared.attributes.items() if key not in SIZES}
-    left = replace(shared, attributes={**others, "depth": depth})
-    return replace(arch, nodes=tuple(left if n is shared else n for n in arch.nodes))
+    return resized(arch, shared.name, depth)
 
 
 def _targets(

@@ -20,7 +20,7 @@ FUNCTION_LIMITS = {"search.solve": 70}
 _ROWS = """
 errors
 units document textfiles yamlio expressions sizes templating catalog
-workload einsum_notation attention timeloop_problem problem_yaml fuse_layers
+workload einsum_notation attention_heads attention timeloop_problem problem_yaml fuse_layers
 arch arch_constraints arch_factors arch_attributes arch_nodes arch_document arch_yaml
 mapping mapspace mapspace_part mapspace_constraints mapspace_yaml
 hwcomponents_prices energy_tables energy_pricing
@@ -28,7 +28,7 @@ model model.nest model.footprint model.remainders model.accesses model.latency m
 model.result model.einsum_costs model.group model.held model.evaluate
 arch_rules
 loop_tree timeloop_terms timeloop_entries timeloop_mapping lower_processed
-mapping_yaml lower lower_mapper lower_mapper_processed
+mapping_yaml lower_arch lower lower_mapper lower_mapper_processed
 backends.base backends.native backends.timeloop_run backends.timeloop_stats backends.timeloop
 backends.timeloop_mapper_run backends.timeloop_mapper
 backends.accelforge* backends

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import small_platform as small
+from replay.cases import crowded
 from timeloop_cases import architecture_of, cases, with_remainders, workload_of
 
 from flat_mapper.arch import Architecture, Platform
@@ -17,12 +18,12 @@ from flat_mapper.document import Quoted, Tagged
 from flat_mapper.errors import MappingError, SpecError
 from flat_mapper.loop_tree import loop_nest_text
 from flat_mapper.lower import (
-    architecture_document,
     lower_einsum,
     lower_fused,
     mapping_document,
     write_lowered,
 )
+from flat_mapper.lower_arch import architecture_document
 from flat_mapper.lower_mapper import (
     constrained_architecture,
     constraints_document,
@@ -353,3 +354,16 @@ def test_comments_fit_the_page() -> None:
             assert not line.startswith("#") or len(line) <= 100
     mapped: Mapping[str, object] = files["QK/mapping.yaml"].document
     assert load_text(files["QK/mapping.yaml"].text, "mapping.yaml") == mapped
+
+
+def test_einsums_in_place_get_the_room_that_timeloop_asks_for() -> None:
+    workload, (chip, fused) = small.workload(), crowded()
+    files = lower_fused(workload, chip, fused)
+    for name, rows in {"QK": 2000, "QK_max": 2000, "QK_exp": 2050, "A": 2050}.items():
+        file = files[f"{name}/arch.yaml"]
+        nodes: Any = load_text(file.text, name)
+        (buffer,) = (
+            node.body for node in nodes["architecture"]["nodes"] if node.body.get("name") == "GLB"
+        )
+        assert buffer["attributes"] == {"width": 512, "datawidth": 16, "depth": rows}
+        assert ("GLB is 2050 rows deep here, and 2000 in" in file.text) == (rows > 2000)

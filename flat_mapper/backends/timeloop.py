@@ -21,22 +21,18 @@ from flat_mapper.backends.timeloop_stats import einsum_stats
 from flat_mapper.document import Quoted
 from flat_mapper.energy_tables import Ert
 from flat_mapper.errors import BackendError
+from flat_mapper.lower_arch import resized
 from flat_mapper.lower_processed import processed_document
 from flat_mapper.mapping import EinsumMapping, FusedMapping
 from flat_mapper.model.evaluate import check_fused, combine
 from flat_mapper.model.group import shared_level
+from flat_mapper.model.held import crowded_words, rows_of
 from flat_mapper.model.result import EinsumStats, Infeasible, Result
 from flat_mapper.textfiles import read_text, write_text
 from flat_mapper.workload import Workload
 from flat_mapper.yamlio import dump
 
 INPUTS = ("processed.yaml", "ERT.yaml", "ART.yaml")
-APART = (
-    "it was run again without that limit: what the shared level holds is judged over the group, "
-    "with buffers in common"
-)
-ROWS = 2**31 - 1  # the largest depth that Timeloop reads; without a depth it fails an assertion
-_CAPACITY = ("depth", "memory_depth", "data_storage_depth", "entries", "sizeKB")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,30 +65,25 @@ class TimeloopBackend:
         missing = self.missing()
         if missing:
             raise BackendError(missing)
-        shared = shared_level(platform).name
+        shared = shared_level(platform)
+        crowded = crowded_words(workload, platform, mapping)
 
-        def answer(nest: EinsumMapping) -> tuple[EinsumStats | Infeasible, str]:
-            """Timeloop's answer, and a note where it came without the shared level's capacity."""
+        def answer(nest: EinsumMapping) -> EinsumStats | Infeasible:
             arch = platform.path(workload.einsum(nest.einsum).unit)
-            found = self.einsum(workload, arch, nest, ert)
-            if not isinstance(found, Infeasible) or found.level != shared:
-                return found, ""
-            lifted = without_capacity(arch, shared)
-            return self.einsum(workload, lifted, nest, ert), f"{found}; {APART}"
+            if nest.einsum in crowded:
+                arch = resized(arch, shared.name, rows_of(shared, crowded[nest.einsum]))
+            return self.einsum(workload, arch, nest, ert)
 
-        nests = mapping.einsum_mappings.values()
-        with ThreadPoolExecutor(self.jobs or os.cpu_count() or 1) as pool:
-            answers = list(pool.map(answer, nests))
         stats: dict[str, EinsumStats] = {}
-        for found, _ in answers:
-            if isinstance(found, Infeasible):
-                return found
-            stats[found.einsum] = found
+        with ThreadPoolExecutor(self.jobs or os.cpu_count() or 1) as pool:
+            for found in pool.map(answer, mapping.einsum_mappings.values()):
+                if isinstance(found, Infeasible):
+                    return found
+                stats[found.einsum] = found
         result = combine(workload, platform, mapping, ert, stats, backend=self.name)
-        if isinstance(result, Infeasible):
+        if isinstance(result, Infeasible) or not crowded:
             return result
-        notes = tuple(f"timeloop-model alone refuses {note}" for _, note in answers if note)
-        return replace(result, notes=(*result.notes, *notes))
+        return replace(result, notes=(*result.notes, _deepened(shared, crowded)))
 
     def einsum(
         self, workload: Workload, arch: Architecture, mapping: EinsumMapping, ert: Ert
@@ -117,6 +108,16 @@ class TimeloopBackend:
         if self.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
         return found
+
+
+def _deepened(shared: MemoryLevel, crowded: Mapping[str, int]) -> str:
+    """The note on Einsums that timeloop-model alone would refuse."""
+    each = ", ".join(f"{name} {words}" for name, words in crowded.items())
+    return (
+        f"timeloop-model alone refuses {', '.join(crowded)}: it counts every tensor's tile in full "
+        f"({each} words) and {shared.name} has {shared.usable_words}; it was given a deeper one, "
+        "because tensors that share a buffer count once over the group"
+    )
 
 
 def run_files(
@@ -159,19 +160,3 @@ def _components(arch: Architecture) -> dict[str, MemoryLevel | ComputeUnit]:
     """Levels and compute unit by the full name that Timeloop looks them up with."""
     nodes: tuple[MemoryLevel | ComputeUnit, ...] = (*arch.levels, arch.compute)
     return {f"system.{n.name}[1..{n.instances}]": n for n in nodes}
-
-
-def without_capacity(arch: Architecture, name: str) -> Architecture:
-    """An architecture whose level of that name holds anything.
-
-    The depth bears on nothing else once the energies are given.
-    """
-    nodes = []
-    for node in arch.nodes:
-        if isinstance(node, MemoryLevel) and node.name == name:
-            kept: Mapping[str, object] = {
-                k: v for k, v in node.attributes.items() if k not in _CAPACITY
-            }
-            node = replace(node, attributes={**kept, "depth": ROWS}, capacity_words=None)
-        nodes.append(node)
-    return replace(arch, nodes=tuple(nodes))

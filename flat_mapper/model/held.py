@@ -1,8 +1,10 @@
-"""What one Einsum of a group has to leave of the shared level to the others."""
+"""The shared level as one Einsum of a group sees it: what it must leave, what it asks for."""
 
 from __future__ import annotations
 
-from flat_mapper.arch import Platform
+from math import ceil
+
+from flat_mapper.arch import MemoryLevel, Platform
 from flat_mapper.mapping import FusedMapping
 from flat_mapper.model.group import buffer_use, shared_level, shared_tile
 from flat_mapper.workload import Workload
@@ -31,3 +33,32 @@ def held_words(workload: Workload, platform: Platform, fused: FusedMapping) -> d
                 own = sum(shared_tile(workload, arch, mapping, t, level.name) for t in kept)
                 held[mapping.einsum] = min(use.live_words, capacity) - own
     return held
+
+
+def crowded_words(workload: Workload, platform: Platform, fused: FusedMapping) -> dict[str, int]:
+    """By Einsum, words of its own kept tiles at the shared level, where these exceed what it has.
+
+    Timeloop counts every tensor's tile in full. Over a group, tensors that share a buffer count
+    once (softmax in place), and a group may spill: such a mapping fits, and Timeloop would refuse
+    an Einsum of it. A group that does not fit is left out: Timeloop is right to refuse it.
+    """
+    level, crowded = shared_level(platform), dict[str, int]()
+    if level.usable_words is None:
+        return crowded
+    for group in fused.groups:
+        asked: dict[str, int] = {}
+        for mapping in group.einsums:
+            unit, kept = workload.einsum(mapping.einsum).unit, mapping.kept_at(level.name)
+            if unit == "matrix" or platform.vector is not None:
+                arch = platform.path(unit)
+                words = sum(shared_tile(workload, arch, mapping, t, level.name) for t in kept)
+                asked |= {mapping.einsum: words} if words > level.usable_words else {}
+        spills = fused.policy.overflow == "spill"
+        if asked and (spills or not buffer_use(workload, platform, group, fused.policy).spilled):
+            crowded |= asked
+    return crowded
+
+
+def rows_of(level: MemoryLevel, words: int) -> int:
+    """The depth at which a level has room for so many words."""
+    return ceil(words * level.multiple_buffering / level.row_words)

@@ -11,14 +11,15 @@ import cases
 import pytest
 import small_platform as small
 
-from flat_mapper.backends.timeloop import TimeloopBackend, run_files, without_capacity
+from flat_mapper.backends.timeloop import TimeloopBackend, run_files
 from flat_mapper.backends.timeloop_run import Command, command_of, fresh_folder
 from flat_mapper.backends.timeloop_stats import einsum_stats
 from flat_mapper.crosscheck import crosscheck
 from flat_mapper.errors import BackendError, SpecError
-from flat_mapper.mapping import FusedMapping
+from flat_mapper.mapping import FusedMapping, Policy
 from flat_mapper.model.einsum_costs import einsum_costs
 from flat_mapper.model.evaluate import evaluate
+from flat_mapper.model.held import crowded_words
 from flat_mapper.model.result import EinsumStats, Infeasible, Result
 
 REPLAY = Path(__file__).parents[1] / "replay"
@@ -178,11 +179,27 @@ def test_an_energy_that_the_table_lacks_is_named() -> None:
         backend().evaluate(small.workload(), small.platform(), small.fused(), short)
 
 
-def test_spilling_lifts_the_capacity_of_the_shared_level_only() -> None:
-    arch = small.platform().matrix
-    lifted = without_capacity(arch, "GLB")
-    assert lifted.level("GLB").attributes["depth"] == 2**31 - 1
-    assert lifted.level("RF") == arch.level("RF")
+def test_a_level_is_deepened_only_for_einsums_whose_tensors_share_a_buffer() -> None:
+    workload, (chip, fused) = small.workload(), cases.crowded()
+    assert crowded_words(workload, small.platform(), fused) == {}
+    assert crowded_words(workload, chip, fused) == dict.fromkeys(("QK_exp", "A"), 65600)
+    apart = replace(fused, policy=Policy(in_place=False))  # does not fit: nothing to make good
+    assert crowded_words(workload, chip, apart) == {}
+    spilling = replace(fused, policy=Policy(in_place=False, overflow="spill"))
+    assert set(crowded_words(workload, chip, spilling)) == {"QK_exp", "A"}
+
+
+def test_tensors_that_share_a_buffer_are_priced_with_a_note() -> None:
+    workload, (chip, fused) = small.workload(), cases.crowded()
+    report = crosscheck(workload, chip, fused, cases.ERT, [backend()])
+    assert report.agrees, report.to_dict()
+    answer = report.answers["timeloop"]
+    assert isinstance(answer, Result)
+    assert answer.notes == (
+        "timeloop-model alone refuses QK_exp, A: it counts every tensor's tile in full (QK_exp "
+        "65600, A 65600 words) and GLB has 64000; it was given a deeper one, because tensors that "
+        "share a buffer count once over the group",
+    )
 
 
 def test_energies_are_handed_over_unrounded() -> None:

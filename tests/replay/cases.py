@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import small_platform as small
 
+from flat_mapper.arch import Platform
 from flat_mapper.energy_tables import Ert
-from flat_mapper.mapping import EinsumMapping
+from flat_mapper.lower_arch import resized
+from flat_mapper.mapping import EinsumMapping, FusedMapping
 from flat_mapper.workload import Workload
 
 ERT = Ert(
@@ -19,6 +23,31 @@ ERT = Ert(
     },
     source="tests/replay/cases.py",
 )
+
+
+def crowded() -> tuple[Platform, FusedMapping]:
+    """A buffer with room for one tile of scores, and softmax Einsums that overwrite theirs.
+
+    Only intermediates are kept there. QK_exp reads and writes 64 x 512 words each, in one place;
+    Timeloop counts both.
+    """
+    platform, group = small.platform(), small.fused().groups[0]
+    vector = platform.vector
+    assert vector is not None
+    chip = replace(
+        platform,
+        matrix=resized(platform.matrix, "GLB", 2000),
+        vector=resized(vector, "GLB", 2000),
+    )
+    streamed = tuple(
+        replace(nest, keep=tuple((level, _inner(level, kept)) for level, kept in nest.keep))
+        for nest in group.einsums
+    )
+    return chip, FusedMapping(groups=(replace(group, einsums=streamed, staged=()),))
+
+
+def _inner(level: str, kept: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(t for t in kept if level != "GLB" or t not in ("Q", "K", "V", "AV"))
 
 
 def remainder() -> tuple[Workload, EinsumMapping]:

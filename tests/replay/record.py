@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import cases
@@ -22,6 +23,8 @@ def main() -> None:
         platform = small.platform()
         backend = TimeloopBackend(command=command_of(), folder=folder / "fused")
         backend.evaluate(small.workload(), platform, small.fused(), cases.ERT)
+        crowded = replace(backend, folder=folder / "crowded")
+        crowded.evaluate(small.workload(), *cases.crowded(), cases.ERT)
         for name, (workload, nest) in {
             "remainder": cases.remainder(),
             "refused": cases.refused(),
