@@ -42,10 +42,18 @@ Name = str | Path
 
 
 def load_problem(
-    name_or_path: Name, scope: Scope = "attention", *, sizes: Mapping[str, object] = UNCHANGED
+    name_or_path: Name,
+    scope: Scope = "attention",
+    *,
+    sizes: Mapping[str, object] = UNCHANGED,
+    phase: str = "",
 ) -> Workload:
-    """The workload of a shipped problem or of a file, cut to a scope, at other sizes if asked."""
-    return problem_yaml.load_problem(catalog.resolve("problems", name_or_path), scope, sizes=sizes)
+    """The workload of a shipped problem or of a file, cut to a scope, at other sizes if asked.
+
+    phase: `prefill` or `decode`, in place of the file's; see `flat_mapper.problem_yaml`.
+    """
+    path = catalog.resolve("problems", name_or_path)
+    return problem_yaml.load_problem(path, scope, sizes=sizes, phase=phase)
 
 
 def energies(platform: Platform | Architecture, ert: Name | Ert | None) -> tuple[Ert, Art | None]:

@@ -1,7 +1,8 @@
 """Builders of attention workloads: the fused core, and the block of a model around it.
 
 Ranks: B batch, H heads, P query positions, M key and value positions, E width of a query and a
-key in one head, F width of a value in one head, D model width, FF width of the feed-forward layer.
+key in one head, F width of a value in one head, D model width, FF width of the feed-forward layer;
+where heads share keys and values, G groups of H heads (`flat_mapper.attention_heads`).
 
 FLAT (ASPLOS'23) and FRAME write the logits as Logit(B, H, M, N, D): their M, N, D are P, M, E here.
 """
@@ -11,6 +12,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, get_args
 
+from flat_mapper.attention_heads import (
+    FeedForward,
+    Phase,
+    after,
+    before,
+    grouped,
+    head_sizes,
+)
 from flat_mapper.einsum_notation import parse_einsum
 from flat_mapper.errors import SpecError, expected
 from flat_mapper.workload import Softmax, Workload
@@ -29,16 +38,6 @@ CORE = (
     "A[b,h,p,m] = QK_exp[b,h,p,m] / QK_sum[b,h,p]",
     "AV[b,h,p,f] = A[b,h,p,m] * V[b,h,m,f]",
 )
-BEFORE = (
-    "Q[b,h,p,e] = X[b,p,d] * WQ[h,e,d]",
-    "K[b,h,m,e] = XK[b,m,d] * WK[h,e,d]",
-    "V[b,h,m,f] = XK[b,m,d] * WV[h,f,d]",
-)
-AFTER = (
-    "O[b,p,d] = AV[b,h,p,f] * WO[h,f,d]",
-    "FC1[b,p,ff] = O[b,p,d] * W1[d,ff]",
-    "FC2[b,p,d] = FC1[b,p,ff] * W2[ff,d]",
-)
 
 
 def attention(
@@ -49,6 +48,7 @@ def attention(
     M: int,
     E: int,
     F: int,
+    kv_heads: int | None = None,
     word_bits: int = 16,
     softmax: Softmax = "row",
 ) -> Workload:
@@ -56,10 +56,14 @@ def attention(
 
     Every Einsum has the name of the tensor it writes. QK and AV run on the matrix path, the
     softmax on the vector path; the scale 1/sqrt(E) goes into Q and costs nothing.
+
+    H:        query heads, all of them.
+    kv_heads: heads of K and V, a divisor of H; given, the cascade has G = kv_heads groups of
+              H / kv_heads heads each. By default every query head has its own.
     """
     if softmax != "row":
         raise SpecError(expected("attention: softmax", "'row'", softmax))
-    sizes = {"B": B, "H": H, "P": P, "M": M, "E": E, "F": F}
+    sizes = {"B": B, **head_sizes(H, kv_heads), "P": P, "M": M, "E": E, "F": F}
     return _workload("attention", CORE, sizes, word_bits)
 
 
@@ -73,24 +77,34 @@ def block(
     F: int,
     D: int | None = None,
     FF: int | None = None,
+    kv_heads: int | None = None,
+    phase: Phase = "prefill",
+    feed_forward: FeedForward = "plain",
     layers: int = 1,
     word_bits: int = 16,
     softmax: Softmax = "row",
 ) -> Workload:
-    """One encoder block, run `layers` times: projections, attention, feed-forward layer.
+    """One block, run `layers` times: projections, attention, feed-forward layer.
 
     D:  model width; by default H x E.
     FF: width of the feed-forward layer; by default 4 x D.
+    kv_heads: as in `attention`.
+    phase: prefill projects keys and values of all M positions. In decode they are in the cache,
+           and only those of the P new positions are projected, and written to it.
+    feed_forward: plain (W1, W2) or gated (W1 and W3 joined point by point, W2).
     X and XK are the same activations, read once by query position and once by key position. They
     are two tensors of the graph, because the projections that read them are operators of their
     own; with P != M they are the two sides of cross-attention. Biases, residual sums, norms and
     the activation function are left out: they ride on tensors that pass anyway, and FLAT's
     evaluation has none of them.
     """
-    core = attention(B=B, H=H, P=P, M=M, E=E, F=F, word_bits=word_bits, softmax=softmax)
+    core = attention(
+        B=B, H=H, P=P, M=M, E=E, F=F, kv_heads=kv_heads, word_bits=word_bits, softmax=softmax
+    )
     width = H * E if D is None else D
     sizes = {**core.rank_sizes, "D": width, "FF": 4 * width if FF is None else FF}
-    return replace(_workload("block", (*BEFORE, *CORE, *AFTER), sizes, word_bits), repeat=layers)
+    lines = (*before(phase), *CORE, *after(feed_forward))
+    return replace(_workload("block", lines, sizes, word_bits), repeat=layers)
 
 
 def scope(workload: Workload, extent: Scope) -> Workload:
@@ -130,6 +144,8 @@ def softmax_einsums(workload: Workload) -> tuple[str, ...]:
 
 
 def _workload(name: str, lines: tuple[str, ...], sizes: dict[str, int], word_bits: int) -> Workload:
+    if "G" in sizes:
+        lines = grouped(lines)
     return Workload(
         name=name,
         rank_sizes=sizes,

@@ -96,6 +96,13 @@ def _inputs(verb: _Parser) -> None:
         help="give rank R the size N; repeatable",
     )
     verb.add_argument("--seq", metavar="N", help="sequence length: P and M at once")
+    verb.add_argument("--kv-heads", metavar="G", help="heads of keys and values (default: H)")
+    verb.add_argument(
+        "--phase",
+        default="",
+        metavar="F",
+        help="prefill or decode (one position against a cache of --seq); default: the problem's",
+    )
     verb.add_argument(
         "--scope", default="attention", metavar="S", help="attention (default), block or model"
     )

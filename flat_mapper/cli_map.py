@@ -10,6 +10,7 @@ from pathlib import Path
 from flat_mapper import api
 from flat_mapper.answers import Comparison, Mapped, Priced
 from flat_mapper.arch_yaml import load_platform
+from flat_mapper.attention_heads import GROUP
 from flat_mapper.backends import get_backend
 from flat_mapper.backends.timeloop_mapper import timeloop_mapper
 from flat_mapper.backends.timeloop_mapper_run import MAPPER
@@ -119,14 +120,16 @@ def _workload(arguments: argparse.Namespace) -> Workload:
     sizes: dict[str, object] = {}
     if arguments.seq is not None:
         length = checked(scalar(arguments.seq), int, "--seq", above=0)
-        sizes |= dict.fromkeys(SEQUENCE_RANKS, length)
+        sizes |= dict.fromkeys(SEQUENCE_RANKS if arguments.phase != "decode" else ["M"], length)
+    if arguments.kv_heads is not None:
+        sizes[GROUP] = checked(scalar(arguments.kv_heads), int, "--kv-heads", above=0)
     for text in arguments.sizes:
         rank, equals, value = text.partition("=")
         if not rank.strip() or not equals or not value.strip():
             raise SpecError(expected("--set", "RANK=SIZE, such as P=4096", text))
         sizes[rank.strip()] = checked(scalar(value), int, f"--set {rank.strip()}", above=0)
     scope = api.scope_of(arguments.scope)
-    return api.load_problem(arguments.problem, scope, sizes=sizes)
+    return api.load_problem(arguments.problem, scope, sizes=sizes, phase=arguments.phase)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from flat_mapper.errors import MappingError
 from flat_mapper.workload import Einsum, Workload
 
 Axis = Literal["temporal", "x", "y"]
-Granularity = Literal["all", "batch", "head", "row", "none"]
+Granularity = Literal["all", "batch", "group", "head", "row", "none"]
 Schedule = Literal["sequential", "interleaved", "overlapped"]
 Overflow = Literal["reject", "spill"]
 Accounting = Literal["charged", "free"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from flat_mapper.attention import softmax_einsums
 from flat_mapper.mapping import Granularity, Policy, Schedule
 from flat_mapper.workload import Workload
 
@@ -16,8 +17,9 @@ Staging = Literal["any", "none", "all"]
 GRANULARITIES: Mapping[Granularity, tuple[str, ...]] = {
     "all": (),
     "batch": ("B",),
-    "head": ("B", "H"),
-    "row": ("B", "H"),
+    "group": ("B", "G"),
+    "head": ("B", "G", "H"),
+    "row": ("B", "G", "H"),
 }
 
 
@@ -96,6 +98,8 @@ def partitions(workload: Workload, mapspace: Mapspace) -> list[tuple[GroupSpace,
     charged = mapspace.policy.softmax == "charged"
     names = [e.name for e in workload.ordered if charged or e.unit == "matrix"]
     vector = [n for n in names if workload.einsum(n).unit == "vector"]
+    between = softmax_einsums(workload)  # the others, such as a gate's product, run on their own
+    vector = [n for n in vector if n in between or not between]
     wanted = []
     for group in mapspace.fusion.groups:
         members = [m for n in group for m in (vector if n == "softmax" else [n])]
@@ -133,4 +137,6 @@ def granularity_of(tile: Mapping[str, int], sizes: Mapping[str, int]) -> Granula
         return "row"
     if tile.get("H", sizes.get("H", 1)) < sizes.get("H", 1):
         return "head"
+    if tile.get("G", sizes.get("G", 1)) < sizes.get("G", 1):
+        return "group" if sizes.get("H", 1) > 1 else "head"
     return "batch"

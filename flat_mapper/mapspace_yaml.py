@@ -6,7 +6,7 @@
       fusion:                          # left out: nothing shares loops
         groups: [[QK, softmax, AV]]    # `softmax`: the vector Einsums between QK and AV
         optional: false                # true: the unfused alternative is in the space as well
-        granularity: any               # any, all, batch, head or row
+        granularity: any               # any, all, batch, group, head or row
         staging: any                   # any, none, all, or a list of tensors
         schedule: interleaved          # sequential, interleaved or overlapped
         tiles: {P: [64, 128]}          # the tile sizes that a shared rank may take

@@ -7,12 +7,16 @@
       word_bits: 16               # the default
       tensor_bits: {QK: 32}       # where a tensor differs from word_bits
       layers: 12                  # blocks of the model, one after another; by default 1
-      attention: {softmax: row}   # the short form; `attention: {}` says the same
+      feed_forward: plain         # or gated: two products up, joined point by point
+      attention: {softmax: row, kv_heads: 4, phase: prefill}   # all of it may be left out: {}
 
 A size is an integer, or arithmetic over other ranks. The short form is the cascade of
 `flat_mapper.attention`: its ranks are B, H, P, M, E, F, and for the block around it D (by default
-H * E) and FF (by default 4 * D). In place of `attention`, a cascade may be written out, in the
-notation of `flat_mapper.einsum_notation` and with ranks of any name:
+H * E) and FF (by default 4 * D). H counts query heads. `kv_heads` (or a rank G) counts the heads of
+keys and values where query heads share them; then the cascade has G groups and, as its H, the heads
+of one group. `phase: decode` says that all but P of the M keys and values come from a cache. In
+place of `attention`, a cascade may be written out, in the notation of `flat_mapper.einsum_notation`
+and with ranks of any name:
 
       einsums:
       - T[i,k] = A[i,j] * W1[j,k]
@@ -33,6 +37,7 @@ from typing import get_args
 
 from flat_mapper.attention import Scope, block
 from flat_mapper.attention import scope as scoped
+from flat_mapper.attention_heads import FEED_FORWARDS, GROUP, PHASES, FeedForward, Phase
 from flat_mapper.document import (
     Section,
     did_you_mean,
@@ -52,7 +57,11 @@ from flat_mapper.workload import Einsum, Softmax, Unit, Workload
 from flat_mapper.workload import faults as workload_faults
 from flat_mapper.yamlio import is_text, load
 
-KEYS = ("name", "source", "ranks", "word_bits", "tensor_bits", "layers", "attention", "einsums")
+KEYS = (
+    *("name", "source", "ranks", "word_bits", "tensor_bits", "layers", "feed_forward"),
+    *("attention", "einsums"),
+)
+ATTENTION_KEYS = ("softmax", "kv_heads", "phase")
 EINSUM_KEYS = ("name", "einsum", "unit")
 UNITS: tuple[Unit, ...] = get_args(Unit)
 SOFTMAXES: tuple[Softmax, ...] = ("row",)
@@ -65,7 +74,11 @@ _UNCHANGED: Mapping[str, object] = MappingProxyType({})
 
 
 def load_problem(
-    source: str | Path, scope: Scope = "attention", *, sizes: Mapping[str, object] = _UNCHANGED
+    source: str | Path,
+    scope: Scope = "attention",
+    *,
+    sizes: Mapping[str, object] = _UNCHANGED,
+    phase: str = "",
 ) -> Workload:
     """The workload of a problem file, cut to a scope.
 
@@ -73,10 +86,19 @@ def load_problem(
     scope:  `attention`, `block` or `model`; see `flat_mapper.attention.scope`.
     sizes:  ranks that take the place of the file's (integers or expressions); ranks that the file
             works out from them follow.
+    phase:  takes the place of the file's. In `decode` the sequence is the cache: P is 1 (or what
+            `sizes` says) and M what it would have been.
     raises: SpecError with the first fault; `check_problem` has them all.
     """
     faults = Faults()
-    workload = _workload(source, sizes, faults)
+    workload = _workload(source, sizes, _phase(phase), faults)
+    if workload is not None and phase == "decode":
+        missing = [rank for rank in SEQUENCE_RANKS if rank not in workload.rank_sizes]
+        if missing:
+            got = ", ".join(workload.rank_sizes)
+            raise SpecError(expected(f"{workload.name}: decode", "ranks P and M", got))
+        step = {"P": 1, **sizes, "M": workload.rank_sizes["M"]}
+        workload = _workload(source, step, "decode", faults)
     if workload is None:
         raise SpecError(faults[0])
     return scoped(workload, scope)
@@ -85,8 +107,19 @@ def load_problem(
 def check_problem(source: str | Path) -> list[str]:
     """Everything wrong with a problem file, a line each; empty for a sound one."""
     faults = Faults()
-    _workload(source, _UNCHANGED, faults)
+    _workload(source, _UNCHANGED, None, faults)
     return faults
+
+
+def _phase(word: str) -> Phase | None:
+    """The phase of that name; None for no word."""
+    for phase in PHASES:
+        if phase == word:
+            return phase
+    if word:
+        condition = f"one of {', '.join(PHASES)}"
+        raise SpecError(expected("phase", condition, word, did_you_mean(word, PHASES)))
+    return None
 
 
 def set_ranks(workload: Workload, sizes: Mapping[str, object]) -> Workload:
@@ -123,6 +156,7 @@ class _File:
     stem: str
     ranks: Section
     changes: Mapping[str, object]  # sizes that a caller puts in
+    phase: Phase | None  # that a caller puts in
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -130,7 +164,9 @@ class _File:
         return tuple({**self.ranks, **self.changes})
 
 
-def _workload(source: str | Path, changes: Mapping[str, object], faults: Faults) -> Workload | None:
+def _workload(
+    source: str | Path, changes: Mapping[str, object], phase: Phase | None, faults: Faults
+) -> Workload | None:
     """The whole workload of a problem file; None where there are faults."""
     document = faults.attempt(_document, source)
     if document is None:
@@ -138,7 +174,7 @@ def _workload(source: str | Path, changes: Mapping[str, object], faults: Faults)
     problem = document.get("problem")
     if isinstance(problem, Mapping) and "shape" in problem:
         return _foreign(document, changes, faults)
-    file = faults.attempt(_file, document, changes)
+    file = faults.attempt(_file, document, changes, phase)
     if file is None:
         return None
     unknown = [key for key in file.problem if key not in KEYS]
@@ -190,7 +226,7 @@ def _foreign(document: Section, changes: Mapping[str, object], faults: Faults) -
     return faults.attempt(set_ranks, workload, changes)
 
 
-def _file(document: Section, changes: Mapping[str, object]) -> _File:
+def _file(document: Section, changes: Mapping[str, object], phase: Phase | None) -> _File:
     """The outline of a file; raises where there is nothing to go on with."""
     name = document.source
     problem = section_of(take(document, "problem", dict, name), name)
@@ -201,19 +237,20 @@ def _file(document: Section, changes: Mapping[str, object]) -> _File:
         got = " and ".join(forms) or f"the keys {', '.join(problem)}"
         raise SpecError(expected(where, "either attention or einsums", got))
     ranks = section_of(take(problem, "ranks", dict, where), where)
-    return _File(problem=problem, where=where, stem=Path(name).stem, ranks=ranks, changes=changes)
+    stem = Path(name).stem
+    return _File(problem=problem, where=where, stem=stem, ranks=ranks, changes=changes, phase=phase)
 
 
 def _short(file: _File, sizes: Mapping[str, int], faults: Faults) -> Workload | None:
     """The block around the attention that a file describes."""
-    _check_ranks(file, (*CORE_RANKS, *BLOCK_RANKS), faults)
+    _check_ranks(file, (*CORE_RANKS, GROUP, *BLOCK_RANKS), faults)
     missing = [rank for rank in CORE_RANKS if rank not in file.names]
     if missing:
         condition = f"the sizes of {', '.join(CORE_RANKS)}"
         got = f"no {', '.join(missing)}"
         faults.append(expected(f"{file.where}.ranks", condition, got))
-    softmax = faults.attempt(_softmax, file)
-    if faults or softmax is None:
+    form = faults.attempt(_form, file, sizes)
+    if faults or form is None:
         return None
     inner = Faults()
     workload = inner.attempt(
@@ -226,22 +263,50 @@ def _short(file: _File, sizes: Mapping[str, int], faults: Faults) -> Workload | 
         F=sizes["F"],
         D=sizes.get("D"),
         FF=sizes.get("FF"),
-        softmax=softmax,
+        kv_heads=form.kv_heads,
+        phase=form.phase,
+        feed_forward=form.feed_forward,
+        softmax=form.softmax,
     )
     faults.extend(f"{file.where}: {line}" for line in inner)
     return workload
 
 
-def _softmax(file: _File) -> Softmax:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """What a file says of its attention, and of the layer after it."""
+
+    softmax: Softmax
+    kv_heads: int | None
+    phase: Phase
+    feed_forward: FeedForward
+
+
+def _form(file: _File, sizes: Mapping[str, int]) -> _Form:
     where = f"{file.where}.attention"
     node = file.problem["attention"]
     section = section_of({} if node is None else node, where)
-    refuse_unknown(section, ("softmax",), where)
-    return take_choice(section, "softmax", SOFTMAXES, where, "row")
+    refuse_unknown(section, ATTENTION_KEYS, where)
+    kv_heads = sizes.get(GROUP)
+    if "kv_heads" in section and GROUP not in file.changes:
+        if kv_heads is not None:
+            condition = f"kv_heads here or {GROUP} among the ranks"
+            raise SpecError(expected(where, condition, "both", "remove one"))
+        kv_heads = size_of(section["kv_heads"], sizes, place(where, section, "kv_heads"))
+    phase = take_choice(section, "phase", PHASES, where, "prefill")
+    return _Form(
+        softmax=take_choice(section, "softmax", SOFTMAXES, where, "row"),
+        kv_heads=kv_heads,
+        phase=file.phase or phase,
+        feed_forward=take_choice(file.problem, "feed_forward", FEED_FORWARDS, file.where, "plain"),
+    )
 
 
 def _written(file: _File, sizes: Mapping[str, int], faults: Faults) -> Workload | None:
     """The cascade that a file writes out."""
+    if "feed_forward" in file.problem:
+        at = place(file.where, file.problem, "feed_forward")
+        faults.append(expected(at, "attention beside it", "einsums", "write the layer out"))
     items = faults.attempt(take, file.problem, "einsums", list, file.where)
     if items is None:
         return None

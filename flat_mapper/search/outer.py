@@ -71,6 +71,8 @@ def group_problem(
     granularity = mapspace.fusion.granularity
     if group.declared and granularity == "batch":
         apart += ["B"]
+    if group.declared and granularity in ("head", "row") and "G" in workload.rank_sizes:
+        apart += ["H"]  # else the rows of a group's heads count as one rank
     ranks = merged_ranks(workload, group.names, apart)
     whole = group.names
     if group.fused and mapspace.policy.softmax == "free":
