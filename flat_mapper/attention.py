@@ -22,12 +22,14 @@ from flat_mapper.attention_heads import (
 )
 from flat_mapper.einsum_notation import parse_einsum
 from flat_mapper.errors import SpecError, expected
+from flat_mapper.online_softmax import with_softmax
 from flat_mapper.workload import Softmax, Workload
 
 Scope = Literal["attention", "block", "model"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 FIRST, LAST = "QK", "AV"  # the matrix Einsums that the softmax stands between
+QUOTIENT = "AV_div"  # what ends an online softmax, behind AV
 
 # FuseMax (MICRO'24) names the row maximum M, as it does a rank; here it is QK_max.
 CORE = (
@@ -61,10 +63,8 @@ def attention(
     kv_heads: heads of K and V, a divisor of H; given, the cascade has G = kv_heads groups of
               H / kv_heads heads each. By default every query head has its own.
     """
-    if softmax != "row":
-        raise SpecError(expected("attention: softmax", "'row'", softmax))
     sizes = {"B": B, **head_sizes(H, kv_heads), "P": P, "M": M, "E": E, "F": F}
-    return _workload("attention", CORE, sizes, word_bits)
+    return with_softmax(_workload("attention", CORE, sizes, word_bits), softmax)
 
 
 def block(
@@ -98,13 +98,12 @@ def block(
     the activation function are left out: they ride on tensors that pass anyway, and FLAT's
     evaluation has none of them.
     """
-    core = attention(
-        B=B, H=H, P=P, M=M, E=E, F=F, kv_heads=kv_heads, word_bits=word_bits, softmax=softmax
-    )
+    core = attention(B=B, H=H, P=P, M=M, E=E, F=F, kv_heads=kv_heads, word_bits=word_bits)
     width = H * E if D is None else D
     sizes = {**core.rank_sizes, "D": width, "FF": 4 * width if FF is None else FF}
     lines = (*before(phase), *CORE, *after(feed_forward))
-    return replace(_workload("block", lines, sizes, word_bits), repeat=layers)
+    whole = replace(_workload("block", lines, sizes, word_bits), repeat=layers)
+    return with_softmax(whole, softmax)
 
 
 def scope(workload: Workload, extent: Scope) -> Workload:
@@ -125,11 +124,16 @@ def scope(workload: Workload, extent: Scope) -> Workload:
 def core_einsums(workload: Workload) -> tuple[str, ...]:
     """Names of the Einsums from QK to AV, in execution order; all of them if there is no such path.
 
-    These are what FLAT fuses.
+    These are what FLAT fuses. An online softmax ends with the quotients behind AV, and one of two
+    passes makes the scores of QK again.
     """
-    if FIRST not in workload.ancestors.get(LAST, ()):
+    last = next((n for n in (QUOTIENT, LAST) if FIRST in workload.ancestors.get(n, ())), "")
+    if not last:
         return tuple(workload.ancestors)
-    return workload.between(FIRST, LAST)
+    path = workload.between(FIRST, last)
+    first = workload.einsum(FIRST)
+    again = [n for n in workload.ancestors[last] if workload.einsum(n).inputs == first.inputs]
+    return tuple(n for n in workload.ancestors if n in path or n in again)
 
 
 def softmax_einsums(workload: Workload) -> tuple[str, ...]:

@@ -10,7 +10,8 @@
 
 Ranks are written in lower case and stored in upper case; either case is read. A rank that the
 output lacks is reduced: by max or min where that is the function, by a sum otherwise, so that
-`sum(A * B)` and `A * B` say the same thing.
+`sum(A * B)` and `A * B` say the same thing. An Einsum that names its output among its inputs updates
+it: `AV[p,f] = AV[p,f] * QK_cor[p]` reads and writes the words that are there.
 """
 
 from __future__ import annotations
@@ -60,10 +61,12 @@ def parse_einsum(
         condition = f"a rank that {output} lacks, for {function} to reduce"
         raise SpecError(expected(where, condition, ", ".join(str(a) for a in inputs)))
     operation = _operation(function, joint, reduces)
+    old = replace(output, is_output=False)
     return Einsum(
         name=name or output.tensor,
         output=output,
-        inputs=inputs,
+        inputs=tuple(a for a in inputs if a != old),
+        updates=old in inputs,
         operation=operation,
         unit=unit or ("matrix" if operation == "mul" and reduces else "vector"),
         text=_spaced(text),

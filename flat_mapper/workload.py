@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # at run time networkx is imported when the graph is first as
     import networkx as nx
 
 Unit = Literal["matrix", "vector"]
-Softmax = Literal["row", "online", "none"]
+Softmax = Literal["row", "online", "online-2pass", "any", "none"]
 
 # Counts are int64 all the way; this bound leaves a factor of two for read-modify-write.
 MAX_ITERATIONS = 2**61
@@ -43,6 +43,11 @@ class Einsum:
     operation: str  # mul, max, exp, sum, div, ...: what the compute unit does at a point
     unit: Unit  # matrix: the PE array; vector: the special function unit
     text: str = ""  # the notation it was written in
+    updates: bool = False  # it reads the old words of its output, which others may write too
+    # How it stands to the shared loop over a rank that is none of its tensors':
+    each: tuple[str, ...] = ()  # it runs once in every pass of that loop
+    after: tuple[str, ...] = ()  # it runs once, when that loop is done
+    so_far: tuple[str, ...] = ()  # inputs that it takes before their reduction is complete
 
     @property
     def accesses(self) -> tuple[TensorAccess, ...]:
@@ -51,11 +56,14 @@ class Einsum:
 
     @property
     def ranks(self) -> tuple[str, ...]:
-        """Iteration space: output ranks in order, then the reduced ranks in order."""
+        """Iteration space: output ranks in order, then the reduced ranks in order.
+
+        A rank of `each` is among them; its extent is the number of passes of the shared loop.
+        """
         seen = dict.fromkeys(self.output.ranks)
         for access in self.inputs:
             seen.update(dict.fromkeys(access.ranks))
-        return tuple(seen)
+        return tuple(dict.fromkeys((*seen, *self.each)))
 
     @property
     def reduced_ranks(self) -> tuple[str, ...]:
@@ -99,12 +107,18 @@ class Workload:
             for access in einsum.inputs:
                 if access.tensor in self.producers:
                     graph.add_edge(self.producers[access.tensor], einsum.name, tensor=access.tensor)
+        for name, before in _updated_before(self.einsums):
+            graph.add_edge(before.name, name, tensor=before.output.tensor)
         return graph
 
     @cached_property
     def producers(self) -> dict[str, str]:
-        """Of every tensor that an Einsum writes, the name of that Einsum."""
-        return {e.output.tensor: e.name for e in self.einsums}
+        """Of every tensor that an Einsum writes, the name of that Einsum.
+
+        Where several write it, the one that does not merely update it.
+        """
+        first = {e.output.tensor: e.name for e in self.einsums if e.updates}
+        return first | {e.output.tensor: e.name for e in self.einsums if not e.updates}
 
     @cached_property
     def ancestors(self) -> dict[str, tuple[str, ...]]:
@@ -148,8 +162,11 @@ class Workload:
         return self.tensor_bits.get(tensor, self.word_bits)
 
     def iterations(self, einsum: Einsum) -> int:
-        """Points of an Einsum's iteration space; for a matrix Einsum these are its MACs."""
-        return prod(self.rank_sizes[r] for r in einsum.ranks)
+        """Points of an Einsum's iteration space; for a matrix Einsum these are its MACs.
+
+        Of an Einsum that runs in each pass of a loop: the points of one pass.
+        """
+        return prod(self.rank_sizes[r] for r in einsum.ranks if r not in einsum.each)
 
     def tensor_words(self, tensor: str) -> int:
         """Words of a whole tensor."""
@@ -167,7 +184,7 @@ class Workload:
         """The cascade reduced to some of its Einsums, with the ranks they need."""
         kept = {self.einsum(n).name for n in names}
         einsums = tuple(e for e in self.einsums if e.name in kept)
-        ranks = {r for e in einsums for r in e.ranks}
+        ranks = {r for e in einsums for r in (*e.ranks, *e.after)}
         tensors = {a.tensor for e in einsums for a in e.accesses}
         return replace(
             self,
@@ -188,21 +205,41 @@ class Workload:
         A shared loop runs the whole group once per tile. So its rank must belong to the iteration
         space of every Einsum of the group, and must not be one of `whole_row_ranks`. What is left
         is exact: such a rank is in every tensor the group passes on, so a consumer finds all it
-        reads in the tile just made. Row-softmax attention gives (B, H, P).
+        reads in the tile just made. Row-softmax attention gives (B, H, P). An Einsum without the
+        rank may say that it runs after that loop; see `inner_ranks`.
 
         Raises SpecError when the group leaves out an Einsum that stands between two of its own.
         """
         group = [self.einsum(n) for n in names]
         for name, before in self.ancestors.items():
             after = [n for n in names if name in self.ancestors[n]]
+            if self.einsum(name).each:
+                continue  # with one pass of its loop there is nothing to correct
             if name not in names and after and any(n in names for n in before):
                 where = f"{self.name}: group {', '.join(names)}"
                 raise SpecError(
                     expected(where, f"{name} in it, because {after[0]} waits for it", "a gap")
                 )
         bound = self.whole_row_ranks(names)
-        common = [r for r in self.rank_sizes if all(r in e.ranks for e in group)]
+        common = [r for r in self.rank_sizes if all(r in e.ranks or r in e.after for e in group)]
         return tuple(r for r in common if r not in bound)
+
+    def inner_ranks(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Shareable ranks whose loops stand inside all other shared loops.
+
+        Something is carried over the passes of such a loop: a partial result that is read, or that
+        an Einsum corrects in each pass or finishes after the last. With the loop innermost it is
+        complete before another tile begins, and so never leaves the buffer unfinished.
+        """
+        group = [self.einsum(n) for n in names]
+        carried = {r for e in group for r in (*e.each, *e.after)}
+        carried |= self._corrected(names)
+        return tuple(r for r in self.shareable_ranks(names) if r in carried)
+
+    def _corrected(self, names: tuple[str, ...]) -> set[str]:
+        """Ranks over which an Einsum of the group reads a result of the group so far."""
+        makers = (self.producers[t] for n in names for t in self.einsum(n).so_far)
+        return {r for maker in makers if maker in names for r in self.einsum(maker).reduced_ranks}
 
     def whole_row_ranks(self, names: tuple[str, ...]) -> frozenset[str]:
         """Ranks that Einsums fused together must run over whole between two shared-loop steps.
@@ -211,12 +248,26 @@ class Workload:
         group reads: under a shared loop over such a rank the reader would see a partial result.
         A row softmax binds m this way (QK_max, QK_sum). A reduction whose result leaves the group
         binds nothing: it accumulates over the shared loop (AV alone would let m be tiled, and so
-        does the second GEMM of Y = (A B) C with its inner rank). A cascade that corrects partial
-        results itself, as an online softmax does, has to say so in its Einsums.
+        does the second GEMM of Y = (A B) C with its inner rank). Nor does one whose readers take it
+        `so_far` or run `after` the loop. A cascade that corrects partial results, as an online
+        softmax does, says so in these words; without its corrections in the group m is bound.
         """
         group = [self.einsum(n) for n in names]
-        read = {a.tensor for e in group for a in e.inputs}
-        return frozenset(r for e in group if e.output.tensor in read for r in e.reduced_ranks)
+        bound = {
+            r
+            for e in group
+            for r in e.reduced_ranks
+            if r not in e.each and any(_waits(g, e, r) for g in group)
+        }
+        left_out = {r for e in self.einsums if e.name not in names for r in e.each}
+        return frozenset(bound | (left_out & self._corrected(names)))
+
+
+def _waits(reader: Einsum, maker: Einsum, rank: str) -> bool:
+    """Whether a reader needs the whole of what its maker reduces over a rank."""
+    tensor = maker.output.tensor
+    reads = any(a.tensor == tensor for a in reader.inputs)
+    return reads and rank not in reader.after and tensor not in reader.so_far
 
 
 def is_size(value: object) -> bool:
@@ -235,7 +286,8 @@ def faults(name: str, ranks: Mapping[str, int], einsums: tuple[Einsum, ...]) -> 
     for einsum in einsums:
         yield from _einsum_faults(f"{name}: {einsum.name}", ranks, einsum, shapes)
     yield from _repeated(f"{name}: Einsum", "one of that name", (e.name for e in einsums))
-    written = (e.output.tensor for e in einsums)
+    updated = {t for _, e in _updated_before(einsums) for t in [e.output.tensor]}
+    written = (e.output.tensor for e in einsums if not (e.updates and e.output.tensor in updated))
     yield from _repeated(f"{name}: tensor", "one Einsum that writes it", written)
     try:
         TopologicalSorter(_predecessors(einsums)).prepare()
@@ -256,14 +308,30 @@ def _einsum_faults(
         if first.ranks != access.ranks:
             yield expected(f"{where}: {access.tensor}", f"{first}, as it is elsewhere", str(access))
     tensors = [a.tensor for a in einsum.accesses]
-    if len(set(tensors)) != len(tensors):
+    if len(set(tensors)) != len(tensors) or (einsum.updates and not einsum.each):
         yield expected(where, "each tensor once in an Einsum", ", ".join(tensors))
+    yield from _loop_faults(where, ranks, einsum)
     free = [r for r in einsum.output.ranks if all(r not in a.ranks for a in einsum.inputs)]
-    if free:
+    if free and not einsum.updates:
         yield expected(f"{where}: {einsum.output}", "ranks that an input has", ", ".join(free))
     points = prod(ranks[r] for r in einsum.ranks if is_size(ranks.get(r)))
     if points >= MAX_ITERATIONS:
         yield expected(where, "fewer than 2^61 iterations (counts are 64-bit)", points)
+
+
+def _loop_faults(where: str, ranks: Mapping[str, int], einsum: Einsum) -> Iterator[str]:
+    """What an Einsum says about shared loops, where it cannot be."""
+    own = {r for a in einsum.accesses for r in a.ranks}
+    for key, listed in (("each", einsum.each), ("after", einsum.after)):
+        for rank in listed:
+            if rank not in ranks or rank in own or (key == "after" and rank in einsum.each):
+                others = ", ".join(r for r in ranks if r not in own)
+                condition = f"ranks that none of its tensors has ({others or 'none'})"
+                yield expected(f"{where}: {key}", condition, rank)
+    for tensor in einsum.so_far:
+        if all(a.tensor != tensor for a in einsum.inputs):
+            inputs = ", ".join(a.tensor for a in einsum.inputs)
+            yield expected(f"{where}: so_far", f"inputs of the Einsum ({inputs})", tensor)
 
 
 def _repeated(where: str, condition: str, names: Iterable[str]) -> Iterator[str]:
@@ -273,10 +341,23 @@ def _repeated(where: str, condition: str, names: Iterable[str]) -> Iterator[str]
             yield expected(f"{where} {name}", condition, listed.count(name))
 
 
+def _updated_before(einsums: tuple[Einsum, ...]) -> Iterator[tuple[str, Einsum]]:
+    """Each Einsum that writes a tensor others update, with each of those: they come first."""
+    for einsum in einsums:
+        for other in einsums:
+            same = other.output.tensor == einsum.output.tensor
+            if same and other.updates and not einsum.updates:
+                yield einsum.name, other
+
+
 def _predecessors(einsums: tuple[Einsum, ...]) -> dict[str, set[str]]:
-    """Of every Einsum, the names of those whose output it reads; its own output aside."""
-    producers = {e.output.tensor: e.name for e in einsums}
-    return {
+    """Of every Einsum, the names of those it waits for; its own output aside."""
+    producers = {e.output.tensor: e.name for e in einsums if e.updates}
+    producers |= {e.output.tensor: e.name for e in einsums if not e.updates}
+    waits = {
         e.name: {producers[a.tensor] for a in e.inputs if a.tensor in producers} - {e.name}
         for e in einsums
     }
+    for name, before in _updated_before(einsums):
+        waits[name].add(before.name)
+    return waits

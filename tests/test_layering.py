@@ -20,7 +20,7 @@ FUNCTION_LIMITS = {"search.solve": 70}
 _ROWS = """
 errors
 units document textfiles yamlio expressions sizes templating catalog
-workload einsum_notation attention_heads attention timeloop_problem problem_yaml fuse_layers
+workload einsum_notation online_softmax attention_heads attention timeloop_problem problem_yaml fuse_layers
 arch arch_constraints arch_factors arch_attributes arch_nodes arch_document arch_yaml
 mapping mapspace mapspace_part mapspace_constraints mapspace_yaml
 hwcomponents_prices energy_tables energy_pricing
