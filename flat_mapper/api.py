@@ -17,6 +17,7 @@ from flat_mapper.arch import Architecture, Platform
 from flat_mapper.arch_yaml import load_architecture, load_platform
 from flat_mapper.attention import SCOPES, Scope
 from flat_mapper.backends import get_backend
+from flat_mapper.backends.accelergy import ACCELERGY, accelergy
 from flat_mapper.backends.timeloop_mapper import SECONDS, timeloop_mapper
 from flat_mapper.document import Section, did_you_mean, section_of
 from flat_mapper.energy_tables import Art, Ert, ert_of, load_ert
@@ -57,12 +58,15 @@ def load_problem(
 
 
 def energies(platform: Platform | Architecture, ert: Name | Ert | None) -> tuple[Ert, Art | None]:
-    """The energies of a platform: a table's, a file's, or hwcomponents'; these come with areas.
+    """The energies of a platform: a table's, a file's, Accelergy's, or hwcomponents'.
 
-    A table must price the whole matrix path; the vector path is left out where softmax is free.
+    The last two come with areas; the word `accelergy` asks for it. A table must price the whole
+    matrix path; the vector path is left out where softmax is free.
     """
     if ert is not None:
         table = ert if isinstance(ert, Ert) else load_ert(ert)
+    if ert == ACCELERGY:
+        return accelergy().price(platform)
         return table.covering(platform.matrix if isinstance(platform, Platform) else platform), None
     from flat_mapper.energy_pricing import price_with_hwcomponents
 
@@ -80,7 +84,7 @@ def search(
 ) -> Mapped | Infeasible:
     """The best mapping of a workload in a mapspace, or why there is none.
 
-    ert:       a table or its file; by default hwcomponents prices the platform.
+    ert:       a table, its file, or `accelergy` to run that; by default hwcomponents prices.
     objective: latency, energy or edp; ties are broken by the other two.
     progress:  called with the share done and what is being searched.
     """
@@ -131,7 +135,10 @@ def compare(
 def _sourced(result: Result, platform: Platform, table: Ert, art: Art | None) -> Result:
     """A result with the chip's area, and with what priced each component."""
     area = art.total_mm2(platform) if art else None
-    return replace(result, area_mm2=area, extra={**result.extra, "energies": table.provenance})
+    priced: dict[str, object] = {"energies": table.provenance}
+    if table.placeholders:
+        priced["placeholders"] = list(table.placeholders)
+    return replace(result, area_mm2=area, extra={**result.extra, **priced})
 
 
 def _mapspace(mapspace: Mapspace | Name) -> Mapspace:

@@ -114,7 +114,10 @@ def _inputs(verb: _Parser) -> None:
 def _prices(verb: _Parser) -> None:
     """Who prices, and where the answer goes."""
     verb.add_argument(
-        "--ert", metavar="FILE", help="energies: Accelergy's ERT, or `level: {read: pJ, ...}`"
+        "--ert",
+        metavar="FILE",
+        help="energies: Accelergy's ERT, or `level: {read: pJ, ...}`, or the word `accelergy`: run "
+        "it (default: hwcomponents)",
     )
     verb.add_argument(
         "--backend",
@@ -130,7 +133,7 @@ def _timeloop_cmd(verb: _Parser) -> None:
     verb.add_argument(
         "--timeloop-cmd",
         metavar="CMD",
-        help="a command around timeloop-model: {} its call, {dir} its folder "
+        help="a command around Timeloop's tools: {} the call, {dir} its folder "
         "(default: the environment's FLAT_MAPPER_TIMELOOP)",
     )
 
@@ -187,7 +190,8 @@ def _crosscheck(verb: _Parser) -> None:
     verb.add_argument("--problem", metavar="P", help="a shipped name or a file")
     verb.add_argument("--mapspace", default="flat", metavar="M", help="default flat")
     verb.add_argument("--seq", metavar="N", help="sequence length: P and M at once")
-    verb.add_argument("--ert", metavar="FILE", help="energies, instead of hwcomponents'")
+    verb.add_argument("--ert", metavar="FILE", help="energies: as for map")
+    _timeloop_cmd(verb)
     _timeloop_cmd(verb)
 
 
@@ -206,7 +210,7 @@ def _lower(verb: _Parser) -> None:
 
 def _model(verb: _Parser) -> None:
     verb.add_argument("files", nargs="+", metavar="FILE", help="Timeloop v0.4 files")
-    verb.add_argument("--ert", metavar="FILE", help="energies, instead of hwcomponents'")
+    verb.add_argument("--ert", metavar="FILE", help="energies: as for map")
 
 
 def _reproduce(verb: _Parser) -> None:

@@ -48,6 +48,7 @@ class Ert:
     levels: Mapping[str, Mapping[str, float]]  # component: action: pJ
     source: str  # the file, or the estimator and its version
     provenance: Mapping[str, str] = field(default_factory=dict)  # component: what priced it
+    placeholders: tuple[str, ...] = ()  # components whose energies stand for nothing
 
     def energy(self, name: str, action: str) -> float:
         """pJ of one action (read, write, update or compute) of one component."""
@@ -85,6 +86,7 @@ class Ert:
             levels={**self.levels, **missing},
             source=f"{self.source}; {', '.join(missing)}: {other.source}",
             provenance={**self.provenance, **origin},
+            placeholders=(*self.placeholders, *(n for n in other.placeholders if n in missing)),
         )
 
     def _of(self, name: str) -> Mapping[str, float]:
@@ -177,11 +179,11 @@ def _tables(document: Section, kind: str, source: str) -> Iterable[tuple[str, st
     for i, node in enumerate(take(document[kind], "tables", list, outer)):
         where = f"{outer}.tables.{i}"
         name = take(node, "name", str, where)
-        yield where, _short_name(name), section_of(node, where)
+        yield where, short_name(name), section_of(node, where)
 
 
-def _short_name(name: str) -> str:
-    """`system_top_level.PE[0].GLB[1..16]` -> `GLB`."""
+def short_name(name: str) -> str:
+    """A component's own name: `system_top_level.PE[0].GLB[1..16]` -> `GLB`."""
     return re.sub(r"\[[^\]]*\]", "", name).rpartition(".")[2]
 
 

@@ -23,6 +23,7 @@ from flat_mapper.workload import Einsum, Workload
 
 _VERSION = Quoted("0.4")
 _STORAGE = ("DRAM", "SRAM", "regfile", "smartbuffer", "storage")  # what Timeloop knows a buffer by
+_EMPTY = "dummy_storage"
 _COMPUTE = ("mac", "intmac", "fpmac", "compute")
 
 
@@ -47,6 +48,26 @@ def processed_architecture(arch: Architecture) -> dict[str, object]:
     if components:
         document["compound_components"] = {"version": _VERSION, "classes": components}
     return document
+
+
+def accelergy_document(arch: Architecture) -> dict[str, object]:
+    """The same without the empty levels, for Accelergy alone.
+
+    Words stay in quotes, or Accelergy takes "22nm" for an expression; it asks every subtree for a
+    technology as well.
+    """
+    document = processed_architecture(arch)
+    tree = _subtree(arch)
+    listed, attributes = tree["local"], tree["attributes"]
+    assert isinstance(listed, list)
+    assert isinstance(attributes, dict)
+    local = [node for node in listed if node["class"] != _EMPTY]
+    found = [
+        node["attributes"]["technology"] for node in local if "technology" in node["attributes"]
+    ]
+    technology = {"technology": found[0]} if found else {}
+    whole = {**tree, "attributes": {**technology, **attributes}, "local": local}
+    return {**document, "architecture": {"version": _VERSION, "subtree": [whole]}}
 
 
 def _subtree(arch: Architecture) -> dict[str, object]:
@@ -93,7 +114,7 @@ def _dummy(node: Fanout, mesh_x: int, mesh_y: int) -> dict[str, object]:
     """The front end's empty level: it holds the spatial loops and no tensor."""
     return {
         "name": f"{empty_level(node.name)}[1..{mesh_x * mesh_y}]",
-        "class": "dummy_storage",
+        "class": _EMPTY,
         "attributes": {"width": 1, "depth": 1, "datawidth": 1, "meshX": mesh_x, "meshY": mesh_y},
     }
 

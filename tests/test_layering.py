@@ -29,7 +29,7 @@ model.result model.einsum_costs model.group model.held model.evaluate
 arch_rules
 loop_tree timeloop_terms timeloop_entries timeloop_mapping lower_processed
 mapping_yaml lower_arch lower lower_mapper lower_mapper_processed
-backends.base backends.native backends.timeloop_run backends.timeloop_stats backends.timeloop
+backends.base backends.native backends.timeloop_run backends.accelergy backends.timeloop_stats backends.timeloop
 backends.timeloop_mapper_run backends.timeloop_mapper
 backends.accelforge* backends
 search.space search.rows search.price search.ports search.front search.objective search.table

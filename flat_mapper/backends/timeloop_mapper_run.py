@@ -7,16 +7,11 @@ second SIGINT would make them abandon it, and was seen to fail an assertion and 
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
-import signal
-import subprocess
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from flat_mapper.backends.timeloop_run import LOG, Command, last_words
+from flat_mapper.backends.timeloop_run import Command, call
 from flat_mapper.errors import BackendError, expected
 
 MAPPER = "timeloop-mapper"
@@ -35,59 +30,10 @@ def run_mapper(
     The command's own time limit is what timeloop-mapper gets to stop.
     raises: BackendError with the log and the command to run again.
     """
-    (folder / "out").mkdir()
-    words = command.words([*inputs, "-o", "out"], folder)
-    problem = _run(words, folder, seconds, command.timeout_s)
-    log, stats = folder / LOG, folder / "out" / MAPPER_STATS
-    said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    if problem is None and _NOTHING in said:
+    run = call(command, folder, inputs, seconds=seconds)
+    if run.problem is None and _NOTHING in run.said:
         return None
-    if problem is None and not (stats.is_file() and stats.stat().st_size):
-        problem = f"got exit code 0 and no {MAPPER_STATS}{last_words(said)}"
-    if problem is not None:
-        again = f"cd {shlex.quote(str(folder))} && {shlex.join(words)}"
-        raise BackendError(
-            f"{MAPPER}: expected out/{MAPPER_STATS}, {problem}; log: {log}; re-run: {again}"
-        )
-    return stats
-
-
-def _run(words: list[str], folder: Path, seconds: float, grace_s: float) -> str | None:
-    """Run a command, interrupt it when its time is over; what went wrong, or None.
-
-    It has a process group of its own, so that an interrupt reaches it through any wrapper, and
-    none of it outlives this process's own end.
-    """
-    log = folder / LOG
-    try:
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                words,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-    except OSError as error:
-        return f"got: {error.strerror or error}"
-    try:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(grace_s)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    if process.returncode == -signal.SIGKILL:
-        return f"got nothing within {seconds:g} s, nor when interrupted after that"
-    if process.returncode == 0:
-        return None
-    said = log.read_text(encoding="utf-8", errors="replace")
-    return f"got exit code {process.returncode}{last_words(said)}"
+    return run.written(folder / "out" / MAPPER_STATS)
 
 
 def best_found(text: str, where: str) -> tuple[int, float]:

@@ -1,8 +1,8 @@
-"""Running timeloop-model: the command, its wrapper, its folder, its log.
+"""Running Timeloop's tools: the command, its wrapper, its folder, its log.
 
-Source: Timeloop, commit 4cf6d4c. It leaves with 0 when it failed, writes accelergy.log into its
-current folder and reads nothing of an old result by itself: so every run has a folder of its own
-that was not there before, and success is a new stats file, never an exit code.
+Source: Timeloop, commit 4cf6d4c. timeloop-model leaves with 0 when it failed, writes accelergy.log
+into its current folder and reads nothing of an old result by itself: so every run has a folder of
+its own that was not there before, and success is a new file, never an exit code.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ PROGRAM = "timeloop-model"
 VARIABLE = "FLAT_MAPPER_TIMELOOP"  # environment variable with the default of --timeloop-cmd
 STATS = "timeloop-model.stats.txt"
 LOG = "timeloop.log"
+LIMIT_S = 1800.0  # chosen: one run took 2 s on 32 x 32 PEs, and 8 minutes on 256 x 256
 INSTALL = (
     "build it from https://github.com/NVlabs/timeloop, or run the published container image "
     "with --timeloop-cmd (docs/timeloop.md), or use --backend native"
@@ -40,7 +42,8 @@ class Command:
 
     tool: str = PROGRAM
     wrapper: tuple[str, ...] = ()  # words before it; `{}` stands for the call, `{dir}` its folder
-    timeout_s: float = 600.0  # of one run; chosen: the dearest run seen took 2 s
+    timeout_s: float = LIMIT_S  # of one run
+    install: str = INSTALL  # how to get it
 
     def words(self, arguments: Sequence[str], folder: Path) -> list[str]:
         """The argument list of one call in a folder."""
@@ -62,7 +65,7 @@ class Command:
         """What is missing and how to get it, in one line; None where it can run."""
         if shutil.which(self.program):
             return None
-        return f"{self.program}: expected an executable on PATH, got none; {INSTALL}"
+        return f"{self.program}: expected an executable on PATH, got none; {self.install}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +77,7 @@ class Refusal:
     has: int
 
 
-def command_of(text: str | None = None, *, timeout_s: float = 600.0) -> Command:
+def command_of(text: str | None = None, *, timeout_s: float = LIMIT_S) -> Command:
     """The command that `--timeloop-cmd` says, by default the environment variable.
 
     raises: BackendError where the text is no command line.
@@ -135,53 +138,103 @@ def fresh_folder(parent: Path | None, name: str) -> Path:
         ) from error
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One call of a tool that is over."""
+
+    tool: str
+    said: str  # what it printed
+    problem: str | None  # what went wrong; None where it left with 0, which says little
+    place: str  # its log, and the command to run again
+
+    def written(self, path: Path) -> Path:
+        """A file that the call had to write into its output folder.
+
+        raises: BackendError with the log and the command to run again where it did not.
+        """
+        problem = self.problem
+        if problem is None and not (path.is_file() and path.stat().st_size):
+            problem = f"got exit code 0 and no {path.name}{last_words(self.said)}"
+        if problem is not None:
+            raise BackendError(f"{self.tool}: expected out/{path.name}, {problem}; {self.place}")
+        return path
+
+
+def call(
+    command: Command, folder: Path, inputs: Sequence[str], *, seconds: float | None = None
+) -> Run:
+    """Run a tool in a fresh folder on inputs that lie there; it writes into out/.
+
+    The inputs are given by name: so a container sees them wherever the folder is mounted.
+    seconds: after these it is interrupted, and the command's time limit is what it gets to stop;
+             by default that limit ends it.
+    """
+    (folder / "out").mkdir()
+    words, log = command.words([*inputs, "-o", "out"], folder), folder / LOG
+    problem = _run(words, folder, seconds, command.timeout_s)
+    said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    if problem is not None and problem.startswith("got exit code"):
+        problem += last_words(said)
+    again = f"cd {shlex.quote(str(folder))} && {shlex.join(words)}"
+    place = f"log: {log}; re-run: {again}"
+    return Run(tool=command.tool, said=said, problem=problem, place=place)
+
+
 def run_model(command: Command, folder: Path, inputs: Sequence[str]) -> Path | Refusal:
     """The stats file of one run in a fresh folder, or Timeloop's refusal of the mapping.
 
-    The inputs lie in the folder, and are given by name: so a container sees them wherever the
-    folder is mounted.
     raises: BackendError with the log and the command to run again.
     """
-    (folder / "out").mkdir()
-    words = command.words([*inputs, "-o", "out"], folder)
-    again = f"cd {shlex.quote(str(folder))} && {shlex.join(words)}"
-    log = folder / LOG
-    problem = _run(words, folder, command.timeout_s)
-    said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    refusal = _REFUSAL.search(said)
+    run = call(command, folder, inputs)
+    refusal = _REFUSAL.search(run.said)
     if refusal:
         return Refusal(level=refusal[1], needs=int(refusal[2]), has=int(refusal[3]))
-    stats = folder / "out" / STATS
-    if problem is None and not stats.is_file():
-        problem = f"got exit code 0 and no {STATS}{last_words(said)}"
-    if problem is not None:
-        raise BackendError(
-            f"{PROGRAM}: expected out/{STATS}, {problem}; log: {log}; re-run: {again}"
-        )
-    return stats
+    return run.written(folder / "out" / STATS)
 
 
-def _run(words: list[str], folder: Path, timeout_s: float) -> str | None:
-    """Run a command with its output in the log; what went wrong, or None."""
+def _run(words: list[str], folder: Path, seconds: float | None, limit_s: float) -> str | None:
+    """Run a command with its output in the log; what went wrong, or None.
+
+    One that is to be interrupted has a process group of its own, so that this reaches it through
+    any wrapper. None outlives this process's own end.
+    """
     try:
         with (folder / LOG).open("wb") as log:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 words,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                timeout=timeout_s,
-                check=False,
+                start_new_session=seconds is not None,
             )
-    except subprocess.TimeoutExpired:
-        return f"got nothing within {timeout_s:g} s"
     except OSError as error:
         return f"got: {error.strerror or error}"
-    if done.returncode == 0:
-        return None
-    said = (folder / LOG).read_text(encoding="utf-8", errors="replace")
-    return f"got exit code {done.returncode}{last_words(said)}"
+    ended = False
+    try:
+        ended = _over(process, limit_s if seconds is None else seconds)
+        if not ended and seconds is not None:
+            os.killpg(process.pid, signal.SIGINT)
+            ended = _over(process, limit_s)
+    finally:
+        if not ended and seconds is None:
+            process.kill()
+        elif not ended:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if not ended:
+        then = "" if seconds is None else ", nor when interrupted after that"
+        return f"got nothing within {limit_s if seconds is None else seconds:g} s{then}"
+    return f"got exit code {process.returncode}" if process.returncode else None
+
+
+def _over(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether a process ends within some seconds."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def last_words(log: str) -> str:
