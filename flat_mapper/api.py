@@ -122,7 +122,7 @@ def compare(
             rows[space.name] = found
             continue
         rows[space.name] = Mapped(
-            workload=cascade,
+            workload=found.workload,
             platform=chip,
             result=_sourced(found.result, chip, table, art),
             mapspace=space.name,

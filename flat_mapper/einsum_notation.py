@@ -10,8 +10,8 @@
 
 Ranks are written in lower case and stored in upper case; either case is read. A rank that the
 output lacks is reduced: by max or min where that is the function, by a sum otherwise, so that
-`sum(A * B)` and `A * B` say the same thing. An Einsum that names its output among its inputs updates
-it: `AV[p,f] = AV[p,f] * QK_cor[p]` reads and writes the words that are there.
+`sum(A * B)` and `A * B` say the same thing. An Einsum that names its output among its inputs
+updates it: `AV[p,f] = AV[p,f] * QK_cor[p]` reads and writes the words that are there.
 """
 
 from __future__ import annotations

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 from flat_mapper.arch import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.einsum_notation import format_einsum
-from flat_mapper.mapping import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot, slots_of
+from flat_mapper.mapping import (
+    EinsumMapping,
+    FusedMapping,
+    GroupMapping,
+    Loop,
+    Slot,
+    sized,
+    slots_of,
+)
 from flat_mapper.model import footprint
 from flat_mapper.model.nest import factors_of, nest_of
 from flat_mapper.workload import Workload
@@ -73,7 +81,7 @@ def tile_words(
 ) -> dict[str, dict[str, int]]:
     """Words of the largest tile of each tensor that a level keeps, by level."""
     nest = nest_of(arch, workload.einsum(mapping.einsum), mapping)
-    sizes = tuple(workload.rank_sizes[rank] for rank in nest.ranks)
+    sizes = tuple(sized(workload, mapping).rank_sizes[rank] for rank in nest.ranks)
     tiles = footprint.tile_words(nest, factors_of(nest, [mapping]), sizes)
     words: dict[str, dict[str, int]] = {level.name: {} for level in arch.levels}
     for (level, tensor), tile in tiles.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
 
@@ -11,7 +11,7 @@ from flat_mapper.errors import MappingError
 from flat_mapper.workload import Einsum, Workload
 
 Axis = Literal["temporal", "x", "y"]
-Granularity = Literal["all", "batch", "group", "head", "row", "none"]
+Granularity = Literal["all", "batch", "group", "head", "row", "tile", "none"]
 Schedule = Literal["sequential", "interleaved", "overlapped"]
 Overflow = Literal["reject", "spill"]
 Accounting = Literal["charged", "free"]
@@ -69,9 +69,9 @@ class EinsumMapping:
 class GroupMapping:
     """Einsums that run together.
 
-    The shared loops are the DRAM-level temporal loops of every Einsum in the group; a FLAT-tile
-    is what one pass of them covers. A group of one operator has no shared loops: its DRAM loops
-    are its own.
+    The shared loops are the DRAM-level temporal loops of every Einsum in the group, as far as they
+    are over its ranks; a FLAT-tile is what one pass of them covers. A group of one operator has no
+    shared loops: its DRAM loops are its own.
     """
 
     einsums: tuple[EinsumMapping, ...]  # execution order
@@ -134,13 +134,25 @@ def rank_extent(mapping: EinsumMapping, rank: str) -> int:
     return count
 
 
+def sized(workload: Workload, mapping: EinsumMapping) -> Workload:
+    """The workload as one Einsum's nest has it.
+
+    A rank in each of whose passes the Einsum runs once is as long as its loop in the nest.
+    """
+    each = workload.einsum(mapping.einsum).each
+    if not each:
+        return workload
+    passes = {rank: rank_extent(mapping, rank) for rank in each}
+    return replace(workload, rank_sizes={**workload.rank_sizes, **passes})
+
+
 def check_mapping(workload: Workload, arch: Architecture, mapping: EinsumMapping) -> None:
     """Raise MappingError where a loop nest contradicts its Einsum or its architecture."""
     einsum = workload.einsum(mapping.einsum)
     _check_slots(einsum, arch, mapping)
     for rank in einsum.ranks:
         size, got = workload.rank_sizes[rank], rank_extent(mapping, rank)
-        if got != size:
+        if rank not in einsum.each and got != size:
             parts = " x ".join(
                 f"{s.node} {loop.factor}"
                 for s, loops in mapping.loops
@@ -172,6 +184,11 @@ def _check_slots(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> 
             if loop.rank not in einsum.ranks:
                 raise MappingError(
                     f"{where}: expected a rank among {', '.join(einsum.ranks)}, got {loop.rank!r}"
+                )
+            if loop.rank in einsum.each and slot != slots_of(arch)[0]:
+                raise MappingError(
+                    f"{where}: expected no loop over {loop.rank}: {einsum.name} runs once in each "
+                    f"pass of the shared loop over it, got {loop.factor} passes"
                 )
             if loop.factor < 1 or not 1 <= loop.final <= loop.factor:
                 raise MappingError(

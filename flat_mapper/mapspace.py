@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Literal
 
 from flat_mapper.attention import softmax_einsums
+from flat_mapper.errors import SpecError, expected
 from flat_mapper.mapping import Granularity, Policy, Schedule
+from flat_mapper.online_softmax import passes
 from flat_mapper.workload import Workload
 
 Kind = Literal["temporal", "spatial"]
@@ -94,31 +97,73 @@ class GroupSpace:
 
 
 def partitions(workload: Workload, mapspace: Mapspace) -> list[tuple[GroupSpace, ...]]:
-    """The alternatives: how the Einsums may be grouped, each in execution order."""
+    """The alternatives: how the Einsums may be grouped, each in execution order.
+
+    A cascade that corrects partial results has two forms of a fused group: with its corrections,
+    where a shared loop cuts the rank that they run in each pass of, and without.
+    """
     charged = mapspace.policy.softmax == "charged"
+    if not charged and workload.softmax == "online-2pass":
+        condition = "a softmax that is charged: nothing else reads what its first pass makes"
+        raise SpecError(expected(f"{workload.name}: online-2pass", condition, "softmax: free"))
     names = [e.name for e in workload.ordered if charged or e.unit == "matrix"]
-    vector = [n for n in names if workload.einsum(n).unit == "vector"]
-    between = softmax_einsums(workload)  # the others, such as a gate's product, run on their own
-    vector = [n for n in vector if n in between or not between]
-    wanted = []
+    plain = [n for n in names if not workload.einsum(n).each]
+    forms = [names, plain] if mapspace.fusion.groups and plain != names else [plain]
+    found: list[tuple[GroupSpace, ...]] = []
+    for members in forms:
+        groups = _partition(workload, members, _wanted(workload, members, mapspace), mapspace)
+        if all(_corrects(workload, g) for g in groups):
+            found.append(groups)
+    if mapspace.fusion.optional and mapspace.fusion.groups:
+        found.append(_partition(workload, plain, [], mapspace))
+    return found
+
+
+def _wanted(workload: Workload, names: list[str], mapspace: Mapspace) -> list[tuple[str, ...]]:
+    """The groups that a mapspace fuses, as far as these Einsums are in them.
+
+    One that repeats another's product belongs to its group. A group of more passes over the ranks
+    that its cascade corrects runs them one after another.
+    """
+    vector = _softmax(workload, names)
+    wanted: list[tuple[str, ...]] = []
     for group in mapspace.fusion.groups:
-        members = [m for n in group for m in (vector if n == "softmax" else [n])]
-        wanted.append(tuple(n for n in names if n in members))
-    fused = _partition(names, vector, [w for w in wanted if w], mapspace)
-    if not mapspace.fusion.optional or not mapspace.fusion.groups:
-        return [fused]
-    unfused = _partition(names, vector, [], mapspace)
-    return [fused, unfused]
+        listed = [m for n in group for m in (vector if n == "softmax" else [n])]
+        made = [workload.einsum(n).inputs for n in listed if n in names]
+        members = tuple(n for n in names if n in listed or workload.einsum(n).inputs in made)
+        pass_of = dict.fromkeys(members, 0)
+        if any(workload.einsum(n).so_far for n in members):
+            pass_of = passes(workload, members)
+        for number in sorted(set(pass_of.values())):
+            wanted.append(tuple(n for n in members if pass_of[n] == number))
+    return wanted
+
+
+def _softmax(workload: Workload, names: list[str]) -> list[str]:
+    """The vector Einsums of the softmax; others, such as a gate's product, run on their own."""
+    vector = [n for n in names if workload.einsum(n).unit == "vector"]
+    between = softmax_einsums(workload)
+    return [n for n in vector if n in between or not between]
+
+
+def _corrects(workload: Workload, group: GroupSpace) -> bool:
+    """Whether the loops in whose passes Einsums of a group run can be shared loops of it."""
+    each = {r for n in group.names for r in workload.einsum(n).each}
+    return not each or (group.fused and each <= set(workload.inner_ranks(group.names)))
 
 
 def _partition(
-    names: list[str], vector: list[str], wanted: list[tuple[str, ...]], mapspace: Mapspace
+    workload: Workload, names: list[str], wanted: list[tuple[str, ...]], mapspace: Mapspace
 ) -> tuple[GroupSpace, ...]:
+    """The groups: those that are wanted, what else of a softmax runs in a row, single Einsums."""
     declared = {n: w for w in wanted for n in w}
-    rest = tuple(n for n in vector if n not in declared)
+    vector = [n for n in _softmax(workload, names) if n not in declared]
     found: dict[tuple[str, ...], GroupSpace] = {}
-    for name in names:
-        group = declared.get(name, rest if name in rest else (name,))
+    for i, name in enumerate(names):
+        group = declared.get(name, (name,))
+        if name in vector:
+            first = next(j for j in range(i, -1, -1) if j == 0 or names[j - 1] not in vector)
+            group = tuple(takewhile(lambda n: n in vector, names[first:]))
         own = group in wanted
         found[group] = GroupSpace(
             names=group,
@@ -133,6 +178,8 @@ def granularity_of(tile: Mapping[str, int], sizes: Mapping[str, int]) -> Granula
     """FLAT's name of a tile's shape: what the smallest unit of fused work is."""
     if all(tile.get(r, n) == n for r, n in sizes.items()):
         return "all"
+    if tile.get("M", sizes.get("M", 1)) < sizes.get("M", 1):
+        return "tile"  # not one of FLAT's: keys are cut too
     if tile.get("P", sizes.get("P", 1)) < sizes.get("P", 1):
         return "row"
     if tile.get("H", sizes.get("H", 1)) < sizes.get("H", 1):

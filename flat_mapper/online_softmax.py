@@ -16,9 +16,9 @@ be cut by a shared loop there, because every pass needs what the one before made
     AV_div  once per row, after the last tile: AV / QK_sum
 
 `online-2pass` has two: the first keeps only the maximum and the sum of each row (QK_sum is
-corrected as above), the second makes the scores again (QK2) and needs no correction of AV. FuseMax's
-two-pass cascade keeps the exponentials of the first pass instead: a whole row of them on chip, as
-the row softmax does.
+corrected as above), the second makes the scores again (QK2) and needs no correction of AV.
+FuseMax's two-pass cascade keeps the exponentials of the first pass instead: a whole row of them on
+chip, as the row softmax does.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from flat_mapper import __version__, units
 from flat_mapper.arch import Platform
 from flat_mapper.mapping import FusedMapping, GroupMapping
 from flat_mapper.mapping_yaml import record_document
-from flat_mapper.model.evaluate import with_unmapped
+from flat_mapper.model.carried import with_unmapped
 from flat_mapper.model.result import BufferUse, EinsumStats, Infeasible, Result
 from flat_mapper.report_groups import einsum_dict, group_dicts, platform_dict
 from flat_mapper.search.solution import Certificate

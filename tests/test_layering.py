@@ -25,7 +25,7 @@ arch arch_constraints arch_factors arch_attributes arch_nodes arch_document arch
 mapping mapspace mapspace_part mapspace_constraints mapspace_yaml
 hwcomponents_prices energy_tables energy_pricing
 model model.nest model.footprint model.remainders model.accesses model.latency model.energy
-model.result model.einsum_costs model.group model.held model.evaluate
+model.result model.einsum_costs model.carried model.group model.held model.evaluate
 arch_rules
 loop_tree timeloop_terms timeloop_entries timeloop_mapping lower_processed
 mapping_yaml lower_arch lower lower_mapper lower_mapper_processed

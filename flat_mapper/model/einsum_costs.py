@@ -10,7 +10,7 @@ import numpy as np
 
 from flat_mapper.arch import Architecture
 from flat_mapper.energy_tables import Ert
-from flat_mapper.mapping import EinsumMapping
+from flat_mapper.mapping import EinsumMapping, sized
 from flat_mapper.model.accesses import Accesses, accesses
 from flat_mapper.model.energy import tensor_energy
 from flat_mapper.model.footprint import tile_words
@@ -176,10 +176,10 @@ def _at(values: IntArray, n: int) -> int:
 def einsum_costs(
     workload: Workload, arch: Architecture, mappings: Sequence[EinsumMapping], ert: Ert
 ) -> EinsumCosts:
-    """The costs of mappings of one Einsum that share keeps and loop orders."""
+    """The costs of mappings of one Einsum that share keeps, loop orders and rank sizes."""
     einsum = workload.einsum(mappings[0].einsum)
     nest = nest_of(arch, einsum, mappings[0])
-    sizes = tuple(workload.rank_sizes[r] for r in nest.ranks)
+    (sizes,) = {tuple(sized(workload, m).rank_sizes[r] for r in nest.ranks) for m in mappings}
     return nest_costs(nest, sizes, factors_of(nest, mappings), ert)
 
 

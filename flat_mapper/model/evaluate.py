@@ -9,6 +9,7 @@ from flat_mapper.arch import Platform
 from flat_mapper.energy_tables import Ert
 from flat_mapper.errors import MappingError, expected
 from flat_mapper.mapping import FusedMapping, GroupMapping, Policy, check_mapping
+from flat_mapper.model.carried import with_unmapped
 from flat_mapper.model.einsum_costs import einsum_costs
 from flat_mapper.model.group import crosses_dram, group_stats, shared_level
 from flat_mapper.model.result import Bound, BufferUse, EinsumStats, Infeasible, Result
@@ -96,7 +97,8 @@ def bound(workload: Workload, platform: Platform, mapping: FusedMapping, ert: Er
     names = [n for g in mapping.groups for n in g.names]
     outside: dict[str, int] = {}
     energy, peaks = 0.0, {"matrix": 0.0, "vector": 0.0}
-    everything = [e.name for e in workload.einsums]
+    # What a free softmax does after the loops counts as the group's own output.
+    everything = [e.name for e in workload.einsums if e.name in names or not e.after]
     for name in names:
         einsum = workload.einsum(name)
         unit = platform.path(einsum.unit).compute
@@ -129,7 +131,9 @@ def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -
         for e in workload.ordered
         if e.unit == "matrix" or mapping.policy.softmax == "charged"
     ]
-    if sorted(names) != sorted(expected_names):
+    # What runs in each pass of a loop may be left out where there is no such loop.
+    omitted = [n for n in expected_names if n not in names and workload.einsum(n).each]
+    if sorted([*names, *omitted]) != sorted(expected_names):
         raise MappingError(
             expected("groups", f"each of {', '.join(expected_names)} once", ", ".join(names))
         )
@@ -140,40 +144,46 @@ def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -
             raise MappingError(fault)
 
 
-def with_unmapped(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Einsums of a group, and the vector Einsums between them that a free softmax leaves out."""
-    before = {a for n in names for a in workload.ancestors[n]}
-    return tuple(
-        n
-        for n, made_of in workload.ancestors.items()
-        if n in names
-        or (
-            workload.einsum(n).unit == "vector" and n in before and any(m in names for m in made_of)
-        )
-    )
-
-
 def _group_faults(
     workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
 ) -> Iterator[str]:
     where = " + ".join(group.names)
     if len(group.einsums) == 1:
+        if workload.einsum(group.names[0]).each:
+            yield expected(where, "a group with the loop in each of whose passes it runs", "none")
         return
+    yield from _shared_faults(workload, group, policy, where)
+    dram, level = platform.dram.name, shared_level(platform).name
+    inside = [t for t in workload.intermediates if not crosses_dram(workload, group.names, t)]
+    for nest in group.einsums:
+        loops = tuple(x for slot, ls in nest.loops if slot.node == dram for x in ls)
+        ranks = workload.einsum(nest.einsum).ranks
+        if loops != tuple(loop for loop in group.shared if loop.rank in ranks):
+            yield expected(f"{nest.einsum}: {dram} loops", "the group's shared loops", loops)
+        for tensor in (a.tensor for a in workload.einsum(nest.einsum).accesses):
+            if tensor in inside and tensor in nest.kept_at(dram):
+                yield expected(f"{nest.einsum}: {tensor}", f"a bypass of {dram}", "keep")
+            if tensor not in nest.kept_at(dram) and tensor not in nest.kept_at(level):
+                yield expected(f"{nest.einsum}: {tensor}", f"kept at {level}", "bypass")
+
+
+def _shared_faults(
+    workload: Workload, group: GroupMapping, policy: Policy, where: str
+) -> Iterator[str]:
+    """What is wrong with the shared loops of a group."""
     whole = with_unmapped(workload, group.names) if policy.softmax == "free" else group.names
-    legal = workload.shareable_ranks(whole)
+    legal, inner = workload.shareable_ranks(whole), workload.inner_ranks(whole)
     for loop in group.shared:
         if loop.rank not in legal:
             change = "a tensor reduced over it must be complete before its reader runs"
             condition = f"shared loops over {', '.join(legal)}"
             yield expected(f"{where}: shared loop", condition, loop.rank, change)
-    dram, level = platform.dram.name, shared_level(platform).name
-    inner = [t for t in workload.intermediates if not crosses_dram(workload, group.names, t)]
-    for nest in group.einsums:
-        loops = tuple(x for slot, ls in nest.loops if slot.node == dram for x in ls)
-        if loops != group.shared:
-            yield expected(f"{nest.einsum}: {dram} loops", "the group's shared loops", loops)
-        for tensor in (a.tensor for a in workload.einsum(nest.einsum).accesses):
-            if tensor in inner and tensor in nest.kept_at(dram):
-                yield expected(f"{nest.einsum}: {tensor}", f"a bypass of {dram}", "keep")
-            if tensor not in nest.kept_at(dram) and tensor not in nest.kept_at(level):
-                yield expected(f"{nest.einsum}: {tensor}", f"kept at {level}", "bypass")
+    order = [loop.rank in inner for loop in group.shared if loop.factor > 1]
+    if order != sorted(order):
+        condition = f"loops over {', '.join(inner)}, which carry partial results, inside all others"
+        got = ", ".join(loop.rank for loop in group.shared)
+        yield expected(f"{where}: shared loops", condition, got)
+    for name in group.names:
+        if any(r not in inner for r in workload.einsum(name).each):
+            condition = "a group with the loop in each of whose passes it runs"
+            yield expected(f"{where}: {name}", condition, ", ".join(group.names))

@@ -11,6 +11,12 @@ import numpy as np
 
 from flat_mapper.arch import Architecture, MemoryLevel, Platform
 from flat_mapper.mapping import EinsumMapping, GroupMapping, Policy, slots_of
+from flat_mapper.model.carried import (
+    carried_tensors,
+    leaves_finished,
+    left_out_words,
+    with_unmapped,
+)
 from flat_mapper.model.latency import transfer_cycles
 from flat_mapper.model.result import BufferUse, EinsumStats, GroupStats
 from flat_mapper.workload import Einsum, Workload
@@ -42,13 +48,14 @@ def in_place_classes(workload: Workload) -> dict[str, str]:
     """Of every tensor, the first of those that share its buffer.
 
     An elementwise vector Einsum may overwrite an input of its output's shape: the scores QK, their
-    exponentials and A are one buffer in FLAT's footprint (its single R x N term).
+    exponentials and A are one buffer in FLAT's footprint (its single R x N term). One that runs
+    after the shared loops overwrites nothing: what it makes leaves word by word.
     """
     first: dict[str, str] = {}
     for einsum in workload.ordered:
         for access in einsum.accesses:
             first.setdefault(access.tensor, access.tensor)
-        if einsum.unit != "vector":
+        if einsum.unit != "vector" or einsum.after:
             continue
         same = [a.tensor for a in einsum.inputs if set(a.ranks) == set(einsum.output.ranks)]
         if same and not einsum.reduced_ranks:
@@ -79,12 +86,19 @@ def held_tensors(
 
     A tensor kept there takes its whole tile below the shared loops; one that bypasses it is
     streamed, and takes its tile below the shared level's own loops. What the group keeps at DRAM
-    is held `buffering` times, an intermediate once (once more when units overlap).
+    is held `buffering` times, an intermediate once (once more when units overlap). What is carried
+    over the passes of an inner loop is an intermediate, also where a free softmax leaves it out of
+    the mapping; when units overlap, two tiles of rows are in flight, each with its own.
     source: FLAT, ASPLOS'23, table 1; its general form as derived from the simulator's data.
     """
     level = shared_level(platform)
     classes = in_place_classes(workload) if policy.in_place else {}
+    free = policy.softmax == "free" and len(group.einsums) > 1
     off_chip = {t for m in group.einsums for t in m.kept_at(platform.dram.name)}
+    off_chip -= {t for t in off_chip if free and leaves_finished(workload, group.names, t)}
+    carried = carried_tensors(
+        workload, with_unmapped(workload, group.names) if free else group.names
+    )
     held: dict[str, Held] = {}
     for mapping in group.einsums:
         einsum = workload.einsum(mapping.einsum)
@@ -99,7 +113,7 @@ def held_tensors(
                 # What enters from DRAM overwrites nothing: its maker ran elsewhere.
                 key = key if workload.producers.get(tensor) in group.names else tensor
             else:
-                copies = 2.0 if _in_flight(workload, group, tensor) else 1.0
+                copies = 2.0 if _in_flight(workload, group, tensor, carried) else 1.0
             before = held.get(key)
             first = mapping.einsum
             if before is not None:
@@ -108,6 +122,10 @@ def held_tensors(
             held[key] = Held(
                 tensor=key, words=words, copies=copies, first=first, last=mapping.einsum
             )
+    for tensor, words in left_out_words(workload, group).items() if free else ():
+        copies = 2.0 if group.schedule == "overlapped" else 1.0
+        ends = {"first": group.names[0], "last": group.names[-1]}
+        held.setdefault(tensor, Held(tensor=tensor, words=words, copies=copies, **ends))
     return tuple(held.values())
 
 
@@ -121,10 +139,14 @@ def buffer_use(
     return BufferUse(level=level.name, capacity_words=level.usable_words, terms=terms)
 
 
-def _in_flight(workload: Workload, group: GroupMapping, tensor: str) -> bool:
+def _in_flight(
+    workload: Workload, group: GroupMapping, tensor: str, carried: tuple[str, ...]
+) -> bool:
     """Whether an intermediate needs a second tile: the units work on different tiles at once."""
     if group.schedule != "overlapped" or tensor not in workload.producers:
         return False
+    if tensor in carried:
+        return True
     maker = workload.einsum(workload.producers[tensor]).unit
     readers = (e.unit for e in workload.einsums if any(a.tensor == tensor for a in e.inputs))
     return any(unit != maker for unit in readers)

@@ -279,7 +279,11 @@ class GroupSearch:
             rows = part.blocks[number].take(chosen)
             for shared_order in self._shared_orders(space, rows):
                 outer = Outer(
-                    tile=local, dram_order=dram_order, shared_order=shared_order, roles=roles
+                    tile=local,
+                    dram_order=dram_order,
+                    shared_order=shared_order,
+                    roles=roles,
+                    steps=self.problem.steps(space, tile),
                 )
                 costs.append(self._vectors(space, rows, outer))
                 same = np.ones(len(chosen), np.int64)
@@ -300,7 +304,7 @@ class GroupSearch:
     def _vectors(self, space: EinsumSpace, rows: Rows, outer: Outer) -> Floats:
         """Cost vectors: compute by unit, cycles by port, cold start, energy, words streamed."""
         costs = row_costs(space, rows, outer)
-        compute = space.iterations / rows.spatial
+        compute = outer.steps * space.iterations / rows.spatial
         zero = np.zeros(rows.count)
         matrix = compute if space.einsum.unit == "matrix" else zero
         vector = compute if space.einsum.unit == "vector" else zero

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -26,7 +27,7 @@ class SharedWords:
         problem = self.problem
         key = problem.classes.get(tensor, tensor)
         mates = [t for s in problem.spaces for t in s.tensors if problem.classes.get(t, t) == key]
-        if any(t in problem.external for t in mates):
+        if any(t in problem.external and t not in problem.drained for t in mates):
             return problem.mapspace.policy.buffering
         return 2.0 if any(self._in_flight(t) for t in mates) else 1.0
 
@@ -34,7 +35,7 @@ class SharedWords:
         if self.problem.group.schedule != "overlapped":
             return False
         units = {s.einsum.unit for s in self.problem.spaces if tensor in s.tensors}
-        return len(units) > 1
+        return len(units) > 1 or tensor in self.problem.carried
 
     @property
     def capacity(self) -> int | None:
@@ -83,7 +84,19 @@ class SharedWords:
                 )
                 key = self.problem.classes.get(tensor, tensor)
                 held[key] = max(held.get(key, 0.0), float(np.ceil(words)))
-        return sum(held.values())
+        return sum(held.values()) + self._left_out_words(tile)
+
+    def _left_out_words(self, tile: tuple[int, ...]) -> float:
+        """Words that a free softmax carries over the passes of the inner loops."""
+        problem = self.problem
+        if all(tile[i] == problem.ranks[i].size for i in problem.inner):
+            return 0.0
+        extents = dict(zip(problem.ranks, tile, strict=True))
+        total = 0
+        for tensor in problem.left_out:
+            own = problem.workload.tensor_ranks[tensor]
+            total += prod(n for rank, n in extents.items() if rank.members[0] in own)
+        return total * (2.0 if problem.group.schedule == "overlapped" else 1.0)
 
     def add_needs(
         self, needs: dict[str, Floats], part: Table, tensor: str, role: Role, tile: Ints

@@ -13,12 +13,12 @@ import numpy as np
 from flat_mapper.arch import Platform
 from flat_mapper.energy_tables import Ert
 from flat_mapper.mapspace import GRANULARITIES, GroupSpace, Mapspace
-from flat_mapper.model.evaluate import with_unmapped
+from flat_mapper.model.carried import carried_tensors, leaves_finished, with_unmapped
 from flat_mapper.model.group import crosses_dram, in_place_classes, shared_level
 from flat_mapper.search.price import Role
 from flat_mapper.search.rows import Ints
 from flat_mapper.search.space import EinsumSpace, Rank, divisors, loop_orders, merged_ranks
-from flat_mapper.workload import Workload
+from flat_mapper.workload import Einsum, Workload
 
 FOLLOW = 0  # a tile extent: whatever the inner rows leave
 
@@ -44,6 +44,31 @@ class GroupProblem:
     shared_ranks: tuple[int, ...]  # indices of the ranks with shared loops, outermost first
     spaces: tuple[EinsumSpace, ...]
     whole: tuple[str, ...]  # the group's Einsums, with the free ones that run between them
+    inner: tuple[int, ...] = ()  # those of shared_ranks whose loops stand innermost
+
+    def steps(self, space: EinsumSpace, tile: tuple[int, ...]) -> int:
+        """How often an Einsum runs in each pass of the other shared loops."""
+        each = [i for i, r in enumerate(self.ranks) if r.members[0] in space.einsum.each]
+        return prod(self.ranks[i].size // tile[i] for i in each)
+
+    @cached_property
+    def carried(self) -> tuple[str, ...]:
+        """Tensors that the inner loops carry from pass to pass."""
+        return carried_tensors(self.workload, self.whole)
+
+    @cached_property
+    def left_out(self) -> tuple[str, ...]:
+        """Those of them that a free softmax leaves out of the mapping."""
+        mapped = {t for s in self.spaces for t in s.tensors}
+        return tuple(t for t in self.carried if t not in mapped)
+
+    @cached_property
+    def drained(self) -> tuple[str, ...]:
+        """Results that leave through a free Einsum after the loops: held as intermediates are."""
+        if self.mapspace.policy.softmax != "free" or not self.group.fused:
+            return ()
+        names = self.group.names
+        return tuple(t for t in self.external if leaves_finished(self.workload, names, t))
 
     @cached_property
     def external(self) -> tuple[str, ...]:
@@ -68,6 +93,7 @@ def group_problem(
     apart = [m for rule in mapspace.slots for m in (*rule.factors, *rule.at_most, *rule.innermost)]
     apart += [m for rule in mapspace.slots for axis in (rule.x, rule.y) for m in axis or ()]
     apart += list(mapspace.fusion.tiles)
+    apart += [r for e in workload.einsums for r in (*e.each, *e.after)]
     granularity = mapspace.fusion.granularity
     if group.declared and granularity == "batch":
         apart += ["B"]
@@ -78,6 +104,7 @@ def group_problem(
     if group.fused and mapspace.policy.softmax == "free":
         whole = with_unmapped(workload, group.names)
     legal = workload.shareable_ranks(whole) if group.fused else ()
+    inner = workload.inner_ranks(whole) if group.fused else ()
     spaces = []
     for name in group.names:
         einsum = workload.einsum(name)
@@ -88,7 +115,7 @@ def group_problem(
                 arch=arch,
                 ert=ert,
                 mapspace=mapspace,
-                ranks=tuple(r for r in ranks if r.members[0] in einsum.ranks),
+                ranks=tuple(r for r in ranks if r.members[0] in _own_ranks(einsum)),
                 shared=[lv.name for lv in arch.levels].index(shared_level(platform).name),
             )
         )
@@ -102,7 +129,13 @@ def group_problem(
         shared_ranks=tuple(i for i, r in enumerate(ranks) if set(r.members) <= set(legal)),
         spaces=tuple(spaces),
         whole=whole,
+        inner=tuple(i for i, r in enumerate(ranks) if set(r.members) <= set(inner)),
     )
+
+
+def _own_ranks(einsum: Einsum) -> tuple[str, ...]:
+    """Ranks of an Einsum's tensors: those in whose passes it runs are the group's affair."""
+    return tuple(r for r in einsum.ranks if r not in einsum.each)
 
 
 def stagings(problem: GroupProblem) -> list[Staging]:
@@ -178,11 +211,13 @@ def _shared_extents(problem: GroupProblem, i: int) -> list[int]:
     if i not in problem.shared_ranks:
         return [rank.size]
     found = divisors(rank.size)
+    if any(set(rank.members) & set(s.einsum.each) for s in problem.spaces):
+        found = found[:-1]  # uncut, the rank is in the space without what runs in each pass
     if problem.group.declared and fusion.granularity != "any":
         held = GRANULARITIES[fusion.granularity]
         if set(rank.members) <= set(held):
             found = [1]
-        elif fusion.granularity != "row" or "P" not in rank.members:
+        elif fusion.granularity != "row" or ("P" not in rank.members and i not in problem.inner):
             found = [prod(1 if m in held else sizes[m] for m in rank.members)]
     for member in rank.members:
         if member in fusion.tiles:
@@ -206,8 +241,13 @@ def dram_orders(problem: GroupProblem) -> list[tuple[int, ...]]:
             if t in problem.external
         ]
         # Where an order decides nothing, ranks stay as the problem has them: outermost first.
-        ranks = tuple(reversed(problem.shared_ranks))
-        return [order + rest for order in loop_orders(ranks, lacks)]
+        ranks = tuple(r for r in reversed(problem.shared_ranks) if r not in problem.inner)
+        inner = tuple(reversed(problem.inner))
+        return [
+            inside + order + rest
+            for inside in loop_orders(inner, lacks)
+            for order in loop_orders(ranks, lacks)
+        ]
     space = problem.spaces[0]
     lacking = [
         frozenset(r for r, yes in enumerate(space.relevant[t]) if not yes) for t in space.tensors

@@ -26,6 +26,7 @@ class Outer:
     dram_order: tuple[int, ...]  # innermost first
     shared_order: tuple[int, ...]
     roles: tuple[Role, ...]  # by tensor
+    steps: int = 1  # passes of the innermost DRAM loop, where it is over a rank that no tensor has
 
 
 @dataclass(slots=True)
@@ -49,7 +50,7 @@ class Costs:
 
 def row_costs(space: EinsumSpace, rows: Rows, outer: Outer) -> Costs:
     """Exact costs of rows under given outer loops; the model's own arithmetic."""
-    costs = Costs(energy=np.full(rows.count, space.compute_energy), ports={})
+    costs = Costs(energy=np.full(rows.count, outer.steps * space.compute_energy), ports={})
     sizes = np.array(space.sizes, dtype=np.int64)[:, None]
     tile = np.array(outer.tile, dtype=np.int64)[:, None]
     tile = np.where(tile == 0, rows.tile, tile)
@@ -61,6 +62,7 @@ def row_costs(space: EinsumSpace, rows: Rows, outer: Outer) -> Costs:
             passes, open_ = looped(
                 space.relevant[tensor], link.passes, link.open, shared, outer.shared_order
             )
+            passes = passes * np.where(open_, 1, outer.steps)
             passes, _ = looped(space.relevant[tensor], passes, open_, dram, outer.dram_order)
             above = links[i + 1] if i + 1 < len(links) else None
             _add_link(space, costs, tensor, link, above, parent, passes)

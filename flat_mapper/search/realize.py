@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import gcd
 
 from flat_mapper.mapping import EinsumMapping, GroupMapping, Loop, Slot
@@ -81,6 +82,9 @@ def _einsum_mapping(pick: Pick, solution: GroupSolution, sizes: dict[str, int]) 
     levels = space.arch.levels
     dram = [size // extent for size, extent in zip(space.sizes, tile, strict=True)]
     put(Slot(levels[0].name, "temporal"), dram, local)
+    if pick.outer.steps > 1:
+        passes = tuple(_passes(solution, space.einsum.each))
+        loops[:1] = [(Slot(levels[0].name, "temporal"), (*(loops[0][1] if loops else ()), *passes))]
     inside = [extent // int(rows.tile[r, 0]) for r, extent in enumerate(tile)]
     put(Slot(levels[space.shared].name, "temporal"), inside, list(pick.outer.shared_order))
     for step in reversed(rows.steps):
@@ -93,6 +97,14 @@ def _einsum_mapping(pick: Pick, solution: GroupSolution, sizes: dict[str, int]) 
             mine = [f if axes[r] == axis else 1 for r, f in enumerate(factors)]
             put(Slot(step.node, axis), mine, list(range(len(mine))))
     return EinsumMapping(einsum=space.einsum.name, loops=tuple(loops), keep=_keeps(pick))
+
+
+def _passes(solution: GroupSolution, each: tuple[str, ...]) -> Iterator[Loop]:
+    """The shared loops, outermost first, in each of whose passes an Einsum runs."""
+    for r in reversed(solution.dram_order):
+        rank = solution.problem.ranks[r]
+        if rank.members[0] in each:
+            yield Loop(rank.members[0], rank.size // solution.tile[r])
 
 
 def _keeps(pick: Pick) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flat_mapper.model.result import Result
+from flat_mapper.workload import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class Certificate:
 class Solution:
     """The best mapping of a mapspace."""
 
+    workload: Workload  # the cascade that was mapped: of several, the one that was chosen
     result: Result
     mapspace: str
     objective: str

@@ -15,6 +15,7 @@ from flat_mapper.mapping import FusedMapping
 from flat_mapper.mapspace import Mapspace, partitions
 from flat_mapper.model.evaluate import evaluate
 from flat_mapper.model.result import Infeasible, Result
+from flat_mapper.online_softmax import alternatives
 from flat_mapper.search.group import GroupSearch
 from flat_mapper.search.objective import OBJECTIVES, Goal, Objective, better_pair
 from flat_mapper.search.outer import group_problem
@@ -48,6 +49,28 @@ class Tally:
             self.pruned[rule] = self.pruned.get(rule, 0) + count
 
 
+@dataclass(slots=True)
+class _Best:
+    """The best of the alternatives so far, and the least refusal."""
+
+    groups: list[GroupSolution] = field(default_factory=list)
+    cascade: Workload | None = None
+    refused: Infeasible | None = None
+
+    @property
+    def total(self) -> tuple[float, float] | None:
+        """Cycles and pJ."""
+        return _total(self.groups) if self.groups else None
+
+    def take(self, found: list[GroupSolution] | Infeasible | None, cascade: Workload) -> None:
+        """Note what an alternative came to: something better, nothing better, or a refusal."""
+        if isinstance(found, Infeasible):
+            if self.refused is None or found.needs < self.refused.needs:
+                self.refused = found
+        elif found:
+            self.groups, self.cascade = found, cascade
+
+
 def search(
     workload: Workload,
     platform: Platform,
@@ -59,7 +82,8 @@ def search(
 ) -> Solution | Infeasible:
     """The mapping of least objective in a mapspace, or why there is none.
 
-    The constraints that the platform's own nodes carry hold as the mapspace's do.
+    Where the workload leaves the form of its softmax open (`any`), it is the best of all forms. The
+    constraints that the platform's own nodes carry hold as the mapspace's do.
 
     objective: latency, energy or edp; ties are broken by the other two.
     progress:  called with the share done and what is being searched.
@@ -68,34 +92,32 @@ def search(
         raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
     begin = time.perf_counter()
     mapspace = with_arch_rules(mapspace, platform, workload)
-    tally = Tally()
-    best: tuple[float, float] | None = None
-    chosen: list[GroupSolution] = []
-    refused: Infeasible | None = None
-    known: dict[object, Table] = {}
     if not any(partitions(workload, mapspace)):
         raise SpecError(
             expected(workload.name, "an Einsum that costs something", "a free softmax alone")
         )
-    alternatives = partitions(workload, mapspace)
-    for number, groups in enumerate(alternatives):
+    tally, best = Tally(), _Best()
+    charged = mapspace.policy.softmax == "charged"
+    tasks = [
+        (cascade, known, groups)
+        for cascade in alternatives(workload, charged=charged)
+        for known in [dict[object, Table]()]
+        for groups in partitions(cascade, mapspace)
+    ]
+    for number, (cascade, known, groups) in enumerate(tasks):
         if progress:
-            progress(number / len(alternatives), " | ".join("+".join(g.names) for g in groups))
+            progress(number / len(tasks), " | ".join("+".join(g.names) for g in groups))
         searches = [
-            GroupSearch.of(group_problem(workload, platform, ert, mapspace, g), known)
+            GroupSearch.of(group_problem(cascade, platform, ert, mapspace, g), known)
             for g in groups
         ]
-        found = _alternative(searches, objective, best, tally)
-        if isinstance(found, Infeasible):
-            refused = found if refused is None or found.needs < refused.needs else refused
-        elif found:
-            chosen = found
-            best = _total(found)
-    if not chosen:
-        assert refused is not None
-        return refused
+        best.take(_alternative(searches, objective, best.total, tally), cascade)
+    if not best.groups:
+        assert best.refused is not None
+        return best.refused
+    workload = best.cascade or workload
     mapping = FusedMapping(
-        groups=tuple(group_mapping(s, dict(workload.rank_sizes)) for s in chosen),
+        groups=tuple(group_mapping(s, dict(workload.rank_sizes)) for s in best.groups),
         policy=mapspace.policy,
     )
     result = evaluate(workload, platform, mapping, ert)
@@ -104,6 +126,7 @@ def search(
     edp = bound.energy_pj * 1e-12 * bound.cycles * result.cycle_seconds
     bounds = {"latency": bound.cycles * result.cycle_seconds, "energy": bound.energy_pj, "edp": edp}
     return Solution(
+        workload=workload,
         result=result,
         mapspace=mapspace.name,
         objective=objective,
