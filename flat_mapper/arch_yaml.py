@@ -16,6 +16,7 @@ that would change a result and is not modelled is refused by name.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from flat_mapper import catalog
@@ -74,16 +75,50 @@ def load_platform(name_or_path: str | Path, data: Mapping[str, object] | None = 
 
     raises: SpecError where nodes of the same name differ between the two.
     """
+    return platform_of(platform_files(name_or_path, data))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformFiles:
+    """The documents of a chip as they were read, before anything in them is worked out."""
+
+    path: Path  # of the matrix path's file
+    matrix: Section
+    vector: Section | None = None
+
+
+def platform_files(
+    name_or_path: str | Path, data: Mapping[str, object] | None = None
+) -> PlatformFiles:
+    """The documents of the chip of that name, or in that file and the .sfu.yaml beside it."""
     path = catalog.resolve("arch", name_or_path)
-    matrix = load_architecture(path, data=data)
     beside = _vector_file(path)
-    if beside is None:
+    vector = _document(beside, data) if beside else None
+    return PlatformFiles(path=path, matrix=_document(path, data), vector=vector)
+
+
+def platform_of(files: PlatformFiles) -> Platform:
+    """The chip that the documents describe.
+
+    raises: SpecError with the first fault, and where nodes of the same name differ.
+    """
+    matrix = _sound(files.matrix, files.path)
+    beside = _vector_file(files.path)
+    if files.vector is None or beside is None:
         return Platform(name=matrix.name, matrix=matrix)
-    vector = load_architecture(beside, data=data)
+    vector = _sound(files.vector, beside)
     platform = Platform(name=matrix.name, matrix=matrix, vector=vector)
     for fault in _disagreements(matrix, vector):
         raise SpecError(fault)
     return platform
+
+
+def _sound(document: Section, path: Path) -> Architecture:
+    faults = Faults()
+    arch = faults.attempt(_read, [document], _name_of(str(path)), str(path), faults)
+    if arch is None or faults:
+        raise SpecError(faults[0])
+    return arch
 
 
 def check_architecture(

@@ -52,6 +52,8 @@ def _run(command: str, arguments: object) -> int:
     home = "cli_files" if command in ("lower", "model", "check", "list") else "cli_map"
     if command in ("crosscheck", "reproduce"):
         home = f"cli_{command}"
+    if command in ("sweep", "export"):
+        home = "cli_sweep"
     if command == "fuse-layers":
         home, command = "cli_fuse", "fuse"
     verb = getattr(import_module(f"flat_mapper.{home}"), f"{command}_command")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
+from flat_mapper.cli_arguments_sweep import export_arguments, sweep_arguments
 from flat_mapper.document import did_you_mean
 from flat_mapper.errors import SpecError, expected
 
@@ -238,6 +239,8 @@ def _list(verb: _Parser) -> None:
 _VERBS = {
     "map": ("find the best mapping in a mapspace", _map),
     "compare": ("compare the best mappings of several mapspaces", _compare),
+    "sweep": ("search every point of a grid, and keep each", sweep_arguments),
+    "export": ("write the rows of a sweep as CSV, Parquet or JSON Lines", export_arguments),
     "evaluate": ("price a recorded mapping again", _evaluate),
     "crosscheck": ("compare every backend on one mapping", _crosscheck),
     "lower": ("write a recorded mapping as Timeloop files", _lower),

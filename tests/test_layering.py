@@ -22,6 +22,7 @@ errors
 units document textfiles yamlio expressions sizes templating catalog
 workload einsum_notation online_softmax attention_heads attention timeloop_problem problem_yaml fuse_layers
 arch arch_constraints arch_factors arch_attributes arch_nodes arch_document arch_yaml
+arch_edits
 mapping mapspace mapspace_part mapspace_constraints mapspace_yaml
 hwcomponents_prices energy_tables energy_pricing
 model model.nest model.footprint model.remainders model.accesses model.latency model.energy
@@ -49,6 +50,10 @@ OWNERS = {
     "jinja2": ("templating",),
     "rich": ("report*", "cli*", "api*"),
     "subprocess": ("backends.*",),
+    "sqlite3": ("sweep_store", "sweep_export"),
+    "distributed": ("sweep_engines",),
+    "dask": ("sweep_engines",),
+    "pyarrow": ("sweep_export",),
     "multiprocessing": (),
     "pickle": (),
 }

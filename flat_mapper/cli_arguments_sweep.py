@@ -1,0 +1,45 @@
+"""The grammar of the verbs of many points: sweep, export."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def sweep_arguments(verb: argparse.ArgumentParser) -> None:
+    """Of `flat-mapper sweep`."""
+    verb.add_argument("sweep", metavar="SWEEP.yaml", help="what varies; see docs/sweeps.md")
+    verb.add_argument("-o", "--output", metavar="FILE", help="the results file, new or begun")
+    verb.add_argument(
+        "--dry-run", action="store_true", help="check the inputs and count the points"
+    )
+    verb.add_argument("--yes", action="store_true", help="however many points there are")
+    engine_arguments(verb)
+
+
+def engine_arguments(verb: argparse.ArgumentParser) -> None:
+    """Where points are computed."""
+    verb.add_argument(
+        "--workers",
+        metavar="N",
+        help="processes on this machine (default: one a core; 0: none but this one)",
+    )
+    verb.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a Dask scheduler, such as tcp://host:8786"
+    )
+    verb.add_argument("--scheduler-file", metavar="FILE", help="that a Dask scheduler wrote")
+
+
+def export_arguments(verb: argparse.ArgumentParser) -> None:
+    """Of `flat-mapper export`."""
+    verb.add_argument("results", metavar="results.db", help="what sweep wrote")
+    verb.add_argument(
+        "--format", default="csv", metavar="F", help="csv (default), parquet or jsonl"
+    )
+    verb.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="COND",
+        help="keep rows with, say, status=done or arch.GLB.depth>=4096; repeatable",
+    )
+    verb.add_argument("-o", "--output", metavar="FILE", help="a file (default: stdout)")

@@ -1,0 +1,186 @@
+"""Where the points of a sweep are computed: in this process, or on Dask's workers.
+
+An engine takes batches and gives back rows; it knows nothing of files or of the results file. Dask
+is imported only where it is used.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Protocol
+
+from flat_mapper.errors import BackendError
+from flat_mapper.sweep_inputs import Chip
+from flat_mapper.sweep_store import Row
+from flat_mapper.sweep_work import Batch, Prices, answered, lost, priced
+
+PRICED = 8  # chosen: chips whose prices are kept; neighbours in a sweep share a chip
+CONNECT_S = 20.0  # chosen: how long a scheduler is waited for
+DEATHS = 3  # chosen: workers that may die of one task before it is given up
+
+Answer = Callable[[Batch, Prices], list[Row]]
+
+
+class Engine(Protocol):
+    """Computes batches, in any order."""
+
+    @property
+    def workers(self) -> int:
+        """How many batches are computed at once; 0 where no worker has come yet."""
+
+    @property
+    def pending(self) -> int:
+        """Batches that were given and not yet taken back."""
+
+    def submit(self, batch: Batch) -> None:
+        """Take a batch."""
+
+    def rows(self) -> list[Row]:
+        """The rows of the next batch, or part of one, that is done; waits for it."""
+
+
+class Here:
+    """This process: one batch at a time, computed when its rows are asked for."""
+
+    workers = 1
+
+    def __init__(self, answer: Answer = answered) -> None:
+        self.answer = answer
+        self.batches: list[Batch] = []
+        self.prices: tuple[Chip, Prices] | None = None
+
+    @property
+    def pending(self) -> int:
+        """Batches that were given and not yet taken back."""
+        return len(self.batches)
+
+    def submit(self, batch: Batch) -> None:
+        """Take a batch."""
+        self.batches.append(batch)
+
+    def rows(self) -> list[Row]:
+        """The rows of the oldest batch, computed now."""
+        batch = self.batches.pop(0)
+        if self.prices is None or self.prices[0] != batch.chip:
+            self.prices = batch.chip, priced(batch.chip)
+        return self.answer(batch, self.prices[1])
+
+
+class OnDask:
+    """Dask's workers. A chip is priced in a task of its own, which all its batches wait for."""
+
+    def __init__(self, client: Any, answer: Answer = answered) -> None:
+        self.client, self.answer = client, answer
+        self.batches: dict[str, Batch] = {}  # in flight, by the future's key
+        self.finished = _distributed().as_completed([])
+        self.prices: OrderedDict[Chip, Any] = OrderedDict()  # of Dask's futures
+
+    @property
+    def workers(self) -> int:
+        """Threads of all workers that are there now."""
+        return sum(int(threads) for threads in self.client.nthreads().values())
+
+    @property
+    def pending(self) -> int:
+        """Batches that were given and not yet taken back."""
+        return len(self.batches)
+
+    def submit(self, batch: Batch) -> None:
+        """Send a batch to the scheduler."""
+        if batch.chip not in self.prices:
+            self.prices[batch.chip] = self.client.submit(priced, batch.chip, pure=False)
+            if len(self.prices) > PRICED:
+                self.prices.popitem(last=False)
+        self.prices.move_to_end(batch.chip)
+        future = self.client.submit(self.answer, batch, self.prices[batch.chip], pure=False)
+        self.batches[future.key] = batch
+        self.finished.add(future)
+
+    def rows(self) -> list[Row]:
+        """The rows of the next batch that is done.
+
+        A worker that dies takes no rows with it: its batch is computed elsewhere. Where a batch
+        kills one worker after another its points are tried one by one, and the one that does it is
+        a failed point.
+        raises: BackendError where the scheduler is lost.
+        """
+        future = next(self.finished)
+        batch = self.batches.pop(future.key)
+        if future.status == "finished":
+            rows: list[Row] = future.result()
+            return rows
+        error = future.exception() if future.status == "error" else None
+        if not isinstance(error, _distributed().KilledWorker):
+            raise BackendError(
+                f"dask: expected the scheduler to answer, got {error or future.status}; start it "
+                "again and run the same command again, what is stored is kept"
+            )
+        self.prices.pop(batch.chip, None)  # the price of the chip may be what kills
+        if len(batch.tasks) == 1:
+            return [lost(batch.tasks[0], "worker: expected an answer, got every worker killed")]
+        for task in batch.tasks:
+            self.submit(replace(batch, tasks=(task,)))
+        return []
+
+
+@contextmanager
+def local_workers(count: int, answer: Answer = answered) -> Iterator[Engine]:
+    """Worker processes on this machine, gone when the block ends; 0 is this process itself."""
+    if count == 0:
+        yield Here(answer)
+        return
+    distributed = _distributed()
+    config = import_module("dask.config")
+    quiet = {"distributed.scheduler.allowed-failures": DEATHS}
+    with (
+        config.set(quiet),
+        distributed.LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield OnDask(client, answer)
+
+
+@contextmanager
+def cluster_workers(
+    address: str = "", file: str = "", answer: Answer = answered
+) -> Iterator[Engine]:
+    """The workers of a scheduler that is running, which goes on when the block ends.
+
+    raises: BackendError where none answers there.
+    """
+    distributed = _distributed()
+    where = address or file
+    options = {"address": address} if address else {"scheduler_file": file}
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        client = distributed.Client(timeout=CONNECT_S, set_as_default=False, **options)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BackendError(
+            f"{where}: expected the address of a Dask scheduler that runs, got: {reason[:300]}"
+        ) from error
+    with client:
+        yield OnDask(client, answer)
+
+
+def _distributed() -> ModuleType:
+    """Dask's package."""
+    try:
+        return import_module("distributed")
+    except ImportError as error:
+        raise BackendError(
+            "dask: the package distributed is not installed; pip install 'flat-mapper[sweep]', or "
+            "use --workers 0"
+        ) from error
