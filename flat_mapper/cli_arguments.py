@@ -86,6 +86,14 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
 
 def _inputs(verb: _Parser) -> None:
     """What a search starts from."""
+    _cascade(verb)
+    verb.add_argument(
+        "--objective", default="edp", metavar="O", help="edp (default), latency or energy"
+    )
+
+
+def _cascade(verb: _Parser) -> None:
+    """The chip, and what runs on it."""
     verb.add_argument("--arch", required=True, metavar="A", help="a shipped name or a v0.4 file")
     verb.add_argument("--problem", required=True, metavar="P", help="a shipped name or a file")
     verb.add_argument(
@@ -106,9 +114,6 @@ def _inputs(verb: _Parser) -> None:
     )
     verb.add_argument(
         "--scope", default="attention", metavar="S", help="attention (default), block or model"
-    )
-    verb.add_argument(
-        "--objective", default="edp", metavar="O", help="edp (default), latency or energy"
     )
 
 
@@ -177,6 +182,28 @@ def _compare(verb: _Parser) -> None:
     _prices(verb)
 
 
+def _need(verb: _Parser) -> None:
+    verb.add_argument(
+        "what",
+        choices=("buffer", "bandwidth"),
+        metavar="WHAT",
+        help="buffer: of the level that fused Einsums share, in its rows; bandwidth: of DRAM",
+    )
+    _cascade(verb)
+    verb.add_argument(
+        "--utilization", required=True, metavar="U", help="what the fastest mapping must reach"
+    )
+    verb.add_argument(
+        "--mapspace", default="flat", metavar="M", help="a shipped name or a file (default flat)"
+    )
+    verb.add_argument(
+        "--step", default="1e9", metavar="S", help="of bandwidth, bytes per second (default 1e9)"
+    )
+    verb.add_argument(
+        "--ert", metavar="FILE", help="energies, which break ties (default: hwcomponents')"
+    )
+
+
 def _evaluate(verb: _Parser) -> None:
     verb.add_argument("record", metavar="fused-mapping.yaml")
     verb.add_argument("--arch", metavar="A", help="another architecture than the record's")
@@ -192,7 +219,6 @@ def _crosscheck(verb: _Parser) -> None:
     verb.add_argument("--mapspace", default="flat", metavar="M", help="default flat")
     verb.add_argument("--seq", metavar="N", help="sequence length: P and M at once")
     verb.add_argument("--ert", metavar="FILE", help="energies: as for map")
-    _timeloop_cmd(verb)
     _timeloop_cmd(verb)
 
 
@@ -212,6 +238,7 @@ def _lower(verb: _Parser) -> None:
 def _model(verb: _Parser) -> None:
     verb.add_argument("files", nargs="+", metavar="FILE", help="Timeloop v0.4 files")
     verb.add_argument("--ert", metavar="FILE", help="energies: as for map")
+    _timeloop_cmd(verb)
 
 
 def _reproduce(verb: _Parser) -> None:
@@ -224,6 +251,17 @@ def _reproduce(verb: _Parser) -> None:
 def _fuse_layers(verb: _Parser) -> None:
     verb.add_argument("folder", metavar="DIR", help="a folder of Timeloop problems, one a layer")
     verb.add_argument("-o", "--output", metavar="FILE", help="write the fused problem there")
+
+
+def _report(verb: _Parser) -> None:
+    verb.add_argument(
+        "results",
+        nargs="+",
+        metavar="RESULTS",
+        help="JSON of map, compare or evaluate, a folder that -o made, or a sweep's database",
+    )
+    verb.add_argument("-o", "--output", required=True, metavar="FILE", help="the page: FILE.html")
+    verb.add_argument("--title", default="", metavar="T", help="the page's heading")
 
 
 def _check(verb: _Parser) -> None:
@@ -239,8 +277,10 @@ def _list(verb: _Parser) -> None:
 _VERBS = {
     "map": ("find the best mapping in a mapspace", _map),
     "compare": ("compare the best mappings of several mapspaces", _compare),
+    "need": ("find the smallest buffer or bandwidth that reaches a utilization", _need),
     "sweep": ("search every point of a grid, and keep each", sweep_arguments),
     "export": ("write the rows of a sweep as CSV, Parquet or JSON Lines", export_arguments),
+    "report": ("make one page of saved answers, to look at in a browser", _report),
     "evaluate": ("price a recorded mapping again", _evaluate),
     "crosscheck": ("compare every backend on one mapping", _crosscheck),
     "lower": ("write a recorded mapping as Timeloop files", _lower),

@@ -30,7 +30,8 @@ model.result model.einsum_costs model.carried model.group model.held model.evalu
 arch_rules
 loop_tree timeloop_terms timeloop_entries timeloop_mapping lower_processed
 mapping_yaml lower_arch lower lower_mapper lower_mapper_processed
-backends.base backends.native backends.timeloop_run backends.accelergy backends.timeloop_stats backends.timeloop
+backends.base backends.native backends.timeloop_run backends.accelergy backends.timeloop_stats
+backends.timeloop_frontend backends.timeloop
 backends.timeloop_mapper_run backends.timeloop_mapper
 backends.accelforge* backends
 search.space search.rows search.price search.ports search.front search.objective search.table
@@ -43,11 +44,12 @@ ORDER = tuple(_ROWS.split())
 # Who alone may import these packages.
 OWNERS = {
     "yaml": ("yamlio",),
+    "altair": ("report*",),
     "networkx": ("workload",),
     "matplotlib": ("plot*",),
     "accelforge": ("backends.accelforge*",),
     "hwcomponents": ("hwcomponents_prices",),
-    "jinja2": ("templating",),
+    "jinja2": ("templating", "report*"),
     "rich": ("report*", "cli*", "api*"),
     "subprocess": ("backends.*",),
     "sqlite3": ("sweep_store", "sweep_export"),
