@@ -1,0 +1,97 @@
+"""What ships: every architecture loads, is priced and maps; every problem has its model's sizes."""
+
+from __future__ import annotations
+
+import pytest
+
+from flat_mapper import api, catalog
+from flat_mapper.answers import Mapped
+from flat_mapper.arch_yaml import load_platform
+from flat_mapper.attention import attention, core_einsums
+from flat_mapper.errors import SpecError
+from flat_mapper.mapspace import partitions
+from flat_mapper.mapspace_yaml import load_mapspace
+from flat_mapper.workload import Workload
+
+# Peak multiply-accumulates per second, lanes of the vector path, KiB of the shared buffer; as the
+# sources in the files have them.
+PLATFORMS = {
+    "edge": (32 * 32 * 940e6, 256, 512),
+    "cloud": (256 * 256 * 940e6, 256, 32 * 1024),
+    "tpu-v4i": (69e12, 1024, 128 * 1024),  # 138 TFLOPS
+    "eyeriss": (168 * 200e6, 14, 108),
+    "gpu-sm": (312e12 / 2 / 108, 64, 164),  # 312 TFLOPS over 108 multiprocessors
+    "fusemax": (256 * 256 * 940e6, 256, 16 * 1024),
+}
+# Weights of all layers, without embeddings.
+WEIGHTS = {
+    "llama3-8b": 8.03e9 - 2 * 128256 * 4096,
+    "llama3-70b": 70.55e9 - 2 * 128256 * 8192,
+    "mistral-7b": 7.24e9 - 2 * 32000 * 4096,
+    "qwen25-7b": 7.62e9 - 2 * 152064 * 3584,
+    "gpt2": 124.4e6 - (50257 + 1024) * 768,
+    "vit-b16": 86.6e6 - 768 * (768 + 197 + 1000),
+    "vit-l16": 304.3e6 - 1024 * (768 + 197 + 1000),
+    "bert-base": 109.5e6 - (30522 + 512 + 2) * 768 - 768 * 768,
+}
+
+
+def weights(workload: Workload) -> int:
+    tensors = [t for t in workload.tensor_ranks if t.startswith("W")]
+    return workload.repeat * sum(workload.tensor_words(t) for t in tensors)
+
+
+@pytest.mark.parametrize("name", PLATFORMS)
+def test_a_platform_has_its_peak_and_maps(name: str):
+    macs, lanes, kib = PLATFORMS[name]
+    platform = load_platform(name)
+    assert platform.vector is not None
+    unit = platform.matrix.compute
+    assert unit.instances / platform.matrix.cycle_seconds == pytest.approx(macs, rel=0.01)
+    assert platform.vector.compute.instances == lanes
+    shared = platform.matrix.levels[1]
+    assert (shared.capacity_words or 0) * shared.word_bits == kib * 1024 * 8
+    assert platform.vector.levels[:2] == platform.matrix.levels[:2]
+    workload = attention(B=1, H=2, P=4, M=4, E=2, F=2)
+    found = api.search(workload, platform, "naive", objective="latency")
+    assert isinstance(found, Mapped), found
+    assert found.result.energy_pj > 0
+    assert found.result.macs == 2 * 4 * 4 * 2 * 2
+
+
+def test_every_platform_is_here():
+    assert {name for name, _ in catalog.shipped("arch")} == set(PLATFORMS)
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_a_model_has_its_weights(name: str):
+    assert weights(api.load_problem(name, "model")) == pytest.approx(WEIGHTS[name], rel=0.01)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in catalog.shipped("problems")])
+def test_every_problem_says_where_it_comes_from(name: str):
+    workload = api.load_problem(name)
+    assert workload.source
+    assert all(len(workload.einsum(n).text) > 0 for n in core_einsums(workload))
+
+
+def test_whisper_crosses_from_text_to_sound():
+    sizes = api.load_problem("whisper-large-cross").rank_sizes
+    assert (sizes["P"], sizes["M"]) == (448, 1500)
+    assert api.load_problem("whisper-large").rank_sizes["P"] == 1500
+
+
+def test_latent_attention_reads_its_latent_for_keys_and_values():
+    workload = api.load_problem("deepseek-v2-mla")
+    readers = [e.name for e in workload.einsums if any(a.tensor == "CKV" for a in e.inputs)]
+    assert readers == ["SC", "AC"]
+    assert workload.tensor_words("CKV") + workload.tensor_words("KR") == 4096 * 576
+    (fused, _) = partitions(workload, load_mapspace("flat-mla"))
+    group = next(g for g in fused if "SC" in g.names)
+    assert group.names == ("SC", "SR", "S", "S_max", "S_exp", "S_sum", "A", "AC")
+    assert workload.shareable_ranks(group.names) == ("B", "H", "P")
+
+
+def test_a_head_count_that_does_not_divide_is_refused():
+    with pytest.raises(SpecError, match=r"llama3-8b\.yaml.*kv_heads: expected a divisor of the 32"):
+        api.load_problem("llama3-8b", sizes={"G": 5})
