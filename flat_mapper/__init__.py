@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flat_mapper.api import compare, evaluate, load_problem, model_files, search
+    from flat_mapper.api import compare, evaluate, load_problem, model_files, need, search
     from flat_mapper.arch_yaml import load_architecture, load_platform
     from flat_mapper.attention import attention
     from flat_mapper.mapspace_yaml import load_mapspace
@@ -32,6 +32,7 @@ __all__ = [
     "load_platform",
     "load_problem",
     "model_files",
+    "need",
     "search",
 ]
 
@@ -44,12 +45,13 @@ _HOMES = {
     "load_platform": "arch_yaml",
     "load_problem": "api",
     "model_files": "api",
+    "need": "api",
     "search": "api",
 }
 
 
 class _Package(ModuleType):
-    """The package. Two of its functions are called like modules of it, and stay functions."""
+    """The package. Three of its functions are called like modules of it, and stay functions."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in _HOMES and isinstance(value, ModuleType):

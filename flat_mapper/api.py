@@ -28,6 +28,8 @@ from flat_mapper.mapspace import Mapspace
 from flat_mapper.mapspace_constraints import unmatched_rules
 from flat_mapper.model.einsum_costs import einsum_costs
 from flat_mapper.model.result import Infeasible, Result
+from flat_mapper.need import STEP_BYTES_PER_S, Need, Quantity, Unreached
+from flat_mapper.need import need as smallest
 from flat_mapper.search import OBJECTIVES, Objective
 from flat_mapper.search import search as best_of
 from flat_mapper.templating import load_document
@@ -48,13 +50,15 @@ def load_problem(
     *,
     sizes: Mapping[str, object] = UNCHANGED,
     phase: str = "",
+    softmax: str = "",
 ) -> Workload:
     """The workload of a shipped problem or of a file, cut to a scope, at other sizes if asked.
 
     phase: `prefill` or `decode`, in place of the file's; see `flat_mapper.problem_yaml`.
+    softmax: row, online, online-2pass or any, in place of the file's.
     """
     path = catalog.resolve("problems", name_or_path)
-    return problem_yaml.load_problem(path, scope, sizes=sizes, phase=phase)
+    return problem_yaml.load_problem(path, scope, sizes=sizes, phase=phase, softmax=softmax)
 
 
 def energies(platform: Platform | Architecture, ert: Name | Ert | None) -> tuple[Ert, Art | None]:
@@ -63,10 +67,10 @@ def energies(platform: Platform | Architecture, ert: Name | Ert | None) -> tuple
     The last two come with areas; the word `accelergy` asks for it. A table must price the whole
     matrix path; the vector path is left out where softmax is free.
     """
-    if ert is not None:
-        table = ert if isinstance(ert, Ert) else load_ert(ert)
     if ert == ACCELERGY:
         return accelergy().price(platform)
+    if ert is not None:
+        table = ert if isinstance(ert, Ert) else load_ert(ert)
         return table.covering(platform.matrix if isinstance(platform, Platform) else platform), None
     from flat_mapper.energy_pricing import price_with_hwcomponents
 
@@ -130,6 +134,37 @@ def compare(
             certificate=found.certificate,
         )
     return Comparison(workload=cascade, platform=chip, objective=goal, rows=rows)
+
+
+def need(
+    workload: Workload | Name,
+    platform: Platform | Name,
+    mapspace: Mapspace | Name = "flat",
+    ert: Ert | Name | None = None,
+    *,
+    quantity: Quantity,
+    utilization: float,
+    step: float = STEP_BYTES_PER_S,
+    progress: Progress | None = None,
+) -> Need | Unreached:
+    """The smallest buffer or off-chip bandwidth that reaches a utilization, or what binds.
+
+    quantity:    buffer (of the level that groups share, in its rows) or bandwidth (of DRAM).
+    utilization: of the fastest mapping, a share > 0 and <= 1.
+    step:        of bandwidth, bytes per second.
+    """
+    cascade = workload if isinstance(workload, Workload) else load_problem(workload)
+    chip = platform if isinstance(platform, Platform) else load_platform(platform)
+    space = _mapspace(mapspace)
+    for fault in unmatched_rules(space, cascade, chip):
+        raise SpecError(fault)
+    table, _ = energies(chip, ert)
+    return smallest(
+        *(cascade, chip, space, table, quantity),
+        utilization=utilization,
+        step=step,
+        progress=progress,
+    )
 
 
 def _sourced(result: Result, platform: Platform, table: Ert, art: Art | None) -> Result:

@@ -54,6 +54,8 @@ def _run(command: str, arguments: object) -> int:
         home = f"cli_{command}"
     if command in ("sweep", "export"):
         home = "cli_sweep"
+    if command == "import-hf":
+        home, command = "cli_import", "import"
     if command == "fuse-layers":
         home, command = "cli_fuse", "fuse"
     verb = getattr(import_module(f"flat_mapper.{home}"), f"{command}_command")

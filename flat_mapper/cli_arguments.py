@@ -113,6 +113,12 @@ def _cascade(verb: _Parser) -> None:
         help="prefill or decode (one position against a cache of --seq); default: the problem's",
     )
     verb.add_argument(
+        "--softmax",
+        default="",
+        metavar="X",
+        help="row (FLAT's), online, online-2pass or any of them; default: the problem's",
+    )
+    verb.add_argument(
         "--scope", default="attention", metavar="S", help="attention (default), block or model"
     )
 
@@ -264,6 +270,14 @@ def _report(verb: _Parser) -> None:
     verb.add_argument("--title", default="", metavar="T", help="the page's heading")
 
 
+def _import_hf(verb: _Parser) -> None:
+    verb.add_argument("config", metavar="config.json", help="the configuration beside a model")
+    verb.add_argument("--part", default="", metavar="P", help="encoder, decoder or cross")
+    verb.add_argument("--batch", default="1", metavar="B", help="sequences (default 1)")
+    verb.add_argument("--seq", metavar="N", help="positions (default: the model's, at most 4096)")
+    verb.add_argument("-o", "--output", metavar="FILE", help="write the problem there")
+
+
 def _check(verb: _Parser) -> None:
     verb.add_argument("files", nargs="+", metavar="FILE", help="files of any kind")
 
@@ -287,6 +301,7 @@ _VERBS = {
     "model": ("price one Einsum from Timeloop's files, as timeloop-model does", _model),
     "reproduce": ("set published results beside this model's", _reproduce),
     "fuse-layers": ("find the attention among Timeloop's layers, and fuse it", _fuse_layers),
+    "import-hf": ("make a problem of a model's config.json", _import_hf),
     "check": ("say everything that is wrong with files", _check),
     "list": ("name what ships", _list),
 }

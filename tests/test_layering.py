@@ -20,7 +20,7 @@ FUNCTION_LIMITS = {"search.solve": 70}
 _ROWS = """
 errors
 units document textfiles yamlio expressions sizes templating catalog
-workload einsum_notation online_softmax attention_heads attention timeloop_problem problem_yaml fuse_layers
+mask workload einsum_notation einsum_yaml online_softmax attention_heads attention timeloop_problem problem_yaml fuse_layers
 arch arch_constraints arch_factors arch_attributes arch_nodes arch_document arch_yaml
 arch_edits
 mapping mapspace mapspace_part mapspace_constraints mapspace_yaml
@@ -37,7 +37,7 @@ backends.accelforge* backends
 search.space search.rows search.price search.ports search.front search.objective search.table
 search.outer search.held search.bounds search.picks search.group search.solution search.realize
 search.solve search
-reproduce* crosscheck* sweep* report* plot* answers* checks* output* api* __init__ cli* __main__
+need* reproduce* crosscheck* sweep* report* plot* answers* checks* output* api* __init__ cli* __main__
 """
 ORDER = tuple(_ROWS.split())
 

@@ -1,0 +1,68 @@
+"""The verb that asks for the smallest buffer or bandwidth: need."""
+
+from __future__ import annotations
+
+import argparse
+
+from flat_mapper import api, report, units
+from flat_mapper.cli_map import _progress, _workload
+from flat_mapper.document import checked
+from flat_mapper.errors import NothingFeasible
+from flat_mapper.need import Need, Trial, Unreached
+from flat_mapper.yamlio import dump_json, scalar
+
+
+def need_command(arguments: argparse.Namespace) -> int:
+    """The smallest value that reaches the target."""
+    target = checked(scalar(arguments.utilization), float, "--utilization", above=0)
+    step = checked(scalar(arguments.step), float, "--step", above=0)
+    workload = _workload(arguments)
+    with _progress() as progress:
+        found = api.need(
+            workload,
+            arguments.arch,
+            arguments.mapspace,
+            arguments.ert,
+            quantity=arguments.what,
+            utilization=target,
+            step=step,
+            progress=progress,
+        )
+    if isinstance(found, Unreached):
+        raise NothingFeasible(found)
+    print(dump_json(found.to_dict()).rstrip() if arguments.json else need_text(found))
+    return 0
+
+
+def need_text(found: Need) -> str:
+    """The value, one step less, and what the architecture has."""
+    trials = [found.reached] if found.below is None else [found.below, found.reached]
+    rows = [_row(found, trial) for trial in trials]
+    noun = "rows" if found.quantity == "buffer" else "steps"
+    head = ("", noun, found.quantity, "util.", "latency", "off-chip", "granularity", "bottleneck")
+    return "\n".join(
+        (
+            f"{found.workload} on {found.arch}, mapspace {found.mapspace}: the smallest "
+            f"{found.quantity} of {found.node} for a utilization of {found.target:g}",
+            report.grid(rows, head=head, right=range(1, 6)),
+            f"one of the {noun} is {found.amount(1)}; {found.arch} has "
+            f"{found.amount(found.present)}; {found.trials} searches for the least latency",
+        )
+    )
+
+
+def _row(found: Need, trial: Trial) -> tuple[str, ...]:
+    reaches = "reaches" if trial is found.reached else "misses"
+    steps = trial.steps or 0
+    start = (reaches, units.count(steps), found.amount(steps))
+    result = trial.result
+    if result is None:
+        return (*start, "", "", "", "nothing fits", "")
+    return (
+        *start,
+        f"{trial.utilization:.6f}",
+        units.si(result.latency_s, "s"),
+        units.size(result.offchip_bytes),
+        result.fused.granularity,
+        result.bottleneck,
+    )
