@@ -21,6 +21,7 @@ _ROWS = """
 errors
 units document textfiles yamlio expressions sizes templating catalog
 mask workload einsum_notation einsum_yaml online_softmax attention_heads attention timeloop_problem problem_yaml fuse_layers
+hf_config
 arch arch_constraints arch_factors arch_attributes arch_nodes arch_document arch_yaml
 arch_edits
 mapping mapspace mapspace_part mapspace_constraints mapspace_yaml
