@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from flat_mapper.api import compare, evaluate, load_problem, model_files, need, search
     from flat_mapper.arch_yaml import load_architecture, load_platform
     from flat_mapper.attention import attention
+    from flat_mapper.generation import generate
     from flat_mapper.mapspace_yaml import load_mapspace
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ __all__ = [
     "attention",
     "compare",
     "evaluate",
+    "generate",
     "load_architecture",
     "load_mapspace",
     "load_platform",
@@ -40,6 +42,7 @@ _HOMES = {
     "attention": "attention",
     "compare": "api",
     "evaluate": "api",
+    "generate": "generation",
     "load_architecture": "arch_yaml",
     "load_mapspace": "mapspace_yaml",
     "load_platform": "arch_yaml",

@@ -54,6 +54,8 @@ def _run(command: str, arguments: object) -> int:
         home = f"cli_{command}"
     if command in ("sweep", "export"):
         home = "cli_sweep"
+    if command == "generate":
+        home = "cli_generate"
     if command == "import-hf":
         home, command = "cli_import", "import"
     if command == "fuse-layers":

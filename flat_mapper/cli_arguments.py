@@ -95,6 +95,18 @@ def _inputs(verb: _Parser) -> None:
 def _cascade(verb: _Parser) -> None:
     """The chip, and what runs on it."""
     verb.add_argument("--arch", required=True, metavar="A", help="a shipped name or a v0.4 file")
+    _problem(verb)
+    verb.add_argument("--seq", metavar="N", help="sequence length: P and M at once")
+    verb.add_argument(
+        "--phase",
+        default="",
+        metavar="F",
+        help="prefill or decode (one position against a cache of --seq); default: the problem's",
+    )
+
+
+def _problem(verb: _Parser) -> None:
+    """The problem, and what may be changed of it in every phase."""
     verb.add_argument("--problem", required=True, metavar="P", help="a shipped name or a file")
     verb.add_argument(
         "--set",
@@ -104,14 +116,7 @@ def _cascade(verb: _Parser) -> None:
         dest="sizes",
         help="give rank R the size N; repeatable",
     )
-    verb.add_argument("--seq", metavar="N", help="sequence length: P and M at once")
     verb.add_argument("--kv-heads", metavar="G", help="heads of keys and values (default: H)")
-    verb.add_argument(
-        "--phase",
-        default="",
-        metavar="F",
-        help="prefill or decode (one position against a cache of --seq); default: the problem's",
-    )
     verb.add_argument(
         "--softmax",
         default="",
@@ -210,6 +215,26 @@ def _need(verb: _Parser) -> None:
     )
 
 
+def _generate(verb: _Parser) -> None:
+    verb.add_argument("--arch", required=True, metavar="A", help="a shipped name or a v0.4 file")
+    _problem(verb)
+    verb.add_argument("--prefill", required=True, metavar="N", help="positions of the prompt")
+    verb.add_argument("--decode", required=True, metavar="T", help="positions after it")
+    verb.add_argument(
+        "--new", default="1", metavar="S", help="positions of one step: 1, or those speculated on"
+    )
+    verb.add_argument(
+        "--page", default="16", metavar="K", help="positions that the cache grows by (default 16)"
+    )
+    verb.add_argument(
+        "--mapspace", default="flat", metavar="M", help="a shipped name or a file (default flat)"
+    )
+    verb.add_argument(
+        "--objective", default="edp", metavar="O", help="edp (default), latency or energy"
+    )
+    verb.add_argument("--ert", metavar="FILE", help="energies, instead of hwcomponents'")
+
+
 def _evaluate(verb: _Parser) -> None:
     verb.add_argument("record", metavar="fused-mapping.yaml")
     verb.add_argument("--arch", metavar="A", help="another architecture than the record's")
@@ -295,6 +320,7 @@ _VERBS = {
     "sweep": ("search every point of a grid, and keep each", sweep_arguments),
     "export": ("write the rows of a sweep as CSV, Parquet or JSON Lines", export_arguments),
     "report": ("make one page of saved answers, to look at in a browser", _report),
+    "generate": ("take in a prompt, then decode against a growing cache", _generate),
     "evaluate": ("price a recorded mapping again", _evaluate),
     "crosscheck": ("compare every backend on one mapping", _crosscheck),
     "lower": ("write a recorded mapping as Timeloop files", _lower),

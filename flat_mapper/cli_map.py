@@ -121,6 +121,16 @@ def _workload(arguments: argparse.Namespace) -> Workload:
     if arguments.seq is not None:
         length = checked(scalar(arguments.seq), int, "--seq", above=0)
         sizes |= dict.fromkeys(SEQUENCE_RANKS if arguments.phase != "decode" else ["M"], length)
+    sizes |= _sizes(arguments)
+    scope = api.scope_of(arguments.scope)
+    return api.load_problem(
+        arguments.problem, scope, sizes=sizes, phase=arguments.phase, softmax=arguments.softmax
+    )
+
+
+def _sizes(arguments: argparse.Namespace) -> dict[str, object]:
+    """Ranks that the command line sets one by one."""
+    sizes: dict[str, object] = {}
     if arguments.kv_heads is not None:
         sizes[GROUP] = checked(scalar(arguments.kv_heads), int, "--kv-heads", above=0)
     for text in arguments.sizes:
@@ -128,8 +138,7 @@ def _workload(arguments: argparse.Namespace) -> Workload:
         if not rank.strip() or not equals or not value.strip():
             raise SpecError(expected("--set", "RANK=SIZE, such as P=4096", text))
         sizes[rank.strip()] = checked(scalar(value), int, f"--set {rank.strip()}", above=0)
-    scope = api.scope_of(arguments.scope)
-    return api.load_problem(arguments.problem, scope, sizes=sizes, phase=arguments.phase)
+    return sizes
 
 
 @contextmanager

@@ -24,7 +24,7 @@ mask workload einsum_notation einsum_yaml online_softmax attention_heads attenti
 hf_config
 arch arch_constraints arch_factors arch_attributes arch_nodes arch_document arch_yaml
 arch_edits
-mapping mapspace mapspace_part mapspace_constraints mapspace_yaml
+mapping resizing mapspace mapspace_part mapspace_constraints mapspace_yaml
 hwcomponents_prices energy_tables energy_pricing
 model model.nest model.footprint model.remainders model.accesses model.latency model.energy
 model.result model.einsum_costs model.carried model.group model.held model.evaluate
@@ -38,7 +38,8 @@ backends.accelforge* backends
 search.space search.rows search.price search.ports search.front search.objective search.table
 search.outer search.held search.bounds search.picks search.group search.solution search.realize
 search.solve search
-need* reproduce* crosscheck* sweep* report* plot* answers* checks* output* api* __init__ cli* __main__
+need* reproduce* crosscheck* sweep* report* plot* answers* checks* output* api*
+generation* __init__ cli* __main__
 """
 ORDER = tuple(_ROWS.split())
 

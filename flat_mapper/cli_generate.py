@@ -1,0 +1,40 @@
+"""The verb generate: a prompt, and what is decoded after it."""
+
+from __future__ import annotations
+
+import argparse
+
+from flat_mapper import api
+from flat_mapper.cli_map import _progress, _sizes
+from flat_mapper.document import checked
+from flat_mapper.errors import NothingFeasible
+from flat_mapper.generation import Scenario, generate
+from flat_mapper.model.result import Infeasible
+from flat_mapper.yamlio import dump_json, scalar
+
+
+def generate_command(arguments: argparse.Namespace) -> int:
+    """The cost of every step, summed."""
+    parts = {
+        name: checked(scalar(getattr(arguments, name)), int, f"--{name}", above=0)
+        for name in ("prefill", "decode", "new", "page")
+    }
+    scope, objective = api.scope_of(arguments.scope), api.objective_of(arguments.objective)
+    sizes = _sizes(arguments)
+    with _progress() as progress:
+        found = generate(
+            arguments.problem,
+            arguments.arch,
+            arguments.mapspace,
+            arguments.ert,
+            scenario=Scenario(**parts),
+            scope=scope,
+            sizes=sizes,
+            softmax=arguments.softmax,
+            objective=objective,
+            progress=progress,
+        )
+    if isinstance(found, Infeasible):
+        raise NothingFeasible(found)
+    print(dump_json(found.to_dict()).rstrip() if arguments.json else found)
+    return 0
