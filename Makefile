@@ -81,7 +81,6 @@ test-accelforge: $(VENV)-accelforge/.ready  ## native against AccelForge, in an 
 
 record-timeloop: $(READY)  ## run the real Timeloop again for the replay in tests/replay
 	@PYTHONPATH=tests:tests/replay $(BIN)/python tests/replay/record.py
-	@PYTHONPATH=tests:tests/replay $(BIN)/python tests/replay/record_mapper.py
 
 $(VENV)-accelforge/.ready: pyproject.toml tools/setup.sh
 	@VENV=$(VENV)-accelforge TOOLS=$(TOOLS) EXTRAS=accelforge,dev sh tools/setup.sh

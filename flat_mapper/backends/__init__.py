@@ -18,9 +18,10 @@ def _native() -> Backend:
 
 def _timeloop() -> Backend:
     from flat_mapper.backends.timeloop import TimeloopBackend
+    from flat_mapper.backends.timeloop_frontend import front_end
     from flat_mapper.backends.timeloop_run import command_of
 
-    return TimeloopBackend(command=command_of())
+    return TimeloopBackend(command=command_of(), front_end=front_end())
 
 
 def _accelforge() -> Backend:

@@ -58,23 +58,19 @@ class Accelergy:
         missing = self.missing()
         if missing:
             raise BackendError(missing)
-        whole = isinstance(platform, Architecture)
-        paths = (platform,) if whole else tuple(filter(None, (platform.matrix, platform.vector)))
+        if isinstance(platform, Architecture):
+            paths = [platform]
+        else:
+            paths = [platform.matrix, *([platform.vector] if platform.vector else [])]
         with ThreadPoolExecutor(len(paths)) as pool:
             tables = list(pool.map(self._path, paths))
         ert, art = tables[0]
         for other, area in tables[1:]:
-            dummies = (*ert.placeholders, *(n for n in other.placeholders if n not in ert.levels))
-            ert = replace(
-                ert,
-                levels={**other.levels, **ert.levels},
-                provenance={**other.provenance, **ert.provenance},
-                placeholders=dummies,
-            )
+            ert = ert.with_others(other)
             art = replace(
                 art,
-                areas_um2={**area.areas_um2, **art.areas_um2},
-                provenance={**area.provenance, **art.provenance},
+                areas_um2={**art.areas_um2, **area.areas_um2},
+                provenance={**art.provenance, **area.provenance},
             )
         source = ACCELERGY.capitalize() + _warning(ert.placeholders)
         return replace(ert, source=source).covering(platform), replace(art, source=source)

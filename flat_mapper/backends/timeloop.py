@@ -3,7 +3,8 @@
 Each Einsum is one ordinary Timeloop problem over its full rank sizes: the shared loops are its
 DRAM loops, and a tensor that stays on chip bypasses DRAM. The raw timeloop-model is given the
 processed single file, which can say remainders (`P=32,5`; the Python front end cannot read them),
-together with the energies as ERT and ART files: then it does not call Accelergy.
+together with the energies as ERT and ART files: then it does not call Accelergy. Where the Python
+front end is there and nothing has a remainder, that file is the front end's own.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flat_mapper.arch import Architecture, ComputeUnit, MemoryLevel, Platform
+from flat_mapper.backends.timeloop_frontend import FrontEnd
 from flat_mapper.backends.timeloop_run import Command, Refusal, fresh_folder, run_model
 from flat_mapper.backends.timeloop_stats import einsum_stats
 from flat_mapper.document import Quoted
 from flat_mapper.energy_tables import Ert
 from flat_mapper.errors import BackendError
+from flat_mapper.lower import lower_einsum, write_lowered
 from flat_mapper.lower_arch import resized
 from flat_mapper.lower_processed import processed_document
 from flat_mapper.mapping import EinsumMapping, FusedMapping
@@ -29,10 +32,21 @@ from flat_mapper.model.group import shared_level
 from flat_mapper.model.held import crowded_words, rows_of
 from flat_mapper.model.result import EinsumStats, Infeasible, Result
 from flat_mapper.textfiles import read_text, write_text
-from flat_mapper.workload import Workload
+from flat_mapper.timeloop_terms import has_remainders
+from flat_mapper.workload import Einsum, Workload
 from flat_mapper.yamlio import dump
 
 INPUTS = ("processed.yaml", "ERT.yaml", "ART.yaml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One run that is ready: its folder holds its files."""
+
+    folder: Path
+    einsum: Einsum
+    arch: Architecture
+    mapping: EinsumMapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +56,7 @@ class TimeloopBackend:
     command: Command
     folder: Path | None = None  # where runs are kept; None: temporary, kept only where one failed
     jobs: int = 0  # runs at once; 0: one per processor
+    front_end: FrontEnd | None = None  # None: the processed file is written here
 
     @property
     def name(self) -> str:
@@ -68,45 +83,64 @@ class TimeloopBackend:
         shared = shared_level(platform)
         crowded = crowded_words(workload, platform, mapping)
 
-        def answer(nest: EinsumMapping) -> EinsumStats | Infeasible:
+        jobs = []  # made one after another: the front end is not made for threads
+        for nest in mapping.einsum_mappings.values():
             arch = platform.path(workload.einsum(nest.einsum).unit)
             if nest.einsum in crowded:
                 arch = resized(arch, shared.name, rows_of(shared, crowded[nest.einsum]))
-            return self.einsum(workload, arch, nest, ert)
-
+            jobs.append(self._job(workload, arch, nest, ert))
         stats: dict[str, EinsumStats] = {}
         with ThreadPoolExecutor(self.jobs or os.cpu_count() or 1) as pool:
-            for found in pool.map(answer, mapping.einsum_mappings.values()):
+            for found in pool.map(self._answer, jobs):
                 if isinstance(found, Infeasible):
                     return found
                 stats[found.einsum] = found
         result = combine(workload, platform, mapping, ert, stats, backend=self.name)
-        if isinstance(result, Infeasible) or not crowded:
+        if isinstance(result, Infeasible):
             return result
-        return replace(result, notes=(*result.notes, _deepened(shared, crowded)))
+        notes = (_deepened(shared, crowded),) if crowded else ()
+        reader = self.front_end.name if self.front_end else "none"
+        extra = {**result.extra, "timeloop_front_end": reader}
+        return replace(result, notes=(*result.notes, *notes), extra=extra)
 
     def einsum(
         self, workload: Workload, arch: Architecture, mapping: EinsumMapping, ert: Ert
     ) -> EinsumStats | Infeasible:
         """One run of timeloop-model: one Einsum on its path."""
+        return self._answer(self._job(workload, arch, mapping, ert))
+
+    def _job(
+        self, workload: Workload, arch: Architecture, mapping: EinsumMapping, ert: Ert
+    ) -> _Job:
+        """The files of one run in a folder of their own."""
         einsum = workload.einsum(mapping.einsum)
         folder = fresh_folder(self.folder, einsum.name)
-        for name, text in run_files(workload, arch, mapping, ert).items():
+        files = run_files(workload, arch, mapping, ert)
+        if self.front_end and not has_remainders(mapping):
+            lowered = lower_einsum(workload, arch, mapping)
+            write_lowered(folder, lowered)
+            files[INPUTS[0]] = self.front_end.processed([folder / name for name in lowered])
+        for name, text in files.items():
             write_text(folder / name, text)
-        answer = run_model(self.command, folder, INPUTS)
+        return _Job(folder=folder, einsum=einsum, arch=arch, mapping=mapping)
+
+    def _answer(self, job: _Job) -> EinsumStats | Infeasible:
+        """What timeloop-model says of the files in a folder."""
+        answer = run_model(self.command, job.folder, INPUTS)
         if isinstance(answer, Refusal):
             found: EinsumStats | Infeasible = Infeasible(
                 level=answer.level,
                 needs=answer.needs,
                 has=answer.has,
                 terms=(),
-                where=einsum.name,
+                where=job.einsum.name,
                 hint=f"cut the tiles at {answer.level} or let a tensor bypass it",
             )
         else:
-            found = einsum_stats(read_text(answer), einsum, arch, mapping, str(answer))
+            read = (job.einsum, job.arch, job.mapping, str(answer))
+            found = einsum_stats(read_text(answer), *read)
         if self.folder is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(job.folder, ignore_errors=True)
         return found
 
 

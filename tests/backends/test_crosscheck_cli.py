@@ -16,7 +16,7 @@ from flat_mapper.cli import main
 from flat_mapper.lower import lower_fused, write_lowered
 from flat_mapper.yamlio import dump
 
-REPLAY = Path(__file__).parents[1] / "replay" / "timeloop_model.py"
+REPLAY = Path(__file__).parents[1] / "replay" / "stand_in.py"
 WRAPPED = ("--timeloop-cmd", f"{shlex.join([sys.executable, str(REPLAY)])} {{}}")
 ABSENT = ("--timeloop-cmd", "no-such-program {}")
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import small_platform as small
 
 from flat_mapper.arch import Platform
+from flat_mapper.arch_yaml import load_architecture
 from flat_mapper.energy_tables import Ert
 from flat_mapper.lower_arch import resized
 from flat_mapper.mapping import EinsumMapping, FusedMapping
@@ -63,3 +64,49 @@ def refused() -> tuple[Workload, EinsumMapping]:
 def _qk(registers: list[str], glb: str) -> EinsumMapping:
     keep = {"DRAM": ["Q", "K"], "GLB": ["Q", "K", "QK"], "RF": registers}
     return small.nest("QK", keep, DRAM="H12 P8", GLB=glb, PE_y="P32", PE_x="M32", RF="E64")
+
+
+_CHIP = """
+variables: {{technology: {technology}, global_cycle_seconds: 1e-9}}
+components:
+  version: 0.4
+  classes:
+  - name: lane_alu
+    attributes: {{technology: "must_specify", width: "must_specify"}}
+    subcomponents:
+    - {{name: adder, class: aladdin_adder, attributes: {{width: width}}}}
+    actions:
+    - {{name: compute, subcomponents: [{{name: adder, actions: [{{name: add}}]}}]}}
+architecture:
+  version: 0.4
+  nodes:
+  - !Component
+    name: DRAM
+    class: DRAM
+    attributes: {{type: "LPDDR4", width: 64, datawidth: 16}}
+  - !Component
+    name: GLB
+    class: SRAM
+    attributes: {{depth: 2048, width: 512, datawidth: 16}}
+  - !Container {{name: {fanout}, spatial: {{meshX: 4}}}}
+  - !Component
+    name: {registers}
+    class: storage
+    subclass: aladdin_register
+    attributes: {{depth: 1, width: 16, datawidth: 16}}
+  - !Component {{name: {unit}, class: compute, subclass: lane_alu, attributes: {{width: 16}}}}
+"""
+
+
+def priced_by_accelergy() -> dict[str, Platform]:
+    """A platform that Accelergy's plug-ins price, and one that only its placeholder does."""
+    paths = {"matrix": ("PE", "RF", "MAC"), "vector": ("lane", "VRF", "VALU")}
+    found = {}
+    for name, technology in (("priced", '"45nm"'), ("dummy", "-1")):
+        texts = {
+            path: _CHIP.format(technology=technology, fanout=fanout, registers=regs, unit=unit)
+            for path, (fanout, regs, unit) in paths.items()
+        }
+        matrix, vector = (load_architecture(texts[path]) for path in paths)
+        found[name] = Platform(name=name, matrix=matrix, vector=vector)
+    return found

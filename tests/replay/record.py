@@ -1,44 +1,82 @@
-"""Records runs of the real timeloop-model for the replay to answer with: `make record-timeloop`."""
+"""Records runs of the real Timeloop and Accelergy for the replay: `make record-timeloop`."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import cases
 import small_platform as small
+import stand_in
 
-from flat_mapper.backends.timeloop import INPUTS, TimeloopBackend
-from flat_mapper.backends.timeloop_run import LOG, STATS, command_of
+from flat_mapper.backends.accelergy import accelergy
+from flat_mapper.backends.timeloop import TimeloopBackend
+from flat_mapper.backends.timeloop_mapper import timeloop_mapper
+from flat_mapper.backends.timeloop_run import command_of
+from flat_mapper.model.evaluate import evaluate
+from flat_mapper.model.result import Result
 
-RUNS = Path(__file__).parent / "runs"
+SECONDS = 10.0  # of each search
+
+
+def model(work: Path) -> Iterator[tuple[str, Path]]:
+    """Runs of timeloop-model, by name."""
+    backend = TimeloopBackend(command=command_of(), front_end=None)
+    workload, platform = small.workload(), small.platform()
+    fused = replace(backend, folder=work / "fused")
+    fused.evaluate(workload, platform, small.fused(), cases.ERT)
+    crowded = replace(backend, folder=work / "crowded")
+    crowded.evaluate(workload, *cases.crowded(), cases.ERT)
+    for name, case in {"remainder": cases.remainder(), "refused": cases.refused()}.items():
+        one = replace(backend, folder=work / name)
+        one.einsum(case[0], platform.matrix, case[1], cases.ERT)
+    for run in sorted(work.glob("*/*")):
+        yield f"{run.parent.name}-{run.name}", run
+
+
+def mapper(work: Path) -> Iterator[tuple[str, Path]]:
+    """Runs of timeloop-mapper, by name."""
+    workload, platform = small.workload(), small.platform()
+    result = evaluate(workload, platform, small.fused(), cases.ERT)
+    assert isinstance(result, Result)
+    searching = replace(timeloop_mapper(SECONDS), threads=1, folder=work)
+    searching.beside(workload, platform, result, cases.ERT)
+    for run in sorted(work.iterdir()):
+        yield run.name, run
+
+
+def priced(work: Path) -> Iterator[tuple[str, Path]]:
+    """Runs of Accelergy, by name."""
+    for name, platform in cases.priced_by_accelergy().items():
+        replace(accelergy(), folder=work / name).price(platform)
+    for run in sorted(work.glob("*/*")):
+        yield f"{run.parent.name}-{run.name}", run
+
+
+# What is kept of a run beside its inputs. Accelergy's log names the folders of the machine.
+KEPT = {
+    "timeloop-model": (model, (stand_in.LOG, "timeloop-model.stats.txt")),
+    "timeloop-mapper": (mapper, (stand_in.LOG, "timeloop-mapper.stats.txt")),
+    "accelergy": (priced, ("ERT.yaml", "ART.yaml", "ERT_summary.yaml")),
+}
 
 
 def main() -> None:
     """Run every case in a folder of its own and keep what went in and what came out."""
-    with tempfile.TemporaryDirectory() as work:
-        folder = Path(work)
-        platform = small.platform()
-        backend = TimeloopBackend(command=command_of(), folder=folder / "fused")
-        backend.evaluate(small.workload(), platform, small.fused(), cases.ERT)
-        crowded = replace(backend, folder=folder / "crowded")
-        crowded.evaluate(small.workload(), *cases.crowded(), cases.ERT)
-        for name, (workload, nest) in {
-            "remainder": cases.remainder(),
-            "refused": cases.refused(),
-        }.items():
-            one = TimeloopBackend(command=command_of(), folder=folder / name)
-            one.einsum(workload, platform.matrix, nest, cases.ERT)
-        shutil.rmtree(RUNS, ignore_errors=True)
-        for run in sorted(folder.glob("*/*")):
-            target = RUNS / f"{run.parent.name}-{run.name}"
-            target.mkdir(parents=True)
-            for name in (*INPUTS, LOG):
-                shutil.copy(run / name, target / name)
-            if (run / "out" / STATS).exists():
-                shutil.copy(run / "out" / STATS, target / STATS)
+    for tool, (runs, kept) in KEPT.items():
+        with tempfile.TemporaryDirectory() as work:
+            found = list(runs(Path(work)))
+            shutil.rmtree(stand_in.RUNS / tool, ignore_errors=True)
+            for name, run in found:
+                target = stand_in.RUNS / tool / name
+                target.mkdir(parents=True)
+                for file in (*stand_in.INPUTS[tool], *kept):
+                    source = run / file if (run / file).exists() else run / "out" / file
+                    if source.exists():
+                        shutil.copy(source, target / file)
 
 
 if __name__ == "__main__":
