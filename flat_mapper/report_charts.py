@@ -112,23 +112,18 @@ def _roofline() -> alt.LayerChart:
         "intensity:Q",
         title="computes per off-chip byte",
         scale=alt.Scale(type="log", nice=False, domain=["@xdomain"]),
-        axis=_axis("si(datum.value, '')", 6),
+        axis=_axis("plain(datum.value)", values="@xticks"),
     )
     y = alt.Y(
         "rate:Q",
         title="computes per second",
         scale=alt.Scale(type="log", nice=False, domain=["@ydomain"]),
-        axis=_axis("si(datum.value, '/s')", 5),
+        axis=_axis("si(datum.value, '')", values="@yticks"),
     )
     roofs = (
         alt.Chart(alt.NamedData("roofs"))
         .mark_line(strokeWidth=1.5, clip=True, aria=False)
         .encode(x=x, y=y, detail="roof:N", order="order:Q", strokeDash=_dash(), color=_own("color"))
-    )
-    said = (
-        alt.Chart(alt.NamedData("roof_names"))
-        .mark_text(align="right", dy=-7, dx=-4, aria=False, fontSize=11)
-        .encode(x=x, y=y, text="roof:N", color=_own("color"))
     )
     points = (
         alt.Chart(alt.NamedData("points"))
@@ -147,12 +142,11 @@ def _roofline() -> alt.LayerChart:
         )
     )  # fmt: skip
     names = (
-        alt.Chart(alt.NamedData("points"))
-        .transform_filter("datum.label != ''")
-        .mark_text(align="right", dx=-9, fontSize=11, aria=False, clip=True)
-        .encode(x=x, y=y, text="label:N", color=_own("color"))
+        alt.Chart(alt.NamedData("texts"))
+        .mark_text(fontSize=11, aria=False, clip=True)
+        .encode(x=x, y=y, text="text:N", color=_own("color"))
     )
-    return _sized(roofs + said + points + names, "Roofline", height=380)
+    return _sized(roofs + points + names, "Roofline", height=380)
 
 
 def _timeline() -> alt.LayerChart:
@@ -206,7 +200,7 @@ def _occupancy() -> alt.LayerChart:
         scale=alt.Scale(nice=False, domain=["@xdomain"]),
     )  # fmt: skip
     y = alt.Y(
-        "below:Q", title="@buffer", axis=_axis("bytes(datum.value)", 5),
+        "below:Q", title="@buffer", axis=_axis("bytes(datum.value)", values="@yticks"),
         scale=alt.Scale(nice=False, domain=["@ydomain"]),
     )  # fmt: skip
     areas = (
@@ -291,7 +285,13 @@ def _pareto(scale: Literal["linear", "log"]) -> alt.LayerChart:
             tooltip=_row_tips(),
         )
     )
-    return _sized(line + points, "Pareto front", height=360)
+    names = (
+        alt.Chart(alt.NamedData("costs"))
+        .transform_filter("datum.label != ''")
+        .mark_text(align="center", dy=-13, fontSize=11, aria=False)
+        .encode(x=x, y=y, text="label:N", color=_own("color"))
+    )
+    return _sized(line + points + names, "Pareto front", height=360)
 
 
 def _row_tips() -> list[alt.Tooltip]:
@@ -339,10 +339,12 @@ def _dash() -> alt.StrokeDash:
     return alt.StrokeDash("dash:N", scale=None, legend=None)
 
 
-def _axis(label: str, count: int) -> alt.Axis:
-    """An axis whose numbers carry their units."""
+def _axis(label: str, count: int | None = None, *, values: str = "") -> alt.Axis:
+    """An axis whose numbers carry their units, at ticks that the page may place."""
     import altair as alt
 
+    if values:
+        return alt.Axis(labelExpr=label, values=[values], labelOverlap=True)
     return alt.Axis(labelExpr=label, tickCount=count, labelOverlap=True)
 
 

@@ -17,16 +17,31 @@ Json = dict[str, object]
 def page_data(rows: Rows) -> Json:
     """Rows in their order, and the details by row."""
     kept = _detailed(rows)
+    roofs: list[Json] = []  # each chip's once; a row says which is its own
+    listed = [_row(i, row, roofs) for i, row in enumerate(rows.rows)]
     return {
         "varying": list(rows.varying),
         "against": rows.against,
-        "rows": [_row(i, row) for i, row in enumerate(rows.rows)],
+        "components": _components(rows),
+        "rows": listed,
+        "roofs": roofs,
         "details": {
             str(i): _detail(row.facts)
             for i, row in enumerate(rows.rows)
             if row.facts is not None and i in kept
         },
     }
+
+
+def _components(rows: Rows) -> list[str]:
+    """Levels from the outermost in, then units, then what else takes energy."""
+    found: dict[str, None] = {}
+    for _, facts in rows.done:
+        found |= dict.fromkeys(facts.peaks.word_bits)
+    for _, facts in rows.done:
+        found |= dict.fromkeys(facts.peaks.computes_per_cycle)
+        found |= dict.fromkeys(facts.energy_by["component"])
+    return list(found)
 
 
 def _detailed(rows: Rows) -> set[int]:
@@ -37,12 +52,15 @@ def _detailed(rows: Rows) -> set[int]:
     return set(list(dict.fromkeys([*best, *rest]))[:DETAILS])
 
 
-def _row(index: int, row: Row) -> Json:
+def _row(index: int, row: Row, roofs: list[Json]) -> Json:
     told: Json = {"i": index, "name": row.name, "status": row.entry.status}
     told["inputs"] = dict(row.entry.inputs)
     facts = row.facts
     if facts is None:
         return told | {"reason": row.entry.reason}
+    roof = _roofs(facts)
+    if roof not in roofs:
+        roofs.append(roof)
     return told | {
         "latency": _round(facts.latency_s),
         "energy": _round(facts.energy_pj * 1e-12),
@@ -65,7 +83,7 @@ def _row(index: int, row: Row) -> Json:
             kind: {name: _round(pj * 1e-12) for name, pj in parts.items()}
             for kind, parts in facts.energy_by.items()
         },
-        "roofs": _roofs(facts),
+        "roof": roofs.index(roof),
     }
 
 

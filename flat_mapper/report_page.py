@@ -37,6 +37,7 @@ def page(entries: Sequence[Entry], title: str = "") -> str:
     shared = common(entries, rows.varying)
     data = page_data(rows) | {"buffer_inputs": buffer_inputs(rows)}
     files = Environment(loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined)
+    files.policies["json.dumps_kwargs"] = {"separators": (",", ":")}  # in the model's order
     text: str = files.get_template("report.html.jinja").render(
         title=title or _title(entries, shared),
         shared=[(short(path), value) for path, value in shared.items() if value != ""],

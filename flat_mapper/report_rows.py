@@ -97,7 +97,7 @@ def _told(path: str, value: Input | None) -> str:
 
 def short(path: str) -> str:
     """An input's path without its file: `GLB.depth` of `arch.GLB.depth`."""
-    return path.removeprefix("arch.").removeprefix("problem.").removeprefix("ranks.")
+    return path.removeprefix("arch.").removeprefix("problem.").removeprefix("rank.")
 
 
 def _baseline_inputs(varying: Sequence[str]) -> tuple[list[str], str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from flat_mapper.document import Section, checked, section_of, take, take_list
 from flat_mapper.errors import SpecError, expected
+from flat_mapper.sweep_store import check_schema
 from flat_mapper.textfiles import read_text
 
 Input = str | int | float
@@ -92,6 +93,7 @@ def _sweep(path: Path) -> Iterator[Entry]:
     query = "SELECT position, status, coordinates, reason, result FROM results ORDER BY position"
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as opened:
+            check_schema(opened, path)
             rows = opened.execute(query).fetchall()
     except sqlite3.Error as err:
         raise SpecError(f"{path}: expected the database of a sweep, got: {err}") from err

@@ -220,7 +220,22 @@ def occupancy(group: Group) -> tuple[Alive, ...]:
                     )
                 )
                 below += words
-    return tuple(found)
+    return tuple(_joined(found))
+
+
+def _joined(pieces: list[Alive]) -> Iterator[Alive]:
+    """Stretches that follow each other unchanged, as one."""
+    going: dict[tuple[str, bool], Alive] = {}
+    for piece in pieces:
+        key = (piece.tensor, piece.in_transit)
+        before = going.get(key)
+        if before and (before.end, before.below) == (piece.start, piece.below):
+            going[key] = replace(before, end=piece.end)
+            continue
+        if before:
+            yield before
+        going[key] = piece
+    yield from going.values()
 
 
 def _spans(group: Group, period: float) -> Iterator[tuple[Holding, bool, float, float]]:

@@ -4,8 +4,8 @@ const DATA = JSON.parse(at("data").textContent);
 const SPECS = JSON.parse(at("specs").textContent);
 const SHOWN = 24; // bars in a bar chart: the first rows of the table
 
-const LIGHT = ["#2f74c0", "#e07b1a", "#25946f", "#b04f98", "#cf4557", "#1f9db0", "#b3891f", "#7363cf", "#8b6a47", "#66788a"];
-const DARK = ["#63a4ec", "#f0a050", "#55c39c", "#d98acb", "#f07f8c", "#56c5d6", "#d8b94f", "#a698f2", "#bd9a76", "#9fb0c0"];
+const LIGHT = ["#2f74c0", "#e07b1a", "#25946f", "#b04f98", "#cf4557", "#1f9db0", "#b3891f", "#7363cf", "#8b6a47", "#7d9118"];
+const DARK = ["#63a4ec", "#f0a050", "#55c39c", "#d98acb", "#f07f8c", "#56c5d6", "#d8b94f", "#a698f2", "#bd9a76", "#b9cc4f"];
 
 const state = {
   text: "",
@@ -33,10 +33,9 @@ function colour(kind, name) {
 }
 
 function learn() {
+  for (const name of DATA.components) colour("component", name);
   for (const row of DATA.rows) {
     if (!row.by) continue;
-    for (const unit of Object.keys(row.roofs.units)) colour("component", unit);
-    for (const name of Object.keys(row.by.component)) colour("component", name);
     for (const name of [...Object.keys(row.by.tensor), ...Object.keys(row.by.einsum)]) colour("tensor", name);
   }
 }
@@ -62,6 +61,7 @@ const hueOf = (row) =>
 function dress(row) {
   if (row.status !== "done") return;
   Object.assign(row, {
+    roofs: DATA.roofs[row.roof],
     latency_t: si(row.latency, "s"),
     energy_t: si(row.energy, "J"),
     edp_t: si(row.edp, "J·s"),

@@ -15,7 +15,7 @@ const COLUMNS = [
   { key: "bottleneck", head: "limited by", shown: (r) => r.bottleneck, text: true },
 ];
 const NAMES = { utilization: "util", buffer: "live", "speed-up": "speedup", "off-chip": "offchip" };
-const FIRST_ROWS = 100;
+const FIRST_ROWS = 40;
 
 const value = (row, key) => (key in row.inputs ? row.inputs[key] : key === "name" ? row.i : row[key]);
 
@@ -53,10 +53,10 @@ const inputColumns = () => (DATA.varying.length > 1 ? DATA.varying : []);
 
 function drawHead() {
   const cell = (key, text, isText) =>
-    node("th", { scope: "col", class: isText ? "text" : null, "data-key": key }, node("button", { type: "button", on: { click: () => sortBy(key) } }, text));
+    node("th", { scope: "col", class: isText ? "text" : null, "data-key": key }, node("button", { type: "button", "aria-label": text || "number", on: { click: () => sortBy(key) } }, text || "#"));
   const inputs = inputColumns().map((path) => cell(path, short(path), !numeric(path)));
   const costs = wanted(DATA.rows).map((column) => cell(column.key, column.head, column.text));
-  at("table").tHead.replaceChildren(node("tr", {}, cell("name", "configuration", true), ...inputs, ...costs));
+  at("table").tHead.replaceChildren(node("tr", {}, cell("name", inputColumns().length ? "" : "configuration", true), ...inputs, ...costs));
 }
 
 function sortBy(key) {
@@ -85,7 +85,8 @@ function drawBody(rows) {
 
 function drawRow(row, columns, top, best, several) {
   const detailed = String(row.i) in DATA.details;
-  const name = node("button", { type: "button", "aria-pressed": String(row.i === state.picked), title: detailed ? row.name : `${row.name}: no details are kept`, disabled: !detailed, on: { click: () => pick(row.i) } }, row.name);
+  const text = inputColumns().length ? String(row.i + 1) : row.name;
+  const name = node("button", { type: "button", "aria-label": row.name, "aria-pressed": String(row.i === state.picked), title: detailed ? row.name : `${row.name}: no details are kept`, disabled: !detailed, on: { click: () => pick(row.i) } }, text);
   const inputs = inputColumns().map((path) => node("td", { class: numeric(path) ? null : "text" }, String(row.inputs[path] ?? "–")));
   const line = node("tr", { class: `${row.i === state.picked ? "picked" : ""} ${row.status === "done" ? "" : "refused"}`.trim() || null, "data-row": row.i }, node("th", { scope: "row" }, name), ...inputs);
   if (row.status !== "done") {

@@ -39,7 +39,7 @@ async function draw(id, chart, datasets, tokens = {}) {
   fillers.set(id, () => draw(id, chart, datasets, tokens));
   const spec = { ...filled(SPECS[chart], tokens), datasets, autosize: { type: "fit-x", contains: "padding" } };
   const old = views.get(id);
-  const made = await vegaEmbed(place, spec, { mode: "vega-lite", renderer: "svg", actions: false, config: theme(), expressionFunctions: { si: (v, u) => si(v, u, 3), bytes: (v) => bytes(v, 3) }, tooltip: { theme: state.dark ? "dark" : "light", sanitize: (text) => escaped(text) } });
+  const made = await vegaEmbed(place, spec, { mode: "vega-lite", renderer: "svg", actions: false, logLevel: 1, config: theme(), expressionFunctions: { si: (v, u) => si(v, u, 3), bytes: (v) => bytes(v, 3), plain: (v) => digits(v, 3) }, tooltip: { theme: state.dark ? "dark" : "light", sanitize: (text) => escaped(text) } });
   if (old) old.finalize();
   views.set(id, made);
   made.view.addEventListener("click", (_, item) => {
@@ -65,14 +65,16 @@ function drawCosts(rows) {
   const kind = state.part === "component" ? "component" : "tensor";
   const parts = shown.flatMap((row) => {
     let start = 0;
-    return Object.entries(row.by[state.part]).map(([part, joules]) => {
+    const listed = Object.entries(row.by[state.part]).sort((a, b) => known[kind].indexOf(a[0]) - known[kind].indexOf(b[0]));
+    return listed.map(([part, joules]) => {
       const share = percent(joules / row.energy);
       const piece = { i: row.i, name: row.name, part, start, end: start + joules, color: colour(kind, part), value_t: si(joules, "J"), share_t: share, say: `${row.name}, ${part}: ${si(joules, "J")}, ${share} of its energy` };
       start += joules;
       return piece;
     });
   });
-  legend("energy-legend", parts.map((p) => [p.part, p.color]));
+  const listed = known[kind].filter((name) => parts.some((p) => p.part === name));
+  legend("energy-legend", listed.map((name) => [name, colour(kind, name)]));
   const totals = shown.map((r) => ({ name: r.name, energy: r.energy, energy_t: r.energy_t }));
   return [draw("speedup", "speedup", { shown: bars }), draw("energy", "energy", { parts, shown: totals })];
 }
@@ -98,37 +100,87 @@ function mark(row, name, what, rate, intensity, peak, shape, size, label) {
   return { i: row.i, name, what, rate, intensity, shape, size, label, color: hueOf(row), rate_t: si(rate, "/s"), intensity_t: told, share_t: percent(rate / peak), say: `${name}: ${si(rate, " computes per second")}, ${told} computes per off-chip byte` };
 }
 
+// Decades, and 2 and 5 between them where a log axis spans few; powers of two for bytes.
+function logTicks([from, to]) {
+  const steps = Math.log10(to / from) > 3.2 ? [1] : [1, 2, 5];
+  const found = [];
+  for (let power = Math.floor(Math.log10(from)); power <= Math.ceil(Math.log10(to)); power += 1)
+    for (const step of steps) found.push(step * 10 ** power);
+  return found.filter((tick) => tick >= from * 0.999 && tick <= to * 1.001);
+}
+
+function byteTicks(most, count = 5) {
+  const step = 2 ** Math.ceil(Math.log2(most / count));
+  return Array.from({ length: Math.floor(most / step) + 1 }, (_, k) => k * step);
+}
+
+// Where labels can stand without covering each other: right, left, above or below their points.
+// A label that finds no room is left out; the hover still tells it.
+function placed(labels, width, height) {
+  const taken = [];
+  const clear = (box) => box.left >= 0 && box.right <= width && box.top >= 0 && box.bottom <= height && !taken.some((t) => box.left < t.right && box.right > t.left && box.top < t.bottom && box.bottom > t.top);
+  const found = [];
+  for (const label of labels) if (label.radius) taken.push({ left: label.px - label.radius, right: label.px + label.radius, top: label.py - label.radius, bottom: label.py + label.radius });
+  for (const label of labels) {
+    if (!label.text) continue;
+    const [w, h, r] = [label.text.length * 6.3 + 4, 14, (label.radius ?? 0) + 3];
+    const spots = label.spots ?? [[r + w / 2, 0], [-r - w / 2, 0], [0, -r - h / 2], [0, r + h / 2], [r + w / 2, -h], [-r - w / 2, -h], [r + w / 2, h], [-r - w / 2, h]];
+    for (const [dx, dy] of spots) {
+      const [x, y] = [label.px + dx, label.py + dy];
+      const box = { left: x - w / 2, right: x + w / 2, top: y - h / 2, bottom: y + h / 2 };
+      if (!clear(box)) continue;
+      taken.push(box);
+      found.push({ text: label.text, x, y, color: label.color });
+      break;
+    }
+  }
+  return found;
+}
+
+// The lines of the first few different chips among the rows.
+function roofLines(roofs, x, y) {
+  const lines = [];
+  const names = [];
+  roofs.forEach((roof, k) => {
+    const most = Math.max(...Object.values(roof.units));
+    const knee = roof.bytes ? most / roof.bytes : x[0];
+    const line = (name, solid, ...ends) => ends.forEach(([intensity, rate], order) => lines.push({ roof: `${name} ${k}`, color: faint(), dash: solid ? [1, 0] : [4, 3], intensity, rate, order }));
+    for (const [unit, peak] of Object.entries(roof.units)) {
+      line(unit, peak === most, [roof.bytes ? Math.max(x[0], peak / roof.bytes) : x[0], peak], [x[1], peak]);
+      names.push({ intensity: x[1], rate: peak, text: `${unit} ${si(peak, "/s")}`, side: -1 });
+    }
+    if (!roof.bytes) return;
+    const start = Math.max(x[0], y[0] / roof.bytes);
+    line(roof.offchip, true, [start, start * roof.bytes], [knee, most]);
+    names.push({ intensity: knee, rate: most, text: `${roof.offchip} ${si(roof.bytes, "B/s")}`, side: -1 });
+  });
+  return [lines, names];
+}
+
 function drawRoofline(rows) {
   const marks = roofMarks(rows);
   const everything = DATA.rows.filter((row) => row.status === "done");
   if (!everything.length) return [];
-  const roofs = new Map(everything.slice(0, 400).map((row) => [JSON.stringify(row.roofs), row.roofs]));
-  const peaks = [...roofs.values()].map((r) => Math.max(...Object.values(r.units)));
-  const xs = marks.map((m) => m.intensity).filter(Boolean);
-  const knees = [...roofs.values()].filter((r) => r.bytes).map((r) => Math.max(...Object.values(r.units)) / r.bytes);
-  const x = [Math.min(...xs, ...knees) / 3, Math.max(...xs, ...knees) * 4];
-  const y = [Math.min(...marks.map((m) => m.rate), ...peaks) / 3, Math.max(...peaks) * 2.2];
+  const roofs = DATA.roofs;
+  const peaks = roofs.map((r) => Math.max(...Object.values(r.units)));
+  const xs = everything.map((row) => row.intensity).concat(marks.map((m) => m.intensity)).filter(Boolean);
+  const knees = roofs.filter((r) => r.bytes).map((r) => Math.max(...Object.values(r.units)) / r.bytes);
+  const x = [Math.min(...xs, ...knees) / 2.5, Math.max(...xs, ...knees) * 4];
+  const y = [Math.min(...everything.map((row) => row.rate), ...marks.map((m) => m.rate), ...peaks) / 2.5, Math.max(...peaks) * 2];
   for (const m of marks) if (m.intensity === null) m.intensity = x[1] / 1.25;
-  const lines = [];
-  const names = [];
-  const listed = [...roofs.values()].slice(0, 4);
-  listed.forEach((roof, k) => {
-    const most = Math.max(...Object.values(roof.units));
-    const knee = roof.bytes ? most / roof.bytes : x[0];
-    for (const [unit, peak] of Object.entries(roof.units)) {
-      const from = roof.bytes ? Math.max(x[0], peak / roof.bytes) : x[0];
-      const line = { roof: `${unit} ${k}`, color: faint(), dash: peak === most ? [1, 0] : [4, 3] };
-      lines.push({ ...line, intensity: from, rate: peak, order: 0 }, { ...line, intensity: x[1], rate: peak, order: 1 });
-      if (k === 0 || listed.every((r) => r.units[unit] !== peak || r === roof)) names.push({ intensity: x[1], rate: peak, roof: `${unit} ${si(peak, "/s")}`, color: faint() });
-    }
-    if (!roof.bytes) return;
-    const line = { roof: `${roof.offchip} ${k}`, color: faint(), dash: [1, 0] };
-    const start = Math.max(x[0], y[0] / roof.bytes);
-    lines.push({ ...line, intensity: start, rate: start * roof.bytes, order: 0 }, { ...line, intensity: knee, rate: most, order: 1 });
-    names.push({ intensity: knee, rate: most, roof: `${roof.offchip} ${si(roof.bytes, "B/s")}`, color: faint() });
-  });
-  legend("roofline-legend", rows.filter((r) => r.status === "done").map((row) => [tells(row), hueOf(row)]).slice(0, 400));
-  return [draw("roofline-chart", "roofline", { points: marks, roofs: lines, roof_names: names }, { "@xdomain": x, "@ydomain": y })];
+  const [lines, names] = roofLines(roofs.slice(0, 4), x, y);
+  const [width, height] = [Math.max(200, at("roofline-chart").clientWidth - 70), 330];
+  const px = (v) => (width * Math.log(v / x[0])) / Math.log(x[1] / x[0]);
+  const py = (v) => height - (height * Math.log(v / y[0])) / Math.log(y[1] / y[0]);
+  const labels = [
+    ...marks.map((m) => ({ text: m.label, px: px(m.intensity), py: py(m.rate), radius: Math.sqrt(m.size) / 2, color: m.color })),
+    ...names.map((n) => ({ text: n.text, px: px(n.intensity), py: py(n.rate), color: faint(), spots: [-9, 10].map((dy) => [-n.text.length * 3.2 - 6, dy]) })),
+  ];
+  const back = ({ text, x: left, y: top, color }) => ({ text, color, intensity: x[0] * (x[1] / x[0]) ** (left / width), rate: y[0] * (y[1] / y[0]) ** ((height - top) / height) });
+  const texts = placed(labels, width, height).map(back);
+  legend("roofline-legend", rows.filter((r) => r.status === "done").map((row) => [tells(row), hueOf(row)]));
+  const tokens = { "@xdomain": x, "@ydomain": y, "@xticks": logTicks(x), "@yticks": logTicks(y) };
+  return [draw("roofline-chart", "roofline", { points: marks, roofs: lines, texts }, tokens)];
 }
 
 function drawCurves(rows) {
@@ -168,10 +220,12 @@ function drawPareto(rows) {
   const front = frontOf(points);
   const first = new Set(front.map((p) => p.i));
   for (const p of points) Object.assign(p, { opacity: first.has(p.i) ? 1 : 0.4, size: p.i === state.picked ? 190 : first.has(p.i) ? 90 : 38 });
-  at("pareto-note").textContent = `${whole(front.length)} of ${whole(points.length)} configurations are on the front: nothing has both less ${COSTS[across].title.replace(" (mm²)", "")} and less ${COSTS[up].title.replace(" (mm²)", "")}.`;
+  const plain = (key) => COSTS[key].title.replace(" (mm²)", "");
+  at("pareto-note").textContent = `On the front: ${whole(front.length)} of ${whole(points.length)} configurations. No other has both less ${plain(across)} and less ${plain(up)}.`;
   legend("pareto-legend", done.map((row) => [tells(row), hueOf(row)]));
   const wide = [points.map((p) => p.x), points.map((p) => p.y)].some((vs) => Math.max(...vs) > 15 * Math.min(...vs));
   const line = front.map((p) => ({ x: p.x, y: p.y, ink: faint() }));
+  for (const p of points) p.label = points.length <= 10 ? p.name : "";
   const tokens = { "@xtitle": COSTS[across].title, "@ytitle": COSTS[up].title, "@xlabel": COSTS[across].unit, "@ylabel": COSTS[up].unit };
   return [draw("pareto-chart", wide ? "pareto_log" : "pareto", { costs: points, front: line }, tokens)];
 }

@@ -9,7 +9,7 @@ function chip(tensor, text, staged = false) {
 
 const looped = (text) => {
   const [rank, factor] = text.split("=");
-  return `for ${rank} in ${factor.replace(",", ", last ")}`;
+  return `for ${rank} in [0:${factor})`;
 };
 
 function drawTree() {
@@ -58,7 +58,7 @@ function holdBar(found, group) {
   });
   const said = `${group.level} holds ${parts.map(([t, n]) => `${t} ${words(n, group.level)}`).join(", ")}`;
   const used = group.capacity ? `${words(group.live, group.level)} of ${words(group.capacity, group.level)} (${percent(group.live / group.capacity)})` : words(group.live, group.level);
-  return node("div", { class: "hold" }, node("div", { class: "head" }, node("b", {}, `${group.level} keeps`), node("span", {}, used)), node("div", { class: "stack", role: "img", "aria-label": said }, ...stack), node("div", { class: "chips", style: "margin-top:.35rem" }, ...parts.map(([tensor, count]) => chip(tensor, words(count, group.level), group.staged.includes(tensor)))));
+  return node("div", { class: "hold" }, node("div", { class: "head" }, node("b", {}, `${group.level} keeps`), node("span", {}, used)), node("div", { class: "stack", role: "img", "aria-label": said }, ...stack), node("div", { class: "chips", style: "margin-top:.35rem" }, ...parts.map(([tensor, count]) => chip(tensor, words(count, group.level), group.staged.includes(tensor))), group.staged.length ? node("span", { class: "note" }, "● a whole FLAT-tile stays") : ""));
 }
 
 function einsumCard(found, group, name) {
@@ -124,7 +124,7 @@ function drawTimeline(found) {
   const total = (run ? found.run_cycles : group.cold + 2 * group.tile_cycles) * found.cycle;
   const room = Math.max(200, at("timeline").clientWidth - 120);
   const segments = raw.filter(([lane]) => lanes.includes(lane)).sort((a, b) => lanes.indexOf(a[0]) - lanes.indexOf(b[0])).map(([lane, name, kind, tile, from, to]) => segment(found, { lane, name, kind, tile, from, to, total, room, run }));
-  legend("timeline-legend", segments.map((s) => [s.name, s.color]));
+  legend("timeline-legend", byOrder(segments));
   const starts = run ? runStarts(found) : [1, 2].filter((n) => n <= group.tiles).map((n) => ({ at: (group.cold + (n - 1) * group.tile_cycles) * found.cycle, text: `tile ${n}`, color: faint() }));
   at("timeline-note").textContent = run
     ? "Each group as a block: the model adds its cycles up, and transfers overlap its computes."
@@ -133,6 +133,9 @@ function drawTimeline(found) {
   at("timeline-table").replaceChildren(node("table", {}, node("thead", {}, head), node("tbody", {}, ...segments.map((s) => node("tr", {}, ...[s.lane, `${s.name}${run ? "" : `, ${s.what}`}`, s.from_t, s.took_t].map((text) => node("td", { class: "text" }, text)))))));
   return draw("timeline", "timeline", { segments, starts }, { "@xdomain": [0, total] });
 }
+
+// Names with their colours, in the order of the cascade.
+const byOrder = (things) => things.map((t) => [t.name, t.color]).sort((a, b) => known.tensor.indexOf(a[0]) - known.tensor.indexOf(b[0]));
 
 function segment(found, { lane, name, kind, tile, from, to, total, room, run }) {
   const [start, end] = [from * found.cycle, to * found.cycle];
@@ -162,12 +165,12 @@ function drawOccupancy(found) {
   });
   const lines = [{ at: group.live * size, text: `charged ${bytes(group.live * size)}`, color: faint(), dash: [4, 3] }];
   if (group.capacity && group.capacity <= 4 * group.live) lines.push({ at: group.capacity * size, text: `capacity ${bytes(group.capacity * size)}`, color: ink(), dash: [1, 0] });
-  legend("occupancy-legend", alive.map((a) => [a.name, a.color]));
+  legend("occupancy-legend", byOrder(alive));
   const capacity = group.capacity ? ` of ${words(group.capacity, group.level)}` : "";
   at("occupancy-title").textContent = run ? `${group.level} over the run` : `${group.level} over one FLAT-tile`;
   at("occupancy-note").textContent = run
     ? `Each group is charged with all that it holds; the most is ${words(group.live, group.level)}${capacity}.`
     : `The model charges ${words(group.live, group.level)}${capacity}: the sum of everything held, for the whole tile. Solid: in use from the first Einsum that touches it to the last. Pale: a second copy that travels while the first is used.`;
   const top = Math.max(...lines.map((line) => line.at)) * 1.12;
-  return draw("occupancy", "occupancy", { alive, lines }, { "@xdomain": [0, total], "@ydomain": [0, top], "@buffer": `${group.level}` });
+  return draw("occupancy", "occupancy", { alive, lines }, { "@xdomain": [0, total], "@ydomain": [0, top], "@buffer": group.level, "@yticks": byteTicks(top) });
 }
