@@ -273,7 +273,13 @@ def _model(verb: _Parser) -> None:
 
 
 def _reproduce(verb: _Parser) -> None:
-    verb.add_argument("what", choices=("simulator",), metavar="WHAT", help="simulator: FLAT's own")
+    verb.add_argument(
+        "what",
+        choices=("simulator", "search", "paper"),
+        metavar="WHAT",
+        help="simulator: the rows of FLAT's own, priced; search: a search of its mapspace beside "
+        "its choices; paper: the tables and figures of the paper",
+    )
     verb.add_argument(
         "--csv", metavar="FILE", help="its rows: the FuseMax artifact's flat_validation.csv"
     )

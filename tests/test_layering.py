@@ -38,7 +38,7 @@ backends.accelforge* backends
 search.space search.rows search.price search.ports search.front search.objective search.table
 search.outer search.held search.bounds search.picks search.group search.solution search.realize
 search.solve search
-need* reproduce* crosscheck* sweep* report* plot* answers* checks* output* api*
+parallel need* reproduce* crosscheck* sweep* report* plot* answers* checks* output* api*
 generation* __init__ cli* __main__
 """
 ORDER = tuple(_ROWS.split())
@@ -59,6 +59,7 @@ OWNERS = {
     "dask": ("sweep_engines",),
     "pyarrow": ("sweep_export",),
     "multiprocessing": (),
+    "concurrent": ("parallel", "backends.*"),
     "pickle": (),
 }
 HEAVY = ("networkx", "matplotlib", "accelforge", "hwcomponents", "rich", "jinja2", "numpy")
