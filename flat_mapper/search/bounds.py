@@ -13,20 +13,49 @@ from flat_mapper.search.outer import FOLLOW, GroupProblem, Staging, tile_words, 
 from flat_mapper.search.ports import port_cycles
 from flat_mapper.search.price import Role, dram_energy
 from flat_mapper.search.rows import Bools, Floats, Ints
+from flat_mapper.search.space import EinsumSpace
 from flat_mapper.search.table import Table
 
 
 @dataclass(slots=True)
 class Outers:
-    """All outer choices, as arrays over the choices."""
+    """Outer choices, as arrays over the choices, with what each costs at least."""
 
     staging: Ints
     order: Ints
     tile: Ints  # int64[R, n]
-    cycles: Floats  # bounds from below
+    cycles: Floats
     energy: Floats
-    needs: Ints  # words of the shared level at least
-    floors: dict[str, Floats]  # by tensor: pJ at DRAM at least
+    needs: Ints  # words of the shared level
+    floors: Floats  # pJ at DRAM, of all tensors together
+    staged: Floats  # pJ at DRAM of staged tensors beyond one pass of every word
+
+    def take(self, index: Ints) -> Outers:
+        """Some of the choices."""
+        return Outers(
+            staging=self.staging[index],
+            order=self.order[index],
+            tile=self.tile[:, index],
+            cycles=self.cycles[index],
+            energy=self.energy[index],
+            needs=self.needs[index],
+            floors=self.floors[index],
+            staged=self.staged[index],
+        )
+
+    @classmethod
+    def joined(cls, parts: list[Outers]) -> Outers:
+        """Several sets as one."""
+        return cls(
+            staging=np.concatenate([p.staging for p in parts]),
+            order=np.concatenate([p.order for p in parts]),
+            tile=np.concatenate([p.tile for p in parts], axis=1),
+            cycles=np.concatenate([p.cycles for p in parts]),
+            energy=np.concatenate([p.energy for p in parts]),
+            needs=np.concatenate([p.needs for p in parts]),
+            floors=np.concatenate([p.floors for p in parts]),
+            staged=np.concatenate([p.staged for p in parts]),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,35 +71,38 @@ class OuterBounds:
         """(cycles, pJ) of the group at least: units at their widest, every word moved once."""
         spaces = self.problem.spaces
         cycles = self.compute([s.iterations / s.widest for s in spaces])
-        energy = 0.0
+        energy = self.least_inside()
         met: set[str] = set()
         for space in spaces:
+            for tensor in space.tensors:
+                if tensor in self.problem.external and tensor not in met:
+                    energy += float(dram_energy(space, tensor, float(space.volume[tensor])))
+                met.add(tensor)
+        return max(cycles, self.compulsory_cycles()), energy
+
+    def least_inside(self) -> float:
+        """pJ of the group below DRAM at least, in any row."""
+        energy = 0.0
+        met: set[str] = set()
+        for space in self.problem.spaces:
             energy += space.compute_energy
             level = space.arch.levels[space.shared]
             read, _, update = space.prices[level.name]
             for tensor in space.tensors:
                 rows = -(-space.volume[tensor] // level.row_words)
-                if tensor in self.problem.external and tensor not in met:
-                    energy += float(dram_energy(space, tensor, float(space.volume[tensor])))
-                else:
+                if tensor not in self.problem.external or tensor in met:
                     energy += rows * (update if tensor == space.output else read)
                 met.add(tensor)
-        return max(cycles, self.compulsory_cycles()), energy
+        return energy
 
-    def narrowest(self, i: int, cycles: Floats) -> Floats:
-        """Cycles of the group at least, where the i-th Einsum takes these compute cycles."""
-        spaces = self.problem.spaces
-        units: dict[str, Floats] = {}
-        for j, space in enumerate(spaces):
-            mine = cycles if i == j else np.full(1, space.iterations / space.widest)
-            units[space.einsum.unit] = units.get(space.einsum.unit, np.zeros(1)) + mine
-        if self.problem.group.schedule == "overlapped":
-            busy = np.zeros(1)
-            for mine in units.values():
-                busy = np.maximum(busy, mine)
-        else:
-            busy = sum(units.values(), np.zeros(1))
-        return np.maximum(busy, self.compulsory_cycles())
+    def busy(self, i: int, cycles: float) -> float:
+        """Compute cycles of the group at least, where the i-th Einsum takes these."""
+        return self.compute(
+            [
+                cycles if i == j else space.iterations / space.widest
+                for j, space in enumerate(self.problem.spaces)
+            ]
+        )
 
     def compulsory_cycles(self) -> float:
         """DRAM cycles of moving every outside tensor once."""
@@ -90,12 +122,13 @@ class OuterBounds:
         return max(units.values()) if overlapped else sum(units.values())
 
     def fits(self, outers: Outers) -> Bools:
+        """Whether each choice may fit the shared level."""
         if self.words.capacity is None or self.problem.mapspace.policy.overflow == "spill":
             return np.ones(len(outers.needs), np.bool_)
         return outers.needs <= self.words.capacity
 
-    def outers(self, tables: list[Table]) -> Outers:
-        """All outer choices with their bounds."""
+    def frame(self) -> Outers:
+        """All outer choices, bounded whatever the rows."""
         parts: list[Outers] = []
         for number, staging in enumerate(self.stagings):
             grid = (
@@ -105,25 +138,23 @@ class OuterBounds:
             )
             if self.problem.group.fused or not staging.staged:
                 orders = range(len(self.orders) if self.problem.group.fused else 1)
-                parts.extend(
-                    self._bounded(tables, number, staging, order, grid) for order in orders
-                )
+                grids = [(order, grid) for order in orders]
             else:
-                parts.extend(self._single(tables, number, staging, grid))
-        return Outers(
-            staging=np.concatenate([p.staging for p in parts]),
-            order=np.concatenate([p.order for p in parts]),
-            tile=np.concatenate([p.tile for p in parts], axis=1),
-            cycles=np.concatenate([p.cycles for p in parts]),
-            energy=np.concatenate([p.energy for p in parts]),
-            needs=np.concatenate([p.needs for p in parts]),
-            floors={t: np.concatenate([p.floors[t] for p in parts]) for t in self.problem.external},
-        )
+                grids = self._single(staging, grid)
+            parts.extend(self._bounded(None, number, order, some) for order, some in grids)
+        return Outers.joined(parts)
 
-    def _single(
-        self, tables: list[Table], number: int, staging: Staging, grid: Ints
-    ) -> list[Outers]:
-        """The outer choices of one Einsum, without those that repeat another.
+    def bounded(self, outers: Outers, tables: list[Table]) -> Outers:
+        """The same choices with bounds over these rows; in another order."""
+        pairs = outers.staging * len(self.orders) + outers.order
+        parts = []
+        for pair in np.unique(pairs):
+            number, order = divmod(int(pair), len(self.orders))
+            parts.append(self._bounded(tables, number, order, outers.tile[:, pairs == pair]))
+        return Outers.joined(parts) if parts else outers
+
+    def _single(self, staging: Staging, grid: Ints) -> list[tuple[int, Ints]]:
+        """DRAM orders and tiles of one Einsum, without those that repeat another.
 
         Innermost at DRAM, a loop over a rank that no staged tensor has might as well stand
         outermost in the shared level: the order of all loops, and so every count, is the same.
@@ -134,7 +165,7 @@ class OuterBounds:
         matters = [
             any(space.relevant[t][r] for t in staging.staged) for r in range(len(space.ranks))
         ]
-        found: list[Outers] = []
+        found: list[tuple[int, Ints]] = []
         sequences: list[Ints] = []
         for order in range(len(self.orders)):
             good, still = np.ones(grid.shape[1], np.bool_), np.ones(grid.shape[1], np.bool_)
@@ -147,70 +178,84 @@ class OuterBounds:
             for earlier in sequences:  # the same real loops in the same order
                 good &= sequence != earlier
             sequences.append(sequence)
-            found.append(self._bounded(tables, number, staging, order, grid[:, good]))
+            found.append((order, grid[:, good]))
         return found
 
-    def _bounded(
-        self, tables: list[Table], number: int, staging: Staging, order: int, grid: Ints
-    ) -> Outers:
-        """The outer choices of one staging and order, with bounds."""
+    def _bounded(self, tables: list[Table] | None, number: int, order: int, grid: Ints) -> Outers:
+        """Tiles under one staging and order, with bounds; over some rows, or over any."""
+        staging = self.stagings[number]
         count = grid.shape[1]
-        energy = np.zeros(count)
         traffic_in, traffic_out = np.zeros(count), np.zeros(count)
         needs: dict[str, Floats] = {}
-        floors = {t: np.zeros(count) for t in self.problem.external}
+        floors, staged = np.zeros(count), np.zeros(count)
         sizes = np.array([r.size for r in self.problem.ranks], dtype=np.int64)[:, None]
         tile = np.where(grid == FOLLOW, 1, grid)
-        for part in tables:
-            space = part.space
-            roles = staging.roles[space.einsum.name]
-            index = [self.problem.ranks.index(r) for r in space.ranks]
+        for i, space in enumerate(self.problem.spaces):
+            part = tables[i] if tables is not None else None
+            index = self.problem.index(space)
             mine = tile[index]
             dram = np.where((grid == FOLLOW)[index], 1, (sizes // tile)[index])
             local_order = tuple(index.index(r) for r in self.orders[order] if r in index)
-            least = dict.fromkeys(space.tensors, 0.0)
-            for tensor, role in zip(space.tensors, roles, strict=True):
-                self.words.add_needs(needs, part, tensor, role, mine)
+            for tensor, role in zip(space.tensors, staging.roles[space.einsum.name], strict=True):
+                smallest = part.smallest(tensor) if part and role == "stream" else 1
+                self.words.add_needs(needs, space, tensor, role, mine, smallest)
                 if role == "inside":
                     continue
-                words = self._traffic(part, tensor, role, mine, dram, local_order)
-                floors[tensor] = floors[tensor] + dram_energy(space, tensor, words)
-                least[tensor] = float(floors[tensor].min(initial=np.inf))
+                kept = part.largest_kept(tensor) if part else space.inner_words
+                words = self._traffic(space, tensor, role, mine, dram, local_order, kept)
+                pj = dram_energy(space, tensor, words)
+                floors = floors + pj
+                if role == "staged":
+                    staged = staged + pj - dram_energy(space, tensor, float(space.volume[tensor]))
                 if tensor == space.output:
                     traffic_out = traffic_out + words
                     words = words - space.volume[tensor]
                 traffic_in = traffic_in + words
-            # The least over rows, with the least DRAM energy of all tiles; then each tile's own.
-            base = np.full(count, part.low(roles, least, free=False))
-            free = np.full(count, part.low(roles, least, free=True))
-            for tensor, role in zip(space.tensors, roles, strict=True):
-                if role == "staged":
-                    base, free = (e + floors[tensor] - least[tensor] for e in (base, free))
-                elif role == "stream":
-                    free = free + floors[tensor]
-            energy = energy + np.maximum(base, free)
+        if tables is None:
+            energy = floors + self.least_inside()
+            compute = self.compute([s.iterations / s.widest for s in self.problem.spaces])
+        else:
+            priced, free = self._lows(tables, staging, grid)
+            energy = np.maximum(priced + staged, free + floors)
+            compute = self.compute([float(t.cycles.min()) for t in tables])
         dram_level = self.problem.platform.dram
-        compute = self.compute([float(t.cycles.min()) for t in tables])
-        cycles = np.maximum(compute, port_cycles(dram_level, traffic_in, traffic_out))
-        total = sum(needs.values(), np.zeros(count))
+        total = sum(needs.values(), self.words.left_out_words(tile))
         return Outers(
             staging=np.full(count, number),
             order=np.full(count, order),
             tile=grid,
-            cycles=cycles,
+            cycles=np.maximum(compute, port_cycles(dram_level, traffic_in, traffic_out)),
             energy=energy,
             needs=np.ceil(total).astype(np.int64),
             floors=floors,
+            staged=staged,
         )
 
+    def _lows(self, tables: list[Table], staging: Staging, grid: Ints) -> tuple[Floats, Floats]:
+        """Least pJ over the rows, with one pass of every word through DRAM, and without DRAM."""
+        priced, free = np.zeros(grid.shape[1]), np.zeros(grid.shape[1])
+        for part in tables:
+            roles = staging.roles[part.space.einsum.name]
+            extents = grid[self.problem.index(part.space)]
+            priced += part.lows(roles, extents, priced=True)
+            free += part.lows(roles, extents, priced=False)
+        return priced, free
+
     def _traffic(
-        self, part: Table, tensor: str, role: Role, tile: Ints, dram: Ints, order: tuple[int, ...]
+        self,
+        space: EinsumSpace,
+        tensor: str,
+        role: Role,
+        tile: Ints,
+        dram: Ints,
+        order: tuple[int, ...],
+        kept: float,
     ) -> Floats:
-        """Words of a tensor through DRAM: exact where staged, at least where streamed."""
-        space = part.space
+        """Words of a tensor through DRAM: exact where staged, at least where streamed.
+
+        kept: most words of a streamed tensor that the inner levels hold on to.
+        """
         words = np.full(tile.shape[1], float(space.volume[tensor]))
-        if role == "inside":
-            return words * 0
         if role == "staged":
             open_ = np.ones(tile.shape[1], np.bool_)
             for r in order:
@@ -220,7 +265,7 @@ class OuterBounds:
                     words = words * np.where(open_, 1, dram[r])
             return words
         # A streamed tensor stays in place over DRAM loops only if a row holds its whole tile.
-        whole = tile_words(self.problem, space, tensor, tile) <= part.largest_kept(tensor)
+        whole = tile_words(space, tensor, tile) <= kept
         for r in range(len(space.ranks)):
             if not space.relevant[tensor][r]:
                 words = words * np.where(whole, 1, dram[r])
@@ -257,10 +302,13 @@ class OuterBounds:
         tile = np.where(outers.tile[:, choice] == FOLLOW, 1, outers.tile[:, choice])
         for part in tables:
             needs: dict[str, Floats] = {}
-            index = [self.problem.ranks.index(r) for r in part.space.ranks]
+            index = self.problem.index(part.space)
             roles = staging.roles[part.space.einsum.name]
             for tensor, role in zip(part.space.tensors, roles, strict=True):
-                self.words.add_needs(needs, part, tensor, role, tile[index][:, None])
+                smallest = part.smallest(tensor)
+                self.words.add_needs(
+                    needs, part.space, tensor, role, tile[index][:, None], smallest
+                )
             for name, words in needs.items():
                 terms[name] = max(terms.get(name, 0), int(np.ceil(words.max())))
         return Infeasible(

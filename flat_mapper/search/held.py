@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
 from flat_mapper.model.group import shared_level
 from flat_mapper.search.outer import FOLLOW, GroupProblem, Staging, tile_words
 from flat_mapper.search.ports import port_cycles
-from flat_mapper.search.price import Outer, Role
-from flat_mapper.search.rows import Floats, Ints, Rows
+from flat_mapper.search.price import Role
+from flat_mapper.search.rows import Floats, Ints
 from flat_mapper.search.space import EinsumSpace
-from flat_mapper.search.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +40,22 @@ class SharedWords:
         """Words of the shared level."""
         return shared_level(self.problem.platform).usable_words
 
-    def held(self, space: EinsumSpace, rows: Rows, outer: Outer) -> tuple[Floats, Floats]:
-        """Words that depend on the row: streamed tiles, and staged ones that follow the row."""
+    def held(
+        self, space: EinsumSpace, mine: Ints, tile: Ints, roles: tuple[Role, ...]
+    ) -> tuple[Floats, Floats]:
+        """What depends on the rows: words, of streamed tiles and of staged ones that follow the
+        row, and cycles of a cold start.
+
+        mine: int64[R, n], tiles of the rows. tile: int64[R, n or 1], those below the DRAM loops.
+        """
         policy = self.problem.mapspace.policy
-        total, first = np.zeros(rows.count), np.zeros(rows.count)
-        shared = np.array(outer.tile, dtype=np.int64)[:, None]
-        shared = np.where(shared == FOLLOW, rows.tile, shared)
-        follows = FOLLOW in outer.tile
+        count = mine.shape[1]
+        total, first = np.zeros(count), np.zeros(count)
+        shared = np.where(tile == FOLLOW, mine, tile)
+        follows = bool((tile == FOLLOW).any())
         opening = space is self.problem.spaces[0]
-        for tensor, role in zip(space.tensors, outer.roles, strict=True):
-            tile = rows.tile if role == "stream" else shared
-            words = tile_words(self.problem, space, tensor, tile)
+        for tensor, role in zip(space.tensors, roles, strict=True):
+            words = tile_words(space, tensor, mine if role == "stream" else shared)
             if role == "stream":
                 total = total + np.ceil(policy.buffering * words)
             elif follows:
@@ -60,53 +63,63 @@ class SharedWords:
             if opening and tensor != space.output and tensor in self.problem.external:
                 first = first + words
         if self.problem.group.schedule == "sequential" or not opening:
-            return total, np.zeros(rows.count)
+            return total, np.zeros(count)
         return total, port_cycles(self.problem.platform.dram, first, first * 0)
 
-    def room(self, staging: Staging, tile: tuple[int, ...]) -> float:
-        """Words of the shared level that are left for what depends on the rows."""
+    def room(self, staging: Staging, tile: Ints) -> Floats:
+        """Words of the shared level that are left for what depends on the rows; tile int64[R, n].
+
+        returns: float64[n].
+        """
         if self.capacity is None or self.problem.mapspace.policy.overflow == "spill":
-            return np.inf
+            return np.full(tile.shape[1], np.inf)
         return self.capacity - self._fixed_words(staging, tile)
 
-    def _fixed_words(self, staging: Staging, tile: tuple[int, ...]) -> float:
-        """Words of the shared level that the tile alone decides."""
-        if FOLLOW in tile:
-            return 0.0
-        held: dict[str, float] = {}
+    def _fixed_words(self, staging: Staging, tile: Ints) -> Floats:
+        """Words of the shared level that the tile alone decides; float64[n]."""
+        if (tile == FOLLOW).any():
+            return np.zeros(tile.shape[1])
+        held: dict[str, Floats] = {}
         for space in self.problem.spaces:
-            local = np.array(self.problem.local(space, tile), dtype=np.int64)[:, None]
+            local = tile[self.problem.index(space)]
             for tensor, role in zip(space.tensors, staging.roles[space.einsum.name], strict=True):
                 if role == "stream":
                     continue
-                words = self.copies(tensor) * float(
-                    tile_words(self.problem, space, tensor, local)[0]
-                )
+                words = np.ceil(self.copies(tensor) * tile_words(space, tensor, local))
                 key = self.problem.classes.get(tensor, tensor)
-                held[key] = max(held.get(key, 0.0), float(np.ceil(words)))
-        return sum(held.values()) + self._left_out_words(tile)
+                held[key] = np.maximum(held.get(key, np.zeros(1)), words)
+        return sum(held.values(), self.left_out_words(tile))
 
-    def _left_out_words(self, tile: tuple[int, ...]) -> float:
-        """Words that a free softmax carries over the passes of the inner loops."""
-        problem = self.problem
-        if all(tile[i] == problem.ranks[i].size for i in problem.inner):
-            return 0.0
-        extents = dict(zip(problem.ranks, tile, strict=True))
-        total = 0
+    def left_out_words(self, tile: Ints) -> Floats:
+        """Words that a free softmax carries over the passes of the inner loops; tile int64[R, n]."""
+        problem, total = self.problem, np.zeros(tile.shape[1])
+        if not problem.left_out:
+            return total
         for tensor in problem.left_out:
             own = problem.workload.tensor_ranks[tensor]
-            total += prod(n for rank, n in extents.items() if rank.members[0] in own)
-        return total * (2.0 if problem.group.schedule == "overlapped" else 1.0)
+            mine = [i for i, rank in enumerate(problem.ranks) if rank.members[0] in own]
+            total = total + tile[mine].prod(axis=0)
+        cut = np.zeros(tile.shape[1], np.bool_)
+        for i in problem.inner:
+            cut |= tile[i] < problem.ranks[i].size
+        return np.where(cut, total, 0.0) * (2.0 if problem.group.schedule == "overlapped" else 1.0)
 
     def add_needs(
-        self, needs: dict[str, Floats], part: Table, tensor: str, role: Role, tile: Ints
+        self,
+        needs: dict[str, Floats],
+        space: EinsumSpace,
+        tensor: str,
+        role: Role,
+        tile: Ints,
+        smallest: int,
     ) -> None:
-        """Words a tensor holds in the shared level at least."""
-        space, policy = part.space, self.problem.mapspace.policy
+        """Words a tensor holds in the shared level at least.
+
+        smallest: words of its tile at least, where it is streamed.
+        """
         if role == "stream":
-            least = float(part.smallest(tensor))
-            words = np.full(tile.shape[1], policy.buffering * least)
+            words = np.full(tile.shape[1], self.problem.mapspace.policy.buffering * smallest)
         else:
-            words = float(self.copies(tensor)) * tile_words(self.problem, space, tensor, tile)
+            words = float(self.copies(tensor)) * tile_words(space, tensor, tile)
         key = self.problem.classes.get(tensor, tensor)
         needs[key] = np.maximum(needs.get(key, np.zeros(1)), words)

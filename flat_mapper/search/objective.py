@@ -20,16 +20,22 @@ class Goal:
     kind: Literal["latency", "energy", "edp", "weighted"]
     weight: float = 0.0
 
+    def first(self, cycles: Floats, energy: Floats) -> Floats:
+        """What is minimised."""
+        if self.kind == "latency":
+            return cycles
+        if self.kind == "energy":
+            return energy
+        return cycles * energy if self.kind == "edp" else self.weight * cycles + energy
+
     def keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
         """What is minimised, then what breaks its ties; float64[n] each."""
-        edp = cycles * energy
+        first = self.first(cycles, energy)
         if self.kind == "latency":
-            return cycles, energy, edp
-        if self.kind == "energy":
-            return energy, edp, cycles
+            return first, energy, cycles * energy
         if self.kind == "edp":
-            return edp, cycles, energy
-        return self.weight * cycles + energy, edp, cycles
+            return first, cycles, energy
+        return first, cycles * energy, cycles
 
 
 def better(goal: Goal, cycles: Floats, energy: Floats, best: tuple[float, float]) -> Bools:
@@ -37,13 +43,28 @@ def better(goal: Goal, cycles: Floats, energy: Floats, best: tuple[float, float]
 
     Sums of floats that should be equal differ in their last bits: within 1e-12 they are equal.
     """
+    cycles, energy = np.broadcast_arrays(cycles, energy)
     if not np.isfinite(best[0]):
         return np.isfinite(cycles) & np.isfinite(energy)
-    mine = goal.keys(cycles, energy)
     other = goal.keys(np.array(best[0]), np.array(best[1]))
-    found = np.zeros(np.broadcast(cycles, energy).shape, np.bool_)
+    mine = goal.first(cycles, energy)
+    tight = 1e-12 * abs(float(other[0]))
+    found: Bools = mine < float(other[0]) - tight
+    # Ties are few: only they are worth a second look.
+    equal = np.nonzero(~found & (mine <= float(other[0]) + tight))
+    if len(equal[0]):
+        found[equal] = _breaks_tie(goal, cycles[equal], energy[equal], other)
+    return found
+
+
+def _breaks_tie(
+    goal: Goal, cycles: Floats, energy: Floats, other: tuple[Floats, Floats, Floats]
+) -> Bools:
+    """Whether costs that are equal in what is minimised come first in the rest."""
+    _, second, third = goal.keys(cycles, energy)
+    found = np.zeros(len(cycles), np.bool_)
     equal = ~found
-    for a, b in zip(mine, other, strict=True):
+    for a, b in ((second, other[1]), (third, other[2])):
         tight = 1e-12 * np.abs(b)
         found = found | (equal & (a < b - tight))
         equal = equal & (np.abs(a - b) <= tight)

@@ -81,9 +81,9 @@ class GroupProblem:
         """Tensors that share a buffer: each with the first of them."""
         return in_place_classes(self.workload) if self.mapspace.policy.in_place else {}
 
-    def local(self, space: EinsumSpace, values: tuple[int, ...]) -> tuple[int, ...]:
-        """Values by group rank as values by the Einsum's ranks."""
-        return tuple(values[self.ranks.index(r)] for r in space.ranks)
+    def index(self, space: EinsumSpace) -> list[int]:
+        """Positions of an Einsum's ranks among the group's."""
+        return [self.ranks.index(r) for r in space.ranks]
 
 
 def group_problem(
@@ -143,7 +143,8 @@ def stagings(problem: GroupProblem) -> list[Staging]:
     external = problem.external
     readers = {t: sum(t in s.tensors for s in problem.spaces) for t in external}
     wanted = problem.mapspace.fusion.staging
-    must = {t for t in external if readers[t] > 1}
+    # What several read, and what accumulates over the inner loops, has its place there.
+    must = {t for t in external if readers[t] > 1 or t in problem.carried}
     if (problem.group.fused and not problem.group.declared) or wanted == "all":
         must.update(external)
     elif isinstance(wanted, tuple):
@@ -255,7 +256,7 @@ def dram_orders(problem: GroupProblem) -> list[tuple[int, ...]]:
     return loop_orders(range(len(space.ranks)), lacking)
 
 
-def tile_words(problem: GroupProblem, space: EinsumSpace, tensor: str, tile: Ints) -> Ints:
+def tile_words(space: EinsumSpace, tensor: str, tile: Ints) -> Ints:
     """Words of a tensor over tile extents; tile int64[R, n] by the Einsum's ranks."""
     words = np.ones(tile.shape[1:], np.int64)
     for r, mine in enumerate(space.relevant[tensor]):

@@ -35,6 +35,11 @@ class Costs:
 
     energy: Floats
     ports: dict[tuple[str, str], Floats]  # (level, read | write | shared) -> cycles
+    rounded: bool = True  # words to whole rows of a memory
+
+    def rows(self, words: Floats | float, level: MemoryLevel) -> Floats:
+        """Vector accesses for a number of words."""
+        return _rows(words, level) if self.rounded else _fractions(words, level)
 
     def add_words(self, level: MemoryLevel, reads: Floats, writes: Floats) -> None:
         """Account for words of one instance."""
@@ -67,11 +72,11 @@ def row_costs(space: EinsumSpace, rows: Rows, outer: Outer) -> Costs:
             above = links[i + 1] if i + 1 < len(links) else None
             _add_link(space, costs, tensor, link, above, parent, passes)
         if role == "staged":
-            _add_staged(space, costs, tensor, dram, outer.dram_order)
+            add_staged(space, costs, tensor, dram, outer.dram_order)
     return costs
 
 
-def _add_staged(
+def add_staged(
     space: EinsumSpace, costs: Costs, tensor: str, dram: Ints, order: tuple[int, ...]
 ) -> None:
     """Whole tiles between DRAM and the shared level."""
@@ -88,33 +93,68 @@ def _add_link(
     tensor: str,
     link: Link,
     above: Link | None,
-    top: MemoryLevel,
+    top: MemoryLevel | None,
     passes: Floats,
 ) -> None:
-    """Words of one link at both its ends, with their energy and port cycles."""
+    """Words of one link at both its ends, with their energy and port cycles.
+
+    top: the parent of a link with none above; None: its end of the link does not count.
+    """
     volume = float(space.volume[tensor])
     parent = top if above is None else above.child
-    assert parent is not None
     spread, copies = (1.0, 1.0) if above is None else (above.spread, above.copies)
-    held = volume / spread
+    output = tensor == space.output
+    if parent is not None:
+        add_drawn(space, costs, parent, copies, volume / spread, passes, output=output)
+    if link.child is not None:
+        kept = volume / link.spread
+        add_filled(space, costs, link.child, link.copies, kept, passes, output=output)
+
+
+def add_drawn(
+    space: EinsumSpace,
+    costs: Costs,
+    parent: MemoryLevel,
+    copies: Floats | float,
+    held: Floats | float,
+    passes: Floats,
+    *,
+    output: bool,
+) -> None:
+    """Words that pass between a parent and what it feeds; held: one instance's share of a tensor.
+
+    An output arrives at the parent every time, and is read again every time but the first.
+    """
     drawn = held * passes
     read, _, update = space.prices[parent.name]
-    zero = np.zeros(1)
-    if tensor == space.output:
+    if output:
         costs.energy = costs.energy + _served(copies, parent) * (
-            _rows(drawn, parent) * update + _rows(drawn - held, parent) * read
+            costs.rows(drawn, parent) * update + costs.rows(drawn - held, parent) * read
         )
         costs.add_words(parent, drawn - held, drawn)
     else:
-        costs.energy = costs.energy + _served(copies, parent) * _rows(drawn, parent) * read
-        costs.add_words(parent, drawn, zero)
-    if link.child is not None:
-        kept = volume / link.spread
-        filled = kept * passes - (kept if tensor == space.output else 0.0)
-        fill_pj = space.prices[link.child.name][1]
-        served = _served(link.copies, link.child)
-        costs.energy = costs.energy + served * _rows(filled, link.child) * fill_pj
-        costs.add_words(link.child, zero, filled)
+        costs.energy = costs.energy + _served(copies, parent) * costs.rows(drawn, parent) * read
+        costs.add_words(parent, drawn, np.zeros(1))
+
+
+def add_filled(
+    space: EinsumSpace,
+    costs: Costs,
+    child: MemoryLevel,
+    copies: Floats | float,
+    kept: Floats | float,
+    passes: Floats,
+    *,
+    output: bool,
+) -> None:
+    """Words written into a child; kept: one instance's share of a tensor.
+
+    An output's first visit starts from nothing.
+    """
+    filled = kept * passes - (kept if output else 0.0)
+    served = _served(copies, child)
+    costs.energy = costs.energy + served * costs.rows(filled, child) * space.prices[child.name][1]
+    costs.add_words(child, np.zeros(1), filled)
 
 
 def _served(copies: Floats | float, level: MemoryLevel) -> Floats | float:
@@ -129,51 +169,93 @@ def _rows(words: Floats | float, level: MemoryLevel) -> Floats:
     return np.ceil(np.asarray(words) / level.row_words)
 
 
-def tensor_bounds(
-    space: EinsumSpace, rows: Rows, tensor: str, role: Role, *, priced: bool = True
-) -> tuple[Floats, Floats]:
-    """Least pJ of a tensor's moves in every row: in full, and if it may stay in place outside.
+def _fractions(words: Floats | float, level: MemoryLevel) -> Floats:
+    """Vector accesses for a number of words, not rounded."""
+    return np.asarray(words) / level.row_words
 
-    priced: whether the reads at DRAM of a streamed tensor count.
-    returns: float64[n] each. In full: every irrelevant loop outside the row brings it again.
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """What a tensor takes in every row, as far as its role does not matter; float64[n].
+
+    Of each pair the first is in full, if every irrelevant loop outside the row brings it again; the
+    second, if it may stay in place outside.
     """
-    closed = np.ones(rows.count)
+
+    inner: tuple[Floats, Floats]  # pJ at the inner levels
+    drawn: tuple[Floats, Floats]  # words from the level on top, or to it
+
+    def energy(
+        self, space: EinsumSpace, tensor: str, role: Role, *, priced: bool, rounded: bool = True
+    ) -> tuple[Floats, Floats]:
+        """pJ in a role, in full and if it may stay in place.
+
+        priced:  whether what DRAM takes counts.
+        rounded: whether words are rounded up to whole rows of a memory. Without, what a tensor
+                 takes is linear in how often it comes by, and never more than with rounding.
+        """
+        once = 0.0
+        if role == "staged":
+            costs = Costs(energy=np.zeros(1), ports={})
+            add_staged(space, costs, tensor, np.ones((len(space.ranks), 1), np.int64), ())
+            once = float(costs.energy[0])
+            if not priced:
+                once -= float(dram_energy(space, tensor, float(space.volume[tensor])))
+        if role == "stream" and not priced:
+            return self.inner
+        top = space.arch.levels[0 if role == "stream" else space.shared]
+        full, stays = (
+            inner + once + drawn_energy(space, tensor, top, words, rounded=rounded)
+            for inner, words in zip(self.inner, self.drawn, strict=True)
+        )
+        return full, stays
+
+
+def moves(space: EinsumSpace, rows: Rows, tensor: str, *, rounded: bool = True) -> Moves:
+    """What a tensor takes in every row; rounded: see `Moves.energy`."""
+    closed = closed_passes(space, rows.tile, tensor)
+    volume = float(space.volume[tensor])
+    links = rows.links[tensor]
+    inner, drawn = [], []
+    for stays in (False, True):
+        costs = Costs(energy=np.zeros(rows.count), ports={}, rounded=rounded)
+        for i, link in enumerate(links):
+            passes = link.passes * (np.where(link.open, 1.0, closed) if stays else closed)
+            if i + 1 < len(links):
+                _add_link(space, costs, tensor, link, links[i + 1], None, passes)
+            else:
+                _add_link(space, costs, tensor, link, None, None, passes)
+                drawn.append(volume * passes)
+        inner.append(costs.energy)
+    return Moves(inner=(inner[0], inner[1]), drawn=(drawn[0], drawn[1]))
+
+
+def closed_passes(space: EinsumSpace, tile: Ints, tensor: str) -> Floats:
+    """How often a tile comes by if every irrelevant loop outside brings it again; float64[n]."""
+    passes = np.ones(tile.shape[1])
     for r, size in enumerate(space.sizes):
         if not space.relevant[tensor][r]:
-            closed = closed * (size // rows.tile[r])
-    found = []
-    links = rows.links[tensor]
-    parent = space.arch.levels[0 if role == "stream" else space.shared]
-    for stays in (False, True):
-        costs = Costs(energy=np.zeros(1), ports={})
-        for i, link in enumerate(links):
-            above = links[i + 1] if i + 1 < len(links) else None
-            factor = np.where(link.open, 1.0, closed) if stays else closed
-            _add_link(space, costs, tensor, link, above, parent, link.passes * factor)
-            if above is None and not priced and role == "stream":
-                costs.energy = costs.energy - _drawn_energy(space, tensor, parent, link, factor)
-        if role == "staged":
-            one = np.ones((len(space.ranks), 1), np.int64)
-            _add_staged(space, costs, tensor, one, ())
-        found.append(np.broadcast_to(costs.energy, (rows.count,)))
-    return found[0], found[1]
+            passes = passes * (size // tile[r])
+    return passes
 
 
-def _drawn_energy(
-    space: EinsumSpace, tensor: str, parent: MemoryLevel, link: Link, factor: Floats
+def drawn_energy(
+    space: EinsumSpace,
+    tensor: str,
+    level: MemoryLevel,
+    words: Floats | float,
+    *,
+    rounded: bool = True,
 ) -> Floats:
-    volume = float(space.volume[tensor])
-    drawn = volume * link.passes * factor
-    read, _, update = space.prices[parent.name]
+    """pJ at a level of one instance for words of a whole tensor that pass over the whole run."""
+    count = _rows if rounded else _fractions
+    read, _, update = space.prices[level.name]
     if tensor == space.output:
-        return _rows(drawn, parent) * update + _rows(drawn - volume, parent) * read
-    return _rows(drawn, parent) * read
+        again = np.asarray(words) - space.volume[tensor]
+        return count(words, level) * update + count(again, level) * read
+    return count(words, level) * read
 
 
 def dram_energy(space: EinsumSpace, tensor: str, words: Floats | float) -> Floats:
     """pJ at DRAM for words of a tensor that the Einsum moves over the whole run."""
-    dram = space.arch.levels[0]
-    read, _, update = space.prices[dram.name]
-    if tensor == space.output:
-        return _rows(words, dram) * update + _rows(words - space.volume[tensor], dram) * read
-    return _rows(words, dram) * read
+    return drawn_energy(space, tensor, space.arch.levels[0], words)

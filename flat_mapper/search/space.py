@@ -89,6 +89,14 @@ class EinsumSpace:
         return prod(f.fanout_x * f.fanout_y for f in fanouts)
 
     @cached_property
+    def inner_words(self) -> float:
+        """Words that all levels below the shared one hold together."""
+        sizes = [n for n in self.inner_nodes if isinstance(n, MemoryLevel)]
+        return sum(
+            np.inf if lv.usable_words is None else lv.usable_words * lv.instances for lv in sizes
+        )
+
+    @cached_property
     def widest(self) -> int:
         """At most so many compute units any mapping of the Einsum uses."""
         most = 1

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from flat_mapper.search.price import Role, dram_energy, tensor_bounds
+from flat_mapper.search.price import Moves, Role, moves
 from flat_mapper.search.rows import Bools, Floats, Ints, Rows, inner_rows
 from flat_mapper.search.space import EinsumSpace, prod_of
 
-# (full, stays): least pJ of one tensor in every row, see price.tensor_bounds
+# (full, stays): least pJ of one tensor in every row, see price.Moves
 Pair = tuple[Floats, Floats]
 
 
@@ -22,8 +21,12 @@ class Table:
     space: EinsumSpace
     blocks: list[Rows]
     roles: dict[str, tuple[Role, ...]]  # what the search may make of each tensor
-    bounds: dict[tuple[str, Role, bool], Pair] = field(default_factory=dict)
-    lows: dict[object, float] = field(default_factory=dict)
+    moves: dict[str, Moves] = field(default_factory=dict)
+    energies: dict[tuple[tuple[Role, ...] | None, bool], Floats] = field(default_factory=dict)
+    extents: dict[int, tuple[Ints, Ints]] = field(default_factory=dict)
+    least: dict[tuple[tuple[Role, ...], int, bool], tuple[Ints, Floats]] = field(
+        default_factory=dict
+    )
 
     @property
     def count(self) -> int:
@@ -31,25 +34,28 @@ class Table:
         return sum(b.count for b in self.blocks)
 
     @property
+    def spatial(self) -> Floats:
+        """Compute units that every row uses."""
+        return np.concatenate([b.spatial for b in self.blocks])
+
+    @property
     def cycles(self) -> Floats:
         """Compute cycles of every row."""
-        return self.space.iterations / np.concatenate([b.spatial for b in self.blocks])
+        return self.space.iterations / self.spatial
 
     @property
     def tile(self) -> Ints:
         """int64[R, n]."""
         return np.concatenate([b.tile for b in self.blocks], axis=1)
 
-    def pair(self, tensor: str, role: Role, priced: bool = True) -> Pair:
-        """Bounds of one tensor in one role."""
-        key = (tensor, role, priced)
-        if key not in self.bounds:
-            parts = [tensor_bounds(self.space, b, tensor, role, priced=priced) for b in self.blocks]
-            self.bounds[key] = (
-                np.concatenate([p[0] for p in parts]),
-                np.concatenate([p[1] for p in parts]),
+    def pair(self, tensor: str, role: Role, priced: bool) -> Pair:
+        """Bounds of one tensor in one role: in full, and if it may stay in place."""
+        if tensor not in self.moves:
+            parts = [moves(self.space, b, tensor) for b in self.blocks]
+            self.moves[tensor] = Moves(
+                inner=_joined([p.inner for p in parts]), drawn=_joined([p.drawn for p in parts])
             )
-        return self.bounds[key]
+        return self.moves[tensor].energy(self.space, tensor, role, priced=priced)
 
     def largest_kept(self, tensor: str) -> int:
         """Most words of a tensor that a row keeps at inner levels and may hold on to."""
@@ -69,25 +75,22 @@ class Table:
         mine = [r for r, yes in enumerate(self.space.relevant[tensor]) if yes]
         return prod_of(block.tile, mine)
 
-    def energy(
-        self,
-        roles: tuple[Role, ...] | None = None,
-        floors: Mapping[str, float] | None = None,
-        *,
-        free: bool = False,
-    ) -> Floats:
+    def energy(self, roles: tuple[Role, ...] | None = None, *, priced: bool) -> Floats:
         """Least pJ of every row: in given roles, or in whichever roles are cheapest.
 
         At most one rank is the innermost real loop outside a row, and only tensors that lack it
         may stay in place; so the bound is a minimum over ranks.
 
-        floors: pJ that DRAM takes for each tensor at least, where the outer loops are known.
-        free:   leave out what streamed tensors take at DRAM.
+        priced: with what DRAM takes: of a staged tensor for every word once, of a streamed one
+                for what the row draws. Else without DRAM.
         """
+        key = (roles, priced)
+        if key in self.energies:
+            return self.energies[key]
         full, stays = [], []
         for i, tensor in enumerate(self.space.tensors):
             choices = self.roles[tensor] if roles is None else (roles[i],)
-            pairs = [self._floored(tensor, role, floors, free) for role in choices]
+            pairs = [self.pair(tensor, role, priced) for role in choices]
             full.append(np.minimum.reduce([p[0] for p in pairs]))
             stays.append(np.minimum.reduce([p[1] for p in pairs]))
         best = sum(full, np.zeros(1))
@@ -98,29 +101,35 @@ class Table:
                     s if lacks else f for f, s, lacks in zip(full, stays, lacking, strict=True)
                 )
                 best = np.minimum(best, sum(parts, np.zeros(1)))
-        return best + self.space.compute_energy
+        self.energies[key] = best + self.space.compute_energy
+        return self.energies[key]
 
-    def low(self, roles: tuple[Role, ...], floors: Mapping[str, float], *, free: bool) -> float:
-        """The least of `energy` over the rows; asked again for every set of staged tensors."""
-        key = (roles, tuple(floors.values()), free)
-        if key not in self.lows:
-            self.lows[key] = float(self.energy(roles, floors, free=free).min(initial=np.inf))
-        return self.lows[key]
+    def lows(self, roles: tuple[Role, ...], extents: Ints, *, priced: bool) -> Floats:
+        """The least of `energy` over the rows that may stand under tile extents int64[R, n].
 
-    def _floored(
-        self, tensor: str, role: Role, floors: Mapping[str, float] | None, free: bool
-    ) -> Pair:
-        pair = self.pair(tensor, role)
-        if floors is None or role == "inside":
-            return pair
-        floor = floors[tensor]
-        if role == "staged":  # the pair has every word cross DRAM once
-            more = floor - dram_energy(self.space, tensor, float(self.space.volume[tensor]))
-            return pair[0] + more, pair[1] + more
-        unpriced = self.pair(tensor, role, priced=False)
-        if free:
-            return unpriced
-        return np.maximum(pair[0], unpriced[0] + floor), np.maximum(pair[1], unpriced[1] + floor)
+        Of each rank alone: the rows whose tile divides its extent (0: any row).
+        returns: float64[n].
+        """
+        best = np.zeros(extents.shape[1])
+        for r, mine in enumerate(extents):
+            tiles, least = self._by_tile(roles, r, priced)
+            values, where = np.unique(mine, return_inverse=True)
+            legal = (values[:, None] % tiles == 0) | (values == 0)[:, None]
+            found = np.where(legal, least, np.inf).min(axis=1, initial=np.inf)
+            best = np.maximum(best, found[where.ravel()])
+        return best
+
+    def _by_tile(self, roles: tuple[Role, ...], r: int, priced: bool) -> tuple[Ints, Floats]:
+        """Of every extent that the rows' tiles have in a rank, the least energy."""
+        key = (roles, r, priced)
+        if key not in self.least:
+            if r not in self.extents:
+                self.extents[r] = np.unique(self.tile[r], return_inverse=True)
+            tiles, which = self.extents[r]
+            least = np.full(len(tiles), np.inf)
+            np.minimum.at(least, which, self.energy(roles, priced=priced))
+            self.least[key] = (tiles, least)
+        return self.least[key]
 
     def keep(self, mask: Bools) -> Table:
         """The rows of a mask."""
@@ -132,8 +141,19 @@ class Table:
                 blocks.append(block)
             elif len(part):
                 blocks.append(block.take(part))
-        bounds = {k: (p[0][mask], p[1][mask]) for k, p in self.bounds.items()}
-        return Table(space=self.space, blocks=blocks, roles=self.roles, bounds=bounds)
+        return Table(
+            space=self.space,
+            blocks=blocks,
+            roles=self.roles,
+            moves={
+                t: Moves(
+                    inner=(m.inner[0][mask], m.inner[1][mask]),
+                    drawn=(m.drawn[0][mask], m.drawn[1][mask]),
+                )
+                for t, m in self.moves.items()
+            },
+            energies={k: e[mask] for k, e in self.energies.items()},
+        )
 
     def index(self, mask: Bools) -> list[tuple[int, Ints]]:
         """For each block with a row in the mask: its number and those rows."""
@@ -160,4 +180,15 @@ def table(
     if key not in known:
         known[key] = Table(space=space, blocks=inner_rows(space, least), roles=roles)
     found = known[key]
-    return Table(space=space, blocks=found.blocks, roles=roles, bounds=found.bounds)
+    same = found.roles == roles
+    return Table(
+        space=space,
+        blocks=found.blocks,
+        roles=roles,
+        moves=found.moves,
+        energies=found.energies if same else {},
+    )
+
+
+def _joined(parts: list[Pair]) -> Pair:
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
