@@ -91,7 +91,7 @@ class SharedWords:
         return sum(held.values(), self.left_out_words(tile))
 
     def left_out_words(self, tile: Ints) -> Floats:
-        """Words that a free softmax carries over the passes of the inner loops; tile int64[R, n]."""
+        """Words that a free softmax carries through the inner loops; tile int64[R, n]."""
         problem, total = self.problem, np.zeros(tile.shape[1])
         if not problem.left_out:
             return total
