@@ -37,6 +37,7 @@ def sweep_command(arguments: argparse.Namespace) -> int:
     with Store(arguments.output) as store, _watching(arguments.json) as watch:
         found = run(inputs, store, lambda: _engine(arguments, workers), watch)
         counts = store.counts()
+        content = store.digest()
     document: dict[str, object] = {
         "points": sweep.size,
         **{str(status): count for status, count in counts.items()},
@@ -45,6 +46,7 @@ def sweep_command(arguments: argparse.Namespace) -> int:
         "points_per_s": round(found.rate, 3),
         "workers": found.workers,
         "file": str(arguments.output),
+        "content": content,  # the same for the same sweep, whatever happened on the way
     }
     print(dump_json(document).rstrip() if arguments.json else _summary(document, counts))
     return _code(counts)

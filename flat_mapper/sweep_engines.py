@@ -7,11 +7,14 @@ is imported only where it is used.
 from __future__ import annotations
 
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
+from queue import Empty, Queue
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -22,7 +25,9 @@ from flat_mapper.sweep_work import Batch, Prices, answered, lost, priced
 
 PRICED = 8  # chosen: chips whose prices are kept; neighbours in a sweep share a chip
 CONNECT_S = 20.0  # chosen: how long a scheduler is waited for
-DEATHS = 3  # chosen: workers that may die of one task before it is given up
+POLL_S = 0.1
+ALIVE_S = 2.0  # chosen: between two looks whether the scheduler is still there
+DEATHS = 1  # chosen: workers that may die around a task before it is a suspect
 
 Answer = Callable[[Batch, Prices], list[Row]]
 
@@ -46,7 +51,7 @@ class Engine(Protocol):
 
 
 class Here:
-    """This process: one batch at a time, computed when its rows are asked for."""
+    """This process: one point at a time, computed when its row is asked for."""
 
     workers = 1
 
@@ -65,11 +70,14 @@ class Here:
         self.batches.append(batch)
 
     def rows(self) -> list[Row]:
-        """The rows of the oldest batch, computed now."""
+        """The row of the oldest point, computed now."""
         batch = self.batches.pop(0)
+        first, *others = batch.tasks
+        if others:
+            self.batches.insert(0, replace(batch, tasks=tuple(others)))
         if self.prices is None or self.prices[0] != batch.chip:
             self.prices = batch.chip, priced(batch.chip)
-        return self.answer(batch, self.prices[1])
+        return self.answer(replace(batch, tasks=(first,)), self.prices[1])
 
 
 class OnDask:
@@ -78,7 +86,8 @@ class OnDask:
     def __init__(self, client: Any, answer: Answer = answered) -> None:
         self.client, self.answer = client, answer
         self.batches: dict[str, Batch] = {}  # in flight, by the future's key
-        self.finished = _distributed().as_completed([])
+        self.finished: Queue[Any] = Queue()  # futures, as they end
+        self.suspects: list[Batch] = []  # a point each: something near it killed workers
         self.prices: OrderedDict[Chip, Any] = OrderedDict()  # of Dask's futures
 
     @property
@@ -89,7 +98,7 @@ class OnDask:
     @property
     def pending(self) -> int:
         """Batches that were given and not yet taken back."""
-        return len(self.batches)
+        return len(self.batches) + len(self.suspects)
 
     def submit(self, batch: Batch) -> None:
         """Send a batch to the scheduler."""
@@ -100,33 +109,48 @@ class OnDask:
         self.prices.move_to_end(batch.chip)
         future = self.client.submit(self.answer, batch, self.prices[batch.chip], pure=False)
         self.batches[future.key] = batch
-        self.finished.add(future)
+        future.add_done_callback(self.finished.put)
 
     def rows(self) -> list[Row]:
         """The rows of the next batch that is done.
 
-        A worker that dies takes no rows with it: its batch is computed elsewhere. Where a batch
-        kills one worker after another its points are tried one by one, and the one that does it is
-        a failed point.
+        A worker that dies takes no rows with it: its batches are computed elsewhere. Whatever ran
+        where workers died one after another is tried again point by point, each with no other
+        beside it; the point that kills even then is a failed one.
         raises: BackendError where the scheduler is lost.
         """
-        future = next(self.finished)
+        alone = not self.batches
+        if alone:
+            self.submit(self.suspects.pop(0))
+        future = self._next()
         batch = self.batches.pop(future.key)
         if future.status == "finished":
             rows: list[Row] = future.result()
             return rows
         error = future.exception() if future.status == "error" else None
         if not isinstance(error, _distributed().KilledWorker):
-            raise BackendError(
-                f"dask: expected the scheduler to answer, got {error or future.status}; start it "
-                "again and run the same command again, what is stored is kept"
-            )
+            raise BackendError(_gone(error or f"a future that is {future.status}"))
         self.prices.pop(batch.chip, None)  # the price of the chip may be what kills
-        if len(batch.tasks) == 1:
+        if alone:
             return [lost(batch.tasks[0], "worker: expected an answer, got every worker killed")]
-        for task in batch.tasks:
-            self.submit(replace(batch, tasks=(task,)))
+        self.suspects += [replace(batch, tasks=(task,)) for task in batch.tasks]
         return []
+
+    def _next(self) -> Any:
+        """The next future that ended; waits for as long as the scheduler is there."""
+        while True:
+            try:
+                return self.finished.get(timeout=ALIVE_S)
+            except Empty:
+                if self.client.status not in ("running", "connecting"):
+                    raise BackendError(_gone(f"a client that is {self.client.status}")) from None
+
+
+def _gone(got: object) -> str:
+    return (
+        f"dask: expected the scheduler to answer, got {got}; start it again and run the same "
+        "command again, what is stored is kept"
+    )
 
 
 @contextmanager
@@ -162,6 +186,12 @@ def cluster_workers(
     """
     distributed = _distributed()
     where = address or file
+    end = time.monotonic() + CONNECT_S
+    while file and not Path(file).is_file():  # Dask itself would wait for it for ever
+        if time.monotonic() > end:
+            condition = f"a file that a Dask scheduler wrote within {CONNECT_S:g} s"
+            raise BackendError(f"{where}: expected {condition}, got none")
+        time.sleep(POLL_S)
     options = {"address": address} if address else {"scheduler_file": file}
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:

@@ -19,8 +19,9 @@ from flat_mapper.arch import Platform
 from flat_mapper.arch_edits import edited_platform, has_path, unknown_path
 from flat_mapper.arch_yaml import PlatformFiles, platform_files
 from flat_mapper.backends import BACKENDS, get_backend
+from flat_mapper.backends.accelergy import ACCELERGY
 from flat_mapper.document import Quoted, checked
-from flat_mapper.energy_tables import Ert, ert_of
+from flat_mapper.energy_tables import Ert, load_ert
 from flat_mapper.errors import FlatMapperError, SpecError
 from flat_mapper.mapspace import Mapspace
 from flat_mapper.mapspace_yaml import load_mapspace
@@ -45,7 +46,7 @@ class Chip:
 
     digest: str
     platform: Platform = field(compare=False)
-    ert: Ert | None = field(compare=False)  # None: hwcomponents
+    ert: Ert | str | None = field(compare=False)  # a table, `accelergy`, or hwcomponents' (None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +71,7 @@ class Inputs:
         """
         self.sweep = sweep
         self.chips = {str(a): platform_files(self._path("arch", a)) for a in sweep.values("arch")}
-        self.erts = {str(e): self._path("ert", e) for e in sweep.values("ert")}
-        self.tables = {name: load_document(path) for name, path in self.erts.items()}
+        self.tables = {str(e): self._table(str(e)) for e in sweep.values("ert")}
         self.problems = {str(p): self._path("problem", p) for p in sweep.values("problem")}
         self.mapspaces = {str(m): self._path("mapspace", m) for m in sweep.values("mapspace")}
         self.digests = self._digests()
@@ -132,10 +132,12 @@ class Inputs:
         """The file of a shipped name, or of a path relative to the sweep file."""
         text = str(name)
         beside = self.sweep.folder / text
-        if kind == "ert":
-            return beside
         looks = Path(text).suffix or len(Path(text).parts) > 1
         return catalog.resolve(_KINDS[kind], beside if looks else text)
+
+    def _table(self, name: str) -> Ert | str:
+        """The energies in a file, or the word that stands for who gives them."""
+        return name if name == ACCELERGY else load_ert(self.sweep.folder / name)
 
     def _digests(self) -> dict[tuple[str, str], str]:
         """The digest of every file, by kind and name."""
@@ -143,7 +145,12 @@ class Inputs:
         for name, files in self.chips.items():
             found["arch", name] = _said(files.matrix, files.vector)
         for name, table in self.tables.items():
-            found["ert", name] = _said(table)
+            said = (
+                table
+                if isinstance(table, str)
+                else {name: dict(level) for name, level in table.levels.items()}
+            )
+            found["ert", name] = _digest(said)
         for kind, paths in (("problem", self.problems), ("mapspace", self.mapspaces)):
             for name, path in paths.items():
                 found[kind, name] = _said(load_document(path))
@@ -165,11 +172,11 @@ class Inputs:
 
     def _estimators(self) -> str:
         """The versions of what prices the chips; none where a file does."""
-        return "" if self.erts else hwcomponents_prices.versions()
+        return "" if self.tables else hwcomponents_prices.versions()
 
     def _platform_of(self, arch: str, edits: tuple[tuple[str, object], ...], ert: str) -> Chip:
         files: PlatformFiles = self.chips[arch]
-        table = ert_of(self.tables[ert], str(self.erts[ert])) if ert else None
+        table = self.tables[ert] if ert else None
         platform = edited_platform(files, dict(edits))
         written = [(name, _marked(value)) for name, value in edits]
         names = [self.digests["arch", arch], self.digests["ert", ert] if ert else ""]

@@ -91,10 +91,13 @@ class Sweep:
 
     def point(self, position: int) -> dict[str, Value]:
         """Every input of one point, in a fixed order."""
-        found = dict(self.fixed)
+        rows: list[dict[str, Value]] = []
         for axis in reversed(self.axes):
             position, index = divmod(position, len(axis))
-            found |= axis.row(index)
+            rows.append(axis.row(index))
+        found = dict(self.fixed)
+        for row in reversed(rows):
+            found |= row
         return dict(sorted(found.items(), key=lambda item: order_of(item[0])))
 
     def values(self, name: str) -> tuple[Value, ...]:

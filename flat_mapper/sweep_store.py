@@ -8,6 +8,7 @@ tables.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -151,6 +152,16 @@ class Store:
         with self._guarded():
             found = dict(self.connection.execute(query).fetchall())
         return {status: int(found.get(status, 0)) for status in STATUSES}
+
+    def digest(self) -> str:
+        """The SHA-256 of the sweep's rows in `points`: the same however they came to be."""
+        columns = ", ".join(COLUMNS)
+        query = f"SELECT {columns} FROM points WHERE position IS NOT NULL ORDER BY position"
+        found = hashlib.sha256()
+        with self._guarded():
+            for row in self.connection.execute(query):
+                found.update(compact(row).encode())
+        return found.hexdigest()
 
     def meta(self, name: str) -> str:
         """What the file says about its sweep under that name."""

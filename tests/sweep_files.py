@@ -1,0 +1,49 @@
+"""A chip, a problem and a sweep of them that take milliseconds a point, for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_TOP = """
+variables: {version: 0.4, technology: "22nm", global_cycle_seconds: 1e-9, dram_words: 4}
+architecture:
+  version: 0.4
+  nodes:
+  - !Component
+    name: DRAM
+    class: DRAM
+    attributes: {type: "LPDDR4", width: 64, datawidth: 16, shared_bandwidth: dram_words}
+  - !Component {name: GLB, class: SRAM, attributes: {width: 64, depth: 256, datawidth: 16}}
+"""
+FILES = {
+    "nano.yaml": _TOP
+    + "  - !Container {name: PE, spatial: {meshX: 2, meshY: 2}}\n"
+    + "  - !Component {name: MAC, class: intmac, attributes: {datawidth: 16}}\n",
+    "nano.sfu.yaml": _TOP
+    + "  - !Container {name: lane, spatial: {meshX: 2}}\n"
+    + "  - !Component {name: VALU, class: intmac, attributes: {datawidth: 16}}\n",
+    "ert.yaml": (
+        "DRAM: {read: 100, write: 100}\nGLB: {read: 5, write: 6}\n"
+        "MAC: {compute: 1}\nVALU: {compute: 1}\n"
+    ),
+    "attend.yaml": (
+        "problem:\n  ranks: {B: 1, H: 2, P: 4, M: 4, E: 2, F: 2}\n  attention: {softmax: row}\n"
+    ),
+    "sweep.yaml": """
+sweep:
+  fixed: {arch: nano.yaml, ert: ert.yaml, problem: attend.yaml, objective: latency}
+  grid:
+    arch.GLB.depth: [-1, 4, 64, 256]
+    seq: [4, 8]
+    mapspace: [flat-h, flat-r]
+""",
+}
+POINTS = 16
+COUNTS = {"done": 9, "infeasible": 3, "invalid": 4, "failed": 0}  # at a depth of 4 little fits
+
+
+def written(folder: Path, **changed: str) -> Path:
+    """The files in a folder; the path of sweep.yaml. `nano="..."` replaces nano.yaml."""
+    for name, text in FILES.items():
+        (folder / name).write_text(changed.get(name.removesuffix(".yaml"), text), encoding="utf-8")
+    return folder / "sweep.yaml"

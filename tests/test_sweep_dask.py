@@ -1,0 +1,145 @@
+"""Sweeps on Dask's workers: whoever dies, the rows are those of a run that nothing disturbed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from sweep_files import COUNTS, POINTS, written
+from test_sweep import counted, digest, rows_in
+
+from flat_mapper import sweep_engines
+from flat_mapper.cli import main
+from flat_mapper.errors import BackendError
+from flat_mapper.sweep_engines import cluster_workers, local_workers
+from flat_mapper.sweep_inputs import Inputs
+from flat_mapper.sweep_run import run
+from flat_mapper.sweep_spec import load_sweep
+from flat_mapper.sweep_store import Row, Store
+from flat_mapper.sweep_work import Batch, Prices, answered
+
+pytest.importorskip("distributed")
+
+ROOT = Path(__file__).parent.parent
+PATIENCE_S = 60.0
+
+
+@contextmanager
+def started(module: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of Dask's, gone when the block ends."""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"distributed.cli.{module}", *words],
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_scheduler_elsewhere_and_a_worker_killed(tmp_path: Path) -> None:
+    sweep, results, file = written(tmp_path), tmp_path / "r.db", tmp_path / "scheduler.json"
+    counted(sweep, tmp_path / "whole.db", answered)
+    at = ("--scheduler-file", str(file))
+    alone = ("--nthreads", "1", "--no-nanny", "--no-dashboard")
+    with (
+        started("dask_scheduler", *at, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"),
+        started("dask_worker", *at, *alone) as victim,
+        started("dask_worker", *at, *alone),
+    ):
+        killer = Thread(target=kill_after, args=(victim, results, 4 + 2))
+        killer.start()
+        wait_for(file)
+        assert main(["sweep", str(sweep), "-o", str(results), *at]) == 0
+        killer.join()
+        assert victim.wait() == -signal.SIGKILL
+    assert digest(results) == digest(tmp_path / "whole.db")
+
+
+def kill_after(victim: subprocess.Popen[bytes], results: Path, rows: int) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while rows_in(results) < rows and time.monotonic() < end:
+        time.sleep(0.005)
+    victim.kill()
+
+
+def wait_for(path: Path) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def deadly(batch: Batch, prices: Prices) -> list[Row]:
+    """Rows, but at one point the end of the worker."""
+    if any(t.coordinates["arch.GLB.depth"] == 64 and t.position == 9 for t in batch.tasks):
+        os._exit(1)
+    return answered(batch, prices)
+
+
+@pytest.mark.nightly
+def test_a_point_that_kills_its_workers_is_a_failed_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_engines, "DEATHS", 0)
+    sweep, results = written(tmp_path), tmp_path / "r.db"
+    with Store(results) as store:
+        inputs = Inputs(load_sweep(sweep))
+        run(inputs, store, lambda: local_workers(2, deadly), lambda _: None)
+        assert store.counts() == {**COUNTS, "done": COUNTS["done"] - 1, "failed": 1}
+        query = "SELECT position, reason FROM results WHERE status = 'failed'"
+        rows = store.connection.execute(query).fetchall()
+    assert rows == [(9, "worker: expected an answer, got every worker killed")]
+    assert counted(sweep, results, answered).computed == 1
+    counted(sweep, tmp_path / "whole.db", answered)
+    assert digest(results) == digest(tmp_path / "whole.db")
+
+
+def test_no_scheduler_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_engines, "CONNECT_S", 0.3)
+    with (
+        pytest.raises(BackendError, match=r"127.0.0.1:9: expected the address of a Dask scheduler"),
+        cluster_workers("tcp://127.0.0.1:9"),
+    ):
+        pass
+    with (
+        pytest.raises(
+            BackendError,
+            match=r"no.json: expected a file that a Dask scheduler wrote",
+        ),
+        cluster_workers(file="no.json"),
+    ):
+        pass
+
+
+@pytest.mark.nightly
+def test_killed_itself_it_leaves_no_worker_behind(tmp_path: Path) -> None:
+    sweep, results = written(tmp_path), tmp_path / "r.db"
+    words = ("sweep", str(sweep), "-o", str(results), "--workers", "2")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flat_mapper", *words], env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    end = time.monotonic() + PATIENCE_S
+    while rows_in(results) < 5 and time.monotonic() < end:
+        time.sleep(0.01)
+    import psutil
+
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    assert rows_in(results) < POINTS
+    assert psutil.wait_procs(children, timeout=PATIENCE_S)[1] == []
+    assert main(list(words)) == 0
+    counted(sweep, tmp_path / "whole.db", answered)
+    assert digest(results) == digest(tmp_path / "whole.db")
