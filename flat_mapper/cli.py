@@ -58,8 +58,6 @@ def _run(command: str, arguments: object) -> int:
         home = "cli_generate"
     if command == "import-hf":
         home, command = "cli_import", "import"
-    if command in ("sweep", "export"):
-        home = "cli_sweep"
     if command == "fuse-layers":
         home, command = "cli_fuse", "fuse"
     verb = getattr(import_module(f"flat_mapper.{home}"), f"{command}_command")

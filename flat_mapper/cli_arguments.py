@@ -327,8 +327,6 @@ _VERBS = {
     "export": ("write the rows of a sweep as CSV, Parquet or JSON Lines", export_arguments),
     "report": ("make one page of saved answers, to look at in a browser", _report),
     "generate": ("take in a prompt, then decode against a growing cache", _generate),
-    "sweep": ("search every point of a grid, and keep each", sweep_arguments),
-    "export": ("write the rows of a sweep as CSV, Parquet or JSON Lines", export_arguments),
     "evaluate": ("price a recorded mapping again", _evaluate),
     "crosscheck": ("compare every backend on one mapping", _crosscheck),
     "lower": ("write a recorded mapping as Timeloop files", _lower),
