@@ -32,8 +32,8 @@ def charts() -> dict[str, Spec]:
         "timeline": _timeline(),
         "occupancy": _occupancy(),
         "curves": _curves(),
-        "pareto": _pareto("linear"),
-        "pareto_log": _pareto("log"),
+        "pareto": _pareto(log=False),
+        "pareto_log": _pareto(log=True),
     }
     return {name: _spec(chart) for name, chart in made.items()}
 
@@ -255,17 +255,18 @@ def _curves() -> alt.LayerChart:
     return _sized(lines + points, "Utilization over buffer size", height=320)
 
 
-def _pareto(scale: Literal["linear", "log"]) -> alt.LayerChart:
+def _pareto(*, log: bool) -> alt.LayerChart:
     """Two costs against each other, with the front of those that nothing beats in both."""
     import altair as alt
 
+    kind: Literal["log", "linear"] = "log" if log else "linear"
     x = alt.X(
-        "x:Q", title="@xtitle", axis=_axis("@xlabel", 6),
-        scale=alt.Scale(type=scale, zero=False, padding=16, nice=False),
+        "x:Q", title="@xtitle", axis=_axis("@xlabel", 6, values="@xticks" if log else ""),
+        scale=alt.Scale(type=kind, nice=False, domain=["@xdomain"]),
     )  # fmt: skip
     y = alt.Y(
-        "y:Q", title="@ytitle", axis=_axis("@ylabel", 6),
-        scale=alt.Scale(type=scale, zero=False, padding=16, nice=False),
+        "y:Q", title="@ytitle", axis=_axis("@ylabel", 6, values="@yticks" if log else ""),
+        scale=alt.Scale(type=kind, nice=False, domain=["@ydomain"]),
     )  # fmt: skip
     line = (
         alt.Chart(alt.NamedData("front"))
@@ -286,10 +287,9 @@ def _pareto(scale: Literal["linear", "log"]) -> alt.LayerChart:
         )
     )
     names = (
-        alt.Chart(alt.NamedData("costs"))
-        .transform_filter("datum.label != ''")
-        .mark_text(align="center", dy=-13, fontSize=11, aria=False)
-        .encode(x=x, y=y, text="label:N", color=_own("color"))
+        alt.Chart(alt.NamedData("texts"))
+        .mark_text(fontSize=11, aria=False)
+        .encode(x=x, y=y, text="text:N", color=_own("color"))
     )
     return _sized(line + points + names, "Pareto front", height=360)
 
@@ -339,7 +339,7 @@ def _dash() -> alt.StrokeDash:
     return alt.StrokeDash("dash:N", scale=None, legend=None)
 
 
-def _axis(label: str, count: int | None = None, *, values: str = "") -> alt.Axis:
+def _axis(label: str, count: int = 5, *, values: str = "") -> alt.Axis:
     """An axis whose numbers carry their units, at ticks that the page may place."""
     import altair as alt
 

@@ -14,6 +14,7 @@ from flat_mapper.report_rows import Row, Rows, common, rows_of, short
 from flat_mapper.report_sources import DONE, Entry
 
 _PAGE = Path(__file__).parent / "page"
+MICRO = "\N{MICRO SIGN}"
 _SIZES = ("seq", "B", "H", "P", "M", "E", "F")
 
 
@@ -87,22 +88,26 @@ def _cards(rows: Rows) -> list[_Card]:
     fast, facts = min(done, key=lambda item: item[1].latency_s)
     gain = f", {fast.speedup:.2f} x the baseline" if fast.speedup and len(done) > 1 else ""
     found.append(
-        _Card(
-            label="least latency", value=units.si(facts.latency_s, "s"), note=f"{fast.name}{gain}"
-        )
+        _Card(label="least latency", value=_si(facts.latency_s, "s"), note=f"{fast.name}{gain}")
     )
     thrifty, facts = min(done, key=lambda item: item[1].energy_pj)
     saved = thrifty.energy_saving
     share = f", {units.percent(saved)} saved" if saved and len(done) > 1 else ""
-    energy = units.si(units.joules_of(facts.energy_pj), "J")
+    energy = _si(units.joules_of(facts.energy_pj), "J")
     found.append(_Card(label="least energy", value=energy, note=f"{thrifty.name}{share}"))
     best, facts = min(done, key=lambda item: item[1].edp_js)
-    edp = units.si(facts.edp_js, "J·s")
+    edp = _si(facts.edp_js, "J·s")
     found.append(_Card(label="least energy-delay product", value=edp, note=best.name))
     busy, facts = max(done, key=lambda item: item[1].utilization)
     share = units.percent(facts.utilization)
     found.append(_Card(label="highest utilization", value=share, note=busy.name))
     return found
+
+
+def _si(value: float, unit: str) -> str:
+    """A quantity as the page's other numbers have it: with a real micro sign."""
+    number, _, rest = units.si(value, unit).partition(" ")
+    return f"{number} {rest.replace('u', MICRO, 1)}"
 
 
 def _refused(rows: Sequence[Row]) -> list[dict[str, object]]:

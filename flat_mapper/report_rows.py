@@ -123,9 +123,10 @@ def front(points: Iterable[tuple[int, float, float]]) -> list[int]:
 
 def common(entries: Sequence[Entry], varying: Sequence[str]) -> Mapping[str, Input]:
     """The inputs that all entries share."""
-    shared: dict[str, Input] = {}
+    values: dict[str, set[Input]] = {}
     for entry in entries:
         for path, value in entry.inputs.items():
-            if path not in varying:
-                shared.setdefault(path, value)
-    return shared
+            values.setdefault(path, set()).add(value)
+    return {
+        path: min(v, key=str) for path, v in values.items() if len(v) == 1 and path not in varying
+    }

@@ -91,7 +91,7 @@ def with_depth(depth: int) -> Platform:
 def sweep(path: Path, count: int = 1000) -> Path:
     """A sweep's database of `count` points: real answers, with times and energies scaled."""
     bases = {"naive": priced(unfused()).to_dict(), "flat": priced(small.fused()).to_dict()}
-    depths = [2**k for k in range(9, 19)]
+    depths = [2**k for k in range(13, 23)]
     rows = []
     for i in range(count):
         mapspace = ("naive", "flat")[i % 2]
@@ -115,11 +115,15 @@ def sweep(path: Path, count: int = 1000) -> Path:
 def _scaled(base: dict[str, object], depth: int, seq: int) -> dict[str, object]:
     """An answer as another depth and length might have it; only its totals are touched."""
     found = copy.deepcopy(base)
-    slower = (seq / 512) ** 2 * (1 + 4096 / depth)
-    for key, factor in {"latency_s": slower, "energy_pj": slower * (depth / 4096) ** 0.3}.items():
+    slower = (seq / 512) ** 2 * (1 + 65536 / depth)
+    for key, factor in {"latency_s": slower, "energy_pj": slower * (depth / 65536) ** 0.3}.items():
         found[key] = float(str(found[key])) * factor
+    parts = found["energy_by"]
+    assert isinstance(parts, dict)
+    share = float(str(found["energy_pj"])) / float(str(base["energy_pj"]))
+    found["energy_by"] = {k: {n: pj * share for n, pj in v.items()} for k, v in parts.items()}
     found["edp_js"] = float(str(found["latency_s"])) * float(str(found["energy_pj"])) * 1e-12
-    found["utilization"] = float(str(found["utilization"])) / (1 + 4096 / depth)
+    found["utilization"] = float(str(found["utilization"])) / (1 + 65536 / depth)
     groups = found["groups"]
     assert isinstance(groups, list)
     for group in groups:

@@ -103,7 +103,7 @@ function drawRow(row, columns, top, best, several) {
 
 function drawFilters() {
   const keys = [...DATA.varying, "granularity", "bottleneck"];
-  const facets = keys.map((key) => [key, [...new Set(DATA.rows.map((row) => value(row, key)).filter((v) => v !== undefined).map(String))]]).filter(([, values]) => values.length > 1 && values.length <= 16);
+  const facets = keys.map((key) => [key, [...new Set(DATA.rows.map((row) => value(row, key)).filter((v) => v !== undefined).map(String))]]).filter(([, values]) => values.length > 1 && values.length <= 40);
   at("facets").replaceChildren(
     ...facets.map(([key, values]) => {
       const name = key === "bottleneck" ? "limited by" : short(key);

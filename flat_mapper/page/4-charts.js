@@ -109,15 +109,31 @@ function logTicks([from, to]) {
   return found.filter((tick) => tick >= from * 0.999 && tick <= to * 1.001);
 }
 
+function binaryTicks([from, to]) {
+  const found = [];
+  const step = Math.max(1, Math.round(Math.log2(to / from) / 8));
+  for (let power = Math.ceil(Math.log2(from)); power <= Math.log2(to); power += step) found.push(2 ** power);
+  return found;
+}
+
 function byteTicks(most, count = 5) {
   const step = 2 ** Math.ceil(Math.log2(most / count));
   return Array.from({ length: Math.floor(most / step) + 1 }, (_, k) => k * step);
 }
 
+// A scale with room at its ends, to pixels and back.
+function axisOf(values, log, length) {
+  const [into, out] = log ? [Math.log, Math.exp] : [(v) => v, (v) => v];
+  const [low, high] = [into(Math.min(...values)), into(Math.max(...values))];
+  const room = (high - low || Math.abs(high) || 1) * 0.07;
+  const [from, to] = [low - room, high + room];
+  return { domain: [out(from), out(to)], to: (v) => (length * (into(v) - from)) / (to - from), back: (px) => out(from + (px / length) * (to - from)) };
+}
+
 // Where labels can stand without covering each other: right, left, above or below their points.
 // A label that finds no room is left out; the hover still tells it.
-function placed(labels, width, height) {
-  const taken = [];
+function placed(labels, width, height, lines = []) {
+  const taken = lines.map(([px, py]) => ({ left: px - 2, right: px + 2, top: py - 1, bottom: py + 1 }));
   const clear = (box) => box.left >= 0 && box.right <= width && box.top >= 0 && box.bottom <= height && !taken.some((t) => box.left < t.right && box.right > t.left && box.top < t.bottom && box.bottom > t.top);
   const found = [];
   for (const label of labels) if (label.radius) taken.push({ left: label.px - label.radius, right: label.px + label.radius, top: label.py - label.radius, bottom: label.py + label.radius });
@@ -174,10 +190,12 @@ function drawRoofline(rows) {
   const py = (v) => height - (height * Math.log(v / y[0])) / Math.log(y[1] / y[0]);
   const labels = [
     ...marks.map((m) => ({ text: m.label, px: px(m.intensity), py: py(m.rate), radius: Math.sqrt(m.size) / 2, color: m.color })),
-    ...names.map((n) => ({ text: n.text, px: px(n.intensity), py: py(n.rate), color: faint(), spots: [-9, 10].map((dy) => [-n.text.length * 3.2 - 6, dy]) })),
+    ...names.map((n) => ({ text: n.text, px: px(n.intensity), py: py(n.rate), color: faint(), spots: [[-6, -9], [-6, 10], [-40, -14], [-80, -34], [-6, -24]].map(([dx, dy]) => [dx - n.text.length * 3.2, dy]) })),
   ];
   const back = ({ text, x: left, y: top, color }) => ({ text, color, intensity: x[0] * (x[1] / x[0]) ** (left / width), rate: y[0] * (y[1] / y[0]) ** ((height - top) / height) });
-  const texts = placed(labels, width, height).map(back);
+  const along = (a, b) => Array.from({ length: 160 }, (_, k) => [px(a.intensity) + ((px(b.intensity) - px(a.intensity)) * k) / 159, py(a.rate) + ((py(b.rate) - py(a.rate)) * k) / 159]);
+  const drawn = lines.filter((line) => line.order).flatMap((line) => along(lines[lines.indexOf(line) - 1], line));
+  const texts = placed(labels, width, height, drawn).map(back);
   legend("roofline-legend", rows.filter((r) => r.status === "done").map((row) => [tells(row), hueOf(row)]));
   const tokens = { "@xdomain": x, "@ydomain": y, "@xticks": logTicks(x), "@yticks": logTicks(y) };
   return [draw("roofline-chart", "roofline", { points: marks, roofs: lines, texts }, tokens)];
@@ -199,7 +217,7 @@ const COSTS = {
   offchip: { title: "off-chip traffic", unit: "bytes(datum.value)", shown: (v) => bytes(v) },
   capacity: { title: "capacity of the shared buffer", unit: "bytes(datum.value)", shown: (v) => bytes(v) },
   live: { title: "buffer in use", unit: "bytes(datum.value)", shown: (v) => bytes(v) },
-  area: { title: "area (mm²)", unit: "datum.label", shown: (v) => `${digits(v, 3)} mm²` },
+  area: { title: "area (mm²)", unit: "plain(datum.value)", shown: (v) => `${digits(v, 3)} mm²` },
 };
 
 // Of points with two costs, those that no other beats in both.
@@ -225,7 +243,16 @@ function drawPareto(rows) {
   legend("pareto-legend", done.map((row) => [tells(row), hueOf(row)]));
   const wide = [points.map((p) => p.x), points.map((p) => p.y)].some((vs) => Math.max(...vs) > 15 * Math.min(...vs));
   const line = front.map((p) => ({ x: p.x, y: p.y, ink: faint() }));
-  for (const p of points) p.label = points.length <= 10 ? p.name : "";
-  const tokens = { "@xtitle": COSTS[across].title, "@ytitle": COSTS[up].title, "@xlabel": COSTS[across].unit, "@ylabel": COSTS[up].unit };
-  return [draw("pareto-chart", wide ? "pareto_log" : "pareto", { costs: points, front: line }, tokens)];
+  const ticks = (key, values) => {
+    const ends = [Math.min(...values) / 1.1, Math.max(...values) * 1.1];
+    return COSTS[key].unit.startsWith("bytes") ? binaryTicks(ends) : logTicks(ends);
+  };
+  const tokens = { "@xticks": ticks(across, points.map((p) => p.x)), "@yticks": ticks(up, points.map((p) => p.y)), "@xtitle": COSTS[across].title, "@ytitle": COSTS[up].title, "@xlabel": COSTS[across].unit, "@ylabel": COSTS[up].unit };
+  if (!points.length) return [];
+  const [width, height] = [Math.max(200, at("pareto-chart").clientWidth - 70), 320];
+  const x = axisOf(points.map((p) => p.x), wide, width);
+  const y = axisOf(points.map((p) => p.y), wide, height);
+  const labels = points.map((p) => ({ text: points.length <= 12 ? p.name : "", px: x.to(p.x), py: height - y.to(p.y), radius: Math.sqrt(p.size) / 2, color: p.color }));
+  const texts = placed(labels, width, height).map((t) => ({ ...t, x: x.back(t.x), y: y.back(height - t.y) }));
+  return [draw("pareto-chart", wide ? "pareto_log" : "pareto", { costs: points, front: line, texts }, { ...tokens, "@xdomain": x.domain, "@ydomain": y.domain })];
 }
