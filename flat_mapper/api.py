@@ -14,7 +14,8 @@ from types import MappingProxyType
 from flat_mapper import catalog, problem_yaml
 from flat_mapper.answers import Comparison, Mapped, Modelled, Priced
 from flat_mapper.arch import Architecture, Platform
-from flat_mapper.arch_yaml import load_architecture, load_platform
+from flat_mapper.arch_document import variables_of
+from flat_mapper.arch_yaml import architecture_of, load_architecture, load_platform
 from flat_mapper.attention import SCOPES, Scope
 from flat_mapper.backends import get_backend
 from flat_mapper.backends.accelergy import ACCELERGY, accelergy
@@ -32,6 +33,7 @@ from flat_mapper.need import STEP_BYTES_PER_S, Need, Quantity, Unreached
 from flat_mapper.need import need as smallest
 from flat_mapper.search import OBJECTIVES, Objective
 from flat_mapper.search import search as best_of
+from flat_mapper.specification import IN_MEMORY, document_of
 from flat_mapper.templating import load_document
 from flat_mapper.timeloop_mapping import read_mapping
 from flat_mapper.timeloop_problem import read_problem
@@ -42,10 +44,11 @@ UNCHANGED: Mapping[str, object] = MappingProxyType({})
 
 Progress = Callable[[float, str], None]
 Name = str | Path
+Source = Name | Mapping[str, object]  # the latter: a specification in memory, timeloopfe's or plain
 
 
 def load_problem(
-    name_or_path: Name,
+    source: Source,
     scope: Scope = "attention",
     *,
     sizes: Mapping[str, object] = UNCHANGED,
@@ -54,10 +57,15 @@ def load_problem(
 ) -> Workload:
     """The workload of a shipped problem or of a file, cut to a scope, at other sizes if asked.
 
+    source: a shipped name, a path, or a specification in memory: one Einsum, its problem.
     phase: `prefill` or `decode`, in place of the file's; see `flat_mapper.problem_yaml`.
     softmax: row, online, online-2pass or any, in place of the file's.
     """
-    path = catalog.resolve("problems", name_or_path)
+    if isinstance(source, Mapping):
+        document = document_of(source)
+        variables = variables_of(document.get("variables"), IN_MEMORY)
+        return problem_yaml.set_ranks(read_problem(document, IN_MEMORY, variables), sizes)
+    path = catalog.resolve("problems", source)
     return problem_yaml.load_problem(path, scope, sizes=sizes, phase=phase, softmax=softmax)
 
 
@@ -78,8 +86,8 @@ def energies(platform: Platform | Architecture, ert: Name | Ert | None) -> tuple
 
 
 def search(
-    workload: Workload | Name,
-    platform: Platform | Name,
+    workload: Workload | Source,
+    platform: Platform | Source,
     mapspace: Mapspace | Name = "flat",
     ert: Ert | Name | None = None,
     *,
@@ -97,8 +105,8 @@ def search(
 
 
 def compare(
-    workload: Workload | Name,
-    platform: Platform | Name,
+    workload: Workload | Source,
+    platform: Platform | Source,
     mapspaces: Sequence[Mapspace | Name] = MAPSPACES,
     ert: Ert | Name | None = None,
     *,
@@ -137,8 +145,8 @@ def compare(
 
 
 def need(
-    workload: Workload | Name,
-    platform: Platform | Name,
+    workload: Workload | Source,
+    platform: Platform | Source,
     mapspace: Mapspace | Name = "flat",
     ert: Ert | Name | None = None,
     *,
@@ -191,7 +199,7 @@ def _part(progress: Progress | None, index: int, count: int, name: str) -> Progr
 
 def evaluate(
     record: Path | str,
-    platform: Platform | Name | None = None,
+    platform: Platform | Source | None = None,
     ert: Ert | Name | None = None,
     *,
     backend: str = "native",
@@ -252,15 +260,20 @@ def model_files(files: Sequence[Name], ert: Ert | Name | None = None) -> Modelle
     """What timeloop-model says of an architecture, a problem and a mapping.
 
     files: Timeloop's own v0.4 files; architecture, problem and mapping may stand in any number of
-           them. An ERT among them prices the components, unless `ert` is given.
+           them. An ERT among them prices the components, unless `ert` is given. Or a
+           specification in memory that has all three.
     raises: SpecError, MappingError where a file cannot be read or they contradict each other.
     """
     if not files:
         raise SpecError(expected("model", "files with architecture, problem and mapping", "none"))
-    documents = [section_of(load_document(path), str(path)) for path in files]
+    if isinstance(files, Mapping):
+        documents, files = [document_of(files)], (IN_MEMORY,)
+        arch = architecture_of(documents[0], IN_MEMORY)
+    else:
+        documents = [section_of(load_document(path), str(path)) for path in files]
+        arch = load_architecture(*(Path(f) for f in files))
     holders = {key: _holder(documents, files, key) for key in ("architecture", "problem")}
     mapped = _holder(documents, files, "mapping")
-    arch = load_architecture(*(Path(f) for f in files))
     where, document = holders["problem"]
     workload = read_problem(document, where, arch.variables)
     einsum = workload.einsums[0]

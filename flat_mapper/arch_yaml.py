@@ -26,6 +26,7 @@ from flat_mapper.arch_document import check_head, merged, variables_of
 from flat_mapper.arch_nodes import NodeReader
 from flat_mapper.document import Quoted, Section, Tagged, checked, did_you_mean, section_of
 from flat_mapper.errors import Faults, SpecError
+from flat_mapper.specification import IN_MEMORY, document_of
 from flat_mapper.templating import load_document
 from flat_mapper.yamlio import load_text
 
@@ -70,12 +71,27 @@ def architecture_from_nodes(
     return architecture_of(document, name)
 
 
-def load_platform(name_or_path: str | Path, data: Mapping[str, object] | None = None) -> Platform:
+def load_platform(
+    source: str | Path | Mapping[str, object],
+    data: Mapping[str, object] | None = None,
+    *,
+    vector: Mapping[str, object] | None = None,
+) -> Platform:
     """The matrix path of that name, and the vector path in NAME.sfu.yaml where that exists.
 
+    source: a shipped name, a path, or a specification in memory (timeloopfe's, say).
+    vector: the vector path beside a specification.
     raises: SpecError where nodes of the same name differ between the two.
     """
-    return platform_of(platform_files(name_or_path, data))
+    if not isinstance(source, Mapping):
+        return platform_of(platform_files(source, data))
+    matrix = architecture_of(document_of(source), IN_MEMORY)
+    if vector is None:
+        return Platform(name=matrix.name, matrix=matrix)
+    other = architecture_of(document_of(vector), f"{IN_MEMORY}.sfu")
+    for fault in _disagreements(matrix, other):
+        raise SpecError(fault)
+    return Platform(name=matrix.name, matrix=matrix, vector=other)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
