@@ -37,7 +37,7 @@ backends.timeloop_mapper_run backends.timeloop_mapper
 backends.accelforge* backends
 search.space search.rows search.price search.ports search.front search.objective search.table
 search.sheet search.outer search.row_tiles search.held search.bounds search.picks search.contest
-search.twins search.single search.group search.sequence search.solution search.realize
+search.twins search.single search.fused search.group search.sequence search.solution search.realize
 search.solve search
 parallel need* reproduce* crosscheck* sweep* report* plot* answers* checks* output* api*
 generation* __init__ cli* __main__

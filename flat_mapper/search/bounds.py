@@ -29,6 +29,7 @@ class Outers:
     needs: Ints  # words of the shared level
     floors: Floats  # pJ at DRAM, of all tensors together
     staged: Floats  # pJ at DRAM of staged tensors beyond one pass of every word
+    sums: tuple[Floats, ...] = ()  # by goal of a contest: weighted sums, see Contest.slopes
 
     def take(self, index: Ints) -> Outers:
         """Some of the choices."""
@@ -41,6 +42,7 @@ class Outers:
             needs=self.needs[index],
             floors=self.floors[index],
             staged=self.staged[index],
+            sums=tuple(s[index] for s in self.sums),
         )
 
     @classmethod
@@ -186,6 +188,7 @@ class OuterBounds:
         staging = self.stagings[number]
         count = grid.shape[1]
         traffic_in, traffic_out = np.zeros(count), np.zeros(count)
+        read, written = np.zeros(count), np.zeros(count)  # words of the shared level at least
         needs: dict[str, Floats] = {}
         floors, staged = np.zeros(count), np.zeros(count)
         sizes = np.array([r.size for r in self.problem.ranks], dtype=np.int64)[:, None]
@@ -199,6 +202,10 @@ class OuterBounds:
             for tensor, role in zip(space.tensors, staging.roles[space.einsum.name], strict=True):
                 smallest = part.smallest(tensor) if part and role == "stream" else 1
                 self.words.add_needs(needs, space, tensor, role, mine, smallest)
+                if role != "stream" and tensor == space.output:
+                    written = written + space.volume[tensor]
+                elif role != "stream":
+                    read = read + space.volume[tensor]
                 if role == "inside":
                     continue
                 kept = part.largest_kept(tensor) if part else space.inner_words
@@ -210,6 +217,8 @@ class OuterBounds:
                 if tensor == space.output:
                     traffic_out = traffic_out + words
                     words = words - space.volume[tensor]
+                if role == "staged":
+                    written = written + words
                 traffic_in = traffic_in + words
         if tables is None:
             energy = floors + self.least_inside()
@@ -218,13 +227,17 @@ class OuterBounds:
             priced, free = self._lows(tables, staging, grid)
             energy = np.maximum(priced + staged, free + floors)
             compute = self.compute([float(t.cycles.min()) for t in tables])
-        dram_level = self.problem.platform.dram
+        level = shared_level(self.problem.platform)
+        ports = np.maximum(
+            port_cycles(self.problem.platform.dram, traffic_in, traffic_out),
+            port_cycles(level, read, written),
+        )
         total = sum(needs.values(), self.words.left_out_words(tile))
         return Outers(
             staging=np.full(count, number),
             order=np.full(count, order),
             tile=grid,
-            cycles=np.maximum(compute, port_cycles(dram_level, traffic_in, traffic_out)),
+            cycles=np.maximum(compute, ports),
             energy=energy,
             needs=np.ceil(total).astype(np.int64),
             floors=floors,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,6 +41,20 @@ class Contest:
         found = better(self.goals[0], cycles, energy, self.best[0])
         for goal, best in zip(self.goals[1:], self.best[1:], strict=True):
             found = found | better(goal, cycles, energy, best)
+        return found
+
+    def slopes(self, cycles: Floats, energy: Floats) -> list[Floats]:
+        """For every goal, the weight of cycles under which `below` takes sums."""
+        return [g.slope(cycles, energy) for g in self.goals]
+
+    def below(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
+        """Which weighted sums, at least these, may belong to something better.
+
+        cycles, energy: what the slopes were taken at.
+        """
+        found = np.zeros(np.shape(sums[0]), np.bool_)
+        for goal, best, mine in zip(self.goals, self.best, sums, strict=True):
+            found |= mine <= goal.limit(cycles, energy, best) * (1 + 1e-12)
         return found
 
     def winners(self, cycles: Floats, energy: Floats) -> list[tuple[int, int]]:
@@ -90,6 +105,14 @@ class FrontContest:
         position = np.searchsorted(fast, cycles * (1 + 1e-12), side="right") - 1
         limit = np.where(position < 0, np.inf, least[np.maximum(position, 0)])
         return energy < limit * (1 - 1e-12)
+
+    def slopes(self, cycles: Floats, energy: Floats) -> list[Floats]:
+        """A front has no one weight."""
+        return [np.zeros(np.shape(cycles))]
+
+    def below(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
+        """So it knows nothing of sums."""
+        return np.ones(np.shape(sums[0]), np.bool_)
 
     def _steps(self) -> tuple[Floats, Floats]:
         """Cycles ascending, and the least energy within so many."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
@@ -10,32 +10,20 @@ import numpy as np
 from flat_mapper.model.result import Infeasible
 from flat_mapper.search.bounds import OuterBounds, Outers
 from flat_mapper.search.contest import Contest, FrontContest
-from flat_mapper.search.front import front, sums
+from flat_mapper.search.fused import Fused
 from flat_mapper.search.held import SharedWords
 from flat_mapper.search.objective import Goal
 from flat_mapper.search.outer import GroupProblem, Staging, dram_orders, stagings
-from flat_mapper.search.picks import Candidates, Counters, GroupSolution, Pick
-from flat_mapper.search.price import Outer, Role, row_costs
+from flat_mapper.search.picks import Counters
+from flat_mapper.search.price import Role
 from flat_mapper.search.row_tiles import RowTiles
-from flat_mapper.search.rows import Bools, Floats, Ints, Rows
-from flat_mapper.search.single import Single, shared_orders
-from flat_mapper.search.space import EinsumSpace
+from flat_mapper.search.rows import Bools, Floats
+from flat_mapper.search.single import Single
 from flat_mapper.search.table import Table, table
 
 WARM_ROWS = 400  # rows per Einsum that the first, approximate pass looks at
 WARM_OUTERS = 8  # and outer choices
 WARM_ALONE = 1000  # the same of an Einsum on its own, where they come cheap
-
-
-@dataclass(frozen=True, slots=True)
-class _Where:
-    """One outer choice, and what the Einsums may do under it."""
-
-    tables: list[Table]
-    parts: list[Candidates]
-    staging: Staging
-    order: tuple[int, ...]
-    tile: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -50,7 +38,6 @@ class GroupSearch:
     contest: Contest | FrontContest = field(default_factory=FrontContest)
     _frame: Outers | None = None  # the outer choices, bounded whatever the rows
     _roles: list[dict[str, tuple[Role, ...]]] = field(default_factory=list)
-    _ports: list[tuple[str, str]] = field(default_factory=list)
 
     @classmethod
     def of(cls, problem: GroupProblem, known: dict[object, Table]) -> GroupSearch:
@@ -71,7 +58,6 @@ class GroupSearch:
                     roles = (s.roles[space.einsum.name][i] for s in self.bounds.stagings)
                     options[tensor] = tuple(dict.fromkeys(roles))
                 self._roles.append(options)
-            self._ports = self._limited_ports()
         return self.bounds.least()
 
     def _built(self, least: list[int]) -> list[Table]:
@@ -82,18 +68,6 @@ class GroupSearch:
         ]
         self.counters.rows = max(self.counters.rows, sum(t.count for t in found))
         return found
-
-    def _limited_ports(self) -> list[tuple[str, str]]:
-        found: dict[tuple[str, str], None] = {}
-        for space in self.problem.spaces:
-            for level in space.arch.levels:
-                rates = {
-                    "read": level.read_words_per_cycle,
-                    "write": level.write_words_per_cycle,
-                    "shared": level.shared_words_per_cycle,
-                }
-                found.update({(level.name, k): None for k, r in rates.items() if r is not None})
-        return list(found)
 
     @property
     def frame(self) -> Outers:
@@ -204,227 +178,59 @@ class GroupSearch:
         free = [t.energy(r, priced=False) for t, r in zip(tables, roles, strict=True)]
         cycles = [t.cycles for t in tables]
         more, floors = float(outers.staged.min()), float(outers.floors.min())
-        least = float(outers.cycles.min())
-        lows = [[float(e.min()) for e in some] for some in (priced, free, cycles)]
-        totals = [sum(some) for some in lows]
-        found = []
-        for i in range(len(tables)):
-            rest = [total - some[i] for total, some in zip(totals, lows, strict=True)]
-            energy = np.maximum(priced[i] + rest[0] + more, free[i] + rest[1] + floors)
-            if self.problem.group.schedule == "overlapped":
-                latency = cycles[i]
-            else:
-                latency = cycles[i] + rest[2]
-            found.append(self.contest.may_win(np.maximum(latency, least), energy))
+        shares = self.problem.cycle_shares
+        quick = sum(float(c.min()) * share for c, share in zip(cycles, shares, strict=True))
+        quick = max(quick, float(outers.cycles.min()))
+        lean = max(
+            sum(float(e.min()) for e in priced) + more, sum(float(e.min()) for e in free) + floors
+        )
+        found = [np.ones(t.count, np.bool_) for t in tables]
+        sums: list[list[Floats]] = [[] for _ in tables]
+        for slope in (
+            0.0,
+            *(float(w) for w in self.contest.slopes(np.array(quick), np.array(lean))),
+        ):
+            parts = [
+                [e + slope * share * c for e, c, share in zip(some, cycles, shares, strict=True)]
+                for some in (priced, free)
+            ]
+            for i, both in enumerate(zip(*(_with_rest(some) for some in parts), strict=True)):
+                sums[i].append(np.maximum(both[0] + more, both[1] + floors))
+        busy = _with_rest([c * share for c, share in zip(cycles, shares, strict=True)])
+        for i, (energy, *weighted) in enumerate(sums):
+            latency = np.maximum(np.maximum(cycles[i], busy[i]), quick)
+            found[i] = self.contest.may_win(latency, energy)
+            found[i] &= self.contest.below(weighted, *at)
         return found
 
     def _branch(self, tables: list[Table], outers: Outers, limit: int | None) -> None:
         """Evaluate outer choices, the most promising first, until no other can win."""
-        alone, tiles = None, [RowTiles(t) for t in tables]
-        if len(tables) == 1:
-            alone = Single(self.problem, self.bounds, tiles[0], self.contest, self.counters)
-        else:
-            outers = self._refined(outers, tiles)
+        tiles = [RowTiles(t) for t in tables]
+        kind = Single if len(tables) == 1 else Fused
+        inside = kind(self.problem, self.bounds, tiles, self.contest, self.counters)
+        outers = inside.refined(outers)
         fits = self.bounds.fits(outers)
         first, second, third = self.contest.lead(outers.cycles, outers.energy)
         order = np.lexsort((outers.needs, third, second, first))
         order = order[fits[order]]
-        done, size = 0, 8
+        done = 0
         while len(order):
-            alive = self.contest.may_win(outers.cycles[order], outers.energy[order])
+            alive = self._alive(outers.take(order))
             if limit is None:
                 self.counters.outer_bounded += int((~alive).sum())
             order = order[alive]
-            size = len(order) if alone and done else min(8, len(order))
-            mark = self.contest.mark
-            for number, choice in enumerate(order[:size] if alone is None else ()):
-                self._evaluate(tables, tiles, outers.take(np.array([choice])))
-                if self.contest.mark != mark:
-                    size = number + 1
-                    break
-            if alone:
-                alone.evaluate(outers.take(order[:size]))
+            size = inside.evaluate(outers, order if done else order[:8])
             order, done = order[size:], done + size
             if limit is None:
                 self.counters.outer_evaluated += size
             elif done >= limit and not self.contest.open:
                 return
 
-    def _refined(self, outers: Outers, tiles: list[RowTiles]) -> Outers:
-        """Outer choices with bounds from rows whose tiles divide theirs."""
-        energy = outers.energy.copy()
-        for number in np.unique(outers.staging):
-            mine = np.flatnonzero(outers.staging == number)
-            extents, where = np.unique(outers.tile[:, mine], axis=1, return_inverse=True)
-            low = np.zeros(extents.shape[1])
-            for one in tiles:
-                bounds = one.bounds(self.bounds.stagings[int(number)].roles[one.space.einsum.name])
-                local = extents[self.problem.index(one.space)]
-                low += bounds.energy(local, np.arange(one.count)).min(axis=1)
-            energy[mine] = np.maximum(energy[mine], low[where.ravel()] + outers.staged[mine])
-        return replace(outers, energy=energy)
-
-    def _evaluate(self, tables: list[Table], tiles: list[RowTiles], one: Outers) -> None:
-        """All that is left inside one outer choice: price rows, join Einsums, keep the best."""
-        staging = self.bounds.stagings[int(one.staging[0])]
-        order = self.bounds.orders[int(one.order[0])]
-        tile = tuple(int(v) for v in one.tile[:, 0])
-        chosen = self._chosen_rows(tables, tiles, one, staging)
-        if chosen is None:
-            return
-        parts: list[Candidates] = []
-        for part, rows in zip(tables, chosen, strict=True):
-            mask = np.zeros(part.count, np.bool_)
-            mask[rows] = True
-            parts.append(self._candidates(part, mask, staging, order, tile))
-        room = float(self.words.room(staging, np.array(tile)[:, None])[0])
-        where = _Where(tables, parts, staging, order, tile)
-        least = [p.costs.min(axis=0) for p in parts]
-        reaches = [
-            found.costs + sum((m for j, m in enumerate(least) if j != i), np.zeros(1))
-            for i, found in enumerate(parts)
-        ]
-        # Each Einsum's most promising row: together a first mapping, which prunes the rest.
-        picks = [
-            int(np.lexsort(self.contest.lead(self._latency(r), r[:, -2])[::-1])[0]) for r in reaches
-        ]
-        total = sum((p.costs[i] for p, i in zip(parts, picks, strict=True)), np.zeros(1))
-        if total[-1] <= room:
-            self._offer(where, total[None, :], np.array([picks]))
-        for i, (found, reach) in enumerate(zip(parts, reaches, strict=True)):
-            good = self.contest.may_win(self._latency(reach), reach[:, -2])
-            good &= reach[:, -1] <= room
-            if not good.any():
-                return
-            left = found.take(np.flatnonzero(good))
-            parts[i] = left.take(front(left.costs))
-        self._join(where, room)
-
-    def _chosen_rows(
-        self, tables: list[Table], tiles: list[RowTiles], one: Outers, staging: Staging
-    ) -> list[Ints] | None:
-        """Rows of every Einsum that may be part of something better under one outer choice."""
-        bounds = [t.bounds(staging.roles[t.space.einsum.name]) for t in tiles]
-        local = [one.tile[self.problem.index(t.space)] for t in tiles]
-        energies = [
-            b.energy(extents, np.arange(t.count))[0]
-            for t, b, extents in zip(tiles, bounds, local, strict=True)
-        ]
-        lows = [float(e.min()) for e in energies]
-        total = sum(lows) + float(one.staged[0])
-        busy = [float(t.cycles.min()) for t in tiles]
-        found = []
-        for i, (part, mine, extents) in enumerate(zip(tiles, energies, local, strict=True)):
-            rest = total - lows[i]
-            slack = 0.0 if self.problem.group.schedule == "overlapped" else sum(busy) - busy[i]
-            cycles = np.maximum(part.cycles + slack, one.cycles)
-            some = np.flatnonzero(np.isfinite(mine) & self.contest.may_win(cycles, mine + rest))
-            choice, rows = part.rows(np.zeros(len(some), np.int64), some)
-            energy = bounds[i].row_energy(extents, choice, rows) + rest
-            cycles = np.maximum(tables[i].cycles[rows] + slack, one.cycles)
-            rows = rows[self.contest.may_win(cycles, energy)]
-            if len(rows) == 0:
-                return None
-            found.append(rows)
-        return found
-
-    def _candidates(
-        self,
-        part: Table,
-        mask: Bools,
-        staging: Staging,
-        order: tuple[int, ...],
-        tile: tuple[int, ...],
-    ) -> Candidates:
-        """Exact costs of the rows of a mask under one outer choice, in every order that matters."""
-        space = part.space
-        index = self.problem.index(space)
-        local = tuple(tile[r] for r in index)
-        roles = staging.roles[space.einsum.name]
-        dram_order = tuple(index.index(r) for r in order if r in index)
-        costs: list[Floats] = []
-        source: list[Ints] = []
-        outers: list[Outer] = []
-        for number, chosen in part.index(mask):
-            rows = part.blocks[number].take(chosen)
-            for shared_order in shared_orders(space, [rows]):
-                outer = Outer(
-                    tile=local,
-                    dram_order=dram_order,
-                    shared_order=shared_order,
-                    roles=roles,
-                    steps=self.problem.steps(space, tile),
-                )
-                costs.append(self._vectors(space, rows, outer))
-                same = np.ones(len(chosen), np.int64)
-                source.append(np.stack([same * number, chosen, same * len(outers)], axis=1))
-                outers.append(outer)
-                self.counters.evaluated += rows.count
-        return Candidates(costs=np.concatenate(costs), source=np.concatenate(source), outers=outers)
-
-    def _vectors(self, space: EinsumSpace, rows: Rows, outer: Outer) -> Floats:
-        """Cost vectors: compute by unit, cycles by port, cold start, energy, words streamed."""
-        costs = row_costs(space, rows, outer)
-        compute = outer.steps * space.iterations / rows.spatial
-        zero = np.zeros(rows.count)
-        matrix = compute if space.einsum.unit == "matrix" else zero
-        vector = compute if space.einsum.unit == "vector" else zero
-        ports = [np.broadcast_to(costs.ports.get(p, zero), (rows.count,)) for p in self._ports]
-        tile = np.array(outer.tile, dtype=np.int64)[:, None]
-        words, cold = self.words.held(space, rows.tile, tile, outer.roles)
-        return np.stack([matrix, vector, *ports, cold, costs.energy, words], axis=1)
-
-    def _join(self, where: _Where, room: float) -> None:
-        """Add up the Einsums' fronts under one outer choice."""
-        parts = where.parts
-        total = np.zeros((1, parts[0].costs.shape[1]))
-        picks = np.zeros((1, 0), np.int64)
-        for position, part in enumerate(parts):
-            combined = sums(total, part.costs)
-            left = np.repeat(np.arange(len(total)), len(part.costs))
-            right = np.tile(np.arange(len(part.costs)), len(total))
-            rest = np.zeros(combined.shape[1])
-            for later in parts[position + 1 :]:
-                rest = rest + later.costs.min(axis=0)
-            reach = combined + rest
-            good = reach[:, -1] <= room
-            good &= self.contest.may_win(self._latency(reach), reach[:, -2])
-            combined, left, right = combined[good], left[good], right[good]
-            best = front(combined)
-            total = combined[best]
-            picks = np.concatenate([picks[left[best]], right[best][:, None]], axis=1)
-        if len(total):
-            self._offer(where, total, picks)
-
-    def _offer(self, where: _Where, total: Floats, picks: Ints) -> None:
-        """Let sums of the Einsums' costs take part in the contest; picks int64[n, Einsums]."""
-        cycles = np.ceil(self._latency(total) - 1e-9)
-        energy = total[:, -2]
-        for slot, best_row in self.contest.winners(cycles, energy):
-            chosen = []
-            for whole, part, pick in zip(where.tables, where.parts, picks[best_row], strict=True):
-                number, row, which = part.source[pick]
-                rows = whole.blocks[int(number)].take(np.array([row]))
-                chosen.append(Pick(space=whole.space, rows=rows, outer=part.outers[int(which)]))
-            found = GroupSolution(
-                problem=self.problem,
-                staging=where.staging,
-                tile=where.tile,
-                dram_order=where.order,
-                picks=tuple(chosen),
-                cycles=float(cycles[best_row]),
-                energy=float(energy[best_row]),
-            )
-            self.contest.take(slot, found)
-
-    def _latency(self, costs: Floats) -> Floats:
-        """Cycles of cost vectors under the group's schedule."""
-        if self.problem.group.schedule == "overlapped":
-            busy = np.maximum(costs[:, 0], costs[:, 1])
-        else:
-            busy = costs[:, 0] + costs[:, 1]
-        slowest = costs[:, 2 : 2 + len(self._ports)].max(axis=1, initial=0.0)
-        return np.maximum(busy, slowest) + costs[:, 2 + len(self._ports)]
+    def _alive(self, outers: Outers) -> Bools:
+        """Which outer choices may win."""
+        cycles, energy = outers.cycles, outers.energy
+        alive = self.contest.may_win(cycles, energy)
+        return alive & self.contest.below(outers.sums, cycles, energy) if outers.sums else alive
 
     def refusal(self) -> Infeasible:
         """Why nothing fits."""
@@ -437,3 +243,9 @@ class GroupSearch:
     def space_size(self) -> int:
         """Mappings in the group: outer choices times loop nests of each Einsum."""
         return self.counters.outer * prod(s.size() for s in self.problem.spaces)
+
+
+def _with_rest(parts: list[Floats]) -> list[Floats]:
+    """Each array plus the least of all the others."""
+    lows = [float(p.min()) for p in parts]
+    return [p + (sum(lows) - low) for p, low in zip(parts, lows, strict=True)]

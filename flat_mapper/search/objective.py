@@ -37,6 +37,25 @@ class Goal:
             return first, cycles, energy
         return first, cycles * energy, cycles
 
+    def slope(self, cycles: Floats, energy: Floats) -> Floats:
+        """A weight of cycles against energy for `limit`, at costs that are known at least."""
+        if self.kind == "edp":
+            return energy / np.maximum(cycles, 1e-300)
+        return np.full(np.shape(cycles), self.weight if self.kind == "weighted" else 0.0)
+
+    def limit(self, cycles: Floats, energy: Floats, best: tuple[float, float]) -> Floats:
+        """What `slope * cycles + energy` is below for all that may beat the best.
+
+        For the energy-delay product: with cycles and energy at least (c, e), what may win lies
+        under a hyperbola, and so under its chord between c and e.
+        """
+        if self.kind == "latency":
+            return np.full(np.shape(cycles), np.inf)
+        if self.kind == "edp":
+            return best[0] * best[1] / np.maximum(cycles, 1e-300) + energy
+        weight = self.weight if self.kind == "weighted" else 0.0
+        return np.full(np.shape(cycles), weight * best[0] + best[1])
+
 
 def better(goal: Goal, cycles: Floats, energy: Floats, best: tuple[float, float]) -> Bools:
     """Whether costs at least these may still beat the best (cycles, energy) so far.

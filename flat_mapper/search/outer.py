@@ -81,6 +81,13 @@ class GroupProblem:
         """Tensors that share a buffer: each with the first of them."""
         return in_place_classes(self.workload) if self.mapspace.policy.in_place else {}
 
+    @cached_property
+    def cycle_shares(self) -> tuple[int, ...]:
+        """By Einsum, 1 where compute cycles add up to the group's at least, else 0."""
+        if self.group.schedule != "overlapped":
+            return (1,) * len(self.spaces)
+        return tuple(int(s.einsum.unit == "matrix") for s in self.spaces)
+
     def index(self, space: EinsumSpace) -> list[int]:
         """Positions of an Einsum's ranks among the group's."""
         return [self.ranks.index(r) for r in space.ranks]

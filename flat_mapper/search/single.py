@@ -26,24 +26,30 @@ class Single:
         self,
         problem: GroupProblem,
         bounds: OuterBounds,
-        tiles: RowTiles,
+        tiles: list[RowTiles],
         contest: Contest | FrontContest,
         counters: Counters,
     ) -> None:
-        self.problem, self.bounds, self.tiles = problem, bounds, tiles
-        self.table = table = tiles.table
+        self.problem, self.bounds, self.tiles = problem, bounds, tiles[0]
+        self.table = table = tiles[0].table
         self.contest, self.counters = contest, counters
         self.sheet = Sheet.of(table)
         self.orders = shared_orders(table.space, table.blocks)
 
-    def evaluate(self, outers: Outers) -> None:
-        """Let all rows under all these outer choices take part in the contest."""
+    def refined(self, outers: Outers) -> Outers:
+        """The same: `evaluate` bounds pairs of rows and outer choices itself."""
+        return outers
+
+    def evaluate(self, outers: Outers, order: Ints) -> int:
+        """Let all rows under some outer choices take part in the contest; returns how many."""
+        outers = outers.take(order)
         pairs = outers.staging * len(self.bounds.orders) + outers.order
         for pair in np.unique(pairs):
             mine = np.flatnonzero(pairs == pair)
             step = max(1, PAIRS // self.tiles.count)
             for start in range(0, len(mine), step):
                 self._priced(outers.take(mine[start : start + step]))
+        return len(order)
 
     def _priced(self, outers: Outers) -> None:
         """The same for choices that share staging and order."""

@@ -1,0 +1,287 @@
+"""Einsums fused: one outer choice after another, each with what its Einsums may do inside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from flat_mapper.search.bounds import OuterBounds, Outers
+from flat_mapper.search.contest import Contest, FrontContest
+from flat_mapper.search.front import front, sums
+from flat_mapper.search.outer import GroupProblem, Staging
+from flat_mapper.search.picks import Candidates, Counters, GroupSolution, Pick
+from flat_mapper.search.price import Outer, row_costs
+from flat_mapper.search.row_tiles import RowTiles
+from flat_mapper.search.rows import Bools, Floats, Ints, Rows
+from flat_mapper.search.single import shared_orders
+from flat_mapper.search.space import EinsumSpace
+from flat_mapper.search.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """One outer choice, and what the Einsums may do under it."""
+
+    parts: list[Candidates]
+    staging: Staging
+    order: tuple[int, ...]
+    tile: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chance:
+    """What one Einsum's rows need to be part of something better under one outer choice."""
+
+    contest: Contest | FrontContest
+    one: Outers
+    share: int  # whether its compute cycles add to the others'
+    slopes: list[float]
+    rests: list[float]  # least of the others' energy, then of their weighted sums
+    slack: float  # least of the others' cycles
+
+    def of(self, cycles: Floats, energy: Floats) -> Bools:
+        """Which rows may win, by their compute cycles and least energy."""
+        one, share = self.one, self.share
+        latency = np.maximum(np.maximum(cycles, share * cycles + self.slack), one.cycles)
+        weighted = [
+            energy + share * w * cycles + rest
+            for w, rest in zip(self.slopes, self.rests[1:], strict=True)
+        ]
+        below = self.contest.below(weighted, one.cycles, one.energy)
+        return below & self.contest.may_win(latency, energy + self.rests[0])
+
+
+class Fused:
+    """Prices the rows of a group's Einsums, and joins them."""
+
+    def __init__(
+        self,
+        problem: GroupProblem,
+        bounds: OuterBounds,
+        tiles: list[RowTiles],
+        contest: Contest | FrontContest,
+        counters: Counters,
+    ) -> None:
+        self.problem, self.bounds, self.tiles = problem, bounds, tiles
+        self.tables = [t.table for t in tiles]
+        self.contest, self.counters = contest, counters
+        self._ports = self._limited_ports()
+
+    def _limited_ports(self) -> list[tuple[str, str]]:
+        found: dict[tuple[str, str], None] = {}
+        for space in self.problem.spaces:
+            for level in space.arch.levels:
+                rates = {
+                    "read": level.read_words_per_cycle,
+                    "write": level.write_words_per_cycle,
+                    "shared": level.shared_words_per_cycle,
+                }
+                found.update({(level.name, k): None for k, r in rates.items() if r is not None})
+        return list(found)
+
+    def refined(self, outers: Outers) -> Outers:
+        """Outer choices with bounds from rows whose tiles divide theirs."""
+        energy, cycles = outers.energy.copy(), outers.cycles
+        shares = self.problem.cycle_shares
+        weighted = [np.zeros(len(energy)) for _ in self.contest.slopes(cycles, energy)]
+        for number in np.unique(outers.staging):
+            mine = np.flatnonzero(outers.staging == number)
+            extents, where = np.unique(outers.tile[:, mine], axis=1, return_inverse=True)
+            where = where.ravel()
+            by_tile = [
+                one.bounds(self.bounds.stagings[int(number)].roles[one.space.einsum.name]).energy(
+                    extents[self.problem.index(one.space)], np.arange(one.count)
+                )
+                for one in self.tiles
+            ]
+            low = sum((e.min(axis=1) for e in by_tile), np.zeros(1))[where]
+            energy[mine] = np.maximum(energy[mine], low + outers.staged[mine])
+            for slot, slope in enumerate(self.contest.slopes(cycles[mine], energy[mine])):
+                total = outers.staged[mine].copy()
+                for tiles, share, e in zip(self.tiles, shares, by_tile, strict=True):
+                    for position, w in enumerate(slope):
+                        line = e[where[position]] + share * w * tiles.cycles
+                        total[position] += line.min()
+                weighted[slot][mine] = total
+        return replace(outers, energy=energy, sums=tuple(weighted))
+
+    def evaluate(self, outers: Outers, order: Ints) -> int:
+        """Go through outer choices until one of them wins; returns how many."""
+        mark = self.contest.mark
+        for number, choice in enumerate(order):
+            self._evaluate(outers.take(np.array([choice])))
+            if self.contest.mark != mark:
+                return number + 1
+        return len(order)
+
+    def _evaluate(self, one: Outers) -> None:
+        """All that is left inside one outer choice: price rows, join Einsums, keep the best."""
+        staging = self.bounds.stagings[int(one.staging[0])]
+        order = self.bounds.orders[int(one.order[0])]
+        tile = tuple(int(v) for v in one.tile[:, 0])
+        chosen = self._chosen_rows(one, staging)
+        if chosen is None:
+            return
+        parts: list[Candidates] = []
+        for part, rows in zip(self.tables, chosen, strict=True):
+            mask = np.zeros(part.count, np.bool_)
+            mask[rows] = True
+            parts.append(self._candidates(part, mask, staging, order, tile))
+        room = float(self.bounds.words.room(staging, np.array(tile)[:, None])[0])
+        where = _Where(parts, staging, order, tile)
+        least = [p.costs.min(axis=0) for p in parts]
+        reaches = [
+            found.costs + sum((m for j, m in enumerate(least) if j != i), np.zeros(1))
+            for i, found in enumerate(parts)
+        ]
+        # Each Einsum's most promising row: together a first mapping, which prunes the rest.
+        picks = [
+            int(np.lexsort(self.contest.lead(self._latency(r), r[:, -2])[::-1])[0]) for r in reaches
+        ]
+        total = sum((p.costs[i] for p, i in zip(parts, picks, strict=True)), np.zeros(1))
+        if total[-1] <= room:
+            self._offer(where, total[None, :], np.array([picks]))
+        for i, (found, reach) in enumerate(zip(parts, reaches, strict=True)):
+            good = self.contest.may_win(self._latency(reach), reach[:, -2])
+            good &= reach[:, -1] <= room
+            if not good.any():
+                return
+            left = found.take(np.flatnonzero(good))
+            parts[i] = left.take(front(left.costs))
+        self._join(where, room)
+
+    def _chosen_rows(self, one: Outers, staging: Staging) -> list[Ints] | None:
+        """Rows of every Einsum that may be part of something better under one outer choice."""
+        bounds = [t.bounds(staging.roles[t.space.einsum.name]) for t in self.tiles]
+        local = [one.tile[self.problem.index(t.space)] for t in self.tiles]
+        energies = [
+            b.energy(extents, np.arange(t.count))[0]
+            for t, b, extents in zip(self.tiles, bounds, local, strict=True)
+        ]
+        shares, more = self.problem.cycle_shares, float(one.staged[0])
+        slopes = [0.0, *(float(w[0]) for w in self.contest.slopes(one.cycles, one.energy))]
+        lows = [
+            [
+                float((e + share * w * t.cycles).min())
+                for e, share, t in zip(energies, shares, self.tiles, strict=True)
+            ]
+            for w in slopes
+        ]
+        busy = [float(t.cycles.min()) * share for t, share in zip(self.tiles, shares, strict=True)]
+        found = []
+        for i, (part, mine, extents) in enumerate(zip(self.tiles, energies, local, strict=True)):
+            chance = _Chance(
+                contest=self.contest,
+                one=one,
+                share=shares[i],
+                slopes=slopes[1:],
+                rests=[sum(some) - some[i] + more for some in lows],
+                slack=sum(busy) - busy[i],
+            )
+            some = np.flatnonzero(np.isfinite(mine) & chance.of(part.cycles, mine))
+            choice, rows = part.rows(np.zeros(len(some), np.int64), some)
+            energy = bounds[i].row_energy(extents, choice, rows)
+            rows = rows[chance.of(self.tables[i].cycles[rows], energy)]
+            if len(rows) == 0:
+                return None
+            found.append(rows)
+        return found
+
+    def _candidates(
+        self,
+        part: Table,
+        mask: Bools,
+        staging: Staging,
+        order: tuple[int, ...],
+        tile: tuple[int, ...],
+    ) -> Candidates:
+        """Exact costs of the rows of a mask under one outer choice, in every order that matters."""
+        space = part.space
+        index = self.problem.index(space)
+        local = tuple(tile[r] for r in index)
+        roles = staging.roles[space.einsum.name]
+        dram_order = tuple(index.index(r) for r in order if r in index)
+        costs: list[Floats] = []
+        source: list[Ints] = []
+        outers: list[Outer] = []
+        for number, chosen in part.index(mask):
+            rows = part.blocks[number].take(chosen)
+            for shared_order in shared_orders(space, [rows]):
+                outer = Outer(
+                    tile=local,
+                    dram_order=dram_order,
+                    shared_order=shared_order,
+                    roles=roles,
+                    steps=self.problem.steps(space, tile),
+                )
+                costs.append(self._vectors(space, rows, outer))
+                same = np.ones(len(chosen), np.int64)
+                source.append(np.stack([same * number, chosen, same * len(outers)], axis=1))
+                outers.append(outer)
+                self.counters.evaluated += rows.count
+        return Candidates(costs=np.concatenate(costs), source=np.concatenate(source), outers=outers)
+
+    def _vectors(self, space: EinsumSpace, rows: Rows, outer: Outer) -> Floats:
+        """Cost vectors: compute by unit, cycles by port, cold start, energy, words streamed."""
+        costs = row_costs(space, rows, outer)
+        compute = outer.steps * space.iterations / rows.spatial
+        zero = np.zeros(rows.count)
+        matrix = compute if space.einsum.unit == "matrix" else zero
+        vector = compute if space.einsum.unit == "vector" else zero
+        ports = [np.broadcast_to(costs.ports.get(p, zero), (rows.count,)) for p in self._ports]
+        tile = np.array(outer.tile, dtype=np.int64)[:, None]
+        words, cold = self.bounds.words.held(space, rows.tile, tile, outer.roles)
+        return np.stack([matrix, vector, *ports, cold, costs.energy, words], axis=1)
+
+    def _join(self, where: _Where, room: float) -> None:
+        """Add up the Einsums' fronts under one outer choice."""
+        parts = where.parts
+        total = np.zeros((1, parts[0].costs.shape[1]))
+        picks = np.zeros((1, 0), np.int64)
+        for position, part in enumerate(parts):
+            combined = sums(total, part.costs)
+            left = np.repeat(np.arange(len(total)), len(part.costs))
+            right = np.tile(np.arange(len(part.costs)), len(total))
+            rest = np.zeros(combined.shape[1])
+            for later in parts[position + 1 :]:
+                rest = rest + later.costs.min(axis=0)
+            reach = combined + rest
+            good = reach[:, -1] <= room
+            good &= self.contest.may_win(self._latency(reach), reach[:, -2])
+            combined, left, right = combined[good], left[good], right[good]
+            best = front(combined)
+            total = combined[best]
+            picks = np.concatenate([picks[left[best]], right[best][:, None]], axis=1)
+        if len(total):
+            self._offer(where, total, picks)
+
+    def _offer(self, where: _Where, total: Floats, picks: Ints) -> None:
+        """Let sums of the Einsums' costs take part in the contest; picks int64[n, Einsums]."""
+        cycles = np.ceil(self._latency(total) - 1e-9)
+        energy = total[:, -2]
+        for slot, best_row in self.contest.winners(cycles, energy):
+            chosen = []
+            for whole, part, pick in zip(self.tables, where.parts, picks[best_row], strict=True):
+                number, row, which = part.source[pick]
+                rows = whole.blocks[int(number)].take(np.array([row]))
+                chosen.append(Pick(space=whole.space, rows=rows, outer=part.outers[int(which)]))
+            found = GroupSolution(
+                problem=self.problem,
+                staging=where.staging,
+                tile=where.tile,
+                dram_order=where.order,
+                picks=tuple(chosen),
+                cycles=float(cycles[best_row]),
+                energy=float(energy[best_row]),
+            )
+            self.contest.take(slot, found)
+
+    def _latency(self, costs: Floats) -> Floats:
+        """Cycles of cost vectors under the group's schedule."""
+        if self.problem.group.schedule == "overlapped":
+            busy = np.maximum(costs[:, 0], costs[:, 1])
+        else:
+            busy = costs[:, 0] + costs[:, 1]
+        slowest = costs[:, 2 : 2 + len(self._ports)].max(axis=1, initial=0.0)
+        return np.maximum(busy, slowest) + costs[:, 2 + len(self._ports)]
