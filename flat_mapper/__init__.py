@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from flat_mapper.answers_saved import load_results
     from flat_mapper.api import compare, evaluate, load_problem, model_files, need, search
     from flat_mapper.arch_yaml import load_architecture, load_platform
     from flat_mapper.attention import attention
@@ -33,6 +34,7 @@ __all__ = [
     "load_mapspace",
     "load_platform",
     "load_problem",
+    "load_results",
     "model_files",
     "need",
     "search",
@@ -47,6 +49,7 @@ _HOMES = {
     "load_mapspace": "mapspace_yaml",
     "load_platform": "arch_yaml",
     "load_problem": "api",
+    "load_results": "answers_saved",
     "model_files": "api",
     "need": "api",
     "search": "api",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, overload
 
-from flat_mapper import report
+from flat_mapper import answers_html, report
+from flat_mapper.answers_frame import Library, answer_record, einsum_records, frame
 from flat_mapper.arch import Architecture, Platform
 from flat_mapper.backends.timeloop_mapper import Beside
 from flat_mapper.loop_tree import fused_tree_text, loop_nest_text
@@ -14,6 +16,10 @@ from flat_mapper.model.result import EinsumStats, Infeasible, Result
 from flat_mapper.report_mapper import beside_text
 from flat_mapper.search.solution import Certificate
 from flat_mapper.workload import Workload
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +39,31 @@ class Priced:
         """The names of `flat-mapper evaluate --json`."""
         return report.result_dict(self.workload, self.platform, self.result)
 
+    @overload
+    def to_frame(self, library: Literal["pandas"] = ...) -> pandas.DataFrame: ...
+    @overload
+    def to_frame(self, library: Literal["polars"]) -> polars.DataFrame: ...
+    def to_frame(self, library: Library = "pandas") -> pandas.DataFrame | polars.DataFrame:
+        """A row for each Einsum: what it costs by itself, once."""
+        return frame(einsum_records(self.result.einsums, self.result.dram), library)
+
+    def _repr_html_(self) -> str:
+        """The tables of the terminal, for a notebook."""
+        head, *parts = self._parts()
+        return answers_html.text(head, *parts)
+
     def __str__(self) -> str:
+        return "\n\n".join(self._parts())
+
+    def _parts(self) -> tuple[str, ...]:
+        """A heading, then the tables."""
         result = self.result
-        parts = (
+        return (
             f"{result.workload} on {result.arch}",
             report.summary_text(self.workload, self.platform, result),
             fused_tree_text(self.workload, self.platform, result.mapping).rstrip(),
             report.buffer_text(result),
         )
-        return "\n\n".join(parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +93,19 @@ class Mapped:
         found: dict[str, object] = {"mapspace": self.mapspace, "objective": self.objective}
         found |= self.priced.to_dict() | {"search": self.certificate.to_dict()}
         return found | ({"timeloop_mapper": self.beside.to_dict()} if self.beside else {})
+
+    @overload
+    def to_frame(self, library: Literal["pandas"] = ...) -> pandas.DataFrame: ...
+    @overload
+    def to_frame(self, library: Literal["polars"]) -> polars.DataFrame: ...
+    def to_frame(self, library: Library = "pandas") -> pandas.DataFrame | polars.DataFrame:
+        """A row for each Einsum: what it costs by itself, once."""
+        return frame(einsum_records(self.result.einsums, self.result.dram), library)
+
+    def _repr_html_(self) -> str:
+        """The tables of the terminal, for a notebook."""
+        head, _, rest = str(self).partition("\n\n")
+        return answers_html.text(head, rest)
 
     def __str__(self) -> str:
         reached = {
@@ -121,31 +156,46 @@ class Comparison:
         }
         return row.to_dict() | gains
 
+    @overload
+    def to_frame(self, library: Literal["pandas"] = ...) -> pandas.DataFrame: ...
+    @overload
+    def to_frame(self, library: Literal["polars"]) -> polars.DataFrame: ...
+    def to_frame(self, library: Library = "pandas") -> pandas.DataFrame | polars.DataFrame:
+        """A row for each mapspace: its totals, or why it has none."""
+        records = [answer_record(self._row_dict(name, row)) for name, row in self.rows.items()]
+        return frame(records, library)
+
+    def _repr_html_(self) -> str:
+        """The table of the terminal, for a notebook."""
+        return answers_html.table(report.COMPARED, self._table(), self._title())
+
     def __str__(self) -> str:
-        sizes = " ".join(f"{rank}={size}" for rank, size in self.workload.rank_sizes.items())
-        table = report.grid(
-            [
-                report.comparison_row(
-                    name, self.first, row if isinstance(row, Infeasible) else row.result
-                )
-                for name, row in self.rows.items()
-            ],
-            head=report.COMPARED,
-            right=range(1, 8),
-        )
         refused = [
             f"{name}: {row}" for name, row in self.rows.items() if isinstance(row, Infeasible)
         ]
         results = {name: row.result for name, row in self.feasible.items()}
         sources = dict.fromkeys(r.energy_source for r in results.values())
         lines = [
-            f"{self.workload.name} on {self.platform.name}, {sizes}, least {self.objective}",
-            table,
+            self._title(),
+            report.grid(self._table(), head=report.COMPARED, right=range(1, 8)),
             report.policy_text(results),
             *refused,
             *(f"energies from {source}" for source in sources),
         ]
         return "\n".join(line for line in lines if line)
+
+    def _title(self) -> str:
+        sizes = " ".join(f"{rank}={size}" for rank, size in self.workload.rank_sizes.items())
+        return f"{self.workload.name} on {self.platform.name}, {sizes}, least {self.objective}"
+
+    def _table(self) -> list[report.Row]:
+        """A row of words for each mapspace."""
+        return [
+            report.comparison_row(
+                name, self.first, row if isinstance(row, Infeasible) else row.result
+            )
+            for name, row in self.rows.items()
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ arch_edits
 mapping resizing mapspace mapspace_part mapspace_constraints mapspace_yaml
 hwcomponents_prices energy_tables energy_pricing
 model model.nest model.footprint model.remainders model.accesses model.latency model.energy
-model.result model.einsum_costs model.carried model.group model.held model.evaluate
+model.result model.einsum_costs model.carried model.group model.held model.widths model.evaluate
 arch_rules
 loop_tree timeloop_terms timeloop_entries timeloop_mapping lower_processed
 mapping_yaml lower_arch lower lower_mapper lower_mapper_processed
@@ -48,6 +48,8 @@ ORDER = tuple(_ROWS.split())
 OWNERS = {
     "yaml": ("yamlio",),
     "altair": ("report*",),
+    "pandas": ("answers*",),
+    "polars": ("answers*",),
     "networkx": ("workload",),
     "matplotlib": ("plot*",),
     "accelforge": ("backends.accelforge*",),
@@ -55,7 +57,7 @@ OWNERS = {
     "jinja2": ("templating", "report*"),
     "rich": ("report*", "cli*", "api*"),
     "subprocess": ("backends.*",),
-    "sqlite3": ("sweep_store", "sweep_export"),
+    "sqlite3": ("sweep_store", "sweep_export", "report_sources"),
     "distributed": ("sweep_engines",),
     "dask": ("sweep_engines",),
     "pyarrow": ("sweep_export",),
