@@ -21,7 +21,7 @@ from measuring import RUNS, Table, Usage, markdown, median_usage, show, usage
 CHUNKS = tuple(2**k for k in range(10, 17))  # mappings evaluated at once
 LENGTHS = tuple(2**k for k in range(9, 17))  # N: 512 to 65536
 RATE_S = 0.5  # CPU seconds spent per chunk size
-PEER = Path(__file__).parent / "accelforge"
+PEER = Path(__file__).resolve().parent / "accelforge"
 PEER_BATCH, PEER_LENGTH = 64, 512
 PROGRAM = (sys.executable, "-m", "flat_mapper")
 BERT = ("map", "--problem", "bert-base", "--set", "B=64", "--objective", "edp")

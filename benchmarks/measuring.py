@@ -9,8 +9,10 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
+ROOT = Path(__file__).resolve().parent.parent  # so that the package is found from any folder
 RUNS = 3  # whole processes per median
 
 
@@ -35,10 +37,17 @@ class Table:
 
 
 def usage(argv: Sequence[str]) -> Usage:
-    """What one run of a command took; stops the benchmark where the command fails."""
-    with tempfile.TemporaryFile() as errors:
+    """What one run of a command took; stops the benchmark where the command fails.
+
+    It runs in a temporary folder: AccelForge leaves a drawing of its mapping where it runs.
+    """
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path}
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=folder, env=environment
+        )
         assert process.stdout is not None
         printed = process.stdout.read()
         _, status, used = os.wait4(process.pid, 0)

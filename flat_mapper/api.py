@@ -256,7 +256,9 @@ def beside_timeloop_mapper(
     return replace(mapped, beside=beside)
 
 
-def model_files(files: Sequence[Name], ert: Ert | Name | None = None) -> Modelled | Infeasible:
+def model_files(
+    files: Sequence[Name] | Mapping[str, object], ert: Ert | Name | None = None
+) -> Modelled | Infeasible:
     """What timeloop-model says of an architecture, a problem and a mapping.
 
     files: Timeloop's own v0.4 files; architecture, problem and mapping may stand in any number of

@@ -65,7 +65,7 @@ def _node(node: Mapping[str, object]) -> object:
     for key, value in node.items():
         if stated is not None and (key in _OWN or key.startswith("_")):
             continue
-        if stated is None or key in _ALWAYS or stated(key):
+        if stated is None or key in _ALWAYS or _is_stated(stated, key):
             converted = _value(value)
             if stated is None or not _empty(converted):
                 section[str(key)] = converted
@@ -73,6 +73,14 @@ def _node(node: Mapping[str, object]) -> object:
         section = Section()
     tag = str(getattr(node, "tag", None) or "")
     return Tagged(tag, section) if tag.startswith("!") else section
+
+
+def _is_stated(stated: Callable[[str], bool], key: str) -> bool:
+    """What the front end says of a key; it has no word for one that it knows no default of."""
+    try:
+        return stated(key)
+    except AttributeError:
+        return True
 
 
 def _empty(value: object) -> bool:
