@@ -186,10 +186,8 @@ class GroupSearch:
         )
         found = [np.ones(t.count, np.bool_) for t in tables]
         sums: list[list[Floats]] = [[] for _ in tables]
-        for slope in (
-            0.0,
-            *(float(w) for w in self.contest.slopes(np.array(quick), np.array(lean))),
-        ):
+        at = np.array(quick), np.array(lean)
+        for slope in (0.0, *(float(w) for w in self.contest.slopes(*at))):
             parts = [
                 [e + slope * share * c for e, c, share in zip(some, cycles, shares, strict=True)]
                 for some in (priced, free)

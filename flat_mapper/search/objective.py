@@ -49,7 +49,7 @@ class Goal:
         For the energy-delay product: with cycles and energy at least (c, e), what may win lies
         under a hyperbola, and so under its chord between c and e.
         """
-        if self.kind == "latency":
+        if self.kind == "latency" or not np.isfinite(best[0]):
             return np.full(np.shape(cycles), np.inf)
         if self.kind == "edp":
             return best[0] * best[1] / np.maximum(cycles, 1e-300) + energy
