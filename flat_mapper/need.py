@@ -176,7 +176,7 @@ def need(
     step: of bandwidth, bytes per second; a buffer goes by its rows.
     """
     _check(quantity, mapspace, utilization)
-    knob = _Knob.of(platform, quantity, step)
+    knob = Knob.of(platform, quantity, step)
     trials = _Trials(workload=workload, mapspace=mapspace, ert=ert, knob=knob, progress=progress)
     unlimited = trials.at(None)
     if not _reaches(unlimited, utilization):
@@ -223,7 +223,7 @@ def _reaches(trial: Trial, target: float) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Knob:
+class Knob:
     """What is turned: a level's capacity in rows, or DRAM's bandwidth in steps."""
 
     platform: Platform
@@ -232,7 +232,7 @@ class _Knob:
     step: float
 
     @classmethod
-    def of(cls, platform: Platform, quantity: Quantity, step: float) -> _Knob:
+    def of(cls, platform: Platform, quantity: Quantity, step: float) -> Knob:
         """The knob of a platform."""
         if quantity == "buffer":
             level = shared_level(platform)
@@ -314,7 +314,7 @@ class _Trials:
     workload: Workload
     mapspace: Mapspace
     ert: Ert
-    knob: _Knob
+    knob: Knob
     progress: Progress | None
     known: dict[int | None, Trial] = field(default_factory=dict)
 

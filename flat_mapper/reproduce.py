@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from flat_mapper.arch import MemoryLevel, Platform
+from flat_mapper.arch import Architecture, MemoryLevel, Platform
 from flat_mapper.arch_yaml import load_platform
 from flat_mapper.attention import attention
 from flat_mapper.energy_tables import Ert
@@ -201,18 +201,27 @@ class _Cells:
         )
 
 
-def simulator_platform(name: str) -> Platform:
-    """A shipped platform under the simulator's assumptions: its bandwidth, and no vector path."""
-    matrix = load_platform(name).matrix
-    dram = matrix.levels[0]
-    words = OFFCHIP_BYTES_PER_S[name] * matrix.cycle_seconds / (WORD_BITS / 8)
-    nodes = tuple(
-        replace(node, shared_words_per_cycle=words)
-        if isinstance(node, MemoryLevel) and node.name == dram.name
-        else node
-        for node in matrix.nodes
+def simulator_platform(name: str, *, vector: bool = False) -> Platform:
+    """A shipped platform with the simulator's bandwidth; its vector path only where asked for."""
+    shipped = load_platform(name)
+    rate = OFFCHIP_BYTES_PER_S[name] * shipped.matrix.cycle_seconds / (WORD_BITS / 8)
+    lanes = shipped.vector if vector else None
+    return Platform(
+        name=name,
+        matrix=_with_rate(shipped.matrix, rate),
+        vector=None if lanes is None else _with_rate(lanes, rate),
     )
-    return Platform(name=name, matrix=replace(matrix, nodes=nodes))
+
+
+def _with_rate(arch: Architecture, words_per_cycle: float) -> Architecture:
+    """An architecture with another bandwidth of DRAM."""
+    nodes = tuple(
+        replace(node, shared_words_per_cycle=words_per_cycle)
+        if isinstance(node, MemoryLevel) and node.name == arch.levels[0].name
+        else node
+        for node in arch.nodes
+    )
+    return replace(arch, nodes=nodes)
 
 
 def simulator_ert(platform: Platform) -> Ert:

@@ -26,8 +26,11 @@ from flat_mapper.workload import Workload
 
 SCORES = ("QK", "A")  # between QK and AV; on chip: fused
 OUTER = ("Q", "K", "V", "AV")  # cross DRAM in every mapping
-STATIONARITIES: tuple[tuple[Stationarity, Stationarity], ...] = tuple(
-    product(("output", "weight"), repeat=2)
+STATIONARITIES: tuple[tuple[Stationarity, Stationarity], ...] = (
+    ("output", "output"),
+    ("output", "weight"),
+    ("weight", "output"),
+    ("weight", "weight"),
 )
 ROW_MULTIPLES = (1, 2, 4)  # of the array's rows; source: the tiles in flat_validation.csv
 
@@ -122,9 +125,13 @@ class ArraySpace:
         chip = platform or self.platform
         length = self.workload.rank_sizes["P"]
         for mapping in choices.mappings(length, chip.matrix.fanouts[0].fanout_y):
-            yield Found(mapping=mapping, result=self._combined(mapping, chip))
+            yield Found(mapping=mapping, result=self.combined(mapping, chip))
 
-    def _combined(self, mapping: SimulatorMapping, platform: Platform) -> Result:
+    def combined(self, mapping: SimulatorMapping, platform: Platform) -> Result:
+        """One mapping on this platform, or on it with another buffer or bandwidth.
+
+        Cycles, words and energy of the whole: the Einsums' own throttling is this platform's.
+        """
         fused = simulator_mapping(self.workload, platform, mapping)
         stats: dict[str, EinsumStats] = {}
         for nest in (n for group in fused.groups for n in group.einsums):

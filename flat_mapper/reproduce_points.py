@@ -1,0 +1,288 @@
+"""The points of the paper's tables: each one is solved on its own, in any process.
+
+Attention runs in the simulator's mapspace (`reproduce_array`), whose rows this model reproduces.
+The projections and the feed-forward layers run unfused, under the same two dataflows, by the
+ordinary search. All of it under the simulator's assumptions: 940 MHz, 50 and 400 x 2^30 B/s of
+off-chip bandwidth, 16-bit words, two copies of what crosses DRAM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from flat_mapper import catalog
+from flat_mapper.arch import Platform
+from flat_mapper.arch_yaml import load_platform
+from flat_mapper.attention import scope
+from flat_mapper.energy_tables import Ert
+from flat_mapper.mapspace import Fusion
+from flat_mapper.model.result import Infeasible, Result
+from flat_mapper.need import STEP_BYTES_PER_S, Knob, Quantity
+from flat_mapper.problem_yaml import SEQUENCE_RANKS, load_problem
+from flat_mapper.reproduce import simulator_ert, simulator_platform
+from flat_mapper.reproduce_array import ArraySpace, Choices, Found, Rows, mapping_text
+from flat_mapper.reproduce_dataflows import STATIONARY, alone, attention_charged, gemm
+from flat_mapper.workload import Workload
+
+Row = Mapping[str, str | int | float]
+
+# What each configuration of FLAT's evaluation may choose, but for the tiles of rows.
+# source: FLAT, ASPLOS'23. What FLEX may stage is not stated there: both readings.
+NAIVE = Choices(
+    fused=(False,),
+    granularities=("head",),
+    stationarities=(("weight", "weight"),),
+    staging="none",
+)
+CONFIGURATIONS: Mapping[str, Choices] = {
+    "naive": NAIVE,
+    "flex-stream": Choices(fused=(False,), staging="none"),
+    "flex": Choices(fused=(False,)),
+    "flat-m": Choices(fused=(True,), granularities=("all",)),
+    "flat-b": Choices(fused=(True,), granularities=("batch",)),
+    "flat-h": Choices(fused=(True,), granularities=("head",)),
+    "flat-r": Choices(fused=(True,), granularities=("row",)),
+    "flat": Choices(granularities=("all", "batch", "head", "row")),
+}
+COMPARED = ("naive", "flex-stream", "flex", "flat")
+TARGET = 0.95  # utilization
+
+
+@cache
+def platform_of(name: str, *, vector: bool = False) -> Platform:
+    """A platform under the simulator's assumptions."""
+    return simulator_platform(name, vector=vector)
+
+
+@cache
+def chip_prices(name: str) -> Ert:
+    """The whole chip priced by hwcomponents."""
+    from flat_mapper.energy_pricing import price_with_hwcomponents
+
+    return price_with_hwcomponents(load_platform(name))[0]
+
+
+def cascade(model: str, length: int) -> Workload:
+    """The block of a model, all its layers."""
+    sizes = dict.fromkeys(SEQUENCE_RANKS, length)
+    return load_problem(catalog.resolve("problems", model), "model", sizes=sizes)
+
+
+def core(model: str, length: int) -> Workload:
+    """Logit and attend alone, once."""
+    return scope(cascade(model, length), "attention")
+
+
+def with_buffer(platform: Platform, count_bytes: float | None) -> Platform:
+    """A platform with another shared buffer, in whole rows; None leaves it as it is."""
+    if count_bytes is None:
+        return platform
+    knob = Knob.of(platform, "buffer", 1)
+    return knob.at(int(count_bytes // knob.step))
+
+
+def space_of(platform: str, model: str, length: int) -> ArraySpace:
+    """The simulator's mapspace of a model's attention."""
+    chip = platform_of(platform)
+    return ArraySpace(workload=core(model, length), platform=chip, ert=simulator_ert(chip))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionPoint:
+    """Every configuration of one model's logit and attend."""
+
+    platform: str
+    model: str
+    length: int
+    rows: Rows = "published"
+    buffers: tuple[float | None, ...] = (None,)  # bytes; None: the platform's own
+    configurations: tuple[str, ...] = tuple(CONFIGURATIONS)
+
+    def solved(self) -> Iterator[Row]:
+        """A row for each buffer and configuration."""
+        space = space_of(self.platform, self.model, self.length)
+        for size in self.buffers:
+            chip = with_buffer(space.platform, size)
+            for name in self.configurations:
+                choices = _with_rows(CONFIGURATIONS[name], self.rows)
+                found = space.best(choices, chip)
+                priced = space.priced(found.mapping, chip, chip_prices(self.platform))
+                yield {
+                    "platform": self.platform,
+                    "model": self.model,
+                    "seq_len": self.length,
+                    "tile_rows": self.rows,
+                    "buffer_bytes": _buffer_bytes(chip),
+                    "configuration": name,
+                    **_costs(found.result),
+                    "chip_energy_pj": priced.result.energy_pj,
+                    "spilled": found.spilled,
+                    "mapping": mapping_text(found.mapping),
+                }
+
+
+def _with_rows(choices: Choices, rows: Rows) -> Choices:
+    return Choices(
+        fused=choices.fused,
+        granularities=choices.granularities,
+        stationarities=choices.stationarities,
+        staging=choices.staging,
+        rows=rows,
+    )
+
+
+def _buffer_bytes(platform: Platform) -> int:
+    level = platform.matrix.levels[1]
+    assert level.capacity_words is not None
+    return level.capacity_words * level.word_bits // 8
+
+
+def _costs(result: Result) -> dict[str, str | int | float]:
+    """Once through: what a result is compared by. DRAM's energy is 32 pJ for each byte."""
+    return {
+        "cycles": result.cycles,
+        "latency_s": result.latency_s,
+        "utilization": result.utilization,
+        "offchip_bytes": result.offchip_bytes,
+        "dram_energy_pj": result.energy_pj,
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerPoint:
+    """One projection or feed-forward Einsum, under the baselines' freedoms, at some buffers."""
+
+    platform: str
+    model: str
+    length: int
+    einsum: str
+    buffers: tuple[float | None, ...] = (None,)
+
+    def solved(self) -> Iterator[Row]:
+        """A row for each buffer and configuration; FLAT's own runs as FLEX."""
+        chip = platform_of(self.platform)
+        ert = simulator_ert(chip)
+        workload = alone(cascade(self.model, self.length), self.einsum)
+        for size in self.buffers:
+            there = with_buffer(chip, size)
+            for name in COMPARED[:3]:
+                kinds = STATIONARY[1:] if name == "naive" else STATIONARY
+                fusion = Fusion(staging="any" if name == "flex" else "none", schedule="sequential")
+                found = gemm(workload, there, ert, kinds, fusion)
+                if isinstance(found, Infeasible):
+                    continue
+                yield {
+                    "platform": self.platform,
+                    "model": self.model,
+                    "seq_len": self.length,
+                    "buffer_bytes": _buffer_bytes(there),
+                    "einsum": self.einsum,
+                    "configuration": name,
+                    **_costs(found),
+                    "macs": found.macs,
+                }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftmaxPoint:
+    """Attention with the softmax charged to the lanes, as FuseMax (MICRO'24) has it."""
+
+    platform: str
+    model: str
+    length: int
+    schedule: Literal["interleaved", "overlapped"]
+
+    def solved(self) -> Iterator[Row]:
+        """Fused against unfused."""
+        chip = platform_of(self.platform, vector=True)
+        workload, ert = core(self.model, self.length), chip_prices(self.platform)
+        found = [
+            attention_charged(workload, chip, ert, fused=fused, schedule=self.schedule)
+            for fused in (False, True)
+        ]
+        unfused, fused = found
+        if isinstance(unfused, Infeasible) or isinstance(fused, Infeasible):
+            return
+        yield {
+            "platform": self.platform,
+            "model": self.model,
+            "seq_len": self.length,
+            "schedule": self.schedule,
+            "unfused_latency_s": unfused.latency_s,
+            "fused_latency_s": fused.latency_s,
+            "speedup": unfused.latency_s / fused.latency_s,
+            "unfused_energy_pj": unfused.energy_pj,
+            "fused_energy_pj": fused.energy_pj,
+            "energy_ratio": fused.energy_pj / unfused.energy_pj,
+            "unfused_offchip_bytes": unfused.offchip_bytes,
+            "fused_offchip_bytes": fused.offchip_bytes,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeedPoint:
+    """The smallest buffer or bandwidth with which logit and attend reach the target."""
+
+    platform: str
+    model: str
+    length: int
+    quantity: Quantity
+
+    def solved(self) -> Iterator[Row]:
+        """A row for each configuration."""
+        space = space_of(self.platform, self.model, self.length)
+        for name in COMPARED[1:]:
+            # What the dataflows reach at all: the array may be wider than d.
+            wide = Knob.of(space.platform, "bandwidth", STEP_BYTES_PER_S).at(None)
+            roomy = Knob.of(wide, "buffer", 1).at(None)
+            every = list(space.found(CONFIGURATIONS[name], roomy))
+            ceiling = max(f.result.utilization for f in every)
+            target = TARGET if ceiling >= TARGET else TARGET * ceiling
+            able = [f for f in every if f.result.utilization >= target]
+            knob = Knob.of(space.platform, self.quantity, STEP_BYTES_PER_S)
+            steps = _least(space, able, knob, target)
+            yield {
+                "platform": self.platform,
+                "model": self.model,
+                "seq_len": self.length,
+                "quantity": self.quantity,
+                "configuration": name,
+                "highest_utilization": ceiling,
+                "target_utilization": target,
+                "steps": steps or 0,
+                "value": steps * knob.step if steps else float("inf"),
+            }
+
+
+LIMIT = 1 << 40  # steps: no buffer or bandwidth of this size is of interest
+
+
+def _least(space: ArraySpace, able: list[Found], knob: Knob, target: float) -> int | None:
+    """The fewest steps with which some mapping reaches the target; utilization grows with them."""
+
+    def reaches(steps: int) -> bool:
+        chip = knob.at(steps)
+        return any(space.combined(f.mapping, chip).utilization >= target for f in able)
+
+    if not any(space.combined(f.mapping, knob.at(None)).utilization >= target for f in able):
+        return None
+    low, high = 0, 1
+    while not reaches(high):
+        low, high = high, 2 * high
+        if high > LIMIT:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reaches(middle) else (middle, high)
+    return high
+
+
+Point = AttentionPoint | LayerPoint | SoftmaxPoint | NeedPoint
+
+
+def solve(point: Point) -> list[Row]:
+    """The rows of a point."""
+    return list(point.solved())
