@@ -1,0 +1,27 @@
+"""The scripts of examples/ run, and say what their first lines promise."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SAYS = {
+    "first_mapping": ("tiny on edge", "the best of", " flat  ", "limited by DRAM", "QK_max"),
+    "own_architecture": ("bert-base on my_chip", " naive ", " flat ", "128 KiB: ", "32 KiB: "),
+    "own_cascade": ("my_cascade on my_chip", "my_fusion", "G[i,k] = exp(T[i,k])", "GLB: "),
+}
+
+
+def test_every_example_is_run() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(SAYS)
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_an_example_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    for words in SAYS[name]:
+        assert words in said, said
