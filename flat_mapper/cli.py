@@ -50,7 +50,7 @@ def _run(command: str, arguments: object) -> int:
     from flat_mapper.backends.timeloop_run import commanded
 
     home = "cli_files" if command in ("lower", "model", "check", "list") else "cli_map"
-    if command in ("crosscheck", "need", "report", "reproduce"):
+    if command in ("crosscheck", "need", "optimize", "report", "reproduce"):
         home = f"cli_{command}"
     if command in ("sweep", "export"):
         home = "cli_sweep"

@@ -7,7 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
-from flat_mapper.cli_arguments_sweep import export_arguments, sweep_arguments
+from flat_mapper.cli_arguments_sweep import (
+    export_arguments,
+    optimize_arguments,
+    sweep_arguments,
+)
 from flat_mapper.document import did_you_mean
 from flat_mapper.errors import SpecError, expected
 
@@ -324,6 +328,7 @@ _VERBS = {
     "compare": ("compare the best mappings of several mapspaces", _compare),
     "need": ("find the smallest buffer or bandwidth that reaches a utilization", _need),
     "sweep": ("search every point of a grid, and keep each", sweep_arguments),
+    "optimize": ("find the best architectures for a mix of workloads", optimize_arguments),
     "export": ("write the rows of a sweep as CSV, Parquet or JSON Lines", export_arguments),
     "report": ("make one page of saved answers, to look at in a browser", _report),
     "generate": ("take in a prompt, then decode against a growing cache", _generate),

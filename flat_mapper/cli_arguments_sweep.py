@@ -1,4 +1,4 @@
-"""The grammar of the verbs of many points: sweep, export."""
+"""The grammar of the verbs of many points: sweep, optimize, export."""
 
 from __future__ import annotations
 
@@ -11,6 +11,27 @@ def sweep_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("-o", "--output", metavar="FILE", help="the results file, new or begun")
     verb.add_argument(
         "--dry-run", action="store_true", help="check the inputs and count the points"
+    )
+    verb.add_argument("--yes", action="store_true", help="however many points there are")
+    engine_arguments(verb)
+
+
+def optimize_arguments(verb: argparse.ArgumentParser) -> None:
+    """Of `flat-mapper optimize`."""
+    verb.add_argument("problem", metavar="DESIGN.yaml", help="choices, workloads and budgets")
+    verb.add_argument("-o", "--output", metavar="FILE", help="the results file, new or begun")
+    verb.add_argument(
+        "--method",
+        default="grid",
+        metavar="M",
+        help="grid: every design (default); optuna: some of them, for large spaces",
+    )
+    verb.add_argument(
+        "--trials", default="100", metavar="N", help="designs that optuna tries (default 100)"
+    )
+    verb.add_argument("--seed", default="0", metavar="N", help="of optuna (default 0)")
+    verb.add_argument(
+        "--dry-run", action="store_true", help="check the inputs and count the designs"
     )
     verb.add_argument("--yes", action="store_true", help="however many points there are")
     engine_arguments(verb)

@@ -25,7 +25,7 @@ MOST_WORKERS = 1024  # chosen: processes on one machine
 def sweep_command(arguments: argparse.Namespace) -> int:
     """Compute what a sweep asks for and does not have yet."""
     sweep = load_sweep(arguments.sweep)
-    workers = _workers(arguments)
+    workers = workers_of(arguments)
     if arguments.dry_run:
         return _dry_run(arguments, sweep)
     if not arguments.output:
@@ -34,8 +34,8 @@ def sweep_command(arguments: argparse.Namespace) -> int:
         condition = f"at most {MANY:,} points without --yes"
         raise SpecError(f"{arguments.sweep}: expected {condition}, got {sweep.size:,}")
     inputs = Inputs(sweep)
-    with Store(arguments.output) as store, _watching(arguments.json) as watch:
-        found = run(inputs, store, lambda: _engine(arguments, workers), watch)
+    with Store(arguments.output) as store, watching(arguments.json) as watch:
+        found = run(inputs, store, lambda: engine_of(arguments, workers), watch)
         counts = store.counts()
         content = store.digest()
     document: dict[str, object] = {
@@ -49,7 +49,7 @@ def sweep_command(arguments: argparse.Namespace) -> int:
         "content": content,  # the same for the same sweep, whatever happened on the way
     }
     print(dump_json(document).rstrip() if arguments.json else _summary(document, counts))
-    return _code(counts)
+    return code_of(counts)
 
 
 def export_command(arguments: argparse.Namespace) -> int:
@@ -78,14 +78,16 @@ def _dry_run(arguments: argparse.Namespace, sweep: Sweep) -> int:
     return 0
 
 
-def _workers(arguments: argparse.Namespace) -> int:
+def workers_of(arguments: argparse.Namespace) -> int:
     """Local processes; one a core where nothing is said."""
     import os
 
     given = [a for a in (arguments.scheduler, arguments.scheduler_file, arguments.workers) if a]
     if len(given) > 1:
         condition = "one of --workers, --scheduler and --scheduler-file"
-        raise SpecError(f"flat-mapper sweep: expected {condition}, got {' and '.join(given)}")
+        raise SpecError(
+            f"flat-mapper {arguments.command}: expected {condition}, got {' and '.join(given)}"
+        )
     if arguments.workers is None:
         return os.process_cpu_count() if sys.version_info >= (3, 13) else os.cpu_count() or 1
     count = checked(scalar(arguments.workers), int, "--workers", above=-1)
@@ -94,13 +96,13 @@ def _workers(arguments: argparse.Namespace) -> int:
     return count
 
 
-def _engine(arguments: argparse.Namespace, workers: int) -> AbstractContextManager[Engine]:
+def engine_of(arguments: argparse.Namespace, workers: int) -> AbstractContextManager[Engine]:
     if arguments.scheduler or arguments.scheduler_file:
         return cluster_workers(arguments.scheduler or "", arguments.scheduler_file or "")
     return local_workers(workers)
 
 
-def _code(counts: dict[Status, int]) -> int:
+def code_of(counts: dict[Status, int]) -> int:
     """3 where points failed, 0 where any has a mapping, else why there is none."""
     if counts["failed"]:
         return 3
@@ -119,7 +121,7 @@ def _summary(document: dict[str, object], counts: dict[Status, int]) -> str:
 
 
 @contextmanager
-def _watching(quiet: bool) -> Iterator[Watch]:
+def watching(quiet: bool) -> Iterator[Watch]:
     """Something that shows progress on stderr: a live bar, or a line now and then."""
     from rich.console import Console
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import batched, chain
@@ -47,17 +47,25 @@ class Progress:
 Watch = Callable[[Progress], None]
 
 
-def run(inputs: Inputs, store: Store, engine: Open, watch: Watch) -> Progress:
+def run(
+    inputs: Inputs,
+    store: Store,
+    engine: Open,
+    watch: Watch,
+    positions: Iterable[int] | None = None,
+) -> Progress:
     """Compute every point that is not stored yet; rows are on disk as soon as they are done.
 
-    engine: opened when the first point needs it, and closed in the end.
+    engine:    opened when the first point needs it, and closed in the end.
+    positions: the points that are wanted; by default all.
     raises: SpecError where the results cannot be written, BackendError where the workers are lost;
             either way what is stored stays.
     """
     sweep = inputs.sweep
     store.begin(inputs.fingerprint(), {"sweep": sweep.name, "text": sweep.text})
     run = _Run(inputs=inputs, store=store, watch=watch)
-    missing = _missing(inputs, store, run)
+    wanted = _positions(sweep.size) if positions is None else positions
+    missing = _missing(inputs, store, run, wanted)
     first = next(missing, None)
     if first is not None:
         with engine() as workers:
@@ -65,9 +73,11 @@ def run(inputs: Inputs, store: Store, engine: Open, watch: Watch) -> Progress:
     return run.progress()
 
 
-def _missing(inputs: Inputs, store: Store, run: _Run) -> Iterator[tuple[int, str]]:
-    """Position and key of every point without an answer, a window at a time."""
-    for window in batched(_positions(inputs.sweep.size), WINDOW):
+def _missing(
+    inputs: Inputs, store: Store, run: _Run, positions: Iterable[int]
+) -> Iterator[tuple[int, str]]:
+    """Position and key of every wanted point without an answer, a window at a time."""
+    for window in batched(positions, WINDOW):
         keys = {inputs.key(inputs.sweep.point(i)): i for i in window}
         settled = store.settled(keys)
         run.stored += len(settled)

@@ -168,6 +168,20 @@ class Store:
         row = self.connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return str(row[0]) if row else ""
 
+    def note(self, name: str, value: str) -> None:
+        """Keep something beside the rows."""
+        with self._guarded(), self._transaction():
+            self._note({name: value})
+
+    def answers(self, first: int, last: int) -> list[tuple[float, float, str]]:
+        """Latency in s, energy in pJ and bottleneck of the points from first up to last."""
+        query = (
+            "SELECT latency_s, energy_pj, bottleneck FROM points "
+            "WHERE position >= ? AND position < ? AND status = 'done' ORDER BY position"
+        )
+        with self._guarded():
+            return self.connection.execute(query, (first, last)).fetchall()
+
     def _note(self, entries: Mapping[str, str]) -> None:
         self.connection.executemany(
             "INSERT OR REPLACE INTO meta VALUES (?, ?)", list(entries.items())

@@ -39,8 +39,9 @@ search.space search.rows search.price search.ports search.front search.objective
 search.sheet search.outer search.row_tiles search.held search.bounds search.picks search.contest
 search.twins search.single search.fused search.group search.sequence search.solution search.realize
 search.solve search
-parallel need* reproduce* crosscheck* sweep* report* plot* answers* checks* output* api*
-generation* __init__ cli* __main__
+parallel need* reproduce* crosscheck* sweep_spec sweep_store
+report* plot* answers* checks* output* api*
+generation* sweep* __init__ cli* __main__
 """
 ORDER = tuple(_ROWS.split())
 
@@ -61,6 +62,7 @@ OWNERS = {
     "distributed": ("sweep_engines",),
     "dask": ("sweep_engines",),
     "pyarrow": ("sweep_export",),
+    "optuna": ("sweep_optimize",),
     "multiprocessing": (),
     "concurrent": ("parallel", "backends.*"),
     "pickle": (),
