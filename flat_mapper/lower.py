@@ -14,7 +14,7 @@ from pathlib import Path
 
 from flat_mapper.arch import Architecture, Platform
 from flat_mapper.einsum_notation import format_einsum
-from flat_mapper.lower_arch import architecture_document, resized
+from flat_mapper.lower_arch import architecture_document, resized, unfolded
 from flat_mapper.lower_processed import processed_document
 from flat_mapper.mapping import EinsumMapping, FusedMapping
 from flat_mapper.mapping_yaml import RECORD, RECORD_COMMENT, record_document
@@ -86,9 +86,15 @@ def lower_einsum(
     einsum = workload.einsum(mapping.einsum)
     title = f"{format_einsum(einsum)}, of {workload.name} on {arch.name}"
     room: tuple[str, ...] = ()
+    arch, mapping, twice = unfolded(arch, mapping)
+    if twice:
+        room += (
+            f"{', '.join(twice)}: one container for each axis, because Timeloop writes one factor "
+            "per rank and container.",
+        )
     if crowded:
         arch, note = _with_room(arch, crowded)
-        room = (note,)
+        room += (note,)
     files = {
         "arch.yaml": Lowered(
             document=architecture_document(arch),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from flat_mapper.arch import Architecture, MemoryLevel
+from flat_mapper.arch import Architecture, Fanout, MemoryLevel
 from flat_mapper.document import Tagged
 from flat_mapper.errors import SpecError, expected
+from flat_mapper.mapping import EinsumMapping, Slot
 from flat_mapper.timeloop_terms import VERSION
 
 Edit = Callable[[Mapping[str, object]], dict[str, object]]  # of a node's body
@@ -66,6 +67,86 @@ def resized(arch: Architecture, name: str, depth: int) -> Architecture:
     if "architecture" in document:
         document["architecture"] = _edited(document["architecture"], edit)
     return replace(arch, nodes=nodes, document=document)
+
+
+def unfolded(
+    arch: Architecture, mapping: EinsumMapping
+) -> tuple[Architecture, EinsumMapping, tuple[str, ...]]:
+    """The two with every fanout that has one rank on both axes written as two, and its name.
+
+    Timeloop writes one factor per rank and node. A container NAME becomes NAME_y around NAME_x, one
+    axis each, which counts the same: seen on random mappings with the two ways of writing it. Only
+    containers with nothing of their own can be divided; `directives` refuses the others.
+    """
+    twice = [
+        node
+        for node in arch.fanouts
+        if {p.rank for p in mapping.at(Slot(node.name, "y"))}
+        & {p.rank for p in mapping.at(Slot(node.name, "x"))}
+        and not node.constraints
+        and _is_container(arch.document.get("architecture"), node.name)
+    ]
+    for node in twice:
+        arch, mapping = _divided(arch, node), _renamed(mapping, node.name)
+    return arch, mapping, tuple(node.name for node in twice)
+
+
+def _divided(arch: Architecture, fanout: Fanout) -> Architecture:
+    """The architecture with one fanout as two."""
+    nodes: list[MemoryLevel | Fanout] = []
+    for node in arch.nodes:
+        if node is fanout:
+            nodes += [
+                Fanout(name=f"{node.name}_y", fanout_y=node.fanout_y),
+                Fanout(name=f"{node.name}_x", fanout_x=node.fanout_x),
+            ]
+        else:
+            nodes.append(node)
+
+    def split(node: object) -> object:
+        if isinstance(node, list):
+            return [part for child in node for part in _halves(child, fanout.name, split)]
+        if isinstance(node, Tagged):
+            return Tagged(node.tag, split(node.body))
+        if isinstance(node, Mapping):
+            return {k: split(v) if k == "nodes" else v for k, v in node.items()}
+        return node
+
+    tree = split(arch.document["architecture"])
+    return replace(arch, nodes=tuple(nodes), document={**arch.document, "architecture": tree})
+
+
+def _halves(node: object, name: str, split: Callable[[object], object]) -> list[object]:
+    """A node as it is, or the container of that name as two."""
+    if not isinstance(node, Tagged) or not isinstance(node.body, Mapping):
+        return [node]
+    if node.tag != "!Container" or node.body.get("name") != name:
+        return [split(node)]
+    mesh = node.body.get("spatial")
+    spatial = mesh if isinstance(mesh, Mapping) else {}
+    outer = {**node.body, "name": f"{name}_y", "spatial": {"meshY": spatial.get("meshY", 1)}}
+    inner = {"name": f"{name}_x", "spatial": {"meshX": spatial.get("meshX", 1)}}
+    return [Tagged(node.tag, outer), Tagged(node.tag, inner)]
+
+
+def _is_container(node: object, name: str) -> bool:
+    """Whether a container of that name stands in a document."""
+    if isinstance(node, Tagged):
+        body = node.body
+        own = node.tag == "!Container" and isinstance(body, Mapping) and body.get("name") == name
+        return own or _is_container(body, name)
+    if isinstance(node, Mapping):
+        return _is_container(node.get("nodes"), name)
+    return isinstance(node, list) and any(_is_container(child, name) for child in node)
+
+
+def _renamed(mapping: EinsumMapping, name: str) -> EinsumMapping:
+    """The mapping with the loops of a fanout at the two that take its place."""
+    loops = tuple(
+        (Slot(f"{name}_{slot.axis}", slot.axis) if slot.node == name else slot, at)
+        for slot, at in mapping.loops
+    )
+    return replace(mapping, loops=loops)
 
 
 def _deep(attributes: Mapping[str, object], depth: int) -> dict[str, object]:

@@ -13,7 +13,13 @@ from typing import Literal
 from flat_mapper.arch import Architecture, MemoryLevel, Platform
 from flat_mapper.errors import MappingError
 from flat_mapper.lower import Lowered
-from flat_mapper.lower_arch import Edit, architecture_document, resized, without_constraints
+from flat_mapper.lower_arch import (
+    Edit,
+    architecture_document,
+    resized,
+    unfolded,
+    without_constraints,
+)
 from flat_mapper.mapping import EinsumMapping, FusedMapping
 from flat_mapper.timeloop_terms import (
     VERSION,
@@ -67,6 +73,7 @@ def mapper_files(
 ) -> dict[str, Lowered]:
     """arch.yaml, problem.yaml, constraints.yaml and mapper.yaml of one Einsum."""
     einsum = workload.einsum(mapping.einsum)
+    arch, mapping, _ = unfolded(arch, mapping)
     document = constrained_architecture(arch, held_words)
     shared = shared_level(arch).name
     change = f"reduced by the {held_words} words that {einsum.name} may not take."

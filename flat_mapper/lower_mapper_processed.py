@@ -14,7 +14,7 @@ from typing import Literal
 from flat_mapper.arch import Architecture, Fanout, MemoryLevel
 from flat_mapper.document import Quoted
 from flat_mapper.errors import MappingError
-from flat_mapper.lower_arch import resized
+from flat_mapper.lower_arch import resized, unfolded
 from flat_mapper.lower_mapper import (
     Objective,
     constraints_document,
@@ -56,6 +56,7 @@ def processed_for_mapper(
     raises: MappingError where something cannot be said to timeloop-mapper.
     """
     einsum = workload.einsum(mapping.einsum)
+    arch, mapping, _ = unfolded(arch, mapping)
     fusion = constraints_document(workload, arch, mapping) if fused else {}
     settings = mapper_document(objective)["mapper"]
     assert isinstance(settings, dict)

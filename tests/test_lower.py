@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import small_platform as small
-from replay.cases import crowded
+from replay.cases import crowded, doubled
 from timeloop_cases import architecture_of, cases, with_remainders, workload_of
 
 from flat_mapper.arch import Architecture, Platform
@@ -338,6 +338,26 @@ def test_two_loops_of_a_rank_at_one_node_are_refused() -> None:
     both = small.nest("QK", {}, PE_y="P4", PE_x="P8 M4")
     with pytest.raises(MappingError, match=r"QK: PE: expected one loop over P .*, got two; join"):
         mapping_document(workload, arch, both)
+
+
+def test_a_rank_on_both_axes_gets_a_container_for_each() -> None:
+    workload, nest = doubled()
+    arch = small.platform().matrix
+    files = lower_einsum(workload, arch, nest)
+    said = "# PE: one container for each axis, because Timeloop writes one factor per rank and"
+    assert said in files["arch.yaml"].text
+    assert "name: PE_y\n    spatial:\n      meshY: 32\n  - !Container\n    name: PE_x" in (
+        files["arch.yaml"].text
+    )
+    lowered: Any = load_text(files["mapping.yaml"].text, "mapping")
+    spatial = {e["target"]: e["factors"] for e in lowered["mapping"] if e["type"] == "spatial"}
+    assert spatial["PE_y"] == ["B=1", "H=1", "P=16", "M=1", "E=1"]
+    assert spatial["PE_x"] == ["B=1", "H=1", "P=8", "M=4", "E=1"]
+    constrained = small.platform().matrix
+    held = replace(constrained.fanouts[0], constraints={"spatial": {"split": 1}})
+    nodes = tuple(held if n.name == "PE" else n for n in constrained.nodes)
+    with pytest.raises(MappingError, match=r"QK: PE: expected one loop over P .*, got two; join"):
+        lower_einsum(workload, replace(constrained, nodes=nodes), nest)
 
 
 def test_tensors_of_another_width_are_mentioned() -> None:

@@ -24,13 +24,14 @@ from flat_mapper.document import Quoted
 from flat_mapper.energy_tables import Ert
 from flat_mapper.errors import BackendError
 from flat_mapper.lower import lower_einsum, write_lowered
-from flat_mapper.lower_arch import resized
+from flat_mapper.lower_arch import resized, unfolded
 from flat_mapper.lower_processed import processed_document
 from flat_mapper.mapping import EinsumMapping, FusedMapping
 from flat_mapper.model.evaluate import check_fused, combine
 from flat_mapper.model.group import shared_level
 from flat_mapper.model.held import crowded_words, rows_of
 from flat_mapper.model.result import EinsumStats, Infeasible, Result
+from flat_mapper.model.widths import refuse_widths
 from flat_mapper.textfiles import read_text, write_text
 from flat_mapper.timeloop_terms import has_remainders
 from flat_mapper.workload import Einsum, Workload
@@ -76,6 +77,7 @@ class TimeloopBackend:
                 BackendError where Timeloop is missing, fails or answers something unreadable.
         """
         check_fused(workload, platform, mapping)
+        refuse_widths(workload, self.name)
         ert = ert.covering(platform)
         missing = self.missing()
         if missing:
@@ -115,6 +117,7 @@ class TimeloopBackend:
         """The files of one run in a folder of their own."""
         einsum = workload.einsum(mapping.einsum)
         folder = fresh_folder(self.folder, einsum.name)
+        arch, mapping, _ = unfolded(arch, mapping)
         files = run_files(workload, arch, mapping, ert)
         if self.front_end and not has_remainders(mapping):
             lowered = lower_einsum(workload, arch, mapping)

@@ -80,9 +80,10 @@ def test_a_wrong_energy_is_a_difference_with_a_verdict() -> None:
     assert bad[0].other == 1.0
 
 
-def test_remainders_are_priced() -> None:
-    stats = one(backend())
-    workload, nest = cases.remainder()
+@pytest.mark.parametrize("case", ["remainder", "doubled"])
+def test_what_the_front_end_cannot_say_is_priced(case: str) -> None:
+    stats = one(backend(), case)
+    workload, nest = getattr(cases, case)()
     native = einsum_costs(workload, small.platform().matrix, [nest], cases.ERT).stats(0)
     assert isinstance(stats, EinsumStats)
     assert stats.cycles == native.cycles

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -139,3 +139,5 @@ def test_the_real_one_makes_files_with_the_same_answer(package: str) -> None:
         report = crosscheck(small.workload(), platform, fused, cases.ERT, [backend])
         assert report.agrees
         assert report.compared > 150
+    doubled = (cases.doubled()[0], small.platform().matrix, cases.doubled()[1], cases.ERT)
+    assert backend.einsum(*doubled) == replace(backend, front_end=None).einsum(*doubled)

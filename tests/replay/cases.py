@@ -56,6 +56,13 @@ def remainder() -> tuple[Workload, EinsumMapping]:
     return small.workload(P=480), _qk(["QK"], "M16 P2,1")
 
 
+def doubled() -> tuple[Workload, EinsumMapping]:
+    """Query rows on both axes of the array: 16 x 8 of them, and 4 keys."""
+    keep = {"DRAM": ["Q", "K", "QK"], "GLB": ["Q", "K"], "RF": ["QK"]}
+    rest = {"DRAM": "H12", "GLB": "M128 P4", "RF": "E64"}
+    return small.workload(), small.nest("QK", keep, PE_y="P16", PE_x="P8 M4", **rest)
+
+
 def refused() -> tuple[Workload, EinsumMapping]:
     """Registers of 16 words asked to hold 129: a row of Q, a column of K and a score."""
     return small.workload(), _qk(["Q", "K", "QK"], "M16 P2")

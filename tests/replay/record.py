@@ -30,7 +30,12 @@ def model(work: Path) -> Iterator[tuple[str, Path]]:
     fused.evaluate(workload, platform, small.fused(), cases.ERT)
     crowded = replace(backend, folder=work / "crowded")
     crowded.evaluate(workload, *cases.crowded(), cases.ERT)
-    for name, case in {"remainder": cases.remainder(), "refused": cases.refused()}.items():
+    alone = {
+        "remainder": cases.remainder(),
+        "refused": cases.refused(),
+        "doubled": cases.doubled(),
+    }
+    for name, case in alone.items():
         one = replace(backend, folder=work / name)
         one.einsum(case[0], platform.matrix, case[1], cases.ERT)
     for run in sorted(work.glob("*/*")):
