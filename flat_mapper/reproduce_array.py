@@ -123,9 +123,15 @@ class ArraySpace:
     def found(self, choices: Choices, platform: Platform | None = None) -> Iterator[Found]:
         """Every mapping, priced."""
         chip = platform or self.platform
-        length = self.workload.rank_sizes["P"]
-        for mapping in choices.mappings(length, chip.matrix.fanouts[0].fanout_y):
+        for mapping in self.mappings(choices, chip):
             yield Found(mapping=mapping, result=self.combined(mapping, chip))
+
+    def mappings(
+        self, choices: Choices, platform: Platform | None = None
+    ) -> Iterator[SimulatorMapping]:
+        """Every mapping of some choices."""
+        array = (platform or self.platform).matrix.fanouts[0]
+        yield from choices.mappings(self.workload.rank_sizes["P"], array.fanout_y)
 
     def combined(self, mapping: SimulatorMapping, platform: Platform) -> Result:
         """One mapping on this platform, or on it with another buffer or bandwidth.

@@ -53,12 +53,9 @@ class Grid:
         found |= {"needs": [], "softmax": []}
         for platform in self.platforms:
             for model in self.models:
-                for n in self.lengths:
-                    at = {"platform": platform, "model": model, "length": n}
-                    found["attention"] += [
-                        AttentionPoint(**at),  # type: ignore[arg-type]
-                        AttentionPoint(**at, rows="any", configurations=COMPARED),  # type: ignore[arg-type]
-                    ]
+                found["attention"] += [
+                    AttentionPoint(platform=platform, model=model, length=n) for n in self.lengths
+                ]
             found["sweep"] += self._sweep(platform)
             found["layers"] += self._layers(platform)
             found["needs"] += [
@@ -85,6 +82,7 @@ class Grid:
                 platform=platform,
                 model=self.swept_model,
                 length=n,
+                rows=("published",),
                 buffers=self.buffers,
                 configurations=COMPARED,
             )
@@ -146,7 +144,7 @@ def _weight(point: Point) -> float:
     if isinstance(point, NeedPoint):
         return 4.0
     if isinstance(point, AttentionPoint):
-        return 0.6 * len(point.buffers) * (2 if point.rows == "any" else 1)
+        return 0.6 * len(point.buffers) * len(point.rows)
     return 1.5
 
 

@@ -9,8 +9,9 @@ off-chip bandwidth, 16-bit words, two copies of what crosses DRAM.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from typing import Literal
 
 from flat_mapper import catalog
@@ -25,6 +26,7 @@ from flat_mapper.problem_yaml import SEQUENCE_RANKS, load_problem
 from flat_mapper.reproduce import simulator_ert, simulator_platform
 from flat_mapper.reproduce_array import ArraySpace, Choices, Found, Rows, mapping_text
 from flat_mapper.reproduce_dataflows import STATIONARY, alone, attention_charged, gemm
+from flat_mapper.reproduce_mapping import SimulatorMapping
 from flat_mapper.workload import Workload
 
 Row = Mapping[str, str | int | float]
@@ -97,41 +99,40 @@ class AttentionPoint:
     platform: str
     model: str
     length: int
-    rows: Rows = "published"
+    rows: tuple[Rows, ...] = ("published", "any")
     buffers: tuple[float | None, ...] = (None,)  # bytes; None: the platform's own
     configurations: tuple[str, ...] = tuple(CONFIGURATIONS)
 
     def solved(self) -> Iterator[Row]:
-        """A row for each buffer and configuration."""
+        """A row for each buffer, choice of tile rows and configuration."""
         space = space_of(self.platform, self.model, self.length)
+        widest = replace(CONFIGURATIONS["flat"], rows="any" if "any" in self.rows else "published")
         for size in self.buffers:
             chip = with_buffer(space.platform, size)
-            for name in self.configurations:
-                choices = _with_rows(CONFIGURATIONS[name], self.rows)
-                found = space.best(choices, chip)
-                priced = space.priced(found.mapping, chip, chip_prices(self.platform))
-                yield {
-                    "platform": self.platform,
-                    "model": self.model,
-                    "seq_len": self.length,
-                    "tile_rows": self.rows,
-                    "buffer_bytes": _buffer_bytes(chip),
-                    "configuration": name,
-                    **_costs(found.result),
-                    "chip_energy_pj": priced.result.energy_pj,
-                    "spilled": found.spilled,
-                    "mapping": mapping_text(found.mapping),
-                }
+            everything = {f.mapping: f for f in space.found(widest, chip)}
+            for rows, name in product(self.rows, self.configurations):
+                choices = replace(CONFIGURATIONS[name], rows=rows)
+                mine = space.mappings(choices, chip)
+                best = min((everything[m] for m in mine), key=lambda f: f.cost)
+                yield self._row(space, chip, rows, name, best.mapping)
 
-
-def _with_rows(choices: Choices, rows: Rows) -> Choices:
-    return Choices(
-        fused=choices.fused,
-        granularities=choices.granularities,
-        stationarities=choices.stationarities,
-        staging=choices.staging,
-        rows=rows,
-    )
+    def _row(
+        self, space: ArraySpace, chip: Platform, rows: Rows, name: str, mapping: SimulatorMapping
+    ) -> Row:
+        found = space.priced(mapping, chip)
+        priced = space.priced(mapping, chip, chip_prices(self.platform))
+        return {
+            "platform": self.platform,
+            "model": self.model,
+            "seq_len": self.length,
+            "tile_rows": rows,
+            "buffer_bytes": _buffer_bytes(chip),
+            "configuration": name,
+            **_costs(found.result),
+            "chip_energy_pj": priced.result.energy_pj,
+            "spilled": found.spilled,
+            "mapping": mapping_text(mapping),
+        }
 
 
 def _buffer_bytes(platform: Platform) -> int:
@@ -234,16 +235,17 @@ class NeedPoint:
     def solved(self) -> Iterator[Row]:
         """A row for each configuration."""
         space = space_of(self.platform, self.model, self.length)
+        # What the dataflows reach at all: the array may be wider than d.
+        wide = Knob.of(space.platform, "bandwidth", STEP_BYTES_PER_S).at(None)
+        roomy = Knob.of(wide, "buffer", 1).at(None)
+        everything = {f.mapping: f for f in space.found(CONFIGURATIONS["flat"], roomy)}
+        knob = Knob.of(space.platform, self.quantity, STEP_BYTES_PER_S)
         for name in COMPARED[1:]:
-            # What the dataflows reach at all: the array may be wider than d.
-            wide = Knob.of(space.platform, "bandwidth", STEP_BYTES_PER_S).at(None)
-            roomy = Knob.of(wide, "buffer", 1).at(None)
-            every = list(space.found(CONFIGURATIONS[name], roomy))
+            every = [everything[m] for m in space.mappings(CONFIGURATIONS[name])]
             ceiling = max(f.result.utilization for f in every)
             target = TARGET if ceiling >= TARGET else TARGET * ceiling
             able = [f for f in every if f.result.utilization >= target]
-            knob = Knob.of(space.platform, self.quantity, STEP_BYTES_PER_S)
-            steps = _least(space, able, knob, target)
+            steps = least_steps(space, able, knob, target)
             yield {
                 "platform": self.platform,
                 "model": self.model,
@@ -257,27 +259,30 @@ class NeedPoint:
             }
 
 
-LIMIT = 1 << 40  # steps: no buffer or bandwidth of this size is of interest
+def least_steps(space: ArraySpace, able: list[Found], knob: Knob, target: float) -> int | None:
+    """The fewest steps with which some mapping reaches the target; None where none does.
 
+    Of one mapping, utilization grows with the steps. So a mapping is of interest only if it
+    reaches the target with one step less than the best so far, and then it is bisected.
+    """
 
-def _least(space: ArraySpace, able: list[Found], knob: Knob, target: float) -> int | None:
-    """The fewest steps with which some mapping reaches the target; utilization grows with them."""
+    def reaches(found: Found, steps: int | None) -> bool:
+        return space.combined(found.mapping, knob.at(steps)).utilization >= target
 
-    def reaches(steps: int) -> bool:
-        chip = knob.at(steps)
-        return any(space.combined(f.mapping, chip).utilization >= target for f in able)
-
-    if not any(space.combined(f.mapping, knob.at(None)).utilization >= target for f in able):
-        return None
-    low, high = 0, 1
-    while not reaches(high):
-        low, high = high, 2 * high
-        if high > LIMIT:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reaches(middle) else (middle, high)
-    return high
+    best: int | None = None
+    for found in sorted(able, key=lambda f: f.cost[1]):
+        if not reaches(found, None if best is None else best - 1):
+            continue
+        low, high = 0, 1 if best is None else best - 1
+        while not reaches(found, high):
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if reaches(found, middle) else (middle, high)
+        best = high
+        if best == 1:
+            break
+    return best
 
 
 Point = AttentionPoint | LayerPoint | SoftmaxPoint | NeedPoint
