@@ -158,6 +158,6 @@ def best(arch: str, model: str, length: int, space: Path) -> tuple[Workload, Fus
     """The best mapping of a mapspace by energy-delay product."""
     platform, ert = priced(arch)
     workload = problem(model, length)
-    found = search(workload, platform, load_mapspace(space), ert)
+    found = search(workload, platform, load_mapspace(str(space)), ert)
     assert isinstance(found, Solution)
     return workload, found.result.mapping
