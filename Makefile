@@ -8,6 +8,8 @@ MAPSPACES = naive flex-stream flex flat
 SEQ       = 4096
 OBJECTIVE = edp
 OUT       = out
+SWEEP     = sweeps/buffer.yaml
+DESIGN    = sweeps/edge-design.yaml
 
 VENV  = .venv
 TOOLS = .venv-tools
@@ -69,6 +71,14 @@ $(READY): pyproject.toml tools/setup.sh
 
 figures: $(READY)  ## the figures of the paper's four models, compared at SEQ on ARCH
 	@for p in bert-base trxl t5-small xlm; do $(FLAT) compare --arch $(ARCH) --problem $$p --objective $(OBJECTIVE) $(EACH) --seq $(SEQ) -o $(OUT)/figures/$$p-$(SEQ) || exit; done
+
+.PHONY: sweep optimize
+
+sweep: $(READY)  ## the grid in SWEEP, on all cores; stopped at any moment, it goes on where it was
+	@$(FLAT) sweep $(SWEEP) -o $(OUT)/$(basename $(notdir $(SWEEP))).db
+
+optimize: $(READY)  ## the best architectures for the mix in DESIGN, within its budgets
+	@$(FLAT) optimize $(DESIGN) -o $(OUT)/$(basename $(notdir $(DESIGN))).db
 
 bench: $(READY)  ## what the mapper costs on this machine, into docs/performance.md
 	@$(BIN)/python benchmarks/bench.py docs/performance.md

@@ -168,7 +168,7 @@ def local_workers(count: int, answer: Answer = answered) -> Iterator[Engine]:
             n_workers=count,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port; Dask opens one in any case
             silence_logs=logging.CRITICAL,
         ) as cluster,
         distributed.Client(cluster) as client,

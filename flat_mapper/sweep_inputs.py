@@ -111,9 +111,9 @@ class Inputs:
         sizes = {n.removeprefix(RANK): v for n, v in coordinates.items() if n.startswith(RANK)}
         if "seq" in coordinates:
             sizes |= dict.fromkeys(SEQUENCE_RANKS, checked(coordinates["seq"], int, "seq", above=0))
-        words = (str(coordinates[k]) for k in ("problem", "scope"))
-        phase = str(coordinates.get("phase", ""))
-        workload = self._workload(*words, phase, tuple(sizes.items()))
+        words: tuple[str, ...] = tuple(str(coordinates[k]) for k in ("problem", "scope"))
+        words = (*words, *(str(coordinates.get(k, "")) for k in ("phase", "softmax")))
+        workload = self._workload(*words, tuple(sizes.items()))
         return Task(
             key=key,
             position=position,
@@ -184,11 +184,17 @@ class Inputs:
         return Chip(digest=digest, platform=platform, ert=table)
 
     def _workload_of(
-        self, problem: str, scope: str, phase: str, sizes: tuple[tuple[str, object], ...]
+        self,
+        problem: str,
+        scope: str,
+        phase: str,
+        softmax: str,
+        sizes: tuple[tuple[str, object], ...],
     ) -> Workload:
         path = self.problems[problem]
         self._unchanged("problem", problem, path)
-        return load_problem(path, scope_of(scope), sizes=dict(sizes), phase=phase)
+        kept = scope_of(scope)
+        return load_problem(path, kept, sizes=dict(sizes), phase=phase, softmax=softmax)
 
     def _mapspace_of(self, name: str) -> Mapspace:
         path = self.mapspaces[name]

@@ -210,6 +210,7 @@ def _claimed(path: Path) -> BinaryIO:
     raises: SpecError where another process writes it, or it cannot be opened.
     """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
     except OSError as error:
         reason = error.strerror or str(error)

@@ -228,8 +228,8 @@ def test_files_that_are_no_results(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE birds (name TEXT)")
     with pytest.raises(SpecError, match=r"other.db: expected the results of a sweep, got a data"):
         Store(tmp_path / "other.db")
-    with pytest.raises(SpecError, match=r"nowhere/r.db: expected a file that can be written"):
-        Store(tmp_path / "nowhere" / "r.db")
+    with pytest.raises(SpecError, match=r"text.db/r.db: expected a file that can be written"):
+        Store(tmp_path / "text.db" / "r.db")
     with Store(tmp_path / "r.db") as store:
         store.connection.execute("UPDATE meta SET value = '0' WHERE name = 'schema'")
     with pytest.raises(SpecError, match=r"r.db: expected results in schema 1, got '0'"):
