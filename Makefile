@@ -59,7 +59,7 @@ help:  ## this list
 	@echo "  with ARCH=$(ARCH) PROBLEM=$(PROBLEM) MAPSPACE=$(MAPSPACE) MAPSPACES=\"$(MAPSPACES)\" SEQ=$(SEQ) OBJECTIVE=$(OBJECTIVE) OUT=$(OUT)"
 
 clean:  ## remove the environments, caches and the results of these variables
-	rm -rf $(VENV) $(VENV)-accelforge $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-accelforge $(VENV)-docs site $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf $(wildcard $(OUT)/$(NAME)-* $(OUT)/lowered); find flat_mapper tests -name __pycache__ -prune -exec rm -rf {} +
 
 # uv from PATH, or from an environment of its own; it also finds a Python that is new enough.
@@ -94,4 +94,17 @@ record-timeloop: $(READY)  ## run the real Timeloop again for the replay in test
 
 $(VENV)-accelforge/.ready: pyproject.toml tools/setup.sh
 	@VENV=$(VENV)-accelforge TOOLS=$(TOOLS) EXTRAS=accelforge,dev sh tools/setup.sh
+	@touch $@
+
+.PHONY: docs report
+
+docs: $(VENV)-docs/.ready  ## the pages of docs/ as a site, into site/
+	@COLUMNS=100 NO_COLOR=1 NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --quiet --strict
+	@echo "site/index.html"
+
+report: $(READY)  ## one page of what `make run` or `make compare` left in OUT
+	@$(FLAT) report $(wildcard $(OUT)/$(NAME)-*) -o $(OUT)/report.html
+
+$(VENV)-docs/.ready: pyproject.toml tools/setup.sh
+	@VENV=$(VENV)-docs TOOLS=$(TOOLS) EXTRAS=docs sh tools/setup.sh
 	@touch $@

@@ -27,7 +27,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parsed(argv: Sequence[str]) -> argparse.Namespace | None:
     """The arguments; None where only help or the version was asked for, and printed."""
-    parser, verbs = _parser()
+    parser, verbs = grammar()
     word = argv[0] if argv else ""
     if not word.startswith("-") and word not in verbs:
         condition = f"a command among {', '.join(verbs)}"
@@ -66,7 +66,7 @@ def _options(parser: argparse.ArgumentParser) -> list[str]:
     return [text for action in parser._actions for text in action.option_strings[-1:]]
 
 
-def _parser() -> tuple[_Parser, dict[str, _Parser]]:
+def grammar() -> tuple[_Parser, dict[str, _Parser]]:
     """The parser, and that of each verb."""
     from flat_mapper import __version__
 
@@ -119,6 +119,13 @@ def _problem(verb: _Parser) -> None:
         metavar="R=N",
         dest="sizes",
         help="give rank R the size N; repeatable",
+    )
+    verb.add_argument(
+        "--bits",
+        action="append",
+        default=[],
+        metavar="T=N",
+        help="give values of tensor T a width of N bits; repeatable",
     )
     verb.add_argument("--kv-heads", metavar="G", help="heads of keys and values (default: H)")
     verb.add_argument(
