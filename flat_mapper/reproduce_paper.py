@@ -10,12 +10,14 @@ from flat_mapper.parallel import each
 from flat_mapper.reproduce_points import (
     COMPARED,
     AttentionPoint,
+    ChargedSchedule,
     LayerPoint,
     NeedPoint,
     Point,
     Row,
     SoftmaxPoint,
     cascade,
+    own_buffer,
     platform_of,
     solve,
 )
@@ -26,6 +28,8 @@ LENGTHS = tuple(512 << i for i in range(8))  # 512 to 64K, source: FLAT, ASPLOS'
 BUFFERS = (20e3, 200e3, 2e6, 20e6, 200e6, 2e9)  # bytes: 20 KB to 2 GB
 SHARES = (512, 4096, 16384, 65536)  # lengths at which the paper gives the share of L and A
 CHARGED = (1024, 4096, 16384, 65536, 262144, 1048576)  # FuseMax (MICRO'24), attn-flat.csv
+CHARGED_MODELS = ("bert-base", "xlm")  # d = 64, as TrXL and T5 have it, and d = 128
+SCHEDULES: tuple[ChargedSchedule, ...] = ("overlapped", "interleaved")
 LAYERS = {"Q": 3, "O": 1, "FC1": 1, "FC2": 1}  # K and V have the sizes of Q
 ATTENTION_LAYERS = ("Q", "O")  # the projections; the others are the feed-forward layer
 
@@ -46,6 +50,7 @@ class Grid:
     shares: tuple[int, ...] = SHARES
     needs: tuple[int, ...] = SHARES
     charged: tuple[int, ...] = CHARGED
+    charged_models: tuple[str, ...] = CHARGED_MODELS
 
     def points(self) -> dict[str, list[Point]]:
         """The points by what they are for; none occurs twice."""
@@ -65,13 +70,9 @@ class Grid:
                 for quantity in ("bandwidth", "buffer")
             ]
         found["softmax"] += [
-            SoftmaxPoint(platform="cloud", model=model, length=n, schedule="overlapped")
-            for model in self.models
-            for n in self.charged
-        ]
-        found["softmax"] += [
-            SoftmaxPoint(platform="cloud", model=model, length=n, schedule="interleaved")
-            for model in self.models[:1]
+            SoftmaxPoint(platform="cloud", model=model, length=n, schedule=schedule)
+            for model in self.charged_models
+            for schedule in SCHEDULES
             for n in self.charged
         ]
         return found
@@ -91,22 +92,20 @@ class Grid:
 
     def _layers(self, platform: str) -> list[Point]:
         """The buffers of the sweep at its lengths, and the platform's own where shares are told."""
-        buffers: dict[int, tuple[float | None, ...]] = dict.fromkeys(self.swept_lengths, ())
-        for n in self.swept_lengths:
-            buffers[n] += self.buffers
+        own = own_buffer(platform)
+        buffers: dict[int, set[float]] = {n: set(self.buffers) for n in self.swept_lengths}
         for n in self.shares:
-            buffers[n] = (*buffers.get(n, ()), None)
+            buffers.setdefault(n, set()).add(own)
         return [
             LayerPoint(
                 platform=platform,
                 model=self.swept_model,
                 length=n,
                 einsum=einsum,
-                buffers=(size,),
+                buffers=tuple(sorted(sizes)),
             )
             for n, sizes in buffers.items()
             for einsum in LAYERS
-            for size in sizes
         ]
 
 
@@ -145,7 +144,7 @@ def _weight(point: Point) -> float:
         return 4.0
     if isinstance(point, AttentionPoint):
         return 0.6 * len(point.buffers) * len(point.rows)
-    return 1.5
+    return 0.9 * len(point.buffers)
 
 
 def speedup_rows(attention: Iterable[Row]) -> list[Row]:

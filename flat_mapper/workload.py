@@ -161,6 +161,16 @@ class Workload:
         """Bits of one word of a tensor."""
         return self.tensor_bits.get(tensor, self.word_bits)
 
+    def share(self, tensor: str) -> float:
+        """Words of `word_bits` that one value of a tensor takes."""
+        bits = self.bits(tensor)
+        return bits // self.word_bits if bits % self.word_bits == 0 else bits / self.word_bits
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        """`share` of the tensors where it is not 1."""
+        return {t: share for t in self.tensor_ranks if (share := self.share(t)) != 1}
+
     def iterations(self, einsum: Einsum) -> int:
         """Points of an Einsum's iteration space; for a matrix Einsum these are its MACs.
 
@@ -234,7 +244,7 @@ class Workload:
         group = [self.einsum(n) for n in names]
         carried = {r for e in group for r in (*e.each, *e.after)}
         carried |= self._corrected(names)
-        return tuple(r for r in self.shareable_ranks(names) if r in carried)
+        return tuple(r for r in self.shareable_ranks(names) if r in carried) if carried else ()
 
     def _corrected(self, names: tuple[str, ...]) -> set[str]:
         """Ranks over which an Einsum of the group reads a result of the group so far."""
