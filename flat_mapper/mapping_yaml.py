@@ -23,7 +23,7 @@ What `write_record` wrote, `read_record` gives back equal.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -37,7 +37,7 @@ from flat_mapper.document import (
     take_choice,
     take_list,
 )
-from flat_mapper.einsum_notation import format_einsum, parse_einsum
+from flat_mapper.einsum_yaml import einsum_item, read_einsum
 from flat_mapper.errors import MappingError, SpecError, expected
 from flat_mapper.mapping import (
     Accounting,
@@ -54,7 +54,7 @@ from flat_mapper.mapping import (
     slots_of,
 )
 from flat_mapper.model.evaluate import check_fused
-from flat_mapper.workload import Einsum, Softmax, Unit, Workload
+from flat_mapper.workload import Einsum, Softmax, Workload
 from flat_mapper.yamlio import dump, load, write_text
 
 RECORD = "fused-mapping.yaml"
@@ -114,18 +114,8 @@ def _workload_document(workload: Workload) -> dict[str, object]:
         "tensor_bits": dict(workload.tensor_bits),
         "softmax": workload.softmax,
         "repeat": workload.repeat,
-        "einsums": [_einsum_item(einsum) for einsum in workload.einsums],
+        "einsums": [einsum_item(einsum) for einsum in workload.einsums],
     }
-
-
-def _einsum_item(einsum: Einsum) -> dict[str, object]:
-    """The Einsum's line; with its name and unit where the line alone means others."""
-    line = format_einsum(einsum)
-    plain = parse_einsum(line)
-    item: dict[str, object] = {"einsum": line}
-    if (plain.name, plain.unit) != (einsum.name, einsum.unit):
-        item |= {"name": einsum.name, "unit": einsum.unit}
-    return item
 
 
 def _group_document(group: GroupMapping) -> dict[str, object]:
@@ -213,15 +203,8 @@ def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:
 def _workload(node: object, where: str) -> Workload:
     known = ("name", "source", "ranks", "word_bits", "tensor_bits", "softmax", "repeat", "einsums")
     refuse_unknown(node, known, where)
-    einsums = []
-    for i, item in enumerate(take_list(node, "einsums", dict, where)):
-        at = f"{where}.einsums.{i}"
-        refuse_unknown(item, ("einsum", "name", "unit"), at)
-        line = take(item, "einsum", str, at)
-        plain = parse_einsum(line, where=at)
-        name = str(take(item, "name", str, at, plain.name))
-        unit = take_choice(item, "unit", get_args(Unit), at, plain.unit)
-        einsums.append(replace(plain, name=name, unit=unit))
+    items = take_list(node, "einsums", dict, where)
+    einsums = (read_einsum(item, f"{where}.einsums.{i}") for i, item in enumerate(items))
     return Workload(
         name=str(take(node, "name", str, where)),
         source=str(take(node, "source", str, where, "")),

@@ -14,9 +14,11 @@ A size is an integer, or arithmetic over other ranks. The short form is the casc
 `flat_mapper.attention`: its ranks are B, H, P, M, E, F, and for the block around it D (by default
 H * E) and FF (by default 4 * D). H counts query heads. `kv_heads` (or a rank G) counts the heads of
 keys and values where query heads share them; then the cascade has G groups and, as its H, the heads
-of one group. `phase: decode` says that all but P of the M keys and values come from a cache. In
-place of `attention`, a cascade may be written out, in the notation of `flat_mapper.einsum_notation`
-and with ranks of any name:
+of one group. `phase: decode` says that all but P of the M keys and values come from a cache.
+`softmax` is row, online, online-2pass or any (`flat_mapper.online_softmax`). In place of
+`attention`, a cascade may be written out, in the notation of `flat_mapper.einsum_notation` (and of
+`flat_mapper.einsum_yaml`, where an Einsum says how it stands to shared loops) and with ranks of any
+name:
 
       einsums:
       - T[i,k] = A[i,j] * W1[j,k]
@@ -33,7 +35,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import get_args
 
 from flat_mapper.attention import Scope, block
 from flat_mapper.attention import scope as scoped
@@ -48,12 +49,13 @@ from flat_mapper.document import (
     take_choice,
     unknown_key,
 )
-from flat_mapper.einsum_notation import parse_einsum
+from flat_mapper.einsum_yaml import read_einsum
 from flat_mapper.errors import Faults, SpecError, expected
+from flat_mapper.online_softmax import SOFTMAXES
 from flat_mapper.sizes import size_of, sizes_of
 from flat_mapper.templating import load_document
 from flat_mapper.timeloop_problem import problem_faults, read_problem
-from flat_mapper.workload import Einsum, Softmax, Unit, Workload
+from flat_mapper.workload import Softmax, Workload
 from flat_mapper.workload import faults as workload_faults
 from flat_mapper.yamlio import is_text, load
 
@@ -62,9 +64,6 @@ KEYS = (
     *("attention", "einsums"),
 )
 ATTENTION_KEYS = ("softmax", "kv_heads", "phase")
-EINSUM_KEYS = ("name", "einsum", "unit")
-UNITS: tuple[Unit, ...] = get_args(Unit)
-SOFTMAXES: tuple[Softmax, ...] = ("row",)
 CORE_RANKS = ("B", "H", "P", "M", "E", "F")
 BLOCK_RANKS = ("D", "FF")
 SEQUENCE_RANKS = ("P", "M")
@@ -79,6 +78,7 @@ def load_problem(
     *,
     sizes: Mapping[str, object] = _UNCHANGED,
     phase: str = "",
+    softmax: str = "",
 ) -> Workload:
     """The workload of a problem file, cut to a scope.
 
@@ -88,17 +88,20 @@ def load_problem(
             works out from them follow.
     phase:  takes the place of the file's. In `decode` the sequence is the cache: P is 1 (or what
             `sizes` says) and M what it would have been.
+    softmax: takes the place of the file's: row, online, online-2pass or any.
     raises: SpecError with the first fault; `check_problem` has them all.
     """
     faults = Faults()
-    workload = _workload(source, sizes, _phase(phase), faults)
+    form = _named("softmax", softmax, SOFTMAXES)
+    asked = _Asked(phase=_named("phase", phase, PHASES), softmax=form)
+    workload = _workload(source, sizes, asked, faults)
     if workload is not None and phase == "decode":
         missing = [rank for rank in SEQUENCE_RANKS if rank not in workload.rank_sizes]
         if missing:
             got = ", ".join(workload.rank_sizes)
             raise SpecError(expected(f"{workload.name}: decode", "ranks P and M", got))
         step = {"P": 1, **sizes, "M": workload.rank_sizes["M"]}
-        workload = _workload(source, step, "decode", faults)
+        workload = _workload(source, step, asked, faults)
     if workload is None:
         raise SpecError(faults[0])
     return scoped(workload, scope)
@@ -107,18 +110,27 @@ def load_problem(
 def check_problem(source: str | Path) -> list[str]:
     """Everything wrong with a problem file, a line each; empty for a sound one."""
     faults = Faults()
-    _workload(source, _UNCHANGED, None, faults)
+    _workload(source, _UNCHANGED, _Asked(), faults)
     return faults
 
 
-def _phase(word: str) -> Phase | None:
-    """The phase of that name; None for no word."""
-    for phase in PHASES:
-        if phase == word:
-            return phase
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What a caller puts in the place of the file's words."""
+
+    phase: Phase | None = None
+    softmax: Softmax | None = None
+
+
+def _named[Word: str](what: str, word: str, known: tuple[Word, ...]) -> Word | None:
+    """The one of some words; None for no word."""
+    for one in known:
+        if one == word:
+            return one
     if word:
-        condition = f"one of {', '.join(PHASES)}"
-        raise SpecError(expected("phase", condition, word, did_you_mean(word, PHASES)))
+        raise SpecError(
+            expected(what, f"one of {', '.join(known)}", word, did_you_mean(word, known))
+        )
     return None
 
 
@@ -156,7 +168,7 @@ class _File:
     stem: str
     ranks: Section
     changes: Mapping[str, object]  # sizes that a caller puts in
-    phase: Phase | None  # that a caller puts in
+    asked: _Asked
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -165,7 +177,7 @@ class _File:
 
 
 def _workload(
-    source: str | Path, changes: Mapping[str, object], phase: Phase | None, faults: Faults
+    source: str | Path, changes: Mapping[str, object], asked: _Asked, faults: Faults
 ) -> Workload | None:
     """The whole workload of a problem file; None where there are faults."""
     document = faults.attempt(_document, source)
@@ -174,7 +186,7 @@ def _workload(
     problem = document.get("problem")
     if isinstance(problem, Mapping) and "shape" in problem:
         return _foreign(document, changes, faults)
-    file = faults.attempt(_file, document, changes, phase)
+    file = faults.attempt(_file, document, changes, asked)
     if file is None:
         return None
     unknown = [key for key in file.problem if key not in KEYS]
@@ -226,7 +238,7 @@ def _foreign(document: Section, changes: Mapping[str, object], faults: Faults) -
     return faults.attempt(set_ranks, workload, changes)
 
 
-def _file(document: Section, changes: Mapping[str, object], phase: Phase | None) -> _File:
+def _file(document: Section, changes: Mapping[str, object], asked: _Asked) -> _File:
     """The outline of a file; raises where there is nothing to go on with."""
     name = document.source
     problem = section_of(take(document, "problem", dict, name), name)
@@ -238,7 +250,7 @@ def _file(document: Section, changes: Mapping[str, object], phase: Phase | None)
         raise SpecError(expected(where, "either attention or einsums", got))
     ranks = section_of(take(problem, "ranks", dict, where), where)
     stem = Path(name).stem
-    return _File(problem=problem, where=where, stem=stem, ranks=ranks, changes=changes, phase=phase)
+    return _File(problem=problem, where=where, stem=stem, ranks=ranks, changes=changes, asked=asked)
 
 
 def _short(file: _File, sizes: Mapping[str, int], faults: Faults) -> Workload | None:
@@ -294,16 +306,20 @@ def _form(file: _File, sizes: Mapping[str, int]) -> _Form:
             raise SpecError(expected(where, condition, "both", "remove one"))
         kv_heads = size_of(section["kv_heads"], sizes, place(where, section, "kv_heads"))
     phase = take_choice(section, "phase", PHASES, where, "prefill")
+    softmax = take_choice(section, "softmax", SOFTMAXES, where, "row")
     return _Form(
-        softmax=take_choice(section, "softmax", SOFTMAXES, where, "row"),
+        softmax=file.asked.softmax or softmax,
         kv_heads=kv_heads,
-        phase=file.phase or phase,
+        phase=file.asked.phase or phase,
         feed_forward=take_choice(file.problem, "feed_forward", FEED_FORWARDS, file.where, "plain"),
     )
 
 
 def _written(file: _File, sizes: Mapping[str, int], faults: Faults) -> Workload | None:
     """The cascade that a file writes out."""
+    if file.asked.softmax:
+        condition = "attention in the problem, whose softmax can be chosen"
+        faults.append(expected(f"{file.where}: softmax", condition, "einsums"))
     if "feed_forward" in file.problem:
         at = place(file.where, file.problem, "feed_forward")
         faults.append(expected(at, "attention beside it", "einsums", "write the layer out"))
@@ -311,7 +327,7 @@ def _written(file: _File, sizes: Mapping[str, int], faults: Faults) -> Workload 
     if items is None:
         return None
     place_of = place(file.where, file.problem, "einsums")
-    read = [faults.attempt(_einsum, item, f"{place_of}.{i}") for i, item in enumerate(items)]
+    read = [faults.attempt(read_einsum, item, f"{place_of}.{i}") for i, item in enumerate(items)]
     einsums = tuple(einsum for einsum in read if einsum)
     if len(einsums) < len(read):
         return None
@@ -321,17 +337,6 @@ def _written(file: _File, sizes: Mapping[str, int], faults: Faults) -> Workload 
     if faults:
         return None
     return faults.attempt(Workload, name=file.stem, rank_sizes=sizes, einsums=einsums)
-
-
-def _einsum(item: object, where: str) -> Einsum:
-    """One item: a line of the notation, or that with a name and a unit."""
-    if isinstance(item, str):
-        return parse_einsum(item, where=where)
-    refuse_unknown(item, EINSUM_KEYS, where)
-    text = take(item, "einsum", str, where)
-    name = take(item, "name", str, where, None)
-    unit = take_choice(item, "unit", UNITS, where) if "unit" in section_of(item, where) else None
-    return parse_einsum(text, where=f"{where}.einsum", name=name and str(name), unit=unit)
 
 
 def _check_ranks(file: _File, known: Iterable[str], faults: Faults) -> None:

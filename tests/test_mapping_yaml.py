@@ -221,7 +221,7 @@ def broken(tmp_path: Path) -> Callable[[str, str], str]:
         ("granularity: row", "granularity: rows", "did you mean 'row'?"),
         ("H: 12", "H: -12", "workload.ranks.H: expected int > 0, got -12"),
         ("P: 512", "P: big", "workload.ranks.P: expected int > 0, got 'big'"),
-        ("max(QK[b,h,p,m])", "max(QK[b,h,p,m]", "workload.einsums.1: column"),
+        ("max(QK[b,h,p,m])", "max(QK[b,h,p,m]", "workload.einsums.1.einsum: column"),
         ("softmax: row", "softmax: column", "workload.softmax: expected one of row"),
         ("staged: [Q,", "staged: [W,", "groups.0.staged: expected tensors of the group (Q, K"),
         ("shared: [H=12,", "shared: [H:12,", "groups.0.shared"),

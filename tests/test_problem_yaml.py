@@ -219,7 +219,12 @@ BAD = [
     (SHORT, "QK: 32", "KQ: 32", "text:6: problem.tensor_bits: expected tensors among .*, got 'KQ'"),
     (SHORT, "QK: 32", "QK: 0", "text:6: problem.tensor_bits.QK: expected int > 0, got 0"),
     (SHORT, "{QK: 32, WQ: 4}", "32", "text:6: problem.tensor_bits: expected a mapping, got 32"),
-    (SHORT, "softmax: row", "softmax: online", "attention.softmax: expected one of row, got 'onl"),
+    (
+        SHORT,
+        "softmax: row",
+        "softmax: o",
+        "attention.softmax: expected one of row, online, online-",
+    ),
     (SHORT, "softmax: row", "sofmax: row", "problem.attention: unknown key 'sofmax'; .* 'softmax'"),
     (SHORT, "{softmax: row}", "row", "text: problem.attention: expected a mapping .*, got 'row'"),
     (

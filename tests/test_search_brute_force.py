@@ -32,7 +32,7 @@ def agree(case: Case, seed: int) -> None:
             continue
         assert isinstance(found, Solution), f"{where}: {found}"
         assert found.certificate.optimal, where
-        priced = evaluate(case.workload, case.platform, found.result.mapping, case.ert)
+        priced = evaluate(found.workload, case.platform, found.result.mapping, case.ert)
         assert isinstance(priced, Result), f"{where}: {priced}"
         assert value(priced, objective) == pytest.approx(value(found.result, objective), rel=1e-12)
         assert value(found.result, objective) == pytest.approx(value(truth, objective), rel=1e-9), (

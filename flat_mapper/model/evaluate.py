@@ -9,7 +9,7 @@ from flat_mapper.arch import Platform
 from flat_mapper.energy_tables import Ert
 from flat_mapper.errors import MappingError, expected
 from flat_mapper.mapping import FusedMapping, GroupMapping, Policy, check_mapping
-from flat_mapper.model.carried import with_unmapped
+from flat_mapper.model.carried import carried_tensors, with_unmapped
 from flat_mapper.model.einsum_costs import einsum_costs
 from flat_mapper.model.group import crosses_dram, group_stats, shared_level
 from flat_mapper.model.result import Bound, BufferUse, EinsumStats, Infeasible, Result
@@ -154,6 +154,10 @@ def _group_faults(
         return
     yield from _shared_faults(workload, group, policy, where)
     dram, level = platform.dram.name, shared_level(platform).name
+    whole = _whole(workload, group, policy)
+    inner = workload.inner_ranks(whole)
+    cut = any(loop.rank in inner and loop.factor > 1 for loop in group.shared)
+    carried = carried_tensors(workload, whole) if cut else ()
     inside = [t for t in workload.intermediates if not crosses_dram(workload, group.names, t)]
     for nest in group.einsums:
         loops = tuple(x for slot, ls in nest.loops if slot.node == dram for x in ls)
@@ -165,13 +169,21 @@ def _group_faults(
                 yield expected(f"{nest.einsum}: {tensor}", f"a bypass of {dram}", "keep")
             if tensor not in nest.kept_at(dram) and tensor not in nest.kept_at(level):
                 yield expected(f"{nest.einsum}: {tensor}", f"kept at {level}", "bypass")
+            if tensor in carried and tensor not in nest.kept_at(level):
+                condition = f"kept at {level}: the shared loops carry partial results in it"
+                yield expected(f"{nest.einsum}: {tensor}", condition, "bypass")
+
+
+def _whole(workload: Workload, group: GroupMapping, policy: Policy) -> tuple[str, ...]:
+    """The Einsums of a group, with those that a free softmax leaves out of it."""
+    return with_unmapped(workload, group.names) if policy.softmax == "free" else group.names
 
 
 def _shared_faults(
     workload: Workload, group: GroupMapping, policy: Policy, where: str
 ) -> Iterator[str]:
     """What is wrong with the shared loops of a group."""
-    whole = with_unmapped(workload, group.names) if policy.softmax == "free" else group.names
+    whole = _whole(workload, group, policy)
     legal, inner = workload.shareable_ranks(whole), workload.inner_ranks(whole)
     for loop in group.shared:
         if loop.rank not in legal:

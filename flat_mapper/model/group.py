@@ -37,11 +37,14 @@ def shared_names(platform: Platform) -> tuple[str, ...]:
 
 
 def crosses_dram(workload: Workload, names: Sequence[str], tensor: str) -> bool:
-    """Whether a tensor enters or leaves a group: not made and wholly used inside it."""
+    """Whether a tensor enters or leaves a group: not made and wholly used inside it.
+
+    What would run in each pass of a loop runs in the group that has the loop, or nowhere.
+    """
     if workload.producers.get(tensor) not in names:
         return True
-    readers = [e.name for e in workload.einsums if any(a.tensor == tensor for a in e.inputs)]
-    return not readers or any(r not in names for r in readers)
+    readers = [e for e in workload.einsums if any(a.tensor == tensor for a in e.inputs)]
+    return not readers or any(e.name not in names and not e.each for e in readers)
 
 
 def in_place_classes(workload: Workload) -> dict[str, str]:

@@ -5,14 +5,15 @@ can prefer (another is as good in everything that the group sees) are dropped; t
 by nested loops. The winner is priced once more by `evaluate`, which has the last word.
 
 The declared space: a fused group's DRAM loops are exactly its shared loops, in the order of the
-workload's ranks; a rank stands on one axis of a fanout. The order of the innermost level's loops
-is not tried: below it is only the compute unit (tests/test_laws.py has that as a law).
+workload's ranks (keys, where they are cut, come last); a rank stands on one axis of a fanout. The
+order of the innermost level's loops is not tried: below it is only the compute unit
+(tests/test_laws.py has that as a law).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import permutations, product
 from math import ceil, inf, prod
@@ -23,11 +24,13 @@ from flat_mapper.arch import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.energy_tables import Ert
 from flat_mapper.mapping import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot, slots_of
 from flat_mapper.mapspace import GroupSpace, Mapspace, partitions
+from flat_mapper.model.carried import carried_tensors, with_unmapped
 from flat_mapper.model.einsum_costs import EinsumCosts, nest_costs
 from flat_mapper.model.evaluate import evaluate
 from flat_mapper.model.group import crosses_dram, in_place_classes, shared_level
 from flat_mapper.model.nest import Factors, FloatArray, Nest
 from flat_mapper.model.result import Result
+from flat_mapper.online_softmax import alternatives
 from flat_mapper.workload import Einsum, Workload
 
 Roles = dict[str, str]  # by tensor: inside, staged or stream; see `role_sets`
@@ -66,16 +69,25 @@ class Point:
 
 def answers(case: Case) -> dict[str, Result | None]:
     """Of every objective, the best mapping's result; None where nothing fits."""
+    charged = case.mapspace.policy.softmax == "charged"
     options = [
-        points
-        for groups in partitions(case.workload, case.mapspace)
-        for points in product(*(group_points(case, g) for g in groups))
+        (replace(case, workload=cascade), points)
+        for cascade in alternatives(case.workload, charged=charged)
+        for groups in partitions(cascade, case.mapspace)
+        for points in product(*(group_points(replace(case, workload=cascade), g) for g in groups))
     ]
     found: dict[str, Result | None] = {}
     for objective, measure in MEASURES.items():
-        best = min(options, key=measure, default=None)
-        found[objective] = None if best is None else judged(case, best)
+        best = min(options, key=lambda option: measure(option[1]), default=None)
+        found[objective] = None if best is None else judged(*best)
     return found
+
+
+def whole_group(case: Case, group: GroupSpace) -> tuple[str, ...]:
+    """The Einsums of a group, with those that a free softmax leaves out of it."""
+    if not group.fused or case.mapspace.policy.softmax == "charged":
+        return group.names
+    return with_unmapped(case.workload, group.names)
 
 
 def judged(case: Case, points: tuple[Point, ...]) -> Result:
@@ -129,14 +141,15 @@ def role_sets(case: Case, group: GroupSpace) -> Iterator[dict[str, Roles]]:
     """
     einsums = [case.workload.einsum(n) for n in group.names]
     tensors = list(dict.fromkeys(a.tensor for e in einsums for a in e.accesses))
-    outside = [t for t in tensors if crosses_dram(case.workload, group.names, t)]
+    outside = [t for t in tensors if crosses_dram(case.workload, whole_group(case, group), t)]
     wanted = case.mapspace.fusion.staging
     for staged in product((False, True), repeat=len(outside)):
         chosen = {t for t, yes in zip(outside, staged, strict=True) if yes}
         if group.fused and not group.declared and len(chosen) < len(outside):
             continue
         uses = {t: sum(t in (a.tensor for a in e.accesses) for e in einsums) for t in outside}
-        must = {t for t in outside if uses[t] > 1}
+        carried = carried_tensors(case.workload, whole_group(case, group)) if group.fused else ()
+        must = {t for t in outside if uses[t] > 1 or t in carried}
         if not must <= chosen:
             continue
         free = chosen - must
@@ -166,7 +179,7 @@ def shared_loops(case: Case, group: GroupSpace) -> Iterator[tuple[Loop, ...] | N
     if not group.fused:
         yield None
         return
-    ranks = case.workload.shareable_ranks(group.names)
+    ranks = case.workload.shareable_ranks(whole_group(case, group))
     for factors in product(*(divisors(case.workload.rank_sizes[r]) for r in ranks)):
         yield tuple(Loop(r, f) for r, f in zip(ranks, factors, strict=True) if f > 1)
 
@@ -181,12 +194,17 @@ def choice(
     """All nests of one Einsum under an outer choice, the needless ones dropped."""
     einsum = case.workload.einsum(name)
     arch = case.platform.path(einsum.unit)
-    sizes = tuple(case.workload.rank_sizes[r] for r in einsum.ranks)
+    passes = {loop.rank: loop.factor for loop in shared or ()}
+    sizes = tuple(
+        passes.get(r, 1) if r in einsum.each else case.workload.rank_sizes[r] for r in einsum.ranks
+    )
     columns = factor_columns(arch, einsum, sizes, shared)
+    if any(r in passes for r in case.workload.inner_ranks(whole_group(case, group))):
+        columns = columns[:, :, ~resident(arch, einsum, columns)]
     costs: list[FloatArray] = []
     nests: list[EinsumMapping] = []
     for nest in structures(case, arch, einsum, roles, shared):
-        priced = nest_costs(nest, sizes, Factors(factors=columns), case.ert)
+        priced = nest_costs(nest, sizes, Factors(factors=columns), case.ert, case.workload.shares)
         seen = vectors(case, group, priced, roles)
         good = np.flatnonzero(priced.fits)
         for i in good[undominated(seen[good])]:
@@ -197,6 +215,18 @@ def choice(
     table = np.array(costs)
     kept = undominated(table)
     return Choice(costs=table[kept], nests=tuple(nests[i] for i in kept))
+
+
+def resident(arch: Architecture, einsum: Einsum, columns: np.ndarray) -> np.ndarray:
+    """Whether private levels loop over a rank that all tensors have.
+
+    Where keys are cut, such tiles could stay in private registers from one tile of keys to the
+    next: outside the declared space, in which the shared level carries what is carried.
+    """
+    common = [i for i, r in enumerate(einsum.ranks) if all(r in a.ranks for a in einsum.accesses)]
+    private = {level.name for level in arch.levels[2:]}
+    slots = [i for i, s in enumerate(slots_of(arch)) if s.axis == "temporal" and s.node in private]
+    return (columns[np.ix_(slots, common)] > 1).any(axis=(0, 1))
 
 
 def structures(
@@ -218,7 +248,7 @@ def structures(
                     for bits in product((False, True), repeat=len(every))
                 ]
             )
-    moving = [r for r in einsum.ranks if case.workload.rank_sizes[r] > 1]
+    moving = [r for r in einsum.ranks if case.workload.rank_sizes[r] > 1 and r not in einsum.each]
     still = tuple(r for r in einsum.ranks if r not in moving)
     free = [still + p for p in permutations(moving)]
     slots = slots_of(arch)
@@ -227,7 +257,7 @@ def structures(
         if slot.axis != "temporal" or slot.node == arch.levels[-1].name:
             orders.append([einsum.ranks])
         elif slot.node == arch.levels[0].name and shared is not None:
-            outer = tuple(loop.rank for loop in shared)
+            outer = tuple(loop.rank for loop in shared if loop.rank in einsum.ranks)
             orders.append([(*(r for r in einsum.ranks if r not in outer), *outer)])
         else:
             orders.append(free)
@@ -302,7 +332,8 @@ def extent_words(case: Case, priced: EinsumCosts, tensor: str, *, whole: bool) -
     level = [lv.name for lv in nest.arch.levels].index(shared_level(case.platform).name)
     first = nest.level_slots[level] + (0 if whole else 1)
     mine = [r for r, yes in enumerate(nest.relevant[tensor]) if yes]
-    return priced.factors.factors[first:, mine].prod(axis=(0, 1))
+    values = priced.factors.factors[first:, mine].prod(axis=(0, 1))
+    return values * case.workload.share(tensor)
 
 
 def held(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> np.ndarray:
@@ -328,7 +359,7 @@ def first_words(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles
         (
             extent_words(case, priced, t, whole=role != "stream")
             for t, role in roles.items()
-            if t != output and crosses_dram(case.workload, group.names, t)
+            if t != output and crosses_dram(case.workload, whole_group(case, group), t)
         ),
         np.zeros(1),
     )
@@ -368,20 +399,33 @@ def fixed_words(
         return 0
     workload, policy = case.workload, case.mapspace.policy
     classes = in_place_classes(workload) if policy.in_place else {}
-    worst: dict[str, tuple[int, float]] = {}
+    worst: dict[str, tuple[float, float]] = {}
     cut = {loop.rank: loop.factor for loop in shared}
+    whole = whole_group(case, group)
+    carried = carried_tensors(workload, whole)
+    if policy.softmax == "free" and any(r in cut for r in workload.inner_ranks(whole)):
+        mapped = {t for mine in roles.values() for t in mine}
+        for tensor in (t for t in carried if t not in mapped):
+            ranks = workload.tensor_ranks[tensor]
+            words = prod(workload.rank_sizes[r] // cut.get(r, 1) for r in ranks)
+            words *= workload.share(tensor)
+            worst[tensor] = (words, 2.0 if group.schedule == "overlapped" else 1.0)
     for mine in roles.values():
         for tensor, role in mine.items():
             if role == "stream":
                 continue
             ranks = workload.tensor_ranks[tensor]
             words = prod(workload.rank_sizes[r] // cut.get(r, 1) for r in ranks)
+            words *= workload.share(tensor)
             copies = policy.buffering
-            if not crosses_dram(workload, group.names, tensor):
-                units = {
-                    e.unit for e in workload.einsums if tensor in (a.tensor for a in e.accesses)
+            readers = [e for e in workload.einsums if tensor in (a.tensor for a in e.inputs)]
+            drained = policy.softmax == "free" and any(e.after for e in readers)
+            if not crosses_dram(workload, whole, tensor) or (drained and tensor in carried):
+                units = {e.unit for e in readers} | {
+                    workload.einsum(workload.producers[tensor]).unit
                 }
-                copies = 2.0 if group.schedule == "overlapped" and len(units) > 1 else 1.0
+                twice = len(units) > 1 or tensor in carried
+                copies = 2.0 if group.schedule == "overlapped" and twice else 1.0
             key = classes.get(tensor, tensor)
             before = worst.get(key, (0, 0.0))
             worst[key] = (max(words, before[0]), max(copies, before[1]))

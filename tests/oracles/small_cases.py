@@ -13,7 +13,7 @@ from flat_mapper.einsum_notation import parse_einsum
 from flat_mapper.energy_tables import Ert
 from flat_mapper.mapping import Policy
 from flat_mapper.mapspace import Fusion, Mapspace
-from flat_mapper.workload import Workload
+from flat_mapper.workload import Softmax, Workload
 
 GEMM = ("Y[i,j] = A[i,k] * B[k,j]",)
 GEMM_GEMM = (*GEMM, "Z[i,l] = Y[i,j] * C[j,l]")
@@ -32,6 +32,28 @@ def small_case(seed: int) -> Case:
         platform=platform,
         ert=_prices(rng, platform),
         mapspace=_mapspace(kind, rng),
+    )
+
+
+def online_case(seed: int) -> Case:
+    """Attention whose softmax goes over the keys once or twice, or as the search likes."""
+    rng = np.random.default_rng(seed)
+    sizes = {name: int(rng.choice((1, 2))) for name in ("P", "E", "F")}
+    sizes |= {"B": 1, "H": 1, "M": int(rng.choice((2, 3, 4)))}
+    form: Softmax = ("online", "online", "online-2pass", "any")[seed % 4]
+    platform = _platform(rng, deep=False, vector=True)
+    free = form != "online-2pass" and rng.random() < 0.4
+    mapspace = _mapspace("softmax", rng)
+    groups = (("QK", "softmax", "AV"),)
+    return Case(
+        workload=attention(**sizes, softmax=form),
+        platform=platform,
+        ert=_prices(rng, platform),
+        mapspace=replace(
+            mapspace,
+            fusion=replace(mapspace.fusion, groups=groups),
+            policy=replace(mapspace.policy, softmax="free" if free else "charged"),
+        ),
     )
 
 
