@@ -237,7 +237,8 @@ class OuterBounds:
             staging=np.full(count, number),
             order=np.full(count, order),
             tile=grid,
-            cycles=np.maximum(compute, ports),
+            # Cycles are whole in the end; the sums that they come from are off in the last bits.
+            cycles=np.ceil(np.maximum(compute, ports) * (1 - 1e-14) - 1e-9),
             energy=energy,
             needs=np.ceil(total).astype(np.int64),
             floors=floors,

@@ -89,12 +89,7 @@ class Fused:
             mine = np.flatnonzero(outers.staging == number)
             extents, where = np.unique(outers.tile[:, mine], axis=1, return_inverse=True)
             where = where.ravel()
-            by_tile = [
-                one.bounds(self.bounds.stagings[int(number)].roles[one.space.einsum.name]).energy(
-                    extents[self.problem.index(one.space)], np.arange(one.count)
-                )
-                for one in self.tiles
-            ]
+            by_tile = self._by_tile(extents, self.bounds.stagings[int(number)])
             low = sum((e.min(axis=1) for e in by_tile), np.zeros(1))[where]
             energy[mine] = np.maximum(energy[mine], low + outers.staged[mine])
             for slot, slope in enumerate(self.contest.slopes(cycles[mine], energy[mine])):
@@ -105,6 +100,27 @@ class Fused:
                         total[position] += line.min()
                 weighted[slot][mine] = total
         return replace(outers, energy=energy, sums=tuple(weighted))
+
+    def _by_tile(self, extents: Ints, staging: Staging) -> list[Floats]:
+        """By Einsum, least pJ of rows by tile under outer tiles; float64[n, tiles].
+
+        Infinite where a tile does not divide the outer one, or where the streamed tiles need more
+        of the shared level than there is beside what the others need at least.
+        """
+        room = self.bounds.words.room(staging, extents)
+        roles = [staging.roles[t.space.einsum.name] for t in self.tiles]
+        words = [
+            self.bounds.words.streamed(t.space, t.tile, mine)
+            for t, mine in zip(self.tiles, roles, strict=True)
+        ]
+        lows = [float(w.min()) for w in words]
+        found = []
+        for tiles, mine, held, low in zip(self.tiles, roles, words, lows, strict=True):
+            local = extents[self.problem.index(tiles.space)]
+            energy = tiles.bounds(mine).energy(local, np.arange(tiles.count))
+            fits = held[None, :] <= room[:, None] - (sum(lows) - low)
+            found.append(np.where(fits, energy, np.inf))
+        return found
 
     def evaluate(self, outers: Outers, order: Ints) -> int:
         """Go through outer choices until one of them wins; returns how many."""
@@ -155,10 +171,9 @@ class Fused:
         """Rows of every Einsum that may be part of something better under one outer choice."""
         bounds = [t.bounds(staging.roles[t.space.einsum.name]) for t in self.tiles]
         local = [one.tile[self.problem.index(t.space)] for t in self.tiles]
-        energies = [
-            b.energy(extents, np.arange(t.count))[0]
-            for t, b, extents in zip(self.tiles, bounds, local, strict=True)
-        ]
+        energies = [e[0] for e in self._by_tile(one.tile, staging)]
+        if not all(np.isfinite(e).any() for e in energies):
+            return None
         shares, more = self.problem.cycle_shares, float(one.staged[0])
         slopes = [0.0, *(float(w[0]) for w in self.contest.slopes(one.cycles, one.energy))]
         lows = [

@@ -48,23 +48,30 @@ class SharedWords:
 
         mine: int64[R, n], tiles of the rows. tile: int64[R, n or 1], those below the DRAM loops.
         """
-        policy = self.problem.mapspace.policy
         count = mine.shape[1]
         total, first = np.zeros(count), np.zeros(count)
         shared = np.where(tile == FOLLOW, mine, tile)
         follows = bool((tile == FOLLOW).any())
         opening = space is self.problem.spaces[0]
+        total = total + self.streamed(space, mine, roles)
         for tensor, role in zip(space.tensors, roles, strict=True):
             words = tile_words(space, tensor, mine if role == "stream" else shared)
-            if role == "stream":
-                total = total + np.ceil(policy.buffering * words)
-            elif follows:
+            if role != "stream" and follows:
                 total = total + np.ceil(self.copies(tensor) * words)
             if opening and tensor != space.output and tensor in self.problem.external:
                 first = first + words
         if self.problem.group.schedule == "sequential" or not opening:
             return total, np.zeros(count)
         return total, port_cycles(self.problem.platform.dram, first, first * 0)
+
+    def streamed(self, space: EinsumSpace, mine: Ints, roles: tuple[Role, ...]) -> Floats:
+        """Words of streamed tensors in tiles int64[R, n] of the rows."""
+        total = np.zeros(mine.shape[1])
+        for tensor, role in zip(space.tensors, roles, strict=True):
+            if role == "stream":
+                words = self.problem.mapspace.policy.buffering * tile_words(space, tensor, mine)
+                total = total + np.ceil(words)
+        return total
 
     def room(self, staging: Staging, tile: Ints) -> Floats:
         """Words of the shared level that are left for what depends on the rows; tile int64[R, n].
