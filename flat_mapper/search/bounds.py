@@ -248,9 +248,10 @@ class OuterBounds:
     def _lows(self, tables: list[Table], staging: Staging, grid: Ints) -> tuple[Floats, Floats]:
         """Least pJ over the rows, with one pass of every word through DRAM, and without DRAM."""
         priced, free = np.zeros(grid.shape[1]), np.zeros(grid.shape[1])
+        distinct = [np.unique(mine, return_inverse=True) for mine in grid]
         for part in tables:
             roles = staging.roles[part.space.einsum.name]
-            extents = grid[self.problem.index(part.space)]
+            extents = [distinct[i] for i in self.problem.index(part.space)]
             priced += part.lows(roles, extents, priced=True)
             free += part.lows(roles, extents, priced=False)
         return priced, free

@@ -23,9 +23,14 @@ class RowTiles:
 
     def __init__(self, table: Table) -> None:
         self.table, self.space = table, table.space
-        tiles, which = np.unique(table.tile, axis=1, return_inverse=True)
-        self.tile: Ints = tiles
-        self.which: Ints = which.ravel()
+        everything = table.tile
+        key = np.zeros(table.count, np.int64)
+        for mine in everything:
+            extents, position = np.unique(mine, return_inverse=True)
+            key = key * len(extents) + position
+        _, first, which = np.unique(key, return_index=True, return_inverse=True)
+        self.tile: Ints = everything[:, first]
+        self.which: Ints = which
         self.order = np.argsort(self.which, kind="stable")
         counts = np.bincount(self.which, minlength=self.count)
         self.starts = np.concatenate([[0], np.cumsum(counts)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,8 @@ from flat_mapper.search.space import EinsumSpace, prod_of
 
 # (full, stays): least pJ of one tensor in every row, see price.Moves
 Pair = tuple[Floats, Floats]
+# The distinct extents of a rank in outer tiles, and which of them each outer tile has
+Extents = tuple[Ints, Ints]
 
 
 @dataclass(slots=True)
@@ -104,19 +107,18 @@ class Table:
         self.energies[key] = best + self.space.compute_energy
         return self.energies[key]
 
-    def lows(self, roles: tuple[Role, ...], extents: Ints, *, priced: bool) -> Floats:
-        """The least of `energy` over the rows that may stand under tile extents int64[R, n].
+    def lows(self, roles: tuple[Role, ...], extents: Sequence[Extents], *, priced: bool) -> Floats:
+        """The least of `energy` over the rows that may stand under outer tiles.
 
         Of each rank alone: the rows whose tile divides its extent (0: any row).
-        returns: float64[n].
+        extents: by rank. returns: float64[n].
         """
-        best = np.zeros(extents.shape[1])
-        for r, mine in enumerate(extents):
+        best = np.zeros(1)
+        for r, (values, where) in enumerate(extents):
             tiles, least = self._by_tile(roles, r, priced)
-            values, where = np.unique(mine, return_inverse=True)
             legal = (values[:, None] % tiles == 0) | (values == 0)[:, None]
             found = np.where(legal, least, np.inf).min(axis=1, initial=np.inf)
-            best = np.maximum(best, found[where.ravel()])
+            best = np.maximum(best, found[where])
         return best
 
     def _by_tile(self, roles: tuple[Role, ...], r: int, priced: bool) -> tuple[Ints, Floats]:
