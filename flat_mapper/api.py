@@ -269,20 +269,22 @@ def model_files(
     if not files:
         raise SpecError(expected("model", "files with architecture, problem and mapping", "none"))
     if isinstance(files, Mapping):
-        documents, files = [document_of(files)], (IN_MEMORY,)
         arch = architecture_of(documents[0], IN_MEMORY)
     else:
-        documents = [section_of(load_document(path), str(path)) for path in files]
-        arch = load_architecture(*(Path(f) for f in files))
-    holders = {key: _holder(documents, files, key) for key in ("architecture", "problem")}
-    mapped = _holder(documents, files, "mapping")
+        arch = load_architecture(*(Path(name) for name in names))
     where, document = holders["problem"]
+    names: Sequence[Name] = () if isinstance(files, Mapping) else files
+    documents = [section_of(load_document(path), str(path)) for path in names]
+    if isinstance(files, Mapping):
+        names, documents = (IN_MEMORY,), [document_of(files)]
+    holders = {key: _holder(documents, names, key) for key in ("architecture", "problem")}
+    mapped = _holder(documents, names, "mapping")
     workload = read_problem(document, where, arch.variables)
     einsum = workload.einsums[0]
     where, document = mapped
     mapping = read_mapping(document, arch, einsum, where, workload.rank_sizes)
     check_mapping(workload, arch, mapping)
-    given = [(f, d) for f, d in zip(files, documents, strict=True) if "ERT" in d]
+    given = [(f, d) for f, d in zip(names, documents, strict=True) if "ERT" in d]
     if ert is None and given:
         ert = ert_of(given[0][1], str(given[0][0]))
     table, _ = energies(arch, ert)
