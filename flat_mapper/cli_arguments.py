@@ -294,6 +294,11 @@ def _reproduce(verb: _Parser) -> None:
     verb.add_argument(
         "--csv", metavar="FILE", help="its rows: the FuseMax artifact's flat_validation.csv"
     )
+    only = "paper: these alone"
+    verb.add_argument("--models", nargs="+", metavar="P", help=f"{only}; shipped names or files")
+    verb.add_argument("--platforms", nargs="+", metavar="A", help=f"{only}; edge or cloud")
+    verb.add_argument("--seq", nargs="+", metavar="N", dest="lengths", help=f"{only}; lengths")
+    _output(verb)
 
 
 def _fuse_layers(verb: _Parser) -> None:

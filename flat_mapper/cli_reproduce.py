@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from pathlib import Path
 
 from flat_mapper import report
+from flat_mapper.cli_map import _progress as progress_bar
+from flat_mapper.document import checked
+from flat_mapper.output import RESULT, check_folder, write_folder
+from flat_mapper.plot_paper import paper_figures
 from flat_mapper.reproduce import (
     Comparison,
     compare_rows,
@@ -13,8 +19,10 @@ from flat_mapper.reproduce import (
     simulator_rows,
 )
 from flat_mapper.reproduce_array import mapping_text
+from flat_mapper.reproduce_paper import Grid, paper_tables
 from flat_mapper.reproduce_search import SPACES, Searched, search_rows
-from flat_mapper.yamlio import dump_json
+from flat_mapper.reproduce_text import paper_files, paper_text
+from flat_mapper.yamlio import dump_json, scalar
 
 _NAMES = {
     "offchip_bytes": "DRAM bytes",
@@ -25,7 +33,9 @@ _NAMES = {
 
 
 def reproduce_command(arguments: argparse.Namespace) -> int:
-    """FLAT's simulator, row by row: its mappings priced, or searched for better ones."""
+    """FLAT's simulator row by row, or a search beside it; or the tables of the paper."""
+    if arguments.what == "paper":
+        return _paper(arguments)
     rows = simulator_rows(find_csv(arguments.csv))
     if arguments.what == "search":
         searched = search_rows(rows)
@@ -34,6 +44,39 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
     found = compare_rows(rows)
     print(_document(found) if arguments.json else simulator_text(found))
     return 0
+
+
+def _paper(arguments: argparse.Namespace) -> int:
+    """Every table and figure of the paper, and files of them where they were asked for."""
+    grid = _grid(arguments)
+    if arguments.output:
+        check_folder(Path(arguments.output))
+    with progress_bar() as progress:
+        tables = paper_tables(grid, progress=progress)
+    if arguments.output:
+        files = paper_files(tables, grid) | paper_figures(tables)
+        names = dump_json({"files": [*files, RESULT]}).encode()
+        write_folder(Path(arguments.output), files | {RESULT: names})
+    print(dump_json(dict(tables)).rstrip() if arguments.json else paper_text(tables, grid).rstrip())
+    return 0
+
+
+def _grid(arguments: argparse.Namespace) -> Grid:
+    """The whole grid, or the models, platforms and lengths that were asked for."""
+    whole = Grid()
+    lengths = tuple(checked(scalar(n), int, "--seq", above=0) for n in arguments.lengths or ())
+    return replace(
+        whole,
+        models=tuple(arguments.models or whole.models),
+        platforms=tuple(arguments.platforms or whole.platforms),
+        swept_model=(arguments.models or [whole.swept_model])[0],
+        lengths=lengths or whole.lengths,
+        swept_lengths=lengths[:1] or whole.swept_lengths,
+        shares=lengths or whole.shares,
+        needs=lengths or whole.needs,
+        charged=lengths or whole.charged,
+        charged_models=tuple(arguments.models or whole.charged_models),
+    )
 
 
 def simulator_text(comparisons: tuple[Comparison, ...]) -> str:
