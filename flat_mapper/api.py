@@ -41,6 +41,7 @@ from flat_mapper.workload import Workload
 
 MAPSPACES = ("naive", "flex-stream", "flex", "flat")  # what `compare` compares by default
 UNCHANGED: Mapping[str, object] = MappingProxyType({})
+NO_BITS: Mapping[str, int] = MappingProxyType({})
 
 Progress = Callable[[float, str], None]
 Name = str | Path
@@ -54,19 +55,27 @@ def load_problem(
     sizes: Mapping[str, object] = UNCHANGED,
     phase: str = "",
     softmax: str = "",
+    bits: Mapping[str, int] = NO_BITS,
 ) -> Workload:
     """The workload of a shipped problem or of a file, cut to a scope, at other sizes if asked.
 
     source: a shipped name, a path, or a specification in memory: one Einsum, its problem.
     phase: `prefill` or `decode`, in place of the file's; see `flat_mapper.problem_yaml`.
     softmax: row, online, online-2pass or any, in place of the file's.
+    bits: of tensors of the scope, beside or in place of the file's `tensor_bits`.
     """
     if isinstance(source, Mapping):
         document = document_of(source)
         variables = variables_of(document.get("variables"), IN_MEMORY)
         return problem_yaml.set_ranks(read_problem(document, IN_MEMORY, variables), sizes)
     path = catalog.resolve("problems", source)
-    return problem_yaml.load_problem(path, scope, sizes=sizes, phase=phase, softmax=softmax)
+    found = problem_yaml.load_problem(path, scope, sizes=sizes, phase=phase, softmax=softmax)
+    return with_bits(found, bits)
+
+
+def with_bits(workload: Workload, bits: Mapping[str, int]) -> Workload:
+    """The workload with other widths of some of its tensors."""
+    return replace(workload, tensor_bits={**workload.tensor_bits, **bits}) if bits else workload
 
 
 def energies(platform: Platform | Architecture, ert: Name | Ert | None) -> tuple[Ert, Art | None]:
@@ -268,17 +277,17 @@ def model_files(
     """
     if not files:
         raise SpecError(expected("model", "files with architecture, problem and mapping", "none"))
-    if isinstance(files, Mapping):
-        arch = architecture_of(documents[0], IN_MEMORY)
-    else:
-        arch = load_architecture(*(Path(name) for name in names))
-    where, document = holders["problem"]
     names: Sequence[Name] = () if isinstance(files, Mapping) else files
     documents = [section_of(load_document(path), str(path)) for path in names]
     if isinstance(files, Mapping):
         names, documents = (IN_MEMORY,), [document_of(files)]
     holders = {key: _holder(documents, names, key) for key in ("architecture", "problem")}
     mapped = _holder(documents, names, "mapping")
+    if isinstance(files, Mapping):
+        arch = architecture_of(documents[0], IN_MEMORY)
+    else:
+        arch = load_architecture(*(Path(name) for name in names))
+    where, document = holders["problem"]
     workload = read_problem(document, where, arch.variables)
     einsum = workload.einsums[0]
     where, document = mapped

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from flat_mapper import api
-from flat_mapper.cli_map import _progress, _sizes
+from flat_mapper.cli_map import _bits, _progress, _sizes
 from flat_mapper.document import checked
 from flat_mapper.errors import NothingFeasible
 from flat_mapper.generation import Scenario, generate
@@ -30,6 +30,7 @@ def generate_command(arguments: argparse.Namespace) -> int:
             scenario=Scenario(**parts),
             scope=scope,
             sizes=sizes,
+            bits=_bits(arguments),
             softmax=arguments.softmax,
             objective=objective,
             progress=progress,

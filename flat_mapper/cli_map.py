@@ -124,8 +124,25 @@ def _workload(arguments: argparse.Namespace) -> Workload:
     sizes |= _sizes(arguments)
     scope = api.scope_of(arguments.scope)
     return api.load_problem(
-        arguments.problem, scope, sizes=sizes, phase=arguments.phase, softmax=arguments.softmax
+        arguments.problem,
+        scope,
+        sizes=sizes,
+        phase=arguments.phase,
+        softmax=arguments.softmax,
+        bits=_bits(arguments),
     )
+
+
+def _bits(arguments: argparse.Namespace) -> dict[str, int]:
+    """Widths of tensors that the command line sets."""
+    found: dict[str, int] = {}
+    for text in arguments.bits:
+        tensor, equals, value = text.partition("=")
+        if not tensor.strip() or not equals or not value.strip():
+            raise SpecError(expected("--bits", "TENSOR=BITS, such as K=8", text))
+        name = tensor.strip()
+        found[name] = checked(scalar(value), int, f"--bits {name}", above=0)
+    return found
 
 
 def _sizes(arguments: argparse.Namespace) -> dict[str, object]:

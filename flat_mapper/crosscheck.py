@@ -193,7 +193,7 @@ def _level(name: str, mine: LevelStats, theirs: LevelStats, backend: str) -> Ite
 
 
 def _exact(
-    backend: str, einsum: str, level: str, tensor: str, quantity: str, native: int, other: int
+    backend: str, einsum: str, level: str, tensor: str, quantity: str, native: float, other: float
 ) -> Difference:
     return Difference(
         backend=backend,

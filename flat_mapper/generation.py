@@ -21,7 +21,7 @@ from types import MappingProxyType
 
 from flat_mapper import catalog, units
 from flat_mapper.answers import Mapped
-from flat_mapper.api import Name, energies, search
+from flat_mapper.api import NO_BITS, Name, energies, search, with_bits
 from flat_mapper.arch import Platform
 from flat_mapper.arch_yaml import load_platform
 from flat_mapper.attention import Scope
@@ -250,6 +250,7 @@ def generate(
     scenario: Scenario,
     scope: Scope = "attention",
     sizes: Mapping[str, object] = _UNCHANGED,
+    bits: Mapping[str, int] = NO_BITS,
     softmax: str = "",
     objective: str = "edp",
     progress: Progress | None = None,
@@ -258,6 +259,7 @@ def generate(
 
     problem: a shipped name, a file or the YAML text itself, of attention with ranks P and M.
     sizes:   of ranks other than P and M, which the scenario sets.
+    bits:    of tensors, beside or in place of the file's `tensor_bits`.
     scope:   attention (of one layer), block, or model (all layers).
     raises:  SpecError where the scenario or a size cannot be.
     """
@@ -274,6 +276,7 @@ def generate(
     def best(positions: int, cache: int, phase: str, number: int) -> Mapped | Infeasible:
         cut = {**sizes, "P": positions, "M": cache}
         workload = load_problem(source, scope, sizes=cut, phase=phase, softmax=softmax)
+        workload = with_bits(workload, bits)
         if progress:
             progress(number / (1 + len(ends)), f"{phase} at {cache}")
         return search(workload, chip, mapspace, table, objective=objective)
@@ -293,7 +296,7 @@ def generate(
         scenario=scenario,
         prefill=first,
         segments=tuple(segments),
-        cache_bytes=_cache_bytes(source, sizes, max(lengths)),
+        cache_bytes=_cache_bytes(source, sizes, bits, max(lengths)),
     )
 
 
@@ -309,8 +312,11 @@ def at_length(mapped: Mapped, ert: Ert, length: int) -> Result:
     return result
 
 
-def _cache_bytes(source: str | Path, sizes: Mapping[str, object], length: int) -> float:
+def _cache_bytes(
+    source: str | Path, sizes: Mapping[str, object], bits: Mapping[str, int], length: int
+) -> float:
     """Keys and values of all layers and sequences."""
     model = load_problem(source, "model", sizes={**sizes, "P": 1, "M": length}, phase="decode")
     held = [t for t in (_KEYS, _VALUES) if t in model.tensor_ranks]
+    model = with_bits(model, {t: n for t, n in bits.items() if t in held})
     return model.repeat * sum(units.bytes_of(model.tensor_words(t), model.bits(t)) for t in held)

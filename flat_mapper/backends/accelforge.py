@@ -31,6 +31,7 @@ from flat_mapper.model.evaluate import check_fused, combine
 from flat_mapper.model.group import shared_level
 from flat_mapper.model.latency import level_cycles, throttling
 from flat_mapper.model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
+from flat_mapper.model.widths import refuse_widths
 from flat_mapper.workload import TensorAccess, Workload
 
 GAPS = (
@@ -66,6 +67,7 @@ class AccelforgeBackend:
                 BackendError where it is missing or fails.
         """
         check_fused(workload, platform, mapping)
+        refuse_widths(workload, self.name)
         ert = ert.covering(platform)
         lacking = self.missing()
         if lacking:

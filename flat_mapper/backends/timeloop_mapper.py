@@ -25,6 +25,7 @@ from flat_mapper.lower_mapper_processed import Algorithm, processed_for_mapper
 from flat_mapper.mapping import EinsumMapping
 from flat_mapper.model.held import held_words
 from flat_mapper.model.result import EinsumStats, Result
+from flat_mapper.model.widths import refuse_widths
 from flat_mapper.textfiles import read_text, write_text
 from flat_mapper.workload import Workload
 from flat_mapper.yamlio import dump
@@ -123,6 +124,7 @@ class TimeloopMapper:
         missing = self.missing()
         if missing:
             raise BackendError(missing)
+        refuse_widths(workload, "timeloop-mapper")
         threads = self.threads or os.cpu_count() or 1
         ert = ert.covering(platform)
         held = held_words(workload, platform, result.mapping)

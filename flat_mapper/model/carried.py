@@ -52,13 +52,14 @@ def leaves_finished(workload: Workload, names: Sequence[str], tensor: str) -> bo
     return made and bool(readers) and all(e.after and e.name not in names for e in readers)
 
 
-def left_out_words(workload: Workload, group: GroupMapping) -> dict[str, int]:
+def left_out_words(workload: Workload, group: GroupMapping) -> dict[str, float]:
     """Words of each tensor that a free softmax carries over the passes of an inner loop."""
     whole = with_unmapped(workload, group.names)
     cut = {loop.rank: loop.factor for loop in group.shared}
     if not any(cut.get(r, 1) > 1 for r in workload.inner_ranks(whole)):
         return {}
     return {
-        tensor: prod(workload.rank_sizes[r] // cut.get(r, 1) for r in workload.tensor_ranks[tensor])
+        tensor: workload.share(tensor)
+        * prod(workload.rank_sizes[r] // cut.get(r, 1) for r in workload.tensor_ranks[tensor])
         for tensor in carried_tensors(workload, whole)
     }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -37,20 +37,35 @@ class EinsumCosts:
     factors: Factors
     ert: Ert
     accesses: Accesses
-    tiles: dict[tuple[int, str], IntArray]
+    tiles: dict[tuple[int, str], IntArray]  # values
+    shares: Mapping[str, float] = field(default_factory=dict)  # words of a value, where not one
 
-    def reads(self, level: int) -> list[IntArray]:
+    def reads(self, level: int) -> list[IntArray | FloatArray]:
         """Words read from one instance of a level, one array per kept tensor."""
-        return [self.accesses.traffic[level, t].reads for t in self._kept(level)]
+        traffic = self.accesses.traffic
+        return [self._words(traffic[level, t].reads, t) for t in self._kept(level)]
 
-    def writes(self, level: int) -> list[IntArray]:
+    def writes(self, level: int) -> list[IntArray | FloatArray]:
         """Words filled into and updated in one instance of a level, one array per kept tensor."""
-        traffic = (self.accesses.traffic[level, t] for t in self._kept(level))
-        return [t.fills + t.updates for t in traffic]
+        traffic = ((t, self.accesses.traffic[level, t]) for t in self._kept(level))
+        return [self._words(values.fills + values.updates, t) for t, values in traffic]
 
     def occupied(self, level: int) -> IntArray:
         """Words of all tiles kept at a level."""
-        return sum((self.tiles[level, t] for t in self._kept(level)), np.zeros(1, np.int64))
+        return sum((self.tile(level, t) for t in self._kept(level)), np.zeros(1, np.int64))
+
+    def share(self, tensor: str) -> float:
+        """Words of one value."""
+        return self.shares.get(tensor, 1)
+
+    def tile(self, level: int, tensor: str) -> IntArray:
+        """Words of a tile, whole ones."""
+        values, share = self.tiles[level, tensor], self.share(tensor)
+        return values if share == 1 else np.ceil(values * share).astype(np.int64)
+
+    def _words(self, values: IntArray, tensor: str) -> IntArray | FloatArray:
+        share = self.share(tensor)
+        return values if share == 1 else np.asarray(values * share, np.float64)
 
     @cached_property
     def fits(self) -> BoolArray:
@@ -85,7 +100,9 @@ class EinsumCosts:
         for (i, tensor), traffic in self.accesses.traffic.items():
             level = self.nest.arch.levels[i]
             action_pj = self.ert.actions(level.name)
-            found[i, tensor] = tensor_energy(level, traffic, self.accesses.instances[i], action_pj)
+            found[i, tensor] = tensor_energy(
+                level, traffic, self.accesses.instances[i], action_pj, self.share(tensor)
+            )
         return found
 
     @property
@@ -112,7 +129,7 @@ class EinsumCosts:
             level = self.nest.arch.levels[i]
             if level.name == apart:
                 continue
-            terms = tuple((t, _at(self.tiles[i, t], n)) for t in self._kept(i))
+            terms = tuple((t, _at(self.tile(i, t), n)) for t in self._kept(i))
             needs = sum(words for _, words in terms)
             if level.usable_words is not None and needs > level.usable_words:
                 hint = f"cut the tiles at {level.name} or let a tensor bypass it"
@@ -160,6 +177,7 @@ class EinsumCosts:
             utilized_capacity=_at(self.tiles[i, tensor], n),
             utilized_instances=_at(self.accesses.instances[i], n),
             energy_pj=float(energy[n if len(energy) > 1 else 0]),
+            share=self.share(tensor),
         )
 
     def _kept(self, level: int) -> tuple[str, ...]:
@@ -180,11 +198,20 @@ def einsum_costs(
     einsum = workload.einsum(mappings[0].einsum)
     nest = nest_of(arch, einsum, mappings[0])
     (sizes,) = {tuple(sized(workload, m).rank_sizes[r] for r in nest.ranks) for m in mappings}
-    return nest_costs(nest, sizes, factors_of(nest, mappings), ert)
+    return nest_costs(nest, sizes, factors_of(nest, mappings), ert, workload.shares)
 
 
-def nest_costs(nest: Nest, sizes: tuple[int, ...], factors: Factors, ert: Ert) -> EinsumCosts:
-    """The costs of loop nests given as arrays; factors int64[S, R, n]."""
+def nest_costs(
+    nest: Nest,
+    sizes: tuple[int, ...],
+    factors: Factors,
+    ert: Ert,
+    shares: Mapping[str, float] | None = None,
+) -> EinsumCosts:
+    """The costs of loop nests given as arrays; factors int64[S, R, n].
+
+    shares: words that a value of a tensor takes, where it is not one.
+    """
     return EinsumCosts(
         nest=nest,
         sizes=sizes,
@@ -192,4 +219,5 @@ def nest_costs(nest: Nest, sizes: tuple[int, ...], factors: Factors, ert: Ert) -
         ert=ert,
         accesses=accesses(nest, factors, sizes),
         tiles=tile_words(nest, factors, sizes),
+        shares=shares or {},
     )

@@ -10,25 +10,32 @@ from flat_mapper.model.nest import FloatArray, IntArray
 
 
 def tensor_energy(
-    level: MemoryLevel, traffic: Traffic, instances: IntArray, action_pj: tuple[float, float, float]
+    level: MemoryLevel,
+    traffic: Traffic,
+    instances: IntArray,
+    action_pj: tuple[float, float, float],
+    share: float = 1,
 ) -> FloatArray:
     """pJ of one tensor at one level, all instances together; float64[n].
 
     action_pj: energy of one read, write and update; each moves up to `row_words` words of one
                tensor, so counts are rounded up to whole rows per instance, as Timeloop does.
+    share:     words that a value of the tensor takes; values are packed in the rows.
     Instances that share a physical row are served by one access. Timeloop spreads those in use over
     all clusters (model/buffer.cpp, `utilized_clusters`).
     """
     read, write, update = action_pj
-    rows: FloatArray = (
-        _rows(traffic.reads, level.row_words) * read
-        + _rows(traffic.fills, level.row_words) * write
-        + _rows(traffic.updates, level.row_words) * update
+    rows = (
+        _rows(traffic.reads, level.row_words, share) * read
+        + _rows(traffic.fills, level.row_words, share) * write
+        + _rows(traffic.updates, level.row_words, share) * update
     )
     if level.cluster_size > 1:
         instances = np.minimum(instances, level.clusters)
-    return rows * instances
+    return np.asarray(rows * instances, np.float64)
 
 
-def _rows(words: IntArray, row_words: int) -> IntArray:
-    return words if row_words == 1 else -(-words // np.int64(row_words))
+def _rows(values: IntArray, row_words: int, share: float) -> IntArray | FloatArray:
+    if share != 1:
+        return np.asarray(np.ceil(values * share / row_words), np.float64)
+    return values if row_words == 1 else -(-values // np.int64(row_words))

@@ -13,6 +13,7 @@ from flat_mapper.model.carried import carried_tensors, with_unmapped
 from flat_mapper.model.einsum_costs import einsum_costs
 from flat_mapper.model.group import crosses_dram, group_stats, shared_level
 from flat_mapper.model.result import Bound, BufferUse, EinsumStats, Infeasible, Result
+from flat_mapper.model.widths import check_widths
 from flat_mapper.workload import Workload
 
 
@@ -24,6 +25,7 @@ def evaluate(
     Raises MappingError where the mapping contradicts the workload or the platform.
     """
     check_fused(workload, platform, mapping)
+    check_widths(workload, platform)
     stats: dict[str, EinsumStats] = {}
     shared = shared_level(platform).name
     for group in mapping.groups:
@@ -95,7 +97,7 @@ def bound(workload: Workload, platform: Platform, mapping: FusedMapping, ert: Er
     Per unit the computes at full array; they add up unless some group overlaps them.
     """
     names = [n for g in mapping.groups for n in g.names]
-    outside: dict[str, int] = {}
+    outside: dict[str, float] = {}
     energy, peaks = 0.0, {"matrix": 0.0, "vector": 0.0}
     # What a free softmax does after the loops counts as the group's own output.
     everything = [e.name for e in workload.einsums if e.name in names or not e.after]
@@ -107,7 +109,8 @@ def bound(workload: Workload, platform: Platform, mapping: FusedMapping, ert: Er
         energy += computes * ert.energy(unit.name, "compute")
         for access in einsum.accesses:
             if crosses_dram(workload, everything, access.tensor):
-                outside[access.tensor] = workload.tensor_words(access.tensor)
+                values = workload.tensor_words(access.tensor)
+                outside[access.tensor] = values * workload.share(access.tensor)
     dram = platform.dram
     words = sum(outside.values())
     read, _, update = ert.actions(dram.name)

@@ -71,7 +71,7 @@ class Held:
     """What one tensor takes in the shared buffer, or several that share one place."""
 
     tensor: str  # the first of those that share it
-    words: int  # of one copy
+    words: float  # of one copy
     copies: float
     first: str  # the Einsum of the group that touches it first
     last: str  # and the one that touches it last
@@ -109,7 +109,8 @@ def held_tensors(
         for access in einsum.accesses:
             tensor = access.tensor
             early = policy.drain == "early" and access.is_output and tensor not in group.staged
-            words = shared_tile(workload, arch, mapping, tensor, level.name, early=early)
+            values = shared_tile(workload, arch, mapping, tensor, level.name, early=early)
+            words = values * workload.share(tensor)
             key = classes.get(tensor, tensor)
             if tensor in off_chip:
                 copies = policy.buffering
@@ -164,7 +165,7 @@ def shared_tile(
     *,
     early: bool = False,
 ) -> int:
-    """Words of a tensor's tile at the shared level: whole where kept, inner where streamed.
+    """Values of a tensor's tile at the shared level: whole where kept, inner where streamed.
 
     early: count only what is alive at once of an output that leaves as soon as it is complete:
            its tile under the level's outermost loops, as far as those are over its own ranks.
@@ -252,7 +253,7 @@ def _cold_start(workload: Workload, platform: Platform, group: GroupMapping) -> 
     arch = platform.path(einsum.unit)
     level = shared_level(platform).name
     words = sum(
-        shared_tile(workload, arch, mapping, a.tensor, level)
+        shared_tile(workload, arch, mapping, a.tensor, level) * workload.share(a.tensor)
         for a in einsum.inputs
         if crosses_dram(workload, group.names, a.tensor)
     )
@@ -276,7 +277,7 @@ def _spill_words(
     """
     if not use.spilled:
         return 0
-    touched = 0
+    touched = 0.0
     for mapping in group.einsums:
         passing, held, *inner = (lv.tensors for lv in stats[mapping.einsum].levels)
         kept = mapping.kept_at(use.level)
@@ -284,10 +285,10 @@ def _spill_words(
         off_chip = mapping.kept_at(platform.dram.name)
         for t in held:
             if t.scalar_updates and t.tensor not in inside:
-                touched += 2 * t.scalar_updates
+                touched += 2 * t.scalar_updates * t.share
             elif not (t.scalar_updates and t.tensor in off_chip):
-                touched += t.scalar_reads + t.scalar_updates
+                touched += (t.scalar_reads + t.scalar_updates) * t.share
         for t in passing:
             if t.tensor in policy.spill_streamed and t.tensor not in kept:
-                touched += t.scalar_reads + t.scalar_updates
+                touched += (t.scalar_reads + t.scalar_updates) * t.share
     return round(use.spilled * touched)

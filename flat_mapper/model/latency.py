@@ -27,7 +27,10 @@ def transfer_cycles(level: MemoryLevel, reads: IntArray, writes: IntArray) -> Fl
 
 
 def throttling(
-    level: MemoryLevel, compute: IntArray, reads: list[IntArray], writes: list[IntArray]
+    level: MemoryLevel,
+    compute: IntArray,
+    reads: list[IntArray | FloatArray],
+    writes: list[IntArray | FloatArray],
 ) -> FloatArray:
     """Factor in (0, 1] by which a level's bandwidth slows the compute down.
 

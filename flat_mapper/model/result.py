@@ -20,13 +20,22 @@ class TensorStats:
     utilized_capacity: int  # words
     utilized_instances: int
     energy_pj: float
+    share: float = 1  # words that one value takes; the counts are of values
 
     @property
-    def moved_words(self) -> int:
+    def words_read(self) -> float:
+        """Words read from one instance."""
+        return self.scalar_reads * self.share
+
+    @property
+    def words_written(self) -> float:
+        """Words filled into and updated in one instance."""
+        return (self.scalar_fills + self.scalar_updates) * self.share
+
+    @property
+    def moved_words(self) -> float:
         """Words through the ports of all instances."""
-        return self.utilized_instances * (
-            self.scalar_reads + self.scalar_fills + self.scalar_updates
-        )
+        return self.utilized_instances * (self.words_read + self.words_written)
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
@@ -45,14 +54,14 @@ class LevelStats:
     tensors: tuple[TensorStats, ...]
 
     @property
-    def reads(self) -> int:
+    def reads(self) -> float:
         """Words read from one instance."""
-        return sum(t.scalar_reads for t in self.tensors)
+        return sum(t.words_read for t in self.tensors)
 
     @property
-    def writes(self) -> int:
+    def writes(self) -> float:
         """Words filled into and updated in one instance."""
-        return sum(t.scalar_fills + t.scalar_updates for t in self.tensors)
+        return sum(t.words_written for t in self.tensors)
 
     @property
     def energy_pj(self) -> float:
@@ -244,7 +253,7 @@ class Result:
         return self.energy_pj * 1e-12 * self.latency_s
 
     @property
-    def offchip_words(self) -> int:
+    def offchip_words(self) -> float:
         """Words through DRAM's ports, spills included."""
         levels = (e.level(self.dram) for e in self.einsums)
         moved = sum(t.moved_words for lv in levels if lv is not None for t in lv.tensors)

@@ -30,10 +30,14 @@ class SharedWords:
         return 2.0 if any(self._in_flight(t) for t in mates) else 1.0
 
     def _in_flight(self, tensor: str) -> bool:
-        if self.problem.group.schedule != "overlapped":
+        workload = self.problem.workload
+        if self.problem.group.schedule != "overlapped" or tensor not in workload.producers:
             return False
-        units = {s.einsum.unit for s in self.problem.spaces if tensor in s.tensors}
-        return len(units) > 1 or tensor in self.problem.carried
+        if tensor in self.problem.carried:
+            return True
+        maker = workload.einsum(workload.producers[tensor]).unit
+        readers = (e.unit for e in workload.einsums if any(a.tensor == tensor for a in e.inputs))
+        return any(unit != maker for unit in readers)
 
     @property
     def capacity(self) -> int | None:
@@ -105,7 +109,7 @@ class SharedWords:
         for tensor in problem.left_out:
             own = problem.workload.tensor_ranks[tensor]
             mine = [i for i, rank in enumerate(problem.ranks) if rank.members[0] in own]
-            total = total + tile[mine].prod(axis=0)
+            total = total + tile[mine].prod(axis=0) * problem.workload.share(tensor)
         cut = np.zeros(tile.shape[1], np.bool_)
         for i in problem.inner:
             cut |= tile[i] < problem.ranks[i].size
@@ -118,7 +122,7 @@ class SharedWords:
         tensor: str,
         role: Role,
         tile: Ints,
-        smallest: int,
+        smallest: float,
     ) -> None:
         """Words a tensor holds in the shared level at least.
 

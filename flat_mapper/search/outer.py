@@ -16,7 +16,7 @@ from flat_mapper.mapspace import GRANULARITIES, GroupSpace, Mapspace
 from flat_mapper.model.carried import carried_tensors, leaves_finished, with_unmapped
 from flat_mapper.model.group import crosses_dram, in_place_classes, shared_level
 from flat_mapper.search.price import Role
-from flat_mapper.search.rows import Ints
+from flat_mapper.search.rows import Floats, Ints
 from flat_mapper.search.space import EinsumSpace, Rank, divisors, loop_orders, merged_ranks
 from flat_mapper.workload import Einsum, Workload
 
@@ -124,6 +124,7 @@ def group_problem(
                 mapspace=mapspace,
                 ranks=tuple(r for r in ranks if r.members[0] in _own_ranks(einsum)),
                 shared=[lv.name for lv in arch.levels].index(shared_level(platform).name),
+                shares=workload.shares,
             )
         )
     return GroupProblem(
@@ -263,10 +264,11 @@ def dram_orders(problem: GroupProblem) -> list[tuple[int, ...]]:
     return loop_orders(range(len(space.ranks)), lacking)
 
 
-def tile_words(space: EinsumSpace, tensor: str, tile: Ints) -> Ints:
+def tile_words(space: EinsumSpace, tensor: str, tile: Ints) -> Ints | Floats:
     """Words of a tensor over tile extents; tile int64[R, n] by the Einsum's ranks."""
     words = np.ones(tile.shape[1:], np.int64)
     for r, mine in enumerate(space.relevant[tensor]):
         if mine:
             words = words * tile[r]
-    return words
+    share = space.share(tensor)
+    return words if share == 1 else np.asarray(words * share, np.float64)

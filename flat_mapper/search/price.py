@@ -164,8 +164,6 @@ def _served(copies: Floats | float, level: MemoryLevel) -> Floats | float:
 
 def _rows(words: Floats | float, level: MemoryLevel) -> Floats:
     """Vector accesses for a number of words, rounded up."""
-    if level.row_words == 1:
-        return np.asarray(words)
     return np.ceil(np.asarray(words) / level.row_words)
 
 

@@ -165,7 +165,9 @@ def _at_level(space: EinsumSpace, rows: Rows, level: MemoryLevel, keep: frozense
         grows = any(space.relevant[t][r] for t in keep)
         used = ruled or not innermost or grows
         free = (used and not space.common[r]) or forced & set(rank.members)
-        most = limit if grows else space.iterations
+        # A tile of values that share a word may have more of them than the level has words.
+        packed = min((space.share(t) for t in keep if space.relevant[t][r]), default=1)
+        most = int(limit / min(packed, 1)) if grows else space.iterations
         choices.append(space.options(level.name, "temporal", r, most) if free else [1])
     grid = combinations(choices, space.iterations)
     grid = grid[:, _tile_total(space, keep, grid) <= limit]
@@ -266,9 +268,11 @@ def _cross(space: EinsumSpace, rows: Rows, grid: Ints) -> tuple[Rows, Ints, Ints
     return rows.take(row), grid[:, column], column
 
 
-def _tile_total(space: EinsumSpace, keep: frozenset[str], tile: Ints) -> Ints:
+def _tile_total(space: EinsumSpace, keep: frozenset[str], tile: Ints) -> Ints | Floats:
+    """Words of the tiles of what a level keeps, whole ones each."""
     total = np.zeros(tile.shape[1], np.int64)
     for tensor in keep:
         mine = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
-        total = total + prod_of(tile, mine)
+        values, share = prod_of(tile, mine), space.share(tensor)
+        total = total + (values if share == 1 else np.ceil(values * share))
     return total

@@ -16,6 +16,7 @@ from flat_mapper.mapping import FusedMapping
 from flat_mapper.mapspace import Mapspace, partitions
 from flat_mapper.model.evaluate import evaluate
 from flat_mapper.model.result import Infeasible, Result
+from flat_mapper.model.widths import check_widths
 from flat_mapper.online_softmax import alternatives
 from flat_mapper.search.contest import Contest, Costs
 from flat_mapper.search.group import GroupSearch
@@ -93,6 +94,7 @@ def search(
     """
     if objective not in OBJECTIVES:
         raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
+    check_widths(workload, platform)
     begin = time.perf_counter()
     mapspace = with_arch_rules(mapspace, platform, workload)
     if not any(partitions(workload, mapspace)):

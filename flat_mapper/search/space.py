@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import comb, factorial, prod
 
@@ -34,6 +34,7 @@ class EinsumSpace:
     mapspace: Mapspace
     ranks: tuple[Rank, ...]
     shared: int  # index of the shared level among arch.levels
+    shares: Mapping[str, float] = field(default_factory=dict)  # words of a value, where not one
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -64,12 +65,16 @@ class EinsumSpace:
         return tuple(all(rel[r] for rel in self.relevant.values()) for r in range(len(self.ranks)))
 
     @cached_property
-    def volume(self) -> dict[str, int]:
+    def volume(self) -> dict[str, float]:
         """Words of each tensor."""
         return {
-            t: prod(n for n, mine in zip(self.sizes, rel, strict=True) if mine)
+            t: prod(n for n, mine in zip(self.sizes, rel, strict=True) if mine) * self.share(t)
             for t, rel in self.relevant.items()
         }
+
+    def share(self, tensor: str) -> float:
+        """Words that one value of a tensor takes."""
+        return self.shares.get(tensor, 1)
 
     @cached_property
     def iterations(self) -> int:

@@ -60,23 +60,23 @@ class Table:
             )
         return self.moves[tensor].energy(self.space, tensor, role, priced=priced)
 
-    def largest_kept(self, tensor: str) -> int:
+    def largest_kept(self, tensor: str) -> float:
         """Most words of a tensor that a row keeps at inner levels and may hold on to."""
-        most = 0
+        most = 0.0
         for block in self.blocks:
             link = block.links[tensor][-1]
             if link.child is not None and link.open.any():
                 words = self._words(block, tensor)
-                most = max(most, int(words[np.broadcast_to(link.open, words.shape)].max()))
+                most = max(most, float(words[np.broadcast_to(link.open, words.shape)].max()))
         return most
 
-    def smallest(self, tensor: str) -> int:
+    def smallest(self, tensor: str) -> float:
         """Fewest words of a tensor in any row's tile."""
-        return min(int(self._words(block, tensor).min()) for block in self.blocks)
+        return min(float(self._words(block, tensor).min()) for block in self.blocks)
 
-    def _words(self, block: Rows, tensor: str) -> Ints:
+    def _words(self, block: Rows, tensor: str) -> Ints | Floats:
         mine = [r for r, yes in enumerate(self.space.relevant[tensor]) if yes]
-        return prod_of(block.tile, mine)
+        return prod_of(block.tile, mine) * self.space.share(tensor)
 
     def energy(self, roles: tuple[Role, ...] | None = None, *, priced: bool) -> Floats:
         """Least pJ of every row: in given roles, or in whichever roles are cheapest.

@@ -446,10 +446,8 @@ def combined(
     room = inf if capacity is None else capacity - fixed_words(case, group, roles, shared)
     points: list[Point] = []
     units = [case.workload.einsum(n).unit for n in group.names]
-    for picks in product(*(range(len(c.nests)) for c in choices)):
+    for picks in useful_picks(choices, units, room):
         rows = [c.costs[i] for c, i in zip(choices, picks, strict=True)]
-        if sum(row[1] for row in rows) > room:
-            continue
         points.append(
             Point(
                 cycles=group_cycles(case.platform, group, units, rows),
@@ -470,6 +468,26 @@ def combined(
             )
         )
     return points
+
+
+def useful_picks(choices: list[Choice], units: list[str], room: float) -> list[tuple[int, ...]]:
+    """One nest per Einsum, in every way that fits and that no other way beats in every sum.
+
+    All that a group sees of its nests are sums: of words, energy and port traffic, and of the compute
+    cycles of each unit. So a part of a pick that another is as good as everywhere need not be tried.
+    """
+    picks: list[tuple[int, ...]] = [()]
+    sums = np.zeros((1, choices[0].costs.shape[1] + 1))
+    for choice_, unit in zip(choices, units, strict=True):
+        costs = choice_.costs
+        compute = costs[:, :1] * (np.arange(2) == (unit == "vector"))
+        costs = np.concatenate([compute, costs[:, 1:]], axis=1)
+        total = (sums[:, None] + costs[None]).reshape(-1, costs.shape[1])
+        longer = [(*pick, i) for pick in picks for i in range(len(costs))]
+        good = np.flatnonzero(total[:, 2] <= room)
+        good = good[undominated(total[good])]
+        sums, picks = total[good], [longer[i] for i in good]
+    return picks
 
 
 def group_cycles(
