@@ -200,10 +200,8 @@ class OuterBounds:
             dram = np.where((grid == FOLLOW)[index], 1, (sizes // tile)[index])
             local_order = tuple(index.index(r) for r in self.orders[order] if r in index)
             for tensor, role in zip(space.tensors, staging.roles[space.einsum.name], strict=True):
-                smallest = (
-                    part.smallest(tensor) if part and role == "stream" else space.share(tensor)
-                )
-                self.words.add_needs(needs, space, tensor, role, mine, smallest)
+                low = part.smallest(tensor) if part and role == "stream" else space.share(tensor)
+                self.words.add_needs(needs, space, tensor, role, mine, low)
                 if role != "stream" and tensor == space.output:
                     written = written + space.volume[tensor]
                 elif role != "stream":
