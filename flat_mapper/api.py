@@ -101,15 +101,22 @@ def search(
     ert: Ert | Name | None = None,
     *,
     objective: str = "edp",
+    schedule: str = "",
     progress: Progress | None = None,
 ) -> Mapped | Infeasible:
     """The best mapping of a workload in a mapspace, or why there is none.
 
     ert:       a table, its file, or `accelergy` to run that; by default hwcomponents prices.
     objective: latency, energy or edp; ties are broken by the other two.
+    schedule:  of the fused Einsums, in place of the mapspace's: interleaved, overlapped or any.
     progress:  called with the share done and what is being searched.
     """
-    found = compare(workload, platform, (mapspace,), ert, objective=objective, progress=progress)
+    found = compare(
+        *(workload, platform, (mapspace,), ert),
+        objective=objective,
+        schedule=schedule,
+        progress=progress,
+    )
     return next(iter(found.rows.values()))
 
 
@@ -120,13 +127,17 @@ def compare(
     ert: Ert | Name | None = None,
     *,
     objective: str = "edp",
+    schedule: str = "",
     progress: Progress | None = None,
 ) -> Comparison:
-    """The best mapping of each mapspace; the first is what the others are held against."""
+    """The best mapping of each mapspace; the first is what the others are held against.
+
+    schedule: of the fused Einsums, in place of the mapspaces' own.
+    """
     cascade = workload if isinstance(workload, Workload) else load_problem(workload)
     chip = platform if isinstance(platform, Platform) else load_platform(platform)
     goal = objective_of(objective)
-    spaces = [_mapspace(m) for m in mapspaces]
+    spaces = [_scheduled(_mapspace(m), schedule) for m in mapspaces]
     names = [space.name for space in spaces]
     if not names or len(set(names)) < len(names):
         got = ", ".join(names) or "none"
@@ -197,6 +208,20 @@ def _mapspace(mapspace: Mapspace | Name) -> Mapspace:
     from flat_mapper.mapspace_yaml import load_mapspace
 
     return mapspace if isinstance(mapspace, Mapspace) else load_mapspace(mapspace)
+
+
+def _scheduled(mapspace: Mapspace, schedule: str) -> Mapspace:
+    """A mapspace under another schedule of its groups, where one is asked for and it has groups."""
+    from flat_mapper.mapspace_yaml import SCHEDULES
+
+    if not schedule:
+        return mapspace
+    for one in SCHEDULES:
+        if one == schedule:
+            same = one if mapspace.fusion.groups else mapspace.fusion.schedule
+            return replace(mapspace, fusion=replace(mapspace.fusion, schedule=same))
+    condition = f"one of {', '.join(SCHEDULES)}"
+    raise SpecError(expected("schedule", condition, schedule, did_you_mean(schedule, SCHEDULES)))
 
 
 def _part(progress: Progress | None, index: int, count: int, name: str) -> Progress | None:

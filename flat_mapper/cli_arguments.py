@@ -135,6 +135,13 @@ def _problem(verb: _Parser) -> None:
         help="row (FLAT's), online, online-2pass or any of them; default: the problem's",
     )
     verb.add_argument(
+        "--schedule",
+        default="",
+        metavar="C",
+        help="how units share a fused tile: interleaved, overlapped (one more tile in flight), "
+        "sequential or any; default: the mapspace's",
+    )
+    verb.add_argument(
         "--scope", default="attention", metavar="S", help="attention (default), block or model"
     )
 

@@ -37,6 +37,7 @@ def map_command(arguments: argparse.Namespace) -> int:
             arguments.mapspace,
             arguments.ert,
             objective=objective,
+            schedule=arguments.schedule,
             progress=progress,
         )
     if isinstance(found, Mapped) and arguments.backend == MAPPER:
@@ -67,6 +68,7 @@ def compare_command(arguments: argparse.Namespace) -> int:
             arguments.mapspaces or api.MAPSPACES,
             arguments.ert,
             objective=objective,
+            schedule=arguments.schedule,
             progress=progress,
         )
     found = api.compared_again(found, arguments.ert, arguments.backend)

@@ -14,6 +14,7 @@ from flat_mapper.online_softmax import passes
 from flat_mapper.workload import Workload
 
 Kind = Literal["temporal", "spatial"]
+ANY_SCHEDULE: tuple[Schedule, ...] = ("interleaved", "overlapped")
 Staging = Literal["any", "none", "all"]
 
 # The ranks that a granularity of FLAT holds at one; "row" leaves the rows free.
@@ -58,7 +59,7 @@ class Fusion:
     optional: bool = False  # the unfused partition is in the space too
     granularity: Granularity | Literal["any"] = "any"
     staging: Staging | tuple[str, ...] = "any"  # tensors that cross DRAM: kept whole or streamed
-    schedule: Schedule = "interleaved"
+    schedule: Schedule | Literal["any"] = "interleaved"  # any: interleaved or overlapped
     tiles: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # allowed tile sizes
 
 
@@ -110,12 +111,16 @@ def partitions(workload: Workload, mapspace: Mapspace) -> list[tuple[GroupSpace,
     plain = [n for n in names if not workload.einsum(n).each]
     forms = [names, plain] if mapspace.fusion.groups and plain != names else [plain]
     found: list[tuple[GroupSpace, ...]] = []
+    schedule = mapspace.fusion.schedule
+    schedules = ANY_SCHEDULE if schedule == "any" and mapspace.fusion.groups else (schedule,)
     for members in forms:
-        groups = _partition(workload, members, _wanted(workload, members, mapspace), mapspace)
-        if all(_corrects(workload, g) for g in groups):
-            found.append(groups)
+        wanted = _wanted(workload, members, mapspace)
+        for one in schedules:
+            groups = _partition(workload, members, wanted, one)
+            if all(_corrects(workload, g) for g in groups):
+                found.append(groups)
     if mapspace.fusion.optional and mapspace.fusion.groups:
-        found.append(_partition(workload, plain, [], mapspace))
+        found.append(_partition(workload, plain, [], "sequential"))
     return found
 
 
@@ -153,7 +158,10 @@ def _corrects(workload: Workload, group: GroupSpace) -> bool:
 
 
 def _partition(
-    workload: Workload, names: list[str], wanted: list[tuple[str, ...]], mapspace: Mapspace
+    workload: Workload,
+    names: list[str],
+    wanted: list[tuple[str, ...]],
+    schedule: Schedule | Literal["any"],
 ) -> tuple[GroupSpace, ...]:
     """The groups: those that are wanted, what else of a softmax runs in a row, single Einsums."""
     declared = {n: w for w in wanted for n in w}
@@ -168,7 +176,7 @@ def _partition(
         found[group] = GroupSpace(
             names=group,
             fused=len(group) > 1,
-            schedule=mapspace.fusion.schedule if own else "sequential",
+            schedule=schedule if own and schedule != "any" else "sequential",
             declared=own,
         )
     return tuple(found.values())

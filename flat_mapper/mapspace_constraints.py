@@ -17,6 +17,7 @@ from flat_mapper.document import (
 from flat_mapper.errors import expected
 from flat_mapper.mapspace import KeepRule, Mapspace, SlotRule
 from flat_mapper.mapspace_part import Part
+from flat_mapper.online_softmax import ROW
 from flat_mapper.workload import Workload
 
 RULE_KEYS: Mapping[str, tuple[str, ...]] = {
@@ -48,7 +49,10 @@ def unmatched_rules(mapspace: Mapspace, workload: Workload, platform: Platform) 
         if rule.einsum in ("", *einsums):
             tensors = [*rule.keep, *rule.bypass]
             found += _misses(where, "a target", [rule.level], levels)
-            found += _misses(where, "tensors", tensors, tuple(workload.tensor_ranks))
+            # A rule for the row softmax says nothing of a tensor that another form lacks.
+            others = ROW if workload.softmax not in ("row", "none") else ()
+            known = tuple(dict.fromkeys((*workload.tensor_ranks, *others)))
+            found += _misses(where, "tensors", tensors, known)
     for group in mapspace.fusion.groups:
         if set(group) & set(einsums):
             known = ("softmax", *einsums)

@@ -8,7 +8,7 @@
         optional: false                # true: the unfused alternative is in the space as well
         granularity: any               # any, all, batch, group, head or row
         staging: any                   # any, none, all, or a list of tensors
-        schedule: interleaved          # sequential, interleaved or overlapped
+        schedule: interleaved          # sequential, interleaved, overlapped, or any of the last two
         tiles: {P: [64, 128]}          # the tile sizes that a shared rank may take
       policy: {buffering: 2, in_place: true, overflow: reject, softmax: charged}
       constraints:                     # Timeloop's; without `einsum` they hold for every Einsum
@@ -25,7 +25,7 @@ that neither axis names stay off the fanout: `Mapspace` has no other way to fix 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from flat_mapper import catalog
 from flat_mapper.document import (
@@ -48,7 +48,7 @@ FUSION_KEYS = ("groups", "optional", "granularity", "staging", "schedule", "tile
 POLICY_KEYS = ("buffering", "in_place", "overflow", "softmax")
 GRANULARITY_NAMES: tuple[Granularity | str, ...] = ("any", *GRANULARITIES)
 STAGINGS: tuple[Staging, ...] = get_args(Staging)
-SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
+SCHEDULES: tuple[Schedule | Literal["any"], ...] = (*get_args(Schedule), "any")
 OVERFLOWS: tuple[Overflow, ...] = get_args(Overflow)
 ACCOUNTINGS: tuple[Accounting, ...] = get_args(Accounting)
 

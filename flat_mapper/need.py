@@ -207,7 +207,7 @@ def _check(quantity: str, mapspace: Mapspace, utilization: float) -> None:
     if not 0 < utilization <= 1:
         raise SpecError(expected("need: utilization", "a share > 0 and <= 1", utilization))
     fusion = mapspace.fusion
-    mixed = fusion.optional and fusion.schedule == "overlapped"
+    mixed = fusion.optional and fusion.schedule in ("overlapped", "any")
     if mixed and fusion.groups and mapspace.policy.softmax == "charged":
         condition = "a schedule other than overlapped where fusion is optional"
         raise SpecError(
