@@ -96,7 +96,7 @@ class Fused:
                 total = outers.staged[mine].copy()
                 for tiles, share, e in zip(self.tiles, shares, by_tile, strict=True):
                     for position, w in enumerate(slope):
-                        line = e[where[position]] + share * w * tiles.cycles
+                        line = e[where[position]] + (w * tiles.cycles if share else 0.0)
                         total[position] += line.min()
                 weighted[slot][mine] = total
         return replace(outers, energy=energy, sums=tuple(weighted))
