@@ -44,7 +44,7 @@ _INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _PLAIN = re.compile(r"[A-Za-z_(/]([A-Za-z0-9_ ./*+()<>=%-]*[A-Za-z0-9_./*+()<>=%-])?")
 _NUMERIC = re.compile(
-    r"[0-9.]+([eE][-+]?[0-9]+)?( [-+*/%<>=][A-Za-z0-9_ ./*+()<>=%-]*[A-Za-z0-9_)])?"
+    r"\.?[0-9][0-9.]*([eE][-+]?[0-9]+)?( [-+*/%<>=][A-Za-z0-9_ ./*+()<>=%-]*[A-Za-z0-9_)])?"
 )
 _WORDS: dict[str, object] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -256,7 +256,8 @@ def dump(document: object) -> str:
     return text.removesuffix("...\n")
 
 
-def _node(value: object) -> Any:
+def _node(value: object, *, flow: bool = False) -> Any:
+    """A value as YAML's own node; `flow`: it stands in a list in flow style."""
     if isinstance(value, Tagged):
         node = _node(value.body)
         node.tag = value.tag
@@ -265,10 +266,11 @@ def _node(value: object) -> Any:
         pairs = [(_node(str(key)), _node(inner)) for key, inner in value.items()]
         return yaml.MappingNode(_STANDARD + "map", pairs, flow_style=not pairs)
     if isinstance(value, list | tuple):
-        items = [_node(item) for item in value]
-        return yaml.SequenceNode(_STANDARD + "seq", items, flow_style=_is_flat(value))
+        flat = _is_flat(value)
+        items = [_node(item, flow=flat) for item in value]
+        return yaml.SequenceNode(_STANDARD + "seq", items, flow_style=flat)
     if isinstance(value, str):
-        return yaml.ScalarNode(_STANDARD + "str", str(value), style=_style(value))
+        return yaml.ScalarNode(_STANDARD + "str", str(value), style=_style(value, flow=flow))
     if value is None:
         return yaml.ScalarNode(_STANDARD + "null", "null")
     if isinstance(value, bool):
@@ -287,12 +289,15 @@ def _is_flat(value: object) -> bool:
     return not isinstance(value, Mapping | Tagged)
 
 
-def _style(text: str) -> str | None:
+def _style(text: str, *, flow: bool) -> str | None:
     """The quoting of a string: none only where no reader could take it for anything else."""
     if "\n" in text:
         return "|"
     plain = _NUMERIC if text[:1] in "0123456789." else _PLAIN
-    bare = not isinstance(text, Quoted) and plain.fullmatch(text) and isinstance(scalar(text), str)
+    # A function's arguments stay bare where a comma divides no list: Accelergy works out only what
+    # has no quotes.
+    words = text.replace(",", "") if "(" in text and not flow else text
+    bare = not isinstance(text, Quoted) and plain.fullmatch(words) and isinstance(scalar(text), str)
     return None if bare and text.lower() not in ("yes", "no", "on", "off") else '"'
 
 

@@ -303,3 +303,11 @@ def test_unknown_keys_list_the_known_ones() -> None:
     with pytest.raises(SpecError, match=message):
         refuse_unknown(node, ("granularity", "factors"), "mapspaces/row.yaml")
     refuse_unknown({"factors": 1}, ("granularity", "factors"), "x")
+
+
+@pytest.mark.parametrize("text", ["max(32, width)", "ceil(log2(depth))", "min(a,b) * 2"])
+def test_expressions_with_arguments_stay_expressions(text: str) -> None:
+    assert dump({"memory_width": text}) == f"memory_width: {text}\n"
+    for document in ({"memory_width": text}, [text, 1], {"inner": [[text], {"key": text}]}):
+        assert load_text(dump(document), "text") == document
+    assert dump({"name": Quoted(text)}) == f'name: "{text}"\n'
