@@ -187,10 +187,9 @@ class OuterBounds:
         """Tiles under one staging and order, with bounds; over some rows, or over any."""
         staging = self.stagings[number]
         count = grid.shape[1]
-        traffic_in, traffic_out = np.zeros(count), np.zeros(count)
-        read, written = np.zeros(count), np.zeros(count)  # words of the shared level at least
         needs: dict[str, Floats] = {}
-        floors, staged = np.zeros(count), np.zeros(count)
+        traffic_in, traffic_out, floors, staged = np.zeros((4, count))
+        read, written = np.zeros((2, count))  # words of the shared level at least
         sizes = np.array([r.size for r in self.problem.ranks], dtype=np.int64)[:, None]
         tile = np.where(grid == FOLLOW, 1, grid)
         for i, space in enumerate(self.problem.spaces):
