@@ -49,7 +49,11 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("reports")
     source = folder / "compared.json"
     source.write_text(json.dumps(samples.compared()))
-    made = {"compared": source, "sweep": samples.sweep(folder / "sweep.db")}
+    nothing = folder / "nothing.json"
+    rows = samples.compared()["rows"]
+    assert isinstance(rows, list)
+    nothing.write_text(json.dumps({"rows": rows[2:]}))
+    made = {"nothing": nothing, "compared": source, "sweep": samples.sweep(folder / "sweep.db")}
     found = {}
     for name, path in made.items():
         found[name] = folder / f"{name}.html"
@@ -184,6 +188,24 @@ def test_a_row_shows_its_mapping(opened: Opener) -> None:
     assert "Group 6" in page.locator("#tree").inner_text()
     assert page.locator("#window").input_value() == "run"
     assert page.locator("#pick").input_value() == "0"
+
+
+def test_a_page_without_any_answer_says_why(opened: Opener) -> None:
+    page = opened("nothing")
+    assert "1 of 1 configurations, 1 without an answer" in page.locator("#count").inner_text()
+    assert "choose less" in page.locator("#refused").inner_text()
+
+
+def test_a_turned_phone_draws_again(opened: Opener) -> None:
+    page = opened("compared")
+    before = page.locator("#energy svg").bounding_box()
+    page.set_viewport_size({"width": 800, "height": 900})
+    page.wait_for_timeout(900)
+    after = page.locator("#energy svg").bounding_box()
+    assert before is not None
+    assert after is not None
+    assert after["width"] != before["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 800
 
 
 def test_it_prints(opened: Opener) -> None:

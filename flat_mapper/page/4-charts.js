@@ -1,7 +1,6 @@
 // The charts: Vega-Lite specifications from the report, the data and colours from here.
 
 const views = new Map();
-const fillers = new Map(); // chart -> how to fill it, for a change of theme or width
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif';
 
 function theme() {
@@ -36,7 +35,6 @@ function toElement(id, rows) {
 async function draw(id, chart, datasets, tokens = {}) {
   const place = toElement(id, Object.values(datasets)[0].length);
   if (!place) return;
-  fillers.set(id, () => draw(id, chart, datasets, tokens));
   const spec = { ...filled(SPECS[chart], tokens), datasets, autosize: { type: "fit-x", contains: "padding" } };
   const old = views.get(id);
   const made = await vegaEmbed(place, spec, { mode: "vega-lite", renderer: "svg", actions: false, logLevel: 1, config: theme(), expressionFunctions: { si: (v, u) => si(v, u, 3), bytes: (v) => bytes(v, 3), plain: (v) => digits(v, 3) }, tooltip: { theme: state.dark ? "dark" : "light", sanitize: (text) => escaped(text) } });

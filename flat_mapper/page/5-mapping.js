@@ -23,7 +23,7 @@ function groupBox(found, group, k) {
   const chips = [...crossing].map(([tensor, moved]) => chip(tensor, bytes(moved)));
   const heading = found.groups.length > 1 ? `Group ${k + 1}` : "One group";
   const title = group.granularity === "none" ? group.schedule : `${group.schedule}, granularity ${group.granularity}`;
-  const box = node("div", { class: "box" }, node("div", { class: "head" }, node("b", {}, heading), title, node("span", { class: "unit" }, `limited by ${group.bottleneck}`)), node("div", { class: "head" }, node("b", {}, found.offchip), "moves", node("span", { class: "chips" }, ...chips)));
+  const box = node("div", { class: group.einsums.length > 1 ? "box wide" : "box" }, node("div", { class: "head" }, node("b", {}, heading), title, node("span", { class: "unit" }, `limited by ${group.bottleneck}`)), node("div", { class: "head" }, node("b", {}, found.offchip), "moves", node("span", { class: "chips" }, ...chips)));
   const inner = [holdBar(found, group), node("ol", { class: "einsums", style: "margin-top:.6rem" }, ...group.einsums.map((name) => einsumCard(found, group, name)))];
   box.append(...nested(group, inner));
   return box;

@@ -57,6 +57,11 @@ function listen() {
   on("pareto-x", (key) => { state.across = key; refresh(); });
   on("pareto-y", (key) => { state.up = key; refresh(); });
   at("more").addEventListener("click", () => { state.all = true; refresh(); });
+  let width = innerWidth;
+  addEventListener("resize", () => {
+    if (innerWidth !== width) later(everything, 250); // a phone's bars change the height only
+    width = innerWidth;
+  });
   at("theme").addEventListener("click", () => { state.dark = !state.dark; everything(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", (event) => { state.dark = event.matches; everything(); });
 }
