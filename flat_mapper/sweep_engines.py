@@ -93,7 +93,8 @@ class OnDask:
     @property
     def workers(self) -> int:
         """Threads of all workers that are there now."""
-        return sum(int(threads) for threads in self.client.nthreads().values())
+        with _answering():
+            return sum(int(threads) for threads in self.client.nthreads().values())
 
     @property
     def pending(self) -> int:
@@ -102,6 +103,10 @@ class OnDask:
 
     def submit(self, batch: Batch) -> None:
         """Send a batch to the scheduler."""
+        with _answering():
+            self._send(batch)
+
+    def _send(self, batch: Batch) -> None:
         if batch.chip not in self.prices:
             self.prices[batch.chip] = self.client.submit(priced, batch.chip, pure=False)
             if len(self.prices) > PRICED:
@@ -124,10 +129,11 @@ class OnDask:
             self.submit(self.suspects.pop(0))
         future = self._next()
         batch = self.batches.pop(future.key)
-        if future.status == "finished":
-            rows: list[Row] = future.result()
-            return rows
-        error = future.exception() if future.status == "error" else None
+        with _answering():
+            if future.status == "finished":
+                rows: list[Row] = future.result()
+                return rows
+            error = future.exception() if future.status == "error" else None
         if not isinstance(error, _distributed().KilledWorker):
             raise BackendError(_gone(error or f"a future that is {future.status}"))
         self.prices.pop(batch.chip, None)  # the price of the chip may be what kills
@@ -146,6 +152,17 @@ class OnDask:
                     raise BackendError(_gone(f"a client that is {self.client.status}")) from None
 
 
+@contextmanager
+def _answering() -> Iterator[None]:
+    """A scheduler that is lost during a call, as a BackendError."""
+    from asyncio import CancelledError
+
+    try:
+        yield
+    except (OSError, CancelledError) as error:
+        raise BackendError(_gone(" ".join(str(error).split()) or "a call that ended")) from error
+
+
 def _gone(got: object) -> str:
     return (
         f"dask: expected the scheduler to answer, got {got}; start it again and run the same "
@@ -161,9 +178,12 @@ def local_workers(count: int, answer: Answer = answered) -> Iterator[Engine]:
         return
     distributed = _distributed()
     config = import_module("dask.config")
-    quiet = {"distributed.scheduler.allowed-failures": DEATHS}
+    options = {
+        "distributed.scheduler.allowed-failures": DEATHS,
+        "distributed.worker.profile.enabled": False,  # it keeps an hour of call stacks
+    }
     with (
-        config.set(quiet),
+        config.set(options),
         distributed.LocalCluster(
             n_workers=count,
             threads_per_worker=1,
@@ -172,6 +192,7 @@ def local_workers(count: int, answer: Answer = answered) -> Iterator[Engine]:
             silence_logs=logging.CRITICAL,
         ) as cluster,
         distributed.Client(cluster) as client,
+        _quiet(),
     ):
         yield OnDask(client, answer)
 
@@ -193,7 +214,6 @@ def cluster_workers(
             raise BackendError(f"{where}: expected {condition}, got none")
         time.sleep(POLL_S)
     options = {"address": address} if address else {"scheduler_file": file}
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         client = distributed.Client(timeout=CONNECT_S, set_as_default=False, **options)
     except (OSError, ValueError, KeyError) as error:
@@ -201,8 +221,22 @@ def cluster_workers(
         raise BackendError(
             f"{where}: expected the address of a Dask scheduler that runs, got: {reason[:300]}"
         ) from error
-    with client:
+    with _quiet(), client:
         yield OnDask(client, answer)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Dask's own tracebacks off the terminal; what matters of them is in our one line."""
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
+    levels = {name: logging.getLogger(name).level for name in names}
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _distributed() -> ModuleType:

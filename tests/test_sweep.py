@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from sweep_files import COUNTS, POINTS, written
+from sweep_files import COUNTS, POINTS, quick, written
 
 from flat_mapper.cli import main
 from flat_mapper.errors import SpecError
@@ -133,21 +133,6 @@ def test_a_full_disk_loses_nothing_that_was_stored(whole: Path) -> None:
     assert 0 < rows_in(results) < POINTS
     assert swept(whole / "sweep.yaml", results) == 0
     assert digest(results) == digest(whole / "whole.db")
-
-
-def quick(batch: Batch, prices: Prices) -> list[Row]:
-    """A row for every task, without a search."""
-    return [
-        Row(
-            key=task.key,
-            position=task.position,
-            status="infeasible",
-            coordinates=task.coordinates,
-            provenance=task.provenance,
-            reason=f"{task.workload.rank_sizes}",
-        )
-        for task in batch.tasks
-    ]
 
 
 def counted(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from sweep_files import COUNTS, POINTS, written
+from sweep_files import COUNTS, POINTS, unhurried, written
 from test_sweep import counted, digest, rows_in
 
 from flat_mapper import sweep_engines
@@ -51,7 +52,7 @@ def started(module: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_a_scheduler_elsewhere_and_a_worker_killed(tmp_path: Path) -> None:
     sweep, results, file = written(tmp_path), tmp_path / "r.db", tmp_path / "scheduler.json"
-    counted(sweep, tmp_path / "whole.db", answered)
+    counted(sweep, tmp_path / "whole.db")
     at = ("--scheduler-file", str(file))
     alone = ("--nthreads", "1", "--no-nanny", "--no-dashboard")
     with (
@@ -61,8 +62,9 @@ def test_a_scheduler_elsewhere_and_a_worker_killed(tmp_path: Path) -> None:
     ):
         killer = Thread(target=kill_after, args=(victim, results, 4 + 2))
         killer.start()
-        wait_for(file)
-        assert main(["sweep", str(sweep), "-o", str(results), *at]) == 0
+        with Store(results) as store:
+            workers = cluster_workers(file=str(file), answer=unhurried)
+            run(Inputs(load_sweep(sweep)), store, lambda: workers, lambda _: None)
         killer.join()
         assert victim.wait() == -signal.SIGKILL
     assert digest(results) == digest(tmp_path / "whole.db")
@@ -73,12 +75,6 @@ def kill_after(victim: subprocess.Popen[bytes], results: Path, rows: int) -> Non
     while rows_in(results) < rows and time.monotonic() < end:
         time.sleep(0.005)
     victim.kill()
-
-
-def wait_for(path: Path) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not path.exists() and time.monotonic() < end:
-        time.sleep(0.05)
 
 
 def deadly(batch: Batch, prices: Prices) -> list[Row]:
@@ -143,3 +139,55 @@ def test_killed_itself_it_leaves_no_worker_behind(tmp_path: Path) -> None:
     assert main(list(words)) == 0
     counted(sweep, tmp_path / "whole.db", answered)
     assert digest(results) == digest(tmp_path / "whole.db")
+
+
+@pytest.mark.nightly
+def test_a_scheduler_that_is_lost_ends_the_command(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sweep, results, file = written(tmp_path), tmp_path / "r.db", tmp_path / "scheduler.json"
+    at = ("--scheduler-file", str(file))
+    with (
+        started(
+            "dask_scheduler", *at, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"
+        ) as hub,
+        started("dask_worker", *at, "--nthreads", "1", "--no-nanny", "--no-dashboard"),
+    ):
+        killer = Thread(target=kill_after, args=(hub, results, 4 + 1))
+        killer.start()
+        assert main(["sweep", str(sweep), "-o", str(results), *at]) == 3
+        killer.join()
+    lines = capfd.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("BackendError: dask: expected the scheduler to answer, got a ")
+    assert 5 <= rows_in(results) < POINTS
+    counted(sweep, results, answered)
+    counted(sweep, tmp_path / "whole.db", answered)
+    assert digest(results) == digest(tmp_path / "whole.db")
+
+
+@pytest.mark.nightly
+def test_a_thousand_points(tmp_path: Path) -> None:
+    sweep, results, whole = written(tmp_path), tmp_path / "r.db", tmp_path / "whole.db"
+    sweep.write_text(
+        "sweep:\n  fixed: {arch: nano.yaml, ert: ert.yaml, problem: attend.yaml}\n"
+        "  grid:\n    arch.GLB.depth: {from: 16, to: 160, step: 16}\n"
+        "    arch.variables.dram_words: [1, 2, 4, 8, 16]\n"
+        "    seq: [2, 4]\n    rank.B: {from: 1, to: 5}\n    mapspace: [flat-h, flat-r]\n"
+    )
+    words = ("sweep", str(sweep), "--workers", "2", "-o")
+    assert main([*words, str(whole)]) == 0
+    chance = random.Random(5)
+    for _ in range(5):
+        aim = rows_in(results) + chance.randint(50, 150)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flat_mapper", *words, str(results)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        while rows_in(results) < aim and process.poll() is None:
+            time.sleep(chance.random() * 0.2)
+        process.kill()
+        process.wait()
+    assert rows_in(results) < 1000
+    assert main([*words, str(results)]) == 0
+    assert digest(results) == digest(whole)
