@@ -36,9 +36,9 @@ backends.timeloop_frontend backends.timeloop
 backends.timeloop_mapper_run backends.timeloop_mapper
 backends.accelforge* backends
 search.space search.rows search.price search.ports search.front search.objective search.table
-search.sheet search.outer search.row_tiles search.held search.bounds search.picks search.contest
+search.sheet search.outer search.row_tiles search.held search.demand search.bounds search.picks search.contest
 search.twins search.single search.fused search.group search.sequence search.solution search.realize
-search.solve search
+search.tasks search.solve search.frontier search
 parallel need* reproduce* crosscheck* sweep_spec sweep_store
 report* plot* answers* checks* output* api*
 generation* sweep* __init__ cli* __main__

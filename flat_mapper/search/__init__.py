@@ -1,7 +1,8 @@
-"""Exact search for the best fused mapping in a declared mapspace."""
+"""The search for the best mapping of a mapspace."""
 
+from flat_mapper.search.frontier import FRONT, frontier
 from flat_mapper.search.objective import OBJECTIVES, Objective
 from flat_mapper.search.solution import Certificate, Solution
 from flat_mapper.search.solve import search
 
-__all__ = ["OBJECTIVES", "Certificate", "Objective", "Solution", "search"]
+__all__ = ["FRONT", "OBJECTIVES", "Certificate", "Objective", "Solution", "frontier", "search"]

@@ -8,12 +8,12 @@ import numpy as np
 
 from flat_mapper.model.group import shared_level
 from flat_mapper.model.result import Infeasible
+from flat_mapper.search.demand import Demand
 from flat_mapper.search.held import SharedWords
-from flat_mapper.search.outer import FOLLOW, GroupProblem, Staging, tile_words, tiles
+from flat_mapper.search.outer import FOLLOW, GroupProblem, Staging, tiles
 from flat_mapper.search.ports import port_cycles
-from flat_mapper.search.price import Role, dram_energy
+from flat_mapper.search.price import dram_energy
 from flat_mapper.search.rows import Bools, Floats, Ints
-from flat_mapper.search.space import EinsumSpace
 from flat_mapper.search.table import Table
 
 
@@ -185,63 +185,29 @@ class OuterBounds:
 
     def _bounded(self, tables: list[Table] | None, number: int, order: int, grid: Ints) -> Outers:
         """Tiles under one staging and order, with bounds; over some rows, or over any."""
-        staging = self.stagings[number]
-        count = grid.shape[1]
-        needs: dict[str, Floats] = {}
-        traffic_in, traffic_out, floors, staged = np.zeros((4, count))
-        read, written = np.zeros((2, count))  # words of the shared level at least
-        sizes = np.array([r.size for r in self.problem.ranks], dtype=np.int64)[:, None]
-        tile = np.where(grid == FOLLOW, 1, grid)
-        for i, space in enumerate(self.problem.spaces):
-            part = tables[i] if tables is not None else None
+        staging, spaces = self.stagings[number], self.problem.spaces
+        demand = Demand(problem=self.problem, words=self.words, grid=grid)
+        for i, space in enumerate(spaces):
             index = self.problem.index(space)
-            mine = tile[index]
-            dram = np.where((grid == FOLLOW)[index], 1, (sizes // tile)[index])
-            local_order = tuple(index.index(r) for r in self.orders[order] if r in index)
-            for tensor, role in zip(space.tensors, staging.roles[space.einsum.name], strict=True):
-                low = part.smallest(tensor) if part and role == "stream" else space.share(tensor)
-                self.words.add_needs(needs, space, tensor, role, mine, low)
-                if role != "stream" and tensor == space.output:
-                    written = written + space.volume[tensor]
-                elif role != "stream":
-                    read = read + space.volume[tensor]
-                if role == "inside":
-                    continue
-                kept = part.largest_kept(tensor) if part else space.inner_words
-                words = self._traffic(space, tensor, role, mine, dram, local_order, kept)
-                pj = dram_energy(space, tensor, words)
-                floors = floors + pj
-                if role == "staged":
-                    staged = staged + pj - dram_energy(space, tensor, float(space.volume[tensor]))
-                if tensor == space.output:
-                    traffic_out = traffic_out + words
-                    words = words - space.volume[tensor]
-                if role == "staged":
-                    written = written + words
-                traffic_in = traffic_in + words
+            local = tuple(index.index(r) for r in self.orders[order] if r in index)
+            roles = staging.roles[space.einsum.name]
+            demand.add(space, roles, local, tables[i] if tables is not None else None)
         if tables is None:
-            energy = floors + self.least_inside()
-            compute = self.compute([s.iterations / s.widest for s in self.problem.spaces])
+            energy = demand.floors + self.least_inside()
+            compute = self.compute([s.iterations / s.widest for s in spaces])
         else:
             priced, free = self._lows(tables, staging, grid)
-            energy = np.maximum(priced + staged, free + floors)
+            energy = np.maximum(priced + demand.staged, free + demand.floors)
             compute = self.compute([float(t.cycles.min()) for t in tables])
-        level = shared_level(self.problem.platform)
-        ports = np.maximum(
-            port_cycles(self.problem.platform.dram, traffic_in, traffic_out),
-            port_cycles(level, read, written),
-        )
-        total = sum(needs.values(), self.words.left_out_words(tile))
         return Outers(
-            staging=np.full(count, number),
-            order=np.full(count, order),
+            staging=np.full(grid.shape[1], number),
+            order=np.full(grid.shape[1], order),
             tile=grid,
-            # Cycles are whole in the end; the sums that they come from are off in the last bits.
-            cycles=np.ceil(np.maximum(compute, ports) * (1 - 1e-14) - 1e-9),
+            cycles=demand.cycles(compute),
             energy=energy,
-            needs=np.ceil(total).astype(np.int64),
-            floors=floors,
-            staged=staged,
+            needs=demand.held,
+            floors=demand.floors,
+            staged=demand.staged,
         )
 
     def _lows(self, tables: list[Table], staging: Staging, grid: Ints) -> tuple[Floats, Floats]:
@@ -254,36 +220,6 @@ class OuterBounds:
             priced += part.lows(roles, extents, priced=True)
             free += part.lows(roles, extents, priced=False)
         return priced, free
-
-    def _traffic(
-        self,
-        space: EinsumSpace,
-        tensor: str,
-        role: Role,
-        tile: Ints,
-        dram: Ints,
-        order: tuple[int, ...],
-        kept: float,
-    ) -> Floats:
-        """Words of a tensor through DRAM: exact where staged, at least where streamed.
-
-        kept: most words of a streamed tensor that the inner levels hold on to.
-        """
-        words = np.full(tile.shape[1], float(space.volume[tensor]))
-        if role == "staged":
-            open_ = np.ones(tile.shape[1], np.bool_)
-            for r in order:
-                if space.relevant[tensor][r]:
-                    open_ = open_ & (dram[r] == 1)
-                else:
-                    words = words * np.where(open_, 1, dram[r])
-            return words
-        # A streamed tensor stays in place over DRAM loops only if a row holds its whole tile.
-        whole = tile_words(space, tensor, tile) <= kept
-        for r in range(len(space.ranks)):
-            if not space.relevant[tensor][r]:
-                words = words * np.where(whole, 1, dram[r])
-        return words
 
     def refusal(self, tables: list[Table], outers: Outers | None) -> Infeasible:
         """Why nothing fits: the outer choice that asks for least."""

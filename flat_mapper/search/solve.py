@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,45 +11,16 @@ from flat_mapper.arch import Platform
 from flat_mapper.arch_rules import with_arch_rules
 from flat_mapper.energy_tables import Ert
 from flat_mapper.errors import SpecError, expected
-from flat_mapper.mapping import FusedMapping
-from flat_mapper.mapspace import Mapspace, partitions
-from flat_mapper.model.evaluate import evaluate
-from flat_mapper.model.result import Infeasible, Result
-from flat_mapper.model.widths import check_widths
-from flat_mapper.online_softmax import alternatives
+from flat_mapper.mapspace import Mapspace
+from flat_mapper.model.result import Infeasible
 from flat_mapper.search.contest import Contest, Costs
 from flat_mapper.search.group import GroupSearch
 from flat_mapper.search.objective import OBJECTIVES, Goal, Objective, better_pair
-from flat_mapper.search.outer import group_problem
 from flat_mapper.search.picks import GroupSolution
-from flat_mapper.search.realize import group_mapping
 from flat_mapper.search.sequence import Sequence, total_of
 from flat_mapper.search.solution import Certificate, Solution
-from flat_mapper.search.table import Table
+from flat_mapper.search.tasks import Progress, Tally, lesser, realized, tasks
 from flat_mapper.workload import Workload
-
-Progress = Callable[[float, str], None]
-
-
-@dataclass(slots=True)
-class Tally:
-    """Counts over all groups and alternatives, for the certificate."""
-
-    size: int = 0
-    evaluated: int = 0
-    pruned: dict[str, int] = field(default_factory=dict)
-
-    def add(self, found: GroupSearch) -> None:
-        """Count one solved group."""
-        c = found.counters
-        self.size += found.space_size()
-        self.evaluated += c.evaluated
-        for rule, count in (
-            ("outer: does not fit", c.outer_infeasible),
-            ("outer: bound", c.outer_bounded),
-            ("inner: bound", c.rows_bounded),
-        ):
-            self.pruned[rule] = self.pruned.get(rule, 0) + count
 
 
 @dataclass(slots=True)
@@ -69,8 +39,7 @@ class _Best:
     def take(self, found: list[GroupSolution] | Infeasible | None, cascade: Workload) -> None:
         """Note what an alternative came to: something better, nothing better, or a refusal."""
         if isinstance(found, Infeasible):
-            if self.refused is None or found.needs < self.refused.needs:
-                self.refused = found
+            self.refused = lesser(self.refused, found)
         elif found:
             self.groups, self.cascade = found, cascade
 
@@ -94,38 +63,22 @@ def search(
     """
     if objective not in OBJECTIVES:
         raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
-    check_widths(workload, platform)
     begin = time.perf_counter()
     mapspace = with_arch_rules(mapspace, platform, workload)
-    if not any(partitions(workload, mapspace)):
-        raise SpecError(
-            expected(workload.name, "an Einsum that costs something", "a free softmax alone")
-        )
     tally, best, goal = Tally(), _Best(), Goal(kind=objective)
-    charged = mapspace.policy.softmax == "charged"
-    tasks = []
-    for cascade in alternatives(workload, charged=charged):
-        known: dict[object, Table] = {}
-        for groups in partitions(cascade, mapspace):
-            problems = [group_problem(cascade, platform, ert, mapspace, g) for g in groups]
-            tasks.append((cascade, [GroupSearch.of(p, known) for p in problems]))
+    everything = tasks(workload, platform, mapspace, ert)
     # The most promising first; of equals the first stays.
-    tasks.sort(key=lambda task: _least(task[1], goal))
-    for number, (cascade, searches) in enumerate(tasks):
+    everything.sort(key=lambda task: _least(task.searches, goal))
+    for number, task in enumerate(everything):
         if progress:
-            names = " | ".join("+".join(s.problem.group.names) for s in searches)
-            progress(number / len(tasks), names)
-        best.take(_alternative(searches, goal, best.total, tally), cascade)
+            progress(number / len(everything), task.name)
+        best.take(_alternative(task.searches, goal, best.total), task.cascade)
+        tally.add(task)
     if not best.groups:
         assert best.refused is not None
         return best.refused
     workload = best.cascade or workload
-    mapping = FusedMapping(
-        groups=tuple(group_mapping(s, dict(workload.rank_sizes)) for s in best.groups),
-        policy=mapspace.policy,
-    )
-    result = evaluate(workload, platform, mapping, ert)
-    assert isinstance(result, Result), f"the search chose a mapping that does not fit: {result}"
+    result = realized(best.groups, workload, platform, mapspace, ert)
     bound = result.bound
     edp = bound.energy_pj * 1e-12 * bound.cycles * result.cycle_seconds
     bounds = {"latency": bound.cycles * result.cycle_seconds, "energy": bound.energy_pj, "edp": edp}
@@ -162,15 +115,12 @@ def _alternative(
     searches: list[GroupSearch],
     goal: Goal,
     best: Costs | None,
-    tally: Tally,
 ) -> list[GroupSolution] | Infeasible | None:
     """The best of one partition into groups, if it beats the best so far."""
     solved: list[GroupSolution] | Infeasible | None
     least = [s.prepare() for s in searches]
     total = (sum(c for c, _ in least), sum(e for _, e in least))
     if best is not None and not better_pair(goal, total, best):
-        for found in searches:
-            tally.add(found)
         return None
     if len(searches) == 1:
         contest = Contest.of((goal,), (best,))
@@ -180,8 +130,6 @@ def _alternative(
     else:
         sequence = Sequence(searches)
         solved = sequence.product(best) if goal.kind == "edp" else sequence.under(goal)
-    for found in searches:
-        tally.add(found)
     if (
         isinstance(solved, list)
         and best is not None
