@@ -146,10 +146,12 @@ def _bar(console: object) -> Iterator[Watch]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
+    from rich.table import Column
 
     assert isinstance(console, Console)
+    whole = Column(no_wrap=True, min_width=7)  # h:mm:ss
     columns = (
-        *(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
+        *(BarColumn(bar_width=16), MofNCompleteColumn(), TimeElapsedColumn(table_column=whole)),
         TextColumn("{task.description}", markup=False),
     )
     with Bar(*columns, console=console, transient=True) as bar:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from flat_mapper import __version__, catalog, hwcomponents_prices
-from flat_mapper.api import load_problem, objective_of, scope_of
+from flat_mapper.api import load_problem, objective_of, scope_of, with_bits
 from flat_mapper.arch import Platform
 from flat_mapper.arch_edits import edited_platform, has_path, unknown_path
 from flat_mapper.arch_yaml import PlatformFiles, platform_files
@@ -31,7 +31,7 @@ from flat_mapper.templating import load_document
 from flat_mapper.workload import Workload
 from flat_mapper.yamlio import dump
 
-ARCH, RANK = "arch.", "rank."
+ARCH, RANK, BITS = "arch.", "rank.", "bits."
 _KINDS: Mapping[str, catalog.Kind] = {
     "arch": "arch",
     "problem": "problems",
@@ -99,21 +99,18 @@ class Inputs:
 
     def chip(self, coordinates: Coordinates) -> Chip:
         """The chip of a point. Raises SpecError where its attributes contradict each other."""
-        edits = tuple(
-            (name.removeprefix(ARCH), value)
-            for name, value in coordinates.items()
-            if name.startswith(ARCH)
-        )
+        edits = tuple(_under(ARCH, coordinates).items())
         return self._platform(str(coordinates["arch"]), edits, str(coordinates.get("ert", "")))
 
     def task(self, coordinates: Coordinates, key: str, position: int) -> Task:
         """The point as values. Raises SpecError where its inputs contradict each other."""
-        sizes = {n.removeprefix(RANK): v for n, v in coordinates.items() if n.startswith(RANK)}
+        sizes = _under(RANK, coordinates)
         if "seq" in coordinates:
             sizes |= dict.fromkeys(SEQUENCE_RANKS, checked(coordinates["seq"], int, "seq", above=0))
         words: tuple[str, ...] = tuple(str(coordinates[k]) for k in ("problem", "scope"))
         words = (*words, *(str(coordinates.get(k, "")) for k in ("phase", "softmax")))
-        workload = self._workload(*words, tuple(sizes.items()))
+        bits = tuple(_under(BITS, coordinates).items())
+        workload = self._workload(*words, tuple(sizes.items()), bits)
         return Task(
             key=key,
             position=position,
@@ -190,11 +187,13 @@ class Inputs:
         phase: str,
         softmax: str,
         sizes: tuple[tuple[str, object], ...],
+        bits: tuple[tuple[str, object], ...],
     ) -> Workload:
         path = self.problems[problem]
         self._unchanged("problem", problem, path)
         kept = scope_of(scope)
-        return load_problem(path, kept, sizes=dict(sizes), phase=phase, softmax=softmax)
+        found = load_problem(path, kept, sizes=dict(sizes), phase=phase, softmax=softmax)
+        return with_bits(found, {t: checked(n, int, f"{BITS}{t}", above=0) for t, n in bits})
 
     def _mapspace_of(self, name: str) -> Mapspace:
         path = self.mapspaces[name]
@@ -212,6 +211,11 @@ class Inputs:
 
 class Changed(FlatMapperError):
     """A file of the sweep changed while the sweep ran: no point's fault, so the sweep stops."""
+
+
+def _under(prefix: str, coordinates: Coordinates) -> dict[str, object]:
+    """The inputs whose names begin so, without that beginning."""
+    return {n.removeprefix(prefix): v for n, v in coordinates.items() if n.startswith(prefix)}
 
 
 def _said(*documents: object) -> str:

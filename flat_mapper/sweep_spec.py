@@ -50,7 +50,7 @@ DEFAULTS: Mapping[str, Value] = {
 # Inputs by how often they change from point to point, slowest first. A name that ends in a dot
 # stands for all that begin with it.
 _ORDER = (
-    *("arch", "arch.", "ert", "problem", "scope", "phase", "softmax", "seq", "rank."),
+    *("arch", "arch.", "ert", "problem", "scope", "phase", "softmax", "seq", "rank.", "bits."),
     *("mapspace", "objective", "backend"),
 )
 _PARTS = ("grid", "zip", "list")

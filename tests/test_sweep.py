@@ -197,6 +197,22 @@ def test_an_unexpected_error_is_the_row_of_its_point(
     assert reasons == [("unexpected ZeroDivisionError: division by zero",)]
 
 
+USAGE = [
+    ((), "flat-mapper sweep: expected -o/--output, got none"),
+    (("--workers", "two"), "--workers: expected int > -1, got 'two'"),
+    (("--workers", "4096"), "--workers: expected at most 1024, got 4096"),
+    (("--workers", "2", "--scheduler", "tcp://x:1"), "expected one of --workers, --scheduler and"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), USAGE)
+def test_usage(
+    words: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", str(written(tmp_path)), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_one_writer(tmp_path: Path) -> None:
     with (
         Store(tmp_path / "r.db"),
