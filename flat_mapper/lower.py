@@ -16,7 +16,7 @@ from flat_mapper.arch import Architecture, Platform
 from flat_mapper.einsum_notation import format_einsum
 from flat_mapper.lower_arch import architecture_document, resized, unfolded
 from flat_mapper.lower_processed import processed_document
-from flat_mapper.mapping import EinsumMapping, FusedMapping
+from flat_mapper.mapping import EinsumMapping, FusedMapping, sized
 from flat_mapper.mapping_yaml import RECORD, RECORD_COMMENT, record_document
 from flat_mapper.model.held import crowded_words, rows_of
 from flat_mapper.timeloop_terms import (
@@ -83,6 +83,7 @@ def lower_einsum(
     crowded: words of its tiles at the shared level where these are more than that holds
              (`model.held.crowded_words`); the level is then written deep enough for them.
     """
+    workload = sized(workload, mapping)
     einsum = workload.einsum(mapping.einsum)
     title = f"{format_einsum(einsum)}, of {workload.name} on {arch.name}"
     room: tuple[str, ...] = ()

@@ -69,18 +69,33 @@ class Point:
 
 def answers(case: Case) -> dict[str, Result | None]:
     """Of every objective, the best mapping's result; None where nothing fits."""
+    everything = options(case)
+    found: dict[str, Result | None] = {}
+    for objective, measure in MEASURES.items():
+        best = min(everything, key=lambda option: measure(option[1]), default=None)
+        found[objective] = None if best is None else judged(*best)
+    return found
+
+
+def options(case: Case) -> list[tuple[Case, tuple[Point, ...]]]:
+    """Combinations of the groups' points, over all alternatives."""
     charged = case.mapspace.policy.softmax == "charged"
-    options = [
+    return [
         (replace(case, workload=cascade), points)
         for cascade in alternatives(case.workload, charged=charged)
         for groups in partitions(cascade, case.mapspace)
         for points in product(*(group_points(replace(case, workload=cascade), g) for g in groups))
     ]
-    found: dict[str, Result | None] = {}
-    for objective, measure in MEASURES.items():
-        best = min(options, key=lambda option: measure(option[1]), default=None)
-        found[objective] = None if best is None else judged(*best)
-    return found
+
+
+def front(case: Case) -> list[tuple[float, float]]:
+    """(cycles, pJ) of the mappings that no other one beats in both, the fastest first."""
+    costs = sorted((total_cycles(p), total_energy(p)) for _, p in options(case))
+    kept: list[tuple[float, float]] = []
+    for cycles, energy in costs:
+        if not kept or energy < kept[-1][1] * (1 - 1e-12):
+            kept.append((cycles, energy))
+    return kept
 
 
 def whole_group(case: Case, group: GroupSpace) -> tuple[str, ...]:
