@@ -74,7 +74,11 @@ def _row(number: int, design: Design, problem: Problem, choices: list[str]) -> t
         f"{_quantity(name, design.uses[name])} ({units.percent(design.uses[name] / limit, 0)})"
         for name, limit in problem.budgets.items()
     ]
-    return (str(number), *(str(design.coordinates[c]) for c in choices), *reached, *used)
+    return (str(number), *(_chosen(design.coordinates[c]) for c in choices), *reached, *used)
+
+
+def _chosen(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _quantity(name: str, value: float) -> str:

@@ -183,6 +183,7 @@ def local_workers(count: int, answer: Answer = answered) -> Iterator[Engine]:
         "distributed.worker.profile.enabled": False,  # it keeps an hour of call stacks
     }
     with (
+        _quiet(),
         config.set(options),
         distributed.LocalCluster(
             n_workers=count,
@@ -192,7 +193,6 @@ def local_workers(count: int, answer: Answer = answered) -> Iterator[Engine]:
             silence_logs=logging.CRITICAL,
         ) as cluster,
         distributed.Client(cluster) as client,
-        _quiet(),
     ):
         yield OnDask(client, answer)
 
