@@ -111,6 +111,7 @@ def _detail(facts: Facts) -> Json:
         "cycle": peaks.cycle_seconds,
         "offchip": peaks.offchip,
         "units": dict(peaks.paths),
+        "nodes": {unit: list(nodes) for unit, nodes in peaks.nodes.items()},
         "bits": dict(peaks.word_bits),
         "notes": list(facts.notes),
         "groups": [_group(group) for group in facts.groups],

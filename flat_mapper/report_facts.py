@@ -40,6 +40,7 @@ class Peaks:
     offchip_bytes_per_cycle: float | None  # None: unlimited
     computes_per_cycle: Mapping[str, int]  # by unit
     paths: Mapping[str, str]  # matrix or vector, by unit
+    nodes: Mapping[str, tuple[str, ...]]  # levels and fanouts, outermost first, by unit
     word_bits: Mapping[str, int]  # by level
 
 
@@ -184,6 +185,7 @@ def _peaks(node: object, where: str) -> Peaks:
             for name, unit in units.items()
         },
         paths={name: take(u, "path", str, f"{where}.units.{name}") for name, u in units.items()},
+        nodes={n: take_list(u, "nodes", str, f"{where}.units.{n}") for n, u in units.items()},
         word_bits={
             name: take(level, "word_bits", int, f"{where}.levels.{name}", above=0)
             for name, level in levels.items()

@@ -22,7 +22,11 @@ def platform_dict(platform: Platform, result: Result) -> dict[str, object]:
         "offchip": platform.dram.name,
         "offchip_bytes_per_cycle": None if rate is None else rate * result.word_bytes,
         "units": {
-            path.compute.name: {"path": name, "computes_per_cycle": path.compute.instances}
+            path.compute.name: {
+                "path": name,
+                "computes_per_cycle": path.compute.instances,
+                "nodes": list(dict.fromkeys(node.name for node in path.nodes)),
+            }
             for name, path in paths.items()
             if path is not None
         },

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from flat_mapper.report_facts import Facts, facts_of
 from flat_mapper.report_sources import DONE, Entry, Input
 
+_SIZES = ("B", "H", "P", "M", "E", "F", "D", "FF")
 _ORDER = ("problem", "scope", "arch", "seq", "mapspace", "objective", "backend")
 
 
@@ -69,10 +70,17 @@ def _varying(entries: Sequence[Entry]) -> tuple[str, ...]:
         told = [e.inputs.get(path) for e in entries if e.status == DONE or path in e.inputs]
         values[path] = set(told)
     found = [path for path, seen in values.items() if len(seen) > 1]
-    if "P" in found and all(e.inputs.get("P") == e.inputs.get("M") for e in entries):
-        found.remove("M")  # one length for queries and keys: once is enough
+    for by in ("problem", "P"):  # a problem tells its sizes; one length often is both
+        if by in found:
+            found = [p for p in found if p not in _SIZES or p == by or not _told_by(entries, by, p)]
     known = [path for path in _ORDER if path in found]
     return tuple([p for p in found if p not in known and p != "mapspace"] + known)
+
+
+def _told_by(entries: Sequence[Entry], by: str, path: str) -> bool:
+    """Whether one input's value follows from another's."""
+    pairs = {(e.inputs.get(by), e.inputs.get(path)) for e in entries if path in e.inputs}
+    return len(pairs) == len({first for first, _ in pairs})
 
 
 def _names(entries: Sequence[Entry], varying: Sequence[str]) -> list[str]:

@@ -161,3 +161,20 @@ def test_an_einsum_that_is_missing_is_named(folder: Path) -> None:
     (folder / "cut.json").write_text(json.dumps(document))
     with pytest.raises(SpecError, match=r"rows.0: groups.0.einsums: expected names among .*'QK'"):
         rows_of(read_entries([folder / "cut.json"]))
+
+
+def test_names_leave_out_what_another_word_tells(folder: Path) -> None:
+    document = json.loads(json.dumps(samples.compared()))
+    for row in document["rows"][:2]:
+        row["workload"] = "larger"
+        row["ranks"] |= {"P": 4096, "M": 4096, "B": 64}
+    (folder / "larger.json").write_text(json.dumps(document))
+    rows = rows_of(read_entries([folder / "compared.json", folder / "larger.json"]))
+    assert rows.varying == ("problem", "mapspace")
+    assert rows.rows[4].name == "larger · flat"
+    for row in document["rows"][:2]:
+        row["workload"] = "attention"
+        row["ranks"]["B"] = 1
+    (folder / "larger.json").write_text(json.dumps(document))
+    rows = rows_of(read_entries([folder / "compared.json", folder / "larger.json"]))
+    assert rows.varying == ("P", "mapspace")

@@ -66,9 +66,7 @@ function einsumCard(found, group, name) {
   const vector = found.units[einsum.unit] === "vector";
   const card = node("li", { class: "einsum", hue: colour("tensor", name) }, node("h4", {}, node("span", {}, name), node("span", { class: "unit" }, vector ? `SFU · ${einsum.unit}` : `PE array · ${einsum.unit}`)), node("code", {}, einsum.notation));
   const slots = Object.entries(einsum.loops);
-  const levels = [...new Set([...Object.keys(einsum.tiles), ...slots.map(([slot]) => slot.replace(/\.[xy]$/, ""))])];
-  const order = ordered(levels, einsum);
-  for (const level of order) {
+  for (const level of found.nodes[einsum.unit]) {
     const kept = level === found.offchip ? [] : Object.entries(einsum.tiles[level] ?? {});
     const loops = slots.filter(([slot]) => slot === level || slot.startsWith(`${level}.`));
     const texts = loops.flatMap(([slot, list]) => {
@@ -81,14 +79,6 @@ function einsumCard(found, group, name) {
   }
   card.append(node("div", { class: "level" }, node("b", {}, "busy"), node("div", {}, `${percent(einsum.util)} of its unit, alone ${si(einsum.seconds, "s")}`)));
   return card;
-}
-
-// Levels outermost first; a fanout stands where the loops name it.
-function ordered(levels, einsum) {
-  const slots = Object.keys(einsum.loops).map((slot) => slot.replace(/\.[xy]$/, ""));
-  const tiles = Object.keys(einsum.tiles);
-  const place = (level) => (tiles.includes(level) ? tiles.indexOf(level) : tiles.indexOf(slots.slice(0, slots.indexOf(level)).reverse().find((s) => tiles.includes(s)) ?? tiles[0]) + 0.5);
-  return [...levels].sort((a, b) => place(a) - place(b));
 }
 
 const windows = () => {
