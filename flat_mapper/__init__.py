@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flat_mapper.api import compare, evaluate, load_problem, model_files, need, search
     from flat_mapper.arch_yaml import load_architecture, load_platform
     from flat_mapper.attention import attention
+    from flat_mapper.fronts import front
     from flat_mapper.generation import generate
     from flat_mapper.mapspace_yaml import load_mapspace
 
@@ -29,6 +30,7 @@ __all__ = [
     "attention",
     "compare",
     "evaluate",
+    "front",
     "generate",
     "load_architecture",
     "load_mapspace",
@@ -44,6 +46,7 @@ _HOMES = {
     "attention": "attention",
     "compare": "api",
     "evaluate": "api",
+    "front": "fronts",
     "generate": "generation",
     "load_architecture": "arch_yaml",
     "load_mapspace": "mapspace_yaml",

@@ -112,7 +112,7 @@ class Mapped:
             "latency": self.result.latency_s,
             "energy": self.result.energy_pj,
             "edp": self.result.edp_js,
-        }[self.objective]
+        }.get(self.objective, self.result.edp_js)
         found = report.certificate_text(self.certificate, self.objective, reached)
         beside = f"\n\n{beside_text(self.beside)}" if self.beside else ""
         return f"{self.mapspace}: {self.priced}\n\n{found}{beside}"

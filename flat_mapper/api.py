@@ -137,14 +137,11 @@ def compare(
     cascade = workload if isinstance(workload, Workload) else load_problem(workload)
     chip = platform if isinstance(platform, Platform) else load_platform(platform)
     goal = objective_of(objective)
-    spaces = [_scheduled(_mapspace(m), schedule) for m in mapspaces]
+    spaces = [mapspace_of(m, cascade, chip, schedule) for m in mapspaces]
     names = [space.name for space in spaces]
     if not names or len(set(names)) < len(names):
         got = ", ".join(names) or "none"
         raise SpecError(expected("mapspaces", "at least one, each once", got))
-    for space in spaces:
-        for fault in unmatched_rules(space, cascade, chip):
-            raise SpecError(fault)
     table, art = energies(chip, ert)
     rows: dict[str, Mapped | Infeasible] = {}
     for i, space in enumerate(spaces):
@@ -156,7 +153,7 @@ def compare(
         rows[space.name] = Mapped(
             workload=found.workload,
             platform=chip,
-            result=_sourced(found.result, chip, table, art),
+            result=sourced(found.result, chip, table, art),
             mapspace=space.name,
             objective=found.objective,
             certificate=found.certificate,
@@ -183,9 +180,7 @@ def need(
     """
     cascade = workload if isinstance(workload, Workload) else load_problem(workload)
     chip = platform if isinstance(platform, Platform) else load_platform(platform)
-    space = _mapspace(mapspace)
-    for fault in unmatched_rules(space, cascade, chip):
-        raise SpecError(fault)
+    space = mapspace_of(mapspace, cascade, chip)
     table, _ = energies(chip, ert)
     return smallest(
         *(cascade, chip, space, table, quantity),
@@ -195,7 +190,7 @@ def need(
     )
 
 
-def _sourced(result: Result, platform: Platform, table: Ert, art: Art | None) -> Result:
+def sourced(result: Result, platform: Platform, table: Ert, art: Art | None) -> Result:
     """A result with the chip's area, and with what priced each component."""
     area = art.total_mm2(platform) if art else None
     priced: dict[str, object] = {"energies": table.provenance}
@@ -204,10 +199,17 @@ def _sourced(result: Result, platform: Platform, table: Ert, art: Art | None) ->
     return replace(result, area_mm2=area, extra={**result.extra, **priced})
 
 
-def _mapspace(mapspace: Mapspace | Name) -> Mapspace:
+def mapspace_of(
+    mapspace: Mapspace | Name, workload: Workload, platform: Platform, schedule: str = ""
+) -> Mapspace:
+    """A mapspace by name, under another schedule if asked, whose rules all apply to something."""
     from flat_mapper.mapspace_yaml import load_mapspace
 
-    return mapspace if isinstance(mapspace, Mapspace) else load_mapspace(mapspace)
+    found = mapspace if isinstance(mapspace, Mapspace) else load_mapspace(mapspace)
+    found = _scheduled(found, schedule)
+    for fault in unmatched_rules(found, workload, platform):
+        raise SpecError(fault)
+    return found
 
 
 def _scheduled(mapspace: Mapspace, schedule: str) -> Mapspace:
@@ -252,7 +254,7 @@ def evaluate(
     result = evaluator.evaluate(read.workload, read.platform, read.mapping, table)
     if isinstance(result, Infeasible):
         return result
-    priced = _sourced(result, read.platform, table, art)
+    priced = sourced(result, read.platform, table, art)
     return Priced(workload=read.workload, platform=read.platform, result=priced)
 
 
@@ -264,7 +266,7 @@ def again(mapped: Mapped, ert: Ert | Name | None, backend: str) -> Mapped | Infe
     result = get_backend(backend).evaluate(mapped.workload, mapped.platform, mapped.mapping, table)
     if not isinstance(result, Result):
         return result
-    return replace(mapped, result=_sourced(result, mapped.platform, table, art))
+    return replace(mapped, result=sourced(result, mapped.platform, table, art))
 
 
 def beside_timeloop_mapper(

@@ -88,12 +88,12 @@ def grammar() -> tuple[_Parser, dict[str, _Parser]]:
     return parser, verbs
 
 
-def _inputs(verb: _Parser) -> None:
-    """What a search starts from."""
+def _inputs(verb: _Parser, *, fronts: bool = False) -> None:
+    """What a search starts from; fronts: whether it may ask for all of a front."""
     _cascade(verb)
-    verb.add_argument(
-        "--objective", default="edp", metavar="O", help="edp (default), latency or energy"
-    )
+    also = ", or latency,energy for the whole Pareto front" if fronts else ""
+    choices = f"edp (default), latency or energy{also}"
+    verb.add_argument("--objective", default="edp", metavar="O", help=choices)
 
 
 def _cascade(verb: _Parser) -> None:
@@ -178,7 +178,7 @@ def _output(verb: _Parser) -> None:
 
 
 def _map(verb: _Parser) -> None:
-    _inputs(verb)
+    _inputs(verb, fronts=True)
     verb.add_argument(
         "--mapspace", default="flat", metavar="M", help="a shipped name or a file (default flat)"
     )

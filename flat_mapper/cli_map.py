@@ -16,9 +16,11 @@ from flat_mapper.backends.timeloop_mapper import timeloop_mapper
 from flat_mapper.backends.timeloop_mapper_run import MAPPER
 from flat_mapper.document import checked
 from flat_mapper.errors import BackendError, NothingFeasible, SpecError, expected
+from flat_mapper.fronts import Front, front
 from flat_mapper.model.result import Infeasible
 from flat_mapper.output import check_folder, comparison_files, mapping_files, write_folder
 from flat_mapper.problem_yaml import SEQUENCE_RANKS
+from flat_mapper.search import FRONT
 from flat_mapper.workload import Workload
 from flat_mapper.yamlio import dump_json, scalar
 
@@ -27,6 +29,8 @@ PATIENCE_S = 1.0  # a search shorter than this shows no progress bar
 
 def map_command(arguments: argparse.Namespace) -> int:
     """The best mapping of a mapspace."""
+    if arguments.objective.replace(" ", "") == FRONT:
+        return _front(arguments)
     seconds = checked(scalar(arguments.mapper_seconds), float, "--mapper-seconds", above=0)
     _check(arguments)
     objective, workload = api.objective_of(arguments.objective), _workload(arguments)
@@ -54,6 +58,25 @@ def map_command(arguments: argparse.Namespace) -> int:
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
     _answer(arguments, found, lambda: mapping_files(found))
+    return 0
+
+
+def _front(arguments: argparse.Namespace) -> int:
+    """All mappings that no other one beats in both latency and energy."""
+    if arguments.backend != "native":
+        condition = f"native with --objective {FRONT}"
+        raise SpecError(expected("--backend", condition, arguments.backend))
+    _check(arguments)
+    workload = _workload(arguments)
+    with _progress() as progress:
+        found = front(
+            *(workload, load_platform(arguments.arch), arguments.mapspace, arguments.ert),
+            schedule=arguments.schedule,
+            progress=progress,
+        )
+    if isinstance(found, Infeasible):
+        raise NothingFeasible(found)
+    _answer(arguments, found, found.files)
     return 0
 
 
@@ -102,7 +125,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _answer(
     arguments: argparse.Namespace,
-    found: Priced | Mapped | Comparison,
+    found: Priced | Mapped | Comparison | Front,
     files: Callable[[], dict[str, bytes]],
 ) -> None:
     """Write the files where they were asked for, then print."""

@@ -209,3 +209,21 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="expected a folder that can be written"):
         output.write_folder(tmp_path / "out", {"a": b"1", "a/b": b"2"})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_front_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = ["--arch", "edge", "--problem", "tiny", "--objective", "latency,energy"]
+    folder = tmp_path / "front"
+    assert main(["map", "--json", "-o", str(folder), *inputs]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    rows = answer["rows"]
+    latency = [row["latency_s"] for row in rows]
+    assert latency == sorted(latency)
+    assert [row["energy_pj"] for row in rows] == sorted(
+        (r["energy_pj"] for r in rows), reverse=True
+    )
+    assert {str(n + 1) for n in range(len(rows))} | {"result.json"} == {
+        p.name for p in folder.iterdir()
+    }
+    assert main(["map", *inputs]) == 0
+    assert f"{len(rows)} mappings on the front" in capsys.readouterr().out

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from oracles.brute_force import Case, answers
+from oracles.brute_force import Case, answers, front
 from oracles.small_cases import small_case
 
 from flat_mapper.arch import Fanout
 from flat_mapper.model.evaluate import evaluate
 from flat_mapper.model.result import Result
-from flat_mapper.search import search
+from flat_mapper.search import frontier, search
 from flat_mapper.search.solution import Solution
 
 # Those of the first twenty that take a second or less.
@@ -43,6 +43,20 @@ def agree(case: Case, seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_search_finds_what_brute_force_finds(seed: int) -> None:
     agree(small_case(seed), seed)
+
+
+@pytest.mark.parametrize("seed", [1, 5, 6, 9, 11, 17])
+def test_front_is_that_of_brute_force(seed: int) -> None:
+    case = small_case(seed)
+    found = frontier(case.workload, case.platform, case.mapspace, case.ert)
+    truth = front(case)
+    if not truth:
+        assert not isinstance(found, tuple)
+        return
+    assert isinstance(found, tuple)
+    assert [s.result.cycles for s in found] == [cycles for cycles, _ in truth]
+    energies = [energy for _, energy in truth]
+    assert [s.result.energy_pj for s in found] == pytest.approx(energies, rel=1e-9)
 
 
 @pytest.mark.nightly
