@@ -67,7 +67,7 @@ $(READY): pyproject.toml tools/setup.sh
 	@VENV=$(VENV) TOOLS=$(TOOLS) sh tools/setup.sh
 	@touch $@
 
-.PHONY: bench figures test-timeloop test-accelforge record-timeloop
+.PHONY: bench figures test-timeloop test-accelforge record-timeloop today
 
 figures: $(READY)  ## the figures of the paper's four models, compared at SEQ on ARCH
 	@for p in bert-base trxl t5-small xlm; do $(FLAT) compare --arch $(ARCH) --problem $$p --objective $(OBJECTIVE) $(EACH) --seq $(SEQ) -o $(OUT)/figures/$$p-$(SEQ) || exit; done
@@ -79,6 +79,9 @@ sweep: $(READY)  ## the grid in SWEEP, on all cores; stopped at any moment, it g
 
 optimize: $(READY)  ## the best architectures for the mix in DESIGN, within its budgets
 	@$(FLAT) optimize $(DESIGN) -o $(OUT)/$(basename $(notdir $(DESIGN))).db
+
+today: $(READY)  ## the attention of today's models on three chips, into docs/today.md (an hour)
+	@$(FLAT) sweep sweeps/today.yaml -o $(OUT)/today.db && $(BIN)/python benchmarks/today.py $(OUT)/today.db docs/today.md
 
 bench: $(READY)  ## what the mapper costs on this machine, into docs/performance.md
 	@$(BIN)/python benchmarks/bench.py docs/performance.md
@@ -96,7 +99,10 @@ $(VENV)-accelforge/.ready: pyproject.toml tools/setup.sh
 	@VENV=$(VENV)-accelforge TOOLS=$(TOOLS) EXTRAS=accelforge,dev sh tools/setup.sh
 	@touch $@
 
-.PHONY: docs report
+.PHONY: docs report test-browser
+
+test-browser: $(READY)  ## the report in Chromium; fails where that is missing
+	@FLAT_MAPPER_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/test_report_browser.py
 
 docs: $(VENV)-docs/.ready  ## the pages of docs/ as a site, into site/
 	@COLUMNS=100 NO_COLOR=1 NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --quiet --strict
