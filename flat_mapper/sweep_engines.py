@@ -134,8 +134,14 @@ class OnDask:
                 rows: list[Row] = future.result()
                 return rows
             error = future.exception() if future.status == "error" else None
+        if error is None:
+            raise BackendError(_gone(f"a future that is {future.status}"))
         if not isinstance(error, _distributed().KilledWorker):
-            raise BackendError(_gone(error or f"a future that is {future.status}"))
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise BackendError(
+                f"dask: expected rows from a worker, got: {reason[:300]}; install the same "
+                "flat-mapper there, and run the same command again"
+            )
         self.prices.pop(batch.chip, None)  # the price of the chip may be what kills
         if alone:
             return [lost(batch.tasks[0], "worker: expected an answer, got every worker killed")]

@@ -237,6 +237,23 @@ def test_files_that_are_no_results(tmp_path: Path) -> None:
         Store(tmp_path / "r.db")
 
 
+def test_an_attribute_that_only_one_chip_has(tmp_path: Path) -> None:
+    sweep, results = written(tmp_path), tmp_path / "r.db"
+    for name in ("nano", "nano.sfu"):
+        other = (tmp_path / f"{name}.yaml").read_text().replace("GLB", "L2")
+        (tmp_path / f"{name.replace('nano', 'other')}.yaml").write_text(other)
+    sweep.write_text(
+        "sweep:\n  fixed: {ert: ert.yaml, problem: attend.yaml, mapspace: flat-r}\n"
+        "  grid: {arch: [nano.yaml, other.yaml], arch.L2.depth: [8, 16]}\n"
+    )
+    assert counted(sweep, results).counts == {"invalid": 2, "infeasible": 2}
+    with Store(results) as store:
+        query = "SELECT arch, reason FROM results WHERE status = 'invalid' ORDER BY position"
+        (arch, reason), _ = store.connection.execute(query).fetchall()
+    assert arch == "nano.yaml"
+    assert "L2.depth: expected a node among DRAM, GLB, PE, MAC, lane, VALU, variables" in reason
+
+
 @pytest.mark.nightly
 def test_memory_does_not_grow_with_the_points(tmp_path: Path) -> None:
     sweep = written(tmp_path)
