@@ -69,8 +69,8 @@ $(READY): pyproject.toml tools/setup.sh
 
 .PHONY: bench figures test-timeloop test-accelforge record-timeloop today
 
-figures: $(READY)  ## the figures of the paper's four models, compared at SEQ on ARCH
-	@for p in bert-base trxl t5-small xlm; do $(FLAT) compare --arch $(ARCH) --problem $$p --objective $(OBJECTIVE) $(EACH) --seq $(SEQ) -o $(OUT)/figures/$$p-$(SEQ) || exit; done
+figures: $(READY)  ## FLAT's tables and figures by this model, into OUT/paper (3 minutes on 2 cores)
+	@$(FLAT) reproduce paper -o $(OUT)/paper && find $(OUT)/paper -type f | sort
 
 .PHONY: sweep optimize
 

@@ -77,7 +77,8 @@ def _by_model(rows: Sequence[Row], column: str, label: str, scale: float = 1) ->
     figure, axes = _grid(len(platforms), len(bases), height_in=0.35 + 1.25 * len(platforms))
     for line, platform in zip(axes, platforms, strict=True):
         for axis, base in zip(line, bases, strict=True):
-            for model, style in MODELS.items():
+            for model in _models(rows):
+                style = MODELS.get(model, MODELS["bert-base"])
                 mine = _pick(
                     rows, platform=platform, over=base, model=model,
                     configuration="flat", tile_rows="published",
@@ -131,7 +132,8 @@ def buffer_figure(rows: Sequence[Row]) -> Figure:
 
 
 def _needs(rows: Sequence[Row], quantity: str, label: str, scale: float) -> Figure:
-    models = _present(rows, "model", ("bert-base", "xlm"))
+    models = _models(rows)
+    models = list(dict.fromkeys((models[0], models[-1])))  # the panels fit two
     platforms = _present(rows, "platform", PLATFORMS)
     figure, axes = _grid(len(platforms), len(models), height_in=0.35 + 1.25 * len(platforms))
     for line, platform in zip(axes, platforms, strict=True):
@@ -186,7 +188,7 @@ def share_figure(rows: Sequence[Row]) -> Figure:
 
 def softmax_figure(rows: Sequence[Row]) -> Figure:
     """Speed-up of fused over unfused attention where the softmax runs on 256 lanes."""
-    models = _present(rows, "model", tuple(MODELS))
+    models = _models(rows)
     schedules = (("overlapped", ("o", "-")), ("interleaved", ("s", "--")))
     figure, axes = _grid(1, 1, height_in=1.75)
     axis = axes[0][0]
@@ -195,13 +197,28 @@ def softmax_figure(rows: Sequence[Row]) -> Figure:
             mine = _pick(rows, model=model, schedule=schedule)
             x = [int(row["seq_len"]) for row in mine]
             y = [float(row["speedup"]) for row in mine]
-            _line(axis, x, y, f"{model}, {schedule}", (MODELS[model][0], mark, dash))
+            _line(
+                axis,
+                x,
+                y,
+                f"{model}, {schedule}",
+                (MODELS.get(model, LINES["flat"])[0], mark, dash),
+            )
     _level(axis, 1.0)
     _log_lengths(axis)
     axis.set_xlabel("sequence length N (positions)")
     axis.set_ylabel("speed-up, fused over unfused")
     _legend_above(figure, axis, columns=2)
     return figure
+
+
+def _models(rows: Sequence[Row]) -> list[str]:
+    """The models of some rows, the paper's first."""
+    there = [str(row["model"]) for row in rows]
+    return [
+        *_present(rows, "model", tuple(MODELS)),
+        *dict.fromkeys(m for m in there if m not in MODELS),
+    ]
 
 
 def _present(rows: Sequence[Row], column: str, names: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ the granularities `all` and `batch`: in that space its choice is the fastest in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal
@@ -47,6 +47,7 @@ class Choices:
     stationarities: tuple[tuple[Stationarity, Stationarity], ...] = STATIONARITIES
     staging: Staging = "any"  # of Q, K, V and AV
     rows: Rows = "published"  # any: the array's rows times powers of two
+    spills: bool = True  # false: only mappings that fit the buffer
 
     def mappings(self, length: int, array_rows: int) -> Iterator[SimulatorMapping]:
         """Every mapping of a sequence length; an unfused one streams the scores through DRAM."""
@@ -117,7 +118,7 @@ class ArraySpace:
         platform: this space's platform with another buffer or another bandwidth.
         """
         chip = platform or self.platform
-        best = min(self.found(choices, chip), key=lambda f: f.cost)
+        best = fastest(self.found(choices, chip), choices)
         return self.priced(best.mapping, chip)
 
     def found(self, choices: Choices, platform: Platform | None = None) -> Iterator[Found]:
@@ -160,9 +161,10 @@ class ArraySpace:
         return Found(mapping=mapping, result=result)
 
 
-def fastest(found: Iterable[Found], wanted: Callable[[Found], bool]) -> Found | None:
-    """The best of those that are wanted."""
-    return min((f for f in found if wanted(f)), key=lambda f: f.cost, default=None)
+def fastest(found: Iterable[Found], choices: Choices) -> Found:
+    """The best of some mappings, among those that fit where nothing may spill."""
+    allowed = (f for f in found if choices.spills or f.spilled == 0)
+    return min(allowed, key=lambda f: f.cost)
 
 
 def mapping_dict(mapping: SimulatorMapping) -> Mapping[str, object]:
