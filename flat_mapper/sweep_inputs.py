@@ -76,7 +76,7 @@ class Inputs:
         self.mapspaces = {str(m): self._path("mapspace", m) for m in sweep.values("mapspace")}
         self.digests = self._digests()
         self._check()
-        self.versions = {"flat_mapper": __version__, "energies": self._estimators()}
+        self.versions = {**own_versions(), "energies": self._estimators()}
         self._platform = lru_cache(_REMEMBERED)(self._platform_of)
         self._workload = lru_cache(_REMEMBERED)(self._workload_of)
         self._mapspace = lru_cache(_REMEMBERED)(self._mapspace_of)
@@ -207,6 +207,22 @@ class Inputs:
                 f"{path}: expected the file as it was when the sweep started, got another one; "
                 "run the same command again"
             )
+
+
+@lru_cache(1)
+def _code() -> str:
+    """A SHA-256 of the package's modules: two checkouts may have the same version."""
+    package = Path(__file__).parent
+    modules = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
+    found = hashlib.sha256()
+    for name in modules:
+        found.update(f"{name}\n".encode() + (package / name).read_bytes())
+    return found.hexdigest()
+
+
+def own_versions() -> dict[str, str]:
+    """What an answer of this package rests on: its version, and its code."""
+    return {"flat_mapper": __version__, "code": _code()}
 
 
 class Changed(FlatMapperError):

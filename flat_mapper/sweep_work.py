@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from flat_mapper import __version__, api
+from flat_mapper import api
 from flat_mapper.answers import Mapped
 from flat_mapper.energy_tables import Art, Ert
 from flat_mapper.errors import BackendError, FlatMapperError
 from flat_mapper.model.result import Infeasible
-from flat_mapper.sweep_inputs import Chip, Task
+from flat_mapper.sweep_inputs import Chip, Task, own_versions
 from flat_mapper.sweep_spec import Coordinates
 from flat_mapper.sweep_store import Row, Status, compact
 
@@ -126,7 +126,7 @@ def _row(chip: Chip, task: Task, prices: Prices) -> Row:
 
 def _check_versions(chip: Chip, task: Task, source: str) -> None:
     """Raise BackendError where a worker has other versions than those the key stands for."""
-    own = {"flat_mapper": __version__} | ({} if chip.ert else {"energies": source})
+    own = own_versions() | ({} if chip.ert else {"energies": source})
     for name, version in own.items():
         if task.provenance[name] != version:
             raise BackendError(
