@@ -25,6 +25,7 @@ from flat_mapper.document import (
     take,
     unknown_key,
 )
+from flat_mapper.einsum_notation import FUNCTIONS
 from flat_mapper.errors import SpecError
 from flat_mapper.templating import load_document
 from flat_mapper.units import UM2_PER_MM2
@@ -197,7 +198,7 @@ def _short_form(document: Section, name: str, source: str) -> dict[str, float]:
     inside = f"{source}: {name}"
     energies = {}
     for action in actions:
-        known = (*_SHORT, *(alias for aliases in _ALIASES.values() for alias in aliases))
+        known = (*_SHORT, *FUNCTIONS, *(alias for names in _ALIASES.values() for alias in names))
         if action not in known and not _SPARSE.fullmatch(action):
             raise SpecError(unknown_key(action, actions, _SHORT, inside))
         energies[action] = _amount(actions, action, inside)

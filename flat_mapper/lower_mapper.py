@@ -20,7 +20,7 @@ from flat_mapper.lower_arch import (
     unfolded,
     without_constraints,
 )
-from flat_mapper.mapping import EinsumMapping, FusedMapping
+from flat_mapper.mapping import EinsumMapping, FusedMapping, sized
 from flat_mapper.timeloop_terms import (
     VERSION,
     directives,
@@ -72,6 +72,7 @@ def mapper_files(
     objective: Objective = "edp",
 ) -> dict[str, Lowered]:
     """arch.yaml, problem.yaml, constraints.yaml and mapper.yaml of one Einsum."""
+    workload = sized(workload, mapping)
     einsum = workload.einsum(mapping.einsum)
     arch, mapping, _ = unfolded(arch, mapping)
     document = constrained_architecture(arch, held_words)

@@ -24,7 +24,7 @@ from flat_mapper.lower_mapper import (
     shared_level,
 )
 from flat_mapper.lower_processed import empty_level, processed_architecture
-from flat_mapper.mapping import EinsumMapping
+from flat_mapper.mapping import EinsumMapping, sized
 from flat_mapper.timeloop_terms import problem_document, rank_letters
 from flat_mapper.workload import Einsum, Workload
 
@@ -55,6 +55,7 @@ def processed_for_mapper(
     The search has no end of its own: whoever runs it ends it.
     raises: MappingError where something cannot be said to timeloop-mapper.
     """
+    workload = sized(workload, mapping)
     einsum = workload.einsum(mapping.einsum)
     arch, mapping, _ = unfolded(arch, mapping)
     fusion = constraints_document(workload, arch, mapping) if fused else {}

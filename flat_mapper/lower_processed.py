@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from flat_mapper.arch import Architecture, ComputeUnit, Fanout, MemoryLevel
 from flat_mapper.document import Quoted
-from flat_mapper.mapping import EinsumMapping
+from flat_mapper.mapping import EinsumMapping, sized
 from flat_mapper.timeloop_terms import (
     Directive,
     directives,
@@ -31,6 +31,7 @@ def processed_document(
     workload: Workload, arch: Architecture, mapping: EinsumMapping
 ) -> dict[str, object]:
     """Architecture, problem and mapping of one Einsum in one document for `timeloop-model`."""
+    workload = sized(workload, mapping)
     einsum = workload.einsum(mapping.einsum)
     entries = [e for d in directives(arch, einsum, mapping) for e in _entries(d, mapping, einsum)]
     document = processed_architecture(arch)

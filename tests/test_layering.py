@@ -25,7 +25,7 @@ hf_config
 arch arch_constraints arch_factors arch_attributes arch_nodes arch_document arch_yaml
 arch_edits
 mapping resizing mapspace mapspace_part mapspace_constraints mapspace_yaml
-hwcomponents_prices energy_tables energy_pricing
+hwcomponents_prices energy_tables operations energy_pricing
 model model.nest model.footprint model.remainders model.accesses model.latency model.energy
 model.result model.einsum_costs model.carried model.group model.held model.widths model.evaluate
 arch_rules

@@ -23,6 +23,7 @@ from flat_mapper.backends.accelforge_answer import (
     missing,
 )
 from flat_mapper.backends.accelforge_nest import component_name
+from flat_mapper.backends.base import refuse_operations
 from flat_mapper.energy_tables import Ert
 from flat_mapper.errors import BackendError, expected
 from flat_mapper.mapping import Axis, EinsumMapping, FusedMapping, Slot
@@ -69,6 +70,12 @@ class AccelforgeBackend:
         check_fused(workload, platform, mapping)
         refuse_widths(workload, self.name)
         ert = ert.covering(platform)
+        refuse_operations(workload, platform, mapping, ert, self.name)
+        for name in (n for n in mapping.einsum_mappings if workload.einsum(n).each):
+            condition = "Einsums that run over ranks of their own tensors"
+            raise BackendError(
+                expected(f"{self.name}: {name}", condition, "one per pass of a loop")
+            )
         lacking = self.missing()
         if lacking:
             raise BackendError(lacking)

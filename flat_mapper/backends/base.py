@@ -6,8 +6,10 @@ from typing import Protocol
 
 from flat_mapper.arch import Platform
 from flat_mapper.energy_tables import Ert
+from flat_mapper.errors import BackendError, expected
 from flat_mapper.mapping import FusedMapping
 from flat_mapper.model.result import Infeasible, Result
+from flat_mapper.operations import kind_of, operation_cycles, operation_energy
 from flat_mapper.workload import Workload
 
 
@@ -29,3 +31,23 @@ class Backend(Protocol):
         raises: MappingError where the mapping contradicts the workload or the platform,
                 BackendError where the tool behind it is missing or fails.
         """
+
+
+def refuse_operations(
+    workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert, who: str
+) -> None:
+    """Refuse operations of unlike cost: another tool has one compute for all of them.
+
+    raises: BackendError.
+    """
+    for name in mapping.einsum_mappings:
+        operation = workload.einsum(name).operation
+        arch = platform.path(workload.einsum(name).unit)
+        price = operation_energy(arch, ert, operation)
+        if operation_cycles(arch, operation) > 1 or price != ert.energy(
+            arch.compute.name, "compute"
+        ):
+            condition = f"operations of one cycle and the energy of a compute, as {who} has them"
+            change = "use --backend native, or leave out the costs of operations"
+            got = f"{kind_of(operation)} with its own"
+            raise BackendError(expected(f"{who}: {name}", condition, got, change))

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flat_mapper.arch import Architecture, ComputeUnit, MemoryLevel, Platform
+from flat_mapper.backends.base import refuse_operations
 from flat_mapper.backends.timeloop_frontend import FrontEnd
 from flat_mapper.backends.timeloop_run import Command, Refusal, fresh_folder, run_model
 from flat_mapper.backends.timeloop_stats import einsum_stats
@@ -79,6 +80,7 @@ class TimeloopBackend:
         check_fused(workload, platform, mapping)
         refuse_widths(workload, self.name)
         ert = ert.covering(platform)
+        refuse_operations(workload, platform, mapping, ert, self.name)
         missing = self.missing()
         if missing:
             raise BackendError(missing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -25,6 +25,7 @@ from flat_mapper.model.nest import (
     nest_of,
 )
 from flat_mapper.model.result import EinsumStats, Infeasible, LevelStats, TensorStats
+from flat_mapper.operations import operation_cycles, operation_energy
 from flat_mapper.workload import Workload
 
 
@@ -113,7 +114,8 @@ class EinsumCosts:
     @property
     def compute_energy(self) -> float:
         """pJ of all computes."""
-        return self.computes * self.ert.energy(self.nest.arch.compute.name, "compute")
+        arch, operation = self.nest.arch, self.nest.einsum.operation
+        return self.computes * operation_energy(arch, self.ert, operation)
 
     @cached_property
     def energy(self) -> FloatArray:
@@ -153,6 +155,7 @@ class EinsumCosts:
             compute_cycles=_at(self.accesses.compute, n),
             lanes=_at(self.accesses.lanes, n),
             lanes_total=compute.instances,
+            cycles_per_compute=operation_cycles(self.nest.arch, self.nest.einsum.operation),
             compute_energy_pj=self.compute_energy,
             levels=tuple(self._level(i, n) for i in range(len(self.nest.keep))),
         )
@@ -212,12 +215,14 @@ def nest_costs(
 
     shares: words that a value of a tensor takes, where it is not one.
     """
+    found = accesses(nest, factors, sizes)
+    cycles = operation_cycles(nest.arch, nest.einsum.operation)
     return EinsumCosts(
         nest=nest,
         sizes=sizes,
         factors=factors,
         ert=ert,
-        accesses=accesses(nest, factors, sizes),
+        accesses=replace(found, compute=found.compute * cycles) if cycles > 1 else found,
         tiles=tile_words(nest, factors, sizes),
         shares=shares or {},
     )

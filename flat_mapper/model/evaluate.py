@@ -14,6 +14,7 @@ from flat_mapper.model.einsum_costs import einsum_costs
 from flat_mapper.model.group import crosses_dram, group_stats, shared_level
 from flat_mapper.model.result import Bound, BufferUse, EinsumStats, Infeasible, Result
 from flat_mapper.model.widths import check_widths
+from flat_mapper.operations import operation_cycles, operation_energy
 from flat_mapper.workload import Workload
 
 
@@ -103,10 +104,10 @@ def bound(workload: Workload, platform: Platform, mapping: FusedMapping, ert: Er
     everything = [e.name for e in workload.einsums if e.name in names or not e.after]
     for name in names:
         einsum = workload.einsum(name)
-        unit = platform.path(einsum.unit).compute
-        computes = workload.iterations(einsum)
-        peaks[einsum.unit] += computes / unit.instances
-        energy += computes * ert.energy(unit.name, "compute")
+        arch, computes = platform.path(einsum.unit), workload.iterations(einsum)
+        cycles = computes * operation_cycles(arch, einsum.operation)
+        peaks[einsum.unit] += cycles / arch.compute.instances
+        energy += computes * operation_energy(arch, ert, einsum.operation)
         for access in einsum.accesses:
             if crosses_dram(workload, everything, access.tensor):
                 values = workload.tensor_words(access.tensor)
@@ -118,9 +119,9 @@ def bound(workload: Workload, platform: Platform, mapping: FusedMapping, ert: Er
     rates = [r for r in (dram.shared_words_per_cycle,) if r is not None]
     overlap = any(g.schedule == "overlapped" for g in mapping.groups)
     compute = max(peaks.values()) if overlap else sum(peaks.values())
-    cycles = max(compute, *(words / r for r in rates), 0.0)
+    longest = max(compute, *(words / r for r in rates), 0.0)
     return Bound(
-        cycles=workload.repeat * cycles,
+        cycles=workload.repeat * longest,
         energy_pj=workload.repeat * energy,
         offchip_bytes=workload.repeat * words * dram.word_bits / 8,
     )

@@ -202,8 +202,7 @@ def group_stats(
     ideal: dict[str, float] = {}
     for member in members:
         compute[member.unit] = compute.get(member.unit, 0) + member.compute_cycles
-        peak = member.computes / member.lanes_total
-        ideal[member.unit] = ideal.get(member.unit, 0.0) + peak
+        ideal[member.unit] = ideal.get(member.unit, 0.0) + member.ideal_cycles
     spilled = _spill_words(platform, group, policy, use, stats) if policy.overflow == "spill" else 0
     transfers = _transfers(platform, members, spilled)
     busy = max(compute.values()) if group.schedule == "overlapped" else sum(compute.values())

@@ -89,6 +89,12 @@ class EinsumStats:
     lanes_total: int
     compute_energy_pj: float
     levels: tuple[LevelStats, ...]  # outermost first
+    cycles_per_compute: int = 1  # of one lane
+
+    @property
+    def ideal_cycles(self) -> float:
+        """Cycles of the computes with every unit at work."""
+        return self.computes * self.cycles_per_compute / self.lanes_total
 
     @property
     def cycles(self) -> int:
@@ -98,7 +104,7 @@ class EinsumStats:
     @property
     def utilization(self) -> float:
         """Computes over what all units could do in these cycles."""
-        return self.computes / (self.cycles * self.lanes_total)
+        return self.computes * self.cycles_per_compute / (self.cycles * self.lanes_total)
 
     @property
     def energy_pj(self) -> float:

@@ -72,7 +72,7 @@ class OuterBounds:
     def least(self) -> tuple[float, float]:
         """(cycles, pJ) of the group at least: units at their widest, every word moved once."""
         spaces = self.problem.spaces
-        cycles = self.compute([s.iterations / s.widest for s in spaces])
+        cycles = self.compute([s.lane_cycles / s.widest for s in spaces])
         energy = self.least_inside()
         met: set[str] = set()
         for space in spaces:
@@ -101,7 +101,7 @@ class OuterBounds:
         """Compute cycles of the group at least, where the i-th Einsum takes these."""
         return self.compute(
             [
-                cycles if i == j else space.iterations / space.widest
+                cycles if i == j else space.lane_cycles / space.widest
                 for j, space in enumerate(self.problem.spaces)
             ]
         )
@@ -194,7 +194,7 @@ class OuterBounds:
             demand.add(space, roles, local, tables[i] if tables is not None else None)
         if tables is None:
             energy = demand.floors + self.least_inside()
-            compute = self.compute([s.iterations / s.widest for s in spaces])
+            compute = self.compute([s.lane_cycles / s.widest for s in spaces])
         else:
             priced, free = self._lows(tables, staging, grid)
             energy = np.maximum(priced + demand.staged, free + demand.floors)

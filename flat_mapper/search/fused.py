@@ -240,7 +240,7 @@ class Fused:
     def _vectors(self, space: EinsumSpace, rows: Rows, outer: Outer) -> Floats:
         """Cost vectors: compute by unit, cycles by port, cold start, energy, words streamed."""
         costs = row_costs(space, rows, outer)
-        compute = outer.steps * space.iterations / rows.spatial
+        compute = outer.steps * space.lane_cycles / rows.spatial
         zero = np.zeros(rows.count)
         matrix = compute if space.einsum.unit == "matrix" else zero
         vector = compute if space.einsum.unit == "vector" else zero

@@ -105,7 +105,7 @@ class GroupSearch:
         cycles, energy = frame.cycles[fits], frame.energy[fits]
 
         def hopeless(units: int) -> bool:
-            busy = self.bounds.busy(i, space.iterations / units)
+            busy = self.bounds.busy(i, space.lane_cycles / units)
             return not self.contest.may_win(np.maximum(cycles, busy), energy).any()
 
         low, high = 0, space.widest  # hopeless at low; high is tried in any case

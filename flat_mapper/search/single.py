@@ -67,7 +67,7 @@ class Single:
         choice, row, tile, cold = choice[fits], row[fits], tile[:, fits], cold[fits]
         if len(choice) == 0:
             return
-        compute = space.iterations / self.sheet.spatial[row]
+        compute = space.lane_cycles / self.sheet.spatial[row]
         for shared_order in self.orders:
             costs = self.sheet.costs(row, tile, order, shared_order, roles)
             slowest = np.maximum.reduce([compute, *costs.ports.values()])

@@ -12,6 +12,7 @@ import numpy as np
 from flat_mapper.arch import Architecture, Fanout, MemoryLevel
 from flat_mapper.energy_tables import Ert
 from flat_mapper.mapspace import Mapspace, SlotRule
+from flat_mapper.operations import operation_cycles, operation_energy
 from flat_mapper.workload import Einsum, Workload
 
 
@@ -130,7 +131,12 @@ class EinsumSpace:
     @cached_property
     def compute_energy(self) -> float:
         """pJ of all computes."""
-        return self.iterations * self.ert.energy(self.arch.compute.name, "compute")
+        return self.iterations * operation_energy(self.arch, self.ert, self.einsum.operation)
+
+    @cached_property
+    def lane_cycles(self) -> int:
+        """Cycles of all computes on one compute unit."""
+        return self.iterations * operation_cycles(self.arch, self.einsum.operation)
 
     def options(self, node: str, kind: str, rank: int, limit: int) -> list[int]:
         """Factors a rank may take at a node: divisors up to a limit, under the mapspace's rules."""

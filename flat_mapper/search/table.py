@@ -44,7 +44,7 @@ class Table:
     @property
     def cycles(self) -> Floats:
         """Compute cycles of every row."""
-        return self.space.iterations / self.spatial
+        return self.space.lane_cycles / self.spatial
 
     @property
     def tile(self) -> Ints:
