@@ -1,6 +1,7 @@
 // The charts: Vega-Lite specifications from the report, the data and colours from here.
 
 const views = new Map();
+const PAINTED = 3000; // marks
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif';
 
 function theme() {
@@ -25,19 +26,22 @@ function filled(part, tokens) {
   return Object.fromEntries(Object.entries(part).map(([key, inner]) => [key, filled(inner, tokens)]));
 }
 
-function toElement(id, rows) {
+// A chart in its place. `bands` is how many rows a chart has whose height depends on them. Thousands
+// of marks are painted instead of being elements of the page, which are named but slow.
+async function draw(id, chart, datasets, tokens = {}, bands = 0) {
   const place = at(id);
-  if (!place) return null;
-  place.dataset.rows = rows;
-  return place;
-}
-
-async function draw(id, chart, datasets, tokens = {}) {
-  const place = toElement(id, Object.values(datasets)[0].length);
   if (!place) return;
+  if (!Object.values(datasets)[0].length) {
+    views.get(id)?.finalize();
+    views.delete(id);
+    place.replaceChildren(node("p", { class: "note" }, "Nothing to draw."));
+    return;
+  }
   const spec = { ...filled(SPECS[chart], tokens), datasets, autosize: { type: "fit-x", contains: "padding" } };
+  if (bands) spec.height = spec.height.step * bands;
+  const renderer = Math.max(...Object.values(datasets).map((rows) => rows.length)) > PAINTED ? "canvas" : "svg";
   const old = views.get(id);
-  const made = await vegaEmbed(place, spec, { mode: "vega-lite", renderer: "svg", actions: false, logLevel: 1, config: theme(), expressionFunctions: { si: (v, u) => si(v, u, 3), bytes: (v) => bytes(v, 3), plain: (v) => digits(v, 3) }, tooltip: { theme: state.dark ? "dark" : "light", sanitize: (text) => escaped(text) } });
+  const made = await vegaEmbed(place, spec, { mode: "vega-lite", renderer, actions: false, config: theme(), expressionFunctions: { si: (v, u) => si(v, u, 3), bytes: (v) => bytes(v, 3), plain: (v) => digits(v, 3) }, tooltip: { theme: state.dark ? "dark" : "light", sanitize: (text) => escaped(text) } });
   if (old) old.finalize();
   views.set(id, made);
   made.view.addEventListener("click", (_, item) => {
@@ -74,7 +78,7 @@ function drawCosts(rows) {
   const listed = known[kind].filter((name) => parts.some((p) => p.part === name));
   legend("energy-legend", listed.map((name) => [name, colour(kind, name)]));
   const totals = shown.map((r) => ({ name: r.name, energy: r.energy, energy_t: r.energy_t }));
-  return [draw("speedup", "speedup", { shown: bars }), draw("energy", "energy", { parts, shown: totals })];
+  return [draw("speedup", "speedup", { shown: bars }, {}, shown.length || 1), draw("energy", "energy", { parts, shown: totals }, {}, shown.length || 1)];
 }
 
 // Marks of whole configurations, and of the Einsums of those that have details.
@@ -246,7 +250,7 @@ function drawPareto(rows) {
     return COSTS[key].unit.startsWith("bytes") ? binaryTicks(ends) : logTicks(ends);
   };
   const tokens = { "@xticks": ticks(across, points.map((p) => p.x)), "@yticks": ticks(up, points.map((p) => p.y)), "@xtitle": COSTS[across].title, "@ytitle": COSTS[up].title, "@xlabel": COSTS[across].unit, "@ylabel": COSTS[up].unit };
-  if (!points.length) return [];
+  if (!points.length) return [draw("pareto-chart", "pareto", { costs: [] })];
   const [width, height] = [Math.max(200, at("pareto-chart").clientWidth - 70), 320];
   const x = axisOf(points.map((p) => p.x), wide, width);
   const y = axisOf(points.map((p) => p.y), wide, height);

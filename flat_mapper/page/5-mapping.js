@@ -121,7 +121,7 @@ function drawTimeline(found) {
     : `Two of ${whole(group.tiles)} tiles, after the first inputs have arrived. Amounts are the model's totals over all tiles, shared out evenly; transfers overlap the computes, and are drawn in the order of their Einsums because the model counts them without placing them.`;
   const head = node("tr", {}, ...["on", "what", "from", "takes"].map((text) => node("th", { scope: "col", class: "text" }, text)));
   at("timeline-table").replaceChildren(node("table", {}, node("thead", {}, head), node("tbody", {}, ...segments.map((s) => node("tr", {}, ...[s.lane, `${s.name}${run ? "" : `, ${s.what}`}`, s.from_t, s.took_t].map((text) => node("td", { class: "text" }, text)))))));
-  return draw("timeline", "timeline", { segments, starts }, { "@xdomain": [0, total] });
+  return draw("timeline", "timeline", { segments, starts }, { "@xdomain": [0, total] }, new Set(segments.map((s) => s.lane)).size);
 }
 
 // Names with their colours, in the order of the cascade.
