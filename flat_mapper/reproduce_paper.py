@@ -11,6 +11,7 @@ from flat_mapper.reproduce_points import (
     COMPARED,
     AttentionPoint,
     ChargedSchedule,
+    FreePoint,
     LayerPoint,
     NeedPoint,
     Point,
@@ -55,7 +56,7 @@ class Grid:
     def points(self) -> dict[str, list[Point]]:
         """The points by what they are for; none occurs twice."""
         found: dict[str, list[Point]] = {name: [] for name in ("attention", "sweep", "layers")}
-        found |= {"needs": [], "softmax": []}
+        found |= {"needs": [], "softmax": [], "free": []}
         for platform in self.platforms:
             for model in self.models:
                 found["attention"] += [
@@ -69,6 +70,11 @@ class Grid:
                 for n in self.needs
                 for quantity in ("bandwidth", "buffer")
             ]
+        found["free"] += [
+            FreePoint(platform=platform, model=self.swept_model, length=n)
+            for platform in self.platforms
+            for n in self.shares
+        ]
         found["softmax"] += [
             SoftmaxPoint(platform="cloud", model=model, length=n, schedule=schedule)
             for model in self.charged_models
@@ -140,11 +146,11 @@ def _weight(point: Point) -> float:
     """About how long a point takes, seconds."""
     if isinstance(point, SoftmaxPoint):
         return 5.0
-    if isinstance(point, NeedPoint):
-        return 4.0
+    if isinstance(point, FreePoint):
+        return 3.0
     if isinstance(point, AttentionPoint):
         return 0.6 * len(point.buffers) * len(point.rows)
-    return 0.9 * len(point.buffers)
+    return 0.5 if isinstance(point, NeedPoint) else 0.9 * len(point.buffers)
 
 
 def speedup_rows(attention: Iterable[Row]) -> list[Row]:

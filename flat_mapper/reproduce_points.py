@@ -20,6 +20,7 @@ from flat_mapper.arch_yaml import load_platform
 from flat_mapper.attention import scope
 from flat_mapper.energy_tables import Ert
 from flat_mapper.mapspace import Fusion
+from flat_mapper.mapspace_yaml import load_mapspace
 from flat_mapper.model.result import Infeasible, Result
 from flat_mapper.need import STEP_BYTES_PER_S, Knob, Quantity
 from flat_mapper.problem_yaml import SEQUENCE_RANKS, load_problem
@@ -27,6 +28,7 @@ from flat_mapper.reproduce import simulator_ert, simulator_platform
 from flat_mapper.reproduce_array import ArraySpace, Choices, Found, Rows, fastest, mapping_text
 from flat_mapper.reproduce_dataflows import STATIONARY, alone, attention_charged, gemm
 from flat_mapper.reproduce_mapping import SimulatorMapping
+from flat_mapper.search import search
 from flat_mapper.workload import Workload
 
 Row = Mapping[str, str | int | float]
@@ -245,6 +247,44 @@ class SoftmaxPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FreePoint:
+    """Attention with any dataflow: this project's own mapspaces, the softmax free, no spill.
+
+    What the two dataflows of the simulator lose, and with them what fusion is worth, shows beside
+    the other tables.
+    """
+
+    platform: str
+    model: str
+    length: int
+
+    def solved(self) -> Iterator[Row]:
+        """Unfused and streamed, against fused by rows or heads."""
+        chip, workload = platform_of(self.platform), core(self.model, self.length)
+        found: dict[str, Result] = {}
+        for name in ("flex-stream", "flat-r"):
+            declared = load_mapspace(name)
+            space = replace(declared, policy=replace(declared.policy, softmax="free"))
+            best = search(workload, chip, space, chip_prices(self.platform), objective="latency")
+            if isinstance(best, Infeasible):
+                return
+            found[name] = best.result
+        unfused, fused = found["flex-stream"], found["flat-r"]
+        yield {
+            "platform": self.platform,
+            "model": self.model,
+            "seq_len": self.length,
+            "unfused_latency_s": unfused.latency_s,
+            "fused_latency_s": fused.latency_s,
+            "unfused_utilization": unfused.utilization,
+            "fused_utilization": fused.utilization,
+            "unfused_offchip_bytes": unfused.offchip_bytes,
+            "fused_offchip_bytes": fused.offchip_bytes,
+            "speedup": unfused.latency_s / fused.latency_s,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NeedPoint:
     """The smallest buffer or bandwidth with which logit and attend reach the target."""
 
@@ -306,7 +346,7 @@ def least_steps(space: ArraySpace, able: list[Found], knob: Knob, target: float)
     return best
 
 
-Point = AttentionPoint | LayerPoint | SoftmaxPoint | NeedPoint
+Point = AttentionPoint | LayerPoint | SoftmaxPoint | FreePoint | NeedPoint
 
 
 def solve(point: Point) -> list[Row]:

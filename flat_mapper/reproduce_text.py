@@ -62,6 +62,8 @@ def paper_text(tables: Tables, grid: Grid) -> str:
         "of what they reach.",
         _savings(tables["savings"]),
         _needs(tables["needs"]),
+        f"## Any dataflow, nothing spills, {grid.swept_model}: what the two dataflows hide",
+        _free(tables["free"]),
         "## The softmax charged to 256 lanes, cloud",
         _softmax(tables["softmax"]),
     ]
@@ -193,6 +195,19 @@ def _needs(rows: Sequence[Row]) -> str:
     lines = [(*key, *(found.get(n, "") for n in names)) for key, found in cells.items()]
     heads = (f"{name} (highest utilization)" for name in names)
     return markdown(("platform", "quantity", "model", "N", *heads), lines)
+
+
+def _free(rows: Sequence[Row]) -> str:
+    lines = [
+        (
+            *(str(row[k]) for k in ("platform", "seq_len")),
+            *(f"{float(row[k]):.2f}" for k in ("unfused_utilization", "fused_utilization")),
+            f"{float(row['speedup']):.2f}x",
+        )
+        for row in rows
+    ]
+    head = ("platform", "N", "utilization unfused, streamed", "fused by rows", "speed-up")
+    return markdown(head, lines)
 
 
 def _softmax(rows: Sequence[Row]) -> str:
