@@ -10,10 +10,11 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from flat_mapper.plot import _STYLE, COLORS, DPI, FONT_PT, WIDTH_IN
+from flat_mapper.plot import _STYLE, COLORS, DPI, WIDTH_IN
 from flat_mapper.reproduce_points import Row
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -32,6 +33,8 @@ MODELS: Mapping[str, tuple[str, str, str]] = {
     "xlm": (_PINK, "D", "-."),
 }
 PLATFORMS = ("edge", "cloud")
+# Latency of unfused over FLAT; source: FuseMax artifact (MICRO'24), attn-unfused and attn-flat.csv.
+FUSEMAX_BERT = {1024: 1.630, 4096: 1.578, 16384: 1.565, 65536: 1.561, 262144: 1.351, 1048576: 1.350}
 Tables = Mapping[str, Sequence[Row]]
 
 
@@ -90,8 +93,8 @@ def _by_model(rows: Sequence[Row], column: str, label: str, scale: float = 1) ->
             _log_lengths(axis)
         line[0].set_ylabel(label)
     for axis in axes[-1]:
-        axis.set_xlabel("sequence length N (positions)")
-    _legend_above(figure, axes[0][0])
+        axis.set_xlabel("sequence length N")
+    _legend_above(figure)
     return figure
 
 
@@ -110,28 +113,30 @@ def utilization_figure(rows: Sequence[Row]) -> Figure:
                 _line(axis, x, [float(row["utilization"]) for row in mine], name, style)
             axis.set_xscale("log")
             axis.set_ylim(0, 1.05)
-            axis.set_xticks([2e4, 2e6, 2e8], ["20 KB", "2 MB", "200 MB"])
+            axis.set_xticks([2e4, 2e6, 2e8], ["20K", "2M", "200M"])
             axis.minorticks_off()
-            axis.set_title(f"{platform}, N={_length(n)}, {scope}", loc="left")
-            axis.title.set_fontsize(FONT_PT - 1.5)
-        line[0].set_ylabel("utilization")
+        line[0].set_ylabel(f"{platform}, N={_length(n)}\nutilization")
+    for axis, scope in zip(axes[0], scopes, strict=True):
+        axis.set_title(scope, loc="left")
     for axis in axes[-1]:
-        axis.set_xlabel("shared buffer (bytes)")
-    _legend_above(figure, axes[0][0])
+        axis.set_xlabel("buffer (bytes)")
+    _legend_above(figure)
     return figure
 
 
 def bandwidth_figure(rows: Sequence[Row]) -> Figure:
     """Off-chip bandwidth for the target against the length."""
-    return _needs(rows, "bandwidth", "bandwidth needed (GB/s)", 1e-9)
+    return _needs(rows, "bandwidth", "bandwidth (GB/s)", 1e-9)
 
 
 def buffer_figure(rows: Sequence[Row]) -> Figure:
     """Buffer for the target against the length."""
-    return _needs(rows, "buffer", "buffer needed (MB)", 1e-6)
+    return _needs(rows, "buffer", "buffer (MB)", 1e-6)
 
 
 def _needs(rows: Sequence[Row], quantity: str, label: str, scale: float) -> Figure:
+    from matplotlib.ticker import LogLocator
+
     models = _models(rows)
     models = list(dict.fromkeys((models[0], models[-1])))  # the panels fit two
     platforms = _present(rows, "platform", PLATFORMS)
@@ -146,6 +151,8 @@ def _needs(rows: Sequence[Row], quantity: str, label: str, scale: float) -> Figu
                 x = [int(row["seq_len"]) for row in there]
                 _line(axis, x, [scale * float(row["value"]) for row in there], name, style)
             axis.set_yscale("log")
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axis.yaxis.set_major_formatter("{x:g}")
             _log_lengths(axis)
             target = {
                 round(float(r["target_utilization"]), 2) for r in rows if _is(r, platform, model)
@@ -154,8 +161,8 @@ def _needs(rows: Sequence[Row], quantity: str, label: str, scale: float) -> Figu
             axis.set_title(f"{platform}, {model}, util. {shown}", loc="left")
         line[0].set_ylabel(label)
     for axis in axes[-1]:
-        axis.set_xlabel("sequence length N (positions)")
-    _legend_above(figure, axes[0][0])
+        axis.set_xlabel("sequence length N")
+    _legend_above(figure)
     return figure
 
 
@@ -179,10 +186,10 @@ def share_figure(rows: Sequence[Row]) -> Figure:
         )  # fmt: skip
         axis.set_ylim(0, 100)
         axis.set_title(platform, loc="left")
-        axis.set_xlabel("sequence length N (positions)")
+        axis.set_xlabel("sequence length N")
         _log_lengths(axis)
     axes[0][0].set_ylabel("time in logit and attend (%)")
-    _legend_above(figure, axes[0][0])
+    _legend_above(figure)
     return figure
 
 
@@ -204,11 +211,15 @@ def softmax_figure(rows: Sequence[Row]) -> Figure:
                 f"{model}, {schedule}",
                 (MODELS.get(model, LINES["flat"])[0], mark, dash),
             )
+    axis.plot(
+        list(FUSEMAX_BERT), list(FUSEMAX_BERT.values()), ls="", marker="*", ms=6, color=_GREEN,
+        label="BERT, FuseMax", zorder=5,
+    )  # fmt: skip
     _level(axis, 1.0)
     _log_lengths(axis)
-    axis.set_xlabel("sequence length N (positions)")
+    axis.set_xlabel("sequence length N")
     axis.set_ylabel("speed-up, fused over unfused")
-    _legend_above(figure, axis, columns=2)
+    _legend_above(figure, columns=2)
     return figure
 
 
@@ -233,6 +244,8 @@ def _pick(rows: Sequence[Row], **wanted: str | int) -> list[Row]:
 def _line(
     axis: Axes, x: Sequence[float], y: Sequence[float], label: str, style: tuple[str, str, str]
 ) -> None:
+    if not x:
+        return
     color, mark, dash = style
     axis.plot(
         list(x), list(y), color=color, marker=mark, ls=dash, label=label, mfc="white", mew=0.8
@@ -269,11 +282,16 @@ def _grid(rows: int, columns: int, height_in: float) -> tuple[Figure, Sequence[S
     return figure, [list(line) for line in axes]
 
 
-def _legend_above(figure: Figure, axis: Axes, columns: int = 5) -> None:
-    handles, labels = axis.get_legend_handles_labels()
+def _legend_above(figure: Figure, columns: int = 5) -> None:
+    """What the lines of all panels are, each once."""
+    lines: dict[str, Artist] = {}
+    for axis in figure.axes:
+        handles, labels = axis.get_legend_handles_labels()
+        for handle, label in zip(handles, labels, strict=True):
+            lines.setdefault(label, handle)
     figure.legend(
-        handles, labels, loc="outside upper center", ncols=min(columns, len(labels)),
-        handlelength=2.2, columnspacing=1.0, handletextpad=0.4,
+        list(lines.values()), list(lines), loc="outside upper center",
+        ncols=min(columns, len(lines)), handlelength=2.2, columnspacing=1.0, handletextpad=0.4,
     )  # fmt: skip
 
 
