@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from flat_mapper import answers_html, units
 from flat_mapper.answers_frame import Cell, Library, answer_record, frame
+from flat_mapper.report_designs import Chosen, read_designs
 from flat_mapper.report_rows import rows_of
 from flat_mapper.report_sources import DONE, Entry, read_entries
 from flat_mapper.textfiles import write_text
@@ -24,6 +25,7 @@ class Saved:
     """Configurations that were computed before, from one file or several."""
 
     entries: tuple[Entry, ...]
+    designs: tuple[Chosen, ...] = ()  # that `optimize` chose
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -48,7 +50,7 @@ class Saved:
         """
         from flat_mapper.report_page import page
 
-        write_text(path, page(self.entries, title))
+        write_text(path, page(self.entries, title, self.designs))
 
     def __str__(self) -> str:
         done = sum(entry.status == DONE for entry in self.entries)
@@ -73,4 +75,4 @@ def load_results(*paths: str | Path) -> Saved:
 
     raises: SpecError where a file is none of those.
     """
-    return Saved(entries=read_entries(paths))
+    return Saved(entries=read_entries(paths), designs=read_designs(paths))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from flat_mapper.report_designs import read_designs
 from flat_mapper.report_page import page
 from flat_mapper.report_sources import read_entries
 from flat_mapper.textfiles import write_text
@@ -15,7 +16,7 @@ from flat_mapper.yamlio import dump_json
 def report_command(arguments: argparse.Namespace) -> int:
     """One page of all configurations in some files."""
     entries = read_entries(arguments.results)
-    text = page(entries, arguments.title)
+    text = page(entries, arguments.title, read_designs(arguments.results))
     write_text(Path(arguments.output), text)
     told = {"file": str(arguments.output), "configurations": len(entries), "bytes": len(text)}
     line = f"{arguments.output}: {len(entries)} configurations, {size(len(text.encode()))}"

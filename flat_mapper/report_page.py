@@ -9,6 +9,7 @@ from pathlib import Path
 from flat_mapper import __version__, units
 from flat_mapper.report_charts import charts, library
 from flat_mapper.report_data import page_data
+from flat_mapper.report_designs import Chosen, design_table
 from flat_mapper.report_facts import Facts
 from flat_mapper.report_rows import Row, Rows, common, rows_of, short
 from flat_mapper.report_sources import DONE, Entry
@@ -27,8 +28,10 @@ class _Card:
     note: str
 
 
-def page(entries: Sequence[Entry], title: str = "") -> str:
+def page(entries: Sequence[Entry], title: str = "", designs: Sequence[Chosen] = ()) -> str:
     """The page of some configurations, as HTML.
+
+    designs: the architectures that `optimize` chose among them.
 
     raises: SpecError where an answer cannot be read, or Altair is missing.
     """
@@ -46,6 +49,7 @@ def page(entries: Sequence[Entry], title: str = "") -> str:
         curves=len({f.buffer_bytes for _, f in rows.done}) > 1,
         pareto=len(rows.done) > 1,
         refused=_refused(rows.rows),
+        designs=design_table(designs),
         sources=_sources(rows),
         against=rows.against,
         data=data,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from flat_mapper import units
 from flat_mapper.report_facts import Facts, facts_of
 from flat_mapper.report_sources import DONE, Entry, Input
 
+_LARGE = 1e7  # chosen: numbers from here on are shown with a prefix
 _SIZES = ("B", "H", "P", "M", "E", "F", "D", "FF")
 _ORDER = ("problem", "scope", "arch", "seq", "mapspace", "objective", "backend")
 
@@ -100,12 +102,21 @@ def _told(path: str, value: Input | None) -> str:
     """An input in a name: a word by itself, a number with what it is of."""
     if value is None or isinstance(value, str):
         return (value or "").rpartition("/")[2].removesuffix(".yaml")
-    return f"{short(path)}={value:g}" if isinstance(value, float) else f"{short(path)}={value}"
+    return f"{short(path)}={number_text(value)}"
+
+
+def number_text(value: Input) -> str:
+    """An input's value, a large one with a prefix: `100 G`."""
+    if isinstance(value, str):
+        return value
+    return units.si(value) if abs(value) >= _LARGE else f"{value:.10g}"
 
 
 def short(path: str) -> str:
     """An input's path without its file: `GLB.depth` of `arch.GLB.depth`."""
-    return path.removeprefix("arch.").removeprefix("problem.").removeprefix("rank.")
+    for start in ("arch.", "variables.", "problem.", "rank."):
+        path = path.removeprefix(start)
+    return path
 
 
 def _baseline_inputs(varying: Sequence[str]) -> tuple[list[str], str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,17 +50,16 @@ def read_entries(paths: Sequence[str | Path]) -> tuple[Entry, ...]:
 def _entries(path: Path) -> Iterator[Entry]:
     file = path / "result.json" if path.is_dir() else path
     try:
-        with file.open("rb") as opened:
-            head = opened.read(len(_SQLITE))
+        with opened(file) as database:
+            yield from _answers(file) if database is None else _sweep(file, database)
     except OSError as err:
         reason = err.strerror or str(err)
         raise SpecError(f"{file}: expected {_KINDS}, got: {reason}") from err
-    yield from _sweep(file) if head == _SQLITE else _answers(file)
 
 
 def _answers(path: Path) -> Iterator[Entry]:
     """The configurations of one JSON file."""
-    document = section_of(_json(read_text(path), str(path)), str(path))
+    document = section_of(json_of(read_text(path), str(path)), str(path))
     if "rows" not in document:
         yield _answer(document, str(path))
         return
@@ -88,35 +87,52 @@ def _answer(document: Section, where: str) -> Entry:
     return Entry(where=where, inputs=inputs, document=document)
 
 
-def _sweep(path: Path) -> Iterator[Entry]:
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """A database, to read only; None where a file is none."""
+    with path.open("rb") as file:
+        head = file.read(len(_SQLITE))
+    if head != _SQLITE:
+        yield None
+        return
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        yield connection
+
+
+def _sweep(path: Path, database: sqlite3.Connection) -> Iterator[Entry]:
     """The points of a sweep that are there so far, in the sweep's order."""
     query = "SELECT position, status, coordinates, reason, result FROM results ORDER BY position"
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as opened:
-            check_schema(opened, path)
-            rows = opened.execute(query).fetchall()
+        check_schema(database, path)
+        rows = database.execute(query).fetchall()
     except sqlite3.Error as err:
         raise SpecError(f"{path}: expected the database of a sweep, got: {err}") from err
     for position, status, coordinates, reason, result in rows:
         where = f"{path}: point {position}"
-        given = section_of(_json(str(coordinates), where), where)
+        given = section_of(json_of(str(coordinates), where), where)
         yield Entry(
             where=where,
-            inputs={path: _input(value) for path, value in given.items()},
+            inputs={path: input_of(value) for path, value in given.items()},
             status=str(status),
             reason=str(reason or ""),
-            document=section_of(_json(str(result), where), where) if status == DONE else Section(),
+            document=section_of(json_of(str(result), where), where)
+            if status == DONE
+            else Section(),
         )
 
 
-def _input(value: object) -> Input:
+def input_of(value: object) -> Input:
     """An input as a word or a number; a list or mapping as its text."""
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         return value
     return json.dumps(value)
 
 
-def _json(text: str, where: str) -> object:
+def json_of(text: str, where: str) -> object:
+    """The value of a JSON text.
+
+    raises: SpecError where it is none.
+    """
     try:
         document: object = json.loads(text)
     except (ValueError, RecursionError) as err:

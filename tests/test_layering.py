@@ -37,7 +37,7 @@ backends.timeloop_mapper_run backends.timeloop_mapper
 backends.accelforge* backends
 search.space search.rows search.price search.ports search.front search.objective search.table
 search.sheet search.outer search.row_tiles search.held search.demand search.bounds search.picks
-search.contest search.twins search.single search.fused search.group search.sequence
+search.contest search.twins search.single search.fused search.masked search.group search.sequence
 search.solution search.realize search.tasks search.solve search.frontier search
 parallel need* reproduce* crosscheck* sweep_spec sweep_store
 report* plot* answers* checks* output* api* fronts
@@ -58,7 +58,7 @@ OWNERS = {
     "jinja2": ("templating", "report*"),
     "rich": ("report*", "cli*", "api*"),
     "subprocess": ("backends.*",),
-    "sqlite3": ("sweep_store", "sweep_export", "report_sources"),
+    "sqlite3": ("sweep_store", "sweep_export", "report_sources", "report_designs"),
     "distributed": ("sweep_engines",),
     "dask": ("sweep_engines",),
     "pyarrow": ("sweep_export",),

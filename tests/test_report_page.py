@@ -14,6 +14,7 @@ from flat_mapper.cli import main
 from flat_mapper.errors import SpecError
 from flat_mapper.report_rows import front, rows_of
 from flat_mapper.report_sources import read_entries
+from flat_mapper.sweep_store import Store
 
 pytest.importorskip("altair", reason="needs the extra `report`")
 pytest.importorskip("vl_convert", reason="needs the extra `report`")
@@ -178,3 +179,22 @@ def test_names_leave_out_what_another_word_tells(folder: Path) -> None:
     (folder / "larger.json").write_text(json.dumps(document))
     rows = rows_of(read_entries([folder / "compared.json", folder / "larger.json"]))
     assert rows.varying == ("P", "mapspace")
+
+
+def test_the_architectures_that_were_chosen_are_on_the_page(tmp_path: Path) -> None:
+    path = samples.sweep(tmp_path / "design.db", 100)
+    front = [
+        {
+            "design": 3,
+            "coordinates": {"arch.GLB.depth": 64},
+            "scores": {"latency": 1.5e-7, "energy": 4e5, "pes": 1024.0},
+            "binds": ["VALU sets <88%> of the latency"],
+        }
+    ]
+    with Store(path) as store:
+        store.note("front", json.dumps(front))
+    page = tmp_path / "page.html"
+    assert main(["report", str(path), "-o", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "<td>64</td><td>150 ns</td><td>400 nJ</td><td>1,024</td>" in text
+    assert "VALU sets &lt;88%&gt; of the latency" in text

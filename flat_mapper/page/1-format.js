@@ -32,7 +32,8 @@ const percent = (share, count = 1) =>
   share === null || share === undefined ? "–" : `${(100 * share).toFixed(count)}%`;
 const times = (value) => (value === null || value === undefined ? "–" : `${value.toFixed(2)}×`);
 const whole = (value) => Number(value).toLocaleString("en-US");
-const short = (path) => path.replace(/^(arch|problem|rank)\./, "");
+const short = (path) => path.replace(/^(arch|problem|rank)\./, "").replace(/^variables\./, "");
+const inputText = (value) => (typeof value === "number" && Math.abs(value) >= 1e7 ? si(value) : String(value ?? "–"));
 
 // The number of a text such as `50ms`, `512KiB`, `90%`; NaN where it is none.
 function quantity(text) {

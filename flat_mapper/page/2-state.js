@@ -52,8 +52,8 @@ function readable(hex) {
   return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.22 ? "#10161c" : "#ffffff";
 }
 
-const numeric = (path) => DATA.rows.every((row) => !(path in row.inputs) || typeof row.inputs[path] === "number");
-const tells = (row) => (state.hue === "bottleneck" || state.hue === "granularity" ? row[state.hue] : String(row.inputs[state.hue] ?? ""));
+const numeric = (path) => DATA.varying.includes(path) && DATA.rows.every((row) => !(path in row.inputs) || typeof row.inputs[path] === "number");
+const tells = (row) => (state.hue === "bottleneck" || state.hue === "granularity" ? row[state.hue] : inputText(row.inputs[state.hue]));
 const hueOf = (row) =>
   state.hue === "bottleneck" ? colour("component", row.bottleneck) : colour("value", `${state.hue}:${tells(row)}`);
 

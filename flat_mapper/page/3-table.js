@@ -72,7 +72,7 @@ function drawBody(rows) {
   const columns = wanted(DATA.rows);
   const done = rows.filter((row) => row.status === "done");
   const top = Object.fromEntries(columns.filter((c) => c.meter).map((c) => [c.key, Math.max(...done.map((r) => r[c.key]))]));
-  const best = Object.fromEntries(columns.filter((c) => c.best).map((c) => [c.key, c.best(...done.map((r) => r[c.key] ?? NaN))]));
+  const best = Object.fromEntries(columns.filter((c) => c.best && new Set(done.map((r) => r[c.key])).size > 1).map((c) => [c.key, c.best(...done.map((r) => r[c.key] ?? NaN))]));
   const listed = state.all ? rows : rows.slice(0, FIRST_ROWS);
   body.replaceChildren(...listed.map((row) => drawRow(row, columns, top, best, done.length > 1)));
   for (const head of at("table").tHead.querySelectorAll("th")) {
@@ -87,7 +87,7 @@ function drawRow(row, columns, top, best, several) {
   const detailed = String(row.i) in DATA.details;
   const text = inputColumns().length ? String(row.i + 1) : row.name;
   const name = node("button", { type: "button", "aria-label": row.name, "aria-pressed": String(row.i === state.picked), title: detailed ? row.name : `${row.name}: no details are kept`, disabled: !detailed, on: { click: () => pick(row.i) } }, text);
-  const inputs = inputColumns().map((path) => node("td", { class: numeric(path) ? null : "text" }, String(row.inputs[path] ?? "–")));
+  const inputs = inputColumns().map((path) => node("td", { class: numeric(path) ? null : "text" }, inputText(row.inputs[path])));
   const line = node("tr", { class: `${row.i === state.picked ? "picked" : ""} ${row.status === "done" ? "" : "refused"}`.trim() || null, "data-row": row.i }, node("th", { scope: "row" }, name), ...inputs);
   if (row.status !== "done") {
     line.append(node("td", { class: "text", colspan: columns.length }, `${row.status}: ${row.reason}`));
@@ -111,7 +111,7 @@ function drawFilters() {
         state.facets.set(key, event.target.value);
         refresh();
       };
-      return node("label", {}, name, node("select", { name: key, on: { change: choose } }, node("option", { value: "" }, "all"), ...values.map((v) => node("option", { value: v }, v))));
+      return node("label", {}, name, node("select", { name: key, on: { change: choose } }, node("option", { value: "" }, "all"), ...values.map((v) => node("option", { value: v }, numeric(key) ? inputText(Number(v)) : v))));
     }),
   );
   const hues = [...DATA.varying.filter((path) => new Set(DATA.rows.map((r) => r.inputs[path])).size <= 10), "bottleneck", "granularity"];
