@@ -9,6 +9,7 @@ from pathlib import Path
 from flat_mapper import report
 from flat_mapper.cli_map import _progress as progress_bar
 from flat_mapper.document import checked
+from flat_mapper.errors import SpecError, expected
 from flat_mapper.output import RESULT, check_folder, write_folder
 from flat_mapper.plot_paper import paper_figures
 from flat_mapper.reproduce import (
@@ -64,6 +65,10 @@ def _paper(arguments: argparse.Namespace) -> int:
 def _grid(arguments: argparse.Namespace) -> Grid:
     """The whole grid, or the models, platforms and lengths that were asked for."""
     whole = Grid()
+    for name in arguments.platforms or ():
+        if name not in whole.platforms:
+            condition = f"platforms among {', '.join(whole.platforms)}"
+            raise SpecError(expected("--platforms", condition, name))
     lengths = tuple(checked(scalar(n), int, "--seq", above=0) for n in arguments.lengths or ())
     return replace(
         whole,

@@ -93,3 +93,9 @@ def test_each_keeps_the_order() -> None:
     assert shares[-1] == 1.0
     assert each(_square, values, workers=2) == [0, 1, 4, 9, 16, 25]
     assert each(_square, []) == []
+
+
+def test_unknown_platforms_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "paper", "--platforms", "moon"]) == 2
+    message = "--platforms: expected platforms among edge, cloud, got 'moon'"
+    assert message in capsys.readouterr().err
