@@ -26,6 +26,7 @@ COLUMNS = {  # (mapspace, softmax): what the tables call it
     ("flat", "row"): "FLAT",
     ("flat", "online"): "online",
 }
+CHIPS = ("edge", "cloud", "tpu-v4i")
 HEAD = ("chip", "N", "dataflow", "latency", "energy", "util.", "off-chip", "buffer", "tile")
 INTRO = """# Attention of today's models
 
@@ -66,8 +67,8 @@ def page(rows: list[Row]) -> str:
 
 
 def ordered(rows: list[Row]) -> list[Row]:
-    """By length, then chip, then dataflow, each in the order of the sweep."""
-    chips = list(dict.fromkeys(row["coordinates"]["arch"] for row in rows))
+    """By length, then chip, then dataflow, each in its usual order."""
+    chips = sorted({row["coordinates"]["arch"] for row in rows}, key=CHIPS.index)
     return sorted(
         rows,
         key=lambda row: (
@@ -110,5 +111,6 @@ def markdown(lines: Iterable[tuple[str, ...]]) -> str:
 
 
 if __name__ == "__main__":
-    results, output = sys.argv[1:]
-    Path(output).write_text(page(rows_of(results)), encoding="utf-8")
+    *files, output = sys.argv[1:]
+    found = [row for results in files for row in rows_of(results)]
+    Path(output).write_text(page(found), encoding="utf-8")

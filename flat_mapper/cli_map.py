@@ -19,7 +19,7 @@ from flat_mapper.errors import BackendError, NothingFeasible, SpecError, expecte
 from flat_mapper.fronts import Front, front
 from flat_mapper.model.result import Infeasible
 from flat_mapper.output import check_folder, comparison_files, mapping_files, write_folder
-from flat_mapper.problem_yaml import SEQUENCE_RANKS
+from flat_mapper.problem_yaml import sequence_sizes
 from flat_mapper.search import FRONT
 from flat_mapper.workload import Workload
 from flat_mapper.yamlio import dump_json, scalar
@@ -145,7 +145,7 @@ def _workload(arguments: argparse.Namespace) -> Workload:
     sizes: dict[str, object] = {}
     if arguments.seq is not None:
         length = checked(scalar(arguments.seq), int, "--seq", above=0)
-        sizes |= dict.fromkeys(SEQUENCE_RANKS if arguments.phase != "decode" else ["M"], length)
+        sizes |= sequence_sizes(length, arguments.phase)
     sizes |= _sizes(arguments)
     scope = api.scope_of(arguments.scope)
     return api.load_problem(

@@ -134,6 +134,11 @@ def _named[Word: str](what: str, word: str, known: tuple[Word, ...]) -> Word | N
     return None
 
 
+def sequence_sizes(length: int, phase: str = "") -> dict[str, object]:
+    """Sizes of a sequence length: as many queries (P) as keys (M); in decode the cache (M) alone."""
+    return dict.fromkeys(("M",) if phase == "decode" else SEQUENCE_RANKS, length)
+
+
 def set_ranks(workload: Workload, sizes: Mapping[str, object]) -> Workload:
     """The workload at other sizes: integers, or expressions over its present ones.
 

@@ -25,7 +25,7 @@ from flat_mapper.energy_tables import Ert, load_ert
 from flat_mapper.errors import FlatMapperError, SpecError
 from flat_mapper.mapspace import Mapspace
 from flat_mapper.mapspace_yaml import load_mapspace
-from flat_mapper.problem_yaml import SEQUENCE_RANKS
+from flat_mapper.problem_yaml import sequence_sizes
 from flat_mapper.sweep_spec import Coordinates, Sweep
 from flat_mapper.templating import load_document
 from flat_mapper.workload import Workload
@@ -106,7 +106,8 @@ class Inputs:
         """The point as values. Raises SpecError where its inputs contradict each other."""
         sizes = _under(RANK, coordinates)
         if "seq" in coordinates:
-            sizes |= dict.fromkeys(SEQUENCE_RANKS, checked(coordinates["seq"], int, "seq", above=0))
+            length = checked(coordinates["seq"], int, "seq", above=0)
+            sizes |= sequence_sizes(length, str(coordinates.get("phase", "")))
         words: tuple[str, ...] = tuple(str(coordinates[k]) for k in ("problem", "scope"))
         words = (*words, *(str(coordinates.get(k, "")) for k in ("phase", "softmax")))
         bits = tuple(_under(BITS, coordinates).items())

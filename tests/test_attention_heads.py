@@ -16,7 +16,7 @@ from flat_mapper.errors import SpecError
 from flat_mapper.mapspace import granularity_of, partitions
 from flat_mapper.mapspace_yaml import load_mapspace
 from flat_mapper.model.result import Infeasible, Result
-from flat_mapper.problem_yaml import check_problem, load_problem
+from flat_mapper.problem_yaml import check_problem, load_problem, sequence_sizes
 from flat_mapper.search import search
 from flat_mapper.workload import Workload
 
@@ -210,3 +210,10 @@ def test_a_line_over_heads_becomes_one_over_groups():
     assert grouped(("Q[b,h,p,e] = X[b,p,d] * WQ[h,e,d]",)) == (
         "Q[b,g,h,p,e] = X[b,p,d] * WQ[g,h,e,d]",
     )
+
+
+def test_a_length_is_that_of_the_cache_in_decode():
+    assert sequence_sizes(64) == {"P": 64, "M": 64}
+    assert sequence_sizes(64, "decode") == {"M": 64}
+    step = load_problem(TEXT, phase="decode", sizes=sequence_sizes(32, "decode"))
+    assert (step.rank_sizes["P"], step.rank_sizes["M"]) == (1, 32)
