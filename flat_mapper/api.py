@@ -55,6 +55,7 @@ def load_problem(
     sizes: Mapping[str, object] = UNCHANGED,
     phase: str = "",
     softmax: str = "",
+    mask: str = "",
     bits: Mapping[str, int] = NO_BITS,
 ) -> Workload:
     """The workload of a shipped problem or of a file, cut to a scope, at other sizes if asked.
@@ -62,6 +63,7 @@ def load_problem(
     source: a shipped name, a path, or a specification in memory: one Einsum, its problem.
     phase: `prefill` or `decode`, in place of the file's; see `flat_mapper.problem_yaml`.
     softmax: row, online, online-2pass or any, in place of the file's.
+    mask: causal, window=N, or both with a comma, in place of the file's.
     bits: of tensors of the scope, beside or in place of the file's `tensor_bits`.
     """
     if isinstance(source, Mapping):
@@ -69,7 +71,9 @@ def load_problem(
         variables = variables_of(document.get("variables"), IN_MEMORY)
         return problem_yaml.set_ranks(read_problem(document, IN_MEMORY, variables), sizes)
     path = catalog.resolve("problems", source)
-    found = problem_yaml.load_problem(path, scope, sizes=sizes, phase=phase, softmax=softmax)
+    found = problem_yaml.load_problem(
+        *(path, scope), sizes=sizes, phase=phase, softmax=softmax, mask=mask
+    )
     return with_bits(found, bits)
 
 

@@ -135,6 +135,13 @@ def _problem(verb: _Parser) -> None:
         help="row (FLAT's), online, online-2pass or any of them; default: the problem's",
     )
     verb.add_argument(
+        "--mask",
+        default="",
+        metavar="K",
+        help="causal, window=N (positions on either side) or causal,window=N; default: the "
+        "problem's",
+    )
+    verb.add_argument(
         "--schedule",
         default="",
         metavar="C",

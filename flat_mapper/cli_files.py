@@ -20,6 +20,9 @@ def lower_command(arguments: argparse.Namespace) -> int:
     found = evaluate(arguments.record, arguments.arch)
     if not isinstance(found, Priced):
         raise NothingFeasible(found)
+    if found.workload.mask:
+        condition = "a mapping without a mask: Timeloop's loops are as long for every query"
+        raise SpecError(expected(arguments.record, condition, f"mask {found.workload.mask}"))
     files = record_files(found) | (mapper_files(found) if arguments.tool == "mapper" else {})
     names = write_folder(Path(arguments.output), files)
     text = "\n".join(f"{arguments.output}/{name}" for name in names)

@@ -154,6 +154,7 @@ def _workload(arguments: argparse.Namespace) -> Workload:
         sizes=sizes,
         phase=arguments.phase,
         softmax=arguments.softmax,
+        mask=arguments.mask,
         bits=_bits(arguments),
     )
 

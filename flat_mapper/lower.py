@@ -53,6 +53,7 @@ def lower_fused(workload: Workload, platform: Platform, fused: FusedMapping) -> 
     and a folder per Einsum holds the Timeloop files. Timeloop sees one ordinary problem per Einsum:
     the shared loops are its DRAM loops, and a tensor that stays on chip bypasses DRAM. Where
     tensors share a buffer, that Einsum's architecture has the room that Timeloop asks for.
+    Under a mask there is the record alone: Timeloop's loops are as long for every query.
     """
     crowded = crowded_words(workload, platform, fused)
     copies = {f"{platform.name}.yaml": platform.matrix}
@@ -63,7 +64,7 @@ def lower_fused(workload: Workload, platform: Platform, fused: FusedMapping) -> 
     for name, arch in copies.items():
         comment = (f"{arch.name} as it was loaded; {RECORD} refers to this copy.",)
         files[name] = Lowered(document=architecture_document(arch, dict), comment=comment)
-    for mapping in fused.einsum_mappings.values():
+    for mapping in fused.einsum_mappings.values() if not workload.mask else ():
         unit = workload.einsum(mapping.einsum).unit
         if unit == "vector" and platform.vector is None and fused.policy.softmax == "free":
             continue  # nothing runs it: it is accounted as costing nothing

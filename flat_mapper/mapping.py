@@ -143,7 +143,7 @@ def sized(workload: Workload, mapping: EinsumMapping) -> Workload:
     if not each:
         return workload
     passes = {rank: rank_extent(mapping, rank) for rank in each}
-    return replace(workload, rank_sizes={**workload.rank_sizes, **passes})
+    return replace(workload, rank_sizes={**workload.rank_sizes, **passes}, mask=None)
 
 
 def check_mapping(workload: Workload, arch: Architecture, mapping: EinsumMapping) -> None:

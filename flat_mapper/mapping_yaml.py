@@ -53,6 +53,7 @@ from flat_mapper.mapping import (
     Slot,
     slots_of,
 )
+from flat_mapper.mask_yaml import mask_document, read_mask
 from flat_mapper.model.evaluate import check_fused
 from flat_mapper.workload import Einsum, Softmax, Workload
 from flat_mapper.yamlio import dump, load, write_text
@@ -114,6 +115,7 @@ def _workload_document(workload: Workload) -> dict[str, object]:
         "tensor_bits": dict(workload.tensor_bits),
         "softmax": workload.softmax,
         "repeat": workload.repeat,
+        **({"mask": mask_document(workload.mask)} if workload.mask else {}),
         "einsums": [einsum_item(einsum) for einsum in workload.einsums],
     }
 
@@ -201,7 +203,10 @@ def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:
 
 
 def _workload(node: object, where: str) -> Workload:
-    known = ("name", "source", "ranks", "word_bits", "tensor_bits", "softmax", "repeat", "einsums")
+    known = (
+        *("name", "source", "ranks", "word_bits", "tensor_bits", "softmax", "repeat"),
+        *("mask", "einsums"),
+    )
     refuse_unknown(node, known, where)
     items = take_list(node, "einsums", dict, where)
     einsums = (read_einsum(item, f"{where}.einsums.{i}") for i, item in enumerate(items))
@@ -213,6 +218,7 @@ def _workload(node: object, where: str) -> Workload:
         tensor_bits=_integers(node, "tensor_bits", where),
         softmax=take_choice(node, "softmax", get_args(Softmax), where),
         repeat=take(node, "repeat", int, where, above=0),
+        mask=read_mask(section_of(node, where), where),
         einsums=tuple(einsums),
     )
 

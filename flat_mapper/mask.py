@@ -11,6 +11,8 @@ from functools import cache
 
 from flat_mapper.errors import SpecError, expected
 
+QUERIES, KEYS = "P", "M"  # the ranks that a mask is about
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mask:

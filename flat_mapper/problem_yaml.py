@@ -15,6 +15,7 @@ A size is an integer, or arithmetic over other ranks. The short form is the casc
 H * E) and FF (by default 4 * D). H counts query heads. `kv_heads` (or a rank G) counts the heads of
 keys and values where query heads share them; then the cascade has G groups and, as its H, the heads
 of one group. `phase: decode` says that all but P of the M keys and values come from a cache.
+`mask: causal` or `mask: {window: 1024}` (`flat_mapper.mask_yaml`) leaves out what is masked.
 `softmax` is row, online, online-2pass or any (`flat_mapper.online_softmax`). In place of
 `attention`, a cascade may be written out, in the notation of `flat_mapper.einsum_notation` (and of
 `flat_mapper.einsum_yaml`, where an Einsum says how it stands to shared loops) and with ranks of any
@@ -51,6 +52,8 @@ from flat_mapper.document import (
 )
 from flat_mapper.einsum_yaml import read_einsum
 from flat_mapper.errors import Faults, SpecError, expected
+from flat_mapper.mask import Mask
+from flat_mapper.mask_yaml import mask_of, read_mask
 from flat_mapper.online_softmax import SOFTMAXES
 from flat_mapper.sizes import size_of, sizes_of
 from flat_mapper.templating import load_document
@@ -61,7 +64,7 @@ from flat_mapper.yamlio import is_text, load
 
 KEYS = (
     *("name", "source", "ranks", "word_bits", "tensor_bits", "layers", "feed_forward"),
-    *("attention", "einsums"),
+    *("attention", "einsums", "mask"),
 )
 ATTENTION_KEYS = ("softmax", "kv_heads", "phase")
 CORE_RANKS = ("B", "H", "P", "M", "E", "F")
@@ -79,6 +82,7 @@ def load_problem(
     sizes: Mapping[str, object] = _UNCHANGED,
     phase: str = "",
     softmax: str = "",
+    mask: str = "",
 ) -> Workload:
     """The workload of a problem file, cut to a scope.
 
@@ -89,11 +93,12 @@ def load_problem(
     phase:  takes the place of the file's. In `decode` the sequence is the cache: P is 1 (or what
             `sizes` says) and M what it would have been.
     softmax: takes the place of the file's: row, online, online-2pass or any.
+    mask:   takes the place of the file's: causal, window=N, or both with a comma.
     raises: SpecError with the first fault; `check_problem` has them all.
     """
     faults = Faults()
     form = _named("softmax", softmax, SOFTMAXES)
-    asked = _Asked(phase=_named("phase", phase, PHASES), softmax=form)
+    asked = _Asked(phase=_named("phase", phase, PHASES), softmax=form, mask=mask_of(mask))
     workload = _workload(source, sizes, asked, faults)
     if workload is not None and phase == "decode":
         missing = [rank for rank in SEQUENCE_RANKS if rank not in workload.rank_sizes]
@@ -120,6 +125,7 @@ class _Asked:
 
     phase: Phase | None = None
     softmax: Softmax | None = None
+    mask: Mask | None = None
 
 
 def _named[Word: str](what: str, word: str, known: tuple[Word, ...]) -> Word | None:
@@ -203,6 +209,7 @@ def _workload(
     cited = faults.attempt(_word, file, "source")
     word_bits = faults.attempt(_count, file, "word_bits", DEFAULT_WORD_BITS)
     tensor_bits = faults.attempt(_tensor_bits, file, workload)
+    mask = faults.attempt(read_mask, file.problem, file.where)
     layers = faults.attempt(_count, file, "layers", 1)
     if faults or workload is None:
         return None
@@ -213,6 +220,7 @@ def _workload(
         word_bits=word_bits or DEFAULT_WORD_BITS,
         tensor_bits=tensor_bits or {},
         repeat=layers or 1,
+        mask=file.asked.mask or mask,
     )
 
 

@@ -12,6 +12,7 @@ from flat_mapper.mapping_yaml import record_document
 from flat_mapper.model.carried import with_unmapped
 from flat_mapper.model.result import BufferUse, EinsumStats, Infeasible, Result
 from flat_mapper.report_groups import einsum_dict, group_dicts, platform_dict
+from flat_mapper.report_mask import mask_dict, mask_text
 from flat_mapper.search.solution import Certificate
 from flat_mapper.workload import Workload
 
@@ -64,6 +65,7 @@ def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[
             "energy_pj": result.bound.energy_pj,
             "offchip_bytes": result.bound.offchip_bytes,
         },
+        "mask": mask_dict(workload, result),
         "notes": list(result.notes),
         "provenance": {"flat_mapper": __version__, **result.extra},
     }
@@ -122,9 +124,8 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
         rows.append(("area", f"{result.area_mm2:.3g} mm2", "on chip"))
     sources = f"energies from {result.energy_source}; counts from backend {result.backend}"
     by = [f"energy by {k}: {_parts(p)}" for k, p in result.energy_by().items()]
-    return "\n".join(
-        [grid(rows), *by, sources, *filter(None, [sources_text(result)]), *result.notes]
-    )
+    more = filter(None, (sources_text(result), mask_text(workload, result)))
+    return "\n".join([grid(rows), *by, sources, *more, *result.notes])
 
 
 def sources_text(result: Result) -> str:

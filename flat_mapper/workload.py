@@ -10,6 +10,7 @@ from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from flat_mapper.errors import SpecError, expected
+from flat_mapper.mask import KEYS, QUERIES, Mask, pairs
 
 if TYPE_CHECKING:  # at run time networkx is imported when the graph is first asked for
     import networkx as nx
@@ -82,6 +83,7 @@ class Workload:
     tensor_bits: Mapping[str, int] = field(default_factory=dict)  # where it differs from word_bits
     softmax: Softmax = "none"
     source: str = ""
+    mask: Mask | None = None  # which keys (rank M) a query (rank P) may see
     repeat: int = 1  # times the whole cascade runs, one after another (layers of a model)
 
     def __post_init__(self) -> None:
@@ -93,6 +95,9 @@ class Workload:
             if key != "word_bits" and key not in self.tensor_ranks:
                 tensors = ", ".join(self.tensor_ranks)
                 raise SpecError(expected(f"{self.name}: tensor_bits", f"one of {tensors}", key))
+        if self.mask and self.rank_sizes.get("P", 1) > self.rank_sizes.get("M", 1):
+            condition = f"at most the {self.rank_sizes.get('M', 1)} positions of its keys"
+            raise SpecError(expected(f"{self.name}: mask", condition, self.rank_sizes["P"]))
         if not is_size(self.repeat):
             raise SpecError(expected(f"{self.name}: repeat", "an integer > 0", self.repeat))
 
@@ -177,6 +182,14 @@ class Workload:
         Of an Einsum that runs in each pass of a loop: the points of one pass.
         """
         return prod(self.rank_sizes[r] for r in einsum.ranks if r not in einsum.each)
+
+    def unmasked_iterations(self, einsum: Einsum) -> int:
+        """Those of them whose query may see the key."""
+        points = self.iterations(einsum)
+        if self.mask is None or not {QUERIES, KEYS} <= set(einsum.ranks) - set(einsum.each):
+            return points
+        queries, keys = self.rank_sizes[QUERIES], self.rank_sizes[KEYS]
+        return points // (queries * keys) * pairs(self.mask, queries, keys)
 
     def tensor_words(self, tensor: str) -> int:
         """Words of a whole tensor."""

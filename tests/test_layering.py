@@ -20,7 +20,7 @@ FUNCTION_LIMITS = {"search.solve": 70}
 _ROWS = """
 errors
 units document specification textfiles yamlio expressions sizes templating catalog
-mask workload einsum_notation einsum_yaml online_softmax attention_heads attention timeloop_problem problem_yaml fuse_layers
+mask workload einsum_notation einsum_yaml online_softmax attention_heads attention timeloop_problem mask_yaml problem_yaml fuse_layers
 hf_config
 arch arch_constraints arch_factors arch_attributes arch_nodes arch_document arch_yaml
 arch_edits

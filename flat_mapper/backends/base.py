@@ -36,10 +36,13 @@ class Backend(Protocol):
 def refuse_operations(
     workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert, who: str
 ) -> None:
-    """Refuse operations of unlike cost: another tool has one compute for all of them.
+    """Refuse operations of unlike cost, and masks: another tool has one compute for all of them.
 
     raises: BackendError.
     """
+    if workload.mask:
+        condition = "no mask: it has no loops that are longer for some queries than for others"
+        raise BackendError(expected(who, condition, str(workload.mask), "use --backend native"))
     for name in mapping.einsum_mappings:
         operation = workload.einsum(name).operation
         arch = platform.path(workload.einsum(name).unit)

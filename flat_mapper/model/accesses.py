@@ -16,7 +16,7 @@ from math import prod
 
 import numpy as np
 
-from flat_mapper.model.nest import Factors, IntArray, Nest
+from flat_mapper.model.nest import Factors, IntArray, Nest, Visited
 from flat_mapper.model.remainders import moved_words
 
 ONE = np.ones(1, np.int64)
@@ -49,27 +49,34 @@ class Accesses:
     lanes: IntArray
 
 
-def accesses(nest: Nest, factors: Factors, sizes: tuple[int, ...]) -> Accesses:
+def accesses(
+    nest: Nest, factors: Factors, sizes: tuple[int, ...], visited: Visited | None = None
+) -> Accesses:
     """Words moved by every mapping of a batch.
 
     factors: int64[S, R, n].
     sizes:   rank sizes, in the order of nest.ranks.
+    visited: pairs of outermost passes that a mask leaves: what moves in each of them moves in so
+             many; what stays in place over one of the two loops moves as often as before.
     source:  timeloop-model (NVlabs/timeloop 4cf6d4c), reproduced on all its recorded answers.
     """
     traffic: dict[tuple[int, str], Traffic] = {}
     for access in nest.einsum.accesses:
         chain = [i for i, kept in enumerate(nest.keep) if access.tensor in kept]
-        words = _Words(nest, factors, sizes, access.tensor)
+        words = _Words(nest, factors, sizes, access.tensor, visited)
         for position, level in enumerate(chain):
             above = words.fills(level) if position else None
             below = words.drawn(level, chain[position + 1] if position + 1 < len(chain) else None)
-            held = words.partition(level)
+            held = words.touched(level)
             traffic[level, access.tensor] = _traffic(access.is_output, held, above, below)
     return Accesses(
         traffic=traffic,
         instances=tuple(_spatial_product(nest, factors, s) for s in nest.level_slots),
-        compute=_product(
-            factors.factors[s, r] for s in nest.level_slots for r in range(len(nest.ranks))
+        compute=_left(
+            _product(
+                factors.factors[s, r] for s in nest.level_slots for r in range(len(nest.ranks))
+            ),
+            visited,
         ),
         lanes=_spatial_product(nest, factors, len(nest.slots)),
     )
@@ -94,7 +101,15 @@ def _traffic(is_output: bool, held: IntArray, above: IntArray | None, below: Int
 class _Words:
     """The words of one tensor: what each keeper holds, draws and is filled with."""
 
-    def __init__(self, nest: Nest, factors: Factors, sizes: tuple[int, ...], tensor: str) -> None:
+    def __init__(
+        self,
+        nest: Nest,
+        factors: Factors,
+        sizes: tuple[int, ...],
+        tensor: str,
+        visited: Visited | None,
+    ) -> None:
+        self.visited = visited
         self.nest, self.factors, self.sizes, self.tensor = nest, factors, sizes, tensor
         self.relevant = nest.relevant[tensor]
         self.volume = prod(n for n, mine in zip(sizes, self.relevant, strict=True) if mine)
@@ -120,7 +135,7 @@ class _Words:
     def drawn(self, level: int, child: int | None) -> IntArray:
         """Words that one instance of a level hands to (or takes back from) its inner keeper."""
         if self.factors.lasts is None:
-            return self.partition(level) * self._passes(child)
+            return self._visited(self.partition(level) * self._passes(child), child)
         slot = self._slot(child)
         shared = _product(
             self.factors.factors[s, r]
@@ -137,10 +152,31 @@ class _Words:
     def fills(self, level: int) -> IntArray:
         """Words that one instance of a level gets from (or owes to) its outer keeper."""
         if self.factors.lasts is None:
-            return self.partition(level) * self._passes(level)
+            return self._visited(self.partition(level) * self._passes(level), level)
         slot = self.nest.level_slots[level]
         instances = _spatial_product(self.nest, self.factors, slot)
         return moved_words(self.nest, self.factors, self.relevant, slot, False) // instances
+
+    def touched(self, level: int) -> IntArray:
+        """Words of the tensor that one instance of a level ever holds: masked parts left out."""
+        held = self.partition(level)
+        if self.visited is None or not all(self.relevant[r] for r in self.visited.ranks):
+            return held
+        return _left(held, self.visited)
+
+    def _visited(self, words: IntArray, child: int | None) -> IntArray:
+        """Words in all passes of the outermost loops as words in those that a mask leaves."""
+        if self.visited is None:
+            return words
+        counted: dict[int, bool] = dict.fromkeys(self.visited.ranks, child is None)
+        moved = child is None
+        for s in reversed([s for s in self.nest.level_slots if s < self._slot(child)]):
+            for r in self.nest.orders[s]:
+                real = bool((self.factors.factors[s, r] > 1).all())
+                if s == 0 and r in counted:
+                    counted[r] = self.relevant[r] or moved
+                moved = moved or (self.relevant[r] and real)
+        return _left(words, self.visited) if all(counted.values()) else words
 
     def _slot(self, child: int | None) -> int:
         return len(self.nest.slots) if child is None else self.nest.level_slots[child]
@@ -174,6 +210,11 @@ class _Words:
             for r, yes in enumerate(self.relevant)
             if yes == relevant
         )
+
+
+def _left(count: IntArray, visited: Visited | None) -> IntArray:
+    """Of a count in all pairs of passes, what falls on those that are visited."""
+    return count if visited is None else count * visited.pairs // visited.total
 
 
 def _product(arrays: object) -> IntArray:

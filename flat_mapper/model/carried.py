@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from flat_mapper.mapping import GroupMapping
+from flat_mapper.mask import KEYS, QUERIES, Tiles, tiles
 from flat_mapper.workload import Workload
 
 
@@ -50,6 +51,18 @@ def leaves_finished(workload: Workload, names: Sequence[str], tensor: str) -> bo
     readers = [e for e in workload.einsums if any(a.tensor == tensor for a in e.inputs)]
     made = workload.producers.get(tensor) in names
     return made and bool(readers) and all(e.after and e.name not in names for e in readers)
+
+
+def visited_tiles(workload: Workload, group: GroupMapping) -> Tiles | None:
+    """The FLAT-tiles of queries x keys that a mask leaves; None where nothing can be skipped.
+
+    Only what the shared loops cut on both sides is skipped. A row softmax does whole rows.
+    """
+    cut = {loop.rank: loop.factor for loop in group.shared}
+    if workload.mask is None or cut.get(QUERIES, 1) == 1 or cut.get(KEYS, 1) == 1:
+        return None
+    queries, keys = workload.rank_sizes[QUERIES], workload.rank_sizes[KEYS]
+    return tiles(workload.mask, queries, keys, queries // cut[QUERIES], keys // cut[KEYS])
 
 
 def left_out_words(workload: Workload, group: GroupMapping) -> dict[str, float]:

@@ -11,6 +11,7 @@ import numpy as np
 from flat_mapper.arch import Architecture
 from flat_mapper.energy_tables import Ert
 from flat_mapper.mapping import EinsumMapping, sized
+from flat_mapper.mask import KEYS, QUERIES, Tiles
 from flat_mapper.model.accesses import Accesses, accesses
 from flat_mapper.model.energy import tensor_energy
 from flat_mapper.model.footprint import tile_words
@@ -21,6 +22,7 @@ from flat_mapper.model.nest import (
     FloatArray,
     IntArray,
     Nest,
+    Visited,
     factors_of,
     nest_of,
 )
@@ -40,6 +42,7 @@ class EinsumCosts:
     accesses: Accesses
     tiles: dict[tuple[int, str], IntArray]  # values
     shares: Mapping[str, float] = field(default_factory=dict)  # words of a value, where not one
+    visited: Visited | None = None
 
     def reads(self, level: int) -> list[IntArray | FloatArray]:
         """Words read from one instance of a level, one array per kept tensor."""
@@ -109,7 +112,8 @@ class EinsumCosts:
     @property
     def computes(self) -> int:
         """Points of the iteration space; padding of remainders computes nothing."""
-        return int(np.prod(np.array(self.sizes, dtype=np.int64)))
+        points = int(np.prod(np.array(self.sizes, dtype=np.int64)))
+        return points if self.visited is None else points * self.visited.pairs // self.visited.total
 
     @property
     def compute_energy(self) -> float:
@@ -195,13 +199,24 @@ def _at(values: IntArray, n: int) -> int:
 
 
 def einsum_costs(
-    workload: Workload, arch: Architecture, mappings: Sequence[EinsumMapping], ert: Ert
+    workload: Workload,
+    arch: Architecture,
+    mappings: Sequence[EinsumMapping],
+    ert: Ert,
+    tiles: Tiles | None = None,
 ) -> EinsumCosts:
-    """The costs of mappings of one Einsum that share keeps, loop orders and rank sizes."""
+    """The costs of mappings of one Einsum that share keeps, loop orders and rank sizes.
+
+    tiles: of queries x keys, that a mask leaves of the passes of the outermost loops.
+    """
     einsum = workload.einsum(mappings[0].einsum)
     nest = nest_of(arch, einsum, mappings[0])
     (sizes,) = {tuple(sized(workload, m).rank_sizes[r] for r in nest.ranks) for m in mappings}
-    return nest_costs(nest, sizes, factors_of(nest, mappings), ert, workload.shares)
+    visited = None
+    if tiles and QUERIES in nest.ranks and KEYS in nest.ranks:
+        ranks = (nest.ranks.index(QUERIES), nest.ranks.index(KEYS))
+        visited = Visited(ranks=ranks, pairs=tiles.visited, total=tiles.total)
+    return nest_costs(nest, sizes, factors_of(nest, mappings), ert, workload.shares, visited)
 
 
 def nest_costs(
@@ -210,12 +225,13 @@ def nest_costs(
     factors: Factors,
     ert: Ert,
     shares: Mapping[str, float] | None = None,
+    visited: Visited | None = None,
 ) -> EinsumCosts:
     """The costs of loop nests given as arrays; factors int64[S, R, n].
 
     shares: words that a value of a tensor takes, where it is not one.
     """
-    found = accesses(nest, factors, sizes)
+    found = accesses(nest, factors, sizes, visited)
     cycles = operation_cycles(nest.arch, nest.einsum.operation)
     return EinsumCosts(
         nest=nest,
@@ -225,4 +241,5 @@ def nest_costs(
         accesses=replace(found, compute=found.compute * cycles) if cycles > 1 else found,
         tiles=tile_words(nest, factors, sizes),
         shares=shares or {},
+        visited=visited,
     )

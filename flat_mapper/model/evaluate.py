@@ -9,7 +9,7 @@ from flat_mapper.arch import Platform
 from flat_mapper.energy_tables import Ert
 from flat_mapper.errors import MappingError, expected
 from flat_mapper.mapping import FusedMapping, GroupMapping, Policy, check_mapping
-from flat_mapper.model.carried import carried_tensors, with_unmapped
+from flat_mapper.model.carried import carried_tensors, visited_tiles, with_unmapped
 from flat_mapper.model.einsum_costs import einsum_costs
 from flat_mapper.model.group import crosses_dram, group_stats, shared_level
 from flat_mapper.model.result import Bound, BufferUse, EinsumStats, Infeasible, Result
@@ -30,9 +30,10 @@ def evaluate(
     stats: dict[str, EinsumStats] = {}
     shared = shared_level(platform).name
     for group in mapping.groups:
+        visited = visited_tiles(workload, group)
         for nest in group.einsums:
             arch = platform.path(workload.einsum(nest.einsum).unit)
-            costs = einsum_costs(workload, arch, [nest], ert)
+            costs = einsum_costs(workload, arch, [nest], ert, visited)
             # What the shared level holds is the group's affair: copies, and buffers in common.
             refused = costs.infeasible(0, apart=shared)
             if refused is not None:
@@ -104,7 +105,7 @@ def bound(workload: Workload, platform: Platform, mapping: FusedMapping, ert: Er
     everything = [e.name for e in workload.einsums if e.name in names or not e.after]
     for name in names:
         einsum = workload.einsum(name)
-        arch, computes = platform.path(einsum.unit), workload.iterations(einsum)
+        arch, computes = platform.path(einsum.unit), workload.unmasked_iterations(einsum)
         cycles = computes * operation_cycles(arch, einsum.operation)
         peaks[einsum.unit] += cycles / arch.compute.instances
         energy += computes * operation_energy(arch, ert, einsum.operation)

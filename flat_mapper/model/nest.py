@@ -73,6 +73,15 @@ class Factors:
         return int(self.factors.shape[2])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visited:
+    """Pairs of passes of two outermost loops of an Einsum that a mask leaves."""
+
+    ranks: tuple[int, int]  # the two, as indices of the nest's ranks
+    pairs: int
+    total: int
+
+
 def nest_of(arch: Architecture, einsum: Einsum, mapping: EinsumMapping) -> Nest:
     """The structure of one mapping. Ranks without a loop come outermost, in the Einsum's order."""
     slots = slots_of(arch)

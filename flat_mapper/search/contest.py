@@ -84,6 +84,33 @@ class Contest:
 
 
 @dataclass(slots=True)
+class MaskedContest(Contest):
+    """A contest under a mask: its bounds are of the dense work, of which a share is left.
+
+    Everything that moves or computes does so at least `share` times as often as without the mask,
+    but for first visits of accumulators, which no mask spares: at most the slacks.
+    """
+
+    share: float = 1.0
+    cycle_slack: float = 0.0
+    energy_slack: float = 0.0
+
+    def may_win(self, cycles: Floats, energy: Floats) -> Bools:
+        """Which costs may win; cycles and energy of the dense work at least."""
+        cycles = np.maximum(self.share * cycles - self.cycle_slack, 0.0)
+        return Contest.may_win(self, cycles, np.maximum(self.share * energy - self.energy_slack, 0))
+
+    def below(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
+        """Which weighted sums of the dense work may belong to something better."""
+        left = []
+        for mine, weight in zip(sums, self.slopes(cycles, energy), strict=True):
+            with np.errstate(invalid="ignore"):  # an infinite weight says nothing of a sum
+                less = self.share * mine - self.energy_slack - weight * self.cycle_slack
+            left.append(np.where(np.isnan(less), -np.inf, less))
+        return Contest.below(self, left, cycles, energy)
+
+
+@dataclass(slots=True)
 class FrontContest:
     """The Pareto front of cycles and energy so far."""
 

@@ -216,6 +216,7 @@ class Fused:
         index = self.problem.index(space)
         local = tuple(tile[r] for r in index)
         roles = staging.roles[space.einsum.name]
+        masked = self.problem.masked(space)
         dram_order = tuple(index.index(r) for r in order if r in index)
         costs: list[Floats] = []
         source: list[Ints] = []
@@ -229,6 +230,8 @@ class Fused:
                     shared_order=shared_order,
                     roles=roles,
                     steps=self.problem.steps(space, tile),
+                    share=self.problem.share if masked is not None else 1.0,
+                    masked=masked or (),
                 )
                 costs.append(self._vectors(space, rows, outer))
                 same = np.ones(len(chosen), np.int64)
@@ -240,7 +243,7 @@ class Fused:
     def _vectors(self, space: EinsumSpace, rows: Rows, outer: Outer) -> Floats:
         """Cost vectors: compute by unit, cycles by port, cold start, energy, words streamed."""
         costs = row_costs(space, rows, outer)
-        compute = outer.steps * space.lane_cycles / rows.spatial
+        compute = outer.share * outer.steps * space.lane_cycles / rows.spatial
         zero = np.zeros(rows.count)
         matrix = compute if space.einsum.unit == "matrix" else zero
         vector = compute if space.einsum.unit == "vector" else zero

@@ -13,6 +13,7 @@ import numpy as np
 from flat_mapper.arch import Platform
 from flat_mapper.energy_tables import Ert
 from flat_mapper.mapspace import GRANULARITIES, GroupSpace, Mapspace
+from flat_mapper.mask import KEYS, QUERIES
 from flat_mapper.model.carried import carried_tensors, leaves_finished, with_unmapped
 from flat_mapper.model.group import crosses_dram, in_place_classes, shared_level
 from flat_mapper.search.price import Role
@@ -45,11 +46,22 @@ class GroupProblem:
     spaces: tuple[EinsumSpace, ...]
     whole: tuple[str, ...]  # the group's Einsums, with the free ones that run between them
     inner: tuple[int, ...] = ()  # those of shared_ranks whose loops stand innermost
+    share: float = 1.0  # of tiles of queries x keys, what a mask leaves
 
     def steps(self, space: EinsumSpace, tile: tuple[int, ...]) -> int:
         """How often an Einsum runs in each pass of the other shared loops."""
         each = [i for i, r in enumerate(self.ranks) if r.members[0] in space.einsum.each]
         return prod(self.ranks[i].size // tile[i] for i in each)
+
+    def masked(self, space: EinsumSpace) -> tuple[int, ...] | None:
+        """Of the two ranks of a mask, those of an Einsum's tensors; None if it lacks one.
+
+        An Einsum that runs in each pass over the keys has them without a tensor of its own.
+        """
+        if not {QUERIES, KEYS} <= set(space.einsum.ranks):
+            return None
+        ranks = (i for i, r in enumerate(space.ranks) if r.members[0] in (QUERIES, KEYS))
+        return tuple(ranks)
 
     @cached_property
     def carried(self) -> tuple[str, ...]:

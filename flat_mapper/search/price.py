@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from flat_mapper.arch import MemoryLevel
-from flat_mapper.search.rows import Floats, Ints, Link, Rows, looped
+from flat_mapper.search.rows import Bools, Floats, Ints, Link, Rows, looped
 from flat_mapper.search.space import EinsumSpace
 
 # Where a tensor's tiles above the inner levels come from:
@@ -27,6 +27,8 @@ class Outer:
     shared_order: tuple[int, ...]
     roles: tuple[Role, ...]  # by tensor
     steps: int = 1  # passes of the innermost DRAM loop, where it is over a rank that no tensor has
+    share: float = 1.0  # of the passes of two DRAM loops together, what a mask leaves
+    masked: tuple[int, ...] = ()  # those of the two that are ranks of the Einsum
 
 
 @dataclass(slots=True)
@@ -55,7 +57,8 @@ class Costs:
 
 def row_costs(space: EinsumSpace, rows: Rows, outer: Outer) -> Costs:
     """Exact costs of rows under given outer loops; the model's own arithmetic."""
-    costs = Costs(energy=np.full(rows.count, outer.steps * space.compute_energy), ports={})
+    computed = outer.share * outer.steps * space.compute_energy
+    costs = Costs(energy=np.full(rows.count, computed), ports={})
     sizes = np.array(space.sizes, dtype=np.int64)[:, None]
     tile = np.array(outer.tile, dtype=np.int64)[:, None]
     tile = np.where(tile == 0, rows.tile, tile)
@@ -68,23 +71,53 @@ def row_costs(space: EinsumSpace, rows: Rows, outer: Outer) -> Costs:
                 space.relevant[tensor], link.passes, link.open, shared, outer.shared_order
             )
             passes = passes * np.where(open_, 1, outer.steps)
+            left = _left(space.relevant[tensor], open_, dram, outer)
             passes, _ = looped(space.relevant[tensor], passes, open_, dram, outer.dram_order)
             above = links[i + 1] if i + 1 < len(links) else None
-            _add_link(space, costs, tensor, link, above, parent, passes)
+            _add_link(space, costs, tensor, link, above, parent, passes, left)
         if role == "staged":
-            add_staged(space, costs, tensor, dram, outer.dram_order)
+            still = np.ones(dram.shape[1]) > 0
+            left = _left(space.relevant[tensor], still, dram, outer)
+            add_staged(space, costs, tensor, dram, outer.dram_order, left)
     return costs
 
 
+def _left(
+    relevant: tuple[bool, ...], open_: Bools, dram: Ints, outer: Outer
+) -> tuple[Floats | float, float]:
+    """What a mask leaves of a link's passes, and of the tensor itself.
+
+    A link is passed in each of the masked loops, or it stays in place over one of them.
+    """
+    if outer.share == 1:
+        return 1.0, 1.0
+    if len(outer.masked) == 2 and all(relevant[r] for r in outer.masked):
+        return 1.0, outer.share  # every pass brings other words
+    every = np.ones(open_.shape, np.bool_)
+    if len(outer.masked) < 2:  # the innermost loop is over a rank that no tensor has
+        every &= ~open_
+    for r in outer.dram_order:
+        if r in outer.masked and not relevant[r]:
+            every &= ~open_
+        if relevant[r]:
+            open_ = open_ & (dram[r] == 1)
+    return np.where(every, outer.share, 1.0), 1.0
+
+
 def add_staged(
-    space: EinsumSpace, costs: Costs, tensor: str, dram: Ints, order: tuple[int, ...]
+    space: EinsumSpace,
+    costs: Costs,
+    tensor: str,
+    dram: Ints,
+    order: tuple[int, ...],
+    left: tuple[Floats | float, float] = (1.0, 1.0),
 ) -> None:
-    """Whole tiles between DRAM and the shared level."""
+    """Whole tiles between DRAM and the shared level; left: see `_left`."""
     one = np.ones(dram.shape[1])
     passes, _ = looped(space.relevant[tensor], one, one > 0, dram, order)
     level = space.arch.levels[space.shared]
     link = Link(child=level, parent=None, passes=one, open=one > 0, spread=one, copies=one)
-    _add_link(space, costs, tensor, link, None, space.arch.levels[0], passes)
+    _add_link(space, costs, tensor, link, None, space.arch.levels[0], passes, left)
 
 
 def _add_link(
@@ -95,12 +128,15 @@ def _add_link(
     above: Link | None,
     top: MemoryLevel | None,
     passes: Floats,
+    left: tuple[Floats | float, float] = (1.0, 1.0),
 ) -> None:
     """Words of one link at both its ends, with their energy and port cycles.
 
     top: the parent of a link with none above; None: its end of the link does not count.
+    left: what a mask leaves of the passes, and of the tensor.
     """
-    volume = float(space.volume[tensor])
+    volume = float(space.volume[tensor]) * left[1]
+    passes = passes * left[0]
     parent = top if above is None else above.child
     spread, copies = (1.0, 1.0) if above is None else (above.spread, above.copies)
     output = tensor == space.output

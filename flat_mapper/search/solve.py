@@ -13,8 +13,9 @@ from flat_mapper.energy_tables import Ert
 from flat_mapper.errors import SpecError, expected
 from flat_mapper.mapspace import Mapspace
 from flat_mapper.model.result import Infeasible
-from flat_mapper.search.contest import Contest, Costs
+from flat_mapper.search.contest import Costs
 from flat_mapper.search.group import GroupSearch
+from flat_mapper.search.masked import contest_of
 from flat_mapper.search.objective import OBJECTIVES, Goal, Objective, better_pair
 from flat_mapper.search.picks import GroupSolution
 from flat_mapper.search.sequence import Sequence, total_of
@@ -66,7 +67,7 @@ def search(
     begin = time.perf_counter()
     mapspace = with_arch_rules(mapspace, platform, workload)
     tally, best, goal = Tally(), _Best(), Goal(kind=objective)
-    everything = tasks(workload, platform, mapspace, ert)
+    everything = tasks(workload, platform, mapspace, ert, masks=True)
     # The most promising first; of equals the first stays.
     everything.sort(key=lambda task: _least(task.searches, goal))
     for number, task in enumerate(everything):
@@ -104,7 +105,8 @@ def _least(searches: list[GroupSearch], goal: Goal) -> float:
         least = [s.prepare() for s in searches]
         return _value(goal, sum(c for c, _ in least), sum(e for _, e in least))
     searches[0].prepare()
-    return searches[0].least(goal)
+    share = searches[0].problem.share  # every objective grows with both; edp with their product
+    return searches[0].least(goal) * (share**2 if goal.kind == "edp" else share)
 
 
 def _value(goal: Goal, cycles: float, energy: float) -> float:
@@ -120,13 +122,15 @@ def _alternative(
     solved: list[GroupSolution] | Infeasible | None
     least = [s.prepare() for s in searches]
     total = (sum(c for c, _ in least), sum(e for _, e in least))
-    if best is not None and not better_pair(goal, total, best):
-        return None
     if len(searches) == 1:
-        contest = Contest.of((goal,), (best,))
+        contest = contest_of(searches[0].problem, goal, best)
+        if not contest.may_win(np.array([total[0]]), np.array([total[1]]))[0]:
+            return None
         searches[0].solve(contest)
         one = contest.solutions[0]
         solved = [one] if one else searches[0].refusal() if best is None else None
+    elif best is not None and not better_pair(goal, total, best):
+        return None
     else:
         sequence = Sequence(searches)
         solved = sequence.product(best) if goal.kind == "edp" else sequence.under(goal)

@@ -15,6 +15,7 @@ from flat_mapper.model.result import Infeasible, Result
 from flat_mapper.model.widths import check_widths
 from flat_mapper.online_softmax import alternatives
 from flat_mapper.search.group import GroupSearch
+from flat_mapper.search.masked import masked_problems, skips
 from flat_mapper.search.outer import group_problem
 from flat_mapper.search.picks import GroupSolution
 from flat_mapper.search.realize import group_mapping
@@ -59,18 +60,40 @@ class Tally:
                 self.pruned[rule] = self.pruned.get(rule, 0) + count
 
 
-def tasks(workload: Workload, platform: Platform, mapspace: Mapspace, ert: Ert) -> list[Task]:
-    """All alternatives, in the order of the mapspace."""
+def tasks(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    *,
+    masks: bool = False,
+) -> list[Task]:
+    """All alternatives, in the order of the mapspace.
+
+    masks: whether the caller can do with the tasks of a mask, one per size of its tiles.
+    """
     check_widths(workload, platform)
+    if workload.mask and not masks:
+        condition = "no mask, or the search for one objective (map, compare)"
+        raise SpecError(expected(f"{workload.name}: mask", condition, str(workload.mask)))
     if not any(partitions(workload, mapspace)):
         raise SpecError(
             expected(workload.name, "an Einsum that costs something", "a free softmax alone")
         )
     found = []
-    for cascade in alternatives(workload, charged=mapspace.policy.softmax == "charged"):
+    charged = mapspace.policy.softmax == "charged" and not workload.mask  # two passes: no mask
+    for cascade in alternatives(workload, charged=charged):
         known: dict[object, Table] = {}
         for groups in partitions(cascade, mapspace):
             problems = [group_problem(cascade, platform, ert, mapspace, g) for g in groups]
+            if len(problems) == 1 and skips(problems[0]):
+                ones = masked_problems(cascade, platform, ert, mapspace, groups[0])
+                found += [Task(cascade, [GroupSearch.of(p, known)]) for p in ones]
+                continue
+            if any(skips(p) for p in problems):
+                condition = "a cascade whose keys are cut in one pass, such as softmax online"
+                where = f"{cascade.name}: mask {cascade.mask}"
+                raise SpecError(expected(where, condition, f"{cascade.softmax}, in several groups"))
             found.append(Task(cascade, [GroupSearch.of(p, known) for p in problems]))
     return found
 

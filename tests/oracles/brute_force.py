@@ -28,7 +28,7 @@ from flat_mapper.model.carried import carried_tensors, with_unmapped
 from flat_mapper.model.einsum_costs import EinsumCosts, nest_costs
 from flat_mapper.model.evaluate import evaluate
 from flat_mapper.model.group import crosses_dram, in_place_classes, shared_level
-from flat_mapper.model.nest import Factors, FloatArray, Nest
+from flat_mapper.model.nest import Factors, FloatArray, Nest, Visited
 from flat_mapper.model.result import Result
 from flat_mapper.online_softmax import alternatives
 from flat_mapper.workload import Einsum, Workload
@@ -216,10 +216,12 @@ def choice(
     columns = factor_columns(arch, einsum, sizes, shared)
     if any(r in passes for r in case.workload.inner_ranks(whole_group(case, group))):
         columns = columns[:, :, ~resident(arch, einsum, columns)]
+    seen_pairs = visited_pairs(case, einsum, passes)
     costs: list[FloatArray] = []
     nests: list[EinsumMapping] = []
     for nest in structures(case, arch, einsum, roles, shared):
-        priced = nest_costs(nest, sizes, Factors(factors=columns), case.ert, case.workload.shares)
+        factors = Factors(factors=columns)
+        priced = nest_costs(nest, sizes, factors, case.ert, case.workload.shares, seen_pairs)
         seen = vectors(case, group, priced, roles)
         good = np.flatnonzero(priced.fits)
         for i in good[undominated(seen[good])]:
@@ -230,6 +232,25 @@ def choice(
     table = np.array(costs)
     kept = undominated(table)
     return Choice(costs=table[kept], nests=tuple(nests[i] for i in kept))
+
+
+def visited_pairs(case: Case, einsum: Einsum, passes: dict[str, int]) -> Visited | None:
+    """What a mask leaves of the passes of shared loops over queries and keys, pair by pair."""
+    mask, sizes = case.workload.mask, case.workload.rank_sizes
+    if mask is None or not {"P", "M"} <= set(einsum.ranks) or not {"P", "M"} <= set(passes):
+        return None
+    rows, columns = sizes["P"] // passes["P"], sizes["M"] // passes["M"]
+    first = sizes["M"] - sizes["P"]
+    pairs = 0
+    for i, j in product(range(passes["P"]), range(passes["M"])):
+        pairs += any(
+            (not mask.causal or key <= query)
+            and (mask.window is None or abs(query - key) < mask.window)
+            for query in range(first + i * rows, first + (i + 1) * rows)
+            for key in range(j * columns, (j + 1) * columns)
+        )
+    ranks = (einsum.ranks.index("P"), einsum.ranks.index("M"))
+    return Visited(ranks=ranks, pairs=pairs, total=passes["P"] * passes["M"])
 
 
 def resident(arch: Architecture, einsum: Einsum, columns: np.ndarray) -> np.ndarray:
@@ -488,8 +509,9 @@ def combined(
 def useful_picks(choices: list[Choice], units: list[str], room: float) -> list[tuple[int, ...]]:
     """One nest per Einsum, in every way that fits and that no other way beats in every sum.
 
-    All that a group sees of its nests are sums: of words, energy and port traffic, and of the compute
-    cycles of each unit. So a part of a pick that another is as good as everywhere need not be tried.
+    All that a group sees of its nests are sums: of words, energy and port traffic, and of the
+    compute cycles of each unit. So a part of a pick that another is as good as everywhere need not
+    be tried.
     """
     picks: list[tuple[int, ...]] = [()]
     sums = np.zeros((1, choices[0].costs.shape[1] + 1))

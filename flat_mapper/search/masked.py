@@ -1,0 +1,70 @@
+"""Groups under a mask: one search for each size of the tiles that the mask may leave out.
+
+With the tile of queries x keys fixed, the share of tiles that is visited is one number. What moves
+or computes once in each tile is multiplied by it; all else stays as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+from flat_mapper.arch import Platform
+from flat_mapper.energy_tables import Ert
+from flat_mapper.mapspace import GroupSpace, Mapspace
+from flat_mapper.mask import KEYS, QUERIES, tiles
+from flat_mapper.search.contest import Contest, Costs, MaskedContest
+from flat_mapper.search.objective import Goal
+from flat_mapper.search.outer import GroupProblem, group_problem
+from flat_mapper.search.space import divisors
+from flat_mapper.workload import Workload
+
+
+def skips(problem: GroupProblem) -> bool:
+    """Whether the shared loops of a group may cut queries and keys."""
+    legal = {m for i in problem.shared_ranks for m in problem.ranks[i].members}
+    return problem.workload.mask is not None and {QUERIES, KEYS} <= legal
+
+
+def masked_problems(
+    workload: Workload, platform: Platform, ert: Ert, mapspace: Mapspace, group: GroupSpace
+) -> list[GroupProblem]:
+    """The search problems of a group, one per tile of queries x keys that the mapspace allows."""
+    fusion, sizes = mapspace.fusion, workload.rank_sizes
+    allowed = {
+        rank: [d for d in divisors(sizes[rank]) if d in fusion.tiles.get(rank, (d,))]
+        for rank in (QUERIES, KEYS)
+    }
+    found = []
+    for rows, columns in product(*allowed.values()):
+        one = {**fusion.tiles, QUERIES: (rows,), KEYS: (columns,)}
+        space = replace(mapspace, fusion=replace(fusion, tiles=one))
+        problem = group_problem(workload, platform, ert, space, group)
+        share = 1.0
+        if workload.mask and rows < sizes[QUERIES] and columns < sizes[KEYS]:
+            left = tiles(workload.mask, sizes[QUERIES], sizes[KEYS], rows, columns)
+            share = left.visited / left.total
+        found.append(replace(problem, share=share))
+    return found
+
+
+def contest_of(problem: GroupProblem, goal: Goal, best: Costs | None) -> Contest:
+    """The contest of a group: under a mask its bounds are of the dense work."""
+    if problem.share == 1:
+        return Contest.of((goal,), (best,))
+    contest = MaskedContest.of((goal,), (best,))
+    assert isinstance(contest, MaskedContest)
+    contest.share = problem.share
+    for space in problem.spaces:
+        if not all(r in space.einsum.output.ranks for r in (QUERIES, KEYS)):
+            words = (1 - problem.share) * space.volume[space.output]
+            for level in space.arch.levels:
+                read, write, _ = space.prices[level.name]
+                contest.energy_slack += words * level.instances * (read + write)
+                for rate in (
+                    level.read_words_per_cycle,
+                    level.write_words_per_cycle,
+                    level.shared_words_per_cycle,
+                ):
+                    contest.cycle_slack += 2 * words / rate if rate is not None else 0.0
+    return contest
