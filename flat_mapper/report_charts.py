@@ -323,7 +323,7 @@ def _names() -> alt.Y:
     """A row for each configuration, in the order of the table."""
     import altair as alt
 
-    return alt.Y("name:N", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False))
+    return alt.Y("bar:N", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False))
 
 
 def _own(field: str) -> alt.Color:

@@ -2,6 +2,7 @@
 
 const views = new Map();
 const PAINTED = 3000; // marks
+const ROOFS = 4; // chips whose roofs are drawn at once
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif';
 
 function theme() {
@@ -58,26 +59,36 @@ function legend(id, items) {
   at(id).replaceChildren(...[...seen].map(([name, hue]) => node("span", { hue }, node("i"), name)));
 }
 
+// Names by what differs among a few rows; the numbers of the table where that is long.
+function barNames(rows) {
+  const paths = DATA.varying.filter((path) => new Set(rows.map((row) => row.inputs[path])).size > 1);
+  const told = (row, path) => (numeric(path) ? `${short(path)}=${inputText(row.inputs[path])}` : inputText(row.inputs[path]));
+  const names = rows.map((row) => (DATA.rows.length > SHOWN ? paths.map((path) => told(row, path)).join(" · ") : row.name));
+  const plain = new Set(names).size === rows.length && names.every((name) => name && name.length <= 40);
+  return plain ? names : rows.map((row) => `#${row.i + 1}`);
+}
+
 function drawCosts(rows) {
   const shown = rows.filter((row) => row.status === "done").slice(0, SHOWN);
   const done = rows.filter((row) => row.status === "done").length;
   at("costs-note").textContent = done > shown.length ? `The first ${SHOWN} rows of the table, in its order.` : "";
   legend("speedup-legend", [...new Set(shown.map((r) => r.bottleneck))].map((name) => [`limited by ${name}`, colour("component", name)]));
-  const bars = shown.map((r) => ({ ...r, color: colour("component", r.bottleneck) }));
+  const names = barNames(shown);
+  const bars = shown.map((r, k) => ({ ...r, bar: names[k], color: colour("component", r.bottleneck) }));
   const kind = state.part === "component" ? "component" : "tensor";
-  const parts = shown.flatMap((row) => {
+  const parts = shown.flatMap((row, k) => {
     let start = 0;
     const listed = Object.entries(row.by[state.part]).sort((a, b) => known[kind].indexOf(a[0]) - known[kind].indexOf(b[0]));
     return listed.map(([part, joules]) => {
       const share = percent(joules / row.energy);
-      const piece = { i: row.i, name: row.name, part, start, end: start + joules, color: colour(kind, part), value_t: si(joules, "J"), share_t: share, say: `${row.name}, ${part}: ${si(joules, "J")}, ${share} of its energy` };
+      const piece = { i: row.i, bar: names[k], name: row.name, part, start, end: start + joules, color: colour(kind, part), value_t: si(joules, "J"), share_t: share, say: `${row.name}, ${part}: ${si(joules, "J")}, ${share} of its energy` };
       start += joules;
       return piece;
     });
   });
   const listed = known[kind].filter((name) => parts.some((p) => p.part === name));
   legend("energy-legend", listed.map((name) => [name, colour(kind, name)]));
-  const totals = shown.map((r) => ({ name: r.name, energy: r.energy, energy_t: r.energy_t }));
+  const totals = shown.map((r, k) => ({ bar: names[k], energy: r.energy, energy_t: r.energy_t }));
   return [draw("speedup", "speedup", { shown: bars }, {}, shown.length || 1), draw("energy", "energy", { parts, shown: totals }, {}, shown.length || 1)];
 }
 
@@ -159,18 +170,27 @@ function placed(labels, width, height, lines = []) {
 function roofLines(roofs, x, y) {
   const lines = [];
   const names = [];
+  const seen = new Map(); // a roof that several chips share is drawn once, from its leftmost end
   roofs.forEach((roof, k) => {
     const most = Math.max(...Object.values(roof.units));
     const knee = roof.bytes ? most / roof.bytes : x[0];
     const line = (name, solid, ...ends) => ends.forEach(([intensity, rate], order) => lines.push({ roof: `${name} ${k}`, color: faint(), dash: solid ? [1, 0] : [4, 3], intensity, rate, order }));
     for (const [unit, peak] of Object.entries(roof.units)) {
-      line(unit, peak === most, [roof.bytes ? Math.max(x[0], peak / roof.bytes) : x[0], peak], [x[1], peak]);
-      names.push({ intensity: x[1], rate: peak, text: `${unit} ${si(peak, "/s")}`, side: -1 });
+      const start = roof.bytes ? Math.max(x[0], peak / roof.bytes) : x[0];
+      const text = `${unit} ${si(peak, "/s")}`;
+      const before = seen.get(text);
+      if (before) {
+        before.intensity = Math.min(before.intensity, start);
+        continue;
+      }
+      line(unit, peak === most, [start, peak], [x[1], peak]);
+      seen.set(text, lines.at(-2));
+      names.push({ intensity: x[1], rate: peak, text });
     }
     if (!roof.bytes) return;
     const start = Math.max(x[0], y[0] / roof.bytes);
     line(roof.offchip, true, [start, start * roof.bytes], [knee, most]);
-    names.push({ intensity: knee, rate: most, text: `${roof.offchip} ${si(roof.bytes, "B/s")}`, side: -1 });
+    names.push({ intensity: knee, rate: most, text: `${roof.offchip} ${si(roof.bytes, "B/s")}` });
   });
   return [lines, names];
 }
@@ -186,7 +206,8 @@ function drawRoofline(rows) {
   const x = [Math.min(...xs, ...knees) / 2.5, Math.max(...xs, ...knees) * 4];
   const y = [Math.min(...everything.map((row) => row.rate), ...marks.map((m) => m.rate), ...peaks) / 2.5, Math.max(...peaks) * 2];
   for (const m of marks) if (m.intensity === null) m.intensity = x[1] / 1.25;
-  const [lines, names] = roofLines(roofs.slice(0, 4), x, y);
+  const chips = [...new Set(rows.filter((row) => row.status === "done").map((row) => row.roofs))];
+  const [lines, names] = roofLines(chips.slice(0, ROOFS), x, y);
   const [width, height] = [Math.max(200, at("roofline-chart").clientWidth - 70), 330];
   const px = (v) => (width * Math.log(v / x[0])) / Math.log(x[1] / x[0]);
   const py = (v) => height - (height * Math.log(v / y[0])) / Math.log(y[1] / y[0]);
@@ -199,6 +220,7 @@ function drawRoofline(rows) {
   const drawn = lines.filter((line) => line.order).flatMap((line) => along(lines[lines.indexOf(line) - 1], line));
   const texts = placed(labels, width, height, drawn).map(back);
   legend("roofline-legend", rows.filter((r) => r.status === "done").map((row) => [tells(row), hueOf(row)]));
+  if (chips.length > ROOFS) at("roofline-legend").append(node("span", {}, `roofs of the first ${ROOFS} of ${whole(chips.length)} chips in the table`));
   const tokens = { "@xdomain": x, "@ydomain": y, "@xticks": logTicks(x), "@yticks": logTicks(y) };
   return [draw("roofline-chart", "roofline", { points: marks, roofs: lines, texts }, tokens)];
 }
