@@ -27,6 +27,7 @@ PRICED = 8  # chosen: chips whose prices are kept; neighbours in a sweep share a
 CONNECT_S = 20.0  # chosen: how long a scheduler is waited for
 POLL_S = 0.1
 ALIVE_S = 2.0  # chosen: between two looks whether the scheduler is still there
+LOGGED = 20  # chosen: entries of Dask's own logs in memory
 DEATHS = 1  # chosen: workers that may die around a task before it is a suspect
 
 Answer = Callable[[Batch, Prices], list[Row]]
@@ -187,6 +188,7 @@ def local_workers(count: int, answer: Answer = answered) -> Iterator[Engine]:
     options = {
         "distributed.scheduler.allowed-failures": DEATHS,
         "distributed.worker.profile.enabled": False,  # it keeps an hour of call stacks
+        "distributed.admin.low-level-log-length": LOGGED,  # what it keeps has batches in it
     }
     with (
         _quiet(),
