@@ -33,7 +33,8 @@ const percent = (share, count = 1) =>
 const times = (value) => (value === null || value === undefined ? "–" : `${value.toFixed(2)}×`);
 const whole = (value) => Number(value).toLocaleString("en-US");
 const short = (path) => path.replace(/^(arch|problem|rank)\./, "").replace(/^variables\./, "");
-const inputText = (value) => (typeof value === "number" && Math.abs(value) >= 1e7 ? si(value) : String(value ?? "–"));
+const inputText = (value) =>
+  typeof value === "number" && Math.abs(value) >= 1e7 ? si(value) : String(value ?? "–");
 
 // The number of a text such as `50ms`, `512KiB`, `90%`; NaN where it is none.
 function quantity(text) {
@@ -53,7 +54,8 @@ function node(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name === "hue") made.style.setProperty("--hue", value);
-    else if (name === "on") for (const [event, act] of Object.entries(value)) made.addEventListener(event, act);
+    else if (name === "on")
+      for (const [event, act] of Object.entries(value)) made.addEventListener(event, act);
     else made.setAttribute(name, value === true ? "" : value);
   }
   made.append(...children.filter((child) => child !== null && child !== ""));

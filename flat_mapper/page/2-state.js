@@ -4,8 +4,30 @@ const DATA = JSON.parse(at("data").textContent);
 const SPECS = JSON.parse(at("specs").textContent);
 const SHOWN = 24; // bars in a bar chart: the first rows of the table
 
-const LIGHT = ["#2f74c0", "#e07b1a", "#25946f", "#b04f98", "#cf4557", "#1f9db0", "#b3891f", "#7363cf", "#8b6a47", "#7d9118"];
-const DARK = ["#63a4ec", "#f0a050", "#55c39c", "#d98acb", "#f07f8c", "#56c5d6", "#d8b94f", "#a698f2", "#bd9a76", "#b9cc4f"];
+const LIGHT = [
+  "#2f74c0",
+  "#e07b1a",
+  "#25946f",
+  "#b04f98",
+  "#cf4557",
+  "#1f9db0",
+  "#b3891f",
+  "#7363cf",
+  "#8b6a47",
+  "#7d9118",
+];
+const DARK = [
+  "#63a4ec",
+  "#f0a050",
+  "#55c39c",
+  "#d98acb",
+  "#f07f8c",
+  "#56c5d6",
+  "#d8b94f",
+  "#a698f2",
+  "#bd9a76",
+  "#b9cc4f",
+];
 
 const state = {
   text: "",
@@ -52,10 +74,17 @@ function readable(hex) {
   return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.22 ? "#10161c" : "#ffffff";
 }
 
-const numeric = (path) => DATA.varying.includes(path) && DATA.rows.every((row) => !(path in row.inputs) || typeof row.inputs[path] === "number");
-const tells = (row) => (state.hue === "bottleneck" || state.hue === "granularity" ? row[state.hue] : inputText(row.inputs[state.hue]));
+const numeric = (path) =>
+  DATA.varying.includes(path) &&
+  DATA.rows.every((row) => !(path in row.inputs) || typeof row.inputs[path] === "number");
+const tells = (row) =>
+  state.hue === "bottleneck" || state.hue === "granularity"
+    ? row[state.hue]
+    : inputText(row.inputs[state.hue]);
 const hueOf = (row) =>
-  state.hue === "bottleneck" ? colour("component", row.bottleneck) : colour("value", `${state.hue}:${tells(row)}`);
+  state.hue === "bottleneck"
+    ? colour("component", row.bottleneck)
+    : colour("value", `${state.hue}:${tells(row)}`);
 
 // Texts of a row's numbers, for the table, hovers and screen readers.
 function dress(row) {

@@ -8,8 +8,18 @@ const COLUMNS = [
   { key: "edp", head: "EDP", shown: (r) => r.edp_t, best: Math.min },
   { key: "util", head: "utilization", shown: (r) => r.util_t, best: Math.max },
   { key: "offchip", head: "off-chip", shown: (r) => r.offchip_t, best: Math.min },
-  { key: "live", head: "buffer in use", shown: (r) => (r.share === null ? bytes(r.live) : `${bytes(r.live)} · ${percent(r.share, 0)}`) },
-  { key: "area", head: "area", shown: (r) => r.area_t, best: Math.min, needed: (rows) => new Set(rows.map((r) => r.area)).size > 1 },
+  {
+    key: "live",
+    head: "buffer in use",
+    shown: (r) => (r.share === null ? bytes(r.live) : `${bytes(r.live)} · ${percent(r.share, 0)}`),
+  },
+  {
+    key: "area",
+    head: "area",
+    shown: (r) => r.area_t,
+    best: Math.min,
+    needed: (rows) => new Set(rows.map((r) => r.area)).size > 1,
+  },
   { key: "granularity", head: "granularity", shown: (r) => r.granularity, text: true },
   { key: "tile", head: "FLAT-tile", shown: (r) => r.tile || "–", text: true },
   { key: "bottleneck", head: "limited by", shown: (r) => r.bottleneck, text: true },
@@ -21,42 +31,71 @@ const value = (row, key) => (key in row.inputs ? row.inputs[key] : key === "name
 
 // Words that must all occur in a row, and comparisons such as `latency<50ms` that must all hold.
 function matcher(text) {
-  const tests = text.split(/\s+/).filter(Boolean).map((word) => {
-    const found = /^([\w.-]+)(<=|>=|<|>|=)(.+)$/.exec(word);
-    const bound = found ? quantity(found[3]) : NaN;
-    if (!found || Number.isNaN(bound)) return (row) => row.search.includes(word.toLowerCase());
-    const asked = found[1].toLowerCase();
-    const input = DATA.varying.find((path) => short(path).toLowerCase() === asked || path.toLowerCase() === asked);
-    const key = input ?? NAMES[asked] ?? asked;
-    const compare = { "<": (a) => a < bound, ">": (a) => a > bound, "<=": (a) => a <= bound, ">=": (a) => a >= bound, "=": (a) => Math.abs(a - bound) <= 1e-9 * Math.abs(bound) }[found[2]];
-    return (row) => typeof value(row, key) === "number" && compare(value(row, key));
-  });
+  const tests = text
+    .split(/\s+/)
+    .filter(Boolean)
+    .map((word) => {
+      const found = /^([\w.-]+)(<=|>=|<|>|=)(.+)$/.exec(word);
+      const bound = found ? quantity(found[3]) : NaN;
+      if (!found || Number.isNaN(bound)) return (row) => row.search.includes(word.toLowerCase());
+      const asked = found[1].toLowerCase();
+      const input = DATA.varying.find(
+        (path) => short(path).toLowerCase() === asked || path.toLowerCase() === asked,
+      );
+      const key = input ?? NAMES[asked] ?? asked;
+      const compare = {
+        "<": (a) => a < bound,
+        ">": (a) => a > bound,
+        "<=": (a) => a <= bound,
+        ">=": (a) => a >= bound,
+        "=": (a) => Math.abs(a - bound) <= 1e-9 * Math.abs(bound),
+      }[found[2]];
+      return (row) => typeof value(row, key) === "number" && compare(value(row, key));
+    });
   return (row) => tests.every((test) => test(row));
 }
 
 function filtered() {
   const matches = matcher(state.text);
   const rows = DATA.rows.filter(
-    (row) => matches(row) && [...state.facets].every(([key, wanted]) => !wanted || String(value(row, key)) === wanted),
+    (row) =>
+      matches(row) &&
+      [...state.facets].every(([key, wanted]) => !wanted || String(value(row, key)) === wanted),
   );
   if (state.sort === null) return rows;
   const key = state.sort;
-  const order = (a, b) => (typeof a === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true }));
+  const order = (a, b) =>
+    typeof a === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
   const missing = (row) => value(row, key) === undefined || value(row, key) === null;
-  return rows.sort((a, b) => missing(a) - missing(b) || (state.down ? -1 : 1) * (missing(a) ? 0 : order(value(a, key), value(b, key))));
+  return rows.sort(
+    (a, b) =>
+      missing(a) - missing(b) ||
+      (state.down ? -1 : 1) * (missing(a) ? 0 : order(value(a, key), value(b, key))),
+  );
 }
 
-const wanted = (rows) => COLUMNS.filter((column) => !column.needed || column.needed(rows.filter((r) => r.status === "done")));
+const wanted = (rows) =>
+  COLUMNS.filter((column) => !column.needed || column.needed(rows.filter((r) => r.status === "done")));
 
 // Inputs that a name does not already tell: with a single one, the name is its value.
 const inputColumns = () => (DATA.varying.length > 1 ? DATA.varying : []);
 
 function drawHead() {
   const cell = (key, text, isText) =>
-    node("th", { scope: "col", class: isText ? "text" : null, "data-key": key }, node("button", { type: "button", "aria-label": text || "number", on: { click: () => sortBy(key) } }, text || "#"));
+    node(
+      "th",
+      { scope: "col", class: isText ? "text" : null, "data-key": key },
+      node(
+        "button",
+        { type: "button", "aria-label": text || "number", on: { click: () => sortBy(key) } },
+        text || "#",
+      ),
+    );
   const inputs = inputColumns().map((path) => cell(path, short(path), !numeric(path)));
   const costs = wanted(DATA.rows).map((column) => cell(column.key, column.head, column.text));
-  at("table").tHead.replaceChildren(node("tr", {}, cell("name", inputColumns().length ? "" : "configuration", true), ...inputs, ...costs));
+  at("table").tHead.replaceChildren(
+    node("tr", {}, cell("name", inputColumns().length ? "" : "configuration", true), ...inputs, ...costs),
+  );
 }
 
 function sortBy(key) {
@@ -71,12 +110,19 @@ function drawBody(rows) {
   const body = at("table").tBodies[0];
   const columns = wanted(DATA.rows);
   const done = rows.filter((row) => row.status === "done");
-  const top = Object.fromEntries(columns.filter((c) => c.meter).map((c) => [c.key, Math.max(...done.map((r) => r[c.key]))]));
-  const best = Object.fromEntries(columns.filter((c) => c.best && new Set(done.map((r) => r[c.key])).size > 1).map((c) => [c.key, c.best(...done.map((r) => r[c.key] ?? NaN))]));
+  const top = Object.fromEntries(
+    columns.filter((c) => c.meter).map((c) => [c.key, Math.max(...done.map((r) => r[c.key]))]),
+  );
+  const best = Object.fromEntries(
+    columns
+      .filter((c) => c.best && new Set(done.map((r) => r[c.key])).size > 1)
+      .map((c) => [c.key, c.best(...done.map((r) => r[c.key] ?? NaN))]),
+  );
   const listed = state.all ? rows : rows.slice(0, FIRST_ROWS);
   body.replaceChildren(...listed.map((row) => drawRow(row, columns, top, best, done.length > 1)));
   for (const head of at("table").tHead.querySelectorAll("th")) {
-    if (head.dataset.key === state.sort) head.setAttribute("aria-sort", state.down ? "descending" : "ascending");
+    if (head.dataset.key === state.sort)
+      head.setAttribute("aria-sort", state.down ? "descending" : "ascending");
     else head.removeAttribute("aria-sort");
   }
   at("more").hidden = listed.length === rows.length;
@@ -86,15 +132,50 @@ function drawBody(rows) {
 function drawRow(row, columns, top, best, several) {
   const detailed = String(row.i) in DATA.details;
   const text = inputColumns().length ? String(row.i + 1) : row.name;
-  const name = node("button", { type: "button", "aria-label": row.name, "aria-pressed": String(row.i === state.picked), title: detailed ? row.name : `${row.name}: no details are kept`, disabled: !detailed, on: { click: () => pick(row.i) } }, text);
-  const inputs = inputColumns().map((path) => node("td", { class: numeric(path) ? null : "text" }, inputText(row.inputs[path])));
-  const line = node("tr", { class: `${row.i === state.picked ? "picked" : ""} ${row.status === "done" ? "" : "refused"}`.trim() || null, "data-row": row.i }, node("th", { scope: "row" }, name), ...inputs);
+  const name = node(
+    "button",
+    {
+      type: "button",
+      "aria-label": row.name,
+      "aria-pressed": String(row.i === state.picked),
+      title: detailed ? row.name : `${row.name}: no details are kept`,
+      disabled: !detailed,
+      on: { click: () => pick(row.i) },
+    },
+    text,
+  );
+  const inputs = inputColumns().map((path) =>
+    node("td", { class: numeric(path) ? null : "text" }, inputText(row.inputs[path])),
+  );
+  const line = node(
+    "tr",
+    {
+      class:
+        `${row.i === state.picked ? "picked" : ""} ${row.status === "done" ? "" : "refused"}`.trim() || null,
+      "data-row": row.i,
+    },
+    node("th", { scope: "row" }, name),
+    ...inputs,
+  );
   if (row.status !== "done") {
     line.append(node("td", { class: "text", colspan: columns.length }, `${row.status}: ${row.reason}`));
     return line;
   }
   for (const column of columns) {
-    const cell = node("td", { class: [column.text ? "text" : "", column.meter ? "meter" : "", several && column.best && row[column.key] === best[column.key] ? "best" : ""].join(" ").trim() || null }, column.shown(row));
+    const cell = node(
+      "td",
+      {
+        class:
+          [
+            column.text ? "text" : "",
+            column.meter ? "meter" : "",
+            several && column.best && row[column.key] === best[column.key] ? "best" : "",
+          ]
+            .join(" ")
+            .trim() || null,
+      },
+      column.shown(row),
+    );
     if (column.meter) cell.style.setProperty("--share", `${(100 * row[column.key]) / top[column.key]}%`);
     line.append(cell);
   }
@@ -103,7 +184,19 @@ function drawRow(row, columns, top, best, several) {
 
 function drawFilters() {
   const keys = [...DATA.varying, "granularity", "bottleneck"];
-  const facets = keys.map((key) => [key, [...new Set(DATA.rows.map((row) => value(row, key)).filter((v) => v !== undefined).map(String))]]).filter(([, values]) => values.length > 1 && values.length <= 40);
+  const facets = keys
+    .map((key) => [
+      key,
+      [
+        ...new Set(
+          DATA.rows
+            .map((row) => value(row, key))
+            .filter((v) => v !== undefined)
+            .map(String),
+        ),
+      ],
+    ])
+    .filter(([, values]) => values.length > 1 && values.length <= 40);
   at("facets").replaceChildren(
     ...facets.map(([key, values]) => {
       const name = key === "bottleneck" ? "limited by" : short(key);
@@ -111,11 +204,43 @@ function drawFilters() {
         state.facets.set(key, event.target.value);
         refresh();
       };
-      return node("label", {}, name, node("select", { name: key, on: { change: choose } }, node("option", { value: "" }, "all"), ...values.map((v) => node("option", { value: v }, numeric(key) ? inputText(Number(v)) : v))));
+      return node(
+        "label",
+        {},
+        name,
+        node(
+          "select",
+          { name: key, on: { change: choose } },
+          node("option", { value: "" }, "all"),
+          ...values.map((v) => node("option", { value: v }, numeric(key) ? inputText(Number(v)) : v)),
+        ),
+      );
     }),
   );
-  const hues = [...DATA.varying.filter((path) => new Set(DATA.rows.map((r) => r.inputs[path])).size <= 10), "bottleneck", "granularity"];
+  const hues = [
+    ...DATA.varying.filter((path) => new Set(DATA.rows.map((r) => r.inputs[path])).size <= 10),
+    "bottleneck",
+    "granularity",
+  ];
   state.hue = hues.includes("mapspace") ? "mapspace" : hues[0];
-  at("hue").replaceChildren(...hues.map((key) => node("option", { value: key, selected: key === state.hue }, key === "bottleneck" ? "limited by" : short(key))));
-  for (const row of DATA.rows) row.search = [row.name, ...Object.values(row.inputs), row.status, row.granularity, row.bottleneck, row.tile].join(" ").toLowerCase();
+  at("hue").replaceChildren(
+    ...hues.map((key) =>
+      node(
+        "option",
+        { value: key, selected: key === state.hue },
+        key === "bottleneck" ? "limited by" : short(key),
+      ),
+    ),
+  );
+  for (const row of DATA.rows)
+    row.search = [
+      row.name,
+      ...Object.values(row.inputs),
+      row.status,
+      row.granularity,
+      row.bottleneck,
+      row.tile,
+    ]
+      .join(" ")
+      .toLowerCase();
 }

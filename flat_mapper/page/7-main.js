@@ -5,9 +5,15 @@ let pending = Promise.resolve();
 function refresh() {
   const rows = filtered();
   const left = rows.filter((row) => row.status !== "done").length;
-  at("count").textContent = `${whole(rows.length)} of ${whole(DATA.rows.length)} configurations${left ? `, ${whole(left)} without an answer` : ""}`;
+  at("count").textContent =
+    `${whole(rows.length)} of ${whole(DATA.rows.length)} configurations${left ? `, ${whole(left)} without an answer` : ""}`;
   drawBody(rows);
-  pending = Promise.all([...drawCosts(rows), ...drawRoofline(rows), ...drawCurves(rows), ...drawPareto(rows)]);
+  pending = Promise.all([
+    ...drawCosts(rows),
+    ...drawRoofline(rows),
+    ...drawCurves(rows),
+    ...drawPareto(rows),
+  ]);
   return pending;
 }
 
@@ -50,20 +56,44 @@ function listen() {
     });
   });
   const on = (id, act) => at(id)?.addEventListener("change", (event) => act(event.target.value));
-  on("hue", (key) => { state.hue = key; refresh(); });
-  on("parts", (key) => { state.part = key; refresh(); });
+  on("hue", (key) => {
+    state.hue = key;
+    refresh();
+  });
+  on("parts", (key) => {
+    state.part = key;
+    refresh();
+  });
   on("pick", (key) => pick(Number(key)));
-  on("window", (key) => { state.window = key; pending = Promise.all(drawMapping()); });
-  on("pareto-x", (key) => { state.across = key; refresh(); });
-  on("pareto-y", (key) => { state.up = key; refresh(); });
-  at("more").addEventListener("click", () => { state.all = true; refresh(); });
+  on("window", (key) => {
+    state.window = key;
+    pending = Promise.all(drawMapping());
+  });
+  on("pareto-x", (key) => {
+    state.across = key;
+    refresh();
+  });
+  on("pareto-y", (key) => {
+    state.up = key;
+    refresh();
+  });
+  at("more").addEventListener("click", () => {
+    state.all = true;
+    refresh();
+  });
   let width = innerWidth;
   addEventListener("resize", () => {
     if (innerWidth !== width) later(everything, 250); // a phone's bars change the height only
     width = innerWidth;
   });
-  at("theme").addEventListener("click", () => { state.dark = !state.dark; everything(); });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", (event) => { state.dark = event.matches; everything(); });
+  at("theme").addEventListener("click", () => {
+    state.dark = !state.dark;
+    everything();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", (event) => {
+    state.dark = event.matches;
+    everything();
+  });
 }
 
 function everything() {
@@ -76,13 +106,21 @@ function everything() {
 function choices() {
   const listed = Object.keys(DATA.details).map(Number);
   at("pick").replaceChildren(...listed.map((i) => node("option", { value: String(i) }, DATA.rows[i].name)));
-  const least = listed.reduce((best, i) => (best === null || DATA.rows[i].edp < DATA.rows[best].edp ? i : best), null);
+  const least = listed.reduce(
+    (best, i) => (best === null || DATA.rows[i].edp < DATA.rows[best].edp ? i : best),
+    null,
+  );
   state.picked = least;
   at("pick").value = String(least);
   const rows = DATA.rows.filter((row) => row.status === "done");
   const costs = Object.entries(COSTS).filter(([key]) => new Set(rows.map((row) => row[key])).size > 1);
-  for (const [id, now] of [["pareto-x", state.across], ["pareto-y", state.up]])
-    at(id)?.replaceChildren(...costs.map(([key, cost]) => node("option", { value: key, selected: key === now }, cost.title)));
+  for (const [id, now] of [
+    ["pareto-x", state.across],
+    ["pareto-y", state.up],
+  ])
+    at(id)?.replaceChildren(
+      ...costs.map(([key, cost]) => node("option", { value: key, selected: key === now }, cost.title)),
+    );
 }
 
 learn();
