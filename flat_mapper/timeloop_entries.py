@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,6 +31,7 @@ _KEYS: dict[Kind, tuple[str, ...]] = {
     "spatial": ("factors", "factors_only", "permutation", "split"),
     "dataspace": ("keep", "bypass", "keep_only", "bypass_only"),
 }
+_PLAIN = re.compile(r"\s*[A-Za-z_][A-Za-z0-9_]*\s*=\s*[0-9]+\s*")
 _FACTOR = re.compile(
     r"\s*(?:([A-Za-z_][A-Za-z0-9_]*)\s*=\s*|([A-Za-z]+)\s*)([0-9]{1,18})(?:,([0-9]{1,18}))?\s*(?:,|\s|$)"
 )
@@ -82,7 +83,7 @@ def _factors(value: object, einsum: Einsum, where: str) -> dict[str, Loop]:
     else:
         items = [value] if isinstance(value, str) else checked(value, list, where)
     factors: dict[str, Loop] = {}
-    for item in items:
+    for item in _rejoined(items):
         for loop in _loops_in(item, where):
             if loop.rank not in einsum.ranks:
                 raise SpecError(
@@ -92,6 +93,18 @@ def _factors(value: object, einsum: Einsum, where: str) -> dict[str, Loop]:
                 raise SpecError(expected(where, f"one factor of {loop.rank}", "two"))
             factors[loop.rank] = loop
     return factors
+
+
+def _rejoined(items: Sequence[object]) -> list[object]:
+    """Items of a list in which YAML has split `P=32,5` at its comma."""
+    found: list[object] = []
+    for item in items:
+        number = isinstance(item, int) and not isinstance(item, bool)
+        if number and found and isinstance(found[-1], str) and _PLAIN.fullmatch(found[-1]):
+            found[-1] = f"{found[-1]},{item}"
+        else:
+            found.append(item)
+    return found
 
 
 def _loops_in(item: object, where: str) -> list[Loop]:

@@ -241,7 +241,7 @@ def test_constraints_that_a_mapping_cannot_hold_are_named() -> None:
         ({"factors": "P=-2"}, "got 'P=-2'"),
         ({"factors": "P=2.5"}, "got 'P=2.5'"),
         ({"factors": "P=2 P=3"}, "expected one factor of P, got 'two'"),
-        ({"factors": ["P=2", 5]}, "got 5; quote a remainder: 'P=32,5'"),
+        ({"factors": ["P=2", 5]}, "a remainder from 1 to its factor, got 'P=2,5'"),
         ({"factors": "P=4,5"}, "expected a remainder from 1 to its factor, got 'P=4,5'"),
         ({"factors": "P=4,0"}, "expected a remainder from 1 to its factor"),
         ({"factors": "P=" + "9" * 5000}, "expected factors such as P=4"),
@@ -310,3 +310,10 @@ def test_values_are_plain() -> None:
     keep = read_mapping([entry], ARCH, einsum).kept_at("GLB")
     assert keep == ("Q",)
     assert type(keep[0]) is str
+
+
+def test_a_remainder_that_yaml_split_at_its_comma() -> None:
+    """`factors: [P=32,5, M=2]` is a list of three items; the number belongs to P."""
+    split = read({"target": "GLB", "type": "temporal", "factors": ["P=32", 5, "M=2"]})
+    assert split == read({"target": "GLB", "type": "temporal", "factors": ["P=32,5", "M=2"]})
+    assert ("P", 32, 5) in loops(split)["GLB"]

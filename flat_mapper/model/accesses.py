@@ -82,6 +82,22 @@ def accesses(
     )
 
 
+def padded_for(nest: Nest, factors: Factors, slot: int) -> Factors:
+    """The factors as they count for what moves to a slot: ranks cut by units above it run in full.
+
+    A remainder over such a rank leaves some units with less to do than others in a last pass, or
+    with nothing. What moves to them is counted as if all had as much. So does timeloop-model
+    (NVlabs/timeloop 4cf6d4c), but for some moves in a last pass that leaves units idle.
+    """
+    above = [s for s in nest.spatial_slots if s < slot]
+    if factors.lasts is None or not above:
+        return factors
+    cut = (factors.factors[above] > 1).any(axis=0)
+    return Factors(
+        factors=factors.factors, lasts=np.where(cut[None], factors.factors, factors.lasts)
+    )
+
+
 def _traffic(is_output: bool, held: IntArray, above: IntArray | None, below: IntArray) -> Traffic:
     zero = np.zeros(1, np.int64)
     if not is_output:
@@ -145,7 +161,8 @@ class _Words:
             if not yes
         )
         instances = _spatial_product(self.nest, self.factors, self.nest.level_slots[level])
-        return moved_words(self.nest, self.factors, self.relevant, slot, child is None) // (
+        padded = padded_for(self.nest, self.factors, slot)
+        return moved_words(self.nest, padded, self.relevant, slot, child is None) // (
             shared * instances
         )
 
@@ -155,7 +172,8 @@ class _Words:
             return self._visited(self.partition(level) * self._passes(level), level)
         slot = self.nest.level_slots[level]
         instances = _spatial_product(self.nest, self.factors, slot)
-        return moved_words(self.nest, self.factors, self.relevant, slot, False) // instances
+        padded = padded_for(self.nest, self.factors, slot)
+        return moved_words(self.nest, padded, self.relevant, slot, False) // instances
 
     def touched(self, level: int) -> IntArray:
         """Words of the tensor that one instance of a level ever holds: masked parts left out."""

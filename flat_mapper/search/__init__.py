@@ -2,7 +2,7 @@
 
 from flat_mapper.search.frontier import FRONT, frontier
 from flat_mapper.search.objective import OBJECTIVES, Objective
+from flat_mapper.search.remainders import search
 from flat_mapper.search.solution import Certificate, Solution
-from flat_mapper.search.solve import search
 
 __all__ = ["FRONT", "OBJECTIVES", "Certificate", "Objective", "Solution", "frontier", "search"]

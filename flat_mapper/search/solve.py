@@ -12,7 +12,7 @@ from flat_mapper.arch_rules import with_arch_rules
 from flat_mapper.energy_tables import Ert
 from flat_mapper.errors import SpecError, expected
 from flat_mapper.mapspace import Mapspace
-from flat_mapper.model.result import Infeasible
+from flat_mapper.model.result import Infeasible, Result
 from flat_mapper.search.contest import Costs
 from flat_mapper.search.group import GroupSearch
 from flat_mapper.search.masked import contest_of
@@ -31,11 +31,12 @@ class _Best:
     groups: list[GroupSolution] = field(default_factory=list)
     cascade: Workload | None = None
     refused: Infeasible | None = None
+    beat: Costs | None = None
 
     @property
-    def total(self) -> tuple[float, float] | None:
+    def total(self) -> Costs | None:
         """Cycles and pJ."""
-        return total_of(self.groups) if self.groups else None
+        return total_of(self.groups) if self.groups else self.beat
 
     def take(self, found: list[GroupSolution] | Infeasible | None, cascade: Workload) -> None:
         """Note what an alternative came to: something better, nothing better, or a refusal."""
@@ -45,28 +46,30 @@ class _Best:
             self.groups, self.cascade = found, cascade
 
 
-def search(
+def best_mapping(
     workload: Workload,
     platform: Platform,
     mapspace: Mapspace,
     ert: Ert,
     *,
     objective: Objective = "edp",
+    beat: Costs | None = None,
     progress: Progress | None = None,
-) -> Solution | Infeasible:
-    """The mapping of least objective in a mapspace, or why there is none.
+) -> Solution | Infeasible | None:
+    """The mapping of least objective whose factors divide the ranks, or why there is none.
 
     Where the workload leaves the form of its softmax open (`any`), it is the best of all forms. The
     constraints that the platform's own nodes carry hold as the mapspace's do.
 
     objective: latency, energy or edp; ties are broken by the other two.
+    beat:      cycles and pJ known from elsewhere; None is returned where no mapping beats them.
     progress:  called with the share done and what is being searched.
     """
     if objective not in OBJECTIVES:
         raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
     begin = time.perf_counter()
     mapspace = with_arch_rules(mapspace, platform, workload)
-    tally, best, goal = Tally(), _Best(), Goal(kind=objective)
+    tally, best, goal = Tally(), _Best(beat=beat), Goal(kind=objective)
     everything = tasks(workload, platform, mapspace, ert, masks=True)
     # The most promising first; of equals the first stays.
     everything.sort(key=lambda task: _least(task.searches, goal))
@@ -76,13 +79,9 @@ def search(
         best.take(_alternative(task.searches, goal, best.total), task.cascade)
         tally.add(task)
     if not best.groups:
-        assert best.refused is not None
         return best.refused
     workload = best.cascade or workload
     result = realized(best.groups, workload, platform, mapspace, ert)
-    bound = result.bound
-    edp = bound.energy_pj * 1e-12 * bound.cycles * result.cycle_seconds
-    bounds = {"latency": bound.cycles * result.cycle_seconds, "energy": bound.energy_pj, "edp": edp}
     return Solution(
         workload=workload,
         result=result,
@@ -93,10 +92,18 @@ def search(
             evaluated=tally.evaluated,
             pruned=tally.pruned,
             optimal=True,
-            lower_bound=bounds[objective],
+            lower_bound=floor_of(result, objective),
             seconds=time.perf_counter() - begin,
         ),
     )
+
+
+def floor_of(result: Result, objective: Objective) -> float:
+    """What no mapping of a result's Einsums beats: compulsory traffic, units at peak."""
+    bound = result.bound
+    latency = bound.cycles * result.cycle_seconds
+    edp = bound.energy_pj * 1e-12 * latency
+    return {"latency": latency, "energy": bound.energy_pj, "edp": edp}[objective]
 
 
 def _least(searches: list[GroupSearch], goal: Goal) -> float:
