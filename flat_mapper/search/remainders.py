@@ -94,6 +94,8 @@ def search(
 
 def larger_sizes(workload: Workload, mapspace: Mapspace) -> list[dict[str, int]]:
     """Sizes of awkward ranks to map as well, those with least work first."""
+    if workload.mask is not None:
+        return []  # its tiles are whole divisors
     ruled = {m for rule in mapspace.slots for m in (*rule.factors, *rule.at_most)}
     ruled |= set(mapspace.fusion.tiles)
     sizes = workload.rank_sizes
