@@ -137,6 +137,8 @@ class OnDask:
             error = future.exception() if future.status == "error" else None
         if error is None:
             raise BackendError(_gone(f"a future that is {future.status}"))
+        if isinstance(error, BackendError):
+            raise error
         if not isinstance(error, _distributed().KilledWorker):
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise BackendError(

@@ -1,7 +1,7 @@
 """What a worker does: price a chip once, and answer points on it. Values in, values out.
 
-Nothing here reads a file or raises: a worker may be another process or another machine, and what
-goes wrong at a point is that point's answer.
+Nothing here reads a file: a worker may be another process or another machine. What goes wrong at a
+point is that point's answer; only a worker with other versions stops a sweep.
 """
 
 from __future__ import annotations
@@ -54,7 +54,11 @@ def priced(chip: Chip) -> Prices:
 
 
 def answered(batch: Batch, prices: Prices) -> list[Row]:
-    """The rows of a batch, in its order."""
+    """The rows of a batch, in its order.
+
+    raises: BackendError where this worker is not what the keys of the points stand for.
+    """
+    _check_versions(batch.chip, batch.tasks[0], prices)
     started = time.perf_counter()
     rows = []
     for task in batch.tasks:
@@ -111,7 +115,6 @@ def _row(chip: Chip, task: Task, prices: Prices) -> Row:
     if prices.ert is None:
         return row
     try:
-        _check_versions(chip, task, source)
         found = _searched(chip, task, prices.ert, prices.art)
         document = found.to_dict()
         if isinstance(found, Infeasible):
@@ -124,14 +127,16 @@ def _row(chip: Chip, task: Task, prices: Prices) -> Row:
         return replace(row, status=status, reason=reason)
 
 
-def _check_versions(chip: Chip, task: Task, source: str) -> None:
+def _check_versions(chip: Chip, task: Task, prices: Prices) -> None:
     """Raise BackendError where a worker has other versions than those the key stands for."""
-    own = own_versions() | ({} if chip.ert else {"energies": source})
+    own = own_versions()
+    if prices.ert is not None and chip.ert is None:
+        own["energies"] = prices.ert.source
     for name, version in own.items():
         if task.provenance[name] != version:
             raise BackendError(
                 f"worker {machine.node()}: expected {name} {task.provenance[name]!r} as where the "
-                f"sweep was started, got {version!r}; install the same"
+                f"sweep was started, got {version!r}; install the same and start it again"
             )
 
 

@@ -18,7 +18,7 @@ import pytest
 from sweep_files import COUNTS, POINTS, quick, written
 
 from flat_mapper.cli import main
-from flat_mapper.errors import SpecError
+from flat_mapper.errors import BackendError, SpecError
 from flat_mapper.sweep_engines import Here
 from flat_mapper.sweep_inputs import Inputs
 from flat_mapper.sweep_run import Progress, run
@@ -182,6 +182,17 @@ def test_a_failure_is_no_answer(tmp_path: Path) -> None:
     assert counted(sweep, results, breaks).counts == {"invalid": 4, "failed": 12}
     assert counted(sweep, results).computed == 12
     assert counted(sweep, results).computed == 0
+
+
+def test_a_worker_with_other_code_stops_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = {"flat_mapper": "9.9", "code": "f00"}
+    monkeypatch.setattr("flat_mapper.sweep_work.own_versions", lambda: dict(other))
+    with pytest.raises(BackendError, match=r"worker .*: expected flat_mapper '0.*got '9.9'; install"):
+        counted(written(tmp_path), tmp_path / "r.db", answered)
+    with Store(tmp_path / "r.db") as store:
+        assert store.counts()["failed"] == 0
 
 
 def test_an_unexpected_error_is_the_row_of_its_point(
