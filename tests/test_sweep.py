@@ -189,7 +189,7 @@ def test_a_worker_with_other_code_stops_the_sweep(
 ) -> None:
     other = {"flat_mapper": "9.9", "code": "f00"}
     monkeypatch.setattr("flat_mapper.sweep_work.own_versions", lambda: dict(other))
-    with pytest.raises(BackendError, match=r"worker .*: expected flat_mapper '0.*got '9.9'; install"):
+    with pytest.raises(BackendError, match=r"expected flat_mapper '0.*got '9.9'; install"):
         counted(written(tmp_path), tmp_path / "r.db", answered)
     with Store(tmp_path / "r.db") as store:
         assert store.counts()["failed"] == 0

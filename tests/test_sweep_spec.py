@@ -120,3 +120,13 @@ def test_a_billion_points_are_counted_and_refused(
     line = "expected at most 100,000 points without --yes, got 1,000,000,000"
     assert line in capsys.readouterr().err
     assert not (tmp_path / "r.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "name", "told"),
+    [("sweep", "buffer", "18 points"), ("optimize", "edge-design", "36 designs, 72 points")],
+)
+def test_the_examples(verb: str, name: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(__file__).parent.parent / "sweeps" / f"{name}.yaml"
+    assert main([verb, str(path), "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith(told)
