@@ -43,6 +43,10 @@ class Contest:
             found = found | better(goal, cycles, energy, best)
         return found
 
+    def least_energy(self, energy: float) -> float:
+        """pJ at least, where the bounds say so."""
+        return energy
+
     def slopes(self, cycles: Floats, energy: Floats) -> list[Floats]:
         """For every goal, the weight of cycles under which `below` takes sums."""
         return [g.slope(cycles, energy) for g in self.goals]
@@ -95,10 +99,16 @@ class MaskedContest(Contest):
     cycle_slack: float = 0.0
     energy_slack: float = 0.0
 
+    def least_energy(self, energy: float) -> float:
+        """pJ at least, where the dense work takes so many."""
+        return max(0.0, self.share * energy - self.energy_slack)
+
     def may_win(self, cycles: Floats, energy: Floats) -> Bools:
         """Which costs may win; cycles and energy of the dense work at least."""
-        cycles = np.maximum(self.share * cycles - self.cycle_slack, 0.0)
-        return Contest.may_win(self, cycles, np.maximum(self.share * energy - self.energy_slack, 0))
+        least = np.finfo(np.float64).tiny  # not 0: products with infinite costs stay infinite
+        cycles = np.maximum(self.share * cycles - self.cycle_slack, least)
+        energy = np.maximum(self.share * energy - self.energy_slack, least)
+        return Contest.may_win(self, cycles, energy)
 
     def below(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
         """Which weighted sums of the dense work may belong to something better."""

@@ -15,7 +15,7 @@ from flat_mapper.mapspace import GroupSpace, Mapspace
 from flat_mapper.mask import KEYS, QUERIES, tiles
 from flat_mapper.search.contest import Contest, Costs, MaskedContest
 from flat_mapper.search.objective import Goal
-from flat_mapper.search.outer import GroupProblem, group_problem
+from flat_mapper.search.outer import GroupProblem, group_problem, shared_extents
 from flat_mapper.search.space import divisors
 from flat_mapper.workload import Workload
 
@@ -46,6 +46,32 @@ def masked_problems(
             share = left.visited / left.total
         found.append(replace(problem, share=share))
     return found
+
+
+def least_cycles(problem: GroupProblem) -> float:
+    """Compute cycles of a group under a mask at least: units as wide as the tile lets them be."""
+    extents = {
+        rank.name: max(shared_extents(problem, i), default=1)
+        for i, rank in enumerate(problem.ranks)
+    }
+    units: dict[str, float] = {}
+    for space in problem.spaces:
+        ranks = tuple(replace(r, size=extents[r.name]) for r in space.ranks)
+        cycles = space.lane_cycles / replace(space, ranks=ranks).widest
+        if problem.masked(space) is not None:
+            cycles *= problem.share
+        for rank in space.einsum.each:
+            cycles *= problem.workload.rank_sizes[rank] / extents[rank]
+        unit = space.einsum.unit
+        units[unit] = units.get(unit, 0.0) + cycles
+    parts = units.values()
+    return max(parts) if problem.group.schedule == "overlapped" else sum(parts)
+
+
+def pairs_in_tile(problem: GroupProblem) -> int:
+    """Pairs of a query and a key in the tile that the problem fixes."""
+    fixed = problem.mapspace.fusion.tiles
+    return fixed[QUERIES][0] * fixed[KEYS][0]
 
 
 def contest_of(problem: GroupProblem, goal: Goal, best: Costs | None) -> Contest:

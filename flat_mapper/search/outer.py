@@ -204,7 +204,7 @@ def tiles(problem: GroupProblem, staging: Staging) -> Iterator[tuple[int, ...]]:
     """Tile extents below the DRAM loops, by group rank."""
     if problem.group.fused:
         ranks = range(len(problem.ranks))
-        yield from product(*(_shared_extents(problem, i) for i in ranks))
+        yield from product(*(shared_extents(problem, i) for i in ranks))
     elif staging.staged:
         yield from product(*(_own_extents(problem, i) for i in range(len(problem.ranks))))
     else:  # DRAM loops and the shared level's loops are then one and the same
@@ -226,7 +226,7 @@ def _own_extents(problem: GroupProblem, i: int) -> list[int]:
     return [FOLLOW] if space.common[i] else divisors(rank.size)
 
 
-def _shared_extents(problem: GroupProblem, i: int) -> list[int]:
+def shared_extents(problem: GroupProblem, i: int) -> list[int]:
     """Tile extents of a fused group's rank."""
     fusion, rank, sizes = problem.mapspace.fusion, problem.ranks[i], problem.workload.rank_sizes
     if i not in problem.shared_ranks:

@@ -15,7 +15,7 @@ from flat_mapper.mapspace import Mapspace
 from flat_mapper.model.result import Infeasible, Result
 from flat_mapper.search.contest import Costs
 from flat_mapper.search.group import GroupSearch
-from flat_mapper.search.masked import contest_of
+from flat_mapper.search.masked import contest_of, least_cycles, pairs_in_tile
 from flat_mapper.search.objective import OBJECTIVES, Goal, Objective, better_pair
 from flat_mapper.search.picks import GroupSolution
 from flat_mapper.search.sequence import Sequence, total_of
@@ -111,9 +111,13 @@ def _least(searches: list[GroupSearch], goal: Goal) -> float:
     if len(searches) > 1:
         least = [s.prepare() for s in searches]
         return _value(goal, sum(c for c, _ in least), sum(e for _, e in least))
-    searches[0].prepare()
-    share = searches[0].problem.share  # every objective grows with both; edp with their product
-    return searches[0].least(goal) * (share**2 if goal.kind == "edp" else share)
+    cycles, energy = searches[0].prepare()
+    problem = searches[0].problem
+    if problem.share < 1:
+        cycles = max(problem.share * cycles, least_cycles(problem))
+        # Small tiles promise most and keep least: the larger ones are asked first.
+        return _value(goal, cycles, problem.share * energy) * (1 + 4096 / pairs_in_tile(problem))
+    return searches[0].least(goal)
 
 
 def _value(goal: Goal, cycles: float, energy: float) -> float:
@@ -133,6 +137,10 @@ def _alternative(
         contest = contest_of(searches[0].problem, goal, best)
         if not contest.may_win(np.array([total[0]]), np.array([total[1]]))[0]:
             return None
+        if best is not None and searches[0].problem.share < 1:
+            busy = least_cycles(searches[0].problem)
+            if not better_pair(goal, (busy, contest.least_energy(total[1])), best):
+                return None
         searches[0].solve(contest)
         one = contest.solutions[0]
         solved = [one] if one else searches[0].refusal() if best is None else None
