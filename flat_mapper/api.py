@@ -178,6 +178,7 @@ def need(
 ) -> Need | Unreached:
     """The smallest buffer or off-chip bandwidth that reaches a utilization, or what binds.
 
+    ert:         breaks ties between mappings of the same latency; by default none does.
     quantity:    buffer (of the level that groups share, in its rows) or bandwidth (of DRAM).
     utilization: of the fastest mapping, a share > 0 and <= 1.
     step:        of bandwidth, bytes per second.
@@ -185,7 +186,7 @@ def need(
     cascade = workload if isinstance(workload, Workload) else load_problem(workload)
     chip = platform if isinstance(platform, Platform) else load_platform(platform)
     space = mapspace_of(mapspace, cascade, chip)
-    table, _ = energies(chip, ert)
+    table = None if ert is None else energies(chip, ert)[0]
     return smallest(
         *(cascade, chip, space, table, quantity),
         utilization=utilization,

@@ -235,9 +235,7 @@ def _need(verb: _Parser) -> None:
     verb.add_argument(
         "--step", default="1e9", metavar="S", help="of bandwidth, bytes per second (default 1e9)"
     )
-    verb.add_argument(
-        "--ert", metavar="FILE", help="energies, which break ties (default: hwcomponents')"
-    )
+    verb.add_argument("--ert", metavar="FILE", help="energies that break ties (default: none does)")
 
 
 def _generate(verb: _Parser) -> None:

@@ -17,7 +17,7 @@ searched: the answer reaches the target, one row or step less does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil, isclose
 from typing import Literal, get_args
@@ -163,7 +163,7 @@ def need(
     workload: Workload,
     platform: Platform,
     mapspace: Mapspace,
-    ert: Ert,
+    ert: Ert | None,
     quantity: Quantity,
     *,
     utilization: float,
@@ -172,12 +172,19 @@ def need(
 ) -> Need | Unreached:
     """The smallest buffer or bandwidth with which the fastest mapping reaches a utilization.
 
-    ert:  breaks ties between mappings of the same latency; the platform's own, at every value.
+    ert:  breaks ties between mappings of the same latency, at every value alike. Without one, all
+          of these are as good: utilization does not depend on energy, and the search is shorter.
     step: of bandwidth, bytes per second; a buffer goes by its rows.
     """
     _check(quantity, mapspace, utilization)
     knob = Knob.of(platform, quantity, step)
-    trials = _Trials(workload=workload, mapspace=mapspace, ert=ert, knob=knob, progress=progress)
+    trials = _Trials(
+        workload=workload,
+        mapspace=mapspace,
+        ert=ert or _no_prices(platform),
+        knob=knob,
+        progress=progress,
+    )
     unlimited = trials.at(None)
     if not _reaches(unlimited, utilization):
         return Unreached(
@@ -199,6 +206,15 @@ def need(
         below=trials.at(steps - 1) if steps > 1 else None,
         trials=len(trials.known),
     )
+
+
+def _no_prices(platform: Platform) -> Ert:
+    """Energies that break no tie."""
+    paths = [platform.matrix, *([platform.vector] if platform.vector else [])]
+    free = {"read": 0.0, "write": 0.0, "update": 0.0}
+    levels: dict[str, Mapping[str, float]] = {lv.name: free for a in paths for lv in a.levels}
+    levels |= {arch.compute.name: {"compute": 0.0} for arch in paths}
+    return Ert(levels=levels, source="none")
 
 
 def _check(quantity: str, mapspace: Mapspace, utilization: float) -> None:
