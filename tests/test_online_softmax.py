@@ -11,6 +11,7 @@ from small_platform import fused, loops, nest, platform, workload
 from test_laws import PRICES
 from test_search_brute_force import agree
 
+from flat_mapper.answers import Mapped
 from flat_mapper.api import search as best_of
 from flat_mapper.arch_yaml import load_platform
 from flat_mapper.attention import attention, block, scope, softmax_einsums
@@ -242,6 +243,9 @@ def test_a_cascade_of_ones_own_may_say_it() -> None:
 # The search
 
 FLAT = Mapspace(name="flat", fusion=Fusion(groups=(("QK", "softmax", "AV"),)))
+PRICED = replace(
+    PRICES, levels={**PRICES.levels, "LREG": PRICES.levels["RF"], "VALU": PRICES.levels["MAC"]}
+)
 SMALL = online_case(5)  # two queries, four keys; the softmax is free
 
 
@@ -280,3 +284,23 @@ def test_rules_for_the_row_form_say_nothing_of_tensors_that_another_lacks() -> N
 @pytest.mark.parametrize("seed", [1, 2, 5, 6, 7, 9, 11])
 def test_search_finds_what_brute_force_finds(seed: int) -> None:
     agree(online_case(seed), seed)
+
+
+def test_bert_at_4096_moves_what_tiles_of_keys_let_it_move() -> None:
+    """4.03 GB off chip with every MAC busy, as AccelForge's mapper finds without double buffering.
+
+    source: AccelForge 1.0.467 on the same platform, QK and AV fused: 4.03 GB, utilization 1.
+    """
+    fusion = Fusion(groups=(("QK", "softmax", "AV"),), tiles={"P": (1024,), "M": (32,)})
+    space = Mapspace(name="free", fusion=fusion, policy=Policy(softmax="free"))
+    sizes = {"B": 64, "H": 12, "P": 4096, "M": 4096, "E": 64, "F": 64}
+    cascade = attention(**sizes, softmax="online")
+    found = best_of(cascade, "edge", space, PRICED)
+    assert isinstance(found, Mapped)
+    result = found.result
+    assert result.offchip_bytes <= 4.03e9
+    assert result.utilization > 0.999
+    assert result.mapping.policy.buffering == 2
+    terms = dict(result.groups[0].buffer.terms)
+    assert (terms["Q"], terms["AV"], terms["QK"]) == (2 * 65536, 65536, 32768)
+    assert terms["QK_max"] == terms["QK_cor"] == terms["QK_sum"] == 1024
