@@ -122,12 +122,16 @@ def _group_branch(workload: Workload, platform: Platform, group: GroupMapping) -
     lines = [title, f"{platform.dram.name} keeps {_crossing(workload, platform, group)}"]
     if group.staged:
         lines.append(f"staged, a whole FLAT-tile each: {', '.join(group.staged)}")
-    below = tuple(_einsum_branch(workload, platform, group, m) for m in group.einsums)
+    cut = [loop.rank for loop in group.shared]
+    after = {m: [r for r in workload.einsum(m.einsum).after if r in cut] for m in group.einsums}
+    branches = {m: _einsum_branch(workload, platform, group, m) for m in group.einsums}
+    below = tuple(branches[m] for m in group.einsums if not after[m])
     note = f"   one pass is a FLAT-tile: {_flat_tile(workload, platform, group)}"
     for loop in reversed(group.shared):
         if loop.factor > 1:
             below = (_Branch((loop_text(loop) + note,), below),)
             note = ""
+        below += tuple(branches[m] for m in group.einsums if loop.rank in after[m])
     return _Branch(tuple(lines), below)
 
 

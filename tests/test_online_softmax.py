@@ -18,6 +18,7 @@ from flat_mapper.attention import attention, block, scope, softmax_einsums
 from flat_mapper.einsum_notation import format_einsum
 from flat_mapper.errors import MappingError, SpecError
 from flat_mapper.lower import lower_einsum, lower_fused
+from flat_mapper.loop_tree import fused_tree_text
 from flat_mapper.mapping import FusedMapping, GroupMapping, Policy
 from flat_mapper.mapping_yaml import read_record
 from flat_mapper.mapspace import Fusion, Mapspace, partitions
@@ -304,3 +305,12 @@ def test_bert_at_4096_moves_what_tiles_of_keys_let_it_move() -> None:
     terms = dict(result.groups[0].buffer.terms)
     assert (terms["Q"], terms["AV"], terms["QK"]) == (2 * 65536, 65536, 32768)
     assert terms["QK_max"] == terms["QK_cor"] == terms["QK_sum"] == 1024
+
+
+def test_the_tree_has_the_division_behind_the_loop_over_keys() -> None:
+    lines = fused_tree_text(ONLINE, platform(), mapping()).splitlines()
+    columns = {
+        word: next(line.index(word) for line in lines if word in line)
+        for word in ("for M in [0:4)", "QK[b,h,p,m] =", "AV_div[b,h,p,f] =")
+    }
+    assert columns["AV_div[b,h,p,f] ="] == columns["for M in [0:4)"] < columns["QK[b,h,p,m] ="]
