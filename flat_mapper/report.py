@@ -26,6 +26,7 @@ def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[
     policy = result.mapping.policy
     return {
         "workload": result.workload,
+        "softmax": workload.softmax,
         "ranks": dict(workload.rank_sizes),
         "repeat": result.repeat,
         "arch": result.arch,

@@ -17,8 +17,8 @@ from flat_mapper.arch_yaml import load_platform
 from flat_mapper.attention import attention, block, scope, softmax_einsums
 from flat_mapper.einsum_notation import format_einsum
 from flat_mapper.errors import MappingError, SpecError
-from flat_mapper.lower import lower_einsum, lower_fused
 from flat_mapper.loop_tree import fused_tree_text
+from flat_mapper.lower import lower_einsum, lower_fused
 from flat_mapper.mapping import FusedMapping, GroupMapping, Policy
 from flat_mapper.mapping_yaml import read_record
 from flat_mapper.mapspace import Fusion, Mapspace, partitions
