@@ -82,7 +82,7 @@ class Fused:
 
     def refined(self, outers: Outers) -> Outers:
         """Outer choices with bounds from rows whose tiles divide theirs."""
-        energy, cycles = outers.energy.copy(), outers.cycles
+        energy, cycles = outers.energy.copy(), outers.cycles.copy()
         shares = self.problem.cycle_shares
         weighted = [np.zeros(len(energy)) for _ in self.contest.slopes(cycles, energy)]
         for number in np.unique(outers.staging):
@@ -92,14 +92,19 @@ class Fused:
             by_tile = self._by_tile(extents, self.bounds.stagings[int(number)])
             low = sum((e.min(axis=1) for e in by_tile), np.zeros(1))[where]
             energy[mine] = np.maximum(energy[mine], low + outers.staged[mine])
+            steps = [self._steps(t, extents) for t in self.tiles]
+            every = zip(self.tiles, shares, steps, strict=True)
+            busy = sum((share * n * t.cycles.min() for t, share, n in every), np.zeros(1))
+            cycles[mine] = np.maximum(cycles[mine], np.ceil(busy[where] * (1 - 1e-14) - 1e-9))
             for slot, slope in enumerate(self.contest.slopes(cycles[mine], energy[mine])):
                 total = outers.staged[mine].copy()
-                for tiles, share, e in zip(self.tiles, shares, by_tile, strict=True):
+                for tiles, share, e, n in zip(self.tiles, shares, by_tile, steps, strict=True):
                     for position, w in enumerate(slope):
-                        line = e[where[position]] + (w * tiles.cycles if share else 0.0)
+                        at = where[position]
+                        line = e[at] + (w * n[at] * tiles.cycles if share else 0.0)
                         total[position] += line.min()
                 weighted[slot][mine] = total
-        return replace(outers, energy=energy, sums=tuple(weighted))
+        return replace(outers, cycles=cycles, energy=energy, sums=tuple(weighted))
 
     def _by_tile(self, extents: Ints, staging: Staging) -> list[Floats]:
         """By Einsum, least pJ of rows by tile under outer tiles; float64[n, tiles].
@@ -118,9 +123,34 @@ class Fused:
         for tiles, mine, held, low in zip(self.tiles, roles, words, lows, strict=True):
             local = extents[self.problem.index(tiles.space)]
             energy = tiles.bounds(mine).energy(local, np.arange(tiles.count))
+            energy = self._stepped(tiles, local, energy, self._steps(tiles, extents))
             fits = held[None, :] <= room[:, None] - (sum(lows) - low)
             found.append(np.where(fits, energy, np.inf))
         return found
+
+    def _steps(self, tiles: RowTiles, extents: Ints) -> Floats:
+        """How often an Einsum runs in each pass of the other shared loops; float64[n]."""
+        if not tiles.space.einsum.each:
+            return np.ones(extents.shape[1])
+        columns = (tuple(int(v) for v in column) for column in extents.T)
+        return np.array([float(self.problem.steps(tiles.space, c)) for c in columns])
+
+    def _stepped(self, tiles: RowTiles, local: Ints, energy: Floats, steps: Floats) -> Floats:
+        """Least pJ by tile of an Einsum that runs so often; float64[n, tiles].
+
+        Every run computes. It moves all tensors as well, unless a row's tile is one tensor's whole
+        outer tile, which may then stay.
+        """
+        if (steps == 1).all():
+            return energy
+        space = tiles.space
+        same = local[:, :, None] == tiles.tile[:, None, :]
+        stays = np.zeros(energy.shape, np.bool_)
+        for relevant in space.relevant.values():
+            stays |= same[list(relevant)].all(axis=0)
+        moved = energy - space.compute_energy
+        times = np.where(stays, 1.0, steps[:, None])
+        return steps[:, None] * space.compute_energy + times * moved
 
     def evaluate(self, outers: Outers, order: Ints) -> int:
         """Go through outer choices until one of them wins; returns how many."""
@@ -174,16 +204,20 @@ class Fused:
         energies = [e[0] for e in self._by_tile(one.tile, staging)]
         if not all(np.isfinite(e).any() for e in energies):
             return None
+        steps = [float(self._steps(t, one.tile)[0]) for t in self.tiles]
         shares, more = self.problem.cycle_shares, float(one.staged[0])
         slopes = [0.0, *(float(w[0]) for w in self.contest.slopes(one.cycles, one.energy))]
         lows = [
             [
-                float((e + share * w * t.cycles).min())
-                for e, share, t in zip(energies, shares, self.tiles, strict=True)
+                float((e + share * w * n * t.cycles).min())
+                for e, share, t, n in zip(energies, shares, self.tiles, steps, strict=True)
             ]
             for w in slopes
         ]
-        busy = [float(t.cycles.min()) * share for t, share in zip(self.tiles, shares, strict=True)]
+        busy = [
+            float(t.cycles.min()) * n * share
+            for t, share, n in zip(self.tiles, shares, steps, strict=True)
+        ]
         found = []
         for i, (part, mine, extents) in enumerate(zip(self.tiles, energies, local, strict=True)):
             chance = _Chance(
@@ -194,10 +228,11 @@ class Fused:
                 rests=[sum(some) - some[i] + more for some in lows],
                 slack=sum(busy) - busy[i],
             )
-            some = np.flatnonzero(np.isfinite(mine) & chance.of(part.cycles, mine))
+            some = np.flatnonzero(np.isfinite(mine) & chance.of(steps[i] * part.cycles, mine))
             choice, rows = part.rows(np.zeros(len(some), np.int64), some)
             energy = bounds[i].row_energy(extents, choice, rows)
-            rows = rows[chance.of(self.tables[i].cycles[rows], energy)]
+            energy = energy + (steps[i] - 1) * part.space.compute_energy
+            rows = rows[chance.of(steps[i] * self.tables[i].cycles[rows], energy)]
             if len(rows) == 0:
                 return None
             found.append(rows)
