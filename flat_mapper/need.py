@@ -177,6 +177,9 @@ def need(
     step: of bandwidth, bytes per second; a buffer goes by its rows.
     """
     _check(quantity, mapspace, utilization)
+    if workload.mask:
+        condition = "no mask: work on masked pairs would count as utilization"
+        raise SpecError(expected(f"need: {workload.name}", condition, str(workload.mask)))
     knob = Knob.of(platform, quantity, step)
     trials = _Trials(
         workload=workload,

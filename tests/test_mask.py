@@ -23,9 +23,10 @@ from flat_mapper.mapspace import Fusion, Mapspace
 from flat_mapper.mask import Mask, pairs, tiles
 from flat_mapper.mask_yaml import mask_of
 from flat_mapper.model.result import Result
+from flat_mapper.need import need
 from flat_mapper.problem_yaml import load_problem
 from flat_mapper.report_mask import mask_dict, mask_text
-from flat_mapper.search import search
+from flat_mapper.search import frontier, search
 from flat_mapper.workload import Workload
 
 CAUSAL = Mask(causal=True)
@@ -165,3 +166,15 @@ def test_a_search_under_a_mask_skips_tiles() -> None:
     dense = search(replace(cascade, mask=None), case.platform, case.mapspace, case.ert)
     assert isinstance(found.result, Result)  # type: ignore[union-attr]
     assert found.result.edp_js < dense.result.edp_js  # type: ignore[union-attr]
+
+
+def test_fronts_and_needs_refuse_a_mask() -> None:
+    case = online_case(5)
+    cascade = replace(case.workload, mask=Mask(window=2))
+    given = (cascade, case.platform, case.mapspace, case.ert)
+    with pytest.raises(SpecError, match="need: attention: expected no mask"):
+        need(*given, "buffer", utilization=0.5)
+    with pytest.raises(
+        SpecError, match=r"attention: mask: expected no mask, or the search for one"
+    ):
+        frontier(*given)
