@@ -97,7 +97,17 @@ def test_factors_in_timeloops_older_form(tmp_path: Path) -> None:
 def test_each_has_a_line_a_source_and_no_faults() -> None:
     lines = dict(shipped("mapspaces"))
     assert set(lines) == {
-        *("naive", "flex", "flex-stream", "flat", "flat-m", "flat-b", "flat-h", "flat-r")
+        *(
+            "naive",
+            "flex",
+            "flex-stream",
+            "flat",
+            "flat-m",
+            "flat-b",
+            "flat-h",
+            "flat-r",
+            "flat-mla",
+        )
     }
     assert all(lines.values())
     for name in lines:

@@ -16,7 +16,7 @@ from math import prod
 
 import numpy as np
 
-from flat_mapper.model.nest import Factors, IntArray, Nest, Visited
+from flat_mapper.model.nest import BoolArray, Factors, IntArray, Nest, Visited
 from flat_mapper.model.remainders import moved_words
 
 ONE = np.ones(1, np.int64)
@@ -85,14 +85,17 @@ def accesses(
 def padded_for(nest: Nest, factors: Factors, slot: int) -> Factors:
     """The factors as they count for what moves to a slot: ranks cut by units above it run in full.
 
-    A remainder over such a rank leaves some units with less to do than others in a last pass, or
-    with nothing. What moves to them is counted as if all had as much. So does timeloop-model
-    (NVlabs/timeloop 4cf6d4c), but for some moves in a last pass that leaves units idle.
+    A remainder inside such a cut, or of it, leaves some units with less to do than others in a last
+    pass, or with nothing. What moves to them is counted as if all had as much. So does
+    timeloop-model (NVlabs/timeloop 4cf6d4c), but for some moves in a last pass that leaves units
+    idle. A remainder outside the cut is a number of whole passes of all units, and exact.
     """
     above = [s for s in nest.spatial_slots if s < slot]
     if factors.lasts is None or not above:
         return factors
-    cut = (factors.factors[above] > 1).any(axis=0)
+    short = factors.lasts != factors.factors
+    inside = np.logical_or.accumulate(short[::-1], axis=0)[::-1]  # there or further in
+    cut = ((factors.factors[above] > 1) & inside[above]).any(axis=0)
     return Factors(
         factors=factors.factors, lasts=np.where(cut[None], factors.factors, factors.lasts)
     )
@@ -134,7 +137,12 @@ class _Words:
         """Words of the tensor behind one instance of a level."""
         slot = self.nest.level_slots[level]
         if self.factors.lasts is not None:
-            total = self.volume * self._spatial(slot, relevant=False)
+            total = self._spatial(slot, relevant=False)
+            full = self._even(slot)
+            for r, own in enumerate(self.relevant):
+                if own:
+                    padded = np.prod(self.factors.factors[:, r], axis=0)
+                    total = total * np.where(full[r], padded, self.sizes[r])
             return total // _spatial_product(self.nest, self.factors, slot)
         # A product, where a division would do: integer division is many times slower.
         mine = [r for r, yes in enumerate(self.relevant) if yes]
@@ -147,6 +155,20 @@ class _Words:
             if s not in outside
             for r in mine
         )
+
+    def _even(self, slot: int) -> BoolArray:
+        """Ranks whose units above a slot all count as having as much; [R, n].
+
+        Those that `padded_for` pads, where no loop outside the units evens out who has less.
+        """
+        padded = padded_for(self.nest, self.factors, slot)
+        assert padded.lasts is not None
+        assert self.factors.lasts is not None
+        changed = (padded.lasts != self.factors.lasts).any(axis=0)
+        first = min((s for s in self.nest.spatial_slots if s < slot), default=0)
+        outside = (self.factors.factors[:first] > 1).any(axis=0)
+        even: BoolArray = changed & ~outside
+        return even
 
     def drawn(self, level: int, child: int | None) -> IntArray:
         """Words that one instance of a level hands to (or takes back from) its inner keeper."""
