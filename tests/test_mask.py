@@ -178,3 +178,13 @@ def test_fronts_and_needs_refuse_a_mask() -> None:
         SpecError, match=r"attention: mask: expected no mask, or the search for one"
     ):
         frontier(*given)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", [s for s in range(1000, 1200) if s % 4 < 2])
+def test_search_under_a_mask_finds_what_brute_force_finds(seed: int) -> None:
+    case = online_case(seed)
+    masks = (CAUSAL, Mask(window=1), Mask(window=2), Mask(causal=True, window=2))
+    sizes = {**case.workload.rank_sizes, "P": 2, "M": 4}
+    mask = masks[seed // 4 % 4]
+    agree(replace(case, workload=replace(case.workload.with_ranks(sizes), mask=mask)), seed)

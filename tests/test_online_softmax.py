@@ -314,3 +314,9 @@ def test_the_tree_has_the_division_behind_the_loop_over_keys() -> None:
         for word in ("for M in [0:4)", "QK[b,h,p,m] =", "AV_div[b,h,p,f] =")
     }
     assert columns["AV_div[b,h,p,f] ="] == columns["for M in [0:4)"] < columns["QK[b,h,p,m] ="]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(1000, 1300))
+def test_search_finds_what_brute_force_finds_hundreds_of_times(seed: int) -> None:
+    agree(online_case(seed), seed)
