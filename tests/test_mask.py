@@ -22,6 +22,7 @@ from flat_mapper.mapping_yaml import read_record
 from flat_mapper.mapspace import Fusion, Mapspace
 from flat_mapper.mask import Mask, pairs, tiles
 from flat_mapper.mask_yaml import mask_of
+from flat_mapper.model.evaluate import _shared_faults
 from flat_mapper.model.result import Result
 from flat_mapper.need import need
 from flat_mapper.problem_yaml import load_problem
@@ -166,6 +167,16 @@ def test_a_search_under_a_mask_skips_tiles() -> None:
     dense = search(replace(cascade, mask=None), case.platform, case.mapspace, case.ert)
     assert isinstance(found.result, Result)  # type: ignore[union-attr]
     assert found.result.edp_js < dense.result.edp_js  # type: ignore[union-attr]
+
+
+def test_remainders_are_refused_under_a_mask() -> None:
+    fused = mapping("H12 P8,8 M4")
+    first = fused.groups[0].einsums[0]
+    uneven = tuple((slot, (*at[:-1], replace(at[-1], last=1))) for slot, at in first.loops)
+    group = replace(fused.groups[0], einsums=(replace(first, loops=uneven),))
+    faults = list(_shared_faults(masked(CAUSAL), group, fused.policy, "QK"))
+    assert faults[0].startswith("QK: mask: expected factors that divide their ranks")
+    assert list(_shared_faults(masked(CAUSAL), fused.groups[0], fused.policy, "QK")) == []
 
 
 def test_fronts_and_needs_refuse_a_mask() -> None:

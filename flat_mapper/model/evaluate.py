@@ -200,6 +200,11 @@ def _shared_faults(
         condition = f"loops over {', '.join(inner)}, which carry partial results, inside all others"
         got = ", ".join(loop.rank for loop in group.shared)
         yield expected(f"{where}: shared loops", condition, got)
+    if workload.mask and any(
+        p.final != p.factor for nest in group.einsums for _, at in nest.loops for p in at
+    ):
+        condition = "factors that divide their ranks: tiles under a mask are all of one size"
+        yield expected(f"{where}: mask", condition, "a remainder")
     for name in group.names:
         if any(r not in inner for r in workload.einsum(name).each):
             condition = "a group with the loop in each of whose passes it runs"
