@@ -18,9 +18,11 @@ from flat_mapper.search.picks import Counters
 from flat_mapper.search.price import Role
 from flat_mapper.search.row_tiles import RowTiles
 from flat_mapper.search.rows import Bools, Floats
+from flat_mapper.search.sieve import Lows, Sieve
 from flat_mapper.search.single import Single
-from flat_mapper.search.table import Table, table
+from flat_mapper.search.table import Table, joined, parts, table
 
+MOST_ROWS = 400_000  # rows of an Einsum that are kept at once
 WARM_ROWS = 400  # rows per Einsum that the first, approximate pass looks at
 WARM_OUTERS = 8  # and outer choices
 WARM_ALONE = 1000  # the same of an Einsum on its own, where they come cheap
@@ -60,13 +62,34 @@ class GroupSearch:
                 self._roles.append(options)
         return self.bounds.least()
 
-    def _built(self, least: list[int]) -> list[Table]:
-        """Rows of every Einsum that use at least so many compute units."""
-        found = [
-            table(space, options, self.known, units)
-            for space, options, units in zip(self.problem.spaces, self._roles, least, strict=True)
-        ]
+    def _built(self, least: list[int], outers: Outers) -> list[Table]:
+        """Rows of every Einsum that use at least so many compute units.
+
+        Where they are too many to be kept, only those that may win under some outer choices.
+        """
+        spaces = list(zip(self.problem.spaces, self._roles, least, strict=True))
+        whole = [table(s, roles, self.known, units, MOST_ROWS) for s, roles, units in spaces]
+        if any(t is None for t in whole):
+            whole = self._sieved(whole, least, outers)
+        found = [t for t in whole if t is not None]
         self.counters.rows = max(self.counters.rows, sum(t.count for t in found))
+        return found
+
+    def _sieved(
+        self, whole: list[Table | None], least: list[int], outers: Outers
+    ) -> list[Table | None]:
+        """Rows that may win, block by block: first what they cost at least, then who is below."""
+        spaces = list(zip(self.problem.spaces, self._roles, least, strict=True))
+        lows = [
+            Lows.of([t] if t is not None else parts(s, roles, units))
+            for t, (s, roles, units) in zip(whole, spaces, strict=True)
+            if len(spaces) > 1  # one alone is held against nobody
+        ]
+        sieve = Sieve(self.problem, self.contest, outers, lows)
+        found: list[Table | None] = []
+        for i, (t, (s, roles, units)) in enumerate(zip(whole, spaces, strict=True)):
+            blocks = [t] if t is not None else parts(s, roles, units)
+            found.append(joined(s, roles, [b.keep(sieve.mask(i, b)) for b in blocks]))
         return found
 
     @property
@@ -89,11 +112,23 @@ class GroupSearch:
         self.contest = contest
         widest = [s.widest for s in self.problem.spaces]
         # Rows that fill the array first: what they achieve tells how narrow a row may be at all.
-        wide = self._built(widest)
-        if all(t.count for t in wide):
-            self._warm(wide)
-        least = [self._narrowest(i) for i in range(len(widest))]
-        self._descend(self._built(least))
+        alive = self._alive_frame()
+        if len(alive.staging):
+            wide = self._built(widest, alive)
+            if all(t.count for t in wide):
+                self._warm(wide, alive)
+            alive = self._alive_frame()
+        self.counters.outer_bounded = self.counters.outer - len(alive.staging)
+        self.counters.outer_bounded -= self.counters.outer_infeasible
+        if len(alive.staging):
+            least = [self._narrowest(i) for i in range(len(widest))]
+            self._descend(self._built(least, alive), alive)
+
+    def _alive_frame(self) -> Outers:
+        """Outer choices that may win whatever the rows."""
+        frame = self.frame
+        fits = self.bounds.fits(frame)
+        return frame.take(np.flatnonzero(fits & self.contest.may_win(frame.cycles, frame.energy)))
 
     def _narrowest(self, i: int) -> int:
         """Fewest compute units with which the i-th Einsum may be part of something better.
@@ -114,14 +149,11 @@ class GroupSearch:
             low, high = (middle, high) if hopeless(middle) else (low, middle)
         return high if high == space.widest else high - high % (1 << max(0, high.bit_length() - 4))
 
-    def _warm(self, tables: list[Table]) -> None:
+    def _warm(self, tables: list[Table], alive: Outers) -> None:
         """A good mapping early: the most promising rows under the most promising outer choices."""
-        frame = self.frame
-        alive = self.bounds.fits(frame) & self.contest.may_win(frame.cycles, frame.energy)
-        if alive.any():
-            some = [self._promise(t) for t in tables]
-            outers = self.bounds.bounded(frame.take(np.flatnonzero(alive)), some)
-            self._branch(some, outers, limit=WARM_OUTERS if len(tables) > 1 else WARM_ALONE)
+        some = [self._promise(t) for t in tables]
+        outers = self.bounds.bounded(alive, some)
+        self._branch(some, outers, limit=WARM_OUTERS if len(tables) > 1 else WARM_ALONE)
 
     def _promise(self, whole: Table) -> Table:
         """The rows that promise most: those of least bound on the objective."""
@@ -137,14 +169,10 @@ class GroupSearch:
         mask[wide] = True
         return whole.keep(mask)
 
-    def _descend(self, tables: list[Table]) -> None:
+    def _descend(self, tables: list[Table], outers: Outers) -> None:
         """Branch and bound over some rows."""
-        frame = self.frame
-        alive = self.bounds.fits(frame) & self.contest.may_win(frame.cycles, frame.energy)
-        self.counters.outer_bounded = int((~alive).sum()) - self.counters.outer_infeasible
-        if not alive.any() or not all(t.count for t in tables):
+        if not all(t.count for t in tables):
             return
-        outers = frame.take(np.flatnonzero(alive))
         kept = self._shrink(tables, outers, None)
         if all(t.count for t in kept):
             outers = self.bounds.bounded(outers, kept)
@@ -232,8 +260,8 @@ class GroupSearch:
 
     def refusal(self) -> Infeasible:
         """Why nothing fits."""
-        tables = self._built([1] * len(self.problem.spaces))
         outers = self.frame
+        tables = self._built([1] * len(self.problem.spaces), outers)
         if all(t.count for t in tables) and len(outers.staging):
             outers = self.bounds.bounded(outers, tables)
         return self.bounds.refusal(tables, outers)

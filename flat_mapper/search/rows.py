@@ -8,6 +8,7 @@ is still open at the top of the row, and by another if it is closed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -89,28 +90,31 @@ class Rows:
         )
 
 
-def inner_rows(space: EinsumSpace, least: int = 1) -> list[Rows]:
-    """All rows of an Einsum, grouped by what the inner levels keep.
+def inner_rows(space: EinsumSpace, least: int = 1) -> Iterator[Rows]:
+    """All rows of an Einsum, in blocks that share what the inner levels keep, one after another.
 
     least: compute units that a row must use.
     """
-    found = [_start(space)]
-    for node in reversed(space.inner_nodes):
-        grown = []
-        for rows in found:
-            if isinstance(node, Fanout):
-                grown.append(_fan_out(space, rows, node, least))
-            else:
-                grown.extend(
-                    _at_level(space, rows, node, keep) for keep in space.keep_sets(node.name)
-                )
-        found = [rows for rows in grown if rows.count]
-    used = [np.flatnonzero(rows.spatial >= least) for rows in found]
-    return [
-        rows if len(some) == rows.count else rows.take(some)
-        for rows, some in zip(found, used, strict=True)
-        if len(some)
-    ]
+    yield from _grown(space, _start(space), tuple(reversed(space.inner_nodes)), least)
+
+
+def _grown(
+    space: EinsumSpace, rows: Rows, nodes: tuple[MemoryLevel | Fanout, ...], least: int
+) -> Iterator[Rows]:
+    """Rows with the nodes that are still to come, innermost first, around them."""
+    if not rows.count:
+        return
+    if not nodes:
+        used = np.flatnonzero(rows.spatial >= least)
+        if len(used):
+            yield rows if len(used) == rows.count else rows.take(used)
+        return
+    node, rest = nodes[0], nodes[1:]
+    if isinstance(node, Fanout):
+        yield from _grown(space, _fan_out(space, rows, node, least), rest, least)
+        return
+    for keep in space.keep_sets(node.name):
+        yield from _grown(space, _at_level(space, rows, node, keep), rest, least)
 
 
 def _start(space: EinsumSpace) -> Rows:

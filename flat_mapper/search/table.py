@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -173,14 +173,21 @@ def table(
     roles: dict[str, tuple[Role, ...]],
     known: dict[object, Table],
     least: int,
-) -> Table:
-    """The rows of an Einsum that use so many compute units at least.
+    most: int,
+) -> Table | None:
+    """The rows of an Einsum that use so many compute units at least; None if there are too many.
 
     known: keeps them for other searches over the same Einsum.
+    most:  rows that a table may have.
     """
     key = (space.einsum.name, space.ranks, least)
     if key not in known:
-        known[key] = Table(space=space, blocks=inner_rows(space, least), roles=roles)
+        blocks: list[Rows] = []
+        for block in inner_rows(space, least):
+            blocks.append(block)
+            if sum(b.count for b in blocks) > most:
+                return None
+        known[key] = Table(space=space, blocks=blocks, roles=roles)
     found = known[key]
     same = found.roles == roles
     return Table(
@@ -190,6 +197,17 @@ def table(
         moves=found.moves,
         energies=found.energies if same else {},
     )
+
+
+def parts(space: EinsumSpace, roles: dict[str, tuple[Role, ...]], least: int) -> Iterator[Table]:
+    """The same rows a block at a time, each a table of its own."""
+    for block in inner_rows(space, least):
+        yield Table(space=space, blocks=[block], roles=roles)
+
+
+def joined(space: EinsumSpace, roles: dict[str, tuple[Role, ...]], tables: list[Table]) -> Table:
+    """Several tables as one."""
+    return Table(space=space, blocks=[b for t in tables for b in t.blocks], roles=roles)
 
 
 def _joined(parts: list[Pair]) -> Pair:
