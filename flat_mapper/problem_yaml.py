@@ -141,7 +141,7 @@ def _named[Word: str](what: str, word: str, known: tuple[Word, ...]) -> Word | N
 
 
 def sequence_sizes(length: int, phase: str = "") -> dict[str, object]:
-    """Sizes of a sequence length: as many queries (P) as keys (M); in decode the cache (M) alone."""
+    """Sizes of a sequence length: of queries (P) and keys (M); in decode of the cache (M) alone."""
     return dict.fromkeys(("M",) if phase == "decode" else SEQUENCE_RANKS, length)
 
 

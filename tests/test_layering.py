@@ -20,7 +20,8 @@ FUNCTION_LIMITS = {"search.solve": 70}
 _ROWS = """
 errors
 units document specification textfiles yamlio expressions sizes templating catalog
-mask workload einsum_notation einsum_yaml online_softmax attention_heads attention timeloop_problem mask_yaml problem_yaml fuse_layers
+mask workload einsum_notation einsum_yaml online_softmax attention_heads attention
+timeloop_problem mask_yaml problem_yaml fuse_layers
 hf_config
 arch arch_constraints arch_factors arch_attributes arch_nodes arch_document arch_yaml
 arch_edits
@@ -37,8 +38,9 @@ backends.timeloop_mapper_run backends.timeloop_mapper
 backends.accelforge* backends
 search.space search.rows search.price search.ports search.front search.objective search.table
 search.sheet search.outer search.row_tiles search.held search.demand search.bounds search.picks
-search.contest search.sieve search.twins search.single search.fused search.masked search.group search.sequence
-search.solution search.realize search.tasks search.solve search.remainders search.frontier search
+search.contest search.sieve search.twins search.single search.fused search.masked search.group
+search.sequence search.solution search.realize search.tasks search.solve search.remainders
+search.frontier search
 parallel need* reproduce* crosscheck* sweep_spec sweep_store
 report* plot* answers* checks* output* api* fronts
 generation* sweep* __init__ cli* __main__

@@ -29,8 +29,8 @@ from flat_mapper.mapspace_yaml import load_mapspace
 from flat_mapper.model.evaluate import evaluate
 from flat_mapper.model.result import Result
 from flat_mapper.problem_yaml import load_problem
-from flat_mapper.search.solution import Solution
 from flat_mapper.search import search
+from flat_mapper.search.solution import Solution
 from flat_mapper.workload import Workload
 
 MODELS = ("bert-base", "t5-small", "trxl", "xlm")
