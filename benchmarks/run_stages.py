@@ -1,0 +1,41 @@
+"""The CPU seconds of each stage of one `flat-mapper map`, as JSON.
+
+Runs in a process of its own: python run_stages.py
+"""
+
+from __future__ import annotations
+
+import json
+from time import process_time
+
+LENGTH = 4096
+
+
+def main() -> dict[str, float]:
+    """Go through what the command does, step by step."""
+    ends = {"start of Python": process_time()}
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: F401
+
+    from flat_mapper import api, cli_map, load_platform, output  # noqa: F401
+    from flat_mapper.answers import Mapped
+
+    ends["imports"] = process_time()
+    sizes = {"B": 64, "P": LENGTH, "M": LENGTH}
+    workload = api.load_problem("bert-base", sizes=sizes)
+    edge = load_platform("edge")
+    space = api.mapspace_of("flat", workload, edge)
+    ends["problem, architecture, mapspace"] = process_time()
+    prices = api.energies(edge, None)
+    ends["prices"] = process_time()
+    found = api.search(workload, edge, space, prices[0])
+    ends["search"] = process_time()
+    assert isinstance(found, Mapped)
+    Console(quiet=True).print(str(found))
+    ends["the answer as text"] = process_time()
+    times = list(ends.values())
+    return {name: end - start for name, end, start in zip(ends, times, [0.0, *times], strict=False)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main()))
