@@ -39,7 +39,11 @@ def _serial[V, R](function: Callable[[V], R], values: Sequence[V]) -> Iterator[R
 
 
 def _pooled[V, R](function: Callable[[V], R], values: Sequence[V], count: int) -> Iterator[R]:
+    import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    with ProcessPoolExecutor(count) as pool:
+    # A fork would copy whatever locks other threads hold.
+    ways = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in ways else "spawn")
+    with ProcessPoolExecutor(count, mp_context=context) as pool:
         yield from pool.map(function, values)

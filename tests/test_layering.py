@@ -65,7 +65,7 @@ OWNERS = {
     "dask": ("sweep_engines",),
     "pyarrow": ("sweep_export",),
     "optuna": ("sweep_optimize",),
-    "multiprocessing": (),
+    "multiprocessing": ("parallel",),
     "concurrent": ("parallel", "backends.*"),
     "pickle": (),
 }
