@@ -79,11 +79,11 @@ def main(output: Path, names: Sequence[str]) -> None:
             tables += PARTS[name]()
         else:
             tables.append(left_out(name, f"{LIMIT_S // 60} minutes were over"))
-        print(f"{time.monotonic() - begin:6.0f} s  {name}", file=sys.stderr)
-    seconds = time.monotonic() - begin
-    tables.insert(0, machine((before, os.getloadavg()), seconds))
-    show(tables)
-    output.write_text(markdown(tables), encoding="utf-8")
+        seconds = time.monotonic() - begin
+        print(f"{seconds:6.0f} s  {name}", file=sys.stderr)
+        page = [machine((before, os.getloadavg()), seconds), *tables]
+        output.write_text(markdown(page), encoding="utf-8")  # a later part may be interrupted
+    show(page)
     print(f"written: {output}")
 
 

@@ -56,7 +56,7 @@ def _cells(question: dict[str, object]) -> tuple[str, ...]:
     found, used = answer("run_search.py", json.dumps({"length": LENGTH, **question}))
     if found is None:
         return "", used.failed, f"{used.peak_mb:.0f}", "", ""
-    counts = f"{found['size']:.1e}", f"{found['evaluated']:,}"
-    if not found["fits"]:
-        counts = "nothing fits", ""
+    counts = "nothing fits", ""
+    if found["fits"]:
+        counts = f"{found['size']:.1e}", f"{found['evaluated']:,}"
     return f"{found['einsums']}", f"{found['cpu_s']:.2f}", f"{used.peak_mb:.0f}", *counts
