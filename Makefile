@@ -83,7 +83,7 @@ optimize: $(READY)  ## the best architectures for the mix in DESIGN, within its 
 today: $(READY)  ## the attention of today's models on three chips, into docs/today.md (an hour)
 	@$(FLAT) sweep sweeps/today.yaml -o $(OUT)/today.db && $(BIN)/python benchmarks/today.py $(OUT)/today.db docs/today.md
 
-bench: $(READY)  ## what the mapper costs on this machine, into docs/performance.md
+bench: $(READY)  ## what the mapper costs on this machine, into docs/performance.md (15 minutes)
 	@$(BIN)/python benchmarks/bench.py docs/performance.md
 
 test-timeloop: $(READY)  ## native against the real timeloop-model; fails where that is missing

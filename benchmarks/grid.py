@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from measuring import Table, Usage, answer
+from measuring import Table, Usage, answer, megabytes
 
 GOAL_S = 60
 PART = ("edge", "bert-base")  # of the grid, for the table of workers
@@ -29,7 +29,9 @@ def cores() -> int:
 def run(workers: int, *part: str) -> Run:
     """The grid, or a part, on so many workers."""
     found, used = answer("run_grid.py", str(workers), *part)
-    found = found or {"spent": {}, "unfit": {}}
+    if found is None:
+        return Run(workers, used, {}, {})
+    used = replace(used, cpu_s=found["cpu_s"], peak_mb=megabytes(found["peak"]))
     return Run(workers, used, found["spent"], found["unfit"])
 
 
