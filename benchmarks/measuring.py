@@ -151,10 +151,15 @@ def median_usage(argv: Sequence[str]) -> Usage:
 
 
 def answer(
-    script: str, *words: str, memory_mb: int | None = MEMORY_MB, cache: Path | None = None
+    script: str,
+    *words: str,
+    seconds: float = PROCESS_S,
+    memory_mb: int | None = MEMORY_MB,
+    cache: Path | None = None,
 ) -> tuple[Any, Usage]:
     """What a script of this folder prints as JSON, and what it took; None where it failed."""
-    used = usage((sys.executable, str(HERE / script), *words), memory_mb=memory_mb, cache=cache)
+    argv = (sys.executable, str(HERE / script), *words)
+    used = usage(argv, seconds=seconds, memory_mb=memory_mb, cache=cache)
     return (None if used.failed else json.loads(used.printed.splitlines()[-1])), used
 
 

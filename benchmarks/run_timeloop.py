@@ -6,6 +6,7 @@ Runs in a process of its own: python run_timeloop.py [SECONDS]
 from __future__ import annotations
 
 import json
+import re
 import resource
 import shutil
 import sys
@@ -40,7 +41,7 @@ SEARCHES = (  # objective, algorithm, whether the array's factors are given
     ("energy", "random_pruned", True),
 )
 MODEL_RUNS = 5  # of timeloop-model, for its rate
-DRAWN = 500  # valid mappings of timeloop-mapper, for its rate
+FITTING = 500  # mappings of timeloop-mapper, for its rate
 AXES: tuple[Axis, ...] = ("y", "x")
 ALONE = Path(__file__).resolve().parent / "alone.yaml"
 
@@ -67,7 +68,7 @@ def main(seconds: float) -> dict[str, object]:
         "searches": searches,
         "rates": {
             "timeloop-model": _model_rate(best["edp"]),
-            "timeloop-mapper": _mapper_rate(best["edp"]),
+            **_mapper_rates(best["edp"]),
         },
     }
 
@@ -112,8 +113,8 @@ def _model_rate(found: Mapped) -> float:
     return MODEL_RUNS / _spent(run)
 
 
-def _mapper_rate(found: Mapped) -> float:
-    """Valid mappings per CPU second of timeloop-mapper, without its start."""
+def _mapper_rates(found: Mapped) -> dict[str, float]:
+    """Mappings per CPU second of timeloop-mapper, without its start."""
     prices, _ = energies(found.platform, None)
     arch, nest = found.platform.matrix, found.mapping.groups[0].einsums[0]
     document = processed_for_mapper(
@@ -121,17 +122,27 @@ def _mapper_rate(found: Mapped) -> float:
     )
     tables = ert_document(arch, prices), art_document(arch)
     command = replace(command_of(), tool=MAPPER)
+    said = ""
 
-    def drawn(count: int) -> None:
-        settings = {**document["mapper"], "search_size": count}  # type: ignore[dict-item]
+    def draw(fitting: int) -> None:
+        nonlocal said
+        settings = {**document["mapper"], "search_size": fitting, "log_stats": True}  # type: ignore[dict-item]
         folder = fresh_folder(None, "rate")
         documents = ({**document, "mapper": settings}, *tables)
         for name, content in zip(INPUTS, documents, strict=True):
             write_text(folder / name, dump(content))
-        assert call(command, folder, INPUTS).problem is None
+        run = call(command, folder, INPUTS)
+        assert run.problem is None, run.place
+        said = run.said
         shutil.rmtree(folder)
 
-    return (DRAWN - 1) / (_spent(lambda: drawn(DRAWN)) - _spent(lambda: drawn(1)))
+    start = _spent(lambda: draw(1))
+    spent = _spent(lambda: draw(FITTING)) - start
+    drawn = max(int(count) for count in re.findall(r"^\[0\] INVALID (\d+) ", said, re.MULTILINE))
+    return {
+        "timeloop-mapper, mappings that fit": FITTING / spent,
+        "timeloop-mapper, mappings drawn": drawn / spent,
+    }
 
 
 def _spent(run: Callable[[], None]) -> float:
