@@ -113,6 +113,11 @@ class EinsumSpace:
                     most *= int(prod_of(grid, range(len(self.ranks))).max())
         return most
 
+    @cached_property
+    def splits(self) -> dict[str, tuple[np.ndarray, list[tuple[str, ...]]]]:
+        """What every fanout can take; see `spatial_splits`."""
+        return {n.name: _spatial_splits(self, n) for n in self.inner_nodes if isinstance(n, Fanout)}
+
     def size(self) -> int:
         """Loop nests of the Einsum: splits of every rank over its places, axes, orders, keeps."""
         levels = [n for n in self.inner_nodes if isinstance(n, MemoryLevel)]
@@ -252,6 +257,10 @@ def loop_orders(
 
 def spatial_splits(space: EinsumSpace, fanout: Fanout) -> tuple[np.ndarray, list[tuple[str, ...]]]:
     """Spatial factors that a fanout can take: int64[R, n], and for each which axis a rank is on."""
+    return space.splits[fanout.name]
+
+
+def _spatial_splits(space: EinsumSpace, fanout: Fanout) -> tuple[np.ndarray, list[tuple[str, ...]]]:
     axes: list[str] = ["x", "y"]
     rules = space.rules(fanout.name, "spatial")
     limit = fanout.fanout_x * fanout.fanout_y
