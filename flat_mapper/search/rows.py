@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flat_mapper.arch import Fanout, MemoryLevel
+from flat_mapper.errors import SpecError, expected
 from flat_mapper.search.space import (
     EinsumSpace,
     combinations,
@@ -26,6 +27,8 @@ from flat_mapper.search.space import (
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
+
+MOST_PAIRS = 30_000_000  # rows times factors of one more node; each takes some 100 bytes
 
 
 @dataclass(slots=True)
@@ -132,7 +135,7 @@ def _fan_out(space: EinsumSpace, rows: Rows, fanout: Fanout, least: int) -> Rows
     others = space.lanes // (fanout.fanout_x * fanout.fanout_y)
     wide = np.flatnonzero(prod_of(grid, range(len(space.ranks))) * others >= least)
     grid, axes = grid[:, wide], [axes[i] for i in wide]
-    rows, grid, picked = _cross(space, rows, grid)
+    rows, grid, picked = _cross(space, rows, grid, fanout.name)
     names = tuple(dict.fromkeys(axes))
     choice = np.array([names.index(a) for a in axes], dtype=np.int64)[picked]
     everything = prod_of(grid, range(len(space.ranks))).astype(np.float64)
@@ -175,7 +178,7 @@ def _at_level(space: EinsumSpace, rows: Rows, level: MemoryLevel, keep: frozense
         choices.append(space.options(level.name, "temporal", r, most) if free else [1])
     grid = combinations(choices, space.iterations)
     grid = grid[:, _tile_total(space, keep, grid) <= limit]
-    rows, grid, _ = _cross(space, rows, grid)
+    rows, grid, _ = _cross(space, rows, grid, level.name)
     tile = rows.tile * grid
     fits = np.flatnonzero(_tile_total(space, keep, tile) <= limit)
     rows, grid = rows.take(fits), grid[:, fits]
@@ -257,10 +260,15 @@ def allowed_orders(
     return orders
 
 
-def _cross(space: EinsumSpace, rows: Rows, grid: Ints) -> tuple[Rows, Ints, Ints]:
+def _cross(space: EinsumSpace, rows: Rows, grid: Ints, node: str) -> tuple[Rows, Ints, Ints]:
     """Every row with every column of a factor grid that still divides the rank sizes."""
     sizes = np.array(space.sizes, dtype=np.int64)[:, None]
     n, m = rows.count, grid.shape[1]
+    if n * m > MOST_PAIRS:
+        where = f"{space.einsum.name} on {space.arch.name}"
+        condition = f"at most {MOST_PAIRS:,} partial loop nests at {node}"
+        change = "fix factors, spatial ranks or what it keeps there, in the mapspace or the node"
+        raise SpecError(expected(where, condition, f"{n * m:,}", change))
     room = sizes // rows.tile
     row = np.repeat(np.arange(n), m)
     column = np.tile(np.arange(m), n)
