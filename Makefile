@@ -80,7 +80,7 @@ sweep: $(READY)  ## the grid in SWEEP, on all cores; stopped at any moment, it g
 optimize: $(READY)  ## the best architectures for the mix in DESIGN, within its budgets
 	@$(FLAT) optimize $(DESIGN) -o $(OUT)/$(basename $(notdir $(DESIGN))).db
 
-today: $(READY)  ## the attention of today's models on three chips, into docs/today.md (an hour)
+today: $(READY)  ## the attention of today's models on three chips, into docs/today.md (5 minutes)
 	@$(FLAT) sweep sweeps/today.yaml -o $(OUT)/today.db && $(BIN)/python benchmarks/today.py $(OUT)/today.db docs/today.md
 
 bench: $(READY)  ## what the mapper costs on this machine, into docs/performance.md (15 minutes)
