@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from flat_mapper import api
-from flat_mapper.cli_map import _bits, _progress, _sizes
+from flat_mapper.cli_map import bits_of, progress_bar, sizes_of
 from flat_mapper.document import checked
 from flat_mapper.errors import NothingFeasible
 from flat_mapper.generation import Scenario, generate
@@ -20,8 +20,8 @@ def generate_command(arguments: argparse.Namespace) -> int:
         for name in ("prefill", "decode", "new", "page")
     }
     scope, objective = api.scope_of(arguments.scope), api.objective_of(arguments.objective)
-    sizes = _sizes(arguments)
-    with _progress() as progress:
+    sizes = sizes_of(arguments)
+    with progress_bar() as progress:
         found = generate(
             arguments.problem,
             arguments.arch,
@@ -30,7 +30,7 @@ def generate_command(arguments: argparse.Namespace) -> int:
             scenario=Scenario(**parts),
             scope=scope,
             sizes=sizes,
-            bits=_bits(arguments),
+            bits=bits_of(arguments),
             softmax=arguments.softmax,
             objective=objective,
             progress=progress,

@@ -33,8 +33,8 @@ def map_command(arguments: argparse.Namespace) -> int:
         return _front(arguments)
     seconds = checked(scalar(arguments.mapper_seconds), float, "--mapper-seconds", above=0)
     _check(arguments)
-    objective, workload = api.objective_of(arguments.objective), _workload(arguments)
-    with _progress() as progress:
+    objective, workload = api.objective_of(arguments.objective), workload_of(arguments)
+    with progress_bar() as progress:
         found = api.search(
             workload,
             load_platform(arguments.arch),
@@ -45,7 +45,7 @@ def map_command(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     if isinstance(found, Mapped) and arguments.backend == MAPPER:
-        with _progress() as progress:
+        with progress_bar() as progress:
             found = api.beside_timeloop_mapper(
                 found,
                 arguments.ert,
@@ -67,8 +67,8 @@ def _front(arguments: argparse.Namespace) -> int:
         condition = f"native with --objective {FRONT}"
         raise SpecError(expected("--backend", condition, arguments.backend))
     _check(arguments)
-    workload = _workload(arguments)
-    with _progress() as progress:
+    workload = workload_of(arguments)
+    with progress_bar() as progress:
         found = front(
             *(workload, load_platform(arguments.arch), arguments.mapspace, arguments.ert),
             schedule=arguments.schedule,
@@ -83,8 +83,8 @@ def _front(arguments: argparse.Namespace) -> int:
 def compare_command(arguments: argparse.Namespace) -> int:
     """The best mappings of several mapspaces."""
     _check(arguments)
-    objective, workload = api.objective_of(arguments.objective), _workload(arguments)
-    with _progress() as progress:
+    objective, workload = api.objective_of(arguments.objective), workload_of(arguments)
+    with progress_bar() as progress:
         found = api.compare(
             workload,
             load_platform(arguments.arch),
@@ -141,12 +141,12 @@ def _tops(names: list[str]) -> list[str]:
     return list(dict.fromkeys(f"{n.partition('/')[0]}{'/' if '/' in n else ''}" for n in names))
 
 
-def _workload(arguments: argparse.Namespace) -> Workload:
+def workload_of(arguments: argparse.Namespace) -> Workload:
     sizes: dict[str, object] = {}
     if arguments.seq is not None:
         length = checked(scalar(arguments.seq), int, "--seq", above=0)
         sizes |= sequence_sizes(length, arguments.phase)
-    sizes |= _sizes(arguments)
+    sizes |= sizes_of(arguments)
     scope = api.scope_of(arguments.scope)
     return api.load_problem(
         arguments.problem,
@@ -155,11 +155,11 @@ def _workload(arguments: argparse.Namespace) -> Workload:
         phase=arguments.phase,
         softmax=arguments.softmax,
         mask=arguments.mask,
-        bits=_bits(arguments),
+        bits=bits_of(arguments),
     )
 
 
-def _bits(arguments: argparse.Namespace) -> dict[str, int]:
+def bits_of(arguments: argparse.Namespace) -> dict[str, int]:
     """Widths of tensors that the command line sets."""
     found: dict[str, int] = {}
     for text in arguments.bits:
@@ -171,7 +171,7 @@ def _bits(arguments: argparse.Namespace) -> dict[str, int]:
     return found
 
 
-def _sizes(arguments: argparse.Namespace) -> dict[str, object]:
+def sizes_of(arguments: argparse.Namespace) -> dict[str, object]:
     """Ranks that the command line sets one by one."""
     sizes: dict[str, object] = {}
     if arguments.kv_heads is not None:
@@ -185,7 +185,7 @@ def _sizes(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[float, str], None]]:
+def progress_bar() -> Iterator[Callable[[float, str], None]]:
     """A callable that moves a bar on stderr; the bar appears once the patience is over."""
     from threading import Timer
 

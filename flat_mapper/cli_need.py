@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from flat_mapper import api, report, units
-from flat_mapper.cli_map import _progress, _workload
+from flat_mapper.cli_map import progress_bar, workload_of
 from flat_mapper.document import checked
 from flat_mapper.errors import NothingFeasible
 from flat_mapper.need import Need, Trial, Unreached
@@ -16,8 +16,8 @@ def need_command(arguments: argparse.Namespace) -> int:
     """The smallest value that reaches the target."""
     target = checked(scalar(arguments.utilization), float, "--utilization", above=0)
     step = checked(scalar(arguments.step), float, "--step", above=0)
-    workload = _workload(arguments)
-    with _progress() as progress:
+    workload = workload_of(arguments)
+    with progress_bar() as progress:
         found = api.need(
             workload,
             arguments.arch,

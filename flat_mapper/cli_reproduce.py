@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flat_mapper import report
-from flat_mapper.cli_map import _progress as progress_bar
+from flat_mapper.cli_map import progress_bar
 from flat_mapper.document import checked
 from flat_mapper.errors import SpecError, expected
 from flat_mapper.output import RESULT, check_folder, write_folder

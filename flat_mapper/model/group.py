@@ -27,15 +27,6 @@ def shared_level(platform: Platform) -> MemoryLevel:
     return platform.matrix.levels[1]
 
 
-def shared_names(platform: Platform) -> tuple[str, ...]:
-    """Levels that every path has: their bandwidth is shared."""
-    names = tuple(lv.name for lv in platform.matrix.levels)
-    if platform.vector is None:
-        return names[:2]
-    other = {lv.name for lv in platform.vector.levels}
-    return tuple(n for n in names if n in other)
-
-
 def crosses_dram(workload: Workload, names: Sequence[str], tensor: str) -> bool:
     """Whether a tensor enters or leaves a group: not made and wholly used inside it.
 

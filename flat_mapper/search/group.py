@@ -173,7 +173,7 @@ class GroupSearch:
         """Branch and bound over some rows."""
         if not all(t.count for t in tables):
             return
-        kept = self._shrink(tables, outers, None)
+        kept = _kept(tables, self._promising(tables, outers, None))
         if all(t.count for t in kept):
             outers = self.bounds.bounded(outers, kept)
             alive = self.bounds.fits(outers) & self.contest.may_win(outers.cycles, outers.energy)
@@ -184,15 +184,10 @@ class GroupSearch:
                 chosen = outers.take(np.flatnonzero(outers.staging == number))
                 found = self._promising(kept, chosen, self.bounds.stagings[int(number)])
                 masks = [m | f for m, f in zip(masks, found, strict=True)]
-            kept = [t.keep(m) for t, m in zip(kept, masks, strict=True)]
+            kept = _kept(kept, masks)
         self.counters.rows_bounded = self.counters.rows - sum(t.count for t in kept)
         if all(t.count for t in kept) and len(outers.staging):
             self._branch(kept, self.bounds.bounded(outers, kept), limit=None)
-
-    def _shrink(self, tables: list[Table], outers: Outers, staging: Staging | None) -> list[Table]:
-        """Drop rows that cannot be part of anything better under these outer choices."""
-        masks = self._promising(tables, outers, staging)
-        return [t if m.all() else t.keep(m) for t, m in zip(tables, masks, strict=True)]
 
     def _promising(
         self, tables: list[Table], outers: Outers, staging: Staging | None
@@ -212,7 +207,6 @@ class GroupSearch:
         lean = max(
             sum(float(e.min()) for e in priced) + more, sum(float(e.min()) for e in free) + floors
         )
-        found = [np.ones(t.count, np.bool_) for t in tables]
         sums: list[list[Floats]] = [[] for _ in tables]
         at = np.array(quick), np.array(lean)
         for slope in (0.0, *(float(w) for w in self.contest.slopes(*at))):
@@ -223,10 +217,11 @@ class GroupSearch:
             for i, both in enumerate(zip(*(_with_rest(some) for some in parts), strict=True)):
                 sums[i].append(np.maximum(both[0] + more, both[1] + floors))
         busy = _with_rest([c * share for c, share in zip(cycles, shares, strict=True)])
+        found = []
         for i, (energy, *weighted) in enumerate(sums):
             latency = np.maximum(np.maximum(cycles[i], busy[i]), quick)
-            found[i] = self.contest.may_win(latency, energy)
-            found[i] &= self.contest.below(weighted, *at)
+            wins = self.contest.may_win(latency, energy)
+            found.append(wins & self.contest.below(weighted, *at))
         return found
 
     def _branch(self, tables: list[Table], outers: Outers, limit: int | None) -> None:
@@ -269,6 +264,11 @@ class GroupSearch:
     def space_size(self) -> int:
         """Mappings in the group: outer choices times loop nests of each Einsum."""
         return self.counters.outer * prod(s.size() for s in self.problem.spaces)
+
+
+def _kept(tables: list[Table], masks: list[Bools]) -> list[Table]:
+    """The rows of each table that its mask keeps."""
+    return [t if m.all() else t.keep(m) for t, m in zip(tables, masks, strict=True)]
 
 
 def _with_rest(parts: list[Floats]) -> list[Floats]:
