@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 from oracles.brute_force import Case, answers, front
@@ -45,6 +46,20 @@ def test_search_finds_what_brute_force_finds(seed: int) -> None:
     agree(small_case(seed), seed)
 
 
+@pytest.fixture
+def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every Einsum counts as one with too many rows to keep."""
+    group = import_module("flat_mapper.search.group")
+    monkeypatch.setattr(group, "MOST_ROWS", 0)
+    monkeypatch.setattr(group, "BEAM", 2)
+
+
+@pytest.mark.usefixtures("crowded")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_rows_thinned_on_the_way_lose_nothing(seed: int) -> None:
+    agree(small_case(seed), seed)
+
+
 @pytest.mark.parametrize("seed", [1, 5, 6, 9, 11, 17])
 def test_front_is_that_of_brute_force(seed: int) -> None:
     case = small_case(seed)
@@ -61,7 +76,11 @@ def test_front_is_that_of_brute_force(seed: int) -> None:
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(1000, 4000))
-def test_search_finds_what_brute_force_finds_thousands_of_times(seed: int) -> None:
+def test_search_finds_what_brute_force_finds_thousands_of_times(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seed % 2:
+        monkeypatch.setattr(import_module("flat_mapper.search.group"), "MOST_ROWS", 0)
     agree(small_case(seed), seed)
 
 

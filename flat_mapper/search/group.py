@@ -11,18 +11,20 @@ from flat_mapper.model.result import Infeasible
 from flat_mapper.search.bounds import OuterBounds, Outers
 from flat_mapper.search.contest import Contest, FrontContest
 from flat_mapper.search.fused import Fused
+from flat_mapper.search.growth import Growth
 from flat_mapper.search.held import SharedWords
 from flat_mapper.search.objective import Goal
 from flat_mapper.search.outer import GroupProblem, Staging, dram_orders, stagings
 from flat_mapper.search.picks import Counters
 from flat_mapper.search.price import Role
 from flat_mapper.search.row_tiles import RowTiles
-from flat_mapper.search.rows import Bools, Floats
+from flat_mapper.search.rows import Bools, Floats, Ints, Rows
 from flat_mapper.search.sieve import Lows, Sieve
 from flat_mapper.search.single import Single
-from flat_mapper.search.table import Table, joined, parts, table
+from flat_mapper.search.table import Known, Table, table
 
 MOST_ROWS = 400_000  # rows of an Einsum that are kept at once
+BEAM = 20  # rows with one set of keeps to go on with, where the first pass grows them
 WARM_ROWS = 400  # rows per Einsum that the first, approximate pass looks at
 WARM_OUTERS = 8  # and outer choices
 WARM_ALONE = 1000  # the same of an Einsum on its own, where they come cheap
@@ -35,14 +37,14 @@ class GroupSearch:
     problem: GroupProblem
     words: SharedWords
     bounds: OuterBounds
-    known: dict[object, Table] = field(default_factory=dict)  # rows of earlier searches
+    known: Known = field(default_factory=Known)  # rows of earlier searches
     counters: Counters = field(default_factory=Counters)
     contest: Contest | FrontContest = field(default_factory=FrontContest)
     _frame: Outers | None = None  # the outer choices, bounded whatever the rows
     _roles: list[dict[str, tuple[Role, ...]]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, problem: GroupProblem, known: dict[object, Table]) -> GroupSearch:
+    def of(cls, problem: GroupProblem, known: Known) -> GroupSearch:
         """The search of a group. `known` keeps rows for other groups of the same Einsums."""
         words = SharedWords(problem)
         choices = stagings(problem)
@@ -67,30 +69,64 @@ class GroupSearch:
 
         Where they are too many to be kept, only those that may win under some outer choices.
         """
-        spaces = list(zip(self.problem.spaces, self._roles, least, strict=True))
-        whole = [table(s, roles, self.known, units, MOST_ROWS) for s, roles, units in spaces]
-        if any(t is None for t in whole):
-            whole = self._sieved(whole, least, outers)
+        whole = self._whole(least)
         found = [t for t in whole if t is not None]
+        if len(found) < len(whole):
+            found = self._sieved(whole, least, outers)
         self.counters.rows = max(self.counters.rows, sum(t.count for t in found))
         return found
 
-    def _sieved(
-        self, whole: list[Table | None], least: list[int], outers: Outers
-    ) -> list[Table | None]:
-        """Rows that may win, block by block: first what they cost at least, then who is below."""
-        spaces = list(zip(self.problem.spaces, self._roles, least, strict=True))
+    def _whole(self, least: list[int]) -> list[Table | None]:
+        """All rows of every Einsum; None where they are too many."""
+        spaces = zip(self.problem.spaces, self._roles, least, strict=True)
+        return [table(s, roles, self.known, units, MOST_ROWS) for s, roles, units in spaces]
+
+    def _growths(self, least: list[int], outers: Outers) -> list[Growth]:
+        """Rows of every Einsum under some outer choices."""
+        return [
+            Growth(
+                space=space,
+                roles=roles,
+                least=units,
+                tiles=np.unique(outers.tile[self.problem.index(space)], axis=1),
+                masked=self.problem.share < 1,
+            )
+            for space, roles, units in zip(self.problem.spaces, self._roles, least, strict=True)
+        ]
+
+    def _sieved(self, whole: list[Table | None], least: list[int], outers: Outers) -> list[Table]:
+        """Rows that may win: held against the least that the others cost."""
+        growths = self._growths(least, outers)
         lows = [
-            Lows.of([t] if t is not None else parts(s, roles, units))
-            for t, (s, roles, units) in zip(whole, spaces, strict=True)
-            if len(spaces) > 1  # one alone is held against nobody
+            Lows.of(t) if t is not None else Lows(*g.least_of_all(), g.space.lane_cycles / s.widest)
+            for t, g, s in zip(whole, growths, self.problem.spaces, strict=True)
         ]
         sieve = Sieve(self.problem, self.contest, outers, lows)
-        found: list[Table | None] = []
-        for i, (t, (s, roles, units)) in enumerate(zip(whole, spaces, strict=True)):
-            blocks = [t] if t is not None else parts(s, roles, units)
-            found.append(joined(s, roles, [b.keep(sieve.mask(i, b)) for b in blocks]))
+        found: list[Table] = []
+        for i, (mine, growth) in enumerate(zip(whole, growths, strict=True)):
+
+            def may_win(
+                rows: Rows, priced: Floats, free: Floats, cycles: Floats, i: int = i
+            ) -> Ints:
+                return np.flatnonzero(sieve.may_win(i, priced, free, cycles))
+
+            found.append(growth.table(may_win) if mine is None else mine)
+            lows[i] = Lows.of(found[-1])
         return found
+
+    def _first(self, least: list[int], outers: Outers) -> list[Table]:
+        """Rows for a good mapping early."""
+        whole = self._whole(least)
+        growths = self._growths(least, outers)
+        return [
+            g.table(self._best_few) if t is None else t for t, g in zip(whole, growths, strict=True)
+        ]
+
+    def _best_few(self, rows: Rows, priced: Floats, free: Floats, cycles: Floats) -> Ints:
+        """The most promising of some rows."""
+        if rows.count <= BEAM:
+            return np.arange(rows.count)
+        return np.sort(np.lexsort(self.contest.lead(cycles, priced)[::-1])[:BEAM])
 
     @property
     def frame(self) -> Outers:
@@ -114,9 +150,14 @@ class GroupSearch:
         # Rows that fill the array first: what they achieve tells how narrow a row may be at all.
         alive = self._alive_frame()
         if len(alive.staging):
-            wide = self._built(widest, alive)
-            if all(t.count for t in wide):
-                self._warm(wide, alive)
+            first, second, third = self.contest.lead(alive.cycles, alive.energy)
+            best = np.lexsort((third, second, first))
+            for some in (best[: WARM_OUTERS if len(widest) > 1 else WARM_ALONE], best):
+                wide = self._first(widest, alive.take(some))
+                if all(t.count for t in wide):
+                    self._warm(wide, alive)
+                if not self.contest.open:
+                    break
             alive = self._alive_frame()
         self.counters.outer_bounded = self.counters.outer - len(alive.staging)
         self.counters.outer_bounded -= self.counters.outer_infeasible
@@ -256,7 +297,7 @@ class GroupSearch:
     def refusal(self) -> Infeasible:
         """Why nothing fits."""
         outers = self.frame
-        tables = self._built([1] * len(self.problem.spaces), outers)
+        tables = self._first([1] * len(self.problem.spaces), outers)
         if all(t.count for t in tables) and len(outers.staging):
             outers = self.bounds.bounded(outers, tables)
         return self.bounds.refusal(tables, outers)

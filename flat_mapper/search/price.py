@@ -228,13 +228,7 @@ class Moves:
         rounded: whether words are rounded up to whole rows of a memory. Without, what a tensor
                  takes is linear in how often it comes by, and never more than with rounding.
         """
-        once = 0.0
-        if role == "staged":
-            costs = Costs(energy=np.zeros(1), ports={})
-            add_staged(space, costs, tensor, np.ones((len(space.ranks), 1), np.int64), ())
-            once = float(costs.energy[0])
-            if not priced:
-                once -= float(dram_energy(space, tensor, float(space.volume[tensor])))
+        once = staged_once(space, tensor, priced=priced) if role == "staged" else 0.0
         if role == "stream" and not priced:
             return self.inner
         top = space.arch.levels[0 if role == "stream" else space.shared]
@@ -262,6 +256,14 @@ def moves(space: EinsumSpace, rows: Rows, tensor: str, *, rounded: bool = True) 
                 drawn.append(volume * passes)
         inner.append(costs.energy)
     return Moves(inner=(inner[0], inner[1]), drawn=(drawn[0], drawn[1]))
+
+
+def staged_once(space: EinsumSpace, tensor: str, *, priced: bool) -> float:
+    """pJ of every word between DRAM and the shared level once; priced: with DRAM's end."""
+    costs = Costs(energy=np.zeros(1), ports={})
+    add_staged(space, costs, tensor, np.ones((len(space.ranks), 1), np.int64), ())
+    once = float(costs.energy[0])
+    return once if priced else once - float(dram_energy(space, tensor, space.volume[tensor]))
 
 
 def closed_passes(space: EinsumSpace, tile: Ints, tensor: str) -> Floats:

@@ -88,7 +88,7 @@ def _einsum_mapping(pick: Pick, solution: GroupSolution, sizes: dict[str, int]) 
     inside = [extent // int(rows.tile[r, 0]) for r, extent in enumerate(tile)]
     put(Slot(levels[space.shared].name, "temporal"), inside, list(pick.outer.shared_order))
     for step in reversed(rows.steps):
-        factors = [int(f) for f in step.factors[:, 0]]
+        factors = step.factors(0)
         if not step.spatial:
             put(Slot(step.node, "temporal"), factors, list(step.orders[int(step.choice[0])]))
             continue

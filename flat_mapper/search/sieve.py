@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from flat_mapper.search.bounds import Outers
 from flat_mapper.search.contest import Contest, FrontContest
 from flat_mapper.search.outer import GroupProblem
-from flat_mapper.search.rows import Bools
+from flat_mapper.search.rows import Bools, Floats
 from flat_mapper.search.table import Table
 
 
@@ -23,14 +22,12 @@ class Lows:
     cycles: float
 
     @classmethod
-    def of(cls, tables: Iterable[Table]) -> Lows:
-        """Over all tables, taken one after another."""
-        priced = free = cycles = np.inf
-        for one in tables:
-            priced = min(priced, float(one.energy(priced=True).min()))
-            free = min(free, float(one.energy(priced=False).min()))
-            cycles = min(cycles, float(one.cycles.min()))
-        return cls(priced, free, cycles)
+    def of(cls, table: Table) -> Lows:
+        """Over some rows; infinite if there are none."""
+        if not table.count:
+            return cls(np.inf, np.inf, np.inf)
+        priced, free = (float(table.energy(priced=p).min()) for p in (True, False))
+        return cls(priced, free, float(table.cycles.min()))
 
 
 class Sieve:
@@ -48,16 +45,16 @@ class Sieve:
         self.more, self.floors = float(outers.staged.min()), float(outers.floors.min())
         self.least = float(outers.cycles.min())
 
-    def mask(self, i: int, part: Table) -> Bools:
-        """Which rows of the i-th Einsum may win."""
+    def may_win(self, i: int, priced: Floats, free: Floats, cycles: Floats) -> Bools:
+        """Which rows of the i-th Einsum may win: by their pJ, with and without DRAM, and cycles."""
         others = [low for j, low in enumerate(self.lows) if j != i]
-        priced = sum(low.priced for low in others) + self.more
-        free = sum(low.free for low in others) + self.floors
+        more = sum(low.priced for low in others) + self.more
+        floors = sum(low.free for low in others) + self.floors
         busy = sum(
             low.cycles * share
             for j, (low, share) in enumerate(zip(self.lows, self.shares, strict=False))
             if j != i
         )
-        energy = np.maximum(part.energy(priced=True) + priced, part.energy(priced=False) + free)
-        cycles = np.maximum(part.cycles, self.shares[i] * part.cycles + busy)
+        energy = np.maximum(priced + more, free + floors)
+        cycles = np.maximum(cycles, self.shares[i] * cycles + busy)
         return self.contest.may_win(np.maximum(cycles, self.least), energy)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
+from flat_mapper.search.around import allowed_orders
 from flat_mapper.search.bounds import OuterBounds, Outers
 from flat_mapper.search.contest import Contest, FrontContest
 from flat_mapper.search.outer import GroupProblem, Staging
 from flat_mapper.search.picks import Counters, GroupSolution, Pick
 from flat_mapper.search.price import Outer
 from flat_mapper.search.row_tiles import RowTiles
-from flat_mapper.search.rows import Ints, Rows, allowed_orders
+from flat_mapper.search.rows import Ints, Rows
 from flat_mapper.search.sheet import Sheet
 from flat_mapper.search.space import EinsumSpace, loop_orders
 
@@ -70,7 +72,7 @@ class Single:
         compute = space.lane_cycles / self.sheet.spatial[row]
         for shared_order in self.orders:
             costs = self.sheet.costs(row, tile, order, shared_order, roles)
-            slowest = np.maximum.reduce([compute, *costs.ports.values()])
+            slowest = reduce(np.maximum, costs.ports.values(), compute)
             cycles = np.ceil(slowest + cold - 1e-9)
             self.counters.evaluated += len(row)
             for slot, i in self.contest.winners(cycles, costs.energy):

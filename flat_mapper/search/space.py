@@ -118,6 +118,23 @@ class EinsumSpace:
         """What every fanout can take; see `spatial_splits`."""
         return {n.name: _spatial_splits(self, n) for n in self.inner_nodes if isinstance(n, Fanout)}
 
+    @cached_property
+    def _places(self) -> tuple[np.ndarray, ...]:
+        """By rank, the position of every divisor among all of them."""
+        found = []
+        for size in self.sizes:
+            places = np.zeros(size + 1, np.int64)
+            places[divisors(size)] = np.arange(len(divisors(size)))
+            found.append(places)
+        return tuple(found)
+
+    def tile_number(self, tile: np.ndarray) -> np.ndarray:
+        """A number for every tile int64[R, n]; equal tiles have equal ones."""
+        found = np.zeros(tile.shape[1], np.int64)
+        for places, mine in zip(self._places, tile, strict=True):
+            found = found * (int(places[-1]) + 1) + places[mine]
+        return found
+
     def size(self) -> int:
         """Loop nests of the Einsum: splits of every rank over its places, axes, orders, keeps."""
         levels = [n for n in self.inner_nodes if isinstance(n, MemoryLevel)]

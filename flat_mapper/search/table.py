@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from flat_mapper.search.around import TooMany, Wanted, inner_rows
 from flat_mapper.search.price import Moves, Role, moves
-from flat_mapper.search.rows import Bools, Floats, Ints, Rows, inner_rows
+from flat_mapper.search.rows import Bools, Floats, Ints, Rows
 from flat_mapper.search.space import EinsumSpace, prod_of
 
 # (full, stays): least pJ of one tensor in every row, see price.Moves
@@ -168,27 +169,37 @@ class Table:
         return found
 
 
+@dataclass(slots=True)
+class Known:
+    """What searches over the same Einsums have found out about their rows."""
+
+    tables: dict[object, Table] = field(default_factory=dict)
+    crowded: dict[object, int] = field(default_factory=dict)  # units of which there are too many
+
+
 def table(
     space: EinsumSpace,
     roles: dict[str, tuple[Role, ...]],
-    known: dict[object, Table],
+    known: Known,
     least: int,
     most: int,
 ) -> Table | None:
     """The rows of an Einsum that use so many compute units at least; None if there are too many.
 
-    known: keeps them for other searches over the same Einsum.
-    most:  rows that a table may have.
+    most: rows that a table may have.
     """
-    key = (space.einsum.name, space.ranks, least)
-    if key not in known:
-        blocks: list[Rows] = []
-        for block in inner_rows(space, least):
-            blocks.append(block)
-            if sum(b.count for b in blocks) > most:
-                return None
-        known[key] = Table(space=space, blocks=blocks, roles=roles)
-    found = known[key]
+    name = (space.einsum.name, space.ranks)
+    key = (*name, least)
+    if key not in known.tables:
+        if least <= known.crowded.get(name, 0):
+            return None
+        try:
+            blocks = list(_some(inner_rows(space, Wanted(least=least, most=4 * most)), most))
+        except TooMany:
+            known.crowded[name] = least
+            return None
+        known.tables[key] = Table(space=space, blocks=blocks, roles=roles)
+    found = known.tables[key]
     same = found.roles == roles
     return Table(
         space=space,
@@ -199,15 +210,14 @@ def table(
     )
 
 
-def parts(space: EinsumSpace, roles: dict[str, tuple[Role, ...]], least: int) -> Iterator[Table]:
-    """The same rows a block at a time, each a table of its own."""
-    for block in inner_rows(space, least):
-        yield Table(space=space, blocks=[block], roles=roles)
-
-
-def joined(space: EinsumSpace, roles: dict[str, tuple[Role, ...]], tables: list[Table]) -> Table:
-    """Several tables as one."""
-    return Table(space=space, blocks=[b for t in tables for b in t.blocks], roles=roles)
+def _some(blocks: Iterator[Rows], most: int) -> Iterator[Rows]:
+    """So many rows at most."""
+    count = 0
+    for block in blocks:
+        count += block.count
+        if count > most:
+            raise TooMany
+        yield block
 
 
 def _joined(parts: list[Pair]) -> Pair:

@@ -19,7 +19,7 @@ from flat_mapper.search.masked import masked_problems, skips
 from flat_mapper.search.outer import group_problem
 from flat_mapper.search.picks import GroupSolution
 from flat_mapper.search.realize import group_mapping
-from flat_mapper.search.table import Table
+from flat_mapper.search.table import Known
 from flat_mapper.workload import Workload
 
 Progress = Callable[[float, str], None]
@@ -83,7 +83,7 @@ def tasks(
     found = []
     charged = mapspace.policy.softmax == "charged" and not workload.mask  # two passes: no mask
     for cascade in alternatives(workload, charged=charged):
-        known: dict[object, Table] = {}
+        known = Known()
         for groups in partitions(cascade, mapspace):
             problems = [group_problem(cascade, platform, ert, mapspace, g) for g in groups]
             if len(problems) == 1 and skips(problems[0]):

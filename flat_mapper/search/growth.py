@@ -1,0 +1,139 @@
+"""Rows of an Einsum that has too many to keep: grown node by node, and thinned out on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from flat_mapper.arch import Fanout, MemoryLevel
+from flat_mapper.errors import SpecError, expected
+from flat_mapper.search.around import Wanted, around, keeps, start
+from flat_mapper.search.dominance import undominated
+from flat_mapper.search.outer import FOLLOW
+from flat_mapper.search.partial import least_energy
+from flat_mapper.search.price import Role
+from flat_mapper.search.rows import Floats, Ints, Rows
+from flat_mapper.search.space import EinsumSpace
+from flat_mapper.search.table import Table
+
+# Of rows with (least pJ, the same without DRAM, least compute cycles): those to go on with
+Choice = Callable[[Rows, Floats, Floats, Floats], Ints]
+
+AT_ONCE = 1 << 20  # rows times factors of one more node to look at in one go
+MOST_LEFT = 4_000_000  # rows that may win
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """Rows that use so many compute units at least, under some outer tiles."""
+
+    space: EinsumSpace
+    roles: dict[str, tuple[Role, ...]]
+    least: int
+    tiles: Ints  # int64[R, n]
+    masked: bool  # a mask spares some passes, so dominance says nothing
+
+    @cached_property
+    def wanted(self) -> Wanted:
+        """What every row has to be."""
+        sizes = np.array(self.space.sizes, dtype=np.int64)[:, None]
+        tiles = np.where(self.tiles == FOLLOW, sizes, self.tiles)
+        return Wanted(least=self.least, tiles=np.unique(tiles, axis=1))
+
+    def table(self, choose: Choice) -> Table:
+        """The rows that are chosen at every node."""
+        blocks = [start(self.space)]
+        nodes = tuple(reversed(self.space.inner_nodes))
+        for position, node in enumerate(nodes):
+            blocks = self._around(blocks, node, nodes[position + 1 :], choose)
+        return Table(space=self.space, blocks=blocks, roles=self.roles)
+
+    def least_of_all(self) -> tuple[float, float]:
+        """(pJ, pJ without DRAM) of any row at least, seen from the first fanout on."""
+        blocks = [start(self.space)]
+        nodes = tuple(reversed(self.space.inner_nodes))
+        priced = free = np.inf
+        for position, node in enumerate(nodes):
+            rest = nodes[position + 1 :]
+            blocks = self._around(blocks, node, rest, None)
+            if isinstance(node, Fanout) or not rest:
+                for rows in blocks:
+                    for keep in keeps(self.space, rest[0]) if rest else [frozenset[str]()]:
+                        costs = self._costs(rows, rest, keep)
+                        priced = min(priced, float(costs[0].min()))
+                        free = min(free, float(costs[1].min()))
+                break
+        return priced, free
+
+    def _around(
+        self,
+        blocks: list[Rows],
+        node: MemoryLevel | Fanout,
+        rest: tuple[MemoryLevel | Fanout, ...],
+        choose: Choice | None,
+    ) -> list[Rows]:
+        """Rows with one more node around them."""
+        found: list[Rows] = []
+        for block in blocks:
+            for keep in keeps(self.space, node):
+                inside = block
+                if choose and isinstance(node, MemoryLevel):
+                    inside = block.take(choose(block, *self._costs(block, (node, *rest), keep)))
+                parts = [
+                    self._chosen(rows, rest, choose)
+                    for part in _chunks(inside, self._factors(node))
+                    for rows in self._thinned(
+                        [around(self.space, part, node, keep, self.wanted)], rest
+                    )
+                ]
+                parts = [p for p in parts if p.count]
+                if parts:
+                    found.append(Rows.joined(parts))
+        found = self._thinned(found, rest)
+        left = sum(b.count for b in found)
+        if left > MOST_LEFT:
+            where = f"{self.space.einsum.name} on {self.space.arch.name}"
+            condition = f"at most {MOST_LEFT:,} partial loop nests that may win at {node.name}"
+            change = "fix factors, spatial ranks or keeps there, in the mapspace or the node"
+            raise SpecError(expected(where, condition, f"{left:,}", change))
+        return found
+
+    def _chosen(
+        self, rows: Rows, rest: tuple[MemoryLevel | Fanout, ...], choose: Choice | None
+    ) -> Rows:
+        """Those that are chosen, unless the next node's keeps tell more."""
+        if choose is None or (rest and isinstance(rest[0], MemoryLevel)):
+            return rows
+        return rows.take(choose(rows, *self._costs(rows, rest, frozenset())))
+
+    def _thinned(self, blocks: list[Rows], rest: tuple[MemoryLevel | Fanout, ...]) -> list[Rows]:
+        return blocks if self.masked else undominated(self.space, blocks, rest)
+
+    def _factors(self, node: MemoryLevel | Fanout) -> int:
+        """About how many ways there are to choose the factors of a node."""
+        return len(self.space.splits[node.name][1]) if isinstance(node, Fanout) else 1000
+
+    def _costs(
+        self, rows: Rows, rest: tuple[MemoryLevel | Fanout, ...], keep: frozenset[str]
+    ) -> tuple[Floats, Floats, Floats]:
+        lanes = 1
+        for node in rest:
+            if isinstance(node, Fanout):
+                lanes *= node.fanout_x * node.fanout_y
+        priced, free = (
+            least_energy(self.space, rows, rest, keep, self.roles, priced=p) for p in (True, False)
+        )
+        return priced, free, self.space.lane_cycles / (rows.spatial * lanes)
+
+
+def _chunks(rows: Rows, factors: int) -> Iterator[Rows]:
+    """Rows in parts that one more node can be put around in one go."""
+    step = max(1, AT_ONCE // max(1, factors))
+    if rows.count <= step:
+        yield rows.take(np.arange(rows.count))  # the nodes change links in place
+        return
+    for first in range(0, rows.count, step):
+        yield rows.take(np.arange(first, min(first + step, rows.count)))
