@@ -49,9 +49,8 @@ def test_search_finds_what_brute_force_finds(seed: int) -> None:
 @pytest.fixture
 def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every Einsum counts as one with too many rows to keep."""
-    group = import_module("flat_mapper.search.group")
-    monkeypatch.setattr(group, "MOST_ROWS", 0)
-    monkeypatch.setattr(group, "BEAM", 2)
+    monkeypatch.setattr(import_module("flat_mapper.search.group"), "MOST_ROWS", 0)
+    monkeypatch.setattr(import_module("flat_mapper.search.crowd"), "BEAM", 2)
 
 
 @pytest.mark.usefixtures("crowded")

@@ -139,7 +139,8 @@ def test_growth_that_drops_nothing_has_the_least_row(seed: int) -> None:
     for priced in (True, False):
         least = float(whole.energy(priced=priced).min())
         assert float(grown.energy(priced=priced).min()) == pytest.approx(least, rel=1e-9)
-        assert growth.least_of_all()[0 if priced else 1] <= least * (1 + 1e-9)
+        low = growth.least_of_all()
+        assert (low.priced if priced else low.free) <= least * (1 + 1e-9)
 
 
 def test_four_levels_are_searched() -> None:

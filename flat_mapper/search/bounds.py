@@ -192,6 +192,7 @@ class OuterBounds:
             local = tuple(index.index(r) for r in self.orders[order] if r in index)
             roles = staging.roles[space.einsum.name]
             demand.add(space, roles, local, tables[i] if tables is not None else None)
+        demand.settle()
         if tables is None:
             energy = demand.floors + self.least_inside()
             compute = self.compute([s.lane_cycles / s.widest for s in spaces])

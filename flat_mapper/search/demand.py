@@ -16,6 +16,26 @@ from flat_mapper.search.space import EinsumSpace
 from flat_mapper.search.table import Table
 
 
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """A streamed tensor that some row may hold whole; only there it may stay over DRAM loops."""
+
+    space: EinsumSpace
+    tensor: str
+    tile: Ints
+    may_stay: Bools
+    words: Ints | Floats  # of its outer tile
+    again: Floats  # words through DRAM if it does not stay
+
+    @property
+    def volume(self) -> float:
+        return float(self.space.volume[self.tensor])
+
+    def energy(self, words: Floats | float) -> Floats:
+        """pJ at DRAM."""
+        return dram_energy(self.space, self.tensor, words)
+
+
 @dataclass(slots=True)
 class Demand:
     """Sums over the tensors of a group, for outer tiles under one staging and order."""
@@ -31,6 +51,8 @@ class Demand:
     _read: Floats = field(init=False)  # words of the shared level
     _written: Floats = field(init=False)
     _first: Floats = field(init=False)  # words that the first Einsum waits for
+    _moved: Floats = field(init=False)  # cycles of DRAM
+    _streams: list[_Stream] = field(default_factory=list)  # those that may stay in place
 
     def __post_init__(self) -> None:
         zero = np.zeros(self.grid.shape[1])
@@ -72,8 +94,12 @@ class Demand:
                 self._written = self._written + words - refilled
             elif role == "stream":
                 kept = part.largest_kept(tensor) if part else space.inner_words
-                whole = tile_words(space, tensor, tile) <= kept
-                self._cross(space, tensor, streamed_words(space, tensor, dram, whole))
+                whole = tile_words(space, tensor, tile)
+                again = streamed_words(space, tensor, dram)
+                one = _Stream(space, tensor, tile, whole <= kept, whole, again)
+                self._cross(space, tensor, np.where(one.may_stay, space.volume[tensor], again))
+                if (one.may_stay & (again > space.volume[tensor])).any():
+                    self._streams.append(one)
 
     def _pass(self, space: EinsumSpace, tensor: str) -> None:
         """Every word passes between the shared level and the inner ones once at least."""
@@ -90,12 +116,50 @@ class Demand:
             words = words - space.volume[tensor]
         self._from_dram = self._from_dram + words
 
+    def settle(self) -> None:
+        """Let streamed tensors stay in place only as far as their whole tiles fit together.
+
+        Whatever stays in place over the DRAM loops is held whole while the others come by.
+        """
+        capacity = self.words.capacity
+        spills = self.problem.mapspace.policy.overflow == "spill"
+        self._moved = port_cycles(self.problem.platform.dram, self._from_dram, self._to_dram)
+        if capacity is None or spills or not self._streams:
+            return
+        if (self._held_with(self._streams) <= capacity).all():
+            return
+        floors, moved = np.full((2, self.grid.shape[1]), np.inf)
+        for bits in range(1 << len(self._streams)):
+            stay = [s for i, s in enumerate(self._streams) if bits >> i & 1]
+            go = [s for i, s in enumerate(self._streams) if not bits >> i & 1]
+            fits = self._held_with(stay) <= capacity
+            energy, reads, writes = self.floors, self._from_dram, self._to_dram
+            for one in go:
+                more = np.where(one.may_stay, one.again - one.volume, 0.0)
+                energy = energy + one.energy(one.volume + more) - one.energy(one.volume)
+                reads = reads + more
+                writes = writes + (more if one.tensor == one.space.output else 0.0)
+            cycles = port_cycles(self.problem.platform.dram, reads, writes)
+            floors = np.where(fits, np.minimum(floors, energy), floors)
+            moved = np.where(fits, np.minimum(moved, cycles), moved)
+        some = np.isfinite(floors)  # what fits in no way is told by what is held
+        self.floors = np.where(some, floors, self.floors)
+        self._moved = np.where(some, moved, self._moved)
+
+    def _held_with(self, stay: list[_Stream]) -> Ints:
+        """Words of the shared level, where so many streamed tensors are whole."""
+        needs = dict(self.needs)
+        for one in stay:
+            words = np.where(one.may_stay, one.words, 0)
+            self.words.add_needs(needs, one.space, one.tensor, "stream", one.tile, words)
+        return self._total(needs)
+
     def cycles(self, compute: float) -> Floats:
         """Cycles of the group at least, with so many of compute; whole in the end."""
         problem = self.problem
         dram, level = problem.platform.dram, shared_level(problem.platform)
         found = np.maximum(
-            np.maximum(port_cycles(dram, self._from_dram, self._to_dram), compute),
+            np.maximum(self._moved, compute),
             port_cycles(level, self._read, self._written),
         )
         if problem.group.schedule != "sequential":
@@ -106,8 +170,11 @@ class Demand:
     @property
     def held(self) -> Ints:
         """Words of the shared level."""
+        return self._total(self.needs)
+
+    def _total(self, needs: dict[str, Floats]) -> Ints:
         tile = np.where(self.grid == FOLLOW, 1, self.grid)
-        total = sum(self.needs.values(), self.words.left_out_words(tile))
+        total = sum(needs.values(), self.words.left_out_words(tile))
         return np.ceil(total).astype(np.int64)
 
 
@@ -123,13 +190,10 @@ def staged_words(space: EinsumSpace, tensor: str, dram: Ints, order: tuple[int, 
     return words
 
 
-def streamed_words(space: EinsumSpace, tensor: str, dram: Ints, whole: Bools) -> Floats:
-    """Words of a streamed tensor through DRAM at least.
-
-    whole: where a row may hold its whole tile; only there it may stay over the DRAM loops.
-    """
+def streamed_words(space: EinsumSpace, tensor: str, dram: Ints) -> Floats:
+    """Words of a streamed tensor through DRAM, unless it stays over its DRAM loops."""
     words = np.full(dram.shape[1], float(space.volume[tensor]))
     for r in range(len(space.ranks)):
         if not space.relevant[tensor][r]:
-            words = words * np.where(whole, 1, dram[r])
+            words = words * dram[r]
     return words

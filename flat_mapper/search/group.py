@@ -10,21 +10,19 @@ import numpy as np
 from flat_mapper.model.result import Infeasible
 from flat_mapper.search.bounds import OuterBounds, Outers
 from flat_mapper.search.contest import Contest, FrontContest
+from flat_mapper.search.crowd import Crowd, narrowest
 from flat_mapper.search.fused import Fused
-from flat_mapper.search.growth import Growth
 from flat_mapper.search.held import SharedWords
 from flat_mapper.search.objective import Goal
 from flat_mapper.search.outer import GroupProblem, Staging, dram_orders, stagings
 from flat_mapper.search.picks import Counters
 from flat_mapper.search.price import Role
 from flat_mapper.search.row_tiles import RowTiles
-from flat_mapper.search.rows import Bools, Floats, Ints, Rows
-from flat_mapper.search.sieve import Lows, Sieve
+from flat_mapper.search.rows import Bools, Floats
 from flat_mapper.search.single import Single
 from flat_mapper.search.table import Known, Table, table
 
 MOST_ROWS = 400_000  # rows of an Einsum that are kept at once
-BEAM = 20  # rows with one set of keeps to go on with, where the first pass grows them
 WARM_ROWS = 400  # rows per Einsum that the first, approximate pass looks at
 WARM_OUTERS = 8  # and outer choices
 WARM_ALONE = 1000  # the same of an Einsum on its own, where they come cheap
@@ -72,61 +70,21 @@ class GroupSearch:
         whole = self._whole(least)
         found = [t for t in whole if t is not None]
         if len(found) < len(whole):
-            found = self._sieved(whole, least, outers)
+            found = self._crowd(outers).sieved(whole, least)
         self.counters.rows = max(self.counters.rows, sum(t.count for t in found))
         return found
+
+    def _first(self, least: list[int], outers: Outers) -> list[Table]:
+        """Rows for a good mapping early."""
+        return self._crowd(outers).first(self._whole(least), least)
 
     def _whole(self, least: list[int]) -> list[Table | None]:
         """All rows of every Einsum; None where they are too many."""
         spaces = zip(self.problem.spaces, self._roles, least, strict=True)
         return [table(s, roles, self.known, units, MOST_ROWS) for s, roles, units in spaces]
 
-    def _growths(self, least: list[int], outers: Outers) -> list[Growth]:
-        """Rows of every Einsum under some outer choices."""
-        return [
-            Growth(
-                space=space,
-                roles=roles,
-                least=units,
-                tiles=np.unique(outers.tile[self.problem.index(space)], axis=1),
-                masked=self.problem.share < 1,
-            )
-            for space, roles, units in zip(self.problem.spaces, self._roles, least, strict=True)
-        ]
-
-    def _sieved(self, whole: list[Table | None], least: list[int], outers: Outers) -> list[Table]:
-        """Rows that may win: held against the least that the others cost."""
-        growths = self._growths(least, outers)
-        lows = [
-            Lows.of(t) if t is not None else Lows(*g.least_of_all(), g.space.lane_cycles / s.widest)
-            for t, g, s in zip(whole, growths, self.problem.spaces, strict=True)
-        ]
-        sieve = Sieve(self.problem, self.contest, outers, lows)
-        found: list[Table] = []
-        for i, (mine, growth) in enumerate(zip(whole, growths, strict=True)):
-
-            def may_win(
-                rows: Rows, priced: Floats, free: Floats, cycles: Floats, i: int = i
-            ) -> Ints:
-                return np.flatnonzero(sieve.may_win(i, priced, free, cycles))
-
-            found.append(growth.table(may_win) if mine is None else mine)
-            lows[i] = Lows.of(found[-1])
-        return found
-
-    def _first(self, least: list[int], outers: Outers) -> list[Table]:
-        """Rows for a good mapping early."""
-        whole = self._whole(least)
-        growths = self._growths(least, outers)
-        return [
-            g.table(self._best_few) if t is None else t for t, g in zip(whole, growths, strict=True)
-        ]
-
-    def _best_few(self, rows: Rows, priced: Floats, free: Floats, cycles: Floats) -> Ints:
-        """The most promising of some rows."""
-        if rows.count <= BEAM:
-            return np.arange(rows.count)
-        return np.sort(np.lexsort(self.contest.lead(cycles, priced)[::-1])[:BEAM])
+    def _crowd(self, outers: Outers) -> Crowd:
+        return Crowd(self.problem, self.bounds, self.contest, self._roles, outers)
 
     @property
     def frame(self) -> Outers:
@@ -162,7 +120,11 @@ class GroupSearch:
         self.counters.outer_bounded = self.counters.outer - len(alive.staging)
         self.counters.outer_bounded -= self.counters.outer_infeasible
         if len(alive.staging):
-            least = [self._narrowest(i) for i in range(len(widest))]
+            # Rounded down, so that searches with other goals find the rows again.
+            least = [
+                n if n == most else n - n % (1 << max(0, n.bit_length() - 4))
+                for n, most in zip(narrowest(self.bounds, self.contest, alive), widest, strict=True)
+            ]
             self._descend(self._built(least, alive), alive)
 
     def _alive_frame(self) -> Outers:
@@ -170,25 +132,6 @@ class GroupSearch:
         frame = self.frame
         fits = self.bounds.fits(frame)
         return frame.take(np.flatnonzero(fits & self.contest.may_win(frame.cycles, frame.energy)))
-
-    def _narrowest(self, i: int) -> int:
-        """Fewest compute units with which the i-th Einsum may be part of something better.
-
-        Rounded down, so that searches with other goals find the rows again.
-        """
-        space, frame = self.problem.spaces[i], self.frame
-        fits = self.bounds.fits(frame)
-        cycles, energy = frame.cycles[fits], frame.energy[fits]
-
-        def hopeless(units: int) -> bool:
-            busy = self.bounds.busy(i, space.lane_cycles / units)
-            return not self.contest.may_win(np.maximum(cycles, busy), energy).any()
-
-        low, high = 0, space.widest  # hopeless at low; high is tried in any case
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if hopeless(middle) else (low, middle)
-        return high if high == space.widest else high - high % (1 << max(0, high.bit_length() - 4))
 
     def _warm(self, tables: list[Table], alive: Outers) -> None:
         """A good mapping early: the most promising rows under the most promising outer choices."""

@@ -16,6 +16,7 @@ from flat_mapper.search.outer import FOLLOW
 from flat_mapper.search.partial import least_energy
 from flat_mapper.search.price import Role
 from flat_mapper.search.rows import Floats, Ints, Rows
+from flat_mapper.search.sieve import Lows
 from flat_mapper.search.space import EinsumSpace
 from flat_mapper.search.table import Table
 
@@ -51,22 +52,20 @@ class Growth:
             blocks = self._around(blocks, node, nodes[position + 1 :], choose)
         return Table(space=self.space, blocks=blocks, roles=self.roles)
 
-    def least_of_all(self) -> tuple[float, float]:
-        """(pJ, pJ without DRAM) of any row at least, seen from the first fanout on."""
+    def least_of_all(self) -> Lows:
+        """What any row costs at least, seen from the first fanout on."""
         blocks = [start(self.space)]
         nodes = tuple(reversed(self.space.inner_nodes))
-        priced = free = np.inf
+        found = Lows(np.inf, np.inf, np.inf)
         for position, node in enumerate(nodes):
             rest = nodes[position + 1 :]
             blocks = self._around(blocks, node, rest, None)
             if isinstance(node, Fanout) or not rest:
                 for rows in blocks:
                     for keep in keeps(self.space, rest[0]) if rest else [frozenset[str]()]:
-                        costs = self._costs(rows, rest, keep)
-                        priced = min(priced, float(costs[0].min()))
-                        free = min(free, float(costs[1].min()))
+                        found = found.with_rows(*self._costs(rows, rest, keep))
                 break
-        return priced, free
+        return found
 
     def _around(
         self,

@@ -122,14 +122,15 @@ class SharedWords:
         tensor: str,
         role: Role,
         tile: Ints,
-        smallest: float,
+        smallest: Floats | float,
     ) -> None:
         """Words a tensor holds in the shared level at least.
 
         smallest: words of its tile at least, where it is streamed.
         """
         if role == "stream":
-            words = np.full(tile.shape[1], self.problem.mapspace.policy.buffering * smallest)
+            few = self.problem.mapspace.policy.buffering * smallest
+            words = np.broadcast_to(few, (tile.shape[1],))
         else:
             words = float(self.copies(tensor)) * tile_words(space, tensor, tile)
         key = self.problem.classes.get(tensor, tensor)

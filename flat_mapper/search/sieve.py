@@ -24,10 +24,21 @@ class Lows:
     @classmethod
     def of(cls, table: Table) -> Lows:
         """Over some rows; infinite if there are none."""
+        none = cls(np.inf, np.inf, np.inf)
         if not table.count:
-            return cls(np.inf, np.inf, np.inf)
-        priced, free = (float(table.energy(priced=p).min()) for p in (True, False))
-        return cls(priced, free, float(table.cycles.min()))
+            return none
+        priced, free = (table.energy(priced=p) for p in (True, False))
+        return none.with_rows(priced, free, table.cycles)
+
+    def with_rows(self, priced: Floats, free: Floats, cycles: Floats) -> Lows:
+        """Over some more."""
+        if len(cycles) == 0:
+            return self
+        return Lows(
+            min(self.priced, float(priced.min())),
+            min(self.free, float(free.min())),
+            min(self.cycles, float(cycles.min())),
+        )
 
 
 class Sieve:
