@@ -45,6 +45,7 @@ class Crowd:
         lows = [
             g.least_of_all() if t is None else Lows.of(t)
             for t, g in zip(whole, self._growths(least, self.outers), strict=True)
+            if len(whole) > 1  # one alone is held against nobody
         ]
         # With what all Einsums cost at least, fewer outer choices may win, and with wider rows.
         outers = _raised(self.outers, lows)
@@ -64,7 +65,8 @@ class Crowd:
 
             mine = whole[i]
             found.append(growth.table(may_win) if mine is None else mine)
-            lows[i] = Lows.of(found[-1])
+            if lows:
+                lows[i] = Lows.of(found[-1])
         return found
 
     def _growths(self, least: list[int], outers: Outers) -> list[Growth]:
@@ -96,8 +98,8 @@ def narrowest(bounds: OuterBounds, contest: Contest | FrontContest, outers: Oute
 
 def _raised(outers: Outers, lows: list[Lows]) -> Outers:
     """Outer choices that cost what their Einsums cost at least."""
-    priced = sum(low.priced for low in lows) + outers.staged
-    free = sum(low.free for low in lows) + outers.floors
+    priced = sum((low.priced for low in lows), 0.0) + outers.staged
+    free = sum((low.free for low in lows), 0.0) + outers.floors
     found = outers.take(np.arange(len(outers.staging)))
     found.energy = np.maximum(outers.energy, np.maximum(priced, free))
     return found

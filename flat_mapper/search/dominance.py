@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import lcm, prod
+from math import prod
 
 import numpy as np
 
@@ -111,7 +111,7 @@ class _Sums:
         beyond = float(prod(f.fanout_x * f.fanout_y for f in fanouts))
         for tensor, links in rows.links.items():
             mine = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
-            cut = lcm(*(int(v) for f in fanouts for v in prod_of(space.splits[f.name][0], mine)))
+            cut = prod(_multiple(prod_of(space.splits[f.name][0], mine)) for f in fanouts)
             one = _Tensor(space, tensor, closed_passes(space, rows.tile, tensor), beyond, cut)
             for i, link in enumerate(links):
                 found.add(one, link, links[i + 1] if i + 1 < len(links) else None)
@@ -180,6 +180,11 @@ class _Sums:
         rounded = _rounded(words * link.passes, level.row_words, one.cut)
         if rounded.any():
             self.slack = self.slack + np.where(rounded, at.copies * one.beyond * price, 0.0)
+
+
+def _multiple(factors: Ints) -> int:
+    """The least multiple of all factors."""
+    return int(np.lcm.reduce(np.unique(factors), initial=1))
 
 
 def _rounded(words: Floats, row_words: int, cut: int) -> Bools:

@@ -13,7 +13,7 @@ from flat_mapper.errors import SpecError, expected
 from flat_mapper.search.around import Wanted, around, keeps, start
 from flat_mapper.search.dominance import undominated
 from flat_mapper.search.outer import FOLLOW
-from flat_mapper.search.partial import least_energy
+from flat_mapper.search.partial import Nodes, least_energy
 from flat_mapper.search.price import Role
 from flat_mapper.search.rows import Floats, Ints, Rows
 from flat_mapper.search.sieve import Lows
@@ -71,7 +71,7 @@ class Growth:
         self,
         blocks: list[Rows],
         node: MemoryLevel | Fanout,
-        rest: tuple[MemoryLevel | Fanout, ...],
+        rest: Nodes,
         choose: Choice | None,
     ) -> list[Rows]:
         """Rows with one more node around them."""
@@ -82,16 +82,14 @@ class Growth:
                 if choose and isinstance(node, MemoryLevel):
                     inside = block.take(choose(block, *self._costs(block, (node, *rest), keep)))
                 parts = [
-                    self._chosen(rows, rest, choose)
+                    self._left(around(self.space, part, node, keep, self.wanted), rest, choose)
                     for part in _chunks(inside, self._factors(node))
-                    for rows in self._thinned(
-                        [around(self.space, part, node, keep, self.wanted)], rest
-                    )
                 ]
                 parts = [p for p in parts if p.count]
                 if parts:
                     found.append(Rows.joined(parts))
-        found = self._thinned(found, rest)
+        if choose is not None:
+            found = self._thinned(found, rest)
         left = sum(b.count for b in found)
         if left > MOST_LEFT:
             where = f"{self.space.einsum.name} on {self.space.arch.name}"
@@ -100,15 +98,23 @@ class Growth:
             raise SpecError(expected(where, condition, f"{left:,}", change))
         return found
 
-    def _chosen(
-        self, rows: Rows, rest: tuple[MemoryLevel | Fanout, ...], choose: Choice | None
-    ) -> Rows:
-        """Those that are chosen, unless the next node's keeps tell more."""
-        if choose is None or (rest and isinstance(rest[0], MemoryLevel)):
-            return rows
-        return rows.take(choose(rows, *self._costs(rows, rest, frozenset())))
+    def _left(self, rows: Rows, rest: Nodes, choose: Choice | None) -> Rows:
+        """Rows that are chosen and that no other one beats.
 
-    def _thinned(self, blocks: list[Rows], rest: tuple[MemoryLevel | Fanout, ...]) -> list[Rows]:
+        Bounds cost more than they drop while much is still open; in the end they come first.
+        """
+        if choose is None:
+            return rows
+        known = not (rest and isinstance(rest[0], MemoryLevel))  # else its keeps tell more
+        if known and not rest:
+            rows = rows.take(choose(rows, *self._costs(rows, rest, frozenset())))
+        for left in self._thinned([rows], rest):
+            if known and rest:
+                return left.take(choose(left, *self._costs(left, rest, frozenset())))
+            return left
+        return rows
+
+    def _thinned(self, blocks: list[Rows], rest: Nodes) -> list[Rows]:
         return blocks if self.masked else undominated(self.space, blocks, rest)
 
     def _factors(self, node: MemoryLevel | Fanout) -> int:
@@ -116,7 +122,7 @@ class Growth:
         return len(self.space.splits[node.name][1]) if isinstance(node, Fanout) else 1000
 
     def _costs(
-        self, rows: Rows, rest: tuple[MemoryLevel | Fanout, ...], keep: frozenset[str]
+        self, rows: Rows, rest: Nodes, keep: frozenset[str]
     ) -> tuple[Floats, Floats, Floats]:
         lanes = 1
         for node in rest:

@@ -223,7 +223,7 @@ def _own_extents(problem: GroupProblem, i: int) -> list[int]:
     if fixed:
         return [rank.size // fixed[0]] if rank.size % fixed[0] == 0 else []
     # Over a rank that all tensors have nothing is reused: its loop stands outermost of all.
-    return [FOLLOW] if space.common[i] else divisors(rank.size)
+    return [FOLLOW] if space.common[i] else list(divisors(rank.size))
 
 
 def shared_extents(problem: GroupProblem, i: int) -> list[int]:
@@ -231,7 +231,7 @@ def shared_extents(problem: GroupProblem, i: int) -> list[int]:
     fusion, rank, sizes = problem.mapspace.fusion, problem.ranks[i], problem.workload.rank_sizes
     if i not in problem.shared_ranks:
         return [rank.size]
-    found = divisors(rank.size)
+    found = list(divisors(rank.size))
     if any(set(rank.members) & set(s.einsum.each) for s in problem.spaces):
         found = found[:-1]  # uncut, the rank is in the space without what runs in each pass
     if problem.group.declared and fusion.granularity != "any":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from math import comb, factorial, prod
 
 import numpy as np
@@ -118,21 +118,18 @@ class EinsumSpace:
         """What every fanout can take; see `spatial_splits`."""
         return {n.name: _spatial_splits(self, n) for n in self.inner_nodes if isinstance(n, Fanout)}
 
-    @cached_property
-    def _places(self) -> tuple[np.ndarray, ...]:
-        """By rank, the position of every divisor among all of them."""
-        found = []
-        for size in self.sizes:
-            places = np.zeros(size + 1, np.int64)
-            places[divisors(size)] = np.arange(len(divisors(size)))
-            found.append(places)
-        return tuple(found)
-
     def tile_number(self, tile: np.ndarray) -> np.ndarray:
         """A number for every tile int64[R, n]; equal tiles have equal ones."""
         found = np.zeros(tile.shape[1], np.int64)
-        for places, mine in zip(self._places, tile, strict=True):
-            found = found * (int(places[-1]) + 1) + places[mine]
+        for size, mine in zip(self.sizes, tile, strict=True):
+            extents = np.array(divisors(size))
+            if size < 1 << 16:  # looked up faster than searched
+                places = np.zeros(size + 1, np.int64)
+                places[extents] = np.arange(len(extents))
+                position = places[mine]
+            else:
+                position = np.searchsorted(extents, mine)
+            found = found * len(extents) + position
         return found
 
     def size(self) -> int:
@@ -221,10 +218,11 @@ def merged_ranks(
     )
 
 
-def divisors(n: int) -> list[int]:
+@cache
+def divisors(n: int) -> tuple[int, ...]:
     """All divisors, ascending."""
     small = [d for d in range(1, int(n**0.5) + 1) if n % d == 0]
-    return small + [n // d for d in reversed(small) if d * d != n]
+    return (*small, *(n // d for d in reversed(small) if d * d != n))
 
 
 def splittings(n: int, places: int) -> int:
