@@ -103,41 +103,47 @@ class GroupSearch:
 
     def solve(self, contest: Contest | FrontContest) -> None:
         """Let every mapping of the group that may win take part in a contest."""
+        if contest.open:
+            self.warm(contest)
         self.contest = contest
-        widest = [s.widest for s in self.problem.spaces]
-        # Rows that fill the array first: what they achieve tells how narrow a row may be at all.
         alive = self._alive_frame()
-        if len(alive.staging):
-            first, second, third = self.contest.lead(alive.cycles, alive.energy)
-            best = np.lexsort((third, second, first))
-            for some in (best[: WARM_OUTERS if len(widest) > 1 else WARM_ALONE], best):
-                wide = self._first(widest, alive.take(some))
-                if all(t.count for t in wide):
-                    self._warm(wide, alive)
-                if not self.contest.open:
-                    break
-            alive = self._alive_frame()
         self.counters.outer_bounded = self.counters.outer - len(alive.staging)
         self.counters.outer_bounded -= self.counters.outer_infeasible
         if len(alive.staging):
             # Rounded down, so that searches with other goals find the rows again.
+            fewest = narrowest(self.bounds, self.contest, alive)
+            widest = [s.widest for s in self.problem.spaces]
             least = [
                 n if n == most else n - n % (1 << max(0, n.bit_length() - 4))
-                for n, most in zip(narrowest(self.bounds, self.contest, alive), widest, strict=True)
+                for n, most in zip(fewest, widest, strict=True)
             ]
             self._descend(self._built(least, alive), alive)
+
+    def warm(self, contest: Contest | FrontContest) -> None:
+        """A good mapping early, from the most promising rows under promising outer choices.
+
+        Rows that fill the array: what they achieve tells how narrow a row may be at all.
+        """
+        self.contest = contest
+        widest = [s.widest for s in self.problem.spaces]
+        alive = self._alive_frame()
+        first, second, third = self.contest.lead(alive.cycles, alive.energy)
+        best = np.lexsort((third, second, first))
+        several = len(widest) > 1
+        for some in (best[: WARM_OUTERS if several else WARM_ALONE], best):
+            wide = self._first(widest, alive.take(some)) if len(some) else []
+            if wide and all(t.count for t in wide):
+                promising = [self._promise(t) for t in wide]
+                outers = self.bounds.bounded(alive, promising)
+                self._branch(promising, outers, limit=WARM_OUTERS if several else WARM_ALONE)
+            if not self.contest.open:
+                return
 
     def _alive_frame(self) -> Outers:
         """Outer choices that may win whatever the rows."""
         frame = self.frame
         fits = self.bounds.fits(frame)
         return frame.take(np.flatnonzero(fits & self.contest.may_win(frame.cycles, frame.energy)))
-
-    def _warm(self, tables: list[Table], alive: Outers) -> None:
-        """A good mapping early: the most promising rows under the most promising outer choices."""
-        some = [self._promise(t) for t in tables]
-        outers = self.bounds.bounded(alive, some)
-        self._branch(some, outers, limit=WARM_OUTERS if len(tables) > 1 else WARM_ALONE)
 
     def _promise(self, whole: Table) -> Table:
         """The rows that promise most: those of least bound on the objective."""

@@ -19,6 +19,7 @@ class _Pool:
 
     search: GroupSearch
     found: list[tuple[Goal, GroupSolution]] = field(default_factory=list)
+    start: GroupSolution | None = None  # a good one, under no goal the best
 
     def known(self, goal: Goal) -> GroupSolution | None:
         """The best under a goal, where that follows from what is solved already.
@@ -41,6 +42,13 @@ class _Pool:
                 heavier.append(solution)
         return next((s for s in lighter if any(s is h for h in heavier)), None)
 
+    def warm(self, goal: Goal) -> GroupSolution | None:
+        """A good solution, not the best one; None where the quick way finds none."""
+        contest = Contest.of((goal,), (None,))
+        self.search.warm(contest)
+        self.start = contest.solutions[0]
+        return self.start
+
     def solve(self, goals: list[Goal]) -> Infeasible | None:
         """Solve for all goals that are not known yet, in one pass."""
         new = tuple(g for g in dict.fromkeys(goals) if self.known(g) is None)
@@ -58,7 +66,7 @@ class _Pool:
 
     def _best(self, goal: Goal) -> GroupSolution | None:
         """The best so far under a goal."""
-        best: GroupSolution | None = None
+        best = self.start
         for _, other in self.found:
             if best is None or better_pair(
                 goal, (other.cycles, other.energy), (best.cycles, best.energy)
@@ -92,13 +100,18 @@ class Sequence:
         """
         bounds = [s.bounds.least() for s in self.searches]
         least = (sum(c for c, _ in bounds), sum(e for _, e in bounds))
-        refused = self._solved([_weight(least[1] / least[0])])
-        if refused:
-            return refused
-        corners = [self._chosen(_weight(least[1] / least[0]))]
+        goal = _weight(least[1] / least[0])
+        quick = [pool.warm(goal) for pool in self.pools.values()]
+        if not all(quick):
+            refused = self._solved([goal])
+            if refused:
+                return refused
+        corners = [self._chosen(goal)]
         known = min(prod(total_of(corners[0])), prod(best) if best else float("inf"))
         ends = [_weight(known / least[0] ** 2), _weight(least[1] ** 2 / known)]
-        self._solved(ends)
+        refused = self._solved(ends)
+        if refused:
+            return refused
         fast, lean = (self._chosen(g) for g in ends)
         corners += [fast, lean]
         todo = [(fast, lean)]
@@ -131,10 +144,10 @@ class Sequence:
         return None
 
     def _chosen(self, goal: Goal) -> list[GroupSolution]:
-        """Every group's best under a goal that is solved."""
+        """Every group's best under a goal that is solved; else what is good."""
         chosen = []
         for one, i in zip(self.searches, self.same, strict=True):
-            solution = self.pools[i].known(goal)
+            solution = self.pools[i].known(goal) or self.pools[i].start
             assert solution is not None
             mine = one is self.searches[i]
             chosen.append(solution if mine else renamed(solution, one.problem))
