@@ -83,7 +83,6 @@ def test_search_finds_what_brute_force_finds_thousands_of_times(
     agree(small_case(seed), seed)
 
 
-@pytest.mark.xfail(strict=True, reason="ranks that the search merges stand on one axis together")
 def test_two_batch_ranks_fill_both_axes() -> None:
     case = small_case(1)
     nodes = tuple(

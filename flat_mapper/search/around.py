@@ -9,14 +9,9 @@ from itertools import pairwise
 import numpy as np
 
 from flat_mapper.arch import Fanout, MemoryLevel
+from flat_mapper.search.factors import combinations, prod_of
 from flat_mapper.search.rows import Bools, Floats, Ints, Link, Rows, Step, looped
-from flat_mapper.search.space import (
-    EinsumSpace,
-    combinations,
-    loop_orders,
-    prod_of,
-    spatial_splits,
-)
+from flat_mapper.search.space import EinsumSpace, loop_orders
 
 MOST_TILES = 16  # outer tiles to hold every row against
 
@@ -106,13 +101,18 @@ def start(space: EinsumSpace) -> Rows:
 
 
 def _fan_out(space: EinsumSpace, rows: Rows, fanout: Fanout, wanted: Wanted) -> Rows:
-    grid, axes = spatial_splits(space, fanout)
+    grid, across = space.splits[fanout.name]
     others = space.lanes // (fanout.fanout_x * fanout.fanout_y)
     everything = prod_of(grid, range(len(space.ranks)))
     wide = np.flatnonzero(everything * others >= wanted.least)
-    grid, axes = grid[:, wide], [axes[i] for i in wide]
+    grid, across = grid[:, wide], across[:, wide]
     everything = everything[wide].astype(np.float64)
     row, column = _pairs(space, rows, grid, wanted)
+    step = Step(node=fanout.name, grid=grid, column=column, across=across)
+    # A merged rank stands on both axes of one fanout at most: its members then suffice for all.
+    if rows.on_both_axes.any():
+        good = np.flatnonzero(~(rows.on_both_axes[:, row] & step.on_both_axes).any(axis=0))
+        row, column, step = row[good], column[good], step.take(good)
     rows = rows.take(row)
     for tensor, links in rows.links.items():
         mine = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
@@ -122,11 +122,7 @@ def _fan_out(space: EinsumSpace, rows: Rows, fanout: Fanout, wanted: Wanted) -> 
             link.copies = link.copies * everything[column]
     rows.tile = rows.tile * grid[:, column]
     rows.spatial = rows.spatial * everything[column]
-    names = tuple(dict.fromkeys(axes))
-    choice = np.array([names.index(a) for a in axes], dtype=np.int64)[column]
-    rows.steps.append(
-        Step(node=fanout.name, spatial=True, grid=grid, column=column, choice=choice, axes=names)
-    )
+    rows.steps.append(step)
     return rows
 
 
@@ -224,7 +220,6 @@ def _ordered(
     rows.steps.append(
         Step(
             node=node,
-            spatial=False,
             grid=grid,
             column=column,
             choice=choice,

@@ -20,9 +20,10 @@ from math import prod
 import numpy as np
 
 from flat_mapper.arch import Fanout, MemoryLevel
+from flat_mapper.search.factors import prod_of
 from flat_mapper.search.price import closed_passes
 from flat_mapper.search.rows import Bools, Floats, Ints, Link, Rows
-from flat_mapper.search.space import EinsumSpace, prod_of
+from flat_mapper.search.space import EinsumSpace
 
 ROUNDS = 40  # rows of one tile that are held against the others, one after another
 

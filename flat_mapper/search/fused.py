@@ -230,6 +230,7 @@ class Fused:
             )
             some = np.flatnonzero(np.isfinite(mine) & chance.of(steps[i] * part.cycles, mine))
             choice, rows = part.rows(np.zeros(len(some), np.int64), some)
+            choice, rows = self._whole(part, extents, choice, rows)
             energy = bounds[i].row_energy(extents, choice, rows)
             energy = energy + (steps[i] - 1) * part.space.compute_energy
             rows = rows[chance.of(steps[i] * self.tables[i].cycles[rows], energy)]
@@ -237,6 +238,18 @@ class Fused:
                 return None
             found.append(rows)
         return found
+
+    def _whole(self, tiles: RowTiles, extents: Ints, choice: Ints, rows: Ints) -> tuple[Ints, Ints]:
+        """Rows but for those with a rank on both axes that the shared loops cut.
+
+        All Einsums of a group have the same shared loops over its members, so none may choose
+        which of them are left for its array.
+        """
+        if tiles.on_both_axes is None:
+            return choice, rows
+        sizes = np.array(tiles.space.sizes, dtype=np.int64)[:, None]
+        good = ~(tiles.on_both_axes[:, rows] & (extents[:, choice] < sizes)).any(axis=0)
+        return choice[good], rows[good]
 
     def _candidates(
         self,

@@ -119,7 +119,7 @@ class Growth:
 
     def _factors(self, node: MemoryLevel | Fanout) -> int:
         """About how many ways there are to choose the factors of a node."""
-        return len(self.space.splits[node.name][1]) if isinstance(node, Fanout) else 1000
+        return self.space.splits[node.name][0].shape[1] if isinstance(node, Fanout) else 1000
 
     def _costs(
         self, rows: Rows, rest: Nodes, keep: frozenset[str]

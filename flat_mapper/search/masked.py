@@ -14,9 +14,9 @@ from flat_mapper.energy_tables import Ert
 from flat_mapper.mapspace import GroupSpace, Mapspace
 from flat_mapper.mask import KEYS, QUERIES, tiles
 from flat_mapper.search.contest import Contest, Costs, MaskedContest
+from flat_mapper.search.factors import divisors
 from flat_mapper.search.objective import Goal
 from flat_mapper.search.outer import GroupProblem, group_problem, shared_extents
-from flat_mapper.search.space import divisors
 from flat_mapper.workload import Workload
 
 
@@ -56,7 +56,7 @@ def least_cycles(problem: GroupProblem) -> float:
     }
     units: dict[str, float] = {}
     for space in problem.spaces:
-        ranks = tuple(replace(r, size=extents[r.name]) for r in space.ranks)
+        ranks = tuple(replace(r, sizes=(extents[r.name],)) for r in space.ranks)
         cycles = space.lane_cycles / replace(space, ranks=ranks).widest
         if problem.masked(space) is not None:
             cycles *= problem.share

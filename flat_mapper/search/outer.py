@@ -16,9 +16,10 @@ from flat_mapper.mapspace import GRANULARITIES, GroupSpace, Mapspace
 from flat_mapper.mask import KEYS, QUERIES
 from flat_mapper.model.carried import carried_tensors, leaves_finished, with_unmapped
 from flat_mapper.model.group import crosses_dram, in_place_classes, shared_level
+from flat_mapper.search.factors import divisors
 from flat_mapper.search.price import Role
 from flat_mapper.search.rows import Floats, Ints
-from flat_mapper.search.space import EinsumSpace, Rank, divisors, loop_orders, merged_ranks
+from flat_mapper.search.space import EinsumSpace, Rank, loop_orders, merged_ranks
 from flat_mapper.workload import Einsum, Workload
 
 FOLLOW = 0  # a tile extent: whatever the inner rows leave

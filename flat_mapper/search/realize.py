@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import gcd
 
-from flat_mapper.mapping import EinsumMapping, GroupMapping, Loop, Slot
+from flat_mapper.mapping import Axis, EinsumMapping, GroupMapping, Loop, Slot
 from flat_mapper.mapspace import granularity_of
+from flat_mapper.search.factors import divided
 from flat_mapper.search.outer import FOLLOW
 from flat_mapper.search.picks import GroupSolution, Pick
 from flat_mapper.search.space import Rank
@@ -26,8 +27,21 @@ class Members:
         holds a second batch element. Any split works: a factor of the product of what is left is
         always a product of factors of its parts.
         """
+        return self._taken(rank, rank.members, factor)
+
+    def on_axes(
+        self, rank: Rank, on_x: int, on_y: int
+    ) -> tuple[tuple[Axis, tuple[Loop, ...]], ...]:
+        """The loops of a rank that stands on both axes, each of its members on one."""
+        chosen = divided(rank.sizes, on_x, on_y)
+        assert chosen is not None
+        mine = tuple(m for m, yes in zip(rank.members, chosen, strict=True) if yes)
+        others = tuple(m for m in rank.members if m not in mine)
+        return (("x", self._taken(rank, mine, on_x)), ("y", self._taken(rank, others, on_y)))
+
+    def _taken(self, rank: Rank, members: tuple[str, ...], factor: int) -> tuple[Loop, ...]:
         taken = []
-        for member in rank.members:
+        for member in members:
             part = gcd(factor, self.left[member])
             factor //= part
             self.left[member] //= part
@@ -75,10 +89,19 @@ def _einsum_mapping(pick: Pick, solution: GroupSolution, sizes: dict[str, int]) 
     def put(slot: Slot, factors: list[int], inner_first: list[int]) -> None:
         found: list[Loop] = []
         for r in reversed(inner_first):
-            found.extend(members.loops(space.ranks[r], factors[r]))
+            set_aside = aside.get((slot, r))
+            found.extend(set_aside or members.loops(space.ranks[r], factors[r]))
         if found:
             loops.append((slot, tuple(found)))
 
+    aside = {
+        (Slot(step.node, axis), r): loops_
+        for step in rows.steps
+        if step.across is not None
+        for r, x in enumerate(step.on_x(0))
+        if 1 < x < step.factors(0)[r]
+        for axis, loops_ in members.on_axes(space.ranks[r], x, step.factors(0)[r] // x)
+    }
     levels = space.arch.levels
     dram = [size // extent for size, extent in zip(space.sizes, tile, strict=True)]
     put(Slot(levels[0].name, "temporal"), dram, local)
@@ -89,13 +112,13 @@ def _einsum_mapping(pick: Pick, solution: GroupSolution, sizes: dict[str, int]) 
     put(Slot(levels[space.shared].name, "temporal"), inside, list(pick.outer.shared_order))
     for step in reversed(rows.steps):
         factors = step.factors(0)
-        if not step.spatial:
-            put(Slot(step.node, "temporal"), factors, list(step.orders[int(step.choice[0])]))
+        if step.across is None:
+            put(Slot(step.node, "temporal"), factors, list(step.order(0)))
             continue
-        axes = step.axes[int(step.choice[0])]
-        for axis in ("y", "x"):
-            mine = [f if axes[r] == axis else 1 for r, f in enumerate(factors)]
-            put(Slot(step.node, axis), mine, list(range(len(mine))))
+        on_x = step.on_x(0)
+        on_y = [f // x for f, x in zip(factors, on_x, strict=True)]
+        put(Slot(step.node, "y"), on_y, list(range(len(on_y))))
+        put(Slot(step.node, "x"), on_x, list(range(len(on_x))))
     return EinsumMapping(einsum=space.einsum.name, loops=tuple(loops), keep=_keeps(pick))
 
 

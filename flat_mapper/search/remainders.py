@@ -20,10 +20,10 @@ from flat_mapper.mapspace import Mapspace
 from flat_mapper.model.evaluate import evaluate
 from flat_mapper.model.result import Infeasible, Result
 from flat_mapper.resizing import resized
+from flat_mapper.search.factors import divisors
 from flat_mapper.search.objective import Goal, Objective, better_pair
 from flat_mapper.search.solution import Solution
 from flat_mapper.search.solve import best_mapping, floor_of
-from flat_mapper.search.space import divisors
 from flat_mapper.search.tasks import Progress
 from flat_mapper.workload import Workload
 

@@ -9,6 +9,7 @@ shared level are 1 may the run go on at DRAM.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -42,6 +43,12 @@ class RowTiles:
     def count(self) -> int:
         """Distinct tiles."""
         return int(self.tile.shape[1])
+
+    @cached_property
+    def on_both_axes(self) -> Bools | None:
+        """Which merged ranks stand on both axes of a fanout; bool[R, rows], None for none."""
+        found = np.concatenate([b.on_both_axes for b in self.table.blocks], axis=1)
+        return found if found.any() else None
 
     def least(self, values: Floats) -> Floats:
         """Of every tile, the least value among its rows."""

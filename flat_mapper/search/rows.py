@@ -58,20 +58,36 @@ class Step:
     """What was chosen at one inner node."""
 
     node: str
-    spatial: bool
     grid: Ints  # int64[R, m]: ways to choose the factors
     column: Ints  # int64[n]: which of them
-    choice: Ints  # int64[n]: index into `orders` (temporal) or `axes` (spatial)
+    across: Ints | None = None  # of a fanout, int64[R, m]: the part of each factor on the x axis
+    choice: Ints | None = None  # of a level, int64[n]: index into `orders`
     orders: tuple[tuple[int, ...], ...] = ()  # innermost first
-    axes: tuple[tuple[str, ...], ...] = ()
 
     def take(self, index: Ints) -> Step:
         """What was chosen for some rows."""
-        return replace(self, column=self.column[index], choice=self.choice[index])
+        choice = None if self.choice is None else self.choice[index]
+        return replace(self, column=self.column[index], choice=choice)
+
+    @property
+    def on_both_axes(self) -> Bools:
+        """Which ranks of a fanout's rows stand on both axes; bool[R, n]."""
+        assert self.across is not None
+        return ((self.across > 1) & (self.across < self.grid))[:, self.column]
 
     def factors(self, row: int) -> list[int]:
         """By rank, of one row."""
         return [int(f) for f in self.grid[:, self.column[row]]]
+
+    def on_x(self, row: int) -> list[int]:
+        """By rank, the part of one row's factors on the x axis."""
+        assert self.across is not None
+        return [int(f) for f in self.across[:, self.column[row]]]
+
+    def order(self, row: int) -> tuple[int, ...]:
+        """The loop order of one row, innermost first."""
+        assert self.choice is not None
+        return self.orders[int(self.choice[row])]
 
     @classmethod
     def joined(cls, parts: list[Step]) -> Step:
@@ -81,11 +97,14 @@ class Step:
         before = np.cumsum([0, *(g.shape[1] for g in grids)])
         offsets = {id(g): int(n) for g, n in zip(grids, before[:-1], strict=True)}
         starts = [offsets[id(p.grid)] for p in parts]
+        choices = [p.choice for p in parts if p.choice is not None]
+        across = {id(p.grid): p.across for p in parts if p.across is not None}
         return replace(
             first,
-            grid=first.grid if len(grids) == 1 else np.concatenate(grids, axis=1),
+            grid=np.concatenate(grids, axis=1),
             column=np.concatenate([p.column + s for p, s in zip(parts, starts, strict=True)]),
-            choice=np.concatenate([p.choice for p in parts]),
+            across=np.concatenate([across[id(g)] for g in grids], axis=1) if across else None,
+            choice=np.concatenate(choices) if choices else None,
         )
 
 
@@ -103,6 +122,15 @@ class Rows:
     def count(self) -> int:
         """n."""
         return int(self.tile.shape[1])
+
+    @property
+    def on_both_axes(self) -> Bools:
+        """Which merged ranks stand on both axes of some fanout; bool[R, n]."""
+        found = np.zeros(self.tile.shape, np.bool_)
+        for step in self.steps:
+            if step.across is not None:
+                found |= step.on_both_axes
+        return found
 
     def take(self, index: Ints) -> Rows:
         """Some of the rows."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
-from math import comb, factorial, prod
+from functools import cached_property
+from math import factorial, prod
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from flat_mapper.arch import Architecture, Fanout, MemoryLevel
 from flat_mapper.energy_tables import Ert
 from flat_mapper.mapspace import Mapspace, SlotRule
 from flat_mapper.operations import operation_cycles, operation_energy
+from flat_mapper.search.factors import divisors, on_axes, prod_of, splittings
 from flat_mapper.workload import Einsum, Workload
 
 
@@ -22,7 +23,12 @@ class Rank:
 
     name: str
     members: tuple[str, ...]  # outermost first
-    size: int
+    sizes: tuple[int, ...]  # of the members
+
+    @property
+    def size(self) -> int:
+        """Of all members together."""
+        return prod(self.sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,15 +114,34 @@ class EinsumSpace:
         most = 1
         for node in self.inner_nodes:
             if isinstance(node, Fanout):
-                grid, _ = spatial_splits(self, node)
+                grid, _ = self.splits[node.name]
                 if grid.shape[1]:
                     most *= int(prod_of(grid, range(len(self.ranks))).max())
         return most
 
     @cached_property
-    def splits(self) -> dict[str, tuple[np.ndarray, list[tuple[str, ...]]]]:
-        """What every fanout can take; see `spatial_splits`."""
-        return {n.name: _spatial_splits(self, n) for n in self.inner_nodes if isinstance(n, Fanout)}
+    def splits(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Factors that every fanout can take, and those of them on its x axis; int64[R, n]."""
+        return {n.name: self._split(n) for n in self.inner_nodes if isinstance(n, Fanout)}
+
+    def _split(self, fanout: Fanout) -> tuple[np.ndarray, np.ndarray]:
+        limit = fanout.fanout_x * fanout.fanout_y
+        options = (self.options(fanout.name, "spatial", r, limit) for r in range(len(self.ranks)))
+        return on_axes(
+            tuple(tuple(found) for found in options),
+            (fanout.fanout_x, fanout.fanout_y),
+            tuple(self._axes(fanout.name, rank) for rank in self.ranks),
+            tuple(rank.sizes for rank in self.ranks),
+        )
+
+    def _axes(self, fanout: str, rank: Rank) -> tuple[bool, bool]:
+        """Whether the mapspace lets a rank stand on x, and on y."""
+        rules = self.rules(fanout, "spatial")
+        lists = ([r.x for r in rules], [r.y for r in rules])
+        one, other = (
+            all(names is None or set(rank.members) & set(names) for names in mine) for mine in lists
+        )
+        return one, other
 
     def tile_number(self, tile: np.ndarray) -> np.ndarray:
         """A number for every tile int64[R, n]; equal tiles have equal ones."""
@@ -212,31 +237,10 @@ def merged_ranks(
         Rank(
             name="".join(group),
             members=tuple(group),
-            size=prod(workload.rank_sizes[r] for r in group),
+            sizes=tuple(workload.rank_sizes[r] for r in group),
         )
         for group in merged
     )
-
-
-@cache
-def divisors(n: int) -> tuple[int, ...]:
-    """All divisors, ascending."""
-    small = [d for d in range(1, int(n**0.5) + 1) if n % d == 0]
-    return (*small, *(n // d for d in reversed(small) if d * d != n))
-
-
-def splittings(n: int, places: int) -> int:
-    """Ways to write n as an ordered product of so many factors."""
-    ways, left, p = 1, n, 2
-    while left > 1:
-        if p * p > left:
-            p = left
-        power = 0
-        while left % p == 0:
-            left, power = left // p, power + 1
-        ways *= comb(power + places - 1, power)
-        p += 1
-    return ways
 
 
 def loop_orders(
@@ -268,60 +272,3 @@ def loop_orders(
 
     extend((), [t for t in tensors if t])
     return list(found)
-
-
-def spatial_splits(space: EinsumSpace, fanout: Fanout) -> tuple[np.ndarray, list[tuple[str, ...]]]:
-    """Spatial factors that a fanout can take: int64[R, n], and for each which axis a rank is on."""
-    return space.splits[fanout.name]
-
-
-def _spatial_splits(space: EinsumSpace, fanout: Fanout) -> tuple[np.ndarray, list[tuple[str, ...]]]:
-    axes: list[str] = ["x", "y"]
-    rules = space.rules(fanout.name, "spatial")
-    limit = fanout.fanout_x * fanout.fanout_y
-    choices = [space.options(fanout.name, "spatial", r, limit) for r in range(len(space.ranks))]
-    grid = combinations(choices, limit)
-    if grid.shape[1] == 0:
-        return grid, []
-    chosen: list[tuple[str, ...]] = [()] * grid.shape[1]
-    open_ = np.ones(grid.shape[1], np.bool_)
-    for bits in range(1 << len(space.ranks)):
-        on = tuple(axes[bits >> r & 1] for r in range(len(space.ranks)))
-        x = prod_of(grid, [r for r, axis in enumerate(on) if axis == "x"])
-        y = prod_of(grid, [r for r, axis in enumerate(on) if axis == "y"])
-        good = open_ & (x <= fanout.fanout_x) & (y <= fanout.fanout_y)
-        for rule in rules:
-            for r, axis in enumerate(on):
-                allowed = rule.x if axis == "x" else rule.y
-                if allowed is not None and not set(space.ranks[r].members) & set(allowed):
-                    good &= grid[r] == 1
-        for i in np.flatnonzero(good):
-            chosen[i] = on
-        open_ &= ~good
-    return grid[:, ~open_], [c for c, bad in zip(chosen, open_, strict=True) if not bad]
-
-
-def combinations(choices: Sequence[Sequence[int]], limit: int) -> np.ndarray:
-    """All combinations of one factor per rank whose product is at most a limit; int64[R, n]."""
-    grid = np.ones((0, 1), np.int64)
-    product = np.ones(1, np.int64)
-    for options in choices:
-        values = np.array(options, dtype=np.int64)
-        product = (product[:, None] * values[None, :]).ravel()
-        grid = np.vstack(
-            [
-                np.repeat(grid, len(values), axis=1),
-                np.tile(values, grid.shape[1])[None, :],
-            ]
-        )
-        good = product <= limit
-        grid, product = grid[:, good], product[good]
-    return grid
-
-
-def prod_of(grid: np.ndarray, rows: Sequence[int]) -> np.ndarray:
-    """Product over some rows of a factor grid."""
-    found = np.ones(grid.shape[1], grid.dtype)
-    for r in rows:
-        found = found * grid[r]
-    return found

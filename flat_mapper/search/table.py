@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from flat_mapper.search.around import TooMany, Wanted, inner_rows
+from flat_mapper.search.factors import prod_of
 from flat_mapper.search.price import Moves, Role, moves
 from flat_mapper.search.rows import Bools, Floats, Ints, Rows
-from flat_mapper.search.space import EinsumSpace, prod_of
+from flat_mapper.search.space import EinsumSpace
 
 # (full, stays): least pJ of one tensor in every row, see price.Moves
 Pair = tuple[Floats, Floats]

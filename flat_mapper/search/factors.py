@@ -1,0 +1,134 @@
+"""Factors of ranks: divisors, grids of them, and what fits the two axes of an array."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import product
+from math import comb, prod
+
+import numpy as np
+
+
+@cache
+def divisors(n: int) -> tuple[int, ...]:
+    """All divisors, ascending."""
+    small = [d for d in range(1, int(n**0.5) + 1) if n % d == 0]
+    return (*small, *(n // d for d in reversed(small) if d * d != n))
+
+
+def splittings(n: int, places: int) -> int:
+    """Ways to write n as an ordered product of so many factors."""
+    ways, left, p = 1, n, 2
+    while left > 1:
+        if p * p > left:
+            p = left
+        power = 0
+        while left % p == 0:
+            left, power = left // p, power + 1
+        ways *= comb(power + places - 1, power)
+        p += 1
+    return ways
+
+
+def combinations(choices: Sequence[Sequence[int]], limit: int) -> np.ndarray:
+    """All combinations of one factor per rank whose product is at most a limit; int64[R, n]."""
+    grid = np.ones((0, 1), np.int64)
+    product = np.ones(1, np.int64)
+    for options in choices:
+        values = np.array(options, dtype=np.int64)
+        product = (product[:, None] * values[None, :]).ravel()
+        grid = np.vstack(
+            [
+                np.repeat(grid, len(values), axis=1),
+                np.tile(values, grid.shape[1])[None, :],
+            ]
+        )
+        good = product <= limit
+        grid, product = grid[:, good], product[good]
+    return grid
+
+
+def prod_of(grid: np.ndarray, rows: Sequence[int]) -> np.ndarray:
+    """Product over some rows of a factor grid."""
+    found = np.ones(grid.shape[1], grid.dtype)
+    for r in rows:
+        found = found * grid[r]
+    return found
+
+
+@cache
+def on_axes(
+    choices: tuple[tuple[int, ...], ...],
+    sides: tuple[int, int],
+    allowed: tuple[tuple[bool, bool], ...],
+    sizes: tuple[tuple[int, ...], ...],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Factor combinations that fit an array, and the part of each factor on the x axis.
+
+    A rank stands on one axis, as Timeloop's `split` has it. A merged rank may stand on both, if
+    some of its members are a multiple of its part on x, and the others of its part on y.
+
+    choices: by rank, the factors that it may have.
+    sides:   instances in x and in y.
+    allowed: by rank, whether it may stand on x, and on y.
+    sizes:   by rank, of its members.
+    returns: int64[R, m] twice, not to be changed.
+    """
+    grid = combinations(choices, sides[0] * sides[1])
+    across, open_ = np.ones_like(grid), np.ones(grid.shape[1], np.bool_)
+    for parts in _parts(grid, sides, sizes):
+        if not open_.any():
+            break
+        columns = np.flatnonzero(open_)
+        factors = grid[:, columns]
+        x = factors.copy()
+        for r, part in enumerate(parts):
+            if part is not None:
+                x[r] = part
+        good = (factors % x == 0).all(axis=0)
+        y = factors // x
+        good &= (prod_of(x, range(len(x))) <= sides[0]) & (prod_of(y, range(len(y))) <= sides[1])
+        for r, (part, (on_x, on_y)) in enumerate(zip(parts, allowed, strict=True)):
+            good &= (x[r] == 1) | on_x
+            good &= (y[r] == 1) | on_y
+            if part is not None and part > 1:
+                rest = [int(v) for v in np.unique(y[r][good])]
+                fits = [v for v in rest if divided(sizes[r], part, v) is not None]
+                good &= np.isin(y[r], fits)
+        across[:, columns[good]] = x[:, good]
+        open_[columns[good]] = False
+    return grid[:, ~open_], across[:, ~open_]
+
+
+def _parts(
+    grid: np.ndarray, sides: tuple[int, int], sizes: Sequence[tuple[int, ...]]
+) -> Iterator[tuple[int | None, ...]]:
+    """By rank, what stands on x: everything (None), nothing (1), or a part of a merged rank.
+
+    First those where no rank stands on both axes.
+    """
+    whole: list[list[int | None]] = [[None, 1] for _ in sizes]
+    # The first rank's axis varies fastest.
+    yield from (tuple(reversed(p)) for p in product(*reversed(whole)))
+    if min(sides) == 1 or all(len(s) == 1 for s in sizes):
+        return
+    some = [
+        [d for d in divisors(prod(mine)) if 1 < d <= sides[0]] if len(mine) > 1 else []
+        for mine in sizes
+    ]
+    for parts in product(*([*w, *s] for w, s in zip(whole, some, strict=True))):
+        if any(p is not None and p > 1 for p in parts):
+            yield parts
+
+
+def divided(sizes: tuple[int, ...], one: int, other: int) -> tuple[bool, ...] | None:
+    """For each member, whether it is among those that are a multiple of one factor.
+
+    The rest are a multiple of the other; None if there is no such choice.
+    """
+    for chosen in product((True, False), repeat=len(sizes)):
+        mine = prod(n for n, yes in zip(sizes, chosen, strict=True) if yes)
+        if mine % one == 0 and prod(sizes) // mine % other == 0:
+            return chosen
+    return None
