@@ -59,8 +59,9 @@ def undominated(
 def _front(key: Ints, columns: list[Floats], slack: Floats) -> Bools:
     """Rows that no other row of the same key is as good as in all columns.
 
-    The first column of every key that is left is held against all others of the key, again and
-    again while that drops enough of them.
+    Of every key, the row that is first in the first column and was not tried yet is held against
+    all others, again and again while that drops enough of them. A row with slack has to be better
+    by that much in every column, which is more than it takes.
     """
     keep = np.ones(len(key), np.bool_)
     if not columns:

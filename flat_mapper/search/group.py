@@ -101,9 +101,12 @@ class GroupSearch:
         fits = self.bounds.fits(frame)
         return float(goal.first(frame.cycles[fits], frame.energy[fits]).min(initial=np.inf))
 
-    def solve(self, contest: Contest | FrontContest) -> None:
-        """Let every mapping of the group that may win take part in a contest."""
-        if contest.open:
+    def solve(self, contest: Contest | FrontContest, *, warmed: bool = False) -> None:
+        """Let every mapping of the group that may win take part in a contest.
+
+        warmed: whether the contest knows a good mapping of the group already.
+        """
+        if not warmed:
             self.warm(contest)
         self.contest = contest
         alive = self._alive_frame()

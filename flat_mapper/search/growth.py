@@ -101,17 +101,17 @@ class Growth:
     def _left(self, rows: Rows, rest: Nodes, choose: Choice | None) -> Rows:
         """Rows that are chosen and that no other one beats.
 
-        Bounds cost more than they drop while much is still open; in the end they come first.
+        While much is still open, bounds cost more than they drop, and what the next level keeps
+        tells more; of whole rows they drop most.
         """
         if choose is None:
             return rows
-        known = not (rest and isinstance(rest[0], MemoryLevel))  # else its keeps tell more
-        if known and not rest:
+        if not rest:
             rows = rows.take(choose(rows, *self._costs(rows, rest, frozenset())))
-        for left in self._thinned([rows], rest):
-            if known and rest:
-                return left.take(choose(left, *self._costs(left, rest, frozenset())))
-            return left
+        for thinned in self._thinned([rows], rest):
+            rows = thinned
+        if rest and isinstance(rest[0], Fanout):
+            rows = rows.take(choose(rows, *self._costs(rows, rest, frozenset())))
         return rows
 
     def _thinned(self, blocks: list[Rows], rest: Nodes) -> list[Rows]:

@@ -56,7 +56,7 @@ class _Pool:
             return None
         starts = [self._best(g) for g in new]
         contest = Contest.of(new, tuple((s.cycles, s.energy) if s else None for s in starts))
-        self.search.solve(contest)
+        self.search.solve(contest, warmed=not contest.open)
         for goal, start, solution in zip(new, starts, contest.solutions, strict=True):
             chosen = solution or start
             if chosen is None:
