@@ -15,7 +15,7 @@ from flat_mapper.search.rows import Floats, Ints, Rows
 from flat_mapper.search.sieve import Lows, Sieve
 from flat_mapper.search.table import Table
 
-BEAM = 20  # rows with one set of keeps to go on with, where the first pass grows them
+BEAM = 100  # rows with one set of keeps to go on with, where the first pass grows them
 
 
 @dataclass(frozen=True, slots=True)
