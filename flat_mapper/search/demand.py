@@ -25,11 +25,8 @@ class _Stream:
     tile: Ints
     may_stay: Bools
     words: Ints | Floats  # of its outer tile
-    again: Floats  # words through DRAM if it does not stay
-
-    @property
-    def volume(self) -> float:
-        return float(self.space.volume[self.tensor])
+    stays: Floats  # words through DRAM if it stays over the innermost loops that it lacks
+    again: Floats  # and if it does not
 
     def energy(self, words: Floats | float) -> Floats:
         """pJ at DRAM."""
@@ -96,10 +93,13 @@ class Demand:
                 kept = part.largest_kept(tensor) if part else space.inner_words
                 whole = tile_words(space, tensor, tile)
                 again = streamed_words(space, tensor, dram)
-                one = _Stream(space, tensor, tile, whole <= kept, whole, again)
-                self._cross(space, tensor, np.where(one.may_stay, space.volume[tensor], again))
-                if (one.may_stay & (again > space.volume[tensor])).any():
-                    self._streams.append(one)
+                may_stay = whole <= kept
+                stays = np.where(may_stay, staged_words(space, tensor, dram, order), again)
+                self._cross(space, tensor, stays)
+                if (stays < again).any():
+                    self._streams.append(
+                        _Stream(space, tensor, tile, may_stay, whole, stays, again)
+                    )
 
     def _pass(self, space: EinsumSpace, tensor: str) -> None:
         """Every word passes between the shared level and the inner ones once at least."""
@@ -135,8 +135,8 @@ class Demand:
             fits = self._held_with(stay) <= capacity
             energy, reads, writes = self.floors, self._from_dram, self._to_dram
             for one in go:
-                more = np.where(one.may_stay, one.again - one.volume, 0.0)
-                energy = energy + one.energy(one.volume + more) - one.energy(one.volume)
+                more = one.again - one.stays
+                energy = energy + one.energy(one.again) - one.energy(one.stays)
                 reads = reads + more
                 writes = writes + (more if one.tensor == one.space.output else 0.0)
             cycles = port_cycles(self.problem.platform.dram, reads, writes)
@@ -179,7 +179,10 @@ class Demand:
 
 
 def staged_words(space: EinsumSpace, tensor: str, dram: Ints, order: tuple[int, ...]) -> Floats:
-    """Words of a staged tensor through DRAM, exactly; dram int64[R, n] factors, innermost first."""
+    """Words through DRAM of a tensor whose whole tile stays in place; dram int64[R, n] factors.
+
+    order: innermost first.
+    """
     words = np.full(dram.shape[1], float(space.volume[tensor]))
     open_ = np.ones(dram.shape[1], np.bool_)
     for r in order:
