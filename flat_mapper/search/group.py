@@ -95,6 +95,13 @@ class GroupSearch:
             self.counters.outer_infeasible = int((~self.bounds.fits(self._frame)).sum())
         return self._frame
 
+    def floor(self) -> tuple[float, float]:
+        """The least (cycles, energy) over all outer choices that fit; more than `prepare` knows."""
+        fits = self.bounds.fits(self.frame)
+        if not fits.any():
+            return self.bounds.least()
+        return float(self.frame.cycles[fits].min()), float(self.frame.energy[fits].min())
+
     def least(self, goal: Goal) -> float:
         """The objective at least, over all outer choices; infinite if none fits."""
         frame = self.frame

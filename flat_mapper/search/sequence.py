@@ -28,7 +28,7 @@ class _Pool:
         can be is best under every heavier one; and what is best under a lighter and under a heavier
         weight is best between them.
         """
-        least = ceil(self.search.bounds.least()[0] - 1e-9)
+        least = ceil(self.search.floor()[0] - 1e-9)
         lighter: list[GroupSolution] = []
         heavier: list[GroupSolution] = []
         for mine, solution in self.found:
@@ -98,7 +98,7 @@ class Sequence:
 
         best: cycles and pJ of another alternative, that must be beaten.
         """
-        bounds = [s.bounds.least() for s in self.searches]
+        bounds = [self.searches[i].floor() for i in self.same]
         least = (sum(c for c, _ in bounds), sum(e for _, e in bounds))
         goal = _weight(least[1] / least[0])
         quick = [pool.warm(goal) for pool in self.pools.values()]
