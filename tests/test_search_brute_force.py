@@ -15,8 +15,8 @@ from flat_mapper.model.result import Result
 from flat_mapper.search import frontier, search
 from flat_mapper.search.solution import Solution
 
-# Those of the first twenty that take a second or less.
-SEEDS = (1, 4, 5, 6, 8, 9, 10, 11, 16, 17, 18)
+# Those of the first twenty that take a second or less, and two that once found less than the best.
+SEEDS = (1, 4, 5, 6, 8, 9, 10, 11, 16, 17, 18, 1901, 1981)
 
 
 def value(result: Result, objective: str) -> float:

@@ -274,7 +274,10 @@ def dram_orders(problem: GroupProblem) -> list[tuple[int, ...]]:
     lacking = [
         frozenset(r for r, yes in enumerate(space.relevant[t]) if not yes) for t in space.tensors
     ]
-    return loop_orders(range(len(space.ranks)), lacking)
+    # Ranks that all tensors have stand outermost, where their loops part no others.
+    common = tuple(r for r, yes in enumerate(space.common) if yes)
+    rest = [r for r in range(len(space.ranks)) if r not in common]
+    return [order + common for order in loop_orders(rest, lacking)]
 
 
 def tile_words(space: EinsumSpace, tensor: str, tile: Ints) -> Ints | Floats:
