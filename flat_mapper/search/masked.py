@@ -56,7 +56,11 @@ def least_cycles(problem: GroupProblem) -> float:
     }
     units: dict[str, float] = {}
     for space in problem.spaces:
-        ranks = tuple(replace(r, sizes=(extents[r.name],)) for r in space.ranks)
+        # What shared loops cut stands on one axis of an array: see Fused.
+        ranks = tuple(
+            r if extents[r.name] == r.size else replace(r, sizes=(extents[r.name],))
+            for r in space.ranks
+        )
         cycles = space.lane_cycles / replace(space, ranks=ranks).widest
         if problem.masked(space) is not None:
             cycles *= problem.share
