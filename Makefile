@@ -69,7 +69,7 @@ $(READY): pyproject.toml tools/setup.sh
 
 .PHONY: bench figures test-timeloop test-accelforge record-timeloop today
 
-figures: $(READY)  ## FLAT's tables and figures by this model, into OUT/paper (3 minutes on 2 cores)
+figures: $(READY)  ## FLAT's tables and figures by this model, into OUT/paper (2 minutes on 2 cores)
 	@$(FLAT) reproduce paper -o $(OUT)/paper && find $(OUT)/paper -type f | sort
 
 .PHONY: sweep optimize
@@ -80,10 +80,10 @@ sweep: $(READY)  ## the grid in SWEEP, on all cores; stopped at any moment, it g
 optimize: $(READY)  ## the best architectures for the mix in DESIGN, within its budgets
 	@$(FLAT) optimize $(DESIGN) -o $(OUT)/$(basename $(notdir $(DESIGN))).db
 
-today: $(READY)  ## the attention of today's models on three chips, into docs/today.md (5 minutes)
+today: $(READY)  ## the attention of today's models on three chips, into docs/today.md (2 minutes)
 	@$(FLAT) sweep sweeps/today.yaml -o $(OUT)/today.db && $(BIN)/python benchmarks/today.py $(OUT)/today.db docs/today.md
 
-bench: $(READY)  ## what the mapper costs on this machine, into docs/performance.md (15 minutes)
+bench: $(READY)  ## what the mapper costs on this machine, into docs/performance.md (10 minutes)
 	@$(BIN)/python benchmarks/bench.py docs/performance.md
 
 test-timeloop: $(READY)  ## native against the real timeloop-model; fails where that is missing
