@@ -59,35 +59,35 @@ def undominated(
 def _front(key: Ints, columns: list[Floats], slack: Floats) -> Bools:
     """Rows that no other row of the same key is as good as in all columns.
 
-    Of every key, the row that is first in the first column and was not tried yet is held against
-    all others, again and again while that drops enough of them. A row with slack has to be better
+    Of every key, the row that is least in the first column and had no turn yet is held against all
+    others, again and again while that drops enough of them. A row with slack has to be better
     by that much in every column, which is more than it takes.
     """
     keep = np.ones(len(key), np.bool_)
     if not columns:
         columns = [slack * 0.0]
-    order = np.lexsort((columns[0], key))
-    tried = np.zeros(len(key), np.bool_)
+    left = np.argsort(key, kind="stable")
     for _ in range(ROUNDS):
-        order = order[keep[order]]
-        fresh = order[~tried[order]]
-        if len(fresh) == 0:
+        if len(left) < 2:
             break
-        mine = key[fresh]
-        leaders = fresh[np.concatenate([[True], mine[1:] != mine[:-1]])]
-        tried[leaders] = True
-        some = order[~tried[order]]
-        position = np.searchsorted(key[leaders], key[some])
-        position = np.minimum(position, len(leaders) - 1)
-        same = key[leaders][position] == key[some]
-        some, leader = some[same], leaders[position[same]]
-        beaten = np.ones(len(some), np.bool_)
+        mine = key[left]
+        starts = np.flatnonzero(np.concatenate([[True], mine[1:] != mine[:-1]]))
+        group = np.repeat(np.arange(len(starts)), np.diff([*starts, len(left)]))
+        first = columns[0][left]
+        least = np.flatnonzero(first == np.minimum.reduceat(first, starts)[group])
+        leaders = least[np.concatenate([[True], group[least[1:]] != group[least[:-1]]])]
+        beaten = np.ones(len(left), np.bool_)
+        beaten[leaders] = False
+        leader = left[leaders][group]
         for column in columns:
-            left = np.flatnonzero(beaten)
-            a, b = leader[left], some[left]
-            beaten[left] = column[a] + slack[a] <= column[b] * (1 + 1e-13)
-        keep[some[beaten]] = False
-        if np.count_nonzero(beaten) < len(order) / 50:
+            some = np.flatnonzero(beaten)
+            a, b = leader[some], left[some]
+            beaten[some] = column[a] + slack[a] <= column[b] * (1 + 1e-13)
+        keep[left[beaten]] = False
+        few = np.count_nonzero(beaten) < len(left) / 50
+        beaten[leaders] = True  # had their turn
+        left = left[~beaten]
+        if few:
             break
     return keep
 

@@ -276,8 +276,8 @@ def dram_orders(problem: GroupProblem) -> list[tuple[int, ...]]:
     ]
     # Ranks that all tensors have stand outermost, where their loops part no others.
     common = tuple(r for r, yes in enumerate(space.common) if yes)
-    rest = [r for r in range(len(space.ranks)) if r not in common]
-    return [order + common for order in loop_orders(rest, lacking)]
+    others = [r for r in range(len(space.ranks)) if r not in common]
+    return [order + common for order in loop_orders(others, lacking)]
 
 
 def tile_words(space: EinsumSpace, tensor: str, tile: Ints) -> Ints | Floats:
