@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 from math import comb, prod
 
@@ -57,7 +57,7 @@ def prod_of(grid: np.ndarray, rows: Sequence[int]) -> np.ndarray:
     return found
 
 
-@cache
+@lru_cache(maxsize=64)  # of one search and the next; a sweep has thousands
 def on_axes(
     choices: tuple[tuple[int, ...], ...],
     sides: tuple[int, int],
