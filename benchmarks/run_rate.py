@@ -15,6 +15,7 @@ from flat_mapper.api import energies
 from flat_mapper.mapping import slots_of
 from flat_mapper.model.einsum_costs import nest_costs
 from flat_mapper.model.nest import Factors, Nest
+from flat_mapper.search.factors import primes
 
 CHUNKS = tuple(2**k for k in range(10, 17))  # mappings evaluated at once
 LENGTH = 4096
@@ -41,7 +42,7 @@ def main() -> dict[str, float]:
     for chunk in CHUNKS:
         factors = np.ones((len(slots), len(sizes), chunk), dtype=np.int64)
         for rank, size in enumerate(sizes):
-            for prime in _primes(size):
+            for prime in primes(size):
                 at = rng.integers(len(slots), size=chunk)
                 factors[at, rank, np.arange(chunk)] *= prime
         batch, done, start = Factors(factors=factors), 0, process_time()
@@ -51,18 +52,6 @@ def main() -> dict[str, float]:
             done += chunk
         rates[f"{chunk}"] = done / spent
     return rates
-
-
-def _primes(size: int) -> list[int]:
-    """The prime factors, with repetition."""
-    found: list[int] = []
-    divisor = 2
-    while size > 1:
-        while size % divisor == 0:
-            found.append(divisor)
-            size //= divisor
-        divisor += 1
-    return found
 
 
 if __name__ == "__main__":

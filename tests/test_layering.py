@@ -36,10 +36,10 @@ backends.base backends.native backends.timeloop_run backends.accelergy backends.
 backends.timeloop_frontend backends.timeloop
 backends.timeloop_mapper_run backends.timeloop_mapper
 backends.accelforge* backends
-search.factors search.space search.rows search.around search.price search.ports search.front
-search.objective search.table search.sheet search.outer search.row_tiles search.held search.demand
-search.bounds search.picks search.contest search.sieve search.partial search.dominance search.growth
-search.crowd search.twins search.single search.fused search.masked search.group
+search.factors search.space search.rows search.by_tile search.around search.price search.ports
+search.front search.objective search.table search.sheet search.outer search.row_tiles search.held
+search.demand search.bounds search.picks search.contest search.sieve search.partial search.dominance
+search.growth search.crowd search.twins search.single search.fused search.masked search.group
 search.sequence search.solution search.realize search.tasks search.solve search.remainders
 search.frontier search
 parallel need* reproduce* crosscheck* sweep_spec sweep_store

@@ -55,8 +55,7 @@ def partial_rows(space: EinsumSpace) -> list[tuple[Rows, tuple[MemoryLevel | Fan
         grown = []
         for block in blocks:
             for keep in keeps(space, node):
-                inside = block.take(np.arange(block.count))
-                grown.append(around(space, inside, node, keep, Wanted()))
+                grown.append(around(space, block, node, keep, Wanted()))
         blocks = [b for b in grown if b.count]
         found += [(b, nodes[position + 1 :]) for b in blocks]
     return found
@@ -67,9 +66,7 @@ def completed(space: EinsumSpace, rows: Rows, rest: tuple[MemoryLevel | Fanout, 
     blocks = [rows]
     for node in rest:
         blocks = [
-            around(space, b.take(np.arange(b.count)), node, keep, Wanted())
-            for b in blocks
-            for keep in keeps(space, node)
+            around(space, b, node, keep, Wanted()) for b in blocks for keep in keeps(space, node)
         ]
         blocks = [b for b in blocks if b.count]
     return blocks
@@ -117,8 +114,7 @@ def test_a_row_in_the_making_costs_no_more_than_any_whole_one(seed: int) -> None
         for i in range(some.count):
             one = some.take(np.array([i]))
             bound = min(
-                least_energy(space, one, rest, keep, roles, priced=True)[0]
-                for keep in keeps(space, rest[0])
+                least_energy(space, one, rest, keep, roles)[0][0] for keep in keeps(space, rest[0])
             )
             for whole in completed(space, one, rest):
                 for outer in outers(space, rng):

@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 
 from flat_mapper.arch import Fanout, MemoryLevel
-from flat_mapper.search.factors import combinations, prod_of
+from flat_mapper.search.by_tile import ByTile
+from flat_mapper.search.factors import combinations, multiple, prod_of, real_loops
 from flat_mapper.search.rows import Bools, Floats, Ints, Link, Rows, Step, looped
 from flat_mapper.search.space import EinsumSpace, loop_orders
 
@@ -32,7 +33,7 @@ class Wanted:
         """By rank, what the tile of every row divides; int64[R]."""
         if self.tiles is None:
             return np.array(sizes, dtype=np.int64)
-        return np.array([np.lcm.reduce(np.unique(mine)) for mine in self.tiles])
+        return np.array([multiple(mine) for mine in self.tiles])
 
     def fits(self, tile: Ints) -> Bools:
         """Whether tiles divide one of those that are wanted, as far as it is cheap to tell."""
@@ -93,7 +94,7 @@ def start(space: EinsumSpace) -> Rows:
     """The one row below all nodes."""
     one = np.ones(1)
     links = {
-        t: [Link(child=None, parent=None, passes=one, open=one < 0, spread=one, copies=one)]
+        t: [Link(child=None, passes=one, open=one < 0, spread=one, copies=one)]
         for t in space.tensors
     }
     tile = np.ones((len(space.ranks), 1), np.int64)
@@ -135,10 +136,10 @@ def _at_level(
 ) -> Rows:
     """Rows with one more level: its factors, its loop order, and what it keeps.
 
-    Two kinds of loops are not tried. Over a rank that all tensors have: outermost of all it costs
+    Three kinds of loops are not tried. Over a rank that all tensors have: outermost of all it costs
     the same and leaves smaller tiles. At the innermost level, over a rank that no kept tensor has:
     as the innermost loop of the next level it costs the same, because below there is only the
-    compute unit, to which order means nothing.
+    compute unit, to which order means nothing. And see `_distinct`.
     """
     innermost = all(link.child is None for links in rows.links.values() for link in links)
     ruled = any(
@@ -148,35 +149,31 @@ def _at_level(
     )  # the next level may then not take such a loop
     forced = {m for rule in space.rules(level.name, "temporal") for m in rule.factors}
     limit = level.usable_words if level.usable_words is not None else space.iterations
+    grows = [any(space.relevant[t][r] for t in keep) for r in range(len(space.ranks))]
     choices = []
     for r, rank in enumerate(space.ranks):
-        grows = any(space.relevant[t][r] for t in keep)
-        used = ruled or not innermost or grows
+        used = ruled or not innermost or grows[r]
         free = (used and not space.common[r]) or forced & set(rank.members)
         # A tile of values that share a word may have more of them than the level has words.
         packed = min((space.share(t) for t in keep if space.relevant[t][r]), default=1)
-        most = int(limit / min(packed, 1)) if grows else space.iterations
+        most = int(limit / min(packed, 1)) if grows[r] else space.iterations
         choices.append(space.options(level.name, "temporal", r, most) if free else [1])
     grid = combinations(choices, space.iterations)
     grid = grid[:, _total(space, keep, grid) <= limit]
     bound = ruled or bool(space.rules(level.name, "temporal"))
-    idle = [not any(space.relevant[t][r] for t in keep) for r in range(len(space.ranks))]
     rows = _ordered(
         space,
         rows,
         level.name,
         grid,
         _pairs(space, rows, grid, wanted, lambda tile: _total(space, keep, tile) <= limit),
-        np.array(idle) & (not bound),
+        ~np.array(grows) & (not bound),
     )
     rows.keep = {**rows.keep, level.name: keep}
     for tensor in keep:
         links = rows.links[tensor]
-        links[-1].parent = level
         one = np.ones(rows.count)
-        links.append(
-            Link(child=level, parent=None, passes=one, open=one > 0, spread=one, copies=one)
-        )
+        links.append(Link(child=level, passes=one, open=one > 0, spread=one, copies=one))
     return rows
 
 
@@ -236,12 +233,8 @@ def _distinct(orders: list[tuple[int, ...]], grid: Ints, outward: Bools) -> Iter
     """
     met: list[Ints] = []
     for order in orders:
-        sequence = np.zeros(grid.shape[1], np.int64)
-        last = np.full(grid.shape[1], -1)
-        for r in order:
-            real = grid[r] > 1
-            sequence = np.where(real, sequence * (len(grid) + 1) + r + 1, sequence)
-            last = np.where(real, r, last)
+        sequence = real_loops(grid, order)
+        last = sequence % (len(grid) + 1) - 1  # the outermost; -1 where there is none
         good = (last < 0) | ~outward[last]
         for earlier in met:
             good &= sequence != earlier
@@ -301,10 +294,8 @@ def _pairs(
     sizes = wanted.limits(space.sizes)[:, None]
     columns = np.flatnonzero((sizes % grid == 0).all(axis=0))
     # Many rows share a tile, and with it the columns.
-    _, first, which = np.unique(
-        space.tile_number(rows.tile), return_index=True, return_inverse=True
-    )
-    tiles = rows.tile[:, first]
+    same = ByTile.of(space, rows.tile)
+    tiles = same.tile
     n, m = tiles.shape[1], len(columns)
     room = sizes // tiles
     good = np.ones((n, m), np.bool_)
@@ -315,13 +306,10 @@ def _pairs(
     around = tiles[:, tile] * grid[:, columns[column]]
     some = np.flatnonzero(wanted.fits(around) & (fits is None or fits(around)))
     tile, column = tile[some], column[some]
-    order = np.argsort(which, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(np.bincount(which, minlength=n))])
-    counts = (starts[1:] - starts[:-1])[tile]
-    if wanted.most is not None and counts.sum() > wanted.most:
+    if wanted.most is not None and same.counts[tile].sum() > wanted.most:
         raise TooMany
-    first = np.repeat(starts[tile] - np.cumsum(counts) + counts, counts)
-    return order[first + np.arange(len(first))], np.repeat(columns[column], counts)
+    column, row = same.rows(columns[column], tile)
+    return row, column
 
 
 def _total(space: EinsumSpace, keep: frozenset[str], tile: Ints) -> Ints | Floats:

@@ -9,6 +9,7 @@ import numpy as np
 from flat_mapper.model.group import shared_level
 from flat_mapper.model.result import Infeasible
 from flat_mapper.search.demand import Demand
+from flat_mapper.search.factors import real_loops
 from flat_mapper.search.held import SharedWords
 from flat_mapper.search.outer import FOLLOW, GroupProblem, Staging, tiles
 from flat_mapper.search.ports import port_cycles
@@ -171,12 +172,11 @@ class OuterBounds:
         sequences: list[Ints] = []
         for order in range(len(self.orders)):
             good, still = np.ones(grid.shape[1], np.bool_), np.ones(grid.shape[1], np.bool_)
-            sequence = np.zeros(grid.shape[1], np.int64)
             for r in self.orders[order]:
                 if not matters[r]:
                     good &= ~(still & (dram[r] > 1))
                 still &= dram[r] == 1
-                sequence = np.where(dram[r] > 1, sequence * (len(sizes) + 1) + r + 1, sequence)
+            sequence = real_loops(dram, self.orders[order])
             for earlier in sequences:  # the same real loops in the same order
                 good &= sequence != earlier
             sequences.append(sequence)
@@ -270,7 +270,3 @@ class OuterBounds:
             where=where,
             hint=f"give {level.name} more words, shorten the sequence, or allow smaller tiles",
         )
-
-    def feasible(self, outers: Outers | None) -> bool:
-        """Whether some outer choice fits at all."""
-        return outers is not None and bool(self.fits(outers).any())

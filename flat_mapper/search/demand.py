@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from flat_mapper.model.group import shared_level
+from flat_mapper.search.factors import prod_of
 from flat_mapper.search.held import SharedWords
 from flat_mapper.search.outer import FOLLOW, GroupProblem, tile_words
 from flat_mapper.search.ports import port_cycles
 from flat_mapper.search.price import Role, dram_energy
-from flat_mapper.search.rows import Bools, Floats, Ints
+from flat_mapper.search.rows import Bools, Floats, Ints, looped
 from flat_mapper.search.space import EinsumSpace
 from flat_mapper.search.table import Table
 
@@ -184,19 +185,10 @@ def staged_words(space: EinsumSpace, tensor: str, dram: Ints, order: tuple[int, 
     order: innermost first.
     """
     words = np.full(dram.shape[1], float(space.volume[tensor]))
-    open_ = np.ones(dram.shape[1], np.bool_)
-    for r in order:
-        if space.relevant[tensor][r]:
-            open_ = open_ & (dram[r] == 1)
-        else:
-            words = words * np.where(open_, 1, dram[r])
-    return words
+    return looped(space.relevant[tensor], words, np.ones(1) > 0, dram, order)[0]
 
 
 def streamed_words(space: EinsumSpace, tensor: str, dram: Ints) -> Floats:
     """Words of a streamed tensor through DRAM, unless it stays over its DRAM loops."""
-    words = np.full(dram.shape[1], float(space.volume[tensor]))
-    for r in range(len(space.ranks)):
-        if not space.relevant[tensor][r]:
-            words = words * dram[r]
-    return words
+    lacks = [r for r, yes in enumerate(space.relevant[tensor]) if not yes]
+    return float(space.volume[tensor]) * prod_of(dram, lacks)

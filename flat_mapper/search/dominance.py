@@ -20,10 +20,10 @@ from math import prod
 import numpy as np
 
 from flat_mapper.arch import Fanout, MemoryLevel
-from flat_mapper.search.factors import prod_of
+from flat_mapper.search.factors import multiple, prod_of
 from flat_mapper.search.price import closed_passes
 from flat_mapper.search.rows import Bools, Floats, Ints, Link, Rows
-from flat_mapper.search.space import EinsumSpace
+from flat_mapper.search.space import EinsumSpace, lanes_of
 
 ROUNDS = 40  # rows of one tile that are held against the others, one after another
 
@@ -110,10 +110,10 @@ class _Sums:
             opens = [k.open.astype(np.int64) for k in links if k.open.any()]
             key = key * (len(space.arch.levels) + 1) + sum(opens, np.zeros(1, np.int64))
         found = cls(count=rows.count, key=key)
-        beyond = float(prod(f.fanout_x * f.fanout_y for f in fanouts))
+        beyond = float(lanes_of(rest))
         for tensor, links in rows.links.items():
             mine = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
-            cut = prod(_multiple(prod_of(space.splits[f.name][0], mine)) for f in fanouts)
+            cut = prod(multiple(prod_of(space.splits[f.name][0], mine)) for f in fanouts)
             one = _Tensor(space, tensor, closed_passes(space, rows.tile, tensor), beyond, cut)
             for i, link in enumerate(links):
                 found.add(one, link, links[i + 1] if i + 1 < len(links) else None)
@@ -182,11 +182,6 @@ class _Sums:
         rounded = _rounded(words * link.passes, level.row_words, one.cut)
         if rounded.any():
             self.slack = self.slack + np.where(rounded, at.copies * one.beyond * price, 0.0)
-
-
-def _multiple(factors: Ints) -> int:
-    """The least multiple of all factors."""
-    return int(np.lcm.reduce(np.unique(factors), initial=1))
 
 
 def _rounded(words: Floats, row_words: int, cut: int) -> Bools:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import product
@@ -19,16 +20,26 @@ def divisors(n: int) -> tuple[int, ...]:
 
 def splittings(n: int, places: int) -> int:
     """Ways to write n as an ordered product of so many factors."""
-    ways, left, p = 1, n, 2
-    while left > 1:
-        if p * p > left:
-            p = left
-        power = 0
-        while left % p == 0:
-            left, power = left // p, power + 1
-        ways *= comb(power + places - 1, power)
+    powers = Counter(primes(n)).values()
+    return prod(comb(power + places - 1, power) for power in powers)
+
+
+def primes(n: int) -> list[int]:
+    """The prime factors, ascending, as often as they divide."""
+    found, p = [], 2
+    while n > 1:
+        if p * p > n:
+            p = n
+        while n % p == 0:
+            found.append(p)
+            n //= p
         p += 1
-    return ways
+    return found
+
+
+def multiple(factors: np.ndarray) -> int:
+    """The least multiple of all factors."""
+    return int(np.lcm.reduce(np.unique(factors), initial=1))
 
 
 def combinations(choices: Sequence[Sequence[int]], limit: int) -> np.ndarray:
@@ -47,6 +58,18 @@ def combinations(choices: Sequence[Sequence[int]], limit: int) -> np.ndarray:
         good = product <= limit
         grid, product = grid[:, good], product[good]
     return grid
+
+
+def real_loops(grid: np.ndarray, order: Sequence[int]) -> np.ndarray:
+    """A number for the loops of more than one pass in their order; int64[n].
+
+    grid:  int64[R, n] factors.
+    order: innermost first; the outermost real loop is the last digit, in base R + 1.
+    """
+    found = np.zeros(grid.shape[1], np.int64)
+    for r in order:
+        found = np.where(grid[r] > 1, found * (len(grid) + 1) + r + 1, found)
+    return found
 
 
 def prod_of(grid: np.ndarray, rows: Sequence[int]) -> np.ndarray:

@@ -17,7 +17,7 @@ from flat_mapper.search.partial import Nodes, least_energy
 from flat_mapper.search.price import Role
 from flat_mapper.search.rows import Floats, Ints, Rows
 from flat_mapper.search.sieve import Lows
-from flat_mapper.search.space import EinsumSpace
+from flat_mapper.search.space import EinsumSpace, lanes_of
 from flat_mapper.search.table import Table
 
 # Of rows with (least pJ, the same without DRAM, least compute cycles): those to go on with
@@ -124,21 +124,15 @@ class Growth:
     def _costs(
         self, rows: Rows, rest: Nodes, keep: frozenset[str]
     ) -> tuple[Floats, Floats, Floats]:
-        lanes = 1
-        for node in rest:
-            if isinstance(node, Fanout):
-                lanes *= node.fanout_x * node.fanout_y
-        priced, free = (
-            least_energy(self.space, rows, rest, keep, self.roles, priced=p) for p in (True, False)
-        )
-        return priced, free, self.space.lane_cycles / (rows.spatial * lanes)
+        priced, free = least_energy(self.space, rows, rest, keep, self.roles)
+        return priced, free, self.space.lane_cycles / (rows.spatial * lanes_of(rest))
 
 
 def _chunks(rows: Rows, factors: int) -> Iterator[Rows]:
     """Rows in parts that one more node can be put around in one go."""
     step = max(1, AT_ONCE // max(1, factors))
     if rows.count <= step:
-        yield rows.take(np.arange(rows.count))  # the nodes change links in place
+        yield rows
         return
     for first in range(0, rows.count, step):
         yield rows.take(np.arange(first, min(first + step, rows.count)))

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
-from math import prod
 
 import numpy as np
 
 from flat_mapper.arch import Fanout, MemoryLevel
-from flat_mapper.search.price import Role, closed_passes, drawn_energy, staged_once
+from flat_mapper.search.price import Role, closed_passes, drawn_energy, one_innermost, staged_once
 from flat_mapper.search.rows import Floats, Link, Rows
-from flat_mapper.search.space import EinsumSpace
+from flat_mapper.search.space import EinsumSpace, lanes_of
 
 Nodes = Sequence[MemoryLevel | Fanout]
 
@@ -28,29 +27,21 @@ def least_energy(
     rest: Nodes,
     keep: frozenset[str],
     roles: dict[str, tuple[Role, ...]],
-    *,
-    priced: bool,
-) -> Floats:
-    """pJ of every row at least, whatever is chosen at the nodes that are still to come.
+) -> tuple[Floats, Floats]:
+    """pJ of every row at least, with what DRAM takes and without, whatever is still to come.
 
-    rest:   those nodes, innermost first.
-    keep:   what the first of them keeps, if it is a level.
-    roles, priced: see `Table.energy`.
+    rest:  the nodes that are still to come, innermost first.
+    keep:  what the first of them keeps, if it is a level.
+    roles: by tensor, what the search may make of it; see `Table.energy`.
     """
-    pairs = [
-        [
-            _least(space, rows, rest, keep, t, roles[t], priced=priced, stays=s)
-            for s in (False, True)
-        ]
-        for t in space.tensors
-    ]
-    best = sum((full for full, _ in pairs), np.zeros(1))
-    for r in range(len(space.ranks)):
-        lacking = [not space.relevant[t][r] for t in space.tensors]
-        if any(lacking):
-            parts = (pair[lacks] for pair, lacks in zip(pairs, lacking, strict=True))
-            best = np.minimum(best, sum(parts, np.zeros(1)))
-    return best + space.compute_energy
+    full, stays = (
+        [_least(space, rows, rest, keep, t, roles[t], stays=s) for t in space.tensors]
+        for s in (False, True)
+    )
+    priced, free = (
+        one_innermost(space, [f[i] for f in full], [s[i] for s in stays]) for i in (0, 1)
+    )
+    return priced, free
 
 
 def _least(
@@ -61,16 +52,14 @@ def _least(
     tensor: str,
     roles: tuple[Role, ...],
     *,
-    priced: bool,
     stays: bool,
-) -> Floats:
+) -> tuple[Floats, Floats]:
     """pJ of one tensor at least: in full, or if it may stay in place outside the row."""
     closed = closed_passes(space, rows.tile, tensor)
     links = rows.links[tensor]
     passes = [k.passes * (np.where(k.open, 1.0, closed) if stays else closed) for k in links]
-    beyond = float(prod(f.fanout_x * f.fanout_y for f in rest if isinstance(f, Fanout)))
     # An output's first visits are spared: one by every instance that is still to come.
-    first = np.minimum(beyond, closed)
+    first = np.minimum(float(lanes_of(rest)), closed)
     firsts = [np.where(k.open, 1.0, first) if stays else first for k in links]
     energy = np.zeros(rows.count)
     for i, link in enumerate(links):
@@ -83,7 +72,10 @@ def _least(
         energy = energy + _at(space, tensor, rest[0], words, volume * firsts[-1])
         energy = energy + _filled(space, tensor, rest[0])
         words = np.full(rows.count, volume)
-    return energy + _drawn(space, tensor, rest, words, roles, priced=priced)
+    priced, free = (
+        energy + _drawn(space, tensor, rest, words, roles, priced=p) for p in (True, False)
+    )
+    return priced, free
 
 
 def _ends(

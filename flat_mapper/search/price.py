@@ -116,7 +116,7 @@ def add_staged(
     one = np.ones(dram.shape[1])
     passes, _ = looped(space.relevant[tensor], one, one > 0, dram, order)
     level = space.arch.levels[space.shared]
-    link = Link(child=level, parent=None, passes=one, open=one > 0, spread=one, copies=one)
+    link = Link(child=level, passes=one, open=one > 0, spread=one, copies=one)
     _add_link(space, costs, tensor, link, None, space.arch.levels[0], passes, left)
 
 
@@ -264,6 +264,21 @@ def staged_once(space: EinsumSpace, tensor: str, *, priced: bool) -> float:
     add_staged(space, costs, tensor, np.ones((len(space.ranks), 1), np.int64), ())
     once = float(costs.energy[0])
     return once if priced else once - float(dram_energy(space, tensor, space.volume[tensor]))
+
+
+def one_innermost(space: EinsumSpace, full: list[Floats], stays: list[Floats]) -> Floats:
+    """Least pJ of rows, from what each tensor takes in full, and if it may stay in place.
+
+    At most one rank is the innermost real loop outside a row, and only tensors that lack it may
+    stay in place; so the bound is a minimum over ranks.
+    """
+    best = sum(full, np.zeros(1))
+    for r in range(len(space.ranks)):
+        lacking = [not space.relevant[t][r] for t in space.tensors]
+        if any(lacking):
+            parts = (s if lacks else f for f, s, lacks in zip(full, stays, lacking, strict=True))
+            best = np.minimum(best, sum(parts, np.zeros(1)))
+    return best + space.compute_energy
 
 
 def closed_passes(space: EinsumSpace, tile: Ints, tensor: str) -> Floats:

@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
+from flat_mapper.search.by_tile import ByTile
 from flat_mapper.search.outer import FOLLOW
 from flat_mapper.search.price import Role, moves
 from flat_mapper.search.rows import Bools, Floats, Ints
@@ -24,17 +25,9 @@ class RowTiles:
 
     def __init__(self, table: Table) -> None:
         self.table, self.space = table, table.space
-        everything = table.tile
-        key = np.zeros(table.count, np.int64)
-        for mine in everything:
-            extents, position = np.unique(mine, return_inverse=True)
-            key = key * len(extents) + position
-        _, first, which = np.unique(key, return_index=True, return_inverse=True)
-        self.tile: Ints = everything[:, first]
-        self.which: Ints = which
-        self.order = np.argsort(self.which, kind="stable")
-        counts = np.bincount(self.which, minlength=self.count)
-        self.starts = np.concatenate([[0], np.cumsum(counts)])
+        self.same = ByTile.of(table.space, table.tile)
+        self.tile: Ints = self.same.tile
+        self.which: Ints = self.same.which
         self.cycles = self.least(table.cycles)
         self._bounds: dict[tuple[Role, ...], TileBounds] = {}
         self._moves: dict[tuple[str, Role], tuple[Floats, Floats]] = {}
@@ -52,13 +45,11 @@ class RowTiles:
 
     def least(self, values: Floats) -> Floats:
         """Of every tile, the least value among its rows."""
-        return np.minimum.reduceat(values[self.order], self.starts[:-1])
+        return np.minimum.reduceat(values[self.same.order], self.same.starts[:-1])
 
     def rows(self, choice: Ints, tile: Ints) -> tuple[Ints, Ints]:
         """(choice, row) for all rows of the tile in pairs (choice, tile)."""
-        counts = (self.starts[1:] - self.starts[:-1])[tile]
-        first = np.repeat(self.starts[tile] - np.cumsum(counts) + counts, counts)
-        return np.repeat(choice, counts), self.order[first + np.arange(len(first))]
+        return self.same.rows(choice, tile)
 
     def by_extent(self, r: int, extents: Ints, some: Ints, values: Floats) -> Floats:
         """Of each extent of a rank, the least value among some tiles that divide it."""

@@ -25,7 +25,6 @@ class Link:
     """Moves of one tensor between a keeper and what it feeds. All arrays float64[n] or bool[n]."""
 
     child: MemoryLevel | None  # None: the compute unit
-    parent: MemoryLevel | None  # None: not met yet; the shared level or DRAM
     passes: Floats  # irrelevant temporal loops outside the child so far, the open run left out
     open: Bools  # only irrelevant loops so far
     spread: Floats  # relevant spatial factors outside the child so far

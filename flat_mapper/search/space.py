@@ -97,8 +97,7 @@ class EinsumSpace:
     @cached_property
     def lanes(self) -> int:
         """Compute units below the shared level."""
-        fanouts = [n for n in self.inner_nodes if isinstance(n, Fanout)]
-        return prod(f.fanout_x * f.fanout_y for f in fanouts)
+        return lanes_of(self.inner_nodes)
 
     @cached_property
     def inner_words(self) -> float:
@@ -209,6 +208,11 @@ class EinsumSpace:
             frozenset(must | {t for i, t in enumerate(free) if bits >> i & 1})
             for bits in range(1 << len(free))
         ]
+
+
+def lanes_of(nodes: Sequence[MemoryLevel | Fanout]) -> int:
+    """Instances that the fanouts among some nodes make of one."""
+    return prod(n.fanout_x * n.fanout_y for n in nodes if isinstance(n, Fanout))
 
 
 def merged_ranks(

@@ -9,7 +9,7 @@ import numpy as np
 
 from flat_mapper.search.around import TooMany, Wanted, inner_rows
 from flat_mapper.search.factors import prod_of
-from flat_mapper.search.price import Moves, Role, moves
+from flat_mapper.search.price import Moves, Role, moves, one_innermost
 from flat_mapper.search.rows import Bools, Floats, Ints, Rows
 from flat_mapper.search.space import EinsumSpace
 
@@ -83,9 +83,6 @@ class Table:
     def energy(self, roles: tuple[Role, ...] | None = None, *, priced: bool) -> Floats:
         """Least pJ of every row: in given roles, or in whichever roles are cheapest.
 
-        At most one rank is the innermost real loop outside a row, and only tensors that lack it
-        may stay in place; so the bound is a minimum over ranks.
-
         priced: with what DRAM takes: of a staged tensor for every word once, of a streamed one
                 for what the row draws. Else without DRAM.
         """
@@ -98,15 +95,7 @@ class Table:
             pairs = [self.pair(tensor, role, priced) for role in choices]
             full.append(np.minimum.reduce([p[0] for p in pairs]))
             stays.append(np.minimum.reduce([p[1] for p in pairs]))
-        best = sum(full, np.zeros(1))
-        for r in range(len(self.space.ranks)):
-            lacking = [not self.space.relevant[t][r] for t in self.space.tensors]
-            if any(lacking):
-                parts = (
-                    s if lacks else f for f, s, lacks in zip(full, stays, lacking, strict=True)
-                )
-                best = np.minimum(best, sum(parts, np.zeros(1)))
-        self.energies[key] = best + self.space.compute_energy
+        self.energies[key] = one_innermost(self.space, full, stays)
         return self.energies[key]
 
     def lows(self, roles: tuple[Role, ...], extents: Sequence[Extents], *, priced: bool) -> Floats:

@@ -15,23 +15,13 @@ from flat_mapper.mapping import (
     Slot,
     slots_of,
 )
+from flat_mapper.search.factors import primes
 from flat_mapper.workload import Einsum, Workload
 
 # Lanes along an axis. Chosen: timeloop-model takes seconds where several ranks share a full array;
 # the best mappings fill it with one rank an axis.
 WIDEST = 8
 SOFTMAX = ("QK_max", "QK_exp", "QK_sum", "A")
-
-
-def primes(n: int) -> list[int]:
-    """Prime factors, ascending."""
-    found, p = [], 2
-    while n > 1:
-        while n % p == 0:
-            found.append(p)
-            n //= p
-        p += 1
-    return found
 
 
 def random_mapping(
