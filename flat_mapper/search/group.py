@@ -74,10 +74,6 @@ class GroupSearch:
         self.counters.rows = max(self.counters.rows, sum(t.count for t in found))
         return found
 
-    def _first(self, least: list[int], outers: Outers) -> list[Table]:
-        """Rows for a good mapping early."""
-        return self._crowd(outers).first(self._whole(least), least)
-
     def _whole(self, least: list[int]) -> list[Table | None]:
         """All rows of every Einsum; None where they are too many."""
         spaces = zip(self.problem.spaces, self._roles, least, strict=True)
@@ -139,13 +135,15 @@ class GroupSearch:
         alive = self._alive_frame()
         first, second, third = self.contest.lead(alive.cycles, alive.energy)
         best = np.lexsort((third, second, first))
-        several = len(widest) > 1
-        for some in (best[: WARM_OUTERS if several else WARM_ALONE], best):
-            wide = self._first(widest, alive.take(some)) if len(some) else []
+        whole, several = self._whole(widest), len(widest) > 1
+        limit = WARM_OUTERS if several else WARM_ALONE
+        # Where rows are grown, it is under a few outer choices first, which keeps them few.
+        grown = any(t is None for t in whole)
+        for some in (best[:limit], best) if grown else (best,):
+            wide = self._crowd(alive.take(some)).first(whole, widest) if len(some) else []
             if wide and all(t.count for t in wide):
                 promising = [self._promise(t) for t in wide]
-                outers = self.bounds.bounded(alive, promising)
-                self._branch(promising, outers, limit=WARM_OUTERS if several else WARM_ALONE)
+                self._branch(promising, self.bounds.bounded(alive, promising), limit=limit)
             if not self.contest.open:
                 return
 
@@ -256,7 +254,8 @@ class GroupSearch:
     def refusal(self) -> Infeasible:
         """Why nothing fits."""
         outers = self.frame
-        tables = self._first([1] * len(self.problem.spaces), outers)
+        least = [1] * len(self.problem.spaces)
+        tables = self._crowd(outers).first(self._whole(least), least)
         if all(t.count for t in tables) and len(outers.staging):
             outers = self.bounds.bounded(outers, tables)
         return self.bounds.refusal(tables, outers)
