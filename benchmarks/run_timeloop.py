@@ -120,13 +120,15 @@ def _mapper_rates(found: Mapped) -> dict[str, float]:
     document = processed_for_mapper(
         found.workload, arch, nest, 0, algorithm="random_pruned", fused=False
     )
+    mapper = document["mapper"]
+    assert isinstance(mapper, dict)
     tables = ert_document(arch, prices), art_document(arch)
     command = replace(command_of(), tool=MAPPER)
     said = ""
 
     def draw(fitting: int) -> None:
         nonlocal said
-        settings = {**document["mapper"], "search_size": fitting, "log_stats": True}  # type: ignore[dict-item]
+        settings = {**mapper, "search_size": fitting, "log_stats": True}
         folder = fresh_folder(None, "rate")
         documents = ({**document, "mapper": settings}, *tables)
         for name, content in zip(INPUTS, documents, strict=True):

@@ -268,14 +268,13 @@ def _tagged(nodes: Sequence[object]) -> list[object]:
     """[tag, body] pairs as tagged nodes, nested ones included."""
     tagged: list[object] = []
     for node in nodes:
-        pair = isinstance(node, list | tuple) and len(node) == 2
-        if not pair or not isinstance(node[0], str):  # type: ignore[index]  # a pair
+        if not (isinstance(node, list | tuple) and len(node) == 2 and isinstance(node[0], str)):
             tagged.append(node)
             continue
-        body = _worded(node[1])  # type: ignore[index]
+        body = _worded(node[1])
         if isinstance(body, Section) and isinstance(body.get("nodes"), list):
-            body = Section({**body, "nodes": _tagged(node[1]["nodes"])})  # type: ignore[index]
-        tagged.append(Tagged(node[0], body))  # type: ignore[index]
+            body = Section({**body, "nodes": _tagged(node[1]["nodes"])})
+        tagged.append(Tagged(node[0], body))
     return tagged
 
 

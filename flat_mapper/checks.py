@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from flat_mapper.arch import Architecture
@@ -35,13 +36,14 @@ class Checked:
         return {"path": self.path, "kind": self.kind, "faults": list(self.faults)}
 
 
+def _document(path: str) -> Section:
+    return section_of(load_document(path), path)
+
+
 def check_files(paths: Sequence[str]) -> list[Checked]:
     """Each file checked for what it is; a Timeloop mapping against what is checked with it."""
     faults = {path: Faults() for path in paths}
-    documents = {
-        path: faults[path].attempt(lambda p=path: section_of(load_document(p), p))  # type: ignore[misc]
-        for path in faults
-    }
+    documents = {path: faults[path].attempt(partial(_document, path)) for path in faults}
     found = []
     read = {path: document for path, document in documents.items() if document is not None}
     for path, document in documents.items():

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -162,13 +163,18 @@ def _product(file: str, workload: Workload) -> Product | str:
     )
 
 
+def _nearness(i: int, j: int) -> tuple[int, bool]:
+    """Sorts by distance from i; of two as near the later first."""
+    return abs(j - i), j < i
+
+
 def _pairs(products: list[Product]) -> Iterator[AttentionPair]:
     """Each product in one pair at most; the nearest partner is tried first, later files before."""
     left = dict(enumerate(products))
     for i, one in enumerate(products):
         if i not in left:
             continue
-        for j in sorted(left, key=lambda j, i=i: (abs(j - i), j < i)):  # type: ignore[misc]
+        for j in sorted(left, key=partial(_nearness, i)):
             found = _pair(one, products[j], products) if i != j else None
             if found:
                 del left[i], left[j]
