@@ -87,7 +87,7 @@ bench: $(READY)  ## what the mapper costs on this machine, into docs/performance
 	@$(BIN)/python benchmarks/bench.py docs/performance.md
 
 test-timeloop: $(READY)  ## native against the real timeloop-model; fails where that is missing
-	@FLAT_MAPPER_REQUIRE_TIMELOOP=1 $(BIN)/python -m pytest -s -m needs_timeloop tests/backends
+	@FLAT_MAPPER_REQUIRE_TIMELOOP=1 $(BIN)/python -m pytest -s -m needs_timeloop tests/timeloop
 
 test-accelforge: $(VENV)-accelforge/.ready  ## native against AccelForge, in an environment of its own
 	@FLAT_MAPPER_REQUIRE_ACCELFORGE=1 $(VENV)-accelforge/bin/python -m pytest tests/backends/test_accelforge.py
@@ -102,7 +102,7 @@ $(VENV)-accelforge/.ready: pyproject.toml tools/setup.sh
 .PHONY: docs report test-browser
 
 test-browser: $(READY)  ## the report in Chromium; fails where that is missing
-	@FLAT_MAPPER_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/test_report_browser.py
+	@FLAT_MAPPER_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/page/test_report_browser.py
 
 docs: $(VENV)-docs/.ready  ## the pages of docs/ as a site, into site/
 	@COLUMNS=100 NO_COLOR=1 NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --quiet --strict

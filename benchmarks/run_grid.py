@@ -16,9 +16,9 @@ from itertools import product
 from time import process_time
 
 from flat_mapper import load_platform, load_problem, search
-from flat_mapper.answers import Mapped
-from flat_mapper.api import energies
-from flat_mapper.parallel import each
+from flat_mapper.api.calls import energies
+from flat_mapper.base.parallel import each
+from flat_mapper.reports.answers import Mapped
 
 PLATFORMS = ("edge", "cloud")
 MODELS = ("bert-base", "trxl", "t5-small", "xlm")  # those of FLAT's simulator

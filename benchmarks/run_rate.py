@@ -11,11 +11,11 @@ from time import process_time
 import numpy as np
 
 from flat_mapper import load_platform, load_problem
-from flat_mapper.api import energies
-from flat_mapper.mapping import slots_of
-from flat_mapper.model.einsum_costs import nest_costs
-from flat_mapper.model.nest import Factors, Nest
-from flat_mapper.search.factors import primes
+from flat_mapper.api.calls import energies
+from flat_mapper.cost_model.einsum import nest_costs
+from flat_mapper.cost_model.nest import Factors, Nest
+from flat_mapper.mapper.space.factors import primes
+from flat_mapper.mapping.values import slots_of
 
 CHUNKS = tuple(2**k for k in range(10, 17))  # mappings evaluated at once
 LENGTH = 4096

@@ -11,10 +11,10 @@ from dataclasses import replace
 from time import process_time
 
 from flat_mapper import load_platform, load_problem, search
-from flat_mapper.answers import Mapped
-from flat_mapper.api import mapspace_of
-from flat_mapper.arch import Architecture, Platform
-from flat_mapper.attention import Scope
+from flat_mapper.api.calls import mapspace_of
+from flat_mapper.arch.values import Architecture, Platform
+from flat_mapper.reports.answers import Mapped
+from flat_mapper.workload.attention import Scope
 
 
 def main(

@@ -17,8 +17,11 @@ def main() -> dict[str, float]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: F401
 
-    from flat_mapper import api, cli_map, load_platform, output  # noqa: F401
-    from flat_mapper.answers import Mapped
+    from flat_mapper import load_platform
+    from flat_mapper.api import calls as api
+    from flat_mapper.cli.main import map as cli_map  # noqa: F401
+    from flat_mapper.reports import files as output  # noqa: F401
+    from flat_mapper.reports.answers import Mapped
 
     ends["imports"] = process_time()
     sizes = {"B": 64, "P": LENGTH, "M": LENGTH}

@@ -16,19 +16,19 @@ from pathlib import Path
 from time import process_time
 
 from flat_mapper import load_platform, load_problem, search
-from flat_mapper.answers import Mapped
-from flat_mapper.api import beside_timeloop_mapper, energies
-from flat_mapper.backends import get_backend
-from flat_mapper.backends.timeloop import INPUTS, art_document, ert_document
-from flat_mapper.backends.timeloop_mapper import Cost
-from flat_mapper.backends.timeloop_mapper_run import MAPPER
-from flat_mapper.backends.timeloop_run import call, command_of, fresh_folder
-from flat_mapper.lower_mapper_processed import processed_for_mapper
-from flat_mapper.mapping import Axis, Slot
-from flat_mapper.model.result import Result
-from flat_mapper.parallel import cores
-from flat_mapper.textfiles import write_text
-from flat_mapper.yamlio import dump
+from flat_mapper.api.calls import beside_timeloop_mapper, energies
+from flat_mapper.backends.registry import get_backend
+from flat_mapper.base.parallel import cores
+from flat_mapper.cost_model.result import Result
+from flat_mapper.mapping.values import Axis, Slot
+from flat_mapper.reports.answers import Mapped
+from flat_mapper.spec.textfiles import write_text
+from flat_mapper.spec.yamlio import dump
+from flat_mapper.timeloop.backend import INPUTS, art_document, ert_document
+from flat_mapper.timeloop.mapper import Cost
+from flat_mapper.timeloop.mapper_run import MAPPER
+from flat_mapper.timeloop.run import call, command_of, fresh_folder
+from flat_mapper.timeloop.write_mapper_processed import processed_for_mapper
 
 LENGTH = 512
 SECONDS = 30.0  # of each search

@@ -17,7 +17,8 @@ from measuring import ROOT
 
 sys.path.insert(0, str(ROOT))
 
-from flat_mapper import __version__, units  # a checkout need not be installed
+from flat_mapper import __version__  # a checkout need not be installed
+from flat_mapper.base import units  # a checkout need not be installed
 
 Row = dict[str, Any]
 

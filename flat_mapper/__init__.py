@@ -11,18 +11,16 @@ Everything is imported when it is first used.
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flat_mapper.answers_saved import load_results
-    from flat_mapper.api import compare, evaluate, load_problem, model_files, need, search
-    from flat_mapper.arch_yaml import load_architecture, load_platform
-    from flat_mapper.attention import attention
-    from flat_mapper.fronts import front
-    from flat_mapper.generation import generate
-    from flat_mapper.mapspace_yaml import load_mapspace
+    from flat_mapper.api.calls import compare, evaluate, load_problem, model_files, need, search
+    from flat_mapper.arch.reader import load_architecture, load_platform
+    from flat_mapper.explore.front import front
+    from flat_mapper.explore.generate import generate
+    from flat_mapper.mapping.space_reader import load_mapspace
+    from flat_mapper.page.saved import load_results
+    from flat_mapper.workload.attention import attention
 
 __version__ = "0.1.0"
 __all__ = [
@@ -43,32 +41,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "attention": "attention",
-    "compare": "api",
-    "evaluate": "api",
-    "front": "fronts",
-    "generate": "generation",
-    "load_architecture": "arch_yaml",
-    "load_mapspace": "mapspace_yaml",
-    "load_platform": "arch_yaml",
-    "load_problem": "api",
-    "load_results": "answers_saved",
-    "model_files": "api",
-    "need": "api",
-    "search": "api",
+    "attention": "workload.attention",
+    "compare": "api.calls",
+    "evaluate": "api.calls",
+    "front": "explore.front",
+    "generate": "explore.generate",
+    "load_architecture": "arch.reader",
+    "load_mapspace": "mapping.space_reader",
+    "load_platform": "arch.reader",
+    "load_problem": "api.calls",
+    "load_results": "page.saved",
+    "model_files": "api.calls",
+    "need": "api.calls",
+    "search": "api.calls",
 }
-
-
-class _Package(ModuleType):
-    """The package. Three of its functions are called like modules of it, and stay functions."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name in _HOMES and isinstance(value, ModuleType):
-            return  # the import system binds a module to its package; imports do not need it
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> object:

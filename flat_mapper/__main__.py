@@ -2,6 +2,6 @@
 
 import sys
 
-from flat_mapper.cli import run
+from flat_mapper.cli.main import run
 
 sys.exit(run())

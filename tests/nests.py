@@ -7,11 +7,11 @@ from math import prod
 
 from hypothesis import strategies as st
 
-from flat_mapper.arch import Architecture, ComputeUnit, Fanout, MemoryLevel
-from flat_mapper.einsum_notation import parse_einsum
-from flat_mapper.energy_tables import Ert
-from flat_mapper.mapping import EinsumMapping, Loop, Slot, slots_of
-from flat_mapper.workload import Workload
+from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.values import EinsumMapping, Loop, Slot, slots_of
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.notation import parse_einsum
 
 EINSUMS = (
     "Y[i,j] = A[i,k] * B[k,j]",

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import small_platform as small
 
-from flat_mapper.answers import Priced
-from flat_mapper.arch import Architecture, MemoryLevel, Platform
-from flat_mapper.energy_tables import Ert
-from flat_mapper.mapping import FusedMapping, GroupMapping
-from flat_mapper.model.evaluate import evaluate
-from flat_mapper.model.result import Infeasible, Result
-from flat_mapper.sweep_store import Row, Store
+from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.energy.tables import Ert
+from flat_mapper.explore.sweep.store import Row, Store
+from flat_mapper.mapping.values import FusedMapping, GroupMapping
+from flat_mapper.reports.answers import Priced
 
 STORE = {"read": 1.0, "write": 1.0, "update": 1.0}
 ERT = Ert(

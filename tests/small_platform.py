@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flat_mapper.arch import Platform
-from flat_mapper.arch_yaml import load_architecture
-from flat_mapper.attention import attention
-from flat_mapper.mapping import (
+from flat_mapper.arch.reader import load_architecture
+from flat_mapper.arch.values import Platform
+from flat_mapper.mapping.values import (
     EinsumMapping,
     FusedMapping,
     GroupMapping,
     Loop,
     Slot,
 )
-from flat_mapper.workload import Workload
+from flat_mapper.workload.attention import attention
+from flat_mapper.workload.graph import Workload
 
 _TOP = """
 variables: {technology: "45nm", global_cycle_seconds: 1e-9, rows: 4 * 2048}

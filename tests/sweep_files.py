@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from flat_mapper.sweep_store import Row
-from flat_mapper.sweep_work import Batch, Prices
+from flat_mapper.explore.sweep.store import Row
+from flat_mapper.explore.sweep.work import Batch, Prices
 
 _TOP = """
 variables: {version: 0.4, technology: "22nm", global_cycle_seconds: 1e-9, dram_words: 4}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flat_mapper import load_mapspace, load_platform, load_problem, search
-from flat_mapper.answers import Mapped
+from flat_mapper.reports.answers import Mapped
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 

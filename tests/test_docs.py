@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from flat_mapper.cli import main
-from flat_mapper.yamlio import load_text
+from flat_mapper.cli.main import main
+from flat_mapper.spec.yamlio import load_text
 
 ROOT = Path(__file__).parent.parent
 HOWTO = sorted(f"howto/{path.name}" for path in (ROOT / "docs/howto").glob("*.md"))

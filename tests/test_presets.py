@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from flat_mapper import api, catalog
-from flat_mapper.answers import Mapped
-from flat_mapper.arch_yaml import load_platform
-from flat_mapper.attention import attention, core_einsums
-from flat_mapper.errors import SpecError
-from flat_mapper.mapspace import partitions
-from flat_mapper.mapspace_yaml import load_mapspace
-from flat_mapper.workload import Workload
+from flat_mapper.api import calls as api
+from flat_mapper.arch.reader import load_platform
+from flat_mapper.base.errors import SpecError
+from flat_mapper.mapping.space import partitions
+from flat_mapper.mapping.space_reader import load_mapspace
+from flat_mapper.reports.answers import Mapped
+from flat_mapper.spec import catalog
+from flat_mapper.workload.attention import attention, core_einsums
+from flat_mapper.workload.graph import Workload
 
 # Peak multiply-accumulates per second, lanes of the vector path, KiB of the shared buffer; as the
 # sources in the files have them.

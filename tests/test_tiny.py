@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import pytest
 
-from flat_mapper.api import load_problem, search
-from flat_mapper.arch_yaml import load_platform
-from flat_mapper.energy_tables import ert_of
-from flat_mapper.mapspace import Mapspace
-from flat_mapper.mapspace_yaml import load_mapspace
-from flat_mapper.model.result import Infeasible, Result
+from flat_mapper.api.calls import load_problem, search
+from flat_mapper.arch.reader import load_platform
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.energy.tables import ert_of
+from flat_mapper.mapping.space import Mapspace
+from flat_mapper.mapping.space_reader import load_mapspace
 
 DRAM_ONLY = ert_of(
     {

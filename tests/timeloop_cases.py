@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flat_mapper.arch import Architecture
-from flat_mapper.arch_yaml import architecture_from_nodes
-from flat_mapper.workload import Einsum, TensorAccess, Workload
+from flat_mapper.arch.reader import architecture_from_nodes
+from flat_mapper.arch.values import Architecture
+from flat_mapper.workload.graph import Einsum, TensorAccess, Workload
 
 DATA = Path(__file__).parent / "data"
 

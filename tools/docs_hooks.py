@@ -5,7 +5,7 @@ from __future__ import annotations
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from flat_mapper.cli_arguments import PROGRAM, grammar
+from flat_mapper.cli.arguments import PROGRAM, grammar
 
 PAGE = "reference/cli.md"
 

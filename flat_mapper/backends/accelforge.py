@@ -15,7 +15,7 @@ from math import prod
 
 import numpy as np
 
-from flat_mapper.arch import Architecture, Fanout, Platform
+from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.backends.accelforge_answer import (
     AccelforgeEvaluation,
     ActionKey,
@@ -23,17 +23,17 @@ from flat_mapper.backends.accelforge_answer import (
     missing,
 )
 from flat_mapper.backends.accelforge_nest import component_name
-from flat_mapper.backends.base import refuse_operations
-from flat_mapper.energy_tables import Ert
-from flat_mapper.errors import BackendError, expected
-from flat_mapper.mapping import Axis, EinsumMapping, FusedMapping, Slot
-from flat_mapper.model.einsum_costs import einsum_costs
-from flat_mapper.model.evaluate import check_fused, combine
-from flat_mapper.model.group import shared_level
-from flat_mapper.model.latency import level_cycles, throttling
-from flat_mapper.model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
-from flat_mapper.model.widths import refuse_widths
-from flat_mapper.workload import TensorAccess, Workload
+from flat_mapper.base.errors import BackendError, expected
+from flat_mapper.cost_model.backend import refuse_operations
+from flat_mapper.cost_model.einsum import einsum_costs
+from flat_mapper.cost_model.evaluate import check_fused, combine
+from flat_mapper.cost_model.group import shared_level
+from flat_mapper.cost_model.latency import level_cycles, throttling
+from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
+from flat_mapper.cost_model.widths import refuse_widths
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.values import Axis, EinsumMapping, FusedMapping, Slot
+from flat_mapper.workload.graph import TensorAccess, Workload
 
 GAPS = (
     "AccelForge also prices the reads that drain an output tile, prices an update as a write and "

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from flat_mapper.arch import Platform
+from flat_mapper.arch.values import Platform
 from flat_mapper.backends.accelforge_lowering import (
     JOULES,
     Documents,
@@ -30,13 +30,13 @@ from flat_mapper.backends.accelforge_nest import (
     component_name,
     component_names,
 )
-from flat_mapper.errors import BackendError
-from flat_mapper.mapping import FusedMapping
-from flat_mapper.workload import Workload
+from flat_mapper.base.errors import BackendError
+from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.workload.graph import Workload
 
 if TYPE_CHECKING:
-    from flat_mapper.energy_tables import Ert
-    from flat_mapper.model.result import EinsumStats, TensorStats
+    from flat_mapper.cost_model.result import EinsumStats, TensorStats
+    from flat_mapper.energy.tables import Ert
 
 __all__ = [
     "AccelforgeEvaluation",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
-from flat_mapper.arch import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.backends.accelforge_nest import (
     Document,
     NotExpressibleError,
@@ -20,11 +20,11 @@ from flat_mapper.backends.accelforge_nest import (
     rank_variable,
     trunk_length,
 )
-from flat_mapper.mapping import EinsumMapping, FusedMapping, GroupMapping
-from flat_mapper.workload import Workload
+from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping
+from flat_mapper.workload.graph import Workload
 
 if TYPE_CHECKING:
-    from flat_mapper.energy_tables import Ert
+    from flat_mapper.energy.tables import Ert
 
 Documents = tuple[Document, Document, Document]  # arch, workload, mapping
 

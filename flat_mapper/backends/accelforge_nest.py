@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import keyword
 
-from flat_mapper.arch import Fanout, MemoryLevel, Platform
-from flat_mapper.errors import BackendError
-from flat_mapper.mapping import Axis, EinsumMapping, Loop, Slot, slots_of
-from flat_mapper.workload import Einsum, Workload
+from flat_mapper.arch.values import Fanout, MemoryLevel, Platform
+from flat_mapper.base.errors import BackendError
+from flat_mapper.mapping.values import Axis, EinsumMapping, Loop, Slot, slots_of
+from flat_mapper.workload.graph import Einsum, Workload
 
 Document = dict[str, object]
 

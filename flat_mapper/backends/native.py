@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from flat_mapper.arch import Platform
-from flat_mapper.energy_tables import Ert
-from flat_mapper.mapping import FusedMapping
-from flat_mapper.model.evaluate import evaluate
-from flat_mapper.model.result import Infeasible, Result
-from flat_mapper.workload import Workload
+from flat_mapper.arch.values import Platform
+from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.workload.graph import Workload
 
 
 class NativeBackend:

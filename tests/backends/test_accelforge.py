@@ -12,14 +12,14 @@ import pytest
 import small_platform as small
 from random_mappings import random_mapping
 
-from flat_mapper.arch import Platform
-from flat_mapper.attention import attention
+from flat_mapper.arch.values import Platform
 from flat_mapper.backends.accelforge import AccelforgeBackend
 from flat_mapper.backends.accelforge_lowering import accelforge_documents, einsum_documents
 from flat_mapper.backends.accelforge_nest import NotExpressibleError
-from flat_mapper.crosscheck import crosscheck
-from flat_mapper.model.evaluate import evaluate
-from flat_mapper.model.result import Result
+from flat_mapper.backends.crosscheck import crosscheck
+from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.result import Result
+from flat_mapper.workload.attention import attention
 
 WANTED = 20  # mappings legal in both
 

@@ -12,9 +12,9 @@ import cases
 import pytest
 import small_platform as small
 
-from flat_mapper.cli import main
-from flat_mapper.lower import lower_fused, write_lowered
-from flat_mapper.yamlio import dump
+from flat_mapper.cli.main import main
+from flat_mapper.spec.yamlio import dump
+from flat_mapper.timeloop.write import lower_fused, write_lowered
 
 REPLAY = Path(__file__).parents[1] / "replay" / "stand_in.py"
 WRAPPED = ("--timeloop-cmd", f"{shlex.join([sys.executable, str(REPLAY)])} {{}}")
@@ -59,8 +59,8 @@ def test_a_difference_that_exceeds_leaves_with_1(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("flat_mapper.crosscheck.PRINTED_PJ", 0.0)
-    monkeypatch.setattr("flat_mapper.crosscheck.ENERGY_TOLERANCE", 0.0)
+    monkeypatch.setattr("flat_mapper.backends.crosscheck.PRINTED_PJ", 0.0)
+    monkeypatch.setattr("flat_mapper.backends.crosscheck.ENERGY_TOLERANCE", 0.0)
     assert main(["crosscheck", *record, *WRAPPED]) == 1
     assert "EXCEEDS" in capsys.readouterr().out
 

@@ -20,18 +20,25 @@ from math import ceil, inf, prod
 
 import numpy as np
 
-from flat_mapper.arch import Architecture, Fanout, MemoryLevel, Platform
-from flat_mapper.energy_tables import Ert
-from flat_mapper.mapping import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot, slots_of
-from flat_mapper.mapspace import GroupSpace, Mapspace, partitions
-from flat_mapper.model.carried import carried_tensors, with_unmapped
-from flat_mapper.model.einsum_costs import EinsumCosts, nest_costs
-from flat_mapper.model.evaluate import evaluate
-from flat_mapper.model.group import crosses_dram, in_place_classes, shared_level
-from flat_mapper.model.nest import Factors, FloatArray, Nest, Visited
-from flat_mapper.model.result import Result
-from flat_mapper.online_softmax import alternatives
-from flat_mapper.workload import Einsum, Workload
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.cost_model.einsum import EinsumCosts, nest_costs
+from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.group import crosses_dram, in_place_classes, shared_level
+from flat_mapper.cost_model.nest import Factors, FloatArray, Nest, Visited
+from flat_mapper.cost_model.result import Result
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.sharing import carried_tensors, with_unmapped
+from flat_mapper.mapping.space import GroupSpace, Mapspace, partitions
+from flat_mapper.mapping.values import (
+    EinsumMapping,
+    FusedMapping,
+    GroupMapping,
+    Loop,
+    Slot,
+    slots_of,
+)
+from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.softmax import alternatives
 
 Roles = dict[str, str]  # by tensor: inside, staged or stream; see `role_sets`
 

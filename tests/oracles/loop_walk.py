@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import product
 
-from flat_mapper.arch import Architecture
-from flat_mapper.mapping import EinsumMapping, Slot, slots_of
-from flat_mapper.workload import Einsum, TensorAccess
+from flat_mapper.arch.values import Architecture
+from flat_mapper.mapping.values import EinsumMapping, Slot, slots_of
+from flat_mapper.workload.graph import Einsum, TensorAccess
 
 Word = tuple[int, ...]
 Place = tuple[int, ...]  # the values of the spatial loops outside a keeper: which instance

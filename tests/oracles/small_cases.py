@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 from oracles.brute_force import Case
 
-from flat_mapper.arch import Architecture, ComputeUnit, Fanout, MemoryLevel, Platform
-from flat_mapper.attention import attention
-from flat_mapper.einsum_notation import parse_einsum
-from flat_mapper.energy_tables import Ert
-from flat_mapper.mapping import Policy
-from flat_mapper.mapspace import Fusion, Mapspace
-from flat_mapper.workload import Softmax, Workload
+from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel, Platform
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.space import Fusion, Mapspace
+from flat_mapper.mapping.values import Policy
+from flat_mapper.workload.attention import attention
+from flat_mapper.workload.graph import Softmax, Workload
+from flat_mapper.workload.notation import parse_einsum
 
 GEMM = ("Y[i,j] = A[i,k] * B[k,j]",)
 GEMM_GEMM = (*GEMM, "Z[i,l] = Y[i,j] * C[j,l]")

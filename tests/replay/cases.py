@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import small_platform as small
 
-from flat_mapper.arch import Platform
-from flat_mapper.arch_yaml import load_architecture
-from flat_mapper.energy_tables import Ert
-from flat_mapper.lower_arch import resized
-from flat_mapper.mapping import EinsumMapping, FusedMapping
-from flat_mapper.workload import Workload
+from flat_mapper.arch.reader import load_architecture
+from flat_mapper.arch.values import Platform
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.values import EinsumMapping, FusedMapping
+from flat_mapper.timeloop.write_arch import resized
+from flat_mapper.workload.graph import Workload
 
 ERT = Ert(
     levels={

@@ -12,12 +12,12 @@ import cases
 import small_platform as small
 import stand_in
 
-from flat_mapper.backends.accelergy import accelergy
-from flat_mapper.backends.timeloop import TimeloopBackend
-from flat_mapper.backends.timeloop_mapper import timeloop_mapper
-from flat_mapper.backends.timeloop_run import command_of
-from flat_mapper.model.evaluate import evaluate
-from flat_mapper.model.result import Result
+from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.result import Result
+from flat_mapper.timeloop.accelergy import accelergy
+from flat_mapper.timeloop.backend import TimeloopBackend
+from flat_mapper.timeloop.mapper import timeloop_mapper
+from flat_mapper.timeloop.run import command_of
 
 SECONDS = 10.0  # of each search
 

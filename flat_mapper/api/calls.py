@@ -1,0 +1,380 @@
+"""The package from Python: names or values in, answers out.
+
+An argument that is a value of the package is taken as it is; a word is a shipped name, and a path
+is a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from flat_mapper.arch.document import variables_of
+from flat_mapper.arch.reader import architecture_of, load_architecture, load_platform
+from flat_mapper.arch.values import Architecture, Platform
+from flat_mapper.backends.registry import get_backend
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.cost_model.einsum import einsum_costs
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.energy.tables import Art, Ert, ert_of, load_ert
+from flat_mapper.explore.need import STEP_BYTES_PER_S, Need, Quantity, Unreached
+from flat_mapper.explore.need import need as smallest
+from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
+from flat_mapper.mapper.solve.search import search as best_of
+from flat_mapper.mapping.record import read_record
+from flat_mapper.mapping.space import Mapspace
+from flat_mapper.mapping.space_constraints import unmatched_rules
+from flat_mapper.mapping.values import check_mapping
+from flat_mapper.reports.answers import Comparison, Mapped, Modelled, Priced
+from flat_mapper.spec import catalog
+from flat_mapper.spec.document import Section, did_you_mean, section_of
+from flat_mapper.spec.templating import load_document
+from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
+from flat_mapper.timeloop.accelergy import ACCELERGY, accelergy
+from flat_mapper.timeloop.mapper import SECONDS, timeloop_mapper
+from flat_mapper.timeloop.read_mapping import read_mapping
+from flat_mapper.workload import reader as problem_yaml
+from flat_mapper.workload.attention import SCOPES, Scope
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.timeloop import read_problem
+
+MAPSPACES = ("naive", "flex-stream", "flex", "flat")  # what `compare` compares by default
+UNCHANGED: Mapping[str, object] = MappingProxyType({})
+NO_BITS: Mapping[str, int] = MappingProxyType({})
+
+Progress = Callable[[float, str], None]
+Name = str | Path
+Source = Name | Mapping[str, object]  # the latter: a specification in memory, timeloopfe's or plain
+
+
+def load_problem(
+    source: Source,
+    scope: Scope = "attention",
+    *,
+    sizes: Mapping[str, object] = UNCHANGED,
+    phase: str = "",
+    softmax: str = "",
+    mask: str = "",
+    bits: Mapping[str, int] = NO_BITS,
+) -> Workload:
+    """The workload of a shipped problem or of a file, cut to a scope, at other sizes if asked.
+
+    source: a shipped name, a path, or a specification in memory: one Einsum, its problem.
+    phase: `prefill` or `decode`, in place of the file's; see `flat_mapper.workload.reader`.
+    softmax: row, online, online-2pass or any, in place of the file's.
+    mask: causal, window=N, or both with a comma, in place of the file's.
+    bits: of tensors of the scope, beside or in place of the file's `tensor_bits`.
+    """
+    if isinstance(source, Mapping):
+        document = document_of(source)
+        variables = variables_of(document.get("variables"), IN_MEMORY)
+        return problem_yaml.set_ranks(read_problem(document, IN_MEMORY, variables), sizes)
+    path = catalog.resolve("problems", source)
+    found = problem_yaml.load_problem(
+        *(path, scope), sizes=sizes, phase=phase, softmax=softmax, mask=mask
+    )
+    return with_bits(found, bits)
+
+
+def with_bits(workload: Workload, bits: Mapping[str, int]) -> Workload:
+    """The workload with other widths of some of its tensors."""
+    return replace(workload, tensor_bits={**workload.tensor_bits, **bits}) if bits else workload
+
+
+def energies(platform: Platform | Architecture, ert: Name | Ert | None) -> tuple[Ert, Art | None]:
+    """The energies of a platform: a table's, a file's, Accelergy's, or hwcomponents'.
+
+    The last two come with areas; the word `accelergy` asks for it. A table must price the whole
+    matrix path; the vector path is left out where softmax is free.
+    """
+    if ert == ACCELERGY:
+        return accelergy().price(platform)
+    if ert is not None:
+        table = ert if isinstance(ert, Ert) else load_ert(ert)
+        return table.covering(platform.matrix if isinstance(platform, Platform) else platform), None
+    from flat_mapper.energy.pricing import price_with_hwcomponents
+
+    return price_with_hwcomponents(platform)
+
+
+def search(
+    workload: Workload | Source,
+    platform: Platform | Source,
+    mapspace: Mapspace | Name = "flat",
+    ert: Ert | Name | None = None,
+    *,
+    objective: str = "edp",
+    schedule: str = "",
+    progress: Progress | None = None,
+) -> Mapped | Infeasible:
+    """The best mapping of a workload in a mapspace, or why there is none.
+
+    ert:       a table, its file, or `accelergy` to run that; by default hwcomponents prices.
+    objective: latency, energy or edp; ties are broken by the other two.
+    schedule:  of the fused Einsums, in place of the mapspace's: interleaved, overlapped or any.
+    progress:  called with the share done and what is being searched.
+    """
+    found = compare(
+        *(workload, platform, (mapspace,), ert),
+        objective=objective,
+        schedule=schedule,
+        progress=progress,
+    )
+    return next(iter(found.rows.values()))
+
+
+def compare(
+    workload: Workload | Source,
+    platform: Platform | Source,
+    mapspaces: Sequence[Mapspace | Name] = MAPSPACES,
+    ert: Ert | Name | None = None,
+    *,
+    objective: str = "edp",
+    schedule: str = "",
+    progress: Progress | None = None,
+) -> Comparison:
+    """The best mapping of each mapspace; the first is what the others are held against.
+
+    schedule: of the fused Einsums, in place of the mapspaces' own.
+    """
+    cascade = workload if isinstance(workload, Workload) else load_problem(workload)
+    chip = platform if isinstance(platform, Platform) else load_platform(platform)
+    goal = objective_of(objective)
+    spaces = [mapspace_of(m, cascade, chip, schedule) for m in mapspaces]
+    names = [space.name for space in spaces]
+    if not names or len(set(names)) < len(names):
+        got = ", ".join(names) or "none"
+        raise SpecError(expected("mapspaces", "at least one, each once", got))
+    table, art = energies(chip, ert)
+    rows: dict[str, Mapped | Infeasible] = {}
+    for i, space in enumerate(spaces):
+        step = _part(progress, i, len(spaces), space.name)
+        found = best_of(cascade, chip, space, table, objective=goal, progress=step)
+        if isinstance(found, Infeasible):
+            rows[space.name] = found
+            continue
+        rows[space.name] = Mapped(
+            workload=found.workload,
+            platform=chip,
+            result=sourced(found.result, chip, table, art),
+            mapspace=space.name,
+            objective=found.objective,
+            certificate=found.certificate,
+        )
+    return Comparison(workload=cascade, platform=chip, objective=goal, rows=rows)
+
+
+def need(
+    workload: Workload | Source,
+    platform: Platform | Source,
+    mapspace: Mapspace | Name = "flat",
+    ert: Ert | Name | None = None,
+    *,
+    quantity: Quantity,
+    utilization: float,
+    step: float = STEP_BYTES_PER_S,
+    progress: Progress | None = None,
+) -> Need | Unreached:
+    """The smallest buffer or off-chip bandwidth that reaches a utilization, or what binds.
+
+    ert:         breaks ties between mappings of the same latency; by default none does.
+    quantity:    buffer (of the level that groups share, in its rows) or bandwidth (of DRAM).
+    utilization: of the fastest mapping, a share > 0 and <= 1.
+    step:        of bandwidth, bytes per second.
+    """
+    cascade = workload if isinstance(workload, Workload) else load_problem(workload)
+    chip = platform if isinstance(platform, Platform) else load_platform(platform)
+    space = mapspace_of(mapspace, cascade, chip)
+    table = None if ert is None else energies(chip, ert)[0]
+    return smallest(
+        *(cascade, chip, space, table, quantity),
+        utilization=utilization,
+        step=step,
+        progress=progress,
+    )
+
+
+def sourced(result: Result, platform: Platform, table: Ert, art: Art | None) -> Result:
+    """A result with the chip's area, and with what priced each component."""
+    area = art.total_mm2(platform) if art else None
+    priced: dict[str, object] = {"energies": table.provenance}
+    if table.placeholders:
+        priced["placeholders"] = list(table.placeholders)
+    return replace(result, area_mm2=area, extra={**result.extra, **priced})
+
+
+def mapspace_of(
+    mapspace: Mapspace | Name, workload: Workload, platform: Platform, schedule: str = ""
+) -> Mapspace:
+    """A mapspace by name, under another schedule if asked, whose rules all apply to something."""
+    from flat_mapper.mapping.space_reader import load_mapspace
+
+    found = mapspace if isinstance(mapspace, Mapspace) else load_mapspace(mapspace)
+    found = _scheduled(found, schedule)
+    for fault in unmatched_rules(found, workload, platform):
+        raise SpecError(fault)
+    return found
+
+
+def _scheduled(mapspace: Mapspace, schedule: str) -> Mapspace:
+    """A mapspace under another schedule of its groups, where one is asked for and it has groups."""
+    from flat_mapper.mapping.space_reader import SCHEDULES
+
+    if not schedule:
+        return mapspace
+    for one in SCHEDULES:
+        if one == schedule:
+            same = one if mapspace.fusion.groups else mapspace.fusion.schedule
+            return replace(mapspace, fusion=replace(mapspace.fusion, schedule=same))
+    condition = f"one of {', '.join(SCHEDULES)}"
+    raise SpecError(expected("schedule", condition, schedule, did_you_mean(schedule, SCHEDULES)))
+
+
+def _part(progress: Progress | None, index: int, count: int, name: str) -> Progress | None:
+    """Progress of one search among several."""
+    if progress is None:
+        return None
+    return lambda share, text: progress((index + share) / count, f"{name}: {text}")
+
+
+def evaluate(
+    record: Path | str,
+    platform: Platform | Source | None = None,
+    ert: Ert | Name | None = None,
+    *,
+    backend: str = "native",
+) -> Priced | Infeasible:
+    """A recorded mapping priced again.
+
+    record:   a fused-mapping.yaml.
+    platform: another architecture than the record's own.
+    """
+    evaluator = get_backend(backend)
+    chip = platform
+    if chip is not None and not isinstance(chip, Platform):
+        chip = load_platform(chip)
+    read = read_record(Path(record), chip)
+    table, art = energies(read.platform, ert)
+    result = evaluator.evaluate(read.workload, read.platform, read.mapping, table)
+    if isinstance(result, Infeasible):
+        return result
+    priced = sourced(result, read.platform, table, art)
+    return Priced(workload=read.workload, platform=read.platform, result=priced)
+
+
+def again(mapped: Mapped, ert: Ert | Name | None, backend: str) -> Mapped | Infeasible:
+    """A found mapping priced by another backend."""
+    if backend == mapped.result.backend:
+        return mapped
+    table, art = energies(mapped.platform, ert)
+    result = get_backend(backend).evaluate(mapped.workload, mapped.platform, mapped.mapping, table)
+    if not isinstance(result, Result):
+        return result
+    return replace(mapped, result=sourced(result, mapped.platform, table, art))
+
+
+def beside_timeloop_mapper(
+    mapped: Mapped,
+    ert: Ert | Name | None = None,
+    *,
+    seconds: float = SECONDS,
+    algorithm: str = "linear_pruned",
+    progress: Progress | None = None,
+) -> Mapped:
+    """A found mapping with what timeloop-mapper finds for each Einsum inside its fusion.
+
+    seconds:   of timeloop-mapper's search per Einsum.
+    algorithm: Timeloop's name of how it searches.
+    raises: BackendError where timeloop-mapper is missing or fails.
+    """
+    table, _ = energies(mapped.platform, ert)
+    beside = timeloop_mapper(seconds, algorithm).beside(
+        *(mapped.workload, mapped.platform, mapped.result, table),
+        objective=objective_of(mapped.objective),
+        progress=progress,
+    )
+    return replace(mapped, beside=beside)
+
+
+def model_files(
+    files: Sequence[Name] | Mapping[str, object], ert: Ert | Name | None = None
+) -> Modelled | Infeasible:
+    """What timeloop-model says of an architecture, a problem and a mapping.
+
+    files: Timeloop's own v0.4 files; architecture, problem and mapping may stand in any number of
+           them. An ERT among them prices the components, unless `ert` is given. Or a
+           specification in memory that has all three.
+    raises: SpecError, MappingError where a file cannot be read or they contradict each other.
+    """
+    if not files:
+        raise SpecError(expected("model", "files with architecture, problem and mapping", "none"))
+    names: Sequence[Name] = () if isinstance(files, Mapping) else files
+    documents = [section_of(load_document(path), str(path)) for path in names]
+    if isinstance(files, Mapping):
+        names, documents = (IN_MEMORY,), [document_of(files)]
+    holders = {key: _holder(documents, names, key) for key in ("architecture", "problem")}
+    mapped = _holder(documents, names, "mapping")
+    if isinstance(files, Mapping):
+        arch = architecture_of(documents[0], IN_MEMORY)
+    else:
+        arch = load_architecture(*(Path(name) for name in names))
+    where, document = holders["problem"]
+    workload = read_problem(document, where, arch.variables)
+    einsum = workload.einsums[0]
+    where, document = mapped
+    mapping = read_mapping(document, arch, einsum, where, workload.rank_sizes)
+    check_mapping(workload, arch, mapping)
+    given = [(f, d) for f, d in zip(names, documents, strict=True) if "ERT" in d]
+    if ert is None and given:
+        ert = ert_of(given[0][1], str(given[0][0]))
+    table, _ = energies(arch, ert)
+    costs = einsum_costs(workload, arch, [mapping], table)
+    refused = costs.infeasible(0)
+    if refused:
+        return refused
+    return Modelled(
+        workload=workload,
+        arch=arch,
+        mapping=mapping,
+        stats=costs.stats(0),
+        energy_source=table.source,
+        provenance=table.provenance,
+    )
+
+
+def _holder(documents: Sequence[Section], files: Sequence[Name], key: str) -> tuple[str, Section]:
+    """The one file that has a top-level key."""
+    found = [(str(f), d) for f, d in zip(files, documents, strict=True) if key in d]
+    if len(found) == 1:
+        return found[0]
+    got = " and ".join(f for f, _ in found) or f"none in {', '.join(str(f) for f in files)}"
+    raise SpecError(f"model: expected one file with the key {key!r}, got {got}")
+
+
+def objective_of(word: str) -> Objective:
+    """The objective of that name."""
+    for objective in OBJECTIVES:
+        if objective == word:
+            return objective
+    condition = f"one of {', '.join(OBJECTIVES)}"
+    raise SpecError(expected("objective", condition, word, did_you_mean(word, OBJECTIVES)))
+
+
+def scope_of(word: str) -> Scope:
+    """The scope of that name."""
+    for scope in SCOPES:
+        if scope == word:
+            return scope
+    condition = f"one of {', '.join(SCOPES)}"
+    raise SpecError(expected("scope", condition, word, did_you_mean(word, SCOPES)))
+
+
+def compared_again(comparison: Comparison, ert: Ert | Name | None, backend: str) -> Comparison:
+    """Found mappings priced by another backend."""
+    rows = {
+        name: row if isinstance(row, Infeasible) else again(row, ert, backend)
+        for name, row in comparison.rows.items()
+    }
+    return replace(comparison, rows=rows)

@@ -1,0 +1,1 @@
+"""What computes it: platforms, and the Timeloop files that describe them."""

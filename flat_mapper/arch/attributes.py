@@ -1,0 +1,224 @@
+"""What a storage component's attributes say, by Timeloop's own rules.
+
+Names, aliases and arithmetic follow timeloop's model/buffer.cpp (ParseSpecs, commit 4cf6d4c). An
+attribute that would change a result and is not modelled here is refused by name; others, such as
+`n_banks` or `type`, are kept for pricing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.base.errors import SpecError
+from flat_mapper.spec.document import Quoted, Section, checked, kind_of, place
+from flat_mapper.spec.expressions import resolved
+
+# The attributes that the model reads.
+SIZES = ("depth", "width", "datawidth", "entries", "sizeKB", "block_size", "cluster_size")
+BANDWIDTHS = ("read_bandwidth", "write_bandwidth", "shared_bandwidth")
+NUMBERS = (*SIZES, *BANDWIDTHS, "multiple_buffering", "global_cycle_seconds")
+_MODELLED = (*NUMBERS, "technology")
+_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "datawidth": ("word_bits", "word_width", "datawidth"),
+    "width": ("width", "memory_width", "data_storage_width"),
+    "block_size": ("block_size", "n_words"),
+    "depth": ("depth", "memory_depth", "data_storage_depth"),
+}
+# Attributes that change Timeloop's answer and are not modelled: the values that change nothing,
+# and what to write instead.
+_REFUSED: Mapping[str, tuple[tuple[object, ...], str]] = {
+    "network_fill_latency": ((0,), "leave it out"),
+    "network_drain_latency": ((0,), "leave it out"),
+    "per_dataspace_bandwidth_consumption_scale": (({},), "leave it out"),
+    "min_utilization": ((0,), "leave it out"),
+    "allow_overbooking": ((False,), "leave it out"),
+    "reduction_supported": ((True,), "leave it out"),
+    "metadata_block_size": ((), "sparse storage is not modelled"),
+    "metadata_datawidth": ((), "sparse storage is not modelled"),
+    "metadata_word_bits": ((), "sparse storage is not modelled"),
+    "metadata_storage_width": ((), "sparse storage is not modelled"),
+    "metadata_storage_depth": ((), "sparse storage is not modelled"),
+    "concordant_compressed_tile_traversal": ((False,), "sparse storage is not modelled"),
+    "tile_partition_supported": ((False,), "sparse storage is not modelled"),
+    "decompression_supported": ((False,), "sparse storage is not modelled"),
+    "compression_supported": ((False,), "sparse storage is not modelled"),
+    "bandwidth": ((), "write read_bandwidth and write_bandwidth"),
+    "rw_bandwidth": ((), "write shared_bandwidth"),
+    "vector_access_energy": ((), "give energies in an ERT file"),
+    "instances": ((), "write spatial: {meshX: ...} beside attributes"),
+    "meshX": ((), "write spatial: {meshX: ...} beside attributes"),
+    "meshY": ((), "write spatial: {meshY: ...} beside attributes"),
+}
+_QUANTITY = re.compile(r"[-+]?[0-9.]+\s*(?![eE][-+0-9])[A-Za-z]+(/[A-Za-z]+)?")  # "512 KB"
+
+
+def resolved_attributes(
+    section: Section, names: Mapping[str, object], where: str
+) -> dict[str, object]:
+    """Every attribute with its expression worked out, each seeing those before it."""
+    values: dict[str, object] = {}
+    for key, written in section.items():
+        spot = place(where, section, key)
+        if key in NUMBERS and isinstance(written, str) and _QUANTITY.fullmatch(str(written)):
+            checked(Quoted(written), float, spot)
+        if isinstance(written, Mapping):
+            values[key] = dict(written)
+        else:
+            values[key] = resolved(written, {**names, **values}, spot)
+    return values
+
+
+def check_attributes(section: Section, attributes: Mapping[str, object], where: str) -> None:
+    """Raise SpecError at an attribute that is not modelled or nearly the name of one that is."""
+    for key, value in attributes.items():
+        harmless, change = _REFUSED.get(key, ((value,), ""))
+        if value is not None and value not in harmless:
+            spot = place(where, section, key)
+            raise SpecError(
+                f"{spot}: expected no {key} (it is not modelled), got {value}; {change}"
+            )
+    for key in section:
+        near = _misspelt(key, section)
+        if near:
+            raise SpecError(
+                f"{place(where, section, key, shown=False)}: unknown attribute {key!r}; known "
+                f"attributes of the model: {', '.join(_MODELLED)}; did you mean {near!r}?"
+            )
+
+
+def _misspelt(key: str, section: Section) -> str:
+    """The modelled attribute that a key nearly spells, where that one is absent."""
+    aliases = {alias for names in _ALIASES.values() for alias in names}
+    if key in _MODELLED or key in aliases or key in _REFUSED or key.endswith(("_a", "_b")):
+        return ""
+    absent = {name.lower(): name for name in _MODELLED if name not in section}
+    near = difflib.get_close_matches(key.lower(), absent, n=1, cutoff=0.85)
+    return absent[near[0]] if near else ""
+
+
+def sized(level: MemoryLevel, section: Section, where: str, *, off_chip: bool) -> MemoryLevel:
+    """The level with the sizes and bandwidths that its resolved attributes give.
+
+    A row is `width / cluster_size` bits. The capacity is `entries`, or depth x words of a row, or
+    sizeKB; an off-chip memory without any of them is unbounded.
+
+    section: the attributes as written, for errors.
+    """
+    reader = _Numbers(level.attributes, section, where)
+    word_bits = reader.whole("datawidth")
+    if word_bits is None:
+        raise SpecError(
+            f"{where}: expected datawidth (bits of a word), got {_listed(section)}; add "
+            "datawidth: 16"
+        )
+    row_words, cluster_size = _row(reader, word_bits)
+    capacity = _capacity(reader, word_bits, row_words)
+    if capacity is None and not off_chip:
+        raise SpecError(
+            f"{where}: expected depth, entries or sizeKB, got {_listed(section)}; add depth: the "
+            "number of rows"
+        )
+    return replace(
+        level,
+        capacity_words=capacity,
+        word_bits=word_bits,
+        row_words=row_words,
+        cluster_size=cluster_size,
+        multiple_buffering=reader.number("multiple_buffering") or 1.0,
+        read_words_per_cycle=reader.number("read_bandwidth"),
+        write_words_per_cycle=reader.number("write_bandwidth"),
+        shared_words_per_cycle=reader.number("shared_bandwidth"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """Reads numbers > 0 under any of their names."""
+
+    attributes: Mapping[str, object]
+    section: Section
+    where: str
+
+    def place_of(self, key: str) -> str:
+        return place(self.where, self.section, self._name(key))
+
+    def number(self, key: str) -> float | None:
+        value = self.attributes.get(self._name(key))
+        return None if value is None else checked(value, float, self.place_of(key), above=0)
+
+    def whole(self, key: str) -> int | None:
+        value = self.attributes.get(self._name(key))
+        if value is None:
+            return None
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        return checked(value, int, self.place_of(key), above=0)
+
+    def _name(self, key: str) -> str:
+        given = (n for n in _ALIASES.get(key, (key,)) if self.attributes.get(n) is not None)
+        return next(given, key)
+
+
+def _row(reader: _Numbers, word_bits: int) -> tuple[int, int]:
+    """Words of one row of one instance, and the instances that share a physical row."""
+    width = reader.whole("width")
+    block, cluster = reader.whole("block_size"), reader.whole("cluster_size")
+    if width is None:
+        return block or 1, cluster or 1
+    unit = word_bits * (block or 1) * (cluster or 1)
+    whole = width == unit if block and cluster else width % unit == 0
+    if not whole:
+        factors = " x ".join(
+            f"{name} {value}"
+            for name, value in (
+                ("datawidth", word_bits),
+                ("block_size", block),
+                ("cluster_size", cluster),
+            )
+            if value
+        )
+        relation = "equal to" if block and cluster else "that is a multiple of"
+        raise SpecError(
+            f"{reader.place_of('width')}: expected a width in bits {relation} {factors} = {unit}, "
+            f"got {width}"
+        )
+    if block:
+        return block, width // (word_bits * block)
+    return width // unit, cluster or 1
+
+
+def _capacity(reader: _Numbers, word_bits: int, row_words: int) -> int | None:
+    entries, depth, kib = reader.whole("entries"), reader.whole("depth"), reader.number("sizeKB")
+    given = [name for name, v in (("entries", entries), ("depth", depth), ("sizeKB", kib)) if v]
+    if len(given) > 1:
+        raise SpecError(
+            f"{reader.place_of(given[1])}: expected one of entries, depth and sizeKB, got "
+            f"{' and '.join(given)}; remove one"
+        )
+    if kib:
+        return math.floor(kib * 1024 * 8 / word_bits)
+    return entries or (depth * row_words if depth else None)
+
+
+def _listed(section: Section) -> str:
+    return f"the attributes {', '.join(section)}" if section else "no attributes"
+
+
+def mesh(section: Section, names: Mapping[str, object], where: str) -> tuple[int, int]:
+    """Copies along X and Y that `spatial: {meshX, meshY}` asks for."""
+    sizes = []
+    for axis in ("meshX", "meshY"):
+        written = section.get(axis, 1)
+        spot = place(where, section, axis)
+        value = resolved(written, names, spot)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, int):
+            raise SpecError(f"{spot}: expected int > 0, got {kind_of(value)}")
+        sizes.append(checked(value, int, spot, above=0))
+    return sizes[0], sizes[1]

@@ -1,0 +1,163 @@
+"""Attributes of a v0.4 architecture by their paths, and documents in which they have other values.
+
+`GLB.depth` is the attribute `depth` of the node GLB, `PE.meshX` is in the node's `spatial`, and
+`variables.clock_hz` is a variable, which every expression that names it follows. A node that both
+files of a chip have is one piece of hardware: its attribute changes in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from flat_mapper.arch.attributes import NUMBERS
+from flat_mapper.arch.reader import PlatformFiles, platform_of
+from flat_mapper.arch.values import Platform
+from flat_mapper.base.errors import SpecError
+from flat_mapper.spec.document import Section, Tagged, did_you_mean
+
+MESHES = ("meshX", "meshY")
+VARIABLES = "variables"
+_MODELLED = (*NUMBERS, "technology")  # may be set where a node does not have them yet
+
+Edits = Mapping[str, object]  # the value of each path
+
+
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """Where a path leads: a node (or `variables`), the part of it, and the key there."""
+
+    node: str
+    part: str  # attributes, spatial, or empty for variables
+    key: str
+
+
+def edited(files: PlatformFiles, edits: Edits) -> PlatformFiles:
+    """The documents with the attributes set.
+
+    raises: SpecError where a document has no such node, attribute or variable.
+    """
+    matrix, vector = files.matrix, files.vector
+    for path, value in edits.items():
+        held = [document for document in (matrix, vector) if document and _leads(document, path)]
+        if not held:
+            raise SpecError(unknown_path(files, path))
+        matrix = _set(matrix, path, value)
+        vector = None if vector is None else _set(vector, path, value)
+    return replace(files, matrix=matrix, vector=vector)
+
+
+def edited_platform(files: PlatformFiles, edits: Edits) -> Platform:
+    """The chip with the attributes set."""
+    return platform_of(edited(files, edits) if edits else files)
+
+
+def has_path(files: PlatformFiles, path: str) -> bool:
+    """Whether an attribute path leads somewhere in either document."""
+    return any(_leads(d, path) for d in (files.matrix, files.vector) if d is not None)
+
+
+def unknown_path(files: PlatformFiles, path: str) -> str:
+    """The error line of a path that leads nowhere: what there is, and the nearest of it."""
+    node, _, key = path.partition(".")
+    documents = [d for d in (files.matrix, files.vector) if d is not None]
+    names = list(dict.fromkeys(n for d in documents for n, _ in _nodes(d)))
+    known = [*names, VARIABLES]
+    where = f"{files.path}: {path}"
+    if node not in known:
+        hint = did_you_mean(node, known)
+        return f"{where}: expected a node among {', '.join(known)}, got {node!r}" + (
+            hint and f"; {hint}"
+        )
+    there = list(dict.fromkeys(k for d in documents for k in _keys(d, node)))
+    hint = did_you_mean(key, there) or did_you_mean(key, _MODELLED)
+    noun = "a variable" if node == VARIABLES else "an attribute"
+    listed = ", ".join(there) or "none"
+    return f"{where}: expected {noun} of {node} among {listed}, got {key!r}" + (
+        hint and f"; {hint}"
+    )
+
+
+def _leads(document: Section, path: str) -> bool:
+    node, _, key = path.partition(".")
+    if not key:
+        return False
+    if node == VARIABLES:
+        return key in _keys(document, node)
+    bodies = [body for name, body in _nodes(document) if name == node]
+    return any(
+        "spatial" in body if key in MESHES else key in _keys(document, node) or _takes(body, key)
+        for body in bodies
+    )
+
+
+def _takes(body: Section, key: str) -> bool:
+    """Whether a modelled attribute may be added to a node: it has attributes at all."""
+    return key in _MODELLED and isinstance(body.get("attributes"), Section)
+
+
+def _keys(document: Section, node: str) -> tuple[str, ...]:
+    """What can be set at a node, as the document has it."""
+    if node == VARIABLES:
+        variables = _section(document.get(VARIABLES))
+        return tuple(name for name in variables if name != "version")
+    found: list[str] = []
+    for name, body in _nodes(document):
+        if name == node:
+            attributes = body.get("attributes")
+            found += list(attributes) if isinstance(attributes, Section) else []
+            found += list(MESHES) if "spatial" in body else []
+    return tuple(found)
+
+
+def _nodes(document: Section) -> Iterator[tuple[str, Section]]:
+    """Every named node, with its body."""
+    head = document.get("architecture")
+    yield from _inside(head.get("nodes") if isinstance(head, Section) else None)
+
+
+def _inside(nodes: object) -> Iterator[tuple[str, Section]]:
+    for node in nodes if isinstance(nodes, list) else ():
+        body = node.body if isinstance(node, Tagged) else None
+        if isinstance(body, Section):
+            if isinstance(body.get("name"), str):
+                yield str(body["name"]), body
+            yield from _inside(body.get("nodes"))
+
+
+def _set(document: Section, path: str, value: object) -> Section:
+    """The document with one path set, where it has it."""
+    if not _leads(document, path):
+        return document
+    node, _, key = path.partition(".")
+    if node == VARIABLES:
+        return _with(document, VARIABLES, _with(_section(document[VARIABLES]), key, value))
+    head = _section(document["architecture"])
+    spot = _Spot(node, "spatial" if key in MESHES else "attributes", key)
+    nodes = _changed(head["nodes"], spot, value)
+    return _with(document, "architecture", _with(head, "nodes", nodes))
+
+
+def _changed(nodes: object, spot: _Spot, value: object) -> object:
+    """The nodes with the one of the spot changed, in whatever branch it stands."""
+    changed: list[object] = []
+    for node in nodes if isinstance(nodes, list) else ():
+        if isinstance(node, Tagged) and isinstance(node.body, Section):
+            body = node.body
+            if body.get("name") == spot.node:
+                part = _with(_section(body.get(spot.part)), spot.key, value)
+                body = _with(body, spot.part, part)
+            elif "nodes" in body:
+                body = _with(body, "nodes", _changed(body["nodes"], spot, value))
+            node = replace(node, body=body)
+        changed.append(node)
+    return changed
+
+
+def _section(value: object) -> Section:
+    return value if isinstance(value, Section) else Section()
+
+
+def _with(section: Section, key: str, value: object) -> Section:
+    """A copy of the section with one key set."""
+    return Section({**section, key: value}, section.source, section.lines)

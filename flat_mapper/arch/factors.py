@@ -1,0 +1,93 @@
+"""Factors and orders of ranks in the constraints of a node, in all the ways they are written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.spec.document import checked, did_you_mean, kind_of
+
+_FACTOR = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*?)\s*(<=|>=|=|)\s*([0-9]{1,18})\s*(?:,|\s|$)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factors:
+    """Factors by rank: exact ones (0: the whole rank), and bounds from above."""
+
+    exact: Mapping[str, int] = field(default_factory=dict)
+    at_most: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """`P=1` and `M<=8`."""
+        exact = (f"{r}={n}" for r, n in self.exact.items())
+        return (*exact, *(f"{r}<={n}" for r, n in self.at_most.items()))
+
+    def joined(self, other: Factors) -> Factors:
+        """Both together; of a rank that both name, what stands here."""
+        mine = {*self.exact, *self.at_most}
+        return Factors(
+            exact={**{r: n for r, n in other.exact.items() if r not in mine}, **self.exact},
+            at_most={**{r: n for r, n in other.at_most.items() if r not in mine}, **self.at_most},
+        )
+
+    def over(self, sizes: Mapping[str, int]) -> Factors:
+        """Those of some ranks, by their sizes; a factor above the size says nothing."""
+        exact = {r: n or sizes[r] for r, n in self.exact.items() if r in sizes}
+        return Factors(
+            exact={r: n for r, n in exact.items() if n <= sizes[r]},
+            at_most={r: n for r, n in self.at_most.items() if r in sizes and n < sizes[r]},
+        )
+
+
+def read_factors(value: object, known: tuple[str, ...], where: str) -> Factors:
+    """Factors from `[P=2, M<=4]`, `P=2 M=4`, `P2 M4` or `{P: 2}`."""
+    if isinstance(value, Mapping):
+        items: list[object] = [f"{rank}={factor}" for rank, factor in value.items()]
+    else:
+        items = (
+            [] if value is None else [value] if isinstance(value, str) else [*_list(value, where)]
+        )
+    exact: dict[str, int] = {}
+    at_most: dict[str, int] = {}
+    for item in items:
+        if not isinstance(item, str):
+            raise SpecError(f"{where}: expected factors such as P=1, got {kind_of(item)}")
+        text, position = item.partition("#")[0].strip(), 0
+        while position < len(text):
+            found = _FACTOR.match(text, position)
+            if found is None or found[2] == ">=":
+                condition = "factors such as P=1 or P<=8"
+                raise SpecError(expected(where, condition, text[position:]))
+            rank, factor = _known(found[1], known, where), int(found[3])
+            if rank in exact or rank in at_most:
+                raise SpecError(expected(where, "each rank once", rank, "remove one"))
+            (at_most if found[2] == "<=" else exact)[rank] = factor
+            position = found.end()
+    return Factors(exact=exact, at_most=at_most)
+
+
+def read_order(value: object, known: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """Ranks innermost first, from `[R, S]`, `RS`, `R S` or `R,S`."""
+    if isinstance(value, str):
+        words = [w for w in re.split(r"[,\s]+", value.partition("#")[0]) if w]
+        listed = [c for w in words for c in ([w] if w in known else w)]
+    else:
+        listed = [checked(r, str, where) for r in _list(value, where)] if value is not None else []
+    ranks = tuple(_known(str(rank), known, where) for rank in listed)
+    if len(set(ranks)) < len(ranks):
+        raise SpecError(expected(where, "each rank once", ", ".join(ranks)))
+    return ranks
+
+
+def _list(value: object, where: str) -> list[object]:
+    return checked(value, list, where)
+
+
+def _known(rank: str, known: tuple[str, ...], where: str) -> str:
+    if rank not in known:
+        change = did_you_mean(rank, known) or "rename the ranks of one of the two"
+        raise SpecError(expected(where, f"ranks of the problem, {', '.join(known)}", rank, change))
+    return rank

@@ -1,0 +1,312 @@
+"""The nodes of a Timeloop v0.4 hierarchy, read into levels, fanouts and the compute unit.
+
+Branches (!Hierarchical, !Parallel, !Pipelined) are flattened as Timeloop's front end flattens
+them: storages follow each other in their written order. Under !Parallel each tensor takes one
+branch, so what one branch keeps, its peers bypass (MemoryLevel.keeps_only).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from flat_mapper.arch.attributes import check_attributes, mesh, resolved_attributes, sized
+from flat_mapper.arch.constraints import (
+    CONSTRAINTS,
+    Outside,
+    check_disjoint,
+    kept_in,
+    node_constraints,
+)
+from flat_mapper.arch.values import ComputeUnit, Fanout, MemoryLevel
+from flat_mapper.base.errors import Faults, SpecError, expected
+from flat_mapper.spec.document import (
+    Section,
+    Tagged,
+    kind_of,
+    place,
+    refuse_unknown,
+    section_of,
+    take,
+)
+from flat_mapper.spec.expressions import resolved
+
+TAGS = ("!Component", "!Container", "!Hierarchical", "!Parallel", "!Pipelined", "!Nothing")
+_BRANCHES = ("!Hierarchical", "!Parallel", "!Pipelined")
+# A class belongs to the first kind of which one word is part of its name (timeloopfe, v4/arch.py).
+_KINDS: Mapping[str, tuple[str, ...]] = {
+    "storage": ("DRAM", "SRAM", "regfile", "smartbuffer", "storage"),
+    "compute": ("mac", "intmac", "fpmac", "compute"),
+    "network": ("XY_NoC", "Legacy", "ReductionTree", "SimpleMulticast"),
+    "nothing": ("nothing",),
+}
+_LEAF = ("name", "attributes", "spatial", "constraints", "sparse_optimizations")
+_CONTAINER_KEYS = (*_LEAF, "networks")
+_COMPONENT_KEYS = (
+    *(*_LEAF, "class", "subclass", "enabled"),
+    *("required_actions", "area_scale", "energy_scale"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Branch:
+    """One branch of a !Parallel node."""
+
+    keeps: tuple[str, ...] | None  # None: no branch says what it keeps
+
+
+class NodeReader:
+    """Walks the nodes once, outermost first, and gathers what they say.
+
+    names:   what expressions may refer to: variables, then container attributes, then components.
+    faults:  where everything that cannot be read is noted.
+    outside: constraints from beside the nodes, by target and kind.
+    """
+
+    def __init__(
+        self, names: Mapping[str, object], faults: Faults, outside: Outside | None = None
+    ) -> None:
+        self.names = dict(names)
+        self.faults = faults
+        self.outside = outside or {}
+        shared = ("technology", "global_cycle_seconds")
+        self.inherited = {key: names[key] for key in shared if key in names}
+        self.nodes: list[MemoryLevel | Fanout] = []
+        self.compute: ComputeUnit | None = None
+        self.seen: dict[str, str] = {}  # name: kind
+        self.copies = 1
+
+    def read(self, nodes: object, where: str) -> None:
+        """Read a list of nodes; faults are noted, not raised."""
+        if not isinstance(nodes, list | tuple):
+            self.faults.append(expected(where, "a list of nodes", kind_of(nodes)))
+            return
+        for i, node in enumerate(nodes):
+            self.faults.attempt(self._node, node, f"{where}.{i}", None)
+        if "compute" not in self.seen.values() and not self.faults:
+            last = next(reversed(self.seen), "no node")
+            words = ", ".join(_KINDS["compute"])
+            self.faults.append(
+                f"{where}: expected a compute component (a class with one of {words} in its name) "
+                f"as the last node, got {last!r}"
+            )
+        if not any(kind == "storage" for kind in self.seen.values()) and not self.faults:
+            self.faults.append(f"{where}: expected at least one storage component, got none")
+
+    def _node(self, node: object, where: str, branch: _Branch | None) -> None:
+        if not isinstance(node, Tagged) or node.tag not in TAGS:
+            raise SpecError(
+                f"{where}: expected a node with a tag among {', '.join(TAGS)}, got {kind_of(node)}"
+            )
+        if node.tag in _BRANCHES:
+            self._branch(node, where, branch)
+        elif node.tag == "!Container":
+            if branch is not None:
+                raise SpecError(
+                    f"{_spot(node, where)}: expected no !Container inside !Parallel, "
+                    "got one; place it before the !Parallel"
+                )
+            self._container(section_of(node.body, where), where)
+        elif node.tag == "!Component":
+            self._component(section_of(node.body, where), where, branch)
+
+    def _branch(self, node: Tagged, where: str, branch: _Branch | None) -> None:
+        body = section_of(node.body, where)
+        refuse_unknown(body, ("nodes",), where)
+        inner = take(body, "nodes", list, where)
+        if node.tag != "!Parallel":
+            for i, child in enumerate(inner):
+                spot = f"{where}.nodes.{i}"
+                self.faults.attempt(self._node, child, spot, branch)
+            return
+        branches = [kept_in(child, where, self.outside) for child in inner]
+        check_disjoint(branches, where)
+        for i, (child, kept) in enumerate(zip(inner, branches, strict=True)):
+            peer = _Branch(kept if any(branches) else None)
+            self.faults.attempt(self._node, child, f"{where}.nodes.{i}", peer)
+
+    def _container(self, body: Section, where: str) -> None:
+        where = self._named(body, where, "container")
+        refuse_unknown(body, _CONTAINER_KEYS, where)
+        _refuse_filled(body, ("networks", "sparse_optimizations"), where)
+        written = _attributes(body, where)
+        inside = f"{where}.attributes"
+        attributes = resolved_attributes(written, self.names, inside)
+        check_attributes(written, attributes, inside)
+        self.names.update(attributes)
+        self.inherited.update(attributes)
+        constraints = self._constraints(body, where, ("spatial",))
+        spatial = _spatial(body, where)
+        if spatial is None:
+            if constraints:
+                raise SpecError(
+                    f"{where}: expected spatial: {{meshX: ...}} beside its spatial "
+                    "constraints, got none; add it, or remove the constraints"
+                )
+            return
+        self._fan_out(body, where, spatial, constraints)
+
+    def _component(self, body: Section, where: str, branch: _Branch | None) -> None:
+        written = take(body, "class", str, where)
+        kind = _kind(written, place(where, body, "class"))
+        if not self._enabled(body, where) or kind == "nothing":
+            return
+        where = self._named(body, where, kind)
+        refuse_unknown(body, _COMPONENT_KEYS, where)
+        _refuse_filled(body, ("sparse_optimizations",), where)
+        attributes = self._component_attributes(body, where)
+        constraints = self._constraints(body, where, tuple(CONSTRAINTS))
+        spatial = _spatial(body, where)
+        if spatial is not None and self._copies(spatial, where, attributes) != (1, 1):
+            if branch is not None:
+                raise SpecError(
+                    f"{place(where, body, 'spatial')}: expected no fanout inside "
+                    "!Parallel, got one; put a !Container before the !Parallel"
+                )
+            own = {"spatial": constraints.pop("spatial")} if "spatial" in constraints else {}
+            self._fan_out(body, where, spatial, own, attributes)
+        component_class = take(body, "subclass", str, where, None) or written
+        if kind == "compute":
+            self.compute = ComputeUnit(
+                name=str(body["name"]),
+                component_class=component_class,
+                instances=self.copies,
+                attributes=attributes,
+            )
+        else:
+            self._storage(body, component_class, attributes, constraints, branch, where)
+        self.names[str(body["name"])] = {"attributes": attributes}
+
+    def _storage(
+        self,
+        body: Section,
+        component_class: str,
+        attributes: Mapping[str, object],
+        constraints: Mapping[str, object],
+        branch: _Branch | None,
+        where: str,
+    ) -> None:
+        level = MemoryLevel(
+            name=str(body["name"]),
+            component_class=component_class,
+            capacity_words=None,
+            word_bits=0,
+            row_words=0,
+            instances=self.copies,
+            attributes=attributes,
+            constraints=constraints,
+            keeps_only=branch.keeps if branch else None,
+        )
+        written, inside = _attributes(body, where), f"{where}.attributes"
+        check_attributes(written, attributes, inside)
+        off_chip = "DRAM" in str(body["class"])
+        self.nodes.append(sized(level, written, inside, off_chip=off_chip))
+
+    def _component_attributes(self, body: Section, where: str) -> dict[str, object]:
+        inside = f"{where}.attributes"
+        own = resolved_attributes(_attributes(body, where), self.names, inside)
+        scales = {
+            key: resolved(body[key], {**self.names, **own}, place(where, body, key))
+            for key in ("area_scale", "energy_scale")
+            if body.get(key) is not None
+        }
+        return {**self.inherited, **own, **scales}
+
+    def _named(self, body: Section, where: str, kind: str) -> str:
+        """The place of a node by its name, which is noted as seen."""
+        name = take(body, "name", str, where)
+        spot = f"{_source(body, where)}: {name}"
+        if "[" in name:
+            raise SpecError(
+                f"{place(where, body, 'name')}: expected a name without a range, got "
+                f"{name!r}; write spatial: {{meshX: ...}} instead"
+            )
+        if name in self.seen:
+            raise SpecError(
+                f"{place(where, body, 'name')}: expected each name once, got {name!r} again"
+            )
+        before = next((n for n, k in self.seen.items() if k == "compute"), None)
+        self.seen[name] = kind
+        if before is not None:
+            raise SpecError(
+                f"{place(spot, body, 'name', shown=False)}: expected the compute "
+                f"component {before!r} to be the only one and the last node, got "
+                f"{name!r} after it"
+            )
+        return spot
+
+    def _enabled(self, body: Section, where: str) -> bool:
+        value = resolved(body.get("enabled", True), self.names, place(where, body, "enabled"))
+        if not isinstance(value, bool):
+            raise SpecError(f"{place(where, body, 'enabled')}: expected true or false, got {value}")
+        return value
+
+    def _constraints(self, body: Section, where: str, kinds: tuple[str, ...]) -> dict[str, object]:
+        outside = self.outside.get(str(body["name"]), {})
+        return node_constraints(body, outside, where, kinds)
+
+    def _copies(
+        self, spatial: Section, where: str, attributes: Mapping[str, object]
+    ) -> tuple[int, int]:
+        return mesh(spatial, {**self.names, **attributes}, f"{where}.spatial")
+
+    def _fan_out(
+        self,
+        body: Section,
+        where: str,
+        spatial: Section,
+        constraints: Mapping[str, object],
+        attributes: Mapping[str, object] | None = None,
+    ) -> None:
+        x, y = self._copies(spatial, where, attributes or {})
+        self.copies *= x * y
+        self.nodes.append(
+            Fanout(name=str(body["name"]), fanout_x=x, fanout_y=y, constraints=constraints)
+        )
+
+
+def _kind(component_class: str, where: str) -> str:
+    for kind, words in _KINDS.items():
+        if any(word in component_class for word in words):
+            if kind == "network":
+                raise SpecError(
+                    f"{where}: expected storage or compute, got the network class "
+                    f"{component_class!r}; networks are not modelled, remove it"
+                )
+            return kind
+    storage, compute = ", ".join(_KINDS["storage"]), ", ".join(_KINDS["compute"])
+    raise SpecError(
+        f"{where}: expected a class with one of {storage} (storage) or {compute} (compute) in its "
+        f"name, got {component_class!r}; write class: storage, and yours as subclass"
+    )
+
+
+def _attributes(body: Section, where: str) -> Section:
+    written = body.get("attributes")
+    return section_of({} if written is None else written, place(where, body, "attributes"))
+
+
+def _spatial(body: Section, where: str) -> Section | None:
+    if body.get("spatial") is None:
+        return None
+    spatial = section_of(body["spatial"], place(where, body, "spatial"))
+    refuse_unknown(spatial, ("meshX", "meshY"), f"{where}.spatial")
+    return spatial
+
+
+def _refuse_filled(body: Section, keys: Iterable[str], where: str) -> None:
+    for key in keys:
+        if body.get(key):
+            raise SpecError(
+                f"{place(where, body, key)}: expected no {key} (they are not modelled), "
+                f"got {kind_of(body[key])}; remove it"
+            )
+
+
+def _source(body: Section, where: str) -> str:
+    return body.source or where.partition(": ")[0]
+
+
+def _spot(node: Tagged, where: str) -> str:
+    source = where.partition(": ")[0]
+    return f"{source}:{node.line}{where[len(source) :]}" if node.line else where

@@ -1,0 +1,287 @@
+"""Timeloop v0.4 architecture files -> Architecture, Platform.
+
+    variables: {version: 0.4, technology: "22nm", global_cycle_seconds: 1 / 940e6}
+    architecture:
+      version: 0.4
+      nodes:
+      - !Component {name: DRAM, class: DRAM, attributes: {width: 64, datawidth: 16}}
+      - !Container {name: PE, spatial: {meshX: 32, meshY: 32}}
+      - !Component {name: MAC, class: intmac}
+
+One file may hold everything that Timeloop reads (problem, mapping, mapper, ...): only the
+architecture, its variables, its compound components and its constraints are taken here. Anything
+that would change a result and is not modelled is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flat_mapper.arch.constraints import listed_constraints
+from flat_mapper.arch.document import check_head, merged, variables_of
+from flat_mapper.arch.nodes import NodeReader
+from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.base.errors import Faults, SpecError
+from flat_mapper.spec import catalog
+from flat_mapper.spec.document import Quoted, Section, Tagged, checked, did_you_mean, section_of
+from flat_mapper.spec.templating import load_document
+from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
+from flat_mapper.spec.yamlio import load_text
+
+_KEPT = ("architecture", "variables", "components")  # the document that lowering starts from
+CYCLE_SECONDS = 1e-9  # s; where global_cycle_seconds is not given (Timeloop's tutorials use it)
+
+
+def load_architecture(
+    *sources: str | Path, data: Mapping[str, object] | None = None
+) -> Architecture:
+    """The architecture that one or more files, or texts, describe together.
+
+    sources: paths; a string with a line break is the text itself.
+    data:    values for the templates in them.
+    raises:  SpecError with the first fault; `check_architecture` lists all.
+    """
+    faults = Faults()
+    arch = _attempt(sources, data, faults)
+    if arch is None or faults:
+        raise SpecError(faults[0])
+    return arch
+
+
+def architecture_of(document: object, name: str = "architecture") -> Architecture:
+    """The architecture of a document in memory; strings in it are expressions unless Quoted."""
+    faults = Faults()
+    arch = faults.attempt(_read, [section_of(document, name)], name, name, faults)
+    if arch is None or faults:
+        raise SpecError(faults[0])
+    return arch
+
+
+def architecture_from_nodes(
+    nodes: Sequence[object],
+    variables: Mapping[str, object] | None = None,
+    name: str = "architecture",
+) -> Architecture:
+    """The architecture of v0.4 nodes given as [tag, body] pairs; strings in them are words."""
+    document = Section({"architecture": Section({"version": 0.4, "nodes": _tagged(nodes)})})
+    if variables:
+        document["variables"] = _worded(variables)
+    return architecture_of(document, name)
+
+
+def load_platform(
+    source: str | Path | Mapping[str, object],
+    data: Mapping[str, object] | None = None,
+    *,
+    vector: Mapping[str, object] | None = None,
+) -> Platform:
+    """The matrix path of that name, and the vector path in NAME.sfu.yaml where that exists.
+
+    source: a shipped name, a path, or a specification in memory (timeloopfe's, say).
+    vector: the vector path beside a specification.
+    raises: SpecError where nodes of the same name differ between the two.
+    """
+    if not isinstance(source, Mapping):
+        return platform_of(platform_files(source, data))
+    matrix = architecture_of(document_of(source), IN_MEMORY)
+    if vector is None:
+        return Platform(name=matrix.name, matrix=matrix)
+    other = architecture_of(document_of(vector), f"{IN_MEMORY}.sfu")
+    for fault in _disagreements(matrix, other):
+        raise SpecError(fault)
+    return Platform(name=matrix.name, matrix=matrix, vector=other)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformFiles:
+    """The documents of a chip as they were read, before anything in them is worked out."""
+
+    path: Path  # of the matrix path's file
+    matrix: Section
+    vector: Section | None = None
+
+
+def platform_files(
+    name_or_path: str | Path, data: Mapping[str, object] | None = None
+) -> PlatformFiles:
+    """The documents of the chip of that name, or in that file and the .sfu.yaml beside it."""
+    path = catalog.resolve("arch", name_or_path)
+    beside = _vector_file(path)
+    vector = _document(beside, data) if beside else None
+    return PlatformFiles(path=path, matrix=_document(path, data), vector=vector)
+
+
+def platform_of(files: PlatformFiles) -> Platform:
+    """The chip that the documents describe.
+
+    raises: SpecError with the first fault, and where nodes of the same name differ.
+    """
+    matrix = _sound(files.matrix, files.path)
+    beside = _vector_file(files.path)
+    if files.vector is None or beside is None:
+        return Platform(name=matrix.name, matrix=matrix)
+    vector = _sound(files.vector, beside)
+    platform = Platform(name=matrix.name, matrix=matrix, vector=vector)
+    for fault in _disagreements(matrix, vector):
+        raise SpecError(fault)
+    return platform
+
+
+def _sound(document: Section, path: Path) -> Architecture:
+    faults = Faults()
+    arch = faults.attempt(_read, [document], _name_of(str(path)), str(path), faults)
+    if arch is None or faults:
+        raise SpecError(faults[0])
+    return arch
+
+
+def check_architecture(
+    name_or_path: str | Path, data: Mapping[str, object] | None = None
+) -> list[str]:
+    """Everything that is wrong with an architecture file and the .sfu.yaml beside it."""
+    faults = Faults()
+    path = faults.attempt(catalog.resolve, "arch", name_or_path)
+    if path is None:
+        return faults
+    matrix = _attempt((path,), data, faults)
+    beside = _vector_file(path)
+    vector = _attempt((beside,), data, faults) if beside else None
+    if matrix and vector and not faults:
+        faults.extend(_disagreements(matrix, vector))
+    return faults
+
+
+def _attempt(
+    sources: Sequence[str | Path], data: Mapping[str, object] | None, faults: Faults
+) -> Architecture | None:
+    """The architecture of the sources, with everything that is wrong noted."""
+    documents = [faults.attempt(_document, source, data) for source in sources]
+    read = [document for document in documents if document is not None]
+    if len(read) < len(documents):
+        return None
+    path = "" if _is_text(sources[0]) else str(sources[0])
+    return faults.attempt(_read, read, _name_of(path), path or "text", faults)
+
+
+def _document(source: str | Path, data: Mapping[str, object] | None) -> Section:
+    if isinstance(source, str) and _is_text(source):
+        return section_of(load_text(source, "text"), "text")
+    return section_of(load_document(source, data), str(source))
+
+
+def _is_text(source: str | Path) -> bool:
+    return isinstance(source, str) and "\n" in source
+
+
+def _name_of(path: str) -> str:
+    """`edge` of arch/edge.yaml, `eyeriss_like` of eyeriss_like/arch.yaml."""
+    if not path:
+        return "architecture"
+    stem = Path(path).name.partition(".")[0]
+    parent = Path(path).parent.name
+    return parent if parent and stem in ("arch", "architecture", "top") else stem
+
+
+def _read(documents: Sequence[Section], name: str, path: str, faults: Faults) -> Architecture:
+    """The architecture of documents that complete each other; faults inside are noted."""
+    whole = merged(documents, path)
+    head = section_of(whole["architecture"], f"{path}: architecture")
+    where = f"{head.source or path}: architecture"
+    check_head(head, where)
+    variables = variables_of(whole.get("variables"), path)
+    outside = listed_constraints(whole.get("constraints", []), f"{path}: constraints")
+    reader = NodeReader(variables, faults, outside)
+    reader.read(head["nodes"], f"{where}.nodes")
+    for target in outside:
+        if target not in reader.seen and not faults:
+            known = ", ".join(reader.seen)
+            hint = did_you_mean(target, reader.seen)
+            faults.append(
+                f"{path}: constraints: expected a target among {known}, got {target!r}"
+                + (hint and f"; {hint}")
+            )
+    cycle = reader.inherited.get("global_cycle_seconds", CYCLE_SECONDS)
+    seconds = checked(cycle, float, f"{path}: global_cycle_seconds", above=0)
+    if reader.compute is None:
+        raise SpecError(faults[0])
+    return Architecture(
+        name=name,
+        nodes=tuple(reader.nodes),
+        compute=reader.compute,
+        cycle_seconds=seconds,
+        variables=variables,
+        document={key: whole[key] for key in _KEPT if key in whole},
+        path=path,
+    )
+
+
+def _vector_file(path: Path) -> Path | None:
+    """The file of the vector path beside that of the matrix path."""
+    stem = path.name.partition(".")[0]
+    beside = path.with_name(f"{stem}.sfu.yaml")
+    return beside if beside != path and beside.exists() else None
+
+
+def _disagreements(matrix: Architecture, vector: Architecture) -> list[str]:
+    """Where levels of the same name differ, one line each; the shared ones are one resource."""
+    theirs = {level.name: level for level in vector.levels}
+    shared = [(level, theirs[level.name]) for level in matrix.levels if level.name in theirs]
+    where = vector.path or vector.name
+    if not shared:
+        ours, names = matrix.levels[0].name, ", ".join(theirs)
+        return [
+            f"{where}: expected the level {ours!r} of {matrix.path or matrix.name}, got only "
+            f"{names}; the two paths share the levels of the same name"
+        ]
+    faults = [
+        f"{where}: {level.name}.{attribute}: expected {ours} as in {matrix.path or matrix.name}, "
+        f"got {got}; nodes of the same name must agree"
+        for level, other in shared
+        for attribute, ours, got in _differences(level, other)
+    ]
+    if matrix.cycle_seconds != vector.cycle_seconds:
+        faults.append(
+            f"{where}: global_cycle_seconds: expected {matrix.cycle_seconds} as in "
+            f"{matrix.path or matrix.name}, got {vector.cycle_seconds}"
+        )
+    return faults
+
+
+def _differences(ours: MemoryLevel, other: MemoryLevel) -> list[tuple[str, object, object]]:
+    """The attributes in which two levels of the same name differ."""
+    keys = dict.fromkeys((*ours.attributes, *other.attributes))
+    found = [
+        (f"attributes.{key}", ours.attributes.get(key), other.attributes.get(key))
+        for key in keys
+        if ours.attributes.get(key) != other.attributes.get(key)
+    ]
+    if ours.component_class != other.component_class:
+        found.append(("class", ours.component_class, other.component_class))
+    if ours.instances != other.instances:
+        found.append(("instances", ours.instances, other.instances))
+    return found
+
+
+def _tagged(nodes: Sequence[object]) -> list[object]:
+    """[tag, body] pairs as tagged nodes, nested ones included."""
+    tagged: list[object] = []
+    for node in nodes:
+        if not (isinstance(node, list | tuple) and len(node) == 2 and isinstance(node[0], str)):
+            tagged.append(node)
+            continue
+        body = _worded(node[1])
+        if isinstance(body, Section) and isinstance(body.get("nodes"), list):
+            body = Section({**body, "nodes": _tagged(node[1]["nodes"])})
+        tagged.append(Tagged(node[0], body))
+    return tagged
+
+
+def _worded(value: object) -> object:
+    """The value with its strings marked as words, not expressions."""
+    if isinstance(value, Mapping):
+        return Section({str(key): _worded(inner) for key, inner in value.items()})
+    if isinstance(value, list | tuple):
+        return [_worded(item) for item in value]
+    return Quoted(value) if isinstance(value, str) else value

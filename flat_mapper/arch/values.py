@@ -1,0 +1,120 @@
+"""The architecture: what a Timeloop v0.4 file says, as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from flat_mapper.base.errors import SpecError, expected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryLevel:
+    """One storage level. Bandwidths are words per cycle and instance; None means unlimited."""
+
+    name: str
+    component_class: str  # Accelergy's class name
+    capacity_words: int | None  # of one instance; None: unbounded (DRAM)
+    word_bits: int
+    row_words: int  # words of one vector access: width / datawidth
+    instances: int = 1
+    cluster_size: int = 1  # instances that share one physical row (Timeloop's cluster)
+    multiple_buffering: float = 1.0  # the capacity is divided by it
+    read_words_per_cycle: float | None = None
+    write_words_per_cycle: float | None = None
+    shared_words_per_cycle: float | None = None
+    attributes: Mapping[str, object] = field(default_factory=dict)  # resolved, for pricing
+    constraints: Mapping[str, object] = field(default_factory=dict)  # Timeloop's, as written
+    keeps_only: tuple[str, ...] | None = None  # under !Parallel: the tensors of its branch
+
+    @property
+    def usable_words(self) -> int | None:
+        """Words that tiles may take: the capacity over `multiple_buffering`."""
+        if self.capacity_words is None:
+            return None
+        return int(self.capacity_words // self.multiple_buffering)
+
+    @property
+    def clusters(self) -> int:
+        """Physical rows over all instances: each serves `cluster_size` instances at once."""
+        return max(1, self.instances // self.cluster_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fanout:
+    """A spatial container: `fanout_x` x `fanout_y` copies of everything below it."""
+
+    name: str
+    fanout_x: int = 1
+    fanout_y: int = 1
+    constraints: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeUnit:
+    """The innermost node."""
+
+    name: str
+    component_class: str
+    instances: int
+    attributes: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """One Timeloop hierarchy, outermost first. `!Parallel` storages follow each other in order."""
+
+    name: str
+    nodes: tuple[MemoryLevel | Fanout, ...]
+    compute: ComputeUnit
+    cycle_seconds: float  # s; 1 / clock
+    variables: Mapping[str, object] = field(default_factory=dict)
+    document: Mapping[str, object] = field(default_factory=dict)  # as loaded, for lowering
+    path: str = ""
+
+    @property
+    def levels(self) -> tuple[MemoryLevel, ...]:
+        """Storage levels, outermost first."""
+        return tuple(n for n in self.nodes if isinstance(n, MemoryLevel))
+
+    @property
+    def fanouts(self) -> tuple[Fanout, ...]:
+        """Spatial containers, outermost first."""
+        return tuple(n for n in self.nodes if isinstance(n, Fanout))
+
+    def level(self, name: str) -> MemoryLevel:
+        """The storage level of that name."""
+        for level in self.levels:
+            if level.name == name:
+                return level
+        known = ", ".join(lv.name for lv in self.levels)
+        raise SpecError(expected(self.path or self.name, f"one of the levels {known}", name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """The paths that share a chip: the matrix path, and the vector path when there is one."""
+
+    name: str
+    matrix: Architecture
+    vector: Architecture | None = None
+
+    def path(self, unit: str) -> Architecture:
+        """The architecture an Einsum of that unit runs on."""
+        if unit == "matrix":
+            return self.matrix
+        if self.vector is None:
+            raise SpecError(
+                expected(
+                    self.matrix.path or self.name,
+                    "a vector path for softmax (a second file NAME.sfu.yaml beside it)",
+                    "none",
+                    "add one, or use softmax: free",
+                )
+            )
+        return self.vector
+
+    @property
+    def dram(self) -> MemoryLevel:
+        """The off-chip level: the outermost storage."""
+        return self.matrix.levels[0]

@@ -1,0 +1,51 @@
+"""The evaluators of fused mappings by name; a module is imported when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from flat_mapper.base.errors import BackendError, SpecError, expected
+from flat_mapper.cost_model.backend import Backend
+from flat_mapper.spec.document import did_you_mean
+
+
+def _native() -> Backend:
+    from flat_mapper.backends.native import NativeBackend
+
+    return NativeBackend()
+
+
+def _timeloop() -> Backend:
+    from flat_mapper.timeloop.backend import TimeloopBackend
+    from flat_mapper.timeloop.frontend import front_end
+    from flat_mapper.timeloop.run import command_of
+
+    return TimeloopBackend(command=command_of(), front_end=front_end())
+
+
+def _accelforge() -> Backend:
+    from flat_mapper.backends.accelforge import AccelforgeBackend
+
+    return AccelforgeBackend()
+
+
+BACKENDS: Mapping[str, Callable[[], Backend]] = MappingProxyType(
+    {"native": _native, "timeloop": _timeloop, "accelforge": _accelforge}
+)
+
+
+def get_backend(name: str) -> Backend:
+    """The backend of that name, ready to run.
+
+    raises: SpecError listing the names, BackendError saying what is missing.
+    """
+    make = BACKENDS.get(name)
+    if make is None:
+        condition = f"one of {', '.join(BACKENDS)}"
+        raise SpecError(expected("backend", condition, name, did_you_mean(name, BACKENDS)))
+    backend = make()
+    missing = backend.missing()
+    if missing:
+        raise BackendError(missing)
+    return backend

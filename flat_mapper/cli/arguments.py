@@ -1,0 +1,368 @@
+"""The command line's grammar. What cannot be parsed is a SpecError in the house form."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import NoReturn
+
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.cli.arguments_sweep import (
+    export_arguments,
+    optimize_arguments,
+    sweep_arguments,
+)
+from flat_mapper.spec.document import did_you_mean
+
+PROGRAM = "flat-mapper"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses in the house form instead of exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SpecError(_refusal(self, message))
+
+
+def parsed(argv: Sequence[str]) -> argparse.Namespace | None:
+    """The arguments; None where only help or the version was asked for, and printed."""
+    parser, verbs = grammar()
+    word = argv[0] if argv else ""
+    if not word.startswith("-") and word not in verbs:
+        condition = f"a command among {', '.join(verbs)}"
+        raise SpecError(expected(PROGRAM, condition, word or "none", did_you_mean(word, verbs)))
+    try:
+        arguments, unknown = parser.parse_known_args(argv)
+    except SystemExit:
+        return None
+    if "command" not in arguments:
+        parser.error(f"unrecognized arguments: {word}")
+    if unknown:
+        verbs[arguments.command].error(f"unrecognized arguments: {unknown[0]}")
+    return arguments
+
+
+def _refusal(parser: argparse.ArgumentParser, message: str) -> str:
+    """Argparse's message in the house form."""
+    program, options = parser.prog, _options(parser)
+    kind, _, rest = message.partition(": ")
+    if kind.startswith("unrecognized arguments"):
+        return expected(
+            program, f"options among {', '.join(options)}", rest, did_you_mean(rest, options)
+        )
+    if kind.startswith("the following arguments are required"):
+        return f"{program}: expected {rest}, got none; see {program} --help"
+    found = re.fullmatch(r"argument ([^ /:]*)[^:]*", kind)
+    if found:
+        where = f"{program}: {found[1]}"
+        if "expected one argument" in rest or "at least one argument" in rest:
+            return f"{where}: expected a value, got none"
+        return f"{where}: expected what {program} --help says, got: {rest}"
+    return f"{program}: expected what {program} --help says, got: {message}"
+
+
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    return [text for action in parser._actions for text in action.option_strings[-1:]]
+
+
+def grammar() -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser, and that of each verb."""
+    from flat_mapper import __version__
+
+    parser = _Parser(
+        prog=PROGRAM,
+        allow_abbrev=False,
+        description="Find, price and lower fused mappings of attention for spatial accelerators.",
+        epilog="Exit codes: 0 done, 1 nothing feasible, 2 bad input, 3 backend missing or failed.",
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    verbs: dict[str, _Parser] = {}
+    for name, (text, fill) in _VERBS.items():
+        verb = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        assert isinstance(verb, _Parser)
+        fill(verb)
+        verb.add_argument("--json", action="store_true", help="print JSON instead of tables")
+        verbs[name] = verb
+    return parser, verbs
+
+
+def _inputs(verb: _Parser, *, fronts: bool = False) -> None:
+    """What a search starts from; fronts: whether it may ask for all of a front."""
+    _cascade(verb)
+    also = ", or latency,energy for the whole Pareto front" if fronts else ""
+    choices = f"edp (default), latency or energy{also}"
+    verb.add_argument("--objective", default="edp", metavar="O", help=choices)
+
+
+def _cascade(verb: _Parser) -> None:
+    """The chip, and what runs on it."""
+    verb.add_argument("--arch", required=True, metavar="A", help="a shipped name or a v0.4 file")
+    _problem(verb)
+    verb.add_argument("--seq", metavar="N", help="sequence length: P and M at once")
+    verb.add_argument(
+        "--phase",
+        default="",
+        metavar="F",
+        help="prefill or decode (one position against a cache of --seq); default: the problem's",
+    )
+
+
+def _problem(verb: _Parser) -> None:
+    """The problem, and what may be changed of it in every phase."""
+    verb.add_argument("--problem", required=True, metavar="P", help="a shipped name or a file")
+    verb.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="R=N",
+        dest="sizes",
+        help="give rank R the size N; repeatable",
+    )
+    verb.add_argument(
+        "--bits",
+        action="append",
+        default=[],
+        metavar="T=N",
+        help="give values of tensor T a width of N bits; repeatable",
+    )
+    verb.add_argument("--kv-heads", metavar="G", help="heads of keys and values (default: H)")
+    verb.add_argument(
+        "--softmax",
+        default="",
+        metavar="X",
+        help="row (FLAT's), online, online-2pass or any of them; default: the problem's",
+    )
+    verb.add_argument(
+        "--mask",
+        default="",
+        metavar="K",
+        help="causal, window=N (positions on either side) or causal,window=N; default: the "
+        "problem's",
+    )
+    verb.add_argument(
+        "--schedule",
+        default="",
+        metavar="C",
+        help="how units share a fused tile: interleaved, overlapped (one more tile in flight), "
+        "sequential or any; default: the mapspace's",
+    )
+    verb.add_argument(
+        "--scope", default="attention", metavar="S", help="attention (default), block or model"
+    )
+
+
+def _prices(verb: _Parser) -> None:
+    """Who prices, and where the answer goes."""
+    verb.add_argument(
+        "--ert",
+        metavar="FILE",
+        help="energies: Accelergy's ERT, or `level: {read: pJ, ...}`, or the word `accelergy`: run "
+        "it (default: hwcomponents)",
+    )
+    verb.add_argument(
+        "--backend",
+        default="native",
+        metavar="B",
+        help="who counts: native (default), timeloop or accelforge",
+    )
+    _timeloop_cmd(verb)
+    _output(verb)
+
+
+def _timeloop_cmd(verb: _Parser) -> None:
+    verb.add_argument(
+        "--timeloop-cmd",
+        metavar="CMD",
+        help="a command around Timeloop's tools: {} the call, {dir} its folder "
+        "(default: the environment's FLAT_MAPPER_TIMELOOP)",
+    )
+
+
+def _output(verb: _Parser) -> None:
+    verb.add_argument("-o", "--output", metavar="DIR", help="write the files of the answer there")
+
+
+def _map(verb: _Parser) -> None:
+    _inputs(verb, fronts=True)
+    verb.add_argument(
+        "--mapspace", default="flat", metavar="M", help="a shipped name or a file (default flat)"
+    )
+    _prices(verb)
+    verb.add_argument(
+        "--mapper-seconds",
+        default="30",
+        metavar="S",
+        help="with --backend timeloop-mapper: its search time per Einsum (default 30); the backend "
+        "sets its best mapping of every Einsum inside our fusion beside ours",
+    )
+    verb.add_argument(
+        "--mapper-algorithm",
+        default="linear_pruned",
+        metavar="A",
+        help="how timeloop-mapper searches (default linear_pruned)",
+    )
+
+
+def _compare(verb: _Parser) -> None:
+    _inputs(verb)
+    verb.add_argument(
+        "--mapspace",
+        nargs="+",
+        action="extend",
+        metavar="M",
+        dest="mapspaces",
+        help="shipped names or files; default naive flex-stream flex flat",
+    )
+    _prices(verb)
+
+
+def _need(verb: _Parser) -> None:
+    verb.add_argument(
+        "what",
+        choices=("buffer", "bandwidth"),
+        metavar="WHAT",
+        help="buffer: of the level that fused Einsums share, in its rows; bandwidth: of DRAM",
+    )
+    _cascade(verb)
+    verb.add_argument(
+        "--utilization", required=True, metavar="U", help="what the fastest mapping must reach"
+    )
+    verb.add_argument(
+        "--mapspace", default="flat", metavar="M", help="a shipped name or a file (default flat)"
+    )
+    verb.add_argument(
+        "--step", default="1e9", metavar="S", help="of bandwidth, bytes per second (default 1e9)"
+    )
+    verb.add_argument("--ert", metavar="FILE", help="energies that break ties (default: none does)")
+
+
+def _generate(verb: _Parser) -> None:
+    verb.add_argument("--arch", required=True, metavar="A", help="a shipped name or a v0.4 file")
+    _problem(verb)
+    verb.add_argument("--prefill", required=True, metavar="N", help="positions of the prompt")
+    verb.add_argument("--decode", required=True, metavar="T", help="positions after it")
+    verb.add_argument(
+        "--new", default="1", metavar="S", help="positions of one step: 1, or those speculated on"
+    )
+    verb.add_argument(
+        "--page", default="16", metavar="K", help="positions that the cache grows by (default 16)"
+    )
+    verb.add_argument(
+        "--mapspace", default="flat", metavar="M", help="a shipped name or a file (default flat)"
+    )
+    verb.add_argument(
+        "--objective", default="edp", metavar="O", help="edp (default), latency or energy"
+    )
+    verb.add_argument("--ert", metavar="FILE", help="energies, instead of hwcomponents'")
+
+
+def _evaluate(verb: _Parser) -> None:
+    verb.add_argument("record", metavar="fused-mapping.yaml")
+    verb.add_argument("--arch", metavar="A", help="another architecture than the record's")
+    _prices(verb)
+
+
+def _crosscheck(verb: _Parser) -> None:
+    verb.add_argument(
+        "record", nargs="?", metavar="fused-mapping.yaml", help="or the best one of --arch, ..."
+    )
+    verb.add_argument("--arch", metavar="A", help="a shipped name or a v0.4 file")
+    verb.add_argument("--problem", metavar="P", help="a shipped name or a file")
+    verb.add_argument("--mapspace", default="flat", metavar="M", help="default flat")
+    verb.add_argument("--seq", metavar="N", help="sequence length: P and M at once")
+    verb.add_argument("--ert", metavar="FILE", help="energies: as for map")
+    _timeloop_cmd(verb)
+
+
+def _lower(verb: _Parser) -> None:
+    verb.add_argument("record", metavar="fused-mapping.yaml")
+    verb.add_argument("--arch", metavar="A", help="another architecture than the record's")
+    verb.add_argument(
+        "--for",
+        default="model",
+        choices=("model", "mapper"),
+        dest="tool",
+        help="mapper: timeloop-mapper's inputs too, in mapper/ (default model)",
+    )
+    verb.add_argument("-o", "--output", required=True, metavar="DIR", help="where the files go")
+
+
+def _model(verb: _Parser) -> None:
+    verb.add_argument("files", nargs="+", metavar="FILE", help="Timeloop v0.4 files")
+    verb.add_argument("--ert", metavar="FILE", help="energies: as for map")
+    _timeloop_cmd(verb)
+
+
+def _reproduce(verb: _Parser) -> None:
+    verb.add_argument(
+        "what",
+        choices=("simulator", "search", "paper"),
+        metavar="WHAT",
+        help="simulator: the rows of FLAT's own, priced; search: a search of its mapspace beside "
+        "its choices; paper: the tables and figures of the paper",
+    )
+    verb.add_argument(
+        "--csv", metavar="FILE", help="its rows: the FuseMax artifact's flat_validation.csv"
+    )
+    only = "paper: these alone"
+    verb.add_argument("--models", nargs="+", metavar="P", help=f"{only}; shipped names or files")
+    verb.add_argument("--platforms", nargs="+", metavar="A", help=f"{only}; edge or cloud")
+    verb.add_argument("--seq", nargs="+", metavar="N", dest="lengths", help=f"{only}; lengths")
+    _output(verb)
+
+
+def _fuse_layers(verb: _Parser) -> None:
+    verb.add_argument("folder", metavar="DIR", help="a folder of Timeloop problems, one a layer")
+    verb.add_argument("-o", "--output", metavar="FILE", help="write the fused problem there")
+
+
+def _report(verb: _Parser) -> None:
+    verb.add_argument(
+        "results",
+        nargs="+",
+        metavar="RESULTS",
+        help="JSON of map, compare or evaluate, a folder that -o made, or a sweep's database",
+    )
+    verb.add_argument("-o", "--output", required=True, metavar="FILE", help="the page: FILE.html")
+    verb.add_argument("--title", default="", metavar="T", help="the page's heading")
+
+
+def _import_hf(verb: _Parser) -> None:
+    verb.add_argument("config", metavar="config.json", help="the configuration beside a model")
+    verb.add_argument("--part", default="", metavar="P", help="encoder, decoder or cross")
+    verb.add_argument("--batch", default="1", metavar="B", help="sequences (default 1)")
+    verb.add_argument("--seq", metavar="N", help="positions (default: the model's, at most 4096)")
+    verb.add_argument("-o", "--output", metavar="FILE", help="write the problem there")
+
+
+def _check(verb: _Parser) -> None:
+    verb.add_argument("files", nargs="+", metavar="FILE", help="files of any kind")
+
+
+def _list(verb: _Parser) -> None:
+    verb.add_argument(
+        "kind", nargs="?", default="", metavar="KIND", help="arch, problems or mapspaces"
+    )
+
+
+_VERBS = {
+    "map": ("find the best mapping in a mapspace", _map),
+    "compare": ("compare the best mappings of several mapspaces", _compare),
+    "need": ("find the smallest buffer or bandwidth that reaches a utilization", _need),
+    "sweep": ("search every point of a grid, and keep each", sweep_arguments),
+    "optimize": ("find the best architectures for a mix of workloads", optimize_arguments),
+    "export": ("write the rows of a sweep as CSV, Parquet or JSON Lines", export_arguments),
+    "report": ("make one page of saved answers, to look at in a browser", _report),
+    "generate": ("take in a prompt, then decode against a growing cache", _generate),
+    "evaluate": ("price a recorded mapping again", _evaluate),
+    "crosscheck": ("compare every backend on one mapping", _crosscheck),
+    "lower": ("write a recorded mapping as Timeloop files", _lower),
+    "model": ("price one Einsum from Timeloop's files, as timeloop-model does", _model),
+    "reproduce": ("set published results beside this model's", _reproduce),
+    "fuse-layers": ("find the attention among Timeloop's layers, and fuse it", _fuse_layers),
+    "import-hf": ("make a problem of a model's config.json", _import_hf),
+    "check": ("say everything that is wrong with files", _check),
+    "list": ("name what ships", _list),
+}

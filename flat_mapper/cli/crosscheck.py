@@ -1,0 +1,83 @@
+"""The verb crosscheck: one mapping under every backend that is present."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from flat_mapper.api import calls as api
+from flat_mapper.arch.reader import load_platform
+from flat_mapper.arch.values import Platform
+from flat_mapper.backends.crosscheck import Crosscheck, Difference, crosscheck
+from flat_mapper.backends.registry import BACKENDS
+from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.mapping.record import read_record
+from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.reports.text import grid
+from flat_mapper.spec.document import checked
+from flat_mapper.spec.yamlio import dump_json, scalar
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.reader import SEQUENCE_RANKS
+
+_HEAD = ("backend", "Einsum", "level", "tensor", "quantity", "native", "backend's", "verdict")
+
+
+def crosscheck_command(arguments: argparse.Namespace) -> int:
+    """Every backend's answer on one mapping; 1 where one differs by more than it may."""
+    backends = [make() for name, make in BACKENDS.items() if name != "native"]
+    lacking = [line for backend in backends if (line := backend.missing())]
+    if len(lacking) == len(backends):
+        raise BackendError(f"crosscheck: nothing to compare with: {lacking[0]}")
+    workload, platform, mapping = _mapping(arguments)
+    table, _ = api.energies(platform, arguments.ert)
+    found = crosscheck(workload, platform, mapping, table, backends)
+    print(dump_json(found.to_dict()).rstrip() if arguments.json else crosscheck_text(found))
+    return 0 if found.agrees else 1
+
+
+def _mapping(arguments: argparse.Namespace) -> tuple[Workload, Platform, FusedMapping]:
+    """The recorded mapping, or the best one of a mapspace."""
+    platform = load_platform(arguments.arch) if arguments.arch else None
+    if arguments.record:
+        record = read_record(Path(arguments.record), platform)
+        return record.workload, record.platform, record.mapping
+    if platform is None or not arguments.problem:
+        condition = "a fused-mapping.yaml, or --arch and --problem"
+        raise SpecError(expected("crosscheck", condition, "neither"))
+    sizes: dict[str, object] = {}
+    if arguments.seq is not None:
+        length = checked(scalar(arguments.seq), int, "--seq", above=0)
+        sizes = dict.fromkeys(SEQUENCE_RANKS, length)
+    workload = api.load_problem(arguments.problem, sizes=sizes)
+    best = api.search(workload, platform, arguments.mapspace, arguments.ert)
+    if isinstance(best, Infeasible):
+        raise NothingFeasible(best)
+    return workload, platform, best.mapping
+
+
+def crosscheck_text(found: Crosscheck) -> str:
+    """Who did not answer, what the others note, the differences as a table, and the verdict."""
+    lines = [f"{name} did not answer: {why}" for name, why in found.absent.items()]
+    lines += [
+        f"{name}: {note}"
+        for name, answer in found.answers.items()
+        if isinstance(answer, Result)
+        for note in answer.notes
+    ]
+    if found.differences:
+        lines.append(grid([_row(d) for d in found.differences], head=_HEAD, right=(5, 6)))
+    bad = sum(d.exceeds for d in found.differences)
+    names = ", ".join(found.answers) or "nobody"
+    lines.append(
+        f"native against {names}: {found.compared} quantities compared, "
+        f"{len(found.differences)} differ, {bad} by more than allowed"
+    )
+    return "\n".join(lines)
+
+
+def _row(d: Difference) -> tuple[str, ...]:
+    verdict = "EXCEEDS" if d.exceeds else f"within {d.allowed:.3g}"
+    reason = f": {d.reason}" if d.reason else ""
+    places = (d.backend, d.einsum, d.level or "-", d.tensor or "-", d.quantity)
+    return (*places, f"{d.native:.12g}", f"{d.other:.12g}", f"{verdict}{reason}")

@@ -1,0 +1,73 @@
+"""The verbs about files: lower, model, check, list."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from flat_mapper.base.errors import NothingFeasible, SpecError, expected
+from flat_mapper.spec import catalog
+from flat_mapper.spec.yamlio import dump_json
+
+
+def lower_command(arguments: argparse.Namespace) -> int:
+    """A recorded mapping as Timeloop files."""
+    from flat_mapper.api.calls import evaluate
+    from flat_mapper.reports.answers import Priced
+    from flat_mapper.reports.files import check_folder, mapper_files, record_files, write_folder
+
+    check_folder(Path(arguments.output))
+    found = evaluate(arguments.record, arguments.arch)
+    if not isinstance(found, Priced):
+        raise NothingFeasible(found)
+    if found.workload.mask:
+        condition = "a mapping without a mask: Timeloop's loops are as long for every query"
+        raise SpecError(expected(arguments.record, condition, f"mask {found.workload.mask}"))
+    files = record_files(found) | (mapper_files(found) if arguments.tool == "mapper" else {})
+    names = write_folder(Path(arguments.output), files)
+    text = "\n".join(f"{arguments.output}/{name}" for name in names)
+    print(dump_json({"files": names}).rstrip() if arguments.json else text)
+    return 0
+
+
+def model_command(arguments: argparse.Namespace) -> int:
+    """One Einsum from Timeloop's files, as timeloop-model prices it."""
+    from flat_mapper.api.calls import model_files
+    from flat_mapper.cost_model.result import Infeasible
+
+    found = model_files(arguments.files, arguments.ert)
+    if isinstance(found, Infeasible):
+        raise NothingFeasible(found)
+    print(dump_json(found.to_dict()).rstrip() if arguments.json else found)
+    return 0
+
+
+def check_command(arguments: argparse.Namespace) -> int:
+    """Everything that is wrong with files; 2 where there is anything."""
+    from flat_mapper.api.checks import check_files
+
+    checked = check_files(arguments.files)
+    faults = [line for file in checked for line in file.faults]
+    if arguments.json:
+        print(dump_json({"files": [file.to_dict() for file in checked]}).rstrip())
+    else:
+        for file in checked:
+            print("\n".join(file.faults) if file.faults else f"{file.path}: {file.kind}, fine")
+    return 2 if faults else 0
+
+
+def list_command(arguments: argparse.Namespace) -> int:
+    """What ships, with one line each."""
+    from flat_mapper.reports.text import grid
+
+    kinds: tuple[catalog.Kind, ...] = ("arch", "problems", "mapspaces")
+    wanted = tuple(kind for kind in kinds if arguments.kind in ("", kind))
+    if not wanted:
+        raise SpecError(expected("list", f"one of {', '.join(kinds)}", arguments.kind))
+    found = {kind: catalog.shipped(kind) for kind in wanted}
+    if arguments.json:
+        print(dump_json({kind: dict(names) for kind, names in found.items()}).rstrip())
+        return 0
+    for kind, names in found.items():
+        print(f"{kind}\n{grid([(f'  {name}', line) for name, line in names])}")
+    return 0

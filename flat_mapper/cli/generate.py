@@ -1,0 +1,41 @@
+"""The verb generate: a prompt, and what is decoded after it."""
+
+from __future__ import annotations
+
+import argparse
+
+from flat_mapper.api import calls as api
+from flat_mapper.base.errors import NothingFeasible
+from flat_mapper.cli.map import bits_of, progress_bar, sizes_of
+from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.explore.generate import Scenario, generate
+from flat_mapper.spec.document import checked
+from flat_mapper.spec.yamlio import dump_json, scalar
+
+
+def generate_command(arguments: argparse.Namespace) -> int:
+    """The cost of every step, summed."""
+    parts = {
+        name: checked(scalar(getattr(arguments, name)), int, f"--{name}", above=0)
+        for name in ("prefill", "decode", "new", "page")
+    }
+    scope, objective = api.scope_of(arguments.scope), api.objective_of(arguments.objective)
+    sizes = sizes_of(arguments)
+    with progress_bar() as progress:
+        found = generate(
+            arguments.problem,
+            arguments.arch,
+            arguments.mapspace,
+            arguments.ert,
+            scenario=Scenario(**parts),
+            scope=scope,
+            sizes=sizes,
+            bits=bits_of(arguments),
+            softmax=arguments.softmax,
+            objective=objective,
+            progress=progress,
+        )
+    if isinstance(found, Infeasible):
+        raise NothingFeasible(found)
+    print(dump_json(found.to_dict()).rstrip() if arguments.json else found)
+    return 0

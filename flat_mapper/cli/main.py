@@ -1,0 +1,92 @@
+"""The command `flat-mapper`: arguments in, text or JSON on stdout, errors in one line on stderr.
+
+Exit codes: 0 done, 1 nothing feasible, 2 bad input or usage, 3 a backend is missing or failed,
+130 interrupted, 141 the reader of the output went away.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from flat_mapper.base.errors import BackendError, FlatMapperError, NothingFeasible
+
+# The module of each verb that has none of its own name.
+_HOMES = {
+    "check": "files",
+    "compare": "map",
+    "evaluate": "map",
+    "export": "sweep",
+    "list": "files",
+    "lower": "files",
+    "model": "files",
+}
+INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    from flat_mapper.cli.arguments import parsed
+
+    try:
+        arguments = parsed(sys.argv[1:] if argv is None else argv)
+        if arguments is None:
+            return 0
+        code = _run(arguments.command, arguments)
+        sys.stdout.flush()
+        return code
+    except NothingFeasible as error:
+        return _failed(f"Infeasible: {error}", 1)
+    except BackendError as error:
+        return _failed(f"BackendError: {error}", 3)
+    except FlatMapperError as error:
+        return _failed(f"{type(error).__name__}: {error}", 2)
+    except KeyboardInterrupt:
+        return _failed("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        return READER_GONE
+    except OSError as error:
+        reason = error.strerror or str(error)
+        where = error.filename or "flat-mapper"
+        return _failed(f"SpecError: {where}: expected a file or folder to use, got: {reason}", 2)
+
+
+def _run(command: str, arguments: object) -> int:
+    """The verb's own function; a verb imports only what it needs."""
+    from importlib import import_module
+
+    from flat_mapper.timeloop.run import commanded
+
+    name = command.replace("-", "_")
+    home = import_module(f"flat_mapper.cli.{_HOMES.get(command, name)}")
+    verb = getattr(home, f"{name}_command")
+    with commanded(getattr(arguments, "timeloop_cmd", None)):
+        return int(verb(arguments))
+
+
+def _failed(line: str, code: int) -> int:
+    try:
+        print(" ".join(line.split()), file=sys.stderr)
+    except BrokenPipeError:
+        return READER_GONE
+    return code
+
+
+def run() -> int:
+    """The entry of the console script: `main` on the process's own streams.
+
+    A character that the terminal's encoding lacks prints as `?`; a closed stdout stays silent.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    code = main()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = READER_GONE
+    if code == READER_GONE:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code

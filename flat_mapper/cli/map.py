@@ -1,0 +1,219 @@
+"""The verbs that search or price fused mappings: map, compare, evaluate."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flat_mapper.api import calls as api
+from flat_mapper.arch.reader import load_platform
+from flat_mapper.backends.registry import get_backend
+from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
+from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.explore.front import Front, front
+from flat_mapper.mapper.solve.frontier import FRONT
+from flat_mapper.reports.answers import Comparison, Mapped, Priced
+from flat_mapper.reports.files import check_folder, comparison_files, mapping_files, write_folder
+from flat_mapper.spec.document import checked
+from flat_mapper.spec.yamlio import dump_json, scalar
+from flat_mapper.timeloop.mapper import timeloop_mapper
+from flat_mapper.timeloop.mapper_run import MAPPER
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.heads import GROUP
+from flat_mapper.workload.reader import sequence_sizes
+
+PATIENCE_S = 1.0  # a search shorter than this shows no progress bar
+
+
+def map_command(arguments: argparse.Namespace) -> int:
+    """The best mapping of a mapspace."""
+    if arguments.objective.replace(" ", "") == FRONT:
+        return _front(arguments)
+    seconds = checked(scalar(arguments.mapper_seconds), float, "--mapper-seconds", above=0)
+    _check(arguments)
+    objective, workload = api.objective_of(arguments.objective), workload_of(arguments)
+    with progress_bar() as progress:
+        found = api.search(
+            workload,
+            load_platform(arguments.arch),
+            arguments.mapspace,
+            arguments.ert,
+            objective=objective,
+            schedule=arguments.schedule,
+            progress=progress,
+        )
+    if isinstance(found, Mapped) and arguments.backend == MAPPER:
+        with progress_bar() as progress:
+            found = api.beside_timeloop_mapper(
+                found,
+                arguments.ert,
+                seconds=seconds,
+                algorithm=arguments.mapper_algorithm,
+                progress=progress,
+            )
+    elif isinstance(found, Mapped):
+        found = api.again(found, arguments.ert, arguments.backend)
+    if isinstance(found, Infeasible):
+        raise NothingFeasible(found)
+    _answer(arguments, found, lambda: mapping_files(found))
+    return 0
+
+
+def _front(arguments: argparse.Namespace) -> int:
+    """All mappings that no other one beats in both latency and energy."""
+    if arguments.backend != "native":
+        condition = f"native with --objective {FRONT}"
+        raise SpecError(expected("--backend", condition, arguments.backend))
+    _check(arguments)
+    workload = workload_of(arguments)
+    with progress_bar() as progress:
+        found = front(
+            *(workload, load_platform(arguments.arch), arguments.mapspace, arguments.ert),
+            schedule=arguments.schedule,
+            progress=progress,
+        )
+    if isinstance(found, Infeasible):
+        raise NothingFeasible(found)
+    _answer(arguments, found, found.files)
+    return 0
+
+
+def compare_command(arguments: argparse.Namespace) -> int:
+    """The best mappings of several mapspaces."""
+    _check(arguments)
+    objective, workload = api.objective_of(arguments.objective), workload_of(arguments)
+    with progress_bar() as progress:
+        found = api.compare(
+            workload,
+            load_platform(arguments.arch),
+            arguments.mapspaces or api.MAPSPACES,
+            arguments.ert,
+            objective=objective,
+            schedule=arguments.schedule,
+            progress=progress,
+        )
+    found = api.compared_again(found, arguments.ert, arguments.backend)
+    if not found.feasible:
+        raise NothingFeasible(next(iter(found.rows.values())))
+    _answer(arguments, found, lambda: comparison_files(found))
+    return 0
+
+
+def evaluate_command(arguments: argparse.Namespace) -> int:
+    """A recorded mapping priced again."""
+    _check(arguments)
+    found = api.evaluate(arguments.record, arguments.arch, arguments.ert, backend=arguments.backend)
+    if isinstance(found, Infeasible):
+        raise NothingFeasible(found)
+    _answer(arguments, found, lambda: mapping_files(found))
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse what can be refused before the work: the backend's name, the folder."""
+    if arguments.command == "map" and arguments.backend == MAPPER:
+        missing = timeloop_mapper(algorithm=arguments.mapper_algorithm).missing()
+        if missing:
+            raise BackendError(missing)
+    else:
+        get_backend(arguments.backend)
+    if arguments.output:
+        check_folder(Path(arguments.output))
+
+
+def _answer(
+    arguments: argparse.Namespace,
+    found: Priced | Mapped | Comparison | Front,
+    files: Callable[[], dict[str, bytes]],
+) -> None:
+    """Write the files where they were asked for, then print."""
+    where = ""
+    if arguments.output:
+        names = write_folder(Path(arguments.output), files())
+        where = f"\n\n{len(names)} files in {arguments.output}: {', '.join(_tops(names))}"
+    print(dump_json(found.to_dict()).rstrip() if arguments.json else f"{found}{where}")
+
+
+def _tops(names: list[str]) -> list[str]:
+    """Files and folders at the top."""
+    return list(dict.fromkeys(f"{n.partition('/')[0]}{'/' if '/' in n else ''}" for n in names))
+
+
+def workload_of(arguments: argparse.Namespace) -> Workload:
+    sizes: dict[str, object] = {}
+    if arguments.seq is not None:
+        length = checked(scalar(arguments.seq), int, "--seq", above=0)
+        sizes |= sequence_sizes(length, arguments.phase)
+    sizes |= sizes_of(arguments)
+    scope = api.scope_of(arguments.scope)
+    return api.load_problem(
+        arguments.problem,
+        scope,
+        sizes=sizes,
+        phase=arguments.phase,
+        softmax=arguments.softmax,
+        mask=arguments.mask,
+        bits=bits_of(arguments),
+    )
+
+
+def bits_of(arguments: argparse.Namespace) -> dict[str, int]:
+    """Widths of tensors that the command line sets."""
+    found: dict[str, int] = {}
+    for text in arguments.bits:
+        tensor, equals, value = text.partition("=")
+        if not tensor.strip() or not equals or not value.strip():
+            raise SpecError(expected("--bits", "TENSOR=BITS, such as K=8", text))
+        name = tensor.strip()
+        found[name] = checked(scalar(value), int, f"--bits {name}", above=0)
+    return found
+
+
+def sizes_of(arguments: argparse.Namespace) -> dict[str, object]:
+    """Ranks that the command line sets one by one."""
+    sizes: dict[str, object] = {}
+    if arguments.kv_heads is not None:
+        sizes[GROUP] = checked(scalar(arguments.kv_heads), int, "--kv-heads", above=0)
+    for text in arguments.sizes:
+        rank, equals, value = text.partition("=")
+        if not rank.strip() or not equals or not value.strip():
+            raise SpecError(expected("--set", "RANK=SIZE, such as P=4096", text))
+        sizes[rank.strip()] = checked(scalar(value), int, f"--set {rank.strip()}", above=0)
+    return sizes
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[float, str], None]]:
+    """A callable that moves a bar on stderr; the bar appears once the patience is over."""
+    from threading import Timer
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    bar = Progress(
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task = bar.add_task("", total=1.0)
+
+    def show(share: float, text: str) -> None:
+        bar.update(task, completed=share, description=text)
+
+    timer = Timer(PATIENCE_S, bar.start)
+    timer.daemon = True
+    if console.is_terminal:
+        timer.start()
+    try:
+        yield show
+    finally:
+        timer.cancel()
+        if console.is_terminal:
+            timer.join()  # a bar that starts just now has started before it is stopped
+        bar.stop()

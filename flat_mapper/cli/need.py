@@ -1,0 +1,70 @@
+"""The verb that asks for the smallest buffer or bandwidth: need."""
+
+from __future__ import annotations
+
+import argparse
+
+from flat_mapper.api import calls as api
+from flat_mapper.base import units
+from flat_mapper.base.errors import NothingFeasible
+from flat_mapper.cli.map import progress_bar, workload_of
+from flat_mapper.explore.need import Need, Trial, Unreached
+from flat_mapper.reports import text as report
+from flat_mapper.spec.document import checked
+from flat_mapper.spec.yamlio import dump_json, scalar
+
+
+def need_command(arguments: argparse.Namespace) -> int:
+    """The smallest value that reaches the target."""
+    target = checked(scalar(arguments.utilization), float, "--utilization", above=0)
+    step = checked(scalar(arguments.step), float, "--step", above=0)
+    workload = workload_of(arguments)
+    with progress_bar() as progress:
+        found = api.need(
+            workload,
+            arguments.arch,
+            arguments.mapspace,
+            arguments.ert,
+            quantity=arguments.what,
+            utilization=target,
+            step=step,
+            progress=progress,
+        )
+    if isinstance(found, Unreached):
+        raise NothingFeasible(found)
+    print(dump_json(found.to_dict()).rstrip() if arguments.json else need_text(found))
+    return 0
+
+
+def need_text(found: Need) -> str:
+    """The value, one step less, and what the architecture has."""
+    trials = [found.reached] if found.below is None else [found.below, found.reached]
+    rows = [_row(found, trial) for trial in trials]
+    noun = "rows" if found.quantity == "buffer" else "steps"
+    head = ("", noun, found.quantity, "util.", "latency", "off-chip", "granularity", "bottleneck")
+    return "\n".join(
+        (
+            f"{found.workload} on {found.arch}, mapspace {found.mapspace}: the smallest "
+            f"{found.quantity} of {found.node} for a utilization of {found.target:g}",
+            report.grid(rows, head=head, right=range(1, 6)),
+            f"one of the {noun} is {found.amount(1)}; {found.arch} has "
+            f"{found.amount(found.present)}; {found.trials} searches for the least latency",
+        )
+    )
+
+
+def _row(found: Need, trial: Trial) -> tuple[str, ...]:
+    reaches = "reaches" if trial is found.reached else "misses"
+    steps = trial.steps or 0
+    start = (reaches, units.count(steps), found.amount(steps))
+    result = trial.result
+    if result is None:
+        return (*start, "", "", "", "nothing fits", "")
+    return (
+        *start,
+        f"{trial.utilization:.6f}",
+        units.si(result.latency_s, "s"),
+        units.size(result.offchip_bytes),
+        result.fused.granularity,
+        result.bottleneck,
+    )

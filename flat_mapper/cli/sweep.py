@@ -1,0 +1,181 @@
+"""The verbs of many points: sweep, export."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.explore.sweep.engines import Engine, cluster_workers, local_workers
+from flat_mapper.explore.sweep.inputs import Inputs
+from flat_mapper.explore.sweep.run import Progress, Watch, run
+from flat_mapper.explore.sweep.spec import Sweep, load_sweep
+from flat_mapper.explore.sweep.store import Status, Store
+from flat_mapper.spec.document import checked
+from flat_mapper.spec.yamlio import dump_json, scalar
+
+MANY = 100_000  # chosen: points that nobody asks for by accident; a day at one a second
+NEWS_S = 30.0  # chosen: between two lines of progress where there is no terminal
+MOST_WORKERS = 1024  # chosen: processes on one machine
+
+
+def sweep_command(arguments: argparse.Namespace) -> int:
+    """Compute what a sweep asks for and does not have yet."""
+    sweep = load_sweep(arguments.sweep)
+    workers = workers_of(arguments)
+    if arguments.dry_run:
+        return _dry_run(arguments, sweep)
+    if not arguments.output:
+        raise SpecError("flat-mapper sweep: expected -o/--output, got none")
+    if sweep.size > MANY and not arguments.yes:
+        condition = f"at most {MANY:,} points without --yes"
+        raise SpecError(f"{arguments.sweep}: expected {condition}, got {sweep.size:,}")
+    inputs = Inputs(sweep)
+    with Store(arguments.output) as store, watching(arguments.json) as watch:
+        found = run(inputs, store, lambda: engine_of(arguments, workers), watch)
+        counts = store.counts()
+        content = store.digest()
+    document: dict[str, object] = {
+        "points": sweep.size,
+        **{str(status): count for status, count in counts.items()},
+        "computed": found.computed,
+        "seconds": round(found.seconds, 3),
+        "points_per_s": round(found.rate, 3),
+        "workers": found.workers,
+        "file": str(arguments.output),
+        "content": content,  # the same for the same sweep, whatever happened on the way
+    }
+    print(dump_json(document).rstrip() if arguments.json else _summary(document, counts))
+    return code_of(counts)
+
+
+def export_command(arguments: argparse.Namespace) -> int:
+    """The rows of a results file in another format."""
+    from flat_mapper.explore.sweep.export import export, filters_of
+
+    wanted = filters_of(arguments.where)
+    count = export(arguments.results, arguments.format, wanted, arguments.output)
+    if arguments.output:
+        told = {"rows": count, "file": str(arguments.output)}
+        line = f"{count:,} rows in {arguments.output}"
+        print(dump_json(told).rstrip() if arguments.json else line)
+    return 0
+
+
+def _dry_run(arguments: argparse.Namespace, sweep: Sweep) -> int:
+    """Say how many points there are, once everything that can be checked is."""
+    Inputs(sweep)
+    axes = {", ".join(axis.names): len(axis) for axis in sweep.axes}
+    if arguments.json:
+        print(dump_json({"points": sweep.size, "axes": axes}).rstrip())
+        return 0
+    print(f"{sweep.size:,} points")
+    for names, count in axes.items():
+        print(f"  {count:,} x {names}")
+    return 0
+
+
+def workers_of(arguments: argparse.Namespace) -> int:
+    """Local processes; one a core where nothing is said."""
+    import os
+
+    given = [a for a in (arguments.scheduler, arguments.scheduler_file, arguments.workers) if a]
+    if len(given) > 1:
+        condition = "one of --workers, --scheduler and --scheduler-file"
+        raise SpecError(
+            f"flat-mapper {arguments.command}: expected {condition}, got {' and '.join(given)}"
+        )
+    if arguments.workers is None:
+        return os.process_cpu_count() if sys.version_info >= (3, 13) else os.cpu_count() or 1
+    count = checked(scalar(arguments.workers), int, "--workers", above=-1)
+    if count > MOST_WORKERS:
+        raise SpecError(expected("--workers", f"at most {MOST_WORKERS}", count))
+    return count
+
+
+def engine_of(arguments: argparse.Namespace, workers: int) -> AbstractContextManager[Engine]:
+    if arguments.scheduler or arguments.scheduler_file:
+        return cluster_workers(arguments.scheduler or "", arguments.scheduler_file or "")
+    return local_workers(workers)
+
+
+def code_of(counts: dict[Status, int]) -> int:
+    """3 where points failed, 0 where any has a mapping, else why there is none."""
+    if counts["failed"]:
+        return 3
+    if counts["done"] or not any(counts.values()):
+        return 0
+    return 1 if counts["infeasible"] else 2
+
+
+def _summary(document: dict[str, object], counts: dict[Status, int]) -> str:
+    parts = ", ".join(f"{n:,} {status}" for status, n in counts.items() if n)
+    return (
+        f"{document['points']:,} points: {parts or 'none'}; {document['computed']:,} computed now "
+        f"in {document['seconds']:.1f} s, {document['points_per_s']:.2f} a second; "
+        f"{document['file']}"
+    )
+
+
+@contextmanager
+def watching(quiet: bool) -> Iterator[Watch]:
+    """Something that shows progress on stderr: a live bar, or a line now and then."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with _bar(console) as watch:
+            yield watch
+        return
+    last = time.monotonic()
+
+    def tell(progress: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= NEWS_S and not quiet:
+            last = time.monotonic()
+            print(f"{progress.seen:,} of {progress.total:,}: {_news(progress)}", file=sys.stderr)
+
+    yield tell
+
+
+@contextmanager
+def _bar(console: object) -> Iterator[Watch]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+    from rich.table import Column
+
+    assert isinstance(console, Console)
+    whole = Column(no_wrap=True, min_width=7)  # h:mm:ss
+    columns = (
+        *(BarColumn(bar_width=16), MofNCompleteColumn(), TimeElapsedColumn(table_column=whole)),
+        TextColumn("{task.description}", markup=False),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def show(progress: Progress) -> None:
+            total = min(progress.total, sys.maxsize)
+            bar.update(task, total=total, completed=progress.seen, description=_news(progress))
+
+        yield show
+
+
+def _news(progress: Progress) -> str:
+    """Rate, time left, and what went wrong."""
+    left = progress.left_s
+    parts = [f"{progress.rate:.2f} points/s", f"{progress.workers} workers"]
+    parts += [f"{_duration(left)} left"] if left is not None else []
+    parts += [f"{n:,} {status}" for status, n in progress.counts.items() if status != "done"]
+    return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    """`1:02:03`, or days where it is many."""
+    days, rest = divmod(int(seconds), 86_400)
+    hours, rest = divmod(rest, 3600)
+    clock = f"{hours}:{rest // 60:02}:{rest % 60:02}"
+    return f"{days:,} days {clock}" if days else clock

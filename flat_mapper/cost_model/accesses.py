@@ -1,0 +1,271 @@
+"""Scalar reads, fills and updates of every tensor at every storage level, per instance.
+
+The rule, as timeloop-model counts (its recorded answers are in tests/data): between a tensor's
+outer keeper P and its next inner keeper C (or the compute unit, which keeps nothing) a whole
+tile moves each time C's tile is replaced. A temporal loop over a rank that the tensor lacks
+replaces nothing as long as it stands in the unbroken innermost run of such loops outside C;
+outside that run it brings the same words again. Spatial loops over a rank that the tensor lacks
+share one parent access: a multicast for inputs, a spatial reduction for outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from math import prod
+
+import numpy as np
+
+from flat_mapper.cost_model.nest import BoolArray, Factors, IntArray, Nest, Visited
+from flat_mapper.cost_model.remainders import moved_words
+
+ONE = np.ones(1, np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Words of one tensor at one level and instance, over the whole run; each int64[n] or [1]."""
+
+    reads: IntArray
+    fills: IntArray
+    updates: IntArray
+    temporal_reductions: IntArray
+    partition: IntArray  # words of the tensor that this instance ever holds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accesses:
+    """Everything that moves in a batch of loop nests.
+
+    traffic:   (level index, tensor) -> Traffic, for the tensors kept at the level.
+    instances: int64[n] of each level: the instances that take part.
+    compute:   int64[n] cycles of the compute unit: the product of all temporal factors.
+    lanes:     int64[n] compute units in use.
+    """
+
+    traffic: dict[tuple[int, str], Traffic]
+    instances: tuple[IntArray, ...]
+    compute: IntArray
+    lanes: IntArray
+
+
+def accesses(
+    nest: Nest, factors: Factors, sizes: tuple[int, ...], visited: Visited | None = None
+) -> Accesses:
+    """Words moved by every mapping of a batch.
+
+    factors: int64[S, R, n].
+    sizes:   rank sizes, in the order of nest.ranks.
+    visited: pairs of outermost passes that a mask leaves: what moves in each of them moves in so
+             many; what stays in place over one of the two loops moves as often as before.
+    source:  timeloop-model (NVlabs/timeloop 4cf6d4c), reproduced on all its recorded answers.
+    """
+    traffic: dict[tuple[int, str], Traffic] = {}
+    for access in nest.einsum.accesses:
+        chain = [i for i, kept in enumerate(nest.keep) if access.tensor in kept]
+        words = _Words(nest, factors, sizes, access.tensor, visited)
+        for position, level in enumerate(chain):
+            above = words.fills(level) if position else None
+            below = words.drawn(level, chain[position + 1] if position + 1 < len(chain) else None)
+            held = words.touched(level)
+            traffic[level, access.tensor] = _traffic(access.is_output, held, above, below)
+    return Accesses(
+        traffic=traffic,
+        instances=tuple(_spatial_product(nest, factors, s) for s in nest.level_slots),
+        compute=_left(
+            _product(
+                factors.factors[s, r] for s in nest.level_slots for r in range(len(nest.ranks))
+            ),
+            visited,
+        ),
+        lanes=_spatial_product(nest, factors, len(nest.slots)),
+    )
+
+
+def padded_for(nest: Nest, factors: Factors, slot: int) -> Factors:
+    """The factors as they count for what moves to a slot: ranks cut by units above it run in full.
+
+    A remainder inside such a cut, or of it, leaves some units with less to do than others in a last
+    pass, or with nothing. What moves to them is counted as if all had as much. So does
+    timeloop-model (NVlabs/timeloop 4cf6d4c), but for some moves in a last pass that leaves units
+    idle. A remainder outside the cut is a number of whole passes of all units, and exact.
+    """
+    above = [s for s in nest.spatial_slots if s < slot]
+    if factors.lasts is None or not above:
+        return factors
+    short = factors.lasts != factors.factors
+    inside = np.logical_or.accumulate(short[::-1], axis=0)[::-1]  # there or further in
+    cut = ((factors.factors[above] > 1) & inside[above]).any(axis=0)
+    return Factors(
+        factors=factors.factors, lasts=np.where(cut[None], factors.factors, factors.lasts)
+    )
+
+
+def _traffic(is_output: bool, held: IntArray, above: IntArray | None, below: IntArray) -> Traffic:
+    zero = np.zeros(1, np.int64)
+    if not is_output:
+        filled = zero if above is None else above
+        return Traffic(
+            reads=below, fills=filled, updates=zero, temporal_reductions=zero, partition=held
+        )
+    return Traffic(
+        reads=below - held,  # the first visit of every word needs no old value
+        fills=zero if above is None else above - held,
+        updates=below,
+        temporal_reductions=below - held,
+        partition=held,
+    )
+
+
+class _Words:
+    """The words of one tensor: what each keeper holds, draws and is filled with."""
+
+    def __init__(
+        self,
+        nest: Nest,
+        factors: Factors,
+        sizes: tuple[int, ...],
+        tensor: str,
+        visited: Visited | None,
+    ) -> None:
+        self.visited = visited
+        self.nest, self.factors, self.sizes, self.tensor = nest, factors, sizes, tensor
+        self.relevant = nest.relevant[tensor]
+        self.volume = prod(n for n, mine in zip(sizes, self.relevant, strict=True) if mine)
+
+    def partition(self, level: int) -> IntArray:
+        """Words of the tensor behind one instance of a level."""
+        slot = self.nest.level_slots[level]
+        if self.factors.lasts is not None:
+            total = self._spatial(slot, relevant=False)
+            full = self._even(slot)
+            for r, own in enumerate(self.relevant):
+                if own:
+                    padded = np.prod(self.factors.factors[:, r], axis=0)
+                    total = total * np.where(full[r], padded, self.sizes[r])
+            return total // _spatial_product(self.nest, self.factors, slot)
+        # A product, where a division would do: integer division is many times slower.
+        mine = [r for r, yes in enumerate(self.relevant) if yes]
+        outside = {s for s in self.nest.spatial_slots if s < slot}
+        if not outside:
+            return np.full(1, self.volume, np.int64)
+        return _product(
+            self.factors.factors[s, r]
+            for s in range(len(self.nest.slots))
+            if s not in outside
+            for r in mine
+        )
+
+    def _even(self, slot: int) -> BoolArray:
+        """Ranks whose units above a slot all count as having as much; [R, n].
+
+        Those that `padded_for` pads, where no loop outside the units evens out who has less.
+        """
+        padded = padded_for(self.nest, self.factors, slot)
+        assert padded.lasts is not None
+        assert self.factors.lasts is not None
+        changed = (padded.lasts != self.factors.lasts).any(axis=0)
+        first = min((s for s in self.nest.spatial_slots if s < slot), default=0)
+        outside = (self.factors.factors[:first] > 1).any(axis=0)
+        even: BoolArray = changed & ~outside
+        return even
+
+    def drawn(self, level: int, child: int | None) -> IntArray:
+        """Words that one instance of a level hands to (or takes back from) its inner keeper."""
+        if self.factors.lasts is None:
+            return self._visited(self.partition(level) * self._passes(child), child)
+        slot = self._slot(child)
+        shared = _product(
+            self.factors.factors[s, r]
+            for s in self.nest.spatial_slots
+            if self.nest.level_slots[level] < s < slot
+            for r, yes in enumerate(self.relevant)
+            if not yes
+        )
+        instances = _spatial_product(self.nest, self.factors, self.nest.level_slots[level])
+        padded = padded_for(self.nest, self.factors, slot)
+        return moved_words(self.nest, padded, self.relevant, slot, child is None) // (
+            shared * instances
+        )
+
+    def fills(self, level: int) -> IntArray:
+        """Words that one instance of a level gets from (or owes to) its outer keeper."""
+        if self.factors.lasts is None:
+            return self._visited(self.partition(level) * self._passes(level), level)
+        slot = self.nest.level_slots[level]
+        instances = _spatial_product(self.nest, self.factors, slot)
+        padded = padded_for(self.nest, self.factors, slot)
+        return moved_words(self.nest, padded, self.relevant, slot, False) // instances
+
+    def touched(self, level: int) -> IntArray:
+        """Words of the tensor that one instance of a level ever holds: masked parts left out."""
+        held = self.partition(level)
+        if self.visited is None or not all(self.relevant[r] for r in self.visited.ranks):
+            return held
+        return _left(held, self.visited)
+
+    def _visited(self, words: IntArray, child: int | None) -> IntArray:
+        """Words in all passes of the outermost loops as words in those that a mask leaves."""
+        if self.visited is None:
+            return words
+        counted: dict[int, bool] = dict.fromkeys(self.visited.ranks, child is None)
+        moved = child is None
+        for s in reversed([s for s in self.nest.level_slots if s < self._slot(child)]):
+            for r in self.nest.orders[s]:
+                real = bool((self.factors.factors[s, r] > 1).all())
+                if s == 0 and r in counted:
+                    counted[r] = self.relevant[r] or moved
+                moved = moved or (self.relevant[r] and real)
+        return _left(words, self.visited) if all(counted.values()) else words
+
+    def _slot(self, child: int | None) -> int:
+        return len(self.nest.slots) if child is None else self.nest.level_slots[child]
+
+    def _passes(self, child: int | None) -> IntArray:
+        """How often a child's tiles come past: irrelevant temporal loops outside its run."""
+        slot = self._slot(child)
+        outer = [s for s in self.nest.level_slots if s < slot]
+        if child is None:
+            return _product(
+                self.factors.factors[s, r]
+                for s in outer
+                for r, yes in enumerate(self.relevant)
+                if not yes
+            )
+        passes, moved = ONE, None
+        for s in reversed(outer):
+            for r in self.nest.orders[s]:
+                factor = self.factors.factors[s, r]
+                if self.relevant[r]:
+                    moved = factor > 1 if moved is None else moved | (factor > 1)
+                elif moved is not None:
+                    passes = passes * np.where(moved, factor, 1)
+        return passes
+
+    def _spatial(self, slot: int, *, relevant: bool) -> IntArray:
+        return _product(
+            self.factors.factors[s, r]
+            for s in self.nest.spatial_slots
+            if s < slot
+            for r, yes in enumerate(self.relevant)
+            if yes == relevant
+        )
+
+
+def _left(count: IntArray, visited: Visited | None) -> IntArray:
+    """Of a count in all pairs of passes, what falls on those that are visited."""
+    return count if visited is None else count * visited.pairs // visited.total
+
+
+def _product(arrays: object) -> IntArray:
+    return reduce(np.multiply, arrays, ONE)  # type: ignore[call-overload, no-any-return]
+
+
+def _spatial_product(nest: Nest, factors: Factors, slot: int) -> IntArray:
+    """Spatial factors outside a slot: the instances of what stands there."""
+    return _product(
+        factors.factors[s, r]
+        for s in nest.spatial_slots
+        if s < slot
+        for r in range(len(nest.ranks))
+    )

@@ -1,0 +1,56 @@
+"""What a backend is: the same inputs for all of them, the same result from each."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.base.errors import BackendError, expected
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.energy.operations import kind_of, operation_cycles, operation_energy
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.workload.graph import Workload
+
+
+class Backend(Protocol):
+    """An evaluator of fused mappings."""
+
+    @property
+    def name(self) -> str:
+        """What `--backend` calls it."""
+
+    def missing(self) -> str | None:
+        """What is missing and how to get it, in one line; None where it can run."""
+
+    def evaluate(
+        self, workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert
+    ) -> Result | Infeasible:
+        """The mapping's cost, or why it does not fit.
+
+        raises: MappingError where the mapping contradicts the workload or the platform,
+                BackendError where the tool behind it is missing or fails.
+        """
+
+
+def refuse_operations(
+    workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert, who: str
+) -> None:
+    """Refuse operations of unlike cost, and masks: another tool has one compute for all of them.
+
+    raises: BackendError.
+    """
+    if workload.mask:
+        condition = "no mask: it has no loops that are longer for some queries than for others"
+        raise BackendError(expected(who, condition, str(workload.mask), "use --backend native"))
+    for name in mapping.einsum_mappings:
+        operation = workload.einsum(name).operation
+        arch = platform.path(workload.einsum(name).unit)
+        price = operation_energy(arch, ert, operation)
+        if operation_cycles(arch, operation) > 1 or price != ert.energy(
+            arch.compute.name, "compute"
+        ):
+            condition = f"operations of one cycle and the energy of a compute, as {who} has them"
+            change = "use --backend native, or leave out the costs of operations"
+            got = f"{kind_of(operation)} with its own"
+            raise BackendError(expected(f"{who}: {name}", condition, got, change))

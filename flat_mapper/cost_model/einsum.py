@@ -1,0 +1,245 @@
+"""One Einsum, many mappings: counts, cycles and energy of a batch that shares a structure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from flat_mapper.arch.values import Architecture
+from flat_mapper.cost_model.accesses import Accesses, accesses
+from flat_mapper.cost_model.energy import tensor_energy
+from flat_mapper.cost_model.footprint import tile_words
+from flat_mapper.cost_model.latency import level_cycles, throttling
+from flat_mapper.cost_model.nest import (
+    BoolArray,
+    Factors,
+    FloatArray,
+    IntArray,
+    Nest,
+    Visited,
+    factors_of,
+    nest_of,
+)
+from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, TensorStats
+from flat_mapper.energy.operations import operation_cycles, operation_energy
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.values import EinsumMapping, sized
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import KEYS, QUERIES, Tiles
+
+
+@dataclass(frozen=True, kw_only=True)
+class EinsumCosts:
+    """A batch of n mappings of one Einsum, evaluated."""
+
+    nest: Nest
+    sizes: tuple[int, ...]
+    factors: Factors
+    ert: Ert
+    accesses: Accesses
+    tiles: dict[tuple[int, str], IntArray]  # values
+    shares: Mapping[str, float] = field(default_factory=dict)  # words of a value, where not one
+    visited: Visited | None = None
+
+    def reads(self, level: int) -> list[IntArray | FloatArray]:
+        """Words read from one instance of a level, one array per kept tensor."""
+        traffic = self.accesses.traffic
+        return [self._words(traffic[level, t].reads, t) for t in self._kept(level)]
+
+    def writes(self, level: int) -> list[IntArray | FloatArray]:
+        """Words filled into and updated in one instance of a level, one array per kept tensor."""
+        traffic = ((t, self.accesses.traffic[level, t]) for t in self._kept(level))
+        return [self._words(values.fills + values.updates, t) for t, values in traffic]
+
+    def occupied(self, level: int) -> IntArray:
+        """Words of all tiles kept at a level."""
+        return sum((self.tile(level, t) for t in self._kept(level)), np.zeros(1, np.int64))
+
+    def share(self, tensor: str) -> float:
+        """Words of one value."""
+        return self.shares.get(tensor, 1)
+
+    def tile(self, level: int, tensor: str) -> IntArray:
+        """Words of a tile, whole ones."""
+        values, share = self.tiles[level, tensor], self.share(tensor)
+        return values if share == 1 else np.ceil(values * share).astype(np.int64)
+
+    def _words(self, values: IntArray, tensor: str) -> IntArray | FloatArray:
+        share = self.share(tensor)
+        return values if share == 1 else np.asarray(values * share, np.float64)
+
+    @cached_property
+    def fits(self) -> BoolArray:
+        """Whether every level holds its tiles."""
+        fits = np.ones(self.factors.count, np.bool_)
+        for i, level in enumerate(self.nest.arch.levels):
+            if level.usable_words is not None:
+                fits = fits & (self.occupied(i) <= level.usable_words)
+        return fits
+
+    @cached_property
+    def slowdown(self) -> tuple[FloatArray, ...]:
+        """Timeloop's bandwidth throttling of each level."""
+        levels = self.nest.arch.levels
+        return tuple(
+            throttling(lv, self.accesses.compute, self.reads(i), self.writes(i))
+            for i, lv in enumerate(levels)
+        )
+
+    @cached_property
+    def cycles(self) -> IntArray:
+        """The slowest of compute and levels."""
+        worst = self.slowdown[0]
+        for slowdown in self.slowdown[1:]:
+            worst = np.minimum(worst, slowdown)
+        return level_cycles(self.accesses.compute, worst)
+
+    @cached_property
+    def tensor_energy(self) -> dict[tuple[int, str], FloatArray]:
+        """(level index, tensor) -> pJ, all instances."""
+        found = {}
+        for (i, tensor), traffic in self.accesses.traffic.items():
+            level = self.nest.arch.levels[i]
+            action_pj = self.ert.actions(level.name)
+            found[i, tensor] = tensor_energy(
+                level, traffic, self.accesses.instances[i], action_pj, self.share(tensor)
+            )
+        return found
+
+    @property
+    def computes(self) -> int:
+        """Points of the iteration space; padding of remainders computes nothing."""
+        points = int(np.prod(np.array(self.sizes, dtype=np.int64)))
+        return points if self.visited is None else points * self.visited.pairs // self.visited.total
+
+    @property
+    def compute_energy(self) -> float:
+        """pJ of all computes."""
+        arch, operation = self.nest.arch, self.nest.einsum.operation
+        return self.computes * operation_energy(arch, self.ert, operation)
+
+    @cached_property
+    def energy(self) -> FloatArray:
+        """pJ of every access and compute."""
+        return sum(self.tensor_energy.values(), np.full(1, self.compute_energy))
+
+    def infeasible(self, n: int, apart: str = "") -> Infeasible | None:
+        """Of one mapping, the innermost level that does not hold its tiles: Timeloop's order.
+
+        apart: a level that somebody else watches over.
+        """
+        for i in reversed(range(len(self.nest.keep))):
+            level = self.nest.arch.levels[i]
+            if level.name == apart:
+                continue
+            terms = tuple((t, _at(self.tile(i, t), n)) for t in self._kept(i))
+            needs = sum(words for _, words in terms)
+            if level.usable_words is not None and needs > level.usable_words:
+                hint = f"cut the tiles at {level.name} or let a tensor bypass it"
+                return Infeasible(
+                    level=level.name,
+                    needs=needs,
+                    has=level.usable_words,
+                    terms=terms,
+                    where=self.nest.einsum.name,
+                    hint=hint,
+                )
+        return None
+
+    def stats(self, n: int) -> EinsumStats:
+        """One mapping of the batch."""
+        compute = self.nest.arch.compute
+        return EinsumStats(
+            einsum=self.nest.einsum.name,
+            unit=compute.name,
+            computes=self.computes,
+            compute_cycles=_at(self.accesses.compute, n),
+            lanes=_at(self.accesses.lanes, n),
+            lanes_total=compute.instances,
+            cycles_per_compute=operation_cycles(self.nest.arch, self.nest.einsum.operation),
+            compute_energy_pj=self.compute_energy,
+            levels=tuple(self._level(i, n) for i in range(len(self.nest.keep))),
+        )
+
+    def _level(self, i: int, n: int) -> LevelStats:
+        slowdown = self.slowdown[i]
+        return LevelStats(
+            level=self.nest.arch.levels[i].name,
+            cycles=_at(level_cycles(self.accesses.compute, slowdown), n),
+            throttling=float(slowdown[n if len(slowdown) > 1 else 0]),
+            tensors=tuple(self._tensor(i, t, n) for t in self._kept(i)),
+        )
+
+    def _tensor(self, i: int, tensor: str, n: int) -> TensorStats:
+        traffic, energy = self.accesses.traffic[i, tensor], self.tensor_energy[i, tensor]
+        return TensorStats(
+            tensor=tensor,
+            scalar_reads=_at(traffic.reads, n),
+            scalar_fills=_at(traffic.fills, n),
+            scalar_updates=_at(traffic.updates, n),
+            temporal_reductions=_at(traffic.temporal_reductions, n),
+            utilized_capacity=_at(self.tiles[i, tensor], n),
+            utilized_instances=_at(self.accesses.instances[i], n),
+            energy_pj=float(energy[n if len(energy) > 1 else 0]),
+            share=self.share(tensor),
+        )
+
+    def _kept(self, level: int) -> tuple[str, ...]:
+        return tuple(
+            a.tensor for a in self.nest.einsum.accesses if a.tensor in self.nest.keep[level]
+        )
+
+
+def _at(values: IntArray, n: int) -> int:
+    """The n-th of n values, or the one that stands for all."""
+    return int(values[n if len(values) > 1 else 0])
+
+
+def einsum_costs(
+    workload: Workload,
+    arch: Architecture,
+    mappings: Sequence[EinsumMapping],
+    ert: Ert,
+    tiles: Tiles | None = None,
+) -> EinsumCosts:
+    """The costs of mappings of one Einsum that share keeps, loop orders and rank sizes.
+
+    tiles: of queries x keys, that a mask leaves of the passes of the outermost loops.
+    """
+    einsum = workload.einsum(mappings[0].einsum)
+    nest = nest_of(arch, einsum, mappings[0])
+    (sizes,) = {tuple(sized(workload, m).rank_sizes[r] for r in nest.ranks) for m in mappings}
+    visited = None
+    if tiles and QUERIES in nest.ranks and KEYS in nest.ranks:
+        ranks = (nest.ranks.index(QUERIES), nest.ranks.index(KEYS))
+        visited = Visited(ranks=ranks, pairs=tiles.visited, total=tiles.total)
+    return nest_costs(nest, sizes, factors_of(nest, mappings), ert, workload.shares, visited)
+
+
+def nest_costs(
+    nest: Nest,
+    sizes: tuple[int, ...],
+    factors: Factors,
+    ert: Ert,
+    shares: Mapping[str, float] | None = None,
+    visited: Visited | None = None,
+) -> EinsumCosts:
+    """The costs of loop nests given as arrays; factors int64[S, R, n].
+
+    shares: words that a value of a tensor takes, where it is not one.
+    """
+    found = accesses(nest, factors, sizes, visited)
+    cycles = operation_cycles(nest.arch, nest.einsum.operation)
+    return EinsumCosts(
+        nest=nest,
+        sizes=sizes,
+        factors=factors,
+        ert=ert,
+        accesses=replace(found, compute=found.compute * cycles) if cycles > 1 else found,
+        tiles=tile_words(nest, factors, sizes),
+        shares=shares or {},
+        visited=visited,
+    )

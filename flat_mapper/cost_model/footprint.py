@@ -1,0 +1,49 @@
+"""Words that tiles take at each level."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flat_mapper.cost_model.nest import Factors, IntArray, Nest
+
+
+def extents(nest: Nest, factors: Factors, sizes: tuple[int, ...], slot: int) -> list[IntArray]:
+    """Extent of every rank inside a slot, its own loops included; int64[n] each.
+
+    A rank that no outer loop cuts is there whole; one that is cut takes the full product of its
+    inner factors, even where its final pass is shorter.
+    """
+    found = []
+    for r, size in enumerate(sizes):
+        inner = np.ones(factors.count, np.int64)
+        for s in range(slot, len(nest.slots)):
+            inner = inner * factors.factors[s, r]
+        if factors.lasts is not None:
+            before = np.ones(factors.count, np.int64)
+            for s in range(slot):
+                before = (before - 1) * factors.factors[s, r] + factors.lasts[s, r]
+            inner = np.where(before > 1, inner, size)
+        found.append(inner)
+    return found
+
+
+def tile_words(
+    nest: Nest, factors: Factors, sizes: tuple[int, ...]
+) -> dict[tuple[int, str], IntArray]:
+    """(level index, tensor) -> words of the tile one instance keeps, int64[n]."""
+    tiles: dict[tuple[int, str], IntArray] = {}
+    for level, slot in enumerate(nest.level_slots):
+        inside = extents(nest, factors, sizes, slot)
+        for access in nest.einsum.accesses:
+            if access.tensor in nest.keep[level]:
+                tiles[level, access.tensor] = tensor_tile(nest, access.tensor, inside)
+    return tiles
+
+
+def tensor_tile(nest: Nest, tensor: str, inside: list[IntArray]) -> IntArray:
+    """Words of a tensor over given rank extents."""
+    words = np.ones(1, np.int64)
+    for extent, mine in zip(inside, nest.relevant[tensor], strict=True):
+        if mine:
+            words = words * extent
+    return words

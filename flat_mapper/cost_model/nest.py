@@ -1,0 +1,108 @@
+"""Loop nests as arrays: one structure (keep, loop order), many factorizations at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from flat_mapper.arch.values import Architecture
+from flat_mapper.mapping.values import EinsumMapping, Slot, slots_of
+from flat_mapper.workload.graph import Einsum
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nest:
+    """What a batch of loop nests has in common.
+
+    slots:    S places for loops, outermost first (see mapping.slots_of).
+    keep:     for each storage level (outermost first), the tensors it keeps.
+    order:    for each slot, the ranks outermost first; only temporal slots' order matters.
+    """
+
+    arch: Architecture
+    einsum: Einsum
+    slots: tuple[Slot, ...]
+    keep: tuple[frozenset[str], ...]
+    order: tuple[tuple[str, ...], ...]
+
+    @cached_property
+    def ranks(self) -> tuple[str, ...]:
+        """Rank axis of the factor arrays."""
+        return self.einsum.ranks
+
+    @cached_property
+    def level_slots(self) -> tuple[int, ...]:
+        """The slot index of each storage level's temporal loops, outermost first."""
+        return tuple(i for i, s in enumerate(self.slots) if s.axis == "temporal")
+
+    @cached_property
+    def spatial_slots(self) -> tuple[int, ...]:
+        """The slot indices of spatial loops."""
+        return tuple(i for i, s in enumerate(self.slots) if s.axis != "temporal")
+
+    @cached_property
+    def orders(self) -> tuple[tuple[int, ...], ...]:
+        """`order` as rank indices, innermost first: the direction counts are taken in."""
+        index = {r: i for i, r in enumerate(self.ranks)}
+        return tuple(tuple(index[r] for r in reversed(order)) for order in self.order)
+
+    @cached_property
+    def relevant(self) -> dict[str, tuple[bool, ...]]:
+        """For each tensor, whether each rank is one of its own."""
+        return {a.tensor: tuple(r in a.ranks for r in self.ranks) for a in self.einsum.accesses}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factors:
+    """int64[S, R, n] loop factors, and where remainders occur the final-pass factors."""
+
+    factors: IntArray
+    lasts: IntArray | None = None
+
+    @property
+    def count(self) -> int:
+        """n, the number of mappings."""
+        return int(self.factors.shape[2])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visited:
+    """Pairs of passes of two outermost loops of an Einsum that a mask leaves."""
+
+    ranks: tuple[int, int]  # the two, as indices of the nest's ranks
+    pairs: int
+    total: int
+
+
+def nest_of(arch: Architecture, einsum: Einsum, mapping: EinsumMapping) -> Nest:
+    """The structure of one mapping. Ranks without a loop come outermost, in the Einsum's order."""
+    slots = slots_of(arch)
+    orders = []
+    for slot in slots:
+        loops = [loop.rank for loop in mapping.at(slot)]
+        orders.append((*(r for r in einsum.ranks if r not in loops), *loops))
+    keep = tuple(frozenset(mapping.kept_at(lv.name)) for lv in arch.levels)
+    return Nest(arch=arch, einsum=einsum, slots=slots, keep=keep, order=tuple(orders))
+
+
+def factors_of(nest: Nest, mappings: Sequence[EinsumMapping]) -> Factors:
+    """The factor arrays of mappings that share a structure."""
+    shape = (len(nest.slots), len(nest.ranks), len(mappings))
+    factors, lasts = np.ones(shape, np.int64), np.ones(shape, np.int64)
+    index = {r: i for i, r in enumerate(nest.ranks)}
+    place = {s: i for i, s in enumerate(nest.slots)}
+    for n, mapping in enumerate(mappings):
+        for slot, loops in mapping.loops:
+            for loop in loops:
+                factors[place[slot], index[loop.rank], n] = loop.factor
+                lasts[place[slot], index[loop.rank], n] = loop.final
+    exact = bool((factors == lasts).all())
+    return Factors(factors=factors, lasts=None if exact else lasts)

@@ -1,0 +1,346 @@
+"""What an evaluation returns: counts, cycles and energy, from one tensor to the whole cascade."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from flat_mapper.mapping.values import FusedMapping, GroupMapping, Schedule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorStats:
+    """One tensor at one level, per instance, as Timeloop reports it; energy over all instances."""
+
+    tensor: str
+    scalar_reads: int
+    scalar_fills: int
+    scalar_updates: int
+    temporal_reductions: int
+    utilized_capacity: int  # words
+    utilized_instances: int
+    energy_pj: float
+    share: float = 1  # words that one value takes; the counts are of values
+
+    @property
+    def words_read(self) -> float:
+        """Words read from one instance."""
+        return self.scalar_reads * self.share
+
+    @property
+    def words_written(self) -> float:
+        """Words filled into and updated in one instance."""
+        return (self.scalar_fills + self.scalar_updates) * self.share
+
+    @property
+    def moved_words(self) -> float:
+        """Words through the ports of all instances."""
+        return self.utilized_instances * (self.words_read + self.words_written)
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields by name."""
+        names = ("scalar_reads", "scalar_fills", "scalar_updates", "temporal_reductions")
+        more = ("utilized_capacity", "utilized_instances", "energy_pj")
+        return {name: getattr(self, name) for name in (*names, *more)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelStats:
+    """One storage level under one Einsum."""
+
+    level: str
+    cycles: int  # Timeloop's: compute cycles over throttling
+    throttling: float
+    tensors: tuple[TensorStats, ...]
+
+    @property
+    def reads(self) -> float:
+        """Words read from one instance."""
+        return sum(t.words_read for t in self.tensors)
+
+    @property
+    def writes(self) -> float:
+        """Words filled into and updated in one instance."""
+        return sum(t.words_written for t in self.tensors)
+
+    @property
+    def energy_pj(self) -> float:
+        """All tensors, all instances."""
+        return sum(t.energy_pj for t in self.tensors)
+
+    def to_dict(self) -> dict[str, object]:
+        """Cycles, throttling, and the tensors by name."""
+        return {
+            "cycles": self.cycles,
+            "throttling": self.throttling,
+            "tensors": {t.tensor: t.to_dict() for t in self.tensors},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EinsumStats:
+    """One Einsum on its own: what timeloop-model says of it."""
+
+    einsum: str
+    unit: str  # name of the compute unit
+    computes: int
+    compute_cycles: int
+    lanes: int  # compute units that take part
+    lanes_total: int
+    compute_energy_pj: float
+    levels: tuple[LevelStats, ...]  # outermost first
+    cycles_per_compute: int = 1  # of one lane
+
+    @property
+    def ideal_cycles(self) -> float:
+        """Cycles of the computes with every unit at work."""
+        return self.computes * self.cycles_per_compute / self.lanes_total
+
+    @property
+    def cycles(self) -> int:
+        """The slowest of compute and levels."""
+        return max(self.compute_cycles, *(lv.cycles for lv in self.levels))
+
+    @property
+    def utilization(self) -> float:
+        """Computes over what all units could do in these cycles."""
+        return self.computes * self.cycles_per_compute / (self.cycles * self.lanes_total)
+
+    @property
+    def energy_pj(self) -> float:
+        """Compute and all levels."""
+        return self.compute_energy_pj + sum(lv.energy_pj for lv in self.levels)
+
+    def level(self, name: str) -> LevelStats | None:
+        """The level of that name, if the Einsum's path has it."""
+        return next((lv for lv in self.levels if lv.level == name), None)
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper model --json`."""
+        return {
+            "cycles": self.cycles,
+            "energy_pj": self.energy_pj,
+            "utilization": self.utilization,
+            "macs": self.computes,
+            "compute_cycles": self.compute_cycles,
+            "compute_energy_pj": self.compute_energy_pj,
+            "levels": {lv.level: lv.to_dict() for lv in self.levels},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BufferUse:
+    """Words alive in the shared buffer at the worst moment of a tile."""
+
+    level: str
+    capacity_words: int | None
+    terms: tuple[tuple[str, int], ...]  # what holds how many words
+
+    @property
+    def live_words(self) -> int:
+        """The sum of the terms."""
+        return sum(words for _, words in self.terms)
+
+    @property
+    def spilled(self) -> float:
+        """Fraction of the live words that does not fit, 0 to 1."""
+        if self.capacity_words is None or self.live_words <= self.capacity_words:
+            return 0.0
+        return 1.0 - self.capacity_words / self.live_words
+
+    def to_dict(self) -> dict[str, object]:
+        """Capacity, live words and what they are."""
+        return {
+            "capacity_words": self.capacity_words,
+            "live_words": self.live_words,
+            "terms": dict(self.terms),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Infeasible:
+    """A mapping that a level cannot hold. A value: being infeasible is an answer."""
+
+    level: str
+    needs: int  # words
+    has: int  # words
+    terms: tuple[tuple[str, int], ...]
+    where: str = ""  # the Einsum or group
+    hint: str = ""
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {words}" for name, words in self.terms if words)
+        place = f"{self.where}: " if self.where else ""
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{place}{self.level}: needs {self.needs} words ({parts}), has {self.has}{hint}"
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields by name."""
+        return {
+            "infeasible": str(self),
+            "level": self.level,
+            "needs": self.needs,
+            "has": self.has,
+            "terms": dict(self.terms),
+            "where": self.where,
+            "hint": self.hint,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupStats:
+    """Einsums that run together, on the shared resources."""
+
+    names: tuple[str, ...]
+    schedule: Schedule
+    compute_cycles: Mapping[str, int]  # by unit
+    ideal_cycles: Mapping[str, float]  # by unit: the computes at full array
+    transfer_cycles: Mapping[str, float]  # by level
+    cold_start_cycles: float
+    cycles: int
+    bottleneck: str  # the unit or level that sets `cycles`
+    buffer: BufferUse
+    spill_words: int = 0  # extra words to and from DRAM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """What no mapping of the workload can beat: compulsory traffic, and the units at peak."""
+
+    cycles: float
+    energy_pj: float
+    offchip_bytes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A mapping's cost. Totals cover all `repeat` runs of the cascade; so do `energy_by` parts."""
+
+    workload: str
+    arch: str
+    backend: str
+    energy_source: str
+    mapping: FusedMapping
+    groups: tuple[GroupStats, ...]
+    einsums: tuple[EinsumStats, ...]
+    cycle_seconds: float
+    dram: str  # name of the off-chip level
+    word_bytes: float
+    bound: Bound
+    spill_pj_per_word: float = 0.0
+    repeat: int = 1
+    area_mm2: float | None = None
+    notes: tuple[str, ...] = ()
+    extra: Mapping[str, object] = field(default_factory=dict)  # provenance of inputs
+
+    @property
+    def cycles(self) -> int:
+        """Groups run one after another."""
+        return self.repeat * sum(g.cycles for g in self.groups)
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds."""
+        return self.cycles * self.cycle_seconds
+
+    @property
+    def spill_energy_pj(self) -> float:
+        """Energy of what the shared buffer spills to DRAM and back."""
+        return self.repeat * self.spill_pj_per_word * sum(g.spill_words for g in self.groups)
+
+    @property
+    def energy_pj(self) -> float:
+        """Every access and every compute."""
+        return self.repeat * sum(e.energy_pj for e in self.einsums) + self.spill_energy_pj
+
+    @property
+    def edp_js(self) -> float:
+        """Energy times latency, J*s."""
+        return self.energy_pj * 1e-12 * self.latency_s
+
+    @property
+    def offchip_words(self) -> float:
+        """Words through DRAM's ports, spills included."""
+        levels = (e.level(self.dram) for e in self.einsums)
+        moved = sum(t.moved_words for lv in levels if lv is not None for t in lv.tensors)
+        return self.repeat * (moved + sum(g.spill_words for g in self.groups))
+
+    @property
+    def offchip_bytes(self) -> float:
+        """Bytes through DRAM's ports."""
+        value = self.offchip_words * self.word_bytes
+        return int(value) if value == int(value) else value
+
+    @property
+    def macs(self) -> int:
+        """Computes of the matrix path's unit."""
+        matrix = self.einsums[0].unit if self.einsums else ""
+        return self.repeat * sum(e.computes for e in self.einsums if e.unit == matrix)
+
+    @property
+    def utilization(self) -> float:
+        """Busy share of compute, 0 to 1: cycles the units need at peak over cycles taken.
+
+        Units that take turns add up; units that overlap count as the busier one.
+        """
+        ideal = 0.0
+        for group in self.groups:
+            parts = group.ideal_cycles.values()
+            ideal += max(parts) if group.schedule == "overlapped" else sum(parts)
+        return self.repeat * ideal / self.cycles
+
+    @property
+    def busy(self) -> dict[str, float]:
+        """Of each unit, the share of all cycles that its computes need at peak."""
+        units = dict.fromkeys(e.unit for e in self.einsums)
+        total = sum(g.cycles for g in self.groups)
+        return {u: sum(g.ideal_cycles.get(u, 0.0) for g in self.groups) / total for u in units}
+
+    @property
+    def intensity(self) -> float:
+        """Operational intensity: computes of the matrix path per off-chip byte."""
+        return self.macs / self.offchip_bytes if self.offchip_bytes else float("inf")
+
+    @property
+    def bottleneck(self) -> str:
+        """The unit or level that sets most of the latency."""
+        shares: dict[str, int] = {}
+        for group in self.groups:
+            shares[group.bottleneck] = shares.get(group.bottleneck, 0) + group.cycles
+        return max(shares, key=lambda name: shares[name])
+
+    @property
+    def fused(self) -> GroupMapping:
+        """The group that says most: the first with shared loops, else the first."""
+        return next(
+            (g for g in self.mapping.groups if g.shared or len(g.einsums) > 1),
+            self.mapping.groups[0],
+        )
+
+    def energy_by(self) -> dict[str, dict[str, float]]:
+        """pJ by component, by tensor and by Einsum; each of the three adds up to `energy_pj`."""
+        component: dict[str, float] = {}
+        tensor: dict[str, float] = {}
+        einsum: dict[str, float] = {}
+
+        def add(name: str, level: str, held: str, pj: float) -> None:
+            for table, key in ((component, level), (tensor, held), (einsum, name)):
+                table[key] = table.get(key, 0.0) + self.repeat * pj
+
+        for stats in self.einsums:
+            for level in stats.levels:
+                for t in level.tensors:
+                    add(stats.einsum, level.level, t.tensor, t.energy_pj)
+            add(stats.einsum, stats.unit, "compute", stats.compute_energy_pj)
+        if self.spill_energy_pj:
+            add("spill", self.dram, "spill", self.spill_energy_pj / self.repeat)
+        return {"component": component, "tensor": tensor, "einsum": einsum}
+
+    def buffers(self) -> dict[str, BufferUse]:
+        """Of each shared level, the use by the group that needs most."""
+        worst: dict[str, BufferUse] = {}
+        for group in self.groups:
+            held = worst.get(group.buffer.level)
+            if held is None or held.live_words < group.buffer.live_words:
+                worst[group.buffer.level] = group.buffer
+        return worst

@@ -1,0 +1,40 @@
+"""Tensors whose values have a width of their own, in the words of an architecture."""
+
+from __future__ import annotations
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.workload.graph import Workload
+
+
+def check_widths(workload: Workload, platform: Platform) -> None:
+    """Raise SpecError where the widths of a workload mean nothing on a platform.
+
+    A level counts in its own words. A tensor without a width of its own takes one for each value,
+    whatever their bits. Where widths differ, `word_bits` has to be the width of every level's word:
+    then a value of b bits takes b / word_bits of a word, and values are packed. Powers of two keep
+    these shares exact in floating point.
+    """
+    if not workload.shares:
+        return
+    bits = workload.word_bits
+    if bits & (bits - 1):
+        condition = "a power of two, where tensors have widths of their own"
+        raise SpecError(expected(f"{workload.name}: word_bits", condition, bits))
+    paths = [platform.matrix, *filter(None, [platform.vector])]
+    for arch in paths:
+        for level in arch.levels:
+            if level.word_bits != bits:
+                condition = f"words of word_bits {bits}, where tensors have widths of their own"
+                change = f"set word_bits to {level.word_bits}"
+                where = f"{arch.path or arch.name}: {level.name}"
+                raise SpecError(expected(where, condition, level.word_bits, change))
+
+
+def refuse_widths(workload: Workload, who: str) -> None:
+    """Raise SpecError where somebody counts words of one width only."""
+    if workload.shares:
+        widths = ", ".join(f"{t} {workload.bits(t)}" for t in workload.shares)
+        condition = f"{workload.word_bits} bits for every tensor"
+        change = "use the native backend, or remove tensor_bits"
+        raise SpecError(expected(who, condition, widths, change))

@@ -1,0 +1,1 @@
+"""Energy and area tables, and where their numbers come from."""

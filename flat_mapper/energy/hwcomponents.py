@@ -1,0 +1,163 @@
+"""What hwcomponents says a component costs, remembered between runs.
+
+A question is plain data, and so is its answer: hwcomponents is imported only when an answer is not
+in the cache, a JSON file in the user's cache folder. The key of an answer holds the question and
+the versions of the packages that gave it, so a new version asks again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from flat_mapper.base.errors import BackendError, SpecError
+from flat_mapper.spec.document import did_you_mean
+from flat_mapper.spec.yamlio import dump_json, write_text
+
+PACKAGES = ("hwcomponents", "hwcomponents-cacti", "hwcomponents-library")
+_MODULES = ("hwcomponents_cacti", "hwcomponents_library")
+_PJ_PER_J = 1e12
+_UM2_PER_M2 = 1e12
+
+Argument = int | float | str
+Price = Mapping[str, float]  # pJ of each action, and `area` in um2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One class of hwcomponents, what it is built from, and the actions to price."""
+
+    class_name: str
+    arguments: tuple[tuple[str, Argument], ...]  # those that the class does not take are left out
+    actions: tuple[tuple[str, tuple[str, ...]], ...]  # ours, and its names for it in turn
+    bits: int | None = None  # of one action, where the class scales its actions by it
+
+    def __str__(self) -> str:
+        given = ", ".join(_written(name, value) for name, value in self.arguments)
+        per = f" per {self.bits} bits" if self.bits else ""
+        return f"{self.class_name}({given}){per}"
+
+
+def versions() -> str:
+    """The versions of what answers: `hwcomponents 1.0.114, ...`."""
+    try:
+        return ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
+    except metadata.PackageNotFoundError as err:
+        raise BackendError(
+            f"{err.name} is not installed; pip install {' '.join(PACKAGES)}, or give energies in "
+            "an ERT file"
+        ) from err
+
+
+def prices(questions: Mapping[str, Question]) -> dict[str, Price]:
+    """The answer to every question, by the name of the component that asks.
+
+    raises: BackendError where hwcomponents cannot answer, SpecError where the class is unknown.
+    """
+    source, path = versions(), cache_path()
+    known = _remembered(path)
+    keys = {name: _key(question, source) for name, question in questions.items()}
+    new: dict[str, Price] = {}
+    for name, question in questions.items():
+        key = keys[name]
+        if key not in known and key not in new:
+            new[key] = _asked(name, question)
+    if new:
+        with suppress(SpecError):  # a cache that cannot be written costs time, not the result
+            write_text(path, dump_json({**_remembered(path), **new}))
+    answers = {**known, **new}
+    return {name: answers[key] for name, key in keys.items()}
+
+
+def cache_path() -> Path:
+    """The cache file, in the folder that XDG_CACHE_HOME names or in ~/.cache."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(home) if home else Path(os.path.expanduser("~")) / ".cache"  # noqa: PTH111 (no error)
+    return base / "flat-mapper" / "hwcomponents.json"
+
+
+def _key(question: Question, source: str) -> str:
+    return json.dumps([asdict(question), source], sort_keys=True)
+
+
+def _remembered(path: Path) -> dict[str, Price]:
+    """The answers in the cache; a file that is not one is as good as none."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(document, dict):
+        return {}
+    return {key: price for key, price in document.items() if _is_price(price)}
+
+
+def _is_price(price: object) -> bool:
+    return isinstance(price, dict) and all(
+        isinstance(value, int | float) and math.isfinite(value) and value >= 0
+        for value in price.values()
+    )
+
+
+def _asked(name: str, question: Question) -> Price:
+    """The answer of hwcomponents itself."""
+    component_class = _class_of(name, question.class_name)
+    try:
+        model = component_class(**_accepted(component_class, question.arguments))
+        answer = {"area": float(model.area) * _UM2_PER_M2}
+        for action, aliases in question.actions:
+            method = next(getattr(model, alias) for alias in aliases if hasattr(model, alias))
+            bits = {} if question.bits is None else {"bits_per_action": question.bits}
+            answer[action] = float(method(**bits).energy) * _PJ_PER_J
+    except Exception as err:  # whatever a component class raises is its answer
+        reason = " ".join(str(err).split()) or type(err).__name__
+        raise BackendError(
+            f"{name}: hwcomponents cannot price {question}: {reason[:300]}; change its attributes, "
+            "or give its energy in an ERT file"
+        ) from err
+    if not _is_price(answer):
+        raise BackendError(f"{name}: hwcomponents prices {question} as {answer}; give an ERT file")
+    return answer
+
+
+def _class_of(name: str, class_name: str) -> Any:
+    """The component class of that name; only classes of components, whatever the name says."""
+    import importlib
+
+    from hwcomponents import ComponentModel
+
+    found: dict[str, Any] = {}
+    for module in _MODULES:
+        for key, value in vars(importlib.import_module(module)).items():
+            if isinstance(value, type) and issubclass(value, ComponentModel) and key[0] != "_":
+                found[key] = value
+    found.pop("ComponentModel", None)
+    if class_name not in found:
+        hint = did_you_mean(class_name, found) or f"known: {', '.join(sorted(found))}"
+        raise SpecError(
+            f"{name}: expected hwcomponents_class to be a class of {' or '.join(_MODULES)}, got "
+            f"{class_name!r}; {hint}"
+        )
+    return found[class_name]
+
+
+def _accepted(
+    component_class: Any, arguments: Sequence[tuple[str, Argument]]
+) -> dict[str, Argument]:
+    """The arguments that the class takes."""
+    import inspect
+
+    taken = inspect.signature(component_class).parameters
+    return {name: value for name, value in arguments if name in taken}
+
+
+def _written(name: str, value: Argument) -> str:
+    if name == "tech_node" and isinstance(value, float):
+        return f"tech_node={value * 1e9:g} nm"
+    return f"{name}={value}"

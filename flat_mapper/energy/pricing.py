@@ -1,0 +1,239 @@
+"""Energy and area of a platform's components from hwcomponents (CACTI and Aladdin inside).
+
+RECIPES says which class of hwcomponents prices which Accelergy class; an attribute
+`hwcomponents_class: "SRAM"` of a component overrides it, and every result carries the question
+that was asked for each component. Leakage is not priced.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
+from flat_mapper.base.errors import SpecError
+from flat_mapper.energy.hwcomponents import Argument, Price, Question, prices, versions
+from flat_mapper.energy.tables import Art, Ert
+from flat_mapper.spec.document import checked, did_you_mean
+
+OVERRIDE = "hwcomponents_class"
+REGISTER_ROWS = 64  # chosen: `storage` up to this depth is registers; CACTI's arrays start there
+ADDER_GROWTH = 2  # chosen: an accumulator is twice as wide as the factors, where not given
+
+_STORE = (("read", ("read",)), ("write", ("write",)))
+_COMPUTE = (("compute", ("compute", "mac", "multiply", "add", "compare", "count", "read")),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How one Accelergy class is priced."""
+
+    class_name: str  # of hwcomponents; for dram: by the attribute `type`
+    kind: str  # dram, array, register, compute: which arguments it takes
+
+
+# Accelergy's class names, as Timeloop's users write them -> hwcomponents.
+RECIPES: Mapping[str, Recipe] = {
+    "DRAM": Recipe(class_name="", kind="dram"),
+    **dict.fromkeys(("SRAM", "sram"), Recipe(class_name="SRAM", kind="array")),
+    **dict.fromkeys(
+        ("smartbuffer_SRAM", "smartbuffer"), Recipe(class_name="SmartBufferSRAM", kind="array")
+    ),
+    **dict.fromkeys(
+        ("regfile", "smartbuffer_RF", "smartbuffer_regfile", "register", "reg", "aladdin_register"),
+        Recipe(class_name="AladdinRegister", kind="register"),
+    ),
+    **dict.fromkeys(
+        ("intmac", "mac", "compute"), Recipe(class_name="AladdinIntMAC", kind="compute")
+    ),
+    **dict.fromkeys(
+        ("intadder", "aladdin_adder"), Recipe(class_name="AladdinAdder", kind="compute")
+    ),
+    **dict.fromkeys(
+        ("intmultiplier", "aladdin_multiplier"),
+        Recipe(class_name="AladdinMultiplier", kind="compute"),
+    ),
+    **dict.fromkeys(
+        ("comparator", "aladdin_comparator"),
+        Recipe(class_name="AladdinComparator", kind="compute"),
+    ),
+}
+_GENERIC_STORAGE = "storage"  # registers or an array, by its depth
+_DRAM_TYPES = ("LPDDR4", "LPDDR", "DDR3", "HBM2", "HBM3", "HBM4")
+_OPTIONAL = ("n_banks", "n_rw_ports")
+
+
+def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art]:
+    """The energy of every action in pJ, and the area of one instance in um2, per component.
+
+    raises: SpecError for a class that is in no table, BackendError where hwcomponents fails.
+    """
+    components = _components(platform)
+    questions = {name: _question(node, where) for name, (node, where) in components.items()}
+    answers = prices(questions)
+    levels: dict[str, dict[str, float]] = {}
+    areas: dict[str, float] = {}
+    provenance: dict[str, str] = {}
+    for name, (node, where) in components.items():
+        energies, areas[name], note = _scaled(node, answers[name], where)
+        levels[name] = energies
+        provenance[name] = f"{questions[name]}{note}"
+    source = versions()
+    return (
+        Ert(levels=levels, source=source, provenance=provenance),
+        Art(areas_um2=areas, source=source, provenance=provenance),
+    )
+
+
+def _components(
+    platform: Platform | Architecture,
+) -> dict[str, tuple[MemoryLevel | ComputeUnit, str]]:
+    """Every component once, with the file it stands in."""
+    paths = [platform] if isinstance(platform, Architecture) else [platform.matrix, platform.vector]
+    found: dict[str, tuple[MemoryLevel | ComputeUnit, str]] = {}
+    for arch in paths:
+        if arch is not None:
+            nodes: tuple[MemoryLevel | ComputeUnit, ...] = (*arch.levels, arch.compute)
+            for node in nodes:
+                found.setdefault(node.name, (node, f"{arch.path or arch.name}: {node.name}"))
+    return found
+
+
+def _question(node: MemoryLevel | ComputeUnit, where: str) -> Question:
+    """What to ask for one component."""
+    recipe = _recipe(node, where)
+    if recipe.kind == "dram":
+        if not isinstance(node, MemoryLevel):
+            raise SpecError(f"{where}: expected the class of a compute unit, got a memory's")
+        bits = _width(node)
+        name = recipe.class_name or _dram_type(node, where)
+        return Question(class_name=name, arguments=(), actions=_STORE, bits=bits)
+    arguments: dict[str, Argument] = {"tech_node": _technology_m(node, where)}
+    if recipe.kind == "override":
+        arguments |= _plain(node.attributes)
+    if isinstance(node, MemoryLevel):
+        arguments |= _array(node) if recipe.kind != "register" else {"width": _width(node)}
+    else:
+        arguments |= _widths(node, where)
+    return Question(
+        class_name=recipe.class_name,
+        arguments=tuple(sorted(arguments.items())),
+        actions=_STORE if isinstance(node, MemoryLevel) else _COMPUTE,
+    )
+
+
+def _recipe(node: MemoryLevel | ComputeUnit, where: str) -> Recipe:
+    override = node.attributes.get(OVERRIDE)
+    if override is not None:
+        name = checked(override, str, f"{where}.attributes.{OVERRIDE}")
+        known_classes = {recipe.class_name: recipe for recipe in RECIPES.values()}
+        dram = Recipe(class_name=name, kind="dram") if name in _DRAM_TYPES else None
+        return dram or known_classes.get(name) or Recipe(class_name=name, kind="override")
+    own = node.component_class
+    if own == _GENERIC_STORAGE and isinstance(node, MemoryLevel):
+        small = (node.capacity_words or 0) <= REGISTER_ROWS * node.row_words
+        return RECIPES["regfile" if small else "SRAM"]
+    recipe = RECIPES.get(own) or (RECIPES["DRAM"] if "DRAM" in own else None)
+    stores = isinstance(node, MemoryLevel)
+    if recipe is None or (recipe.kind == "compute") == stores:
+        kinds = {name: r for name, r in RECIPES.items() if (r.kind == "compute") != stores}
+        known = [*kinds, *([_GENERIC_STORAGE] if stores else [])]
+        hint = did_you_mean(own, known)
+        raise SpecError(
+            f"{where}: expected a class that hwcomponents prices ({', '.join(known)}), got "
+            f"{own!r}; {hint + ' ' if hint else ''}or name one of its classes in the attribute "
+            f'{OVERRIDE}: "...", or give energies in an ERT file'
+        )
+    return recipe
+
+
+def _dram_type(node: MemoryLevel, where: str) -> str:
+    spot = f"{where}.attributes.type"
+    given = node.attributes.get("type")
+    if given not in _DRAM_TYPES:
+        got = "none" if given is None else repr(str(given))
+        raise SpecError(
+            f"{spot}: expected one of {', '.join(_DRAM_TYPES)} in quotes, got {got}; "
+            'write type: "LPDDR4"'
+        )
+    return str(given)
+
+
+def _technology_m(node: MemoryLevel | ComputeUnit, where: str) -> float:
+    """The technology node in metres: of "22nm", or of a number in nm."""
+    given = node.attributes.get("technology")
+    found = re.fullmatch(r"\s*([0-9]+(\.[0-9]+)?)\s*(nm)?\s*", str(given))
+    if given is None or not found or float(found[1]) == 0:
+        got = "none" if given is None else repr(given)
+        raise SpecError(
+            f'{where}.attributes.technology: expected a node such as "22nm", got {got}; write '
+            'technology: "22nm" among the variables'
+        )
+    return float(f"{found[1]}e-9")
+
+
+def _width(node: MemoryLevel) -> int:
+    return node.row_words * node.word_bits * node.cluster_size
+
+
+def _array(node: MemoryLevel) -> dict[str, Argument]:
+    """Geometry in bits and rows. hwcomponents' SRAM wants the size as well as both of these."""
+    width = _width(node)
+    rows = -(-(node.capacity_words or 0) // node.row_words)
+    given = {
+        name: value
+        for name in _OPTIONAL
+        if isinstance(value := node.attributes.get(name), int) and value > 1
+    }
+    return {"width": width, "depth": rows, "size": rows * width, **given}
+
+
+def _widths(node: ComputeUnit, where: str) -> dict[str, Argument]:
+    """Operand widths in bits: multiplier_width, else width or datawidth; the adder's."""
+    attributes = node.attributes
+    names = ("multiplier_width", "width", "datawidth", "adder_width")
+    given = {name: attributes[name] for name in names if attributes.get(name) is not None}
+    if not given:
+        raise SpecError(
+            f"{where}.attributes: expected multiplier_width (bits of an operand), got none; "
+            "add multiplier_width: 16"
+        )
+    name, value = next(iter(given.items()))
+    operand = checked(value, int, f"{where}.attributes.{name}", above=0)
+    adder = given.get("adder_width", ADDER_GROWTH * operand)
+    return {
+        "width": operand,
+        "multiplier_width": operand,
+        "adder_width": checked(adder, int, f"{where}.attributes.adder_width", above=0),
+    }
+
+
+def _plain(attributes: Mapping[str, object]) -> dict[str, Argument]:
+    """The attributes that a class of hwcomponents could take."""
+    skipped = ("technology", "global_cycle_seconds", OVERRIDE)
+    return {
+        name: value
+        for name, value in attributes.items()
+        if name not in skipped and isinstance(value, int | float | str)
+    }
+
+
+def _scaled(
+    node: MemoryLevel | ComputeUnit, price: Price, where: str
+) -> tuple[dict[str, float], float, str]:
+    """Energies in pJ, the area of one instance in um2, and what was done to the answer."""
+    scales = [
+        checked(node.attributes.get(key, 1), float, f"{where}.attributes.{key}", above=0)
+        for key in ("energy_scale", "area_scale")
+    ]
+    energies = {action: pj * scales[0] for action, pj in price.items() if action != "area"}
+    if "write" in energies:
+        energies["update"] = energies["write"]
+    area, note = price["area"] * scales[1], ""
+    if isinstance(node, MemoryLevel) and _recipe(node, where).kind == "register":
+        rows = -(-(node.capacity_words or 0) // node.row_words)
+        area, note = area * rows, f", {rows} of them in area"
+    for key, scale in zip(("energy", "area"), scales, strict=True):
+        note += f", {key} x {scale:g}" if scale != 1 else ""
+    return energies, area, note

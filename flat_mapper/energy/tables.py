@@ -1,0 +1,220 @@
+"""Energy and area per component: the tables themselves, and reading them from files.
+
+An energy is per ACTION: for a storage level one access of a whole row (`width` bits), for the
+compute unit one operation. Two forms are read: Accelergy's ERT.yaml and ART.yaml, and a short one,
+
+    GLB: {read: 72.9, write: 76.1, update: 76.1}    # pJ; update is as write where left out
+    MAC: {compute: 1.144}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
+from flat_mapper.base.errors import SpecError
+from flat_mapper.base.units import UM2_PER_MM2
+from flat_mapper.spec.document import (
+    Section,
+    Tagged,
+    checked,
+    did_you_mean,
+    place,
+    section_of,
+    take,
+    unknown_key,
+)
+from flat_mapper.spec.templating import load_document
+from flat_mapper.workload.notation import FUNCTIONS
+
+# What an action is called in an ERT, the first that is there (Timeloop, model/topology.hpp).
+_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "read": ("random_read", "read"),
+    "write": ("random_fill", "random_write", "fill", "write"),
+    "update": ("random_update", "random_write", "update", "write"),
+    "compute": ("mac_random", "mult_random", "mac", "mult", "compute"),
+}
+_SHORT = (*_ALIASES, "leak")
+# Actions of sparse units, which no dense mapping performs.
+_SPARSE = re.compile(r"(gated|skipped|metadata|(de)?compression|random_metadata)_.*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ert:
+    """Energy of every action of every component, in pJ."""
+
+    levels: Mapping[str, Mapping[str, float]]  # component: action: pJ
+    source: str  # the file, or the estimator and its version
+    provenance: Mapping[str, str] = field(default_factory=dict)  # component: what priced it
+    placeholders: tuple[str, ...] = ()  # components whose energies stand for nothing
+
+    def energy(self, name: str, action: str) -> float:
+        """pJ of one action (read, write, update or compute) of one component."""
+        actions = self._of(name)
+        for alias in _ALIASES.get(action, (action,)):
+            if alias in actions:
+                return actions[alias]
+        raise SpecError(
+            f"{self.source}: {name}: expected an energy of {action!r} in pJ, got only "
+            f"{', '.join(actions) or 'none'}; add {action}"
+        )
+
+    def actions(self, name: str) -> tuple[float, float, float]:
+        """pJ of one read, one write and one update of a storage level."""
+        return self.energy(name, "read"), self.energy(name, "write"), self.energy(name, "update")
+
+    def covering(self, platform: Platform | Architecture) -> Ert:
+        """This table, where it prices every component of the platform.
+
+        raises: SpecError naming the first component or action that it lacks.
+        """
+        for arch in _paths(platform):
+            for level in arch.levels:
+                self.actions(level.name)
+            self.energy(arch.compute.name, "compute")
+        return self
+
+    def with_others(self, other: Ert) -> Ert:
+        """This table, completed by another for the components that it lacks."""
+        missing = {k: v for k, v in other.levels.items() if k not in self.levels}
+        if not missing:
+            return self
+        origin = {k: other.provenance.get(k, other.source) for k in missing}
+        return Ert(
+            levels={**self.levels, **missing},
+            source=f"{self.source}; {', '.join(missing)}: {other.source}",
+            provenance={**self.provenance, **origin},
+            placeholders=(*self.placeholders, *(n for n in other.placeholders if n in missing)),
+        )
+
+    def _of(self, name: str) -> Mapping[str, float]:
+        if name in self.levels:
+            return self.levels[name]
+        known = ", ".join(self.levels)
+        hint = did_you_mean(name, self.levels) or f"add {name}"
+        raise SpecError(
+            f"{self.source}: expected energies of {name!r}, got only those of {known}; {hint}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Art:
+    """Area of one instance of every component, in um2."""
+
+    areas_um2: Mapping[str, float]
+    source: str
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def component_mm2(self, platform: Platform | Architecture) -> dict[str, float]:
+        """mm2 of all instances of each component; a component of both paths is counted once.
+
+        Off-chip memory is left out, and so is a component that the table lacks.
+        """
+        areas: dict[str, float] = {}
+        for arch in _paths(platform):
+            nodes: tuple[MemoryLevel | ComputeUnit, ...] = (*arch.levels, arch.compute)
+            for node in nodes:
+                on_chip = "DRAM" not in node.component_class
+                if on_chip and node.name in self.areas_um2:
+                    area = self.areas_um2[node.name] * node.instances
+                    areas[node.name] = area / UM2_PER_MM2
+        return areas
+
+    def total_mm2(self, platform: Platform | Architecture) -> float:
+        """mm2 of the chip: the sum of its components."""
+        return sum(self.component_mm2(platform).values())
+
+
+def load_ert(path: str | Path) -> Ert:
+    """The energy table in a file, in Accelergy's form or in the short one."""
+    return ert_of(load_document(path), str(path))
+
+
+def load_art(path: str | Path) -> Art:
+    """The area table in a file of Accelergy's: `ART: {tables: [{name, area}]}`."""
+    document = section_of(load_document(path), str(path))
+    areas: dict[str, float] = {}
+    for where, name, table in _tables(document, "ART", str(path)):
+        if name in areas:
+            raise SpecError(f"{where}: expected each component once, got {name!r} again")
+        areas[name] = _amount(table, "area", where)
+    return Art(areas_um2=areas, source=str(path), provenance=dict.fromkeys(areas, str(path)))
+
+
+def ert_of(document: object, source: str) -> Ert:
+    """The energy table that a document says; `source` is what errors call it."""
+    section = section_of(document, source)
+    if "ERT" in section:
+        levels = _long_form(section, source)
+    else:
+        levels = {name: _short_form(section, name, source) for name in section}
+    if not levels:
+        raise SpecError(f"{source}: expected energies of at least one component, got none")
+    return Ert(levels=levels, source=source, provenance=dict.fromkeys(levels, source))
+
+
+def _long_form(document: Section, source: str) -> dict[str, dict[str, float]]:
+    levels: dict[str, dict[str, float]] = {}
+    for where, name, table in _tables(document, "ERT", source):
+        if name in levels:
+            raise SpecError(f"{where}: expected each component once, got {name!r} again")
+        energies: dict[str, float] = {}
+        for i, node in enumerate(take(table, "actions", list, where)):
+            spot = f"{where}.actions.{i}"
+            action = take(node, "name", str, spot)
+            # The dearest of an action's argument values, as Timeloop takes it.
+            energies[action] = max(_amount(node, "energy", spot), energies.get(action, 0.0))
+        levels[name] = energies
+    return levels
+
+
+def _tables(document: Section, kind: str, source: str) -> Iterable[tuple[str, str, Section]]:
+    """The place, the short name and the node of every table of an ERT or ART."""
+    if kind not in document:
+        keys = ", ".join(document) or "none"
+        raise SpecError(f"{source}: expected the key {kind!r}, got the keys {keys}")
+    outer = f"{source}: {kind}"
+    for i, node in enumerate(take(document[kind], "tables", list, outer)):
+        where = f"{outer}.tables.{i}"
+        name = take(node, "name", str, where)
+        yield where, short_name(name), section_of(node, where)
+
+
+def short_name(name: str) -> str:
+    """A component's own name: `system_top_level.PE[0].GLB[1..16]` -> `GLB`."""
+    return re.sub(r"\[[^\]]*\]", "", name).rpartition(".")[2]
+
+
+def _short_form(document: Section, name: str, source: str) -> dict[str, float]:
+    where = place(f"{source}", document, name)
+    if not isinstance(document[name], Mapping) or isinstance(document[name], Tagged):
+        raise SpecError(
+            f"{where}: expected energies such as {{read: 1.2, write: 1.3}}, got {document[name]!r}"
+        )
+    actions = section_of(document[name], where)
+    inside = f"{source}: {name}"
+    energies = {}
+    for action in actions:
+        known = (*_SHORT, *FUNCTIONS, *(alias for names in _ALIASES.values() for alias in names))
+        if action not in known and not _SPARSE.fullmatch(action):
+            raise SpecError(unknown_key(action, actions, _SHORT, inside))
+        energies[action] = _amount(actions, action, inside)
+    return energies
+
+
+def _amount(node: object, key: str, where: str) -> float:
+    """A number >= 0."""
+    value = take(node, key, float, where)
+    if value < 0:
+        section = section_of(node, where)
+        raise SpecError(f"{place(where, section, key)}: expected a number >= 0, got {value:g}")
+    return checked(value, float, where)
+
+
+def _paths(platform: Platform | Architecture) -> tuple[Architecture, ...]:
+    if isinstance(platform, Architecture):
+        return (platform,)
+    return (platform.matrix, *((platform.vector,) if platform.vector else ()))

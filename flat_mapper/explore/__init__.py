@@ -1,0 +1,1 @@
+"""Questions of many searches: needs, fronts, generation, sweeps."""

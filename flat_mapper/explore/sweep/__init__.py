@@ -1,0 +1,1 @@
+"""Sweeps: many points into one database."""

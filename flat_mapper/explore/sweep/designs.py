@@ -1,0 +1,285 @@
+"""Which architectures are worth building: designs, the mix that they run, budgets, and the front.
+
+    optimize:
+      fixed: {arch: edge, mapspace: flat-r, objective: edp}
+      grid:                                   # what may be chosen: inputs of the architecture
+        arch.GLB.depth: {from: 1024, to: 16384, times: 2}
+        arch.variables.offchip_bytes_per_s: [25e9, 50e9, 100e9]
+      zip: {arch.PE.meshX: [16, 32], arch.PE.meshY: [16, 32]}
+      workloads:                              # what runs on it, and how often
+      - {problem: bert-base, seq: 512, weight: 9}
+      - {problem: bert-base, seq: 4096, weight: 1}
+      budgets: {area: 6, buffer: 1048576, bandwidth: 1e11, pes: 1024}
+      objectives: [latency, energy]           # the front is over these, all as small as can be
+
+A design is one architecture. Its latency and energy are the sums over the workloads, each times
+its weight. Designs and workloads multiply to the points of a sweep, and its rows are kept as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flat_mapper.arch.values import Fanout, MemoryLevel, Platform
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.explore.sweep.inputs import Chip
+from flat_mapper.explore.sweep.spec import Coordinates, Sweep, sweep_of
+from flat_mapper.explore.sweep.work import priced
+from flat_mapper.spec.document import (
+    Section,
+    did_you_mean,
+    refuse_unknown,
+    section_of,
+    take,
+    take_list,
+)
+from flat_mapper.spec.yamlio import load_text, read_text
+
+BUDGETS: Mapping[str, str] = {  # what may be limited, and its unit
+    "area": "mm2",
+    "buffer": "bytes",
+    "bandwidth": "bytes/s",
+    "pes": "PEs",
+}
+OBJECTIVES = ("latency", "energy", "edp", *BUDGETS)
+_KEYS = ("description", "fixed", "grid", "zip", "workloads", "budgets", "objectives")
+_PARTS = ("description", "fixed", "grid", "zip")  # that are a sweep's own
+_CHIP = ("arch", "ert")  # inputs that a design may choose, beside arch.NODE.ATTRIBUTE
+_WEIGHT = "weight"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What to optimise: the designs times the workloads as a sweep, and how to judge them."""
+
+    sweep: Sweep
+    weights: tuple[float, ...]  # of the workloads, in the order of the sweep's last axis
+    budgets: Mapping[str, float]
+    objectives: tuple[str, ...]
+
+    @property
+    def designs(self) -> int:
+        """How many architectures there are."""
+        return self.sweep.size // len(self.weights)
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """How many values each choice has, the slowest first."""
+        return tuple(len(axis) for axis in self.sweep.axes[:-1])
+
+    def positions(self, design: int) -> range:
+        """The points of one design, one a workload."""
+        first = design * len(self.weights)
+        return range(first, first + len(self.weights))
+
+    def coordinates(self, design: int) -> dict[str, object]:
+        """What is chosen in one design."""
+        chosen = {name for axis in self.sweep.axes[:-1] for name in axis.names}
+        point = self.sweep.point(self.positions(design).start)
+        return {name: value for name, value in point.items() if name in chosen}
+
+    def design_of(self, indices: Sequence[int]) -> int:
+        """The number of the design that takes these values of its choices."""
+        design = 0
+        for index, size in zip(indices, self.axes, strict=True):
+            design = design * size + index
+        return design
+
+    def indices(self, design: int) -> tuple[int, ...]:
+        """Which value of each choice a design takes."""
+        found = []
+        for size in reversed(self.axes):
+            design, index = divmod(design, size)
+            found.append(index)
+        return tuple(reversed(found))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One workload on one design."""
+
+    workload: str
+    latency_s: float
+    energy_pj: float
+    bottleneck: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """One architecture with what it needs and what it reaches."""
+
+    number: int
+    coordinates: Mapping[str, object]
+    uses: Mapping[str, float]  # of every budget's resource
+    answers: tuple[Answer, ...]
+    scores: Mapping[str, float]  # by objective
+    binds: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields by name."""
+        return {
+            "design": self.number,
+            "coordinates": dict(self.coordinates),
+            "uses": dict(self.uses),
+            "scores": dict(self.scores),
+            "workloads": {
+                a.workload: {
+                    "latency_s": a.latency_s,
+                    "energy_pj": a.energy_pj,
+                    "bottleneck": a.bottleneck,
+                }
+                for a in self.answers
+            },
+            "binds": list(self.binds),
+        }
+
+
+def load_problem(path: str | Path) -> Problem:
+    """What a file asks to optimise.
+
+    raises: SpecError where something in it is unknown, missing or contradicts itself.
+    """
+    text = read_text(Path(path))
+    top = section_of(load_text(text, str(path)), str(path))
+    refuse_unknown(top, ("optimize",), str(path))
+    body = section_of(take(top, "optimize", dict, str(path)), str(path))
+    where = f"{path}: optimize"
+    refuse_unknown(body, _KEYS, where)
+    rows = take_list(body, "workloads", dict, where)
+    if not rows:
+        raise SpecError(f"{where}.workloads: expected at least one workload, got none")
+    weights = tuple(
+        take(row, _WEIGHT, float, f"{where}.workloads.{i}", 1.0, above=0)
+        for i, row in enumerate(rows)
+    )
+    mix = [{k: v for k, v in row.items() if k != _WEIGHT} for row in rows]
+    own = {key: body[key] for key in _PARTS if key in body}
+    if not {"grid", "zip"} & set(own):
+        raise SpecError(f"{where}: expected the key grid or zip, got {', '.join(body)}")
+    document = {"sweep": Section({**own, "list": mix}, body.source, body.lines)}
+    sweep = sweep_of(document, str(path), text, Path(path).parent)
+    _check_choices(sweep, where)
+    return Problem(
+        sweep=sweep,
+        weights=weights,
+        budgets=_budgets(body, where),
+        objectives=_objectives(body, where),
+    )
+
+
+def _check_choices(sweep: Sweep, where: str) -> None:
+    """Raise SpecError unless the architecture is what varies, and only that, beside the mix."""
+    for axis in sweep.axes[:-1]:
+        for name in axis.names:
+            if name not in _CHIP and not name.startswith("arch."):
+                condition = f"inputs of the architecture (arch, arch.NODE.ATTRIBUTE, {_CHIP[1]})"
+                change = "what runs on it stands in workloads or fixed"
+                raise SpecError(expected(where, condition, name, change))
+    for name in sweep.axes[-1].names:
+        if name in _CHIP or name.startswith("arch."):
+            condition = "inputs of what runs on the architecture"
+            raise SpecError(expected(f"{where}.workloads", condition, name, "put it under grid"))
+
+
+def _budgets(body: Section, where: str) -> dict[str, float]:
+    spot = f"{where}.budgets"
+    section = section_of(take(body, "budgets", dict, where, Section()), spot)
+    refuse_unknown(section, BUDGETS, spot)
+    return {name: take(section, name, float, spot, above=0) for name in section}
+
+
+def _objectives(body: Section, where: str) -> tuple[str, ...]:
+    words = take_list(body, "objectives", str, where, ("latency", "energy"))
+    for word in words:
+        if word not in OBJECTIVES:
+            condition = f"one of {', '.join(OBJECTIVES)}"
+            hint = did_you_mean(word, OBJECTIVES)
+            raise SpecError(expected(f"{where}.objectives", condition, str(word), hint))
+    if not words or len(set(words)) < len(words):
+        got = ", ".join(words) or "none"
+        raise SpecError(f"{where}.objectives: expected at least one, each once, got {got}")
+    return tuple(str(word) for word in words)
+
+
+def uses(chip: Chip, wanted: Iterable[str]) -> dict[str, float]:
+    """What an architecture needs of each resource.
+
+    buffer:    bytes of the on-chip memories above the first fanout of the matrix path.
+    bandwidth: bytes per second of DRAM, both directions together.
+    pes:       compute units of the matrix path.
+    area:      mm2 of all priced components on the chip.
+    raises: SpecError where the area is wanted and nothing prices it.
+    """
+    platform, names = chip.platform, set(wanted)
+    found = {
+        "buffer": _buffer_bytes(platform),
+        "bandwidth": _bandwidth(platform),
+        "pes": float(platform.matrix.compute.instances),
+    }
+    if "area" in names:
+        prices = priced(chip)
+        if prices.art is None:
+            got = prices.reason or "a table of energies only"
+            raise SpecError(f"area: expected hwcomponents or accelergy to price it, got: {got}")
+        found["area"] = prices.art.total_mm2(platform)
+    return {name: found[name] for name in BUDGETS if name in found}
+
+
+def over(used: Mapping[str, float], budgets: Mapping[str, float]) -> tuple[str, ...]:
+    """The budgets that are exceeded."""
+    return tuple(name for name, limit in budgets.items() if used[name] > limit)
+
+
+def scores(
+    answers: Sequence[Answer], weights: Sequence[float], used: Mapping[str, float]
+) -> dict[str, float]:
+    """What a design reaches by every objective; all are to be small."""
+    pairs = list(zip(answers, weights, strict=True))
+    latency = sum(weight * answer.latency_s for answer, weight in pairs)
+    energy = sum(weight * answer.energy_pj for answer, weight in pairs)
+    return {"latency": latency, "energy": energy, "edp": latency * energy * 1e-12, **used}
+
+
+def dominates(a: Mapping[str, float], b: Mapping[str, float], objectives: Sequence[str]) -> bool:
+    """Whether a is nowhere worse than b, and somewhere better."""
+    pairs = [(a[name], b[name]) for name in objectives]
+    return all(x <= y for x, y in pairs) and any(x < y for x, y in pairs)
+
+
+def with_design(
+    front: Sequence[Design], new: Design, objectives: Sequence[str]
+) -> tuple[Design, ...]:
+    """The front with a design added, where nothing on it dominates that."""
+    if any(dominates(old.scores, new.scores, objectives) for old in front):
+        return tuple(front)
+    kept = [old for old in front if not dominates(new.scores, old.scores, objectives)]
+    return (*kept, new)
+
+
+def _buffer_bytes(platform: Platform) -> float:
+    total = 0.0
+    for node in platform.matrix.nodes:
+        if isinstance(node, Fanout) and node.fanout_x * node.fanout_y > 1:
+            break
+        if isinstance(node, MemoryLevel) and node.capacity_words is not None:
+            total += node.capacity_words * node.word_bits / 8 * node.instances
+    return total
+
+
+def _bandwidth(platform: Platform) -> float:
+    dram = platform.dram
+    words = dram.shared_words_per_cycle
+    if words is None:
+        parts = (dram.read_words_per_cycle, dram.write_words_per_cycle)
+        words = sum(p for p in parts if p is not None) if all(parts) else float("inf")
+    return words * dram.instances * dram.word_bits / 8 / platform.matrix.cycle_seconds
+
+
+def named(coordinates: Coordinates) -> str:
+    """A workload in a few words."""
+    words = [str(coordinates["problem"])]
+    words += [f"N={coordinates['seq']}"] if "seq" in coordinates else []
+    words += [f"{k.removeprefix('rank.')}={v}" for k, v in coordinates.items() if "rank." in k]
+    return " ".join(words)

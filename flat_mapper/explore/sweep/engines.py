@@ -1,0 +1,260 @@
+"""Where the points of a sweep are computed: in this process, or on Dask's workers.
+
+An engine takes batches and gives back rows; it knows nothing of files or of the results file. Dask
+is imported only where it is used.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from queue import Empty, Queue
+from types import ModuleType
+from typing import Any, Protocol
+
+from flat_mapper.base.errors import BackendError
+from flat_mapper.explore.sweep.inputs import Chip
+from flat_mapper.explore.sweep.store import Row
+from flat_mapper.explore.sweep.work import Batch, Prices, answered, lost, priced
+
+PRICED = 8  # chosen: chips whose prices are kept; neighbours in a sweep share a chip
+CONNECT_S = 20.0  # chosen: how long a scheduler is waited for
+POLL_S = 0.1
+ALIVE_S = 2.0  # chosen: between two looks whether the scheduler is still there
+LOGGED = 20  # chosen: entries of Dask's own logs in memory
+DEATHS = 1  # chosen: workers that may die around a task before it is a suspect
+
+Answer = Callable[[Batch, Prices], list[Row]]
+
+
+class Engine(Protocol):
+    """Computes batches, in any order."""
+
+    @property
+    def workers(self) -> int:
+        """How many batches are computed at once; 0 where no worker has come yet."""
+
+    @property
+    def pending(self) -> int:
+        """Batches that were given and not yet taken back."""
+
+    def submit(self, batch: Batch) -> None:
+        """Take a batch."""
+
+    def rows(self) -> list[Row]:
+        """The rows of the next batch, or part of one, that is done; waits for it."""
+
+
+class Here:
+    """This process: one point at a time, computed when its row is asked for."""
+
+    workers = 1
+
+    def __init__(self, answer: Answer = answered) -> None:
+        self.answer = answer
+        self.batches: list[Batch] = []
+        self.prices: tuple[Chip, Prices] | None = None
+
+    @property
+    def pending(self) -> int:
+        """Batches that were given and not yet taken back."""
+        return len(self.batches)
+
+    def submit(self, batch: Batch) -> None:
+        """Take a batch."""
+        self.batches.append(batch)
+
+    def rows(self) -> list[Row]:
+        """The row of the oldest point, computed now."""
+        batch = self.batches.pop(0)
+        first, *others = batch.tasks
+        if others:
+            self.batches.insert(0, replace(batch, tasks=tuple(others)))
+        if self.prices is None or self.prices[0] != batch.chip:
+            self.prices = batch.chip, priced(batch.chip)
+        return self.answer(replace(batch, tasks=(first,)), self.prices[1])
+
+
+class OnDask:
+    """Dask's workers. A chip is priced in a task of its own, which all its batches wait for."""
+
+    def __init__(self, client: Any, answer: Answer = answered) -> None:
+        self.client, self.answer = client, answer
+        self.batches: dict[str, Batch] = {}  # in flight, by the future's key
+        self.finished: Queue[Any] = Queue()  # futures, as they end
+        self.suspects: list[Batch] = []  # a point each: something near it killed workers
+        self.prices: OrderedDict[Chip, Any] = OrderedDict()  # of Dask's futures
+
+    @property
+    def workers(self) -> int:
+        """Threads of all workers that are there now."""
+        with _answering():
+            return sum(int(threads) for threads in self.client.nthreads().values())
+
+    @property
+    def pending(self) -> int:
+        """Batches that were given and not yet taken back."""
+        return len(self.batches) + len(self.suspects)
+
+    def submit(self, batch: Batch) -> None:
+        """Send a batch to the scheduler."""
+        with _answering():
+            self._send(batch)
+
+    def _send(self, batch: Batch) -> None:
+        if batch.chip not in self.prices:
+            self.prices[batch.chip] = self.client.submit(priced, batch.chip, pure=False)
+            if len(self.prices) > PRICED:
+                self.prices.popitem(last=False)
+        self.prices.move_to_end(batch.chip)
+        future = self.client.submit(self.answer, batch, self.prices[batch.chip], pure=False)
+        self.batches[future.key] = batch
+        future.add_done_callback(self.finished.put)
+
+    def rows(self) -> list[Row]:
+        """The rows of the next batch that is done.
+
+        A worker that dies takes no rows with it: its batches are computed elsewhere. Whatever ran
+        where workers died one after another is tried again point by point, each with no other
+        beside it; the point that kills even then is a failed one.
+        raises: BackendError where the scheduler is lost.
+        """
+        alone = not self.batches
+        if alone:
+            self.submit(self.suspects.pop(0))
+        future = self._next()
+        batch = self.batches.pop(future.key)
+        with _answering():
+            if future.status == "finished":
+                rows: list[Row] = future.result()
+                return rows
+            error = future.exception() if future.status == "error" else None
+        if error is None:
+            raise BackendError(_gone(f"a future that is {future.status}"))
+        if isinstance(error, BackendError):
+            raise error
+        if not isinstance(error, _distributed().KilledWorker):
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise BackendError(
+                f"dask: expected rows from a worker, got: {reason[:300]}; install the same "
+                "flat-mapper there, and run the same command again"
+            )
+        self.prices.pop(batch.chip, None)  # the price of the chip may be what kills
+        if alone:
+            return [lost(batch.tasks[0], "worker: expected an answer, got every worker killed")]
+        self.suspects += [replace(batch, tasks=(task,)) for task in batch.tasks]
+        return []
+
+    def _next(self) -> Any:
+        """The next future that ended; waits for as long as the scheduler is there."""
+        while True:
+            try:
+                return self.finished.get(timeout=ALIVE_S)
+            except Empty:
+                if self.client.status not in ("running", "connecting"):
+                    raise BackendError(_gone(f"a client that is {self.client.status}")) from None
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """A scheduler that is lost during a call, as a BackendError."""
+    from asyncio import CancelledError
+
+    try:
+        yield
+    except (OSError, CancelledError) as error:
+        raise BackendError(_gone(" ".join(str(error).split()) or "a call that ended")) from error
+
+
+def _gone(got: object) -> str:
+    return (
+        f"dask: expected the scheduler to answer, got {got}; start it again and run the same "
+        "command again, what is stored is kept"
+    )
+
+
+@contextmanager
+def local_workers(count: int, answer: Answer = answered) -> Iterator[Engine]:
+    """Worker processes on this machine, gone when the block ends; 0 is this process itself."""
+    if count == 0:
+        yield Here(answer)
+        return
+    distributed = _distributed()
+    config = import_module("dask.config")
+    options = {
+        "distributed.scheduler.allowed-failures": DEATHS,
+        "distributed.worker.profile.enabled": False,  # it keeps an hour of call stacks
+        "distributed.admin.low-level-log-length": LOGGED,  # what it keeps has batches in it
+    }
+    with (
+        _quiet(),
+        config.set(options),
+        distributed.LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address="127.0.0.1:0",  # any free port; Dask opens one in any case
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield OnDask(client, answer)
+
+
+@contextmanager
+def cluster_workers(
+    address: str = "", file: str = "", answer: Answer = answered
+) -> Iterator[Engine]:
+    """The workers of a scheduler that is running, which goes on when the block ends.
+
+    raises: BackendError where none answers there.
+    """
+    distributed = _distributed()
+    where = address or file
+    end = time.monotonic() + CONNECT_S
+    while file and not Path(file).is_file():  # Dask itself would wait for it for ever
+        if time.monotonic() > end:
+            condition = f"a file that a Dask scheduler wrote within {CONNECT_S:g} s"
+            raise BackendError(f"{where}: expected {condition}, got none")
+        time.sleep(POLL_S)
+    options = {"address": address} if address else {"scheduler_file": file}
+    try:
+        client = distributed.Client(timeout=CONNECT_S, set_as_default=False, **options)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BackendError(
+            f"{where}: expected the address of a Dask scheduler that runs, got: {reason[:300]}"
+        ) from error
+    with _quiet(), client:
+        yield OnDask(client, answer)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Dask's own tracebacks off the terminal; what matters of them is in our one line."""
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
+    levels = {name: logging.getLogger(name).level for name in names}
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _distributed() -> ModuleType:
+    """Dask's package."""
+    try:
+        return import_module("distributed")
+    except ImportError as error:
+        raise BackendError(
+            "dask: the package distributed is not installed; pip install 'flat-mapper[sweep]', or "
+            "use --workers 0"
+        ) from error

@@ -1,0 +1,269 @@
+"""Rows of a results file as CSV, Parquet or JSON Lines, one at a time: no file is too large.
+
+A filter is a column, an operator and a value. They are parsed here and reach SQLite as parameters,
+never as its language.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import sqlite3
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import batched
+from pathlib import Path
+from typing import IO, Literal
+
+from flat_mapper.base.errors import BackendError, SpecError, expected
+from flat_mapper.explore.sweep.store import BUSY_S, COLUMNS, check_schema, guarded
+from flat_mapper.spec.document import did_you_mean
+from flat_mapper.spec.yamlio import scalar
+
+Format = Literal["csv", "parquet", "jsonl"]
+FORMATS: tuple[Format, ...] = ("csv", "parquet", "jsonl")
+PLAIN = (  # the columns beside the inputs, in the order of a table
+    *(c for c in COLUMNS if c not in ("coordinates", "result", "provenance")),
+    *("seconds", "finished_at", "worker"),
+)
+DOCUMENTS = ("result", "provenance")  # JSON; not in CSV
+OPERATORS = ("<=", ">=", "!=", "=", "<", ">")
+ROWS_AT_ONCE = 1000  # of one row group of Parquet
+
+Rows = Iterable[tuple[object, ...]]
+Write = Callable[[Sequence["Column"], Rows, IO[str]], int]
+
+_CONDITION = re.compile(r"\s*([^<>=!\s]+)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """One condition on rows."""
+
+    column: str
+    operator: str
+    value: str | int | float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of a table: how SQLite says it, and the type of its values."""
+
+    name: str
+    sql: str
+    parameters: tuple[str, ...]
+    kind: Literal["integer", "real", "text"]
+
+
+def filters_of(texts: Sequence[str]) -> tuple[Filter, ...]:
+    """`status=done`, `arch.GLB.depth>=4096`, ... read."""
+    found = []
+    for text in texts:
+        parts = _CONDITION.fullmatch(text)
+        if not parts or not parts[3]:
+            condition = f"a column, one of {' '.join(OPERATORS)}, and a value"
+            raise SpecError(expected("--where", condition, text))
+        value = scalar(parts[3].strip("'\""))
+        kept = value if isinstance(value, int | float) else parts[3].strip("'\"")
+        operator = "=" if parts[2] == "==" else parts[2]
+        found.append(Filter(column=parts[1], operator=operator, value=kept))
+    return tuple(found)
+
+
+def export(
+    results: str | Path, form: str, filters: Sequence[Filter] = (), output: str | Path | None = None
+) -> int:
+    """Write the rows that pass all filters, and say how many there are.
+
+    output: a file; None is stdout, for text.
+    raises: SpecError where the results cannot be read, a column is unknown, or writing fails.
+    """
+    write = {"csv": _csv, "jsonl": _jsonl}.get(form)
+    if form not in FORMATS:
+        raise SpecError(
+            expected("--format", f"one of {', '.join(FORMATS)}", form, did_you_mean(form, FORMATS))
+        )
+    if write is None and output is None:
+        raise SpecError("flat-mapper export: expected -o/--output for parquet, got none")
+    path = Path(results)
+    with guarded(path), _opened(path) as connection:
+        columns = _columns(connection)
+        if form == "jsonl":
+            columns = [c for c in columns if c.name in PLAIN]
+            columns.append(_document_column("coordinates"))
+        if form != "csv":
+            columns += [_document_column(name) for name in DOCUMENTS]
+        rows = _rows(connection, columns, filters)
+        if output is None:
+            assert write is not None
+            return write(columns, rows, sys.stdout)
+        return _to_file(Path(output), columns, rows, write)
+
+
+def _to_file(path: Path, columns: list[Column], rows: Rows, write: Write | None) -> int:
+    """Rows in a whole file, or none."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            if write is None:
+                count = _parquet(columns, rows, temporary)
+            else:
+                with temporary.open("w", encoding="utf-8", newline="") as file:
+                    count = write(columns, rows, file)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SpecError(f"{path}: expected a file that can be written, got: {reason}") from error
+    return count
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """A results file to read from."""
+    if not path.is_file():
+        raise SpecError(f"{path}: expected the results of a sweep, got no such file")
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S)
+    try:
+        check_schema(connection, path)
+        yield connection
+    finally:
+        connection.close()
+
+
+def _columns(connection: sqlite3.Connection) -> list[Column]:
+    """Every plain column, with one for each input in the place of those that repeat them."""
+    plain = [_plain_column(connection, name) for name in PLAIN]
+    inputs = {column.name: column for column in _input_columns(connection)}
+    kept = [c for c in plain if c.name not in inputs]
+    at = next(i for i, column in enumerate(kept) if column.name == "status") + 1
+    return [*kept[:at], *inputs.values(), *kept[at:]]
+
+
+def _plain_column(connection: sqlite3.Connection, name: str) -> Column:
+    types = {"INTEGER": "integer", "REAL": "real"}
+    for table in ("points", "timings"):
+        for _, column, declared, *_ in connection.execute(f"PRAGMA table_info({table})"):
+            if column == name:
+                kind = types.get(declared.split()[0], "text")
+                return Column(name=name, sql=name, parameters=(), kind=kind)  # type: ignore[arg-type]
+    raise AssertionError(name)
+
+
+def _input_columns(connection: sqlite3.Connection) -> list[Column]:
+    """A column for each input that any point has, typed by the values that it takes."""
+    query = (
+        "SELECT json_each.key, json_each.type FROM results, json_each(results.coordinates) "
+        "GROUP BY 1, 2 ORDER BY min(json_each.id), 1"
+    )
+    types: dict[str, set[str]] = {}
+    for name, kind in connection.execute(query):
+        types.setdefault(name, set()).add(kind)
+    return [
+        Column(
+            name=name,
+            sql="json_extract(coordinates, ?)",
+            parameters=(_json_path(name),),
+            kind="integer" if kinds == {"integer"} else "real" if _numeric(kinds) else "text",
+        )
+        for name, kinds in types.items()
+    ]
+
+
+def _document_column(name: str) -> Column:
+    return Column(name=name, sql=name, parameters=(), kind="text")
+
+
+def _numeric(kinds: set[str]) -> bool:
+    return kinds <= {"integer", "real"}
+
+
+def _json_path(name: str) -> str:
+    """SQLite's path of a key with dots in it."""
+    return f'$."{name}"'
+
+
+def _rows(
+    connection: sqlite3.Connection, columns: Sequence[Column], filters: Sequence[Filter]
+) -> Rows:
+    """The rows that pass the filters, in the order of the sweep."""
+    known = {c.name: c for c in [*_columns(connection), *columns]}
+    conditions, values = [], []
+    for wanted in filters:
+        column = known.get(wanted.column)
+        if column is None:
+            names = ", ".join(known)
+            hint = did_you_mean(wanted.column, known)
+            raise SpecError(expected("--where", f"a column among {names}", wanted.column, hint))
+        assert wanted.operator in OPERATORS
+        conditions.append(f"{column.sql} {wanted.operator} ?")
+        values += [*column.parameters, wanted.value]
+    chosen = ", ".join(column.sql for column in columns)
+    named = [parameter for column in columns for parameter in column.parameters]
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return connection.execute(f"SELECT {chosen} FROM results{where}", (*named, *values))
+
+
+def _csv(columns: Sequence[Column], rows: Rows, file: IO[str]) -> int:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([column.name for column in columns])
+    count = 0
+    for row in rows:
+        writer.writerow(row)
+        count += 1
+    return count
+
+
+def _jsonl(columns: Sequence[Column], rows: Rows, file: IO[str]) -> int:
+    documents = ("coordinates", *DOCUMENTS)
+    count = 0
+    for row in rows:
+        pairs = zip(columns, row, strict=True)
+        line = {c.name: _read(v) if c.name in documents else v for c, v in pairs}
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        count += 1
+    return count
+
+
+def _read(text: object) -> object:
+    return json.loads(text) if isinstance(text, str) else None
+
+
+def _parquet(columns: Sequence[Column], rows: Rows, path: Path) -> int:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise BackendError(
+            "parquet: pyarrow is not installed; pip install 'flat-mapper[parquet]', or choose csv "
+            "or jsonl"
+        ) from error
+    types = {"integer": pa.int64(), "real": pa.float64(), "text": pa.string()}
+    schema = pa.schema([(column.name, types[column.kind]) for column in columns])
+    count = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        for some in batched(rows, ROWS_AT_ONCE):
+            values = zip(*some, strict=True)
+            arrays = [
+                pa.array([_as(column.kind, v) for v in held], type=types[column.kind])
+                for column, held in zip(columns, values, strict=True)
+            ]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+            count += len(some)
+    return count
+
+
+def _as(kind: str, value: object) -> object:
+    """A value in its column's type; SQLite keeps a whole number where a column says real."""
+    if value is None or (kind == "integer" and isinstance(value, int)):
+        return value
+    if kind == "text":
+        return str(value)
+    assert isinstance(value, int | float)
+    return float(value)

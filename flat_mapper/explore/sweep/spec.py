@@ -1,0 +1,282 @@
+"""A sweep file: which values of which inputs, and how they combine.
+
+    sweep:
+      description: how large should the buffer be
+      fixed: {problem: bert-base, objective: edp}        # the same at every point
+      grid:                                              # every combination
+        arch: [edge, cloud]
+        arch.GLB.depth: {from: 1024, to: 16384, times: 2}
+        seq: [512, 4096]
+        mapspace: [flat-h, flat-r]
+      zip: {arch.PE.meshX: [16, 32], arch.PE.meshY: [16, 32]}   # side by side
+      list: [{rank.B: 64, rank.H: 12}, {rank.B: 1, rank.H: 16}] # as they stand
+
+Grid, zip and list multiply. Points are numbered, never listed: any of them is worked out from its
+number, so a sweep costs no memory however many points it has. Inputs of the architecture vary
+slowest, so that points that share a chip are neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite, prod
+from pathlib import Path
+
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.spec.document import (
+    Section,
+    checked,
+    did_you_mean,
+    kind_of,
+    place,
+    refuse_unknown,
+    section_of,
+    take,
+)
+from flat_mapper.spec.yamlio import load_text, read_text
+
+Value = str | int | float | bool
+Coordinates = Mapping[str, Value]  # the value of every input of one point, by its path
+
+MAX_VALUES = 10**12  # chosen: of one range
+MAX_LISTED = 10**5  # chosen: of one geometric range, whose values are listed
+DEFAULTS: Mapping[str, Value] = {
+    "scope": "attention",
+    "mapspace": "flat",
+    "objective": "edp",
+    "backend": "native",
+}
+# Inputs by how often they change from point to point, slowest first. A name that ends in a dot
+# stands for all that begin with it.
+_ORDER = (
+    *("arch", "arch.", "ert", "problem", "scope", "phase", "softmax", "seq", "rank.", "bits."),
+    *("mapspace", "objective", "backend"),
+)
+_PARTS = ("grid", "zip", "list")
+_KEYS = ("description", "fixed", *_PARTS)
+_RANGE = ("from", "to", "step", "times")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """Inputs that vary together: row i holds the i-th value of each column."""
+
+    names: tuple[str, ...]
+    columns: tuple[Sequence[Value], ...]
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def row(self, index: int) -> dict[str, Value]:
+        """The inputs at one place."""
+        return {n: column[index] for n, column in zip(self.names, self.columns, strict=True)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """The points of a sweep file, by number."""
+
+    name: str
+    text: str  # the file
+    folder: Path  # what its paths are relative to
+    fixed: Coordinates
+    axes: tuple[Axis, ...]  # the last one varies fastest
+    description: str = ""
+
+    @property
+    def size(self) -> int:
+        """How many points there are; not len(), which ends at the machine's integers."""
+        return prod(len(axis) for axis in self.axes)
+
+    def point(self, position: int) -> dict[str, Value]:
+        """Every input of one point, in a fixed order."""
+        rows: list[dict[str, Value]] = []
+        for axis in reversed(self.axes):
+            position, index = divmod(position, len(axis))
+            rows.append(axis.row(index))
+        found = dict(self.fixed)
+        for row in reversed(rows):
+            found |= row
+        return dict(sorted(found.items(), key=lambda item: order_of(item[0])))
+
+    def values(self, name: str) -> tuple[Value, ...]:
+        """All values of an input that is listed, in their order."""
+        for axis in self.axes:
+            if name in axis.names:
+                return tuple(dict.fromkeys(axis.columns[axis.names.index(name)]))
+        return (self.fixed[name],) if name in self.fixed else ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every input that the sweep sets."""
+        return (*self.fixed, *(name for axis in self.axes for name in axis.names))
+
+
+def load_sweep(path: str | Path) -> Sweep:
+    """The sweep in a file.
+
+    raises: SpecError where it is none, where an input is unknown or set twice, or an axis is empty.
+    """
+    file = Path(path)
+    text = read_text(file)
+    return sweep_of(load_text(text, str(path)), str(path), text, file.parent)
+
+
+def sweep_of(document: object, where: str, text: str, folder: Path) -> Sweep:
+    """The sweep that a document says."""
+    top = section_of(document, where)
+    refuse_unknown(top, ("sweep",), where)
+    body = section_of(take(top, "sweep", dict, where), where)
+    inside = f"{where}: sweep"
+    refuse_unknown(body, _KEYS, inside)
+    fixed = _fixed(body, inside)
+    axes = [*_grid(body, inside), *_zip(body, inside), *_list(body, inside)]
+    if not axes:
+        condition = "at least one of grid, zip and list"
+        raise SpecError(f"{inside}: expected {condition}, got {', '.join(body) or 'none'}")
+    names = [*fixed, *(name for axis in axes for name in axis.names)]
+    for name in dict.fromkeys(n for i, n in enumerate(names) if n in names[:i]):
+        raise SpecError(f"{inside}: expected each input once, got {name!r} twice; remove one")
+    _check_inputs(names, inside)
+    defaults = {name: value for name, value in DEFAULTS.items() if name not in names}
+    return Sweep(
+        name=Path(where).stem,
+        text=text,
+        folder=folder,
+        fixed={**fixed, **defaults},
+        axes=tuple(sorted(axes, key=lambda axis: min(order_of(n) for n in axis.names))),
+        description=take(body, "description", str, inside, ""),
+    )
+
+
+def order_of(name: str) -> int:
+    """The place of an input among the others; where it is unknown, behind all of them."""
+    for i, known in enumerate(_ORDER):
+        if name == known or (known.endswith(".") and name.startswith(known) and name != known):
+            return i
+    return len(_ORDER)
+
+
+def _check_inputs(names: Sequence[str], where: str) -> None:
+    """Raise SpecError unless the inputs are known, enough, and do not contradict each other."""
+    words = [f"{known}..." if known.endswith(".") else known for known in _ORDER]
+    for name in names:
+        if order_of(name) == len(_ORDER):
+            raise SpecError(
+                expected(where, f"inputs among {', '.join(words)}", name, did_you_mean(name, words))
+            )
+    for needed in ("arch", "problem"):
+        if needed not in names:
+            got = ", ".join(names) or "none"
+            raise SpecError(f"{where}: expected the input {needed!r}, got {got}; add it to fixed")
+    clash = [name for name in ("rank.P", "rank.M") if name in names and "seq" in names]
+    if clash:
+        raise SpecError(f"{where}: expected either seq (P and M at once) or {clash[0]}, got both")
+
+
+def _fixed(body: Section, where: str) -> dict[str, Value]:
+    section = section_of(take(body, "fixed", dict, where, Section()), place(where, body, "fixed"))
+    spot = f"{where}.fixed"
+    return {name: _value(value, place(spot, section, name)) for name, value in section.items()}
+
+
+def _grid(body: Section, where: str) -> list[Axis]:
+    section = section_of(take(body, "grid", dict, where, Section()), place(where, body, "grid"))
+    if "grid" in body and not section:
+        raise SpecError(f"{place(where, body, 'grid')}: expected at least one input, got none")
+    return [
+        _axis((name,), (_column(value, place(f"{where}.grid", section, name)),), f"{where}.grid")
+        for name, value in section.items()
+    ]
+
+
+def _zip(body: Section, where: str) -> list[Axis]:
+    if "zip" not in body:
+        return []
+    section = section_of(take(body, "zip", dict, where), place(where, body, "zip"))
+    spot = f"{where}.zip"
+    columns = {name: _column(v, place(spot, section, name)) for name, v in section.items()}
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) != 1:
+        got = ", ".join(f"{name} {n}" for name, n in lengths.items()) or "none"
+        raise SpecError(f"{spot}: expected inputs with as many values each, got {got}")
+    return [_axis(tuple(columns), tuple(columns.values()), spot)]
+
+
+def _list(body: Section, where: str) -> list[Axis]:
+    if "list" not in body:
+        return []
+    spot = f"{where}.list"
+    rows = [section_of(r, f"{spot}.{i}") for i, r in enumerate(take(body, "list", list, where))]
+    if not rows or not rows[0]:
+        raise SpecError(f"{spot}: expected at least one point, got none")
+    names = tuple(rows[0])
+    for i, row in enumerate(rows):
+        if set(row) != set(names):
+            raise SpecError(
+                f"{spot}.{i}: expected the inputs of the first point ({', '.join(names)}), got "
+                f"{', '.join(row) or 'none'}"
+            )
+    read = [
+        tuple(_value(row[name], f"{spot}.{i}.{name}") for i, row in enumerate(rows))
+        for name in names
+    ]
+    return [_axis(names, tuple(read), spot)]
+
+
+def _axis(names: tuple[str, ...], columns: tuple[Sequence[Value], ...], where: str) -> Axis:
+    """The axis, where no two of its rows are the same."""
+    axis = Axis(names=names, columns=columns)
+    if not isinstance(columns[0], range):
+        seen: set[tuple[Value, ...]] = set()
+        for row in zip(*columns, strict=True):
+            if row in seen:
+                label = ", ".join(f"{n} {v}" for n, v in zip(names, row, strict=True))
+                raise SpecError(f"{where}: expected each value once, got {label} twice; remove one")
+            seen.add(row)
+    return axis
+
+
+def _column(written: object, where: str) -> Sequence[Value]:
+    """The values of one input: a list, or a range."""
+    if isinstance(written, Mapping):
+        return _range(section_of(written, where), where)
+    items = checked(written, list, where)
+    if not items:
+        raise SpecError(f"{where}: expected at least one value, got an empty list")
+    return tuple(_value(item, f"{where}.{i}") for i, item in enumerate(items))
+
+
+def _range(section: Section, where: str) -> Sequence[Value]:
+    """`{from, to, step}`, a range of whole numbers, or `{from, to, times}`; the end is included."""
+    refuse_unknown(section, _RANGE, where)
+    first, last = take(section, "from", int, where), take(section, "to", int, where)
+    if "step" in section and "times" in section:
+        raise SpecError(f"{where}: expected either step or times, got both; remove one")
+    if last < first:
+        raise SpecError(f"{where}: expected to >= from ({first}), got {last}")
+    if "times" not in section:
+        step = take(section, "step", int, where, 1, above=0)
+        if (last - first) // step >= MAX_VALUES:
+            condition = f"at most {MAX_VALUES} values"
+            raise SpecError(expected(where, condition, (last - first) // step + 1))
+        return range(first, last + 1, step)
+    factor = take(section, "times", float, where, above=1)
+    if first <= 0:
+        raise SpecError(f"{where}: expected from > 0 beside times, got {first}")
+    values: list[int] = []
+    exact = float(first)
+    while exact <= last * (1 + 1e-12):
+        if not values or round(exact) > values[-1]:
+            values.append(round(exact))
+        exact *= factor
+        if len(values) > MAX_LISTED:
+            raise SpecError(f"{where}: expected at most {MAX_LISTED} values, got more; use step")
+    return tuple(values)
+
+
+def _value(value: object, where: str) -> Value:
+    if isinstance(value, bool | int | str) or (isinstance(value, float) and isfinite(value)):
+        return value
+    raise SpecError(f"{where}: expected a word or a finite number, got {kind_of(value)}")

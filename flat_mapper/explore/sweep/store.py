@@ -1,0 +1,276 @@
+"""The results file of a sweep: one SQLite database, one writer, rows as they come.
+
+A commit is on disk when `write` returns (WAL, synchronous=FULL), so a process that is killed, or a
+machine that loses power, loses the rows that were not handed over yet and nothing else. A commit
+that fails, such as on a full disk, leaves the file as it was before. docs/sweeps.md describes the
+tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal, Self
+
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.explore.sweep.spec import Coordinates
+
+Status = Literal["done", "infeasible", "invalid", "failed"]
+STATUSES: tuple[Status, ...] = ("done", "infeasible", "invalid", "failed")
+
+SCHEMA = "1"
+BUSY_S = 30.0  # how long a lock of another process is waited for
+HEADLINES = (  # columns that repeat what `result` says, to select and sort by
+    *("latency_s", "cycles", "energy_pj", "edp_js", "utilization", "macs", "offchip_bytes"),
+    *("area_mm2", "bottleneck", "granularity"),
+)
+INPUTS = ("arch", "problem", "mapspace", "objective", "backend")
+COLUMNS = (
+    *("key", "position", "status", *INPUTS, "coordinates", *HEADLINES),
+    *("reason", "result", "provenance"),
+)
+_TYPES: Mapping[str, str] = {
+    "key": "TEXT PRIMARY KEY",
+    "position": "INTEGER UNIQUE",
+    "status": "TEXT NOT NULL",
+    "coordinates": "TEXT NOT NULL",
+    **dict.fromkeys(("cycles", "macs"), "INTEGER"),
+    **dict.fromkeys(("latency_s", "energy_pj", "edp_js", "utilization"), "REAL"),
+    **dict.fromkeys(("offchip_bytes", "area_mm2"), "REAL"),
+}
+_LARGEST = 2**63 - 1  # of SQLite's integers; what is larger is kept as REAL
+_TABLES = f"""
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE points ({", ".join(f"{c} {_TYPES.get(c, 'TEXT')}" for c in COLUMNS)});
+CREATE TABLE timings (key TEXT PRIMARY KEY, seconds REAL, finished_at TEXT, worker TEXT) STRICT;
+CREATE VIEW results AS SELECT points.*, seconds, finished_at, worker
+  FROM points LEFT JOIN timings USING (key) WHERE position IS NOT NULL ORDER BY position;
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One point with its answer, or why there is none."""
+
+    key: str
+    position: int
+    status: Status
+    coordinates: Coordinates
+    provenance: Mapping[str, object]
+    result: Mapping[str, object] | None = None
+    reason: str = ""
+    seconds: float = 0.0
+    finished_at: str = ""  # UTC, ISO 8601
+    worker: str = ""
+
+    def values(self) -> tuple[object, ...]:
+        """The row of `points`, in the order of COLUMNS."""
+        result = self.result or {}
+        headlines = [result.get(n) if self.status == "done" else None for n in HEADLINES]
+        return (
+            *(self.key, self.position, self.status),
+            *(str(self.coordinates.get(name, "")) for name in INPUTS),
+            compact(self.coordinates),
+            *(_fitting(value) for value in headlines),
+            self.reason or None,
+            compact(self.result) if self.result is not None else None,
+            compact(self.provenance),
+        )
+
+
+class Store:
+    """An open results file. Use it in a `with` statement."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Open the file, or make it.
+
+        raises: SpecError where it cannot be opened, or is another database.
+        """
+        self.path = Path(path)
+        self.claim = _claimed(self.path)
+        with self._guarded():
+            self.connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
+            self.connection.execute("PRAGMA journal_mode=WAL")
+            self.connection.execute("PRAGMA synchronous=FULL")
+            with self._transaction():
+                tables = [r[0] for r in self.connection.execute("SELECT name FROM sqlite_schema")]
+                if not tables:
+                    for statement in filter(str.strip, _TABLES.split(";")):
+                        self.connection.execute(statement)
+                    self._note({"schema": SCHEMA})
+            check_schema(self.connection, self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+        self.claim.close()  # last: closing any handle of the file drops SQLite's own locks
+
+    def begin(self, fingerprint: str, about: Mapping[str, str]) -> None:
+        """Take up a sweep. Where it is another one than before, no row has a place in it yet."""
+        with self._guarded(), self._transaction():
+            if self.meta("fingerprint") != fingerprint:
+                self.connection.execute("UPDATE points SET position = NULL")
+            self._note({**about, "fingerprint": fingerprint})
+
+    def settled(self, keys: Mapping[str, int]) -> set[str]:
+        """Which of the points are answered; they take their positions. A failure is no answer."""
+        marks = ", ".join("?" * len(keys))
+        query = f"SELECT key, position FROM points WHERE status != 'failed' AND key IN ({marks})"
+        with self._guarded():
+            found = dict(self.connection.execute(query, tuple(keys)).fetchall())
+            moved = [(keys[k], k) for k, position in found.items() if position != keys[k]]
+            if moved:
+                with self._transaction():
+                    self.connection.executemany(
+                        "UPDATE points SET position = ? WHERE key = ?", moved
+                    )
+        return set(found)
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Keep the rows; all of them are on disk when this returns, or none is.
+
+        raises: SpecError where they cannot be written, such as on a full disk.
+        """
+        points = f"INSERT OR REPLACE INTO points VALUES ({', '.join('?' * len(COLUMNS))})"
+        with self._guarded(), self._transaction():
+            self.connection.executemany(points, [row.values() for row in rows])
+            self.connection.executemany(
+                "INSERT OR REPLACE INTO timings VALUES (?, ?, ?, ?)",
+                [(row.key, row.seconds, row.finished_at, row.worker) for row in rows],
+            )
+
+    def counts(self) -> dict[Status, int]:
+        """How many points of the sweep have each status."""
+        query = "SELECT status, count(*) FROM points WHERE position IS NOT NULL GROUP BY status"
+        with self._guarded():
+            found = dict(self.connection.execute(query).fetchall())
+        return {status: int(found.get(status, 0)) for status in STATUSES}
+
+    def digest(self) -> str:
+        """The SHA-256 of the sweep's rows in `points`: the same however they came to be."""
+        columns = ", ".join(COLUMNS)
+        query = f"SELECT {columns} FROM points WHERE position IS NOT NULL ORDER BY position"
+        found = hashlib.sha256()
+        with self._guarded():
+            for row in self.connection.execute(query):
+                found.update(compact(row).encode())
+        return found.hexdigest()
+
+    def meta(self, name: str) -> str:
+        """What the file says about its sweep under that name."""
+        row = self.connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def note(self, name: str, value: str) -> None:
+        """Keep something beside the rows."""
+        with self._guarded(), self._transaction():
+            self._note({name: value})
+
+    def answers(self, first: int, last: int) -> list[tuple[float, float, str]]:
+        """Latency in s, energy in pJ and bottleneck of the points from first up to last."""
+        query = (
+            "SELECT latency_s, energy_pj, bottleneck FROM points "
+            "WHERE position >= ? AND position < ? AND status = 'done' ORDER BY position"
+        )
+        with self._guarded():
+            return self.connection.execute(query, (first, last)).fetchall()
+
+    def _note(self, entries: Mapping[str, str]) -> None:
+        self.connection.executemany(
+            "INSERT OR REPLACE INTO meta VALUES (?, ?)", list(entries.items())
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.connection.execute("COMMIT")
+        except BaseException:
+            if self.connection.in_transaction:  # a full disk may have ended it already
+                self.connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        with guarded(self.path):
+            yield
+
+
+def _claimed(path: Path) -> BinaryIO:
+    """The file, held by this process alone for writing; readers are not kept out.
+
+    raises: SpecError where another process writes it, or it cannot be opened.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SpecError(f"{path}: expected a file that can be written, got: {reason}") from error
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        pass  # no such locks on this system; two writers would do the same work twice
+    except OSError as error:
+        file.close()
+        raise SpecError(
+            f"{path}: expected a file that nobody else writes, got one that another sweep has "
+            "open; wait for it, or choose another file"
+        ) from error
+    return file
+
+
+@contextmanager
+def guarded(path: Path) -> Iterator[None]:
+    """SQLite's errors in the house form."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise SpecError(_refusal(path, error)) from error
+
+
+def check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise SpecError unless the database is a results file of this version."""
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema")}
+    if not {"meta", "points", "timings"} <= tables:
+        got = ", ".join(sorted(tables)) or "none"
+        raise SpecError(f"{path}: expected the results of a sweep, got a database with {got}")
+    row = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
+    if row is None or row[0] != SCHEMA:
+        version = row[0] if row else "none"
+        raise SpecError(expected(str(path), f"results in schema {SCHEMA}", version))
+
+
+def _refusal(path: Path, error: sqlite3.Error) -> str:
+    text = str(error)
+    if "not a database" in text or "malformed" in text:
+        return f"{path}: expected the results of a sweep, got: {text}; choose another file"
+    if "unable to open" in text or "readonly" in text:
+        return f"{path}: expected a file that can be written, got: {text}"
+    if "locked" in text or "busy" in text:
+        return f"{path}: expected a file that nobody else writes, got: {text}; wait for the other"
+    return (
+        f"{path}: expected room for the results, got: {text}; what was stored before is kept, free "
+        "some room and run the same command again"
+    )
+
+
+def compact(document: object) -> str:
+    """JSON in one line, its keys in their order."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _fitting(value: object) -> object:
+    """A value that SQLite can keep."""
+    large = isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST
+    return float(value) if large else value  # type: ignore[arg-type]  # an int

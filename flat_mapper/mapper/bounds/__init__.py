@@ -1,0 +1,1 @@
+"""Lower bounds and dominance: what may be left out unseen."""

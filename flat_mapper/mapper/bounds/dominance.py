@@ -1,0 +1,217 @@
+"""Rows that another row beats whatever stands outside both.
+
+Two rows with one tile and as many compute units stand in the same loops outside. A link that is
+closed is passed in each of the irrelevant ones, so what all closed links of a row take is one
+number. A link that is open is passed fewer times, by a number that depends on the tensor alone; so
+is a link of the top. Hence a row that is no worse in a handful of sums is no worse in anything.
+
+An output's first visits are spared: at every instance one, and fanouts to come make more of these.
+A sum is linear in how many they are, so it is compared at none and at the most. Words are rounded
+up to whole rows of a memory, which is linear only where nothing is rounded: elsewhere the row that
+is to beat another has to do so with one memory row more for every term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+
+from flat_mapper.arch.values import Fanout, MemoryLevel
+from flat_mapper.mapper.cost.price import closed_passes
+from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, Link, Rows
+from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
+from flat_mapper.mapper.space.factors import multiple, prod_of
+
+ROUNDS = 40  # rows of one tile that are held against the others, one after another
+
+
+def undominated(
+    space: EinsumSpace, blocks: Sequence[Rows], rest: Sequence[MemoryLevel | Fanout]
+) -> list[Rows]:
+    """Blocks without the rows that another row of any block beats.
+
+    rest: the nodes that are still to come.
+    """
+    blocks = [b for b in blocks if b.count]
+    if not blocks or any(lv.cluster_size != 1 for lv in space.arch.levels):
+        return list(blocks)
+    sums = [_Sums.of(space, block, rest) for block in blocks]
+    key = np.concatenate([s.key for s in sums])
+    names = list(dict.fromkeys(name for s in sums for name in s.values))
+    columns = [
+        np.concatenate([np.broadcast_to(s.values.get(n, 0.0), s.count) for s in sums])
+        for n in names
+    ]
+    slack = np.concatenate([np.broadcast_to(s.slack, s.count) for s in sums])
+    keep = _front(key, [c for c in columns if c.max() > c.min()], slack)
+    found, begin = [], 0
+    for block in blocks:
+        mine = np.flatnonzero(keep[begin : begin + block.count])
+        begin += block.count
+        if len(mine):
+            found.append(block if len(mine) == block.count else block.take(mine))
+    return found
+
+
+def _front(key: Ints, columns: list[Floats], slack: Floats) -> Bools:
+    """Rows that no other row of the same key is as good as in all columns.
+
+    Of every key, the row that is least in the first column and had no turn yet is held against all
+    others, again and again while that drops enough of them. A row with slack has to be better
+    by that much in every column, which is more than it takes.
+    """
+    keep = np.ones(len(key), np.bool_)
+    if not columns:
+        columns = [slack * 0.0]
+    left = np.argsort(key, kind="stable")
+    for _ in range(ROUNDS):
+        if len(left) < 2:
+            break
+        mine = key[left]
+        starts = np.flatnonzero(np.concatenate([[True], mine[1:] != mine[:-1]]))
+        group = np.repeat(np.arange(len(starts)), np.diff([*starts, len(left)]))
+        first = columns[0][left]
+        least = np.flatnonzero(first == np.minimum.reduceat(first, starts)[group])
+        leaders = least[np.concatenate([[True], group[least[1:]] != group[least[:-1]]])]
+        beaten = np.ones(len(left), np.bool_)
+        beaten[leaders] = False
+        leader = left[leaders][group]
+        for column in columns:
+            some = np.flatnonzero(beaten)
+            a, b = leader[some], left[some]
+            beaten[some] = column[a] + slack[a] <= column[b] * (1 + 1e-13)
+        keep[left[beaten]] = False
+        few = np.count_nonzero(beaten) < len(left) / 50
+        beaten[leaders] = True  # had their turn
+        left = left[~beaten]
+        if few:
+            break
+    return keep
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Of the rows of a block: what must be equal, and what must be no worse."""
+
+    count: int
+    key: Ints
+    values: dict[object, Floats | float] = field(default_factory=dict)
+    slack: Floats | float = 0.0  # pJ that rounding may add
+
+    @classmethod
+    def of(cls, space: EinsumSpace, rows: Rows, rest: Sequence[MemoryLevel | Fanout]) -> _Sums:
+        """The sums of a block."""
+        fanouts = [n for n in rest if isinstance(n, Fanout)]
+        key = space.tile_number(rows.tile) * (space.lanes + 1) + rows.spatial.astype(np.int64)
+        for links in rows.links.values():
+            opens = [k.open.astype(np.int64) for k in links if k.open.any()]
+            key = key * (len(space.arch.levels) + 1) + sum(opens, np.zeros(1, np.int64))
+        found = cls(count=rows.count, key=key)
+        beyond = float(lanes_of(rest))
+        for tensor, links in rows.links.items():
+            mine = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
+            cut = prod(multiple(prod_of(space.splits[f.name][0], mine)) for f in fanouts)
+            one = _Tensor(space, tensor, closed_passes(space, rows.tile, tensor), beyond, cut)
+            for i, link in enumerate(links):
+                found.add(one, link, links[i + 1] if i + 1 < len(links) else None)
+            found.put(("passes", tensor), links[-1].passes)
+        for name in [n for n in found.values if isinstance(n, tuple) and n[0] == "spared"]:
+            found.put(name, found.values[name[1]])
+        return found
+
+    def put(self, name: object, value: Floats | float) -> None:
+        """Add to a sum."""
+        self.values[name] = self.values[name] + value if name in self.values else value
+
+    def add(self, one: _Tensor, link: Link, above: Link | None) -> None:
+        """Both ends of a link, as far as they are known."""
+        times = link.passes * one.closed
+        if link.open.any():
+            times = np.where(link.open, 0.0, times)
+        if above is not None and above.child is not None:
+            read, _, update = one.space.prices[above.child.name]
+            self._end(one, link, above, times, "read", read, spared=one.output)
+            if one.output:
+                self._end(one, link, above, times, "write", update, spared=False)
+        if link.child is not None:
+            write = one.space.prices[link.child.name][1]
+            self._end(one, link, link, times, "write", write, spared=one.output)
+
+    def _end(
+        self,
+        one: _Tensor,
+        link: Link,
+        at: Link,
+        times: Floats,
+        kind: str,
+        price: float,
+        *,
+        spared: bool,
+    ) -> None:
+        """Reads or writes of a link at the level that `at` leads to.
+
+        times:  how often its tiles pass in all, 0 where it is open.
+        price:  pJ of a vector.
+        spared: whether first visits do without.
+        """
+        level = at.child
+        assert level is not None
+        words = one.volume / at.spread
+        names: list[tuple[object, Floats]] = [
+            ("energy", words * at.copies * (price / level.row_words))
+        ]
+        for port, rate in (
+            (kind, level.read_words_per_cycle if kind == "read" else level.write_words_per_cycle),
+            ("shared", level.shared_words_per_cycle),
+        ):
+            if rate is not None:
+                names.append(((level.name, port), words))
+        is_open = bool(link.open.any())
+        less = np.where(link.open, 0.0, one.most) if spared else 0.0
+        for name, share in names:
+            self.put(name, share * times)
+            if spared:
+                self.put(("spared", name), -share * less)
+            if is_open:
+                still = np.where(link.open, share, 0.0)
+                self.put((name, "open", one.tensor), still)
+                self.put((name, "once", one.tensor), still * (not spared))
+        rounded = _rounded(words * link.passes, level.row_words, one.cut)
+        if rounded.any():
+            self.slack = self.slack + np.where(rounded, at.copies * one.beyond * price, 0.0)
+
+
+def _rounded(words: Floats, row_words: int, cut: int) -> Bools:
+    """Whether words may not fill whole rows of a memory, once fanouts to come divide them.
+
+    What divides them leaves whole words. So only powers of two count, where a row is one.
+    """
+    if row_words & (row_words - 1) == 0:
+        count = words.astype(np.int64)
+        return np.asarray((count & (row_words * (cut & -cut) - 1) != 0) | (words != count))
+    return np.asarray(words / row_words % cut != 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    space: EinsumSpace
+    tensor: str
+    closed: Floats  # irrelevant loops outside the rows in all
+    beyond: float  # instances that fanouts to come make of one
+    cut: int  # what they may divide an instance's share by
+
+    @property
+    def output(self) -> bool:
+        return self.tensor == self.space.output
+
+    @property
+    def volume(self) -> float:
+        return float(self.space.volume[self.tensor])
+
+    @property
+    def most(self) -> Floats:
+        """First visits at most, of one instance now."""
+        return np.minimum(self.beyond, self.closed)

@@ -1,0 +1,272 @@
+"""The outer choices of a group, each with what it costs at least."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from flat_mapper.cost_model.group import shared_level
+from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.mapper.bounds.occupancy import SharedWords
+from flat_mapper.mapper.bounds.traffic import Demand
+from flat_mapper.mapper.cost.candidate_set import Table
+from flat_mapper.mapper.cost.ports import port_cycles
+from flat_mapper.mapper.cost.price import dram_energy
+from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
+from flat_mapper.mapper.space.factors import real_loops
+from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, Staging, tiles
+
+
+@dataclass(slots=True)
+class Outers:
+    """Outer choices, as arrays over the choices, with what each costs at least."""
+
+    staging: Ints
+    order: Ints
+    tile: Ints  # int64[R, n]
+    cycles: Floats
+    energy: Floats
+    needs: Ints  # words of the shared level
+    floors: Floats  # pJ at DRAM, of all tensors together
+    staged: Floats  # pJ at DRAM of staged tensors beyond one pass of every word
+    sums: tuple[Floats, ...] = ()  # by goal of a contest: weighted sums, see Contest.slopes
+
+    def take(self, index: Ints) -> Outers:
+        """Some of the choices."""
+        return Outers(
+            staging=self.staging[index],
+            order=self.order[index],
+            tile=self.tile[:, index],
+            cycles=self.cycles[index],
+            energy=self.energy[index],
+            needs=self.needs[index],
+            floors=self.floors[index],
+            staged=self.staged[index],
+            sums=tuple(s[index] for s in self.sums),
+        )
+
+    @classmethod
+    def joined(cls, parts: list[Outers]) -> Outers:
+        """Several sets as one."""
+        return cls(
+            staging=np.concatenate([p.staging for p in parts]),
+            order=np.concatenate([p.order for p in parts]),
+            tile=np.concatenate([p.tile for p in parts], axis=1),
+            cycles=np.concatenate([p.cycles for p in parts]),
+            energy=np.concatenate([p.energy for p in parts]),
+            needs=np.concatenate([p.needs for p in parts]),
+            floors=np.concatenate([p.floors for p in parts]),
+            staged=np.concatenate([p.staged for p in parts]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OuterBounds:
+    """Enumerates outer choices and bounds them from below."""
+
+    problem: GroupProblem
+    words: SharedWords
+    stagings: list[Staging]
+    orders: list[tuple[int, ...]]  # of the DRAM loops, innermost first, by group rank
+
+    def least(self) -> tuple[float, float]:
+        """(cycles, pJ) of the group at least: units at their widest, every word moved once."""
+        spaces = self.problem.spaces
+        cycles = self.compute([s.lane_cycles / s.widest for s in spaces])
+        energy = self.least_inside()
+        met: set[str] = set()
+        for space in spaces:
+            for tensor in space.tensors:
+                if tensor in self.problem.external and tensor not in met:
+                    energy += float(dram_energy(space, tensor, float(space.volume[tensor])))
+                met.add(tensor)
+        return max(cycles, self.compulsory_cycles()), energy
+
+    def least_inside(self) -> float:
+        """pJ of the group below DRAM at least, in any row."""
+        energy = 0.0
+        met: set[str] = set()
+        for space in self.problem.spaces:
+            energy += space.compute_energy
+            level = space.arch.levels[space.shared]
+            read, _, update = space.prices[level.name]
+            for tensor in space.tensors:
+                rows = -(-space.volume[tensor] // level.row_words)
+                if tensor not in self.problem.external or tensor in met:
+                    energy += rows * (update if tensor == space.output else read)
+                met.add(tensor)
+        return energy
+
+    def busy(self, i: int, cycles: float) -> float:
+        """Compute cycles of the group at least, where the i-th Einsum takes these."""
+        return self.compute(
+            [
+                cycles if i == j else space.lane_cycles / space.widest
+                for j, space in enumerate(self.problem.spaces)
+            ]
+        )
+
+    def compulsory_cycles(self) -> float:
+        """DRAM cycles of moving every outside tensor once."""
+        dram = self.problem.platform.dram
+        words = {t: s.volume[t] for s in self.problem.spaces for t in s.tensors}
+        out = {s.output for s in self.problem.spaces}
+        reads = sum(words[t] for t in self.problem.external if t not in out)
+        writes = sum(words[t] for t in self.problem.external if t in out)
+        return float(port_cycles(dram, np.array([float(reads)]), np.array([float(writes)]))[0])
+
+    def compute(self, cycles: list[float]) -> float:
+        """Compute cycles of the group from those of its Einsums."""
+        units: dict[str, float] = {}
+        for space, value in zip(self.problem.spaces, cycles, strict=True):
+            units[space.einsum.unit] = units.get(space.einsum.unit, 0.0) + value
+        overlapped = self.problem.group.schedule == "overlapped"
+        return max(units.values()) if overlapped else sum(units.values())
+
+    def fits(self, outers: Outers) -> Bools:
+        """Whether each choice may fit the shared level."""
+        if self.words.capacity is None or self.problem.mapspace.policy.overflow == "spill":
+            return np.ones(len(outers.needs), np.bool_)
+        return outers.needs <= self.words.capacity
+
+    def frame(self) -> Outers:
+        """All outer choices, bounded whatever the rows."""
+        parts: list[Outers] = []
+        for number, staging in enumerate(self.stagings):
+            grid = (
+                np.array(list(tiles(self.problem, staging)), dtype=np.int64)
+                .reshape(-1, len(self.problem.ranks))
+                .T
+            )
+            if self.problem.group.fused or not staging.staged:
+                orders = range(len(self.orders) if self.problem.group.fused else 1)
+                grids = [(order, grid) for order in orders]
+            else:
+                grids = self._single(staging, grid)
+            parts.extend(self._bounded(None, number, order, some) for order, some in grids)
+        return Outers.joined(parts)
+
+    def bounded(self, outers: Outers, tables: list[Table]) -> Outers:
+        """The same choices with bounds over these rows; in another order."""
+        pairs = outers.staging * len(self.orders) + outers.order
+        parts = []
+        for pair in np.unique(pairs):
+            number, order = divmod(int(pair), len(self.orders))
+            parts.append(self._bounded(tables, number, order, outers.tile[:, pairs == pair]))
+        return Outers.joined(parts) if parts else outers
+
+    def _single(self, staging: Staging, grid: Ints) -> list[tuple[int, Ints]]:
+        """DRAM orders and tiles of one Einsum, without those that repeat another.
+
+        Innermost at DRAM, a loop over a rank that no staged tensor has might as well stand
+        outermost in the shared level: the order of all loops, and so every count, is the same.
+        """
+        space = self.problem.spaces[0]
+        sizes = np.array([r.size for r in self.problem.ranks], dtype=np.int64)[:, None]
+        dram = np.where(grid == FOLLOW, 1, sizes // np.where(grid == FOLLOW, 1, grid))
+        matters = [
+            any(space.relevant[t][r] for t in staging.staged) for r in range(len(space.ranks))
+        ]
+        found: list[tuple[int, Ints]] = []
+        sequences: list[Ints] = []
+        for order in range(len(self.orders)):
+            good, still = np.ones(grid.shape[1], np.bool_), np.ones(grid.shape[1], np.bool_)
+            for r in self.orders[order]:
+                if not matters[r]:
+                    good &= ~(still & (dram[r] > 1))
+                still &= dram[r] == 1
+            sequence = real_loops(dram, self.orders[order])
+            for earlier in sequences:  # the same real loops in the same order
+                good &= sequence != earlier
+            sequences.append(sequence)
+            found.append((order, grid[:, good]))
+        return found
+
+    def _bounded(self, tables: list[Table] | None, number: int, order: int, grid: Ints) -> Outers:
+        """Tiles under one staging and order, with bounds; over some rows, or over any."""
+        staging, spaces = self.stagings[number], self.problem.spaces
+        demand = Demand(problem=self.problem, words=self.words, grid=grid)
+        for i, space in enumerate(spaces):
+            index = self.problem.index(space)
+            local = tuple(index.index(r) for r in self.orders[order] if r in index)
+            roles = staging.roles[space.einsum.name]
+            demand.add(space, roles, local, tables[i] if tables is not None else None)
+        demand.settle()
+        if tables is None:
+            energy = demand.floors + self.least_inside()
+            compute = self.compute([s.lane_cycles / s.widest for s in spaces])
+        else:
+            priced, free = self._lows(tables, staging, grid)
+            energy = np.maximum(priced + demand.staged, free + demand.floors)
+            compute = self.compute([float(t.cycles.min()) for t in tables])
+        return Outers(
+            staging=np.full(grid.shape[1], number),
+            order=np.full(grid.shape[1], order),
+            tile=grid,
+            cycles=demand.cycles(compute),
+            energy=energy,
+            needs=demand.held,
+            floors=demand.floors,
+            staged=demand.staged,
+        )
+
+    def _lows(self, tables: list[Table], staging: Staging, grid: Ints) -> tuple[Floats, Floats]:
+        """Least pJ over the rows, with one pass of every word through DRAM, and without DRAM."""
+        priced, free = np.zeros(grid.shape[1]), np.zeros(grid.shape[1])
+        distinct = [np.unique(mine, return_inverse=True) for mine in grid]
+        for part in tables:
+            roles = staging.roles[part.space.einsum.name]
+            extents = [distinct[i] for i in self.problem.index(part.space)]
+            priced += part.lows(roles, extents, priced=True)
+            free += part.lows(roles, extents, priced=False)
+        return priced, free
+
+    def refusal(self, tables: list[Table], outers: Outers | None) -> Infeasible:
+        """Why nothing fits: the outer choice that asks for least."""
+        where = " + ".join(self.problem.group.names)
+        for found in tables:
+            if not found.count:
+                inner = found.space.inner_nodes
+                name = inner[-1].name if inner else found.space.arch.compute.name
+                return Infeasible(
+                    level=name,
+                    needs=1,
+                    has=0,
+                    terms=(),
+                    where=found.space.einsum.name,
+                    hint="the mapspace's constraints leave no loop nest; relax one",
+                )
+        level = shared_level(self.problem.platform)
+        if outers is None or len(outers.needs) == 0 or level.usable_words is None:
+            return Infeasible(
+                level=level.name,
+                needs=1,
+                has=0,
+                terms=(),
+                where=where,
+                hint="the mapspace's fusion section leaves no tile; relax it",
+            )
+        choice = int(outers.needs.argmin())
+        staging = self.stagings[int(outers.staging[choice])]
+        terms: dict[str, int] = {}
+        tile = np.where(outers.tile[:, choice] == FOLLOW, 1, outers.tile[:, choice])
+        for part in tables:
+            needs: dict[str, Floats] = {}
+            index = self.problem.index(part.space)
+            roles = staging.roles[part.space.einsum.name]
+            for tensor, role in zip(part.space.tensors, roles, strict=True):
+                smallest = part.smallest(tensor)
+                self.words.add_needs(
+                    needs, part.space, tensor, role, tile[index][:, None], smallest
+                )
+            for name, words in needs.items():
+                terms[name] = max(terms.get(name, 0), int(np.ceil(words.max())))
+        return Infeasible(
+            level=level.name,
+            needs=sum(terms.values()),
+            has=level.usable_words,
+            terms=tuple(terms.items()),
+            where=where,
+            hint=f"give {level.name} more words, shorten the sequence, or allow smaller tiles",
+        )

@@ -1,0 +1,167 @@
+"""What rows cost at least while some of their nodes are still to come.
+
+As in `table.Table.energy`, at most one rank is the innermost real loop outside a row, and only
+tensors that lack it may stay in place. What is still open is bounded from below: a tensor's next
+keeper is the one that is cheapest for it, and fanouts to come spare a keeper above them as many
+reads as they have instances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+import numpy as np
+
+from flat_mapper.arch.values import Fanout, MemoryLevel
+from flat_mapper.mapper.cost.price import (
+    Role,
+    closed_passes,
+    drawn_energy,
+    one_innermost,
+    staged_once,
+)
+from flat_mapper.mapper.space.candidates import Floats, Link, Rows
+from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
+
+Nodes = Sequence[MemoryLevel | Fanout]
+
+
+def least_energy(
+    space: EinsumSpace,
+    rows: Rows,
+    rest: Nodes,
+    keep: frozenset[str],
+    roles: dict[str, tuple[Role, ...]],
+) -> tuple[Floats, Floats]:
+    """pJ of every row at least, with what DRAM takes and without, whatever is still to come.
+
+    rest:  the nodes that are still to come, innermost first.
+    keep:  what the first of them keeps, if it is a level.
+    roles: by tensor, what the search may make of it; see `Table.energy`.
+    """
+    full, stays = (
+        [_least(space, rows, rest, keep, t, roles[t], stays=s) for t in space.tensors]
+        for s in (False, True)
+    )
+    priced, free = (
+        one_innermost(space, [f[i] for f in full], [s[i] for s in stays]) for i in (0, 1)
+    )
+    return priced, free
+
+
+def _least(
+    space: EinsumSpace,
+    rows: Rows,
+    rest: Nodes,
+    keep: frozenset[str],
+    tensor: str,
+    roles: tuple[Role, ...],
+    *,
+    stays: bool,
+) -> tuple[Floats, Floats]:
+    """pJ of one tensor at least: in full, or if it may stay in place outside the row."""
+    closed = closed_passes(space, rows.tile, tensor)
+    links = rows.links[tensor]
+    passes = [k.passes * (np.where(k.open, 1.0, closed) if stays else closed) for k in links]
+    # An output's first visits are spared: one by every instance that is still to come.
+    first = np.minimum(float(lanes_of(rest)), closed)
+    firsts = [np.where(k.open, 1.0, first) if stays else first for k in links]
+    energy = np.zeros(rows.count)
+    for i, link in enumerate(links):
+        energy = energy + _ends(
+            space, tensor, link, links[i + 1] if i + 1 < len(links) else None, passes[i], firsts[i]
+        )
+    volume = float(space.volume[tensor])
+    words = volume * passes[-1]
+    if rest and isinstance(rest[0], MemoryLevel) and tensor in keep:
+        energy = energy + _at(space, tensor, rest[0], words, volume * firsts[-1])
+        energy = energy + _filled(space, tensor, rest[0])
+        words = np.full(rows.count, volume)
+    priced, free = (
+        energy + _drawn(space, tensor, rest, words, roles, priced=p) for p in (True, False)
+    )
+    return priced, free
+
+
+def _ends(
+    space: EinsumSpace,
+    tensor: str,
+    link: Link,
+    above: Link | None,
+    passes: Floats,
+    first: Floats,
+) -> Floats:
+    """pJ at the ends of a link that are known."""
+    volume, output = float(space.volume[tensor]), tensor == space.output
+    energy = np.zeros(len(passes))
+    if above is not None and above.child is not None:
+        level = above.child
+        read, _, update = space.prices[level.name]
+        share = above.copies / above.spread * volume / level.row_words / level.cluster_size
+        again = np.maximum(passes - first, 0) if output else passes
+        energy = energy + share * (again * read + (passes * update if output else 0.0))
+    if link.child is not None:
+        level = link.child
+        share = link.copies / link.spread * volume / level.row_words / level.cluster_size
+        again = np.maximum(passes - first, 0) if output else passes
+        energy = energy + share * again * space.prices[level.name][1]
+    return energy
+
+
+def _at(
+    space: EinsumSpace,
+    tensor: str,
+    level: MemoryLevel,
+    words: Floats | float,
+    first: Floats | float,
+) -> Floats:
+    """pJ at a level that so many words are drawn from, or brought to."""
+    read, _, update = space.prices[level.name]
+    rows = np.asarray(words, np.float64) / level.row_words / level.cluster_size
+    if tensor != space.output:
+        return rows * read
+    again = np.maximum(words - first, 0.0) / level.row_words / level.cluster_size
+    return rows * update + again * read
+
+
+def _filled(space: EinsumSpace, tensor: str, level: MemoryLevel) -> float:
+    """pJ of writing every word of a tensor into a level once; an output starts from nothing."""
+    if tensor == space.output:
+        return 0.0
+    rows = float(space.volume[tensor]) / level.row_words / level.cluster_size
+    return rows * space.prices[level.name][1]
+
+
+def _drawn(
+    space: EinsumSpace,
+    tensor: str,
+    rest: Nodes,
+    words: Floats,
+    roles: tuple[Role, ...],
+    *,
+    priced: bool,
+) -> Floats:
+    """Least pJ of bringing words from whichever level may keep them."""
+    volume = float(space.volume[tensor])
+
+    def top(some: Floats) -> Floats:
+        found: list[Floats] = []
+        for role in roles:
+            once = staged_once(space, tensor, priced=priced) if role == "staged" else 0.0
+            level = space.arch.levels[0 if role == "stream" else space.shared]
+            free = role == "stream" and not priced
+            drawn = 0.0 if free else drawn_energy(space, tensor, level, some, rounded=False)
+            found.append(np.asarray(once + drawn))
+        return reduce(np.minimum, found)
+
+    spared, options = 1.0, list[Floats]()
+    for position, node in enumerate(rest):
+        if isinstance(node, Fanout):
+            spared *= node.fanout_x * node.fanout_y
+        elif position:
+            drawn = np.maximum(words / spared, volume)
+            at = _at(space, tensor, node, drawn, drawn)
+            options.append(at + _filled(space, tensor, node) + top(np.array(volume)))
+    options.append(top(np.maximum(words / spared, volume)))
+    return reduce(np.minimum, options)

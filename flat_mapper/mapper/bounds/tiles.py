@@ -1,0 +1,175 @@
+"""Rows of one Einsum by the tile they leave: bounds that know the tile of an outer choice.
+
+Outside a row, at most one rank r has the innermost loop. A tensor that lacks r may stay in place
+over it, and comes by `closed / s` times, where `closed` are all its irrelevant loops and s is the
+shared level's loop over r: what it takes is linear in this count. Only where all other loops of the
+shared level are 1 may the run go on at DRAM.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from flat_mapper.mapper.cost.candidate_set import Table
+from flat_mapper.mapper.cost.price import Role, moves
+from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
+from flat_mapper.mapper.space.group import FOLLOW
+from flat_mapper.mapper.space.tile_index import ByTile
+
+
+class RowTiles:
+    """The distinct tiles of a table's rows."""
+
+    def __init__(self, table: Table) -> None:
+        self.table, self.space = table, table.space
+        self.same = ByTile.of(table.space, table.tile)
+        self.tile: Ints = self.same.tile
+        self.which: Ints = self.same.which
+        self.cycles = self.least(table.cycles)
+        self._bounds: dict[tuple[Role, ...], TileBounds] = {}
+        self._moves: dict[tuple[str, Role], tuple[Floats, Floats]] = {}
+
+    @property
+    def count(self) -> int:
+        """Distinct tiles."""
+        return int(self.tile.shape[1])
+
+    @cached_property
+    def on_both_axes(self) -> Bools | None:
+        """Which merged ranks stand on both axes of a fanout; bool[R, rows], None for none."""
+        found = np.concatenate([b.on_both_axes for b in self.table.blocks], axis=1)
+        return found if found.any() else None
+
+    def least(self, values: Floats) -> Floats:
+        """Of every tile, the least value among its rows."""
+        return np.minimum.reduceat(values[self.same.order], self.same.starts[:-1])
+
+    def rows(self, choice: Ints, tile: Ints) -> tuple[Ints, Ints]:
+        """(choice, row) for all rows of the tile in pairs (choice, tile)."""
+        return self.same.rows(choice, tile)
+
+    def by_extent(self, r: int, extents: Ints, some: Ints, values: Floats) -> Floats:
+        """Of each extent of a rank, the least value among some tiles that divide it."""
+        distinct, where = np.unique(extents, return_inverse=True)
+        tile, values = self.tile[r, some], values[some]
+        legal = (distinct[:, None] % tile == 0) | (distinct == FOLLOW)[:, None]
+        return np.where(legal, values, np.inf).min(axis=1)[where.ravel()]
+
+    def moves(self, tensor: str, role: Role) -> tuple[Floats, Floats]:
+        """pJ of a tensor in every row if it comes by every time, and what staying spares."""
+        key = (tensor, role)
+        if key not in self._moves:
+            parts = [
+                moves(self.space, b, tensor, rounded=False).energy(
+                    self.space, tensor, role, priced=True, rounded=False
+                )
+                for b in self.table.blocks
+            ]
+            full = np.concatenate([p[0] for p in parts])
+            self._moves[key] = (full, full - np.concatenate([p[1] for p in parts]))
+        return self._moves[key]
+
+    def bounds(self, roles: tuple[Role, ...]) -> TileBounds:
+        """Bounds in given roles."""
+        if roles not in self._bounds:
+            self._bounds[roles] = TileBounds.of(self, roles)
+        return self._bounds[roles]
+
+
+@dataclass(frozen=True, slots=True)
+class TileBounds:
+    """Least pJ of rows, in given roles, by the innermost rank outside them."""
+
+    tiles: RowTiles
+    full: Floats  # of every row, if nothing stays in place
+    gains: dict[int, Floats]  # by rank: what is spared at most if its loop is innermost
+    least: Floats  # of every tile, the least of `full`
+    spared: dict[int, Floats]  # of every tile, `least` minus the least of `full` - `gains`
+    partial: frozenset[int]  # ranks over which s tells how much is spared
+
+    @classmethod
+    def of(cls, tiles: RowTiles, roles: tuple[Role, ...]) -> TileBounds:
+        """The bounds of a table's rows."""
+        space, table = tiles.space, tiles.table
+        full = np.full(table.count, space.compute_energy)
+        gains: dict[int, Floats] = {}
+        partial = set(range(len(space.ranks)))
+        for tensor, role in zip(space.tensors, roles, strict=True):
+            mine, gain = tiles.moves(tensor, role)
+            full = full + mine
+            lacks = [r for r, yes in enumerate(space.relevant[tensor]) if not yes]
+            for r in lacks:
+                gains[r] = gains.get(r, np.zeros(1)) + gain
+                if len(lacks) > 1:  # the run may go on over another rank
+                    partial.discard(r)
+        least = tiles.least(full)
+        spared = {r: least - tiles.least(full - g) for r, g in gains.items()}
+        return cls(tiles, full, gains, least, spared, frozenset(partial))
+
+    def energy(self, extents: Ints, some: Ints) -> Floats:
+        """Least pJ of some tiles under outer tiles int64[R, n]; inf where it does not divide them.
+
+        Of rows with one tile the least is concave in the share that is spared, so it is no lower
+        than on the line between its ends.
+        returns: float64[n, tiles].
+        """
+        legal = np.ones((extents.shape[1], len(some)), np.bool_)
+        same: list[Bools] = []
+        tables = [self._by_extent(r, extents[r], some) for r in range(len(extents))]
+        for divides, equal, _, where in tables:
+            legal &= divides[where]
+            same.append(equal[where])
+        best = np.broadcast_to(self.least[some], legal.shape)
+        for r, spared in self.spared.items():
+            share, where = tables[r][2], tables[r][3]
+            part = share[where]
+            for t in self._lacking(r):
+                trivial = np.ones(legal.shape, np.bool_)
+                for q in self._has(t):
+                    trivial &= same[q]
+                part = np.where(trivial, 1.0, part)
+            best = np.minimum(best, self.least[some] - part * spared[some])
+        return np.where(legal, best, np.inf)
+
+    def row_energy(self, extents: Ints, choice: Ints, row: Ints) -> Floats:
+        """Least pJ of pairs: a row under an outer tile that it divides."""
+        best = self.full[row]
+        tile = self.tiles.tile[:, self.tiles.which[row]]
+        mine = extents[:, choice]
+        same = (mine == tile) | (mine == FOLLOW)
+        for r, gain in self.gains.items():
+            part = self._share(r, np.where(mine[r] == FOLLOW, tile[r], mine[r]), tile)
+            for t in self._lacking(r):
+                part = np.where(same[list(self._has(t))].all(axis=0), 1.0, part)
+            best = np.minimum(best, self.full[row] - part * gain[row])
+        return best
+
+    def _by_extent(self, r: int, extents: Ints, some: Ints) -> tuple[Bools, Bools, Floats, Ints]:
+        """For each distinct extent of a rank: tiles that divide or equal it, and shares spared."""
+        values, where = np.unique(extents, return_inverse=True)
+        tile = self.tiles.tile[:, some]
+        follow = (values == FOLLOW)[:, None]
+        some = np.where(follow, tile[r], values[:, None])
+        divides = some % tile[r] == 0
+        shares = np.stack([self._share(r, row, tile) for row in some])
+        return divides, some == tile[r], shares, where.ravel()
+
+    def _share(self, r: int, extent: Ints, tile: Ints) -> Floats:
+        """Share of what a tensor that stays over rank r alone spares at most: int64[n] extents."""
+        if r not in self.partial:
+            return np.ones(len(extent))
+        closed = float(self.tiles.space.sizes[r]) / tile[r]
+        inner = extent / tile[r]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = (1 - 1 / inner) * closed / (closed - 1)
+        return np.where(closed > 1, np.minimum(found, 1.0), 1.0)
+
+    def _lacking(self, r: int) -> list[str]:
+        space = self.tiles.space
+        return [t for t in space.tensors if not space.relevant[t][r]]
+
+    def _has(self, tensor: str) -> list[int]:
+        return [q for q, yes in enumerate(self.tiles.space.relevant[tensor]) if yes]

@@ -1,0 +1,1 @@
+"""What candidates cost: exact once the outer loops are known."""

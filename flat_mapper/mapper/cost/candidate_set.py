@@ -1,0 +1,214 @@
+"""All inner rows of one Einsum with their bounds, shrunk as the search learns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from flat_mapper.mapper.cost.price import Moves, Role, moves, one_innermost
+from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, Rows
+from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.enumerate import TooMany, Wanted, inner_rows
+from flat_mapper.mapper.space.factors import prod_of
+
+# (full, stays): least pJ of one tensor in every row, see price.Moves
+Pair = tuple[Floats, Floats]
+# The distinct extents of a rank in outer tiles, and which of them each outer tile has
+Extents = tuple[Ints, Ints]
+
+
+@dataclass(slots=True)
+class Table:
+    """The rows of one Einsum, in blocks that share their keeps."""
+
+    space: EinsumSpace
+    blocks: list[Rows]
+    roles: dict[str, tuple[Role, ...]]  # what the search may make of each tensor
+    moves: dict[str, Moves] = field(default_factory=dict)
+    energies: dict[tuple[tuple[Role, ...] | None, bool], Floats] = field(default_factory=dict)
+    extents: dict[int, tuple[Ints, Ints]] = field(default_factory=dict)
+    least: dict[tuple[tuple[Role, ...], int, bool], tuple[Ints, Floats]] = field(
+        default_factory=dict
+    )
+
+    @property
+    def count(self) -> int:
+        """Rows in all blocks."""
+        return sum(b.count for b in self.blocks)
+
+    @property
+    def spatial(self) -> Floats:
+        """Compute units that every row uses."""
+        return np.concatenate([b.spatial for b in self.blocks])
+
+    @property
+    def cycles(self) -> Floats:
+        """Compute cycles of every row."""
+        return self.space.lane_cycles / self.spatial
+
+    @property
+    def tile(self) -> Ints:
+        """int64[R, n]."""
+        return np.concatenate([b.tile for b in self.blocks], axis=1)
+
+    def pair(self, tensor: str, role: Role, priced: bool) -> Pair:
+        """Bounds of one tensor in one role: in full, and if it may stay in place."""
+        if tensor not in self.moves:
+            parts = [moves(self.space, b, tensor) for b in self.blocks]
+            self.moves[tensor] = Moves(
+                inner=_joined([p.inner for p in parts]), drawn=_joined([p.drawn for p in parts])
+            )
+        return self.moves[tensor].energy(self.space, tensor, role, priced=priced)
+
+    def largest_kept(self, tensor: str) -> float:
+        """Most words of a tensor that a row keeps at inner levels and may hold on to."""
+        most = 0.0
+        for block in self.blocks:
+            link = block.links[tensor][-1]
+            if link.child is not None and link.open.any():
+                words = self._words(block, tensor)
+                most = max(most, float(words[np.broadcast_to(link.open, words.shape)].max()))
+        return most
+
+    def smallest(self, tensor: str) -> float:
+        """Fewest words of a tensor in any row's tile."""
+        return min(float(self._words(block, tensor).min()) for block in self.blocks)
+
+    def _words(self, block: Rows, tensor: str) -> Ints | Floats:
+        mine = [r for r, yes in enumerate(self.space.relevant[tensor]) if yes]
+        return prod_of(block.tile, mine) * self.space.share(tensor)
+
+    def energy(self, roles: tuple[Role, ...] | None = None, *, priced: bool) -> Floats:
+        """Least pJ of every row: in given roles, or in whichever roles are cheapest.
+
+        priced: with what DRAM takes: of a staged tensor for every word once, of a streamed one
+                for what the row draws. Else without DRAM.
+        """
+        key = (roles, priced)
+        if key in self.energies:
+            return self.energies[key]
+        full, stays = [], []
+        for i, tensor in enumerate(self.space.tensors):
+            choices = self.roles[tensor] if roles is None else (roles[i],)
+            pairs = [self.pair(tensor, role, priced) for role in choices]
+            full.append(np.minimum.reduce([p[0] for p in pairs]))
+            stays.append(np.minimum.reduce([p[1] for p in pairs]))
+        self.energies[key] = one_innermost(self.space, full, stays)
+        return self.energies[key]
+
+    def lows(self, roles: tuple[Role, ...], extents: Sequence[Extents], *, priced: bool) -> Floats:
+        """The least of `energy` over the rows that may stand under outer tiles.
+
+        Of each rank alone: the rows whose tile divides its extent (0: any row).
+        extents: by rank. returns: float64[n].
+        """
+        best = np.zeros(1)
+        for r, (values, where) in enumerate(extents):
+            tiles, least = self._by_tile(roles, r, priced)
+            legal = (values[:, None] % tiles == 0) | (values == 0)[:, None]
+            found = np.where(legal, least, np.inf).min(axis=1, initial=np.inf)
+            best = np.maximum(best, found[where])
+        return best
+
+    def _by_tile(self, roles: tuple[Role, ...], r: int, priced: bool) -> tuple[Ints, Floats]:
+        """Of every extent that the rows' tiles have in a rank, the least energy."""
+        key = (roles, r, priced)
+        if key not in self.least:
+            if r not in self.extents:
+                self.extents[r] = np.unique(self.tile[r], return_inverse=True)
+            tiles, which = self.extents[r]
+            least = np.full(len(tiles), np.inf)
+            np.minimum.at(least, which, self.energy(roles, priced=priced))
+            self.least[key] = (tiles, least)
+        return self.least[key]
+
+    def keep(self, mask: Bools) -> Table:
+        """The rows of a mask."""
+        blocks, start = [], 0
+        for block in self.blocks:
+            part = np.flatnonzero(mask[start : start + block.count])
+            start += block.count
+            if len(part) == block.count:
+                blocks.append(block)
+            elif len(part):
+                blocks.append(block.take(part))
+        return Table(
+            space=self.space,
+            blocks=blocks,
+            roles=self.roles,
+            moves={
+                t: Moves(
+                    inner=(m.inner[0][mask], m.inner[1][mask]),
+                    drawn=(m.drawn[0][mask], m.drawn[1][mask]),
+                )
+                for t, m in self.moves.items()
+            },
+            energies={k: e[mask] for k, e in self.energies.items()},
+        )
+
+    def index(self, mask: Bools) -> list[tuple[int, Ints]]:
+        """For each block with a row in the mask: its number and those rows."""
+        found, start = [], 0
+        for i, block in enumerate(self.blocks):
+            part = np.flatnonzero(mask[start : start + block.count])
+            start += block.count
+            if len(part):
+                found.append((i, part))
+        return found
+
+
+@dataclass(slots=True)
+class Known:
+    """What searches over the same Einsums have found out about their rows."""
+
+    tables: dict[object, Table] = field(default_factory=dict)
+    crowded: dict[object, int] = field(default_factory=dict)  # units of which there are too many
+
+
+def table(
+    space: EinsumSpace,
+    roles: dict[str, tuple[Role, ...]],
+    known: Known,
+    least: int,
+    most: int,
+) -> Table | None:
+    """The rows of an Einsum that use so many compute units at least; None if there are too many.
+
+    most: rows that a table may have.
+    """
+    name = (space.einsum.name, space.ranks)
+    key = (*name, least)
+    if key not in known.tables:
+        if least <= known.crowded.get(name, 0):
+            return None
+        try:
+            blocks = list(_some(inner_rows(space, Wanted(least=least, most=4 * most)), most))
+        except TooMany:
+            known.crowded[name] = least
+            return None
+        known.tables[key] = Table(space=space, blocks=blocks, roles=roles)
+    found = known.tables[key]
+    same = found.roles == roles
+    return Table(
+        space=space,
+        blocks=found.blocks,
+        roles=roles,
+        moves=found.moves,
+        energies=found.energies if same else {},
+    )
+
+
+def _some(blocks: Iterator[Rows], most: int) -> Iterator[Rows]:
+    """So many rows at most."""
+    count = 0
+    for block in blocks:
+        count += block.count
+        if count > most:
+            raise TooMany
+        yield block
+
+
+def _joined(parts: list[Pair]) -> Pair:
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])

@@ -1,0 +1,312 @@
+"""Costs of inner rows: exact once the outer loops are known, bounds from below before that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, Link, Rows, looped
+from flat_mapper.mapper.space.einsum import EinsumSpace
+
+# Where a tensor's tiles above the inner levels come from:
+#   inside  the shared level, and DRAM has no part in it (an intermediate, or already fetched)
+#   staged  the shared level, which exchanges whole tiles with DRAM
+#   stream  DRAM, past the shared level
+Role = Literal["inside", "staged", "stream"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outer:
+    """The loops outside the inner rows: tile below the DRAM loops, both orders, and the roles."""
+
+    tile: tuple[int, ...]  # by rank of the Einsum; 0: as large as the row's own tile
+    dram_order: tuple[int, ...]  # innermost first
+    shared_order: tuple[int, ...]
+    roles: tuple[Role, ...]  # by tensor
+    steps: int = 1  # passes of the innermost DRAM loop, where it is over a rank that no tensor has
+    share: float = 1.0  # of the passes of two DRAM loops together, what a mask leaves
+    masked: tuple[int, ...] = ()  # those of the two that are ranks of the Einsum
+
+
+@dataclass(slots=True)
+class Costs:
+    """Of n rows: pJ, and the cycles that each limited port needs."""
+
+    energy: Floats
+    ports: dict[tuple[str, str], Floats]  # (level, read | write | shared) -> cycles
+    rounded: bool = True  # words to whole rows of a memory
+
+    def rows(self, words: Floats | float, level: MemoryLevel) -> Floats:
+        """Vector accesses for a number of words."""
+        return _rows(words, level) if self.rounded else _fractions(words, level)
+
+    def add_words(self, level: MemoryLevel, reads: Floats, writes: Floats) -> None:
+        """Account for words of one instance."""
+        for kind, rate, words in (
+            ("read", level.read_words_per_cycle, reads),
+            ("write", level.write_words_per_cycle, writes),
+            ("shared", level.shared_words_per_cycle, reads + writes),
+        ):
+            if rate is not None:
+                key = (level.name, kind)
+                self.ports[key] = self.ports.get(key, np.zeros(1)) + words / rate
+
+
+def row_costs(space: EinsumSpace, rows: Rows, outer: Outer) -> Costs:
+    """Exact costs of rows under given outer loops; the model's own arithmetic."""
+    computed = outer.share * outer.steps * space.compute_energy
+    costs = Costs(energy=np.full(rows.count, computed), ports={})
+    sizes = np.array(space.sizes, dtype=np.int64)[:, None]
+    tile = np.array(outer.tile, dtype=np.int64)[:, None]
+    tile = np.where(tile == 0, rows.tile, tile)
+    shared, dram = tile // rows.tile, sizes // tile
+    for tensor, role in zip(space.tensors, outer.roles, strict=True):
+        links = rows.links[tensor]
+        parent = space.arch.levels[0 if role == "stream" else space.shared]
+        for i, link in enumerate(links):
+            passes, open_ = looped(
+                space.relevant[tensor], link.passes, link.open, shared, outer.shared_order
+            )
+            passes = passes * np.where(open_, 1, outer.steps)
+            left = _left(space.relevant[tensor], open_, dram, outer)
+            passes, _ = looped(space.relevant[tensor], passes, open_, dram, outer.dram_order)
+            above = links[i + 1] if i + 1 < len(links) else None
+            _add_link(space, costs, tensor, link, above, parent, passes, left)
+        if role == "staged":
+            still = np.ones(dram.shape[1]) > 0
+            left = _left(space.relevant[tensor], still, dram, outer)
+            add_staged(space, costs, tensor, dram, outer.dram_order, left)
+    return costs
+
+
+def _left(
+    relevant: tuple[bool, ...], open_: Bools, dram: Ints, outer: Outer
+) -> tuple[Floats | float, float]:
+    """What a mask leaves of a link's passes, and of the tensor itself.
+
+    A link is passed in each of the masked loops, or it stays in place over one of them.
+    """
+    if outer.share == 1:
+        return 1.0, 1.0
+    if len(outer.masked) == 2 and all(relevant[r] for r in outer.masked):
+        return 1.0, outer.share  # every pass brings other words
+    every = np.ones(open_.shape, np.bool_)
+    if len(outer.masked) < 2:  # the innermost loop is over a rank that no tensor has
+        every &= ~open_
+    for r in outer.dram_order:
+        if r in outer.masked and not relevant[r]:
+            every &= ~open_
+        if relevant[r]:
+            open_ = open_ & (dram[r] == 1)
+    return np.where(every, outer.share, 1.0), 1.0
+
+
+def add_staged(
+    space: EinsumSpace,
+    costs: Costs,
+    tensor: str,
+    dram: Ints,
+    order: tuple[int, ...],
+    left: tuple[Floats | float, float] = (1.0, 1.0),
+) -> None:
+    """Whole tiles between DRAM and the shared level; left: see `_left`."""
+    one = np.ones(dram.shape[1])
+    passes, _ = looped(space.relevant[tensor], one, one > 0, dram, order)
+    level = space.arch.levels[space.shared]
+    link = Link(child=level, passes=one, open=one > 0, spread=one, copies=one)
+    _add_link(space, costs, tensor, link, None, space.arch.levels[0], passes, left)
+
+
+def _add_link(
+    space: EinsumSpace,
+    costs: Costs,
+    tensor: str,
+    link: Link,
+    above: Link | None,
+    top: MemoryLevel | None,
+    passes: Floats,
+    left: tuple[Floats | float, float] = (1.0, 1.0),
+) -> None:
+    """Words of one link at both its ends, with their energy and port cycles.
+
+    top: the parent of a link with none above; None: its end of the link does not count.
+    left: what a mask leaves of the passes, and of the tensor.
+    """
+    volume = float(space.volume[tensor]) * left[1]
+    passes = passes * left[0]
+    parent = top if above is None else above.child
+    spread, copies = (1.0, 1.0) if above is None else (above.spread, above.copies)
+    output = tensor == space.output
+    if parent is not None:
+        add_drawn(space, costs, parent, copies, volume / spread, passes, output=output)
+    if link.child is not None:
+        kept = volume / link.spread
+        add_filled(space, costs, link.child, link.copies, kept, passes, output=output)
+
+
+def add_drawn(
+    space: EinsumSpace,
+    costs: Costs,
+    parent: MemoryLevel,
+    copies: Floats | float,
+    held: Floats | float,
+    passes: Floats,
+    *,
+    output: bool,
+) -> None:
+    """Words that pass between a parent and what it feeds; held: one instance's share of a tensor.
+
+    An output arrives at the parent every time, and is read again every time but the first.
+    """
+    drawn = held * passes
+    read, _, update = space.prices[parent.name]
+    if output:
+        costs.energy = costs.energy + _served(copies, parent) * (
+            costs.rows(drawn, parent) * update + costs.rows(drawn - held, parent) * read
+        )
+        costs.add_words(parent, drawn - held, drawn)
+    else:
+        costs.energy = costs.energy + _served(copies, parent) * costs.rows(drawn, parent) * read
+        costs.add_words(parent, drawn, np.zeros(1))
+
+
+def add_filled(
+    space: EinsumSpace,
+    costs: Costs,
+    child: MemoryLevel,
+    copies: Floats | float,
+    kept: Floats | float,
+    passes: Floats,
+    *,
+    output: bool,
+) -> None:
+    """Words written into a child; kept: one instance's share of a tensor.
+
+    An output's first visit starts from nothing.
+    """
+    filled = kept * passes - (kept if output else 0.0)
+    served = _served(copies, child)
+    costs.energy = costs.energy + served * costs.rows(filled, child) * space.prices[child.name][1]
+    costs.add_words(child, np.zeros(1), filled)
+
+
+def _served(copies: Floats | float, level: MemoryLevel) -> Floats | float:
+    """Physical rows in use: instances of one cluster share theirs."""
+    return copies if level.cluster_size == 1 else np.minimum(copies, level.clusters)
+
+
+def _rows(words: Floats | float, level: MemoryLevel) -> Floats:
+    """Vector accesses for a number of words, rounded up."""
+    return np.ceil(np.asarray(words) / level.row_words)
+
+
+def _fractions(words: Floats | float, level: MemoryLevel) -> Floats:
+    """Vector accesses for a number of words, not rounded."""
+    return np.asarray(words) / level.row_words
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """What a tensor takes in every row, as far as its role does not matter; float64[n].
+
+    Of each pair the first is in full, if every irrelevant loop outside the row brings it again; the
+    second, if it may stay in place outside.
+    """
+
+    inner: tuple[Floats, Floats]  # pJ at the inner levels
+    drawn: tuple[Floats, Floats]  # words from the level on top, or to it
+
+    def energy(
+        self, space: EinsumSpace, tensor: str, role: Role, *, priced: bool, rounded: bool = True
+    ) -> tuple[Floats, Floats]:
+        """pJ in a role, in full and if it may stay in place.
+
+        priced:  whether what DRAM takes counts.
+        rounded: whether words are rounded up to whole rows of a memory. Without, what a tensor
+                 takes is linear in how often it comes by, and never more than with rounding.
+        """
+        once = staged_once(space, tensor, priced=priced) if role == "staged" else 0.0
+        if role == "stream" and not priced:
+            return self.inner
+        top = space.arch.levels[0 if role == "stream" else space.shared]
+        full, stays = (
+            inner + once + drawn_energy(space, tensor, top, words, rounded=rounded)
+            for inner, words in zip(self.inner, self.drawn, strict=True)
+        )
+        return full, stays
+
+
+def moves(space: EinsumSpace, rows: Rows, tensor: str, *, rounded: bool = True) -> Moves:
+    """What a tensor takes in every row; rounded: see `Moves.energy`."""
+    closed = closed_passes(space, rows.tile, tensor)
+    volume = float(space.volume[tensor])
+    links = rows.links[tensor]
+    inner, drawn = [], []
+    for stays in (False, True):
+        costs = Costs(energy=np.zeros(rows.count), ports={}, rounded=rounded)
+        for i, link in enumerate(links):
+            passes = link.passes * (np.where(link.open, 1.0, closed) if stays else closed)
+            if i + 1 < len(links):
+                _add_link(space, costs, tensor, link, links[i + 1], None, passes)
+            else:
+                _add_link(space, costs, tensor, link, None, None, passes)
+                drawn.append(volume * passes)
+        inner.append(costs.energy)
+    return Moves(inner=(inner[0], inner[1]), drawn=(drawn[0], drawn[1]))
+
+
+def staged_once(space: EinsumSpace, tensor: str, *, priced: bool) -> float:
+    """pJ of every word between DRAM and the shared level once; priced: with DRAM's end."""
+    costs = Costs(energy=np.zeros(1), ports={})
+    add_staged(space, costs, tensor, np.ones((len(space.ranks), 1), np.int64), ())
+    once = float(costs.energy[0])
+    return once if priced else once - float(dram_energy(space, tensor, space.volume[tensor]))
+
+
+def one_innermost(space: EinsumSpace, full: list[Floats], stays: list[Floats]) -> Floats:
+    """Least pJ of rows, from what each tensor takes in full, and if it may stay in place.
+
+    At most one rank is the innermost real loop outside a row, and only tensors that lack it may
+    stay in place; so the bound is a minimum over ranks.
+    """
+    best = sum(full, np.zeros(1))
+    for r in range(len(space.ranks)):
+        lacking = [not space.relevant[t][r] for t in space.tensors]
+        if any(lacking):
+            parts = (s if lacks else f for f, s, lacks in zip(full, stays, lacking, strict=True))
+            best = np.minimum(best, sum(parts, np.zeros(1)))
+    return best + space.compute_energy
+
+
+def closed_passes(space: EinsumSpace, tile: Ints, tensor: str) -> Floats:
+    """How often a tile comes by if every irrelevant loop outside brings it again; float64[n]."""
+    passes = np.ones(tile.shape[1])
+    for r, size in enumerate(space.sizes):
+        if not space.relevant[tensor][r]:
+            passes = passes * (size // tile[r])
+    return passes
+
+
+def drawn_energy(
+    space: EinsumSpace,
+    tensor: str,
+    level: MemoryLevel,
+    words: Floats | float,
+    *,
+    rounded: bool = True,
+) -> Floats:
+    """pJ at a level of one instance for words of a whole tensor that pass over the whole run."""
+    count = _rows if rounded else _fractions
+    read, _, update = space.prices[level.name]
+    if tensor == space.output:
+        again = np.asarray(words) - space.volume[tensor]
+        return count(words, level) * update + count(again, level) * read
+    return count(words, level) * read
+
+
+def dram_energy(space: EinsumSpace, tensor: str, words: Floats | float) -> Floats:
+    """pJ at DRAM for words of a tensor that the Einsum moves over the whole run."""
+    return drawn_energy(space, tensor, space.arch.levels[0], words)

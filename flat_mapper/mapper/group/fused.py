@@ -1,0 +1,353 @@
+"""Einsums fused: one outer choice after another, each with what its Einsums may do inside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
+from flat_mapper.mapper.bounds.tiles import RowTiles
+from flat_mapper.mapper.cost.candidate_set import Table
+from flat_mapper.mapper.cost.price import Outer, row_costs
+from flat_mapper.mapper.group.incumbent import Contest, FrontContest
+from flat_mapper.mapper.group.pareto import front, sums
+from flat_mapper.mapper.group.picks import Candidates, Counters, GroupSolution, Pick
+from flat_mapper.mapper.group.single import shared_orders
+from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, Rows
+from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.group import GroupProblem, Staging
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """One outer choice, and what the Einsums may do under it."""
+
+    parts: list[Candidates]
+    staging: Staging
+    order: tuple[int, ...]
+    tile: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chance:
+    """What one Einsum's rows need to be part of something better under one outer choice."""
+
+    contest: Contest | FrontContest
+    one: Outers
+    share: int  # whether its compute cycles add to the others'
+    slopes: list[float]
+    rests: list[float]  # least of the others' energy, then of their weighted sums
+    slack: float  # least of the others' cycles
+
+    def of(self, cycles: Floats, energy: Floats) -> Bools:
+        """Which rows may win, by their compute cycles and least energy."""
+        one, share = self.one, self.share
+        latency = np.maximum(np.maximum(cycles, share * cycles + self.slack), one.cycles)
+        weighted = [
+            energy + share * w * cycles + rest
+            for w, rest in zip(self.slopes, self.rests[1:], strict=True)
+        ]
+        below = self.contest.below(weighted, one.cycles, one.energy)
+        return below & self.contest.may_win(latency, energy + self.rests[0])
+
+
+class Fused:
+    """Prices the rows of a group's Einsums, and joins them."""
+
+    def __init__(
+        self,
+        problem: GroupProblem,
+        bounds: OuterBounds,
+        tiles: list[RowTiles],
+        contest: Contest | FrontContest,
+        counters: Counters,
+    ) -> None:
+        self.problem, self.bounds, self.tiles = problem, bounds, tiles
+        self.tables = [t.table for t in tiles]
+        self.contest, self.counters = contest, counters
+        self._ports = self._limited_ports()
+
+    def _limited_ports(self) -> list[tuple[str, str]]:
+        found: dict[tuple[str, str], None] = {}
+        for space in self.problem.spaces:
+            for level in space.arch.levels:
+                rates = {
+                    "read": level.read_words_per_cycle,
+                    "write": level.write_words_per_cycle,
+                    "shared": level.shared_words_per_cycle,
+                }
+                found.update({(level.name, k): None for k, r in rates.items() if r is not None})
+        return list(found)
+
+    def refined(self, outers: Outers) -> Outers:
+        """Outer choices with bounds from rows whose tiles divide theirs."""
+        energy, cycles = outers.energy.copy(), outers.cycles.copy()
+        shares = self.problem.cycle_shares
+        weighted = [np.zeros(len(energy)) for _ in self.contest.slopes(cycles, energy)]
+        for number in np.unique(outers.staging):
+            mine = np.flatnonzero(outers.staging == number)
+            extents, where = np.unique(outers.tile[:, mine], axis=1, return_inverse=True)
+            where = where.ravel()
+            by_tile = self._by_tile(extents, self.bounds.stagings[int(number)])
+            low = sum((e.min(axis=1) for e in by_tile), np.zeros(1))[where]
+            energy[mine] = np.maximum(energy[mine], low + outers.staged[mine])
+            steps = [self._steps(t, extents) for t in self.tiles]
+            every = zip(self.tiles, shares, steps, strict=True)
+            busy = sum((share * n * t.cycles.min() for t, share, n in every), np.zeros(1))
+            cycles[mine] = np.maximum(cycles[mine], np.ceil(busy[where] * (1 - 1e-14) - 1e-9))
+            for slot, slope in enumerate(self.contest.slopes(cycles[mine], energy[mine])):
+                total = outers.staged[mine].copy()
+                for tiles, share, e, n in zip(self.tiles, shares, by_tile, steps, strict=True):
+                    for position, w in enumerate(slope):
+                        at = where[position]
+                        line = e[at] + (w * n[at] * tiles.cycles if share else 0.0)
+                        total[position] += line.min()
+                weighted[slot][mine] = total
+        return replace(outers, cycles=cycles, energy=energy, sums=tuple(weighted))
+
+    def _by_tile(self, extents: Ints, staging: Staging) -> list[Floats]:
+        """By Einsum, least pJ of rows by tile under outer tiles; float64[n, tiles].
+
+        Infinite where a tile does not divide the outer one, or where the streamed tiles need more
+        of the shared level than there is beside what the others need at least.
+        """
+        room = self.bounds.words.room(staging, extents)
+        roles = [staging.roles[t.space.einsum.name] for t in self.tiles]
+        words = [
+            self.bounds.words.streamed(t.space, t.tile, mine)
+            for t, mine in zip(self.tiles, roles, strict=True)
+        ]
+        lows = [float(w.min()) for w in words]
+        found = []
+        for tiles, mine, held, low in zip(self.tiles, roles, words, lows, strict=True):
+            local = extents[self.problem.index(tiles.space)]
+            energy = tiles.bounds(mine).energy(local, np.arange(tiles.count))
+            energy = self._stepped(tiles, local, energy, self._steps(tiles, extents))
+            fits = held[None, :] <= room[:, None] - (sum(lows) - low)
+            found.append(np.where(fits, energy, np.inf))
+        return found
+
+    def _steps(self, tiles: RowTiles, extents: Ints) -> Floats:
+        """How often an Einsum runs in each pass of the other shared loops; float64[n]."""
+        if not tiles.space.einsum.each:
+            return np.ones(extents.shape[1])
+        columns = (tuple(int(v) for v in column) for column in extents.T)
+        return np.array([float(self.problem.steps(tiles.space, c)) for c in columns])
+
+    def _stepped(self, tiles: RowTiles, local: Ints, energy: Floats, steps: Floats) -> Floats:
+        """Least pJ by tile of an Einsum that runs so often; float64[n, tiles].
+
+        Every run computes. It moves all tensors as well, unless a row's tile is one tensor's whole
+        outer tile, which may then stay.
+        """
+        if (steps == 1).all():
+            return energy
+        space = tiles.space
+        same = local[:, :, None] == tiles.tile[:, None, :]
+        stays = np.zeros(energy.shape, np.bool_)
+        for relevant in space.relevant.values():
+            stays |= same[list(relevant)].all(axis=0)
+        moved = energy - space.compute_energy
+        times = np.where(stays, 1.0, steps[:, None])
+        return steps[:, None] * space.compute_energy + times * moved
+
+    def evaluate(self, outers: Outers, order: Ints) -> int:
+        """Go through outer choices until one of them wins; returns how many."""
+        mark = self.contest.mark
+        for number, choice in enumerate(order):
+            self._evaluate(outers.take(np.array([choice])))
+            if self.contest.mark != mark:
+                return number + 1
+        return len(order)
+
+    def _evaluate(self, one: Outers) -> None:
+        """All that is left inside one outer choice: price rows, join Einsums, keep the best."""
+        staging = self.bounds.stagings[int(one.staging[0])]
+        order = self.bounds.orders[int(one.order[0])]
+        tile = tuple(int(v) for v in one.tile[:, 0])
+        chosen = self._chosen_rows(one, staging)
+        if chosen is None:
+            return
+        parts: list[Candidates] = []
+        for part, rows in zip(self.tables, chosen, strict=True):
+            mask = np.zeros(part.count, np.bool_)
+            mask[rows] = True
+            parts.append(self._candidates(part, mask, staging, order, tile))
+        room = float(self.bounds.words.room(staging, np.array(tile)[:, None])[0])
+        where = _Where(parts, staging, order, tile)
+        least = [p.costs.min(axis=0) for p in parts]
+        reaches = [
+            found.costs + sum((m for j, m in enumerate(least) if j != i), np.zeros(1))
+            for i, found in enumerate(parts)
+        ]
+        # Each Einsum's most promising row: together a first mapping, which prunes the rest.
+        picks = [
+            int(np.lexsort(self.contest.lead(self._latency(r), r[:, -2])[::-1])[0]) for r in reaches
+        ]
+        total = sum((p.costs[i] for p, i in zip(parts, picks, strict=True)), np.zeros(1))
+        if total[-1] <= room:
+            self._offer(where, total[None, :], np.array([picks]))
+        for i, (found, reach) in enumerate(zip(parts, reaches, strict=True)):
+            good = self.contest.may_win(self._latency(reach), reach[:, -2])
+            good &= reach[:, -1] <= room
+            if not good.any():
+                return
+            left = found.take(np.flatnonzero(good))
+            parts[i] = left.take(front(left.costs))
+        self._join(where, room)
+
+    def _chosen_rows(self, one: Outers, staging: Staging) -> list[Ints] | None:
+        """Rows of every Einsum that may be part of something better under one outer choice."""
+        bounds = [t.bounds(staging.roles[t.space.einsum.name]) for t in self.tiles]
+        local = [one.tile[self.problem.index(t.space)] for t in self.tiles]
+        energies = [e[0] for e in self._by_tile(one.tile, staging)]
+        if not all(np.isfinite(e).any() for e in energies):
+            return None
+        steps = [float(self._steps(t, one.tile)[0]) for t in self.tiles]
+        shares, more = self.problem.cycle_shares, float(one.staged[0])
+        slopes = [0.0, *(float(w[0]) for w in self.contest.slopes(one.cycles, one.energy))]
+        lows = [
+            [
+                float((e + share * w * n * t.cycles).min())
+                for e, share, t, n in zip(energies, shares, self.tiles, steps, strict=True)
+            ]
+            for w in slopes
+        ]
+        busy = [
+            float(t.cycles.min()) * n * share
+            for t, share, n in zip(self.tiles, shares, steps, strict=True)
+        ]
+        found = []
+        for i, (part, mine, extents) in enumerate(zip(self.tiles, energies, local, strict=True)):
+            chance = _Chance(
+                contest=self.contest,
+                one=one,
+                share=shares[i],
+                slopes=slopes[1:],
+                rests=[sum(some) - some[i] + more for some in lows],
+                slack=sum(busy) - busy[i],
+            )
+            some = np.flatnonzero(np.isfinite(mine) & chance.of(steps[i] * part.cycles, mine))
+            choice, rows = part.rows(np.zeros(len(some), np.int64), some)
+            choice, rows = self._whole(part, extents, choice, rows)
+            energy = bounds[i].row_energy(extents, choice, rows)
+            energy = energy + (steps[i] - 1) * part.space.compute_energy
+            rows = rows[chance.of(steps[i] * self.tables[i].cycles[rows], energy)]
+            if len(rows) == 0:
+                return None
+            found.append(rows)
+        return found
+
+    def _whole(self, tiles: RowTiles, extents: Ints, choice: Ints, rows: Ints) -> tuple[Ints, Ints]:
+        """Rows but for those with a rank on both axes that the shared loops cut.
+
+        All Einsums of a group have the same shared loops over its members, so none may choose
+        which of them are left for its array.
+        """
+        if tiles.on_both_axes is None:
+            return choice, rows
+        sizes = np.array(tiles.space.sizes, dtype=np.int64)[:, None]
+        good = ~(tiles.on_both_axes[:, rows] & (extents[:, choice] < sizes)).any(axis=0)
+        return choice[good], rows[good]
+
+    def _candidates(
+        self,
+        part: Table,
+        mask: Bools,
+        staging: Staging,
+        order: tuple[int, ...],
+        tile: tuple[int, ...],
+    ) -> Candidates:
+        """Exact costs of the rows of a mask under one outer choice, in every order that matters."""
+        space = part.space
+        index = self.problem.index(space)
+        local = tuple(tile[r] for r in index)
+        roles = staging.roles[space.einsum.name]
+        masked = self.problem.masked(space)
+        dram_order = tuple(index.index(r) for r in order if r in index)
+        costs: list[Floats] = []
+        source: list[Ints] = []
+        outers: list[Outer] = []
+        for number, chosen in part.index(mask):
+            rows = part.blocks[number].take(chosen)
+            for shared_order in shared_orders(space, [rows]):
+                outer = Outer(
+                    tile=local,
+                    dram_order=dram_order,
+                    shared_order=shared_order,
+                    roles=roles,
+                    steps=self.problem.steps(space, tile),
+                    share=self.problem.share if masked is not None else 1.0,
+                    masked=masked or (),
+                )
+                costs.append(self._vectors(space, rows, outer))
+                same = np.ones(len(chosen), np.int64)
+                source.append(np.stack([same * number, chosen, same * len(outers)], axis=1))
+                outers.append(outer)
+                self.counters.evaluated += rows.count
+        return Candidates(costs=np.concatenate(costs), source=np.concatenate(source), outers=outers)
+
+    def _vectors(self, space: EinsumSpace, rows: Rows, outer: Outer) -> Floats:
+        """Cost vectors: compute by unit, cycles by port, cold start, energy, words streamed."""
+        costs = row_costs(space, rows, outer)
+        compute = outer.share * outer.steps * space.lane_cycles / rows.spatial
+        zero = np.zeros(rows.count)
+        matrix = compute if space.einsum.unit == "matrix" else zero
+        vector = compute if space.einsum.unit == "vector" else zero
+        ports = [np.broadcast_to(costs.ports.get(p, zero), (rows.count,)) for p in self._ports]
+        tile = np.array(outer.tile, dtype=np.int64)[:, None]
+        words, cold = self.bounds.words.held(space, rows.tile, tile, outer.roles)
+        return np.stack([matrix, vector, *ports, cold, costs.energy, words], axis=1)
+
+    def _join(self, where: _Where, room: float) -> None:
+        """Add up the Einsums' fronts under one outer choice."""
+        parts = where.parts
+        total = np.zeros((1, parts[0].costs.shape[1]))
+        picks = np.zeros((1, 0), np.int64)
+        for position, part in enumerate(parts):
+            combined = sums(total, part.costs)
+            left = np.repeat(np.arange(len(total)), len(part.costs))
+            right = np.tile(np.arange(len(part.costs)), len(total))
+            rest = np.zeros(combined.shape[1])
+            for later in parts[position + 1 :]:
+                rest = rest + later.costs.min(axis=0)
+            reach = combined + rest
+            good = reach[:, -1] <= room
+            good &= self.contest.may_win(self._latency(reach), reach[:, -2])
+            combined, left, right = combined[good], left[good], right[good]
+            best = front(combined)
+            total = combined[best]
+            picks = np.concatenate([picks[left[best]], right[best][:, None]], axis=1)
+        if len(total):
+            self._offer(where, total, picks)
+
+    def _offer(self, where: _Where, total: Floats, picks: Ints) -> None:
+        """Let sums of the Einsums' costs take part in the contest; picks int64[n, Einsums]."""
+        cycles = np.ceil(self._latency(total) - 1e-9)
+        energy = total[:, -2]
+        for slot, best_row in self.contest.winners(cycles, energy):
+            chosen = []
+            for whole, part, pick in zip(self.tables, where.parts, picks[best_row], strict=True):
+                number, row, which = part.source[pick]
+                rows = whole.blocks[int(number)].take(np.array([row]))
+                chosen.append(Pick(space=whole.space, rows=rows, outer=part.outers[int(which)]))
+            found = GroupSolution(
+                problem=self.problem,
+                staging=where.staging,
+                tile=where.tile,
+                dram_order=where.order,
+                picks=tuple(chosen),
+                cycles=float(cycles[best_row]),
+                energy=float(energy[best_row]),
+            )
+            self.contest.take(slot, found)
+
+    def _latency(self, costs: Floats) -> Floats:
+        """Cycles of cost vectors under the group's schedule."""
+        if self.problem.group.schedule == "overlapped":
+            busy = np.maximum(costs[:, 0], costs[:, 1])
+        else:
+            busy = costs[:, 0] + costs[:, 1]
+        slowest = costs[:, 2 : 2 + len(self._ports)].max(axis=1, initial=0.0)
+        return np.maximum(busy, slowest) + costs[:, 2 + len(self._ports)]

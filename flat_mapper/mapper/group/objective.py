@@ -1,0 +1,101 @@
+"""What is minimised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from flat_mapper.mapper.space.candidates import Bools, Floats
+
+Objective = Literal["latency", "energy", "edp"]
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """An objective; `weighted` is weight * cycles + energy, and only used inside the search."""
+
+    kind: Literal["latency", "energy", "edp", "weighted"]
+    weight: float = 0.0
+
+    def first(self, cycles: Floats, energy: Floats) -> Floats:
+        """What is minimised."""
+        if self.kind == "latency":
+            return cycles
+        if self.kind == "energy":
+            return energy
+        return cycles * energy if self.kind == "edp" else self.weight * cycles + energy
+
+    def keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
+        """What is minimised, then what breaks its ties; float64[n] each."""
+        first = self.first(cycles, energy)
+        if self.kind == "latency":
+            return first, energy, cycles * energy
+        if self.kind == "edp":
+            return first, cycles, energy
+        return first, cycles * energy, cycles
+
+    def slope(self, cycles: Floats, energy: Floats) -> Floats:
+        """A weight of cycles against energy for `limit`, at costs that are known at least."""
+        if self.kind == "edp":
+            return energy / np.maximum(cycles, 1e-300)
+        return np.full(np.shape(cycles), self.weight if self.kind == "weighted" else 0.0)
+
+    def limit(self, cycles: Floats, energy: Floats, best: tuple[float, float]) -> Floats:
+        """What `slope * cycles + energy` is below for all that may beat the best.
+
+        For the energy-delay product: with cycles and energy at least (c, e), what may win lies
+        under a hyperbola, and so under its chord between c and e.
+        """
+        if self.kind == "latency" or not np.isfinite(best[0]):
+            return np.full(np.shape(cycles), np.inf)
+        if self.kind == "edp":
+            return best[0] * best[1] / np.maximum(cycles, 1e-300) + energy
+        weight = self.weight if self.kind == "weighted" else 0.0
+        return np.full(np.shape(cycles), weight * best[0] + best[1])
+
+
+def better(goal: Goal, cycles: Floats, energy: Floats, best: tuple[float, float]) -> Bools:
+    """Whether costs at least these may still beat the best (cycles, energy) so far.
+
+    Sums of floats that should be equal differ in their last bits: within 1e-12 they are equal.
+    """
+    cycles, energy = np.broadcast_arrays(cycles, energy)
+    if not np.isfinite(best[0]):
+        return np.isfinite(cycles) & np.isfinite(energy)
+    other = goal.keys(np.array(best[0]), np.array(best[1]))
+    mine = goal.first(cycles, energy)
+    tight = 1e-12 * abs(float(other[0]))
+    found: Bools = mine < float(other[0]) - tight
+    # Ties are few: only they are worth a second look.
+    equal = np.nonzero(~found & (mine <= float(other[0]) + tight))
+    if len(equal[0]):
+        found[equal] = _breaks_tie(goal, cycles[equal], energy[equal], other)
+    return found
+
+
+def _breaks_tie(
+    goal: Goal, cycles: Floats, energy: Floats, other: tuple[Floats, Floats, Floats]
+) -> Bools:
+    """Whether costs that are equal in what is minimised come first in the rest."""
+    _, second, third = goal.keys(cycles, energy)
+    found = np.zeros(len(cycles), np.bool_)
+    equal = ~found
+    for a, b in ((second, other[1]), (third, other[2])):
+        tight = 1e-12 * np.abs(b)
+        found = found | (equal & (a < b - tight))
+        equal = equal & (np.abs(a - b) <= tight)
+    return found
+
+
+def better_pair(goal: Goal, mine: tuple[float, float], best: tuple[float, float]) -> bool:
+    """The same for one pair."""
+    return bool(better(goal, np.array([mine[0]]), np.array([mine[1]]), best)[0])
+
+
+def best_index(goal: Goal, cycles: Floats, energy: Floats) -> int:
+    """The best of several; the first of equals."""
+    first, second, third = goal.keys(cycles, energy)
+    return int(np.lexsort((third, second, first))[0])

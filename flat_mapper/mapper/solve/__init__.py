@@ -1,0 +1,1 @@
+"""The best mapping over alternatives and groups in sequence."""

@@ -1,0 +1,120 @@
+"""What a search goes through: cascades and partitions into groups; and back to a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.cost_model.widths import check_widths
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.cost.candidate_set import Known
+from flat_mapper.mapper.group.group import GroupSearch
+from flat_mapper.mapper.group.picks import GroupSolution
+from flat_mapper.mapper.solve.masked import masked_problems, skips
+from flat_mapper.mapper.solve.reconstruct import group_mapping
+from flat_mapper.mapper.space.group import group_problem
+from flat_mapper.mapping.space import Mapspace, partitions
+from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.softmax import alternatives
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One alternative: a form of the cascade, in one partition into groups."""
+
+    cascade: Workload
+    searches: list[GroupSearch]
+
+    @property
+    def name(self) -> str:
+        """Its groups."""
+        return " | ".join("+".join(s.problem.group.names) for s in self.searches)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts over all groups and alternatives, for the certificate."""
+
+    size: int = 0
+    evaluated: int = 0
+    pruned: dict[str, int] = field(default_factory=dict)
+
+    def add(self, task: Task) -> None:
+        """Count the groups of an alternative."""
+        for found in task.searches:
+            c = found.counters
+            self.size += found.space_size()
+            self.evaluated += c.evaluated
+            for rule, count in (
+                ("outer: does not fit", c.outer_infeasible),
+                ("outer: bound", c.outer_bounded),
+                ("inner: bound", c.rows_bounded),
+            ):
+                self.pruned[rule] = self.pruned.get(rule, 0) + count
+
+
+def tasks(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    *,
+    masks: bool = False,
+) -> list[Task]:
+    """All alternatives, in the order of the mapspace.
+
+    masks: whether the caller can do with the tasks of a mask, one per size of its tiles.
+    """
+    check_widths(workload, platform)
+    if workload.mask and not masks:
+        condition = "no mask, or the search for one objective (map, compare)"
+        raise SpecError(expected(f"{workload.name}: mask", condition, str(workload.mask)))
+    if not any(partitions(workload, mapspace)):
+        raise SpecError(
+            expected(workload.name, "an Einsum that costs something", "a free softmax alone")
+        )
+    found = []
+    charged = mapspace.policy.softmax == "charged" and not workload.mask  # two passes: no mask
+    for cascade in alternatives(workload, charged=charged):
+        known = Known()
+        for groups in partitions(cascade, mapspace):
+            problems = [group_problem(cascade, platform, ert, mapspace, g) for g in groups]
+            if len(problems) == 1 and skips(problems[0]):
+                ones = masked_problems(cascade, platform, ert, mapspace, groups[0])
+                found += [Task(cascade, [GroupSearch.of(p, known)]) for p in ones]
+                continue
+            if any(skips(p) for p in problems):
+                condition = "a cascade whose keys are cut in one pass, such as softmax online"
+                where = f"{cascade.name}: mask {cascade.mask}"
+                raise SpecError(expected(where, condition, f"{cascade.softmax}, in several groups"))
+            found.append(Task(cascade, [GroupSearch.of(p, known) for p in problems]))
+    return found
+
+
+def realized(
+    groups: Sequence[GroupSolution],
+    cascade: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+) -> Result:
+    """The mapping that group solutions stand for, evaluated by the model."""
+    mapping = FusedMapping(
+        groups=tuple(group_mapping(s, dict(cascade.rank_sizes)) for s in groups),
+        policy=mapspace.policy,
+    )
+    result = evaluate(cascade, platform, mapping, ert)
+    assert isinstance(result, Result), f"the search chose a mapping that does not fit: {result}"
+    return result
+
+
+def lesser(one: Infeasible | None, other: Infeasible) -> Infeasible:
+    """The refusal that asks for less; of equals the first."""
+    return other if one is None or other.needs < one.needs else one

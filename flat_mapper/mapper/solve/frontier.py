@@ -1,0 +1,135 @@
+"""The Pareto front of latency and energy: every mapping that no other one beats in both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.group.group import GroupSearch
+from flat_mapper.mapper.group.incumbent import Costs, FrontContest
+from flat_mapper.mapper.group.picks import GroupSolution
+from flat_mapper.mapper.solve.alternatives import Progress, Tally, lesser, realized, tasks
+from flat_mapper.mapper.solve.result import Certificate, Solution
+from flat_mapper.mapper.solve.sequence import total_of
+from flat_mapper.mapper.solve.symmetry import renamed, twins
+from flat_mapper.mapping.arch_rules import with_arch_rules
+from flat_mapper.mapping.space import Mapspace
+from flat_mapper.workload.graph import Workload
+
+FRONT = "latency,energy"
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """Solutions of groups in sequence, with what they come to."""
+
+    groups: tuple[GroupSolution, ...]
+    cascade: Workload
+
+    @property
+    def costs(self) -> Costs:
+        """Cycles and pJ."""
+        return total_of(list(self.groups))
+
+
+def frontier(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    *,
+    progress: Progress | None = None,
+) -> tuple[Solution, ...] | Infeasible:
+    """All mappings on the front of latency and energy, the fastest first, or why there is none.
+
+    Of mappings that cost the same one is given. Every solution has the same certificate but for its
+    bound, which is that of its energy-delay product.
+    """
+    begin = time.perf_counter()
+    mapspace = with_arch_rules(mapspace, platform, workload)
+    everything = tasks(workload, platform, mapspace, ert)
+    tally, points = Tally(), list[_Point]()
+    refused: Infeasible | None = None
+    for number, task in enumerate(everything):
+        if progress:
+            progress(number / len(everything), task.name)
+        found = _sequence(task.searches, [p.costs for p in points])
+        tally.add(task)
+        if isinstance(found, Infeasible):
+            refused = lesser(refused, found)
+        else:
+            points = _front(points + [_Point(groups, task.cascade) for groups in found])
+    if not points:
+        assert refused is not None
+        return refused
+    seconds = time.perf_counter() - begin
+    solutions = []
+    for point in points:
+        result = realized(point.groups, point.cascade, platform, mapspace, ert)
+        bound = result.bound
+        certificate = Certificate(
+            mapspace_size=tally.size,
+            evaluated=tally.evaluated,
+            pruned=tally.pruned,
+            optimal=True,
+            lower_bound=bound.energy_pj * 1e-12 * bound.cycles * result.cycle_seconds,
+            seconds=seconds,
+        )
+        solutions.append(
+            Solution(
+                workload=point.cascade,
+                result=result,
+                mapspace=mapspace.name,
+                objective=FRONT,
+                certificate=certificate,
+            )
+        )
+    return tuple(solutions)
+
+
+def _sequence(
+    searches: list[GroupSearch], known: list[Costs]
+) -> list[tuple[GroupSolution, ...]] | Infeasible:
+    """The front of groups in sequence. A front of sums consists of sums of fronts.
+
+    known: points of other alternatives; they prune a group that stands alone.
+    """
+    same = twins([s.problem for s in searches])
+    fronts: dict[int, list[GroupSolution]] = {}
+    sums: list[tuple[GroupSolution, ...]] = [()]
+    for i, first in enumerate(same):
+        searches[i].prepare()
+        if first not in fronts:
+            contest = FrontContest(known=known if len(searches) == 1 else [])
+            searches[first].solve(contest)
+            fronts[first] = contest.solutions
+            if not contest.solutions and contest.open:
+                return searches[first].refusal()
+        mine = [s if first == i else renamed(s, searches[i].problem) for s in fronts[first]]
+        sums = _best_sums([(*done, one) for done in sums for one in mine])
+    return sums
+
+
+def _best_sums(sums: list[tuple[GroupSolution, ...]]) -> list[tuple[GroupSolution, ...]]:
+    costs = [total_of(list(groups)) for groups in sums]
+    return [sums[i] for i in _kept(costs)]
+
+
+def _front(points: list[_Point]) -> list[_Point]:
+    return [points[i] for i in _kept([p.costs for p in points])]
+
+
+def _kept(costs: Sequence[Costs]) -> list[int]:
+    """Which costs no others beat or equal, the fastest first; of equals the first stays."""
+    if not costs:
+        return []
+    cycles, energy = np.array(costs).T
+    order = np.lexsort((np.arange(len(costs)), energy, cycles))
+    lowest = np.concatenate([[np.inf], np.minimum.accumulate(energy[order])[:-1]])
+    return [int(i) for i in order[energy[order] < lowest * (1 - 1e-12)]]

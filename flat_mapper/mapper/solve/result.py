@@ -1,0 +1,43 @@
+"""What a search returns: the mapping's result, and the certificate that it is the best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flat_mapper.cost_model.result import Result
+from flat_mapper.workload.graph import Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """What the search looked at, and why nothing else can be better."""
+
+    mapspace_size: int  # combinations of outer and inner choices
+    evaluated: int  # inner mappings priced exactly
+    pruned: Mapping[str, int]  # by rule
+    optimal: bool
+    lower_bound: float  # of the objective: compulsory traffic and peak compute
+    seconds: float
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields by name."""
+        return {
+            "mapspace_size": self.mapspace_size,
+            "evaluated": self.evaluated,
+            "pruned": dict(self.pruned),
+            "optimal": self.optimal,
+            "lower_bound": self.lower_bound,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solution:
+    """The best mapping of a mapspace."""
+
+    workload: Workload  # the cascade that was mapped: of several, the one that was chosen
+    result: Result
+    mapspace: str
+    objective: str
+    certificate: Certificate

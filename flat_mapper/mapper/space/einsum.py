@@ -1,0 +1,278 @@
+"""One Einsum as the search sees it: merged ranks, tensor relevance, hierarchy and prices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import factorial, prod
+
+import numpy as np
+
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
+from flat_mapper.energy.operations import operation_cycles, operation_energy
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.space.factors import divisors, on_axes, prod_of, splittings
+from flat_mapper.mapping.space import Mapspace, SlotRule
+from flat_mapper.workload.graph import Einsum, Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rank:
+    """One rank of the search: ranks that occur in the same tensors everywhere count as one."""
+
+    name: str
+    members: tuple[str, ...]  # outermost first
+    sizes: tuple[int, ...]  # of the members
+
+    @property
+    def size(self) -> int:
+        """Of all members together."""
+        return prod(self.sizes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EinsumSpace:
+    """What may be chosen inside one Einsum, below and at the shared level."""
+
+    einsum: Einsum
+    arch: Architecture
+    ert: Ert
+    mapspace: Mapspace
+    ranks: tuple[Rank, ...]
+    shared: int  # index of the shared level among arch.levels
+    shares: Mapping[str, float] = field(default_factory=dict)  # words of a value, where not one
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Rank sizes."""
+        return tuple(r.size for r in self.ranks)
+
+    @cached_property
+    def tensors(self) -> tuple[str, ...]:
+        """Inputs in order, then the output."""
+        return tuple(a.tensor for a in self.einsum.accesses)
+
+    @property
+    def output(self) -> str:
+        """The tensor that is written."""
+        return self.einsum.output.tensor
+
+    @cached_property
+    def relevant(self) -> dict[str, tuple[bool, ...]]:
+        """For each tensor, whether each rank is one of its own."""
+        return {
+            a.tensor: tuple(r.members[0] in a.ranks for r in self.ranks)
+            for a in self.einsum.accesses
+        }
+
+    @cached_property
+    def common(self) -> tuple[bool, ...]:
+        """Ranks that every tensor has: no tensor is ever reused over them."""
+        return tuple(all(rel[r] for rel in self.relevant.values()) for r in range(len(self.ranks)))
+
+    @cached_property
+    def volume(self) -> dict[str, float]:
+        """Words of each tensor."""
+        return {
+            t: prod(n for n, mine in zip(self.sizes, rel, strict=True) if mine) * self.share(t)
+            for t, rel in self.relevant.items()
+        }
+
+    def share(self, tensor: str) -> float:
+        """Words that one value of a tensor takes."""
+        return self.shares.get(tensor, 1)
+
+    @cached_property
+    def iterations(self) -> int:
+        """Points of the iteration space."""
+        return prod(self.sizes)
+
+    @cached_property
+    def inner_nodes(self) -> tuple[MemoryLevel | Fanout, ...]:
+        """What stands below the shared level, outermost first."""
+        nodes = self.arch.nodes
+        return nodes[nodes.index(self.arch.levels[self.shared]) + 1 :]
+
+    @cached_property
+    def lanes(self) -> int:
+        """Compute units below the shared level."""
+        return lanes_of(self.inner_nodes)
+
+    @cached_property
+    def inner_words(self) -> float:
+        """Words that all levels below the shared one hold together."""
+        sizes = [n for n in self.inner_nodes if isinstance(n, MemoryLevel)]
+        return sum(
+            np.inf if lv.usable_words is None else lv.usable_words * lv.instances for lv in sizes
+        )
+
+    @cached_property
+    def widest(self) -> int:
+        """At most so many compute units any mapping of the Einsum uses."""
+        most = 1
+        for node in self.inner_nodes:
+            if isinstance(node, Fanout):
+                grid, _ = self.splits[node.name]
+                if grid.shape[1]:
+                    most *= int(prod_of(grid, range(len(self.ranks))).max())
+        return most
+
+    @cached_property
+    def splits(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Factors that every fanout can take, and those of them on its x axis; int64[R, n]."""
+        return {n.name: self._split(n) for n in self.inner_nodes if isinstance(n, Fanout)}
+
+    def _split(self, fanout: Fanout) -> tuple[np.ndarray, np.ndarray]:
+        limit = fanout.fanout_x * fanout.fanout_y
+        options = (self.options(fanout.name, "spatial", r, limit) for r in range(len(self.ranks)))
+        return on_axes(
+            tuple(tuple(found) for found in options),
+            (fanout.fanout_x, fanout.fanout_y),
+            tuple(self._axes(fanout.name, rank) for rank in self.ranks),
+            tuple(rank.sizes for rank in self.ranks),
+        )
+
+    def _axes(self, fanout: str, rank: Rank) -> tuple[bool, bool]:
+        """Whether the mapspace lets a rank stand on x, and on y."""
+        rules = self.rules(fanout, "spatial")
+        lists = ([r.x for r in rules], [r.y for r in rules])
+        one, other = (
+            all(names is None or set(rank.members) & set(names) for names in mine) for mine in lists
+        )
+        return one, other
+
+    def tile_number(self, tile: np.ndarray) -> np.ndarray:
+        """A number for every tile int64[R, n]; equal tiles have equal ones."""
+        found = np.zeros(tile.shape[1], np.int64)
+        for size, mine in zip(self.sizes, tile, strict=True):
+            extents = np.array(divisors(size))
+            if size < 1 << 16:  # looked up faster than searched
+                places = np.zeros(size + 1, np.int64)
+                places[extents] = np.arange(len(extents))
+                position = places[mine]
+            else:
+                position = np.searchsorted(extents, mine)
+            found = found * len(extents) + position
+        return found
+
+    def size(self) -> int:
+        """Loop nests of the Einsum: splits of every rank over its places, axes, orders, keeps."""
+        levels = [n for n in self.inner_nodes if isinstance(n, MemoryLevel)]
+        places = len(self.inner_nodes) + 1  # and the shared level
+        ways = prod(splittings(r.size, places) for r in self.ranks)
+        axes = 1 << (len(self.ranks) * (len(self.inner_nodes) - len(levels)))
+        orders = prod(factorial(len(self.ranks)) for _ in range(len(levels) + 1))
+        keeps = prod(len(self.keep_sets(lv.name)) for lv in levels)
+        return ways * axes * orders * keeps
+
+    @cached_property
+    def prices(self) -> dict[str, tuple[float, float, float]]:
+        """pJ of a vector read, write and update, by level."""
+        return {lv.name: self.ert.actions(lv.name) for lv in self.arch.levels}
+
+    @cached_property
+    def compute_energy(self) -> float:
+        """pJ of all computes."""
+        return self.iterations * operation_energy(self.arch, self.ert, self.einsum.operation)
+
+    @cached_property
+    def lane_cycles(self) -> int:
+        """Cycles of all computes on one compute unit."""
+        return self.iterations * operation_cycles(self.arch, self.einsum.operation)
+
+    def options(self, node: str, kind: str, rank: int, limit: int) -> list[int]:
+        """Factors a rank may take at a node: divisors up to a limit, under the mapspace's rules."""
+        found = [d for d in divisors(self.ranks[rank].size) if d <= limit]
+        for rule in self.rules(node, kind):
+            for member in self.ranks[rank].members:
+                if member in rule.factors:
+                    found = [rule.factors[member]] if rule.factors[member] in found else []
+                if member in rule.at_most:
+                    found = [d for d in found if d <= rule.at_most[member]]
+        return found
+
+    def rules(self, node: str, kind: str) -> list[SlotRule]:
+        """The mapspace's rules about a node's loops."""
+        return list(self.mapspace.slot_rules(self.einsum.name, node, kind))  # type: ignore[arg-type]
+
+    def keep_sets(self, level: str) -> list[frozenset[str]]:
+        """What a level may keep: every subset of the tensors that the rules leave open."""
+        must: set[str] = set()
+        never: set[str] = set()
+        for rule in self.mapspace.keep_rules(self.einsum.name, level):
+            must.update(t for t in rule.keep if t in self.tensors)
+            never.update(t for t in rule.bypass if t in self.tensors)
+        free = [t for t in self.tensors if t not in must | never]
+        return [
+            frozenset(must | {t for i, t in enumerate(free) if bits >> i & 1})
+            for bits in range(1 << len(free))
+        ]
+
+
+def lanes_of(nodes: Sequence[MemoryLevel | Fanout]) -> int:
+    """Instances that the fanouts among some nodes make of one."""
+    return prod(n.fanout_x * n.fanout_y for n in nodes if isinstance(n, Fanout))
+
+
+def merged_ranks(
+    workload: Workload, names: Sequence[str], apart: Sequence[str]
+) -> tuple[Rank, ...]:
+    """The ranks of a group of Einsums, those that always occur together merged.
+
+    apart: ranks that a rule names: they stay single.
+    Merging is exact: two ranks in the same tensors give every count the same factor, and a factor
+    of the product splits into factors of the two at every level.
+    """
+    einsums = [workload.einsum(n) for n in names]
+    accesses = [a for e in einsums for a in e.accesses]
+    ranks = [r for r in workload.rank_sizes if any(r in e.ranks for e in einsums)]
+    merged: list[list[str]] = []
+    for rank in ranks:
+        seen = [rank in a.ranks for a in accesses]
+        for group in merged:
+            same = [group[0] in a.ranks for a in accesses] == seen
+            if same and rank not in apart and group[0] not in apart:
+                group.append(rank)
+                break
+        else:
+            merged.append([rank])
+    return tuple(
+        Rank(
+            name="".join(group),
+            members=tuple(group),
+            sizes=tuple(workload.rank_sizes[r] for r in group),
+        )
+        for group in merged
+    )
+
+
+def loop_orders(
+    ranks: Sequence[int], irrelevant: Sequence[frozenset[int]]
+) -> list[tuple[int, ...]]:
+    """Loop orders that may differ in cost; innermost first.
+
+    irrelevant: for every tensor with a tile right below, the ranks it lacks.
+    What an order decides is which tensors' tiles stay in place: the ranks of the innermost block
+    are irrelevant to all tensors of a set, those of the next block to a subset of it, and so on.
+    Each such chain of sets is one order; all other orders cost the same as one of these or more.
+    """
+    tensors = [t & frozenset(ranks) for t in irrelevant]
+    found: dict[tuple[int, ...], None] = {}
+
+    def extend(done: tuple[int, ...], alive: list[frozenset[int]]) -> None:
+        left = [r for r in ranks if r not in done]
+        blocks: dict[frozenset[int], list[frozenset[int]]] = {}
+        for first in left:
+            still = [t for t in alive if first in t]
+            if still:
+                block = frozenset.intersection(*still) - frozenset(done)
+                blocks.setdefault(block, still)
+        if not blocks:
+            found.setdefault(done + tuple(left))
+            return
+        for block, still in blocks.items():
+            extend(done + tuple(sorted(block)), still)
+
+    extend((), [t for t in tensors if t])
+    return list(found)

@@ -1,0 +1,311 @@
+"""The constraints that an architecture's nodes carry, as rules of a mapspace.
+
+    temporal:  {factors: [P=1, M<=8], permutation: [R, S]}   # ranks innermost first
+    spatial:   {factors: [C=1], permutation: [C, M], split: 1}    # C along X, the others along Y
+    dataspace: {keep: [Weights], bypass: [Inputs, Outputs]}
+
+A name that no Einsum has is an error, as it is to timeloop-mapper; a rank or a tensor of one Einsum
+says nothing to the others. A factor above its rank's size is passed over, and so is everything
+about a rank of size 1, whose loops are no loops. Under !Parallel a tensor passes the branches that
+do not keep it. Source: Timeloop, src/mapping/constraints.cpp; timeloopfe, v4/processors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from flat_mapper.arch.constraints import kept_in, tensors_of
+from flat_mapper.arch.factors import Factors, read_factors, read_order
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.cost_model.group import crosses_dram
+from flat_mapper.mapping.space import KeepRule, Mapspace, SlotRule, partitions
+from flat_mapper.spec.document import Section, Tagged, section_of, take
+from flat_mapper.workload.graph import Einsum, Workload
+
+_HONOURED: Mapping[str, tuple[str, ...]] = {
+    "temporal": (
+        *("factors", "factors_only", "permutation"),
+        *("no_iteration_over_dataspaces", "must_iterate_over_dataspaces"),
+    ),
+    "spatial": (
+        *("factors", "factors_only", "permutation", "split"),
+        *("no_iteration_over_dataspaces", "must_iterate_over_dataspaces"),
+    ),
+    "dataspace": ("keep", "bypass", "keep_only", "bypass_only"),
+}
+
+
+def with_arch_rules(mapspace: Mapspace, platform: Platform, workload: Workload) -> Mapspace:
+    """The mapspace without the mappings that a platform's own nodes forbid.
+
+    raises: SpecError where a constraint cannot be honoured, names nothing of the workload, or
+            contradicts the mapspace; and where the hierarchy is none that can be searched.
+    """
+    slots: list[SlotRule] = []
+    keeps: list[KeepRule] = []
+    for group in partitions(workload, mapspace)[-1]:
+        for name in group.names:
+            einsum = workload.einsum(name)
+            arch = platform.path(einsum.unit)
+            _check_hierarchy(arch)
+            _check_branches(arch, einsum)
+            for node in _nodes(arch, einsum, workload):
+                slots.extend(node.slot_rules())
+                keeps.extend(node.keep_rules())
+    found = replace(
+        mapspace, slots=(*mapspace.slots, *slots), keeps=_agreed(mapspace, tuple(keeps))
+    )
+    _check_inside(found, platform, workload)
+    return found
+
+
+def _nodes(arch: Architecture, einsum: Einsum, workload: Workload) -> Iterator[_Node]:
+    for index, node in enumerate(arch.nodes):
+        groups = {kind: section_of(body, "") for kind, body in node.constraints.items() if body}
+        if groups or (isinstance(node, MemoryLevel) and node.keeps_only is not None):
+            outer = index <= arch.nodes.index(arch.levels[1])
+            where = f"{arch.path or arch.name}: {node.name}.constraints"
+            yield _Node(
+                node=node,
+                where=where,
+                groups=groups,
+                einsum=einsum,
+                workload=workload,
+                role="inner" if not outer else "DRAM" if node is arch.levels[0] else "shared",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Node:
+    """One node with constraints, under one Einsum."""
+
+    node: MemoryLevel | Fanout
+    where: str
+    groups: Mapping[str, Section]
+    einsum: Einsum
+    workload: Workload
+    role: str  # DRAM, shared or inner
+
+    def slot_rules(self) -> Iterator[SlotRule]:
+        """What is fixed about the node's loops."""
+        for kind, body in self._stated():
+            if kind == "temporal":
+                yield from self._temporal(body)
+            elif kind == "spatial":
+                yield from self._spatial(body)
+
+    def keep_rules(self) -> Iterator[KeepRule]:
+        """What is fixed about the tensors that the level keeps."""
+        if not isinstance(self.node, MemoryLevel):
+            return
+        body = dict(self._stated()).get("dataspace")
+        keep, bypass = self._tensors(body) if body is not None else ((), ())
+        if self.node.keeps_only is not None:
+            others = (t for t in self._own_tensors if t not in self.node.keeps_only)
+            bypass = (*bypass, *others)
+        for tensor in keep:
+            if tensor in bypass:
+                where = f"{self.where}.dataspace"
+                raise SpecError(expected(where, f"{tensor} kept or bypassed", "both"))
+        if self.role == "DRAM" and bypass:
+            where = f"{self.where}.dataspace.bypass"
+            raise SpecError(expected(where, "every tensor kept off chip", ", ".join(bypass)))
+        if keep or bypass:
+            yield KeepRule(
+                level=self.node.name,
+                einsum=self.einsum.name,
+                keep=keep,
+                bypass=tuple(dict.fromkeys(bypass)),
+            )
+
+    def _stated(self) -> Iterator[tuple[str, Section]]:
+        """The constraints that say something, by kind; all of them can be honoured."""
+        for kind, body in self.groups.items():
+            said = {k: v for k, v in body.items() if v not in (None, False, [], "")}
+            where = f"{self.where}.{kind}"
+            if (kind == "spatial") != isinstance(self.node, Fanout):
+                got = f"{kind} on {self.node.name}"
+                raise SpecError(expected(where, "spatial constraints on fanouts only", got))
+            for key, value in said.items():
+                if key not in (*_HONOURED[kind], "target", "type"):
+                    condition = f"constraints that the search honours: {', '.join(_HONOURED[kind])}"
+                    raise SpecError(expected(where, condition, f"{key}: {value}", "remove it"))
+            said |= {"split": body["split"]} if body.get("split") is not None else {}
+            yield kind, Section(said, body.source, body.lines)
+
+    def _temporal(self, body: Section) -> Iterator[SlotRule]:
+        factors, order = self._factors(body, "temporal"), self._order(body, "temporal")
+        if (factors.exact or factors.at_most) and self.role != "inner":
+            shown = ", ".join(factors.shown)
+            condition = "factors on levels inside the shared one only"
+            change = "remove it, or fix tiles in the mapspace"
+            raise SpecError(expected(f"{self.where}.temporal.factors", condition, shown, change))
+        if order and self.role == "DRAM":
+            where = f"{self.where}.temporal.permutation"
+            condition = "no order fixed at DRAM, whose loops the search chooses"
+            raise SpecError(expected(where, condition, ", ".join(order), "remove it"))
+        if factors.exact or factors.at_most or order:
+            yield SlotRule(
+                node=self.node.name,
+                kind="temporal",
+                einsum=self.einsum.name,
+                factors=factors.exact,
+                at_most=factors.at_most,
+                innermost=tuple(r for r in order if r in self._loop_ranks),
+            )
+
+    def _spatial(self, body: Section) -> Iterator[SlotRule]:
+        factors, order = self._factors(body, "spatial"), self._order(body, "spatial")
+        x, y = self._axes(body, order)
+        if factors.exact or factors.at_most or x is not None:
+            yield SlotRule(
+                node=self.node.name,
+                kind="spatial",
+                einsum=self.einsum.name,
+                factors=factors.exact,
+                at_most=factors.at_most,
+                x=x,
+                y=y,
+            )
+
+    def _axes(
+        self, body: Section, order: tuple[str, ...]
+    ) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+        """The ranks along X and along Y; None where both are free."""
+        node, where = self.node, f"{self.where}.spatial"
+        assert isinstance(node, Fanout)
+        split = take(body, "split", int, where, None, above=-1)
+        if split is None:
+            if order and node.fanout_x > 1 and node.fanout_y > 1:
+                condition = "split beside permutation where a fanout has two axes"
+                raise SpecError(expected(where, condition, "none", "add split: N"))
+            return None, None
+        # Ranks without a place in the permutation stand outside those that have one.
+        every = self._every_rank
+        rest = [r for r in every if r not in order]
+        if len(order) < split < len(every) and any(r in self._loop_ranks for r in rest):
+            condition = f"at most {len(order)}, the ranks of the permutation, or all {len(every)}"
+            raise SpecError(expected(f"{where}.split", condition, split, "name more ranks"))
+        placed = (*order, *rest)
+        mine = self._loop_ranks
+        return tuple(r for r in placed[:split] if r in mine), tuple(
+            r for r in placed[split:] if r in mine
+        )
+
+    def _factors(self, body: Section, kind: str) -> Factors:
+        """Factors by rank; those that say nothing are left out."""
+        where = f"{self.where}.{kind}"
+        known = tuple(self.workload.rank_sizes)
+        found = read_factors(body.get("factors"), known, f"{where}.factors")
+        if "factors_only" in body:
+            only = read_factors(body["factors_only"], known, f"{where}.factors_only")
+            found = only.joined(found).joined(Factors(exact=dict.fromkeys(self._loop_ranks, 1)))
+        closed: set[str] = set()
+        for key in ("no_iteration_over_dataspaces", "must_iterate_over_dataspaces"):
+            if key in body:
+                ranks = self._ranks_of(body, key, where)
+                reached = self._loop_ranks
+                closed |= {r for r in reached if (r in ranks) == key.startswith("no_")}
+        found = Factors(exact=dict.fromkeys(sorted(closed), 1)).joined(found) if closed else found
+        return found.over({r: self.workload.rank_sizes[r] for r in self._loop_ranks})
+
+    def _ranks_of(self, body: Section, key: str, where: str) -> set[str]:
+        tensors = tensors_of(body, key, where, tuple(self.workload.tensor_ranks))
+        accesses = [a for a in self.einsum.accesses if a.tensor in tensors]
+        return {rank for access in accesses for rank in access.ranks}
+
+    def _order(self, body: Section, kind: str) -> tuple[str, ...]:
+        """The ranks of the permutation that the Einsum has, innermost first."""
+        known, where = tuple(self.workload.rank_sizes), f"{self.where}.{kind}.permutation"
+        return tuple(r for r in read_order(body.get("permutation"), known, where))
+
+    def _tensors(self, body: Section) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        where, known = f"{self.where}.dataspace", tuple(self.workload.tensor_ranks)
+        said = {
+            key: tuple(t for t in self._own_tensors if t in tensors_of(body, key, where, known))
+            for key in _HONOURED["dataspace"]
+        }
+        keep = (*said["keep"], *said["keep_only"])
+        bypass = (*said["bypass"], *said["bypass_only"])
+        if "keep_only" in body:
+            bypass += tuple(t for t in self._own_tensors if t not in said["keep_only"])
+        if "bypass_only" in body:
+            keep += tuple(t for t in self._own_tensors if t not in said["bypass_only"])
+        return tuple(dict.fromkeys(keep)), bypass
+
+    @property
+    def _own_tensors(self) -> tuple[str, ...]:
+        return tuple(a.tensor for a in self.einsum.accesses)
+
+    @property
+    def _every_rank(self) -> tuple[str, ...]:
+        """The Einsum's ranks in the problem's order."""
+        return tuple(r for r in self.workload.rank_sizes if r in self.einsum.ranks)
+
+    @property
+    def _loop_ranks(self) -> tuple[str, ...]:
+        """The Einsum's ranks that can have a loop."""
+        return tuple(r for r in self._every_rank if self.workload.rank_sizes[r] > 1)
+
+
+def _agreed(mapspace: Mapspace, keeps: tuple[KeepRule, ...]) -> tuple[KeepRule, ...]:
+    """The mapspace's rules about tensors and the nodes'; they must not contradict each other."""
+    for node in keeps:
+        for rule in mapspace.keep_rules(node.einsum, node.level):
+            for tensor in (*rule.keep, *node.keep):
+                if tensor in (*rule.bypass, *node.bypass):
+                    where = f"{mapspace.name}: constraints: {node.level}"
+                    condition = f"{tensor} kept or bypassed as the architecture says"
+                    raise SpecError(expected(where, condition, "the opposite", "change one"))
+    return (*mapspace.keeps, *keeps)
+
+
+def _check_hierarchy(arch: Architecture) -> None:
+    """Refuse what the search cannot walk: it starts at the level that all Einsums share."""
+    where = arch.path or arch.name
+    if len(arch.levels) < 2:
+        names = ", ".join(lv.name for lv in arch.levels)
+        raise SpecError(expected(where, "DRAM and at least one level on chip", names))
+    shared = arch.levels[1]
+    for node in arch.nodes[: arch.nodes.index(shared)]:
+        if isinstance(node, Fanout) and node.fanout_x * node.fanout_y > 1:
+            condition = f"no fanout outside {shared.name}, the outermost level on chip"
+            got = f"{node.fanout_x} x {node.fanout_y} copies of it"
+            change = "the search supports one instance of that level; give it the sum of them"
+            raise SpecError(expected(f"{where}: {node.name}", condition, got, change))
+
+
+def _check_branches(arch: Architecture, einsum: Einsum) -> None:
+    """Under !Parallel, every tensor of an Einsum has a branch, as Timeloop's front end demands."""
+    stack: list[object] = [arch.document.get("architecture", arch.document)]
+    while stack:
+        node = stack.pop()
+        body = node.body if isinstance(node, Tagged) else node
+        nodes = body.get("nodes") if isinstance(body, Mapping) else None
+        children = list(nodes) if isinstance(nodes, list) else []
+        stack.extend(children)
+        if not isinstance(node, Tagged) or node.tag != "!Parallel":
+            continue
+        where = f"{arch.path or arch.name}: !Parallel"
+        kept = {t for child in children for t in kept_in(child, where, {})}
+        lost = [a.tensor for a in einsum.accesses if a.tensor not in kept and "*" not in kept]
+        if lost and len(children) > 1:
+            condition = f"a branch that keeps each tensor of {einsum.name}"
+            change = f"add `- !Nothing {{constraints: {{dataspace: {{keep: [{lost[0]}]}}}}}}`"
+            raise SpecError(expected(where, condition, f"none for {', '.join(lost)}", change))
+
+
+def _check_inside(mapspace: Mapspace, platform: Platform, workload: Workload) -> None:
+    """A tensor that a fused group hands on inside the shared level cannot bypass that level."""
+    level = platform.matrix.levels[1].name
+    for groups in partitions(workload, mapspace):
+        for group in groups:
+            for name in group.names if group.fused else ():
+                for rule in mapspace.keep_rules(name, level):
+                    for tensor in rule.bypass:
+                        if not crosses_dram(workload, group.names, tensor):
+                            where = f"{platform.name}: {level}: bypass"
+                            condition = f"tensors other than {tensor}, which a fused group keeps"
+                            raise SpecError(expected(where, condition, tensor, "do not fuse it"))

@@ -1,0 +1,319 @@
+"""fused-mapping.yaml: the complete record of a fused mapping, written and read.
+
+    fused_mapping:
+      version: 1
+      workload: {...}                      # written out: ranks and every Einsum
+      arch: [edge.yaml, edge.sfu.yaml]     # relative to the record; the matrix path first
+      policy: {buffering: 2.0, in_place: true, overflow: reject, softmax: charged}
+      groups:
+      - einsums: [QK, ..., AV]             # execution order
+        shared: [H=12, P=8]                # loops run outermost first everywhere in this file
+        staged: [Q, K, V]
+        schedule: interleaved
+        granularity: row
+        nests:
+          QK:
+            loops: {DRAM: [H=12, P=8], GLB: [M=16, P=2], PE.y: [P=32], PE.x: [M=32], RF: [E=64]}
+            keep: {DRAM: [Q, K], GLB: [Q, K, QK], RF: [QK]}
+
+A loop is `rank=factor`, or `rank=factor,last` where the last pass of the loops above is shorter.
+What `write_record` wrote, `read_record` gives back equal.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from flat_mapper.arch.reader import load_architecture
+from flat_mapper.arch.values import Architecture, Platform
+from flat_mapper.base.errors import MappingError, SpecError, expected
+from flat_mapper.cost_model.evaluate import check_fused
+from flat_mapper.mapping.values import (
+    Accounting,
+    Drain,
+    EinsumMapping,
+    FusedMapping,
+    Granularity,
+    GroupMapping,
+    Loop,
+    Overflow,
+    Policy,
+    Schedule,
+    Slot,
+    slots_of,
+)
+from flat_mapper.spec.document import (
+    place,
+    refuse_unknown,
+    section_of,
+    take,
+    take_choice,
+    take_list,
+)
+from flat_mapper.spec.yamlio import dump, load, write_text
+from flat_mapper.workload.einsum_reader import einsum_item, read_einsum
+from flat_mapper.workload.graph import Einsum, Softmax, Workload
+from flat_mapper.workload.mask_reader import mask_document, read_mask
+
+RECORD = "fused-mapping.yaml"
+VERSION = 1
+
+RECORD_COMMENT = (
+    "A fused mapping of flat-mapper; `flat-mapper evaluate` prices it again.",
+    "Loops run outermost first. P=32,5 is 32 passes, and 5 in the last pass of the loops above.",
+)
+_LOOP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=([0-9]{1,18})(?:,([0-9]{1,18}))?")
+
+
+def record_text(workload: Workload, fused: FusedMapping, arch: tuple[str, ...]) -> str:
+    """The text of a record.
+
+    arch: file names of the architectures relative to the record, the matrix path first.
+    """
+    comment = "".join(f"# {line}\n" for line in RECORD_COMMENT)
+    return comment + dump(record_document(workload, fused, arch))
+
+
+def write_record(
+    path: Path, workload: Workload, fused: FusedMapping, arch: tuple[str, ...]
+) -> None:
+    """Write a record, and nothing else."""
+    write_text(path, record_text(workload, fused, arch))
+
+
+def record_document(
+    workload: Workload, fused: FusedMapping, arch: tuple[str, ...]
+) -> dict[str, object]:
+    """The record as a document."""
+    policy = fused.policy
+    return {
+        "fused_mapping": {
+            "version": VERSION,
+            "workload": _workload_document(workload),
+            "arch": list(arch),
+            "policy": {
+                "buffering": policy.buffering,
+                "in_place": policy.in_place,
+                "overflow": policy.overflow,
+                "softmax": policy.softmax,
+                **_simulator_rules(policy),
+            },
+            "groups": [_group_document(group) for group in fused.groups],
+        }
+    }
+
+
+def _workload_document(workload: Workload) -> dict[str, object]:
+    return {
+        "name": workload.name,
+        "source": workload.source,
+        "ranks": dict(workload.rank_sizes),
+        "word_bits": workload.word_bits,
+        "tensor_bits": dict(workload.tensor_bits),
+        "softmax": workload.softmax,
+        "repeat": workload.repeat,
+        **({"mask": mask_document(workload.mask)} if workload.mask else {}),
+        "einsums": [einsum_item(einsum) for einsum in workload.einsums],
+    }
+
+
+def _group_document(group: GroupMapping) -> dict[str, object]:
+    return {
+        "einsums": list(group.names),
+        "shared": _loop_list(group.shared),
+        "staged": list(group.staged),
+        "schedule": group.schedule,
+        "granularity": group.granularity,
+        "nests": {
+            mapping.einsum: {
+                "loops": {_slot_name(slot): _loop_list(loops) for slot, loops in mapping.loops},
+                "keep": {level: list(tensors) for level, tensors in mapping.keep},
+            }
+            for mapping in group.einsums
+        },
+    }
+
+
+def _slot_name(slot: Slot) -> str:
+    return slot.node if slot.axis == "temporal" else f"{slot.node}.{slot.axis}"
+
+
+def _loop_list(loops: tuple[Loop, ...]) -> list[str]:
+    return [f"{p.rank}={p.factor}" + (f",{p.last}" if p.last else "") for p in loops]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What a record says."""
+
+    workload: Workload
+    platform: Platform
+    mapping: FusedMapping
+    arch: tuple[str, ...]  # file names relative to the record
+
+
+def read_record(path: Path, platform: Platform | None = None) -> Record:
+    """A record from its file, checked against its workload and its architecture.
+
+    platform: the architecture to check it against; by default the files that the record names.
+    raises:   SpecError for what cannot be read, MappingError for what contradicts itself.
+    """
+    try:
+        record = _record(path, platform)
+        check_fused(record.workload, record.platform, record.mapping)
+    except (SpecError, MappingError) as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+    return record
+
+
+def _record(path: Path, platform: Platform | None) -> Record:
+    where, document = str(path), load(path)
+    refuse_unknown(document, ("fused_mapping",), where)
+    record = take(document, "fused_mapping", dict, where)
+    where = f"{where}: fused_mapping"
+    refuse_unknown(record, ("version", "workload", "arch", "policy", "groups"), where)
+    version = take(record, "version", int, where)
+    if version != VERSION:
+        spot = place(where, section_of(record, where), "version")
+        raise SpecError(expected(spot, f"version {VERSION}", version))
+    arch = tuple(str(name) for name in take_list(record, "arch", str, where))
+    workload = _workload(take(record, "workload", dict, where), f"{where}.workload")
+    platform = platform or _platform(path, arch, f"{where}.arch")
+    groups = (
+        _group(group, workload, platform, f"{where}.groups.{i}")
+        for i, group in enumerate(take_list(record, "groups", dict, where))
+    )
+    mapping = FusedMapping(
+        groups=tuple(groups),
+        policy=_policy(take(record, "policy", dict, where), f"{where}.policy"),
+    )
+    return Record(workload=workload, platform=platform, mapping=mapping, arch=arch)
+
+
+def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:
+    if not 1 <= len(names) <= 2:
+        raise SpecError(expected(where, "one or two architecture files", len(names)))
+    paths = [load_architecture(path.parent / name) for name in names]
+    return Platform(name=paths[0].name, matrix=paths[0], vector=paths[1] if names[1:] else None)
+
+
+def _workload(node: object, where: str) -> Workload:
+    known = (
+        *("name", "source", "ranks", "word_bits", "tensor_bits", "softmax", "repeat"),
+        *("mask", "einsums"),
+    )
+    refuse_unknown(node, known, where)
+    items = take_list(node, "einsums", dict, where)
+    einsums = (read_einsum(item, f"{where}.einsums.{i}") for i, item in enumerate(items))
+    return Workload(
+        name=str(take(node, "name", str, where)),
+        source=str(take(node, "source", str, where, "")),
+        rank_sizes=_integers(node, "ranks", where),
+        word_bits=take(node, "word_bits", int, where, above=0),
+        tensor_bits=_integers(node, "tensor_bits", where),
+        softmax=take_choice(node, "softmax", get_args(Softmax), where),
+        repeat=take(node, "repeat", int, where, above=0),
+        mask=read_mask(section_of(node, where), where),
+        einsums=tuple(einsums),
+    )
+
+
+def _integers(node: object, key: str, where: str) -> dict[str, int]:
+    section = take(node, key, dict, where)
+    return {name: take(section, name, int, f"{where}.{key}", above=0) for name in section}
+
+
+def _policy(node: object, where: str) -> Policy:
+    rules = ("drain", "spill_streamed", "tile_start_cycles")
+    refuse_unknown(node, ("buffering", "in_place", "overflow", "softmax", *rules), where)
+    return Policy(
+        buffering=take(node, "buffering", float, where, above=0),
+        in_place=take(node, "in_place", bool, where),
+        overflow=take_choice(node, "overflow", get_args(Overflow), where),
+        softmax=take_choice(node, "softmax", get_args(Accounting), where),
+        drain=take_choice(node, "drain", get_args(Drain), where, "whole"),
+        spill_streamed=tuple(str(t) for t in take_list(node, "spill_streamed", str, where, ())),
+        tile_start_cycles=take(node, "tile_start_cycles", int, where, 0, above=-1),
+    )
+
+
+def _simulator_rules(policy: Policy) -> dict[str, object]:
+    """The rules of FLAT's simulator that a policy switches on; a record has no others."""
+    rules: dict[str, object] = {}
+    if policy.drain != "whole":
+        rules["drain"] = policy.drain
+    if policy.spill_streamed:
+        rules["spill_streamed"] = list(policy.spill_streamed)
+    if policy.tile_start_cycles:
+        rules["tile_start_cycles"] = policy.tile_start_cycles
+    return rules
+
+
+def _staged(
+    node: object, workload: Workload, names: tuple[str, ...], where: str
+) -> tuple[str, ...]:
+    tensors = dict.fromkeys(a.tensor for n in names for a in workload.einsum(n).accesses)
+    staged = tuple(str(t) for t in take_list(node, "staged", str, where))
+    for tensor in staged:
+        if tensor not in tensors:
+            condition = f"tensors of the group ({', '.join(tensors)})"
+            raise SpecError(expected(f"{where}.staged", condition, tensor))
+    return staged
+
+
+def _group(node: object, workload: Workload, platform: Platform, where: str) -> GroupMapping:
+    known = ("einsums", "shared", "staged", "schedule", "granularity", "nests")
+    refuse_unknown(node, known, where)
+    names = take_list(node, "einsums", str, where)
+    nests = take(node, "nests", dict, where)
+    refuse_unknown(nests, names, f"{where}.nests")
+    mappings = []
+    for name in names:
+        einsum = workload.einsum(name)
+        nest = take(nests, name, dict, f"{where}.nests")
+        arch = platform.path(einsum.unit)
+        mappings.append(_nest(nest, einsum, arch, f"{where}.nests.{name}"))
+    return GroupMapping(
+        einsums=tuple(mappings),
+        shared=_loops(take_list(node, "shared", str, where), f"{where}.shared"),
+        staged=_staged(node, workload, names, where),
+        schedule=take_choice(node, "schedule", get_args(Schedule), where),
+        granularity=take_choice(node, "granularity", get_args(Granularity), where),
+    )
+
+
+def _nest(node: object, einsum: Einsum, arch: Architecture, where: str) -> EinsumMapping:
+    refuse_unknown(node, ("loops", "keep"), where)
+    loops, keep = take(node, "loops", dict, where), take(node, "keep", dict, where)
+    slots = {_slot_name(slot): slot for slot in slots_of(arch)}
+    refuse_unknown(loops, slots, f"{where}.loops")
+    refuse_unknown(keep, [level.name for level in arch.levels], f"{where}.keep")
+    return EinsumMapping(
+        einsum=einsum.name,
+        loops=tuple(
+            (
+                slots[name],
+                _loops(take_list(loops, name, str, f"{where}.loops"), f"{where}.loops.{name}"),
+            )
+            for name in loops
+        ),
+        keep=tuple(
+            (name, tuple(str(t) for t in take_list(keep, name, str, f"{where}.keep")))
+            for name in keep
+        ),
+    )
+
+
+def _loops(items: tuple[str, ...], where: str) -> tuple[Loop, ...]:
+    loops = []
+    for item in items:
+        found = _LOOP.fullmatch(item)
+        if not found:
+            raise SpecError(expected(where, "loops such as P=8 or 'P=32,5'", str(item)))
+        loops.append(Loop(found[1], int(found[2]), int(found[3] or 0)))
+    return tuple(loops)

@@ -1,0 +1,64 @@
+"""A mapping carried over to a smaller size of one rank: the same tiles, fewer of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+
+from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot
+from flat_mapper.workload.graph import Workload
+
+
+def resized(mapping: FusedMapping, workload: Workload, rank: str, size: int) -> FusedMapping:
+    """The mapping of a workload, for a smaller size of one of its ranks.
+
+    A loop over the rank makes as many passes as the size still needs, and the last pass of the
+    loops above it as many as are left (Timeloop's remainders). Tiles only shrink, so that what fits
+    still fits. Loops over other ranks, and what every level keeps, stay.
+
+    mapping: with loops over the rank that multiply to its size, as the search makes them.
+    """
+    groups = tuple(_resized_group(g, workload, rank, size) for g in mapping.groups)
+    return replace(mapping, groups=groups)
+
+
+def _resized_group(group: GroupMapping, workload: Workload, rank: str, size: int) -> GroupMapping:
+    if len(group.einsums) == 1 or not any(loop.rank == rank for loop in group.shared):
+        nests = tuple(_resized_nest(m, rank, size) for m in group.einsums)
+        return replace(group, einsums=nests)
+    passes = prod(loop.factor for loop in group.shared if loop.rank == rank)
+    tile = workload.rank_sizes[rank] // passes
+    count = -(-size // tile)
+    shared = tuple(_counted(loop, rank, count) for loop in group.shared)
+    shared = tuple(loop for loop in shared if loop.factor > 1)
+    nests = tuple(
+        # What runs once in each pass of the loop over the rank has no other loop over it.
+        _resized_nest(m, rank, count if rank in workload.einsum(m.einsum).each else size)
+        for m in group.einsums
+    )
+    return replace(group, einsums=nests, shared=shared)
+
+
+def _counted(loop: Loop, rank: str, count: int) -> Loop:
+    return replace(loop, factor=count, last=0) if loop.rank == rank else loop
+
+
+def _resized_nest(mapping: EinsumMapping, rank: str, size: int) -> EinsumMapping:
+    """One loop nest, its loops over a rank cut to a size; from the innermost out."""
+    inner = 1
+    slots: list[tuple[Slot, tuple[Loop, ...]]] = []
+    for slot, loops in reversed(mapping.loops):
+        kept: list[Loop] = []
+        for loop in reversed(loops):
+            if loop.rank != rank:
+                kept.append(loop)
+                continue
+            needed = -(-size // inner)
+            factor = min(loop.factor, needed)
+            last = (needed - 1) % loop.factor + 1 if needed > factor else factor
+            if factor > 1:
+                kept.append(Loop(rank, factor, 0 if last == factor else last))
+            inner *= loop.factor
+        if kept:
+            slots.append((slot, tuple(reversed(kept))))
+    return replace(mapping, loops=tuple(reversed(slots)))

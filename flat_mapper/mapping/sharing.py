@@ -1,0 +1,78 @@
+"""What a group holds from one pass of its inner loops to the next, mapped or left out as free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from flat_mapper.mapping.values import GroupMapping
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import KEYS, QUERIES, Tiles, tiles
+
+
+def with_unmapped(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Einsums of a group, and the vector Einsums that a free softmax leaves out of it.
+
+    These stand between Einsums of the group, or run in its loops to correct what others of them
+    make. What runs after those loops is left out altogether.
+    """
+    before = {a for n in names for a in workload.ancestors[n]}
+    updated = {e.output.tensor for e in workload.einsums if e.updates}
+
+    def left_out(name: str, made_of: tuple[str, ...]) -> bool:
+        einsum = workload.einsum(name)
+        if einsum.unit != "vector" or not any(m in names for m in made_of):
+            return False
+        return name in before or einsum.output.tensor in updated
+
+    return tuple(n for n, m in workload.ancestors.items() if n in names or left_out(n, m))
+
+
+def carried_tensors(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Tensors of which a group holds partial results between the passes of its inner loops.
+
+    An online softmax carries the maximum, its correction, the sum and the numerator of every row.
+    """
+    inner = workload.inner_ranks(names)
+    if not inner:
+        return ()
+    group = [workload.einsum(n) for n in names]
+    read = {t for e in group for t in e.so_far} | {e.output.tensor for e in group if e.updates}
+    read |= {a.tensor for e in group if e.after for a in e.inputs}
+    made = (e for e in group if any(r in inner for r in e.reduced_ranks))
+    return tuple(dict.fromkeys(e.output.tensor for e in made if e.each or e.output.tensor in read))
+
+
+def leaves_finished(workload: Workload, names: Sequence[str], tensor: str) -> bool:
+    """Whether a result leaves a group through an Einsum after its loops that the group lacks.
+
+    With a free softmax this is how AV leaves: the quotient drains it row by row.
+    """
+    readers = [e for e in workload.einsums if any(a.tensor == tensor for a in e.inputs)]
+    made = workload.producers.get(tensor) in names
+    return made and bool(readers) and all(e.after and e.name not in names for e in readers)
+
+
+def visited_tiles(workload: Workload, group: GroupMapping) -> Tiles | None:
+    """The FLAT-tiles of queries x keys that a mask leaves; None where nothing can be skipped.
+
+    Only what the shared loops cut on both sides is skipped. A row softmax does whole rows.
+    """
+    cut = {loop.rank: loop.factor for loop in group.shared}
+    if workload.mask is None or cut.get(QUERIES, 1) == 1 or cut.get(KEYS, 1) == 1:
+        return None
+    queries, keys = workload.rank_sizes[QUERIES], workload.rank_sizes[KEYS]
+    return tiles(workload.mask, queries, keys, queries // cut[QUERIES], keys // cut[KEYS])
+
+
+def left_out_words(workload: Workload, group: GroupMapping) -> dict[str, float]:
+    """Words of each tensor that a free softmax carries over the passes of an inner loop."""
+    whole = with_unmapped(workload, group.names)
+    cut = {loop.rank: loop.factor for loop in group.shared}
+    if not any(cut.get(r, 1) > 1 for r in workload.inner_ranks(whole)):
+        return {}
+    return {
+        tensor: workload.share(tensor)
+        * prod(workload.rank_sizes[r] // cut.get(r, 1) for r in workload.tensor_ranks[tensor])
+        for tensor in carried_tensors(workload, whole)
+    }

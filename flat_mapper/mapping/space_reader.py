@@ -1,0 +1,183 @@
+"""A mapspace file read as a `Mapspace`.
+
+    mapspace:
+      description: what it stands for
+      source: where that comes from
+      fusion:                          # left out: nothing shares loops
+        groups: [[QK, softmax, AV]]    # `softmax`: the vector Einsums between QK and AV
+        optional: false                # true: the unfused alternative is in the space as well
+        granularity: any               # any, all, batch, group, head or row
+        staging: any                   # any, none, all, or a list of tensors
+        schedule: interleaved          # sequential, interleaved, overlapped, or any of the last two
+        tiles: {P: [64, 128]}          # the tile sizes that a shared rank may take
+      policy: {buffering: 2, in_place: true, overflow: reject, softmax: charged}
+      constraints:                     # Timeloop's; without `einsum` they hold for every Einsum
+      - {einsum: QK, target: PE, type: spatial, permutation: [E, M], split: 1}
+      - {target: RF, type: temporal, factors: [M=1, P<=8], permutation: [P]}
+      - {target: RF, type: dataspace, keep: [K], bypass: [Q, QK]}
+
+What a file leaves out is free. A permutation runs innermost first, and ranks that it does not name
+stand outside those that it does. Under `spatial` its first `split` ranks may lie along X and the
+others along Y; `x: [E], y: [M]` says the same, and an axis that is not given takes any rank. Ranks
+that neither axis names stay off the fanout: `Mapspace` has no other way to fix who is spread.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from flat_mapper.base.errors import Faults, SpecError, expected
+from flat_mapper.mapping.space import GRANULARITIES, Fusion, Mapspace, Staging
+from flat_mapper.mapping.space_constraints import constraints
+from flat_mapper.mapping.space_part import Part
+from flat_mapper.mapping.values import Accounting, Granularity, Overflow, Policy, Schedule
+from flat_mapper.spec import catalog
+from flat_mapper.spec.document import (
+    Section,
+    checked,
+    place,
+    section_of,
+    take,
+    take_list,
+)
+from flat_mapper.spec.templating import load_document
+
+KEYS = ("description", "source", "fusion", "policy", "constraints")
+FUSION_KEYS = ("groups", "optional", "granularity", "staging", "schedule", "tiles")
+POLICY_KEYS = ("buffering", "in_place", "overflow", "softmax")
+GRANULARITY_NAMES: tuple[Granularity | str, ...] = ("any", *GRANULARITIES)
+STAGINGS: tuple[Staging, ...] = get_args(Staging)
+SCHEDULES: tuple[Schedule | Literal["any"], ...] = (*get_args(Schedule), "any")
+OVERFLOWS: tuple[Overflow, ...] = get_args(Overflow)
+ACCOUNTINGS: tuple[Accounting, ...] = get_args(Accounting)
+
+
+def load_mapspace(name_or_path: str | Path) -> Mapspace:
+    """The mapspace of a shipped name or of a file.
+
+    raises: SpecError with the first fault; `check_mapspace` has them all.
+    """
+    faults = Faults()
+    mapspace = _mapspace(name_or_path, faults)
+    if faults or mapspace is None:
+        raise SpecError(faults[0])
+    return mapspace
+
+
+def check_mapspace(path: str | Path) -> list[str]:
+    """Everything wrong with a mapspace file, a line each; empty for a sound one."""
+    faults = Faults()
+    _mapspace(path, faults)
+    return faults
+
+
+def _mapspace(source: str | Path, faults: Faults) -> Mapspace | None:
+    """The mapspace of a file, with everything that is wrong noted."""
+    path = faults.attempt(catalog.resolve, "mapspaces", source)
+    document = faults.attempt(load_document, path) if path else None
+    if document is None:
+        return None
+    name = str(path)
+    outline = faults.attempt(_outline, document, name, faults)
+    if path is None or outline is None:
+        return None
+    outline.refuse_unknown(KEYS)
+    description = faults.attempt(take, outline.body, "description", str, outline.where, "")
+    faults.attempt(take, outline.body, "source", str, outline.where, "")
+    fusion, policy = _fusion(outline), _policy(outline)
+    slots, keeps = constraints(outline)
+    return Mapspace(
+        name=path.name.partition(".")[0],
+        description=str(description or ""),
+        fusion=fusion,
+        policy=policy,
+        slots=slots,
+        keeps=keeps,
+    )
+
+
+def _outline(document: object, name: str, faults: Faults) -> Part:
+    top = section_of(document, name)
+    body = section_of(take(top, "mapspace", dict, name), name)
+    outline = Part(body=top, where=name, faults=faults)
+    outline.refuse_unknown(("mapspace",))
+    return Part(body=body, where=f"{name}: mapspace", faults=faults)
+
+
+def _fusion(outline: Part) -> Fusion:
+    part = outline.inner("fusion", FUSION_KEYS)
+    if part is None:
+        return Fusion()
+    granularity = part.choice("granularity", GRANULARITY_NAMES, "any")
+    return Fusion(
+        groups=_groups(part),
+        optional=part.flag("optional", False),
+        granularity=granularity,  # type: ignore[arg-type]  # one of the names checked above
+        staging=_staging(part),
+        schedule=part.choice("schedule", SCHEDULES, "interleaved"),
+        tiles=_tiles(part),
+    )
+
+
+def _groups(part: Part) -> tuple[tuple[str, ...], ...]:
+    """The Einsums that share loops; none of them twice."""
+    lists = part.faults.attempt(take_list, part.body, "groups", list, part.where, ())
+    spot = place(part.where, part.body, "groups")
+    groups: list[tuple[str, ...]] = []
+    for i, items in enumerate(lists or ()):
+        names = [
+            part.faults.attempt(checked, n, str, f"{spot}.{i}.{j}") for j, n in enumerate(items)
+        ]
+        groups.append(tuple(str(name) for name in names if name is not None))
+        if len(items) < 2:
+            condition = "at least two Einsums that share loops"
+            part.faults.append(expected(f"{spot}.{i}", condition, items, "remove the group"))
+    members = [name for group in groups for name in group]
+    for name in dict.fromkeys(m for i, m in enumerate(members) if m in members[:i]):
+        part.fault("groups", "each Einsum in one group", name, "remove one")
+    return tuple(groups)
+
+
+def _staging(part: Part) -> Staging | tuple[str, ...]:
+    if isinstance(part.body.get("staging"), list):
+        return part.words("staging") or ()
+    return part.choice("staging", STAGINGS, "any")
+
+
+def _tiles(part: Part) -> dict[str, tuple[int, ...]]:
+    inner = part.faults.attempt(take, part.body, "tiles", dict, part.where, {})
+    section = section_of(inner or {}, part.where)
+    spot = f"{part.where}.tiles"
+    tiles: dict[str, tuple[int, ...]] = {}
+    for rank in section:
+        sizes = part.faults.attempt(_sizes, section, rank, spot)
+        if sizes:
+            tiles[rank] = sizes
+    return tiles
+
+
+def _sizes(section: Section, rank: str, where: str) -> tuple[int, ...]:
+    spot = place(where, section, rank)
+    sizes = take_list(section, rank, int, where)
+    if not sizes:
+        raise SpecError(expected(spot, "at least one tile size", [], "remove the rank"))
+    return tuple(checked(n, int, f"{spot}.{i}", above=0) for i, n in enumerate(sizes))
+
+
+def _policy(outline: Part) -> Policy:
+    part = outline.inner("policy", POLICY_KEYS)
+    if part is None:
+        return Policy()
+    default = Policy()
+    buffering = part.faults.attempt(
+        take, part.body, "buffering", float, part.where, default.buffering
+    )
+    if buffering is not None and buffering < 1:
+        part.fault("buffering", "copies >= 1 of what crosses DRAM", part.body["buffering"])
+    return Policy(
+        buffering=default.buffering if buffering is None else float(buffering),
+        in_place=part.flag("in_place", default.in_place),
+        overflow=part.choice("overflow", OVERFLOWS, default.overflow),
+        softmax=part.choice("softmax", ACCOUNTINGS, default.softmax),
+    )

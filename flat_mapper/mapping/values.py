@@ -1,0 +1,227 @@
+"""A mapping: the loop nest of every Einsum, and how Einsums share loops and buffer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Literal
+
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
+from flat_mapper.base.errors import MappingError
+from flat_mapper.workload.graph import Einsum, Workload
+
+Axis = Literal["temporal", "x", "y"]
+Granularity = Literal["all", "batch", "group", "head", "row", "tile", "none"]
+Schedule = Literal["sequential", "interleaved", "overlapped"]
+Overflow = Literal["reject", "spill"]
+Accounting = Literal["charged", "free"]
+Drain = Literal["whole", "early"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """One loop: `factor` passes, and `last` of them in the final pass of the loops above it.
+
+    `last` differs from `factor` only where a rank has no such divisor (Timeloop: `P=32,5`).
+    """
+
+    rank: str
+    factor: int
+    last: int = 0  # 0: as many as factor
+
+    @property
+    def final(self) -> int:
+        """Passes in the final pass of the loops above."""
+        return self.last or self.factor
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place where loops stand: a storage level's temporal loops, or one axis of a fanout."""
+
+    node: str
+    axis: Axis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EinsumMapping:
+    """The loop nest of one Einsum, as Timeloop has it.
+
+    `loops` gives each slot's loops, outermost first; slots run outermost first as in
+    `slots_of(arch)`. Loops of factor 1 are left out. `keep` names, for each level, the tensors
+    that have a tile there; the others bypass it.
+    """
+
+    einsum: str
+    loops: tuple[tuple[Slot, tuple[Loop, ...]], ...]
+    keep: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def at(self, slot: Slot) -> tuple[Loop, ...]:
+        """The loops of one slot."""
+        return next((loops for s, loops in self.loops if s == slot), ())
+
+    def kept_at(self, level: str) -> tuple[str, ...]:
+        """The tensors kept at a level."""
+        return next((tensors for name, tensors in self.keep if name == level), ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupMapping:
+    """Einsums that run together.
+
+    The shared loops are the DRAM-level temporal loops of every Einsum in the group, as far as they
+    are over its ranks; a FLAT-tile is what one pass of them covers. A group of one operator has no
+    shared loops: its DRAM loops are its own.
+    """
+
+    einsums: tuple[EinsumMapping, ...]  # execution order
+    shared: tuple[Loop, ...] = ()  # outermost first
+    staged: tuple[str, ...] = ()  # tensors whose whole tile stays in the shared buffer
+    schedule: Schedule = "sequential"
+    granularity: Granularity = "none"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The Einsums, in execution order."""
+        return tuple(m.einsum for m in self.einsums)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The accounting rules a mapping is held to; every result prints them."""
+
+    buffering: float = 2.0  # copies of whatever crosses DRAM; 2 = double buffering
+    in_place: bool = True  # softmax overwrites the scores: one buffer for QK, QK_exp and A
+    overflow: Overflow = "reject"
+    softmax: Accounting = "charged"
+    # The next three are rules of FLAT's simulator that this model does not hold by itself.
+    drain: Drain = "whole"  # early: an unstaged output frees its part as soon as that is complete
+    spill_streamed: tuple[str, ...] = ()  # streamed tensors that an overflow hits as well
+    tile_start_cycles: int = 0  # cycles lost at the start of every FLAT-tile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusedMapping:
+    """A complete mapping of a workload: its groups in execution order, and the policy."""
+
+    groups: tuple[GroupMapping, ...]
+    policy: Policy = Policy()
+
+    @property
+    def einsum_mappings(self) -> dict[str, EinsumMapping]:
+        """Every Einsum's loop nest by name."""
+        return {m.einsum: m for g in self.groups for m in g.einsums}
+
+
+def slots_of(arch: Architecture) -> tuple[Slot, ...]:
+    """Every place where a loop can stand, outermost first; a fanout's y stands outside its x."""
+    slots: list[Slot] = []
+    for node in arch.nodes:
+        if isinstance(node, MemoryLevel):
+            slots.append(Slot(node.name, "temporal"))
+        else:
+            slots.extend((Slot(node.name, "y"), Slot(node.name, "x")))
+    return tuple(slots)
+
+
+def rank_extent(mapping: EinsumMapping, rank: str) -> int:
+    """How much of a rank the nest covers: counts the remainders."""
+    count = 1
+    for _, loops in mapping.loops:
+        for loop in loops:
+            if loop.rank == rank:
+                count = (count - 1) * loop.factor + loop.final
+    return count
+
+
+def sized(workload: Workload, mapping: EinsumMapping) -> Workload:
+    """The workload as one Einsum's nest has it.
+
+    A rank in each of whose passes the Einsum runs once is as long as its loop in the nest.
+    """
+    each = workload.einsum(mapping.einsum).each
+    if not each:
+        return workload
+    passes = {rank: rank_extent(mapping, rank) for rank in each}
+    return replace(workload, rank_sizes={**workload.rank_sizes, **passes}, mask=None)
+
+
+def check_mapping(workload: Workload, arch: Architecture, mapping: EinsumMapping) -> None:
+    """Raise MappingError where a loop nest contradicts its Einsum or its architecture."""
+    einsum = workload.einsum(mapping.einsum)
+    _check_slots(einsum, arch, mapping)
+    for rank in einsum.ranks:
+        size, got = workload.rank_sizes[rank], rank_extent(mapping, rank)
+        if rank not in einsum.each and got != size:
+            parts = " x ".join(
+                f"{s.node} {loop.factor}"
+                for s, loops in mapping.loops
+                for loop in loops
+                if loop.rank == rank
+            )
+            raise MappingError(
+                f"{einsum.name}.{rank}: expected factors that cover {size}, got {got} "
+                f"({parts or 'no loops'}); change one of them"
+            )
+    _check_keep(einsum, arch, mapping)
+
+
+def _check_slots(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> None:
+    limits: dict[Slot, int] = {}
+    for node in arch.nodes:
+        if isinstance(node, Fanout):
+            limits[Slot(node.name, "x")] = node.fanout_x
+            limits[Slot(node.name, "y")] = node.fanout_y
+    known = set(slots_of(arch))
+    for slot, loops in mapping.loops:
+        where = f"{einsum.name}: {slot.node} ({slot.axis})"
+        if slot not in known:
+            nodes = ", ".join(n.name for n in arch.nodes)
+            raise MappingError(
+                f"{where}: expected a node of {arch.name} ({nodes}), got {slot.node!r}"
+            )
+        for loop in loops:
+            if loop.rank not in einsum.ranks:
+                raise MappingError(
+                    f"{where}: expected a rank among {', '.join(einsum.ranks)}, got {loop.rank!r}"
+                )
+            if loop.rank in einsum.each and slot != slots_of(arch)[0]:
+                raise MappingError(
+                    f"{where}: expected no loop over {loop.rank}: {einsum.name} runs once in each "
+                    f"pass of the shared loop over it, got {loop.factor} passes"
+                )
+            if loop.factor < 1 or not 1 <= loop.final <= loop.factor:
+                raise MappingError(
+                    f"{where}: {loop.rank}: expected 1 <= last <= factor, "
+                    f"got factor {loop.factor} and last {loop.final}"
+                )
+        used = prod(loop.factor for loop in loops)
+        if slot in limits and used > limits[slot]:
+            raise MappingError(
+                f"{where}: expected spatial factors of at most {limits[slot]}, got {used}; "
+                "move a factor to a temporal loop"
+            )
+
+
+def _check_keep(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> None:
+    tensors = {a.tensor for a in einsum.accesses}
+    kept: set[str] = set()
+    levels = {lv.name for lv in arch.levels}
+    for level, names in mapping.keep:
+        if level not in levels:
+            raise MappingError(
+                f"{einsum.name}: keep: expected a level among {', '.join(sorted(levels))}, "
+                f"got {level!r}"
+            )
+        for name in names:
+            if name not in tensors:
+                raise MappingError(
+                    f"{einsum.name}: keep at {level}: expected tensors among "
+                    f"{', '.join(sorted(tensors))}, got {name!r}"
+                )
+        kept.update(names)
+    for tensor in sorted(tensors - kept):
+        raise MappingError(
+            f"{einsum.name}: {tensor}: expected a level that keeps it, got none; "
+            f"keep it at {arch.levels[0].name}"
+        )

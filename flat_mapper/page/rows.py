@@ -1,0 +1,151 @@
+"""The rows of a report: configurations by name, each beside the one it is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from flat_mapper.base import units
+from flat_mapper.page.facts import Facts, facts_of
+from flat_mapper.page.sources import DONE, Entry, Input
+
+_LARGE = 1e7  # chosen: numbers from here on are shown with a prefix
+_SIZES = ("B", "H", "P", "M", "E", "F", "D", "FF")
+_ORDER = ("problem", "scope", "arch", "seq", "mapspace", "objective", "backend")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One configuration."""
+
+    name: str  # what sets it apart from the others
+    entry: Entry
+    facts: Facts | None  # None where there is no answer
+    speedup: float | None  # times the speed of the row it is held against
+    energy_saving: float | None  # share of that row's energy; negative where more is used
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """All configurations of a report."""
+
+    rows: tuple[Row, ...]
+    varying: tuple[str, ...]  # inputs that differ between rows
+    against: str  # what rows are held against, in words
+
+    @property
+    def done(self) -> tuple[tuple[Row, Facts], ...]:
+        """Those with an answer."""
+        return tuple((row, row.facts) for row in self.rows if row.facts is not None)
+
+
+def rows_of(entries: Sequence[Entry]) -> Rows:
+    """Entries with names, speed-ups and savings."""
+    varying = _varying(entries)
+    facts = [facts_of(e.document, e.where) if e.status == DONE else None for e in entries]
+    names = _names(entries, varying)
+    apart, against = _baseline_inputs(varying)
+    first: dict[tuple[object, ...], Facts] = {}
+    rows = []
+    for name, entry, fact in zip(names, entries, facts, strict=True):
+        key = tuple(entry.inputs.get(path) for path in apart)
+        if fact is not None:
+            first.setdefault(key, fact)
+        base = first.get(key)
+        rows.append(
+            Row(
+                name=name,
+                entry=entry,
+                facts=fact,
+                speedup=base.latency_s / fact.latency_s if fact and base else None,
+                energy_saving=1 - fact.energy_pj / base.energy_pj if fact and base else None,
+            )
+        )
+    return Rows(rows=tuple(rows), varying=varying, against=against)
+
+
+def _varying(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """Inputs with more than one value, in the order in which a reader asks for them."""
+    values: dict[str, set[Input | None]] = {}
+    for path in dict.fromkeys(path for entry in entries for path in entry.inputs):
+        # What an answer that did not fit leaves out (its sizes) is no difference.
+        told = [e.inputs.get(path) for e in entries if e.status == DONE or path in e.inputs]
+        values[path] = set(told)
+    found = [path for path, seen in values.items() if len(seen) > 1]
+    for by in ("problem", "P"):  # a problem tells its sizes; one length often is both
+        if by in found:
+            found = [p for p in found if p not in _SIZES or p == by or not _told_by(entries, by, p)]
+    known = [path for path in _ORDER if path in found]
+    return tuple([p for p in found if p not in known and p != "mapspace"] + known)
+
+
+def _told_by(entries: Sequence[Entry], by: str, path: str) -> bool:
+    """Whether one input's value follows from another's."""
+    pairs = {(e.inputs.get(by), e.inputs.get(path)) for e in entries if path in e.inputs}
+    return len(pairs) == len({first for first, _ in pairs})
+
+
+def _names(entries: Sequence[Entry], varying: Sequence[str]) -> list[str]:
+    """A name for each entry, no two alike."""
+    paths = varying or ("mapspace",)
+    names: list[str] = []
+    seen: dict[str, int] = {}
+    for entry in entries:
+        words = [_told(path, entry.inputs.get(path)) for path in paths]
+        name = " · ".join(word for word in words if word) or "configuration"
+        seen[name] = seen.get(name, 0) + 1
+        names.append(name if seen[name] == 1 else f"{name} #{seen[name]}")
+    return names
+
+
+def _told(path: str, value: Input | None) -> str:
+    """An input in a name: a word by itself, a number with what it is of."""
+    if value is None or isinstance(value, str):
+        return (value or "").rpartition("/")[2].removesuffix(".yaml")
+    return f"{short(path)}={number_text(value)}"
+
+
+def number_text(value: Input) -> str:
+    """An input's value, a large one with a prefix: `100 G`."""
+    if isinstance(value, str):
+        return value
+    return units.si(value) if abs(value) >= _LARGE else f"{value:.10g}"
+
+
+def short(path: str) -> str:
+    """An input's path without its file: `GLB.depth` of `arch.GLB.depth`."""
+    for start in ("arch.", "variables.", "problem.", "rank."):
+        path = path.removeprefix(start)
+    return path
+
+
+def _baseline_inputs(varying: Sequence[str]) -> tuple[list[str], str]:
+    """The inputs in which a row agrees with what it is held against, and that in words."""
+    if "mapspace" in varying:
+        rest = [path for path in varying if path != "mapspace"]
+        others = " with the same other inputs" if rest else ""
+        return rest, f"the first mapspace{others}"
+    rest = [p for p in varying if p != "arch" and not p.startswith("arch.")]
+    others = " with the same problem" if rest else ""
+    return rest, f"the first configuration{others}"
+
+
+def front(points: Iterable[tuple[int, float, float]]) -> list[int]:
+    """The indices of points that no other one beats in both values, least first value first."""
+    best, found = float("inf"), []
+    for index, _, y in sorted(points, key=lambda p: (p[1], p[2])):
+        if y < best:
+            best = y
+            found.append(index)
+    return found
+
+
+def common(entries: Sequence[Entry], varying: Sequence[str]) -> Mapping[str, Input]:
+    """The inputs that all entries share."""
+    values: dict[str, set[Input]] = {}
+    for entry in entries:
+        for path, value in entry.inputs.items():
+            values.setdefault(path, set()).add(value)
+    return {
+        path: min(v, key=str) for path, v in values.items() if len(v) == 1 and path not in varying
+    }

@@ -1,0 +1,79 @@
+"""Saved answers from Python: those of `--json`, of `-o`, and of sweeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, overload
+
+from flat_mapper.base import units
+from flat_mapper.page.designs import Chosen, read_designs
+from flat_mapper.page.rows import rows_of
+from flat_mapper.page.sources import DONE, Entry, read_entries
+from flat_mapper.reports import html as answers_html
+from flat_mapper.reports.frame import Cell, Library, answer_record, frame
+from flat_mapper.spec.textfiles import write_text
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
+_SHOWN = 20  # rows that a notebook shows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """Configurations that were computed before, from one file or several."""
+
+    entries: tuple[Entry, ...]
+    designs: tuple[Chosen, ...] = ()  # that `optimize` chose
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @overload
+    def to_frame(self, library: Literal["pandas"] = ...) -> pandas.DataFrame: ...
+    @overload
+    def to_frame(self, library: Literal["polars"]) -> polars.DataFrame: ...
+    def to_frame(self, library: Library = "pandas") -> pandas.DataFrame | polars.DataFrame:
+        """A row for each configuration: its inputs, its status, its totals."""
+        return frame([self._record(entry) for entry in self.entries], library)
+
+    def _record(self, entry: Entry) -> dict[str, Cell]:
+        outcome = {"status": entry.status, "reason": entry.reason or None}
+        totals = answer_record(entry.document) if entry.status == DONE else {}
+        return {**entry.inputs, **outcome, **totals, **entry.inputs}
+
+    def write_report(self, path: str | Path, title: str = "") -> None:
+        """The page of `flat-mapper report`.
+
+        raises: SpecError where it cannot be made or written.
+        """
+        from flat_mapper.page.page import page
+
+        write_text(path, page(self.entries, title, self.designs))
+
+    def __str__(self) -> str:
+        done = sum(entry.status == DONE for entry in self.entries)
+        return f"{units.count(len(self))} configurations, {units.count(done)} with an answer"
+
+    def _repr_html_(self) -> str:
+        """The first rows, for a notebook."""
+        rows = []
+        for row in rows_of(self.entries[:_SHOWN]).rows:
+            cost = ("-", "-", "-") if row.facts is None else (
+                units.si(row.facts.latency_s, "s"),
+                units.si(units.joules_of(row.facts.energy_pj), "J"),
+                units.percent(row.facts.utilization),
+            )  # fmt: skip
+            rows.append((row.name, *cost, row.entry.reason))
+        head = ("configuration", "latency", "energy", "utilization", "reason")
+        return answers_html.table(head, rows, str(self))
+
+
+def load_results(*paths: str | Path) -> Saved:
+    """The configurations of JSON files, of folders that -o made, and of sweeps' databases.
+
+    raises: SpecError where a file is none of those.
+    """
+    return Saved(entries=read_entries(paths), designs=read_designs(paths))

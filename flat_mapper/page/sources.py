@@ -1,0 +1,140 @@
+"""Saved answers: files in, one entry a configuration out, whatever its outcome.
+
+A file is what `map`, `compare` or `evaluate` prints with --json (or the result.json of a folder
+that -o made), or the database of a sweep.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.explore.sweep.store import check_schema
+from flat_mapper.spec.document import Section, checked, section_of, take, take_list
+from flat_mapper.spec.textfiles import read_text
+
+Input = str | int | float
+DONE = "done"
+_SQLITE = b"SQLite format 3\x00"  # the first bytes of a database; source: SQLite's file format
+_KINDS = "JSON of map, compare or evaluate, a folder with result.json, or a sweep's database"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One configuration: what went in, and what came out or why nothing did."""
+
+    where: str  # the file and the place in it, for errors
+    inputs: Mapping[str, Input]
+    status: str = DONE  # done, infeasible, invalid or failed
+    reason: str = ""
+    document: Section = field(default_factory=Section)  # the answer; empty unless done
+
+
+def read_entries(paths: Sequence[str | Path]) -> tuple[Entry, ...]:
+    """Every configuration of some files, in their order.
+
+    raises: SpecError where a file is none of those kinds, or holds nothing.
+    """
+    found = tuple(entry for path in paths for entry in _entries(Path(path)))
+    if not found:
+        listed = ", ".join(str(path) for path in paths) or "no files"
+        raise SpecError(expected("results", "at least one configuration", listed))
+    return found
+
+
+def _entries(path: Path) -> Iterator[Entry]:
+    file = path / "result.json" if path.is_dir() else path
+    try:
+        with opened(file) as database:
+            yield from _answers(file) if database is None else _sweep(file, database)
+    except OSError as err:
+        reason = err.strerror or str(err)
+        raise SpecError(f"{file}: expected {_KINDS}, got: {reason}") from err
+
+
+def _answers(path: Path) -> Iterator[Entry]:
+    """The configurations of one JSON file."""
+    document = section_of(json_of(read_text(path), str(path)), str(path))
+    if "rows" not in document:
+        yield _answer(document, str(path))
+        return
+    shared = {key: document[key] for key in ("workload", "arch", "objective") if key in document}
+    for i, row in enumerate(take_list(document, "rows", dict, str(path))):
+        yield _answer(Section(shared | row), f"{path}: rows.{i}")
+
+
+def _answer(document: Section, where: str) -> Entry:
+    inputs: dict[str, Input] = {
+        key: take(document, name, str, where, default)
+        for key, name, default in (
+            ("arch", "arch", ""),
+            ("problem", "workload", ""),
+            ("mapspace", "mapspace", "given"),
+            ("objective", "objective", "none"),
+        )
+    }
+    if "infeasible" in document:
+        reason = take(document, "infeasible", str, where)
+        return Entry(where=where, inputs=inputs, status="infeasible", reason=reason)
+    for rank, size in take(document, "ranks", dict, where).items():
+        inputs[rank] = checked(size, int, f"{where}: ranks.{rank}")
+    inputs["backend"] = take(document, "backend", str, where)
+    return Entry(where=where, inputs=inputs, document=document)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """A database, to read only; None where a file is none."""
+    with path.open("rb") as file:
+        head = file.read(len(_SQLITE))
+    if head != _SQLITE:
+        yield None
+        return
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        yield connection
+
+
+def _sweep(path: Path, database: sqlite3.Connection) -> Iterator[Entry]:
+    """The points of a sweep that are there so far, in the sweep's order."""
+    query = "SELECT position, status, coordinates, reason, result FROM results ORDER BY position"
+    try:
+        check_schema(database, path)
+        rows = database.execute(query).fetchall()
+    except sqlite3.Error as err:
+        raise SpecError(f"{path}: expected the database of a sweep, got: {err}") from err
+    for position, status, coordinates, reason, result in rows:
+        where = f"{path}: point {position}"
+        given = section_of(json_of(str(coordinates), where), where)
+        yield Entry(
+            where=where,
+            inputs={path: input_of(value) for path, value in given.items()},
+            status=str(status),
+            reason=str(reason or ""),
+            document=section_of(json_of(str(result), where), where)
+            if status == DONE
+            else Section(),
+        )
+
+
+def input_of(value: object) -> Input:
+    """An input as a word or a number; a list or mapping as its text."""
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return value
+    return json.dumps(value)
+
+
+def json_of(text: str, where: str) -> object:
+    """The value of a JSON text.
+
+    raises: SpecError where it is none.
+    """
+    try:
+        document: object = json.loads(text)
+    except (ValueError, RecursionError) as err:
+        raise SpecError(f"{where}: expected {_KINDS}, got: {err}") from err
+    return document

@@ -1,0 +1,1 @@
+"""FLAT's published numbers, made again by the ordinary model."""

@@ -1,0 +1,186 @@
+"""The mapspace of FLAT's simulator: every mapping that it can write down, priced by this model.
+
+A mapping there is a granularity, rows of a tile, a stationarity for QK and for AV, and the tensors
+that stay in the shared buffer (`reproduce_mapping`). There are some hundreds of them, so the best
+one is found by looking at all.
+
+Its published rows fix the tiles of rows to 1, 2 or 4 times the rows of the array, and never have
+the granularities `all` and `batch`: in that space its choice is the fastest in every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Literal
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.cost_model.einsum import einsum_costs
+from flat_mapper.cost_model.evaluate import combine, evaluate
+from flat_mapper.cost_model.result import EinsumStats, Result
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.values import EinsumMapping, Granularity
+from flat_mapper.published.mapping import SimulatorMapping, Stationarity, simulator_mapping
+from flat_mapper.workload.graph import Workload
+
+SCORES = ("QK", "A")  # between QK and AV; on chip: fused
+OUTER = ("Q", "K", "V", "AV")  # cross DRAM in every mapping
+STATIONARITIES: tuple[tuple[Stationarity, Stationarity], ...] = (
+    ("output", "output"),
+    ("output", "weight"),
+    ("weight", "output"),
+    ("weight", "weight"),
+)
+ROW_MULTIPLES = (1, 2, 4)  # of the array's rows; source: the tiles in flat_validation.csv
+
+Rows = Literal["published", "any"]
+Staging = Literal["none", "any"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """A part of the mapspace."""
+
+    fused: tuple[bool, ...] = (False, True)
+    granularities: tuple[Granularity, ...] = ("head", "row")
+    stationarities: tuple[tuple[Stationarity, Stationarity], ...] = STATIONARITIES
+    staging: Staging = "any"  # of Q, K, V and AV
+    rows: Rows = "published"  # any: the array's rows times powers of two
+    spills: bool = True  # false: only mappings that fit the buffer
+
+    def mappings(self, length: int, array_rows: int) -> Iterator[SimulatorMapping]:
+        """Every mapping of a sequence length; an unfused one streams the scores through DRAM."""
+        for granularity in self.granularities:
+            for rows in self._rows(granularity, length, array_rows):
+                for fused, staged, (qk, av) in product(
+                    self.fused, self._staged(), self.stationarities
+                ):
+                    if not fused and granularity in ("all", "batch"):
+                        continue  # nothing is shared: the same as head
+                    yield SimulatorMapping(
+                        on_chip=(*staged, *(SCORES if fused else ())),
+                        qk_stationarity=qk,
+                        av_stationarity=av,
+                        granularity=granularity,
+                        rows=rows,
+                    )
+
+    def _staged(self) -> Iterator[tuple[str, ...]]:
+        count = 1 << len(OUTER) if self.staging == "any" else 1
+        for bits in range(count):
+            yield tuple(t for i, t in enumerate(OUTER) if bits >> i & 1)
+
+    def _rows(self, granularity: Granularity, length: int, array_rows: int) -> list[int]:
+        if granularity != "row":
+            return [length]
+        multiples = [1 << i for i in range(length.bit_length())]
+        if self.rows == "published":
+            multiples = [m for m in multiples if m in ROW_MULTIPLES]
+        return [m * array_rows for m in multiples if m * array_rows < length]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A mapping of the simulator's, and what this model says of it."""
+
+    mapping: SimulatorMapping
+    result: Result
+
+    @property
+    def cost(self) -> tuple[int, float]:
+        """What is compared: cycles, then DRAM bytes."""
+        return self.result.cycles, self.result.offchip_bytes
+
+    @property
+    def spilled(self) -> float:
+        """Fraction of the live words that the shared buffer does not hold."""
+        return max(group.buffer.spilled for group in self.result.groups)
+
+    @property
+    def fused(self) -> bool:
+        """Whether the scores stay on chip."""
+        return set(SCORES) <= set(self.mapping.on_chip)
+
+
+@dataclass(slots=True, kw_only=True)
+class ArraySpace:
+    """The mappings of one attention on one platform. What one Einsum counts is counted once."""
+
+    workload: Workload
+    platform: Platform
+    ert: Ert
+    _stats: dict[EinsumMapping, EinsumStats] = field(default_factory=dict)
+
+    def best(self, choices: Choices, platform: Platform | None = None) -> Found:
+        """The fastest mapping; of several, the one that moves the fewest bytes.
+
+        platform: this space's platform with another buffer or another bandwidth.
+        """
+        chip = platform or self.platform
+        best = fastest(self.found(choices, chip), choices)
+        return self.priced(best.mapping, chip)
+
+    def found(self, choices: Choices, platform: Platform | None = None) -> Iterator[Found]:
+        """Every mapping, priced."""
+        chip = platform or self.platform
+        for mapping in self.mappings(choices, chip):
+            yield Found(mapping=mapping, result=self.combined(mapping, chip))
+
+    def mappings(
+        self, choices: Choices, platform: Platform | None = None
+    ) -> Iterator[SimulatorMapping]:
+        """Every mapping of some choices."""
+        array = (platform or self.platform).matrix.fanouts[0]
+        yield from choices.mappings(self.workload.rank_sizes["P"], array.fanout_y)
+
+    def combined(self, mapping: SimulatorMapping, platform: Platform) -> Result:
+        """One mapping on this platform, or on it with another buffer or bandwidth.
+
+        Cycles, words and energy of the whole: the Einsums' own throttling is this platform's.
+        """
+        fused = simulator_mapping(self.workload, platform, mapping)
+        stats: dict[str, EinsumStats] = {}
+        for nest in (n for group in fused.groups for n in group.einsums):
+            if nest not in self._stats:
+                costs = einsum_costs(self.workload, platform.matrix, [nest], self.ert)
+                self._stats[nest] = costs.stats(0)
+            stats[nest.einsum] = self._stats[nest]
+        found = combine(self.workload, platform, fused, self.ert, stats, backend="native")
+        assert isinstance(found, Result), f"a mapping that spills was refused: {found}"
+        return found
+
+    def priced(
+        self, mapping: SimulatorMapping, platform: Platform | None = None, ert: Ert | None = None
+    ) -> Found:
+        """One mapping, by the ordinary evaluator from its beginning."""
+        chip = platform or self.platform
+        fused = simulator_mapping(self.workload, chip, mapping)
+        result = evaluate(self.workload, chip, fused, ert or self.ert)
+        assert isinstance(result, Result), f"a mapping that spills was refused: {result}"
+        return Found(mapping=mapping, result=result)
+
+
+def fastest(found: Iterable[Found], choices: Choices) -> Found:
+    """The best of some mappings, among those that fit where nothing may spill."""
+    allowed = (f for f in found if choices.spills or f.spilled == 0)
+    return min(allowed, key=lambda f: f.cost)
+
+
+def mapping_dict(mapping: SimulatorMapping) -> Mapping[str, object]:
+    """The fields by name."""
+    return {
+        "on_chip": list(mapping.on_chip),
+        "qk_stationarity": mapping.qk_stationarity,
+        "av_stationarity": mapping.av_stationarity,
+        "granularity": mapping.granularity,
+        "rows": mapping.rows,
+    }
+
+
+def mapping_text(mapping: SimulatorMapping) -> str:
+    """One line: `row 256, QK output AV output, Q QK A on chip`."""
+    rows = f" {mapping.rows}" if mapping.granularity == "row" else ""
+    where = " ".join(mapping.on_chip) or "nothing"
+    stationary = f"{mapping.qk_stationarity}/{mapping.av_stationarity}"
+    return f"{mapping.granularity}{rows}, {stationary}-stationary, {where} on chip"

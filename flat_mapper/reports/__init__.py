@@ -1,0 +1,1 @@
+"""Answers as text, tables, trees, figures and files."""

@@ -1,0 +1,113 @@
+"""Answers as data frames, of pandas or of polars. Both are imported only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, overload
+
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.cost_model.result import EinsumStats
+from flat_mapper.spec.document import did_you_mean
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
+Library = Literal["pandas", "polars"]
+Cell = str | int | float | None
+Record = Mapping[str, Cell]
+
+_TOTALS = (
+    *("latency_s", "cycles", "energy_pj", "edp_js", "utilization", "macs", "offchip_bytes"),
+    *("area_mm2", "bottleneck", "granularity", "schedule"),
+)
+_GAINS = ("speedup", "energy_saving")
+_LARGEST = 2**63 - 1  # of a frame's integers; what is larger becomes a float
+
+
+@overload
+def frame(records: Sequence[Record], library: Literal["pandas"]) -> pandas.DataFrame: ...
+@overload
+def frame(records: Sequence[Record], library: Literal["polars"]) -> polars.DataFrame: ...
+@overload
+def frame(records: Sequence[Record], library: Library) -> pandas.DataFrame | polars.DataFrame: ...
+def frame(records: Sequence[Record], library: Library) -> pandas.DataFrame | polars.DataFrame:
+    """A row for each record; a column that a record lacks is empty there.
+
+    raises: SpecError where the library is unknown or missing.
+    """
+    columns = dict.fromkeys(name for record in records for name in record)
+    table = {name: [_cell(record.get(name)) for record in records] for name in columns}
+    try:
+        if library == "pandas":
+            import pandas
+
+            return pandas.DataFrame(table)
+        if library == "polars":
+            import polars
+
+            return polars.DataFrame(table, strict=False)
+    except ImportError as error:
+        change = "pip install 'flat-mapper[frames]'"
+        raise SpecError(expected("to_frame", f"the package {library}", None, change)) from error
+    known = ("pandas", "polars")
+    raise SpecError(expected("to_frame", "pandas or polars", library, did_you_mean(library, known)))
+
+
+def _cell(value: Cell) -> Cell:
+    return float(value) if isinstance(value, int) and abs(value) > _LARGEST else value
+
+
+def answer_record(document: Mapping[str, object]) -> dict[str, Cell]:
+    """One answer's totals in a row, from the JSON that it prints; its parts as `energy_pj.GLB`."""
+    if "infeasible" in document:
+        return {**_plain(document, ("mapspace", "infeasible"))}
+    found = _plain(document, ("workload", "arch", "mapspace", "objective", "backend"))
+    found |= _inside(document, "ranks", "")
+    found |= _plain(document, (*_TOTALS, *_GAINS))
+    tile = _inside(document, "flat_tile", "")
+    found["flat_tile"] = " ".join(f"{rank}={size}" for rank, size in tile.items())
+    for level, use in _sections(document.get("buffer")):
+        found[f"{level}.live_words"] = _scalar(use.get("live_words"))
+        found[f"{level}.capacity_words"] = _scalar(use.get("capacity_words"))
+    energy = document.get("energy_by")
+    return found | _inside(energy if isinstance(energy, Mapping) else {}, "component", "energy_pj.")
+
+
+def einsum_records(einsums: Iterable[EinsumStats], dram: str) -> list[dict[str, Cell]]:
+    """One row for each Einsum of an answer: what it costs by itself, once."""
+    records = []
+    for stats in einsums:
+        level = stats.level(dram)
+        record: dict[str, Cell] = {
+            "einsum": stats.einsum,
+            "unit": stats.unit,
+            "computes": stats.computes,
+            "cycles": stats.cycles,
+            "compute_cycles": stats.compute_cycles,
+            "utilization": stats.utilization,
+            "energy_pj": stats.energy_pj,
+            "offchip_words": sum(t.moved_words for t in level.tensors) if level else 0,
+        }
+        parts = {f"energy_pj.{lv.level}": lv.energy_pj for lv in stats.levels}
+        records.append(record | parts | {f"energy_pj.{stats.unit}": stats.compute_energy_pj})
+    return records
+
+
+def _plain(document: Mapping[str, object], names: Iterable[str]) -> dict[str, Cell]:
+    return {name: _scalar(document[name]) for name in names if name in document}
+
+
+def _inside(document: Mapping[str, object], key: str, prefix: str) -> dict[str, Cell]:
+    part = document.get(key)
+    items = part.items() if isinstance(part, Mapping) else ()
+    return {f"{prefix}{name}": _scalar(value) for name, value in items}
+
+
+def _sections(part: object) -> list[tuple[str, Mapping[str, object]]]:
+    items = part.items() if isinstance(part, Mapping) else ()
+    return [(str(name), inner) for name, inner in items if isinstance(inner, Mapping)]
+
+
+def _scalar(value: object) -> Cell:
+    return value if value is None or isinstance(value, str | int | float) else str(value)

@@ -1,0 +1,110 @@
+"""The parts of a result that pictures need: groups with their tiles, and the chip's peaks."""
+
+from __future__ import annotations
+
+from math import prod
+
+from flat_mapper.arch.values import MemoryLevel, Platform
+from flat_mapper.cost_model.group import held_tensors
+from flat_mapper.cost_model.result import EinsumStats, GroupStats, Result
+from flat_mapper.mapping.values import GroupMapping
+from flat_mapper.reports.tree import tile_words
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.notation import format_einsum
+
+
+def platform_dict(platform: Platform, result: Result) -> dict[str, object]:
+    """Peaks of the chip: computes of each unit and off-chip bytes, both per cycle."""
+    paths = {"matrix": platform.matrix, "vector": platform.vector}
+    rate = off_chip_rate(platform.dram)
+    return {
+        "cycle_seconds": result.cycle_seconds,
+        "offchip": platform.dram.name,
+        "offchip_bytes_per_cycle": None if rate is None else rate * result.word_bytes,
+        "units": {
+            path.compute.name: {
+                "path": name,
+                "computes_per_cycle": path.compute.instances,
+                "nodes": list(dict.fromkeys(node.name for node in path.nodes)),
+            }
+            for name, path in paths.items()
+            if path is not None
+        },
+        "levels": {
+            level.name: {"capacity_words": level.usable_words, "word_bits": level.word_bits}
+            for path in paths.values()
+            if path is not None
+            for level in path.levels
+        },
+    }
+
+
+def off_chip_rate(dram: MemoryLevel) -> float | None:
+    """Words per cycle through all of DRAM's ports at once; None where they are unlimited."""
+    ports = (dram.read_words_per_cycle, dram.write_words_per_cycle)
+    apart = None if None in ports else sum(rate for rate in ports if rate is not None)
+    rates = [rate for rate in (dram.shared_words_per_cycle, apart) if rate is not None]
+    return min(rates, default=None)
+
+
+def group_dicts(workload: Workload, platform: Platform, result: Result) -> list[dict[str, object]]:
+    """The groups in execution order; cycles and words are of one run of the cascade."""
+    return [
+        _group_dict(workload, platform, result, mapping, stats)
+        for mapping, stats in zip(result.mapping.groups, result.groups, strict=True)
+    ]
+
+
+def _group_dict(
+    workload: Workload,
+    platform: Platform,
+    result: Result,
+    mapping: GroupMapping,
+    stats: GroupStats,
+) -> dict[str, object]:
+    held = held_tensors(workload, platform, mapping, result.mapping.policy)
+    shared = mapping.shared if len(mapping.einsums) > 1 else ()
+    return {
+        "einsums": list(stats.names),
+        "schedule": stats.schedule,
+        "granularity": mapping.granularity,
+        "shared": [f"{loop.rank}={loop.factor}" for loop in shared],
+        "flat_tiles": prod(loop.factor for loop in shared),
+        "staged": list(mapping.staged),
+        "cycles": stats.cycles,
+        "cold_start_cycles": stats.cold_start_cycles,
+        "compute_cycles": dict(stats.compute_cycles),
+        "transfer_cycles": dict(stats.transfer_cycles),
+        "bottleneck": stats.bottleneck,
+        "spill_words": stats.spill_words,
+        "buffer": {
+            "level": stats.buffer.level,
+            "capacity_words": stats.buffer.capacity_words,
+            "live_words": stats.buffer.live_words,
+            "held": {
+                h.tensor: {"words": h.words, "copies": h.copies, "first": h.first, "last": h.last}
+                for h in held
+            },
+        },
+    }
+
+
+def einsum_dict(
+    workload: Workload, platform: Platform, result: Result, stats: EinsumStats, nest: object
+) -> dict[str, object]:
+    """One run of one Einsum on its own; its loops run outermost first."""
+    einsum = workload.einsum(stats.einsum)
+    dram = stats.level(result.dram)
+    mapping = result.mapping.einsum_mappings[stats.einsum]
+    return {
+        "notation": format_einsum(einsum),
+        "cycles": stats.cycles,
+        "compute_cycles": stats.compute_cycles,
+        "computes": stats.computes,
+        "energy_pj": stats.energy_pj,
+        "utilization": stats.utilization,
+        "unit": stats.unit,
+        "offchip_words": {t.tensor: t.moved_words for t in dram.tensors} if dram else {},
+        "mapping": nest,
+        "tiles": tile_words(workload, platform.path(einsum.unit), mapping),
+    }

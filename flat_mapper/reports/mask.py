@@ -1,0 +1,56 @@
+"""What a mask leaves of a mapping's work, for machines and for people."""
+
+from __future__ import annotations
+
+from flat_mapper.base import units
+from flat_mapper.cost_model.result import Result
+from flat_mapper.mapping.sharing import visited_tiles
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import KEYS, QUERIES
+
+
+def mask_dict(workload: Workload, result: Result) -> dict[str, object] | None:
+    """Tiles by what the mask leaves of them, and MACs done, unmasked and dense; None without one.
+
+    Tiles are counted for one head of one batch element.
+    """
+    if workload.mask is None:
+        return None
+    matrix = [e for e in workload.einsums if e.unit == "matrix"]
+    found: dict[str, object] = {
+        "mask": str(workload.mask),
+        "macs": result.macs,
+        "effective_macs": result.repeat * sum(workload.unmasked_iterations(e) for e in matrix),
+        "dense_macs": result.repeat * sum(workload.iterations(e) for e in matrix),
+    }
+    for group in result.mapping.groups:
+        tiles = visited_tiles(workload, group)
+        if tiles is not None:
+            found["tiles"] = {
+                **{QUERIES: tiles.rows, KEYS: tiles.keys, "whole": tiles.whole},
+                **{"partial": tiles.partial, "skipped": tiles.skipped},
+            }
+    return found
+
+
+def mask_text(workload: Workload, result: Result) -> str:
+    """The same in two lines."""
+    found = mask_dict(workload, result)
+    if found is None:
+        return ""
+    done, left, dense = (found[k] for k in ("macs", "effective_macs", "dense_macs"))
+    assert isinstance(done, int)
+    assert isinstance(left, int)
+    assert isinstance(dense, int)
+    text = (
+        f"mask {found['mask']}: {units.count(done)} MACs done, {units.count(left)} unmasked, "
+        f"{units.count(dense)} dense"
+    )
+    tiles = found.get("tiles")
+    if not isinstance(tiles, dict):
+        return f"{text}\n  no tile is skipped: the shared loops do not cut both queries and keys"
+    return (
+        f"{text}\n  tiles of {tiles[QUERIES]} queries x {tiles[KEYS]} keys, per head: "
+        f"{tiles['whole']} whole, {tiles['partial']} in part (done whole), "
+        f"{tiles['skipped']} skipped"
+    )

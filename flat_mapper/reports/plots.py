@@ -1,0 +1,171 @@
+"""Two figures of one or more results, as PNG: where the energy goes, and what sets the latency.
+
+One column of a paper wide. Colours: Okabe and Ito's eight, told apart by colour-blind readers.
+matplotlib is imported only here, and only when a figure is made.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from flat_mapper.cost_model.result import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH_IN = 3.35  # inches; one column of ACM's and IEEE's two-column pages
+DPI = 300
+FONT_PT = 7
+# Okabe and Ito, "Color Universal Design", 2008.
+COLORS = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"
+)  # fmt: skip
+MAX_PARTS = 8  # colours; the smallest parts beyond them are drawn as one
+_STYLE: dict[str, object] = {
+    "font.size": FONT_PT,
+    "axes.titlesize": FONT_PT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "hatch.linewidth": 0.4,
+    "legend.frameon": False,
+    "legend.fontsize": FONT_PT - 1,
+    "svg.hashsalt": "flat-mapper",
+}
+
+
+def figures(results: Mapping[str, Result]) -> dict[str, bytes]:
+    """energy.png and latency.png of results by configuration; empty without matplotlib."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        return {}
+    if not results:
+        return {}
+    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]  # its keys are literals there
+        return {
+            "energy.png": _png(energy_figure(results)),
+            "latency.png": _png(latency_figure(results)),
+        }
+
+
+def energy_figure(results: Mapping[str, Result]) -> Figure:
+    """Energy per configuration, stacked by component above and by tensor below."""
+    figure, axes = _figure(rows=2, height_in=0.75 + 0.24 * len(results) + 0.95)
+    unit, scale = _prefix(max(r.energy_pj * 1e-12 for r in results.values()), "J")
+    parts = {name: result.energy_by() for name, result in results.items()}
+    for axis, kind in zip(axes, ("component", "tensor"), strict=True):
+        stacks = {n: {k: pj * 1e-12 * scale for k, pj in p[kind].items()} for n, p in parts.items()}
+        _stack(axis, stacks)
+        axis.set_title(f"by {kind}", loc="left")
+    axes[-1].set_xlabel(f"energy ({unit})")
+    return figure
+
+
+def latency_figure(results: Mapping[str, Result]) -> Figure:
+    """Latency per configuration, coloured by the unit or level that sets it."""
+    figure, axes = _figure(rows=1, height_in=0.7 + 0.2 * len(results))
+    axis = axes[0]
+    unit, scale = _prefix(max(r.latency_s for r in results.values()), "s")
+    spans = {
+        name: _by_bottleneck(result, result.cycle_seconds * scale)
+        for name, result in results.items()
+    }
+    _stack(axis, spans, label="bottleneck")
+    labels = [BOUND, *("_" for _ in results)]  # matplotlib leaves `_` out of a legend
+    for i, result in enumerate(results.values()):
+        bound = result.bound.cycles * result.cycle_seconds * scale
+        axis.plot(
+            [bound, bound], [i - 0.42, i + 0.42], color="black", lw=1, ls=":", label=labels[i]
+        )
+    axis.set_xlabel(f"latency ({unit})")
+    _legend(axis, "set by")
+    return figure
+
+
+def _by_bottleneck(result: Result, unit_per_cycle: float) -> dict[str, float]:
+    spans: dict[str, float] = {}
+    for group in result.groups:
+        took = result.repeat * group.cycles * unit_per_cycle
+        spans[group.bottleneck] = spans.get(group.bottleneck, 0.0) + took
+    return spans
+
+
+def _figure(*, rows: int, height_in: float) -> tuple[Figure, Sequence[Axes]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, 1, squeeze=False, sharex=True)
+    return figure, [row[0] for row in axes]
+
+
+def _stack(axis: Axes, stacks: Mapping[str, Mapping[str, float]], label: str = "") -> None:
+    """A horizontal bar per configuration, its parts one after another in the same order."""
+    rows = range(len(stacks))
+    starts = [0.0] * len(stacks)
+    for color, part in zip(COLORS, _parts(stacks), strict=False):
+        widths = [_width(stack, part, _parts(stacks)) for stack in stacks.values()]
+        axis.barh(
+            list(rows), widths, left=starts, height=0.68, color=color, label=part,
+            edgecolor="white", linewidth=0.4,
+        )  # fmt: skip
+        starts = [s + w for s, w in zip(starts, widths, strict=True)]
+    axis.set_yticks(list(rows), list(stacks))
+    axis.invert_yaxis()
+    axis.set_xlim(0, max(starts) * 1.02 or 1)
+    axis.tick_params(length=2, width=0.6)
+    axis.tick_params(axis="y", length=0)
+    if not label:
+        _legend(axis)
+
+
+OTHER, BOUND = "other", "lower bound"
+
+
+def _parts(stacks: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The parts of all stacks, the largest first; beyond the colours, `other` for the rest."""
+    total: dict[str, float] = {}
+    for stack in stacks.values():
+        for part, value in stack.items():
+            total[part] = total.get(part, 0.0) + value
+    ranked = sorted((p for p, value in total.items() if value > 0), key=lambda p: -total[p])
+    if len(ranked) <= MAX_PARTS:
+        return ranked
+    return [*ranked[: MAX_PARTS - 1], OTHER]
+
+
+def _width(stack: Mapping[str, float], part: str, parts: Sequence[str]) -> float:
+    if part == OTHER and OTHER not in stack:
+        return sum(value for name, value in stack.items() if name not in parts)
+    return stack.get(part, 0.0)
+
+
+def _legend(axis: Axes, title: str = "") -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    lines = [label == BOUND for label in labels]  # bars first, then the line
+    order = sorted(range(len(labels)), key=lambda i: lines[i])
+    axis.legend(
+        [handles[i] for i in order], [labels[i] for i in order],
+        loc="center left", bbox_to_anchor=(1.0, 0.5), title=title or None, alignment="left",
+        title_fontsize=FONT_PT - 1, handlelength=1.0, handletextpad=0.5, labelspacing=0.3,
+    )  # fmt: skip
+
+
+def _prefix(value: float, unit: str) -> tuple[str, float]:
+    """A unit with a prefix in which a value is between 1 and 1000, and the factor to it."""
+    for prefix, factor in (("", 1.0), ("m", 1e3), ("u", 1e6), ("n", 1e9)):
+        if value * factor >= 1:
+            shown = "\N{MICRO SIGN}" if prefix == "u" else prefix
+            return f"{shown}{unit}", factor
+    return f"p{unit}", 1e12
+
+
+def _png(figure: Figure) -> bytes:
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=DPI, metadata={"Software": None})
+    return data.getvalue()

@@ -1,0 +1,297 @@
+"""Results as documents for machines and as tables for people. Everything here is pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
+
+from flat_mapper import __version__
+from flat_mapper.arch.values import Platform
+from flat_mapper.base import units
+from flat_mapper.cost_model.result import BufferUse, EinsumStats, Infeasible, Result
+from flat_mapper.mapper.solve.result import Certificate
+from flat_mapper.mapping.record import record_document
+from flat_mapper.mapping.sharing import with_unmapped
+from flat_mapper.mapping.values import FusedMapping, GroupMapping
+from flat_mapper.reports.groups import einsum_dict, group_dicts, platform_dict
+from flat_mapper.reports.mask import mask_dict, mask_text
+from flat_mapper.workload.graph import Workload
+
+Row = tuple[str, ...]
+
+
+def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[str, object]:
+    """A result under the names of `flat-mapper map --json`."""
+    group = result.fused
+    nests = nest_documents(workload, result.mapping)
+    policy = result.mapping.policy
+    return {
+        "workload": result.workload,
+        "softmax": workload.softmax,
+        "ranks": dict(workload.rank_sizes),
+        "repeat": result.repeat,
+        "arch": result.arch,
+        "backend": result.backend,
+        "energy_source": result.energy_source,
+        "latency_s": result.latency_s,
+        "cycles": result.cycles,
+        "energy_pj": result.energy_pj,
+        "edp_js": result.edp_js,
+        "utilization": result.utilization,
+        "busy": dict(result.busy),
+        "macs": result.macs,
+        "offchip_bytes": result.offchip_bytes,
+        "macs_per_offchip_byte": result.intensity if result.offchip_bytes else None,
+        "area_mm2": result.area_mm2,
+        "bottleneck": result.bottleneck,
+        "granularity": group.granularity,
+        "schedule": group.schedule,
+        "flat_tile": flat_tile(workload, group, result.dram),
+        "staged": list(group.staged),
+        "policy": {
+            "softmax": policy.softmax,
+            "in_place": policy.in_place,
+            "buffering": policy.buffering,
+            "overflow": policy.overflow,
+        },
+        "buffer": {name: use.to_dict() for name, use in result.buffers().items()},
+        "energy_by": result.energy_by(),
+        "einsums": {
+            e.einsum: einsum_dict(workload, platform, result, e, nests[e.einsum])
+            for e in result.einsums
+        },
+        "groups": group_dicts(workload, platform, result),
+        "platform": platform_dict(platform, result),
+        "bound": {
+            "cycles": result.bound.cycles,
+            "energy_pj": result.bound.energy_pj,
+            "offchip_bytes": result.bound.offchip_bytes,
+        },
+        "mask": mask_dict(workload, result),
+        "notes": list(result.notes),
+        "provenance": {"flat_mapper": __version__, **result.extra},
+    }
+
+
+def nest_documents(workload: Workload, mapping: FusedMapping) -> dict[str, object]:
+    """Every Einsum's loops and kept tensors, as fused-mapping.yaml writes them."""
+    record = record_document(workload, mapping, ())["fused_mapping"]
+    found: dict[str, object] = {}
+    if isinstance(record, Mapping):
+        for group in record["groups"]:
+            found.update(group["nests"])
+    return found
+
+
+def flat_tile(workload: Workload, group: GroupMapping, dram: str) -> dict[str, int]:
+    """Extents of one pass of the shared loops, over the ranks that they may cut.
+
+    Empty where nothing is shared.
+    """
+    if len(group.einsums) < 2:
+        return {}
+    inside = [loop for slot, at in group.einsums[0].loops if slot.node != dram for loop in at]
+    return {
+        rank: prod(loop.factor for loop in inside if loop.rank == rank)
+        for rank in workload.shareable_ranks(with_unmapped(workload, group.names))
+    }
+
+
+def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
+    """What a mapping costs, how far that is from the lower bound, and where the energy goes."""
+    bound = result.bound
+    capacity = {lv.name: lv.word_bits for lv in platform.matrix.levels}
+    rows = [
+        ("latency", units.si(result.latency_s, "s"), _times(result.cycles, bound.cycles)),
+        ("cycles", units.count(result.cycles), ""),
+        (
+            "energy",
+            units.si(units.joules_of(result.energy_pj), "J"),
+            _times(result.energy_pj, bound.energy_pj),
+        ),
+        ("energy-delay product", units.si(result.edp_js, "J*s"), ""),
+        ("utilization", units.percent(result.utilization), _busy(result)),
+        (
+            "off-chip traffic",
+            units.size(result.offchip_bytes),
+            _times(result.offchip_bytes, bound.offchip_bytes),
+        ),
+        ("bottleneck", result.bottleneck, ""),
+        *(
+            (f"{name} in use", _use(use, capacity.get(name, workload.word_bits)), "")
+            for name, use in result.buffers().items()
+        ),
+    ]
+    if result.area_mm2 is not None:
+        rows.append(("area", f"{result.area_mm2:.3g} mm2", "on chip"))
+    sources = f"energies from {result.energy_source}; counts from backend {result.backend}"
+    by = [f"energy by {k}: {_parts(p)}" for k, p in result.energy_by().items()]
+    more = filter(None, (sources_text(result), mask_text(workload, result)))
+    return "\n".join([grid(rows), *by, sources, *more, *result.notes])
+
+
+def sources_text(result: Result) -> str:
+    """What priced each component, where that is more than the table's name."""
+    priced = result.extra.get("energies")
+    listed = dict(priced) if isinstance(priced, Mapping) else {}
+    if all(source == result.energy_source for source in listed.values()):
+        return ""
+    return grid([(f"  {name}", str(source)) for name, source in listed.items()])
+
+
+def _times(value: float, bound: float) -> str:
+    return f"{value / bound:.3f} x the lower bound" if bound > 0 else ""
+
+
+def _busy(result: Result) -> str:
+    return "busy: " + ", ".join(f"{u} {units.percent(s)}" for u, s in result.busy.items())
+
+
+def _use(use: BufferUse, word_bits: int) -> str:
+    live = units.size(units.bytes_of(use.live_words, word_bits))
+    if use.capacity_words is None:
+        return live
+    return f"{live} of {units.size(units.bytes_of(use.capacity_words, word_bits))}"
+
+
+def _parts(parts: Mapping[str, float]) -> str:
+    total = sum(parts.values()) or 1.0
+    listed = sorted(parts.items(), key=lambda part: -part[1])
+    return ", ".join(f"{name} {units.percent(pj / total)}" for name, pj in listed)
+
+
+def buffer_text(result: Result) -> str:
+    """What fills the shared buffer at the worst moment of a tile, term by term."""
+    lines = []
+    for name, use in result.buffers().items():
+        has = "unbounded" if use.capacity_words is None else units.count(use.capacity_words)
+        lines.append(f"{name}: {units.count(use.live_words)} words live, capacity {has}")
+        rows = [(f"  {term}", units.count(words)) for term, words in use.terms if words]
+        lines.append(grid(rows, right=(1,)))
+    return "\n".join(lines)
+
+
+def certificate_text(certificate: Certificate, objective: str, reached: float) -> str:
+    """What was searched, and how far the best is from what nothing can beat."""
+    proof = "the best" if certificate.optimal else "the best found, not proven,"
+    size, evaluated = units.count(certificate.mapspace_size), units.count(certificate.evaluated)
+    lines = [
+        f"{proof} of {size} combinations by {objective}: {evaluated} inner mappings priced, "
+        f"{certificate.seconds:.1f} s"
+    ]
+    pruned = [f"{rule} {units.count(n)}" for rule, n in certificate.pruned.items() if n]
+    if pruned:
+        lines.append(f"pruned: {'; '.join(pruned)}")
+    if certificate.lower_bound > 0:
+        distance = reached / certificate.lower_bound
+        lines.append(f"{objective}: {distance:.3f} x the lower bound of any mapping")
+    return "\n".join(lines)
+
+
+def policy_text(results: Mapping[str, Result]) -> str:
+    """The accounting rules that results are held to, one line for those that agree."""
+    by_rule: dict[str, list[str]] = {}
+    for name, result in results.items():
+        policy = result.mapping.policy
+        schedules = " then ".join(dict.fromkeys(g.schedule for g in result.mapping.groups))
+        placed = "in place" if policy.in_place else "not in place"
+        charged = f"softmax {policy.softmax}"
+        rule = (
+            f"{charged}, {placed}; schedule {schedules}; buffering {policy.buffering:g}; "
+            f"overflow {policy.overflow}"
+        )
+        by_rule.setdefault(rule, []).append(name)
+    return "\n".join(f"{', '.join(names)}: {rule}" for rule, names in by_rule.items())
+
+
+COMPARED = (
+    "mapspace",
+    "latency",
+    "speed-up",
+    "energy",
+    "saving",
+    "util.",
+    "off-chip",
+    "buffer",
+    "granularity",
+    "bottleneck",
+)
+
+
+def comparison_row(name: str, first: Result | None, result: Result | Infeasible) -> Row:
+    """One configuration as words, in the order of COMPARED."""
+    if isinstance(result, Infeasible):
+        return (name, "nothing fits", *("-" * (len(COMPARED) - 2)))
+    use = next(iter(result.buffers().values()))
+    share = units.percent(use.live_words / use.capacity_words) if use.capacity_words else "-"
+    gain, saved = speedup(first, result), energy_saving(first, result)
+    return (
+        name,
+        units.si(result.latency_s, "s"),
+        "-" if gain is None else f"{gain:.2f}x",
+        units.si(units.joules_of(result.energy_pj), "J"),
+        "-" if saved is None else units.percent(saved),
+        units.percent(result.utilization),
+        units.size(result.offchip_bytes),
+        share,
+        result.fused.granularity,
+        result.bottleneck,
+    )
+
+
+def speedup(first: Result | None, result: Result) -> float | None:
+    """How often a result fits into the first one's time."""
+    return first.latency_s / result.latency_s if first else None
+
+
+def energy_saving(first: Result | None, result: Result) -> float | None:
+    """The share of the first one's energy that is saved, at most 1; negative where more is used."""
+    return 1 - result.energy_pj / first.energy_pj if first else None
+
+
+def model_text(stats: EinsumStats) -> str:
+    """One Einsum's totals, and its counts per level and tensor, as timeloop-model reports them."""
+    rows = [
+        ("cycles", units.count(stats.cycles)),
+        ("energy", units.si(units.joules_of(stats.energy_pj), "J")),
+        ("utilization", units.percent(stats.utilization, 2)),
+        ("computes", units.count(stats.computes)),
+        ("compute energy", units.si(units.joules_of(stats.compute_energy_pj), "J")),
+    ]
+    counts = [
+        (
+            level.level,
+            t.tensor,
+            *(units.count(n) for n in (t.scalar_reads, t.scalar_fills, t.scalar_updates)),
+            units.count(t.utilized_capacity),
+            units.count(t.utilized_instances),
+            units.si(units.joules_of(t.energy_pj), "J"),
+            units.count(level.cycles),
+        )
+        for level in stats.levels
+        for t in level.tensors
+    ]
+    head = ("level", "tensor", "reads", "fills", "updates", "words held", "instances")
+    counted = grid(counts, head=(*head, "energy", "level's cycles"), right=range(2, 9))
+    return f"{grid(rows)}\n\n{counted}"
+
+
+def grid(rows: Sequence[Row], *, head: Row = (), right: Iterable[int] = ()) -> str:
+    """Rows under each other in columns that are as wide as they need to be."""
+    import io
+
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    aligned = tuple(right)
+    table = Table(box=box.SIMPLE_HEAD if head else None, show_header=bool(head), pad_edge=False)
+    for i in range(len(head or rows[0])):
+        justify: str = "right" if i in aligned else "left"
+        table.add_column(head[i] if head else "", justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    text = io.StringIO()
+    Console(file=text, width=1000, color_system=None, legacy_windows=False).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip())

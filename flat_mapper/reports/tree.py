@@ -1,0 +1,201 @@
+"""Mappings as text: one Einsum's loop nest as Timeloop prints it, and a fused group as a tree."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.cost_model import footprint
+from flat_mapper.cost_model.nest import factors_of, nest_of
+from flat_mapper.mapping.values import (
+    EinsumMapping,
+    FusedMapping,
+    GroupMapping,
+    Loop,
+    Slot,
+    sized,
+    slots_of,
+)
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.notation import format_einsum
+
+WIDTH = 100  # columns of the tree
+
+
+def loop_nest_text(workload: Workload, arch: Architecture, mapping: EinsumMapping) -> str:
+    """One Einsum's loop nest in the layout of Timeloop's map.txt, character by character.
+
+    A level shows the tensors it keeps as `tensor:tile (utilised)`, both in words; loops of one
+    pass are left out. A fanout prints as the empty level that Timeloop's front end puts there.
+    Source: Timeloop, src/mapping/nest.cpp.
+    """
+    words = tile_words(workload, arch, mapping)
+    lines: list[str] = []
+    dashes, depth, after_loop = "", 0, False
+    for node in arch.nodes:
+        if isinstance(node, Fanout) and node.fanout_x * node.fanout_y == 1:
+            continue
+        header = f"inter_{node.name}_spatial [ ] "
+        if isinstance(node, MemoryLevel):
+            tiles = "".join(f"{tensor}:{n} ({n}) " for tensor, n in words[node.name].items())
+            header = f"{node.name} [ {tiles}] "
+        lines += ["", header] if after_loop else [header]
+        dashes, after_loop = "-" * (len(header) - 1), False
+        for slot, loop in _loops_at(arch, mapping, node):
+            lines += [dashes] if dashes else []
+            lines.append(f"| {'  ' * depth}{loop_text(loop)}{_LONG[slot.axis]}")
+            dashes, depth, after_loop = "", depth + 1, True
+    lines += [dashes] if dashes else []
+    lines.append(f"| {'  ' * depth}<< Compute >>")
+    return "\n".join(lines) + "\n"
+
+
+_LONG = {"temporal": "", "x": " (Spatial-X)", "y": " (Spatial-Y)"}
+
+
+def _loops_at(
+    arch: Architecture, mapping: EinsumMapping, node: MemoryLevel | Fanout
+) -> list[tuple[Slot, Loop]]:
+    """The loops at a node, outermost first; a fanout may share its name with a level."""
+    temporal = isinstance(node, MemoryLevel)
+    slots = [s for s in slots_of(arch) if s.node == node.name]
+    return [
+        (slot, loop)
+        for slot in slots
+        if (slot.axis == "temporal") == temporal
+        for loop in mapping.at(slot)
+        if loop.factor > 1
+    ]
+
+
+def loop_text(loop: Loop) -> str:
+    """A loop as Timeloop prints it; a remainder follows the factor."""
+    last = f",{loop.final}" if loop.final != loop.factor else ""
+    return f"for {loop.rank} in [0:{loop.factor}{last})"
+
+
+def tile_words(
+    workload: Workload, arch: Architecture, mapping: EinsumMapping
+) -> dict[str, dict[str, int]]:
+    """Words of the largest tile of each tensor that a level keeps, by level."""
+    nest = nest_of(arch, workload.einsum(mapping.einsum), mapping)
+    sizes = tuple(sized(workload, mapping).rank_sizes[rank] for rank in nest.ranks)
+    tiles = footprint.tile_words(nest, factors_of(nest, [mapping]), sizes)
+    words: dict[str, dict[str, int]] = {level.name: {} for level in arch.levels}
+    for (level, tensor), tile in tiles.items():
+        words[arch.levels[level].name][tensor] = int(tile[0])
+    return words
+
+
+@dataclass(frozen=True, slots=True)
+class _Branch:
+    """A node of the tree: its lines, and what hangs below it."""
+
+    lines: tuple[str, ...]
+    below: tuple[_Branch, ...] = ()
+
+
+def fused_tree_text(workload: Workload, platform: Platform, fused: FusedMapping) -> str:
+    """A fused mapping as a tree: shared loops on top, below them a branch per Einsum.
+
+    A branch says for each node which tensors are kept there, with the words of their tiles, and
+    which loops run there, outermost first. Loops of one pass are left out.
+    """
+    sizes = " ".join(f"{rank}={size}" for rank, size in workload.rank_sizes.items())
+    policy = fused.policy
+    placed = "in place" if policy.in_place else "not in place"
+    rules = f"buffering {policy.buffering:g}, softmax {policy.softmax} and {placed}"
+    lines = (
+        f"{workload.name} on {platform.name}: {sizes}",
+        f"{rules}, overflow {policy.overflow}",
+    )
+    below = tuple(_group_branch(workload, platform, group) for group in fused.groups)
+    return "\n".join(_drawn(_Branch(lines, below), "", "")) + "\n"
+
+
+def _group_branch(workload: Workload, platform: Platform, group: GroupMapping) -> _Branch:
+    title = f"{', '.join(group.names)}: {group.schedule}"
+    if group.granularity != "none":
+        title += f", granularity {group.granularity}"
+    lines = [title, f"{platform.dram.name} keeps {_crossing(workload, platform, group)}"]
+    if group.staged:
+        lines.append(f"staged, a whole FLAT-tile each: {', '.join(group.staged)}")
+    cut = [loop.rank for loop in group.shared]
+    after = {m: [r for r in workload.einsum(m.einsum).after if r in cut] for m in group.einsums}
+    branches = {m: _einsum_branch(workload, platform, group, m) for m in group.einsums}
+    below = tuple(branches[m] for m in group.einsums if not after[m])
+    note = f"   one pass is a FLAT-tile: {_flat_tile(workload, platform, group)}"
+    for loop in reversed(group.shared):
+        if loop.factor > 1:
+            below = (_Branch((loop_text(loop) + note,), below),)
+            note = ""
+        below += tuple(branches[m] for m in group.einsums if loop.rank in after[m])
+    return _Branch(tuple(lines), below)
+
+
+def _flat_tile(workload: Workload, platform: Platform, group: GroupMapping) -> str:
+    """Extents of one pass of the shared loops, over the ranks that they cut."""
+    mapping = group.einsums[0]
+    einsum = workload.einsum(mapping.einsum)
+    nest = nest_of(platform.path(einsum.unit), einsum, mapping)
+    sizes = tuple(workload.rank_sizes[rank] for rank in nest.ranks)
+    inside = footprint.extents(nest, factors_of(nest, [mapping]), sizes, slot=1)
+    cut = [loop.rank for loop in group.shared]
+    return " ".join(f"{r}={int(n[0])}" for r, n in zip(nest.ranks, inside, strict=True) if r in cut)
+
+
+def _crossing(workload: Workload, platform: Platform, group: GroupMapping) -> str:
+    """The tensors that a group reads from DRAM or writes to it, with their words."""
+    dram = platform.dram.name
+    names = dict.fromkeys(t for mapping in group.einsums for t in mapping.kept_at(dram))
+    return ", ".join(f"{tensor} {workload.tensor_words(tensor)}" for tensor in names) or "nothing"
+
+
+def _einsum_branch(
+    workload: Workload, platform: Platform, group: GroupMapping, mapping: EinsumMapping
+) -> _Branch:
+    einsum = workload.einsum(mapping.einsum)
+    arch = platform.path(einsum.unit)
+    words = tile_words(workload, arch, mapping)
+    below = []
+    for node in arch.nodes:
+        stores = isinstance(node, MemoryLevel)
+        loops = _loops_at(arch, mapping, node)
+        if node.name == platform.dram.name and stores:
+            loops = [] if group.shared else loops
+            kept = ""
+        else:
+            kept = _keeps(words[node.name]) if stores else ""
+        if loops or kept:
+            texts = [loop_text(loop) + _SHORT[slot.axis] for slot, loop in loops]
+            below.append(_Branch((f"{node.name}  {'  '.join([kept, *texts] if kept else texts)}",)))
+    return _Branch((format_einsum(einsum),), tuple(below))
+
+
+_SHORT = {"temporal": "", "x": " on x", "y": " on y"}
+
+
+def _keeps(words: Mapping[str, int]) -> str:
+    return f"[{', '.join(f'{tensor} {n}' for tensor, n in words.items())}]" if words else ""
+
+
+def _drawn(branch: _Branch, first: str, rest: str) -> Iterator[str]:
+    """The lines of a branch and of what hangs below it, folded at the width."""
+    indent = "│  " if branch.below else "   "
+    for i, line in enumerate(branch.lines):
+        head, tail = (first if i == 0 else rest + indent), rest + indent + ("   " if i == 0 else "")
+        yield from textwrap.wrap(
+            line,
+            WIDTH,
+            initial_indent=head,
+            subsequent_indent=tail,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    for child in branch.below:
+        last = child is branch.below[-1]
+        yield from _drawn(
+            child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  ")
+        )

@@ -1,0 +1,1 @@
+"""Documents in and out: YAML, expressions, templates, the files that ship."""

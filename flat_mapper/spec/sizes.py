@@ -1,0 +1,61 @@
+"""Sizes in a problem file: integers, or expressions over the other sizes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from flat_mapper.base.errors import Faults, SpecError, expected
+from flat_mapper.spec.document import Quoted, Section, checked, place
+from flat_mapper.spec.expressions import evaluate
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_QUANTITY = re.compile(r"\s*[0-9.]+\s*[A-Za-z]")  # "512 KB": a unit, and no expression
+
+
+def size_of(value: object, names: Mapping[str, object], where: str) -> int:
+    """An integer > 0: the number itself, or what an unquoted expression over the names gives.
+
+    Division gives whole numbers where it comes out even: `D / H` is 64 for 768 and 12.
+    """
+    if not isinstance(value, str) or isinstance(value, Quoted) or _QUANTITY.match(value):
+        return checked(value, int, where, above=0)
+    result = evaluate(value, names, where)
+    if isinstance(result, float) and result.is_integer():
+        result = int(result)
+    if not isinstance(result, int) or isinstance(result, bool) or result <= 0:
+        raise SpecError(expected(where, "int > 0", result, f"it is what {value!r} gives"))
+    return result
+
+
+def sizes_of(
+    section: Section, changes: Mapping[str, object], where: str, faults: Faults
+) -> dict[str, int]:
+    """Every size of a section, in its order, each worked out after those that it refers to.
+
+    changes: sizes that take the place of the section's, or that it lacks.
+    where:   the place of the section, for errors.
+    faults:  where unreadable sizes are noted; they are missing in what is returned.
+    """
+    values = {**section, **changes}
+    waits = {name: _referred(value, values) for name, value in values.items()}
+    sorter = TopologicalSorter(waits)
+    try:
+        order = tuple(sorter.static_order())
+    except CycleError as error:
+        faults.append(expected(where, "sizes without a cycle", " -> ".join(error.args[1])))
+        return {}
+    known: dict[str, int] = {}
+    for name in order:
+        if all(other in known for other in waits[name]):  # otherwise the other one is the fault
+            spot = f"{where}.{name}" if name in changes else place(where, section, name)
+            size = faults.attempt(size_of, values[name], known, spot)
+            known.update({name: size} if size else {})
+    return {name: known[name] for name in values if name in known}
+
+
+def _referred(value: object, values: Mapping[str, object]) -> tuple[str, ...]:
+    if not isinstance(value, str) or isinstance(value, Quoted):
+        return ()
+    return tuple(name for name in _NAME.findall(value) if name in values)

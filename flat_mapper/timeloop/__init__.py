@@ -1,0 +1,1 @@
+"""Timeloop's files, written and read, and its programs, run."""

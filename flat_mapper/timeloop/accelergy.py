@@ -1,0 +1,143 @@
+"""Energy and area of a platform's components from Accelergy itself: `--ert accelergy`.
+
+Each path of the platform is one run in a folder of its own, because Accelergy writes into its
+current folder. What it says is read back from ERT.yaml and ART.yaml; ERT_summary.yaml names the
+estimators. `dummy` is one of these: it knows nothing, and prices every action at 1 pJ.
+Source: Accelergy 0.4, ERT_generator.py and share/estimation_plug_ins/dummy_tables.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from flat_mapper.arch.values import Architecture, Platform
+from flat_mapper.base.errors import BackendError, SpecError
+from flat_mapper.energy.tables import Art, Ert, load_art, load_ert, short_name
+from flat_mapper.spec.document import section_of, take
+from flat_mapper.spec.textfiles import write_text
+from flat_mapper.spec.yamlio import dump, load
+from flat_mapper.timeloop.run import Command, Run, call, command_of, fresh_folder
+from flat_mapper.timeloop.write_processed import accelergy_document
+
+ACCELERGY = "accelergy"
+SUMMARY = "ERT_summary.yaml"
+INPUT = "arch.yaml"
+INSTALL = (
+    "install it from https://github.com/Accelergy-Project/accelergy, or run the published "
+    "container image with --timeloop-cmd (docs/timeloop.md), or leave --ert out"
+)
+_DUMMY = "dummy"
+_REASONS = (
+    re.compile(r"(Can ?not find an? \w+ estimator for \w+)"),
+    re.compile(r"^\|\| (\w*Error: .*)$", re.MULTILINE),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelergy:
+    """Accelergy as a source of energies and areas."""
+
+    command: Command
+    folder: Path | None = None  # where runs are kept; None: temporary, kept only where one failed
+
+    def missing(self) -> str | None:
+        """What is missing and how to get it, in one line; None where it can run."""
+        return self.command.missing()
+
+    def price(self, platform: Platform | Architecture) -> tuple[Ert, Art]:
+        """The energy of every action in pJ, and the area of one instance in um2, per component.
+
+        raises: BackendError where Accelergy is missing, fails or cannot price a component.
+        """
+        missing = self.missing()
+        if missing:
+            raise BackendError(missing)
+        if isinstance(platform, Architecture):
+            paths = [platform]
+        else:
+            paths = [platform.matrix, *([platform.vector] if platform.vector else [])]
+        with ThreadPoolExecutor(len(paths)) as pool:
+            tables = list(pool.map(self._path, paths))
+        ert, art = tables[0]
+        for other, area in tables[1:]:
+            ert = ert.with_others(other)
+            art = replace(
+                art,
+                areas_um2={**art.areas_um2, **area.areas_um2},
+                provenance={**art.provenance, **area.provenance},
+            )
+        source = ACCELERGY.capitalize() + _warning(ert.placeholders)
+        return replace(ert, source=source).covering(platform), replace(art, source=source)
+
+    def _path(self, arch: Architecture) -> tuple[Ert, Art]:
+        return _asked(self.command, self.folder, dump(accelergy_document(arch)))
+
+
+def _warning(placeholders: tuple[str, ...]) -> str:
+    if not placeholders:
+        return ""
+    return (
+        f" (WARNING: {', '.join(placeholders)} priced by its estimator {_DUMMY!r}, 1 pJ for "
+        "anything: these energies mean nothing)"
+    )
+
+
+@lru_cache(maxsize=16)
+def _asked(command: Command, folder: Path | None, text: str) -> tuple[Ert, Art]:
+    """What Accelergy answers on one document; asked once, because it takes seconds."""
+    place = fresh_folder(folder, ACCELERGY)
+    write_text(place / INPUT, text)
+    run, out = call(command, place, (INPUT,)), place / "out"
+    reason = next((m[1] for pattern in _REASONS if (m := pattern.search(run.said))), "")
+    if run.problem is not None and reason:
+        run = replace(run, problem=f"got: {reason[:200]}")
+    tables = _tables(run, out)
+    if folder is None:
+        shutil.rmtree(place, ignore_errors=True)
+    return tables
+
+
+def _tables(run: Run, out: Path) -> tuple[Ert, Art]:
+    summary = run.written(out / SUMMARY)
+    try:
+        ert, art = load_ert(run.written(out / "ERT.yaml")), load_art(run.written(out / "ART.yaml"))
+        estimators = _estimators(summary)
+    except SpecError as error:
+        raise BackendError(f"{ACCELERGY}: {error}; {run.place}") from error
+    origin = {name: _origin(estimators.get(name, ()), ert.levels[name]) for name in ert.levels}
+    dummies = tuple(name for name in ert.levels if _DUMMY in estimators.get(name, ()))
+    ert = replace(ert, provenance=origin, placeholders=dummies)
+    return ert, replace(art, provenance=origin)
+
+
+def _estimators(path: Path) -> dict[str, tuple[str, ...]]:
+    """Which plug-ins priced each component, each once."""
+    where = f"{path}: ERT_summary"
+    found: dict[str, tuple[str, ...]] = {}
+    summary = take(load(path), "ERT_summary", dict, str(path))
+    for i, item in enumerate(take(summary, "table_summary", list, where)):
+        node = section_of(item, f"{where}.table_summary.{i}")
+        used = node.get("primitive_estimation(s)")
+        parts = used if isinstance(used, list) else [used]
+        names = [p.get("estimator") if isinstance(p, Mapping) else p for p in parts]
+        name = short_name(take(node, "name", str, f"{where}.table_summary.{i}"))
+        found[name] = tuple(dict.fromkeys(str(n) for n in names if n))
+    return found
+
+
+def _origin(estimators: tuple[str, ...], energies: Mapping[str, float]) -> str:
+    """The plug-ins, and the actions that they say cost nothing."""
+    free = [action for action, pj in energies.items() if pj == 0 and action != "leak"]
+    zero = f", 0 pJ for {' and '.join(free)}" if free else ""
+    return f"{' and '.join(estimators) or 'no estimator named'}{zero}"
+
+
+def accelergy() -> Accelergy:
+    """Accelergy as `--timeloop-cmd` or the environment variable says to call it."""
+    return Accelergy(command=replace(command_of(), tool=ACCELERGY, install=INSTALL))

@@ -1,0 +1,201 @@
+"""Backend `timeloop`: every Einsum priced by the real timeloop-model, added up by our rules.
+
+Each Einsum is one ordinary Timeloop problem over its full rank sizes: the shared loops are its
+DRAM loops, and a tensor that stays on chip bypasses DRAM. The raw timeloop-model is given the
+processed single file, which can say remainders (`P=32,5`; the Python front end cannot read them),
+together with the energies as ERT and ART files: then it does not call Accelergy. Where the Python
+front end is there and nothing has a remainder, that file is the front end's own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
+from flat_mapper.base.errors import BackendError
+from flat_mapper.cost_model.backend import refuse_operations
+from flat_mapper.cost_model.evaluate import check_fused, combine
+from flat_mapper.cost_model.group import shared_level
+from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
+from flat_mapper.cost_model.widths import refuse_widths
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.values import EinsumMapping, FusedMapping
+from flat_mapper.spec.document import Quoted
+from flat_mapper.spec.textfiles import read_text, write_text
+from flat_mapper.spec.yamlio import dump
+from flat_mapper.timeloop.frontend import FrontEnd
+from flat_mapper.timeloop.headroom import crowded_words, rows_of
+from flat_mapper.timeloop.run import Command, Refusal, fresh_folder, run_model
+from flat_mapper.timeloop.stats import einsum_stats
+from flat_mapper.timeloop.terms import has_remainders
+from flat_mapper.timeloop.write import lower_einsum, write_lowered
+from flat_mapper.timeloop.write_arch import resized, unfolded
+from flat_mapper.timeloop.write_processed import processed_document
+from flat_mapper.workload.graph import Einsum, Workload
+
+INPUTS = ("processed.yaml", "ERT.yaml", "ART.yaml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One run that is ready: its folder holds its files."""
+
+    folder: Path
+    einsum: Einsum
+    arch: Architecture
+    mapping: EinsumMapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeloopBackend:
+    """timeloop-model as an evaluator of fused mappings."""
+
+    command: Command
+    folder: Path | None = None  # where runs are kept; None: temporary, kept only where one failed
+    jobs: int = 0  # runs at once; 0: one per processor
+    front_end: FrontEnd | None = None  # None: the processed file is written here
+
+    @property
+    def name(self) -> str:
+        """What `--backend` calls it."""
+        return "timeloop"
+
+    def missing(self) -> str | None:
+        """What is missing and how to get it, in one line; None where it can run."""
+        return self.command.missing()
+
+    def evaluate(
+        self, workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert
+    ) -> Result | Infeasible:
+        """Timeloop's counts, cycles and energy of every Einsum, combined as the native model does.
+
+        raises: MappingError where the mapping contradicts the workload or the platform,
+                BackendError where Timeloop is missing, fails or answers something unreadable.
+        """
+        check_fused(workload, platform, mapping)
+        refuse_widths(workload, self.name)
+        ert = ert.covering(platform)
+        refuse_operations(workload, platform, mapping, ert, self.name)
+        missing = self.missing()
+        if missing:
+            raise BackendError(missing)
+        shared = shared_level(platform)
+        crowded = crowded_words(workload, platform, mapping)
+
+        jobs = []  # made one after another: the front end is not made for threads
+        for nest in mapping.einsum_mappings.values():
+            arch = platform.path(workload.einsum(nest.einsum).unit)
+            if nest.einsum in crowded:
+                arch = resized(arch, shared.name, rows_of(shared, crowded[nest.einsum]))
+            jobs.append(self._job(workload, arch, nest, ert))
+        stats: dict[str, EinsumStats] = {}
+        with ThreadPoolExecutor(self.jobs or os.cpu_count() or 1) as pool:
+            for found in pool.map(self._answer, jobs):
+                if isinstance(found, Infeasible):
+                    return found
+                stats[found.einsum] = found
+        result = combine(workload, platform, mapping, ert, stats, backend=self.name)
+        if isinstance(result, Infeasible):
+            return result
+        notes = (_deepened(shared, crowded),) if crowded else ()
+        reader = self.front_end.name if self.front_end else "none"
+        extra = {**result.extra, "timeloop_front_end": reader}
+        return replace(result, notes=(*result.notes, *notes), extra=extra)
+
+    def einsum(
+        self, workload: Workload, arch: Architecture, mapping: EinsumMapping, ert: Ert
+    ) -> EinsumStats | Infeasible:
+        """One run of timeloop-model: one Einsum on its path."""
+        return self._answer(self._job(workload, arch, mapping, ert))
+
+    def _job(
+        self, workload: Workload, arch: Architecture, mapping: EinsumMapping, ert: Ert
+    ) -> _Job:
+        """The files of one run in a folder of their own."""
+        einsum = workload.einsum(mapping.einsum)
+        folder = fresh_folder(self.folder, einsum.name)
+        arch, mapping, _ = unfolded(arch, mapping)
+        files = run_files(workload, arch, mapping, ert)
+        if self.front_end and not has_remainders(mapping):
+            lowered = lower_einsum(workload, arch, mapping)
+            write_lowered(folder, lowered)
+            files[INPUTS[0]] = self.front_end.processed([folder / name for name in lowered])
+        for name, text in files.items():
+            write_text(folder / name, text)
+        return _Job(folder=folder, einsum=einsum, arch=arch, mapping=mapping)
+
+    def _answer(self, job: _Job) -> EinsumStats | Infeasible:
+        """What timeloop-model says of the files in a folder."""
+        answer = run_model(self.command, job.folder, INPUTS)
+        if isinstance(answer, Refusal):
+            found: EinsumStats | Infeasible = Infeasible(
+                level=answer.level,
+                needs=answer.needs,
+                has=answer.has,
+                terms=(),
+                where=job.einsum.name,
+                hint=f"cut the tiles at {answer.level} or let a tensor bypass it",
+            )
+        else:
+            read = (job.einsum, job.arch, job.mapping, str(answer))
+            found = einsum_stats(read_text(answer), *read)
+        if self.folder is None:
+            shutil.rmtree(job.folder, ignore_errors=True)
+        return found
+
+
+def _deepened(shared: MemoryLevel, crowded: Mapping[str, int]) -> str:
+    """The note on Einsums that timeloop-model alone would refuse."""
+    each = ", ".join(f"{name} {words}" for name, words in crowded.items())
+    return (
+        f"timeloop-model alone refuses {', '.join(crowded)}: it counts every tensor's tile in full "
+        f"({each} words) and {shared.name} has {shared.usable_words}; it was given a deeper one, "
+        "because tensors that share a buffer count once over the group"
+    )
+
+
+def run_files(
+    workload: Workload, arch: Architecture, mapping: EinsumMapping, ert: Ert
+) -> dict[str, str]:
+    """What timeloop-model is given for one Einsum, by file name."""
+    documents = (
+        processed_document(workload, arch, mapping),
+        ert_document(arch, ert),
+        art_document(arch),
+    )
+    return {name: dump(document) for name, document in zip(INPUTS, documents, strict=True)}
+
+
+def ert_document(arch: Architecture, ert: Ert) -> dict[str, object]:
+    """Energies in Accelergy's form, for exactly the actions that a dense mapping performs."""
+    tables = []
+    for name, node in _components(arch).items():
+        if isinstance(node, MemoryLevel):
+            values = dict(zip(("read", "write", "update"), ert.actions(node.name), strict=True))
+            energies = values | {"leak": 0.0}
+        else:
+            energies = {"compute": ert.energy(arch.compute.name, "compute")}
+        arguments = {"global_cycle_seconds": arch.cycle_seconds, "action_latency_cycles": 1}
+        actions = [
+            {"name": action, "arguments": arguments, "energy": float(pj)}
+            for action, pj in energies.items()
+        ]
+        tables.append({"name": name, "actions": actions})
+    return {"ERT": {"version": Quoted("0.4"), "tables": tables}}
+
+
+def art_document(arch: Architecture) -> dict[str, object]:
+    """Areas of nothing: Timeloop wants the table, and no count or energy depends on it."""
+    tables = [{"name": name, "area": 0.0} for name in _components(arch)]
+    return {"ART": {"version": Quoted("0.4"), "tables": tables}}
+
+
+def _components(arch: Architecture) -> dict[str, MemoryLevel | ComputeUnit]:
+    """Levels and compute unit by the full name that Timeloop looks them up with."""
+    nodes: tuple[MemoryLevel | ComputeUnit, ...] = (*arch.levels, arch.compute)
+    return {f"system.{n.name}[1..{n.instances}]": n for n in nodes}

@@ -1,0 +1,64 @@
+"""The shared level as one Einsum of a group sees it: what it must leave, what it asks for."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from flat_mapper.arch.values import MemoryLevel, Platform
+from flat_mapper.cost_model.group import buffer_use, shared_level, shared_tile
+from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.workload.graph import Workload
+
+
+def held_words(workload: Workload, platform: Platform, fused: FusedMapping) -> dict[str, int]:
+    """By Einsum, words of the shared level that its own kept tiles, each counted once, must leave.
+
+    In a group these are the terms of `buffer_use` less the Einsum's own kept tiles: tiles of the
+    others, second copies, streamed tiles. The number is negative where tensors share one buffer,
+    or where the group spills: Timeloop would count such tiles side by side and in full.
+    An operator alone has free tiles; what it loses is the room for the second copies.
+    """
+    level, held = shared_level(platform), dict[str, int]()
+    for group in fused.groups:
+        use = buffer_use(workload, platform, group, fused.policy)
+        capacity = use.capacity_words
+        for mapping in group.einsums:
+            if capacity is None:
+                held[mapping.einsum] = 0
+            elif len(group.einsums) == 1 and not group.shared:
+                held[mapping.einsum] = capacity - int(capacity / fused.policy.buffering)
+            else:
+                einsum = workload.einsum(mapping.einsum)
+                arch, kept = platform.path(einsum.unit), mapping.kept_at(level.name)
+                own = sum(shared_tile(workload, arch, mapping, t, level.name) for t in kept)
+                held[mapping.einsum] = min(use.live_words, capacity) - own
+    return held
+
+
+def crowded_words(workload: Workload, platform: Platform, fused: FusedMapping) -> dict[str, int]:
+    """By Einsum, words of its own kept tiles at the shared level, where these exceed what it has.
+
+    Timeloop counts every tensor's tile in full. Over a group, tensors that share a buffer count
+    once (softmax in place), and a group may spill: such a mapping fits, and Timeloop would refuse
+    an Einsum of it. A group that does not fit is left out: Timeloop is right to refuse it.
+    """
+    level, crowded = shared_level(platform), dict[str, int]()
+    if level.usable_words is None:
+        return crowded
+    for group in fused.groups:
+        asked: dict[str, int] = {}
+        for mapping in group.einsums:
+            unit, kept = workload.einsum(mapping.einsum).unit, mapping.kept_at(level.name)
+            if unit == "matrix" or platform.vector is not None:
+                arch = platform.path(unit)
+                words = sum(shared_tile(workload, arch, mapping, t, level.name) for t in kept)
+                asked |= {mapping.einsum: words} if words > level.usable_words else {}
+        spills = fused.policy.overflow == "spill"
+        if asked and (spills or not buffer_use(workload, platform, group, fused.policy).spilled):
+            crowded |= asked
+    return crowded
+
+
+def rows_of(level: MemoryLevel, words: int) -> int:
+    """The depth at which a level has room for so many words."""
+    return ceil(words * level.multiple_buffering / level.row_words)

@@ -1,0 +1,194 @@
+"""timeloop-mapper beside our search: per Einsum, the best it finds inside the same fusion.
+
+It is no evaluator of fused mappings, and so no `Backend`. For each Einsum it is given the loops
+that the group shares, what DRAM and the shared level keep, and the room that the others leave
+there; the rest it searches at random, with the energies that our mapping was priced with.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.base.errors import BackendError, MappingError, SpecError, expected
+from flat_mapper.cost_model.result import EinsumStats, Result
+from flat_mapper.cost_model.widths import refuse_widths
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.values import EinsumMapping
+from flat_mapper.spec.textfiles import read_text, write_text
+from flat_mapper.spec.yamlio import dump
+from flat_mapper.timeloop.backend import INPUTS, art_document, ert_document
+from flat_mapper.timeloop.headroom import held_words
+from flat_mapper.timeloop.mapper_run import MAPPER, best_found, run_mapper
+from flat_mapper.timeloop.run import Command, command_of, fresh_folder
+from flat_mapper.timeloop.write_mapper import Objective
+from flat_mapper.timeloop.write_mapper_processed import Algorithm, processed_for_mapper
+from flat_mapper.workload.graph import Workload
+
+ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
+SECONDS = 30.0  # of search per Einsum, by default
+GRACE_S = 60.0  # chosen: one mapping that fills a large array takes it up to about a second
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """One run of one Einsum on its own, as timeloop-model counts it."""
+
+    cycles: int
+    energy_pj: float
+    cycle_seconds: float
+
+    @property
+    def edp_js(self) -> float:
+        """Energy times latency, J*s."""
+        return self.energy_pj * 1e-12 * self.cycles * self.cycle_seconds
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields by name."""
+        return {"cycles": self.cycles, "energy_pj": self.energy_pj, "edp_js": self.edp_js}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One Einsum: our mapping, and the best that timeloop-mapper found."""
+
+    einsum: str
+    ours: Cost
+    timeloop: Cost | None
+    note: str = ""  # why there is none
+
+    def to_dict(self) -> dict[str, object]:
+        """Both costs by name."""
+        other = self.timeloop.to_dict() if self.timeloop else None
+        named: dict[str, object]
+        named = {"einsum": self.einsum, "ours": self.ours.to_dict(), "timeloop_mapper": other}
+        return named | ({"note": self.note} if self.note else {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """Every Einsum of a mapping, and how long timeloop-mapper searched for each."""
+
+    pairs: tuple[Pair, ...]
+    objective: str
+    algorithm: str
+    seconds: float
+    threads: int
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper map --backend timeloop-mapper --json`."""
+        return {
+            "objective": self.objective,
+            "algorithm": self.algorithm,
+            "seconds": self.seconds,
+            "threads": self.threads,
+            "einsums": [pair.to_dict() for pair in self.pairs],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeloopMapper:
+    """timeloop-mapper, given some seconds per Einsum."""
+
+    command: Command
+    seconds: float = SECONDS
+    algorithm: Algorithm = "linear_pruned"
+    threads: int = 0  # 0: one per processor
+    folder: Path | None = None  # where runs are kept; None: temporary, kept only where one failed
+
+    def missing(self) -> str | None:
+        """What is missing and how to get it, in one line; None where it can run."""
+        return self.command.missing()
+
+    def beside(
+        self,
+        workload: Workload,
+        platform: Platform,
+        result: Result,
+        ert: Ert,
+        *,
+        objective: Objective = "edp",
+        progress: Progress | None = None,
+    ) -> Beside:
+        """What timeloop-mapper finds for every Einsum of a priced mapping, one after another.
+
+        raises: BackendError where timeloop-mapper is missing, fails or cannot be read.
+        """
+        missing = self.missing()
+        if missing:
+            raise BackendError(missing)
+        refuse_widths(workload, "timeloop-mapper")
+        threads = self.threads or os.cpu_count() or 1
+        ert = ert.covering(platform)
+        held = held_words(workload, platform, result.mapping)
+        groups = result.mapping.groups
+        alone = {g.names[0] for g in groups if len(g.einsums) == 1 and not g.shared}
+        nests = result.mapping.einsum_mappings
+        pairs = []
+        for i, stats in enumerate(result.einsums):
+            name = stats.einsum
+            if progress:
+                progress(i / len(result.einsums), f"{MAPPER}: {name}")
+            arch = platform.path(workload.einsum(name).unit)
+            try:
+                document = processed_for_mapper(
+                    *(workload, arch, nests[name], held[name]),
+                    objective=objective,
+                    algorithm=self.algorithm,
+                    fused=name not in alone,
+                    threads=threads,
+                )
+            except MappingError as error:
+                pairs.append(_pair(stats, None, result.cycle_seconds, str(error)))
+                continue
+            tables = (ert_document(arch, ert), art_document(arch))
+            found = self._search(nests[name], (document, *tables))
+            note = "" if found else f"no valid mapping within {self.seconds:g} s"
+            pairs.append(_pair(stats, found, result.cycle_seconds, note))
+        return Beside(
+            pairs=tuple(pairs),
+            objective=objective,
+            algorithm=self.algorithm,
+            seconds=self.seconds,
+            threads=threads,
+        )
+
+    def _search(
+        self, nest: EinsumMapping, documents: tuple[dict[str, object], ...]
+    ) -> tuple[int, float] | None:
+        """Cycles and pJ of the best mapping of one run."""
+        folder = fresh_folder(self.folder, nest.einsum)
+        for name, document in zip(INPUTS, documents, strict=True):
+            write_text(folder / name, dump(document))
+        stats = run_mapper(self.command, folder, INPUTS, self.seconds)
+        found = best_found(read_text(stats), str(stats)) if stats else None
+        if self.folder is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        return found
+
+
+def _pair(
+    stats: EinsumStats, found: tuple[int, float] | None, cycle_seconds: float, note: str
+) -> Pair:
+    ours = Cost(cycles=stats.cycles, energy_pj=stats.energy_pj, cycle_seconds=cycle_seconds)
+    other = replace(ours, cycles=found[0], energy_pj=found[1]) if found else None
+    return Pair(einsum=stats.einsum, ours=ours, timeloop=other, note=note)
+
+
+def timeloop_mapper(seconds: float = SECONDS, algorithm: str = "linear_pruned") -> TimeloopMapper:
+    """timeloop-mapper as `--timeloop-cmd` or the environment variable says to call it.
+
+    raises: SpecError listing the algorithms where the word is none of them.
+    """
+    command = replace(command_of(timeout_s=GRACE_S), tool=MAPPER)
+    for known in ALGORITHMS:
+        if known == algorithm:
+            return TimeloopMapper(command=command, seconds=seconds, algorithm=known)
+    raise SpecError(expected("--mapper-algorithm", f"one of {', '.join(ALGORITHMS)}", algorithm))

@@ -1,0 +1,245 @@
+"""Running Timeloop's tools: the command, its wrapper, its folder, its log.
+
+Source: Timeloop, commit 4cf6d4c. timeloop-model leaves with 0 when it failed, writes accelergy.log
+into its current folder and reads nothing of an old result by itself: so every run has a folder of
+its own that was not there before, and success is a new file, never an exit code.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from flat_mapper.base.errors import BackendError
+
+PROGRAM = "timeloop-model"
+VARIABLE = "FLAT_MAPPER_TIMELOOP"  # environment variable with the default of --timeloop-cmd
+STATS = "timeloop-model.stats.txt"
+LOG = "timeloop.log"
+LIMIT_S = 1800.0  # chosen: one run took 2 s on 32 x 32 PEs, and 8 minutes on 256 x 256
+INSTALL = (
+    "build it from https://github.com/NVlabs/timeloop, or run the published container image "
+    "with --timeloop-cmd (docs/timeloop.md), or use --backend native"
+)
+
+_REFUSAL = re.compile(
+    r"couldn't map level (\S+): mapped tile size (\d+) exceeds buffer capacity (\d+)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """How timeloop-model, or a tool beside it, is called."""
+
+    tool: str = PROGRAM
+    wrapper: tuple[str, ...] = ()  # words before it; `{}` stands for the call, `{dir}` its folder
+    timeout_s: float = LIMIT_S  # of one run
+    install: str = INSTALL  # how to get it
+
+    def words(self, arguments: Sequence[str], folder: Path) -> list[str]:
+        """The argument list of one call in a folder."""
+        call = [self.tool, *arguments]
+        if not self.wrapper:
+            return call
+        words: list[str] = []
+        for word in self.wrapper:
+            words += call if word == "{}" else [word.replace("{dir}", str(folder))]
+        return words if "{}" in self.wrapper else [*words, *call]
+
+    @property
+    def program(self) -> str:
+        """What has to be on PATH: the tool, or the wrapper's own program."""
+        first = self.wrapper[0] if self.wrapper else "{}"
+        return self.tool if first == "{}" else first
+
+    def missing(self) -> str | None:
+        """What is missing and how to get it, in one line; None where it can run."""
+        if shutil.which(self.program):
+            return None
+        return f"{self.program}: expected an executable on PATH, got none; {self.install}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Timeloop's own words on a level that cannot hold its tiles."""
+
+    level: str
+    needs: int  # words
+    has: int
+
+
+def command_of(text: str | None = None, *, timeout_s: float = LIMIT_S) -> Command:
+    """The command that `--timeloop-cmd` says, by default the environment variable.
+
+    raises: BackendError where the text is no command line.
+    """
+    given = os.environ.get(VARIABLE, "") if text is None else text
+    try:
+        words = tuple(shlex.split(given))
+    except ValueError as error:
+        raise BackendError(
+            f"--timeloop-cmd: expected words as a shell reads them, got {given!r} ({error}); "
+            "close the quote"
+        ) from error
+    return Command(wrapper=words, timeout_s=timeout_s)
+
+
+@contextmanager
+def commanded(text: str | None) -> Iterator[None]:
+    """The environment variable set for as long as one command runs; None leaves it as it is.
+
+    raises: BackendError where the text is no command line.
+    """
+    if text is None:
+        yield
+        return
+    command_of(text)
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = text
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
+
+
+def fresh_folder(parent: Path | None, name: str) -> Path:
+    """A new, empty folder: parent/name, or name-2, name-3, ...; without a parent a temporary one.
+
+    raises: BackendError where it cannot be made.
+    """
+    try:
+        if parent is None:
+            return Path(tempfile.mkdtemp(prefix=f"flat-mapper-{name}-"))
+        parent.mkdir(parents=True, exist_ok=True)
+        folder, count = parent.resolve() / name, 1
+        while True:
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                count += 1
+                folder = parent.resolve() / f"{name}-{count}"
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BackendError(
+            f"{parent or tempfile.gettempdir()}: expected a folder to write in, got: {reason}"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One call of a tool that is over."""
+
+    tool: str
+    said: str  # what it printed
+    problem: str | None  # what went wrong; None where it left with 0, which says little
+    place: str  # its log, and the command to run again
+
+    def written(self, path: Path) -> Path:
+        """A file that the call had to write into its output folder.
+
+        raises: BackendError with the log and the command to run again where it did not.
+        """
+        problem = self.problem
+        if problem is None and not (path.is_file() and path.stat().st_size):
+            problem = f"got exit code 0 and no {path.name}{last_words(self.said)}"
+        if problem is not None:
+            raise BackendError(f"{self.tool}: expected out/{path.name}, {problem}; {self.place}")
+        return path
+
+
+def call(
+    command: Command, folder: Path, inputs: Sequence[str], *, seconds: float | None = None
+) -> Run:
+    """Run a tool in a fresh folder on inputs that lie there; it writes into out/.
+
+    The inputs are given by name: so a container sees them wherever the folder is mounted.
+    seconds: after these it is interrupted, and the command's time limit is what it gets to stop;
+             by default that limit ends it.
+    """
+    (folder / "out").mkdir()
+    words, log = command.words([*inputs, "-o", "out"], folder), folder / LOG
+    problem = _run(words, folder, seconds, command.timeout_s)
+    said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    if problem is not None and problem.startswith("got exit code"):
+        problem += last_words(said)
+    again = f"cd {shlex.quote(str(folder))} && {shlex.join(words)}"
+    place = f"log: {log}; re-run: {again}"
+    return Run(tool=command.tool, said=said, problem=problem, place=place)
+
+
+def run_model(command: Command, folder: Path, inputs: Sequence[str]) -> Path | Refusal:
+    """The stats file of one run in a fresh folder, or Timeloop's refusal of the mapping.
+
+    raises: BackendError with the log and the command to run again.
+    """
+    run = call(command, folder, inputs)
+    refusal = _REFUSAL.search(run.said)
+    if refusal:
+        return Refusal(level=refusal[1], needs=int(refusal[2]), has=int(refusal[3]))
+    return run.written(folder / "out" / STATS)
+
+
+def _run(words: list[str], folder: Path, seconds: float | None, limit_s: float) -> str | None:
+    """Run a command with its output in the log; what went wrong, or None.
+
+    One that is to be interrupted has a process group of its own, so that this reaches it through
+    any wrapper. None outlives this process's own end.
+    """
+    try:
+        with (folder / LOG).open("wb") as log:
+            process = subprocess.Popen(
+                words,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=seconds is not None,
+            )
+    except OSError as error:
+        return f"got: {error.strerror or error}"
+    ended = False
+    try:
+        ended = _over(process, limit_s if seconds is None else seconds)
+        if not ended and seconds is not None:
+            os.killpg(process.pid, signal.SIGINT)
+            ended = _over(process, limit_s)
+    finally:
+        if not ended and seconds is None:
+            process.kill()
+        elif not ended:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if not ended:
+        then = "" if seconds is None else ", nor when interrupted after that"
+        return f"got nothing within {limit_s if seconds is None else seconds:g} s{then}"
+    return f"got exit code {process.returncode}" if process.returncode else None
+
+
+def _over(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether a process ends within some seconds."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def last_words(log: str) -> str:
+    """The line of a log that says most: the last with ERROR in it, else the last."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()]
+    last = (errors or lines or [""])[-1][:200]
+    return f" ({last})" if last else ""

@@ -1,0 +1,213 @@
+"""A fused mapping as constraints under which timeloop-mapper searches inside the fusion.
+
+timeloop-mapper searches one Einsum at a time. The fusion becomes, for each Einsum: DRAM loops fixed
+to the shared loops, keep and bypass fixed at DRAM and at the shared level, and a shared level
+with only the words that the other Einsums and the double buffering leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.base.errors import MappingError
+from flat_mapper.mapping.values import EinsumMapping, FusedMapping, sized
+from flat_mapper.timeloop.terms import (
+    VERSION,
+    directives,
+    kept_and_bypassed,
+    problem_comment,
+    problem_document,
+)
+from flat_mapper.timeloop.write import Lowered
+from flat_mapper.timeloop.write_arch import (
+    Edit,
+    architecture_document,
+    resized,
+    unfolded,
+    without_constraints,
+)
+from flat_mapper.workload.graph import Workload
+
+Objective = Literal["latency", "energy", "edp"]
+
+_METRICS: dict[Objective, list[str]] = {
+    "latency": ["delay", "energy"],
+    "energy": ["energy", "delay"],
+    "edp": ["edp"],
+}
+
+
+def lower_for_mapper(
+    workload: Workload,
+    platform: Platform,
+    fused: FusedMapping,
+    held_words: Mapping[str, int],
+    objective: Objective = "edp",
+) -> dict[str, Lowered]:
+    """The files of timeloop-mapper for every Einsum, by path relative to the output folder.
+
+    held_words: by Einsum, the words of the shared level that its own single-buffered tiles may not
+                take: what the other Einsums of its group hold, second copies, streamed tiles
+                (`model.held.held_words`).
+    """
+    files: dict[str, Lowered] = {}
+    for group in fused.groups:
+        for mapping in group.einsums:
+            arch = platform.path(workload.einsum(mapping.einsum).unit)
+            held = held_words.get(mapping.einsum, 0)
+            lowered = mapper_files(workload, arch, mapping, held, objective)
+            if len(group.einsums) == 1 and not group.shared:  # an operator alone: nothing is fixed
+                lowered["constraints.yaml"] = Lowered(document=_targets([]))
+            files |= {f"{mapping.einsum}/{name}": file for name, file in lowered.items()}
+    return files
+
+
+def mapper_files(
+    workload: Workload,
+    arch: Architecture,
+    mapping: EinsumMapping,
+    held_words: int,
+    objective: Objective = "edp",
+) -> dict[str, Lowered]:
+    """arch.yaml, problem.yaml, constraints.yaml and mapper.yaml of one Einsum."""
+    workload = sized(workload, mapping)
+    einsum = workload.einsum(mapping.einsum)
+    arch, mapping, _ = unfolded(arch, mapping)
+    document = constrained_architecture(arch, held_words)
+    shared = shared_level(arch).name
+    change = f"reduced by the {held_words} words that {einsum.name} may not take."
+    if held_words < 0:
+        change = (
+            f"enlarged by {-held_words} words: tensors of {einsum.name} that share a buffer, or "
+            "spill, count in full here."
+        )
+    comment = [
+        f"{arch.name} with {shared} {change}",
+        "Price it with the ERT of the full size: a smaller memory has cheaper accesses.",
+    ]
+    return {
+        "arch.yaml": Lowered(document=document, comment=tuple(comment)),
+        "problem.yaml": Lowered(
+            document=problem_document(workload, einsum),
+            comment=problem_comment(workload, einsum),
+        ),
+        "constraints.yaml": Lowered(
+            document=constraints_document(workload, arch, mapping),
+            comment=("The fusion, as far as this Einsum goes; all else is free.",),
+        ),
+        "mapper.yaml": Lowered(document=mapper_document(objective)),
+    }
+
+
+def constraints_document(
+    workload: Workload, arch: Architecture, mapping: EinsumMapping
+) -> dict[str, object]:
+    """What the fusion fixes in one Einsum's mapspace.
+
+    DRAM's loops are the shared loops, in their order. DRAM and the shared level keep and bypass
+    what the mapping says, because that is what staging and fusion are.
+    raises: MappingError where a shared loop has a remainder: constraints hold whole factors only.
+    """
+    einsum = workload.einsum(mapping.einsum)
+    dram = directives(arch, einsum, mapping)[0]
+    cut = next((loop for loop in dram.loops if loop.final != loop.factor), None)
+    if cut:
+        raise MappingError(
+            f"{einsum.name}: {dram.target}: expected shared loops without a remainder for "
+            f"timeloop-mapper, got {cut.rank}={cut.factor},{cut.final}; choose a tile that divides "
+            f"{cut.rank} ({workload.rank_sizes[cut.rank]})"
+        )
+    targets: list[dict[str, object]] = [
+        {
+            "target": dram.target,
+            "type": "temporal",
+            "factors": dram.factors,
+            "permutation": dram.permutation,
+        }
+    ]
+    for level in (dram.target, shared_level(arch).name):
+        keep, bypass = kept_and_bypassed(einsum, mapping, level)
+        targets.append({"target": level, "type": "dataspace", "keep": keep, "bypass": bypass})
+    return _targets(targets)
+
+
+def _targets(targets: list[dict[str, object]]) -> dict[str, object]:
+    return {"constraints": {"version": VERSION, "targets": targets}}
+
+
+def mapper_document(objective: Objective = "edp") -> dict[str, object]:
+    """The settings of timeloop-mapper: a seeded random search that stops by itself.
+
+    chosen: a timeout long enough for mapspaces where few samples fit, and a victory condition
+    short enough to end in about a minute.
+    """
+    return {
+        "mapper": {
+            "version": VERSION,
+            "optimization_metrics": _METRICS[objective],
+            "algorithm": "random_pruned",
+            "num_threads": 2,
+            "timeout": 20000,
+            "victory_condition": 2000,
+            "live_status": False,
+            "log_stats": False,
+            "diagnostics": False,
+        }
+    }
+
+
+def shared_level(arch: Architecture) -> MemoryLevel:
+    """The level that the Einsums of a group share: the outermost on chip."""
+    if len(arch.levels) < 2:
+        raise MappingError(
+            f"{arch.path or arch.name}: expected a storage level inside {arch.levels[0].name} to "
+            "share, got none; add a buffer"
+        )
+    return arch.levels[1]
+
+
+def constrained_architecture(arch: Architecture, held_words: int) -> dict[str, object]:
+    """The architecture with the shared level's depth reduced by the words held there.
+
+    Constraints stay, also those from beside the nodes, but for what `constraints_document` says.
+    """
+    shared, replaced = shared_level(arch), replaced_constraints(arch)
+    constraints: dict[str, dict[str, object]] = {}
+    for node in arch.nodes:
+        kept = {k: c for k, c in node.constraints.items() if k not in replaced.get(node.name, ())}
+        constraints.setdefault(node.name, {}).update(kept)
+    depth = remaining_depth(shared, held_words)
+    left = arch if depth is None else resized(arch, shared.name, depth)
+    return architecture_document(left, _edit(constraints))
+
+
+def replaced_constraints(arch: Architecture) -> dict[str, tuple[str, ...]]:
+    """By node, the kinds of its own constraints that the fusion's take the place of."""
+    outermost, shared = arch.levels[0].name, shared_level(arch).name
+    return {outermost: ("temporal", "dataspace"), shared: ("dataspace",)}
+
+
+def remaining_depth(level: MemoryLevel, held_words: int) -> int | None:
+    """Rows left of a level when some of its usable words are taken; None where it has no bound."""
+    if level.usable_words is None:
+        return None
+    left = level.usable_words - held_words
+    if left < level.row_words:
+        raise MappingError(
+            f"{level.name}: expected at least {level.row_words} words (a row) beside the "
+            f"{held_words} held by the other Einsums, got {left} of {level.usable_words}; choose "
+            "a smaller FLAT-tile or stage fewer tensors"
+        )
+    return int(left * level.multiple_buffering) // level.row_words
+
+
+def _edit(constraints: Mapping[str, Mapping[str, object]]) -> Edit:
+    def edit(body: Mapping[str, object]) -> dict[str, object]:
+        edited, name = without_constraints(body), str(body["name"])
+        if constraints.get(name):
+            edited["constraints"] = constraints[name]
+        return edited
+
+    return edit

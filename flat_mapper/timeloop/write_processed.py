@@ -1,0 +1,149 @@
+"""The single file that the raw timeloop-model takes, without Timeloop's Python front end.
+
+It is what the front end makes of v0.4 files: a `subtree`/`local` architecture with instance counts
+in the names, and an empty level `inter_NAME_spatial` for each fanout NAME. It can say what the
+front end cannot: remainders, `P=32,5`.
+Source: timeloopfe, common/version_transpilers/v4_to_v3.py; Timeloop, src/model/topology.cpp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel
+from flat_mapper.mapping.values import EinsumMapping, sized
+from flat_mapper.spec.document import Quoted
+from flat_mapper.timeloop.terms import (
+    Directive,
+    directives,
+    kept_and_bypassed,
+    problem_document,
+)
+from flat_mapper.workload.graph import Einsum, Workload
+
+_VERSION = Quoted("0.4")
+_STORAGE = ("DRAM", "SRAM", "regfile", "smartbuffer", "storage")  # what Timeloop knows a buffer by
+_EMPTY = "dummy_storage"
+_COMPUTE = ("mac", "intmac", "fpmac", "compute")
+
+
+def processed_document(
+    workload: Workload, arch: Architecture, mapping: EinsumMapping
+) -> dict[str, object]:
+    """Architecture, problem and mapping of one Einsum in one document for `timeloop-model`."""
+    workload = sized(workload, mapping)
+    einsum = workload.einsum(mapping.einsum)
+    entries = [e for d in directives(arch, einsum, mapping) for e in _entries(d, mapping, einsum)]
+    document = processed_architecture(arch)
+    tree = document.pop("architecture")
+    problem = problem_document(workload, einsum)
+    return {"architecture": tree, **problem, "mapping": entries, **document}
+
+
+def processed_architecture(arch: Architecture) -> dict[str, object]:
+    """The architecture in the raw reader's form, and the compound components where it has any."""
+    document: dict[str, object] = {
+        "architecture": {"version": _VERSION, "subtree": [_subtree(arch)]}
+    }
+    components = arch.document.get("components")
+    if components:
+        document["compound_components"] = {"version": _VERSION, "classes": components}
+    return document
+
+
+def accelergy_document(arch: Architecture) -> dict[str, object]:
+    """The same without the empty levels, for Accelergy alone.
+
+    Words stay in quotes, or Accelergy takes "22nm" for an expression; it asks every subtree for a
+    technology as well.
+    """
+    document = processed_architecture(arch)
+    tree = _subtree(arch)
+    listed, attributes = tree["local"], tree["attributes"]
+    assert isinstance(listed, list)
+    assert isinstance(attributes, dict)
+    local = [node for node in listed if node["class"] != _EMPTY]
+    found = [
+        node["attributes"]["technology"] for node in local if "technology" in node["attributes"]
+    ]
+    technology = {"technology": found[0]} if found else {}
+    whole = {**tree, "attributes": {**technology, **attributes}, "local": local}
+    return {**document, "architecture": {"version": _VERSION, "subtree": [whole]}}
+
+
+def _subtree(arch: Architecture) -> dict[str, object]:
+    local: list[dict[str, object]] = []
+    mesh_x = mesh_y = 1
+    for node in arch.nodes:
+        if isinstance(node, MemoryLevel):
+            local.append(_component(node, mesh_x, mesh_y))
+        elif node.fanout_x * node.fanout_y > 1:
+            local.append(_dummy(node, mesh_x, mesh_y))
+            mesh_x, mesh_y = mesh_x * node.fanout_x, mesh_y * node.fanout_y
+    local.append(_component(arch.compute, mesh_x, mesh_y))
+    attributes = {"global_cycle_seconds": arch.cycle_seconds}
+    return {"name": "system", "attributes": attributes, "local": local}
+
+
+def _component(node: MemoryLevel | ComputeUnit, mesh_x: int, mesh_y: int) -> dict[str, object]:
+    stores = isinstance(node, MemoryLevel)
+    known, default = (_STORAGE, "storage") if stores else (_COMPUTE, "compute")
+    own = node.component_class
+    named = {"class": own} if any(k in own for k in known) else {"class": default, "subclass": own}
+    return {
+        "name": f"{node.name}[1..{mesh_x * mesh_y}]",
+        **named,
+        "attributes": {**_literals(node.attributes), "meshX": mesh_x, "meshY": mesh_y},
+        "required_actions": ["read", "write", "update", "leak"] if stores else ["compute"],
+    }
+
+
+def _literals(attributes: Mapping[str, object]) -> dict[str, object]:
+    """Attributes that nobody has to work out: words in quotes, whole numbers as integers."""
+    literals: dict[str, object] = {}
+    for key, value in attributes.items():
+        if isinstance(value, str):
+            literals[key] = Quoted(value)
+        elif isinstance(value, float) and value.is_integer():
+            literals[key] = int(value)
+        else:
+            literals[key] = value
+    return literals
+
+
+def _dummy(node: Fanout, mesh_x: int, mesh_y: int) -> dict[str, object]:
+    """The front end's empty level: it holds the spatial loops and no tensor."""
+    return {
+        "name": f"{empty_level(node.name)}[1..{mesh_x * mesh_y}]",
+        "class": _EMPTY,
+        "attributes": {"width": 1, "depth": 1, "datawidth": 1, "meshX": mesh_x, "meshY": mesh_y},
+    }
+
+
+def empty_level(name: str) -> str:
+    """The name of the level that the front end puts in the place of a fanout."""
+    return f"inter_{name}_spatial"
+
+
+def _entries(
+    directive: Directive, mapping: EinsumMapping, einsum: Einsum
+) -> list[dict[str, object]]:
+    """A node's entries in the raw reader's types: temporal, spatial, bypass."""
+    spatial = directive.kind == "spatial"
+    target = empty_level(directive.target) if spatial else directive.target
+    loops: dict[str, object] = {
+        "target": target,
+        "type": directive.kind,
+        "factors": " ".join(directive.factors),
+        "permutation": "".join(directive.permutation),
+    }
+    if not spatial:
+        keep, bypass = kept_and_bypassed(einsum, mapping, directive.target)
+        return [loops, {"target": target, "type": "bypass", "keep": keep, "bypass": bypass}]
+    ones = " ".join(f"{letter}=1" for letter in directive.letters.values())
+    tensors = [a.tensor for a in einsum.accesses]
+    return [
+        {**loops, "split": directive.split},
+        {**loops, "type": "temporal", "factors": ones},
+        {"target": target, "type": "bypass", "keep": [], "bypass": tensors},
+    ]

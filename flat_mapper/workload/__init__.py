@@ -1,0 +1,1 @@
+"""What is computed: cascades of Einsums, and the files that describe them."""

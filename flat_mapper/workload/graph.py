@@ -1,0 +1,386 @@
+"""The multi-Einsum graph: ranks, tensors, Einsums, and the workload that joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from math import prod
+from typing import TYPE_CHECKING, Literal
+
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.workload.mask import KEYS, QUERIES, Mask, pairs
+
+if TYPE_CHECKING:  # at run time networkx is imported when the graph is first asked for
+    import networkx as nx
+
+Unit = Literal["matrix", "vector"]
+Softmax = Literal["row", "online", "online-2pass", "any", "none"]
+
+# Counts are int64 all the way; this bound leaves a factor of two for read-modify-write.
+MAX_ITERATIONS = 2**61
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorAccess:
+    """One tensor as one Einsum touches it. Plain ranks only: attention needs no affine sums."""
+
+    tensor: str
+    ranks: tuple[str, ...]
+    is_output: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.tensor}[{','.join(self.ranks).lower()}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Einsum:
+    """One tensor equation: an output, its inputs, and the operation that combines them."""
+
+    name: str
+    output: TensorAccess
+    inputs: tuple[TensorAccess, ...]
+    operation: str  # mul, max, exp, sum, div, ...: what the compute unit does at a point
+    unit: Unit  # matrix: the PE array; vector: the special function unit
+    text: str = ""  # the notation it was written in
+    updates: bool = False  # it reads the old words of its output, which others may write too
+    # How it stands to the shared loop over a rank that is none of its tensors':
+    each: tuple[str, ...] = ()  # it runs once in every pass of that loop
+    after: tuple[str, ...] = ()  # it runs once, when that loop is done
+    so_far: tuple[str, ...] = ()  # inputs that it takes before their reduction is complete
+
+    @property
+    def accesses(self) -> tuple[TensorAccess, ...]:
+        """Inputs in their written order, then the output."""
+        return (*self.inputs, self.output)
+
+    @property
+    def ranks(self) -> tuple[str, ...]:
+        """Iteration space: output ranks in order, then the reduced ranks in order.
+
+        A rank of `each` is among them; its extent is the number of passes of the shared loop.
+        """
+        seen = dict.fromkeys(self.output.ranks)
+        for access in self.inputs:
+            seen.update(dict.fromkeys(access.ranks))
+        return tuple(dict.fromkeys((*seen, *self.each)))
+
+    @property
+    def reduced_ranks(self) -> tuple[str, ...]:
+        """Ranks that the output lacks."""
+        return tuple(r for r in self.ranks if r not in self.output.ranks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """A cascade of Einsums over shared ranks: a directed acyclic graph whose edges are tensors."""
+
+    name: str
+    rank_sizes: Mapping[str, int]
+    einsums: tuple[Einsum, ...]
+    word_bits: int = 16
+    tensor_bits: Mapping[str, int] = field(default_factory=dict)  # where it differs from word_bits
+    softmax: Softmax = "none"
+    source: str = ""
+    mask: Mask | None = None  # which keys (rank M) a query (rank P) may see
+    repeat: int = 1  # times the whole cascade runs, one after another (layers of a model)
+
+    def __post_init__(self) -> None:
+        for fault in faults(self.name, self.rank_sizes, self.einsums):
+            raise SpecError(fault)
+        for key, bits in {"word_bits": self.word_bits, **self.tensor_bits}.items():
+            if not is_size(bits):
+                raise SpecError(expected(f"{self.name}: {key}", "bits, an integer > 0", bits))
+            if key != "word_bits" and key not in self.tensor_ranks:
+                tensors = ", ".join(self.tensor_ranks)
+                raise SpecError(expected(f"{self.name}: tensor_bits", f"one of {tensors}", key))
+        if self.mask and self.rank_sizes.get("P", 1) > self.rank_sizes.get("M", 1):
+            condition = f"at most the {self.rank_sizes.get('M', 1)} positions of its keys"
+            raise SpecError(expected(f"{self.name}: mask", condition, self.rank_sizes["P"]))
+        if not is_size(self.repeat):
+            raise SpecError(expected(f"{self.name}: repeat", "an integer > 0", self.repeat))
+
+    @cached_property
+    def graph(self) -> nx.DiGraph:
+        """Nodes are Einsum names, in declaration order; an edge carries the tensor it moves."""
+        import networkx as nx
+
+        graph = nx.DiGraph()
+        graph.add_nodes_from(e.name for e in self.einsums)
+        for einsum in self.einsums:
+            for access in einsum.inputs:
+                if access.tensor in self.producers:
+                    graph.add_edge(self.producers[access.tensor], einsum.name, tensor=access.tensor)
+        for name, before in _updated_before(self.einsums):
+            graph.add_edge(before.name, name, tensor=before.output.tensor)
+        return graph
+
+    @cached_property
+    def producers(self) -> dict[str, str]:
+        """Of every tensor that an Einsum writes, the name of that Einsum.
+
+        Where several write it, the one that does not merely update it.
+        """
+        first = {e.output.tensor: e.name for e in self.einsums if e.updates}
+        return first | {e.output.tensor: e.name for e in self.einsums if not e.updates}
+
+    @cached_property
+    def ancestors(self) -> dict[str, tuple[str, ...]]:
+        """Of every Einsum, the names of those it depends on, near or far, in execution order.
+
+        The keys are in execution order too: topological, ties by declaration.
+        """
+        waits = _predecessors(self.einsums)
+        closure: dict[str, set[str]] = {}
+        while len(closure) < len(waits):
+            ready = next(n for n, w in waits.items() if n not in closure and closure.keys() >= w)
+            closure[ready] = waits[ready].union(*(closure[n] for n in waits[ready]))
+        return {name: tuple(n for n in closure if n in far) for name, far in closure.items()}
+
+    @cached_property
+    def ordered(self) -> tuple[Einsum, ...]:
+        """Einsums in execution order: topological, ties by declaration."""
+        return tuple(self.einsum(n) for n in self.ancestors)
+
+    @cached_property
+    def tensor_ranks(self) -> dict[str, tuple[str, ...]]:
+        """Ranks of every tensor, in the order of first mention."""
+        return {a.tensor: a.ranks for e in self.einsums for a in e.accesses}
+
+    @cached_property
+    def intermediates(self) -> tuple[str, ...]:
+        """Tensors that one Einsum writes and another reads."""
+        read = {a.tensor for e in self.einsums for a in e.inputs}
+        return tuple(t for t in self.tensor_ranks if t in self.producers and t in read)
+
+    def einsum(self, name: str) -> Einsum:
+        """The Einsum of that name."""
+        for einsum in self.einsums:
+            if einsum.name == name:
+                return einsum
+        names = ", ".join(e.name for e in self.einsums)
+        raise SpecError(expected(self.name, f"one of the Einsums {names}", name))
+
+    def bits(self, tensor: str) -> int:
+        """Bits of one word of a tensor."""
+        return self.tensor_bits.get(tensor, self.word_bits)
+
+    def share(self, tensor: str) -> float:
+        """Words of `word_bits` that one value of a tensor takes."""
+        bits = self.bits(tensor)
+        return bits // self.word_bits if bits % self.word_bits == 0 else bits / self.word_bits
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        """`share` of the tensors where it is not 1."""
+        return {t: share for t in self.tensor_ranks if (share := self.share(t)) != 1}
+
+    def iterations(self, einsum: Einsum) -> int:
+        """Points of an Einsum's iteration space; for a matrix Einsum these are its MACs.
+
+        Of an Einsum that runs in each pass of a loop: the points of one pass.
+        """
+        return prod(self.rank_sizes[r] for r in einsum.ranks if r not in einsum.each)
+
+    def unmasked_iterations(self, einsum: Einsum) -> int:
+        """Those of them whose query may see the key."""
+        points = self.iterations(einsum)
+        if self.mask is None or not {QUERIES, KEYS} <= set(einsum.ranks) - set(einsum.each):
+            return points
+        queries, keys = self.rank_sizes[QUERIES], self.rank_sizes[KEYS]
+        return points // (queries * keys) * pairs(self.mask, queries, keys)
+
+    def tensor_words(self, tensor: str) -> int:
+        """Words of a whole tensor."""
+        return prod(self.rank_sizes[r] for r in self.tensor_ranks[tensor])
+
+    def with_ranks(self, sizes: Mapping[str, int]) -> Workload:
+        """The same cascade at other rank sizes."""
+        for rank in sizes:
+            if rank not in self.rank_sizes:
+                known = ", ".join(self.rank_sizes)
+                raise SpecError(expected(f"{self.name}: ranks", f"one of {known}", rank))
+        return replace(self, rank_sizes={**self.rank_sizes, **sizes})
+
+    def subset(self, names: tuple[str, ...]) -> Workload:
+        """The cascade reduced to some of its Einsums, with the ranks they need."""
+        kept = {self.einsum(n).name for n in names}
+        einsums = tuple(e for e in self.einsums if e.name in kept)
+        ranks = {r for e in einsums for r in (*e.ranks, *e.after)}
+        tensors = {a.tensor for e in einsums for a in e.accesses}
+        return replace(
+            self,
+            einsums=einsums,
+            rank_sizes={r: n for r, n in self.rank_sizes.items() if r in ranks},
+            tensor_bits={t: n for t, n in self.tensor_bits.items() if t in tensors},
+        )
+
+    def between(self, first: str, last: str) -> tuple[str, ...]:
+        """Names of the Einsums on the paths from one Einsum to another, both included."""
+        path = {self.einsum(first).name, self.einsum(last).name}
+        path.update(n for n in self.ancestors[last] if first in self.ancestors[n])
+        return tuple(n for n in self.ancestors if n in path)
+
+    def shareable_ranks(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Ranks that the shared loops of a fusion group may tile, in the order of `rank_sizes`.
+
+        A shared loop runs the whole group once per tile. So its rank must belong to the iteration
+        space of every Einsum of the group, and must not be one of `whole_row_ranks`. What is left
+        is exact: such a rank is in every tensor the group passes on, so a consumer finds all it
+        reads in the tile just made. Row-softmax attention gives (B, H, P). An Einsum without the
+        rank may say that it runs after that loop; see `inner_ranks`.
+
+        Raises SpecError when the group leaves out an Einsum that stands between two of its own.
+        """
+        group = [self.einsum(n) for n in names]
+        for name, before in self.ancestors.items():
+            after = [n for n in names if name in self.ancestors[n]]
+            if self.einsum(name).each:
+                continue  # with one pass of its loop there is nothing to correct
+            if name not in names and after and any(n in names for n in before):
+                where = f"{self.name}: group {', '.join(names)}"
+                raise SpecError(
+                    expected(where, f"{name} in it, because {after[0]} waits for it", "a gap")
+                )
+        bound = self.whole_row_ranks(names)
+        common = [r for r in self.rank_sizes if all(r in e.ranks or r in e.after for e in group)]
+        return tuple(r for r in common if r not in bound)
+
+    def inner_ranks(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Shareable ranks whose loops stand inside all other shared loops.
+
+        Something is carried over the passes of such a loop: a partial result that is read, or that
+        an Einsum corrects in each pass or finishes after the last. With the loop innermost it is
+        complete before another tile begins, and so never leaves the buffer unfinished.
+        """
+        group = [self.einsum(n) for n in names]
+        carried = {r for e in group for r in (*e.each, *e.after)}
+        carried |= self._corrected(names)
+        return tuple(r for r in self.shareable_ranks(names) if r in carried) if carried else ()
+
+    def _corrected(self, names: tuple[str, ...]) -> set[str]:
+        """Ranks over which an Einsum of the group reads a result of the group so far."""
+        makers = (self.producers[t] for n in names for t in self.einsum(n).so_far)
+        return {r for maker in makers if maker in names for r in self.einsum(maker).reduced_ranks}
+
+    def whole_row_ranks(self, names: tuple[str, ...]) -> frozenset[str]:
+        """Ranks that Einsums fused together must run over whole between two shared-loop steps.
+
+        They are the ranks reduced by an Einsum of the group whose result another Einsum of the
+        group reads: under a shared loop over such a rank the reader would see a partial result.
+        A row softmax binds m this way (QK_max, QK_sum). A reduction whose result leaves the group
+        binds nothing: it accumulates over the shared loop (AV alone would let m be tiled, and so
+        does the second GEMM of Y = (A B) C with its inner rank). Nor does one whose readers take it
+        `so_far` or run `after` the loop. A cascade that corrects partial results, as an online
+        softmax does, says so in these words; without its corrections in the group m is bound.
+        """
+        group = [self.einsum(n) for n in names]
+        bound = {
+            r
+            for e in group
+            for r in e.reduced_ranks
+            if r not in e.each and any(_waits(g, e, r) for g in group)
+        }
+        left_out = {r for e in self.einsums if e.name not in names for r in e.each}
+        return frozenset(bound | (left_out & self._corrected(names)))
+
+
+def _waits(reader: Einsum, maker: Einsum, rank: str) -> bool:
+    """Whether a reader needs the whole of what its maker reduces over a rank."""
+    tensor = maker.output.tensor
+    reads = any(a.tensor == tensor for a in reader.inputs)
+    return reads and rank not in reader.after and tensor not in reader.so_far
+
+
+def is_size(value: object) -> bool:
+    """Whether a value is an integer > 0 (true and false are no integers here)."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def faults(name: str, ranks: Mapping[str, int], einsums: tuple[Einsum, ...]) -> Iterator[str]:
+    """One line in the house form for each thing wrong with a cascade; empty for a sound one."""
+    if not einsums:
+        yield expected(name, "at least one Einsum", "none")
+    for rank, size in ranks.items():
+        if not is_size(size):
+            yield expected(f"{name}: ranks.{rank}", "an integer > 0", size)
+    shapes: dict[str, TensorAccess] = {}
+    for einsum in einsums:
+        yield from _einsum_faults(f"{name}: {einsum.name}", ranks, einsum, shapes)
+    yield from _repeated(f"{name}: Einsum", "one of that name", (e.name for e in einsums))
+    updated = {t for _, e in _updated_before(einsums) for t in [e.output.tensor]}
+    written = (e.output.tensor for e in einsums if not (e.updates and e.output.tensor in updated))
+    yield from _repeated(f"{name}: tensor", "one Einsum that writes it", written)
+    try:
+        TopologicalSorter(_predecessors(einsums)).prepare()
+    except CycleError as error:
+        yield expected(name, "Einsums without a cycle", " -> ".join(error.args[1]))
+
+
+def _einsum_faults(
+    where: str, ranks: Mapping[str, int], einsum: Einsum, shapes: dict[str, TensorAccess]
+) -> Iterator[str]:
+    for access in einsum.accesses:
+        for rank in access.ranks:
+            if rank not in ranks:
+                yield expected(f"{where}: {access}", f"ranks among {', '.join(ranks)}", rank)
+        if len(set(access.ranks)) != len(access.ranks):
+            yield expected(f"{where}: {access.tensor}", "each rank once", str(access))
+        first = shapes.setdefault(access.tensor, access)
+        if first.ranks != access.ranks:
+            yield expected(f"{where}: {access.tensor}", f"{first}, as it is elsewhere", str(access))
+    tensors = [a.tensor for a in einsum.accesses]
+    if len(set(tensors)) != len(tensors) or (einsum.updates and not einsum.each):
+        yield expected(where, "each tensor once in an Einsum", ", ".join(tensors))
+    yield from _loop_faults(where, ranks, einsum)
+    free = [r for r in einsum.output.ranks if all(r not in a.ranks for a in einsum.inputs)]
+    if free and not einsum.updates:
+        yield expected(f"{where}: {einsum.output}", "ranks that an input has", ", ".join(free))
+    points = prod(ranks[r] for r in einsum.ranks if is_size(ranks.get(r)))
+    if points >= MAX_ITERATIONS:
+        yield expected(where, "fewer than 2^61 iterations (counts are 64-bit)", points)
+
+
+def _loop_faults(where: str, ranks: Mapping[str, int], einsum: Einsum) -> Iterator[str]:
+    """What an Einsum says about shared loops, where it cannot be."""
+    own = {r for a in einsum.accesses for r in a.ranks}
+    for key, listed in (("each", einsum.each), ("after", einsum.after)):
+        for rank in listed:
+            if rank not in ranks or rank in own or (key == "after" and rank in einsum.each):
+                others = ", ".join(r for r in ranks if r not in own)
+                condition = f"ranks that none of its tensors has ({others or 'none'})"
+                yield expected(f"{where}: {key}", condition, rank)
+    for tensor in einsum.so_far:
+        if all(a.tensor != tensor for a in einsum.inputs):
+            inputs = ", ".join(a.tensor for a in einsum.inputs)
+            yield expected(f"{where}: so_far", f"inputs of the Einsum ({inputs})", tensor)
+
+
+def _repeated(where: str, condition: str, names: Iterable[str]) -> Iterator[str]:
+    listed = list(names)
+    for name in dict.fromkeys(listed):
+        if listed.count(name) > 1:
+            yield expected(f"{where} {name}", condition, listed.count(name))
+
+
+def _updated_before(einsums: tuple[Einsum, ...]) -> Iterator[tuple[str, Einsum]]:
+    """Each Einsum that writes a tensor others update, with each of those: they come first."""
+    for einsum in einsums:
+        for other in einsums:
+            same = other.output.tensor == einsum.output.tensor
+            if same and other.updates and not einsum.updates:
+                yield einsum.name, other
+
+
+def _predecessors(einsums: tuple[Einsum, ...]) -> dict[str, set[str]]:
+    """Of every Einsum, the names of those it waits for; its own output aside."""
+    producers = {e.output.tensor: e.name for e in einsums if e.updates}
+    producers |= {e.output.tensor: e.name for e in einsums if not e.updates}
+    waits = {
+        e.name: {producers[a.tensor] for a in e.inputs if a.tensor in producers} - {e.name}
+        for e in einsums
+    }
+    for name, before in _updated_before(einsums):
+        waits[name].add(before.name)
+    return waits

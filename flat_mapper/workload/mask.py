@@ -1,0 +1,91 @@
+"""Masks of attention: which keys a query may see, and how many tiles of pairs that leaves.
+
+Work is done in tiles of queries x keys. A tile in which no query may see a key is skipped, in
+compute and in traffic; one that is seen in part is done whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from flat_mapper.base.errors import SpecError, expected
+
+QUERIES, KEYS = "P", "M"  # the ranks that a mask is about
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mask:
+    """What each query may see; the P queries are the last of the M positions.
+
+    causal: the keys up to the query's own position.
+    window: keys less than so many positions away, on either side unless causal.
+    """
+
+    causal: bool = False
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.causal and self.window is None:
+            raise SpecError(expected("mask", "causal, a window, or both", "neither"))
+        if self.window is not None and (isinstance(self.window, bool) or self.window < 1):
+            raise SpecError(expected("mask: window", "positions, an integer > 0", self.window))
+
+    def __str__(self) -> str:
+        parts = ["causal"] * self.causal + [f"window {self.window}"] * (self.window is not None)
+        return ", ".join(parts)
+
+    def seen(self, first: int, last: int, keys: int) -> tuple[int, int]:
+        """The keys [low, high) that some query at the positions first to last may see."""
+        reach = self.window - 1 if self.window is not None else keys
+        low, high = max(0, first - reach), last + 1 if self.causal else last + 1 + reach
+        return low, min(high, keys)
+
+    def seen_by_all(self, first: int, last: int, keys: int) -> tuple[int, int]:
+        """The keys [low, high) that every query at these positions may see; none if low >= high."""
+        reach = self.window - 1 if self.window is not None else keys
+        low, high = max(0, last - reach), first + 1 if self.causal else first + 1 + reach
+        return low, min(high, keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiles:
+    """Tiles of queries x keys under a mask."""
+
+    rows: int  # queries of a tile
+    keys: int  # keys of a tile
+    whole: int  # seen by all: nothing in them is masked
+    partial: int  # done whole, though some of their pairs are masked
+    total: int
+
+    @property
+    def visited(self) -> int:
+        """Tiles that are worked on."""
+        return self.whole + self.partial
+
+    @property
+    def skipped(self) -> int:
+        """Tiles in which everything is masked."""
+        return self.total - self.visited
+
+
+@cache
+def tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> Tiles:
+    """The tiles of `rows` queries x `columns` keys, by what the mask leaves of them.
+
+    Both divide their rank. The sum over the rows of tiles is exact; in each, the tiles that are
+    seen are a run of columns.
+    """
+    whole = visited = 0
+    for start in range(keys - queries, keys, rows):
+        low, high = mask.seen(start, start + rows - 1, keys)
+        visited += -(-high // columns) - low // columns
+        low, high = mask.seen_by_all(start, start + rows - 1, keys)
+        whole += max(0, high // columns - -(-low // columns))
+    total = (queries // rows) * (keys // columns)
+    return Tiles(rows=rows, keys=columns, whole=whole, partial=visited - whole, total=total)
+
+
+def pairs(mask: Mask, queries: int, keys: int) -> int:
+    """Pairs of a query and a key that it may see."""
+    return tiles(mask, queries, keys, 1, 1).visited

@@ -1,0 +1,199 @@
+"""The notation of one Einsum: text -> Einsum, and back.
+
+    QK[b,h,p,m]     = Q[b,h,p,e] * K[b,h,m,e]
+    QK_max[b,h,p]   = max(QK[b,h,p,m])
+    QK_exp[b,h,p,m] = exp(QK[b,h,p,m] - QK_max[b,h,p])
+
+    einsum   := access "=" ( joined | function "(" ( joined | access "," access ) ")" )
+    joined   := access { "*" access } | access { "+" access } | access [ ( "-" | "/" ) access ]
+    access   := tensor "[" rank { "," rank } "]"
+
+Ranks are written in lower case and stored in upper case; either case is read. A rank that the
+output lacks is reduced: by max or min where that is the function, by a sum otherwise, so that
+`sum(A * B)` and `A * B` say the same thing. An Einsum that names its output among its inputs
+updates it: `AV[p,f] = AV[p,f] * QK_cor[p]` reads and writes the words that are there.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.workload.graph import Einsum, TensorAccess, Unit
+
+OPERATORS = {"*": "mul", "/": "div", "+": "add", "-": "sub"}
+REDUCTIONS = ("max", "min", "sum")  # of one tensor, over the ranks that the output lacks
+BINARY = (*OPERATORS.values(), "max", "min")  # f(A, B), point by point
+UNARY = (
+    *("exp", "log", "sqrt", "rsqrt", "reciprocal", "square", "abs", "neg"),
+    *("relu", "gelu", "silu", "sigmoid", "tanh", "copy"),
+)
+FUNCTIONS = tuple(dict.fromkeys((*REDUCTIONS, *BINARY, *UNARY)))
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_TOKEN = re.compile(rf"\s*(?:({_NAME.pattern})|(\S)|$)")
+_END = "the end"
+
+
+def parse_einsum(
+    text: str, *, where: str = "einsum", name: str | None = None, unit: Unit | None = None
+) -> Einsum:
+    """The Einsum that a line of the notation says.
+
+    text:   e.g. `AV[b,h,p,f] = A[b,h,p,m] * V[b,h,m,f]`.
+    where:  the place of the text, for errors.
+    name:   of the Einsum; by default its output tensor's.
+    unit:   where it runs; by default the PE array (matrix) for a product that reduces a rank, and
+            the special function unit (vector) for everything else.
+    raises: SpecError with the column (from 1) of what cannot be read.
+    """
+    reader = _Reader(where, text)
+    output = replace(reader.access(), is_output=True)
+    reader.take("=", "'='")
+    function, joint, inputs = reader.right_side()
+    if reader.token in OPERATORS:
+        raise reader.error(f"the end after {inputs[-1]}", "say the rest in an Einsum of its own")
+    if reader.token != _END:
+        raise reader.error(f"the end after {inputs[-1]}")
+    reduces = any(r not in output.ranks for a in inputs for r in a.ranks)
+    if function in REDUCTIONS and joint != "," and not reduces:
+        condition = f"a rank that {output} lacks, for {function} to reduce"
+        raise SpecError(expected(where, condition, ", ".join(str(a) for a in inputs)))
+    operation = _operation(function, joint, reduces)
+    old = replace(output, is_output=False)
+    return Einsum(
+        name=name or output.tensor,
+        output=output,
+        inputs=tuple(a for a in inputs if a != old),
+        updates=old in inputs,
+        operation=operation,
+        unit=unit or ("matrix" if operation == "mul" and reduces else "vector"),
+        text=_spaced(text),
+    )
+
+
+def _operation(function: str, joint: str, reduces: bool) -> str:
+    """What the compute unit does at a point. A sum is implied wherever a rank is reduced."""
+    if function in ("", "copy") or (function, joint) == ("sum", "mul"):
+        return joint or ("sum" if reduces else "copy")
+    return function
+
+
+def format_einsum(einsum: Einsum) -> str:
+    """The line that `parse_einsum` reads back as the same output, inputs and operation.
+
+    What joins two tensors inside a function (`exp(A - B)`) is in the Einsum's `text` only; without
+    it the line is written with `-` in an exp, `+` in a sum, and `*` in any other function.
+    """
+    if einsum.text:
+        return einsum.text
+    sources = [str(a) for a in einsum.inputs]
+    signs = {name: sign for sign, name in OPERATORS.items()}
+    if len(sources) == 1:
+        right = sources[0] if einsum.operation == "copy" else f"{einsum.operation}({sources[0]})"
+    elif einsum.operation in signs:
+        right = f" {signs[einsum.operation]} ".join(sources)
+    elif einsum.operation in BINARY:
+        right = f"{einsum.operation}({', '.join(sources)})"
+    else:
+        joint = {"exp": " - ", "sum": " + "}.get(einsum.operation, " * ")
+        right = f"{einsum.operation}({joint.join(sources)})"
+    return f"{einsum.output} = {right}"
+
+
+def _spaced(text: str) -> str:
+    """The text in canonical spacing and case: `A[b,p] = exp(B[b,p] - C[b])`."""
+    dense = "".join(text.split())
+    dense = re.sub(r"\[[^\]]*\]", lambda ranks: ranks.group().lower(), dense)
+    dense = re.sub(r"([-=*/+])", r" \1 ", dense)
+    return re.sub(r",(?![^\[]*\])", ", ", dense)
+
+
+@dataclass(slots=True)
+class _Reader:
+    """A cursor over the tokens of one line."""
+
+    where: str
+    text: str
+    position: int = 0
+
+    @property
+    def token(self) -> str:
+        """The token under the cursor; `the end` after the last."""
+        found = _TOKEN.match(self.text, self.position)
+        return (found[1] or found[2] or _END) if found else _END
+
+    def error(self, condition: str, change: str = "") -> SpecError:
+        """What was expected at the cursor, with its column."""
+        rest = self.text[self.position :]
+        column = self.position + len(rest) - len(rest.lstrip()) + 1
+        place = f"{self.where}: column {column} of {self.text.strip()!r}"
+        return SpecError(expected(place, condition, self.token, change))
+
+    def take(self, token: str, condition: str) -> None:
+        """Step over a fixed token."""
+        if self.token != token:
+            raise self.error(condition)
+        self._step()
+
+    def name(self, condition: str) -> str:
+        """Step over an identifier."""
+        token = self.token
+        if not _NAME.fullmatch(token):
+            raise self.error(condition)
+        self._step()
+        return token
+
+    def access(self) -> TensorAccess:
+        """Step over `tensor[rank, ...]`."""
+        tensor = self.name("a tensor name")
+        self.take("[", f"'[' and the ranks of {tensor}")
+        return self._ranks_of(tensor)
+
+    def right_side(self) -> tuple[str, str, tuple[TensorAccess, ...]]:
+        """Step over all that follows `=`.
+
+        returns: the function or "", what joins its tensors (an operation, a comma or ""), and them.
+        """
+        start = self.position
+        word = self.name("a tensor or a function")
+        if self.token != "(":
+            self.position = start
+            return "", *self._joined()
+        if word not in FUNCTIONS:
+            self.position = start
+            raise self.error(f"a function among {', '.join(FUNCTIONS)}")
+        self._step()
+        joint, inputs = self._joined()
+        if self.token == "," and not joint:
+            self._step()
+            joint, inputs = ",", (*inputs, self.access())
+        if joint == "," and word not in BINARY:
+            self.position = start
+            raise self.error(f"one of {', '.join(BINARY)} before two tensors with a comma")
+        if joint != "," and word in OPERATORS.values():
+            self.position = start
+            raise self.error(f"two tensors with a comma in {word}(...)")
+        self.take(")", "')'")
+        return word, joint, inputs
+
+    def _joined(self) -> tuple[str, tuple[TensorAccess, ...]]:
+        inputs = [self.access()]
+        sign = self.token
+        while self.token == sign and (sign in "*+" or (sign in "-/" and len(inputs) == 1)):
+            self._step()
+            inputs.append(self.access())
+        return OPERATORS.get(sign, ""), tuple(inputs)
+
+    def _ranks_of(self, tensor: str) -> TensorAccess:
+        ranks = [self.name(f"a rank of {tensor}").upper()]
+        while self.token == ",":
+            self._step()
+            ranks.append(self.name(f"a rank of {tensor}").upper())
+        self.take("]", f"',' or ']' after the ranks of {tensor}")
+        return TensorAccess(tensor=tensor, ranks=tuple(ranks))
+
+    def _step(self) -> None:
+        found = _TOKEN.match(self.text, self.position)
+        self.position = found.end() if found else len(self.text)

@@ -1,0 +1,188 @@
+"""The softmax of attention as a cascade that goes over the keys once, twice, or three times.
+
+A pass over a rank's fiber visits all of it before anything that needs the whole fiber can go on;
+the taxonomy is FuseMax's (Nayak et al., MICRO 2024). The row softmax of FLAT has three passes over
+the key positions: the maximum; the exponentials and their sum; the quotients and AV. Keys may not
+be cut by a shared loop there, because every pass needs what the one before made of the whole row.
+
+`online` has one pass, as FlashAttention's kernels (Dao et al., 2022) and FuseMax's own cascade do:
+
+    QK_max  the maximum so far
+    QK_exp  exponentials under the maximum so far
+    QK_cor  once per tile of keys: exp(old maximum - new maximum). Its buffer holds the old maximum
+            until it is overwritten, so that it reads two words and writes one.
+    QK_sum_cor, AV_cor  once per tile: the sum and the numerator so far, times the correction
+    QK_sum, AV  accumulate over the tiles; AV is the numerator
+    AV_div  once per row, after the last tile: AV / QK_sum
+
+`online-2pass` has two: the first keeps only the maximum and the sum of each row (QK_sum is
+corrected as above), the second makes the scores again (QK2) and needs no correction of AV.
+FuseMax's two-pass cascade keeps the exponentials of the first pass instead: a whole row of them on
+chip, as the row softmax does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import get_args
+
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.workload.graph import Einsum, Softmax, TensorAccess, Workload
+from flat_mapper.workload.notation import parse_einsum
+
+SOFTMAXES: tuple[Softmax, ...] = tuple(s for s in get_args(Softmax) if s != "none")
+ROW = ("QK", "QK_max", "QK_exp", "QK_sum", "A", "AV")  # what is rewritten, by Einsum
+
+
+def with_softmax(workload: Workload, softmax: Softmax) -> Workload:
+    """A workload of row-softmax attention with another form of its softmax.
+
+    `any` keeps the row form; `alternatives` has what it stands for.
+    """
+    if softmax not in SOFTMAXES:
+        condition = f"one of {', '.join(SOFTMAXES)}"
+        raise SpecError(expected(f"{workload.name}: softmax", condition, softmax))
+    names = [e.name for e in workload.einsums]
+    if workload.softmax not in ("row", "any") or any(n not in names for n in ROW):
+        condition = f"a row softmax of the Einsums {', '.join(ROW)} to rewrite as {softmax}"
+        raise SpecError(expected(workload.name, condition, workload.softmax))
+    if softmax in ("row", "any"):
+        return replace(workload, softmax=softmax)
+    cascade = _one_pass if softmax == "online" else _two_pass
+    inside = cascade(_Core(workload))
+    before = [e for e in workload.einsums[: names.index("QK")] if e.name not in ROW]
+    after = [e for e in workload.einsums[names.index("QK") :] if e.name not in ROW]
+    return replace(
+        workload,
+        einsums=(*before, *inside, *(_renamed(e) for e in after)),
+        tensor_bits={t: n for t, n in workload.tensor_bits.items() if t != "A" or _has(inside, t)},
+        softmax=softmax,
+    )
+
+
+def alternatives(workload: Workload, *, charged: bool = True) -> tuple[Workload, ...]:
+    """The cascades that a search may choose among: more than one where the softmax is `any`.
+
+    charged: whether the softmax costs something; where it is free, the two-pass form is left out,
+             because its first pass would be a product whose result nothing is charged for reading.
+    """
+    if workload.softmax != "any":
+        return (workload,)
+    forms: tuple[Softmax, ...] = ("row", "online", "online-2pass") if charged else ("row", "online")
+    return tuple(with_softmax(workload, form) for form in forms)
+
+
+def passes(workload: Workload, names: tuple[str, ...]) -> dict[str, int]:
+    """Of each Einsum of a group, the pass over the reduced fibers in which it runs; from 0.
+
+    An Einsum is one pass after a maker that reduces a rank of its own, unless it takes the result
+    `so_far`. One that needs nothing of the group runs as late as its readers allow.
+    """
+    found: dict[str, int] = {}
+    ordered = [e for e in workload.ordered if e.name in names]
+    inside = {n: [m for m in workload.ancestors[n] if m in names] for n in names}
+    for einsum in ordered:
+        latest = 0
+        for tensor in (a.tensor for a in einsum.inputs):
+            maker = workload.producers.get(tensor)
+            if maker in found:
+                reduced = workload.einsum(maker).reduced_ranks
+                waits = tensor not in einsum.so_far and any(r in einsum.ranks for r in reduced)
+                latest = max(latest, found[maker] + (waits and not einsum.each))
+        found[einsum.name] = latest
+    for einsum in ordered:
+        if not inside[einsum.name]:
+            readers = [e for e in ordered if _reads(e, einsum.output.tensor)]
+            found[einsum.name] = min((found[e.name] for e in readers), default=0)
+    return found
+
+
+class _Core:
+    """The row cascade in the terms of its rewriting: the accesses as the notation writes them."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.of = {name: workload.einsum(name) for name in ROW}
+        self.scores = str(self.of["QK"].output)
+        self.exp, self.numerator = str(self.of["QK_exp"].output), str(self.of["AV"].output)
+        (self.keys,) = self.of["QK_max"].reduced_ranks
+        self.row = str(self.of["QK_max"].output).removeprefix("QK_max")
+        self.value = str(next(a for a in self.of["AV"].inputs if a.tensor != "A"))
+
+    def vector(self, name: str, text: str, **loops: tuple[str, ...]) -> Einsum:
+        """A vector Einsum, with what it says of shared loops."""
+        einsum = parse_einsum(text, name=name, unit="vector")
+        return replace(
+            einsum,
+            each=loops.get("each", ()),
+            after=loops.get("after", ()),
+            so_far=loops.get("so_far", ()),
+        )
+
+    def running(self) -> tuple[Einsum, ...]:
+        """The maximum so far, its exponentials and corrections, and the sum so far."""
+        row, each = self.row, (self.keys,)
+        return (
+            self.of["QK"],
+            self.of["QK_max"],
+            self.vector(
+                *("QK_cor", f"QK_cor{row} = exp(QK_cor{row} - QK_max{row})"),
+                each=each,
+                so_far=("QK_max",),
+            ),
+            replace(self.of["QK_exp"], so_far=("QK_max",)),
+            self.vector("QK_sum_cor", f"QK_sum{row} = QK_sum{row} * QK_cor{row}", each=each),
+            self.of["QK_sum"],
+        )
+
+    def divided(self) -> Einsum:
+        """The quotients of a row, once it is complete."""
+        out = self.numerator.replace("AV[", "AV_div[")
+        return self.vector(
+            "AV_div", f"{out} = {self.numerator} / QK_sum{self.row}", after=(self.keys,)
+        )
+
+
+def _one_pass(core: _Core) -> tuple[Einsum, ...]:
+    numerator = core.numerator
+    return (
+        *core.running(),
+        core.vector("AV_cor", f"{numerator} = {numerator} * QK_cor{core.row}", each=(core.keys,)),
+        parse_einsum(f"{numerator} = {core.exp} * {core.value}", unit="matrix"),
+        core.divided(),
+    )
+
+
+def _two_pass(core: _Core) -> tuple[Einsum, ...]:
+    again = core.scores.replace("QK[", "QK2[")
+    made = " * ".join(str(a) for a in core.of["QK"].inputs)
+    quotient = str(core.of["A"].output)
+    return (
+        *core.running(),
+        parse_einsum(f"{again} = {made}", unit="matrix"),
+        core.vector("A", f"{quotient} = exp({again} - QK_max{core.row})"),
+        core.of["AV"],
+        core.divided(),
+    )
+
+
+def _renamed(einsum: Einsum) -> Einsum:
+    """An Einsum after the attention: what read AV reads the quotients."""
+    if not _reads(einsum, "AV"):
+        return einsum
+    return replace(
+        einsum,
+        inputs=tuple(_quotient(a) if a.tensor == "AV" else a for a in einsum.inputs),
+        text=einsum.text.replace("AV[", "AV_div["),
+    )
+
+
+def _quotient(access: TensorAccess) -> TensorAccess:
+    return replace(access, tensor="AV_div")
+
+
+def _reads(einsum: Einsum, tensor: str) -> bool:
+    return any(a.tensor == tensor for a in einsum.inputs)
+
+
+def _has(einsums: tuple[Einsum, ...], tensor: str) -> bool:
+    return any(e.output.tensor == tensor for e in einsums)

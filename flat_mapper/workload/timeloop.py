@@ -1,0 +1,293 @@
+"""A Timeloop problem (v0.3, v0.4) read as a workload of one Einsum.
+
+    problem:
+      version: 0.4
+      shape:
+        name: QK
+        dimensions: [B, H, P, M, E]
+        data_spaces:
+        - {name: Q, projection: [[[B]], [[H]], [[P]], [[E]]]}     # or [B, H, P, E]
+        - {name: K, projection: [[[B]], [[H]], [[M]], [[E]]]}
+        - {name: QK, projection: [[[B]], [[H]], [[P]], [[M]]], read_write: true}
+      instance: {B: 1, H: 12, P: 512, M: 512, E: 64}
+
+Plain projections only: one rank per dimension of a tensor. A sum of ranks, as in a convolution, is
+read where it is plain after all: its ranks of size 1 add nothing, so a 1x1 convolution of stride 1
+is a matrix product. Tensors are dense. Sizes may stand beside `shape`, and keys may have hyphens
+(`data-spaces`), as in older files; names that an instance has beyond ranks and coefficients are
+passed over, as Timeloop does.
+Source: Timeloop, src/workload/workload.cpp and shape-models/problem-shape.cpp; timeloopfe,
+v4/problem.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from types import MappingProxyType
+
+from flat_mapper.base.errors import Faults, SpecError, expected
+from flat_mapper.spec.document import (
+    Section,
+    checked,
+    did_you_mean,
+    kind_of,
+    place,
+    refuse_unknown,
+    section_of,
+    take,
+    take_list,
+)
+from flat_mapper.spec.sizes import size_of
+from flat_mapper.workload.graph import Einsum, TensorAccess, Workload
+from flat_mapper.workload.graph import faults as workload_faults
+
+VERSIONS = ("0.3", "0.4")
+
+_SHAPE_KEYS = ("name", "dimensions", "data_spaces", "coefficients")
+_SPACE_KEYS = ("name", "projection", "read_write", "ranks")
+NO_VARIABLES: Mapping[str, object] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outline:
+    """The parts of a problem, each with its place. A rank or coefficient is a number by then."""
+
+    where: str
+    shape: Section
+    spaces: tuple[Section, ...]
+    instance: Section
+    instance_where: str
+    dimensions: tuple[str, ...]
+    coefficients: Mapping[str, int]
+
+    @property
+    def written(self) -> set[str]:
+        """The ranks of the output."""
+        found: set[str] = set()
+        for space in self.spaces:
+            if space.get("read_write"):
+                found.update(_words(space.get("projection")))
+        return found
+
+    @property
+    def spaces_where(self) -> str:
+        return f"{self.where}: problem.shape.data_spaces"
+
+
+def read_problem(
+    document: object, where: str = "problem", variables: Mapping[str, object] = NO_VARIABLES
+) -> Workload:
+    """The one-Einsum workload of a Timeloop problem.
+
+    document:  a mapping with the problem under `problem`; its other keys are not looked at.
+    where:     the file, for errors.
+    variables: names that sizes may be worked out from.
+    raises:    SpecError with the first fault; `problem_faults` has them all.
+    """
+    faults = Faults()
+    workload = _workload(document, where, variables, faults)
+    if workload is None:
+        raise SpecError(faults[0])
+    return workload
+
+
+def problem_faults(
+    document: object, where: str = "problem", variables: Mapping[str, object] = NO_VARIABLES
+) -> list[str]:
+    """Everything wrong with a Timeloop problem, a line each; empty for a sound one."""
+    faults = Faults()
+    _workload(document, where, variables, faults)
+    return faults
+
+
+def _workload(
+    document: object, where: str, variables: Mapping[str, object], faults: Faults
+) -> Workload | None:
+    outline = faults.attempt(_outline, document, where)
+    if outline is None:
+        return None
+    found = {rank: faults.attempt(_size, outline, rank, variables) for rank in outline.dimensions}
+    sizes = {rank: size for rank, size in found.items() if size}
+    read = [faults.attempt(_access, outline, sizes, i) for i in range(len(outline.spaces))]
+    accesses = tuple(access for access in read if access)
+    faults.attempt(_check_use, outline, sizes, accesses)
+    if faults:
+        return None
+    return faults.attempt(_one_einsum, outline, sizes, accesses)
+
+
+def _outline(document: object, where: str) -> _Outline:
+    """The parts of a problem; its versions, keys and lists are what they must be."""
+    problem = _underscored(take(document, "problem", dict, where))
+    spot = f"{where}: problem"
+    version = problem.get("version")
+    if version is not None and str(version) not in VERSIONS:
+        at = place(spot, problem, "version")
+        raise SpecError(expected(at, f"one of {', '.join(VERSIONS)}", version))
+    shape = _shape(problem, spot)
+    nested = "instance" in problem  # otherwise the sizes stand beside the shape
+    instance = section_of(take(problem, "instance", dict, spot), spot) if nested else problem
+    at = f"{spot}.instance" if nested else spot
+    _check_dense(instance, at)
+    return _Outline(
+        where=where,
+        shape=shape,
+        spaces=tuple(
+            _underscored(s) for s in take_list(shape, "data_spaces", dict, f"{spot}.shape")
+        ),
+        instance=instance,
+        instance_where=at,
+        dimensions=tuple(str(d) for d in take_list(shape, "dimensions", str, f"{spot}.shape")),
+        coefficients=_coefficients(shape, instance, where),
+    )
+
+
+def _underscored(node: object) -> Section:
+    """A mapping with the hyphens of its keys as underscores."""
+    section = section_of(node, "problem")
+    lines = {key.replace("-", "_"): line for key, line in section.lines.items()}
+    return Section({k.replace("-", "_"): v for k, v in section.items()}, section.source, lines)
+
+
+def _shape(problem: Section, where: str) -> Section:
+    """The section of the shape; its keys are known ones."""
+    if "shape" not in problem and ("einsums" in problem or "attention" in problem):
+        condition = "a Timeloop problem, with a shape and an instance"
+        raise SpecError(expected(where, condition, "a cascade", "use flat-mapper map"))
+    if isinstance(problem.get("shape"), str):
+        at, condition = place(where, problem, "shape"), "dimensions and data_spaces, written out"
+        change = "the shapes that Timeloop knows by name are convolutions"
+        raise SpecError(expected(at, condition, str(problem["shape"]), change))
+    shape = _underscored(take(problem, "shape", dict, where))
+    if "flatten" in shape:
+        at = place(f"{where}.shape", shape, "flatten")
+        raise SpecError(expected(at, "plain dimensions", "flattened ones", "write their product"))
+    refuse_unknown(shape, _SHAPE_KEYS, f"{where}.shape")
+    return shape
+
+
+def _check_dense(instance: Section, where: str) -> None:
+    densities = dict(section_of(instance.get("densities") or {}, f"{where}.densities"))
+    common = instance.get("commonDensity", instance.get("common_density"))
+    if common is not None:
+        densities["every tensor"] = common
+    for tensor, density in densities.items():
+        value = density.get("density") if isinstance(density, Mapping) else density
+        if not isinstance(value, int | float) or value != 1:
+            at = place(where, instance, "densities")
+            condition = f"density 1 for {tensor}: sparse tensors are not modelled"
+            raise SpecError(expected(at, condition, value))
+
+
+def _coefficients(shape: Section, instance: Section, where: str) -> dict[str, int]:
+    """Every coefficient's value: the instance's, or its default."""
+    values = {}
+    spot = f"{where}: problem.shape"
+    for i, item in enumerate(take_list(shape, "coefficients", dict, spot, ())):
+        at = f"{spot}.coefficients.{i}"
+        refuse_unknown(item, ("name", "default"), at)
+        name = take(item, "name", str, at)
+        default = take(item, "default", int, at, 1)
+        values[str(name)] = take(instance, name, int, f"{where}: problem.instance", default)
+    return values
+
+
+def _size(outline: _Outline, rank: str, variables: Mapping[str, object]) -> int:
+    instance, where = outline.instance, outline.instance_where
+    if isinstance(instance.get(rank), str):
+        return size_of(instance[rank], variables, place(where, instance, rank))
+    return take(instance, rank, int, where, above=0)
+
+
+def _access(outline: _Outline, sizes: Mapping[str, int], index: int) -> TensorAccess:
+    """One data space as a tensor."""
+    space, where = outline.spaces[index], f"{outline.spaces_where}.{index}"
+    refuse_unknown(space, _SPACE_KEYS, where)
+    at = place(where, space, "projection")
+    ranks = [
+        _plain_rank(outline, sizes, term, f"{at}.{i}")
+        for i, term in enumerate(take(space, "projection", list, where))
+    ]
+    written = space.get("read_write", False)
+    if not isinstance(written, bool) and written not in (0, 1):
+        spot = place(where, space, "read_write")
+        raise SpecError(f"{spot}: expected true or false, got {kind_of(written)}")
+    name = take(space, "name", str, where)
+    return TensorAccess(tensor=str(name), ranks=tuple(ranks), is_output=bool(written))
+
+
+def _plain_rank(outline: _Outline, sizes: Mapping[str, int], terms: object, where: str) -> str:
+    """The rank of one dimension of a tensor: of a sum, the one term that has an extent.
+
+    terms: a rank, or a list of [rank] or [rank, coefficient] to be added up.
+    """
+    if isinstance(terms, str):
+        terms = [[terms]]
+    read = [_term(outline, term, where) for term in checked(terms, list, where)]
+    wide = [(rank, factor) for rank, factor in read if sizes.get(rank) != 1]
+    if not read or len(wide) > 1 or any(factor != 1 for _, factor in wide):
+        shown = " + ".join(rank if factor == 1 else f"{factor}*{rank}" for rank, factor in read)
+        condition = "one plain rank: sums and strides, as in a convolution, are not modelled"
+        raise SpecError(expected(where, condition, shown))
+    flat = [term for term in read if term[0] in outline.written] or read
+    return (wide or flat)[0][0]
+
+
+def _words(node: object) -> list[str]:
+    """Every word in nested lists."""
+    if isinstance(node, list):
+        return [word for inner in node for word in _words(inner)]
+    return [node] if isinstance(node, str) else []
+
+
+def _term(outline: _Outline, term: object, where: str) -> tuple[str, int]:
+    """A rank and the coefficient it is multiplied with."""
+    words = [str(checked(word, str, where)) for word in checked(term, list, where)]
+    ranks = [word for word in words if word not in outline.coefficients]
+    if len(ranks) != 1:
+        condition = "a rank, or a rank and a coefficient"
+        raise SpecError(expected(where, condition, ", ".join(words)))
+    if ranks[0] not in outline.dimensions:
+        known = ", ".join((*outline.dimensions, *outline.coefficients))
+        hint = did_you_mean(ranks[0], outline.dimensions)
+        raise SpecError(expected(where, f"one of {known}", ranks[0], hint))
+    return ranks[0], prod(outline.coefficients[word] for word in words if word != ranks[0])
+
+
+def _check_use(
+    outline: _Outline, sizes: Mapping[str, int], accesses: tuple[TensorAccess, ...]
+) -> None:
+    """One output; and no rank that is iterated over without a tensor that has it."""
+    where = outline.spaces_where
+    outputs = [access.tensor for access in accesses if access.is_output]
+    if len(accesses) == len(outline.spaces):
+        if len(outputs) != 1:
+            condition = "one output (read_write: true)"
+            raise SpecError(expected(where, condition, ", ".join(outputs) or "none"))
+        for rank, size in sizes.items():
+            if size > 1 and all(rank not in access.ranks for access in accesses):
+                raise SpecError(
+                    expected(where, f"a tensor with rank {rank} of size {size}", "none")
+                )
+
+
+def _one_einsum(
+    outline: _Outline, sizes: Mapping[str, int], accesses: tuple[TensorAccess, ...]
+) -> Workload:
+    output = next(access for access in accesses if access.is_output)
+    inputs = tuple(access for access in accesses if not access.is_output)
+    name = take(outline.shape, "name", str, f"{outline.where}: problem.shape", "")
+    einsum = Einsum(
+        name=str(name) or output.tensor,
+        output=output,
+        inputs=inputs,
+        operation="mul",
+        unit="matrix",
+    )
+    if len(inputs) == 1:
+        einsum = replace(einsum, operation="sum" if einsum.reduced_ranks else "copy")
+    for fault in workload_faults(outline.where, sizes, (einsum,)):
+        raise SpecError(fault)
+    return Workload(name=einsum.name, rank_sizes=sizes, einsums=(einsum,), source=outline.where)

@@ -1,0 +1,84 @@
+"""What operations of the vector unit cost: in the model, in the bound, and in the search."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from oracles.small_cases import online_case
+from small_platform import fused, platform, workload
+from test_laws import PRICES
+from test_search_brute_force import agree
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.base.errors import BackendError, SpecError
+from flat_mapper.cost_model.backend import refuse_operations
+from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.result import EinsumStats, Result
+from flat_mapper.energy.operations import kind_of, operation_cycles
+from flat_mapper.energy.tables import Ert, ert_of
+
+
+def chip(**variables: object) -> Platform:
+    place = platform()
+    assert place.vector is not None
+    vector = replace(place.vector, variables={**place.vector.variables, **variables})
+    return replace(place, vector=vector)
+
+
+def cost(place: Platform, ert: Ert = PRICES) -> Result:
+    result = evaluate(workload(), place, fused(), ert)
+    assert isinstance(result, Result)
+    return result
+
+
+def of(result: Result, name: str) -> EinsumStats:
+    return next(e for e in result.einsums if e.einsum == name)
+
+
+def test_each_einsum_takes_the_cycles_and_energy_of_its_operation() -> None:
+    plain, slow = cost(chip()), cost(chip(exp_cycles=4, div_cycles=2, exp_energy=3))
+    for name, cycles, energy in (("QK_exp", 4, 3), ("A", 2, 1), ("QK_max", 1, 1), ("QK", 1, 1)):
+        before, after = of(plain, name), of(slow, name)
+        assert after.compute_cycles == cycles * before.compute_cycles
+        assert after.compute_energy_pj == pytest.approx(energy * before.compute_energy_pj)
+        assert after.computes == before.computes
+        assert after.ideal_cycles == cycles * before.ideal_cycles
+    more = 3 * of(plain, "QK_exp").compute_cycles + of(plain, "A").compute_cycles
+    assert slow.cycles == plain.cycles + more
+    assert slow.bound.cycles > plain.bound.cycles
+    assert 0 < slow.utilization <= 1
+
+
+def test_an_energy_table_may_price_operations() -> None:
+    prices = {name: dict(actions) for name, actions in PRICES.levels.items()}
+    prices["VALU"]["exp"] = 7.0
+    read = ert_of({k: {a: pj for a, pj in v.items() if a != "compute" or k in ("MAC", "VALU")}
+                   for k, v in prices.items()}, "ert.yaml")  # fmt: skip
+    found = of(cost(chip(exp_energy=3), read), "QK_exp")
+    assert found.compute_energy_pj == 7.0 * found.computes
+
+
+def test_kinds() -> None:
+    assert [kind_of(o) for o in ("sum", "sub", "min", "gelu")] == ["add", "add", "max", "gelu"]
+
+
+@pytest.mark.parametrize("cycles", [0, 1.5, True, "4"])
+def test_cycles_that_are_none_are_refused(cycles: object) -> None:
+    vector = chip(exp_cycles=cycles).vector
+    assert vector is not None
+    with pytest.raises(SpecError, match=r"variables.exp_cycles: expected cycles of a lane, an int"):
+        operation_cycles(vector, "exp")
+
+
+@pytest.mark.parametrize("seed", [6, 11])
+def test_search_finds_what_brute_force_finds(seed: int) -> None:
+    case = online_case(seed)
+    assert case.platform.vector is not None
+    vector = replace(case.platform.vector, variables={"exp_cycles": 3, "add_energy": 2})
+    agree(replace(case, platform=replace(case.platform, vector=vector)), seed)
+
+
+def test_other_tools_have_one_compute_for_all() -> None:
+    with pytest.raises(BackendError, match="timeloop: QK_exp: expected operations of one cycle"):
+        refuse_operations(workload(), chip(exp_cycles=4), fused(), PRICES, "timeloop")

@@ -1,0 +1,157 @@
+"""Rows grown node by node: what is dropped on the way, and what it would have cost."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from oracles.small_cases import small_case
+
+from flat_mapper import load_platform, load_problem
+from flat_mapper.api.calls import energies, mapspace_of
+from flat_mapper.arch.values import Fanout, MemoryLevel
+from flat_mapper.base.errors import SpecError
+from flat_mapper.mapper.bounds.dominance import undominated
+from flat_mapper.mapper.bounds.partial import least_energy
+from flat_mapper.mapper.cost.candidate_set import Known, Table
+from flat_mapper.mapper.cost.price import Outer, row_costs
+from flat_mapper.mapper.group.group import GroupSearch
+from flat_mapper.mapper.group.incremental import Growth
+from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapper.solve.search import search
+from flat_mapper.mapper.space.candidates import Rows
+from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.enumerate import Wanted, around, inner_rows, keeps, start
+from flat_mapper.mapper.space.group import GroupProblem, group_problem
+from flat_mapper.mapping.space import partitions
+
+FOUR_LEVELS = Path(__file__).parents[2] / "benchmarks" / "four-levels.yaml"
+
+
+def problem_of(seed: int) -> GroupProblem:
+    case = small_case(seed)
+    groups = list(partitions(case.workload, case.mapspace))[-1]
+    return group_problem(case.workload, case.platform, case.ert, case.mapspace, groups[0])
+
+
+def outers(space: EinsumSpace, rng: np.random.Generator) -> list[Outer]:
+    """Loops outside, in random orders, that keep to the tiles of the rows (0)."""
+    found = []
+    for _ in range(4):
+        one, other = (tuple(int(r) for r in rng.permutation(len(space.ranks))) for _ in "ab")
+        roles = tuple(rng.choice(["staged", "stream"]) for _ in space.tensors)
+        tile = tuple(0 if rng.random() < 0.5 else size for size in space.sizes)
+        found.append(Outer(tile=tile, dram_order=one, shared_order=other, roles=roles))
+    return found
+
+
+def partial_rows(space: EinsumSpace) -> list[tuple[Rows, tuple[MemoryLevel | Fanout, ...]]]:
+    """Blocks of rows after every node, with the nodes that are still to come."""
+    nodes = tuple(reversed(space.inner_nodes))
+    found, blocks = [], [start(space)]
+    for position, node in enumerate(nodes):
+        grown = []
+        for block in blocks:
+            for keep in keeps(space, node):
+                grown.append(around(space, block, node, keep, Wanted()))
+        blocks = [b for b in grown if b.count]
+        found += [(b, nodes[position + 1 :]) for b in blocks]
+    return found
+
+
+def completed(space: EinsumSpace, rows: Rows, rest: tuple[MemoryLevel | Fanout, ...]) -> list[Rows]:
+    """Some rows with everything that may stand around them."""
+    blocks = [rows]
+    for node in rest:
+        blocks = [
+            around(space, b, node, keep, Wanted()) for b in blocks for keep in keeps(space, node)
+        ]
+        blocks = [b for b in blocks if b.count]
+    return blocks
+
+
+def worst(space: EinsumSpace, rows: Rows, outer: Outer) -> np.ndarray:
+    """Energy, compute cycles and port cycles of every row; float64[D, n]."""
+    costs = row_costs(space, rows, outer)
+    ports = [
+        costs.ports.get((lv.name, kind), np.zeros(1))
+        for lv in space.arch.levels
+        for kind in ("read", "write", "shared")
+    ]
+    columns = [costs.energy, space.lane_cycles / rows.spatial, *ports]
+    return np.stack([np.broadcast_to(c, (rows.count,)) for c in columns])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_who_drops_out_is_beaten_under_any_loops_outside(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    space = problem_of(seed).spaces[0]
+    blocks = [b for b in inner_rows(space, Wanted()) if b.count][:40]
+    left = undominated(space, blocks, ())
+    assert sum(b.count for b in left) <= sum(b.count for b in blocks)
+    for outer in outers(space, rng):
+        tiles = np.concatenate([b.tile for b in blocks], axis=1)
+        kept = np.concatenate([b.tile for b in left], axis=1)
+        costs = np.concatenate([worst(space, b, outer) for b in blocks], axis=1)
+        best = np.concatenate([worst(space, b, outer) for b in left], axis=1)
+        for i in range(tiles.shape[1]):
+            same = (kept == tiles[:, i : i + 1]).all(axis=0)
+            beats = (best[:, same] <= costs[:, i : i + 1] * (1 + 1e-9)).all(axis=0)
+            assert beats.any(), f"row {i} under {outer}"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_row_in_the_making_costs_no_more_than_any_whole_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    space = problem_of(seed).spaces[0]
+    roles = {t: ("staged", "stream") for t in space.tensors}
+    for rows, rest in partial_rows(space):
+        if not rest:
+            continue
+        some = rows.take(rng.choice(rows.count, min(rows.count, 3), replace=False))
+        for i in range(some.count):
+            one = some.take(np.array([i]))
+            bound = min(
+                least_energy(space, one, rest, keep, roles)[0][0] for keep in keeps(space, rest[0])
+            )
+            for whole in completed(space, one, rest):
+                for outer in outers(space, rng):
+                    energy = row_costs(space, whole, outer).energy.min()
+                    assert bound <= energy * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_growth_that_drops_nothing_has_the_least_row(seed: int) -> None:
+    problem = problem_of(seed)
+    search_ = GroupSearch.of(problem, Known())
+    search_.prepare()
+    space = problem.spaces[0]
+    tiles = np.array(space.sizes, dtype=np.int64)[:, None]
+    growth = Growth(space=space, roles=search_._roles[0], least=1, tiles=tiles, masked=False)
+    grown = growth.table(lambda rows, *_: np.arange(rows.count))
+    whole = Table(space=space, blocks=list(inner_rows(space, Wanted())), roles=search_._roles[0])
+    for priced in (True, False):
+        least = float(whole.energy(priced=priced).min())
+        assert float(grown.energy(priced=priced).min()) == pytest.approx(least, rel=1e-9)
+        low = growth.least_of_all()
+        assert (low.priced if priced else low.free) <= least * (1 + 1e-9)
+
+
+def test_four_levels_are_searched() -> None:
+    platform = load_platform(FOUR_LEVELS)
+    workload = load_problem("bert-base", sizes={"P": 1024, "M": 1024})
+    ert, _ = energies(platform, None)
+    found = search(workload, platform, mapspace_of("flat", workload, platform), ert)
+    assert isinstance(found, Solution)
+    assert found.certificate.optimal
+    assert found.result.utilization > 0.8
+
+
+def test_too_many_to_grow_is_said_with_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_ROWS", 0)
+    monkeypatch.setattr(import_module("flat_mapper.mapper.group.incremental"), "MOST_LEFT", 3)
+    case = small_case(1)
+    with pytest.raises(SpecError, match=r"expected at most 3 partial loop nests .* got "):
+        search(case.workload, case.platform, case.mapspace, case.ert)

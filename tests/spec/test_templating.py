@@ -1,0 +1,102 @@
+"""Templates in specification files, as Timeloop's front end offers them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flat_mapper.base.errors import SpecError
+from flat_mapper.spec.document import Tagged
+from flat_mapper.spec.templating import load_document
+
+TOP = """\
+{{add_to_path(cwd() ~ '/parts')}}
+{% set name = name | default('small') %}
+{% if path_exists('gone.yaml') %}
+gone: true
+{% endif %}
+architecture: {{include(name ~ '.yaml', 'architecture')}}
+classes: {{include_all('parts/c*.yaml', 'classes')}}
+found: "{{find_path('small.yaml')}}"
+{{include_text('text.yaml')}}
+depth: {{depth | default(4) * 2}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    (tmp_path / "top.yaml.jinja2").write_text(TOP)
+    (parts / "small.yaml").write_text("architecture:\n  nodes:\n  - !Component {name: A}\n")
+    (parts / "big.yaml").write_text("architecture: {nodes: [{{width}}]}\n")
+    (parts / "c1.yaml").write_text("classes: [{name: x}]\n")
+    (parts / "c2.yaml").write_text("classes: [{name: y}]\n")
+    (parts / "text.yaml").write_text("variables: {W: {{W | default(16)}}}\n")
+    return tmp_path
+
+
+def test_includes_conditions_and_data(folder: Path) -> None:
+    document = load_document(folder / "top.yaml.jinja2")
+    assert document == {
+        "architecture": {"nodes": [Tagged("!Component", {"name": "A"})]},
+        "classes": [[{"name": "x"}], [{"name": "y"}]],
+        "found": str(folder / "parts" / "small.yaml"),
+        "variables": {"W": 16},
+        "depth": 8,
+    }
+    document = load_document(folder / "top.yaml.jinja2", {"name": "big", "width": 7, "W": 8})
+    assert document["architecture"] == {"nodes": [7]}  # type: ignore[index]
+    assert document["variables"] == {"W": 8}  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: {{b}}", r"x\.yaml: expected a value for every name .*'b' is undefined; give it as te"),
+        ("a: 1\n{% if %}", r"x\.yaml:2: expected a Jinja2 template, got an error"),
+        ("{{include('no.yaml')}}", r"x\.yaml: expected a file 'no\.yaml' to include, got none at"),
+        ("{{include('x.yaml')}}", r"x\.yaml: expected at most 200 includes, nested 16 deep"),
+        ("{{include_text('x.yaml')}}", r"x\.yaml: expected at most 200 includes, nested 16 deep"),
+        ("a: {{include('y*.yaml')}}", r"include: expected one file for 'y\*\.yaml', got 2; use"),
+        (
+            "a: {{include('y1.yaml', 'k.zz')}}",
+            r"y1\.yaml: expected the key 'zz' of 'k\.zz', got z;",
+        ),
+        ("a: {{''.__class__.__mro__}}", r"x\.yaml: expected .*, got.*'__class__'"),
+        ("a: {{cycler.__init__.__globals__}}", r"x\.yaml: expected .*, got.*'__init__'"),
+        ("a: {{'x' * 100000000}}", r"x\.yaml: expected a Jinja2 template, got an error: a product"),
+        ("a: {{9 ** 999999999}}", r"x\.yaml: expected a Jinja2 template, got an error: a product"),
+        ("{% for i in range(10**9) %}x{% endfor %}", r"x\.yaml: expected a Jinja2 template, got"),
+        ("a: {{1 / 0}}", r"x\.yaml: expected a Jinja2 template, got an error: division by zero"),
+        ("a: {{'!!python/name:os.system x'}}", r"x\.yaml:1: expected a plain value, got '!!python"),
+    ],
+)
+def test_bad_templates_are_one_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    (tmp_path / "y1.yaml").write_text("k: {z: 1}")
+    (tmp_path / "y2.yaml").write_text("k: 2")
+    with pytest.raises(SpecError, match=message) as caught:
+        load_document(tmp_path / "x.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_rendered_text_is_bounded(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(
+        "{% for i in range(9999) %}{% for j in range(9999) %}xxxxxxxxxx{% endfor %}{% endfor %}"
+    )
+    with pytest.raises(SpecError, match="expected a template of at most 16777216 characters"):
+        load_document(tmp_path / "x.yaml")
+
+
+def test_plain_files_do_not_import_jinja2(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("a: 1")
+    code = (
+        "import sys; from flat_mapper.spec.templating import load_document; "
+        f"assert load_document({str(tmp_path / 'x.yaml')!r}) == {{'a': 1}}; "
+        "assert 'jinja2' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

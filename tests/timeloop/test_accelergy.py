@@ -1,0 +1,117 @@
+"""Energies from Accelergy: against recorded runs, and from the real one where it is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cases
+import pytest
+
+from flat_mapper.api import calls as api
+from flat_mapper.arch.reader import load_platform
+from flat_mapper.base.errors import BackendError
+from flat_mapper.cli.main import main
+from flat_mapper.reports.answers import Mapped
+from flat_mapper.spec.yamlio import dump
+from flat_mapper.timeloop.accelergy import ACCELERGY, Accelergy, accelergy
+from flat_mapper.timeloop.run import VARIABLE, command_of
+from flat_mapper.timeloop.write_processed import accelergy_document
+
+REPLAY = Path(__file__).parents[1] / "replay"
+SCRIPT = shlex.join([sys.executable, str(REPLAY / "stand_in.py")])
+CHIPS = cases.priced_by_accelergy()
+
+
+def replayed(fault: str = "", folder: Path | None = None) -> Accelergy:
+    option = f"--fault {fault}" if fault else ""
+    command = replace(command_of(f"{SCRIPT} {option} {{}}", timeout_s=30.0), tool=ACCELERGY)
+    return Accelergy(command=command, folder=folder)
+
+
+def test_both_paths_are_priced_with_what_priced_them() -> None:
+    ert, art = replayed().price(CHIPS["priced"])
+    assert ert.source == art.source == "Accelergy"
+    assert ert.actions("DRAM") == (512.0, 512.0, 512.0)
+    assert ert.actions("GLB") == (97.7725, 198.375, 198.375)
+    assert ert.energy("VALU", "compute") == 0.13285
+    assert ert.placeholders == ()
+    assert ert.provenance["GLB"] == "CactiSRAM"
+    assert ert.provenance["RF"] == "Library, 0 pJ for write and update"
+    assert list(ert.levels) == ["DRAM", "GLB", "RF", "MAC", "VRF", "VALU"]
+    assert art.areas_um2["GLB"] == 391346.0
+    assert set(art.areas_um2) == set(ert.levels)
+
+
+def test_placeholders_are_said_in_the_text_and_in_the_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, f"{SCRIPT} {{}}")
+    found = api.search("tiny", CHIPS["dummy"], "flat", "accelergy")
+    assert isinstance(found, Mapped)
+    warning = "(WARNING: DRAM, GLB, RF, MAC, VRF, VALU priced by its estimator 'dummy', 1 pJ"
+    assert warning in str(found)
+    said = json.loads(json.dumps(found.to_dict()))
+    assert said["energy_source"].startswith(f"Accelergy {warning}")
+    assert said["provenance"]["placeholders"] == ["DRAM", "GLB", "RF", "MAC", "VRF", "VALU"]
+
+
+def test_words_keep_their_quotes_and_empty_levels_are_left_out() -> None:
+    text = dump(accelergy_document(CHIPS["priced"].matrix))
+    assert text.count('technology: "45nm"') == 5  # of the subtree and of four components
+    assert "inter_PE_spatial" not in text
+    assert 'name: "RF[1..4]"' in text
+
+
+def test_every_run_has_a_folder_of_its_own_and_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, runs = tmp_path / "here", tmp_path / "runs"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    source = replayed(folder=runs)
+    assert source.price(CHIPS["priced"]) == source.price(CHIPS["priced"])
+    assert sorted(p.name for p in runs.iterdir()) == ["accelergy", "accelergy-2"]
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("unknown", r"got: Can not find an energy estimator for fluxmac; log: .*; re-run: cd "),
+        ("crash", r"got exit code 134 \(ERROR: boost: out of memory\)"),
+        ("silent", r"got exit code 0 and no ERT_summary\.yaml \(ERROR: key not found"),
+        ("cut", r"accelergy: .*ERT\.yaml: .*: expected .*; log: .*; re-run: cd "),
+    ],
+)
+def test_failures_name_what_happened(fault: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match=message):
+        replayed(fault, tmp_path).price(CHIPS["priced"])
+
+
+def test_without_the_program_one_line_and_exit_code_3(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert main(["map", "--arch", "edge", "--problem", "tiny", "--ert", "accelergy"]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith("BackendError: accelergy: expected an executable on PATH, got none; in")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.needs_timeloop
+def test_the_real_one_prices_a_shipped_platform() -> None:
+    source, edge = accelergy(), load_platform("edge")
+    missing = source.missing()
+    if missing and os.environ.get("FLAT_MAPPER_REQUIRE_TIMELOOP"):
+        pytest.fail(missing)
+    if missing:
+        pytest.skip(missing)
+    ert, art = source.price(edge)
+    assert ert.placeholders == ()
+    assert ert.energy("DRAM", "read") == 512.0
+    assert ert.energy("GLB", "read") > ert.energy("RF", "read") > 0
+    assert art.total_mm2(edge) > 0

@@ -1,0 +1,163 @@
+"""The native model against the real timeloop-model; `make test-timeloop` runs it.
+
+Random mappings that both sides accept, and the best mappings of shipped mapspaces: edge and cloud,
+all four models, N = 512 to 4096, fused and not, with the softmax charged and without. Every count
+and all cycles must be equal, every energy within 1e-6 and Timeloop's printed digits.
+FLAT_MAPPER_FULL_ARRAY=1 adds four mappings that fill the 65536 PEs of cloud.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import pytest
+from random_mappings import random_mapping
+
+from flat_mapper.arch.reader import load_platform
+from flat_mapper.arch.values import Platform
+from flat_mapper.backends.crosscheck import comparisons, crosscheck
+from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.result import Result
+from flat_mapper.energy.pricing import price_with_hwcomponents
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapper.solve.search import search
+from flat_mapper.mapping.space_reader import load_mapspace
+from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.timeloop.backend import TimeloopBackend
+from flat_mapper.timeloop.run import command_of
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.reader import load_problem
+
+MODELS = ("bert-base", "t5-small", "trxl", "xlm")
+LENGTHS = (512, 1024, 2048, 4096)
+# Random mappings of each of 16 combinations: 208 in all. Timeloop takes seconds for a mapping on
+# 65536 PEs, however few of them work.
+EACH = {"edge": 10, "cloud": 3}
+PROBLEMS = Path(__file__).parents[2] / "problems"
+TOLD = Counter[str]()
+
+pytestmark = pytest.mark.needs_timeloop
+
+
+@pytest.fixture(scope="module")
+def timeloop() -> TimeloopBackend:
+    """The real binary; without it a skip that says why, or a failure where it was demanded."""
+    backend = TimeloopBackend(command=command_of())
+    missing = backend.missing()
+    if missing and os.environ.get("FLAT_MAPPER_REQUIRE_TIMELOOP"):
+        pytest.fail(missing)
+    if missing:
+        pytest.skip(missing)
+    return backend
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tally() -> object:
+    yield
+    print("\nvalidation:", ", ".join(f"{k} {v}" for k, v in TOLD.items()))
+
+
+@cache
+def priced(name: str) -> tuple[Platform, Ert]:
+    platform = load_platform(name)
+    return platform, price_with_hwcomponents(platform)[0]
+
+
+def problem(model: str, length: int) -> Workload:
+    return load_problem(PROBLEMS / f"{model}.yaml", sizes={"P": length, "M": length})
+
+
+def check(timeloop: TimeloopBackend, arch: str, workload: Workload, mapping: FusedMapping) -> None:
+    platform, ert = priced(arch)
+    report = crosscheck(workload, platform, mapping, ert, [timeloop])
+    assert isinstance(report.native, Result)
+    bad = [str(d) for d in report.differences if d.exceeds]
+    assert not bad, bad[:5]
+    answer = report.answers["timeloop"]
+    assert isinstance(answer, Result)
+    TOLD["mappings"] += 1
+    TOLD["mappings with a deeper shared level"] += any("deeper" in n for n in answer.notes)
+    TOLD["Einsums"] += len(report.native.einsums)
+    pairs = comparisons(workload, platform, report.native, answer, ert, "timeloop")
+    for pair in pairs:
+        TOLD["energies" if pair.quantity == "energy_pj" else "counts and cycles"] += 1
+
+
+@pytest.mark.parametrize("free", [False, True], ids=["charged", "free"])
+@pytest.mark.parametrize("fused", [False, True], ids=["unfused", "fused"])
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("arch", ["edge", "cloud"])
+def test_random_mappings(
+    timeloop: TimeloopBackend, arch: str, model: str, fused: bool, free: bool
+) -> None:
+    platform, ert = priced(arch)
+    rng = random.Random(f"{arch} {model} {fused} {free}")
+    done = 0
+    while done < EACH[arch]:
+        workload = problem(model, rng.choice(LENGTHS))
+        mapping = random_mapping(rng, workload, platform, fused=fused, free=free)
+        if isinstance(evaluate(workload, platform, mapping, ert), Result):
+            check(timeloop, arch, workload, mapping)
+            done += 1
+
+
+@pytest.mark.parametrize("space", ["naive", "flat"])
+@pytest.mark.parametrize("length", [512, 1024, 4096])
+@pytest.mark.parametrize("model", MODELS)
+def test_best_mappings(timeloop: TimeloopBackend, model: str, length: int, space: str) -> None:
+    check(timeloop, "edge", *best("edge", model, length, Path(space)))
+
+
+# Timeloop takes minutes for a mapping that fills 256 x 256 PEs, and longer the more ranks share
+# them: so the best of mapspaces that use a part of them. Without `fusion`: unfused.
+LEAN = """
+mapspace:
+  description: at most 16 x 64 lanes
+  source: chosen, for Timeloop's sake
+  policy: {buffering: 2, in_place: true, overflow: reject, softmax: charged}
+  constraints:
+  - {einsum: QK, target: PE, type: spatial, factors: [B=1, H=1, P=1, M<=16]}
+  - {einsum: AV, target: PE, type: spatial, factors: [B=1, H=1, P=1, M<=16]}
+"""
+FUSED = """\
+  fusion:
+    groups: [[QK, softmax, AV]]
+    granularity: any
+    staging: any
+    schedule: interleaved
+"""
+
+
+@pytest.mark.parametrize("fusion", ["", FUSED], ids=["unfused", "fused"])
+@pytest.mark.parametrize("length", [1024, 4096])
+@pytest.mark.parametrize("model", MODELS)
+def test_best_mappings_of_cloud(
+    timeloop: TimeloopBackend, model: str, length: int, fusion: str, tmp_path: Path
+) -> None:
+    space = tmp_path / "lean.yaml"
+    space.write_text(LEAN + fusion)
+    workload, mapping = best("cloud", model, length, space)
+    assert any(len(group.einsums) > 4 for group in mapping.groups) == bool(fusion)
+    check(timeloop, "cloud", workload, mapping)
+
+
+@pytest.mark.skipif("FLAT_MAPPER_FULL_ARRAY" not in os.environ, reason="takes minutes")
+@pytest.mark.parametrize("model", MODELS)
+def test_a_best_mapping_that_fills_the_array_of_cloud(
+    timeloop: TimeloopBackend, model: str
+) -> None:
+    check(timeloop, "cloud", *best("cloud", model, 1024, Path("naive")))
+
+
+def best(arch: str, model: str, length: int, space: Path) -> tuple[Workload, FusedMapping]:
+    """The best mapping of a mapspace by energy-delay product."""
+    platform, ert = priced(arch)
+    workload = problem(model, length)
+    found = search(workload, platform, load_mapspace(str(space)), ert)
+    assert isinstance(found, Solution)
+    return workload, found.result.mapping

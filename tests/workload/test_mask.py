@@ -1,0 +1,202 @@
+"""Masks: which tiles are done, what that leaves of every count, and the search under a mask."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles.small_cases import online_case
+from small_platform import platform
+from test_laws import PRICES, few
+from test_online_softmax import ONLINE, by_name, cost, mapping
+from test_search_brute_force import agree
+
+from flat_mapper.base.errors import BackendError, SpecError
+from flat_mapper.cost_model.backend import refuse_operations
+from flat_mapper.cost_model.evaluate import _shared_faults
+from flat_mapper.cost_model.result import Result
+from flat_mapper.explore.need import need
+from flat_mapper.mapper.solve.frontier import frontier
+from flat_mapper.mapper.solve.search import search
+from flat_mapper.mapping.record import read_record
+from flat_mapper.mapping.space import Fusion, Mapspace
+from flat_mapper.reports.mask import mask_dict, mask_text
+from flat_mapper.timeloop.write import lower_fused
+from flat_mapper.workload.attention import attention
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import Mask, pairs, tiles
+from flat_mapper.workload.mask_reader import mask_of
+from flat_mapper.workload.reader import load_problem
+
+CAUSAL = Mask(causal=True)
+TEXT = "problem:\n  ranks: {B: 1, H: 2, P: 8, M: 8, E: 4, F: 4}\n  attention: {softmax: online}\n"
+
+
+def masked(mask: Mask | None) -> Workload:
+    return replace(ONLINE, mask=mask)
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> tuple[Mask, int, int, int, int]:
+    rows, columns = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    queries, keys = rows * draw(st.integers(1, 4)), columns * draw(st.integers(1, 5))
+    mask = draw(
+        st.builds(Mask, causal=st.just(True), window=st.none() | st.integers(1, 20))
+        | st.builds(Mask, causal=st.booleans(), window=st.integers(1, 20))
+    )
+    return mask, min(queries, keys) // rows * rows or rows, max(keys, rows), rows, columns
+
+
+@few
+@given(questions())
+def test_tiles_are_what_their_pairs_say(question: tuple[Mask, int, int, int, int]) -> None:
+    mask, queries, keys, rows, columns = question
+    keys = -(-max(keys, queries) // columns) * columns
+    whole = partial = skipped = 0
+    first = keys - queries
+    for i, j in product(range(queries // rows), range(keys // columns)):
+        seen = [
+            (not mask.causal or k <= q) and (mask.window is None or abs(q - k) < mask.window)
+            for q in range(first + i * rows, first + (i + 1) * rows)
+            for k in range(j * columns, (j + 1) * columns)
+        ]
+        whole += all(seen)
+        skipped += not any(seen)
+        partial += any(seen) and not all(seen)
+    found = tiles(mask, queries, keys, rows, columns)
+    assert (found.whole, found.partial, found.skipped) == (whole, partial, skipped)
+
+
+@pytest.mark.parametrize("n", [1, 7, 4096])
+def test_causal_pairs_at_tile_one(n: int) -> None:
+    assert pairs(CAUSAL, n, n) == n * (n + 1) // 2
+
+
+def test_a_window_as_wide_as_the_sequence_is_dense() -> None:
+    dense, wide = cost(mapping(), masked(None)), cost(mapping(), masked(Mask(window=512)))
+    assert wide.einsums == dense.einsums
+    assert wide.cycles == dense.cycles
+
+
+def test_every_count_follows_the_tiles() -> None:
+    """64 queries x 128 keys: of the 4 tiles in each of 8 rows, 1 1 2 2 3 3 4 4 are visited."""
+    dense, causal = cost(mapping(), masked(None)), cost(mapping(), masked(CAUSAL))
+    before, after = by_name(dense), by_name(causal)
+    for name in before:
+        if name != "AV_div":
+            assert after[name].computes * 32 == before[name].computes * 20
+            assert after[name].compute_cycles * 32 == before[name].compute_cycles * 20
+    assert after["AV_div"] == before["AV_div"]
+    dram = {
+        t.tensor: (t.moved_words, u.moved_words)
+        for name in before
+        for t, u in zip(before[name].levels[0].tensors, after[name].levels[0].tensors, strict=True)
+    }
+    for tensor in ("Q", "AV_div"):
+        assert dram[tensor][0] == dram[tensor][1] == 12 * 512 * 64
+    for tensor in ("K", "V"):
+        assert dram[tensor] == (8 * 12 * 512 * 64, 8 * 12 * 512 * 64 * 20 // 32)
+    held = {t.tensor: t for t in after["AV_cor"].level("GLB").tensors}["AV"]  # type: ignore[union-attr]
+    rows = 12 * 64 * 64
+    assert (held.scalar_updates, held.scalar_reads) == (20 * rows, (20 - 8) * rows)
+    assert causal.bound.cycles < dense.bound.cycles
+
+
+def test_the_result_says_what_was_done() -> None:
+    found = mask_dict(masked(CAUSAL), cost(mapping(), masked(CAUSAL)))
+    assert found is not None
+    assert found["tiles"] == {"P": 64, "M": 128, "whole": 12, "partial": 8, "skipped": 12}
+    assert found["dense_macs"] == 2 * 12 * 512 * 512 * 64
+    assert found["effective_macs"] == 12 * 512 * 513 * 64
+    assert found["macs"] == 2 * 12 * 512 * 512 * 64 * 20 // 32
+    uncut = cost(mapping("H12 P8", corrected=False), masked(CAUSAL))
+    assert "no tile is skipped" in mask_text(masked(CAUSAL), uncut)
+
+
+def test_files_and_words() -> None:
+    assert load_problem(TEXT + "  mask: causal\n").mask == CAUSAL
+    window = load_problem(TEXT + "  mask: {window: 4, causal: true}\n")
+    assert window.mask == Mask(causal=True, window=4) == mask_of("causal,window=4")
+    assert load_problem(TEXT + "  mask: causal\n", mask="window=2").mask == Mask(window=2)
+    for bad, message in (
+        ("  mask: diagonal\n", "problem.mask: expected causal, or {window: N}, got 'diagonal'"),
+        ("  mask: {windw: 3}\n", "problem.mask: unknown key 'windw'"),
+        ("  mask: {causal: false}\n", "expected causal, a window, or both, got 'neither'"),
+    ):
+        with pytest.raises(SpecError, match=message):
+            load_problem(TEXT + bad)
+    with pytest.raises(SpecError, match="--mask: expected causal, window=N"):
+        mask_of("window=none")
+    with pytest.raises(SpecError, match="mask: expected at most the 4 positions of its keys, got"):
+        replace(attention(B=1, H=1, P=8, M=4, E=1, F=1), mask=CAUSAL)
+
+
+def test_a_record_keeps_its_mask_and_timeloop_refuses_it(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    files = lower_fused(masked(CAUSAL), platform(), mapping())
+    assert all("/" not in name for name in files)
+    for name, lowered in files.items():
+        (tmp_path / name).write_text(lowered.text)
+    assert read_record(tmp_path / "fused-mapping.yaml").workload == masked(CAUSAL)
+    with pytest.raises(BackendError, match="timeloop: expected no mask"):
+        refuse_operations(masked(CAUSAL), platform(), mapping(), PRICES, "timeloop")
+
+
+def test_two_passes_are_not_searched_under_a_mask() -> None:
+    cascade = replace(attention(B=1, H=1, P=4, M=4, E=2, F=2, softmax="online-2pass"), mask=CAUSAL)
+    space = Mapspace(name="flat", fusion=Fusion(groups=(("QK", "softmax", "AV"),)))
+    with pytest.raises(SpecError, match="expected a cascade whose keys are cut in one pass"):
+        search(cascade, platform(), space, PRICES)
+
+
+@pytest.mark.parametrize("window", [None, 1, 2])
+@pytest.mark.parametrize("seed", [5, 11])
+def test_search_finds_what_brute_force_finds(seed: int, window: int | None) -> None:
+    case = online_case(seed)
+    mask = Mask(causal=window is None, window=window)
+    sizes = {**case.workload.rank_sizes, "P": 2, "M": 4}
+    agree(replace(case, workload=replace(case.workload.with_ranks(sizes), mask=mask)), seed)
+
+
+def test_a_search_under_a_mask_skips_tiles() -> None:
+    case = online_case(5)
+    sizes = {**case.workload.rank_sizes, "P": 4, "M": 4}
+    cascade = replace(case.workload.with_ranks(sizes), mask=CAUSAL)
+    found = search(cascade, case.platform, case.mapspace, case.ert)
+    dense = search(replace(cascade, mask=None), case.platform, case.mapspace, case.ert)
+    assert isinstance(found.result, Result)  # type: ignore[union-attr]
+    assert found.result.edp_js < dense.result.edp_js  # type: ignore[union-attr]
+
+
+def test_remainders_are_refused_under_a_mask() -> None:
+    fused = mapping("H12 P8,8 M4")
+    first = fused.groups[0].einsums[0]
+    uneven = tuple((slot, (*at[:-1], replace(at[-1], last=1))) for slot, at in first.loops)
+    group = replace(fused.groups[0], einsums=(replace(first, loops=uneven),))
+    faults = list(_shared_faults(masked(CAUSAL), group, fused.policy, "QK"))
+    assert faults[0].startswith("QK: mask: expected factors that divide their ranks")
+    assert list(_shared_faults(masked(CAUSAL), fused.groups[0], fused.policy, "QK")) == []
+
+
+def test_fronts_and_needs_refuse_a_mask() -> None:
+    case = online_case(5)
+    cascade = replace(case.workload, mask=Mask(window=2))
+    given = (cascade, case.platform, case.mapspace, case.ert)
+    with pytest.raises(SpecError, match="need: attention: expected no mask"):
+        need(*given, "buffer", utilization=0.5)
+    with pytest.raises(
+        SpecError, match=r"attention: mask: expected no mask, or the search for one"
+    ):
+        frontier(*given)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", [s for s in range(1000, 1200) if s % 4 < 2])
+def test_search_under_a_mask_finds_what_brute_force_finds(seed: int) -> None:
+    case = online_case(seed)
+    masks = (CAUSAL, Mask(window=1), Mask(window=2), Mask(causal=True, window=2))
+    sizes = {**case.workload.rank_sizes, "P": 2, "M": 4}
+    mask = masks[seed // 4 % 4]
+    agree(replace(case, workload=replace(case.workload.with_ranks(sizes), mask=mask)), seed)
