@@ -25,8 +25,7 @@ from flat_mapper.reports.answers import Mapped
 from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.backend import INPUTS, art_document, ert_document
-from flat_mapper.timeloop.mapper import Cost
-from flat_mapper.timeloop.mapper_run import MAPPER
+from flat_mapper.timeloop.mapper import MAPPER, Cost
 from flat_mapper.timeloop.run import call, command_of, fresh_folder
 from flat_mapper.timeloop.write_mapper_processed import processed_for_mapper
 

@@ -14,10 +14,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flat_mapper.api.calls import compare, evaluate, load_problem, model_files, need, search
+    from flat_mapper.api.calls import compare, evaluate, load_problem, model_files, search
     from flat_mapper.arch.reader import load_architecture, load_platform
     from flat_mapper.explore.front import front
     from flat_mapper.explore.generate import generate
+    from flat_mapper.explore.need import need
     from flat_mapper.mapping.space_reader import load_mapspace
     from flat_mapper.page.saved import load_results
     from flat_mapper.workload.attention import attention
@@ -52,7 +53,7 @@ _HOMES = {
     "load_problem": "api.calls",
     "load_results": "page.saved",
     "model_files": "api.calls",
-    "need": "api.calls",
+    "need": "explore.need",
     "search": "api.calls",
 }
 

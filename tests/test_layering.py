@@ -31,8 +31,8 @@ FOLDER_MODULES = 15  # beside __init__
 OWNERS = {
     "yaml": ("spec.yamlio",),
     "altair": ("page.*",),
-    "pandas": ("reports.frame", "page.saved"),
-    "polars": ("reports.frame", "page.saved"),
+    "pandas": ("reports.*", "page.saved"),
+    "polars": ("reports.*", "page.saved"),
     "networkx": ("workload.graph",),
     "matplotlib": ("reports.plots", "published.plots"),
     "accelforge": ("backends.accelforge*",),

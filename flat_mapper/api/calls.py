@@ -19,14 +19,12 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Art, Ert, ert_of, load_ert
-from flat_mapper.explore.need import STEP_BYTES_PER_S, Need, Quantity, Unreached
-from flat_mapper.explore.need import need as smallest
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.search import search as best_of
+from flat_mapper.mapping.check import check_mapping
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_constraints import unmatched_rules
-from flat_mapper.mapping.values import check_mapping
 from flat_mapper.reports.answers import Comparison, Mapped, Modelled, Priced
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import Section, did_you_mean, section_of
@@ -164,36 +162,6 @@ def compare(
             certificate=found.certificate,
         )
     return Comparison(workload=cascade, platform=chip, objective=goal, rows=rows)
-
-
-def need(
-    workload: Workload | Source,
-    platform: Platform | Source,
-    mapspace: Mapspace | Name = "flat",
-    ert: Ert | Name | None = None,
-    *,
-    quantity: Quantity,
-    utilization: float,
-    step: float = STEP_BYTES_PER_S,
-    progress: Progress | None = None,
-) -> Need | Unreached:
-    """The smallest buffer or off-chip bandwidth that reaches a utilization, or what binds.
-
-    ert:         breaks ties between mappings of the same latency; by default none does.
-    quantity:    buffer (of the level that groups share, in its rows) or bandwidth (of DRAM).
-    utilization: of the fastest mapping, a share > 0 and <= 1.
-    step:        of bandwidth, bytes per second.
-    """
-    cascade = workload if isinstance(workload, Workload) else load_problem(workload)
-    chip = platform if isinstance(platform, Platform) else load_platform(platform)
-    space = mapspace_of(mapspace, cascade, chip)
-    table = None if ert is None else energies(chip, ert)[0]
-    return smallest(
-        *(cascade, chip, space, table, quantity),
-        utilization=utilization,
-        step=step,
-        progress=progress,
-    )
 
 
 def sourced(result: Result, platform: Platform, table: Ert, art: Art | None) -> Result:

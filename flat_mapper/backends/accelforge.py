@@ -26,12 +26,13 @@ from flat_mapper.backends.accelforge_nest import component_name
 from flat_mapper.base.errors import BackendError, expected
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.einsum import einsum_costs
-from flat_mapper.cost_model.evaluate import check_fused, combine
-from flat_mapper.cost_model.group import shared_level
+from flat_mapper.cost_model.evaluate import combine
 from flat_mapper.cost_model.latency import level_cycles, throttling
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
 from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.check import check_fused
+from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import Axis, EinsumMapping, FusedMapping, Slot
 from flat_mapper.workload.graph import TensorAccess, Workload
 

@@ -18,8 +18,7 @@ from flat_mapper.reports.answers import Comparison, Mapped, Priced
 from flat_mapper.reports.files import check_folder, comparison_files, mapping_files, write_folder
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.yamlio import dump_json, scalar
-from flat_mapper.timeloop.mapper import timeloop_mapper
-from flat_mapper.timeloop.mapper_run import MAPPER
+from flat_mapper.timeloop.mapper import MAPPER, timeloop_mapper
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.heads import GROUP
 from flat_mapper.workload.reader import sequence_sizes

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from flat_mapper.api import calls as api
 from flat_mapper.base import units
 from flat_mapper.base.errors import NothingFeasible
 from flat_mapper.cli.map import progress_bar, workload_of
-from flat_mapper.explore.need import Need, Trial, Unreached
+from flat_mapper.explore.need import need
+from flat_mapper.explore.need_result import Need, Trial, Unreached
 from flat_mapper.reports import text as report
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.yamlio import dump_json, scalar
@@ -20,7 +20,7 @@ def need_command(arguments: argparse.Namespace) -> int:
     step = checked(scalar(arguments.step), float, "--step", above=0)
     workload = workload_of(arguments)
     with progress_bar() as progress:
-        found = api.need(
+        found = need(
             workload,
             arguments.arch,
             arguments.mapspace,

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from math import ceil
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.cost_model.einsum import einsum_costs
-from flat_mapper.cost_model.group import crosses_dram, group_stats, shared_level
+from flat_mapper.cost_model.group import group_stats
 from flat_mapper.cost_model.result import Bound, BufferUse, EinsumStats, Infeasible, Result
 from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.sharing import carried_tensors, visited_tiles, with_unmapped
-from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy, check_mapping
+from flat_mapper.mapping.check import check_fused
+from flat_mapper.mapping.sharing import (
+    crosses_dram,
+    shared_level,
+    visited_tiles,
+)
+from flat_mapper.mapping.values import FusedMapping, GroupMapping
 from flat_mapper.workload.graph import Workload
 
 
@@ -126,86 +130,3 @@ def bound(workload: Workload, platform: Platform, mapping: FusedMapping, ert: Er
         energy_pj=workload.repeat * energy,
         offchip_bytes=workload.repeat * words * dram.word_bits / 8,
     )
-
-
-def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -> None:
-    """Raise MappingError where a fused mapping contradicts itself, the workload or the platform."""
-    names = [n for g in mapping.groups for n in g.names]
-    expected_names = [
-        e.name
-        for e in workload.ordered
-        if e.unit == "matrix" or mapping.policy.softmax == "charged"
-    ]
-    # What runs in each pass of a loop may be left out where there is no such loop.
-    omitted = [n for n in expected_names if n not in names and workload.einsum(n).each]
-    if sorted([*names, *omitted]) != sorted(expected_names):
-        raise MappingError(
-            expected("groups", f"each of {', '.join(expected_names)} once", ", ".join(names))
-        )
-    for group in mapping.groups:
-        for nest in group.einsums:
-            check_mapping(workload, platform.path(workload.einsum(nest.einsum).unit), nest)
-        for fault in _group_faults(workload, platform, group, mapping.policy):
-            raise MappingError(fault)
-
-
-def _group_faults(
-    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
-) -> Iterator[str]:
-    where = " + ".join(group.names)
-    if len(group.einsums) == 1:
-        if workload.einsum(group.names[0]).each:
-            yield expected(where, "a group with the loop in each of whose passes it runs", "none")
-        return
-    yield from _shared_faults(workload, group, policy, where)
-    dram, level = platform.dram.name, shared_level(platform).name
-    whole = _whole(workload, group, policy)
-    inner = workload.inner_ranks(whole)
-    cut = any(loop.rank in inner and loop.factor > 1 for loop in group.shared)
-    carried = carried_tensors(workload, whole) if cut else ()
-    inside = [t for t in workload.intermediates if not crosses_dram(workload, group.names, t)]
-    for nest in group.einsums:
-        loops = tuple(x for slot, ls in nest.loops if slot.node == dram for x in ls)
-        ranks = workload.einsum(nest.einsum).ranks
-        if loops != tuple(loop for loop in group.shared if loop.rank in ranks):
-            yield expected(f"{nest.einsum}: {dram} loops", "the group's shared loops", loops)
-        for tensor in (a.tensor for a in workload.einsum(nest.einsum).accesses):
-            if tensor in inside and tensor in nest.kept_at(dram):
-                yield expected(f"{nest.einsum}: {tensor}", f"a bypass of {dram}", "keep")
-            if tensor not in nest.kept_at(dram) and tensor not in nest.kept_at(level):
-                yield expected(f"{nest.einsum}: {tensor}", f"kept at {level}", "bypass")
-            if tensor in carried and tensor not in nest.kept_at(level):
-                condition = f"kept at {level}: the shared loops carry partial results in it"
-                yield expected(f"{nest.einsum}: {tensor}", condition, "bypass")
-
-
-def _whole(workload: Workload, group: GroupMapping, policy: Policy) -> tuple[str, ...]:
-    """The Einsums of a group, with those that a free softmax leaves out of it."""
-    return with_unmapped(workload, group.names) if policy.softmax == "free" else group.names
-
-
-def _shared_faults(
-    workload: Workload, group: GroupMapping, policy: Policy, where: str
-) -> Iterator[str]:
-    """What is wrong with the shared loops of a group."""
-    whole = _whole(workload, group, policy)
-    legal, inner = workload.shareable_ranks(whole), workload.inner_ranks(whole)
-    for loop in group.shared:
-        if loop.rank not in legal:
-            change = "a tensor reduced over it must be complete before its reader runs"
-            condition = f"shared loops over {', '.join(legal)}"
-            yield expected(f"{where}: shared loop", condition, loop.rank, change)
-    order = [loop.rank in inner for loop in group.shared if loop.factor > 1]
-    if order != sorted(order):
-        condition = f"loops over {', '.join(inner)}, which carry partial results, inside all others"
-        got = ", ".join(loop.rank for loop in group.shared)
-        yield expected(f"{where}: shared loops", condition, got)
-    if workload.mask and any(
-        p.final != p.factor for nest in group.einsums for _, at in nest.loops for p in at
-    ):
-        condition = "factors that divide their ranks: tiles under a mask are all of one size"
-        yield expected(f"{where}: mask", condition, "a remainder")
-    for name in group.names:
-        if any(r not in inner for r in workload.einsum(name).each):
-            condition = "a group with the loop in each of whose passes it runs"
-            yield expected(f"{where}: {name}", condition, ", ".join(group.names))

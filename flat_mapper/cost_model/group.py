@@ -2,59 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import dropwhile
 from math import ceil, prod
 
 import numpy as np
 
-from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats
 from flat_mapper.mapping.sharing import (
     carried_tensors,
+    crosses_dram,
+    in_place_classes,
     leaves_finished,
     left_out_words,
+    shared_level,
     with_unmapped,
 )
 from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Policy, slots_of
 from flat_mapper.workload.graph import Einsum, Workload
-
-
-def shared_level(platform: Platform) -> MemoryLevel:
-    """The level whose words all Einsums of a group share: the outermost on-chip one."""
-    return platform.matrix.levels[1]
-
-
-def crosses_dram(workload: Workload, names: Sequence[str], tensor: str) -> bool:
-    """Whether a tensor enters or leaves a group: not made and wholly used inside it.
-
-    What would run in each pass of a loop runs in the group that has the loop, or nowhere.
-    """
-    if workload.producers.get(tensor) not in names:
-        return True
-    readers = [e for e in workload.einsums if any(a.tensor == tensor for a in e.inputs)]
-    return not readers or any(e.name not in names and not e.each for e in readers)
-
-
-def in_place_classes(workload: Workload) -> dict[str, str]:
-    """Of every tensor, the first of those that share its buffer.
-
-    An elementwise vector Einsum may overwrite an input of its output's shape: the scores QK, their
-    exponentials and A are one buffer in FLAT's footprint (its single R x N term). One that runs
-    after the shared loops overwrites nothing: what it makes leaves word by word.
-    """
-    first: dict[str, str] = {}
-    for einsum in workload.ordered:
-        for access in einsum.accesses:
-            first.setdefault(access.tensor, access.tensor)
-        if einsum.unit != "vector" or einsum.after:
-            continue
-        same = [a.tensor for a in einsum.inputs if set(a.ranks) == set(einsum.output.ranks)]
-        if same and not einsum.reduced_ranks:
-            first[einsum.output.tensor] = first[same[0]]
-    return first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

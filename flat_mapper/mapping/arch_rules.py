@@ -19,7 +19,7 @@ from flat_mapper.arch.constraints import kept_in, tensors_of
 from flat_mapper.arch.factors import Factors, read_factors, read_order
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.cost_model.group import crosses_dram
+from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.mapping.space import KeepRule, Mapspace, SlotRule, partitions
 from flat_mapper.spec.document import Section, Tagged, section_of, take
 from flat_mapper.workload.graph import Einsum, Workload

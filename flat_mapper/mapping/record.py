@@ -30,7 +30,7 @@ from typing import get_args
 from flat_mapper.arch.reader import load_architecture
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base.errors import MappingError, SpecError, expected
-from flat_mapper.cost_model.evaluate import check_fused
+from flat_mapper.mapping.check import check_fused
 from flat_mapper.mapping.values import (
     Accounting,
     Drain,

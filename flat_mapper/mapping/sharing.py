@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import KEYS, QUERIES, Tiles, tiles
@@ -76,3 +77,38 @@ def left_out_words(workload: Workload, group: GroupMapping) -> dict[str, float]:
         * prod(workload.rank_sizes[r] // cut.get(r, 1) for r in workload.tensor_ranks[tensor])
         for tensor in carried_tensors(workload, whole)
     }
+
+
+def shared_level(platform: Platform) -> MemoryLevel:
+    """The level whose words all Einsums of a group share: the outermost on-chip one."""
+    return platform.matrix.levels[1]
+
+
+def crosses_dram(workload: Workload, names: Sequence[str], tensor: str) -> bool:
+    """Whether a tensor enters or leaves a group: not made and wholly used inside it.
+
+    What would run in each pass of a loop runs in the group that has the loop, or nowhere.
+    """
+    if workload.producers.get(tensor) not in names:
+        return True
+    readers = [e for e in workload.einsums if any(a.tensor == tensor for a in e.inputs)]
+    return not readers or any(e.name not in names and not e.each for e in readers)
+
+
+def in_place_classes(workload: Workload) -> dict[str, str]:
+    """Of every tensor, the first of those that share its buffer.
+
+    An elementwise vector Einsum may overwrite an input of its output's shape: the scores QK, their
+    exponentials and A are one buffer in FLAT's footprint (its single R x N term). One that runs
+    after the shared loops overwrites nothing: what it makes leaves word by word.
+    """
+    first: dict[str, str] = {}
+    for einsum in workload.ordered:
+        for access in einsum.accesses:
+            first.setdefault(access.tensor, access.tensor)
+        if einsum.unit != "vector" or einsum.after:
+            continue
+        same = [a.tensor for a in einsum.inputs if set(a.ranks) == set(einsum.output.ranks)]
+        if same and not einsum.reduced_ranks:
+            first[einsum.output.tensor] = first[same[0]]
+    return first

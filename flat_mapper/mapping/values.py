@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Literal
 
-from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
-from flat_mapper.base.errors import MappingError
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.arch.values import Architecture, MemoryLevel
+from flat_mapper.workload.graph import Workload
 
 Axis = Literal["temporal", "x", "y"]
 Granularity = Literal["all", "batch", "group", "head", "row", "tile", "none"]
@@ -144,84 +142,3 @@ def sized(workload: Workload, mapping: EinsumMapping) -> Workload:
         return workload
     passes = {rank: rank_extent(mapping, rank) for rank in each}
     return replace(workload, rank_sizes={**workload.rank_sizes, **passes}, mask=None)
-
-
-def check_mapping(workload: Workload, arch: Architecture, mapping: EinsumMapping) -> None:
-    """Raise MappingError where a loop nest contradicts its Einsum or its architecture."""
-    einsum = workload.einsum(mapping.einsum)
-    _check_slots(einsum, arch, mapping)
-    for rank in einsum.ranks:
-        size, got = workload.rank_sizes[rank], rank_extent(mapping, rank)
-        if rank not in einsum.each and got != size:
-            parts = " x ".join(
-                f"{s.node} {loop.factor}"
-                for s, loops in mapping.loops
-                for loop in loops
-                if loop.rank == rank
-            )
-            raise MappingError(
-                f"{einsum.name}.{rank}: expected factors that cover {size}, got {got} "
-                f"({parts or 'no loops'}); change one of them"
-            )
-    _check_keep(einsum, arch, mapping)
-
-
-def _check_slots(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> None:
-    limits: dict[Slot, int] = {}
-    for node in arch.nodes:
-        if isinstance(node, Fanout):
-            limits[Slot(node.name, "x")] = node.fanout_x
-            limits[Slot(node.name, "y")] = node.fanout_y
-    known = set(slots_of(arch))
-    for slot, loops in mapping.loops:
-        where = f"{einsum.name}: {slot.node} ({slot.axis})"
-        if slot not in known:
-            nodes = ", ".join(n.name for n in arch.nodes)
-            raise MappingError(
-                f"{where}: expected a node of {arch.name} ({nodes}), got {slot.node!r}"
-            )
-        for loop in loops:
-            if loop.rank not in einsum.ranks:
-                raise MappingError(
-                    f"{where}: expected a rank among {', '.join(einsum.ranks)}, got {loop.rank!r}"
-                )
-            if loop.rank in einsum.each and slot != slots_of(arch)[0]:
-                raise MappingError(
-                    f"{where}: expected no loop over {loop.rank}: {einsum.name} runs once in each "
-                    f"pass of the shared loop over it, got {loop.factor} passes"
-                )
-            if loop.factor < 1 or not 1 <= loop.final <= loop.factor:
-                raise MappingError(
-                    f"{where}: {loop.rank}: expected 1 <= last <= factor, "
-                    f"got factor {loop.factor} and last {loop.final}"
-                )
-        used = prod(loop.factor for loop in loops)
-        if slot in limits and used > limits[slot]:
-            raise MappingError(
-                f"{where}: expected spatial factors of at most {limits[slot]}, got {used}; "
-                "move a factor to a temporal loop"
-            )
-
-
-def _check_keep(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> None:
-    tensors = {a.tensor for a in einsum.accesses}
-    kept: set[str] = set()
-    levels = {lv.name for lv in arch.levels}
-    for level, names in mapping.keep:
-        if level not in levels:
-            raise MappingError(
-                f"{einsum.name}: keep: expected a level among {', '.join(sorted(levels))}, "
-                f"got {level!r}"
-            )
-        for name in names:
-            if name not in tensors:
-                raise MappingError(
-                    f"{einsum.name}: keep at {level}: expected tensors among "
-                    f"{', '.join(sorted(tensors))}, got {name!r}"
-                )
-        kept.update(names)
-    for tensor in sorted(tensors - kept):
-        raise MappingError(
-            f"{einsum.name}: {tensor}: expected a level that keeps it, got none; "
-            f"keep it at {arch.levels[0].name}"
-        )

@@ -18,7 +18,8 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
-from flat_mapper.explore.need import STEP_BYTES_PER_S, Knob, Quantity
+from flat_mapper.explore.need import STEP_BYTES_PER_S, Knob
+from flat_mapper.explore.need_result import Quantity
 from flat_mapper.mapper.solve.search import search
 from flat_mapper.mapping.space import Fusion
 from flat_mapper.mapping.space_reader import load_mapspace

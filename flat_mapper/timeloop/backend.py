@@ -19,11 +19,12 @@ from pathlib import Path
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
 from flat_mapper.base.errors import BackendError
 from flat_mapper.cost_model.backend import refuse_operations
-from flat_mapper.cost_model.evaluate import check_fused, combine
-from flat_mapper.cost_model.group import shared_level
+from flat_mapper.cost_model.evaluate import combine
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
 from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.check import check_fused
+from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.spec.document import Quoted
 from flat_mapper.spec.textfiles import read_text, write_text

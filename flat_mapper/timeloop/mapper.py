@@ -3,13 +3,18 @@
 It is no evaluator of fused mappings, and so no `Backend`. For each Einsum it is given the loops
 that the group shares, what DRAM and the shared level keep, and the room that the others leave
 there; the rest it searches at random, with the energies that our mapping was priced with.
+
+Source: Timeloop, src/applications/mapper/main.cpp, commit 4cf6d4c. At a SIGINT its threads
+finish the mapping at hand, and the best mapping found so far is written as at a regular end. A
+second SIGINT would make them abandon it, and was seen to fail an assertion and lose the answer.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -24,14 +29,19 @@ from flat_mapper.spec.textfiles import read_text, write_text
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.backend import INPUTS, art_document, ert_document
 from flat_mapper.timeloop.headroom import held_words
-from flat_mapper.timeloop.mapper_run import MAPPER, best_found, run_mapper
-from flat_mapper.timeloop.run import Command, command_of, fresh_folder
+from flat_mapper.timeloop.run import Command, call, command_of, fresh_folder
 from flat_mapper.timeloop.write_mapper import Objective
 from flat_mapper.timeloop.write_mapper_processed import Algorithm, processed_for_mapper
 from flat_mapper.workload.graph import Workload
 
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 SECONDS = 30.0  # of search per Einsum, by default
+MAPPER = "timeloop-mapper"
+MAPPER_STATS = f"{MAPPER}.stats.txt"
+_NOTHING = "no valid mappings found"
+_ENERGY = re.compile(r"^ +Energy \(total\) *: (\S+) pJ$", re.MULTILINE)
+_CYCLES = re.compile(r"^Cycles: (\d+)$", re.MULTILINE)
+_SUMMARY = "\nSummary Stats\n"
 GRACE_S = 60.0  # chosen: one mapping that fills a large array takes it up to about a second
 
 Progress = Callable[[float, str], None]
@@ -192,3 +202,37 @@ def timeloop_mapper(seconds: float = SECONDS, algorithm: str = "linear_pruned") 
         if known == algorithm:
             return TimeloopMapper(command=command, seconds=seconds, algorithm=known)
     raise SpecError(expected("--mapper-algorithm", f"one of {', '.join(ALGORITHMS)}", algorithm))
+
+
+def run_mapper(
+    command: Command, folder: Path, inputs: Sequence[str], seconds: float
+) -> Path | None:
+    """The stats file of the best mapping found within some seconds; None where it found none.
+
+    The command's own time limit is what timeloop-mapper gets to stop.
+    raises: BackendError with the log and the command to run again.
+    """
+    run = call(command, folder, inputs, seconds=seconds)
+    if run.problem is None and _NOTHING in run.said:
+        return None
+    return run.written(folder / "out" / MAPPER_STATS)
+
+
+def best_found(text: str, where: str) -> tuple[int, float]:
+    """Cycles, and energy in pJ, of the mapping that a stats file describes.
+
+    The energies of all levels and of the compute unit are added up, because the summary's own
+    total has lost its digits. Networks cost nothing: the energies given have none.
+    raises: BackendError where one cannot be read.
+    """
+    blocks, summary, end = text.partition(_SUMMARY)
+    if not summary:
+        raise BackendError(expected(where, "Timeloop's statistics to their end", "less"))
+    cycles = _CYCLES.search(end)
+    energies = _ENERGY.findall(blocks.partition("\nNetworks\n")[0])
+    if cycles is None or not energies:
+        raise BackendError(expected(where, "the fields 'Cycles' and 'Energy (total)'", "less"))
+    try:
+        return int(cycles[1]), sum(float(pj) for pj in energies)
+    except ValueError as error:
+        raise BackendError(expected(f"{where}: Energy (total)", "a number", str(error))) from error

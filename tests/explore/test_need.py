@@ -14,7 +14,8 @@ from flat_mapper.base.errors import SpecError
 from flat_mapper.base.units import bytes_of
 from flat_mapper.cli.main import main
 from flat_mapper.energy.tables import Ert
-from flat_mapper.explore.need import Knob, Need, Quantity, Unreached, need
+from flat_mapper.explore.need import Knob, smallest_value
+from flat_mapper.explore.need_result import Need, Quantity, Unreached
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.search import search
 from flat_mapper.mapping.space import Fusion
@@ -53,7 +54,7 @@ ERT = Ert(levels={**LEVELS, "MAC": {"compute": 1.0}, "VALU": {"compute": 1.0}}, 
 
 
 def asked(quantity: Quantity, utilization: float, step: float = 1e9) -> Need | Unreached:
-    return need(TINY, EDGE, FLAT_R, ERT, quantity, utilization=utilization, step=step)
+    return smallest_value(TINY, EDGE, FLAT_R, ERT, quantity, utilization=utilization, step=step)
 
 
 @pytest.mark.parametrize(
@@ -138,4 +139,4 @@ def test_mapspaces_that_count_utilization_two_ways_are_refused() -> None:
     flat = load_mapspace("flat")
     mixed = replace(flat, fusion=replace(flat.fusion, schedule="overlapped"))
     with pytest.raises(SpecError, match="expected a schedule other than overlapped"):
-        need(TINY, EDGE, mixed, ERT, "buffer", utilization=0.5)
+        smallest_value(TINY, EDGE, mixed, ERT, "buffer", utilization=0.5)

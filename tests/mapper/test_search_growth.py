@@ -16,7 +16,7 @@ from flat_mapper.base.errors import SpecError
 from flat_mapper.mapper.bounds.dominance import undominated
 from flat_mapper.mapper.bounds.partial import least_energy
 from flat_mapper.mapper.cost.candidate_set import Known, Table
-from flat_mapper.mapper.cost.price import Outer, row_costs
+from flat_mapper.mapper.cost.price import row_costs
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incremental import Growth
 from flat_mapper.mapper.solve.result import Solution
@@ -25,6 +25,7 @@ from flat_mapper.mapper.space.candidates import Rows
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.enumerate import Wanted, around, inner_rows, keeps, start
 from flat_mapper.mapper.space.group import GroupProblem, group_problem
+from flat_mapper.mapper.space.roles import Outer
 from flat_mapper.mapping.space import partitions
 
 FOUR_LEVELS = Path(__file__).parents[2] / "benchmarks" / "four-levels.yaml"

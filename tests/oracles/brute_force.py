@@ -23,11 +23,16 @@ import numpy as np
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.cost_model.einsum import EinsumCosts, nest_costs
 from flat_mapper.cost_model.evaluate import evaluate
-from flat_mapper.cost_model.group import crosses_dram, in_place_classes, shared_level
 from flat_mapper.cost_model.nest import Factors, FloatArray, Nest, Visited
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.sharing import carried_tensors, with_unmapped
+from flat_mapper.mapping.sharing import (
+    carried_tensors,
+    crosses_dram,
+    in_place_classes,
+    shared_level,
+    with_unmapped,
+)
 from flat_mapper.mapping.space import GroupSpace, Mapspace, partitions
 from flat_mapper.mapping.values import (
     EinsumMapping,

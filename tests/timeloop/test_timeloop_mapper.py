@@ -17,8 +17,9 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import BackendError, MappingError, SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.cost_model.evaluate import evaluate
-from flat_mapper.cost_model.group import buffer_use, shared_level
+from flat_mapper.cost_model.group import buffer_use
 from flat_mapper.cost_model.result import Result
+from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
 from flat_mapper.reports.timeloop_mapper import beside_text
 from flat_mapper.timeloop.headroom import held_words
@@ -26,9 +27,9 @@ from flat_mapper.timeloop.mapper import (
     MAPPER,
     Beside,
     TimeloopMapper,
+    best_found,
     timeloop_mapper,
 )
-from flat_mapper.timeloop.mapper_run import best_found
 from flat_mapper.timeloop.run import command_of
 from flat_mapper.timeloop.write_mapper import remaining_depth
 from flat_mapper.timeloop.write_mapper_processed import processed_for_mapper

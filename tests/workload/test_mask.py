@@ -16,11 +16,11 @@ from test_search_brute_force import agree
 
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cost_model.backend import refuse_operations
-from flat_mapper.cost_model.evaluate import _shared_faults
 from flat_mapper.cost_model.result import Result
-from flat_mapper.explore.need import need
+from flat_mapper.explore.need import smallest_value
 from flat_mapper.mapper.solve.frontier import frontier
 from flat_mapper.mapper.solve.search import search
+from flat_mapper.mapping.check import _shared_faults
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Fusion, Mapspace
 from flat_mapper.reports.mask import mask_dict, mask_text
@@ -185,7 +185,7 @@ def test_fronts_and_needs_refuse_a_mask() -> None:
     cascade = replace(case.workload, mask=Mask(window=2))
     given = (cascade, case.platform, case.mapspace, case.ert)
     with pytest.raises(SpecError, match="need: attention: expected no mask"):
-        need(*given, "buffer", utilization=0.5)
+        smallest_value(*given, "buffer", utilization=0.5)
     with pytest.raises(
         SpecError, match=r"attention: mask: expected no mask, or the search for one"
     ):

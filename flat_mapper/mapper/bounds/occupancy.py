@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flat_mapper.cost_model.group import shared_level
 from flat_mapper.mapper.cost.ports import port_cycles
-from flat_mapper.mapper.cost.price import Role
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, Staging, tile_words
+from flat_mapper.mapper.space.roles import Role
+from flat_mapper.mapping.sharing import shared_level
 
 
 @dataclass(frozen=True, slots=True)

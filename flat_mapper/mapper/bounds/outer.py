@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flat_mapper.cost_model.group import shared_level
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.occupancy import SharedWords
 from flat_mapper.mapper.bounds.traffic import Demand
@@ -16,6 +15,7 @@ from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.factors import real_loops
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, Staging, tiles
+from flat_mapper.mapping.sharing import shared_level
 
 
 @dataclass(slots=True)

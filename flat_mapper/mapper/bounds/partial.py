@@ -14,15 +14,10 @@ from functools import reduce
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.mapper.cost.price import (
-    Role,
-    closed_passes,
-    drawn_energy,
-    one_innermost,
-    staged_once,
-)
+from flat_mapper.mapper.cost.price import closed_passes, drawn_energy, one_innermost, staged_once
 from flat_mapper.mapper.space.candidates import Floats, Link, Rows
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
+from flat_mapper.mapper.space.roles import Role
 
 Nodes = Sequence[MemoryLevel | Fanout]
 

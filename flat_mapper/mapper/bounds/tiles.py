@@ -14,9 +14,10 @@ from functools import cached_property
 import numpy as np
 
 from flat_mapper.mapper.cost.candidate_set import Table
-from flat_mapper.mapper.cost.price import Role, moves
+from flat_mapper.mapper.cost.price import moves
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.group import FOLLOW
+from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapper.space.tile_index import ByTile
 
 

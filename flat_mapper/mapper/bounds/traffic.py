@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from flat_mapper.cost_model.group import shared_level
 from flat_mapper.mapper.bounds.occupancy import SharedWords
 from flat_mapper.mapper.cost.candidate_set import Table
 from flat_mapper.mapper.cost.ports import port_cycles
-from flat_mapper.mapper.cost.price import Role, dram_energy
+from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, looped
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import prod_of
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
+from flat_mapper.mapper.space.roles import Role
+from flat_mapper.mapping.sharing import shared_level
 
 
 @dataclass(frozen=True, slots=True)

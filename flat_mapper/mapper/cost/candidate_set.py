@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from flat_mapper.mapper.cost.price import Moves, Role, moves, one_innermost
+from flat_mapper.mapper.cost.price import Moves, moves, one_innermost
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, Rows
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.enumerate import TooMany, Wanted, inner_rows
 from flat_mapper.mapper.space.factors import prod_of
+from flat_mapper.mapper.space.roles import Role
 
 # (full, stays): least pJ of one tensor in every row, see price.Moves
 Pair = tuple[Floats, Floats]

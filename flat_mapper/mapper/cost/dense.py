@@ -14,9 +14,10 @@ import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.mapper.cost.candidate_set import Table
-from flat_mapper.mapper.cost.price import Costs, Role, add_drawn, add_filled, add_staged
+from flat_mapper.mapper.cost.price import Costs, add_drawn, add_filled, add_staged
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, Rows, looped
 from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.roles import Role
 
 
 @dataclass(frozen=True, slots=True)

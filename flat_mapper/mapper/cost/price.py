@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, Link, Rows, looped
 from flat_mapper.mapper.space.einsum import EinsumSpace
-
-# Where a tensor's tiles above the inner levels come from:
-#   inside  the shared level, and DRAM has no part in it (an intermediate, or already fetched)
-#   staged  the shared level, which exchanges whole tiles with DRAM
-#   stream  DRAM, past the shared level
-Role = Literal["inside", "staged", "stream"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outer:
-    """The loops outside the inner rows: tile below the DRAM loops, both orders, and the roles."""
-
-    tile: tuple[int, ...]  # by rank of the Einsum; 0: as large as the row's own tile
-    dram_order: tuple[int, ...]  # innermost first
-    shared_order: tuple[int, ...]
-    roles: tuple[Role, ...]  # by tensor
-    steps: int = 1  # passes of the innermost DRAM loop, where it is over a rank that no tensor has
-    share: float = 1.0  # of the passes of two DRAM loops together, what a mask leaves
-    masked: tuple[int, ...] = ()  # those of the two that are ranks of the Einsum
+from flat_mapper.mapper.space.roles import Outer, Role
 
 
 @dataclass(slots=True)

@@ -8,12 +8,12 @@ import numpy as np
 
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.cost.candidate_set import Table
-from flat_mapper.mapper.cost.price import Role
 from flat_mapper.mapper.group.bound_filter import Lows, Sieve
 from flat_mapper.mapper.group.incremental import Growth
 from flat_mapper.mapper.group.incumbent import Contest, FrontContest
 from flat_mapper.mapper.space.candidates import Floats, Ints, Rows
 from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapper.space.roles import Role
 
 BEAM = 100  # rows with one set of keeps to go on with, where the first pass grows them
 

@@ -9,7 +9,7 @@ import numpy as np
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import RowTiles
 from flat_mapper.mapper.cost.candidate_set import Table
-from flat_mapper.mapper.cost.price import Outer, row_costs
+from flat_mapper.mapper.cost.price import row_costs
 from flat_mapper.mapper.group.incumbent import Contest, FrontContest
 from flat_mapper.mapper.group.pareto import front, sums
 from flat_mapper.mapper.group.picks import Candidates, Counters, GroupSolution, Pick
@@ -17,6 +17,7 @@ from flat_mapper.mapper.group.single import shared_orders
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, Rows
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem, Staging
+from flat_mapper.mapper.space.roles import Outer
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from flat_mapper.mapper.bounds.occupancy import SharedWords
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import RowTiles
 from flat_mapper.mapper.cost.candidate_set import Known, Table, table
-from flat_mapper.mapper.cost.price import Role
 from flat_mapper.mapper.group.beam import Crowd, narrowest
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.incumbent import Contest, FrontContest
@@ -21,6 +20,7 @@ from flat_mapper.mapper.group.picks import Counters
 from flat_mapper.mapper.group.single import Single
 from flat_mapper.mapper.space.candidates import Bools, Floats
 from flat_mapper.mapper.space.group import GroupProblem, Staging, dram_orders, stagings
+from flat_mapper.mapper.space.roles import Role
 
 MOST_ROWS = 400_000  # rows of an Einsum that are kept at once
 WARM_ROWS = 400  # rows per Einsum that the first, approximate pass looks at

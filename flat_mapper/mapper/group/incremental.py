@@ -13,12 +13,12 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapper.bounds.dominance import undominated
 from flat_mapper.mapper.bounds.partial import Nodes, least_energy
 from flat_mapper.mapper.cost.candidate_set import Table
-from flat_mapper.mapper.cost.price import Role
 from flat_mapper.mapper.group.bound_filter import Lows
 from flat_mapper.mapper.space.candidates import Floats, Ints, Rows
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
 from flat_mapper.mapper.space.enumerate import Wanted, around, keeps, start
 from flat_mapper.mapper.space.group import FOLLOW
+from flat_mapper.mapper.space.roles import Role
 
 # Of rows with (least pJ, the same without DRAM, least compute cycles): those to go on with
 Choice = Callable[[Rows, Floats, Floats, Floats], Ints]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flat_mapper.mapper.cost.price import Outer
 from flat_mapper.mapper.space.candidates import Floats, Ints, Rows
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem, Staging
+from flat_mapper.mapper.space.roles import Outer
 
 
 @dataclass(slots=True)

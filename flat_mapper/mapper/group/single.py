@@ -10,13 +10,13 @@ import numpy as np
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import RowTiles
 from flat_mapper.mapper.cost.dense import Sheet
-from flat_mapper.mapper.cost.price import Outer
 from flat_mapper.mapper.group.incumbent import Contest, FrontContest
 from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick
 from flat_mapper.mapper.space.candidates import Ints, Rows
 from flat_mapper.mapper.space.einsum import EinsumSpace, loop_orders
 from flat_mapper.mapper.space.enumerate import allowed_orders
 from flat_mapper.mapper.space.group import GroupProblem, Staging
+from flat_mapper.mapper.space.roles import Outer
 
 PAIRS = 1 << 20  # pairs of row tiles and outer choices to look at in one go
 

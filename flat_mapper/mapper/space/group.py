@@ -11,13 +11,19 @@ from math import prod
 import numpy as np
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.cost_model.group import crosses_dram, in_place_classes, shared_level
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.cost.price import Role
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, Rank, loop_orders, merged_ranks
 from flat_mapper.mapper.space.factors import divisors
-from flat_mapper.mapping.sharing import carried_tensors, leaves_finished, with_unmapped
+from flat_mapper.mapper.space.roles import Role
+from flat_mapper.mapping.sharing import (
+    carried_tensors,
+    crosses_dram,
+    in_place_classes,
+    leaves_finished,
+    shared_level,
+    with_unmapped,
+)
 from flat_mapper.mapping.space import GRANULARITIES, GroupSpace, Mapspace
 from flat_mapper.workload.graph import Einsum, Workload
 from flat_mapper.workload.mask import KEYS, QUERIES

@@ -1,0 +1,189 @@
+"""Legality: where a mapping contradicts its Einsum, its group or its platform."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+
+from flat_mapper.arch.values import Architecture, Fanout, Platform
+from flat_mapper.base.errors import MappingError, expected
+from flat_mapper.mapping.sharing import (
+    carried_tensors,
+    crosses_dram,
+    shared_level,
+    with_unmapped,
+)
+from flat_mapper.mapping.values import (
+    EinsumMapping,
+    FusedMapping,
+    GroupMapping,
+    Policy,
+    Slot,
+    rank_extent,
+    slots_of,
+)
+from flat_mapper.workload.graph import Einsum, Workload
+
+
+def check_mapping(workload: Workload, arch: Architecture, mapping: EinsumMapping) -> None:
+    """Raise MappingError where a loop nest contradicts its Einsum or its architecture."""
+    einsum = workload.einsum(mapping.einsum)
+    _check_slots(einsum, arch, mapping)
+    for rank in einsum.ranks:
+        size, got = workload.rank_sizes[rank], rank_extent(mapping, rank)
+        if rank not in einsum.each and got != size:
+            parts = " x ".join(
+                f"{s.node} {loop.factor}"
+                for s, loops in mapping.loops
+                for loop in loops
+                if loop.rank == rank
+            )
+            raise MappingError(
+                f"{einsum.name}.{rank}: expected factors that cover {size}, got {got} "
+                f"({parts or 'no loops'}); change one of them"
+            )
+    _check_keep(einsum, arch, mapping)
+
+
+def _check_slots(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> None:
+    limits: dict[Slot, int] = {}
+    for node in arch.nodes:
+        if isinstance(node, Fanout):
+            limits[Slot(node.name, "x")] = node.fanout_x
+            limits[Slot(node.name, "y")] = node.fanout_y
+    known = set(slots_of(arch))
+    for slot, loops in mapping.loops:
+        where = f"{einsum.name}: {slot.node} ({slot.axis})"
+        if slot not in known:
+            nodes = ", ".join(n.name for n in arch.nodes)
+            raise MappingError(
+                f"{where}: expected a node of {arch.name} ({nodes}), got {slot.node!r}"
+            )
+        for loop in loops:
+            if loop.rank not in einsum.ranks:
+                raise MappingError(
+                    f"{where}: expected a rank among {', '.join(einsum.ranks)}, got {loop.rank!r}"
+                )
+            if loop.rank in einsum.each and slot != slots_of(arch)[0]:
+                raise MappingError(
+                    f"{where}: expected no loop over {loop.rank}: {einsum.name} runs once in each "
+                    f"pass of the shared loop over it, got {loop.factor} passes"
+                )
+            if loop.factor < 1 or not 1 <= loop.final <= loop.factor:
+                raise MappingError(
+                    f"{where}: {loop.rank}: expected 1 <= last <= factor, "
+                    f"got factor {loop.factor} and last {loop.final}"
+                )
+        used = prod(loop.factor for loop in loops)
+        if slot in limits and used > limits[slot]:
+            raise MappingError(
+                f"{where}: expected spatial factors of at most {limits[slot]}, got {used}; "
+                "move a factor to a temporal loop"
+            )
+
+
+def _check_keep(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> None:
+    tensors = {a.tensor for a in einsum.accesses}
+    kept: set[str] = set()
+    levels = {lv.name for lv in arch.levels}
+    for level, names in mapping.keep:
+        if level not in levels:
+            raise MappingError(
+                f"{einsum.name}: keep: expected a level among {', '.join(sorted(levels))}, "
+                f"got {level!r}"
+            )
+        for name in names:
+            if name not in tensors:
+                raise MappingError(
+                    f"{einsum.name}: keep at {level}: expected tensors among "
+                    f"{', '.join(sorted(tensors))}, got {name!r}"
+                )
+        kept.update(names)
+    for tensor in sorted(tensors - kept):
+        raise MappingError(
+            f"{einsum.name}: {tensor}: expected a level that keeps it, got none; "
+            f"keep it at {arch.levels[0].name}"
+        )
+
+
+def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -> None:
+    """Raise MappingError where a fused mapping contradicts itself, the workload or the platform."""
+    names = [n for g in mapping.groups for n in g.names]
+    expected_names = [
+        e.name
+        for e in workload.ordered
+        if e.unit == "matrix" or mapping.policy.softmax == "charged"
+    ]
+    # What runs in each pass of a loop may be left out where there is no such loop.
+    omitted = [n for n in expected_names if n not in names and workload.einsum(n).each]
+    if sorted([*names, *omitted]) != sorted(expected_names):
+        raise MappingError(
+            expected("groups", f"each of {', '.join(expected_names)} once", ", ".join(names))
+        )
+    for group in mapping.groups:
+        for nest in group.einsums:
+            check_mapping(workload, platform.path(workload.einsum(nest.einsum).unit), nest)
+        for fault in _group_faults(workload, platform, group, mapping.policy):
+            raise MappingError(fault)
+
+
+def _group_faults(
+    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
+) -> Iterator[str]:
+    where = " + ".join(group.names)
+    if len(group.einsums) == 1:
+        if workload.einsum(group.names[0]).each:
+            yield expected(where, "a group with the loop in each of whose passes it runs", "none")
+        return
+    yield from _shared_faults(workload, group, policy, where)
+    dram, level = platform.dram.name, shared_level(platform).name
+    whole = _whole(workload, group, policy)
+    inner = workload.inner_ranks(whole)
+    cut = any(loop.rank in inner and loop.factor > 1 for loop in group.shared)
+    carried = carried_tensors(workload, whole) if cut else ()
+    inside = [t for t in workload.intermediates if not crosses_dram(workload, group.names, t)]
+    for nest in group.einsums:
+        loops = tuple(x for slot, ls in nest.loops if slot.node == dram for x in ls)
+        ranks = workload.einsum(nest.einsum).ranks
+        if loops != tuple(loop for loop in group.shared if loop.rank in ranks):
+            yield expected(f"{nest.einsum}: {dram} loops", "the group's shared loops", loops)
+        for tensor in (a.tensor for a in workload.einsum(nest.einsum).accesses):
+            if tensor in inside and tensor in nest.kept_at(dram):
+                yield expected(f"{nest.einsum}: {tensor}", f"a bypass of {dram}", "keep")
+            if tensor not in nest.kept_at(dram) and tensor not in nest.kept_at(level):
+                yield expected(f"{nest.einsum}: {tensor}", f"kept at {level}", "bypass")
+            if tensor in carried and tensor not in nest.kept_at(level):
+                condition = f"kept at {level}: the shared loops carry partial results in it"
+                yield expected(f"{nest.einsum}: {tensor}", condition, "bypass")
+
+
+def _whole(workload: Workload, group: GroupMapping, policy: Policy) -> tuple[str, ...]:
+    """The Einsums of a group, with those that a free softmax leaves out of it."""
+    return with_unmapped(workload, group.names) if policy.softmax == "free" else group.names
+
+
+def _shared_faults(
+    workload: Workload, group: GroupMapping, policy: Policy, where: str
+) -> Iterator[str]:
+    """What is wrong with the shared loops of a group."""
+    whole = _whole(workload, group, policy)
+    legal, inner = workload.shareable_ranks(whole), workload.inner_ranks(whole)
+    for loop in group.shared:
+        if loop.rank not in legal:
+            change = "a tensor reduced over it must be complete before its reader runs"
+            condition = f"shared loops over {', '.join(legal)}"
+            yield expected(f"{where}: shared loop", condition, loop.rank, change)
+    order = [loop.rank in inner for loop in group.shared if loop.factor > 1]
+    if order != sorted(order):
+        condition = f"loops over {', '.join(inner)}, which carry partial results, inside all others"
+        got = ", ".join(loop.rank for loop in group.shared)
+        yield expected(f"{where}: shared loops", condition, got)
+    if workload.mask and any(
+        p.final != p.factor for nest in group.einsums for _, at in nest.loops for p in at
+    ):
+        condition = "factors that divide their ranks: tiles under a mask are all of one size"
+        yield expected(f"{where}: mask", condition, "a remainder")
+    for name in group.names:
+        if any(r not in inner for r in workload.einsum(name).each):
+            condition = "a group with the loop in each of whose passes it runs"
+            yield expected(f"{where}: {name}", condition, ", ".join(group.names))
