@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from flat_mapper.explore.sweep.store import Row
+from flat_mapper.explore.sweep.store import PointRow
 from flat_mapper.explore.sweep.work import Batch, Prices
 
 _TOP = """
@@ -53,10 +53,10 @@ def written(folder: Path, **changed: str) -> Path:
     return folder / "sweep.yaml"
 
 
-def quick(batch: Batch, prices: Prices) -> list[Row]:
+def quick(batch: Batch, prices: Prices) -> list[PointRow]:
     """A row for every task, without a search."""
     return [
-        Row(
+        PointRow(
             key=task.key,
             position=task.position,
             status="infeasible",
@@ -68,7 +68,7 @@ def quick(batch: Batch, prices: Prices) -> list[Row]:
     ]
 
 
-def unhurried(batch: Batch, prices: Prices) -> list[Row]:
+def unhurried(batch: Batch, prices: Prices) -> list[PointRow]:
     """The same after a while, so that there is time to die on the way."""
     time.sleep(0.1 * len(batch.tasks))
     return quick(batch, prices)

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.explore.sweep.engines import Engine, cluster_workers, local_workers
 from flat_mapper.explore.sweep.inputs import Inputs
-from flat_mapper.explore.sweep.run import Progress, Watch, run
+from flat_mapper.explore.sweep.run import SweepProgress, Watch, run_sweep
 from flat_mapper.explore.sweep.spec import Sweep, load_sweep
 from flat_mapper.explore.sweep.store import Status, Store
 from flat_mapper.spec.document import checked
@@ -35,7 +35,7 @@ def sweep_command(arguments: argparse.Namespace) -> int:
         raise SpecError(f"{arguments.sweep}: expected {condition}, got {sweep.size:,}")
     inputs = Inputs(sweep)
     with Store(arguments.output) as store, watching(arguments.json) as watch:
-        found = run(inputs, store, lambda: engine_of(arguments, workers), watch)
+        found = run_sweep(inputs, store, lambda: engine_of(arguments, workers), watch)
         counts = store.counts()
         content = store.digest()
     document: dict[str, object] = {
@@ -132,7 +132,7 @@ def watching(quiet: bool) -> Iterator[Watch]:
         return
     last = time.monotonic()
 
-    def tell(progress: Progress) -> None:
+    def tell(progress: SweepProgress) -> None:
         nonlocal last
         if time.monotonic() - last >= NEWS_S and not quiet:
             last = time.monotonic()
@@ -157,14 +157,14 @@ def _bar(console: object) -> Iterator[Watch]:
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
-        def show(progress: Progress) -> None:
+        def show(progress: SweepProgress) -> None:
             total = min(progress.total, sys.maxsize)
             bar.update(task, total=total, completed=progress.seen, description=_news(progress))
 
         yield show
 
 
-def _news(progress: Progress) -> str:
+def _news(progress: SweepProgress) -> str:
     """Rate, time left, and what went wrong."""
     left = progress.left_s
     parts = [f"{progress.rate:.2f} points/s", f"{progress.workers} workers"]

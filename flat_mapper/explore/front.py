@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from flat_mapper.api import calls as api
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.frontier import FRONT, frontier
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
-from flat_mapper.reports.answers import Mapped
+from flat_mapper.reports.answers import SearchResult
 from flat_mapper.reports.files import RESULT, record_files
 from flat_mapper.spec.yamlio import dump_json
 from flat_mapper.workload.graph import Workload
@@ -26,7 +27,7 @@ class Front:
     workload: Workload
     platform: Platform
     mapspace: str
-    points: tuple[Mapped, ...]
+    points: tuple[SearchResult, ...]
 
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper map --objective latency,energy --json`."""
@@ -52,18 +53,18 @@ class Front:
         where = f"{self.workload.name} on {self.platform.name}, {sizes}"
         return f"{where}: {len(self.points)} mappings on the front of latency and energy"
 
-    def _table(self) -> tuple[tuple[str, ...], list[report.Row]]:
+    def _table(self) -> tuple[tuple[str, ...], list[report.TextRow]]:
         first = self.points[0].result
         rows = [
             report.comparison_row(str(number), first, point.result)
             for number, point in enumerate(self.points, 1)
         ]
-        return ("point", *report.COMPARED[1:]), rows
+        return ("point", *report.COMPARISON_COLUMNS[1:]), rows
 
     def _repr_html_(self) -> str:
         """The table of the terminal, for a notebook."""
         head, rows = self._table()
-        return answers_html.table(head, rows, self._title())
+        return answers_html.html_table(head, rows, self._title())
 
     def __str__(self) -> str:
         head, rows = self._table()
@@ -80,7 +81,7 @@ def front(
     ert: Ert | api.Name | None = None,
     *,
     schedule: str = "",
-    progress: api.Progress | None = None,
+    progress: Progress | None = None,
 ) -> Front | Infeasible:
     """All mappings of a workload on the front of latency and energy, or why there is none.
 
@@ -95,7 +96,7 @@ def front(
     if isinstance(found, Infeasible):
         return found
     points = [
-        Mapped(
+        SearchResult(
             workload=one.workload,
             platform=chip,
             result=api.sourced(one.result, chip, table, art),

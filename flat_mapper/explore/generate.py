@@ -14,7 +14,7 @@ the ends of the segments.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -24,17 +24,18 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.evaluate import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.resize import resized
+from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.reports.answers import Mapped
+from flat_mapper.reports.answers import SearchResult
 from flat_mapper.reports.text import grid
 from flat_mapper.spec import catalog
 from flat_mapper.spec.yamlio import is_text
 from flat_mapper.workload.attention import Scope
-from flat_mapper.workload.reader import SEQUENCE_RANKS, load_problem
+from flat_mapper.workload.reader import SEQUENCE_RANKS, load_workload
 
 PAGE = 16  # positions; vLLM's default block size (Kwon et al., SOSP 2023)
 STEPS = 8  # chosen: segments to a factor of two of the cache length
@@ -51,8 +52,6 @@ _HEAD = (
     "bottleneck",
     "granularity",
 )
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +95,7 @@ def segment_end(length: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class StepCost:
     """A sum of steps, or one of them."""
 
     steps: int = 0
@@ -106,17 +105,17 @@ class Cost:
     offchip_bytes: float = 0.0
     macs: int = 0
 
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(**{n: getattr(self, n) + getattr(other, n) for n in self.__slots__})
+    def __add__(self, other: StepCost) -> StepCost:
+        return StepCost(**{n: getattr(self, n) + getattr(other, n) for n in self.__slots__})
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def cost_of(result: Result, steps: int = 1) -> Cost:
+def cost_of(result: Result, steps: int = 1) -> StepCost:
     """So many steps at the cost of a result."""
-    return Cost(
+    return StepCost(
         steps=steps,
         cycles=steps * result.cycles,
         latency_s=steps * result.latency_s,
@@ -127,10 +126,10 @@ def cost_of(result: Result, steps: int = 1) -> Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
+class StepSegment:
     """Steps that run under one mapping."""
 
-    mapped: Mapped  # the best mapping at the segment's end
+    mapped: SearchResult  # the best mapping at the segment's end
     results: Mapping[int, tuple[int, Result]]  # cache length: steps at it, and the cost of one
 
     @property
@@ -139,9 +138,9 @@ class Segment:
         return self.mapped.workload.rank_sizes["M"]
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> StepCost:
         """All its steps."""
-        return sum((cost_of(r, n) for n, r in self.results.values()), Cost())
+        return sum((cost_of(r, n) for n, r in self.results.values()), StepCost())
 
     def to_dict(self) -> dict[str, object]:
         """The mapping's length, the steps at each length, and what they cost."""
@@ -154,17 +153,17 @@ class Generation:
     """What a text costs."""
 
     scenario: Scenario
-    prefill: Mapped
-    segments: tuple[Segment, ...]
+    prefill: SearchResult
+    segments: tuple[StepSegment, ...]
     cache_bytes: float  # of keys and values at the end, all layers and sequences
 
     @property
-    def decode(self) -> Cost:
+    def decode(self) -> StepCost:
         """All steps of decode."""
-        return sum((s.cost for s in self.segments), Cost())
+        return sum((s.cost for s in self.segments), StepCost())
 
     @property
-    def total(self) -> Cost:
+    def total(self) -> StepCost:
         """Prefill and decode."""
         return cost_of(self.prefill.result) + self.decode
 
@@ -228,7 +227,7 @@ class Generation:
         return "\n".join(lines)
 
 
-def _row(name: str, length: int, cost: Cost, result: Result | None = None) -> tuple[str, ...]:
+def _row(name: str, length: int, cost: StepCost, result: Result | None = None) -> tuple[str, ...]:
     told = ("", "", "")
     if result is not None:
         granularity = result.fused.granularity
@@ -274,9 +273,9 @@ def generate(
     lengths = scenario.lengths()
     ends = list(dict.fromkeys(segment_end(length) for length in lengths))
 
-    def best(positions: int, cache: int, phase: str, number: int) -> Mapped | Infeasible:
+    def best(positions: int, cache: int, phase: str, number: int) -> SearchResult | Infeasible:
         cut = {**sizes, "P": positions, "M": cache}
-        workload = load_problem(source, scope, sizes=cut, phase=phase, softmax=softmax)
+        workload = load_workload(source, scope, sizes=cut, phase=phase, softmax=softmax)
         workload = with_bits(workload, bits)
         if progress:
             progress(number / (1 + len(ends)), f"{phase} at {cache}")
@@ -285,14 +284,14 @@ def generate(
     first = best(scenario.prefill, scenario.prefill, "prefill", 0)
     if isinstance(first, Infeasible):
         return first
-    segments: list[Segment] = []
+    segments: list[StepSegment] = []
     for number, end in enumerate(ends, 1):
         mapped = best(scenario.new, end, "decode", number)
         if isinstance(mapped, Infeasible):
             return mapped
         mine = {length: n for length, n in lengths.items() if segment_end(length) == end}
         results = {length: (n, at_length(mapped, table, length)) for length, n in mine.items()}
-        segments.append(Segment(mapped=mapped, results=results))
+        segments.append(StepSegment(mapped=mapped, results=results))
     return Generation(
         scenario=scenario,
         prefill=first,
@@ -301,13 +300,13 @@ def generate(
     )
 
 
-def at_length(mapped: Mapped, ert: Ert, length: int) -> Result:
+def at_length(mapped: SearchResult, ert: Ert, length: int) -> Result:
     """The cost of one step at a shorter cache than the mapping was searched for."""
     size = mapped.workload.rank_sizes["M"]
     if length == size:
         return mapped.result
     workload = mapped.workload.with_ranks({"M": length})
-    mapping = resized(mapped.mapping, mapped.workload, "M", length)
+    mapping = resized_mapping(mapped.mapping, mapped.workload, "M", length)
     result = evaluate(workload, mapped.platform, mapping, ert)
     assert isinstance(result, Result), f"tiles that fit at {size} fit at {length}: {result}"
     return result
@@ -317,7 +316,7 @@ def _cache_bytes(
     source: str | Path, sizes: Mapping[str, object], bits: Mapping[str, int], length: int
 ) -> float:
     """Keys and values of all layers and sequences."""
-    model = load_problem(source, "model", sizes={**sizes, "P": 1, "M": length}, phase="decode")
+    model = load_workload(source, "model", sizes={**sizes, "P": 1, "M": length}, phase="decode")
     held = [t for t in (_KEYS, _VALUES) if t in model.tensor_ranks]
     model = with_bits(model, {t: n for t, n in bits.items() if t in held})
     return model.repeat * sum(units.bytes_of(model.tensor_words(t), model.bits(t)) for t in held)

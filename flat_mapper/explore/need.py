@@ -21,11 +21,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil, isclose
 
-from flat_mapper.api.calls import Name, Progress, Source, energies, load_problem, mapspace_of
+from flat_mapper.api.calls import Name, Source, energies, load_problem, mapspace_of
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.explore.need_result import QUANTITIES, Need, Quantity, Trial, Unreached

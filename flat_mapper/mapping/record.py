@@ -59,7 +59,7 @@ from flat_mapper.workload.graph import Einsum, Softmax, Workload
 from flat_mapper.workload.mask_reader import mask_document, read_mask
 
 RECORD = "fused-mapping.yaml"
-VERSION = 1
+RECORD_VERSION = 1
 
 RECORD_COMMENT = (
     "A fused mapping of flat-mapper; `flat-mapper evaluate` prices it again.",
@@ -91,7 +91,7 @@ def record_document(
     policy = fused.policy
     return {
         "fused_mapping": {
-            "version": VERSION,
+            "version": RECORD_VERSION,
             "workload": _workload_document(workload),
             "arch": list(arch),
             "policy": {
@@ -146,7 +146,7 @@ def _loop_list(loops: tuple[Loop, ...]) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class MappingRecord:
     """What a record says."""
 
     workload: Workload
@@ -155,7 +155,7 @@ class Record:
     arch: tuple[str, ...]  # file names relative to the record
 
 
-def read_record(path: Path, platform: Platform | None = None) -> Record:
+def read_record(path: Path, platform: Platform | None = None) -> MappingRecord:
     """A record from its file, checked against its workload and its architecture.
 
     platform: the architecture to check it against; by default the files that the record names.
@@ -171,16 +171,16 @@ def read_record(path: Path, platform: Platform | None = None) -> Record:
     return record
 
 
-def _record(path: Path, platform: Platform | None) -> Record:
+def _record(path: Path, platform: Platform | None) -> MappingRecord:
     where, document = str(path), load(path)
     refuse_unknown(document, ("fused_mapping",), where)
     record = take(document, "fused_mapping", dict, where)
     where = f"{where}: fused_mapping"
     refuse_unknown(record, ("version", "workload", "arch", "policy", "groups"), where)
     version = take(record, "version", int, where)
-    if version != VERSION:
+    if version != RECORD_VERSION:
         spot = place(where, section_of(record, where), "version")
-        raise SpecError(expected(spot, f"version {VERSION}", version))
+        raise SpecError(expected(spot, f"version {RECORD_VERSION}", version))
     arch = tuple(str(name) for name in take_list(record, "arch", str, where))
     workload = _workload(take(record, "workload", dict, where), f"{where}.workload")
     platform = platform or _platform(path, arch, f"{where}.arch")
@@ -192,7 +192,7 @@ def _record(path: Path, platform: Platform | None) -> Record:
         groups=tuple(groups),
         policy=_policy(take(record, "policy", dict, where), f"{where}.policy"),
     )
-    return Record(workload=workload, platform=platform, mapping=mapping, arch=arch)
+    return MappingRecord(workload=workload, platform=platform, mapping=mapping, arch=arch)
 
 
 def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:

@@ -12,8 +12,8 @@ from flat_mapper.page.charts import charts, library
 from flat_mapper.page.data import page_data
 from flat_mapper.page.designs import Chosen, design_table
 from flat_mapper.page.facts import Facts
-from flat_mapper.page.rows import Row, Rows, common, rows_of, short
-from flat_mapper.page.sources import DONE, Entry
+from flat_mapper.page.rows import ReportRow, ReportRows, common, report_rows, short
+from flat_mapper.page.sources import DONE, SavedEntry
 
 _PAGE = Path(__file__).parent / "assets"
 MICRO = "\N{MICRO SIGN}"
@@ -29,7 +29,7 @@ class _Card:
     note: str
 
 
-def page(entries: Sequence[Entry], title: str = "", designs: Sequence[Chosen] = ()) -> str:
+def page(entries: Sequence[SavedEntry], title: str = "", designs: Sequence[Chosen] = ()) -> str:
     """The page of some configurations, as HTML.
 
     designs: the architectures that `optimize` chose among them.
@@ -38,7 +38,7 @@ def page(entries: Sequence[Entry], title: str = "", designs: Sequence[Chosen] = 
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    rows = rows_of(entries)
+    rows = report_rows(entries)
     shared = common(entries, rows.varying)
     data = page_data(rows) | {"buffer_inputs": buffer_inputs(rows)}
     files = Environment(loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined)
@@ -68,21 +68,21 @@ def _embedded(script: str) -> str:
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
-def buffer_inputs(rows: Rows) -> list[str]:
+def buffer_inputs(rows: ReportRows) -> list[str]:
     """The varying inputs that set the size of the shared buffer."""
     levels = {facts.fullest.level for _, facts in rows.done}
     own = [p for p in rows.varying if any(p.startswith(f"arch.{level}.") for level in levels)]
     return own or [path for path in rows.varying if path == "arch"]
 
 
-def _title(entries: Sequence[Entry], shared: Mapping[str, object]) -> str:
+def _title(entries: Sequence[SavedEntry], shared: Mapping[str, object]) -> str:
     """What was run on what."""
     problem, arch = shared.get("problem", "several problems"), shared.get("arch", "several chips")
     head = f"{Path(str(problem)).stem} on {Path(str(arch)).stem}"
     return head if len(entries) < 20 else f"{head}: {units.count(len(entries))} configurations"
 
 
-def _cards(rows: Rows) -> list[_Card]:
+def _cards(rows: ReportRows) -> list[_Card]:
     """How many, and the best by each objective."""
     done = rows.done
     left = len(rows.rows) - len(done)
@@ -115,7 +115,7 @@ def _si(value: float, unit: str) -> str:
     return f"{number} {rest.replace('u', MICRO, 1)}"
 
 
-def _refused(rows: Sequence[Row]) -> list[dict[str, object]]:
+def _refused(rows: Sequence[ReportRow]) -> list[dict[str, object]]:
     """The reasons for which there is no answer, each once, the most frequent first."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     for row in rows:
@@ -134,7 +134,7 @@ def _some(names: Sequence[str], count: int = 3) -> str:
     return "; ".join(names[:count]) + (f"; and {units.count(more)} more" if more > 0 else "")
 
 
-def _sources(rows: Rows) -> list[tuple[str, str]]:
+def _sources(rows: ReportRows) -> list[tuple[str, str]]:
     """Who counted and who priced, and the rules that the mappings are held to."""
     facts = [f for _, f in rows.done]
     found = {

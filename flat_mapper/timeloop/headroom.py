@@ -60,6 +60,6 @@ def crowded_words(workload: Workload, platform: Platform, fused: FusedMapping) -
     return crowded
 
 
-def rows_of(level: MemoryLevel, words: int) -> int:
+def depth_for(level: MemoryLevel, words: int) -> int:
     """The depth at which a level has room for so many words."""
     return ceil(words * level.multiple_buffering / level.row_words)

@@ -17,7 +17,7 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.errors import MappingError, SpecError, expected
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot, slots_of
 from flat_mapper.spec.document import Tagged, checked, section_of, take
-from flat_mapper.timeloop.entries import KINDS, Entry, Kind, parsed_entry
+from flat_mapper.timeloop.entries import KINDS, EntryKind, NodeEntry, parsed_entry
 from flat_mapper.workload.graph import Einsum
 
 
@@ -53,7 +53,7 @@ def read_mapping(
     )
 
 
-def _entry(item: object, arch: Architecture, einsum: Einsum, where: str) -> Entry:
+def _entry(item: object, arch: Architecture, einsum: Einsum, where: str) -> NodeEntry:
     section = section_of(item, where)
     word = take(section, "type", str, where)
     if word not in KINDS:
@@ -68,7 +68,7 @@ def _entry(item: object, arch: Architecture, einsum: Einsum, where: str) -> Entr
     return replace(entry, node=target)
 
 
-def _node_constraints(arch: Architecture, einsum: Einsum) -> list[Entry]:
+def _node_constraints(arch: Architecture, einsum: Einsum) -> list[NodeEntry]:
     entries = []
     for node in arch.nodes:
         for word, body in node.constraints.items():
@@ -102,7 +102,7 @@ def _fanout(arch: Architecture, target: str, where: str) -> str:
     raise SpecError(expected(f"{where}.target", condition, str(target)))
 
 
-def _check_empty(arch: Architecture, target: str, entry: Entry) -> None:
+def _check_empty(arch: Architecture, target: str, entry: NodeEntry) -> None:
     """Refuse temporal loops and tensors at a node that stores nothing."""
     fanouts = [f.name for f in arch.fanouts]
     if target not in (*fanouts, *(f"inter_{name}_spatial" for name in fanouts)):
@@ -116,9 +116,9 @@ def _check_empty(arch: Architecture, target: str, entry: Entry) -> None:
         )
 
 
-def _merged(entries: Sequence[Entry]) -> dict[tuple[str, Kind], Entry]:
+def _merged(entries: Sequence[NodeEntry]) -> dict[tuple[str, EntryKind], NodeEntry]:
     """All that is said about each node, by node and kind."""
-    merged: dict[tuple[str, Kind], Entry] = {}
+    merged: dict[tuple[str, EntryKind], NodeEntry] = {}
     for entry in entries:
         first = merged.setdefault((entry.node, entry.kind), entry)
         if first is entry:
@@ -147,15 +147,15 @@ def _merged(entries: Sequence[Entry]) -> dict[tuple[str, Kind], Entry]:
     return merged
 
 
-def _conflict(first: Entry, second: Entry, said: str, got: str) -> None:
+def _conflict(first: NodeEntry, second: NodeEntry, said: str, got: str) -> None:
     raise SpecError(f"{second.where}: expected {said} as at {first.where}, got {got}; remove one")
 
 
 def _resolved(
-    merged: dict[tuple[str, Kind], Entry], sizes: Mapping[str, int], name: str
-) -> dict[tuple[str, Kind], Entry]:
+    merged: dict[tuple[str, EntryKind], NodeEntry], sizes: Mapping[str, int], name: str
+) -> dict[tuple[str, EntryKind], NodeEntry]:
     """The entries with every factor 0 replaced by what the rank's other factors leave."""
-    open_at: dict[str, tuple[str, Kind]] = {}
+    open_at: dict[str, tuple[str, EntryKind]] = {}
     for key, entry in merged.items():
         for rank, loop in entry.factors.items():
             if loop.factor == 0:
@@ -178,7 +178,7 @@ def _resolved(
 
 
 def _loops(
-    slot: Slot, merged: Mapping[tuple[str, Kind], Entry], ranks: tuple[str, ...]
+    slot: Slot, merged: Mapping[tuple[str, EntryKind], NodeEntry], ranks: tuple[str, ...]
 ) -> tuple[Loop, ...]:
     """The loops of one slot, outermost first."""
     entry = merged.get((slot.node, "temporal" if slot.axis == "temporal" else "spatial"))
@@ -192,7 +192,10 @@ def _loops(
 
 
 def _kept(
-    arch: Architecture, einsum: Einsum, merged: Mapping[tuple[str, Kind], Entry], where: str
+    arch: Architecture,
+    einsum: Einsum,
+    merged: Mapping[tuple[str, EntryKind], NodeEntry],
+    where: str,
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """For every level, the tensors that have a tile there, in the Einsum's order."""
     said = {name: entry for (name, kind), entry in merged.items() if kind == "dataspace"}

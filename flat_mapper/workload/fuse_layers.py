@@ -27,7 +27,7 @@ from pathlib import Path
 from flat_mapper.base.errors import FlatMapperError, SpecError, expected
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.reader import CORE_RANKS, load_problem
+from flat_mapper.workload.reader import CORE_RANKS, load_workload
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -125,7 +125,7 @@ def fuse_layers(folder: str | Path) -> FusedLayers:
     products: list[Product] = []
     for path in paths:
         try:
-            found = _product(path.name, load_problem(path))
+            found = _product(path.name, load_workload(path))
         except FlatMapperError as error:
             said[path.name] = f"left out, not read: {error}"
             continue

@@ -62,7 +62,7 @@ from flat_mapper.workload.mask_reader import mask_of, read_mask
 from flat_mapper.workload.softmax import SOFTMAXES
 from flat_mapper.workload.timeloop import problem_faults, read_problem
 
-KEYS = (
+PROBLEM_KEYS = (
     *("name", "source", "ranks", "word_bits", "tensor_bits", "layers", "feed_forward"),
     *("attention", "einsums", "mask"),
 )
@@ -75,7 +75,7 @@ DEFAULT_WORD_BITS = 16  # FLAT, ASPLOS'23: all data are 16 bit
 _UNCHANGED: Mapping[str, object] = MappingProxyType({})
 
 
-def load_problem(
+def load_workload(
     source: str | Path,
     scope: Scope = "attention",
     *,
@@ -200,8 +200,8 @@ def _workload(
     file = faults.attempt(_file, document, changes, asked)
     if file is None:
         return None
-    unknown = [key for key in file.problem if key not in KEYS]
-    faults.extend(unknown_key(key, file.problem, KEYS, file.where) for key in unknown)
+    unknown = [key for key in file.problem if key not in PROBLEM_KEYS]
+    faults.extend(unknown_key(key, file.problem, PROBLEM_KEYS, file.where) for key in unknown)
     sizes = sizes_of(file.ranks, changes, f"{file.where}.ranks", faults)
     cascade = _short if "attention" in file.problem else _written
     workload = cascade(file, sizes, faults)

@@ -14,7 +14,7 @@ from timeloop_cases import cases
 import flat_mapper
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.reports.answers import Comparison, Mapped, Modelled
+from flat_mapper.reports.answers import Comparison, ModelResult, SearchResult
 from flat_mapper.spec.yamlio import dump
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def test_search_from_names(ert: Path) -> None:
     found = flat_mapper.search(
         "tiny", "edge", "flat", ert, objective="energy", progress=lambda s, _: steps.append(s)
     )
-    assert isinstance(found, Mapped)
+    assert isinstance(found, SearchResult)
     assert found.to_dict()["objective"] == "energy"
     assert found.result.energy_source == str(ert)
     assert all(0 <= share <= 1 for share in steps)
@@ -143,7 +143,7 @@ def test_model_files_answers_as_timeloop_did(tmp_path: Path) -> None:
         if "levels" not in said:
             assert isinstance(found, Infeasible)
             continue
-        assert isinstance(found, Modelled)
+        assert isinstance(found, ModelResult)
         levels = found.to_dict()["levels"]
         assert isinstance(levels, dict)
         seen += 1

@@ -15,7 +15,7 @@ from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.evaluate import evaluate
 from flat_mapper.cost_model.result import EinsumStats, Result
-from flat_mapper.energy.operations import kind_of, operation_cycles
+from flat_mapper.energy.operations import energy_kind, operation_cycles
 from flat_mapper.energy.tables import Ert, ert_of
 
 
@@ -60,7 +60,7 @@ def test_an_energy_table_may_price_operations() -> None:
 
 
 def test_kinds() -> None:
-    assert [kind_of(o) for o in ("sum", "sub", "min", "gelu")] == ["add", "add", "max", "gelu"]
+    assert [energy_kind(o) for o in ("sum", "sub", "min", "gelu")] == ["add", "add", "max", "gelu"]
 
 
 @pytest.mark.parametrize("cycles", [0, 1.5, True, "4"])

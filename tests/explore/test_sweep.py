@@ -21,9 +21,9 @@ from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.explore.sweep.engines import Here
 from flat_mapper.explore.sweep.inputs import Inputs
-from flat_mapper.explore.sweep.run import Progress, run
+from flat_mapper.explore.sweep.run import SweepProgress, run_sweep
 from flat_mapper.explore.sweep.spec import load_sweep
-from flat_mapper.explore.sweep.store import Row, Store
+from flat_mapper.explore.sweep.store import PointRow, Store
 from flat_mapper.explore.sweep.work import Batch, Prices, answered
 
 
@@ -136,11 +136,11 @@ def test_a_full_disk_loses_nothing_that_was_stored(whole: Path) -> None:
 
 
 def counted(
-    sweep: Path, results: Path, answer: Callable[[Batch, Prices], list[Row]] = quick
-) -> Progress:
+    sweep: Path, results: Path, answer: Callable[[Batch, Prices], list[PointRow]] = quick
+) -> SweepProgress:
     with Store(results) as store:
         inputs = Inputs(load_sweep(sweep))
-        return run(inputs, store, lambda: nullcontext(Here(answer)), lambda _: None)
+        return run_sweep(inputs, store, lambda: nullcontext(Here(answer)), lambda _: None)
 
 
 def test_a_changed_file_is_computed_anew_and_the_old_one_is_remembered(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_file_that_changes_while_the_sweep_runs_stops_it(tmp_path: Path) -> No
     inputs = Inputs(load_sweep(sweep))
     (tmp_path / "attend.yaml").write_text("problem: {ranks: {B: 2}, attention: {}}\n")
     with Store(tmp_path / "r.db") as store, pytest.raises(Exception, match="as it was when the"):
-        run(inputs, store, lambda: nullcontext(Here(quick)), lambda _: None)
+        run_sweep(inputs, store, lambda: nullcontext(Here(quick)), lambda _: None)
 
 
 def test_a_larger_grid_keeps_what_it_shares(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_larger_grid_keeps_what_it_shares(tmp_path: Path) -> None:
 def test_a_failure_is_no_answer(tmp_path: Path) -> None:
     sweep, results = written(tmp_path), tmp_path / "r.db"
 
-    def breaks(batch: Batch, prices: Prices) -> list[Row]:
+    def breaks(batch: Batch, prices: Prices) -> list[PointRow]:
         broken = Prices(status="failed", reason="hwcomponents: expected an answer, got none")
         return answered(batch, broken)
 

@@ -22,9 +22,9 @@ from flat_mapper.cli.main import main
 from flat_mapper.explore.sweep import engines as sweep_engines
 from flat_mapper.explore.sweep.engines import cluster_workers, local_workers
 from flat_mapper.explore.sweep.inputs import Inputs
-from flat_mapper.explore.sweep.run import run
+from flat_mapper.explore.sweep.run import run_sweep
 from flat_mapper.explore.sweep.spec import load_sweep
-from flat_mapper.explore.sweep.store import Row, Store
+from flat_mapper.explore.sweep.store import PointRow, Store
 from flat_mapper.explore.sweep.work import Batch, Prices, answered
 
 pytest.importorskip("distributed")
@@ -64,7 +64,7 @@ def test_a_scheduler_elsewhere_and_a_worker_killed(tmp_path: Path) -> None:
         killer.start()
         with Store(results) as store:
             workers = cluster_workers(file=str(file), answer=unhurried)
-            run(Inputs(load_sweep(sweep)), store, lambda: workers, lambda _: None)
+            run_sweep(Inputs(load_sweep(sweep)), store, lambda: workers, lambda _: None)
         killer.join()
         assert victim.wait() == -signal.SIGKILL
     assert digest(results) == digest(tmp_path / "whole.db")
@@ -77,7 +77,7 @@ def kill_after(victim: subprocess.Popen[bytes], results: Path, rows: int) -> Non
     victim.kill()
 
 
-def deadly(batch: Batch, prices: Prices) -> list[Row]:
+def deadly(batch: Batch, prices: Prices) -> list[PointRow]:
     """Rows, but at one point the end of the worker."""
     if any(t.coordinates["arch.GLB.depth"] == 64 and t.position == 9 for t in batch.tasks):
         os._exit(1)
@@ -92,7 +92,7 @@ def test_a_point_that_kills_its_workers_is_a_failed_row(
     sweep, results = written(tmp_path), tmp_path / "r.db"
     with Store(results) as store:
         inputs = Inputs(load_sweep(sweep))
-        run(inputs, store, lambda: local_workers(2, deadly), lambda _: None)
+        run_sweep(inputs, store, lambda: local_workers(2, deadly), lambda _: None)
         assert store.counts() == {**COUNTS, "done": COUNTS["done"] - 1, "failed": 1}
         query = "SELECT position, reason FROM results WHERE status = 'failed'"
         rows = store.connection.execute(query).fetchall()

@@ -15,7 +15,7 @@ from sweep_files import COUNTS, POINTS, written
 from flat_mapper.cli.main import main
 from flat_mapper.explore.sweep.engines import Here
 from flat_mapper.explore.sweep.inputs import Inputs
-from flat_mapper.explore.sweep.run import run
+from flat_mapper.explore.sweep.run import run_sweep
 from flat_mapper.explore.sweep.spec import load_sweep
 from flat_mapper.explore.sweep.store import Store
 
@@ -25,7 +25,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export")
     with Store(folder / "r.db") as store:
         inputs = Inputs(load_sweep(written(folder)))
-        run(inputs, store, lambda: nullcontext(Here()), lambda _: None)
+        run_sweep(inputs, store, lambda: nullcontext(Here()), lambda _: None)
     return folder / "r.db"
 
 

@@ -20,7 +20,7 @@ from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping
 from flat_mapper.spec.yamlio import load
 from flat_mapper.workload.attention import attention
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.reader import load_problem
+from flat_mapper.workload.reader import load_workload
 from flat_mapper.workload.timeloop import read_problem
 
 FREE = Mapspace(name="free")
@@ -317,9 +317,9 @@ problem:
     chip = platform(glb="{dataspace: {bypass: [T]}}")
     mapspace = Mapspace(name="fused", fusion=Fusion(groups=(("T", "Y"),)))
     assert "GLB: bypass: expected tensors other than T, which a fused group keeps" in refusal(
-        chip, mapspace, load_problem(text)
+        chip, mapspace, load_workload(text)
     )
-    assert with_arch_rules(FREE, chip, load_problem(text)).keeps
+    assert with_arch_rules(FREE, chip, load_workload(text)).keeps
 
 
 ACCUMULATOR = """

@@ -18,7 +18,7 @@ from flat_mapper.mapping.space_constraints import unmatched_rules
 from flat_mapper.mapping.space_reader import check_mapspace, load_mapspace
 from flat_mapper.mapping.values import Policy
 from flat_mapper.spec.catalog import shipped
-from flat_mapper.workload.reader import load_problem
+from flat_mapper.workload.reader import load_workload
 
 TINY = Path(__file__).parents[2] / "problems" / "tiny.yaml"
 
@@ -120,13 +120,13 @@ def test_each_has_a_line_a_source_and_no_faults() -> None:
 @pytest.mark.parametrize("scope", ["attention", "block"])
 @pytest.mark.parametrize("arch", ["edge", "cloud"])
 def test_shipped_rules_name_what_shipped_platforms_have(arch: str, scope: str) -> None:
-    workload, platform = load_problem(TINY, scope), load_platform(arch)  # type: ignore[arg-type]
+    workload, platform = load_workload(TINY, scope), load_platform(arch)  # type: ignore[arg-type]
     for name, _ in shipped("mapspaces"):
         assert unmatched_rules(load_mapspace(name), workload, platform) == []
 
 
 def test_groups_of_the_shipped_mapspaces() -> None:
-    workload = load_problem(TINY)
+    workload = load_workload(TINY)
     unfused = [("QK",), ("QK_max", "QK_exp", "QK_sum", "A"), ("AV",)]
     core = tuple(name for group in unfused for name in group)
     found = {
@@ -216,7 +216,7 @@ def test_an_unknown_name_lists_what_ships() -> None:
 def test_rules_that_name_nothing(tmp_path: Path) -> None:
     text = WHOLE.replace("target: RF, type: t", "target: RFF, type: t").replace("[P, E]", "[P, Z]")
     mapspace = load_mapspace(_file(tmp_path, text.replace("keep: [K]", "keep: [KK]")))
-    lines = unmatched_rules(mapspace, load_problem(TINY), load_platform("edge"))
+    lines = unmatched_rules(mapspace, load_workload(TINY), load_platform("edge"))
     assert [line.split(", got ")[1] for line in lines] == [
         "'RFF'; did you mean 'RF'?",
         "'Z'",
@@ -227,10 +227,10 @@ def test_rules_that_name_nothing(tmp_path: Path) -> None:
 def test_a_group_is_known_whole_or_not_at_all(tmp_path: Path) -> None:
     platform = load_platform("edge")
     typed = load_mapspace(_file(tmp_path, WHOLE.replace("softmax, AV]", "softmax, AW]")))
-    (line,) = unmatched_rules(typed, load_problem(TINY), platform)
+    (line,) = unmatched_rules(typed, load_workload(TINY), platform)
     assert "fusion.groups: expected Einsums among softmax, QK" in line
     assert "got 'AW'; did you mean 'A" in line
-    gemms = load_problem(TINY.parent / "gemm-gemm.yaml")
+    gemms = load_workload(TINY.parent / "gemm-gemm.yaml")
     assert unmatched_rules(load_mapspace("flat"), gemms, platform) == []
     assert unmatched_rules(load_mapspace("naive"), gemms, platform) == []
 

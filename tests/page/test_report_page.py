@@ -13,7 +13,7 @@ import report_samples as samples
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.explore.sweep.store import Store
-from flat_mapper.page.rows import front, rows_of
+from flat_mapper.page.rows import front_indices, report_rows
 from flat_mapper.page.sources import read_entries
 
 pytest.importorskip("altair", reason="needs the extra `report`")
@@ -91,7 +91,7 @@ def test_a_name_in_the_results_stays_text(folder: Path) -> None:
 
 def test_a_sweep_is_read_from_its_database(tmp_path: Path) -> None:
     entries = read_entries([samples.sweep(tmp_path / "sweep.db", 100)])
-    rows = rows_of(entries)
+    rows = report_rows(entries)
     assert len(entries) == 100
     assert rows.varying == ("arch.GLB.depth", "seq", "mapspace")
     assert rows.rows[0].name == "GLB.depth=8192 · seq=512 · naive"
@@ -104,12 +104,17 @@ def test_a_folder_of_results_and_several_files_make_one_report(folder: Path) -> 
     (folder / "out").mkdir()
     (folder / "out" / "result.json").write_text(json.dumps(samples.compared()))
     entries = read_entries([folder / "compared.json", folder / "out"])
-    assert [r.name for r in rows_of(entries).rows][:4] == ["naive", "flat", "flat-m", "naive #2"]
+    assert [r.name for r in report_rows(entries).rows][:4] == [
+        "naive",
+        "flat",
+        "flat-m",
+        "naive #2",
+    ]
 
 
 def test_the_front_is_what_nothing_beats() -> None:
     points = [(0, 1.0, 9.0), (1, 2.0, 3.0), (2, 2.0, 4.0), (3, 5.0, 3.0), (4, 9.0, 1.0)]
-    assert front(points) == [0, 1, 4]
+    assert front_indices(points) == [0, 1, 4]
 
 
 BAD = [
@@ -161,7 +166,7 @@ def test_an_einsum_that_is_missing_is_named(folder: Path) -> None:
     del document["rows"][0]["einsums"]["QK"]
     (folder / "cut.json").write_text(json.dumps(document))
     with pytest.raises(SpecError, match=r"rows.0: groups.0.einsums: expected names among .*'QK'"):
-        rows_of(read_entries([folder / "cut.json"]))
+        report_rows(read_entries([folder / "cut.json"]))
 
 
 def test_names_leave_out_what_another_word_tells(folder: Path) -> None:
@@ -170,14 +175,14 @@ def test_names_leave_out_what_another_word_tells(folder: Path) -> None:
         row["workload"] = "larger"
         row["ranks"] |= {"P": 4096, "M": 4096, "B": 64}
     (folder / "larger.json").write_text(json.dumps(document))
-    rows = rows_of(read_entries([folder / "compared.json", folder / "larger.json"]))
+    rows = report_rows(read_entries([folder / "compared.json", folder / "larger.json"]))
     assert rows.varying == ("problem", "mapspace")
     assert rows.rows[4].name == "larger · flat"
     for row in document["rows"][:2]:
         row["workload"] = "attention"
         row["ranks"]["B"] = 1
     (folder / "larger.json").write_text(json.dumps(document))
-    rows = rows_of(read_entries([folder / "compared.json", folder / "larger.json"]))
+    rows = report_rows(read_entries([folder / "compared.json", folder / "larger.json"]))
     assert rows.varying == ("P", "mapspace")
 
 

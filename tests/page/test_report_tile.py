@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.page.facts import Facts, facts_of, live_words
 from flat_mapper.page.tile import Group, occupancy, run_occupancy, run_timeline, timeline
-from flat_mapper.reports.answers import Priced
+from flat_mapper.reports.answers import Evaluation
 from flat_mapper.spec.document import section_of
 
 MAPPINGS = {
@@ -22,7 +22,7 @@ MAPPINGS = {
 EVERY = pytest.mark.parametrize("mapping", MAPPINGS.values(), ids=MAPPINGS.keys())
 
 
-def facts(priced: Priced) -> Facts:
+def facts(priced: Evaluation) -> Facts:
     return facts_of(section_of(priced.to_dict(), "answer"), "answer")
 
 

@@ -17,14 +17,16 @@ from flat_mapper.mapping.space import Fusion
 from flat_mapper.mapping.values import Policy
 from flat_mapper.published.array import ArraySpace
 from flat_mapper.published.dataflows import alone, attention_charged, mapspace
-from flat_mapper.published.paper import LAYERS, Grid, Row, Tables, geomean, paper_tables
+from flat_mapper.published.paper import LAYERS, Grid, geomean, paper_tables
 from flat_mapper.published.plots import paper_figures
 from flat_mapper.published.points import (
     CONFIGURATIONS,
     TARGET,
+    TableRow,
+    Tables,
+    assumed_platform,
     chip_prices,
     core,
-    platform_of,
     solve,
     space_of,
 )
@@ -49,7 +51,7 @@ def tables() -> Tables:
     return paper_tables(GRID, workers=1)
 
 
-def pick(rows: Sequence[Row], **wanted: str | int) -> list[Row]:
+def pick(rows: Sequence[TableRow], **wanted: str | int) -> list[TableRow]:
     return [row for row in rows if all(row[k] == v for k, v in wanted.items())]
 
 
@@ -145,7 +147,7 @@ def test_softmax_charged_as_fusemax_has_it(length: int, fused: bool, published: 
     """Unfused and FLAT on the cloud platform, BERT; latency in seconds."""
     found = attention_charged(
         core("bert-base", length),
-        platform_of("cloud", vector=True),
+        assumed_platform("cloud", vector=True),
         chip_prices("cloud"),
         fused=fused,
         schedule="overlapped",

@@ -13,17 +13,17 @@ from flat_mapper import load_results
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.solve.result import Certificate
-from flat_mapper.reports.answers import Comparison, Mapped
-from flat_mapper.reports.frame import frame
+from flat_mapper.reports.answers import Comparison, SearchResult
+from flat_mapper.reports.frame import data_frame
 
 LIBRARIES = ("pandas", "polars")
 
 
 def compared() -> Comparison:
-    rows: dict[str, Mapped | Infeasible] = {}
+    rows: dict[str, SearchResult | Infeasible] = {}
     for name, mapping in {"naive": samples.unfused(), "flat": samples.small.fused()}.items():
         priced = samples.priced(mapping)
-        rows[name] = Mapped(
+        rows[name] = SearchResult(
             workload=priced.workload,
             platform=priced.platform,
             result=priced.result,
@@ -93,19 +93,19 @@ def test_a_sweep_is_a_row_for_each_point(library: str, tmp_path: Path) -> None:
 
 def test_numbers_beyond_a_frames_integers_become_floats() -> None:
     pytest.importorskip("pandas", reason="needs the extra `frames`")
-    found = columns(frame([{"n": 2**70}, {"n": 1}], "pandas"))
+    found = columns(data_frame([{"n": 2**70}, {"n": 1}], "pandas"))
     assert found["n"][0] == float(2**70)
 
 
 def test_an_unknown_library_is_named() -> None:
     with pytest.raises(SpecError, match="expected pandas or polars, got 'pandsa'; did you mean"):
-        frame([], "pandsa")  # type: ignore[call-overload]
+        data_frame([], "pandsa")  # type: ignore[call-overload]
 
 
 def test_a_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(SpecError, match=r"the package polars, got None; pip install 'flat-mapper"):
-        frame([], "polars")
+        data_frame([], "polars")
 
 
 def test_a_notebook_shows_tables_and_escapes_names(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import small_platform as small
 from timeloop_cases import architecture_of, cases, with_remainders, workload_of
 
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
-from flat_mapper.reports.tree import WIDTH, fused_tree_text, loop_nest_text, tile_words
+from flat_mapper.reports.tree import WIDTH, fused_tree_text, loop_nest_text, tree_tile_words
 from flat_mapper.timeloop.read_mapping import read_mapping
 from flat_mapper.workload.graph import Workload
 
@@ -27,7 +27,7 @@ def test_tiles_are_timeloops_utilized_capacity() -> None:
     for case in cases():
         workload, arch = workload_of(case), architecture_of(case)
         mapping = read_mapping(with_remainders(case), arch, workload.einsums[0])
-        words = tile_words(workload, arch, mapping)
+        words = tree_tile_words(workload, arch, mapping)
         for level, said in case["timeloop"].get("levels", {}).items():
             tiles = {t: counts["utilized_capacity"] for t, counts in said["tensors"].items()}
             assert words[level] == tiles, (case["id"], level)

@@ -14,7 +14,7 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.result import Certificate
 from flat_mapper.reports import text as report
-from flat_mapper.reports.answers import Comparison, Mapped, Priced
+from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.spec.yamlio import dump_json
 
 STORE = {"read": 1.0, "write": 1.0, "update": 1.0}
@@ -56,8 +56,8 @@ def result() -> Result:
     return found
 
 
-def mapped(mapspace: str = "flat") -> Mapped:
-    return Mapped(
+def mapped(mapspace: str = "flat") -> SearchResult:
+    return SearchResult(
         workload=small.workload(),
         platform=small.platform(),
         result=result(),
@@ -81,7 +81,7 @@ def test_a_free_softmax_has_a_tile_too(tmp_path: Path) -> None:
         "  policy: {softmax: free}\n"
     )
     found = search(load_problem("tiny"), small.platform(), mapspace, ERT)
-    assert isinstance(found, Mapped)
+    assert isinstance(found, SearchResult)
     assert set(found.mapping.einsum_mappings) == {"QK", "AV"}
     assert set(found.to_dict()["flat_tile"]) == {"B", "H", "P"}
 
@@ -160,5 +160,5 @@ def test_markup_in_a_name_is_text() -> None:
 
 
 def test_priced_has_no_search() -> None:
-    priced = Priced(workload=small.workload(), platform=small.platform(), result=result())
+    priced = Evaluation(workload=small.workload(), platform=small.platform(), result=result())
     assert NAMES - set(priced.to_dict()) == {"mapspace", "objective", "search"}

@@ -11,7 +11,7 @@ import small_platform as small
 import flat_mapper as fm
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.errors import SpecError
-from flat_mapper.reports.answers import Modelled
+from flat_mapper.reports.answers import ModelResult
 from flat_mapper.spec.document import Quoted, Tagged
 from flat_mapper.spec.timeloopfe import document_of
 from flat_mapper.spec.yamlio import load, write_text
@@ -95,7 +95,7 @@ def test_it_is_taken_wherever_names_and_files_are(folder: Path) -> None:
     ert = {"DRAM": 1.0, "GLB": 1.0, "RF": 1.0}
     matrix["ERT"] = Node({"tables": [*map(table, ert), table("MAC", "compute")]}, None, {})
     modelled = fm.model_files(matrix)
-    assert isinstance(modelled, Modelled)
+    assert isinstance(modelled, ModelResult)
     assert modelled.energy_source == "specification"
     assert modelled.stats.cycles == 196608
 

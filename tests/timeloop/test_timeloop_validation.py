@@ -31,7 +31,7 @@ from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.timeloop.backend import TimeloopBackend
 from flat_mapper.timeloop.run import command_of
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.reader import load_problem
+from flat_mapper.workload.reader import load_workload
 
 MODELS = ("bert-base", "t5-small", "trxl", "xlm")
 LENGTHS = (512, 1024, 2048, 4096)
@@ -69,7 +69,7 @@ def priced(name: str) -> tuple[Platform, Ert]:
 
 
 def problem(model: str, length: int) -> Workload:
-    return load_problem(PROBLEMS / f"{model}.yaml", sizes={"P": length, "M": length})
+    return load_workload(PROBLEMS / f"{model}.yaml", sizes={"P": length, "M": length})
 
 
 def check(timeloop: TimeloopBackend, arch: str, workload: Workload, mapping: FusedMapping) -> None:

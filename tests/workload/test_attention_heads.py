@@ -18,7 +18,7 @@ from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.workload.attention import attention, block
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.heads import grouped
-from flat_mapper.workload.reader import check_problem, load_problem, sequence_sizes
+from flat_mapper.workload.reader import check_problem, load_workload, sequence_sizes
 
 SIZES = {"B": 2, "H": 4, "P": 4, "M": 4, "E": 4, "F": 4}
 
@@ -61,7 +61,7 @@ def test_one_head_per_group_is_multi_head_attention(space: str, objective: str):
 def test_one_group_is_multi_query_attention():
     one = attention(**SIZES, kv_heads=1)
     assert one.rank_sizes["G"] == 1
-    written = load_problem(
+    written = load_workload(
         "problem:\n  ranks: {B: 2, H: 4, P: 4, M: 4, E: 4, F: 4}\n  einsums:\n"
         "  - QK[b,h,p,m] = Q[b,h,p,e] * K[b,m,e]\n"
         "  - QK_max[b,h,p] = max(QK[b,h,p,m])\n"
@@ -161,23 +161,23 @@ problem:
 
 
 def test_a_file_says_it():
-    workload = load_problem(TEXT, "block")
+    workload = load_workload(TEXT, "block")
     assert (workload.rank_sizes["G"], workload.rank_sizes["H"]) == (2, 4)
     assert "UP" in workload.producers
-    assert load_problem(TEXT, sizes={"G": 4}).rank_sizes["H"] == 2
-    ranks = load_problem(TEXT.replace("H: 8", "H: 8, G: 2").replace("kv_heads: H / 4", ""))
-    assert dict(ranks.rank_sizes) == dict(load_problem(TEXT).rank_sizes)
+    assert load_workload(TEXT, sizes={"G": 4}).rank_sizes["H"] == 2
+    ranks = load_workload(TEXT.replace("H: 8", "H: 8, G: 2").replace("kv_heads: H / 4", ""))
+    assert dict(ranks.rank_sizes) == dict(load_workload(TEXT).rank_sizes)
 
 
 def test_decode_keeps_the_cache_and_takes_one_position():
-    step = load_problem(TEXT, "block", phase="decode")
+    step = load_workload(TEXT, "block", phase="decode")
     assert (step.rank_sizes["P"], step.rank_sizes["M"]) == (1, 64)
     assert "KN" in step.producers
-    step = load_problem(TEXT, phase="decode", sizes={"P": 4, "M": 100})
+    step = load_workload(TEXT, phase="decode", sizes={"P": 4, "M": 100})
     assert (step.rank_sizes["P"], step.rank_sizes["M"]) == (4, 100)
-    given = load_problem(TEXT.replace("{kv", "{phase: decode, kv"), "block", sizes={"P": 1})
+    given = load_workload(TEXT.replace("{kv", "{phase: decode, kv"), "block", sizes={"P": 1})
     assert "KN" in given.producers
-    assert "K" in load_problem(TEXT, "block", phase="prefill").producers
+    assert "K" in load_workload(TEXT, "block", phase="prefill").producers
 
 
 @pytest.mark.parametrize(
@@ -193,15 +193,15 @@ def test_decode_keeps_the_cache_and_takes_one_position():
 )
 def test_a_file_that_does_not_fit_is_refused(old: str, new: str, message: str):
     with pytest.raises(SpecError, match=message):
-        load_problem(TEXT.replace(old, new), "block")
+        load_workload(TEXT.replace(old, new), "block")
 
 
 def test_what_is_refused_elsewhere():
     with pytest.raises(SpecError, match="phase: expected one of prefill, decode, got 'decoding'"):
-        load_problem(TEXT, phase="decoding")
+        load_workload(TEXT, phase="decoding")
     cascade = "problem:\n  ranks: {I: 4, J: 4}\n  einsums: ['Y[i] = A[i,j] * B[j]']\n"
     with pytest.raises(SpecError, match="decode: expected ranks P and M, got 'I, J'"):
-        load_problem(cascade, phase="decode")
+        load_workload(cascade, phase="decode")
     (line,) = check_problem(cascade + "  feed_forward: gated\n")
     assert "feed_forward: expected attention beside it" in line
 
@@ -215,5 +215,5 @@ def test_a_line_over_heads_becomes_one_over_groups():
 def test_a_length_is_that_of_the_cache_in_decode():
     assert sequence_sizes(64) == {"P": 64, "M": 64}
     assert sequence_sizes(64, "decode") == {"M": 64}
-    step = load_problem(TEXT, phase="decode", sizes=sequence_sizes(32, "decode"))
+    step = load_workload(TEXT, phase="decode", sizes=sequence_sizes(32, "decode"))
     assert (step.rank_sizes["P"], step.rank_sizes["M"]) == (1, 32)

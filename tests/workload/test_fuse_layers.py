@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.workload.fuse_layers import AttentionPair, Product, _pair, fuse_layers
-from flat_mapper.workload.reader import load_problem
+from flat_mapper.workload.reader import load_workload
 
 SHAPE = """\
 base: &base
@@ -64,12 +64,12 @@ def test_the_pair_of_every_block_is_found(tmp_path: Path) -> None:
 
 def test_the_written_problem_is_the_cascade(tmp_path: Path) -> None:
     text = fuse_layers(folder(tmp_path, BLOCK * 2)).problem_text("net")
-    workload = load_problem(text, "model")
+    workload = load_workload(text, "model")
     assert (workload.name, workload.repeat, workload.source) == (
         *("net", 2),
         "net: 01.yaml and 02.yaml and their like",
     )
-    core = load_problem(text)
+    core = load_workload(text)
     assert [e.name for e in core.einsums] == ["QK", "QK_max", "QK_exp", "QK_sum", "A", "AV"]
     assert {r: core.rank_sizes[r] for r in "BHPMEF"} == {
         **{"B": 1, "H": 4, "P": 16},
@@ -155,7 +155,7 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[7:9] == [
         *("6 files, 1 pairs that are attention", "  1 x B=1 H=4 P=16 M=16 E=8 F=8"),
     ]
-    assert load_problem(target).name == "net"
+    assert load_workload(target).name == "net"
     assert main(["check", str(target)]) == 0
     capsys.readouterr()
     assert main(["fuse-layers", str(where), "--json"]) == 0

@@ -11,7 +11,7 @@ from flat_mapper.api import calls as api
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.workload.hf import ARCHITECTURES, load_config, problem_text
-from flat_mapper.workload.reader import load_problem
+from flat_mapper.workload.reader import load_workload
 
 LLAMA = {
     "architectures": ["LlamaForCausalLM"],
@@ -101,7 +101,7 @@ MODELS = [
 @pytest.mark.parametrize(("config", "part", "shape"), MODELS)
 def test_a_configuration_becomes_its_problem(tmp_path: Path, config, part, shape):
     model = load_config(written(tmp_path, config), part)
-    workload = load_problem(problem_text(model, "mine", "config.json"), "model")
+    workload = load_workload(problem_text(model, "mine", "config.json"), "model")
     sizes = workload.rank_sizes
     kv_heads = sizes.get("G", sizes["H"])
     heads = sizes["H"] * sizes.get("G", 1)
@@ -122,7 +122,7 @@ def test_every_family_is_tried():
 )
 def test_presets_say_the_same(tmp_path: Path, config, preset: str):
     text = problem_text(load_config(written(tmp_path, config)), "mine", "config.json")
-    ours, theirs = load_problem(text, "model"), api.load_problem(preset, "model")
+    ours, theirs = load_workload(text, "model"), api.load_problem(preset, "model")
     assert dict(ours.rank_sizes) == dict(theirs.rank_sizes)
     assert (ours.einsums, ours.repeat) == (theirs.einsums, theirs.repeat)
 
@@ -168,7 +168,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     target = tmp_path / "mine.yaml"
     assert main(["import-hf", str(path), "--batch", "4", "-o", str(target)]) == 0
     assert f"{target}: written" in capsys.readouterr().out
-    assert load_problem(target).rank_sizes["B"] == 4
+    assert load_workload(target).rank_sizes["B"] == 4
     assert main(["check", str(target)]) == 0
     assert main(["import-hf", str(path), "--seq", "128"]) == 0
     assert "    P: 128" in capsys.readouterr().out

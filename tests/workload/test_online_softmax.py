@@ -21,13 +21,13 @@ from flat_mapper.mapping.space import Fusion, Mapspace, partitions
 from flat_mapper.mapping.space_constraints import unmatched_rules
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
-from flat_mapper.reports.answers import Mapped
+from flat_mapper.reports.answers import SearchResult
 from flat_mapper.reports.tree import fused_tree_text
 from flat_mapper.timeloop.write import lower_einsum, lower_fused
 from flat_mapper.workload.attention import attention, block, scope, softmax_einsums
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.notation import format_einsum
-from flat_mapper.workload.reader import load_problem as read_problem
+from flat_mapper.workload.reader import load_workload as read_problem
 from flat_mapper.workload.softmax import alternatives, passes, with_softmax
 
 ROW, ONLINE = workload(), with_softmax(workload(), "online")
@@ -297,7 +297,7 @@ def test_bert_at_4096_moves_what_tiles_of_keys_let_it_move() -> None:
     sizes = {"B": 64, "H": 12, "P": 4096, "M": 4096, "E": 64, "F": 64}
     cascade = attention(**sizes, softmax="online")
     found = best_of(cascade, "edge", space, PRICED)
-    assert isinstance(found, Mapped)
+    assert isinstance(found, SearchResult)
     result = found.result
     assert result.offchip_bytes <= 4.03e9
     assert result.utilization > 0.999

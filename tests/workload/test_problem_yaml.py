@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.workload.attention import SCOPES, attention, block
-from flat_mapper.workload.reader import check_problem, load_problem, set_ranks, with_sequence
+from flat_mapper.workload.reader import check_problem, load_workload, set_ranks, with_sequence
 
 PROBLEMS = Path(__file__).parents[2] / "problems"
 
@@ -46,28 +46,28 @@ def test_the_short_form_is_the_builders_cascade():
         source="a test",
         tensor_bits={"QK": 32, "WQ": 4},
     )
-    assert load_problem(SHORT, "model") == built
-    assert load_problem(SHORT, "block") == replace(built, repeat=1)
+    assert load_workload(SHORT, "model") == built
+    assert load_workload(SHORT, "block") == replace(built, repeat=1)
 
 
 def test_the_default_scope_is_attention():
-    workload = load_problem(SHORT)
+    workload = load_workload(SHORT)
     core = attention(B=2, H=3, P=8, M=8, E=4, F=4, word_bits=8)
     assert workload == replace(core, name="short", source="a test", tensor_bits={"QK": 32})
 
 
 @pytest.mark.parametrize("form", ["attention: {}", "attention:", "attention: {softmax: }"])
 def test_attention_needs_no_words(form):
-    assert load_problem(SHORT.replace("attention: {softmax: row}", form)) == load_problem(SHORT)
+    assert load_workload(SHORT.replace("attention: {softmax: row}", form)) == load_workload(SHORT)
 
 
 def test_widths_of_the_block_can_be_given():
     wide = SHORT.replace("D: 12}", "D: 12, FF: 2 * D}")
-    assert load_problem(wide, "block").rank_sizes["FF"] == 24
+    assert load_workload(wide, "block").rank_sizes["FF"] == 24
 
 
 def test_a_cascade_is_read_as_written():
-    workload = load_problem(WRITTEN)
+    workload = load_workload(WRITTEN)
     assert [(e.name, e.operation, e.unit) for e in workload.einsums] == [
         ("T", "mul", "matrix"),
         ("activation", "relu", "matrix"),
@@ -75,20 +75,20 @@ def test_a_cascade_is_read_as_written():
     ]
     assert dict(workload.rank_sizes) == {"I": 4, "J": 5, "K": 6, "L": 7}
     assert (workload.name, workload.word_bits, workload.softmax) == ("text", 16, "none")
-    assert load_problem(WRITTEN, "model") == load_problem(WRITTEN, "block") == workload
+    assert load_workload(WRITTEN, "model") == load_workload(WRITTEN, "block") == workload
 
 
 def test_a_name_defaults_to_the_files(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(WRITTEN, encoding="utf-8")
-    assert load_problem(path).name == load_problem(str(path)).name == "mine"
+    assert load_workload(path).name == load_workload(str(path)).name == "mine"
 
 
 def test_both_forms_say_the_same_attention():
-    lines = "\n".join(f"  - {e.text}" for e in load_problem(SHORT).einsums)
+    lines = "\n".join(f"  - {e.text}" for e in load_workload(SHORT).einsums)
     written = "problem:\n  ranks: {B: 2, H: 3, P: 8, M: 8, E: 4, F: 4}\n  einsums:\n" + lines + "\n"
-    core = load_problem(written)
-    assert core.einsums == load_problem(SHORT).einsums
+    core = load_workload(written)
+    assert core.einsums == load_workload(SHORT).einsums
     names = tuple(e.name for e in core.einsums)
     assert core.shareable_ranks(names) == ("B", "H", "P")
 
@@ -106,7 +106,7 @@ def test_both_forms_say_the_same_attention():
     ],
 )
 def test_models_of_the_paper(name, sizes, layers):
-    workload = load_problem(PROBLEMS / f"{name}.yaml", "model")
+    workload = load_workload(PROBLEMS / f"{name}.yaml", "model")
     assert dict(workload.rank_sizes) == {**sizes, "P": 512, "M": 512}
     assert workload.rank_sizes["H"] * workload.rank_sizes["E"] == workload.rank_sizes["D"]
     assert (workload.name, workload.repeat, workload.word_bits) == (name, layers, 16)
@@ -121,19 +121,19 @@ def test_every_file_is_sound_and_opens_with_its_description_and_source(path):
     assert first.startswith("# ")
     assert (len(first) <= 100, second, third[:10]) == (True, "#", "# Source: ")
     for scope in SCOPES:
-        workload = load_problem(path, scope)
+        workload = load_workload(path, scope)
         assert workload.name == path.stem
         assert workload.source
 
 
 def test_bert_base_moves_the_known_words():
-    workload = load_problem(PROBLEMS / "bert-base.yaml")
+    workload = load_workload(PROBLEMS / "bert-base.yaml")
     compulsory = sum(workload.tensor_words(t) for t in ("Q", "K", "V", "AV"))
     assert compulsory * 2 == 201_326_592  # bytes at N = 512
 
 
 def test_gemm_gemm_shares_its_inner_rank():
-    workload = load_problem(PROBLEMS / "gemm-gemm.yaml")
+    workload = load_workload(PROBLEMS / "gemm-gemm.yaml")
     assert workload.shareable_ranks(("T", "Y")) == ("I", "K")
 
 
@@ -141,13 +141,13 @@ def test_gemm_gemm_shares_its_inner_rank():
 
 
 def test_sizes_from_outside_move_what_follows_from_them():
-    workload = load_problem(SHORT, "block", sizes={"P": "2 * 512", "H": 4, "FF": 5})
+    workload = load_workload(SHORT, "block", sizes={"P": "2 * 512", "H": 4, "FF": 5})
     sizes = {"B": 2, "H": 4, "P": 1024, "M": 1024, "E": 3, "F": 3, "D": 12, "FF": 5}
     assert dict(workload.rank_sizes) == sizes
 
 
 def test_set_ranks_sets_what_is_named():
-    workload = set_ranks(load_problem(SHORT), {"P": 4096, "B": "2 * B"})
+    workload = set_ranks(load_workload(SHORT), {"P": 4096, "B": "2 * B"})
     assert (workload.rank_sizes["P"], workload.rank_sizes["M"], workload.rank_sizes["B"]) == (
         *(4096, 8),
         4,
@@ -156,7 +156,7 @@ def test_set_ranks_sets_what_is_named():
 
 @given(st.integers(1, 10**6), st.sampled_from(SCOPES))
 def test_a_sequence_sets_queries_and_keys(length, scope):
-    workload = load_problem(SHORT, scope)
+    workload = load_workload(SHORT, scope)
     longer = with_sequence(workload, length)
     sizes = {**workload.rank_sizes, "P": length, "M": length}
     assert longer == replace(workload, rank_sizes=sizes)
@@ -173,25 +173,25 @@ def test_a_sequence_sets_queries_and_keys(length, scope):
     ],
 )
 def test_bad_sizes_from_outside(sizes, message):
-    workload = load_problem(SHORT)
+    workload = load_workload(SHORT)
     with pytest.raises(SpecError, match=message):
         set_ranks(workload, sizes)
     if "P" in sizes:
         with pytest.raises(SpecError, match=message.partition(": ")[2]):
-            load_problem(SHORT, sizes=sizes)
+            load_workload(SHORT, sizes=sizes)
 
 
 def test_a_rank_from_outside_that_the_file_lacks():
     with pytest.raises(
         SpecError, match=r"text: problem.ranks: expected ranks among B, .*, got 'N'"
     ):
-        load_problem(SHORT, sizes={"N": 4})
+        load_workload(SHORT, sizes={"N": 4})
 
 
 def test_a_cascade_without_queries_and_keys_has_no_sequence():
     message = "text: sequence length: expected a rank P or M, got 'I, J, K, L'; set its ranks one"
     with pytest.raises(SpecError, match=message):
-        with_sequence(load_problem(WRITTEN), 64)
+        with_sequence(load_workload(WRITTEN), 64)
 
 
 # What is refused
@@ -271,29 +271,29 @@ def test_bad_files_are_refused_with_the_place(text, old, new, message):
     assert old in text
     bad = text.replace(old, new, 1)
     with pytest.raises(SpecError, match=message) as caught:
-        load_problem(bad)
+        load_workload(bad)
     assert "\n" not in str(caught.value)
     assert str(caught.value) in check_problem(bad)
 
 
 def test_a_missing_file_and_an_empty_one(tmp_path):
     with pytest.raises(SpecError, match=r"none.yaml: expected a readable file, got"):
-        load_problem(tmp_path / "none.yaml")
+        load_workload(tmp_path / "none.yaml")
     empty = tmp_path / "empty.yaml"
     empty.touch()
     with pytest.raises(SpecError, match=r"empty.yaml: expected a YAML document, got an empty file"):
-        load_problem(empty)
+        load_workload(empty)
 
 
 @pytest.mark.parametrize("text", ["- 1\n- 2\n", "problem: 5\n", "!x {problem: 1}\n"])
 def test_documents_of_another_kind(text):
     with pytest.raises(SpecError, match="expected a mapping"):
-        load_problem(text)
+        load_workload(text)
 
 
 def test_a_scope_that_is_none():
     with pytest.raises(SpecError, match="scope: expected one of attention, block, model, got 'la'"):
-        load_problem(SHORT, "la")
+        load_workload(SHORT, "la")
 
 
 def test_check_lists_everything_at_once():
@@ -330,11 +330,11 @@ variables: {width: 1024, technology: "45nm"}
 
 def test_a_timeloop_problem_is_a_workload_of_one_einsum():
     for scope in SCOPES:
-        workload = load_problem(LAYER, scope)
+        workload = load_workload(LAYER, scope)
         (einsum,) = workload.einsums
         assert (workload.name, einsum.name, einsum.unit) == ("fc", "fc", "matrix")
         assert dict(workload.rank_sizes) == {"C": 1024, "M": 4096, "P": 256}
-    other = load_problem(LAYER, sizes={"P": "2 * P", "M": 8})
+    other = load_workload(LAYER, sizes={"P": "2 * P", "M": 8})
     assert dict(other.rank_sizes) == {"C": 1024, "M": 8, "P": 512}
     assert check_problem(LAYER) == []
 
@@ -346,9 +346,9 @@ def test_a_template_of_a_timeloop_problem(tmp_path):
     layer = "{{include_text('base.yaml')}}\nproblem:\n  <<<: *base\n  instance: {P: 16, C: 8}\n"
     path = tmp_path / "007.yaml"
     path.write_text(layer.replace("  name: fc\n", ""), encoding="utf-8")
-    assert dict(load_problem(path).rank_sizes) == {"C": 8, "M": 4096, "P": 16}
+    assert dict(load_workload(path).rank_sizes) == {"C": 8, "M": 4096, "P": 16}
     (tmp_path / "base.yaml").write_text(shape.replace("    name: fc\n", ""), encoding="utf-8")
-    assert load_problem(str(path)).name == "007"
+    assert load_workload(str(path)).name == "007"
 
 
 @pytest.mark.parametrize(
@@ -363,10 +363,10 @@ def test_a_template_of_a_timeloop_problem(tmp_path):
 def test_bad_timeloop_problems(old, new, message):
     bad = LAYER.replace(old, new, 1)
     with pytest.raises(SpecError, match=message):
-        load_problem(bad)
+        load_workload(bad)
     assert any(re.search(message, line) for line in check_problem(bad))
 
 
 def test_sizes_of_ranks_that_a_timeloop_problem_lacks():
     with pytest.raises(SpecError, match="fc: ranks: expected one of C, M, P, got 'Q'"):
-        load_problem(LAYER, sizes={"Q": 2})
+        load_workload(LAYER, sizes={"Q": 2})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from flat_mapper.arch.values import Platform
@@ -21,8 +21,6 @@ from flat_mapper.mapping.space import Mapspace, partitions
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, FrontContest
 from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.solve.alternatives import Progress, Tally, lesser, realized, tasks
+from flat_mapper.mapper.solve.alternatives import Tally, lesser, realized, tasks
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.sequence import total_of
 from flat_mapper.mapper.solve.symmetry import renamed, twins

@@ -17,7 +17,7 @@ from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapper.space.group import GroupProblem, group_problem, shared_extents
 from flat_mapper.mapping.space import GroupSpace, Mapspace
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import KEYS, QUERIES, tiles
+from flat_mapper.workload.mask import KEYS, QUERIES, mask_tiles
 
 
 def skips(problem: GroupProblem) -> bool:
@@ -42,7 +42,7 @@ def masked_problems(
         problem = group_problem(workload, platform, ert, space, group)
         share = 1.0
         if workload.mask and rows < sizes[QUERIES] and columns < sizes[KEYS]:
-            left = tiles(workload.mask, sizes[QUERIES], sizes[KEYS], rows, columns)
+            left = mask_tiles(workload.mask, sizes[QUERIES], sizes[KEYS], rows, columns)
             share = left.visited / left.total
         found.append(replace(problem, share=share))
     return found
