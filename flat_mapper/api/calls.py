@@ -31,7 +31,7 @@ from flat_mapper.spec import catalog
 from flat_mapper.spec.document import Section, did_you_mean, section_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
-from flat_mapper.timeloop.accelergy import ACCELERGY, accelergy
+from flat_mapper.timeloop.accelergy import ACCELERGY, chosen_accelergy
 from flat_mapper.timeloop.mapper import SECONDS, timeloop_mapper
 from flat_mapper.timeloop.read_mapping import read_mapping
 from flat_mapper.workload import reader as problem_yaml
@@ -88,7 +88,7 @@ def energies(platform: Platform | Architecture, ert: Name | Ert | None) -> tuple
     matrix path; the vector path is left out where softmax is free.
     """
     if ert == ACCELERGY:
-        return accelergy().price(platform)
+        return chosen_accelergy().price(platform)
     if ert is not None:
         table = ert if isinstance(ert, Ert) else load_ert(ert)
         return table.covering(platform.matrix if isinstance(platform, Platform) else platform), None

@@ -54,10 +54,10 @@ def sweep_command(arguments: argparse.Namespace) -> int:
 
 def export_command(arguments: argparse.Namespace) -> int:
     """The rows of a results file in another format."""
-    from flat_mapper.explore.sweep.export import export, filters_of
+    from flat_mapper.explore.sweep.export import export_rows, filters_of
 
     wanted = filters_of(arguments.where)
-    count = export(arguments.results, arguments.format, wanted, arguments.output)
+    count = export_rows(arguments.results, arguments.format, wanted, arguments.output)
     if arguments.output:
         told = {"rows": count, "file": str(arguments.output)}
         line = f"{count:,} rows in {arguments.output}"

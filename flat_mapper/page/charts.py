@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Spec = dict[str, object]
 
 
-def charts() -> dict[str, Spec]:
+def all_charts() -> dict[str, Spec]:
     """Every chart by its name in the page.
 
     raises: SpecError where Altair is missing.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flat_mapper import __version__
 from flat_mapper.base import units
-from flat_mapper.page.charts import charts, library
+from flat_mapper.page.charts import all_charts, library
 from flat_mapper.page.data import page_data
 from flat_mapper.page.designs import Chosen, design_table
 from flat_mapper.page.facts import Facts
@@ -54,7 +54,7 @@ def page(entries: Sequence[SavedEntry], title: str = "", designs: Sequence[Chose
         sources=_sources(rows),
         against=rows.against,
         data=data,
-        specs=charts(),
+        specs=all_charts(),
         css=(_PAGE / "report.css").read_text(encoding="utf-8"),
         library=_embedded(library()),
         script="\n".join(f.read_text(encoding="utf-8") for f in sorted(_PAGE.glob("*.js"))),

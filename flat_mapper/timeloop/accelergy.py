@@ -138,6 +138,6 @@ def _origin(estimators: tuple[str, ...], energies: Mapping[str, float]) -> str:
     return f"{' and '.join(estimators) or 'no estimator named'}{zero}"
 
 
-def accelergy() -> Accelergy:
+def chosen_accelergy() -> Accelergy:
     """Accelergy as `--timeloop-cmd` or the environment variable says to call it."""
     return Accelergy(command=replace(command_of(), tool=ACCELERGY, install=INSTALL_ACCELERGY))

@@ -74,7 +74,7 @@ def filters_of(texts: Sequence[str]) -> tuple[Filter, ...]:
     return tuple(found)
 
 
-def export(
+def export_rows(
     results: str | Path, form: str, filters: Sequence[Filter] = (), output: str | Path | None = None
 ) -> int:
     """Write the rows that pass all filters, and say how many there are.
