@@ -14,7 +14,7 @@ from flat_mapper import load_platform, load_problem, search
 from flat_mapper.api.calls import mapspace_of
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.reports.answers import SearchResult
-from flat_mapper.workload.attention import Scope
+from flat_mapper.workload.cascade import Scope
 
 
 def main(

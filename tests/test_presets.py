@@ -11,7 +11,7 @@ from flat_mapper.mapping.space import partitions
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.spec import catalog
-from flat_mapper.workload.attention import attention, core_einsums
+from flat_mapper.workload.cascade import attention, core_einsums
 from flat_mapper.workload.graph import Workload
 
 # Peak multiply-accumulates per second, lanes of the vector path, KiB of the shared buffer; as the

@@ -33,9 +33,9 @@ from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
 from flat_mapper.timeloop.accelergy import ACCELERGY, chosen_accelergy
 from flat_mapper.timeloop.mapper import SECONDS, timeloop_mapper
-from flat_mapper.timeloop.read_mapping import read_mapping
+from flat_mapper.timeloop.mapping_reader import read_mapping
 from flat_mapper.workload import reader as problem_yaml
-from flat_mapper.workload.attention import SCOPES, Scope
+from flat_mapper.workload.cascade import SCOPES, Scope
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.timeloop import read_problem
 

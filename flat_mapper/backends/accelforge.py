@@ -26,7 +26,7 @@ from flat_mapper.backends.accelforge_nest import AXES, component_name
 from flat_mapper.base.errors import BackendError, expected
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.einsum import einsum_costs
-from flat_mapper.cost_model.evaluate import combine
+from flat_mapper.cost_model.evaluation import combine
 from flat_mapper.cost_model.latency import level_cycles, throttling
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
 from flat_mapper.cost_model.widths import refuse_widths

@@ -8,7 +8,7 @@ from flat_mapper.api import calls as api
 from flat_mapper.base.errors import NothingFeasible
 from flat_mapper.cli.map import bits_of, progress_bar, size_arguments
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.explore.generate import Scenario, generate
+from flat_mapper.explore.generation import Scenario, generate
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.yamlio import dump_json, scalar
 

@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 
 from flat_mapper.arch.values import Architecture
-from flat_mapper.cost_model.accesses import Accesses, accesses
 from flat_mapper.cost_model.energy import tensor_energy
 from flat_mapper.cost_model.footprint import tile_words
 from flat_mapper.cost_model.latency import level_cycles, throttling
@@ -24,6 +23,7 @@ from flat_mapper.cost_model.nest import (
     nest_of,
 )
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, TensorStats
+from flat_mapper.cost_model.reuse import Accesses, accesses
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import EinsumMapping, sized_workload

@@ -9,7 +9,7 @@ from typing import Literal
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.values import Granularity, Policy, Schedule
-from flat_mapper.workload.attention import softmax_einsums
+from flat_mapper.workload.cascade import softmax_einsums
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import passes
 

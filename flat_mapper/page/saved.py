@@ -49,7 +49,7 @@ class SavedResults:
 
         raises: SpecError where it cannot be made or written.
         """
-        from flat_mapper.page.page import page
+        from flat_mapper.page.assembly import page
 
         write_text(path, page(self.entries, title, self.designs))
 

@@ -18,8 +18,8 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
-from flat_mapper.explore.need import STEP_BYTES_PER_S, Knob
 from flat_mapper.explore.need_result import Quantity
+from flat_mapper.explore.need_search import STEP_BYTES_PER_S, Knob
 from flat_mapper.mapper.solve.search import search
 from flat_mapper.mapping.space import Fusion
 from flat_mapper.mapping.space_reader import load_mapspace
@@ -35,7 +35,7 @@ from flat_mapper.published.dataflows import STATIONARY, alone, attention_charged
 from flat_mapper.published.mapping import SimulatorMapping
 from flat_mapper.published.simulator import simulator_ert, simulator_platform
 from flat_mapper.spec import catalog
-from flat_mapper.workload.attention import scope
+from flat_mapper.workload.cascade import scope
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.reader import SEQUENCE_RANKS, load_workload
 

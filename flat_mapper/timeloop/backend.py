@@ -19,7 +19,7 @@ from pathlib import Path
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
 from flat_mapper.base.errors import BackendError
 from flat_mapper.cost_model.backend import refuse_operations
-from flat_mapper.cost_model.evaluate import combine
+from flat_mapper.cost_model.evaluation import combine
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
 from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.tables import Ert

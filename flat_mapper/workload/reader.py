@@ -11,7 +11,7 @@
       attention: {softmax: row, kv_heads: 4, phase: prefill}   # all of it may be left out: {}
 
 A size is an integer, or arithmetic over other ranks. The short form is the cascade of
-`flat_mapper.workload.attention`: its ranks are B, H, P, M, E, F, and for the block around it D (by
+`flat_mapper.workload.cascade`: its ranks are B, H, P, M, E, F, and for the block around it D (by
 default H * E) and FF (by default 4 * D). H counts query heads. `kv_heads` (or a rank G) counts the
 heads of keys and values where query heads share them; then the cascade has G groups and, as its H,
 the heads of one group. `phase: decode` says that all but P of the M keys and values come from a
@@ -51,8 +51,8 @@ from flat_mapper.spec.document import (
 from flat_mapper.spec.sizes import size_of, sizes_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import is_text, load
-from flat_mapper.workload.attention import Scope, block
-from flat_mapper.workload.attention import scope as scoped
+from flat_mapper.workload.cascade import Scope, block
+from flat_mapper.workload.cascade import scope as scoped
 from flat_mapper.workload.einsum_reader import read_einsum
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.graph import faults as workload_faults
@@ -87,7 +87,7 @@ def load_workload(
     """The workload of a problem file, cut to a scope.
 
     source: a path, or the YAML text itself.
-    scope:  `attention`, `block` or `model`; see `flat_mapper.workload.attention.scope`.
+    scope:  `attention`, `block` or `model`; see `flat_mapper.workload.cascade.scope`.
     sizes:  ranks that take the place of the file's (integers or expressions); ranks that the file
             works out from them follow.
     phase:  takes the place of the file's. In `decode` the sequence is the cache: P is 1 (or what

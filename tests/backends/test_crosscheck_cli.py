@@ -61,8 +61,8 @@ def test_a_difference_that_exceeds_leaves_with_1(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("flat_mapper.backends.crosscheck.PRINTED_PJ", 0.0)
-    monkeypatch.setattr("flat_mapper.backends.crosscheck.ENERGY_TOLERANCE", 0.0)
+    monkeypatch.setattr("flat_mapper.backends.agreement.PRINTED_PJ", 0.0)
+    monkeypatch.setattr("flat_mapper.backends.agreement.ENERGY_TOLERANCE", 0.0)
     assert main(["crosscheck", *record, *WRAPPED]) == 1
     assert "EXCEEDS" in capsys.readouterr().out
 

@@ -22,8 +22,8 @@ from flat_mapper.mapper.solve.search import search
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.values import EinsumMapping, Slot
 from flat_mapper.spec.yamlio import dump
-from flat_mapper.workload.fuse_layers import fuse_layers
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.layer_fusion import fuse_layers
 from flat_mapper.workload.reader import load_workload
 
 CHECKOUT = os.environ.get("TIMELOOP_EXERCISES", "")

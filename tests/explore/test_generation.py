@@ -13,9 +13,9 @@ from test_laws import PRICES
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
-from flat_mapper.explore.generate import Generation, Scenario, at_length, generate, segment_end
+from flat_mapper.explore.generation import Generation, Scenario, at_length, generate, segment_end
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.values import rank_extent
 from flat_mapper.workload.reader import load_workload

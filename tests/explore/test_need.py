@@ -14,15 +14,15 @@ from flat_mapper.base.errors import SpecError
 from flat_mapper.base.units import bytes_of
 from flat_mapper.cli.main import main
 from flat_mapper.energy.tables import Ert
-from flat_mapper.explore.need import Knob, smallest_value
 from flat_mapper.explore.need_result import Need, Quantity, Unreached
+from flat_mapper.explore.need_search import Knob, smallest_value
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.search import search
 from flat_mapper.mapping.space import Fusion
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.mapping.values import Policy
 from flat_mapper.published.dataflows import mapspace
-from flat_mapper.workload.attention import attention
+from flat_mapper.workload.cascade import attention
 
 EDGE = load_platform("edge")
 TINY = attention(B=1, H=2, P=64, M=64, E=16, F=16)

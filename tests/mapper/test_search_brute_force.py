@@ -10,7 +10,7 @@ from oracles.brute_force import Case, answers, front
 from oracles.small_cases import small_case
 
 from flat_mapper.arch.values import Fanout
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.mapper.solve.frontier import frontier
 from flat_mapper.mapper.solve.result import Solution

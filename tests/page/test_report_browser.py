@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import report_samples as samples
 
-from flat_mapper.page.page import page as page_of
+from flat_mapper.page.assembly import page as page_of
 from flat_mapper.page.sources import read_entries
 
 REQUIRED = "FLAT_MAPPER_REQUIRE_BROWSER" in os.environ  # then what is missing is a failure

@@ -10,7 +10,7 @@ from timeloop_cases import architecture_of, cases, with_remainders, workload_of
 
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
 from flat_mapper.reports.tree import WIDTH, fused_tree_text, loop_nest_text, tree_tile_words
-from flat_mapper.timeloop.read_mapping import read_mapping
+from flat_mapper.timeloop.mapping_reader import read_mapping
 from flat_mapper.workload.graph import Workload
 
 

@@ -19,7 +19,7 @@ from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping
 from flat_mapper.reports.tree import loop_nest_text
 from flat_mapper.spec.document import Quoted, Tagged
 from flat_mapper.spec.yamlio import load, load_text
-from flat_mapper.timeloop.read_mapping import read_mapping
+from flat_mapper.timeloop.mapping_reader import read_mapping
 from flat_mapper.timeloop.terms import problem_document, rank_letters
 from flat_mapper.timeloop.write import (
     lower_einsum,
@@ -35,7 +35,7 @@ from flat_mapper.timeloop.write_mapper import (
     remaining_depth,
 )
 from flat_mapper.timeloop.write_processed import processed_document
-from flat_mapper.workload.attention import block
+from flat_mapper.workload.cascade import block
 from flat_mapper.workload.graph import Workload
 
 RUNS = Path(__file__).parents[1] / "data" / "run_sample"

@@ -15,7 +15,7 @@ import cases
 import pytest
 import small_platform as small
 
-from flat_mapper.backends.crosscheck import crosscheck
+from flat_mapper.backends.agreement import crosscheck
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.errors import BackendError
 from flat_mapper.cost_model.result import EinsumStats, Result

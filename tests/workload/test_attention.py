@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flat_mapper.base.errors import SpecError
-from flat_mapper.workload.attention import attention, block, core_einsums, scope, softmax_einsums
+from flat_mapper.workload.cascade import attention, block, core_einsums, scope, softmax_einsums
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import parse_einsum
 

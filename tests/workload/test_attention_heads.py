@@ -15,7 +15,7 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.solve.search import search
 from flat_mapper.mapping.space import granularity_of, partitions
 from flat_mapper.mapping.space_reader import load_mapspace
-from flat_mapper.workload.attention import attention, block
+from flat_mapper.workload.cascade import attention, block
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.heads import grouped
 from flat_mapper.workload.reader import check_problem, load_workload, sequence_sizes

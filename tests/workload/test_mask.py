@@ -17,7 +17,7 @@ from test_search_brute_force import agree
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.result import Result
-from flat_mapper.explore.need import smallest_value
+from flat_mapper.explore.need_search import smallest_value
 from flat_mapper.mapper.solve.frontier import frontier
 from flat_mapper.mapper.solve.search import search
 from flat_mapper.mapping.check import _shared_faults
@@ -25,7 +25,7 @@ from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Fusion, Mapspace
 from flat_mapper.reports.mask import mask_dict, mask_text
 from flat_mapper.timeloop.write import lower_fused
-from flat_mapper.workload.attention import attention
+from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask, mask_tiles, pairs
 from flat_mapper.workload.mask_reader import mask_of

@@ -14,7 +14,7 @@ from test_search_brute_force import agree
 from flat_mapper.api.calls import search as best_of
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.errors import MappingError, SpecError
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import EinsumStats, Result
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Fusion, Mapspace, partitions
@@ -24,7 +24,7 @@ from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.reports.tree import fused_tree_text
 from flat_mapper.timeloop.write import lower_einsum, lower_fused
-from flat_mapper.workload.attention import attention, block, scope, softmax_einsums
+from flat_mapper.workload.cascade import attention, block, scope, softmax_einsums
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.notation import format_einsum
 from flat_mapper.workload.reader import load_workload as read_problem

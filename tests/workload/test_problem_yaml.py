@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flat_mapper.base.errors import SpecError
-from flat_mapper.workload.attention import SCOPES, attention, block
+from flat_mapper.workload.cascade import SCOPES, attention, block
 from flat_mapper.workload.reader import check_problem, load_workload, set_ranks, with_sequence
 
 PROBLEMS = Path(__file__).parents[2] / "problems"

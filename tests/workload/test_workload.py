@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flat_mapper.base.errors import SpecError
-from flat_mapper.workload.attention import attention, block
+from flat_mapper.workload.cascade import attention, block
 from flat_mapper.workload.graph import (
     MAX_ITERATIONS,
     Einsum,

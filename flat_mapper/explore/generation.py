@@ -25,7 +25,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.resize import resized_mapping
@@ -34,7 +34,7 @@ from flat_mapper.reports.answers import SearchResult
 from flat_mapper.reports.text import grid
 from flat_mapper.spec import catalog
 from flat_mapper.spec.yamlio import is_text
-from flat_mapper.workload.attention import Scope
+from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.reader import SEQUENCE_RANKS, load_workload
 
 PAGE = 16  # positions; vLLM's default block size (Kwon et al., SOSP 2023)

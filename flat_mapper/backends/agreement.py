@@ -15,7 +15,7 @@ from flat_mapper.backends.accelforge_answer import expected_actions
 from flat_mapper.backends.accelforge_nest import NotExpressibleError
 from flat_mapper.base.errors import BackendError, MappingError
 from flat_mapper.cost_model.backend import Backend
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import FusedMapping
