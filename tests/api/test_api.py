@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from prices import EDGE_ERT
 from timeloop_cases import cases
 
 import flat_mapper
@@ -19,20 +20,12 @@ from flat_mapper.spec.yamlio import dump
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "data" / "run_sample"
-ERT = """\
-DRAM: {read: 512, write: 512}
-GLB: {read: 70, write: 80}
-RF: {read: 0.1, write: 0.1}
-LREG: {read: 0.1, write: 0.1}
-MAC: {compute: 1.1}
-VALU: {compute: 1.1}
-"""
 
 
 @pytest.fixture(scope="module")
 def ert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ert") / "ert.yaml"
-    path.write_text(ERT)
+    path.write_text(EDGE_ERT)
     return path
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_api import ERT
+from prices import EDGE_ERT
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def ert(tmp_path: Path) -> str:
     path = tmp_path / "ert.yaml"
-    path.write_text(ERT)
+    path.write_text(EDGE_ERT)
     return str(path)
 
 
@@ -29,7 +29,7 @@ def ert(tmp_path: Path) -> str:
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `flat-mapper map -o`, with the table that priced it beside it."""
     folder = tmp_path_factory.mktemp("map")
-    (folder / "ert.yaml").write_text(ERT)
+    (folder / "ert.yaml").write_text(EDGE_ERT)
     arguments = ["map", "--arch", "edge", "--problem", "tiny", "--ert", str(folder / "ert.yaml")]
     assert main([*arguments, "--seq", "4", "-o", str(folder / "out")]) == 0
     return folder

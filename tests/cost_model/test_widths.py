@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from agreement import agree
 from oracles.brute_force import Case
 from oracles.small_cases import small_case
+from prices import PRICES
 from small_platform import fused, platform, workload
-from test_laws import PRICES
-from test_search_brute_force import agree
 
 from flat_mapper.api import calls as api
 from flat_mapper.arch.values import MemoryLevel

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from agreement import agree
 from oracles.small_cases import online_case
+from prices import PRICES
 from small_platform import fused, platform, workload
-from test_laws import PRICES
-from test_search_brute_force import agree
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import BackendError, SpecError

@@ -8,8 +8,8 @@ from functools import cache
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prices import PRICES
 from small_platform import platform
-from test_laws import PRICES
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main

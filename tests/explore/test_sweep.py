@@ -15,13 +15,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from sweep_files import COUNTS, POINTS, quick, written
+from sweep_files import COUNTS, POINTS, counted, digest, quick, rows_in, written
 
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.explore.sweep.engines import Here
 from flat_mapper.explore.sweep.inputs import Inputs
-from flat_mapper.explore.sweep.run import SweepProgress, run_sweep
+from flat_mapper.explore.sweep.run import run_sweep
 from flat_mapper.explore.sweep.spec import load_sweep
 from flat_mapper.explore.sweep.store import PointRow, Store
 from flat_mapper.explore.sweep.work import Batch, Prices, answered
@@ -29,22 +29,6 @@ from flat_mapper.explore.sweep.work import Batch, Prices, answered
 
 def swept(sweep: Path, results: Path) -> int:
     return main(["sweep", str(sweep), "-o", str(results), "--workers", "0", "--json"])
-
-
-def digest(results: Path) -> str:
-    with Store(results) as store:
-        return store.digest()
-
-
-def rows_in(results: Path) -> int:
-    """Rows that are on disk now."""
-    if not results.exists():
-        return 0
-    try:
-        with sqlite3.connect(f"file:{results}?mode=ro", uri=True) as connection:
-            return int(connection.execute("SELECT count(*) FROM points").fetchone()[0])
-    except sqlite3.Error:
-        return 0
 
 
 @pytest.fixture(scope="module")
@@ -133,14 +117,6 @@ def test_a_full_disk_loses_nothing_that_was_stored(whole: Path) -> None:
     assert 0 < rows_in(results) < POINTS
     assert swept(whole / "sweep.yaml", results) == 0
     assert digest(results) == digest(whole / "whole.db")
-
-
-def counted(
-    sweep: Path, results: Path, answer: Callable[[Batch, Prices], list[PointRow]] = quick
-) -> SweepProgress:
-    with Store(results) as store:
-        inputs = Inputs(load_sweep(sweep))
-        return run_sweep(inputs, store, lambda: nullcontext(Here(answer)), lambda _: None)
 
 
 def test_a_changed_file_is_computed_anew_and_the_old_one_is_remembered(tmp_path: Path) -> None:

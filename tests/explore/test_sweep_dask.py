@@ -14,8 +14,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from sweep_files import COUNTS, POINTS, unhurried, written
-from test_sweep import counted, digest, rows_in
+from sweep_files import COUNTS, POINTS, counted, digest, rows_in, unhurried, written
 
 from flat_mapper.base.errors import BackendError
 from flat_mapper.cli.main import main

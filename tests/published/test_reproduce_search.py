@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_reproduce import HEADING, ROWS
+from simulator_rows import HEADING, ROWS
 
 from flat_mapper.base.parallel import each
 from flat_mapper.cli.main import main

@@ -6,8 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from prices import PRICES
 from small_platform import platform
-from test_laws import PRICES
 
 from flat_mapper.api import calls as api
 from flat_mapper.base.errors import SpecError

@@ -6,13 +6,14 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
+from agreement import agree
 from hypothesis import given
 from hypothesis import strategies as st
+from nests import few
+from online_mapping import ONLINE, by_name, cost, mapping
 from oracles.small_cases import online_case
+from prices import PRICES
 from small_platform import platform
-from test_laws import PRICES, few
-from test_online_softmax import ONLINE, by_name, cost, mapping
-from test_search_brute_force import agree
 
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cost_model.backend import refuse_operations

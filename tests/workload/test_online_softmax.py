@@ -6,85 +6,31 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from agreement import agree
+from online_mapping import ONLINE, by_name, cost, mapping
 from oracles.small_cases import online_case
-from small_platform import fused, loops, nest, platform, workload
-from test_laws import PRICES
-from test_search_brute_force import agree
+from prices import PRICES
+from small_platform import fused, platform, workload
 
 from flat_mapper.api.calls import search as best_of
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.errors import MappingError, SpecError
-from flat_mapper.cost_model.evaluation import evaluate
-from flat_mapper.cost_model.result import EinsumStats, Result
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Fusion, Mapspace, partitions
 from flat_mapper.mapping.space_constraints import unmatched_rules
 from flat_mapper.mapping.space_reader import load_mapspace
-from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
+from flat_mapper.mapping.values import FusedMapping, Policy
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.reports.tree import fused_tree_text
 from flat_mapper.timeloop.write import lower_einsum, lower_fused
 from flat_mapper.workload.cascade import attention, block, scope, softmax_einsums
-from flat_mapper.workload.graph import Softmax, Workload
+from flat_mapper.workload.graph import Softmax
 from flat_mapper.workload.notation import format_einsum
-from flat_mapper.workload.reader import load_workload as read_problem
+from flat_mapper.workload.reader import load_workload
 from flat_mapper.workload.softmax import alternatives, passes, with_softmax
 
-ROW, ONLINE = workload(), with_softmax(workload(), "online")
+ROW = workload()
 TWO = with_softmax(workload(), "online-2pass")
-
-
-def mapping(shared: str = "H12 P8 M4", *, corrected: bool = True) -> FusedMapping:
-    """The mapping of small_platform.fused with keys cut in four, 64 x 128 pairs a tile."""
-    outer, keys = shared, 4 if "M4" in shared else 1
-    each, done = {"DRAM": shared}, {"DRAM": shared.replace(" M4", "").replace("M4 ", "")}
-    point = {"DRAM": outer, "GLB": f"P64 M{8 // keys}", "lane_x": "M64"}
-    reduced = {"DRAM": outer, "GLB": f"M{512 // keys}", "lane_x": "P64"}
-    fixes = (
-        nest("QK_cor", {"DRAM": [], "GLB": ["QK_max", "QK_cor"]}, **each, lane_x="P64"),
-        nest("QK_sum_cor", {"DRAM": [], "GLB": ["QK_cor", "QK_sum"]}, **each, lane_x="P64"),
-        nest("AV_cor", {"DRAM": [], "GLB": ["QK_cor", "AV"]}, **each, GLB="P64", lane_x="F64"),
-    )
-    nests = [
-        nest(
-            "QK",
-            {"DRAM": ["Q", "K"], "GLB": ["Q", "K", "QK"], "RF": ["QK"]},
-            **{"DRAM": outer, "GLB": f"M{16 // keys} P2", "PE_y": "P32", "PE_x": "M32"},
-            RF="E64",
-        ),
-        nest("QK_max", {"DRAM": [], "GLB": ["QK", "QK_max"], "VRF": ["QK_max"]}, **reduced),
-        fixes[0],
-        nest("QK_exp", {"GLB": ["QK", "QK_max", "QK_exp"], "VRF": ["QK_max"]}, **point),
-        fixes[1],
-        nest("QK_sum", {"GLB": ["QK_exp", "QK_sum"], "VRF": ["QK_sum"]}, **reduced),
-        fixes[2],
-        nest(
-            "AV",
-            {"DRAM": ["V"], "GLB": ["QK_exp", "V", "AV"], "RF": ["QK_exp", "V", "AV"]},
-            **{"DRAM": outer, "GLB": f"P2 F2 M{128 // keys}", "PE_y": "P32", "PE_x": "F32"},
-            RF="M4",
-        ),
-        nest(
-            "AV_div", {"DRAM": ["AV_div"], "GLB": ["AV", "QK_sum"]}, **done, GLB="P64", lane_x="F64"
-        ),
-    ]
-    group = GroupMapping(
-        einsums=tuple(n for n in nests if corrected or n not in fixes),
-        shared=loops(shared),
-        staged=("Q", "K", "V"),
-        schedule="interleaved",
-    )
-    return FusedMapping(groups=(group,))
-
-
-def cost(fused_mapping: FusedMapping, cascade: Workload = ONLINE) -> Result:
-    result = evaluate(cascade, platform(), fused_mapping, PRICES)
-    assert isinstance(result, Result), str(result)
-    return result
-
-
-def by_name(result: Result) -> dict[str, EinsumStats]:
-    return {e.einsum: e for e in result.einsums}
 
 
 # The cascades
@@ -232,13 +178,13 @@ def test_a_cascade_of_ones_own_may_say_it() -> None:
         '- "AV[p,f] = QK_exp[p,m] * V[m,f]"',
     ]
     text = "problem:\n  ranks: {P: 4, M: 8, E: 2, F: 2}\n  einsums:\n  " + "\n  ".join(lines)
-    cascade = read_problem(text)
+    cascade = load_workload(text)
     assert cascade.shareable_ranks(tuple(cascade.ancestors)) == ("P", "M")
     bad = text.replace("so_far: [QK_max]}\n  - {einsum", "so_far: [QK]}\n  - {einsum")
     with pytest.raises(SpecError, match=r"so_far: expected inputs of the Einsum \(QK_max\), got"):
-        read_problem(bad)
+        load_workload(bad)
     with pytest.raises(SpecError, match="each: expected ranks that none of its tensors has"):
-        read_problem(text.replace("each: [M]", "each: [P]"))
+        load_workload(text.replace("each: [M]", "each: [P]"))
 
 
 # The search
