@@ -7,7 +7,7 @@ by nested loops. The winner is priced once more by `evaluate`, which has the las
 The declared space: a fused group's DRAM loops are exactly its shared loops, in the order of the
 workload's ranks (keys, where they are cut, come last); a rank stands on one axis of a fanout. The
 order of the innermost level's loops is not tried: below it is only the compute unit
-(tests/test_laws.py has that as a law).
+(tests/cost_model/test_laws.py has that as a law).
 """
 
 from __future__ import annotations
