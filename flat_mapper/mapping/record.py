@@ -17,7 +17,7 @@
             keep: {DRAM: [Q, K], GLB: [Q, K, QK], RF: [QK]}
 
 A loop is `rank=factor`, or `rank=factor,last` where the last pass of the loops above is shorter.
-What `write_record` wrote, `read_record` gives back equal.
+What `record_text` says, `read_record` gives back equal.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from flat_mapper.spec.document import (
     take_choice,
     take_list,
 )
-from flat_mapper.spec.yamlio import dump, load, write_text
+from flat_mapper.spec.yamlio import dump, load
 from flat_mapper.workload.einsum_reader import einsum_item, read_einsum
 from flat_mapper.workload.graph import Einsum, Softmax, Workload
 from flat_mapper.workload.mask_reader import mask_document, read_mask
@@ -75,13 +75,6 @@ def record_text(workload: Workload, fused: FusedMapping, arch: tuple[str, ...]) 
     """
     comment = "".join(f"# {line}\n" for line in RECORD_COMMENT)
     return comment + dump(record_document(workload, fused, arch))
-
-
-def write_record(
-    path: Path, workload: Workload, fused: FusedMapping, arch: tuple[str, ...]
-) -> None:
-    """Write a record, and nothing else."""
-    write_text(path, record_text(workload, fused, arch))
 
 
 def record_document(

@@ -12,14 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import Section, did_you_mean, place, section_of, take
 from flat_mapper.spec.yamlio import load
 
 StackPart = Literal["encoder", "decoder", "cross"]
-PARTS: tuple[StackPart, ...] = get_args(StackPart)
 
 LONGEST = 4096  # chosen: positions where none are asked for and the model has more
 MODEL_WORD_BITS = 16  # chosen, where the file says nothing of 8 bits: what models are run with

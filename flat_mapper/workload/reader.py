@@ -161,15 +161,6 @@ def set_ranks(workload: Workload, sizes: Mapping[str, object]) -> Workload:
     )
 
 
-def with_sequence(workload: Workload, length: int) -> Workload:
-    """The workload at another sequence length: as many queries (P) as keys (M)."""
-    bound = [rank for rank in SEQUENCE_RANKS if rank in workload.rank_sizes]
-    if not bound:
-        where, got = f"{workload.name}: sequence length", ", ".join(workload.rank_sizes)
-        raise SpecError(expected(where, "a rank P or M", got, "set its ranks one by one"))
-    return set_ranks(workload, dict.fromkeys(bound, length))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _File:
     """The outline of a problem file."""

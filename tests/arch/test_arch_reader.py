@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from timeloop_cases import cases
+from timeloop_cases import architecture_from_nodes, cases
 
 from flat_mapper.arch.reader import (
-    architecture_from_nodes,
     architecture_of,
     check_architecture,
     load_architecture,

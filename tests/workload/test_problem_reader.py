@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.workload.cascade import SCOPES, attention, block
-from flat_mapper.workload.reader import check_problem, load_workload, set_ranks, with_sequence
+from flat_mapper.workload.reader import check_problem, load_workload, set_ranks
 
 PROBLEMS = Path(__file__).parents[2] / "problems"
 
@@ -157,7 +157,7 @@ def test_set_ranks_sets_what_is_named():
 @given(st.integers(1, 10**6), st.sampled_from(SCOPES))
 def test_a_sequence_sets_queries_and_keys(length, scope):
     workload = load_workload(SHORT, scope)
-    longer = with_sequence(workload, length)
+    longer = set_ranks(workload, {"P": length, "M": length})
     sizes = {**workload.rank_sizes, "P": length, "M": length}
     assert longer == replace(workload, rank_sizes=sizes)
 
@@ -186,12 +186,6 @@ def test_a_rank_from_outside_that_the_file_lacks():
         SpecError, match=r"text: problem.ranks: expected ranks among B, .*, got 'N'"
     ):
         load_workload(SHORT, sizes={"N": 4})
-
-
-def test_a_cascade_without_queries_and_keys_has_no_sequence():
-    message = "text: sequence length: expected a rank P or M, got 'I, J, K, L'; set its ranks one"
-    with pytest.raises(SpecError, match=message):
-        with_sequence(load_workload(WRITTEN), 64)
 
 
 # What is refused
