@@ -45,8 +45,8 @@ lower: $(READY)  ## Timeloop files for the mapping that `make map` left in OUT
 test: $(READY)  ## the whole test suite
 	@$(BIN)/python -m pytest
 
-lint: $(READY)  ## ruff: rules and format
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: $(READY)  ## ruff: rules and format; and what the package weighs against its budget
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python tools/budget.py
 
 type: $(READY)  ## mypy --strict
 	@$(BIN)/mypy
