@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.mapper.bounds.occupancy import SharedWords
-from flat_mapper.mapper.bounds.traffic import Demand
+from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, merged
+from flat_mapper.mapper.bounds.traffic import traffic_bound
 from flat_mapper.mapper.cost.candidate_set import Table
-from flat_mapper.mapper.cost.ports import port_cycles
 from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.factors import real_loops
@@ -66,7 +66,7 @@ class OuterBounds:
     """Enumerates outer choices and bounds them from below."""
 
     problem: GroupProblem
-    words: SharedWords
+    occupancy: SharedOccupancy
     stagings: list[Staging]
     orders: list[tuple[int, ...]]  # of the DRAM loops, innermost first, by group rank
 
@@ -114,7 +114,7 @@ class OuterBounds:
         out = {s.output for s in self.problem.spaces}
         reads = sum(words[t] for t in self.problem.external if t not in out)
         writes = sum(words[t] for t in self.problem.external if t in out)
-        return float(port_cycles(dram, np.array([float(reads)]), np.array([float(writes)]))[0])
+        return float(transfer_cycles(dram, np.array([float(reads)]), np.array([float(writes)]))[0])
 
     def compute(self, cycles: list[float]) -> float:
         """Compute cycles of the group from those of its Einsums."""
@@ -126,9 +126,9 @@ class OuterBounds:
 
     def fits(self, outers: Outers) -> Bools:
         """Whether each choice may fit the shared level."""
-        if self.words.capacity is None or self.problem.mapspace.policy.overflow == "spill":
+        if self.occupancy.capacity is None or self.problem.mapspace.policy.overflow == "spill":
             return np.ones(len(outers.needs), np.bool_)
-        return outers.needs <= self.words.capacity
+        return np.asarray(outers.needs <= self.occupancy.capacity)
 
     def frame(self) -> Outers:
         """All outer choices, bounded whatever the rows."""
@@ -186,29 +186,30 @@ class OuterBounds:
     def _bounded(self, tables: list[Table] | None, number: int, order: int, grid: Ints) -> Outers:
         """Tiles under one staging and order, with bounds; over some rows, or over any."""
         staging, spaces = self.stagings[number], self.problem.spaces
-        demand = Demand(problem=self.problem, words=self.words, grid=grid)
-        for i, space in enumerate(spaces):
+        orders, roles = [], []
+        for space in spaces:
             index = self.problem.index(space)
-            local = tuple(index.index(r) for r in self.orders[order] if r in index)
-            roles = staging.roles[space.einsum.name]
-            demand.add(space, roles, local, tables[i] if tables is not None else None)
-        demand.settle()
+            orders.append(tuple(index.index(r) for r in self.orders[order] if r in index))
+            roles.append(staging.roles[space.einsum.name])
         if tables is None:
-            energy = demand.floors + self.least_inside()
             compute = self.compute([s.lane_cycles / s.widest for s in spaces])
         else:
-            priced, free = self._lows(tables, staging, grid)
-            energy = np.maximum(priced + demand.staged, free + demand.floors)
             compute = self.compute([float(t.cycles.min()) for t in tables])
+        bound = traffic_bound(self.occupancy, grid, roles, orders, tables, compute)
+        if tables is None:
+            energy = bound.floors + self.least_inside()
+        else:
+            priced, free = self._lows(tables, staging, grid)
+            energy = np.maximum(priced + bound.staged, free + bound.floors)
         return Outers(
             staging=np.full(grid.shape[1], number),
             order=np.full(grid.shape[1], order),
             tile=grid,
-            cycles=demand.cycles(compute),
+            cycles=bound.cycles,
             energy=energy,
-            needs=demand.held,
-            floors=demand.floors,
-            staged=demand.staged,
+            needs=bound.needs,
+            floors=bound.floors,
+            staged=bound.staged,
         )
 
     def _lows(self, tables: list[Table], staging: Staging, grid: Ints) -> tuple[Floats, Floats]:
@@ -252,14 +253,14 @@ class OuterBounds:
         terms: dict[str, int] = {}
         tile = np.where(outers.tile[:, choice] == FOLLOW, 1, outers.tile[:, choice])
         for part in tables:
-            needs: dict[str, Floats] = {}
             index = self.problem.index(part.space)
             roles = staging.roles[part.space.einsum.name]
-            for tensor, role in zip(part.space.tensors, roles, strict=True):
-                smallest = part.smallest(tensor)
-                self.words.add_needs(
-                    needs, part.space, tensor, role, tile[index][:, None], smallest
+            needs = merged(
+                self.occupancy.lower_term(
+                    part.space, tensor, role, tile[index][:, None], part.smallest(tensor)
                 )
+                for tensor, role in zip(part.space.tensors, roles, strict=True)
+            )
             for name, words in needs.items():
                 terms[name] = max(terms.get(name, 0), int(np.ceil(words.max())))
         return Infeasible(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.cost_model.latency import port_loads
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, Link, Rows, looped
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.roles import Outer, Role
@@ -26,14 +27,9 @@ class Costs:
 
     def add_words(self, level: MemoryLevel, reads: Floats, writes: Floats) -> None:
         """Account for words of one instance."""
-        for kind, rate, words in (
-            ("read", level.read_words_per_cycle, reads),
-            ("write", level.write_words_per_cycle, writes),
-            ("shared", level.shared_words_per_cycle, reads + writes),
-        ):
-            if rate is not None:
-                key = (level.name, kind)
-                self.ports[key] = self.ports.get(key, np.zeros(1)) + words / rate
+        for port, words_per_cycle, words in port_loads(level, reads, writes):
+            key = (level.name, port)
+            self.ports[key] = self.ports.get(key, np.zeros(1)) + words / words_per_cycle
 
 
 def row_costs(space: EinsumSpace, rows: Rows, outer: Outer) -> Costs:

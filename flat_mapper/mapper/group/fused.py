@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from flat_mapper.cost_model.latency import port_loads
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import RowTiles
 from flat_mapper.mapper.cost.candidate_set import Table
@@ -73,12 +74,7 @@ class Fused:
         found: dict[tuple[str, str], None] = {}
         for space in self.problem.spaces:
             for level in space.arch.levels:
-                rates = {
-                    "read": level.read_words_per_cycle,
-                    "write": level.write_words_per_cycle,
-                    "shared": level.shared_words_per_cycle,
-                }
-                found.update({(level.name, k): None for k, r in rates.items() if r is not None})
+                found.update({(level.name, load.port): None for load in port_loads(level, 0, 0)})
         return list(found)
 
     def refined(self, outers: Outers) -> Outers:
@@ -113,10 +109,10 @@ class Fused:
         Infinite where a tile does not divide the outer one, or where the streamed tiles need more
         of the shared level than there is beside what the others need at least.
         """
-        room = self.bounds.words.room(staging, extents)
+        room = self.bounds.occupancy.room(staging, extents)
         roles = [staging.roles[t.space.einsum.name] for t in self.tiles]
         words = [
-            self.bounds.words.streamed(t.space, t.tile, mine)
+            self.bounds.occupancy.streamed(t.space, t.tile, mine)
             for t, mine in zip(self.tiles, roles, strict=True)
         ]
         lows = [float(w.min()) for w in words]
@@ -175,7 +171,7 @@ class Fused:
             mask = np.zeros(part.count, np.bool_)
             mask[rows] = True
             parts.append(self._candidates(part, mask, staging, order, tile))
-        room = float(self.bounds.words.room(staging, np.array(tile)[:, None])[0])
+        room = float(self.bounds.occupancy.room(staging, np.array(tile)[:, None])[0])
         where = _Where(parts, staging, order, tile)
         least = [p.costs.min(axis=0) for p in parts]
         reaches = [
@@ -298,7 +294,7 @@ class Fused:
         vector = compute if space.einsum.unit == "vector" else zero
         ports = [np.broadcast_to(costs.ports.get(p, zero), (rows.count,)) for p in self._ports]
         tile = np.array(outer.tile, dtype=np.int64)[:, None]
-        words, cold = self.bounds.words.held(space, rows.tile, tile, outer.roles)
+        words, cold = self.bounds.occupancy.candidate_words(space, rows.tile, tile, outer.roles)
         return np.stack([matrix, vector, *ports, cold, costs.energy, words], axis=1)
 
     def _join(self, where: _Where, room: float) -> None:

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.mapper.bounds.occupancy import SharedWords
+from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import RowTiles
 from flat_mapper.mapper.cost.candidate_set import Known, Table, table
@@ -33,7 +33,6 @@ class GroupSearch:
     """Branch and bound over the outer choices of one group."""
 
     problem: GroupProblem
-    words: SharedWords
     bounds: OuterBounds
     known: Known = field(default_factory=Known)  # rows of earlier searches
     counters: Counters = field(default_factory=Counters)
@@ -44,12 +43,14 @@ class GroupSearch:
     @classmethod
     def of(cls, problem: GroupProblem, known: Known) -> GroupSearch:
         """The search of a group. `known` keeps rows for other groups of the same Einsums."""
-        words = SharedWords(problem)
         choices = stagings(problem)
         bounds = OuterBounds(
-            problem=problem, words=words, stagings=choices, orders=dram_orders(problem)
+            problem=problem,
+            occupancy=SharedOccupancy.of(problem),
+            stagings=choices,
+            orders=dram_orders(problem),
         )
-        return cls(problem=problem, words=words, bounds=bounds, known=known)
+        return cls(problem=problem, bounds=bounds, known=known)
 
     def prepare(self) -> tuple[float, float]:
         """The least (cycles, energy) of the group."""

@@ -63,8 +63,8 @@ class Single:
         space = self.table.space
         roles = staging.roles[space.einsum.name]
         tile, mine = outers.tile[:, choice], self.sheet.tile[:, row]
-        words, cold = self.bounds.words.held(space, mine, tile, roles)
-        room = self.bounds.words.room(staging, outers.tile)
+        words, cold = self.bounds.occupancy.candidate_words(space, mine, tile, roles)
+        room = self.bounds.occupancy.room(staging, outers.tile)
         fits = np.flatnonzero(words <= np.broadcast_to(room, len(outers.staging))[choice])
         choice, row, tile, cold = choice[fits], row[fits], tile[:, fits], cold[fits]
         if len(choice) == 0:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import product
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.cost_model.latency import port_loads
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.incumbent import Contest, Costs, MaskedContest
 from flat_mapper.mapper.group.objective import Goal
@@ -91,10 +92,6 @@ def contest_of(problem: GroupProblem, goal: Goal, best: Costs | None) -> Contest
             for level in space.arch.levels:
                 read, write, _ = space.prices[level.name]
                 contest.energy_slack += words * level.instances * (read + write)
-                for rate in (
-                    level.read_words_per_cycle,
-                    level.write_words_per_cycle,
-                    level.shared_words_per_cycle,
-                ):
-                    contest.cycle_slack += 2 * words / rate if rate is not None else 0.0
+                for load in port_loads(level, 0, 0):
+                    contest.cycle_slack += 2 * words / load.words_per_cycle
     return contest

@@ -100,6 +100,10 @@ class GroupProblem:
         """Tensors that share a buffer: each with the first of them."""
         return in_place_classes(self.workload) if self.mapspace.policy.in_place else {}
 
+    def place(self, tensor: str) -> str:
+        """The tensor that names a tensor's place in the shared level: the first that shares it."""
+        return self.classes.get(tensor, tensor)
+
     @cached_property
     def cycle_shares(self) -> tuple[int, ...]:
         """By Einsum, 1 where compute cycles add up to the group's at least, else 0."""
