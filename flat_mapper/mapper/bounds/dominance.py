@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -92,13 +93,31 @@ def _front(key: Ints, columns: list[Floats], slack: Floats) -> Bools:
     return keep
 
 
+class _Quantity(NamedTuple):
+    """A quantity that is summed: pJ, words through a port of a level, or passes."""
+
+    level: str
+    port: str
+
+
+_ENERGY, _PASSES = _Quantity("", "energy"), _Quantity("", "passes")
+
+
+class _Sum(NamedTuple):
+    """The name of a sum: of which links, and of which tensor where that matters."""
+
+    quantity: _Quantity
+    kind: Literal["total", "spared", "open", "once"] = "total"
+    tensor: str = ""
+
+
 @dataclass(slots=True)
 class _Sums:
     """Of the rows of a block: what must be equal, and what must be no worse."""
 
     count: int
     key: Ints
-    values: dict[object, Floats | float] = field(default_factory=dict)
+    values: dict[_Sum, Floats | float] = field(default_factory=dict)
     slack: Floats | float = 0.0  # pJ that rounding may add
 
     @classmethod
@@ -117,12 +136,12 @@ class _Sums:
             one = _Tensor(space, tensor, closed_passes(space, rows.tile, tensor), beyond, cut)
             for i, link in enumerate(links):
                 found.add(one, link, links[i + 1] if i + 1 < len(links) else None)
-            found.put(("passes", tensor), links[-1].passes)
-        for name in [n for n in found.values if isinstance(n, tuple) and n[0] == "spared"]:
-            found.put(name, found.values[name[1]])
+            found.put(_Sum(_PASSES, "total", tensor), links[-1].passes)
+        for name in [n for n in found.values if n.kind == "spared"]:
+            found.put(name, found.values[_Sum(name.quantity)])
         return found
 
-    def put(self, name: object, value: Floats | float) -> None:
+    def put(self, name: _Sum, value: Floats | float) -> None:
         """Add to a sum."""
         self.values[name] = self.values[name] + value if name in self.values else value
 
@@ -160,25 +179,23 @@ class _Sums:
         level = at.child
         assert level is not None
         words = one.volume / at.spread
-        names: list[tuple[object, Floats]] = [
-            ("energy", words * at.copies * (price / level.row_words))
-        ]
+        amounts = [(_ENERGY, words * at.copies * (price / level.row_words))]
         for port, rate in (
             (kind, level.read_words_per_cycle if kind == "read" else level.write_words_per_cycle),
             ("shared", level.shared_words_per_cycle),
         ):
             if rate is not None:
-                names.append(((level.name, port), words))
+                amounts.append((_Quantity(level.name, port), words))
         is_open = bool(link.open.any())
         less = np.where(link.open, 0.0, one.most) if spared else 0.0
-        for name, share in names:
-            self.put(name, share * times)
+        for quantity, amount in amounts:
+            self.put(_Sum(quantity), amount * times)
             if spared:
-                self.put(("spared", name), -share * less)
+                self.put(_Sum(quantity, "spared"), -amount * less)
             if is_open:
-                still = np.where(link.open, share, 0.0)
-                self.put((name, "open", one.tensor), still)
-                self.put((name, "once", one.tensor), still * (not spared))
+                still = np.where(link.open, amount, 0.0)
+                self.put(_Sum(quantity, "open", one.tensor), still)
+                self.put(_Sum(quantity, "once", one.tensor), still * (not spared))
         rounded = _rounded(words * link.passes, level.row_words, one.cut)
         if rounded.any():
             self.slack = self.slack + np.where(rounded, at.copies * one.beyond * price, 0.0)

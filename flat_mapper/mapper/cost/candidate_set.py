@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,45 @@ Pair = tuple[Floats, Floats]
 Extents = tuple[Ints, Ints]
 
 
+class EnergyKey(NamedTuple):
+    """Which bound on energy: in which roles (None: the cheapest), with what DRAM takes or not."""
+
+    roles: tuple[Role, ...] | None
+    priced: bool
+
+
+class ExtentKey(NamedTuple):
+    """Which bound by extent: of which rank, and on which energy."""
+
+    rank: int
+    energy: EnergyKey
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """Bounds of a candidate set that are computed already."""
+
+    moves: dict[str, Moves] = field(default_factory=dict)  # by tensor
+    energies: dict[EnergyKey, Floats] = field(default_factory=dict)
+    extents: dict[int, Extents] = field(default_factory=dict)  # by rank
+    lows: dict[ExtentKey, tuple[Ints, Floats]] = field(default_factory=dict)
+
+    def other_roles(self) -> Memo:
+        """The same candidates where tensors may have other roles."""
+        return Memo(moves=self.moves, extents=self.extents)
+
+    def keep(self, mask: Bools) -> Memo:
+        """The memo of the candidates of a mask."""
+        moves = {
+            t: Moves(
+                inner=(m.inner[0][mask], m.inner[1][mask]),
+                drawn=(m.drawn[0][mask], m.drawn[1][mask]),
+            )
+            for t, m in self.moves.items()
+        }
+        return Memo(moves=moves, energies={k: e[mask] for k, e in self.energies.items()})
+
+
 @dataclass(slots=True)
 class Table:
     """The rows of one Einsum, in blocks that share their keeps."""
@@ -27,12 +67,7 @@ class Table:
     space: EinsumSpace
     blocks: list[Rows]
     roles: dict[str, tuple[Role, ...]]  # what the search may make of each tensor
-    moves: dict[str, Moves] = field(default_factory=dict)
-    energies: dict[tuple[tuple[Role, ...] | None, bool], Floats] = field(default_factory=dict)
-    extents: dict[int, tuple[Ints, Ints]] = field(default_factory=dict)
-    least: dict[tuple[tuple[Role, ...], int, bool], tuple[Ints, Floats]] = field(
-        default_factory=dict
-    )
+    memo: Memo = field(default_factory=Memo)
 
     @property
     def count(self) -> int:
@@ -56,12 +91,13 @@ class Table:
 
     def pair(self, tensor: str, role: Role, priced: bool) -> Pair:
         """Bounds of one tensor in one role: in full, and if it may stay in place."""
-        if tensor not in self.moves:
+        known = self.memo.moves
+        if tensor not in known:
             parts = [moves(self.space, b, tensor) for b in self.blocks]
-            self.moves[tensor] = Moves(
+            known[tensor] = Moves(
                 inner=_joined([p.inner for p in parts]), drawn=_joined([p.drawn for p in parts])
             )
-        return self.moves[tensor].energy(self.space, tensor, role, priced=priced)
+        return known[tensor].energy(self.space, tensor, role, priced=priced)
 
     def largest_kept(self, tensor: str) -> float:
         """Most words of a tensor that a row keeps at inner levels and may hold on to."""
@@ -87,17 +123,17 @@ class Table:
         priced: with what DRAM takes: of a staged tensor for every word once, of a streamed one
                 for what the row draws. Else without DRAM.
         """
-        key = (roles, priced)
-        if key in self.energies:
-            return self.energies[key]
+        key, known = EnergyKey(roles, priced), self.memo.energies
+        if key in known:
+            return known[key]
         full, stays = [], []
         for i, tensor in enumerate(self.space.tensors):
             choices = self.roles[tensor] if roles is None else (roles[i],)
             pairs = [self.pair(tensor, role, priced) for role in choices]
             full.append(np.minimum.reduce([p[0] for p in pairs]))
             stays.append(np.minimum.reduce([p[1] for p in pairs]))
-        self.energies[key] = one_innermost(self.space, full, stays)
-        return self.energies[key]
+        known[key] = one_innermost(self.space, full, stays)
+        return known[key]
 
     def lows(self, roles: tuple[Role, ...], extents: Sequence[Extents], *, priced: bool) -> Floats:
         """The least of `energy` over the rows that may stand under outer tiles.
@@ -115,15 +151,15 @@ class Table:
 
     def _by_tile(self, roles: tuple[Role, ...], r: int, priced: bool) -> tuple[Ints, Floats]:
         """Of every extent that the rows' tiles have in a rank, the least energy."""
-        key = (roles, r, priced)
-        if key not in self.least:
-            if r not in self.extents:
-                self.extents[r] = np.unique(self.tile[r], return_inverse=True)
-            tiles, which = self.extents[r]
+        key, memo = ExtentKey(r, EnergyKey(roles, priced)), self.memo
+        if key not in memo.lows:
+            if r not in memo.extents:
+                memo.extents[r] = np.unique(self.tile[r], return_inverse=True)
+            tiles, which = memo.extents[r]
             least = np.full(len(tiles), np.inf)
             np.minimum.at(least, which, self.energy(roles, priced=priced))
-            self.least[key] = (tiles, least)
-        return self.least[key]
+            memo.lows[key] = (tiles, least)
+        return memo.lows[key]
 
     def keep(self, mask: Bools) -> Table:
         """The rows of a mask."""
@@ -135,19 +171,8 @@ class Table:
                 blocks.append(block)
             elif len(part):
                 blocks.append(block.take(part))
-        return Table(
-            space=self.space,
-            blocks=blocks,
-            roles=self.roles,
-            moves={
-                t: Moves(
-                    inner=(m.inner[0][mask], m.inner[1][mask]),
-                    drawn=(m.drawn[0][mask], m.drawn[1][mask]),
-                )
-                for t, m in self.moves.items()
-            },
-            energies={k: e[mask] for k, e in self.energies.items()},
-        )
+        memo = self.memo.keep(mask)
+        return Table(space=self.space, blocks=blocks, roles=self.roles, memo=memo)
 
     def index(self, mask: Bools) -> list[tuple[int, Ints]]:
         """For each block with a row in the mask: its number and those rows."""
@@ -191,14 +216,8 @@ def table(
             return None
         known.tables[key] = Table(space=space, blocks=blocks, roles=roles)
     found = known.tables[key]
-    same = found.roles == roles
-    return Table(
-        space=space,
-        blocks=found.blocks,
-        roles=roles,
-        moves=found.moves,
-        energies=found.energies if same else {},
-    )
+    memo = found.memo if found.roles == roles else found.memo.other_roles()
+    return Table(space=space, blocks=found.blocks, roles=roles, memo=memo)
 
 
 def _some(blocks: Iterator[Rows], most: int) -> Iterator[Rows]:

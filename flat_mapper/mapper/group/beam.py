@@ -10,7 +10,7 @@ from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.cost.candidate_set import Table
 from flat_mapper.mapper.group.bound_filter import Lows, Sieve
 from flat_mapper.mapper.group.incremental import Growth
-from flat_mapper.mapper.group.incumbent import Contest, FrontContest
+from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.space.candidates import Floats, Ints, Rows
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.roles import Role
@@ -24,7 +24,7 @@ class Crowd:
 
     problem: GroupProblem
     bounds: OuterBounds
-    contest: Contest | FrontContest
+    contest: Incumbent
     roles: list[dict[str, tuple[Role, ...]]]
     outers: Outers
 
@@ -82,7 +82,7 @@ class Crowd:
         ]
 
 
-def narrowest(bounds: OuterBounds, contest: Contest | FrontContest, outers: Outers) -> list[int]:
+def narrowest(bounds: OuterBounds, contest: Incumbent, outers: Outers) -> list[int]:
     """By Einsum, the fewest compute units with which it may be part of something better."""
     found = []
     for i, space in enumerate(bounds.problem.spaces):

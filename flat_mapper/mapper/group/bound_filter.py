@@ -8,7 +8,7 @@ import numpy as np
 
 from flat_mapper.mapper.bounds.outer import Outers
 from flat_mapper.mapper.cost.candidate_set import Table
-from flat_mapper.mapper.group.incumbent import Contest, FrontContest
+from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.space.candidates import Bools, Floats
 from flat_mapper.mapper.space.group import GroupProblem
 
@@ -47,7 +47,7 @@ class Sieve:
     def __init__(
         self,
         problem: GroupProblem,
-        contest: Contest | FrontContest,
+        contest: Incumbent,
         outers: Outers,
         lows: list[Lows],
     ) -> None:

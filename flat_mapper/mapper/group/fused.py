@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flat_mapper.cost_model.latency import port_loads
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import RowTiles
 from flat_mapper.mapper.cost.candidate_set import Table
 from flat_mapper.mapper.cost.price import row_costs
-from flat_mapper.mapper.group.incumbent import Contest, FrontContest
+from flat_mapper.mapper.group.cost_layout import CostLayout
+from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.pareto import front, sums
 from flat_mapper.mapper.group.picks import Candidates, Counters, GroupSolution, Pick
 from flat_mapper.mapper.group.single import shared_orders
@@ -35,7 +35,7 @@ class _Where:
 class _Chance:
     """What one Einsum's rows need to be part of something better under one outer choice."""
 
-    contest: Contest | FrontContest
+    contest: Incumbent
     one: Outers
     share: int  # whether its compute cycles add to the others'
     slopes: list[float]
@@ -62,20 +62,13 @@ class Fused:
         problem: GroupProblem,
         bounds: OuterBounds,
         tiles: list[RowTiles],
-        contest: Contest | FrontContest,
+        contest: Incumbent,
         counters: Counters,
     ) -> None:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles
         self.tables = [t.table for t in tiles]
         self.contest, self.counters = contest, counters
-        self._ports = self._limited_ports()
-
-    def _limited_ports(self) -> list[tuple[str, str]]:
-        found: dict[tuple[str, str], None] = {}
-        for space in self.problem.spaces:
-            for level in space.arch.levels:
-                found.update({(level.name, load.port): None for load in port_loads(level, 0, 0)})
-        return list(found)
+        self.layout = CostLayout.of(problem)
 
     def refined(self, outers: Outers) -> Outers:
         """Outer choices with bounds from rows whose tiles divide theirs."""
@@ -180,14 +173,19 @@ class Fused:
         ]
         # Each Einsum's most promising row: together a first mapping, which prunes the rest.
         picks = [
-            int(np.lexsort(self.contest.lead(self._latency(r), r[:, -2])[::-1])[0]) for r in reaches
+            int(
+                np.lexsort(self.contest.lead(self.layout.latency(r), self.layout.energy(r))[::-1])[
+                    0
+                ]
+            )
+            for r in reaches
         ]
         total = sum((p.costs[i] for p, i in zip(parts, picks, strict=True)), np.zeros(1))
-        if total[-1] <= room:
+        if self.layout.words(total[None, :])[0] <= room:
             self._offer(where, total[None, :], np.array([picks]))
         for i, (found, reach) in enumerate(zip(parts, reaches, strict=True)):
-            good = self.contest.may_win(self._latency(reach), reach[:, -2])
-            good &= reach[:, -1] <= room
+            good = self.contest.may_win(self.layout.latency(reach), self.layout.energy(reach))
+            good &= self.layout.words(reach) <= room
             if not good.any():
                 return
             left = found.take(np.flatnonzero(good))
@@ -286,16 +284,12 @@ class Fused:
         return Candidates(costs=np.concatenate(costs), source=np.concatenate(source), outers=outers)
 
     def _vectors(self, space: EinsumSpace, rows: Rows, outer: Outer) -> Floats:
-        """Cost vectors: compute by unit, cycles by port, cold start, energy, words streamed."""
+        """Cost vectors of candidates under given outer loops; float64[n, D]."""
         costs = row_costs(space, rows, outer)
         compute = outer.share * outer.steps * space.lane_cycles / rows.spatial
-        zero = np.zeros(rows.count)
-        matrix = compute if space.einsum.unit == "matrix" else zero
-        vector = compute if space.einsum.unit == "vector" else zero
-        ports = [np.broadcast_to(costs.ports.get(p, zero), (rows.count,)) for p in self._ports]
         tile = np.array(outer.tile, dtype=np.int64)[:, None]
         words, cold = self.bounds.occupancy.candidate_words(space, rows.tile, tile, outer.roles)
-        return np.stack([matrix, vector, *ports, cold, costs.energy, words], axis=1)
+        return self.layout.vectors(space.einsum.unit, compute, cold, costs, words)
 
     def _join(self, where: _Where, room: float) -> None:
         """Add up the Einsums' fronts under one outer choice."""
@@ -310,8 +304,8 @@ class Fused:
             for later in parts[position + 1 :]:
                 rest = rest + later.costs.min(axis=0)
             reach = combined + rest
-            good = reach[:, -1] <= room
-            good &= self.contest.may_win(self._latency(reach), reach[:, -2])
+            good = self.layout.words(reach) <= room
+            good &= self.contest.may_win(self.layout.latency(reach), self.layout.energy(reach))
             combined, left, right = combined[good], left[good], right[good]
             best = front(combined)
             total = combined[best]
@@ -321,8 +315,8 @@ class Fused:
 
     def _offer(self, where: _Where, total: Floats, picks: Ints) -> None:
         """Let sums of the Einsums' costs take part in the contest; picks int64[n, Einsums]."""
-        cycles = np.ceil(self._latency(total) - 1e-9)
-        energy = total[:, -2]
+        cycles = np.ceil(self.layout.latency(total) - 1e-9)
+        energy = self.layout.energy(total)
         for slot, best_row in self.contest.winners(cycles, energy):
             chosen = []
             for whole, part, pick in zip(self.tables, where.parts, picks[best_row], strict=True):
@@ -339,12 +333,3 @@ class Fused:
                 energy=float(energy[best_row]),
             )
             self.contest.take(slot, found)
-
-    def _latency(self, costs: Floats) -> Floats:
-        """Cycles of cost vectors under the group's schedule."""
-        if self.problem.group.schedule == "overlapped":
-            busy = np.maximum(costs[:, 0], costs[:, 1])
-        else:
-            busy = costs[:, 0] + costs[:, 1]
-        slowest = costs[:, 2 : 2 + len(self._ports)].max(axis=1, initial=0.0)
-        return np.maximum(busy, slowest) + costs[:, 2 + len(self._ports)]

@@ -14,7 +14,7 @@ from flat_mapper.mapper.bounds.tiles import RowTiles
 from flat_mapper.mapper.cost.candidate_set import Known, Table, table
 from flat_mapper.mapper.group.beam import Crowd, narrowest
 from flat_mapper.mapper.group.fused import Fused
-from flat_mapper.mapper.group.incumbent import Contest, FrontContest
+from flat_mapper.mapper.group.incumbent import FrontContest, Incumbent
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import Counters
 from flat_mapper.mapper.group.single import Single
@@ -36,7 +36,7 @@ class GroupSearch:
     bounds: OuterBounds
     known: Known = field(default_factory=Known)  # rows of earlier searches
     counters: Counters = field(default_factory=Counters)
-    contest: Contest | FrontContest = field(default_factory=FrontContest)
+    contest: Incumbent = field(default_factory=FrontContest)
     _frame: Outers | None = None  # the outer choices, bounded whatever the rows
     _roles: list[dict[str, tuple[Role, ...]]] = field(default_factory=list)
 
@@ -105,7 +105,7 @@ class GroupSearch:
         fits = self.bounds.fits(frame)
         return float(goal.first(frame.cycles[fits], frame.energy[fits]).min(initial=np.inf))
 
-    def solve(self, contest: Contest | FrontContest, *, warmed: bool = False) -> None:
+    def solve(self, contest: Incumbent, *, warmed: bool = False) -> None:
         """Let every mapping of the group that may win take part in a contest.
 
         warmed: whether the contest knows a good mapping of the group already.
@@ -126,7 +126,7 @@ class GroupSearch:
             ]
             self._descend(self._built(least, alive), alive)
 
-    def warm(self, contest: Contest | FrontContest) -> None:
+    def warm(self, contest: Incumbent) -> None:
         """A good mapping early, from the most promising rows under promising outer choices.
 
         Rows that fill the array: what they achieve tells how narrow a row may be at all.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -12,6 +13,37 @@ from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.space.candidates import Bools, Floats
 
 Costs = tuple[float, float]  # cycles, pJ
+NONE: Costs = (np.inf, np.inf)
+
+
+class Incumbent(Protocol):
+    """The best solutions so far, and which costs can still improve on them."""
+
+    @property
+    def open(self) -> bool:
+        """Whether a solution is still missing."""
+
+    @property
+    def mark(self) -> tuple[Costs, ...]:
+        """A value that changes with every improvement."""
+
+    def may_win(self, cycles: Floats, energy: Floats) -> Bools:
+        """Which lower bounds on costs leave room for an improvement; bool[n]."""
+
+    def slopes(self, cycles: Floats, energy: Floats) -> list[Floats]:
+        """Weights of cycles against energy, one per goal, under which `below` takes sums."""
+
+    def below(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
+        """Which lower bounds on weighted sums leave room for an improvement; bool[n]."""
+
+    def winners(self, cycles: Floats, energy: Floats) -> list[tuple[int, int]]:
+        """(slot, position) of costs that improve on the incumbent."""
+
+    def take(self, slot: int, solution: GroupSolution) -> None:
+        """Accept an improvement."""
+
+    def lead(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
+        """Keys to sort by: the most promising first; float64[n] each."""
 
 
 @dataclass(slots=True)
@@ -28,7 +60,7 @@ class Contest:
     @classmethod
     def of(cls, goals: tuple[Goal, ...], known: tuple[Costs | None, ...]) -> Contest:
         """A contest that costs known from elsewhere take part in."""
-        best = [k if k is not None else (np.inf, np.inf) for k in known]
+        best = [k if k is not None else NONE for k in known]
         return cls(goals=goals, best=best, solutions=[None] * len(goals))
 
     @property
@@ -91,23 +123,23 @@ class Contest:
 class MaskedContest(Contest):
     """A contest under a mask: its bounds are of the dense work, of which a share is left.
 
-    Everything that moves or computes does so at least `share` times as often as without the mask,
+    Everything that moves or computes does so at least `visited` times as often as without the mask,
     but for first visits of accumulators, which no mask spares: at most the slacks.
     """
 
-    share: float = 1.0
+    visited: float = 1.0  # fraction of the tiles that the mask leaves
     cycle_slack: float = 0.0
     energy_slack: float = 0.0
 
     def least_energy(self, energy: float) -> float:
         """pJ at least, where the dense work takes so many."""
-        return max(0.0, self.share * energy - self.energy_slack)
+        return max(0.0, self.visited * energy - self.energy_slack)
 
     def may_win(self, cycles: Floats, energy: Floats) -> Bools:
         """Which costs may win; cycles and energy of the dense work at least."""
         least = np.finfo(np.float64).tiny  # not 0: products with infinite costs stay infinite
-        cycles = np.maximum(self.share * cycles - self.cycle_slack, least)
-        energy = np.maximum(self.share * energy - self.energy_slack, least)
+        cycles = np.maximum(self.visited * cycles - self.cycle_slack, least)
+        energy = np.maximum(self.visited * energy - self.energy_slack, least)
         return Contest.may_win(self, cycles, energy)
 
     def below(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
@@ -115,7 +147,7 @@ class MaskedContest(Contest):
         left = []
         for mine, weight in zip(sums, self.slopes(cycles, energy), strict=True):
             with np.errstate(invalid="ignore"):  # an infinite weight says nothing of a sum
-                less = self.share * mine - self.energy_slack - weight * self.cycle_slack
+                less = self.visited * mine - self.energy_slack - weight * self.cycle_slack
             left.append(np.where(np.isnan(less), -np.inf, less))
         return Contest.below(self, left, cycles, energy)
 

@@ -10,7 +10,7 @@ import numpy as np
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import RowTiles
 from flat_mapper.mapper.cost.dense import Sheet
-from flat_mapper.mapper.group.incumbent import Contest, FrontContest
+from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick
 from flat_mapper.mapper.space.candidates import Ints, Rows
 from flat_mapper.mapper.space.einsum import EinsumSpace, loop_orders
@@ -29,7 +29,7 @@ class Single:
         problem: GroupProblem,
         bounds: OuterBounds,
         tiles: list[RowTiles],
-        contest: Contest | FrontContest,
+        contest: Incumbent,
         counters: Counters,
     ) -> None:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles[0]

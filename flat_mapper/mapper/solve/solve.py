@@ -23,6 +23,11 @@ from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload
 
+# Under a mask the smallest tiles have the lowest bound and the poorest mappings: reuse ends at the
+# tile. A tile of so many pairs of query and key (64 x 64) is taken to be half as promising as its
+# bound. Only the order of the search depends on it, never its answer.
+HALF_AS_PROMISING = 4096
+
 
 @dataclass(slots=True)
 class _Best:
@@ -116,7 +121,9 @@ def _least(searches: list[GroupSearch], goal: Goal) -> float:
     if problem.share < 1:
         cycles = max(problem.share * cycles, least_cycles(problem))
         # Small tiles promise most and keep least: the larger ones are asked first.
-        return _value(goal, cycles, problem.share * energy) * (1 + 4096 / pairs_in_tile(problem))
+        return _value(goal, cycles, problem.share * energy) * (
+            1 + HALF_AS_PROMISING / pairs_in_tile(problem)
+        )
     return searches[0].least(goal)
 
 

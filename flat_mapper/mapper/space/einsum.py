@@ -216,11 +216,12 @@ def lanes_of(nodes: Sequence[MemoryLevel | Fanout]) -> int:
 
 
 def merged_ranks(
-    workload: Workload, names: Sequence[str], apart: Sequence[str]
+    workload: Workload, names: Sequence[str], apart: Sequence[str], at_one: Sequence[str] = ()
 ) -> tuple[Rank, ...]:
     """The ranks of a group of Einsums, those that always occur together merged.
 
-    apart: ranks that a rule names: they stay single.
+    apart:  ranks that a rule names: they stay single.
+    at_one: ranks whose tiles are of one: they merge with one another only.
     Merging is exact: two ranks in the same tensors give every count the same factor, and a factor
     of the product splits into factors of the two at every level.
     """
@@ -232,7 +233,8 @@ def merged_ranks(
         seen = [rank in a.ranks for a in accesses]
         for group in merged:
             same = [group[0] in a.ranks for a in accesses] == seen
-            if same and rank not in apart and group[0] not in apart:
+            alike = (rank in at_one) == (group[0] in at_one)
+            if same and alike and rank not in apart and group[0] not in apart:
                 group.append(rank)
                 break
         else:

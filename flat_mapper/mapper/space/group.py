@@ -125,11 +125,10 @@ def group_problem(
     apart += list(mapspace.fusion.tiles)
     apart += [r for e in workload.einsums for r in (*e.each, *e.after)]
     granularity = mapspace.fusion.granularity
-    if group.declared and granularity == "batch":
-        apart += ["B"]
-    if group.declared and granularity in ("head", "row") and "G" in workload.rank_sizes:
-        apart += ["H"]  # else the rows of a group's heads count as one rank
-    ranks = merged_ranks(workload, group.names, apart)
+    at_one: tuple[str, ...] = ()  # ranks of which a FLAT-tile holds one
+    if group.declared and granularity != "any":
+        at_one = GRANULARITIES[granularity]
+    ranks = merged_ranks(workload, group.names, apart, at_one)
     whole = group.names
     if group.fused and mapspace.policy.softmax == "free":
         whole = with_unmapped(workload, group.names)
@@ -249,7 +248,9 @@ def shared_extents(problem: GroupProblem, i: int) -> list[int]:
         held = GRANULARITIES[fusion.granularity]
         if set(rank.members) <= set(held):
             found = [1]
-        elif fusion.granularity != "row" or ("P" not in rank.members and i not in problem.inner):
+        elif fusion.granularity != "row" or (
+            QUERIES not in rank.members and i not in problem.inner
+        ):
             found = [prod(1 if m in held else sizes[m] for m in rank.members)]
     for member in rank.members:
         if member in fusion.tiles:
