@@ -10,7 +10,7 @@ import numpy as np
 
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
-from flat_mapper.mapper.cost.candidate_set import Table
+from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, looped
 from flat_mapper.mapper.space.einsum import EinsumSpace
@@ -81,20 +81,22 @@ def traffic_bound(
     grid: Ints,
     roles: Sequence[tuple[Role, ...]],
     orders: Sequence[tuple[int, ...]],
-    tables: Sequence[Table] | None,
+    candidate_sets: Sequence[CandidateSet] | None,
     compute: float,
 ) -> TrafficBound:
     """Lower bounds of outer tiles int64[R, n], by the tensors of a group.
 
     roles, orders: by Einsum; an order is of the DRAM loops over its ranks, innermost first.
-    tables:        candidates by Einsum; None: any.
+    candidate sets:        candidates by Einsum; None: any.
     compute:       lower bound on the group's compute cycles.
     """
     problem = occupancy.problem
     uses = [
         use
         for i, space in enumerate(problem.spaces)
-        for use in _uses(problem, space, grid, roles[i], orders[i], tables[i] if tables else None)
+        for use in _uses(
+            problem, space, grid, roles[i], orders[i], candidate_sets[i] if candidate_sets else None
+        )
     ]
     zero = np.zeros(grid.shape[1])
     terms = [occupancy.lower_term(u.space, u.tensor, u.role, u.tile, u.smallest) for u in uses]
@@ -118,7 +120,7 @@ def _uses(
     grid: Ints,
     roles: tuple[Role, ...],
     order: tuple[int, ...],
-    part: Table | None,
+    part: CandidateSet | None,
 ) -> Iterator[_Use]:
     """The tensors of an Einsum."""
     extents = grid[problem.index(space)]

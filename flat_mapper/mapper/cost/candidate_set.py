@@ -1,4 +1,4 @@
-"""All inner rows of one Einsum with their bounds, shrunk as the search learns."""
+"""All candidates of one Einsum with their bounds, shrunk as the search learns."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from flat_mapper.mapper.cost.price import Moves, moves, one_innermost
-from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, Rows
+from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.enumerate import TooMany, Wanted, inner_rows
+from flat_mapper.mapper.space.enumerate import TooMany, Wanted, inner_candidates
 from flat_mapper.mapper.space.factors import prod_of
 from flat_mapper.mapper.space.roles import Role
 
-# (full, stays): least pJ of one tensor in every row, see price.Moves
+# (full, stays): least pJ of one tensor in every candidate, see price.Moves
 Pair = tuple[Floats, Floats]
 # The distinct extents of a rank in outer tiles, and which of them each outer tile has
 Extents = tuple[Ints, Ints]
@@ -61,27 +61,27 @@ class Memo:
 
 
 @dataclass(slots=True)
-class Table:
-    """The rows of one Einsum, in blocks that share their keeps."""
+class CandidateSet:
+    """The candidates of one Einsum, in blocks that share their keeps."""
 
     space: EinsumSpace
-    blocks: list[Rows]
+    blocks: list[CandidateBlock]
     roles: dict[str, tuple[Role, ...]]  # what the search may make of each tensor
     memo: Memo = field(default_factory=Memo)
 
     @property
     def count(self) -> int:
-        """Rows in all blocks."""
+        """Candidates in all blocks."""
         return sum(b.count for b in self.blocks)
 
     @property
     def spatial(self) -> Floats:
-        """Compute units that every row uses."""
+        """Compute units that every candidate uses."""
         return np.concatenate([b.spatial for b in self.blocks])
 
     @property
     def cycles(self) -> Floats:
-        """Compute cycles of every row."""
+        """Compute cycles of every candidate."""
         return self.space.lane_cycles / self.spatial
 
     @property
@@ -100,28 +100,28 @@ class Table:
         return known[tensor].energy(self.space, tensor, role, priced=priced)
 
     def largest_kept(self, tensor: str) -> float:
-        """Most words of a tensor that a row keeps at inner levels and may hold on to."""
+        """Most words of a tensor that a candidate keeps at inner levels and may hold on to."""
         most = 0.0
         for block in self.blocks:
-            link = block.links[tensor][-1]
-            if link.child is not None and link.open.any():
+            transfer = block.transfers[tensor][-1]
+            if transfer.child is not None and transfer.open.any():
                 words = self._words(block, tensor)
-                most = max(most, float(words[np.broadcast_to(link.open, words.shape)].max()))
+                most = max(most, float(words[np.broadcast_to(transfer.open, words.shape)].max()))
         return most
 
     def smallest(self, tensor: str) -> float:
-        """Fewest words of a tensor in any row's tile."""
+        """Fewest words of a tensor in any candidate's tile."""
         return min(float(self._words(block, tensor).min()) for block in self.blocks)
 
-    def _words(self, block: Rows, tensor: str) -> Ints | Floats:
+    def _words(self, block: CandidateBlock, tensor: str) -> Ints | Floats:
         mine = [r for r, yes in enumerate(self.space.relevant[tensor]) if yes]
         return prod_of(block.tile, mine) * self.space.share(tensor)
 
     def energy(self, roles: tuple[Role, ...] | None = None, *, priced: bool) -> Floats:
-        """Least pJ of every row: in given roles, or in whichever roles are cheapest.
+        """Least pJ of every candidate: in given roles, or in whichever roles are cheapest.
 
         priced: with what DRAM takes: of a staged tensor for every word once, of a streamed one
-                for what the row draws. Else without DRAM.
+                for what the candidate draws. Else without DRAM.
         """
         key, known = EnergyKey(roles, priced), self.memo.energies
         if key in known:
@@ -136,9 +136,9 @@ class Table:
         return known[key]
 
     def lows(self, roles: tuple[Role, ...], extents: Sequence[Extents], *, priced: bool) -> Floats:
-        """The least of `energy` over the rows that may stand under outer tiles.
+        """The least of `energy` over the candidates that may stand under outer tiles.
 
-        Of each rank alone: the rows whose tile divides its extent (0: any row).
+        Of each rank alone: the candidates whose tile divides its extent (0: any candidate).
         extents: by rank. returns: float64[n].
         """
         best = np.zeros(1)
@@ -150,7 +150,7 @@ class Table:
         return best
 
     def _by_tile(self, roles: tuple[Role, ...], r: int, priced: bool) -> tuple[Ints, Floats]:
-        """Of every extent that the rows' tiles have in a rank, the least energy."""
+        """Of every extent that the candidates' tiles have in a rank, the least energy."""
         key, memo = ExtentKey(r, EnergyKey(roles, priced)), self.memo
         if key not in memo.lows:
             if r not in memo.extents:
@@ -161,8 +161,8 @@ class Table:
             memo.lows[key] = (tiles, least)
         return memo.lows[key]
 
-    def keep(self, mask: Bools) -> Table:
-        """The rows of a mask."""
+    def keep(self, mask: Bools) -> CandidateSet:
+        """The candidates of a mask."""
         blocks, start = [], 0
         for block in self.blocks:
             part = np.flatnonzero(mask[start : start + block.count])
@@ -172,10 +172,10 @@ class Table:
             elif len(part):
                 blocks.append(block.take(part))
         memo = self.memo.keep(mask)
-        return Table(space=self.space, blocks=blocks, roles=self.roles, memo=memo)
+        return CandidateSet(space=self.space, blocks=blocks, roles=self.roles, memo=memo)
 
     def index(self, mask: Bools) -> list[tuple[int, Ints]]:
-        """For each block with a row in the mask: its number and those rows."""
+        """For each block with a candidate in the mask: its number and those candidates."""
         found, start = [], 0
         for i, block in enumerate(self.blocks):
             part = np.flatnonzero(mask[start : start + block.count])
@@ -186,42 +186,42 @@ class Table:
 
 
 @dataclass(slots=True)
-class Known:
-    """What searches over the same Einsums have found out about their rows."""
+class CandidateCache:
+    """What searches over the same Einsums have found out about their candidates."""
 
-    tables: dict[object, Table] = field(default_factory=dict)
-    crowded: dict[object, int] = field(default_factory=dict)  # units of which there are too many
+    candidate_sets: dict[object, CandidateSet] = field(default_factory=dict)
+    too_many: dict[object, int] = field(default_factory=dict)  # units of which there are too many
 
 
-def table(
+def enumerated(
     space: EinsumSpace,
     roles: dict[str, tuple[Role, ...]],
-    known: Known,
+    known: CandidateCache,
     least: int,
     most: int,
-) -> Table | None:
-    """The rows of an Einsum that use so many compute units at least; None if there are too many.
+) -> CandidateSet | None:
+    """Candidates of an Einsum with so many compute units in use; None if there are too many.
 
-    most: rows that a table may have.
+    most: candidates that a candidate set may have.
     """
     name = (space.einsum.name, space.ranks)
     key = (*name, least)
-    if key not in known.tables:
-        if least <= known.crowded.get(name, 0):
+    if key not in known.candidate_sets:
+        if least <= known.too_many.get(name, 0):
             return None
         try:
-            blocks = list(_some(inner_rows(space, Wanted(least=least, most=4 * most)), most))
+            blocks = list(_some(inner_candidates(space, Wanted(least=least, most=4 * most)), most))
         except TooMany:
-            known.crowded[name] = least
+            known.too_many[name] = least
             return None
-        known.tables[key] = Table(space=space, blocks=blocks, roles=roles)
-    found = known.tables[key]
+        known.candidate_sets[key] = CandidateSet(space=space, blocks=blocks, roles=roles)
+    found = known.candidate_sets[key]
     memo = found.memo if found.roles == roles else found.memo.other_roles()
-    return Table(space=space, blocks=found.blocks, roles=roles, memo=memo)
+    return CandidateSet(space=space, blocks=found.blocks, roles=roles, memo=memo)
 
 
-def _some(blocks: Iterator[Rows], most: int) -> Iterator[Rows]:
-    """So many rows at most."""
+def _some(blocks: Iterator[CandidateBlock], most: int) -> Iterator[CandidateBlock]:
+    """So many candidates at most."""
     count = 0
     for block in blocks:
         count += block.count

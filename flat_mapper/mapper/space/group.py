@@ -28,7 +28,7 @@ from flat_mapper.mapping.space import GRANULARITIES, GroupSpace, Mapspace
 from flat_mapper.workload.graph import Einsum, Workload
 from flat_mapper.workload.mask import KEYS, QUERIES
 
-FOLLOW = 0  # a tile extent: whatever the inner rows leave
+FOLLOW = 0  # a tile extent: whatever the candidates leave
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +53,9 @@ class GroupProblem:
     spaces: tuple[EinsumSpace, ...]
     whole: tuple[str, ...]  # the group's Einsums, with the free ones that run between them
     inner: tuple[int, ...] = ()  # those of shared_ranks whose loops stand innermost
-    share: float = 1.0  # of tiles of queries x keys, what a mask leaves
+    visited: float = 1.0  # of tiles of queries x keys, what a mask leaves
 
-    def steps(self, space: EinsumSpace, tile: tuple[int, ...]) -> int:
+    def passes(self, space: EinsumSpace, tile: tuple[int, ...]) -> int:
         """How often an Einsum runs in each pass of the other shared loops."""
         each = [i for i, r in enumerate(self.ranks) if r.members[0] in space.einsum.each]
         return prod(self.ranks[i].size // tile[i] for i in each)
@@ -105,7 +105,7 @@ class GroupProblem:
         return self.classes.get(tensor, tensor)
 
     @cached_property
-    def cycle_shares(self) -> tuple[int, ...]:
+    def cycles_add(self) -> tuple[int, ...]:
         """By Einsum, 1 where compute cycles add up to the group's at least, else 0."""
         if self.group.schedule != "overlapped":
             return (1,) * len(self.spaces)
@@ -245,13 +245,13 @@ def shared_extents(problem: GroupProblem, i: int) -> list[int]:
     if any(set(rank.members) & set(s.einsum.each) for s in problem.spaces):
         found = found[:-1]  # uncut, the rank is in the space without what runs in each pass
     if problem.group.declared and fusion.granularity != "any":
-        held = GRANULARITIES[fusion.granularity]
-        if set(rank.members) <= set(held):
+        at_one = GRANULARITIES[fusion.granularity]
+        if set(rank.members) <= set(at_one):
             found = [1]
         elif fusion.granularity != "row" or (
             QUERIES not in rank.members and i not in problem.inner
         ):
-            found = [prod(1 if m in held else sizes[m] for m in rank.members)]
+            found = [prod(1 if m in at_one else sizes[m] for m in rank.members)]
     for member in rank.members:
         if member in fusion.tiles:
             found = [d for d in found if d in fusion.tiles[member]]
