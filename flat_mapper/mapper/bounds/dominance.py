@@ -41,14 +41,7 @@ def undominated(
     if not blocks or any(lv.cluster_size != 1 for lv in space.arch.levels):
         return list(blocks)
     sums = [_Sums.of(space, block, rest) for block in blocks]
-    key = np.concatenate([s.key for s in sums])
-    names = list(dict.fromkeys(name for s in sums for name in s.values))
-    columns = [
-        np.concatenate([np.broadcast_to(s.values.get(n, 0.0), s.count) for s in sums])
-        for n in names
-    ]
-    slack = np.concatenate([np.broadcast_to(s.slack, s.count) for s in sums])
-    keep = _undominated(key, [c for c in columns if c.max() > c.min()], slack)
+    keep = _undominated(*_columns(sums))
     found, begin = [], 0
     for block in blocks:
         mine = np.flatnonzero(keep[begin : begin + block.count])
@@ -56,6 +49,18 @@ def undominated(
         if len(mine):
             found.append(block if len(mine) == block.count else block.take(mine))
     return found
+
+
+def _columns(sums: list[_Sums]) -> tuple[Ints, list[Floats], Floats]:
+    """Keys, sums that differ between candidates, and slack, over all blocks."""
+    names = dict.fromkeys(name for s in sums for name in s.values)
+    columns = [
+        np.concatenate([np.broadcast_to(s.values.get(n, 0.0), s.count) for s in sums])
+        for n in names
+    ]
+    slack = np.concatenate([np.broadcast_to(s.slack, s.count) for s in sums])
+    key = np.concatenate([s.key for s in sums])
+    return key, [c for c in columns if c.max() > c.min()], slack
 
 
 def _undominated(key: Ints, columns: list[Floats], slack: Floats) -> Bools:

@@ -12,7 +12,8 @@ from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.cost_model.occupancy import TileCopies
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, Staging, tile_words
+from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
+from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapping.sharing import shared_level
 

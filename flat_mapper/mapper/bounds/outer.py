@@ -14,7 +14,8 @@ from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.factors import real_loops
-from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, Staging, tiles
+from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
+from flat_mapper.mapper.space.outer import Staging, tiles
 from flat_mapper.mapping.sharing import shared_level
 
 

@@ -36,6 +36,11 @@ class DenseTransfer:
     child_words: Floats  # words of one child's share
     child_copies: Floats  # 0 where the child does not keep the tensor
 
+    def served_by(self, parent: MemoryLevel | None) -> Bools:
+        """Which candidates have the transfer from a parent; bool[n]."""
+        served = [has for level, has in self.parents if level == parent]
+        return served[0] if served else np.zeros(len(self.open), np.bool_)
+
 
 @dataclass(frozen=True, slots=True)
 class DenseLayout:
@@ -110,51 +115,44 @@ def _dense_transfer(
     space: EinsumSpace, blocks: list[CandidateBlock], tensor: str, child: MemoryLevel | None
 ) -> DenseTransfer:
     """One transfer of a tensor over all blocks; nothing moves in blocks that lack it."""
-    volume = float(space.volume[tensor])
-    arrays: dict[str, list[np.ndarray]] = {
-        k: [] for k in ("open", "passes", "parent_words", "copies", "child_words", "child_copies")
-    }
-    parents: dict[str, tuple[MemoryLevel | None, list[Bools]]] = {}
-    for number, block in enumerate(blocks):
-        transfers = block.transfers[tensor]
-        found = next((i for i, k in enumerate(transfers) if k.child is child), None)
-        n = block.count
-        parent: MemoryLevel | None = None
-        values: dict[str, np.ndarray]
-        if found is None:
-            values = {k: np.zeros(n) for k in arrays}
-        else:
-            transfer = transfers[found]
-            above = transfers[found + 1] if found + 1 < len(transfers) else None
-            parent = above.child if above else None
-            values = {
-                "open": transfer.open,
-                "passes": transfer.passes,
-                "parent_words": volume / above.spread if above else np.full(n, volume),
-                "copies": above.copies if above else np.ones(n),
-                "child_words": volume / transfer.spread,
-                "child_copies": transfer.copies,
-            }
-        for key, value in values.items():
-            arrays[key].append(np.broadcast_to(value, (n,)))
-        if found is not None:
-            name = parent.name if parent else ""
-            candidates = parents.setdefault(
-                name, (parent, [np.zeros(b.count, np.bool_) for b in blocks])
-            )
-            candidates[1][number] = np.ones(n, np.bool_)
-    joined = {k: np.concatenate(v) for k, v in arrays.items()}
+    parts = [_block_transfer(space, block, tensor, child) for block in blocks]
+    parents = {lv.name if lv else "": lv for p in parts for lv, _ in p.parents}
     return DenseTransfer(
         child=child,
-        open=joined["open"].astype(np.bool_),
-        passes=joined["passes"],
+        open=np.concatenate([p.open for p in parts]),
+        passes=np.concatenate([p.passes for p in parts]),
         parents=tuple(
-            (level, np.concatenate(candidates)) for level, candidates in parents.values()
+            (parent, np.concatenate([p.served_by(parent) for p in parts]))
+            for parent in parents.values()
         ),
-        parent_words=joined["parent_words"],
-        copies=joined["copies"],
-        child_words=joined["child_words"],
-        child_copies=joined["child_copies"],
+        parent_words=np.concatenate([p.parent_words for p in parts]),
+        copies=np.concatenate([p.copies for p in parts]),
+        child_words=np.concatenate([p.child_words for p in parts]),
+        child_copies=np.concatenate([p.child_copies for p in parts]),
+    )
+
+
+def _block_transfer(
+    space: EinsumSpace, block: CandidateBlock, tensor: str, child: MemoryLevel | None
+) -> DenseTransfer:
+    """The same over one block."""
+    transfers = block.transfers[tensor]
+    position = next((i for i, k in enumerate(transfers) if k.child is child), None)
+    zero, one = np.zeros(block.count), np.ones(block.count)
+    if position is None:
+        return DenseTransfer(child, zero > 0, zero, (), zero, zero, zero, zero)
+    volume = float(space.volume[tensor])
+    transfer, *outside = transfers[position:]
+    above = outside[0] if outside else None
+    return DenseTransfer(
+        child=child,
+        open=transfer.open & (one > 0),  # of every candidate: a fresh transfer may have one for all
+        passes=transfer.passes * one,
+        parents=((above.child if above else None, one > 0),),
+        parent_words=one * (volume / above.spread if above else volume),
+        copies=one * (above.copies if above else 1.0),
+        child_words=one * (volume / transfer.spread),
+        child_copies=one * transfer.copies,
     )
 
 

@@ -17,7 +17,8 @@ from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick, Priced
 from flat_mapper.mapper.group.single import shared_orders
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.group import GroupProblem, Staging
+from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Outer
 
 

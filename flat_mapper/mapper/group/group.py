@@ -19,7 +19,8 @@ from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import Counters
 from flat_mapper.mapper.group.single import Single
 from flat_mapper.mapper.space.candidates import Bools, Floats
-from flat_mapper.mapper.space.group import GroupProblem, Staging, dram_orders, stagings
+from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapper.space.outer import Staging, dram_orders, stagings
 from flat_mapper.mapper.space.roles import Role
 
 MOST_CANDIDATES = 400_000  # candidates of an Einsum that are kept at once

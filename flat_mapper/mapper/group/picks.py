@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.group import GroupProblem, Staging
+from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Outer
 
 

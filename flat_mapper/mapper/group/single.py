@@ -15,7 +15,8 @@ from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick
 from flat_mapper.mapper.space.candidates import CandidateBlock, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, loop_orders
 from flat_mapper.mapper.space.enumerate import allowed_orders
-from flat_mapper.mapper.space.group import GroupProblem, Staging
+from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Outer
 
 PAIRS = 1 << 20  # pairs of candidates' tiles and outer choices to look at in one go

@@ -15,7 +15,8 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.incumbent import NONE, Costs, GoalIncumbent, MaskedIncumbent
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.space.factors import divisors
-from flat_mapper.mapper.space.group import GroupProblem, group_problem, shared_extents
+from flat_mapper.mapper.space.group import GroupProblem, group_problem
+from flat_mapper.mapper.space.outer import shared_extents
 from flat_mapper.mapping.space import GroupSpace, Mapspace
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import KEYS, QUERIES, tiles

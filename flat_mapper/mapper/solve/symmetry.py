@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flat_mapper.mapper.group.picks import GroupSolution, Pick
-from flat_mapper.mapper.space.group import GroupProblem, Staging, stagings
+from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapper.space.outer import Staging, stagings
 
 
 def symmetric_groups(problems: Sequence[GroupProblem]) -> list[int]:

@@ -227,25 +227,19 @@ def merged_ranks(
     """
     einsums = [workload.einsum(n) for n in names]
     accesses = [a for e in einsums for a in e.accesses]
-    ranks = [r for r in workload.rank_sizes if any(r in e.ranks for e in einsums)]
-    merged: list[list[str]] = []
-    for rank in ranks:
-        seen = [rank in a.ranks for a in accesses]
-        for group in merged:
-            same = [group[0] in a.ranks for a in accesses] == seen
-            alike = (rank in at_one) == (group[0] in at_one)
-            if same and alike and rank not in apart and group[0] not in apart:
-                group.append(rank)
-                break
-        else:
-            merged.append([rank])
+    merged: dict[object, list[str]] = {}  # by what ranks must share to count as one
+    for rank in workload.rank_sizes:
+        if any(rank in e.ranks for e in einsums):
+            seen = tuple(rank in a.ranks for a in accesses)
+            key = rank if rank in apart else (seen, rank in at_one)
+            merged.setdefault(key, []).append(rank)
     return tuple(
         Rank(
             name="".join(group),
             members=tuple(group),
             sizes=tuple(workload.rank_sizes[r] for r in group),
         )
-        for group in merged
+        for group in merged.values()
     )
 
 

@@ -160,27 +160,16 @@ def _at_level(
     as the innermost loop of the next level it costs the same, because below there is only the
     compute unit, to which order means nothing. And see `_distinct`.
     """
-    innermost = all(
-        transfer.child is None
-        for transfers in candidates.transfers.values()
-        for transfer in transfers
-    )
     ruled = any(
         space.rules(lv.name, "temporal")
         for lv in space.arch.levels[space.shared :]
         if lv is not level
     )  # the next level may then not take such a loop
-    forced = {m for rule in space.rules(level.name, "temporal") for m in rule.factors}
     limit = level.usable_words if level.usable_words is not None else space.iterations
     grows = [any(space.relevant[t][r] for t in keep) for r in range(len(space.ranks))]
-    choices = []
-    for r, rank in enumerate(space.ranks):
-        used = ruled or not innermost or grows[r]
-        free = (used and not space.common[r]) or forced & set(rank.members)
-        # A tile of values that share a word may have more of them than the level has words.
-        packed = min((space.share(t) for t in keep if space.relevant[t][r]), default=1)
-        most = int(limit / min(packed, 1)) if grows[r] else space.iterations
-        choices.append(space.options(level.name, "temporal", r, most) if free else [1])
+    at_compute = all(k.child is None for some in candidates.transfers.values() for k in some)
+    useful = [ruled or not at_compute or more for more in grows]
+    choices = _level_factors(space, level, keep, limit, useful)
     grid = combinations(choices, space.iterations)
     grid = grid[:, _total(space, keep, grid) <= limit]
     bound = ruled or bool(space.rules(level.name, "temporal"))
@@ -198,6 +187,22 @@ def _at_level(
         one = np.ones(candidates.count)
         transfers.append(Transfer(child=level, passes=one, open=one > 0, spread=one, copies=one))
     return candidates
+
+
+def _level_factors(
+    space: EinsumSpace, level: MemoryLevel, keep: frozenset[str], limit: int, useful: list[bool]
+) -> list[list[int]]:
+    """By rank, the factors that a level's loops may take; useful: whether a loop is worth a try."""
+    forced = {m for rule in space.rules(level.name, "temporal") for m in rule.factors}
+    choices = []
+    for r, rank in enumerate(space.ranks):
+        kept = [t for t in keep if space.relevant[t][r]]
+        # A tile of values that share a word may have more of them than the level has words.
+        packed = min((space.share(t) for t in kept), default=1)
+        most = int(limit / min(packed, 1)) if kept else space.iterations
+        free = (useful[r] and not space.common[r]) or forced & set(rank.members)
+        choices.append(space.options(level.name, "temporal", r, most) if free else [1])
+    return choices
 
 
 def _ordered(
