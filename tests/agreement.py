@@ -7,8 +7,8 @@ from oracles.brute_force import Case, answers
 
 from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
+from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.mapper.solve.search import search
 
 
 def value(result: Result, objective: str) -> float:

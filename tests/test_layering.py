@@ -28,7 +28,7 @@ ORDER = tuple(_ROWS.split())
 FOLDER_MODULES = 15  # beside __init__
 
 # Modules whose function of the same name stays: `main` is what Python calls it everywhere.
-SAME_NAME = {"cli.main", "mapper.solve.search", "mapper.solve.frontier"}
+SAME_NAME = {"cli.main", "mapper.solve.optimum", "mapper.solve.front_search"}
 
 # Who alone may import these packages.
 OWNERS = {

@@ -21,7 +21,7 @@ from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Art, Ert, ert_of, load_ert
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
-from flat_mapper.mapper.solve.search import search as best_of
+from flat_mapper.mapper.solve.optimum import search as best_of
 from flat_mapper.mapping.check import check_mapping
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Mapspace

@@ -13,7 +13,7 @@ from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.explore.pareto import Front, front
-from flat_mapper.mapper.solve.frontier import FRONT
+from flat_mapper.mapper.solve.front_search import FRONT
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.files import check_folder, comparison_files, mapping_files, write_folder
 from flat_mapper.spec.document import checked

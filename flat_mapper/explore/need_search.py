@@ -30,7 +30,7 @@ from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.explore.need_result import QUANTITIES, Need, Quantity, Trial, Unreached
-from flat_mapper.mapper.solve.search import search
+from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload

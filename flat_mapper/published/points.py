@@ -20,7 +20,7 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.explore.need_result import Quantity
 from flat_mapper.explore.need_search import STEP_BYTES_PER_S, Knob
-from flat_mapper.mapper.solve.search import search
+from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.space import Fusion
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.published.array import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from flat_mapper.arch.values import MemoryLevel, Platform
-from flat_mapper.cost_model.group import held_tensors
+from flat_mapper.cost_model.occupancy import tile_occupancies
 from flat_mapper.cost_model.result import EinsumStats, GroupStats, Result
 from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.reports.tree import tree_tile_words
@@ -62,7 +62,7 @@ def _group_dict(
     mapping: GroupMapping,
     stats: GroupStats,
 ) -> dict[str, object]:
-    held = held_tensors(workload, platform, mapping, result.mapping.policy)
+    held = tile_occupancies(workload, platform, mapping, result.mapping.policy)
     shared = mapping.shared if len(mapping.einsums) > 1 else ()
     return {
         "einsums": list(stats.names),

@@ -21,7 +21,7 @@ from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.mapper.solve.search import search
+from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.timeloop.backend import TimeloopBackend

@@ -11,7 +11,7 @@ from oracles.brute_force import front
 from oracles.small_cases import small_case
 
 from flat_mapper.arch.values import Fanout
-from flat_mapper.mapper.solve.frontier import frontier
+from flat_mapper.mapper.solve.front_search import frontier
 
 # Those of the first twenty that take a second or less, and two that once found less than the best.
 SEEDS = (1, 4, 5, 6, 8, 9, 10, 11, 16, 17, 18, 1901, 1981)
@@ -25,7 +25,7 @@ def test_search_finds_what_brute_force_finds(seed: int) -> None:
 @pytest.fixture
 def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every Einsum counts as one with too many rows to keep."""
-    monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_ROWS", 0)
+    monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
     monkeypatch.setattr(import_module("flat_mapper.mapper.group.beam"), "BEAM", 2)
 
 
@@ -55,7 +55,7 @@ def test_search_finds_what_brute_force_finds_thousands_of_times(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if seed % 2:
-        monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_ROWS", 0)
+        monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
     agree(small_case(seed), seed)
 
 

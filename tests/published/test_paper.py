@@ -11,8 +11,8 @@ from flat_mapper.api.calls import load_problem
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.cost_model.result import Result
 from flat_mapper.explore.need_search import STEP_BYTES_PER_S, Knob
+from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.mapper.solve.search import search
 from flat_mapper.mapping.space import Fusion
 from flat_mapper.mapping.values import Policy
 from flat_mapper.published.array import ArraySpace

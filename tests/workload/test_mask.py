@@ -19,8 +19,8 @@ from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.result import Result
 from flat_mapper.explore.need_search import smallest_value
-from flat_mapper.mapper.solve.frontier import frontier
-from flat_mapper.mapper.solve.search import search
+from flat_mapper.mapper.solve.front_search import frontier
+from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.check import _shared_faults
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Fusion, Mapspace

@@ -1,4 +1,4 @@
-"""Groups that run one after another: what is best for their sums."""
+"""Weighted-sum (dichotomic) search: the best of groups that run one after another."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from math import ceil, prod
 
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import Contest, Costs
+from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent
 from flat_mapper.mapper.group.objective import Goal, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.solve.symmetry import renamed, twins
+from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
 
 
 @dataclass(slots=True)
@@ -44,9 +44,9 @@ class _Pool:
 
     def warm(self, goal: Goal) -> GroupSolution | None:
         """A good solution, not the best one; None where the quick way finds none."""
-        contest = Contest.of((goal,), (None,))
-        self.search.warm(contest)
-        self.start = contest.solutions[0]
+        incumbent = GoalIncumbent.of((goal,), (None,))
+        self.search.warm(incumbent)
+        self.start = incumbent.solutions[0]
         return self.start
 
     def solve(self, goals: list[Goal]) -> Infeasible | None:
@@ -55,12 +55,14 @@ class _Pool:
         if not new:
             return None
         starts = [self._best(g) for g in new]
-        contest = Contest.of(new, tuple((s.cycles, s.energy) if s else None for s in starts))
-        self.search.solve(contest, warmed=not contest.open)
-        for goal, start, solution in zip(new, starts, contest.solutions, strict=True):
+        incumbent = GoalIncumbent.of(
+            new, tuple((s.cycles, s.energy) if s else None for s in starts)
+        )
+        self.search.solve(incumbent, warmed=not incumbent.open)
+        for goal, start, solution in zip(new, starts, incumbent.solutions, strict=True):
             chosen = solution or start
             if chosen is None:
-                return self.search.refusal()
+                return self.search.infeasibility()
             self.found.append((goal, chosen))
         return None
 
@@ -75,12 +77,12 @@ class _Pool:
         return best
 
 
-class Sequence:
+class WeightedSumSearch:
     """The groups of one alternative. Those that differ in names only are solved once."""
 
     def __init__(self, searches: list[GroupSearch]) -> None:
         self.searches = searches
-        self.same = twins([s.problem for s in searches])
+        self.same = symmetric_groups([s.problem for s in searches])
         self.pools = {i: _Pool(searches[i]) for i in dict.fromkeys(self.same)}
 
     def under(self, goal: Goal) -> list[GroupSolution] | Infeasible:
@@ -94,24 +96,24 @@ class Sequence:
         of their convex hull; and a corner of a sum of sets is the sum of their corners under one
         weight of cycles against energy. At the minimum (C, E) that weight is E / C. Bounds of C and
         E from below and one known product enclose it; between the two ends weights are tried until
-        no new corner can win.
+        no new corner can improve.
 
-        best: cycles and pJ of another alternative, that must be beaten.
+        best: cycles and pJ of another alternative, to improve on.
         """
         bounds = [self.searches[i].floor() for i in self.same]
         least = (sum(c for c, _ in bounds), sum(e for _, e in bounds))
         goal = _weight(least[1] / least[0])
         quick = [pool.warm(goal) for pool in self.pools.values()]
         if not all(quick):
-            refused = self._solved([goal])
-            if refused:
-                return refused
+            infeasible = self._solved([goal])
+            if infeasible:
+                return infeasible
         corners = [self._chosen(goal)]
         known = min(prod(total_of(corners[0])), prod(best) if best else float("inf"))
         ends = [_weight(known / least[0] ** 2), _weight(least[1] ** 2 / known)]
-        refused = self._solved(ends)
-        if refused:
-            return refused
+        infeasible = self._solved(ends)
+        if infeasible:
+            return infeasible
         fast, lean = (self._chosen(g) for g in ends)
         corners += [fast, lean]
         todo = [(fast, lean)]
@@ -129,18 +131,18 @@ class Sequence:
             if goal.weight * c + e < (goal.weight * c0 + e0) * (1 - 1e-12):
                 corners.append(middle)
                 todo += [(left, middle), (middle, right)]
-        winner = corners[0]
+        best_corner = corners[0]
         for corner in corners[1:]:
-            if better_pair(Goal(kind="edp"), total_of(corner), total_of(winner)):
-                winner = corner
-        return winner
+            if better_pair(Goal(kind="edp"), total_of(corner), total_of(best_corner)):
+                best_corner = corner
+        return best_corner
 
     def _solved(self, goals: list[Goal]) -> Infeasible | None:
         """Solve every group under some goals, or say which one has no mapping."""
         for pool in self.pools.values():
-            refused = pool.solve(goals)
-            if refused:
-                return refused
+            infeasible = pool.solve(goals)
+            if infeasible:
+                return infeasible
         return None
 
     def _chosen(self, goal: Goal) -> list[GroupSolution]:

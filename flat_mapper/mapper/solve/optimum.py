@@ -125,11 +125,11 @@ def _try(
 
     Every count has each rank at most once as a factor, so cut back it is no less than its share.
     """
-    share = prod(workload.rank_sizes[r] / n for r, n in sizes.items())
+    scale = prod(workload.rank_sizes[r] / n for r, n in sizes.items())
     best = tried.best.result if tried.best else None
-    beat = (best.cycles / share, best.energy_pj / share) if best else None
+    cutoff = (best.cycles / scale, best.energy_pj / scale) if best else None
     padded = workload.with_ranks(sizes)
-    found = best_mapping(padded, platform, mapspace, ert, objective=objective, beat=beat)
+    found = best_mapping(padded, platform, mapspace, ert, objective=objective, cutoff=cutoff)
     if not isinstance(found, Solution):
         return
     tried.count(found)

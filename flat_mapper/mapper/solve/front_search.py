@@ -1,4 +1,4 @@
-"""The Pareto front of latency and energy: every mapping that no other one beats in both."""
+"""The Pareto front of latency and energy: every mapping that no other one dominates."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import Costs, FrontContest
+from flat_mapper.mapper.group.incumbent import Costs, FrontIncumbent
 from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.solve.alternatives import Tally, lesser, realized, tasks
+from flat_mapper.mapper.solve.alternatives import Tally, lesser, reconstructed, tasks
 from flat_mapper.mapper.solve.result import Certificate, Solution
-from flat_mapper.mapper.solve.sequence import total_of
-from flat_mapper.mapper.solve.symmetry import renamed, twins
+from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
+from flat_mapper.mapper.solve.weighted_sum import total_of
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload
@@ -56,23 +56,23 @@ def frontier(
     mapspace = with_arch_rules(mapspace, platform, workload)
     everything = tasks(workload, platform, mapspace, ert)
     tally, points = Tally(), list[_Point]()
-    refused: Infeasible | None = None
+    infeasible: Infeasible | None = None
     for number, task in enumerate(everything):
         if progress:
             progress(number / len(everything), task.name)
-        found = _sequence(task.searches, [p.costs for p in points])
+        found = _in_sequence(task.searches, [p.costs for p in points])
         tally.add(task)
         if isinstance(found, Infeasible):
-            refused = lesser(refused, found)
+            infeasible = lesser(infeasible, found)
         else:
-            points = _front(points + [_Point(groups, task.cascade) for groups in found])
+            points = _improved(points + [_Point(groups, task.cascade) for groups in found])
     if not points:
-        assert refused is not None
-        return refused
+        assert infeasible is not None
+        return infeasible
     seconds = time.perf_counter() - begin
     solutions = []
     for point in points:
-        result = realized(point.groups, point.cascade, platform, mapspace, ert)
+        result = reconstructed(point.groups, point.cascade, platform, mapspace, ert)
         bound = result.bound
         certificate = Certificate(
             mapspace_size=tally.size,
@@ -94,24 +94,24 @@ def frontier(
     return tuple(solutions)
 
 
-def _sequence(
+def _in_sequence(
     searches: list[GroupSearch], known: list[Costs]
 ) -> list[tuple[GroupSolution, ...]] | Infeasible:
     """The front of groups in sequence. A front of sums consists of sums of fronts.
 
     known: points of other alternatives; they prune a group that stands alone.
     """
-    same = twins([s.problem for s in searches])
+    same = symmetric_groups([s.problem for s in searches])
     fronts: dict[int, list[GroupSolution]] = {}
     sums: list[tuple[GroupSolution, ...]] = [()]
     for i, first in enumerate(same):
         searches[i].prepare()
         if first not in fronts:
-            contest = FrontContest(known=known if len(searches) == 1 else [])
-            searches[first].solve(contest)
-            fronts[first] = contest.solutions
-            if not contest.solutions and contest.open:
-                return searches[first].refusal()
+            incumbent = FrontIncumbent(known=known if len(searches) == 1 else [])
+            searches[first].solve(incumbent)
+            fronts[first] = incumbent.solutions
+            if not incumbent.solutions and incumbent.open:
+                return searches[first].infeasibility()
         mine = [s if first == i else renamed(s, searches[i].problem) for s in fronts[first]]
         sums = _best_sums([(*done, one) for done in sums for one in mine])
     return sums
@@ -122,12 +122,12 @@ def _best_sums(sums: list[tuple[GroupSolution, ...]]) -> list[tuple[GroupSolutio
     return [sums[i] for i in _kept(costs)]
 
 
-def _front(points: list[_Point]) -> list[_Point]:
+def _improved(points: list[_Point]) -> list[_Point]:
     return [points[i] for i in _kept([p.costs for p in points])]
 
 
 def _kept(costs: Sequence[Costs]) -> list[int]:
-    """Which costs no others beat or equal, the fastest first; of equals the first stays."""
+    """Positions of costs that no others dominate, the fastest first; of equals the first."""
     if not costs:
         return []
     cycles, energy = np.array(costs).T
