@@ -270,10 +270,7 @@ def _buffer_bytes(platform: Platform) -> float:
 
 def _bandwidth(platform: Platform) -> float:
     dram = platform.dram
-    words = dram.shared_words_per_cycle
-    if words is None:
-        parts = (dram.read_words_per_cycle, dram.write_words_per_cycle)
-        words = sum(p for p in parts if p is not None) if all(parts) else float("inf")
+    words = float("inf") if dram.words_per_cycle is None else dram.words_per_cycle
     return words * dram.instances * dram.word_bits / 8 / platform.matrix.cycle_seconds
 
 
