@@ -80,7 +80,7 @@ def _varying(entries: Sequence[SavedEntry]) -> tuple[str, ...]:
 
 
 def _told_by(entries: Sequence[SavedEntry], by: str, path: str) -> bool:
-    """Whether one input's value follows from another's."""
+    """True where one input's value follows from another's."""
     pairs = {(e.inputs.get(by), e.inputs.get(path)) for e in entries if path in e.inputs}
     return len(pairs) == len({first for first, _ in pairs})
 

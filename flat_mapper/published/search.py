@@ -53,7 +53,7 @@ class Searched:
         return 1 - self.ours[space].result.offchip_bytes / self.theirs.result.offchip_bytes
 
     def why(self, space: str) -> str:
-        """What the best mapping does otherwise; `same` where it is no faster and moves as much."""
+        """The best mapping's other choices; `same` where it is no faster and moves as much."""
         theirs, ours = self.theirs, self.ours[space]
         if self.gain(space) <= SAME and abs(self.bytes_saved(space)) <= SAME:
             return "same"

@@ -39,7 +39,7 @@ _FACTOR = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeEntry:
-    """What is said about one node: loops innermost first as in the file, and what it keeps."""
+    """Entries about one node: loops innermost first as in the file, and what it keeps."""
 
     where: str
     node: str
