@@ -98,7 +98,7 @@ def flat_tile(workload: Workload, group: GroupMapping, dram: str) -> dict[str, i
 
 
 def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
-    """Costs of a mapping, the distance to the lower bound, and the shares of energy."""
+    """What a mapping costs, how far that is from the lower bound, and where the energy goes."""
     bound = result.bound
     capacity = {lv.name: lv.word_bits for lv in platform.matrix.levels}
     rows = [
@@ -131,7 +131,7 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
 
 
 def sources_text(result: Result) -> str:
-    """The estimator behind each component, where that is more than the table's name."""
+    """What priced each component, where that is more than the table's name."""
     priced = result.extra.get("energies")
     listed = dict(priced) if isinstance(priced, Mapping) else {}
     if all(source == result.energy_source for source in listed.values()):
@@ -161,7 +161,7 @@ def _parts(parts: Mapping[str, float]) -> str:
 
 
 def buffer_text(result: Result) -> str:
-    """Contents of the shared buffer at the worst moment of a tile, term by term."""
+    """What fills the shared buffer at the worst moment of a tile, term by term."""
     lines = []
     for name, use in result.buffers().items():
         has = "unbounded" if use.capacity_words is None else units.count(use.capacity_words)
@@ -172,11 +172,14 @@ def buffer_text(result: Result) -> str:
 
 
 def certificate_text(certificate: Certificate, objective: str, reached: float) -> str:
-    """The size of the search, and the distance of the best to the lower bound."""
+    """The proof: how large the mapspace is, what cut it, and the gap to the lower bound.
+
+    reached: the objective of the mapping that was found, in the unit of `certificate.lower_bound`.
+    """
     proof = "the best" if certificate.optimal else "the best found, not proven,"
-    size, evaluated = units.count(certificate.mapspace_size), units.count(certificate.evaluated)
+    size, evaluated = _magnitude(certificate.mapspace_size), units.count(certificate.evaluated)
     lines = [
-        f"{proof} of {size} combinations by {objective}: {evaluated} inner mappings priced, "
+        f"{proof} of {size} mappings by {objective}: {evaluated} inner mappings priced, "
         f"{certificate.seconds:.1f} s"
     ]
     pruned = [f"{rule} {units.count(n)}" for rule, n in certificate.pruned.items() if n]
@@ -184,8 +187,20 @@ def certificate_text(certificate: Certificate, objective: str, reached: float) -
         lines.append(f"pruned: {'; '.join(pruned)}")
     if certificate.lower_bound > 0:
         distance = reached / certificate.lower_bound
-        lines.append(f"{objective}: {distance:.3f} x the lower bound of any mapping")
+        lines.append(
+            f"{objective}: {distance:.3f} x the lower bound "
+            "(each input and output moved once, units at their peak)"
+        )
     return "\n".join(lines)
+
+
+def _magnitude(size: int) -> str:
+    """A count up to a million in full, a larger one to its first digit: `2e65`; any size."""
+    if size < 1_000_000:
+        return units.count(size)
+    power = len(str(size)) - 1
+    first = (size + 10**power // 2) // 10**power
+    return f"1e{power + 1}" if first == 10 else f"{first}e{power}"
 
 
 def policy_text(results: Mapping[str, Result]) -> str:
@@ -240,7 +255,7 @@ def comparison_row(name: str, first: Result | None, result: Result | Infeasible)
 
 
 def speedup(first: Result | None, result: Result) -> float | None:
-    """The speed-up of a result over the first one."""
+    """How often a result fits into the first one's time."""
     return first.latency_s / result.latency_s if first else None
 
 
