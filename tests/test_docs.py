@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,12 @@ PAGES = [
     for page in print_docs.PAGES
 ]
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PACKAGE = ROOT / "flat_mapper"
+# What the glossary has other words for: candidate, incumbent, traffic bound, lower bound, ...
+NOT_OURS = (
+    *("contest", "twins?", "sieve", "crowd", "realized?", "inner rows?", "rows? in the making"),
+    *("no mapping can beat", "nothing can beat", "for nothing", "frame", "held against"),
+)
 MADE = ROOT / "docs/reference/cli.md"  # from --help, when the site is built
 
 
@@ -66,6 +73,29 @@ def test_links_and_their_anchors_lead_somewhere(page: Path) -> None:
         assert target.exists() or target == MADE, f"{page.name}: {link}"
         if anchor and target.suffix == ".md" and target != MADE:
             assert anchor in _anchors(target), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_of_the_checkout_that_a_page_names_are_there(page: Path) -> None:
+    """A module is named from the package or from the root, `mapper/space/group.py`."""
+    named = re.findall(r"\b((?:[\w-]+/)+[\w-]+\.(?:py|toml|jsonl))\b", page.read_text("utf-8"))
+    own = [name for name in named if not name.startswith("workspace/")]  # FuseMax's artifact
+    assert [n for n in own if not any((top / n).exists() for top in (ROOT, PACKAGE))] == []
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_pages_use_the_words_of_the_glossary(page: Path) -> None:
+    text = " ".join(_prose(page).split()).lower()
+    assert [word for word in NOT_OURS if re.search(rf"\b{word}\b", text)] == []
+
+
+def test_the_package_says_that_it_is_typed_and_how_it_is_licensed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    cited = load_text((ROOT / "CITATION.cff").read_text(encoding="utf-8"), "CITATION.cff")
+    assert isinstance(cited, dict)
+    assert (PACKAGE / "py.typed").exists()
+    assert cited["license"] == project["license"] == "MIT"
+    assert cited["version"] == project["version"]
 
 
 def _links(page: Path) -> Iterator[str]:
