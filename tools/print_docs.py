@@ -11,6 +11,9 @@ In a page, these fences are read, in order:
 
 Other fences are shown and not run. A comment `<!-- from "A" to "B" -->` above a block of output
 keeps the lines from the first that contains A to the next that contains B; `to ""` is the end.
+
+Energies depend on the packages that price them, so each page ends with a comment that names their
+versions; with others the commands still run, and their output says nothing about the page.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from flat_mapper.cli.main import main
@@ -41,6 +45,7 @@ _FENCE = re.compile(
     r'^```(?P<language>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<body>.*?)^```$',
     re.MULTILINE | re.DOTALL,
 )
+_STAMP = re.compile(r"\n<!-- printed with (.*) -->\n")
 _MASKS = (
     (re.compile(r", \d+\.\d s$", re.MULTILINE), ", TIME"),
     (re.compile(r"(hwcomponents[\w-]*) \d[\w.]*"), r"\1 VERSION"),
@@ -60,6 +65,18 @@ class Printed:
     def agrees(self) -> bool:
         """Equality of the two, times and versions aside."""
         return masked(self.written) == masked(self.real)
+
+
+def prices() -> str:
+    """The packages that price components, with their versions."""
+    names = ("hwcomponents", "hwcomponents-cacti", "hwcomponents-library")
+    return ", ".join(f"{name} {version(name)}" for name in names)
+
+
+def comparable(text: str) -> bool:
+    """Whether a page was printed with the prices that are installed here."""
+    stamp = _STAMP.search(text)
+    return stamp is not None and stamp[1] == prices()
 
 
 def masked(text: str) -> str:
@@ -138,7 +155,9 @@ def _make(arguments: list[str]) -> str:
         check=False,
     )
     if done.returncode != 0:
-        raise RuntimeError(f"make {' '.join(arguments)}: exit code {done.returncode}\n{done.stderr}")
+        raise RuntimeError(
+            f"make {' '.join(arguments)}: exit code {done.returncode}\n{done.stderr}"
+        )
     return "" if tried else done.stdout
 
 
@@ -149,8 +168,10 @@ def _part(output: str, first: str | None, last: str | None, page: str) -> str:
         start = next((i for i, line in enumerate(lines) if first in line), None)
         if start is None:
             raise ValueError(f"{page}: expected a line with {first!r} in the output, got none")
-        ends = (i for i, line in enumerate(lines) if i >= start and last and last in line)
-        lines = lines[start : next(ends, len(lines)) + 1]
+        ends = [i for i, line in enumerate(lines) if i >= start and last and last in line]
+        if last and not ends:
+            raise ValueError(f"{page}: expected a line with {last!r} after {first!r}, got none")
+        lines = lines[start : ends[0] + 1 if ends else None]
     return "\n".join(lines).strip("\n") + "\n"
 
 
@@ -160,7 +181,8 @@ def rewrite(page: str) -> bool:
         found = printed(page, Path(folder))
     path = ROOT / page
     before = path.read_text(encoding="utf-8")
-    after = rewritten(before, found)
+    after = _STAMP.sub("", rewritten(before, found))
+    after = f"{after.rstrip()}\n\n<!-- printed with {prices()} -->\n"
     path.write_text(after, encoding="utf-8")
     return after != before
 
