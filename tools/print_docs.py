@@ -38,6 +38,7 @@ PRINTS = "prints"
 PAGES = (
     "README.md",
     "docs/tutorial.md",
+    "docs/softmax.md",
     *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs/howto").glob("*.md")),
 )
 _FENCE = re.compile(
