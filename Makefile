@@ -43,7 +43,7 @@ compare: $(READY)  ## one row for each of MAPSPACES
 lower: $(READY)  ## Timeloop files for the mapping that `make map` left in OUT
 	@$(FLAT) lower $(OUT)/$(NAME)-$(SEQ)-$(basename $(notdir $(MAPSPACE)))/fused-mapping.yaml -o $(OUT)/lowered
 
-test: $(READY)  ## the whole test suite
+test: $(READY)  ## the tests, all but the thousands of nightly cases
 	@$(BIN)/python -m pytest
 
 lint: $(READY)  ## ruff: rules and format; and what the package weighs against its budget

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import sys
 import tomllib
@@ -84,6 +85,12 @@ def test_files_of_the_checkout_that_a_page_names_are_there(page: Path) -> None:
     named = re.findall(r"\b((?:[\w-]+/)+[\w-]+\.(?:py|toml|jsonl))\b", page.read_text("utf-8"))
     own = [name for name in named if not name.startswith("workspace/")]  # FuseMax's artifact
     assert [n for n in own if not any((top / n).exists() for top in (ROOT, PACKAGE))] == []
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_of_the_package_on_a_page_are_there(page: Path) -> None:
+    for name in re.findall(r"\bflat_mapper(?:\.\w+)+", page.read_text("utf-8")):
+        pkgutil.resolve_name(name)
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
