@@ -91,6 +91,12 @@ def test_files_of_the_checkout_that_a_page_names_are_there(page: Path) -> None:
 def test_names_of_the_package_on_a_page_are_there(page: Path) -> None:
     for name in re.findall(r"\bflat_mapper(?:\.\w+)+", page.read_text("utf-8")):
         pkgutil.resolve_name(name)
+    if page.name == "architecture.md":  # it names modules from the package
+        floors = "|".join(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+        for name in re.findall(
+            rf"\b(?:{floors})(?:\.[a-z_]+)+(?<!yaml)\b", page.read_text("utf-8")
+        ):
+            pkgutil.resolve_name(f"flat_mapper.{name}")
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))

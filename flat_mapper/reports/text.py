@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from math import prod
 
 from flat_mapper import __version__
@@ -172,35 +173,18 @@ def buffer_text(result: Result) -> str:
 
 
 def certificate_text(certificate: Certificate, objective: str, reached: float) -> str:
-    """The proof: how large the mapspace is, what cut it, and the gap to the lower bound.
-
-    reached: the objective of the mapping that was found, in the unit of `certificate.lower_bound`.
-    """
+    """The proof that a mapping is the best of its mapspace, and its gap to the lower bound."""
     proof = "the best" if certificate.optimal else "the best found, not proven,"
-    size, evaluated = _magnitude(certificate.mapspace_size), units.count(certificate.evaluated)
-    lines = [
-        f"{proof} of {size} mappings by {objective}: {evaluated} inner mappings priced, "
-        f"{certificate.seconds:.1f} s"
-    ]
-    pruned = [f"{rule} {units.count(n)}" for rule, n in certificate.pruned.items() if n]
-    if pruned:
-        lines.append(f"pruned: {'; '.join(pruned)}")
+    count, priced = certificate.mapspace_size, units.count(certificate.evaluated)
+    size = units.count(count) if count < 10**6 else f"{Decimal(count):.0e}".replace("+", "")
+    work = f"{priced} inner mappings priced, {certificate.seconds:.1f} s"
+    pruned = "; ".join(f"{rule} {units.count(n)}" for rule, n in certificate.pruned.items() if n)
+    lines = [f"{proof} of {size} mappings by {objective}: {work}"]
+    lines += [f"pruned: {pruned}"] if pruned else []
     if certificate.lower_bound > 0:
-        distance = reached / certificate.lower_bound
-        lines.append(
-            f"{objective}: {distance:.3f} x the lower bound "
-            "(each input and output moved once, units at their peak)"
-        )
+        bound = "the lower bound (each input and output moved once, units at their peak)"
+        lines.append(f"{objective}: {reached / certificate.lower_bound:.3f} x {bound}")
     return "\n".join(lines)
-
-
-def _magnitude(size: int) -> str:
-    """A count up to a million in full, a larger one to its first digit: `2e65`; any size."""
-    if size < 1_000_000:
-        return units.count(size)
-    power = len(str(size)) - 1
-    first = (size + 10**power // 2) // 10**power
-    return f"1e{power + 1}" if first == 10 else f"{first}e{power}"
 
 
 def policy_text(results: Mapping[str, Result]) -> str:
