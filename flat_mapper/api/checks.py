@@ -15,7 +15,7 @@ from flat_mapper.mapping.check import check_mapping
 from flat_mapper.mapping.record import read_record
 from flat_mapper.spec.document import Section, did_you_mean, section_of
 from flat_mapper.spec.templating import load_document
-from flat_mapper.timeloop.read_mapping import read_mapping
+from flat_mapper.timeloop.mapping_reader import read_mapping
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.reader import check_problem
 from flat_mapper.workload.timeloop import problem_faults, read_problem

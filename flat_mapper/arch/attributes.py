@@ -101,7 +101,7 @@ def _misspelt(key: str, section: Section) -> str:
     return absent[near[0]] if near else ""
 
 
-def sized(level: MemoryLevel, section: Section, where: str, *, off_chip: bool) -> MemoryLevel:
+def sized_level(level: MemoryLevel, section: Section, where: str, *, off_chip: bool) -> MemoryLevel:
     """The level with the sizes and bandwidths that its resolved attributes give.
 
     A row is `width / cluster_size` bits. The capacity is `entries`, or depth x words of a row, or

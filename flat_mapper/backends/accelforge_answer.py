@@ -48,7 +48,7 @@ __all__ = [
     "evaluation",
     "expected_actions",
     "expected_counts",
-    "missing",
+    "missing_accelforge",
 ]
 
 JOINT = "<SEP>"  # what AccelForge puts between the parts of a column's name
@@ -88,7 +88,7 @@ class AccelforgeEvaluation:
         return sum(self.energy_pj.values())
 
 
-def missing() -> str | None:
+def missing_accelforge() -> str | None:
     """What to do when AccelForge cannot be used; None when it can."""
     from importlib.util import find_spec
 

@@ -8,7 +8,7 @@ from math import prod
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import KEYS, QUERIES, Tiles, tiles
+from flat_mapper.workload.mask import KEYS, QUERIES, MaskTiles, mask_tiles
 
 
 def with_unmapped(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ def leaves_finished(workload: Workload, names: Sequence[str], tensor: str) -> bo
     return made and bool(readers) and all(e.after and e.name not in names for e in readers)
 
 
-def visited_tiles(workload: Workload, group: GroupMapping) -> Tiles | None:
+def visited_tiles(workload: Workload, group: GroupMapping) -> MaskTiles | None:
     """The FLAT-tiles of queries x keys that a mask leaves; None where nothing can be skipped.
 
     Only what the shared loops cut on both sides is skipped. A row softmax does whole rows.
@@ -63,7 +63,7 @@ def visited_tiles(workload: Workload, group: GroupMapping) -> Tiles | None:
     if workload.mask is None or cut.get(QUERIES, 1) == 1 or cut.get(KEYS, 1) == 1:
         return None
     queries, keys = workload.rank_sizes[QUERIES], workload.rank_sizes[KEYS]
-    return tiles(workload.mask, queries, keys, queries // cut[QUERIES], keys // cut[KEYS])
+    return mask_tiles(workload.mask, queries, keys, queries // cut[QUERIES], keys // cut[KEYS])
 
 
 def left_out_words(workload: Workload, group: GroupMapping) -> dict[str, float]:

@@ -9,11 +9,11 @@ from typing import Literal
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.values import Granularity, Policy, Schedule
-from flat_mapper.workload.attention import softmax_einsums
+from flat_mapper.workload.cascade import softmax_einsums
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import passes
 
-Kind = Literal["temporal", "spatial"]
+LoopKind = Literal["temporal", "spatial"]
 ANY_SCHEDULE: tuple[Schedule, ...] = ("interleaved", "overlapped")
 Staging = Literal["any", "none", "all"]
 
@@ -32,7 +32,7 @@ class SlotRule:
     """What is fixed about the loops at one node; Timeloop's constraint vocabulary."""
 
     node: str
-    kind: Kind
+    kind: LoopKind
     einsum: str = ""  # empty: every Einsum
     factors: Mapping[str, int] = field(default_factory=dict)  # exactly
     at_most: Mapping[str, int] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Mapspace:
     slots: tuple[SlotRule, ...] = ()
     keeps: tuple[KeepRule, ...] = ()
 
-    def slot_rules(self, einsum: str, node: str, kind: Kind) -> Iterator[SlotRule]:
+    def slot_rules(self, einsum: str, node: str, kind: LoopKind) -> Iterator[SlotRule]:
         """The rules about one node's loops under one Einsum."""
         for rule in self.slots:
             if rule.node == node and rule.kind == kind and rule.einsum in ("", einsum):

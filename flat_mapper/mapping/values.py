@@ -132,7 +132,7 @@ def rank_extent(mapping: EinsumMapping, rank: str) -> int:
     return count
 
 
-def sized(workload: Workload, mapping: EinsumMapping) -> Workload:
+def sized_workload(workload: Workload, mapping: EinsumMapping) -> Workload:
     """The workload as one Einsum's nest has it.
 
     A rank in each of whose passes the Einsum runs once is as long as its loop in the nest.

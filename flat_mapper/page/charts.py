@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Spec = dict[str, object]
 
 
-def charts() -> dict[str, Spec]:
+def all_charts() -> dict[str, Spec]:
     """Every chart by its name in the page.
 
     raises: SpecError where Altair is missing.
@@ -24,7 +24,7 @@ def charts() -> dict[str, Spec]:
     try:
         import altair  # noqa: F401  # missing here rather than in the first chart
     except ImportError as error:
-        raise missing() from error
+        raise missing_extra() from error
     made = {
         "speedup": _speedup(),
         "energy": _energy(),
@@ -51,7 +51,7 @@ def library() -> str:
     try:
         import vl_convert
     except ImportError as error:
-        raise missing() from error
+        raise missing_extra() from error
     script: str = vl_convert.javascript_bundle(_BUNDLE)
     return script
 
@@ -59,7 +59,7 @@ def library() -> str:
 _BUNDLE = "window.vegaEmbed = vegaEmbed; window.vega = vega;"
 
 
-def missing() -> SpecError:
+def missing_extra() -> SpecError:
     """What to say where the extra is not installed."""
     change = "pip install 'flat-mapper[report]'"
     return SpecError(expected("report", "the packages altair and vl-convert-python", None, change))

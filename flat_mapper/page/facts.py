@@ -11,7 +11,7 @@ from flat_mapper.page.tile import Group, Holding, Work
 from flat_mapper.spec.document import Section, checked, section_of, take, take_choice, take_list
 
 Numbers = Mapping[str, float]
-Tiles = Mapping[str, Mapping[str, int]]
+TileSizes = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class EinsumFacts:
     utilization: float
     offchip_words: Mapping[str, int]  # by tensor
     loops: Mapping[str, tuple[str, ...]]  # `P=32` by slot, outermost first
-    tiles: Tiles  # words of each kept tile, by level and tensor
+    tiles: TileSizes  # words of each kept tile, by level and tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from flat_mapper.base.parallel import each
 from flat_mapper.published.array import (
     ArraySpace,
     Choices,
-    Found,
+    SimulatedMapping,
     fastest,
     mapping_dict,
     mapping_text,
@@ -41,8 +41,8 @@ class Searched:
     """One row: the simulator's mapping, and the best ones of the two spaces."""
 
     row: SimulatorRow
-    theirs: Found
-    ours: Mapping[str, Found]  # by space
+    theirs: SimulatedMapping
+    ours: Mapping[str, SimulatedMapping]  # by space
 
     def gain(self, space: str) -> float:
         """Their cycles over ours, minus 1."""
@@ -96,16 +96,16 @@ class Searched:
         return found
 
 
-def _tile(found: Found) -> str:
+def _tile(found: SimulatedMapping) -> str:
     mapping = found.mapping
     return f"{mapping.rows} rows" if mapping.granularity == "row" else mapping.granularity
 
 
-def _stationarity(found: Found) -> str:
+def _stationarity(found: SimulatedMapping) -> str:
     return f"{found.mapping.qk_stationarity}/{found.mapping.av_stationarity}"
 
 
-def _found_dict(found: Found) -> dict[str, object]:
+def _found_dict(found: SimulatedMapping) -> dict[str, object]:
     return {
         "cycles": found.result.cycles,
         "latency_s": found.result.latency_s,

@@ -8,7 +8,7 @@ from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.cost_model.occupancy import tile_occupancies
 from flat_mapper.cost_model.result import EinsumStats, GroupStats, Result
 from flat_mapper.mapping.values import GroupMapping
-from flat_mapper.reports.tree import tile_words
+from flat_mapper.reports.tree import tree_tile_words
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import format_einsum
 
@@ -106,5 +106,5 @@ def einsum_dict(
         "unit": stats.unit,
         "offchip_words": {t.tensor: t.moved_words for t in dram.tensors} if dram else {},
         "mapping": nest,
-        "tiles": tile_words(workload, platform.path(einsum.unit), mapping),
+        "tiles": tree_tile_words(workload, platform.path(einsum.unit), mapping),
     }

@@ -17,7 +17,7 @@ from flat_mapper.reports.groups import einsum_dict, group_dicts, platform_dict
 from flat_mapper.reports.mask import mask_dict, mask_text
 from flat_mapper.workload.graph import Workload
 
-Row = tuple[str, ...]
+TextRow = tuple[str, ...]
 
 
 def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[str, object]:
@@ -204,7 +204,7 @@ def policy_text(results: Mapping[str, Result]) -> str:
     return "\n".join(f"{', '.join(names)}: {rule}" for rule, names in by_rule.items())
 
 
-COMPARED = (
+COMPARISON_COLUMNS = (
     "mapspace",
     "latency",
     "speed-up",
@@ -218,10 +218,10 @@ COMPARED = (
 )
 
 
-def comparison_row(name: str, first: Result | None, result: Result | Infeasible) -> Row:
+def comparison_row(name: str, first: Result | None, result: Result | Infeasible) -> TextRow:
     """One configuration as words, in the order of COMPARED."""
     if isinstance(result, Infeasible):
-        return (name, "nothing fits", *("-" * (len(COMPARED) - 2)))
+        return (name, "nothing fits", *("-" * (len(COMPARISON_COLUMNS) - 2)))
     use = next(iter(result.buffers().values()))
     share = units.percent(use.live_words / use.capacity_words) if use.capacity_words else "-"
     gain, saved = speedup(first, result), energy_saving(first, result)
@@ -276,7 +276,7 @@ def model_text(stats: EinsumStats) -> str:
     return f"{grid(rows)}\n\n{counted}"
 
 
-def grid(rows: Sequence[Row], *, head: Row = (), right: Iterable[int] = ()) -> str:
+def grid(rows: Sequence[TextRow], *, head: TextRow = (), right: Iterable[int] = ()) -> str:
     """Rows under each other in columns that are as wide as they need to be."""
     import io
 

@@ -16,7 +16,7 @@ from flat_mapper.spec.document import Quoted, Section, Tagged, kind_of
 
 IN_MEMORY = "specification"  # what errors call it
 # What is read here, and what is refused where it says anything.
-KEYS = (
+SPECIFICATION_KEYS = (
     *("variables", "architecture", "components", "constraints", "problem", "mapping", "ERT"),
     *("sparse_optimizations", "globals"),
 )
@@ -27,7 +27,11 @@ _OWN = ("processors", "spec")
 
 def document_of(specification: Mapping[str, object]) -> Section:
     """The document of a specification, under the keys that are read here."""
-    found = {key: _value(specification[key]) for key in KEYS if specification.get(key) is not None}
+    found = {
+        key: _value(specification[key])
+        for key in SPECIFICATION_KEYS
+        if specification.get(key) is not None
+    }
     return Section({key: value for key, value in found.items() if _says(value)})
 
 

@@ -28,7 +28,7 @@ from flat_mapper.timeloop.write_processed import accelergy_document
 ACCELERGY = "accelergy"
 SUMMARY = "ERT_summary.yaml"
 INPUT = "arch.yaml"
-INSTALL = (
+INSTALL_ACCELERGY = (
     "install it from https://github.com/Accelergy-Project/accelergy, or run the published "
     "container image with --timeloop-cmd (docs/timeloop.md), or leave --ert out"
 )
@@ -138,6 +138,6 @@ def _origin(estimators: tuple[str, ...], energies: Mapping[str, float]) -> str:
     return f"{' and '.join(estimators) or 'no estimator named'}{zero}"
 
 
-def accelergy() -> Accelergy:
+def chosen_accelergy() -> Accelergy:
     """Accelergy as `--timeloop-cmd` or the environment variable says to call it."""
-    return Accelergy(command=replace(command_of(), tool=ACCELERGY, install=INSTALL))
+    return Accelergy(command=replace(command_of(), tool=ACCELERGY, install=INSTALL_ACCELERGY))

@@ -64,6 +64,6 @@ def _kept_words(workload: Workload, platform: Platform, mapping: EinsumMapping) 
     return sum(shared_tile(workload, arch, mapping, t, level) for t in mapping.kept_at(level))
 
 
-def rows_of(level: MemoryLevel, words: int) -> int:
+def depth_for(level: MemoryLevel, words: int) -> int:
     """The depth at which a level has room for so many words."""
     return ceil(words * level.multiple_buffering / level.row_words)

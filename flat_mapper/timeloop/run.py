@@ -21,12 +21,12 @@ from pathlib import Path
 
 from flat_mapper.base.errors import BackendError
 
-PROGRAM = "timeloop-model"
+TIMELOOP_MODEL = "timeloop-model"
 VARIABLE = "FLAT_MAPPER_TIMELOOP"  # environment variable with the default of --timeloop-cmd
 STATS = "timeloop-model.stats.txt"
 LOG = "timeloop.log"
 LIMIT_S = 1800.0  # chosen: one run took 2 s on 32 x 32 PEs, and 8 minutes on 256 x 256
-INSTALL = (
+INSTALL_TIMELOOP = (
     "build it from https://github.com/NVlabs/timeloop, or run the published container image "
     "with --timeloop-cmd (docs/timeloop.md), or use --backend native"
 )
@@ -40,10 +40,10 @@ _REFUSAL = re.compile(
 class Command:
     """How timeloop-model, or a tool beside it, is called."""
 
-    tool: str = PROGRAM
+    tool: str = TIMELOOP_MODEL
     wrapper: tuple[str, ...] = ()  # words before it; `{}` stands for the call, `{dir}` its folder
     timeout_s: float = LIMIT_S  # of one run
-    install: str = INSTALL  # how to get it
+    install: str = INSTALL_TIMELOOP  # how to get it
 
     def words(self, arguments: Sequence[str], folder: Path) -> list[str]:
         """The argument list of one call in a folder."""

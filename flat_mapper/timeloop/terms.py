@@ -16,7 +16,7 @@ from flat_mapper.base.errors import MappingError
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot
 from flat_mapper.workload.graph import Einsum, Workload
 
-VERSION = 0.4
+TIMELOOP_VERSION = 0.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ def problem_document(workload: Workload, einsum: Einsum) -> dict[str, object]:
         spaces.append(space | ({"read_write": True} if access.is_output else {}))
     shape = {"name": einsum.name, "dimensions": list(letters.values()), "data_spaces": spaces}
     sizes = {letters[rank]: workload.rank_sizes[rank] for rank in einsum.ranks}
-    return {"problem": {"version": VERSION, "shape": shape, "instance": sizes}}
+    return {"problem": {"version": TIMELOOP_VERSION, "shape": shape, "instance": sizes}}
 
 
 def problem_comment(workload: Workload, einsum: Einsum) -> tuple[str, ...]:

@@ -13,17 +13,17 @@ from typing import Literal
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.errors import MappingError
-from flat_mapper.mapping.values import EinsumMapping, sized
+from flat_mapper.mapper.group.objective import Objective
+from flat_mapper.mapping.values import EinsumMapping, sized_workload
 from flat_mapper.spec.document import Quoted
 from flat_mapper.timeloop.terms import problem_document, rank_letters
-from flat_mapper.timeloop.write_arch import resized, unfolded
+from flat_mapper.timeloop.write_arch import unfolded, with_depth
 from flat_mapper.timeloop.write_mapper import (
-    Objective,
     constraints_document,
     mapper_document,
     remaining_depth,
     replaced_constraints,
-    shared_level,
+    shared_arch_level,
 )
 from flat_mapper.timeloop.write_processed import empty_level, processed_architecture
 from flat_mapper.workload.graph import Einsum, Workload
@@ -55,7 +55,7 @@ def processed_for_mapper(
     The search has no end of its own: whoever runs it ends it.
     raises: MappingError where something cannot be said to timeloop-mapper.
     """
-    workload = sized(workload, mapping)
+    workload = sized_workload(workload, mapping)
     einsum = workload.einsum(mapping.einsum)
     arch, mapping, _ = unfolded(arch, mapping)
     fusion = constraints_document(workload, arch, mapping) if fused else {}
@@ -79,11 +79,11 @@ def processed_for_mapper(
 
 def _reduced(arch: Architecture, held_words: int) -> Architecture:
     """The architecture with what is left of its shared level."""
-    shared = shared_level(arch)
+    shared = shared_arch_level(arch)
     depth = remaining_depth(shared, held_words)
     if depth is None:
         return arch
-    return resized(arch, shared.name, depth)
+    return with_depth(arch, shared.name, depth)
 
 
 def _targets(

@@ -12,17 +12,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import Section, did_you_mean, place, section_of, take
 from flat_mapper.spec.yamlio import load
 
-Part = Literal["encoder", "decoder", "cross"]
-PARTS: tuple[Part, ...] = get_args(Part)
+StackPart = Literal["encoder", "decoder", "cross"]
 
 LONGEST = 4096  # chosen: positions where none are asked for and the model has more
-WORD_BITS = 16  # chosen, where the file says nothing of 8 bits: what models are run with
+MODEL_WORD_BITS = 16  # chosen, where the file says nothing of 8 bits: what models are run with
 # Keys that say the feed-forward layer is a mixture of experts.
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "num_experts_per_tok")
 
@@ -48,7 +47,7 @@ class Stack:
 class Family:
     """The stacks of an architecture; `inside` names a section that holds its text model."""
 
-    stacks: Mapping[Part, Stack]
+    stacks: Mapping[StackPart, Stack]
     inside: str = ""
 
 
@@ -153,7 +152,7 @@ class Model:
     """The shapes that a configuration gives."""
 
     model_type: str
-    part: Part
+    part: StackPart
     layers: int
     heads: int
     kv_heads: int
@@ -198,7 +197,7 @@ def load_config(path: str | Path, part: str = "") -> Model:
     return _model(config, where, str(kind), chosen, family.stacks[chosen])
 
 
-def _part(family: Family, part: str, kind: str) -> Part:
+def _part(family: Family, part: str, kind: str) -> StackPart:
     if not part:
         return next(iter(family.stacks))
     for known in family.stacks:
@@ -208,7 +207,7 @@ def _part(family: Family, part: str, kind: str) -> Part:
     raise SpecError(expected("part", condition, part, did_you_mean(part, family.stacks)))
 
 
-def _model(config: Section, where: str, kind: str, part: Part, stack: Stack) -> Model:
+def _model(config: Section, where: str, kind: str, part: StackPart, stack: Stack) -> Model:
     known: dict[str, int] = {}
 
     def size(name: str, key: tuple[str, Default]) -> int:
@@ -269,7 +268,7 @@ def _patches(config: Section, where: str) -> int:
 
 def _word_bits(config: Section) -> int:
     kind = str(config.get("torch_dtype") or config.get("dtype") or "")
-    return 8 if kind.startswith(("float8", "int8")) else WORD_BITS
+    return 8 if kind.startswith(("float8", "int8")) else MODEL_WORD_BITS
 
 
 def problem_text(model: Model, name: str, origin: str, *, batch: int = 1, length: int = 0) -> str:

@@ -49,7 +49,7 @@ class Mask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tiles:
+class MaskTiles:
     """Tiles of queries x keys under a mask."""
 
     rows: int  # queries of a tile
@@ -70,7 +70,7 @@ class Tiles:
 
 
 @cache
-def tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> Tiles:
+def mask_tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> MaskTiles:
     """The tiles of `rows` queries x `columns` keys, by what the mask leaves of them.
 
     Both divide their rank. The sum over the rows of tiles is exact; in each, the tiles that are
@@ -83,9 +83,9 @@ def tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> Tiles
         low, high = mask.seen_by_all(start, start + rows - 1, keys)
         whole += max(0, high // columns - -(-low // columns))
     total = (queries // rows) * (keys // columns)
-    return Tiles(rows=rows, keys=columns, whole=whole, partial=visited - whole, total=total)
+    return MaskTiles(rows=rows, keys=columns, whole=whole, partial=visited - whole, total=total)
 
 
 def pairs(mask: Mask, queries: int, keys: int) -> int:
     """Pairs of a query and a key that it may see."""
-    return tiles(mask, queries, keys, 1, 1).visited
+    return mask_tiles(mask, queries, keys, 1, 1).visited

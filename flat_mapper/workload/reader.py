@@ -11,7 +11,7 @@
       attention: {softmax: row, kv_heads: 4, phase: prefill}   # all of it may be left out: {}
 
 A size is an integer, or arithmetic over other ranks. The short form is the cascade of
-`flat_mapper.workload.attention`: its ranks are B, H, P, M, E, F, and for the block around it D (by
+`flat_mapper.workload.cascade`: its ranks are B, H, P, M, E, F, and for the block around it D (by
 default H * E) and FF (by default 4 * D). H counts query heads. `kv_heads` (or a rank G) counts the
 heads of keys and values where query heads share them; then the cascade has G groups and, as its H,
 the heads of one group. `phase: decode` says that all but P of the M keys and values come from a
@@ -51,8 +51,8 @@ from flat_mapper.spec.document import (
 from flat_mapper.spec.sizes import size_of, sizes_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import is_text, load
-from flat_mapper.workload.attention import Scope, block
-from flat_mapper.workload.attention import scope as scoped
+from flat_mapper.workload.cascade import Scope, block
+from flat_mapper.workload.cascade import scope as scoped
 from flat_mapper.workload.einsum_reader import read_einsum
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.graph import faults as workload_faults
@@ -62,7 +62,7 @@ from flat_mapper.workload.mask_reader import mask_of, read_mask
 from flat_mapper.workload.softmax import SOFTMAXES
 from flat_mapper.workload.timeloop import problem_faults, read_problem
 
-KEYS = (
+PROBLEM_KEYS = (
     *("name", "source", "ranks", "word_bits", "tensor_bits", "layers", "feed_forward"),
     *("attention", "einsums", "mask"),
 )
@@ -75,7 +75,7 @@ DEFAULT_WORD_BITS = 16  # FLAT, ASPLOS'23: all data are 16 bit
 _UNCHANGED: Mapping[str, object] = MappingProxyType({})
 
 
-def load_problem(
+def load_workload(
     source: str | Path,
     scope: Scope = "attention",
     *,
@@ -87,7 +87,7 @@ def load_problem(
     """The workload of a problem file, cut to a scope.
 
     source: a path, or the YAML text itself.
-    scope:  `attention`, `block` or `model`; see `flat_mapper.workload.attention.scope`.
+    scope:  `attention`, `block` or `model`; see `flat_mapper.workload.cascade.scope`.
     sizes:  ranks that take the place of the file's (integers or expressions); ranks that the file
             works out from them follow.
     phase:  takes the place of the file's. In `decode` the sequence is the cache: P is 1 (or what
@@ -161,15 +161,6 @@ def set_ranks(workload: Workload, sizes: Mapping[str, object]) -> Workload:
     )
 
 
-def with_sequence(workload: Workload, length: int) -> Workload:
-    """The workload at another sequence length: as many queries (P) as keys (M)."""
-    bound = [rank for rank in SEQUENCE_RANKS if rank in workload.rank_sizes]
-    if not bound:
-        where, got = f"{workload.name}: sequence length", ", ".join(workload.rank_sizes)
-        raise SpecError(expected(where, "a rank P or M", got, "set its ranks one by one"))
-    return set_ranks(workload, dict.fromkeys(bound, length))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _File:
     """The outline of a problem file."""
@@ -200,8 +191,8 @@ def _workload(
     file = faults.attempt(_file, document, changes, asked)
     if file is None:
         return None
-    unknown = [key for key in file.problem if key not in KEYS]
-    faults.extend(unknown_key(key, file.problem, KEYS, file.where) for key in unknown)
+    unknown = [key for key in file.problem if key not in PROBLEM_KEYS]
+    faults.extend(unknown_key(key, file.problem, PROBLEM_KEYS, file.where) for key in unknown)
     sizes = sizes_of(file.ranks, changes, f"{file.where}.ranks", faults)
     cascade = _short if "attention" in file.problem else _written
     workload = cascade(file, sizes, faults)

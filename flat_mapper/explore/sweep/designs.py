@@ -43,7 +43,7 @@ BUDGETS: Mapping[str, str] = {  # what may be limited, and its unit
     "bandwidth": "bytes/s",
     "pes": "PEs",
 }
-OBJECTIVES = ("latency", "energy", "edp", *BUDGETS)
+DESIGN_OBJECTIVES = ("latency", "energy", "edp", *BUDGETS)
 _KEYS = ("description", "fixed", "grid", "zip", "workloads", "budgets", "objectives")
 _PARTS = ("description", "fixed", "grid", "zip")  # that are a sweep's own
 _CHIP = ("arch", "ert")  # inputs that a design may choose, beside arch.NODE.ATTRIBUTE
@@ -97,7 +97,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class DesignAnswer:
     """One workload on one design."""
 
     workload: str
@@ -113,7 +113,7 @@ class Design:
     number: int
     coordinates: Mapping[str, object]
     uses: Mapping[str, float]  # of every budget's resource
-    answers: tuple[Answer, ...]
+    answers: tuple[DesignAnswer, ...]
     scores: Mapping[str, float]  # by objective
     binds: tuple[str, ...] = ()
 
@@ -136,7 +136,7 @@ class Design:
         }
 
 
-def load_problem(path: str | Path) -> Problem:
+def load_design_problem(path: str | Path) -> Problem:
     """What a file asks to optimise.
 
     raises: SpecError where something in it is unknown, missing or contradicts itself.
@@ -193,9 +193,9 @@ def _budgets(body: Section, where: str) -> dict[str, float]:
 def _objectives(body: Section, where: str) -> tuple[str, ...]:
     words = take_list(body, "objectives", str, where, ("latency", "energy"))
     for word in words:
-        if word not in OBJECTIVES:
-            condition = f"one of {', '.join(OBJECTIVES)}"
-            hint = did_you_mean(word, OBJECTIVES)
+        if word not in DESIGN_OBJECTIVES:
+            condition = f"one of {', '.join(DESIGN_OBJECTIVES)}"
+            hint = did_you_mean(word, DESIGN_OBJECTIVES)
             raise SpecError(expected(f"{where}.objectives", condition, str(word), hint))
     if not words or len(set(words)) < len(words):
         got = ", ".join(words) or "none"
@@ -233,7 +233,7 @@ def over(used: Mapping[str, float], budgets: Mapping[str, float]) -> tuple[str, 
 
 
 def scores(
-    answers: Sequence[Answer], weights: Sequence[float], used: Mapping[str, float]
+    answers: Sequence[DesignAnswer], weights: Sequence[float], used: Mapping[str, float]
 ) -> dict[str, float]:
     """What a design reaches by every objective; all are to be small."""
     pairs = list(zip(answers, weights, strict=True))

@@ -34,7 +34,7 @@ from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.reader import sequence_sizes
 
 ARCH, RANK, BITS = "arch.", "rank.", "bits."
-_KINDS: Mapping[str, catalog.Kind] = {
+_KINDS: Mapping[str, catalog.CatalogKind] = {
     "arch": "arch",
     "problem": "problems",
     "mapspace": "mapspaces",
@@ -52,7 +52,7 @@ class Chip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class PointTask:
     """One point as values: all that a worker needs, so that no worker reads a file."""
 
     key: str
@@ -104,7 +104,7 @@ class Inputs:
         edits = tuple(_under(ARCH, coordinates).items())
         return self._platform(str(coordinates["arch"]), edits, str(coordinates.get("ert", "")))
 
-    def task(self, coordinates: Coordinates, key: str, position: int) -> Task:
+    def task(self, coordinates: Coordinates, key: str, position: int) -> PointTask:
         """The point as values. Raises SpecError where its inputs contradict each other."""
         sizes = _under(RANK, coordinates)
         if "seq" in coordinates:
@@ -114,7 +114,7 @@ class Inputs:
         words = (*words, *(str(coordinates.get(k, "")) for k in ("phase", "softmax")))
         bits = tuple(_under(BITS, coordinates).items())
         workload = self._workload(*words, tuple(sizes.items()), bits)
-        return Task(
+        return PointTask(
             key=key,
             position=position,
             coordinates=coordinates,

@@ -54,7 +54,7 @@ CREATE VIEW results AS SELECT points.*, seconds, finished_at, worker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class PointRow:
     """One point with its answer, or why there is none."""
 
     key: str
@@ -133,7 +133,7 @@ class Store:
                     )
         return set(found)
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[PointRow]) -> None:
         """Keep the rows; all of them are on disk when this returns, or none is.
 
         raises: SpecError where they cannot be written, such as on a full disk.

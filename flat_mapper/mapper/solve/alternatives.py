@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.tables import Ert
@@ -21,8 +21,6 @@ from flat_mapper.mapping.space import Mapspace, partitions
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, FrontIncumbent
 from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.solve.alternatives import Progress, Tally, lesser, reconstructed, tasks
+from flat_mapper.mapper.solve.alternatives import Tally, lesser, reconstructed, tasks
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
 from flat_mapper.mapper.solve.weighted_sum import total_of

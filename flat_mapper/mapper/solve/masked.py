@@ -19,7 +19,7 @@ from flat_mapper.mapper.space.group import GroupProblem, group_problem
 from flat_mapper.mapper.space.outer import shared_extents
 from flat_mapper.mapping.space import GroupSpace, Mapspace
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import KEYS, QUERIES, tiles
+from flat_mapper.workload.mask import KEYS, QUERIES, mask_tiles
 
 
 def skips(problem: GroupProblem) -> bool:
@@ -44,7 +44,7 @@ def masked_problems(
         problem = group_problem(workload, platform, ert, space, group)
         visited = 1.0
         if workload.mask and queries < sizes[QUERIES] and keys < sizes[KEYS]:
-            left = tiles(workload.mask, sizes[QUERIES], sizes[KEYS], queries, keys)
+            left = mask_tiles(workload.mask, sizes[QUERIES], sizes[KEYS], queries, keys)
             visited = left.visited / left.total
         found.append(replace(problem, visited=visited))
     return found

@@ -15,15 +15,15 @@ from itertools import product
 from math import prod
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.base.progress import Progress
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
-from flat_mapper.mapper.solve.alternatives import Progress
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import best_mapping, floor_of
 from flat_mapper.mapper.space.factors import divisors
-from flat_mapper.mapping.resize import resized
+from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload
 
@@ -135,7 +135,7 @@ def _try(
     tried.count(found)
     mapping, cascade = found.result.mapping, found.workload
     for rank in sizes:
-        mapping = resized(mapping, cascade, rank, workload.rank_sizes[rank])
+        mapping = resized_mapping(mapping, cascade, rank, workload.rank_sizes[rank])
         cascade = cascade.with_ranks({rank: workload.rank_sizes[rank]})
     result = evaluate(cascade, platform, mapping, ert)
     if not isinstance(result, Result):

@@ -9,13 +9,14 @@ import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.solve.alternatives import Progress, Tally, lesser, reconstructed, tasks
+from flat_mapper.mapper.solve.alternatives import Tally, lesser, reconstructed, tasks
 from flat_mapper.mapper.solve.masked import incumbent_of, least_cycles, pairs_in_tile
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch, total_of
