@@ -269,7 +269,7 @@ def beside_timeloop_mapper(
 def model_files(
     files: Sequence[Name] | Mapping[str, object], ert: Ert | Name | None = None
 ) -> ModelResult | Infeasible:
-    """What timeloop-model says of an architecture, a problem and a mapping.
+    """The answer of timeloop-model on an architecture, a problem and a mapping.
 
     files: Timeloop's own v0.4 files; architecture, problem and mapping may stand in any number of
            them. An ERT among them prices the components, unless `ert` is given. Or a

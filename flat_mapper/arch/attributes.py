@@ -1,4 +1,4 @@
-"""What a storage component's attributes say, by Timeloop's own rules.
+"""Attributes of a storage component, by Timeloop's own rules.
 
 Names, aliases and arithmetic follow timeloop's model/buffer.cpp (ParseSpecs, commit 4cf6d4c). An
 attribute that would change a result and is not modelled here is refused by name; others, such as

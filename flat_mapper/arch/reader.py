@@ -213,7 +213,7 @@ def _vector_file(path: Path) -> Path | None:
 
 
 def _disagreements(matrix: Architecture, vector: Architecture) -> list[str]:
-    """Where levels of the same name differ, one line each; the shared ones are one resource."""
+    """Differences of levels of one name, one line each; shared ones are one resource."""
     theirs = {level.name: level for level in vector.levels}
     shared = [(level, theirs[level.name]) for level in matrix.levels if level.name in theirs]
     where = vector.path or vector.name

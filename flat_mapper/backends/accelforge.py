@@ -51,11 +51,11 @@ class AccelforgeBackend:
 
     @property
     def name(self) -> str:
-        """What `--backend` calls it."""
+        """The name that `--backend` takes."""
         return "accelforge"
 
     def missing(self) -> str | None:
-        """What is missing and how to get it, in one line; None where it can run."""
+        """The missing package and how to get it, in one line; None where it can run."""
         return missing_accelforge()
 
     def evaluate(
@@ -213,7 +213,7 @@ def timeloop_counts(
 
 
 def _copies(arch: Architecture, nest: EinsumMapping, access: TensorAccess, level: str) -> int:
-    """How many instances of a level hold the same word: spatial loops that the tensor lacks."""
+    """Instances of a level that hold the same word: spatial loops that the tensor lacks."""
     copies = 1
     for node in arch.nodes:
         if node.name == level:

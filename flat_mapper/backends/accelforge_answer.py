@@ -56,7 +56,7 @@ NO_JOIN = ("No match found", "No mappings found")  # its words for paths that do
 
 
 class ActionKey(NamedTuple):
-    """What was done, where, to which tensor (empty for computes)."""
+    """An action, its place, and its tensor (empty for computes)."""
 
     einsum: str
     component: str
@@ -89,7 +89,7 @@ class AccelforgeEvaluation:
 
 
 def missing_accelforge() -> str | None:
-    """What to do when AccelForge cannot be used; None when it can."""
+    """Advice where AccelForge cannot be used; None where it can."""
     from importlib.util import find_spec
 
     if find_spec("accelforge") is None:

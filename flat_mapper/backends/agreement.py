@@ -53,7 +53,7 @@ class Difference:
 
     @property
     def exceeds(self) -> bool:
-        """Whether it is larger than its tolerance."""
+        """True where it is larger than its tolerance."""
         return not abs(self.native - self.other) <= self.allowed
 
     def to_dict(self) -> dict[str, object]:
@@ -65,7 +65,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crosscheck:
-    """What all backends said of one mapping."""
+    """Answers of all backends on one mapping."""
 
     native: Result | Infeasible
     answers: dict[str, Result | Infeasible]
@@ -75,7 +75,7 @@ class Crosscheck:
 
     @property
     def agrees(self) -> bool:
-        """Whether every difference is within its tolerance."""
+        """True where every difference is within its tolerance."""
         return not any(d.exceeds for d in self.differences)
 
     def to_dict(self) -> dict[str, object]:

@@ -15,7 +15,7 @@ class NativeBackend:
 
     @property
     def name(self) -> str:
-        """What `--backend` calls it."""
+        """The name that `--backend` takes."""
         return "native"
 
     def missing(self) -> str | None:

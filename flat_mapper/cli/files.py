@@ -57,7 +57,7 @@ def check_command(arguments: argparse.Namespace) -> int:
 
 
 def list_command(arguments: argparse.Namespace) -> int:
-    """What ships, with one line each."""
+    """The files that ship, with one line each."""
     from flat_mapper.reports.text import grid
 
     kinds: tuple[catalog.CatalogKind, ...] = ("arch", "problems", "mapspaces")

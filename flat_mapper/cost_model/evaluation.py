@@ -121,10 +121,10 @@ def bound(workload: Workload, platform: Platform, mapping: FusedMapping, ert: Er
     words = sum(outside.values())
     read, _, update = ert.actions(dram.name)
     energy += ceil(words / dram.row_words) * min(read, update)
-    rates = [r for r in (dram.shared_words_per_cycle,) if r is not None]
     overlap = any(g.schedule == "overlapped" for g in mapping.groups)
     compute = max(peaks.values()) if overlap else sum(peaks.values())
-    longest = max(compute, *(words / r for r in rates), 0.0)
+    transfer = 0.0 if dram.words_per_cycle is None else words / dram.words_per_cycle
+    longest = max(compute, transfer)
     return Bound(
         cycles=workload.repeat * longest,
         energy_pj=workload.repeat * energy,

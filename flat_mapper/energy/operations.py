@@ -1,4 +1,4 @@
-"""What one operation of a compute unit takes: cycles of a lane, and energy.
+"""Costs of one operation of a compute unit: cycles of a lane, and energy.
 
 An architecture says it in its variables, for operations that its unit does not do at one a cycle:
 
@@ -24,7 +24,7 @@ _KINDS: Mapping[str, str] = {"min": "max", "sum": "add", "sub": "add"}
 
 
 def energy_kind(operation: str) -> str:
-    """What an operation is called in variables and energy tables."""
+    """The name of an operation in variables and energy tables."""
     return _KINDS.get(operation, operation)
 
 

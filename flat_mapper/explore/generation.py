@@ -56,7 +56,7 @@ _HEAD = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """What is generated."""
+    """A scenario of generation."""
 
     prefill: int  # positions of the prompt
     decode: int  # positions after it
@@ -75,7 +75,7 @@ class Scenario:
         return -(-self.decode // self.new)
 
     def lengths(self) -> dict[int, int]:
-        """How many steps run at each cache length, in whole pages; ascending."""
+        """The number of steps at each cache length, in whole pages; ascending."""
         found: dict[int, int] = {}
         for step in range(1, self.steps + 1):
             length = padded(self.prefill + step * self.new, self.page)
@@ -150,7 +150,7 @@ class StepSegment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """What a text costs."""
+    """The cost of a text."""
 
     scenario: Scenario
     prefill: SearchResult
@@ -255,7 +255,7 @@ def generate(
     objective: str = "edp",
     progress: Progress | None = None,
 ) -> Generation | Infeasible:
-    """What it costs to take in a prompt and to generate positions after it.
+    """The cost of taking in a prompt and generating positions after it.
 
     problem: a shipped name, a file or the YAML text itself, of attention with ranks P and M.
     sizes:   of ranks other than P and M, which the scenario sets.

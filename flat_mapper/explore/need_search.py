@@ -122,7 +122,7 @@ def _reaches(trial: Trial, target: float) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knob:
-    """What is turned: a level's capacity in rows, or DRAM's bandwidth in steps."""
+    """The quantity that is turned: a level's capacity in rows, or DRAM's bandwidth in steps."""
 
     platform: Platform
     quantity: Quantity
@@ -152,7 +152,7 @@ class Knob:
 
     @property
     def present(self) -> float:
-        """What the platform has, in steps; infinite where that is unlimited."""
+        """The platform's own value, in steps; infinite where that is unlimited."""
         if self.quantity == "buffer":
             words = self.level.capacity_words
             return float("inf") if words is None else words / self.level.row_words

@@ -89,7 +89,7 @@ class _Node:
     role: str  # DRAM, shared or inner
 
     def slot_rules(self) -> Iterator[SlotRule]:
-        """What is fixed about the node's loops."""
+        """Rules about the node's loops."""
         for kind, body in self._stated():
             if kind == "temporal":
                 yield from self._temporal(body)
@@ -97,7 +97,7 @@ class _Node:
                 yield from self._spatial(body)
 
     def keep_rules(self) -> Iterator[KeepRule]:
-        """What is fixed about the tensors that the level keeps."""
+        """Rules about the tensors that the level keeps."""
         if not isinstance(self.node, MemoryLevel):
             return
         body = dict(self._stated()).get("dataspace")

@@ -140,7 +140,7 @@ def _loop_list(loops: tuple[Loop, ...]) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MappingRecord:
-    """What a record says."""
+    """The contents of a record."""
 
     workload: Workload
     platform: Platform

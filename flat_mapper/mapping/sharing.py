@@ -1,4 +1,4 @@
-"""What a group holds from one pass of its inner loops to the next, mapped or left out as free."""
+"""Tensors that a group holds between passes of its inner loops, mapped or left out as free."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def carried_tensors(workload: Workload, names: tuple[str, ...]) -> tuple[str, ..
 
 
 def leaves_finished(workload: Workload, names: Sequence[str], tensor: str) -> bool:
-    """Whether a result leaves a group through an Einsum after its loops that the group lacks.
+    """True where a result leaves a group through an Einsum after its loops that the group lacks.
 
     With a free softmax this is how AV leaves: the quotient drains it row by row.
     """
@@ -85,7 +85,7 @@ def shared_level(platform: Platform) -> MemoryLevel:
 
 
 def crosses_dram(workload: Workload, names: Sequence[str], tensor: str) -> bool:
-    """Whether a tensor enters or leaves a group: not made and wholly used inside it.
+    """True where a tensor enters or leaves a group: not made and wholly used inside it.
 
     What would run in each pass of a loop runs in the group that has the loop, or nowhere.
     """

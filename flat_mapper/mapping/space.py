@@ -29,7 +29,7 @@ GRANULARITIES: Mapping[Granularity, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotRule:
-    """What is fixed about the loops at one node; Timeloop's constraint vocabulary."""
+    """Rules about the loops at one node; Timeloop's constraint vocabulary."""
 
     node: str
     kind: LoopKind
@@ -53,7 +53,7 @@ class KeepRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fusion:
-    """Which Einsums may share loops, and how."""
+    """The Einsums that may share loops, and the ways to share them."""
 
     groups: tuple[tuple[str, ...], ...] = ()  # "softmax" stands for the vector Einsums
     optional: bool = False  # the unfused partition is in the space too
@@ -152,7 +152,7 @@ def _softmax(workload: Workload, names: list[str]) -> list[str]:
 
 
 def _corrects(workload: Workload, group: GroupSpace) -> bool:
-    """Whether the loops in whose passes Einsums of a group run can be shared loops of it."""
+    """True where the loops in whose passes Einsums of a group run can be shared loops of it."""
     each = {r for n in group.names for r in workload.einsum(n).each}
     return not each or (group.fused and each <= set(workload.inner_ranks(group.names)))
 

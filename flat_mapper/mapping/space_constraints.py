@@ -30,7 +30,7 @@ _FACTOR = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(<=|=)\s*([0-9]{1,18})\s*")
 
 
 def unmatched_rules(mapspace: Mapspace, workload: Workload, platform: Platform) -> list[str]:
-    """What a mapspace names and neither this platform nor this workload has, a line each.
+    """Names in a mapspace that this platform and this workload lack, a line each.
 
     A rule or a group of Einsums that the workload leaves out altogether says nothing, so it is not
     listed: the same mapspace serves the attention, the block around it, and other cascades.
@@ -70,7 +70,7 @@ def _misses(where: str, noun: str, words: Iterable[str], known: tuple[str, ...])
 
 
 def constraints(outline: FilePart) -> tuple[tuple[SlotRule, ...], tuple[KeepRule, ...]]:
-    """What is fixed about loops, and what about tensors, in the order of the file."""
+    """Rules about loops, and rules about tensors, in the order of the file."""
     items = outline.faults.attempt(take, outline.body, "constraints", list, outline.where, [])
     spot = f"{outline.where}.constraints"
     slots: list[SlotRule] = []

@@ -123,7 +123,7 @@ def slots_of(arch: Architecture) -> tuple[Slot, ...]:
 
 
 def rank_extent(mapping: EinsumMapping, rank: str) -> int:
-    """How much of a rank the nest covers: counts the remainders."""
+    """The extent of a rank that the nest covers: counts the remainders."""
     count = 1
     for _, loops in mapping.loops:
         for loop in loops:

@@ -76,14 +76,14 @@ def buffer_inputs(rows: ReportRows) -> list[str]:
 
 
 def _title(entries: Sequence[SavedEntry], shared: Mapping[str, object]) -> str:
-    """What was run on what."""
+    """The workloads and the chips of the runs."""
     problem, arch = shared.get("problem", "several problems"), shared.get("arch", "several chips")
     head = f"{Path(str(problem)).stem} on {Path(str(arch)).stem}"
     return head if len(entries) < 20 else f"{head}: {units.count(len(entries))} configurations"
 
 
 def _cards(rows: ReportRows) -> list[_Card]:
-    """How many, and the best by each objective."""
+    """The count of configurations, and the best by each objective."""
     done = rows.done
     left = len(rows.rows) - len(done)
     note = f"{units.count(left)} without an answer" if left else "all with an answer"

@@ -60,7 +60,7 @@ _BUNDLE = "window.vegaEmbed = vegaEmbed; window.vega = vega;"
 
 
 def missing_extra() -> SpecError:
-    """What to say where the extra is not installed."""
+    """The error where the extra is not installed."""
     change = "pip install 'flat-mapper[report]'"
     return SpecError(expected("report", "the packages altair and vl-convert-python", None, change))
 
@@ -150,7 +150,7 @@ def _roofline() -> alt.LayerChart:
 
 
 def _timeline() -> alt.LayerChart:
-    """What each unit and DRAM work on, over two FLAT-tiles or a whole run."""
+    """Work of each unit and DRAM, over two FLAT-tiles or a whole run."""
     import altair as alt
 
     x = alt.X(
@@ -192,7 +192,7 @@ def _timeline() -> alt.LayerChart:
 
 
 def _occupancy() -> alt.LayerChart:
-    """What the shared buffer holds during one FLAT-tile."""
+    """Contents of the shared buffer during one FLAT-tile."""
     import altair as alt
 
     x = alt.X(

@@ -1,4 +1,4 @@
-"""What the page is told: its rows and the details of some of them, as JSON values."""
+"""The page's data: its rows and the details of some of them, as JSON values."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class EinsumFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peaks:
-    """What the chip can do in a cycle."""
+    """Peaks of the chip in one cycle."""
 
     cycle_seconds: float
     offchip: str  # name of the off-chip level
@@ -105,7 +105,7 @@ class Facts:
 
     @property
     def live_bytes(self) -> float:
-        """What the fullest group holds in it."""
+        """Bytes that the fullest group holds in it."""
         return bytes_of(live_words(self.fullest), self.peaks.word_bits[self.fullest.level])
 
 

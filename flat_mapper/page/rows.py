@@ -64,23 +64,25 @@ def report_rows(entries: Sequence[SavedEntry]) -> ReportRows:
     return ReportRows(rows=tuple(rows), varying=varying, against=against)
 
 
+def _values(entries: Sequence[SavedEntry], path: str) -> set[Input | None]:
+    """Values of an input; what an answer that did not fit leaves out (its sizes) is none."""
+    return {e.inputs.get(path) for e in entries if e.status == DONE or path in e.inputs}
+
+
 def _varying(entries: Sequence[SavedEntry]) -> tuple[str, ...]:
     """Inputs with more than one value, in the order in which a reader asks for them."""
-    values: dict[str, set[Input | None]] = {}
-    for path in dict.fromkeys(path for entry in entries for path in entry.inputs):
-        # What an answer that did not fit leaves out (its sizes) is no difference.
-        told = [e.inputs.get(path) for e in entries if e.status == DONE or path in e.inputs]
-        values[path] = set(told)
-    found = [path for path, seen in values.items() if len(seen) > 1]
+    paths = dict.fromkeys(path for entry in entries for path in entry.inputs)
+    found = [path for path in paths if len(_values(entries, path)) > 1]
     for by in ("problem", "P"):  # a problem tells its sizes; one length often is both
         if by in found:
-            found = [p for p in found if p not in _SIZES or p == by or not _told_by(entries, by, p)]
+            told_by = {p for p in found if p in _SIZES and p != by and _told_by(entries, by, p)}
+            found = [path for path in found if path not in told_by]
     known = [path for path in _ORDER if path in found]
     return tuple([p for p in found if p not in known and p != "mapspace"] + known)
 
 
 def _told_by(entries: Sequence[SavedEntry], by: str, path: str) -> bool:
-    """Whether one input's value follows from another's."""
+    """True where one input's value follows from another's."""
     pairs = {(e.inputs.get(by), e.inputs.get(path)) for e in entries if path in e.inputs}
     return len(pairs) == len({first for first, _ in pairs})
 

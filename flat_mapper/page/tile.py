@@ -29,7 +29,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """What a tensor, or several that share a place, takes in the shared buffer."""
+    """Words that a tensor, or several that share a place, take in the shared buffer."""
 
     tensor: str
     words: int  # of one copy
@@ -128,7 +128,7 @@ def run_timeline(groups: tuple[Group, ...]) -> tuple[BusySpan, ...]:
 
 
 def run_occupancy(groups: tuple[Group, ...]) -> tuple[Alive, ...]:
-    """What the shared buffer is charged with during each group, one group after another."""
+    """Charges on the shared buffer during each group, one group after another."""
     found: list[Alive] = []
     start = 0.0
     for group in groups:
@@ -194,7 +194,7 @@ def _transfers(group: Group) -> Iterator[tuple[str, float]]:
 
 
 def occupancy(group: Group) -> tuple[Alive, ...]:
-    """What the shared buffer holds over one tile, stacked.
+    """Contents of the shared buffer over one tile, stacked.
 
     The copy in use is alive from its first Einsum's start to its last one's end; a second copy is
     in transit all the time. Where units overlap, tiles do, and everything is alive always. What is

@@ -89,7 +89,7 @@ class SimulatedMapping:
 
     @property
     def cost(self) -> tuple[int, float]:
-        """What is compared: cycles, then DRAM bytes."""
+        """The costs to compare by: cycles, then DRAM bytes."""
         return self.result.cycles, self.result.offchip_bytes
 
     @property
@@ -99,7 +99,7 @@ class SimulatedMapping:
 
     @property
     def fused(self) -> bool:
-        """Whether the scores stay on chip."""
+        """True where the scores stay on chip."""
         return set(SCORES) <= set(self.mapping.on_chip)
 
 

@@ -39,7 +39,7 @@ ATTENTION_LAYERS = ("Q", "O")  # the projections; the others are the feed-forwar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """What the tables cover."""
+    """The points that the tables cover."""
 
     models: tuple[str, ...] = MODELS
     platforms: tuple[str, ...] = PLATFORMS
@@ -283,7 +283,7 @@ def share_rows(
 
 
 def saving_rows(needs: Iterable[TableRow]) -> list[TableRow]:
-    """How much less FLAT needs than each baseline, and the geometric means."""
+    """Savings of FLAT against each baseline, and the geometric means."""
     groups: dict[tuple[object, ...], dict[str, TableRow]] = {}
     for row in needs:
         key = tuple(row[k] for k in ("platform", "model", "seq_len", "quantity"))

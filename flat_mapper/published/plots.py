@@ -281,7 +281,7 @@ def _grid(rows: int, columns: int, height_in: float) -> tuple[Figure, Sequence[S
 
 
 def _legend_above(figure: Figure, columns: int = 5) -> None:
-    """What the lines of all panels are, each once."""
+    """A legend of the lines of all panels, each once."""
     lines: dict[str, Artist] = {}
     for axis in figure.axes:
         handles, labels = axis.get_legend_handles_labels()

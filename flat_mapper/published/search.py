@@ -53,7 +53,7 @@ class Searched:
         return 1 - self.ours[space].result.offchip_bytes / self.theirs.result.offchip_bytes
 
     def why(self, space: str) -> str:
-        """What the best mapping does otherwise; `same` where it is no faster and moves as much."""
+        """The best mapping's other choices; `same` where it is no faster and moves as much."""
         theirs, ours = self.theirs, self.ours[space]
         if self.gain(space) <= SAME and abs(self.bytes_saved(space)) <= SAME:
             return "same"
@@ -62,13 +62,10 @@ class Searched:
             reasons.append("fused" if ours.fused else "unfused")
         if _tile(ours) != _tile(theirs):
             reasons.append(f"{_tile(ours)} for {_tile(theirs)}")
-        more = [t for t in ours.mapping.on_chip if t not in theirs.mapping.on_chip]
-        less = [t for t in theirs.mapping.on_chip if t not in ours.mapping.on_chip]
-        moved = [t for t in ("Q", "K", "V", "AV") if t in more]
-        if moved:
-            reasons.append(f"stages {' '.join(moved)}")
-        if dropped := [t for t in ("Q", "K", "V", "AV") if t in less]:
-            reasons.append(f"streams {' '.join(dropped)}")
+        if staged := _only_first(ours, theirs):
+            reasons.append(f"stages {' '.join(staged)}")
+        if streamed := _only_first(theirs, ours):
+            reasons.append(f"streams {' '.join(streamed)}")
         mine, other = _stationarity(ours), _stationarity(theirs)
         if mine != other:
             reasons.append(f"{mine} for {other}")
@@ -99,6 +96,12 @@ class Searched:
 def _tile(found: SimulatedMapping) -> str:
     mapping = found.mapping
     return f"{mapping.rows} rows" if mapping.granularity == "row" else mapping.granularity
+
+
+def _only_first(one: SimulatedMapping, other: SimulatedMapping) -> list[str]:
+    """Tensors beside the scores that one mapping keeps on chip, and the other does not."""
+    kept = set(one.mapping.on_chip) - set(other.mapping.on_chip)
+    return [tensor for tensor in ("Q", "K", "V", "AV") if tensor in kept]
 
 
 def _stationarity(found: SimulatedMapping) -> str:

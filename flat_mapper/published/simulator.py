@@ -63,7 +63,7 @@ class SimulatorRow:
 
     @property
     def key(self) -> str:
-        """What to call the row."""
+        """The name of the row."""
         return f"{self.platform} {self.model} {self.seq_len}"
 
 

@@ -1,4 +1,4 @@
-"""What the package answers with: each answer has `to_dict()`, and prints itself as its tables."""
+"""Answers of the package: each has `to_dict()`, and prints itself as its tables."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def _remove_empty(folder: Path, path: Path) -> None:
 
 
 def _written_before(folder: Path) -> list[str]:
-    """What result.json says the answer before consists of; names outside the folder are ignored."""
+    """Files of the answer before, by result.json; names outside the folder are ignored."""
     try:
         document = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from flat_mapper.arch.values import MemoryLevel, Platform
+from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.occupancy import tile_occupancies
 from flat_mapper.cost_model.result import EinsumStats, GroupStats, Result
 from flat_mapper.mapping.values import GroupMapping
@@ -16,7 +16,7 @@ from flat_mapper.workload.notation import format_einsum
 def platform_dict(platform: Platform, result: Result) -> dict[str, object]:
     """Peaks of the chip: computes of each unit and off-chip bytes, both per cycle."""
     paths = {"matrix": platform.matrix, "vector": platform.vector}
-    rate = off_chip_rate(platform.dram)
+    rate = platform.dram.words_per_cycle
     return {
         "cycle_seconds": result.cycle_seconds,
         "offchip": platform.dram.name,
@@ -37,14 +37,6 @@ def platform_dict(platform: Platform, result: Result) -> dict[str, object]:
             for level in path.levels
         },
     }
-
-
-def off_chip_rate(dram: MemoryLevel) -> float | None:
-    """Words per cycle through all of DRAM's ports at once; None where they are unlimited."""
-    ports = (dram.read_words_per_cycle, dram.write_words_per_cycle)
-    apart = None if None in ports else sum(rate for rate in ports if rate is not None)
-    rates = [rate for rate in (dram.shared_words_per_cycle, apart) if rate is not None]
-    return min(rates, default=None)
 
 
 def group_dicts(workload: Workload, platform: Platform, result: Result) -> list[dict[str, object]]:

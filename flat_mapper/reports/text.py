@@ -98,7 +98,7 @@ def flat_tile(workload: Workload, group: GroupMapping, dram: str) -> dict[str, i
 
 
 def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
-    """What a mapping costs, how far that is from the lower bound, and where the energy goes."""
+    """Costs of a mapping, the distance to the lower bound, and the shares of energy."""
     bound = result.bound
     capacity = {lv.name: lv.word_bits for lv in platform.matrix.levels}
     rows = [
@@ -131,7 +131,7 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
 
 
 def sources_text(result: Result) -> str:
-    """What priced each component, where that is more than the table's name."""
+    """The estimator behind each component, where that is more than the table's name."""
     priced = result.extra.get("energies")
     listed = dict(priced) if isinstance(priced, Mapping) else {}
     if all(source == result.energy_source for source in listed.values()):
@@ -161,7 +161,7 @@ def _parts(parts: Mapping[str, float]) -> str:
 
 
 def buffer_text(result: Result) -> str:
-    """What fills the shared buffer at the worst moment of a tile, term by term."""
+    """Contents of the shared buffer at the worst moment of a tile, term by term."""
     lines = []
     for name, use in result.buffers().items():
         has = "unbounded" if use.capacity_words is None else units.count(use.capacity_words)
@@ -172,7 +172,7 @@ def buffer_text(result: Result) -> str:
 
 
 def certificate_text(certificate: Certificate, objective: str, reached: float) -> str:
-    """What was searched, and how far the best is from what nothing can beat."""
+    """The size of the search, and the distance of the best to the lower bound."""
     proof = "the best" if certificate.optimal else "the best found, not proven,"
     size, evaluated = units.count(certificate.mapspace_size), units.count(certificate.evaluated)
     lines = [
@@ -240,7 +240,7 @@ def comparison_row(name: str, first: Result | None, result: Result | Infeasible)
 
 
 def speedup(first: Result | None, result: Result) -> float | None:
-    """How often a result fits into the first one's time."""
+    """The speed-up of a result over the first one."""
     return first.latency_s / result.latency_s if first else None
 
 

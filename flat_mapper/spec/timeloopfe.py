@@ -36,7 +36,7 @@ def document_of(specification: Mapping[str, object]) -> Section:
 
 
 def _says(section: object) -> bool:
-    """Whether a top-level section says more than its version."""
+    """True where a top-level section says more than its version."""
     if isinstance(section, Mapping):
         return any(not _empty(value) for key, value in section.items() if key != "version")
     return not _empty(section)
@@ -80,7 +80,7 @@ def _node(node: Mapping[str, object]) -> object:
 
 
 def _is_stated(stated: Callable[[str], bool], key: str) -> bool:
-    """What the front end says of a key; it has no word for one that it knows no default of."""
+    """The front end's value of a key; it has no word for one that it knows no default of."""
     try:
         return stated(key)
     except AttributeError:

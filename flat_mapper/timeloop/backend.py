@@ -63,11 +63,11 @@ class TimeloopBackend:
 
     @property
     def name(self) -> str:
-        """What `--backend` calls it."""
+        """The name that `--backend` takes."""
         return "timeloop"
 
     def missing(self) -> str | None:
-        """What is missing and how to get it, in one line; None where it can run."""
+        """The missing program and how to get it, in one line; None where it can run."""
         return self.command.missing()
 
     def evaluate(
@@ -131,7 +131,7 @@ class TimeloopBackend:
         return _Job(folder=folder, einsum=einsum, arch=arch, mapping=mapping)
 
     def _answer(self, job: _Job) -> EinsumStats | Infeasible:
-        """What timeloop-model says of the files in a folder."""
+        """The answer of timeloop-model on the files in a folder."""
         answer = run_model(self.command, job.folder, INPUT_FILES)
         if isinstance(answer, Refusal):
             found: EinsumStats | Infeasible = Infeasible(
@@ -163,7 +163,7 @@ def _deepened(shared: MemoryLevel, crowded: Mapping[str, int]) -> str:
 def run_files(
     workload: Workload, arch: Architecture, mapping: EinsumMapping, ert: Ert
 ) -> dict[str, str]:
-    """What timeloop-model is given for one Einsum, by file name."""
+    """The input files of timeloop-model for one Einsum, by name."""
     documents = (
         processed_document(workload, arch, mapping),
         ert_document(arch, ert),

@@ -39,7 +39,7 @@ _FACTOR = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeEntry:
-    """What is said about one node: loops innermost first as in the file, and what it keeps."""
+    """Entries about one node: loops innermost first as in the file, and what it keeps."""
 
     where: str
     node: str
@@ -146,20 +146,24 @@ def _permutation(value: object, einsum: Einsum, where: str) -> tuple[str, ...]:
     return tuple(str(rank) for rank in listed)
 
 
+def _listed(
+    section: Mapping[str, object], key: str, names: tuple[str, ...], where: str
+) -> tuple[str, ...]:
+    """The tensors under a key, in the order of their names; `*` stands for all."""
+    listed = [checked(t, str, f"{where}.{key}") for t in take(section, key, list, where, [])]
+    for tensor in listed:
+        if tensor != "*" and tensor not in names:
+            condition = f"tensors among {', '.join(names)}"
+            raise SpecError(expected(f"{where}.{key}", condition, str(tensor)))
+    return names if "*" in listed else tuple(t for t in names if t in listed)
+
+
 def _tensors(
     section: Mapping[str, object], einsum: Einsum, where: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The tensors kept and those bypassed; `*` stands for all."""
-    names = [a.tensor for a in einsum.accesses]
-    found: dict[str, tuple[str, ...]] = {}
-    for key in _KEYS["dataspace"]:
-        listed = [checked(t, str, f"{where}.{key}") for t in take(section, key, list, where, [])]
-        for tensor in listed:
-            if tensor != "*" and tensor not in names:
-                raise SpecError(
-                    expected(f"{where}.{key}", f"tensors among {', '.join(names)}", str(tensor))
-                )
-        found[key] = tuple(t for t in names if t in listed or "*" in listed)
+    names = tuple(a.tensor for a in einsum.accesses)
+    found = {key: _listed(section, key, names, where) for key in _KEYS["dataspace"]}
     keep, bypass = found["keep"], found["bypass"]
     if "keep_only" in section:
         keep = (*keep, *found["keep_only"])

@@ -113,7 +113,7 @@ class TimeloopMapper:
     folder: Path | None = None  # where runs are kept; None: temporary, kept only where one failed
 
     def missing(self) -> str | None:
-        """What is missing and how to get it, in one line; None where it can run."""
+        """The missing program and how to get it, in one line; None where it can run."""
         return self.command.missing()
 
     def beside(
@@ -126,7 +126,7 @@ class TimeloopMapper:
         objective: Objective = "edp",
         progress: Progress | None = None,
     ) -> Beside:
-        """What timeloop-mapper finds for every Einsum of a priced mapping, one after another.
+        """The best of timeloop-mapper for every Einsum of a priced mapping, one after another.
 
         raises: BackendError where timeloop-mapper is missing, fails or cannot be read.
         """

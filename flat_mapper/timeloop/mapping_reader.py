@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, product
 from math import prod
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
@@ -200,26 +201,37 @@ def _kept(
     """For every level, the tensors that have a tile there, in the Einsum's order."""
     said = {name: entry for (name, kind), entry in merged.items() if kind == "dataspace"}
     bypass = {name: set(entry.bypass) for name, entry in said.items()}
-    for branches in _parallel_branches(arch):
-        for access in einsum.accesses:
-            keepers = [
-                b for b in branches if any(n in said and access.tensor in said[n].keep for n in b)
-            ]
-            free = [b for b in branches if any(access.tensor not in bypass.get(n, ()) for n in b)]
-            if not keepers and len(free) > 1:
-                names = ", ".join(n for b in free for n in b)
-                raise SpecError(
-                    expected(where, f"the one of {names} that keeps {access.tensor}", "no keep")
-                )
-            for branch in branches:
-                if keepers and branch not in keepers:
-                    for name in branch:
-                        bypass.setdefault(name, set()).add(access.tensor)
     tensors = [a.tensor for a in einsum.accesses]
+    for branches, tensor in product(_parallel_branches(arch), tensors):
+        keep = {name for name, entry in said.items() if tensor in entry.keep}
+        free = {level for level in chain(*branches) if tensor not in bypass.get(level, ())}
+        for level in _left_out(branches, keep, free, (where, tensor)):
+            bypass.setdefault(level, set()).add(tensor)
     return tuple(
         (level.name, tuple(t for t in tensors if t not in bypass.get(level.name, ())))
         for level in arch.levels
     )
+
+
+def _left_out(
+    branches: list[tuple[str, ...]], keep: set[str], free: set[str], asked: tuple[str, str]
+) -> list[str]:
+    """Levels of the branches that lack a tensor because another branch keeps it.
+
+    keep:   levels that say so.
+    free:   levels that do not bypass it.
+    asked:  the place and the tensor, for errors.
+    raises: SpecError where no branch says so and several could.
+    """
+    keepers = [b for b in branches if keep.intersection(b)]
+    if keepers:
+        return [level for b in branches if b not in keepers for level in b]
+    able = [b for b in branches if free.intersection(b)]
+    if len(able) > 1:
+        where, tensor = asked
+        names = ", ".join(chain(*able))
+        raise SpecError(expected(where, f"the one of {names} that keeps {tensor}", "no keep"))
+    return []
 
 
 def _parallel_branches(arch: Architecture) -> list[list[tuple[str, ...]]]:

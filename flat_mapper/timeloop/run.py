@@ -38,7 +38,7 @@ _REFUSAL = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """How timeloop-model, or a tool beside it, is called."""
+    """The command that calls timeloop-model, or a tool beside it."""
 
     tool: str = TIMELOOP_MODEL
     wrapper: tuple[str, ...] = ()  # words before it; `{}` stands for the call, `{dir}` its folder
@@ -57,12 +57,12 @@ class Command:
 
     @property
     def program(self) -> str:
-        """What has to be on PATH: the tool, or the wrapper's own program."""
+        """The program that has to be on PATH: the tool, or the wrapper's own."""
         first = self.wrapper[0] if self.wrapper else "{}"
         return self.tool if first == "{}" else first
 
     def missing(self) -> str | None:
-        """What is missing and how to get it, in one line; None where it can run."""
+        """The missing program and how to get it, in one line; None where it can run."""
         if shutil.which(self.program):
             return None
         return f"{self.program}: expected an executable on PATH, got none; {self.install}"
@@ -229,7 +229,7 @@ def _run(words: list[str], folder: Path, seconds: float | None, limit_s: float) 
 
 
 def _over(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether a process ends within some seconds."""
+    """True where a process ends within some seconds."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:

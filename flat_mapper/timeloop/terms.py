@@ -49,7 +49,7 @@ def _factor(loop: Loop, letters: dict[str, str]) -> str:
 
 
 def directives(arch: Architecture, einsum: Einsum, mapping: EinsumMapping) -> list[Directive]:
-    """What Timeloop must be told about each node's loops, outermost node first.
+    """Directives on each node's loops for Timeloop, outermost node first.
 
     A fanout of one instance has none: Timeloop does not know it as a spatial level.
     raises: MappingError where a rank has two loops at one node; Timeloop writes one factor.
@@ -85,7 +85,7 @@ def kept_and_bypassed(
 
 
 def has_remainders(mapping: EinsumMapping) -> bool:
-    """Whether some loop's last pass is shorter than the others."""
+    """True where some loop's last pass is shorter than the others."""
     return any(loop.final != loop.factor for _, loops in mapping.loops for loop in loops)
 
 
@@ -119,7 +119,7 @@ def problem_document(workload: Workload, einsum: Einsum) -> dict[str, object]:
 
 
 def problem_comment(workload: Workload, einsum: Einsum) -> tuple[str, ...]:
-    """What a reader of the problem must know and cannot see in it."""
+    """A comment with what a reader of the problem must know and cannot see in it."""
     comment = []
     if einsum.operation != "mul":
         comment.append(

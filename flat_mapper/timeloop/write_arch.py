@@ -130,7 +130,7 @@ def _halves(node: object, name: str, split: Callable[[object], object]) -> list[
 
 
 def _is_container(node: object, name: str) -> bool:
-    """Whether a container of that name stands in a document."""
+    """True where a container of that name stands in a document."""
     if isinstance(node, Tagged):
         body = node.body
         own = node.tag == "!Container" and isinstance(body, Mapping) and body.get("name") == name

@@ -102,7 +102,7 @@ def mapper_files(
 def constraints_document(
     workload: Workload, arch: Architecture, mapping: EinsumMapping
 ) -> dict[str, object]:
-    """What the fusion fixes in one Einsum's mapspace.
+    """Constraints that the fusion puts on one Einsum's mapspace.
 
     DRAM's loops are the shared loops, in their order. DRAM and the shared level keep and bypass
     what the mapping says, because that is what staging and fusion are.

@@ -137,16 +137,22 @@ def _said(
     said: dict[str, object] = {}
     for key, value in constraint.items():
         if key == "factors":
-            parts = value if isinstance(value, list) else re.split(r"[\s,]+", str(value).strip())
-            said[key] = ",".join(filter(None, (_factor(where, str(p), letters) for p in parts)))
+            parts = _parts(value, r"[\s,]+")
+            said[key] = ",".join(filter(None, (_factor(where, p, letters) for p in parts)))
         elif key == "permutation":
-            names = value if isinstance(value, list) else re.sub(r"[\s,]", "", str(value))
-            said[key] = "".join(letters[str(name)] for name in names if str(name) in letters)
+            names = _parts(value, r"[\s,]*")
+            said[key] = "".join(letters[name] for name in names if name in letters)
         elif key in ("keep", "bypass") and isinstance(value, list):
             said[key] = [tensor for tensor in value if tensor in tensors]
         elif key == "split":
             said[key] = value
     return said
+
+
+def _parts(value: object, between: str) -> list[str]:
+    """The items of a list, or of a text with something between them."""
+    listed = value if isinstance(value, list) else re.split(between, str(value).strip())
+    return [str(part) for part in listed]
 
 
 def _factor(where: str, text: str, letters: Mapping[str, str]) -> str:

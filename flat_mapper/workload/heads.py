@@ -1,4 +1,4 @@
-"""How query heads share keys and values, and what surrounds the attention of a block.
+"""Query heads that share keys and values, and the surroundings of the attention in a block.
 
 Multi-head attention has a key and a value for every query head. Grouped-query attention (Ainslie et
 al., EMNLP 2023) has one for G groups of H heads each; multi-query attention (Shazeer, 2019,

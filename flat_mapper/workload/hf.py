@@ -30,7 +30,7 @@ Default = int | str | None  # a size, the key of another size, or none: the key 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """How a configuration names the sizes of one stack of layers; each with its default."""
+    """A configuration's names for the sizes of one stack of layers; each with its default."""
 
     layers: tuple[str, Default]
     heads: tuple[str, Default]

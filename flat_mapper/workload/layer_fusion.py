@@ -59,14 +59,14 @@ class AttentionPair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FusedLayers:
-    """What became of each file of a folder, and the pairs that were found."""
+    """The fate of each file of a folder, and the pairs that were found."""
 
     folder: str
     said: Mapping[str, str]  # by file name
     pairs: tuple[AttentionPair, ...]
 
     def shapes(self) -> dict[tuple[int, ...], int]:
-        """How many pairs there are of each shape, in the order of the files."""
+        """The number of pairs of each shape, in the order of the files."""
         return dict(Counter(tuple(pair.sizes[r] for r in CORE_RANKS) for pair in self.pairs))
 
     def problem_text(self, name: str) -> str:

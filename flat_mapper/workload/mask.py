@@ -16,7 +16,7 @@ QUERIES, KEYS = "P", "M"  # the ranks that a mask is about
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mask:
-    """What each query may see; the P queries are the last of the M positions.
+    """Keys that each query may see; the P queries are the last of the M positions.
 
     causal: the keys up to the query's own position.
     window: keys less than so many positions away, on either side unless causal.

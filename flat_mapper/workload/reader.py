@@ -121,7 +121,7 @@ def check_problem(source: str | Path) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """What a caller puts in the place of the file's words."""
+    """A caller's words in the place of the file's."""
 
     phase: Phase | None = None
     softmax: Softmax | None = None
@@ -290,7 +290,7 @@ def _short(file: _File, sizes: Mapping[str, int], faults: Faults) -> Workload | 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
-    """What a file says of its attention, and of the layer after it."""
+    """A file's attention, and the layer after it."""
 
     softmax: Softmax
     kv_heads: int | None

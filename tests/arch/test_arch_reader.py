@@ -598,3 +598,23 @@ def test_fusemax_architectures(name: str) -> None:
         found = load_architecture(folder / f"{name}-{side}.yaml")
         assert found.compute.instances == macs
         assert found.cycle_seconds == 1.0638297873e-9
+
+
+@pytest.mark.parametrize(
+    ("shared", "read", "write", "together"),
+    [
+        (8, None, None, 8),
+        (None, 4, 2, 6),
+        (8, 4, 2, 6),  # the ports apart are the narrower ones
+        (5, 4, 2, 5),
+        (8, 4, None, 8),  # writes are unlimited but for the shared port
+        (None, 4, None, None),
+        (None, None, None, None),
+    ],
+)
+def test_words_per_cycle_of_reads_and_writes_together(
+    shared: float | None, read: float | None, write: float | None, together: float | None
+) -> None:
+    rates = {"shared": shared, "read": read, "write": write}
+    said = "".join(f", {kind}_bandwidth: {rate}" for kind, rate in rates.items() if rate)
+    assert level(f"depth: 4, width: 16, datawidth: 16{said}").words_per_cycle == together

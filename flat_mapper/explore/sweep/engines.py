@@ -1,4 +1,4 @@
-"""Where the points of a sweep are computed: in this process, or on Dask's workers.
+"""Engines that compute the points of a sweep: in this process, or on Dask's workers.
 
 An engine takes batches and gives back rows; it knows nothing of files or of the results file. Dask
 is imported only where it is used.
@@ -38,7 +38,7 @@ class Engine(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many batches are computed at once; 0 where no worker has come yet."""
+        """The number of batches computed at once; 0 where no worker has come yet."""
 
     @property
     def pending(self) -> int:

@@ -1,4 +1,4 @@
-"""What a sweep's points are made of: the files read once, and the values of one point.
+"""Inputs of a sweep's points: the files read once, and the values of one point.
 
 A file is known by a SHA-256 of what it says: of its document with templates filled in, in one
 canonical form. So a changed comment changes nothing, and a changed file that is included counts.
@@ -124,7 +124,7 @@ class Inputs:
         )
 
     def provenance(self, coordinates: Coordinates) -> dict[str, object]:
-        """What the answer of a point rests on, beside its coordinates."""
+        """The files and versions behind the answer of a point, beside its coordinates."""
         files = self.files(coordinates)
         return {**self.versions, "inputs": files, "backend": coordinates["backend"]}
 
@@ -224,7 +224,7 @@ def _code() -> str:
 
 
 def own_versions() -> dict[str, str]:
-    """What an answer of this package rests on: its version, and its code."""
+    """The version and the code of this package, on which its answers rest."""
     return {"flat_mapper": __version__, "code": _code()}
 
 

@@ -35,7 +35,7 @@ FRONT_NOTE = "front"  # where the results file keeps the answer
 
 @dataclass(slots=True)
 class DesignFront:
-    """What a search has seen: the front, and why other designs are not on it."""
+    """The state of a search: the front, and why other designs are not on it."""
 
     front: tuple[Design, ...] = ()
     seen: int = 0
@@ -158,7 +158,7 @@ class Search:
         return over(used, self.problem.budgets) or None
 
     def _uses(self, design: int) -> dict[str, float] | None:
-        """What a design needs; None where its attributes contradict each other."""
+        """Resources that a design needs; None where its attributes contradict each other."""
         point = self.problem.sweep.point(self.problem.positions(design).start)
         try:
             chip = self.inputs.chip(point)
@@ -216,7 +216,7 @@ class Search:
         return found
 
     def _binds(self, design: Design) -> Iterator[str]:
-        """What keeps a design from more: budgets, the ends of the choices, what is busiest.
+        """Limits of a design: budgets, the ends of the choices, what is busiest.
 
         A budget binds where the next value of a choice exceeds it.
         """

@@ -24,7 +24,7 @@ Open = Callable[[], AbstractContextManager[Engine]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepProgress:
-    """How far a sweep is."""
+    """The progress of a sweep."""
 
     total: int  # points of the sweep
     seen: int  # points passed over or computed
@@ -93,7 +93,7 @@ def _positions(size: int) -> Iterator[int]:
 
 
 class _Run:
-    """What one run knows of itself."""
+    """The state of one run."""
 
     def __init__(self, inputs: Inputs, store: Store, watch: Watch) -> None:
         self.inputs, self.store, self.watch = inputs, store, watch
@@ -124,7 +124,7 @@ class _Run:
             self._keep(engine.rows())
 
     def progress(self) -> SweepProgress:
-        """How far the run is."""
+        """The progress of the run."""
         computed = sum(self.counts.values())
         return SweepProgress(
             total=self.inputs.sweep.size,

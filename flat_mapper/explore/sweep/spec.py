@@ -86,7 +86,7 @@ class Sweep:
 
     @property
     def size(self) -> int:
-        """How many points there are; not len(), which ends at the machine's integers."""
+        """The number of points; not len(), which ends at the machine's integers."""
         return prod(len(axis) for axis in self.axes)
 
     def point(self, position: int) -> dict[str, InputValue]:

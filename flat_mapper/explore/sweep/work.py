@@ -1,4 +1,4 @@
-"""What a worker does: price a chip once, and answer points on it. Values in, values out.
+"""Work of one worker: price a chip once, and answer points on it. Values in, values out.
 
 Nothing here reads a file: a worker may be another process or another machine. What goes wrong at a
 point is that point's answer; only a worker with other versions stops a sweep.
@@ -44,7 +44,7 @@ class Batch:
 
 
 def priced(chip: Chip) -> Prices:
-    """What the parts of a chip cost; slow where hwcomponents has not been asked before."""
+    """Costs of the parts of a chip; slow where hwcomponents has not been asked before."""
     try:
         ert, art = api.energies(chip.platform, chip.ert)
     except Exception as error:  # whatever goes wrong is the answer of every point on this chip
@@ -159,7 +159,7 @@ def _timeless(document: dict[str, object]) -> dict[str, object]:
 
 
 def _fault(error: Exception) -> tuple[Status, str]:
-    """What an error means for its point: contradicting inputs, or no answer this time."""
+    """The meaning of an error for its point: contradicting inputs, or no answer this time."""
     if isinstance(error, FlatMapperError):
         return ("failed" if isinstance(error, BackendError) else "invalid"), str(error)
     text = " ".join(f"{type(error).__name__}: {error}".split())
