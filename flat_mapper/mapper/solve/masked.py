@@ -42,11 +42,10 @@ def masked_problems(
         one = {**fusion.tiles, QUERIES: (queries,), KEYS: (keys,)}
         space = replace(mapspace, fusion=replace(fusion, tiles=one))
         problem = group_problem(workload, platform, ert, space, group)
-        visited = 1.0
+        left = None
         if workload.mask and queries < sizes[QUERIES] and keys < sizes[KEYS]:
             left = mask_tiles(workload.mask, sizes[QUERIES], sizes[KEYS], queries, keys)
-            visited = left.visited / left.total
-        found.append(replace(problem, visited=visited))
+        found.append(replace(problem, mask_tiles=left))
     return found
 
 
