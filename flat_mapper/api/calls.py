@@ -36,6 +36,7 @@ from flat_mapper.timeloop.read_mapping import read_mapping
 from flat_mapper.workload import reader as problem_yaml
 from flat_mapper.workload.attention import SCOPES, Scope
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.lengths import Lengths
 from flat_mapper.workload.timeloop import read_problem
 
 MAPSPACES = ("naive", "flex-stream", "flex", "flat")  # what `compare` compares by default
@@ -49,9 +50,10 @@ Source = Name | Mapping[str, object]  # the latter: a specification in memory, t
 
 def load_problem(
     source: Source,
-    scope: Scope = "attention",
+    scope: Scope | None = None,
     *,
     sizes: Mapping[str, object] = UNCHANGED,
+    lengths: Lengths | None = None,
     phase: str = "",
     softmax: str = "",
     mask: str = "",
@@ -60,6 +62,9 @@ def load_problem(
     """The workload of a shipped problem or of a file, cut to a scope, at other sizes if asked.
 
     source: a shipped name, a path, or a specification in memory: one Einsum, its problem.
+    scope: attention, block or model; by default the attention of a problem in the short form, and
+           the whole of a cascade that is written out.
+    lengths: of queries and keys, by the ranks that the problem's roles name.
     phase: `prefill` or `decode`, in place of the file's; see `flat_mapper.workload.reader`.
     softmax: row, online, online-2pass or any, in place of the file's.
     mask: causal, window=N, or both with a comma, in place of the file's.
@@ -71,7 +76,7 @@ def load_problem(
         return problem_yaml.set_ranks(read_problem(document, IN_MEMORY, variables), sizes)
     path = catalog.resolve("problems", source)
     found = problem_yaml.load_problem(
-        *(path, scope), sizes=sizes, phase=phase, softmax=softmax, mask=mask
+        *(path, scope), sizes=sizes, lengths=lengths, phase=phase, softmax=softmax, mask=mask
     )
     return with_bits(found, bits)
 
@@ -330,8 +335,10 @@ def objective_of(word: str) -> Objective:
     raise SpecError(expected("objective", condition, word, did_you_mean(word, OBJECTIVES)))
 
 
-def scope_of(word: str) -> Scope:
-    """The scope of that name."""
+def scope_of(word: str) -> Scope | None:
+    """The scope of that name; none for an empty word, which leaves it to the problem."""
+    if not word:
+        return None
     for scope in SCOPES:
         if scope == word:
             return scope

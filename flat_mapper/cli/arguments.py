@@ -149,7 +149,11 @@ def _problem(verb: _Parser) -> None:
         "sequential or any; default: the mapspace's",
     )
     verb.add_argument(
-        "--scope", default="attention", metavar="S", help="attention (default), block or model"
+        "--scope",
+        default="",
+        metavar="S",
+        help="attention, block or model; default: the attention of a problem in the short form, "
+        "all of a cascade that is written out",
     )
 
 

@@ -18,7 +18,7 @@ from flat_mapper.reports.text import grid
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.yamlio import dump_json, scalar
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.reader import SEQUENCE_RANKS
+from flat_mapper.workload.lengths import Lengths, sequence_lengths
 
 _HEAD = ("backend", "Einsum", "level", "tensor", "quantity", "native", "backend's", "verdict")
 
@@ -45,11 +45,11 @@ def _mapping(arguments: argparse.Namespace) -> tuple[Workload, Platform, FusedMa
     if platform is None or not arguments.problem:
         condition = "a fused-mapping.yaml, or --arch and --problem"
         raise SpecError(expected("crosscheck", condition, "neither"))
-    sizes: dict[str, object] = {}
+    lengths: Lengths | None = None
     if arguments.seq is not None:
         length = checked(scalar(arguments.seq), int, "--seq", above=0)
-        sizes = dict.fromkeys(SEQUENCE_RANKS, length)
-    workload = api.load_problem(arguments.problem, sizes=sizes)
+        lengths = sequence_lengths(length)
+    workload = api.load_problem(arguments.problem, lengths=lengths)
     best = api.search(workload, platform, arguments.mapspace, arguments.ert)
     if isinstance(best, Infeasible):
         raise NothingFeasible(best)

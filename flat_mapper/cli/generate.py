@@ -32,6 +32,7 @@ def generate_command(arguments: argparse.Namespace) -> int:
             sizes=sizes,
             bits=bits_of(arguments),
             softmax=arguments.softmax,
+            mask=arguments.mask,
             objective=objective,
             progress=progress,
         )

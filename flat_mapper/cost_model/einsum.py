@@ -28,7 +28,7 @@ from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import EinsumMapping, sized
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import KEYS, QUERIES, Tiles
+from flat_mapper.workload.mask import Tiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,8 +213,9 @@ def einsum_costs(
     nest = nest_of(arch, einsum, mappings[0])
     (sizes,) = {tuple(sized(workload, m).rank_sizes[r] for r in nest.ranks) for m in mappings}
     visited = None
-    if tiles and QUERIES in nest.ranks and KEYS in nest.ranks:
-        ranks = (nest.ranks.index(QUERIES), nest.ranks.index(KEYS))
+    pair = workload.roles.masked
+    if tiles and pair and set(pair) <= set(nest.ranks):
+        ranks = (nest.ranks.index(pair[0]), nest.ranks.index(pair[1]))
         visited = Visited(ranks=ranks, pairs=tiles.visited, total=tiles.total)
     return nest_costs(nest, sizes, factors_of(nest, mappings), ert, workload.shares, visited)
 

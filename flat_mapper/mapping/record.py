@@ -57,6 +57,7 @@ from flat_mapper.spec.yamlio import dump, load, write_text
 from flat_mapper.workload.einsum_reader import einsum_item, read_einsum
 from flat_mapper.workload.graph import Einsum, Softmax, Workload
 from flat_mapper.workload.mask_reader import mask_document, read_mask
+from flat_mapper.workload.roles_reader import declared_document, read_operators, read_roles
 
 RECORD = "fused-mapping.yaml"
 VERSION = 1
@@ -116,6 +117,8 @@ def _workload_document(workload: Workload) -> dict[str, object]:
         "softmax": workload.softmax,
         "repeat": workload.repeat,
         **({"mask": mask_document(workload.mask)} if workload.mask else {}),
+        **declared_document(workload),
+        **({"left_out": list(workload.left_out)} if workload.left_out else {}),
         "einsums": [einsum_item(einsum) for einsum in workload.einsums],
     }
 
@@ -205,9 +208,10 @@ def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:
 def _workload(node: object, where: str) -> Workload:
     known = (
         *("name", "source", "ranks", "word_bits", "tensor_bits", "softmax", "repeat"),
-        *("mask", "einsums"),
+        *("mask", "roles", "operators", "left_out", "einsums"),
     )
     refuse_unknown(node, known, where)
+    section = section_of(node, where)
     items = take_list(node, "einsums", dict, where)
     einsums = (read_einsum(item, f"{where}.einsums.{i}") for i, item in enumerate(items))
     return Workload(
@@ -218,7 +222,10 @@ def _workload(node: object, where: str) -> Workload:
         tensor_bits=_integers(node, "tensor_bits", where),
         softmax=take_choice(node, "softmax", get_args(Softmax), where),
         repeat=take(node, "repeat", int, where, above=0),
-        mask=read_mask(section_of(node, where), where),
+        mask=read_mask(section, where),
+        roles=read_roles(section, where),
+        operators=read_operators(section, where),
+        left_out=tuple(str(n) for n in take_list(node, "left_out", str, where, ())),
         einsums=tuple(einsums),
     )
 

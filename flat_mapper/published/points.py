@@ -30,7 +30,8 @@ from flat_mapper.published.simulator import simulator_ert, simulator_platform
 from flat_mapper.spec import catalog
 from flat_mapper.workload.attention import scope
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.reader import SEQUENCE_RANKS, load_problem
+from flat_mapper.workload.lengths import sequence_lengths
+from flat_mapper.workload.reader import load_problem
 
 Row = Mapping[str, str | int | float]
 ChargedSchedule = Literal["interleaved", "overlapped"]
@@ -75,8 +76,8 @@ def chip_prices(name: str) -> Ert:
 
 def cascade(model: str, length: int) -> Workload:
     """The block of a model, all its layers."""
-    sizes = dict.fromkeys(SEQUENCE_RANKS, length)
-    return load_problem(catalog.resolve("problems", model), "model", sizes=sizes)
+    lengths = sequence_lengths(length)
+    return load_problem(catalog.resolve("problems", model), "model", lengths=lengths)
 
 
 def core(model: str, length: int) -> Workload:

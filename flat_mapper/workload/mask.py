@@ -11,8 +11,6 @@ from functools import cache
 
 from flat_mapper.base.errors import SpecError, expected
 
-QUERIES, KEYS = "P", "M"  # the ranks that a mask is about
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mask:

@@ -42,7 +42,6 @@ Coordinates = Mapping[str, Value]  # the value of every input of one point, by i
 MAX_VALUES = 10**12  # chosen: of one range
 MAX_LISTED = 10**5  # chosen: of one geometric range, whose values are listed
 DEFAULTS: Mapping[str, Value] = {
-    "scope": "attention",
     "mapspace": "flat",
     "objective": "edp",
     "backend": "native",

@@ -24,9 +24,8 @@ from flat_mapper.mapping.sharing import (
     shared_level,
     with_unmapped,
 )
-from flat_mapper.mapping.space import GRANULARITIES, GroupSpace, Mapspace
+from flat_mapper.mapping.space import GroupSpace, Mapspace, held_ranks
 from flat_mapper.workload.graph import Einsum, Workload
-from flat_mapper.workload.mask import KEYS, QUERIES
 
 FOLLOW = 0  # a tile extent: whatever the inner rows leave
 
@@ -65,9 +64,10 @@ class GroupProblem:
 
         An Einsum that runs in each pass over the keys has them without a tensor of its own.
         """
-        if not {QUERIES, KEYS} <= set(space.einsum.ranks):
+        pair = self.workload.roles.masked
+        if pair is None or not set(pair) <= set(space.einsum.ranks):
             return None
-        ranks = (i for i, r in enumerate(space.ranks) if r.members[0] in (QUERIES, KEYS))
+        ranks = (i for i, r in enumerate(space.ranks) if r.members[0] in pair)
         return tuple(ranks)
 
     @cached_property
@@ -121,10 +121,8 @@ def group_problem(
     apart += list(mapspace.fusion.tiles)
     apart += [r for e in workload.einsums for r in (*e.each, *e.after)]
     granularity = mapspace.fusion.granularity
-    if group.declared and granularity == "batch":
-        apart += ["B"]
-    if group.declared and granularity in ("head", "row") and "G" in workload.rank_sizes:
-        apart += ["H"]  # else the rows of a group's heads count as one rank
+    if group.declared and granularity != "any":
+        apart += held_ranks(granularity, workload.roles)  # apart from the rows of a group's heads
     ranks = merged_ranks(workload, group.names, apart)
     whole = group.names
     if group.fused and mapspace.policy.softmax == "free":
@@ -242,10 +240,12 @@ def shared_extents(problem: GroupProblem, i: int) -> list[int]:
     if any(set(rank.members) & set(s.einsum.each) for s in problem.spaces):
         found = found[:-1]  # uncut, the rank is in the space without what runs in each pass
     if problem.group.declared and fusion.granularity != "any":
-        held = GRANULARITIES[fusion.granularity]
+        roles = problem.workload.roles
+        held = held_ranks(fusion.granularity, roles)
+        rows = roles.queries in rank.members or i in problem.inner
         if set(rank.members) <= set(held):
             found = [1]
-        elif fusion.granularity != "row" or ("P" not in rank.members and i not in problem.inner):
+        elif fusion.granularity != "row" or not rows:
             found = [prod(1 if m in held else sizes[m] for m in rank.members)]
     for member in rank.members:
         if member in fusion.tiles:
