@@ -24,7 +24,7 @@ from flat_mapper.mapper.solve.search import search as best_of
 from flat_mapper.mapping.check import check_mapping
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.mapping.space_constraints import unmatched_rules
+from flat_mapper.mapping.space_names import absent_groups, unmatched_rules
 from flat_mapper.reports.answers import Comparison, Mapped, Modelled, Priced
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import Section, did_you_mean, section_of
@@ -36,7 +36,7 @@ from flat_mapper.timeloop.read_mapping import read_mapping
 from flat_mapper.workload import reader as problem_yaml
 from flat_mapper.workload.attention import SCOPES, Scope
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.lengths import Lengths
+from flat_mapper.workload.problem_file import Lengths
 from flat_mapper.workload.timeloop import read_problem
 
 MAPSPACES = ("naive", "flex-stream", "flex", "flat")  # what `compare` compares by default
@@ -161,7 +161,7 @@ def compare(
         rows[space.name] = Mapped(
             workload=found.workload,
             platform=chip,
-            result=sourced(found.result, chip, table, art),
+            result=noted(sourced(found.result, chip, table, art), absent_groups(space, cascade)),
             mapspace=space.name,
             objective=found.objective,
             certificate=found.certificate,
@@ -176,6 +176,11 @@ def sourced(result: Result, platform: Platform, table: Ert, art: Art | None) -> 
     if table.placeholders:
         priced["placeholders"] = list(table.placeholders)
     return replace(result, area_mm2=area, extra={**result.extra, **priced})
+
+
+def noted(result: Result, notes: Sequence[str]) -> Result:
+    """A result that says some more of how its inputs were taken."""
+    return replace(result, notes=(*result.notes, *notes)) if notes else result
 
 
 def mapspace_of(

@@ -18,7 +18,7 @@ from flat_mapper.reports.text import grid
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.yamlio import dump_json, scalar
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.lengths import Lengths, sequence_lengths
+from flat_mapper.workload.problem_file import Lengths, sequence_lengths
 
 _HEAD = ("backend", "Einsum", "level", "tensor", "quantity", "native", "backend's", "verdict")
 

@@ -21,7 +21,7 @@ from flat_mapper.spec.yamlio import dump_json, scalar
 from flat_mapper.timeloop.mapper import MAPPER, timeloop_mapper
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.heads import GROUP
-from flat_mapper.workload.lengths import Lengths, sequence_lengths
+from flat_mapper.workload.problem_file import Lengths, sequence_lengths
 
 PATIENCE_S = 1.0  # a search shorter than this shows no progress bar
 

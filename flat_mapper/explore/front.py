@@ -11,6 +11,7 @@ from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.frontier import FRONT, frontier
 from flat_mapper.mapping.space import Mapspace
+from flat_mapper.mapping.space_names import absent_groups
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import Mapped
@@ -98,7 +99,9 @@ def front(
         Mapped(
             workload=one.workload,
             platform=chip,
-            result=api.sourced(one.result, chip, table, art),
+            result=api.noted(
+                api.sourced(one.result, chip, table, art), absent_groups(space, cascade)
+            ),
             mapspace=space.name,
             objective=one.objective,
             certificate=one.certificate,

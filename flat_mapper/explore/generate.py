@@ -35,7 +35,7 @@ from flat_mapper.spec import catalog
 from flat_mapper.spec.yamlio import is_text
 from flat_mapper.workload.attention import Scope
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.lengths import Lengths, sequence_ranks
+from flat_mapper.workload.problem_file import Lengths, sequence_ranks
 from flat_mapper.workload.reader import load_problem
 
 PAGE = 16  # positions; vLLM's default block size (Kwon et al., SOSP 2023)
@@ -269,11 +269,7 @@ def generate(
     raises:  SpecError where the scenario or a size cannot be.
     """
     source = problem if is_text(problem) else catalog.resolve("problems", problem)
-    sequence = sequence_ranks(load_problem(source), "generate")
-    for rank in sequence:
-        if rank in sizes:
-            condition = f"ranks other than {', '.join(sequence)}"
-            raise SpecError(expected("generate: ranks", condition, rank, "set prefill and decode"))
+    _check_sizes(source, sizes)
     chip = platform if isinstance(platform, Platform) else load_platform(platform)
     table, _ = energies(chip, ert)
     lengths = scenario.lengths()
@@ -306,6 +302,15 @@ def generate(
         segments=tuple(segments),
         cache_bytes=_cache_bytes(source, sizes, bits, max(lengths)),
     )
+
+
+def _check_sizes(source: str | Path, sizes: Mapping[str, object]) -> None:
+    """Refuse sizes of the ranks that the scenario sets."""
+    sequence = sequence_ranks(load_problem(source), "generate")
+    for rank in sequence:
+        if rank in sizes:
+            condition = f"ranks other than {', '.join(sequence)}"
+            raise SpecError(expected("generate: ranks", condition, rank, "set prefill and decode"))
 
 
 def at_length(mapped: Mapped, ert: Ert, length: int) -> Result:

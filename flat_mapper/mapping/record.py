@@ -57,7 +57,7 @@ from flat_mapper.spec.yamlio import dump, load, write_text
 from flat_mapper.workload.einsum_reader import einsum_item, read_einsum
 from flat_mapper.workload.graph import Einsum, Softmax, Workload
 from flat_mapper.workload.mask_reader import mask_document, read_mask
-from flat_mapper.workload.roles_reader import declared_document, read_operators, read_roles
+from flat_mapper.workload.roles import declared_document, read_operators, read_roles
 
 RECORD = "fused-mapping.yaml"
 VERSION = 1
@@ -117,7 +117,7 @@ def _workload_document(workload: Workload) -> dict[str, object]:
         "softmax": workload.softmax,
         "repeat": workload.repeat,
         **({"mask": mask_document(workload.mask)} if workload.mask else {}),
-        **declared_document(workload),
+        **declared_document(workload.roles, workload.operators),
         **({"left_out": list(workload.left_out)} if workload.left_out else {}),
         "einsums": [einsum_item(einsum) for einsum in workload.einsums],
     }

@@ -43,6 +43,7 @@ class SlotRule:
     innermost: tuple[str, ...] = ()  # the first ranks of the permutation, innermost first
     x: tuple[str, ...] | None = None  # ranks allowed on X; None: any
     y: tuple[str, ...] | None = None
+    if_present: bool = False  # names that a workload lacks are no fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,7 @@ class KeepRule:
     einsum: str = ""
     keep: tuple[str, ...] = ()
     bypass: tuple[str, ...] = ()
+    if_present: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,7 @@ class Fusion:
     staging: Staging | tuple[str, ...] = "any"  # tensors that cross DRAM: kept whole or streamed
     schedule: Schedule | Literal["any"] = "interleaved"  # any: interleaved or overlapped
     tiles: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # allowed tile sizes
+    if_present: bool = False  # a group of which a workload has nothing is no fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,12 +213,29 @@ def _in_order(workload: Workload, groups: list[tuple[str, ...]]) -> list[tuple[s
         pending = {n for group in left for n in group}
         ready = next((g for g in left if not waits[g] & (pending - set(g))), None)
         if ready is None:
-            got = " and ".join("[" + ", ".join(g) + "]" for g in left if len(g) > 1)
-            condition = "groups and operators of which none waits for itself by way of others"
-            raise SpecError(expected(workload.name, condition, got))
+            group, name, between = next(_gaps(workload, left))
+            where = f"{workload.name}: group {', '.join(group)}"
+            condition = f"{between} in it, because {name} waits for it"
+            raise SpecError(expected(where, condition, "a gap"))
         done.append(ready)
         left.remove(ready)
     return done
+
+
+def _gaps(
+    workload: Workload, groups: list[tuple[str, ...]]
+) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Of groups that wait for each other: a group, a member, and what it waits for outside."""
+    for group in groups:
+        for name in group:
+            for between in workload.ancestors[name]:
+                if between not in group and set(workload.ancestors[between]) & set(group):
+                    yield group, name, between
+    for group in groups:
+        for name in group:
+            for between in workload.ancestors[name]:
+                if between not in group and any(between in other for other in groups):
+                    yield group, name, between
 
 
 def granularity_of(tile: Mapping[str, int], sizes: Mapping[str, int], roles: Roles) -> Granularity:

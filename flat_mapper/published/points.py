@@ -30,7 +30,7 @@ from flat_mapper.published.simulator import simulator_ert, simulator_platform
 from flat_mapper.spec import catalog
 from flat_mapper.workload.attention import scope
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.lengths import sequence_lengths
+from flat_mapper.workload.problem_file import sequence_lengths
 from flat_mapper.workload.reader import load_problem
 
 Row = Mapping[str, str | int | float]

@@ -130,8 +130,8 @@ def scope(workload: Workload, extent: Scope | None) -> Workload:
         raise SpecError(expected(f"{workload.name}: scope", condition, extent, change))
     if extent == "block" or not once.core:
         return once
-    left_out = tuple(e.name for e in once.ordered if e.name not in once.core)
-    return replace(once.subset(once.core), left_out=left_out)
+    lost = tuple(e.name for e in once.ordered if e.name not in once.core)
+    return replace(once.subset(once.core), left_out=(*once.left_out, *lost))
 
 
 def _workload(name: str, lines: tuple[str, ...], sizes: dict[str, int], word_bits: int) -> Workload:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
-from itertools import chain
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
@@ -89,8 +88,8 @@ class Workload:
     repeat: int = 1  # times the whole cascade runs, one after another (layers of a model)
     roles: Roles = NO_ROLES  # what the ranks stand for, as far as it is said
     operators: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # one row-wise unit each
-    core: tuple[str, ...] = ()  # of the short form: the Einsums of the attention itself
-    left_out: tuple[str, ...] = ()  # Einsums of the problem that are not in this cascade
+    core: tuple[str, ...] = field(default=(), compare=False)  # of the short form: the attention
+    left_out: tuple[str, ...] = field(default=(), compare=False)  # the problem's other Einsums
 
     def __post_init__(self) -> None:
         for fault in faults(self.name, self.rank_sizes, self.einsums):
@@ -101,12 +100,9 @@ class Workload:
             if key != "word_bits" and key not in self.tensor_ranks:
                 tensors = ", ".join(self.tensor_ranks)
                 raise SpecError(expected(f"{self.name}: tensor_bits", f"one of {tensors}", key))
-        names = tuple(e.name for e in self.einsums)
-        declared = chain(
-            role_faults(self.name, self.roles, self.rank_sizes, self.mask),
-            operator_faults(self.name, self.operators, names),
-        )
-        for fault in declared:
+        declared = role_faults(self.name, self.roles, self.rank_sizes, self.mask)
+        grouped = operator_faults(self.name, self.operators, tuple(self.ancestors))
+        for fault in (*declared, *grouped):
             raise SpecError(fault)
         if not is_size(self.repeat):
             raise SpecError(expected(f"{self.name}: repeat", "an integer > 0", self.repeat))
@@ -221,8 +217,7 @@ class Workload:
         einsums = tuple(e for e in self.einsums if e.name in kept)
         ranks = {r for e in einsums for r in (*e.ranks, *e.after)}
         tensors = {a.tensor for e in einsums for a in e.accesses}
-        roles = self.roles.within(ranks)
-        parts = {o: tuple(n for n in of if n in kept) for o, of in self.operators.items()}
+        roles, parts = self.roles.within(ranks), self.operators.items()
         return replace(
             self,
             einsums=einsums,
@@ -230,7 +225,7 @@ class Workload:
             tensor_bits={t: n for t, n in self.tensor_bits.items() if t in tensors},
             roles=roles,
             mask=self.mask if roles.masked else None,
-            operators={o: of for o, of in parts.items() if of},
+            operators={o: cut for o, of in parts if (cut := tuple(n for n in of if n in kept))},
             core=tuple(n for n in self.core if n in kept),
         )
 

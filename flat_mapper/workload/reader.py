@@ -26,7 +26,7 @@ and with ranks of any name:
       - {name: activation, einsum: "R[i,k] = relu(T[i,k])", unit: vector}
       - Y[i,l] = R[i,k] * W2[k,l]
 
-Beside it may stand `operators` and `roles` (`flat_mapper.workload.roles_reader`): which Einsums are
+Beside it may stand `operators` and `roles` (`flat_mapper.workload.roles`): which Einsums are
 one row-wise operator, and which ranks are batch, heads, queries and keys. Names alone say nothing.
 
 A problem of Timeloop (a shape and an instance) is read as a workload of one Einsum, by the rules of
@@ -59,11 +59,22 @@ from flat_mapper.workload.einsum_reader import read_einsum
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.graph import faults as workload_faults
 from flat_mapper.workload.heads import PHASES
-from flat_mapper.workload.lengths import Lengths, sequence_ranks, sequence_sizes
 from flat_mapper.workload.mask_reader import mask_of, read_mask
-from flat_mapper.workload.problem_file import Asked, File, check_ranks
-from flat_mapper.workload.roles import Roles, operator_faults, role_faults
-from flat_mapper.workload.roles_reader import read_operators, read_roles
+from flat_mapper.workload.problem_file import (
+    Asked,
+    File,
+    Lengths,
+    check_ranks,
+    sequence_ranks,
+    sequence_sizes,
+)
+from flat_mapper.workload.roles import (
+    Roles,
+    operator_faults,
+    read_operators,
+    read_roles,
+    role_faults,
+)
 from flat_mapper.workload.short_form import short_form
 from flat_mapper.workload.softmax import SOFTMAXES
 from flat_mapper.workload.timeloop import problem_faults, read_problem
@@ -170,7 +181,7 @@ def _workload(
         return None
     unknown = [key for key in file.problem if key not in KEYS]
     faults.extend(unknown_key(key, file.problem, KEYS, file.where) for key in unknown)
-    sizes = sizes_of(file.ranks, changes, f"{file.where}.ranks", faults)
+    sizes = sizes_of(file.ranks, file.changes, f"{file.where}.ranks", faults)
     cascade = short_form if "attention" in file.problem else _written
     workload = cascade(file, sizes, faults)
     name = faults.attempt(_word, file, "name")

@@ -5,6 +5,11 @@
 FLAT's granularities are named after batch and heads, a mask is about queries and keys, and so is
 the length of a sequence. The short form of attention declares its own; a cascade that is written
 out says in its file which rank is which. Nothing goes by the letters of a rank.
+
+    operators: {softmax: [S_max, S_exp, S_sum, A]}
+
+An operator is a set of Einsums that a chip without fusion runs as one row-wise unit, which reads
+its rows once and writes its result once: a softmax, a norm. A mapspace's groups may name it.
 """
 
 from __future__ import annotations
@@ -14,7 +19,14 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from flat_mapper.base.errors import expected
-from flat_mapper.spec.document import did_you_mean as near
+from flat_mapper.spec.document import (
+    Section,
+    did_you_mean,
+    refuse_unknown,
+    section_of,
+    take,
+    take_list,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +72,7 @@ def role_faults(where: str, roles: Roles, sizes: Mapping[str, int], mask: object
     for name, rank in roles.declared.items():
         if rank not in sizes:
             condition = f"a rank among {', '.join(sizes)}"
-            yield expected(f"{where}: roles.{name}", condition, rank, near(rank, sizes))
+            yield expected(f"{where}: roles.{name}", condition, rank, did_you_mean(rank, sizes))
     ranks = list(roles.declared.values())
     for rank in dict.fromkeys(r for i, r in enumerate(ranks) if r in ranks[:i]):
         yield expected(f"{where}: roles", "one role for each rank", f"{rank} twice")
@@ -87,6 +99,31 @@ def operator_faults(
         for member in members:
             if member not in einsums:
                 condition = f"Einsums among {', '.join(einsums)}"
-                yield expected(spot, condition, member, near(member, einsums))
+                yield expected(spot, condition, member, did_you_mean(member, einsums))
             if placed.setdefault(member, operator) != operator or members.count(member) > 1:
                 yield expected(spot, "each Einsum once, in one operator", member)
+
+
+def read_roles(problem: Section, where: str) -> Roles:
+    """The roles under the key `roles` of a section; none where it is missing."""
+    inside = f"{where}.roles"
+    section = section_of(take(problem, "roles", dict, where, {}), inside)
+    refuse_unknown(section, Roles.NAMES, inside)
+    return Roles(**{name: str(take(section, name, str, inside)).upper() for name in section})
+
+
+def read_operators(problem: Section, where: str) -> dict[str, tuple[str, ...]]:
+    """The members of every operator under the key `operators` of a section."""
+    inside = f"{where}.operators"
+    section = section_of(take(problem, "operators", dict, where, {}), inside)
+    return {
+        str(name): tuple(str(member) for member in take_list(section, name, str, inside))
+        for name in section
+    }
+
+
+def declared_document(roles: Roles, operators: Mapping[str, tuple[str, ...]]) -> dict[str, object]:
+    """What is declared, as these read it; keys without a value are left out."""
+    listed = {name: list(members) for name, members in operators.items()}
+    found: dict[str, object] = {"roles": roles.declared, "operators": listed}
+    return {key: value for key, value in found.items() if value}

@@ -108,7 +108,7 @@ def test_every_count_follows_the_tiles() -> None:
 def test_the_result_says_what_was_done() -> None:
     found = mask_dict(masked(CAUSAL), cost(mapping(), masked(CAUSAL)))
     assert found is not None
-    assert found["tiles"] == {"P": 64, "M": 128, "whole": 12, "partial": 8, "skipped": 12}
+    assert found["tiles"] == {"queries": 64, "keys": 128, "whole": 12, "partial": 8, "skipped": 12}
     assert found["dense_macs"] == 2 * 12 * 512 * 512 * 64
     assert found["effective_macs"] == 12 * 512 * 513 * 64
     assert found["macs"] == 2 * 12 * 512 * 512 * 64 * 20 // 32

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.workload.attention import SCOPES, attention, block
-from flat_mapper.workload.reader import check_problem, load_problem, set_ranks, with_sequence
+from flat_mapper.workload.problem_file import sequence_lengths
+from flat_mapper.workload.reader import check_problem, load_problem, set_ranks
 
 PROBLEMS = Path(__file__).parents[2] / "problems"
 
@@ -120,7 +121,7 @@ def test_every_file_is_sound_and_opens_with_its_description_and_source(path):
     first, second, third = text.splitlines()[:3]
     assert first.startswith("# ")
     assert (len(first) <= 100, second, third[:10]) == (True, "#", "# Source: ")
-    for scope in SCOPES:
+    for scope in (None, *SCOPES) if "attention:" in text else (None, "block", "model"):
         workload = load_problem(path, scope)
         assert workload.name == path.stem
         assert workload.source
@@ -157,7 +158,7 @@ def test_set_ranks_sets_what_is_named():
 @given(st.integers(1, 10**6), st.sampled_from(SCOPES))
 def test_a_sequence_sets_queries_and_keys(length, scope):
     workload = load_problem(SHORT, scope)
-    longer = with_sequence(workload, length)
+    longer = load_problem(SHORT, scope, lengths=sequence_lengths(length))
     sizes = {**workload.rank_sizes, "P": length, "M": length}
     assert longer == replace(workload, rank_sizes=sizes)
 
@@ -189,9 +190,9 @@ def test_a_rank_from_outside_that_the_file_lacks():
 
 
 def test_a_cascade_without_queries_and_keys_has_no_sequence():
-    message = "text: sequence length: expected a rank P or M, got 'I, J, K, L'; set its ranks one"
+    message = "text: problem: sequence length: expected roles that say which ranks are queries and"
     with pytest.raises(SpecError, match=message):
-        with_sequence(load_problem(WRITTEN), 64)
+        load_problem(WRITTEN, lengths=sequence_lengths(64))
 
 
 # What is refused
@@ -329,7 +330,7 @@ variables: {width: 1024, technology: "45nm"}
 
 
 def test_a_timeloop_problem_is_a_workload_of_one_einsum():
-    for scope in SCOPES:
+    for scope in (None, "block", "model"):
         workload = load_problem(LAYER, scope)
         (einsum,) = workload.einsums
         assert (workload.name, einsum.name, einsum.unit) == ("fc", "fc", "matrix")

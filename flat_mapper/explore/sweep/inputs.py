@@ -31,7 +31,7 @@ from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.accelergy import ACCELERGY
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.lengths import Lengths, sequence_lengths
+from flat_mapper.workload.problem_file import Lengths, sequence_lengths
 
 ARCH, RANK, BITS = "arch.", "rank.", "bits."
 _KINDS: Mapping[str, catalog.Kind] = {
