@@ -14,6 +14,7 @@ from types import MappingProxyType
 from flat_mapper.arch.document import variables_of
 from flat_mapper.arch.reader import architecture_of, load_architecture, load_platform
 from flat_mapper.arch.values import Architecture, Platform
+from flat_mapper.arch.words import fitted
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.einsum import einsum_costs
@@ -73,7 +74,8 @@ def load_problem(
     if isinstance(source, Mapping):
         document = document_of(source)
         variables = variables_of(document.get("variables"), IN_MEMORY)
-        return problem_yaml.set_ranks(read_problem(document, IN_MEMORY, variables), sizes)
+        read = replace(read_problem(document, IN_MEMORY, variables), states_bits=False)
+        return problem_yaml.set_ranks(read, sizes)
     path = catalog.resolve("problems", source)
     found = problem_yaml.load_problem(
         *(path, scope), sizes=sizes, lengths=lengths, phase=phase, softmax=softmax, mask=mask
@@ -143,14 +145,14 @@ def compare(
     schedule: of the fused Einsums, in place of the mapspaces' own.
     """
     cascade = workload if isinstance(workload, Workload) else load_problem(workload)
-    chip = platform if isinstance(platform, Platform) else load_platform(platform)
-    goal = objective_of(objective)
+    fit = fitted(platform if isinstance(platform, Platform) else load_platform(platform), cascade)
+    chip, goal = fit.platform, objective_of(objective)
+    table, art = energies(chip, ert)
     spaces = [mapspace_of(m, cascade, chip, schedule) for m in mapspaces]
     names = [space.name for space in spaces]
     if not names or len(set(names)) < len(names):
         got = ", ".join(names) or "none"
         raise SpecError(expected("mapspaces", "at least one, each once", got))
-    table, art = energies(chip, ert)
     rows: dict[str, Mapped | Infeasible] = {}
     for i, space in enumerate(spaces):
         step = _part(progress, i, len(spaces), space.name)
@@ -161,7 +163,10 @@ def compare(
         rows[space.name] = Mapped(
             workload=found.workload,
             platform=chip,
-            result=noted(sourced(found.result, chip, table, art), absent_groups(space, cascade)),
+            result=noted(
+                sourced(found.result, chip, table, art),
+                (*fit.notes, *absent_groups(space, cascade)),
+            ),
             mapspace=space.name,
             objective=found.objective,
             certificate=found.certificate,
@@ -234,12 +239,13 @@ def evaluate(
     if chip is not None and not isinstance(chip, Platform):
         chip = load_platform(chip)
     read = read_record(Path(record), chip)
-    table, art = energies(read.platform, ert)
-    result = evaluator.evaluate(read.workload, read.platform, read.mapping, table)
+    fit = fitted(read.platform, read.workload)
+    table, art = energies(fit.platform, ert)
+    result = evaluator.evaluate(read.workload, fit.platform, read.mapping, table)
     if isinstance(result, Infeasible):
         return result
-    priced = sourced(result, read.platform, table, art)
-    return Priced(workload=read.workload, platform=read.platform, result=priced)
+    priced = noted(sourced(result, fit.platform, table, art), fit.notes)
+    return Priced(workload=read.workload, platform=fit.platform, result=priced)
 
 
 def again(mapped: Mapped, ert: Ert | Name | None, backend: str) -> Mapped | Infeasible:

@@ -8,6 +8,7 @@ from pathlib import Path
 from flat_mapper.api import calls as api
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
+from flat_mapper.arch.words import fitted
 from flat_mapper.backends.crosscheck import Crosscheck, Difference, crosscheck
 from flat_mapper.backends.registry import BACKENDS
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
@@ -41,7 +42,7 @@ def _mapping(arguments: argparse.Namespace) -> tuple[Workload, Platform, FusedMa
     platform = load_platform(arguments.arch) if arguments.arch else None
     if arguments.record:
         record = read_record(Path(arguments.record), platform)
-        return record.workload, record.platform, record.mapping
+        return record.workload, fitted(record.platform, record.workload).platform, record.mapping
     if platform is None or not arguments.problem:
         condition = "a fused-mapping.yaml, or --arch and --problem"
         raise SpecError(expected("crosscheck", condition, "neither"))
@@ -53,7 +54,7 @@ def _mapping(arguments: argparse.Namespace) -> tuple[Workload, Platform, FusedMa
     best = api.search(workload, platform, arguments.mapspace, arguments.ert)
     if isinstance(best, Infeasible):
         raise NothingFeasible(best)
-    return workload, platform, best.mapping
+    return workload, best.platform, best.mapping
 
 
 def crosscheck_text(found: Crosscheck) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from flat_mapper.api import calls as api
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
+from flat_mapper.arch.words import fitted
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.frontier import FRONT, frontier
@@ -89,7 +90,8 @@ def front(
     schedule: of the fused Einsums, in place of the mapspace's: interleaved, overlapped or any.
     """
     cascade = workload if isinstance(workload, Workload) else api.load_problem(workload)
-    chip = platform if isinstance(platform, Platform) else load_platform(platform)
+    fit = fitted(platform if isinstance(platform, Platform) else load_platform(platform), cascade)
+    chip = fit.platform
     space = api.mapspace_of(mapspace, cascade, chip, schedule)
     table, art = api.energies(chip, ert)
     found = frontier(cascade, chip, space, table, progress=progress)
@@ -100,7 +102,8 @@ def front(
             workload=one.workload,
             platform=chip,
             result=api.noted(
-                api.sourced(one.result, chip, table, art), absent_groups(space, cascade)
+                api.sourced(one.result, chip, table, art),
+                (*fit.notes, *absent_groups(space, cascade)),
             ),
             mapspace=space.name,
             objective=one.objective,

@@ -24,6 +24,7 @@ from math import ceil, isclose
 from flat_mapper.api.calls import Name, Progress, Source, energies, load_problem, mapspace_of
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.arch.words import fitted
 from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.result import Infeasible, Result
@@ -284,7 +285,8 @@ def need(
     step:        of bandwidth, bytes per second.
     """
     cascade = workload if isinstance(workload, Workload) else load_problem(workload)
-    chip = platform if isinstance(platform, Platform) else load_platform(platform)
+    read = platform if isinstance(platform, Platform) else load_platform(platform)
+    chip = fitted(read, cascade).platform
     space = mapspace_of(mapspace, cascade, chip)
     table = None if ert is None else energies(chip, ert)[0]
     return smallest_value(

@@ -113,6 +113,7 @@ def _workload_document(workload: Workload) -> dict[str, object]:
         "source": workload.source,
         "ranks": dict(workload.rank_sizes),
         "word_bits": workload.word_bits,
+        **({} if workload.states_bits else {"states_bits": False}),
         "tensor_bits": dict(workload.tensor_bits),
         "softmax": workload.softmax,
         "repeat": workload.repeat,
@@ -208,7 +209,7 @@ def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:
 def _workload(node: object, where: str) -> Workload:
     known = (
         *("name", "source", "ranks", "word_bits", "tensor_bits", "softmax", "repeat"),
-        *("mask", "roles", "operators", "left_out", "einsums"),
+        *("states_bits", "mask", "roles", "operators", "left_out", "einsums"),
     )
     refuse_unknown(node, known, where)
     section = section_of(node, where)
@@ -219,6 +220,7 @@ def _workload(node: object, where: str) -> Workload:
         source=str(take(node, "source", str, where, "")),
         rank_sizes=_integers(node, "ranks", where),
         word_bits=take(node, "word_bits", int, where, above=0),
+        states_bits=take(node, "states_bits", bool, where, True),
         tensor_bits=_integers(node, "tensor_bits", where),
         softmax=take_choice(node, "softmax", get_args(Softmax), where),
         repeat=take(node, "repeat", int, where, above=0),

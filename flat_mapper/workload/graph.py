@@ -81,6 +81,7 @@ class Workload:
     rank_sizes: Mapping[str, int]
     einsums: tuple[Einsum, ...]
     word_bits: int = 16
+    states_bits: bool = field(default=True, compare=False)  # False: values are an arch's words
     tensor_bits: Mapping[str, int] = field(default_factory=dict)  # where it differs from word_bits
     softmax: Softmax = "none"
     source: str = ""

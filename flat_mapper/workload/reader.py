@@ -226,7 +226,7 @@ def _foreign(document: Section, changes: Mapping[str, object], faults: Faults) -
     faults.extend(lines)
     if lines:
         return None
-    workload = read_problem(document, where, names)
+    workload = replace(read_problem(document, where, names), states_bits=False)
     shape = section_of(problem["shape"], where)
     if not shape.get("name"):
         workload = replace(workload, name=Path(where).stem)

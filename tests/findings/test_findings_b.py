@@ -13,7 +13,7 @@ from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.reports.answers import Mapped
 from flat_mapper.workload.graph import Workload
 
-SMALL = {"B": 2, "H": 4, "P": 12, "E": 4, "F": 4}
+SMALL = {"B": 2, "H": 4, "P": 6, "E": 4, "F": 4}
 
 
 def numbers(found: object) -> tuple[float, ...]:
@@ -28,7 +28,8 @@ def small(problem: str) -> Workload:
         return api.load_problem(problem, sizes=sizes)
     if problem == "gemm-gemm":
         return api.load_problem(problem, sizes={"I": 8, "J": 12, "K": 16, "L": 6})
-    return api.load_problem(problem, "block", sizes={**SMALL, "D": 8, "FF": 8})
+    groups = {"G": 2} if problem == "llama3-8b" else {}
+    return api.load_problem(problem, "block", sizes={**SMALL, **groups, "D": 8, "FF": 8})
 
 
 CASES = [
@@ -40,7 +41,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(("problem", "arch", "space"), CASES)
 def test_b3_renaming_and_reordering_everything_changes_no_number(
     problem: str, arch: str, space: str, seed: int, tmp_path: Path
