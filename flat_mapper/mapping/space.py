@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.mapping.order import execution_order
 from flat_mapper.mapping.values import Granularity, Policy, Schedule
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.roles import Roles
@@ -114,7 +115,8 @@ def partitions(workload: Workload, mapspace: Mapspace) -> list[tuple[GroupSpace,
     if not charged and workload.softmax == "online-2pass":
         condition = "a softmax that is charged: nothing else reads what its first pass makes"
         raise SpecError(expected(f"{workload.name}: online-2pass", condition, "softmax: free"))
-    names = [e.name for e in workload.ordered if charged or e.unit == "matrix"]
+    order = execution_order(workload)
+    names = [n for n in order if charged or workload.einsum(n).unit == "matrix"]
     plain = [n for n in names if not workload.einsum(n).each]
     forms = [names, plain] if mapspace.fusion.groups and plain != names else [plain]
     found: list[tuple[GroupSpace, ...]] = []

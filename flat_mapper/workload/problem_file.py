@@ -55,6 +55,7 @@ class Asked:
     phase: Phase | None = None
     softmax: Softmax | None = None
     mask: Mask | None = None
+    unmasked: bool = False  # whatever the file says
     lengths: Lengths | None = None
 
 

@@ -15,7 +15,7 @@ A size is an integer, or arithmetic over other ranks. The short form is the casc
 default H * E) and FF (by default 4 * D). H counts query heads. `kv_heads` (or a rank G) counts the
 heads of keys and values where query heads share them; then the cascade has G groups and, as its H,
 the heads of one group. `phase: decode` says that all but P of the M keys and values come from a
-cache. `mask: causal` or `mask: {window: 1024}` (`flat_mapper.workload.mask_reader`) leaves out what
+cache. `mask: causal` or `mask: {window: 1024}` (`flat_mapper.workload.mask`) leaves out what
 is masked. `softmax` is row, online, online-2pass or any (`flat_mapper.workload.softmax`). In place
 of `attention`, a cascade may be written out, in the notation of `flat_mapper.workload.notation`
 (and of `flat_mapper.workload.einsum_reader`, where an Einsum says how it stands to shared loops),
@@ -59,7 +59,7 @@ from flat_mapper.workload.einsum_reader import read_einsum
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.graph import faults as workload_faults
 from flat_mapper.workload.heads import PHASES
-from flat_mapper.workload.mask_reader import mask_of, read_mask
+from flat_mapper.workload.mask import NONE, mask_of, read_mask
 from flat_mapper.workload.problem_file import (
     Asked,
     File,
@@ -115,7 +115,11 @@ def load_problem(
     faults = Faults()
     form = _named("softmax", softmax, SOFTMAXES)
     asked = Asked(
-        phase=_named("phase", phase, PHASES), softmax=form, mask=mask_of(mask), lengths=lengths
+        phase=_named("phase", phase, PHASES),
+        softmax=form,
+        mask=mask_of(mask),
+        lengths=lengths,
+        unmasked=mask.strip() == NONE,
     )
     workload = _workload(source, sizes, asked, faults)
     if workload is not None and phase == "decode":
@@ -188,7 +192,8 @@ def _workload(
     cited = faults.attempt(_word, file, "source")
     word_bits = faults.attempt(_count, file, "word_bits", DEFAULT_WORD_BITS)
     tensor_bits = faults.attempt(_tensor_bits, file, workload)
-    mask = file.asked.mask or faults.attempt(read_mask, file.problem, file.where)
+    mask = faults.attempt(read_mask, file.problem, file.where)
+    mask = None if file.asked.unmasked else file.asked.mask or mask
     layers = faults.attempt(_count, file, "layers", 1)
     if faults or workload is None:
         return None

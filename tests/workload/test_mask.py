@@ -27,8 +27,7 @@ from flat_mapper.reports.mask import mask_dict, mask_text
 from flat_mapper.timeloop.write import lower_fused
 from flat_mapper.workload.attention import attention
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import Mask, pairs, tiles
-from flat_mapper.workload.mask_reader import mask_of
+from flat_mapper.workload.mask import Mask, mask_of, pairs, tiles
 from flat_mapper.workload.reader import load_problem
 
 CAUSAL = Mask(causal=True)
