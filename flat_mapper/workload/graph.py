@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.workload.mask import Mask, pairs
-from flat_mapper.workload.roles import NO_ROLES, Roles, operator_faults, role_faults
+from flat_mapper.workload.roles import NO_ROLES, Roles, check_operators, role_faults
 
 if TYPE_CHECKING:  # at run time networkx is imported when the graph is first asked for
     import networkx as nx
@@ -21,6 +21,7 @@ Softmax = Literal["row", "online", "online-2pass", "any", "none"]
 
 # Counts are int64 all the way; this bound leaves a factor of two for read-modify-write.
 MAX_ITERATIONS = 2**61
+MAX_BITS = 1024  # chosen: of one value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,15 +97,15 @@ class Workload:
         for fault in faults(self.name, self.rank_sizes, self.einsums):
             raise SpecError(fault)
         for key, bits in {"word_bits": self.word_bits, **self.tensor_bits}.items():
-            if not is_size(bits):
-                raise SpecError(expected(f"{self.name}: {key}", "bits, an integer > 0", bits))
+            if not is_size(bits) or bits > MAX_BITS:
+                condition = f"bits, an integer from 1 to {MAX_BITS}"
+                raise SpecError(expected(f"{self.name}: {key}", condition, bits))
             if key != "word_bits" and key not in self.tensor_ranks:
-                tensors = ", ".join(self.tensor_ranks)
-                raise SpecError(expected(f"{self.name}: tensor_bits", f"one of {tensors}", key))
-        declared = role_faults(self.name, self.roles, self.rank_sizes, self.mask)
-        grouped = operator_faults(self.name, self.operators, tuple(self.ancestors))
-        for fault in (*declared, *grouped):
+                condition = f"one of {', '.join(self.tensor_ranks)}"
+                raise SpecError(expected(f"{self.name}: tensor_bits", condition, key))
+        for fault in role_faults(self.name, self.roles, self.rank_sizes, self.mask):
             raise SpecError(fault)
+        check_operators(self.name, self.operators, tuple(self.ancestors))
         if not is_size(self.repeat):
             raise SpecError(expected(f"{self.name}: repeat", "an integer > 0", self.repeat))
 
@@ -192,8 +193,7 @@ class Workload:
 
     def unmasked_iterations(self, einsum: Einsum) -> int:
         """Those of them whose query may see the key."""
-        points = self.iterations(einsum)
-        pair = self.roles.masked
+        points, pair = self.iterations(einsum), self.roles.masked
         own = set(einsum.ranks) - set(einsum.each)
         if self.mask is None or pair is None or not set(pair) <= own:
             return points

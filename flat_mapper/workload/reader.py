@@ -56,7 +56,7 @@ from flat_mapper.spec.yamlio import is_text, load
 from flat_mapper.workload.attention import ROLES, Scope
 from flat_mapper.workload.attention import scope as scoped
 from flat_mapper.workload.einsum_reader import read_einsum
-from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.graph import MAX_BITS, Workload
 from flat_mapper.workload.graph import faults as workload_faults
 from flat_mapper.workload.heads import PHASES
 from flat_mapper.workload.mask import NONE, mask_of, read_mask
@@ -190,7 +190,7 @@ def _workload(
     workload = cascade(file, sizes, faults)
     name = faults.attempt(_word, file, "name")
     cited = faults.attempt(_word, file, "source")
-    word_bits = faults.attempt(_count, file, "word_bits", DEFAULT_WORD_BITS)
+    word_bits = faults.attempt(_bits, file.problem, "word_bits", file.where)
     tensor_bits = faults.attempt(_tensor_bits, file, workload)
     mask = faults.attempt(read_mask, file.problem, file.where)
     mask = None if file.asked.unmasked else file.asked.mask or mask
@@ -324,4 +324,13 @@ def _tensor_bits(file: File, workload: Workload | None) -> dict[str, int]:
             at = place(where, section, tensor, shown=False)
             hint = did_you_mean(tensor, known)
             raise SpecError(expected(at, f"tensors among {', '.join(known)}", tensor, hint))
-    return {tensor: take(section, tensor, int, where, above=0) for tensor in section}
+    return {tensor: _bits(section, tensor, where) for tensor in section}
+
+
+def _bits(section: Section, key: str, where: str) -> int:
+    """Bits of a value; the default where the key is missing."""
+    bits = take(section, key, int, where, DEFAULT_WORD_BITS, above=0)
+    if bits > MAX_BITS:
+        condition = f"bits, an integer from 1 to {MAX_BITS}"
+        raise SpecError(expected(place(where, section, key), condition, bits))
+    return bits

@@ -114,9 +114,8 @@ def test_b1_every_answer_says_what_it_left_out(capsys: pytest.CaptureFixture[str
     assert answer(capsys, "map", *case)["left_out"] == left_out
     assert answer(capsys, "compare", *case)["left_out"] == left_out
     assert main(["map", *case]) == 0
-    assert (
-        f"left out of the problem: {', '.join(left_out)}; --scope block" in capsys.readouterr().out
-    )
+    text = capsys.readouterr().out
+    assert f"left out of the problem: {', '.join(left_out)}; --scope block" in text
 
 
 def chip(folder: Path, edit: tuple[str, str], name: str = "chip") -> str:
@@ -166,7 +165,7 @@ def test_b2_widths_that_differ_are_converted_at_the_same_bytes(
             ("width: 16, depth: 32, datawidth: 16", "width: 8, depth: 32, datawidth: 8"),
             "RF: expect",
         ),
-        (("multiplier_width: 16", "multiplier_width: 8"), "MAC.attributes.multiplier_width: expec"),
+        (("multiplier_width: 16", "multiplier_width: 8"), "MAC.attributes.multiplier_width: "),
     ],
 )
 def test_b2_widths_that_cannot_be_converted_are_refused(
@@ -242,11 +241,11 @@ UNKNOWN = [
     ("einsum: QK,", "einsum: QKK,", "expected an Einsum among QK, ", "did you mean 'QK'"),
     ("tiles: {P:", "tiles: {Z:", "fusion.tiles: expected ranks among B", "'Z'"),
     ("staging: [Q]", "staging: [ZZ]", "fusion.staging: expected tensors among", "'ZZ'"),
-    ("keep: [K]", "keep: [KQ]", "expected tensors among", "did you mean 'K"),
+    ("keep: [K]", "keep: [QKK]", "expected tensors among", "did you mean 'QK'"),
     (
         "softmax,",
         "softmx,",
-        "expected Einsums or operators among softmax",
+        "expected Einsums or operators among",
         "did you mean 'softmax'",
     ),
 ]
@@ -270,10 +269,10 @@ def test_b5_what_may_be_absent_is_marked_so_and_said(
     text = SPACE.replace("[K]}", "[K], if_present: true}").replace("QK, t", "QKK, t")
     path = file(tmp_path, text)
     assert main(["map", "--arch", "edge", "--problem", "tiny", "--mapspace", path]) == 0
+    capsys.readouterr()
     found = answer(capsys, "map", "--arch", "edge", "--problem", "gemm-gemm", "--set", "I=8")
-    assert found["notes"] == [
-        "flat: the problem has nothing of the group QK, softmax, AV: not fused"
-    ]
+    note = "flat: the problem has nothing of the group QK, softmax, AV: not fused"
+    assert found["notes"] == [note]
 
 
 def test_b6_self_attention_stays_self_attention(capsys: pytest.CaptureFixture[str]) -> None:
@@ -282,3 +281,62 @@ def test_b6_self_attention_stays_self_attention(capsys: pytest.CaptureFixture[st
         assert (sizes["P"], sizes["M"]) == (128, 128)
     cross = api.load_problem("whisper-large-cross", sizes={"P": 128}).rank_sizes
     assert (cross["P"], cross["M"]) == (128, 1500)
+
+
+CHIP = [
+    ("global_cycle_seconds: 2e-9}", "global_cycle_seconds: 2e-9, exp_cycle: 4}", "'exp_cycles'"),
+    ("global_cycle_seconds: 2e-9}", "global_cycle_seconds: 2e-9, tanx_energy: 4}", "'tanh_energy'"),
+    ('"22nm"', '"99999999999nm"', "technology from 1 to 1000 nm"),
+    ("width: 64, datawidth: 16", "width: 64, word_bits: 10**20", "at most 1024 bits of a word"),
+    ("shared_bandwidth: 8}", "shared_bandwith: 8}", "did you mean 'shared_bandwidth'"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), CHIP)
+def test_b5_a_name_or_a_number_in_an_architecture_is_known_or_refused(
+    old: str, new: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = chip(tmp_path, (old, new))
+    assert message in refusal(capsys, "map", "--arch", path, "--problem", "tiny")
+    assert main(["check", path]) == 2
+    assert message in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "word_bits: 16",
+            "word_bits: 100000000000000000000",
+            "word_bits: expected bits, an integer",
+        ),
+        ("layers: 2", "layers: 2\n  tensor_bits: {QQ: 8}", "did you mean 'Q'"),
+        ("P: 8,", "P: 8, PP: 9,", "did you mean 'P'"),
+        ("layers: 2", "layer: 2", "did you mean 'layers'"),
+        ("layers: 2", "layers: 2\n  tensor_bits: {Q: 100000000000000000000}", "from 1 to 1024"),
+    ],
+)
+def test_b5_a_name_or_a_number_in_a_problem_is_known_or_refused(
+    old: str, new: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = Path(__file__).parents[2] / "problems" / "tiny.yaml"
+    path = file(tmp_path, tiny.read_text(encoding="utf-8").replace(old, new))
+    assert message in refusal(capsys, "map", "--arch", "edge", "--problem", path)
+    assert main(["check", path]) == 2
+    assert message in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("QK_sum, A]", "QK_sums, A]", "operators.softmax: expected Einsums among Q, QK, "),
+        ("queries: P", "queries: PP", "roles.queries: expected a rank among B, H, P"),
+        ("queries: P", "query: P", "unknown key 'query'"),
+        ("queries: P", "queries: M", "one role for each rank, got 'M twice'"),
+    ],
+)
+def test_b5_roles_and_operators_are_known_or_refused(
+    old: str, new: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = file(tmp_path, BLOCK.replace(old, new))
+    assert message in refusal(capsys, "map", "--arch", "edge", "--problem", path)

@@ -101,9 +101,7 @@ MODELS = [
 @pytest.mark.parametrize(("config", "part", "shape"), MODELS)
 def test_a_configuration_becomes_its_problem(tmp_path: Path, config, part, shape):
     model = load_config(written(tmp_path, config), part)
-    layers = (
-        "full" if len(model.masks(model.positions)) > 1 and model.kinds[0].window == 1024 else ""
-    )
+    layers = "full" if len(model.masks(4096)) > 1 else ""
     text = problem_text(model, "mine", "config.json", layers=layers)
     workload = load_problem(text, "model")
     sizes = workload.rank_sizes
