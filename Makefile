@@ -45,8 +45,8 @@ lower: $(READY)  ## Timeloop files for the mapping that `make map` left in OUT
 test: $(READY)  ## the whole test suite
 	@$(BIN)/python -m pytest
 
-lint: $(READY)  ## ruff: rules and format
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: $(READY)  ## ruff: rules and format; and what the package weighs against its budget
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python tools/budget.py
 
 type: $(READY)  ## mypy --strict
 	@$(BIN)/mypy
@@ -102,7 +102,7 @@ $(VENV)-accelforge/.ready: pyproject.toml tools/setup.sh
 .PHONY: docs report test-browser
 
 test-browser: $(READY)  ## the report in Chromium; fails where that is missing
-	@FLAT_MAPPER_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/page/test_report_browser.py
+	@FLAT_MAPPER_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/page/test_browser.py
 
 docs: $(VENV)-docs/.ready  ## the pages of docs/ as a site, into site/
 	@COLUMNS=100 NO_COLOR=1 NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --quiet --strict

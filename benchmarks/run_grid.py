@@ -18,7 +18,7 @@ from time import process_time
 from flat_mapper import load_platform, load_problem, search
 from flat_mapper.api.calls import energies
 from flat_mapper.base.parallel import each
-from flat_mapper.reports.answers import Mapped
+from flat_mapper.reports.answers import SearchResult
 
 PLATFORMS = ("edge", "cloud")
 MODELS = ("bert-base", "trxl", "t5-small", "xlm")  # those of FLAT's simulator
@@ -55,7 +55,7 @@ def searched(point: Point) -> Searched:
     spent, fits = [], []
     for mapspace in MAPSPACES:
         start = process_time()
-        fits.append(isinstance(search(workload, platform, mapspace, prices), Mapped))
+        fits.append(isinstance(search(workload, platform, mapspace, prices), SearchResult))
         spent.append(process_time() - start)
     return Searched(
         spent=tuple(spent),

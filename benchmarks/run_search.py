@@ -13,8 +13,8 @@ from time import process_time
 from flat_mapper import load_platform, load_problem, search
 from flat_mapper.api.calls import mapspace_of
 from flat_mapper.arch.values import Architecture, Platform
-from flat_mapper.reports.answers import Mapped
-from flat_mapper.workload.attention import Scope
+from flat_mapper.reports.answers import SearchResult
+from flat_mapper.workload.cascade import Scope
 
 
 def main(
@@ -40,8 +40,8 @@ def main(
     start = process_time()
     found = search(workload, platform, space)
     spent = process_time() - start
-    answer = {"cpu_s": spent, "fits": isinstance(found, Mapped), "einsums": 0}
-    if isinstance(found, Mapped):
+    answer = {"cpu_s": spent, "fits": isinstance(found, SearchResult), "einsums": 0}
+    if isinstance(found, SearchResult):
         answer["size"] = float(found.certificate.mapspace_size)
         answer["evaluated"] = found.certificate.evaluated
         answer["einsums"] = len(found.mapping.einsum_mappings)

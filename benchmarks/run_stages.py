@@ -19,9 +19,9 @@ def main() -> dict[str, float]:
 
     from flat_mapper import load_platform
     from flat_mapper.api import calls as api
-    from flat_mapper.cli.main import map as cli_map  # noqa: F401
+    from flat_mapper.cli import map as cli_map  # noqa: F401
     from flat_mapper.reports import files as output  # noqa: F401
-    from flat_mapper.reports.answers import Mapped
+    from flat_mapper.reports.answers import SearchResult
 
     ends["imports"] = process_time()
     sizes = {"B": 64, "P": LENGTH, "M": LENGTH}
@@ -33,7 +33,7 @@ def main() -> dict[str, float]:
     ends["prices"] = process_time()
     found = api.search(workload, edge, space, prices[0])
     ends["search"] = process_time()
-    assert isinstance(found, Mapped)
+    assert isinstance(found, SearchResult)
     Console(quiet=True).print(str(found))
     ends["the answer as text"] = process_time()
     times = list(ends.values())

@@ -21,11 +21,11 @@ from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.parallel import cores
 from flat_mapper.cost_model.result import Result
 from flat_mapper.mapping.values import Axis, Slot
-from flat_mapper.reports.answers import Mapped
+from flat_mapper.reports.answers import SearchResult
 from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump
-from flat_mapper.timeloop.backend import INPUTS, art_document, ert_document
-from flat_mapper.timeloop.mapper import MAPPER, Cost
+from flat_mapper.timeloop.backend import INPUT_FILES, art_document, ert_document
+from flat_mapper.timeloop.mapper import MAPPER, TimeloopCost
 from flat_mapper.timeloop.run import call, command_of, fresh_folder
 from flat_mapper.timeloop.write_mapper_processed import processed_for_mapper
 
@@ -72,21 +72,21 @@ def main(seconds: float) -> dict[str, object]:
     }
 
 
-def _ours(objective: str) -> Mapped:
+def _ours(objective: str) -> SearchResult:
     workload = load_problem("bert-base", sizes={"B": 64, "P": LENGTH, "M": LENGTH})
     found = search(workload.subset(("QK",)), load_platform("edge"), ALONE, objective=objective)
-    assert isinstance(found, Mapped)
+    assert isinstance(found, SearchResult)
     return found
 
 
-def _measures(cost: Cost | Result | None) -> dict[str, object]:
+def _measures(cost: TimeloopCost | Result | None) -> dict[str, object]:
     return {
         "edp_js": cost.edp_js if cost else None,
         "energy_pj": cost.energy_pj if cost else None,
     }
 
 
-def _array_given(found: Mapped) -> Mapped:
+def _array_given(found: SearchResult) -> SearchResult:
     """The same with a constraint on the array: the spatial factors of our own mapping."""
     arch, nest = found.platform.matrix, found.mapping.groups[0].einsums[0]
     array = arch.fanouts[0]
@@ -100,7 +100,7 @@ def _array_given(found: Mapped) -> Mapped:
     return replace(found, platform=platform)
 
 
-def _model_rate(found: Mapped) -> float:
+def _model_rate(found: SearchResult) -> float:
     """Mappings per CPU second of timeloop-model."""
     prices, _ = energies(found.platform, None)
     backend = get_backend("timeloop")
@@ -112,7 +112,7 @@ def _model_rate(found: Mapped) -> float:
     return MODEL_RUNS / _spent(run)
 
 
-def _mapper_rates(found: Mapped) -> dict[str, float]:
+def _mapper_rates(found: SearchResult) -> dict[str, float]:
     """Mappings per CPU second of timeloop-mapper, without its start."""
     prices, _ = energies(found.platform, None)
     arch, nest = found.platform.matrix, found.mapping.groups[0].einsums[0]
@@ -130,9 +130,9 @@ def _mapper_rates(found: Mapped) -> dict[str, float]:
         settings = {**mapper, "search_size": fitting, "log_stats": True}
         folder = fresh_folder(None, "rate")
         documents = ({**document, "mapper": settings}, *tables)
-        for name, content in zip(INPUTS, documents, strict=True):
+        for name, content in zip(INPUT_FILES, documents, strict=True):
             write_text(folder / name, dump(content))
-        run = call(command, folder, INPUTS)
+        run = call(command, folder, INPUT_FILES)
         assert run.problem is None, run.place
         said = run.said
         shutil.rmtree(folder)

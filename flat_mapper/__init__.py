@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flat_mapper.api.calls import compare, evaluate, load_problem, model_files, search
     from flat_mapper.arch.reader import load_architecture, load_platform
-    from flat_mapper.explore.front import front
-    from flat_mapper.explore.generate import generate
-    from flat_mapper.explore.need import need
+    from flat_mapper.explore.generation import generate
+    from flat_mapper.explore.need_search import need
+    from flat_mapper.explore.pareto import front
     from flat_mapper.mapping.space_reader import load_mapspace
     from flat_mapper.page.saved import load_results
-    from flat_mapper.workload.attention import attention
+    from flat_mapper.workload.cascade import attention
 
 __version__ = "0.1.0"
 __all__ = [
@@ -42,18 +42,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "attention": "workload.attention",
+    "attention": "workload.cascade",
     "compare": "api.calls",
     "evaluate": "api.calls",
-    "front": "explore.front",
-    "generate": "explore.generate",
+    "front": "explore.pareto",
+    "generate": "explore.generation",
     "load_architecture": "arch.reader",
     "load_mapspace": "mapping.space_reader",
     "load_platform": "arch.reader",
     "load_problem": "api.calls",
     "load_results": "page.saved",
     "model_files": "api.calls",
-    "need": "explore.need",
+    "need": "explore.need_search",
     "search": "api.calls",
 }
 

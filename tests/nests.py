@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel
@@ -13,6 +14,7 @@ from flat_mapper.mapping.values import EinsumMapping, Loop, Slot, slots_of
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import parse_einsum
 
+few = settings(max_examples=60, deadline=None)
 EINSUMS = (
     "Y[i,j] = A[i,k] * B[k,j]",
     "Y[i] = max(A[i,k])",

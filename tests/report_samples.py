@@ -10,12 +10,12 @@ from pathlib import Path
 import small_platform as small
 
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
-from flat_mapper.explore.sweep.store import Row, Store
+from flat_mapper.explore.sweep.store import PointRow, Store
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
-from flat_mapper.reports.answers import Priced
+from flat_mapper.reports.answers import Evaluation
 
 STORE = {"read": 1.0, "write": 1.0, "update": 1.0}
 ERT = Ert(
@@ -43,12 +43,12 @@ def unfused() -> FusedMapping:
     return FusedMapping(groups=tuple(groups))
 
 
-def priced(mapping: FusedMapping, platform: Platform | None = None) -> Priced:
+def priced(mapping: FusedMapping, platform: Platform | None = None) -> Evaluation:
     """A mapping on the small platform."""
     chip = platform or small.platform()
     found = evaluate(small.workload(), chip, mapping, ERT)
     assert isinstance(found, Result), found
-    return Priced(workload=small.workload(), platform=chip, result=found)
+    return Evaluation(workload=small.workload(), platform=chip, result=found)
 
 
 def overlapped() -> FusedMapping:
@@ -103,9 +103,11 @@ def sweep(path: Path, count: int = 1000) -> Path:
         place = {"key": f"{i:064x}", "position": i, "coordinates": coordinates, "provenance": {}}
         if i % 50 == 49:
             reason = "QK + AV: GLB: needs 9 words (QK 9), has 8; choose less"
-            rows.append(Row(**place, status="infeasible", reason=reason))
+            rows.append(PointRow(**place, status="infeasible", reason=reason))
         else:
-            rows.append(Row(**place, status="done", result=_scaled(bases[mapspace], depth, seq)))
+            rows.append(
+                PointRow(**place, status="done", result=_scaled(bases[mapspace], depth, seq))
+            )
     with Store(path) as store:
         store.begin("sample", {"points": str(count), "sweep": "sample.yaml"})
         store.write(rows)

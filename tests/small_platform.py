@@ -8,7 +8,7 @@ from dataclasses import replace
 from flat_mapper.arch.reader import load_architecture
 from flat_mapper.arch.values import Platform
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot
-from flat_mapper.workload.attention import attention
+from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 
 _TOP = """

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
-from flat_mapper.explore.sweep.store import Row
+from flat_mapper.explore.sweep.engines import Here
+from flat_mapper.explore.sweep.inputs import Inputs
+from flat_mapper.explore.sweep.run import SweepProgress, run_sweep
+from flat_mapper.explore.sweep.spec import load_sweep
+from flat_mapper.explore.sweep.store import PointRow, Store
 from flat_mapper.explore.sweep.work import Batch, Prices
 
 _TOP = """
@@ -53,10 +60,10 @@ def written(folder: Path, **changed: str) -> Path:
     return folder / "sweep.yaml"
 
 
-def quick(batch: Batch, prices: Prices) -> list[Row]:
+def quick(batch: Batch, prices: Prices) -> list[PointRow]:
     """A row for every task, without a search."""
     return [
-        Row(
+        PointRow(
             key=task.key,
             position=task.position,
             status="infeasible",
@@ -68,7 +75,31 @@ def quick(batch: Batch, prices: Prices) -> list[Row]:
     ]
 
 
-def unhurried(batch: Batch, prices: Prices) -> list[Row]:
+def unhurried(batch: Batch, prices: Prices) -> list[PointRow]:
     """The same after a while, so that there is time to die on the way."""
     time.sleep(0.1 * len(batch.tasks))
     return quick(batch, prices)
+
+
+def counted(
+    sweep: Path, results: Path, answer: Callable[[Batch, Prices], list[PointRow]] = quick
+) -> SweepProgress:
+    with Store(results) as store:
+        inputs = Inputs(load_sweep(sweep))
+        return run_sweep(inputs, store, lambda: nullcontext(Here(answer)), lambda _: None)
+
+
+def digest(results: Path) -> str:
+    with Store(results) as store:
+        return store.digest()
+
+
+def rows_in(results: Path) -> int:
+    """Rows that are on disk now."""
+    if not results.exists():
+        return 0
+    try:
+        with sqlite3.connect(f"file:{results}?mode=ro", uri=True) as connection:
+            return int(connection.execute("SELECT count(*) FROM points").fetchone()[0])
+    except sqlite3.Error:
+        return 0

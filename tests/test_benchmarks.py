@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flat_mapper import load_mapspace, load_platform, load_problem, search
-from flat_mapper.reports.answers import Mapped
+from flat_mapper.reports.answers import SearchResult
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
@@ -84,5 +84,5 @@ def test_alone_counts_single_buffers_as_timeloop_does() -> None:
     space = load_mapspace(FOLDER / "alone.yaml")
     assert (space.policy.buffering, space.policy.softmax) == (1, "free")
     found = search(load_problem("tiny").subset(("QK",)), "edge", space)
-    assert isinstance(found, Mapped)
+    assert isinstance(found, SearchResult)
     assert len(found.mapping.groups) == 1

@@ -27,6 +27,9 @@ timeloop backends reports api explore explore.sweep page published cli
 ORDER = tuple(_ROWS.split())
 FOLDER_MODULES = 15  # beside __init__
 
+# Modules whose function of the same name stays: `main` is what Python calls it everywhere.
+SAME_NAME = {"cli.main", "mapper.solve.optimum", "mapper.solve.front_search"}
+
 # Who alone may import these packages.
 OWNERS = {
     "yaml": ("spec.yamlio",),
@@ -109,6 +112,18 @@ def test_a_package_only_says_what_it_is() -> None:
     """No package hands on the names of its modules."""
     offenders = [name for name in PACKAGES if len(SOURCES[name].body) > 1]
     assert offenders == []
+
+
+def test_no_module_shares_its_name_with_something_in_it() -> None:
+    """`from flat_mapper.a import b` would be a module here and a function there."""
+    same = {
+        module
+        for module in MODULES
+        for node in SOURCES[module].body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        if node.name == module.rpartition(".")[2]
+    }
+    assert same - SAME_NAME == set()
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -9,9 +9,9 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.mapping.space import partitions
 from flat_mapper.mapping.space_reader import load_mapspace
-from flat_mapper.reports.answers import Mapped
+from flat_mapper.reports.answers import SearchResult
 from flat_mapper.spec import catalog
-from flat_mapper.workload.attention import attention
+from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 
 # Peak multiply-accumulates per second, lanes of the vector path, KiB of the shared buffer; as the
@@ -55,7 +55,7 @@ def test_a_platform_has_its_peak_and_maps(name: str):
     assert platform.vector.levels[:2] == platform.matrix.levels[:2]
     workload = attention(B=1, H=2, P=4, M=4, E=2, F=2)
     found = api.search(workload, platform, "naive", objective="latency")
-    assert isinstance(found, Mapped), found
+    assert isinstance(found, SearchResult), found
     assert found.result.energy_pj > 0
     assert found.result.macs == 2 * 4 * 4 * 2 * 2
 

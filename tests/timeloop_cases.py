@@ -6,12 +6,14 @@ Source: tests/data/*.jsonl, runs of NVlabs/timeloop at commit 4cf6d4c made for t
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flat_mapper.arch.reader import architecture_from_nodes
+from flat_mapper.arch.reader import architecture_of as read_document
 from flat_mapper.arch.values import Architecture
+from flat_mapper.spec.document import Quoted, Section, Tagged
 from flat_mapper.workload.graph import Einsum, TensorAccess, Workload
 
 DATA = Path(__file__).parent / "data"
@@ -24,6 +26,38 @@ def cases() -> tuple[dict[str, Any], ...]:
     for name in ("timeloop_cases.jsonl", "timeloop_remainder_cases.jsonl"):
         lines += (DATA / name).read_text(encoding="utf-8").splitlines()
     return tuple(json.loads(line) for line in lines)
+
+
+def architecture_from_nodes(
+    nodes: Sequence[object],
+    name: str = "architecture",
+) -> Architecture:
+    """The architecture of v0.4 nodes given as [tag, body] pairs; strings in them are words."""
+    document = Section({"architecture": Section({"version": 0.4, "nodes": _tagged(nodes)})})
+    return read_document(document, name)
+
+
+def _tagged(nodes: Sequence[object]) -> list[object]:
+    """[tag, body] pairs as tagged nodes, nested ones included."""
+    tagged: list[object] = []
+    for node in nodes:
+        if not (isinstance(node, list | tuple) and len(node) == 2 and isinstance(node[0], str)):
+            tagged.append(node)
+            continue
+        body = _worded(node[1])
+        if isinstance(body, Section) and isinstance(body.get("nodes"), list):
+            body = Section({**body, "nodes": _tagged(node[1]["nodes"])})
+        tagged.append(Tagged(node[0], body))
+    return tagged
+
+
+def _worded(value: object) -> object:
+    """The value with its strings marked as words, not expressions."""
+    if isinstance(value, Mapping):
+        return Section({str(key): _worded(inner) for key, inner in value.items()})
+    if isinstance(value, list | tuple):
+        return [_worded(item) for item in value]
+    return Quoted(value) if isinstance(value, str) else value
 
 
 def architecture_of(case: dict[str, Any]) -> Architecture:

@@ -6,7 +6,7 @@ is a file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -17,25 +17,26 @@ from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Art, Ert, ert_of, load_ert
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
-from flat_mapper.mapper.solve.search import search as best_of
+from flat_mapper.mapper.solve.optimum import search as best_of
 from flat_mapper.mapping.check import check_mapping
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_names import absent_groups, unmatched_rules
-from flat_mapper.reports.answers import Comparison, Mapped, Modelled, Priced
+from flat_mapper.reports.answers import Comparison, Evaluation, ModelResult, SearchResult
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import Section, did_you_mean, section_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
-from flat_mapper.timeloop.accelergy import ACCELERGY, accelergy
+from flat_mapper.timeloop.accelergy import ACCELERGY, chosen_accelergy
 from flat_mapper.timeloop.mapper import SECONDS, timeloop_mapper
-from flat_mapper.timeloop.read_mapping import read_mapping
+from flat_mapper.timeloop.mapping_reader import read_mapping
 from flat_mapper.workload import reader as problem_yaml
-from flat_mapper.workload.attention import SCOPES, Scope
+from flat_mapper.workload.cascade import SCOPES, Scope
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.problem_file import Lengths
 from flat_mapper.workload.timeloop import read_problem
@@ -44,7 +45,6 @@ MAPSPACES = ("naive", "flex-stream", "flex", "flat")  # what `compare` compares 
 UNCHANGED: Mapping[str, object] = MappingProxyType({})
 NO_BITS: Mapping[str, int] = MappingProxyType({})
 
-Progress = Callable[[float, str], None]
 Name = str | Path
 Source = Name | Mapping[str, object]  # the latter: a specification in memory, timeloopfe's or plain
 
@@ -77,7 +77,7 @@ def load_problem(
         read = replace(read_problem(document, IN_MEMORY, variables), states_bits=False)
         return problem_yaml.set_ranks(read, sizes)
     path = catalog.resolve("problems", source)
-    found = problem_yaml.load_problem(
+    found = problem_yaml.load_workload(
         *(path, scope), sizes=sizes, lengths=lengths, phase=phase, softmax=softmax, mask=mask
     )
     return with_bits(found, bits)
@@ -95,7 +95,7 @@ def energies(platform: Platform | Architecture, ert: Name | Ert | None) -> tuple
     matrix path; the vector path is left out where softmax is free.
     """
     if ert == ACCELERGY:
-        return accelergy().price(platform)
+        return chosen_accelergy().price(platform)
     if ert is not None:
         table = ert if isinstance(ert, Ert) else load_ert(ert)
         return table.covering(platform.matrix if isinstance(platform, Platform) else platform), None
@@ -113,7 +113,7 @@ def search(
     objective: str = "edp",
     schedule: str = "",
     progress: Progress | None = None,
-) -> Mapped | Infeasible:
+) -> SearchResult | Infeasible:
     """The best mapping of a workload in a mapspace, or why there is none.
 
     ert:       a table, its file, or `accelergy` to run that; by default hwcomponents prices.
@@ -153,14 +153,14 @@ def compare(
     if not names or len(set(names)) < len(names):
         got = ", ".join(names) or "none"
         raise SpecError(expected("mapspaces", "at least one, each once", got))
-    rows: dict[str, Mapped | Infeasible] = {}
+    rows: dict[str, SearchResult | Infeasible] = {}
     for i, space in enumerate(spaces):
         step = _part(progress, i, len(spaces), space.name)
         found = best_of(cascade, chip, space, table, objective=goal, progress=step)
         if isinstance(found, Infeasible):
             rows[space.name] = found
             continue
-        rows[space.name] = Mapped(
+        rows[space.name] = SearchResult(
             workload=found.workload,
             platform=chip,
             result=noted(
@@ -228,7 +228,7 @@ def evaluate(
     ert: Ert | Name | None = None,
     *,
     backend: str = "native",
-) -> Priced | Infeasible:
+) -> Evaluation | Infeasible:
     """A recorded mapping priced again.
 
     record:   a fused-mapping.yaml.
@@ -245,10 +245,10 @@ def evaluate(
     if isinstance(result, Infeasible):
         return result
     priced = noted(sourced(result, fit.platform, table, art), fit.notes)
-    return Priced(workload=read.workload, platform=fit.platform, result=priced)
+    return Evaluation(workload=read.workload, platform=fit.platform, result=priced)
 
 
-def again(mapped: Mapped, ert: Ert | Name | None, backend: str) -> Mapped | Infeasible:
+def again(mapped: SearchResult, ert: Ert | Name | None, backend: str) -> SearchResult | Infeasible:
     """A found mapping priced by another backend."""
     if backend == mapped.result.backend:
         return mapped
@@ -260,13 +260,13 @@ def again(mapped: Mapped, ert: Ert | Name | None, backend: str) -> Mapped | Infe
 
 
 def beside_timeloop_mapper(
-    mapped: Mapped,
+    mapped: SearchResult,
     ert: Ert | Name | None = None,
     *,
     seconds: float = SECONDS,
     algorithm: str = "linear_pruned",
     progress: Progress | None = None,
-) -> Mapped:
+) -> SearchResult:
     """A found mapping with what timeloop-mapper finds for each Einsum inside its fusion.
 
     seconds:   of timeloop-mapper's search per Einsum.
@@ -284,8 +284,8 @@ def beside_timeloop_mapper(
 
 def model_files(
     files: Sequence[Name] | Mapping[str, object], ert: Ert | Name | None = None
-) -> Modelled | Infeasible:
-    """What timeloop-model says of an architecture, a problem and a mapping.
+) -> ModelResult | Infeasible:
+    """The answer of timeloop-model on an architecture, a problem and a mapping.
 
     files: Timeloop's own v0.4 files; architecture, problem and mapping may stand in any number of
            them. An ERT among them prices the components, unless `ert` is given. Or a
@@ -318,7 +318,7 @@ def model_files(
     refused = costs.infeasible(0)
     if refused:
         return refused
-    return Modelled(
+    return ModelResult(
         workload=workload,
         arch=arch,
         mapping=mapping,

@@ -15,7 +15,7 @@ from flat_mapper.mapping.check import check_mapping
 from flat_mapper.mapping.record import read_record
 from flat_mapper.spec.document import Section, did_you_mean, section_of
 from flat_mapper.spec.templating import load_document
-from flat_mapper.timeloop.read_mapping import read_mapping
+from flat_mapper.timeloop.mapping_reader import read_mapping
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.reader import check_problem
 from flat_mapper.workload.timeloop import problem_faults, read_problem
@@ -25,7 +25,7 @@ _PARTS = ("problem", "architecture", "mapspace", "fused_mapping", "mapping", "ER
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What one file turned out to be, and what is wrong with it."""
+    """One file: the kind that it turned out to be, and its faults."""
 
     path: str
     kind: str
@@ -59,7 +59,7 @@ def check_files(paths: Sequence[str]) -> list[Checked]:
 
 
 def _kinds(document: Section) -> tuple[str, ...]:
-    """What a document holds, by its keys; a table of energies in the short form has none."""
+    """Kinds of a document, by its keys; a table of energies in the short form has none."""
     kinds = tuple(key for key in _PARTS if key in document)
     problem = document.get("problem")
     if isinstance(problem, Mapping) and "shape" in problem:
@@ -84,7 +84,7 @@ def _unknown(path: str, document: Section) -> str:
 
 
 def _faults(kind: str, path: str, documents: Mapping[str, Section]) -> list[str]:
-    """What is wrong with one part of one file."""
+    """Faults of one part of one file."""
     document = documents[path]
     if kind == "architecture":
         return check_architecture(Path(path))

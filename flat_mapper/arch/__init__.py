@@ -1,1 +1,1 @@
-"""What computes it: platforms, and the Timeloop files that describe them."""
+"""Platforms that compute, and the Timeloop files that describe them."""

@@ -1,4 +1,4 @@
-"""What a storage component's attributes say, by Timeloop's own rules.
+"""Attributes of a storage component, by Timeloop's own rules.
 
 Names, aliases and arithmetic follow timeloop's model/buffer.cpp (ParseSpecs, commit 4cf6d4c). An
 attribute that would change a result and is not modelled here is refused by name; others, such as
@@ -120,7 +120,7 @@ def _misspelt(key: str, section: Section) -> str:
     return absent[near[0]] if near else ""
 
 
-def sized(level: MemoryLevel, section: Section, where: str, *, off_chip: bool) -> MemoryLevel:
+def sized_level(level: MemoryLevel, section: Section, where: str, *, off_chip: bool) -> MemoryLevel:
     """The level with the sizes and bandwidths that its resolved attributes give.
 
     A row is `width / cluster_size` bits. The capacity is `entries`, or depth x words of a row, or

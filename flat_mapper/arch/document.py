@@ -47,7 +47,7 @@ def check_head(head: Section, where: str) -> None:
 
 
 def merged(documents: Sequence[Section], path: str) -> Section:
-    """What the documents say together under the keys that are read here."""
+    """The documents joined, under the keys that are read here."""
     whole = Section()
     for document in documents:
         source = document.source or path
@@ -63,7 +63,7 @@ def merged(documents: Sequence[Section], path: str) -> Section:
 
 
 def _canonical(key: str, document: Section, source: str) -> str:
-    """What Timeloop's front end takes a top-level key for."""
+    """The section that Timeloop's front end takes a top-level key for."""
     if key in (*_OURS, *_OTHERS):
         return key
     for part in _PARTS:

@@ -25,7 +25,7 @@ Edits = Mapping[str, object]  # the value of each path
 
 @dataclass(frozen=True, slots=True)
 class _Spot:
-    """Where a path leads: a node (or `variables`), the part of it, and the key there."""
+    """The end of a path: a node (or `variables`), the part of it, and the key there."""
 
     node: str
     part: str  # attributes, spatial, or empty for variables
@@ -53,7 +53,7 @@ def edited_platform(files: PlatformFiles, edits: Edits) -> Platform:
 
 
 def has_path(files: PlatformFiles, path: str) -> bool:
-    """Whether an attribute path leads somewhere in either document."""
+    """True where an attribute path leads somewhere in either document."""
     return any(_leads(d, path) for d in (files.matrix, files.vector) if d is not None)
 
 
@@ -92,12 +92,12 @@ def _leads(document: Section, path: str) -> bool:
 
 
 def _takes(body: Section, key: str) -> bool:
-    """Whether a modelled attribute may be added to a node: it has attributes at all."""
+    """True where a modelled attribute may be added to a node: it has attributes at all."""
     return key in _MODELLED and isinstance(body.get("attributes"), Section)
 
 
 def _keys(document: Section, node: str) -> tuple[str, ...]:
-    """What can be set at a node, as the document has it."""
+    """Keys that can be set at a node, as the document has it."""
     if node == VARIABLES:
         variables = _section(document.get(VARIABLES))
         return tuple(name for name in variables if name != "version")

@@ -13,7 +13,7 @@ _FACTOR = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*?)\s*(<=|>=|=|)\s*([0-9]{1,18})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Factors:
+class FactorLimits:
     """Factors by rank: exact ones (0: the whole rank), and bounds from above."""
 
     exact: Mapping[str, int] = field(default_factory=dict)
@@ -25,24 +25,24 @@ class Factors:
         exact = (f"{r}={n}" for r, n in self.exact.items())
         return (*exact, *(f"{r}<={n}" for r, n in self.at_most.items()))
 
-    def joined(self, other: Factors) -> Factors:
+    def joined(self, other: FactorLimits) -> FactorLimits:
         """Both together; of a rank that both name, what stands here."""
         mine = {*self.exact, *self.at_most}
-        return Factors(
+        return FactorLimits(
             exact={**{r: n for r, n in other.exact.items() if r not in mine}, **self.exact},
             at_most={**{r: n for r, n in other.at_most.items() if r not in mine}, **self.at_most},
         )
 
-    def over(self, sizes: Mapping[str, int]) -> Factors:
+    def over(self, sizes: Mapping[str, int]) -> FactorLimits:
         """Those of some ranks, by their sizes; a factor above the size says nothing."""
         exact = {r: n or sizes[r] for r, n in self.exact.items() if r in sizes}
-        return Factors(
+        return FactorLimits(
             exact={r: n for r, n in exact.items() if n <= sizes[r]},
             at_most={r: n for r, n in self.at_most.items() if r in sizes and n < sizes[r]},
         )
 
 
-def read_factors(value: object, known: tuple[str, ...], where: str) -> Factors:
+def read_factors(value: object, known: tuple[str, ...], where: str) -> FactorLimits:
     """Factors from `[P=2, M<=4]`, `P=2 M=4`, `P2 M4` or `{P: 2}`."""
     if isinstance(value, Mapping):
         items: list[object] = [f"{rank}={factor}" for rank, factor in value.items()]
@@ -66,7 +66,7 @@ def read_factors(value: object, known: tuple[str, ...], where: str) -> Factors:
                 raise SpecError(expected(where, "each rank once", rank, "remove one"))
             (at_most if found[2] == "<=" else exact)[rank] = factor
             position = found.end()
-    return Factors(exact=exact, at_most=at_most)
+    return FactorLimits(exact=exact, at_most=at_most)
 
 
 def read_order(value: object, known: tuple[str, ...], where: str) -> tuple[str, ...]:

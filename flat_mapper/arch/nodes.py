@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from flat_mapper.arch.attributes import check_attributes, mesh, resolved_attributes, sized
+from flat_mapper.arch.attributes import check_attributes, mesh, resolved_attributes, sized_level
 from flat_mapper.arch.constraints import (
     CONSTRAINTS,
     Outside,
@@ -200,7 +200,7 @@ class NodeReader:
         written, inside = _attributes(body, where), f"{where}.attributes"
         check_attributes(written, attributes, inside)
         off_chip = "DRAM" in str(body["class"])
-        self.nodes.append(sized(level, written, inside, off_chip=off_chip))
+        self.nodes.append(sized_level(level, written, inside, off_chip=off_chip))
 
     def _component_attributes(self, body: Section, where: str) -> dict[str, object]:
         inside = f"{where}.attributes"

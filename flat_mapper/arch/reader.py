@@ -26,7 +26,7 @@ from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.arch.variables import variable_faults
 from flat_mapper.base.errors import Faults, SpecError
 from flat_mapper.spec import catalog
-from flat_mapper.spec.document import Quoted, Section, Tagged, checked, did_you_mean, section_of
+from flat_mapper.spec.document import Section, checked, did_you_mean, section_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
 from flat_mapper.spec.yamlio import load_text
@@ -58,18 +58,6 @@ def architecture_of(document: object, name: str = "architecture") -> Architectur
     if arch is None or faults:
         raise SpecError(faults[0])
     return arch
-
-
-def architecture_from_nodes(
-    nodes: Sequence[object],
-    variables: Mapping[str, object] | None = None,
-    name: str = "architecture",
-) -> Architecture:
-    """The architecture of v0.4 nodes given as [tag, body] pairs; strings in them are words."""
-    document = Section({"architecture": Section({"version": 0.4, "nodes": _tagged(nodes)})})
-    if variables:
-        document["variables"] = _worded(variables)
-    return architecture_of(document, name)
 
 
 def load_platform(
@@ -227,7 +215,7 @@ def _vector_file(path: Path) -> Path | None:
 
 
 def _disagreements(matrix: Architecture, vector: Architecture) -> list[str]:
-    """Where levels of the same name differ, one line each; the shared ones are one resource."""
+    """Differences of levels of one name, one line each; shared ones are one resource."""
     theirs = {level.name: level for level in vector.levels}
     shared = [(level, theirs[level.name]) for level in matrix.levels if level.name in theirs]
     where = vector.path or vector.name
@@ -264,26 +252,3 @@ def _differences(ours: MemoryLevel, other: MemoryLevel) -> list[tuple[str, objec
     if ours.instances != other.instances:
         found.append(("instances", ours.instances, other.instances))
     return found
-
-
-def _tagged(nodes: Sequence[object]) -> list[object]:
-    """[tag, body] pairs as tagged nodes, nested ones included."""
-    tagged: list[object] = []
-    for node in nodes:
-        if not (isinstance(node, list | tuple) and len(node) == 2 and isinstance(node[0], str)):
-            tagged.append(node)
-            continue
-        body = _worded(node[1])
-        if isinstance(body, Section) and isinstance(body.get("nodes"), list):
-            body = Section({**body, "nodes": _tagged(node[1]["nodes"])})
-        tagged.append(Tagged(node[0], body))
-    return tagged
-
-
-def _worded(value: object) -> object:
-    """The value with its strings marked as words, not expressions."""
-    if isinstance(value, Mapping):
-        return Section({str(key): _worded(inner) for key, inner in value.items()})
-    if isinstance(value, list | tuple):
-        return [_worded(item) for item in value]
-    return Quoted(value) if isinstance(value, str) else value

@@ -35,6 +35,17 @@ class MemoryLevel:
         return int(self.capacity_words // self.multiple_buffering)
 
     @property
+    def words_per_cycle(self) -> float | None:
+        """Words per cycle that one instance reads and writes together; None where unlimited.
+
+        The least of what its shared port and what its read and write ports add up to.
+        """
+        read, write = self.read_words_per_cycle, self.write_words_per_cycle
+        apart = None if read is None or write is None else read + write
+        rates = [r for r in (self.shared_words_per_cycle, apart) if r is not None]
+        return min(rates, default=None)
+
+    @property
     def clusters(self) -> int:
         """Physical rows over all instances: each serves `cluster_size` instances at once."""
         return max(1, self.instances // self.cluster_size)

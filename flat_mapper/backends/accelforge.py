@@ -20,20 +20,20 @@ from flat_mapper.backends.accelforge_answer import (
     AccelforgeEvaluation,
     ActionKey,
     evaluation,
-    missing,
+    missing_accelforge,
 )
-from flat_mapper.backends.accelforge_nest import component_name
+from flat_mapper.backends.accelforge_nest import AXES, component_name
 from flat_mapper.base.errors import BackendError, expected
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.einsum import einsum_costs
-from flat_mapper.cost_model.evaluate import combine
+from flat_mapper.cost_model.evaluation import combine
 from flat_mapper.cost_model.latency import level_cycles, throttling
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
 from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.check import check_fused
 from flat_mapper.mapping.sharing import shared_level
-from flat_mapper.mapping.values import Axis, EinsumMapping, FusedMapping, Slot
+from flat_mapper.mapping.values import EinsumMapping, FusedMapping, Slot
 from flat_mapper.workload.graph import TensorAccess, Workload
 
 GAPS = (
@@ -43,7 +43,6 @@ GAPS = (
     "AccelForge adds up the latencies of the Einsums, without overlap and cold start: cycles here "
     "follow our schedule from its counts, its own total is provenance.accelforge_latency_s",
 )
-AXES: tuple[Axis, ...] = ("y", "x")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +51,12 @@ class AccelforgeBackend:
 
     @property
     def name(self) -> str:
-        """What `--backend` calls it."""
+        """The name that `--backend` takes."""
         return "accelforge"
 
     def missing(self) -> str | None:
-        """What is missing and how to get it, in one line; None where it can run."""
-        return missing()
+        """The missing package and how to get it, in one line; None where it can run."""
+        return missing_accelforge()
 
     def evaluate(
         self, workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert
@@ -214,7 +213,7 @@ def timeloop_counts(
 
 
 def _copies(arch: Architecture, nest: EinsumMapping, access: TensorAccess, level: str) -> int:
-    """How many instances of a level hold the same word: spatial loops that the tensor lacks."""
+    """Instances of a level that hold the same word: spatial loops that the tensor lacks."""
     copies = 1
     for node in arch.nodes:
         if node.name == level:

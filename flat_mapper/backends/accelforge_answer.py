@@ -48,7 +48,7 @@ __all__ = [
     "evaluation",
     "expected_actions",
     "expected_counts",
-    "missing",
+    "missing_accelforge",
 ]
 
 JOINT = "<SEP>"  # what AccelForge puts between the parts of a column's name
@@ -56,7 +56,7 @@ NO_JOIN = ("No match found", "No mappings found")  # its words for paths that do
 
 
 class ActionKey(NamedTuple):
-    """What was done, where, to which tensor (empty for computes)."""
+    """An action, its place, and its tensor (empty for computes)."""
 
     einsum: str
     component: str
@@ -88,8 +88,8 @@ class AccelforgeEvaluation:
         return sum(self.energy_pj.values())
 
 
-def missing() -> str | None:
-    """What to do when AccelForge cannot be used; None when it can."""
+def missing_accelforge() -> str | None:
+    """Advice where AccelForge cannot be used; None where it can."""
     from importlib.util import find_spec
 
     if find_spec("accelforge") is None:

@@ -7,7 +7,7 @@ Source: AccelForge 1.0.467, frontend/ and model/main.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -167,9 +167,7 @@ def _group_nodes(workload: Workload, platform: Platform, group: GroupMapping) ->
     nests = [einsum_nodes(workload, platform, m) for m in group.einsums]
     if len(nests) == 1:
         return nests[0]
-    readers = {
-        m.einsum: {a.tensor for a in workload.einsum(m.einsum).accesses} for m in group.einsums
-    }
+    tensors = [{a.tensor for a in workload.einsum(n).accesses} for n in group.names]
     trunk: list[Document] = []
     rest = nests
     for _ in (loop for loop in group.shared if loop.factor > 1):
@@ -177,14 +175,22 @@ def _group_nodes(workload: Workload, platform: Platform, group: GroupMapping) ->
         loops = [nest[len(head)] for nest, head in zip(rest, heads, strict=True)]
         if loops[0]["type"] != "Temporal" or any(loop != loops[0] for loop in loops):
             return [_sequential(nests)]  # a spatial loop outside a shared one
-        held = [_held(head) for head in heads]
-        for level, tensor in {place for pairs in held for place in pairs}:
-            for pairs, read in zip(held, readers, strict=True):
-                if tensor in read and (level, tensor) not in pairs:
-                    return [_sequential(nests)]  # kept there by some of its readers only
+        if _kept_by_some([_held(head) for head in heads], tensors):
+            return [_sequential(nests)]
         trunk += [*_merged(heads), loops[0]]
         rest = [nest[len(head) + 1 :] for nest, head in zip(rest, heads, strict=True)]
     return [*trunk, _sequential(rest)]
+
+
+def _kept_by_some(
+    held: Sequence[Mapping[tuple[object, str], None]], tensors: Sequence[Set[str]]
+) -> bool:
+    """True where a tensor is kept at a level by some of the Einsums that have it only."""
+    return any(
+        place[1] in own and place not in pairs
+        for place in set().union(*held)
+        for pairs, own in zip(held, tensors, strict=True)
+    )
 
 
 def _head(nest: list[Document]) -> list[Document]:

@@ -50,7 +50,7 @@ def component_name(platform: Platform, einsum: Einsum, node: str) -> str:
 
 
 def trunk_length(platform: Platform) -> int:
-    """How many outermost levels the two paths have in common."""
+    """The number of outermost levels that the two paths have in common."""
     assert platform.vector is not None
     length = 0
     for mine, other in zip(platform.matrix.nodes, platform.vector.nodes, strict=False):
@@ -66,7 +66,7 @@ def einsum_nodes(workload: Workload, platform: Platform, mapping: EinsumMapping)
 
 
 class _Nest:
-    """Where Storage nodes and spatial loops of one Einsum stand among its temporal loops.
+    """Places of Storage nodes and spatial loops of one Einsum among its temporal loops.
 
     A place is the number of temporal loops outside it.
     """

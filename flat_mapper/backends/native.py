@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import FusedMapping
@@ -15,7 +15,7 @@ class NativeBackend:
 
     @property
     def name(self) -> str:
-        """What `--backend` calls it."""
+        """The name that `--backend` takes."""
         return "native"
 
     def missing(self) -> str | None:

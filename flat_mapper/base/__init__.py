@@ -1,1 +1,1 @@
-"""What all else stands on: errors, units, processes."""
+"""The floor of the package: errors, units, processes, progress."""

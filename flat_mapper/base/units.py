@@ -7,12 +7,8 @@ from __future__ import annotations
 
 import math
 
-KIB = 1024  # bytes
-MIB = 1024**2  # bytes
-GB_PER_S = 1e9  # bytes per second; decimal, as vendors quote bandwidth
 PJ_PER_J = 1e12
 UM2_PER_MM2 = 1e6
-FLOPS_PER_MAC = 2  # one multiplication and one addition
 
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 _SMALL_PREFIXES = ("", "m", "u", "n", "p", "f", "a")
@@ -27,11 +23,6 @@ def bytes_of(words: float, word_bits: int) -> float:
 def words_of(count_bytes: float, word_bits: int) -> float:
     """Words that fit a number of bytes; not rounded."""
     return count_bytes * 8 / word_bits
-
-
-def seconds_of(cycles: float, cycle_seconds: float) -> float:
-    """Seconds that a number of cycles takes."""
-    return cycles * cycle_seconds
 
 
 def joules_of(energy_pj: float) -> float:

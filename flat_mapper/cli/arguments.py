@@ -89,7 +89,7 @@ def grammar() -> tuple[_Parser, dict[str, _Parser]]:
 
 
 def _inputs(verb: _Parser, *, fronts: bool = False) -> None:
-    """What a search starts from; fronts: whether it may ask for all of a front."""
+    """Inputs of a search; fronts: the command may ask for all of a front."""
     _cascade(verb)
     also = ", or latency,energy for the whole Pareto front" if fronts else ""
     choices = f"edp (default), latency or energy{also}"

@@ -38,7 +38,7 @@ def optimize_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def engine_arguments(verb: argparse.ArgumentParser) -> None:
-    """Where points are computed."""
+    """The flags that say where points are computed."""
     verb.add_argument(
         "--workers",
         metavar="N",

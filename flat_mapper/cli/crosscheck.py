@@ -9,7 +9,7 @@ from flat_mapper.api import calls as api
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
-from flat_mapper.backends.crosscheck import Crosscheck, Difference, crosscheck
+from flat_mapper.backends.agreement import Crosscheck, Difference, crosscheck
 from flat_mapper.backends.registry import BACKENDS
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
 from flat_mapper.cost_model.result import Infeasible, Result

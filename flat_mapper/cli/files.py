@@ -13,17 +13,17 @@ from flat_mapper.spec.yamlio import dump_json
 def lower_command(arguments: argparse.Namespace) -> int:
     """A recorded mapping as Timeloop files."""
     from flat_mapper.api.calls import evaluate
-    from flat_mapper.reports.answers import Priced
-    from flat_mapper.reports.files import check_folder, mapper_files, record_files, write_folder
+    from flat_mapper.reports.answers import Evaluation
+    from flat_mapper.reports.files import check_folder, mapper_folder, record_files, write_folder
 
     check_folder(Path(arguments.output))
     found = evaluate(arguments.record, arguments.arch)
-    if not isinstance(found, Priced):
+    if not isinstance(found, Evaluation):
         raise NothingFeasible(found)
     if found.workload.mask:
         condition = "a mapping without a mask: Timeloop's loops are as long for every query"
         raise SpecError(expected(arguments.record, condition, f"mask {found.workload.mask}"))
-    files = record_files(found) | (mapper_files(found) if arguments.tool == "mapper" else {})
+    files = record_files(found) | (mapper_folder(found) if arguments.tool == "mapper" else {})
     names = write_folder(Path(arguments.output), files)
     text = "\n".join(f"{arguments.output}/{name}" for name in names)
     print(dump_json({"files": names}).rstrip() if arguments.json else text)
@@ -57,10 +57,10 @@ def check_command(arguments: argparse.Namespace) -> int:
 
 
 def list_command(arguments: argparse.Namespace) -> int:
-    """What ships, with one line each."""
+    """The files that ship, with one line each."""
     from flat_mapper.reports.text import grid
 
-    kinds: tuple[catalog.Kind, ...] = ("arch", "problems", "mapspaces")
+    kinds: tuple[catalog.CatalogKind, ...] = ("arch", "problems", "mapspaces")
     wanted = tuple(kind for kind in kinds if arguments.kind in ("", kind))
     if not wanted:
         raise SpecError(expected("list", f"one of {', '.join(kinds)}", arguments.kind))

@@ -6,9 +6,9 @@ import argparse
 
 from flat_mapper.api import calls as api
 from flat_mapper.base.errors import NothingFeasible
-from flat_mapper.cli.map import bits_of, progress_bar, sizes_of
+from flat_mapper.cli.map import bits_of, progress_bar, size_arguments
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.explore.generate import Scenario, generate
+from flat_mapper.explore.generation import Scenario, generate
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.yamlio import dump_json, scalar
 
@@ -20,7 +20,7 @@ def generate_command(arguments: argparse.Namespace) -> int:
         for name in ("prefill", "decode", "new", "page")
     }
     scope, objective = api.scope_of(arguments.scope), api.objective_of(arguments.objective)
-    sizes = sizes_of(arguments)
+    sizes = size_arguments(arguments)
     with progress_bar() as progress:
         found = generate(
             arguments.problem,

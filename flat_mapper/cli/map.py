@@ -12,9 +12,9 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.explore.front import Front, front
-from flat_mapper.mapper.solve.frontier import FRONT
-from flat_mapper.reports.answers import Comparison, Mapped, Priced
+from flat_mapper.explore.pareto import Front, front
+from flat_mapper.mapper.solve.front_search import FRONT
+from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.files import check_folder, comparison_files, mapping_files, write_folder
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.yamlio import dump_json, scalar
@@ -43,7 +43,7 @@ def map_command(arguments: argparse.Namespace) -> int:
             schedule=arguments.schedule,
             progress=progress,
         )
-    if isinstance(found, Mapped) and arguments.backend == MAPPER:
+    if isinstance(found, SearchResult) and arguments.backend == MAPPER:
         with progress_bar() as progress:
             found = api.beside_timeloop_mapper(
                 found,
@@ -52,7 +52,7 @@ def map_command(arguments: argparse.Namespace) -> int:
                 algorithm=arguments.mapper_algorithm,
                 progress=progress,
             )
-    elif isinstance(found, Mapped):
+    elif isinstance(found, SearchResult):
         found = api.again(found, arguments.ert, arguments.backend)
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
@@ -124,7 +124,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _answer(
     arguments: argparse.Namespace,
-    found: Priced | Mapped | Comparison | Front,
+    found: Evaluation | SearchResult | Comparison | Front,
     files: Callable[[], dict[str, bytes]],
 ) -> None:
     """Write the files where they were asked for, then print."""
@@ -149,7 +149,7 @@ def workload_of(arguments: argparse.Namespace) -> Workload:
     return api.load_problem(
         arguments.problem,
         scope,
-        sizes=sizes_of(arguments),
+        sizes=size_arguments(arguments),
         lengths=lengths,
         phase=arguments.phase,
         softmax=arguments.softmax,
@@ -170,7 +170,7 @@ def bits_of(arguments: argparse.Namespace) -> dict[str, int]:
     return found
 
 
-def sizes_of(arguments: argparse.Namespace) -> dict[str, object]:
+def size_arguments(arguments: argparse.Namespace) -> dict[str, object]:
     """Ranks that the command line sets one by one."""
     sizes: dict[str, object] = {}
     if arguments.kv_heads is not None:

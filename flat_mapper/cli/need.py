@@ -7,8 +7,8 @@ import argparse
 from flat_mapper.base import units
 from flat_mapper.base.errors import NothingFeasible
 from flat_mapper.cli.map import progress_bar, workload_of
-from flat_mapper.explore.need import need
 from flat_mapper.explore.need_result import Need, Trial, Unreached
+from flat_mapper.explore.need_search import need
 from flat_mapper.reports import text as report
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.yamlio import dump_json, scalar

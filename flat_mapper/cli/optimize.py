@@ -7,9 +7,9 @@ import argparse
 from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cli.sweep import MANY, code_of, engine_of, watching, workers_of
-from flat_mapper.explore.sweep.designs import BUDGETS, Design, Problem, load_problem
+from flat_mapper.explore.sweep.designs import BUDGETS, Design, Problem, load_design_problem
 from flat_mapper.explore.sweep.inputs import Inputs
-from flat_mapper.explore.sweep.optimize import Found, Search
+from flat_mapper.explore.sweep.optimize import DesignFront, Search
 from flat_mapper.explore.sweep.store import Store
 from flat_mapper.reports.text import grid
 from flat_mapper.spec.document import checked, did_you_mean
@@ -20,7 +20,7 @@ METHODS = ("grid", "optuna")
 
 def optimize_command(arguments: argparse.Namespace) -> int:
     """The Pareto set of architectures for a mix of workloads."""
-    problem = load_problem(arguments.problem)
+    problem = load_design_problem(arguments.problem)
     workers = workers_of(arguments)
     method = arguments.method
     if method not in METHODS:
@@ -51,7 +51,7 @@ def optimize_command(arguments: argparse.Namespace) -> int:
     return code if found.front or code else 1
 
 
-def front_text(problem: Problem, found: Found) -> str:
+def front_text(problem: Problem, found: DesignFront) -> str:
     """The front as a table, what binds each design of it, and why the others are not on it."""
     parts = [f"{found.seen:,} designs: {found.feasible:,} within the budgets with a mapping each"]
     parts += [f"{n:,} over the {name}" for name, n in found.over.items()]

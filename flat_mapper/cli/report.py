@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from flat_mapper.base.units import size
+from flat_mapper.page.assembly import page
 from flat_mapper.page.designs import read_designs
-from flat_mapper.page.page import page
 from flat_mapper.page.sources import read_entries
 from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump_json

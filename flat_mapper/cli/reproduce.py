@@ -13,7 +13,7 @@ from flat_mapper.published.paper import Grid, paper_tables
 from flat_mapper.published.plots import paper_figures
 from flat_mapper.published.search import SPACES, Searched, search_rows
 from flat_mapper.published.simulator import (
-    Comparison,
+    BesideSimulator,
     compare_rows,
     find_csv,
     largest_errors,
@@ -84,7 +84,7 @@ def _grid(arguments: argparse.Namespace) -> Grid:
     )
 
 
-def simulator_text(comparisons: tuple[Comparison, ...]) -> str:
+def simulator_text(comparisons: tuple[BesideSimulator, ...]) -> str:
     """The table: ours, theirs and the error of each quantity; the largest errors below it."""
     head = (
         f"{'row':<18} {'DRAM bytes':>12} {'theirs':>12} {'error':>9}  {'latency s':>11} "
@@ -98,7 +98,7 @@ def simulator_text(comparisons: tuple[Comparison, ...]) -> str:
     return "\n".join(lines)
 
 
-def _line(comparison: Comparison) -> str:
+def _line(comparison: BesideSimulator) -> str:
     row, result, errors = comparison.row, comparison.result, comparison.errors
     return (
         f"{row.key:<18} {result.offchip_bytes:12.5e} {row.offchip_bytes:12.5e} "
@@ -108,7 +108,7 @@ def _line(comparison: Comparison) -> str:
     )
 
 
-def _document(comparisons: tuple[Comparison, ...]) -> str:
+def _document(comparisons: tuple[BesideSimulator, ...]) -> str:
     worst = {
         name: {"error": error, "row": row}
         for name, (error, row) in largest_errors(comparisons).items()

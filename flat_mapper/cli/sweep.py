@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.explore.sweep.engines import Engine, cluster_workers, local_workers
 from flat_mapper.explore.sweep.inputs import Inputs
-from flat_mapper.explore.sweep.run import Progress, Watch, run
+from flat_mapper.explore.sweep.run import SweepProgress, Watch, run_sweep
 from flat_mapper.explore.sweep.spec import Sweep, load_sweep
 from flat_mapper.explore.sweep.store import Status, Store
 from flat_mapper.spec.document import checked
@@ -35,7 +35,7 @@ def sweep_command(arguments: argparse.Namespace) -> int:
         raise SpecError(f"{arguments.sweep}: expected {condition}, got {sweep.size:,}")
     inputs = Inputs(sweep)
     with Store(arguments.output) as store, watching(arguments.json) as watch:
-        found = run(inputs, store, lambda: engine_of(arguments, workers), watch)
+        found = run_sweep(inputs, store, lambda: engine_of(arguments, workers), watch)
         counts = store.counts()
         content = store.digest()
     document: dict[str, object] = {
@@ -54,10 +54,10 @@ def sweep_command(arguments: argparse.Namespace) -> int:
 
 def export_command(arguments: argparse.Namespace) -> int:
     """The rows of a results file in another format."""
-    from flat_mapper.explore.sweep.export import export, filters_of
+    from flat_mapper.explore.sweep.export import export_rows, filters_of
 
     wanted = filters_of(arguments.where)
-    count = export(arguments.results, arguments.format, wanted, arguments.output)
+    count = export_rows(arguments.results, arguments.format, wanted, arguments.output)
     if arguments.output:
         told = {"rows": count, "file": str(arguments.output)}
         line = f"{count:,} rows in {arguments.output}"
@@ -132,7 +132,7 @@ def watching(quiet: bool) -> Iterator[Watch]:
         return
     last = time.monotonic()
 
-    def tell(progress: Progress) -> None:
+    def tell(progress: SweepProgress) -> None:
         nonlocal last
         if time.monotonic() - last >= NEWS_S and not quiet:
             last = time.monotonic()
@@ -157,14 +157,14 @@ def _bar(console: object) -> Iterator[Watch]:
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
-        def show(progress: Progress) -> None:
+        def show(progress: SweepProgress) -> None:
             total = min(progress.total, sys.maxsize)
             bar.update(task, total=total, completed=progress.seen, description=_news(progress))
 
         yield show
 
 
-def _news(progress: Progress) -> str:
+def _news(progress: SweepProgress) -> str:
     """Rate, time left, and what went wrong."""
     left = progress.left_s
     parts = [f"{progress.rate:.2f} points/s", f"{progress.workers} workers"]

@@ -7,7 +7,7 @@ from typing import Protocol
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import BackendError, expected
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.energy.operations import kind_of, operation_cycles, operation_energy
+from flat_mapper.energy.operations import energy_kind, operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
@@ -52,5 +52,5 @@ def refuse_operations(
         ):
             condition = f"operations of one cycle and the energy of a compute, as {who} has them"
             change = "use --backend native, or leave out the costs of operations"
-            got = f"{kind_of(operation)} with its own"
+            got = f"{energy_kind(operation)} with its own"
             raise BackendError(expected(f"{who}: {name}", condition, got, change))

@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 
 from flat_mapper.arch.values import Architecture
-from flat_mapper.cost_model.accesses import Accesses, accesses
 from flat_mapper.cost_model.energy import tensor_energy
 from flat_mapper.cost_model.footprint import tile_words
 from flat_mapper.cost_model.latency import level_cycles, throttling
@@ -24,11 +23,12 @@ from flat_mapper.cost_model.nest import (
     nest_of,
 )
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, TensorStats
+from flat_mapper.cost_model.reuse import Accesses, accesses
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.values import EinsumMapping, sized
+from flat_mapper.mapping.values import EinsumMapping, sized_workload
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import Tiles
+from flat_mapper.workload.mask import MaskTiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +203,7 @@ def einsum_costs(
     arch: Architecture,
     mappings: Sequence[EinsumMapping],
     ert: Ert,
-    tiles: Tiles | None = None,
+    tiles: MaskTiles | None = None,
 ) -> EinsumCosts:
     """The costs of mappings of one Einsum that share keeps, loop orders and rank sizes.
 
@@ -211,7 +211,9 @@ def einsum_costs(
     """
     einsum = workload.einsum(mappings[0].einsum)
     nest = nest_of(arch, einsum, mappings[0])
-    (sizes,) = {tuple(sized(workload, m).rank_sizes[r] for r in nest.ranks) for m in mappings}
+    (sizes,) = {
+        tuple(sized_workload(workload, m).rank_sizes[r] for r in nest.ranks) for m in mappings
+    }
     visited = None
     pair = workload.roles.masked
     if tiles and pair and set(pair) <= set(nest.ranks):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.cost_model.accesses import Traffic
 from flat_mapper.cost_model.nest import FloatArray, IntArray
+from flat_mapper.cost_model.reuse import Traffic
 
 
 def tensor_energy(

@@ -1,150 +1,17 @@
-"""Einsums that run together: the shared buffer, the shared bandwidths, and the schedule."""
+"""Einsums that run together: the shared bandwidths, the spilled words, and the schedule."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import dropwhile
 from math import ceil, prod
-
-import numpy as np
 
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.cost_model.latency import transfer_cycles
+from flat_mapper.cost_model.occupancy import buffer_use, shared_tile
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats
-from flat_mapper.mapping.sharing import (
-    carried_tensors,
-    crosses_dram,
-    in_place_classes,
-    leaves_finished,
-    left_out_words,
-    shared_level,
-    with_unmapped,
-)
-from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Policy, slots_of
+from flat_mapper.mapping.sharing import crosses_dram, shared_level
+from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.workload.graph import Einsum, Workload
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """What one tensor takes in the shared buffer, or several that share one place."""
-
-    tensor: str  # the first of those that share it
-    words: float  # of one copy
-    copies: float
-    first: str  # the Einsum of the group that touches it first
-    last: str  # and the one that touches it last
-
-    @property
-    def total_words(self) -> int:
-        """All copies."""
-        return ceil(self.words * self.copies)
-
-
-def held_tensors(
-    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
-) -> tuple[Held, ...]:
-    """What the shared level holds for a group, by tensor.
-
-    A tensor kept there takes its whole tile below the shared loops; one that bypasses it is
-    streamed, and takes its tile below the shared level's own loops. What the group keeps at DRAM
-    is held `buffering` times, an intermediate once (once more when units overlap). What is carried
-    over the passes of an inner loop is an intermediate, also where a free softmax leaves it out of
-    the mapping; when units overlap, two tiles of rows are in flight, each with its own.
-    source: FLAT, ASPLOS'23, table 1; its general form as derived from the simulator's data.
-    """
-    level = shared_level(platform)
-    classes = in_place_classes(workload) if policy.in_place else {}
-    free = policy.softmax == "free" and len(group.einsums) > 1
-    off_chip = {t for m in group.einsums for t in m.kept_at(platform.dram.name)}
-    off_chip -= {t for t in off_chip if free and leaves_finished(workload, group.names, t)}
-    carried = carried_tensors(
-        workload, with_unmapped(workload, group.names) if free else group.names
-    )
-    held: dict[str, Held] = {}
-    for mapping in group.einsums:
-        einsum = workload.einsum(mapping.einsum)
-        arch = platform.path(einsum.unit)
-        for access in einsum.accesses:
-            tensor = access.tensor
-            early = policy.drain == "early" and access.is_output and tensor not in group.staged
-            values = shared_tile(workload, arch, mapping, tensor, level.name, early=early)
-            words = values * workload.share(tensor)
-            key = classes.get(tensor, tensor)
-            if tensor in off_chip:
-                copies = policy.buffering
-                # What enters from DRAM overwrites nothing: its maker ran elsewhere.
-                key = key if workload.producers.get(tensor) in group.names else tensor
-            else:
-                copies = 2.0 if _in_flight(workload, group, tensor, carried) else 1.0
-            before = held.get(key)
-            first = mapping.einsum
-            if before is not None:
-                words, copies = max(words, before.words), max(copies, before.copies)
-                first = before.first
-            held[key] = Held(
-                tensor=key, words=words, copies=copies, first=first, last=mapping.einsum
-            )
-    for tensor, words in left_out_words(workload, group).items() if free else ():
-        copies = 2.0 if group.schedule == "overlapped" else 1.0
-        ends = {"first": group.names[0], "last": group.names[-1]}
-        held.setdefault(tensor, Held(tensor=tensor, words=words, copies=copies, **ends))
-    return tuple(held.values())
-
-
-def buffer_use(
-    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
-) -> BufferUse:
-    """Live words of the shared level at the worst moment of a FLAT-tile: all that it holds."""
-    level = shared_level(platform)
-    held = held_tensors(workload, platform, group, policy)
-    terms = tuple((h.tensor, h.total_words) for h in held)
-    return BufferUse(level=level.name, capacity_words=level.usable_words, terms=terms)
-
-
-def _in_flight(
-    workload: Workload, group: GroupMapping, tensor: str, carried: tuple[str, ...]
-) -> bool:
-    """Whether an intermediate needs a second tile: the units work on different tiles at once."""
-    if group.schedule != "overlapped" or tensor not in workload.producers:
-        return False
-    if tensor in carried:
-        return True
-    maker = workload.einsum(workload.producers[tensor]).unit
-    readers = (e.unit for e in workload.einsums if any(a.tensor == tensor for a in e.inputs))
-    return any(unit != maker for unit in readers)
-
-
-def shared_tile(
-    workload: Workload,
-    arch: Architecture,
-    mapping: EinsumMapping,
-    tensor: str,
-    level: str,
-    *,
-    early: bool = False,
-) -> int:
-    """Values of a tensor's tile at the shared level: whole where kept, inner where streamed.
-
-    early: count only what is alive at once of an output that leaves as soon as it is complete:
-           its tile under the level's outermost loops, as far as those are over its own ranks.
-    """
-    outside = True
-    inner: dict[str, int] = {}
-    staged = tensor in mapping.kept_at(level)
-    ranks = workload.tensor_ranks[tensor]
-    for slot in slots_of(arch):
-        if slot.node == level:
-            outside = False
-            if not staged:
-                continue
-        if not outside:
-            loops = mapping.at(slot)
-            if early and slot.node == level:
-                loops = tuple(dropwhile(lambda loop: loop.rank in ranks, loops))
-            for loop in loops:
-                inner[loop.rank] = inner.get(loop.rank, 1) * loop.factor
-    return prod(min(inner.get(r, 1), workload.rank_sizes[r]) for r in ranks)
 
 
 def group_stats(
@@ -196,7 +63,7 @@ def _transfers(platform: Platform, members: list[EinsumStats], spilled: int) -> 
         extra = spilled / 2 if name == platform.dram.name else 0.0
         reads = sum(lv.reads for lv in found) + extra
         writes = sum(lv.writes for lv in found) + extra
-        cycles[name] = float(transfer_cycles(level, np.array([reads]), np.array([writes]))[0])
+        cycles[name] = float(transfer_cycles(level, reads, writes))
     return cycles
 
 
@@ -215,7 +82,7 @@ def _cold_start(workload: Workload, platform: Platform, group: GroupMapping) -> 
         for a in einsum.inputs
         if crosses_dram(workload, group.names, a.tensor)
     )
-    return float(transfer_cycles(platform.dram, np.array([words]), np.array([0]))[0])
+    return float(transfer_cycles(platform.dram, words, 0.0))
 
 
 def _spill_words(

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.nest import FloatArray, IntArray
 
+Port = Literal["read", "write", "shared"]
+Amount = float | IntArray | npt.NDArray[np.floating[Any]]
 
-def transfer_cycles(level: MemoryLevel, reads: IntArray, writes: IntArray) -> FloatArray:
+
+class PortLoad(NamedTuple):
+    """A limited port of a level, and what passes it."""
+
+    port: Port
+    words_per_cycle: float
+    words: Amount
+
+
+def port_loads(level: MemoryLevel, reads: Amount, writes: Amount) -> Iterator[PortLoad]:
+    """The limited ports of a level, with the words that pass each.
+
+    reads, writes: words, or words per cycle; numbers or arrays. A shared port passes their sum.
+    """
+    if level.read_words_per_cycle is not None:
+        yield PortLoad("read", level.read_words_per_cycle, reads)
+    if level.write_words_per_cycle is not None:
+        yield PortLoad("write", level.write_words_per_cycle, writes)
+    if level.shared_words_per_cycle is not None:
+        yield PortLoad("shared", level.shared_words_per_cycle, reads + writes)
+
+
+def transfer_cycles(level: MemoryLevel, reads: Amount, writes: Amount) -> FloatArray:
     """Cycles that a level's ports need for the words of one instance; 0 where unlimited.
 
-    reads:  words read.
-    writes: words filled and updated.
+    reads:  words read: a number, or one for each of n candidates.
+    writes: words filled and updated; of the same shape.
     """
-    limits = (
-        (level.read_words_per_cycle, reads),
-        (level.write_words_per_cycle, writes),
-        (level.shared_words_per_cycle, reads + writes),
-    )
-    cycles = np.zeros(1)
-    for words_per_cycle, words in limits:
-        if words_per_cycle is not None:
-            cycles = np.maximum(cycles, words / words_per_cycle)
+    cycles = np.zeros(np.shape(reads))
+    for port in port_loads(level, reads, writes):
+        cycles = np.maximum(cycles, port.words / port.words_per_cycle)
     return cycles
 
 
@@ -40,16 +62,10 @@ def throttling(
     """
     read_rate = sum((words / compute for words in reads), np.zeros(1))
     write_rate = sum((words / compute for words in writes), np.zeros(1))
-    limits = (
-        (level.read_words_per_cycle, read_rate),
-        (level.write_words_per_cycle, write_rate),
-        (level.shared_words_per_cycle, read_rate + write_rate),
-    )
     slowdown = np.ones(1)
-    for words_per_cycle, rate in limits:
-        if words_per_cycle is not None:
-            over = np.maximum(rate, words_per_cycle)
-            slowdown = np.minimum(slowdown, words_per_cycle / over)
+    for port in port_loads(level, read_rate, write_rate):
+        over = np.maximum(port.words, port.words_per_cycle)
+        slowdown = np.minimum(slowdown, port.words_per_cycle / over)
     return slowdown
 
 

@@ -1,4 +1,4 @@
-"""What hwcomponents says a component costs, remembered between runs.
+"""Costs of components by hwcomponents, remembered between runs.
 
 A question is plain data, and so is its answer: hwcomponents is imported only when an answer is not
 in the cache, a JSON file in the user's cache folder. The key of an answer holds the question and

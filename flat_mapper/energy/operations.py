@@ -1,4 +1,4 @@
-"""What one operation of a compute unit takes: cycles of a lane, and energy.
+"""Costs of one operation of a compute unit: cycles of a lane, and energy.
 
 An architecture says it in its variables, for operations that its unit does not do at one a cycle:
 
@@ -23,14 +23,14 @@ from flat_mapper.energy.tables import Ert
 _KINDS: Mapping[str, str] = {"min": "max", "sum": "add", "sub": "add"}
 
 
-def kind_of(operation: str) -> str:
-    """What an operation is called in variables and energy tables."""
+def energy_kind(operation: str) -> str:
+    """The name of an operation in variables and energy tables."""
     return _KINDS.get(operation, operation)
 
 
 def operation_cycles(arch: Architecture, operation: str) -> int:
     """Cycles of one lane for one operation."""
-    key = f"{kind_of(operation)}_cycles"
+    key = f"{energy_kind(operation)}_cycles"
     cycles = arch.variables.get(key, 1)
     if isinstance(cycles, float) and cycles == int(cycles):
         cycles = int(cycles)
@@ -44,7 +44,7 @@ def operation_cycles(arch: Architecture, operation: str) -> int:
 
 def operation_energy(arch: Architecture, ert: Ert, operation: str) -> float:
     """pJ of one operation: the table's own price, or a multiple of the unit's `compute`."""
-    name, kind = arch.compute.name, kind_of(operation)
+    name, kind = arch.compute.name, energy_kind(operation)
     compute = ert.energy(name, "compute")
     if kind in ert.levels[name]:
         return ert.levels[name][kind]

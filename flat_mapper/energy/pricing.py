@@ -27,7 +27,7 @@ _COMPUTE = (("compute", ("compute", "mac", "multiply", "add", "compare", "count"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How one Accelergy class is priced."""
+    """The way to price one Accelergy class."""
 
     class_name: str  # of hwcomponents; for dram: by the attribute `type`
     kind: str  # dram, array, register, compute: which arguments it takes
@@ -101,7 +101,7 @@ def _components(
 
 
 def _question(node: MemoryLevel | ComputeUnit, where: str) -> Question:
-    """What to ask for one component."""
+    """The question to ask for one component."""
     recipe = _recipe(node, where)
     if recipe.kind == "dram":
         if not isinstance(node, MemoryLevel):

@@ -1,4 +1,4 @@
-"""What a need comes to: the smallest value that reaches a target, or what binds without it."""
+"""The result of a need: the least value that reaches a target, or what binds without it."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Unreached:
 
 
 def _binding(result: Result) -> list[str]:
-    """What sets the latency of each group, and how much of its units the Einsums use."""
+    """The limit on the latency of each group, and the use that the Einsums make of its units."""
     lanes = {e.einsum: (e.lanes, e.lanes_total, e.unit) for e in result.einsums}
     found = []
     for group in result.groups:

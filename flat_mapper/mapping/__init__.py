@@ -1,1 +1,1 @@
-"""How it runs: loop nests, fused groups, the rules of legality, and mapspaces."""
+"""Mappings: loop nests, fused groups, the rules of legality, and mapspaces."""

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from flat_mapper.arch.constraints import kept_in, tensors_of
-from flat_mapper.arch.factors import Factors, read_factors, read_order
+from flat_mapper.arch.factors import FactorLimits, read_factors, read_order
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.sharing import crosses_dram
@@ -89,7 +89,7 @@ class _Node:
     role: str  # DRAM, shared or inner
 
     def slot_rules(self) -> Iterator[SlotRule]:
-        """What is fixed about the node's loops."""
+        """Rules about the node's loops."""
         for kind, body in self._stated():
             if kind == "temporal":
                 yield from self._temporal(body)
@@ -97,7 +97,7 @@ class _Node:
                 yield from self._spatial(body)
 
     def keep_rules(self) -> Iterator[KeepRule]:
-        """What is fixed about the tensors that the level keeps."""
+        """Rules about the tensors that the level keeps."""
         if not isinstance(self.node, MemoryLevel):
             return
         body = dict(self._stated()).get("dataspace")
@@ -194,21 +194,25 @@ class _Node:
             r for r in placed[split:] if r in mine
         )
 
-    def _factors(self, body: Section, kind: str) -> Factors:
+    def _factors(self, body: Section, kind: str) -> FactorLimits:
         """Factors by rank; those that say nothing are left out."""
         where = f"{self.where}.{kind}"
         known = tuple(self.workload.rank_sizes)
         found = read_factors(body.get("factors"), known, f"{where}.factors")
         if "factors_only" in body:
             only = read_factors(body["factors_only"], known, f"{where}.factors_only")
-            found = only.joined(found).joined(Factors(exact=dict.fromkeys(self._loop_ranks, 1)))
+            found = only.joined(found).joined(
+                FactorLimits(exact=dict.fromkeys(self._loop_ranks, 1))
+            )
         closed: set[str] = set()
         for key in ("no_iteration_over_dataspaces", "must_iterate_over_dataspaces"):
             if key in body:
                 ranks = self._ranks_of(body, key, where)
                 reached = self._loop_ranks
                 closed |= {r for r in reached if (r in ranks) == key.startswith("no_")}
-        found = Factors(exact=dict.fromkeys(sorted(closed), 1)).joined(found) if closed else found
+        found = (
+            FactorLimits(exact=dict.fromkeys(sorted(closed), 1)).joined(found) if closed else found
+        )
         return found.over({r: self.workload.rank_sizes[r] for r in self._loop_ranks})
 
     def _ranks_of(self, body: Section, key: str, where: str) -> set[str]:

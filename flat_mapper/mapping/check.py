@@ -165,7 +165,7 @@ def _whole(workload: Workload, group: GroupMapping, policy: Policy) -> tuple[str
 def _shared_faults(
     workload: Workload, group: GroupMapping, policy: Policy, where: str
 ) -> Iterator[str]:
-    """What is wrong with the shared loops of a group."""
+    """Faults of the shared loops of a group."""
     whole = _whole(workload, group, policy)
     legal, inner = workload.shareable_ranks(whole), workload.inner_ranks(whole)
     for loop in group.shared:

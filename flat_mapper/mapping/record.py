@@ -17,7 +17,7 @@
             keep: {DRAM: [Q, K], GLB: [Q, K, QK], RF: [QK]}
 
 A loop is `rank=factor`, or `rank=factor,last` where the last pass of the loops above is shorter.
-What `write_record` wrote, `read_record` gives back equal.
+What `record_text` says, `read_record` gives back equal.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ from flat_mapper.spec.document import (
     take_choice,
     take_list,
 )
-from flat_mapper.spec.yamlio import dump, load, write_text
+from flat_mapper.spec.yamlio import dump, load
 from flat_mapper.workload.einsum_reader import einsum_item, read_einsum
 from flat_mapper.workload.graph import Einsum, Softmax, Workload
 from flat_mapper.workload.mask import mask_document, read_mask
 from flat_mapper.workload.roles import declared_document, read_operators, read_roles
 
 RECORD = "fused-mapping.yaml"
-VERSION = 1
+RECORD_VERSION = 1
 
 RECORD_COMMENT = (
     "A fused mapping of flat-mapper; `flat-mapper evaluate` prices it again.",
@@ -78,13 +78,6 @@ def record_text(workload: Workload, fused: FusedMapping, arch: tuple[str, ...]) 
     return comment + dump(record_document(workload, fused, arch))
 
 
-def write_record(
-    path: Path, workload: Workload, fused: FusedMapping, arch: tuple[str, ...]
-) -> None:
-    """Write a record, and nothing else."""
-    write_text(path, record_text(workload, fused, arch))
-
-
 def record_document(
     workload: Workload, fused: FusedMapping, arch: tuple[str, ...]
 ) -> dict[str, object]:
@@ -92,7 +85,7 @@ def record_document(
     policy = fused.policy
     return {
         "fused_mapping": {
-            "version": VERSION,
+            "version": RECORD_VERSION,
             "workload": _workload_document(workload),
             "arch": list(arch),
             "policy": {
@@ -150,8 +143,8 @@ def _loop_list(loops: tuple[Loop, ...]) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """What a record says."""
+class MappingRecord:
+    """The contents of a record."""
 
     workload: Workload
     platform: Platform
@@ -159,7 +152,7 @@ class Record:
     arch: tuple[str, ...]  # file names relative to the record
 
 
-def read_record(path: Path, platform: Platform | None = None) -> Record:
+def read_record(path: Path, platform: Platform | None = None) -> MappingRecord:
     """A record from its file, checked against its workload and its architecture.
 
     platform: the architecture to check it against; by default the files that the record names.
@@ -175,16 +168,16 @@ def read_record(path: Path, platform: Platform | None = None) -> Record:
     return record
 
 
-def _record(path: Path, platform: Platform | None) -> Record:
+def _record(path: Path, platform: Platform | None) -> MappingRecord:
     where, document = str(path), load(path)
     refuse_unknown(document, ("fused_mapping",), where)
     record = take(document, "fused_mapping", dict, where)
     where = f"{where}: fused_mapping"
     refuse_unknown(record, ("version", "workload", "arch", "policy", "groups"), where)
     version = take(record, "version", int, where)
-    if version != VERSION:
+    if version != RECORD_VERSION:
         spot = place(where, section_of(record, where), "version")
-        raise SpecError(expected(spot, f"version {VERSION}", version))
+        raise SpecError(expected(spot, f"version {RECORD_VERSION}", version))
     arch = tuple(str(name) for name in take_list(record, "arch", str, where))
     workload = _workload(take(record, "workload", dict, where), f"{where}.workload")
     platform = platform or _platform(path, arch, f"{where}.arch")
@@ -196,7 +189,7 @@ def _record(path: Path, platform: Platform | None) -> Record:
         groups=tuple(groups),
         policy=_policy(take(record, "policy", dict, where), f"{where}.policy"),
     )
-    return Record(workload=workload, platform=platform, mapping=mapping, arch=arch)
+    return MappingRecord(workload=workload, platform=platform, mapping=mapping, arch=arch)
 
 
 def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:

@@ -9,7 +9,9 @@ from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping
 from flat_mapper.workload.graph import Workload
 
 
-def resized(mapping: FusedMapping, workload: Workload, rank: str, size: int) -> FusedMapping:
+def resized_mapping(
+    mapping: FusedMapping, workload: Workload, rank: str, size: int
+) -> FusedMapping:
     """The mapping of a workload, for a smaller size of one of its ranks.
 
     A loop over the rank makes as many passes as the size still needs, and the last pass of the

@@ -1,4 +1,4 @@
-"""What a group holds from one pass of its inner loops to the next, mapped or left out as free."""
+"""Tensors that a group holds between passes of its inner loops, mapped or left out as free."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import prod
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import Tiles, tiles
+from flat_mapper.workload.mask import MaskTiles, mask_tiles
 
 
 def with_unmapped(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -45,7 +45,7 @@ def carried_tensors(workload: Workload, names: tuple[str, ...]) -> tuple[str, ..
 
 
 def leaves_finished(workload: Workload, names: Sequence[str], tensor: str) -> bool:
-    """Whether a result leaves a group through an Einsum after its loops that the group lacks.
+    """True where a result leaves a group through an Einsum after its loops that the group lacks.
 
     With a free softmax this is how AV leaves: the quotient drains it row by row.
     """
@@ -54,7 +54,7 @@ def leaves_finished(workload: Workload, names: Sequence[str], tensor: str) -> bo
     return made and bool(readers) and all(e.after and e.name not in names for e in readers)
 
 
-def visited_tiles(workload: Workload, group: GroupMapping) -> Tiles | None:
+def visited_tiles(workload: Workload, group: GroupMapping) -> MaskTiles | None:
     """The FLAT-tiles of queries x keys that a mask leaves; None where nothing can be skipped.
 
     Only what the shared loops cut on both sides is skipped. A row softmax does whole rows.
@@ -64,7 +64,7 @@ def visited_tiles(workload: Workload, group: GroupMapping) -> Tiles | None:
     if workload.mask is None or pair is None or any(cut.get(r, 1) == 1 for r in pair):
         return None
     queries, keys = (workload.rank_sizes[r] for r in pair)
-    return tiles(workload.mask, queries, keys, queries // cut[pair[0]], keys // cut[pair[1]])
+    return mask_tiles(workload.mask, queries, keys, queries // cut[pair[0]], keys // cut[pair[1]])
 
 
 def left_out_words(workload: Workload, group: GroupMapping) -> dict[str, float]:
@@ -86,7 +86,7 @@ def shared_level(platform: Platform) -> MemoryLevel:
 
 
 def crosses_dram(workload: Workload, names: Sequence[str], tensor: str) -> bool:
-    """Whether a tensor enters or leaves a group: not made and wholly used inside it.
+    """True where a tensor enters or leaves a group: not made and wholly used inside it.
 
     What would run in each pass of a loop runs in the group that has the loop, or nowhere.
     """

@@ -13,7 +13,7 @@ from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.roles import Roles
 from flat_mapper.workload.softmax import passes
 
-Kind = Literal["temporal", "spatial"]
+LoopKind = Literal["temporal", "spatial"]
 ANY_SCHEDULE: tuple[Schedule, ...] = ("interleaved", "overlapped")
 Staging = Literal["any", "none", "all"]
 
@@ -34,10 +34,10 @@ def held_ranks(granularity: Granularity, roles: Roles) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotRule:
-    """What is fixed about the loops at one node; Timeloop's constraint vocabulary."""
+    """Rules about the loops at one node; Timeloop's constraint vocabulary."""
 
     node: str
-    kind: Kind
+    kind: LoopKind
     einsum: str = ""  # empty: every Einsum
     factors: Mapping[str, int] = field(default_factory=dict)  # exactly
     at_most: Mapping[str, int] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class KeepRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fusion:
-    """Which Einsums may share loops, and how."""
+    """The Einsums that may share loops, and the ways to share them."""
 
     groups: tuple[tuple[str, ...], ...] = ()  # of Einsums, or of operators
     optional: bool = False  # the unfused partition is in the space too
@@ -82,7 +82,7 @@ class Mapspace:
     slots: tuple[SlotRule, ...] = ()
     keeps: tuple[KeepRule, ...] = ()
 
-    def slot_rules(self, einsum: str, node: str, kind: Kind) -> Iterator[SlotRule]:
+    def slot_rules(self, einsum: str, node: str, kind: LoopKind) -> Iterator[SlotRule]:
         """The rules about one node's loops under one Einsum."""
         for rule in self.slots:
             if rule.node == node and rule.kind == kind and rule.einsum in ("", einsum):
@@ -153,7 +153,7 @@ def _wanted(workload: Workload, names: list[str], mapspace: Mapspace) -> list[tu
 
 
 def _corrects(workload: Workload, group: GroupSpace) -> bool:
-    """Whether the loops in whose passes Einsums of a group run can be shared loops of it."""
+    """True where the loops in whose passes Einsums of a group run can be shared loops of it."""
     each = {r for n in group.names for r in workload.einsum(n).each}
     return not each or (group.fused and each <= set(workload.inner_ranks(group.names)))
 

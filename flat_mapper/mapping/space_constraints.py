@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from flat_mapper.base.errors import expected
 from flat_mapper.mapping.space import KeepRule, SlotRule
-from flat_mapper.mapping.space_part import Part
+from flat_mapper.mapping.space_part import FilePart
 from flat_mapper.spec.document import (
     kind_of,
     place,
@@ -26,7 +26,7 @@ RULE_KEYS: Mapping[str, tuple[str, ...]] = {
 _FACTOR = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(<=|=)\s*([0-9]{1,18})\s*")
 
 
-def constraints(outline: Part) -> tuple[tuple[SlotRule, ...], tuple[KeepRule, ...]]:
+def constraints(outline: FilePart) -> tuple[tuple[SlotRule, ...], tuple[KeepRule, ...]]:
     """What is fixed about loops, and what about tensors, in the order of the file."""
     items = outline.faults.attempt(take, outline.body, "constraints", list, outline.where, [])
     spot = f"{outline.where}.constraints"
@@ -41,10 +41,10 @@ def constraints(outline: Part) -> tuple[tuple[SlotRule, ...], tuple[KeepRule, ..
     return tuple(slots), tuple(keeps)
 
 
-def _rule(item: object, where: str, outline: Part) -> SlotRule | KeepRule:
+def _rule(item: object, where: str, outline: FilePart) -> SlotRule | KeepRule:
     body = section_of(item, where)
     kind = take_choice(body, "type", tuple(RULE_KEYS), where)
-    part = Part(body=body, where=where, faults=outline.faults)
+    part = FilePart(body=body, where=where, faults=outline.faults)
     part.refuse_unknown(RULE_KEYS[kind])
     target = str(take(body, "target", str, where))
     einsum = str(take(body, "einsum", str, where, ""))
@@ -81,7 +81,7 @@ def _rule(item: object, where: str, outline: Part) -> SlotRule | KeepRule:
 
 
 def _axes(
-    part: Part, order: tuple[str, ...]
+    part: FilePart, order: tuple[str, ...]
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
     """The ranks that may lie along X and along Y, from `split` or as two lists."""
     x, y = part.words("x"), part.words("y")
@@ -101,7 +101,7 @@ def _axes(
     return order[:split], order[split:]
 
 
-def _factors(part: Part) -> tuple[dict[str, int], dict[str, int]]:
+def _factors(part: FilePart) -> tuple[dict[str, int], dict[str, int]]:
     """Factors that are fixed, and bounds of those that are not, by rank."""
     exact: dict[str, int] = {}
     at_most: dict[str, int] = {}

@@ -17,19 +17,19 @@ from flat_mapper.spec.document import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class FilePart:
     """One mapping of the file, with its place and where its faults go."""
 
     body: Section
     where: str
     faults: Faults
 
-    def inner(self, key: str, known: tuple[str, ...]) -> Part | None:
+    def inner(self, key: str, known: tuple[str, ...]) -> FilePart | None:
         """The mapping under a key, an empty one where there is none; unknown keys are noted."""
         body = self.faults.attempt(take, self.body, key, dict, self.where, {})
         if body is None:
             return None
-        part = Part(
+        part = FilePart(
             body=section_of(body, self.where),
             where=f"{self.where}.{key}",
             faults=self.faults,

@@ -34,7 +34,7 @@ from typing import Literal, get_args
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.mapping.space import GRANULARITIES, Fusion, Mapspace, Staging
 from flat_mapper.mapping.space_constraints import constraints
-from flat_mapper.mapping.space_part import Part
+from flat_mapper.mapping.space_part import FilePart
 from flat_mapper.mapping.values import Accounting, Granularity, Overflow, Policy, Schedule
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import (
@@ -47,7 +47,7 @@ from flat_mapper.spec.document import (
 )
 from flat_mapper.spec.templating import load_document
 
-KEYS = ("description", "source", "fusion", "policy", "constraints")
+MAPSPACE_KEYS = ("description", "source", "fusion", "policy", "constraints")
 FUSION_KEYS = ("groups", "optional", "granularity", "staging", "schedule", "tiles", "if_present")
 POLICY_KEYS = ("buffering", "in_place", "overflow", "softmax")
 GRANULARITY_NAMES: tuple[Granularity | str, ...] = ("any", *GRANULARITIES)
@@ -86,7 +86,7 @@ def _mapspace(source: str | Path, faults: Faults) -> Mapspace | None:
     outline = faults.attempt(_outline, document, name, faults)
     if path is None or outline is None:
         return None
-    outline.refuse_unknown(KEYS)
+    outline.refuse_unknown(MAPSPACE_KEYS)
     description = faults.attempt(take, outline.body, "description", str, outline.where, "")
     faults.attempt(take, outline.body, "source", str, outline.where, "")
     fusion, policy = _fusion(outline), _policy(outline)
@@ -101,15 +101,15 @@ def _mapspace(source: str | Path, faults: Faults) -> Mapspace | None:
     )
 
 
-def _outline(document: object, name: str, faults: Faults) -> Part:
+def _outline(document: object, name: str, faults: Faults) -> FilePart:
     top = section_of(document, name)
     body = section_of(take(top, "mapspace", dict, name), name)
-    outline = Part(body=top, where=name, faults=faults)
+    outline = FilePart(body=top, where=name, faults=faults)
     outline.refuse_unknown(("mapspace",))
-    return Part(body=body, where=f"{name}: mapspace", faults=faults)
+    return FilePart(body=body, where=f"{name}: mapspace", faults=faults)
 
 
-def _fusion(outline: Part) -> Fusion:
+def _fusion(outline: FilePart) -> Fusion:
     part = outline.inner("fusion", FUSION_KEYS)
     if part is None:
         return Fusion()
@@ -125,7 +125,7 @@ def _fusion(outline: Part) -> Fusion:
     )
 
 
-def _groups(part: Part) -> tuple[tuple[str, ...], ...]:
+def _groups(part: FilePart) -> tuple[tuple[str, ...], ...]:
     """The Einsums that share loops; none of them twice."""
     lists = part.faults.attempt(take_list, part.body, "groups", list, part.where, ())
     spot = place(part.where, part.body, "groups")
@@ -144,13 +144,13 @@ def _groups(part: Part) -> tuple[tuple[str, ...], ...]:
     return tuple(groups)
 
 
-def _staging(part: Part) -> Staging | tuple[str, ...]:
+def _staging(part: FilePart) -> Staging | tuple[str, ...]:
     if isinstance(part.body.get("staging"), list):
         return part.words("staging") or ()
     return part.choice("staging", STAGINGS, "any")
 
 
-def _tiles(part: Part) -> dict[str, tuple[int, ...]]:
+def _tiles(part: FilePart) -> dict[str, tuple[int, ...]]:
     inner = part.faults.attempt(take, part.body, "tiles", dict, part.where, {})
     section = section_of(inner or {}, part.where)
     spot = f"{part.where}.tiles"
@@ -170,7 +170,7 @@ def _sizes(section: Section, rank: str, where: str) -> tuple[int, ...]:
     return tuple(checked(n, int, f"{spot}.{i}", above=0) for i, n in enumerate(sizes))
 
 
-def _policy(outline: Part) -> Policy:
+def _policy(outline: FilePart) -> Policy:
     part = outline.inner("policy", POLICY_KEYS)
     if part is None:
         return Policy()

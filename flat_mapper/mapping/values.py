@@ -123,7 +123,7 @@ def slots_of(arch: Architecture) -> tuple[Slot, ...]:
 
 
 def rank_extent(mapping: EinsumMapping, rank: str) -> int:
-    """How much of a rank the nest covers: counts the remainders."""
+    """The extent of a rank that the nest covers: counts the remainders."""
     count = 1
     for _, loops in mapping.loops:
         for loop in loops:
@@ -132,7 +132,7 @@ def rank_extent(mapping: EinsumMapping, rank: str) -> int:
     return count
 
 
-def sized(workload: Workload, mapping: EinsumMapping) -> Workload:
+def sized_workload(workload: Workload, mapping: EinsumMapping) -> Workload:
     """The workload as one Einsum's nest has it.
 
     A rank in each of whose passes the Einsum runs once is as long as its loop in the nest.

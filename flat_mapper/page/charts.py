@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Spec = dict[str, object]
 
 
-def charts() -> dict[str, Spec]:
+def all_charts() -> dict[str, Spec]:
     """Every chart by its name in the page.
 
     raises: SpecError where Altair is missing.
@@ -24,7 +24,7 @@ def charts() -> dict[str, Spec]:
     try:
         import altair  # noqa: F401  # missing here rather than in the first chart
     except ImportError as error:
-        raise missing() from error
+        raise missing_extra() from error
     made = {
         "speedup": _speedup(),
         "energy": _energy(),
@@ -51,7 +51,7 @@ def library() -> str:
     try:
         import vl_convert
     except ImportError as error:
-        raise missing() from error
+        raise missing_extra() from error
     script: str = vl_convert.javascript_bundle(_BUNDLE)
     return script
 
@@ -59,8 +59,8 @@ def library() -> str:
 _BUNDLE = "window.vegaEmbed = vegaEmbed; window.vega = vega;"
 
 
-def missing() -> SpecError:
-    """What to say where the extra is not installed."""
+def missing_extra() -> SpecError:
+    """The error where the extra is not installed."""
     change = "pip install 'flat-mapper[report]'"
     return SpecError(expected("report", "the packages altair and vl-convert-python", None, change))
 
@@ -150,7 +150,7 @@ def _roofline() -> alt.LayerChart:
 
 
 def _timeline() -> alt.LayerChart:
-    """What each unit and DRAM work on, over two FLAT-tiles or a whole run."""
+    """Work of each unit and DRAM, over two FLAT-tiles or a whole run."""
     import altair as alt
 
     x = alt.X(
@@ -192,7 +192,7 @@ def _timeline() -> alt.LayerChart:
 
 
 def _occupancy() -> alt.LayerChart:
-    """What the shared buffer holds during one FLAT-tile."""
+    """Contents of the shared buffer during one FLAT-tile."""
     import altair as alt
 
     x = alt.X(

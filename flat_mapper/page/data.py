@@ -1,12 +1,12 @@
-"""What the page is told: its rows and the details of some of them, as JSON values."""
+"""The page's data: its rows and the details of some of them, as JSON values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from flat_mapper.page.facts import EinsumFacts, Facts, GroupFacts, live_words
-from flat_mapper.page.rows import Row, Rows, front
-from flat_mapper.page.tile import Alive, Segment, occupancy, run_occupancy, run_timeline, timeline
+from flat_mapper.page.rows import ReportRow, ReportRows, front_indices
+from flat_mapper.page.tile import Alive, BusySpan, occupancy, run_occupancy, run_timeline, timeline
 
 DETAILS = 150  # chosen: rows with a loop tree and a timeline, about 6 kB each
 DIGITS = 6  # significant digits: more than a picture can show
@@ -14,7 +14,7 @@ DIGITS = 6  # significant digits: more than a picture can show
 Json = dict[str, object]
 
 
-def page_data(rows: Rows) -> Json:
+def page_data(rows: ReportRows) -> Json:
     """Rows in their order, and the details by row."""
     kept = _detailed(rows)
     roofs: list[Json] = []  # each chip's once; a row says which is its own
@@ -33,7 +33,7 @@ def page_data(rows: Rows) -> Json:
     }
 
 
-def _components(rows: Rows) -> list[str]:
+def _components(rows: ReportRows) -> list[str]:
     """Levels from the outermost in, then units, then what else takes energy."""
     found: dict[str, None] = {}
     for _, facts in rows.done:
@@ -44,15 +44,15 @@ def _components(rows: Rows) -> list[str]:
     return list(found)
 
 
-def _detailed(rows: Rows) -> set[int]:
+def _detailed(rows: ReportRows) -> set[int]:
     """The rows whose details are kept: the Pareto front first, then the least products."""
     done = [(i, row.facts) for i, row in enumerate(rows.rows) if row.facts is not None]
-    best = front((i, f.latency_s, f.energy_pj) for i, f in done)
+    best = front_indices((i, f.latency_s, f.energy_pj) for i, f in done)
     rest = [i for i, _ in sorted(done, key=lambda item: item[1].edp_js)]
     return set(list(dict.fromkeys([*best, *rest]))[:DETAILS])
 
 
-def _row(index: int, row: Row, roofs: list[Json]) -> Json:
+def _row(index: int, row: ReportRow, roofs: list[Json]) -> Json:
     told: Json = {"i": index, "name": row.name, "status": row.entry.status}
     told["inputs"] = dict(row.entry.inputs)
     facts = row.facts
@@ -144,7 +144,7 @@ def _group(group: GroupFacts) -> Json:
     }
 
 
-def _segments(segments: Sequence[Segment]) -> list[list[object]]:
+def _segments(segments: Sequence[BusySpan]) -> list[list[object]]:
     """lane, name, kind, tile, start and end of each."""
     return [
         [s.lane, s.name, s.kind, s.tile, _round(s.start), _round(s.end)]

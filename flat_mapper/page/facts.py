@@ -11,7 +11,7 @@ from flat_mapper.page.tile import Group, Holding, Work
 from flat_mapper.spec.document import Section, checked, section_of, take, take_choice, take_list
 
 Numbers = Mapping[str, float]
-Tiles = Mapping[str, Mapping[str, int]]
+TileSizes = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +28,12 @@ class EinsumFacts:
     utilization: float
     offchip_words: Mapping[str, int]  # by tensor
     loops: Mapping[str, tuple[str, ...]]  # `P=32` by slot, outermost first
-    tiles: Tiles  # words of each kept tile, by level and tensor
+    tiles: TileSizes  # words of each kept tile, by level and tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peaks:
-    """What the chip can do in a cycle."""
+    """Peaks of the chip in one cycle."""
 
     cycle_seconds: float
     offchip: str  # name of the off-chip level
@@ -105,7 +105,7 @@ class Facts:
 
     @property
     def live_bytes(self) -> float:
-        """What the fullest group holds in it."""
+        """Bytes that the fullest group holds in it."""
         return bytes_of(live_words(self.fullest), self.peaks.word_bits[self.fullest.level])
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flat_mapper.base import units
 from flat_mapper.page.facts import Facts, facts_of
-from flat_mapper.page.sources import DONE, Entry, Input
+from flat_mapper.page.sources import DONE, Input, SavedEntry
 
 _LARGE = 1e7  # chosen: numbers from here on are shown with a prefix
 _SIZES = ("B", "H", "P", "M", "E", "F", "D", "FF")
@@ -15,31 +15,31 @@ _ORDER = ("problem", "scope", "arch", "seq", "mapspace", "objective", "backend")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ReportRow:
     """One configuration."""
 
     name: str  # what sets it apart from the others
-    entry: Entry
+    entry: SavedEntry
     facts: Facts | None  # None where there is no answer
     speedup: float | None  # times the speed of the row it is held against
     energy_saving: float | None  # share of that row's energy; negative where more is used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class ReportRows:
     """All configurations of a report."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ReportRow, ...]
     varying: tuple[str, ...]  # inputs that differ between rows
     against: str  # what rows are held against, in words
 
     @property
-    def done(self) -> tuple[tuple[Row, Facts], ...]:
+    def done(self) -> tuple[tuple[ReportRow, Facts], ...]:
         """Those with an answer."""
         return tuple((row, row.facts) for row in self.rows if row.facts is not None)
 
 
-def rows_of(entries: Sequence[Entry]) -> Rows:
+def report_rows(entries: Sequence[SavedEntry]) -> ReportRows:
     """Entries with names, speed-ups and savings."""
     varying = _varying(entries)
     facts = [facts_of(e.document, e.where) if e.status == DONE else None for e in entries]
@@ -53,7 +53,7 @@ def rows_of(entries: Sequence[Entry]) -> Rows:
             first.setdefault(key, fact)
         base = first.get(key)
         rows.append(
-            Row(
+            ReportRow(
                 name=name,
                 entry=entry,
                 facts=fact,
@@ -61,31 +61,33 @@ def rows_of(entries: Sequence[Entry]) -> Rows:
                 energy_saving=1 - fact.energy_pj / base.energy_pj if fact and base else None,
             )
         )
-    return Rows(rows=tuple(rows), varying=varying, against=against)
+    return ReportRows(rows=tuple(rows), varying=varying, against=against)
 
 
-def _varying(entries: Sequence[Entry]) -> tuple[str, ...]:
+def _values(entries: Sequence[SavedEntry], path: str) -> set[Input | None]:
+    """Values of an input; what an answer that did not fit leaves out (its sizes) is none."""
+    return {e.inputs.get(path) for e in entries if e.status == DONE or path in e.inputs}
+
+
+def _varying(entries: Sequence[SavedEntry]) -> tuple[str, ...]:
     """Inputs with more than one value, in the order in which a reader asks for them."""
-    values: dict[str, set[Input | None]] = {}
-    for path in dict.fromkeys(path for entry in entries for path in entry.inputs):
-        # What an answer that did not fit leaves out (its sizes) is no difference.
-        told = [e.inputs.get(path) for e in entries if e.status == DONE or path in e.inputs]
-        values[path] = set(told)
-    found = [path for path, seen in values.items() if len(seen) > 1]
+    paths = dict.fromkeys(path for entry in entries for path in entry.inputs)
+    found = [path for path in paths if len(_values(entries, path)) > 1]
     for by in ("problem", "P"):  # a problem tells its sizes; one length often is both
         if by in found:
-            found = [p for p in found if p not in _SIZES or p == by or not _told_by(entries, by, p)]
+            told_by = {p for p in found if p in _SIZES and p != by and _told_by(entries, by, p)}
+            found = [path for path in found if path not in told_by]
     known = [path for path in _ORDER if path in found]
     return tuple([p for p in found if p not in known and p != "mapspace"] + known)
 
 
-def _told_by(entries: Sequence[Entry], by: str, path: str) -> bool:
-    """Whether one input's value follows from another's."""
+def _told_by(entries: Sequence[SavedEntry], by: str, path: str) -> bool:
+    """True where one input's value follows from another's."""
     pairs = {(e.inputs.get(by), e.inputs.get(path)) for e in entries if path in e.inputs}
     return len(pairs) == len({first for first, _ in pairs})
 
 
-def _names(entries: Sequence[Entry], varying: Sequence[str]) -> list[str]:
+def _names(entries: Sequence[SavedEntry], varying: Sequence[str]) -> list[str]:
     """A name for each entry, no two alike."""
     paths = varying or ("mapspace",)
     names: list[str] = []
@@ -130,7 +132,7 @@ def _baseline_inputs(varying: Sequence[str]) -> tuple[list[str], str]:
     return rest, f"the first configuration{others}"
 
 
-def front(points: Iterable[tuple[int, float, float]]) -> list[int]:
+def front_indices(points: Iterable[tuple[int, float, float]]) -> list[int]:
     """The indices of points that no other one beats in both values, least first value first."""
     best, found = float("inf"), []
     for index, _, y in sorted(points, key=lambda p: (p[1], p[2])):
@@ -140,7 +142,7 @@ def front(points: Iterable[tuple[int, float, float]]) -> list[int]:
     return found
 
 
-def common(entries: Sequence[Entry], varying: Sequence[str]) -> Mapping[str, Input]:
+def common(entries: Sequence[SavedEntry], varying: Sequence[str]) -> Mapping[str, Input]:
     """The inputs that all entries share."""
     values: dict[str, set[Input]] = {}
     for entry in entries:

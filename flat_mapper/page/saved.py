@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from flat_mapper.base import units
 from flat_mapper.page.designs import Chosen, read_designs
-from flat_mapper.page.rows import rows_of
-from flat_mapper.page.sources import DONE, Entry, read_entries
+from flat_mapper.page.rows import report_rows
+from flat_mapper.page.sources import DONE, SavedEntry, read_entries
 from flat_mapper.reports import html as answers_html
-from flat_mapper.reports.frame import Cell, Library, answer_record, frame
+from flat_mapper.reports.frame import Cell, Library, answer_record, data_frame
 from flat_mapper.spec.textfiles import write_text
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ _SHOWN = 20  # rows that a notebook shows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Saved:
+class SavedResults:
     """Configurations that were computed before, from one file or several."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[SavedEntry, ...]
     designs: tuple[Chosen, ...] = ()  # that `optimize` chose
 
     def __len__(self) -> int:
@@ -37,9 +37,9 @@ class Saved:
     def to_frame(self, library: Literal["polars"]) -> polars.DataFrame: ...
     def to_frame(self, library: Library = "pandas") -> pandas.DataFrame | polars.DataFrame:
         """A row for each configuration: its inputs, its status, its totals."""
-        return frame([self._record(entry) for entry in self.entries], library)
+        return data_frame([self._record(entry) for entry in self.entries], library)
 
-    def _record(self, entry: Entry) -> dict[str, Cell]:
+    def _record(self, entry: SavedEntry) -> dict[str, Cell]:
         outcome = {"status": entry.status, "reason": entry.reason or None}
         totals = answer_record(entry.document) if entry.status == DONE else {}
         return {**entry.inputs, **outcome, **totals, **entry.inputs}
@@ -49,7 +49,7 @@ class Saved:
 
         raises: SpecError where it cannot be made or written.
         """
-        from flat_mapper.page.page import page
+        from flat_mapper.page.assembly import page
 
         write_text(path, page(self.entries, title, self.designs))
 
@@ -60,7 +60,7 @@ class Saved:
     def _repr_html_(self) -> str:
         """The first rows, for a notebook."""
         rows = []
-        for row in rows_of(self.entries[:_SHOWN]).rows:
+        for row in report_rows(self.entries[:_SHOWN]).rows:
             cost = ("-", "-", "-") if row.facts is None else (
                 units.si(row.facts.latency_s, "s"),
                 units.si(units.joules_of(row.facts.energy_pj), "J"),
@@ -68,12 +68,12 @@ class Saved:
             )  # fmt: skip
             rows.append((row.name, *cost, row.entry.reason))
         head = ("configuration", "latency", "energy", "utilization", "reason")
-        return answers_html.table(head, rows, str(self))
+        return answers_html.html_table(head, rows, str(self))
 
 
-def load_results(*paths: str | Path) -> Saved:
+def load_results(*paths: str | Path) -> SavedResults:
     """The configurations of JSON files, of folders that -o made, and of sweeps' databases.
 
     raises: SpecError where a file is none of those.
     """
-    return Saved(entries=read_entries(paths), designs=read_designs(paths))
+    return SavedResults(entries=read_entries(paths), designs=read_designs(paths))

@@ -25,7 +25,7 @@ _KINDS = "JSON of map, compare or evaluate, a folder with result.json, or a swee
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class SavedEntry:
     """One configuration: what went in, and what came out or why nothing did."""
 
     where: str  # the file and the place in it, for errors
@@ -35,7 +35,7 @@ class Entry:
     document: Section = field(default_factory=Section)  # the answer; empty unless done
 
 
-def read_entries(paths: Sequence[str | Path]) -> tuple[Entry, ...]:
+def read_entries(paths: Sequence[str | Path]) -> tuple[SavedEntry, ...]:
     """Every configuration of some files, in their order.
 
     raises: SpecError where a file is none of those kinds, or holds nothing.
@@ -47,7 +47,7 @@ def read_entries(paths: Sequence[str | Path]) -> tuple[Entry, ...]:
     return found
 
 
-def _entries(path: Path) -> Iterator[Entry]:
+def _entries(path: Path) -> Iterator[SavedEntry]:
     file = path / "result.json" if path.is_dir() else path
     try:
         with opened(file) as database:
@@ -57,7 +57,7 @@ def _entries(path: Path) -> Iterator[Entry]:
         raise SpecError(f"{file}: expected {_KINDS}, got: {reason}") from err
 
 
-def _answers(path: Path) -> Iterator[Entry]:
+def _answers(path: Path) -> Iterator[SavedEntry]:
     """The configurations of one JSON file."""
     document = section_of(json_of(read_text(path), str(path)), str(path))
     if "rows" not in document:
@@ -68,7 +68,7 @@ def _answers(path: Path) -> Iterator[Entry]:
         yield _answer(Section(shared | row), f"{path}: rows.{i}")
 
 
-def _answer(document: Section, where: str) -> Entry:
+def _answer(document: Section, where: str) -> SavedEntry:
     inputs: dict[str, Input] = {
         key: take(document, name, str, where, default)
         for key, name, default in (
@@ -80,11 +80,11 @@ def _answer(document: Section, where: str) -> Entry:
     }
     if "infeasible" in document:
         reason = take(document, "infeasible", str, where)
-        return Entry(where=where, inputs=inputs, status="infeasible", reason=reason)
+        return SavedEntry(where=where, inputs=inputs, status="infeasible", reason=reason)
     for rank, size in take(document, "ranks", dict, where).items():
         inputs[rank] = checked(size, int, f"{where}: ranks.{rank}")
     inputs["backend"] = take(document, "backend", str, where)
-    return Entry(where=where, inputs=inputs, document=document)
+    return SavedEntry(where=where, inputs=inputs, document=document)
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection | None]:
         yield connection
 
 
-def _sweep(path: Path, database: sqlite3.Connection) -> Iterator[Entry]:
+def _sweep(path: Path, database: sqlite3.Connection) -> Iterator[SavedEntry]:
     """The points of a sweep that are there so far, in the sweep's order."""
     query = "SELECT position, status, coordinates, reason, result FROM results ORDER BY position"
     try:
@@ -110,7 +110,7 @@ def _sweep(path: Path, database: sqlite3.Connection) -> Iterator[Entry]:
     for position, status, coordinates, reason, result in rows:
         where = f"{path}: point {position}"
         given = section_of(json_of(str(coordinates), where), where)
-        yield Entry(
+        yield SavedEntry(
             where=where,
             inputs={path: input_of(value) for path, value in given.items()},
             status=str(status),

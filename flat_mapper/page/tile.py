@@ -13,7 +13,7 @@ from itertools import pairwise
 from math import ceil
 from typing import Literal
 
-Kind = Literal["compute", "transfer", "cold start"]
+SegmentKind = Literal["compute", "transfer", "cold start"]
 SPILL = "spill"  # words that leave the shared buffer for DRAM and come back
 
 
@@ -29,7 +29,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """What a tensor, or several that share a place, takes in the shared buffer."""
+    """Words that a tensor, or several that share a place, take in the shared buffer."""
 
     tensor: str
     words: int  # of one copy
@@ -74,12 +74,12 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
+class BusySpan:
     """A unit or level at work, in cycles."""
 
     lane: str  # the unit, or the level
     name: str  # the Einsum, or the tensor
-    kind: Kind
+    kind: SegmentKind
     tile: int  # from 1; 0: before the first
     start: float
     end: float
@@ -97,12 +97,12 @@ class Alive:
     words: int
 
 
-def timeline(group: Group, tiles: int = 2) -> tuple[Segment, ...]:
+def timeline(group: Group, tiles: int = 2) -> tuple[BusySpan, ...]:
     """The cold start and the first tiles of a group."""
     found = []
     if group.cold_start_cycles:
         found.append(
-            Segment(
+            BusySpan(
                 lane=group.offchip,
                 name="first inputs",
                 kind="cold start",
@@ -116,9 +116,9 @@ def timeline(group: Group, tiles: int = 2) -> tuple[Segment, ...]:
     return tuple(found)
 
 
-def run_timeline(groups: tuple[Group, ...]) -> tuple[Segment, ...]:
+def run_timeline(groups: tuple[Group, ...]) -> tuple[BusySpan, ...]:
     """Groups one after another, the work of all their tiles drawn as one."""
-    found: list[Segment] = []
+    found: list[BusySpan] = []
     start = 0.0
     for group in groups:
         whole = timeline(replace(group, flat_tiles=1), 1)
@@ -128,7 +128,7 @@ def run_timeline(groups: tuple[Group, ...]) -> tuple[Segment, ...]:
 
 
 def run_occupancy(groups: tuple[Group, ...]) -> tuple[Alive, ...]:
-    """What the shared buffer is charged with during each group, one group after another."""
+    """Charges on the shared buffer during each group, one group after another."""
     found: list[Alive] = []
     start = 0.0
     for group in groups:
@@ -149,10 +149,10 @@ def run_occupancy(groups: tuple[Group, ...]) -> tuple[Alive, ...]:
     return tuple(found)
 
 
-def _tile(group: Group, start: float, tile: int) -> Iterator[Segment]:
+def _tile(group: Group, start: float, tile: int) -> Iterator[BusySpan]:
     """One tile's computes and transfers."""
     for work, begin, end in _computes(group):
-        yield Segment(
+        yield BusySpan(
             lane=work.unit,
             name=work.einsum,
             kind="compute",
@@ -162,7 +162,7 @@ def _tile(group: Group, start: float, tile: int) -> Iterator[Segment]:
         )
     at = start
     for tensor, cycles in _transfers(group):
-        yield Segment(
+        yield BusySpan(
             lane=group.offchip, name=tensor, kind="transfer", tile=tile, start=at, end=at + cycles
         )
         at += cycles
@@ -194,7 +194,7 @@ def _transfers(group: Group) -> Iterator[tuple[str, float]]:
 
 
 def occupancy(group: Group) -> tuple[Alive, ...]:
-    """What the shared buffer holds over one tile, stacked.
+    """Contents of the shared buffer over one tile, stacked.
 
     The copy in use is alive from its first Einsum's start to its last one's end; a second copy is
     in transit all the time. Where units overlap, tiles do, and everything is alive always. What is

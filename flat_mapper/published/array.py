@@ -17,7 +17,7 @@ from typing import Literal
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.einsum import einsum_costs
-from flat_mapper.cost_model.evaluate import combine, evaluate
+from flat_mapper.cost_model.evaluation import combine, evaluate
 from flat_mapper.cost_model.result import EinsumStats, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import EinsumMapping, Granularity
@@ -34,8 +34,8 @@ STATIONARITIES: tuple[tuple[Stationarity, Stationarity], ...] = (
 )
 ROW_MULTIPLES = (1, 2, 4)  # of the array's rows; source: the tiles in flat_validation.csv
 
-Rows = Literal["published", "any"]
-Staging = Literal["none", "any"]
+DataflowChoice = Literal["published", "any"]
+StagingChoice = Literal["none", "any"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +45,8 @@ class Choices:
     fused: tuple[bool, ...] = (False, True)
     granularities: tuple[Granularity, ...] = ("head", "row")
     stationarities: tuple[tuple[Stationarity, Stationarity], ...] = STATIONARITIES
-    staging: Staging = "any"  # of Q, K, V and AV
-    rows: Rows = "published"  # any: the array's rows times powers of two
+    staging: StagingChoice = "any"  # of Q, K, V and AV
+    rows: DataflowChoice = "published"  # any: the array's rows times powers of two
     spills: bool = True  # false: only mappings that fit the buffer
 
     def mappings(self, length: int, array_rows: int) -> Iterator[SimulatorMapping]:
@@ -81,7 +81,7 @@ class Choices:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class SimulatedMapping:
     """A mapping of the simulator's, and what this model says of it."""
 
     mapping: SimulatorMapping
@@ -89,7 +89,7 @@ class Found:
 
     @property
     def cost(self) -> tuple[int, float]:
-        """What is compared: cycles, then DRAM bytes."""
+        """The costs to compare by: cycles, then DRAM bytes."""
         return self.result.cycles, self.result.offchip_bytes
 
     @property
@@ -99,7 +99,7 @@ class Found:
 
     @property
     def fused(self) -> bool:
-        """Whether the scores stay on chip."""
+        """True where the scores stay on chip."""
         return set(SCORES) <= set(self.mapping.on_chip)
 
 
@@ -112,7 +112,7 @@ class ArraySpace:
     ert: Ert
     _stats: dict[EinsumMapping, EinsumStats] = field(default_factory=dict)
 
-    def best(self, choices: Choices, platform: Platform | None = None) -> Found:
+    def best(self, choices: Choices, platform: Platform | None = None) -> SimulatedMapping:
         """The fastest mapping; of several, the one that moves the fewest bytes.
 
         platform: this space's platform with another buffer or another bandwidth.
@@ -121,11 +121,13 @@ class ArraySpace:
         best = fastest(self.found(choices, chip), choices)
         return self.priced(best.mapping, chip)
 
-    def found(self, choices: Choices, platform: Platform | None = None) -> Iterator[Found]:
+    def found(
+        self, choices: Choices, platform: Platform | None = None
+    ) -> Iterator[SimulatedMapping]:
         """Every mapping, priced."""
         chip = platform or self.platform
         for mapping in self.mappings(choices, chip):
-            yield Found(mapping=mapping, result=self.combined(mapping, chip))
+            yield SimulatedMapping(mapping=mapping, result=self.combined(mapping, chip))
 
     def mappings(
         self, choices: Choices, platform: Platform | None = None
@@ -152,16 +154,16 @@ class ArraySpace:
 
     def priced(
         self, mapping: SimulatorMapping, platform: Platform | None = None, ert: Ert | None = None
-    ) -> Found:
+    ) -> SimulatedMapping:
         """One mapping, by the ordinary evaluator from its beginning."""
         chip = platform or self.platform
         fused = simulator_mapping(self.workload, chip, mapping)
         result = evaluate(self.workload, chip, fused, ert or self.ert)
         assert isinstance(result, Result), f"a mapping that spills was refused: {result}"
-        return Found(mapping=mapping, result=result)
+        return SimulatedMapping(mapping=mapping, result=result)
 
 
-def fastest(found: Iterable[Found], choices: Choices) -> Found:
+def fastest(found: Iterable[SimulatedMapping], choices: Choices) -> SimulatedMapping:
     """The best of some mappings, among those that fit where nothing may spill."""
     allowed = (f for f in found if choices.spills or f.spilled == 0)
     return min(allowed, key=lambda f: f.cost)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.solve.search import search
+from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule
 from flat_mapper.mapping.values import Policy, Schedule
 from flat_mapper.published.array import STATIONARITIES

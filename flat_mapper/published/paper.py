@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import exp, log
 
 from flat_mapper.base.parallel import each
+from flat_mapper.base.progress import Progress
 from flat_mapper.published.points import (
     COMPARED,
+    PLATFORMS,
     AttentionPoint,
     ChargedSchedule,
     FreePoint,
     LayerPoint,
     NeedPoint,
     Point,
-    Row,
     SoftmaxPoint,
+    TableRow,
+    Tables,
+    assumed_platform,
     cascade,
     own_buffer,
-    platform_of,
     solve,
 )
 
 MODELS = ("bert-base", "trxl", "t5-small", "xlm")  # FlauBERT is in the paper; its sizes are not
-PLATFORMS = ("edge", "cloud")
 LENGTHS = tuple(512 << i for i in range(8))  # 512 to 64K, source: FLAT, ASPLOS'23
 BUFFERS = (20e3, 200e3, 2e6, 20e6, 200e6, 2e9)  # bytes: 20 KB to 2 GB
 SHARES = (512, 4096, 16384, 65536)  # lengths at which the paper gives the share of L and A
 CHARGED = (1024, 4096, 16384, 65536, 262144, 1048576)  # FuseMax (MICRO'24), attn-flat.csv
 CHARGED_MODELS = ("bert-base", "xlm")  # d = 64, as TrXL and T5 have it, and d = 128
-SCHEDULES: tuple[ChargedSchedule, ...] = ("overlapped", "interleaved")
+CHARGED_SCHEDULES: tuple[ChargedSchedule, ...] = ("overlapped", "interleaved")
 LAYERS = {"Q": 3, "O": 1, "FC1": 1, "FC2": 1}  # K and V have the sizes of Q
 ATTENTION_LAYERS = ("Q", "O")  # the projections; the others are the feed-forward layer
-
-Progress = Callable[[float, str], None]
-Tables = Mapping[str, Sequence[Row]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """What the tables cover."""
+    """The points that the tables cover."""
 
     models: tuple[str, ...] = MODELS
     platforms: tuple[str, ...] = PLATFORMS
@@ -78,7 +77,7 @@ class Grid:
         found["softmax"] += [
             SoftmaxPoint(platform="cloud", model=model, length=n, schedule=schedule)
             for model in self.charged_models
-            for schedule in SCHEDULES
+            for schedule in CHARGED_SCHEDULES
             for n in self.charged
         ]
         return found
@@ -125,7 +124,7 @@ def paper_tables(
     order = sorted(range(len(flat)), key=lambda i: _weight(flat[i]), reverse=True)
     answers = each(solve, [flat[i] for i in order], workers=workers, done=progress)
     by_index = dict(zip(order, answers, strict=True))
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[TableRow]] = {}
     start = 0
     for name, group in points.items():
         found[name] = [row for i in range(start, start + len(group)) for row in by_index[i]]
@@ -153,13 +152,13 @@ def _weight(point: Point) -> float:
     return 0.5 if isinstance(point, NeedPoint) else 0.9 * len(point.buffers)
 
 
-def speedup_rows(attention: Iterable[Row]) -> list[Row]:
+def speedup_rows(attention: Iterable[TableRow]) -> list[TableRow]:
     """Of every platform, model, length and choice of rows: FLAT's gain over each baseline."""
-    groups: dict[tuple[object, ...], dict[str, Row]] = {}
+    groups: dict[tuple[object, ...], dict[str, TableRow]] = {}
     for row in attention:
         key = tuple(row[k] for k in ("platform", "model", "seq_len", "tile_rows"))
         groups.setdefault(key, {})[str(row["configuration"])] = row
-    found: list[Row] = []
+    found: list[TableRow] = []
     for rows in groups.values():
         for name, row in rows.items():
             found += [
@@ -170,7 +169,7 @@ def speedup_rows(attention: Iterable[Row]) -> list[Row]:
     return found
 
 
-def _gain(row: Row, base: Row) -> Row:
+def _gain(row: TableRow, base: TableRow) -> TableRow:
     named = {k: row[k] for k in ("platform", "model", "seq_len", "tile_rows", "configuration")}
     return named | {
         "over": base["configuration"],
@@ -180,15 +179,15 @@ def _gain(row: Row, base: Row) -> Row:
     }
 
 
-def geomean_rows(speedups: Iterable[Row]) -> list[Row]:
+def geomean_rows(speedups: Iterable[TableRow]) -> list[TableRow]:
     """Over all models and lengths, and over all models at each length."""
-    groups: dict[tuple[object, ...], list[Row]] = {}
+    groups: dict[tuple[object, ...], list[TableRow]] = {}
     for row in speedups:
         start = tuple(row[k] for k in ("platform", "tile_rows", "configuration", "over"))
         groups.setdefault((*start, "all"), []).append(row)
         groups.setdefault((*start, row["seq_len"]), []).append(row)
     names = ("platform", "tile_rows", "configuration", "over", "seq_len")
-    found: list[Row] = []
+    found: list[TableRow] = []
     for key, rows in groups.items():
         named = {n: v for n, v in zip(names, key, strict=True) if isinstance(v, str | int)}
         saved = {
@@ -206,13 +205,15 @@ def geomean(values: Iterable[float]) -> float:
     return exp(sum(logs) / len(logs))
 
 
-def utilization_rows(sweep: Iterable[Row], layers: Iterable[Row], grid: Grid) -> list[Row]:
+def utilization_rows(
+    sweep: Iterable[TableRow], layers: Iterable[TableRow], grid: Grid
+) -> list[TableRow]:
     """Utilization against the buffer: logit and attend, attention layer, block, model."""
     sums = _layer_sums(layers)
-    found: list[Row] = []
+    found: list[TableRow] = []
     for row in sweep:
         key = (row["platform"], row["seq_len"], row["buffer_bytes"], _layers_of(row))
-        peak = platform_of(str(row["platform"])).matrix.compute.instances
+        peak = assumed_platform(str(row["platform"])).matrix.compute.instances
         cycles = int(row["cycles"])
         macs = float(row["utilization"]) * cycles * peak
         found.append(_used(row, "L-A", cycles, macs, peak))
@@ -228,7 +229,7 @@ def utilization_rows(sweep: Iterable[Row], layers: Iterable[Row], grid: Grid) ->
     return found
 
 
-def _layers_of(row: Row) -> str:
+def _layers_of(row: TableRow) -> str:
     """The configuration under which the unfused layers run: FLAT's as FLEX's."""
     name = str(row["configuration"])
     return "flex" if name.startswith("flat") else name
@@ -237,7 +238,7 @@ def _layers_of(row: Row) -> str:
 _Sum = tuple[int, float]  # cycles, MACs
 
 
-def _layer_sums(layers: Iterable[Row]) -> dict[tuple[object, ...], tuple[_Sum, _Sum]]:
+def _layer_sums(layers: Iterable[TableRow]) -> dict[tuple[object, ...], tuple[_Sum, _Sum]]:
     """Of every place, the projections and the feed-forward layer added up."""
     found: dict[tuple[object, ...], tuple[_Sum, _Sum]] = {}
     for row in layers:
@@ -253,7 +254,7 @@ def _layer_sums(layers: Iterable[Row]) -> dict[tuple[object, ...], tuple[_Sum, _
     return found
 
 
-def _used(row: Row, scope: str, cycles: int, macs: float, peak: int) -> Row:
+def _used(row: TableRow, scope: str, cycles: int, macs: float, peak: int) -> TableRow:
     named = {k: row[k] for k in ("platform", "model", "seq_len", "buffer_bytes")}
     return named | {
         "scope": scope,
@@ -263,10 +264,12 @@ def _used(row: Row, scope: str, cycles: int, macs: float, peak: int) -> Row:
     }
 
 
-def share_rows(attention: Iterable[Row], layers: Iterable[Row], grid: Grid) -> list[Row]:
+def share_rows(
+    attention: Iterable[TableRow], layers: Iterable[TableRow], grid: Grid
+) -> list[TableRow]:
     """Share of logit and attend in the run time of a block."""
     sums = _layer_sums(layers)
-    found: list[Row] = []
+    found: list[TableRow] = []
     for row in attention:
         key = (row["platform"], row["seq_len"], row["buffer_bytes"], _layers_of(row))
         wanted = row["model"] == grid.swept_model and row["tile_rows"] == "published"
@@ -279,13 +282,13 @@ def share_rows(attention: Iterable[Row], layers: Iterable[Row], grid: Grid) -> l
     return found
 
 
-def saving_rows(needs: Iterable[Row]) -> list[Row]:
-    """How much less FLAT needs than each baseline, and the geometric means."""
-    groups: dict[tuple[object, ...], dict[str, Row]] = {}
+def saving_rows(needs: Iterable[TableRow]) -> list[TableRow]:
+    """Savings of FLAT against each baseline, and the geometric means."""
+    groups: dict[tuple[object, ...], dict[str, TableRow]] = {}
     for row in needs:
         key = tuple(row[k] for k in ("platform", "model", "seq_len", "quantity"))
         groups.setdefault(key, {})[str(row["configuration"])] = row
-    found: list[Row] = []
+    found: list[TableRow] = []
     ratios: dict[tuple[str, str, str], list[float]] = {}
     for rows in groups.values():
         for base in ("flex-stream", "flex"):

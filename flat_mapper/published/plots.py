@@ -10,7 +10,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from flat_mapper.published.points import Row
+from flat_mapper.published.points import PLATFORMS, TableRow, Tables
 from flat_mapper.reports.plots import _STYLE, COLORS, DPI, WIDTH_IN
 
 if TYPE_CHECKING:
@@ -26,16 +26,14 @@ LINES: Mapping[str, tuple[str, str, str]] = {
     "flex": (_PINK, "D", "-."),
     "flat": (_BLUE, "o", "-"),
 }
-MODELS: Mapping[str, tuple[str, str, str]] = {
+MODEL_STYLES: Mapping[str, tuple[str, str, str]] = {
     "bert-base": (_BLUE, "o", "-"),
     "trxl": (_GREEN, "^", "--"),
     "t5-small": (_ORANGE, "s", ":"),
     "xlm": (_PINK, "D", "-."),
 }
-PLATFORMS = ("edge", "cloud")
 # Latency of unfused over FLAT; source: FuseMax artifact (MICRO'24), attn-unfused and attn-flat.csv.
 FUSEMAX_BERT = {1024: 1.630, 4096: 1.578, 16384: 1.565, 65536: 1.561, 262144: 1.351, 1048576: 1.350}
-Tables = Mapping[str, Sequence[Row]]
 
 
 def paper_figures(tables: Tables) -> dict[str, bytes]:
@@ -47,7 +45,7 @@ def paper_figures(tables: Tables) -> dict[str, bytes]:
     style = {**_STYLE, "svg.fonttype": "none", "lines.markersize": 3, "lines.linewidth": 1.0}
     made = {
         "speedup": (speedup_figure, tables["speedups"]),
-        "energy": (energy_figure, tables["speedups"]),
+        "energy": (saving_figure, tables["speedups"]),
         "utilization": (utilization_figure, tables["utilization"]),
         "bandwidth": (bandwidth_figure, tables["needs"]),
         "buffer": (buffer_figure, tables["needs"]),
@@ -64,24 +62,24 @@ def paper_figures(tables: Tables) -> dict[str, bytes]:
     return found
 
 
-def speedup_figure(rows: Sequence[Row]) -> Figure:
+def speedup_figure(rows: Sequence[TableRow]) -> Figure:
     """Speed-up of FLAT against the length, a panel for each platform and baseline."""
     return _by_model(rows, "speedup", "speed-up of FLAT")
 
 
-def energy_figure(rows: Sequence[Row]) -> Figure:
+def saving_figure(rows: Sequence[TableRow]) -> Figure:
     """DRAM energy that FLAT saves against the length."""
     return _by_model(rows, "dram_energy_saving", "DRAM energy saved (%)", scale=100)
 
 
-def _by_model(rows: Sequence[Row], column: str, label: str, scale: float = 1) -> Figure:
+def _by_model(rows: Sequence[TableRow], column: str, label: str, scale: float = 1) -> Figure:
     bases = ("flex-stream", "flex")
     platforms = _present(rows, "platform", PLATFORMS)
     figure, axes = _grid(len(platforms), len(bases), height_in=0.35 + 1.25 * len(platforms))
     for line, platform in zip(axes, platforms, strict=True):
         for axis, base in zip(line, bases, strict=True):
             for model in _models(rows):
-                style = MODELS.get(model, MODELS["bert-base"])
+                style = MODEL_STYLES.get(model, MODEL_STYLES["bert-base"])
                 mine = _pick(
                     rows, platform=platform, over=base, model=model,
                     configuration="flat", tile_rows="published",
@@ -98,7 +96,7 @@ def _by_model(rows: Sequence[Row], column: str, label: str, scale: float = 1) ->
     return figure
 
 
-def utilization_figure(rows: Sequence[Row]) -> Figure:
+def utilization_figure(rows: Sequence[TableRow]) -> Figure:
     """Utilization against the buffer: scopes across, platforms and lengths down."""
     scopes = ("L-A", "attention layer", "model")
     platforms = _present(rows, "platform", PLATFORMS)
@@ -124,17 +122,17 @@ def utilization_figure(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def bandwidth_figure(rows: Sequence[Row]) -> Figure:
+def bandwidth_figure(rows: Sequence[TableRow]) -> Figure:
     """Off-chip bandwidth for the target against the length."""
     return _needs(rows, "bandwidth", "bandwidth (GB/s)", 1e-9)
 
 
-def buffer_figure(rows: Sequence[Row]) -> Figure:
+def buffer_figure(rows: Sequence[TableRow]) -> Figure:
     """Buffer for the target against the length."""
     return _needs(rows, "buffer", "buffer (MB)", 1e-6)
 
 
-def _needs(rows: Sequence[Row], quantity: str, label: str, scale: float) -> Figure:
+def _needs(rows: Sequence[TableRow], quantity: str, label: str, scale: float) -> Figure:
     from matplotlib.ticker import LogLocator
 
     models = _models(rows)
@@ -166,11 +164,11 @@ def _needs(rows: Sequence[Row], quantity: str, label: str, scale: float) -> Figu
     return figure
 
 
-def _is(row: Row, platform: str, model: str) -> bool:
+def _is(row: TableRow, platform: str, model: str) -> bool:
     return row["platform"] == platform and row["model"] == model
 
 
-def share_figure(rows: Sequence[Row]) -> Figure:
+def share_figure(rows: Sequence[TableRow]) -> Figure:
     """Share of logit and attend in the run time of a block, beside the paper's."""
     platforms = _present(rows, "platform", PLATFORMS)
     figure, axes = _grid(1, len(platforms), height_in=1.75)
@@ -193,7 +191,7 @@ def share_figure(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def softmax_figure(rows: Sequence[Row]) -> Figure:
+def softmax_figure(rows: Sequence[TableRow]) -> Figure:
     """Speed-up of fused over unfused attention where the softmax runs on 256 lanes."""
     models = _models(rows)
     schedules = (("overlapped", ("o", "-")), ("interleaved", ("s", "--")))
@@ -209,7 +207,7 @@ def softmax_figure(rows: Sequence[Row]) -> Figure:
                 x,
                 y,
                 f"{model}, {schedule}",
-                (MODELS.get(model, LINES["flat"])[0], mark, dash),
+                (MODEL_STYLES.get(model, LINES["flat"])[0], mark, dash),
             )
     axis.plot(
         list(FUSEMAX_BERT), list(FUSEMAX_BERT.values()), ls="", marker="*", ms=6, color=_GREEN,
@@ -223,21 +221,21 @@ def softmax_figure(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _models(rows: Sequence[Row]) -> list[str]:
+def _models(rows: Sequence[TableRow]) -> list[str]:
     """The models of some rows, the paper's first."""
     there = [str(row["model"]) for row in rows]
     return [
-        *_present(rows, "model", tuple(MODELS)),
-        *dict.fromkeys(m for m in there if m not in MODELS),
+        *_present(rows, "model", tuple(MODEL_STYLES)),
+        *dict.fromkeys(m for m in there if m not in MODEL_STYLES),
     ]
 
 
-def _present(rows: Sequence[Row], column: str, names: Sequence[str]) -> list[str]:
+def _present(rows: Sequence[TableRow], column: str, names: Sequence[str]) -> list[str]:
     there = {row[column] for row in rows}
     return [name for name in names if name in there]
 
 
-def _pick(rows: Sequence[Row], **wanted: str | int) -> list[Row]:
+def _pick(rows: Sequence[TableRow], **wanted: str | int) -> list[TableRow]:
     return [row for row in rows if all(row[k] == v for k, v in wanted.items())]
 
 
@@ -283,7 +281,7 @@ def _grid(rows: int, columns: int, height_in: float) -> tuple[Figure, Sequence[S
 
 
 def _legend_above(figure: Figure, columns: int = 5) -> None:
-    """What the lines of all panels are, each once."""
+    """A legend of the lines of all panels, each once."""
     lines: dict[str, Artist] = {}
     for axis in figure.axes:
         handles, labels = axis.get_legend_handles_labels()

@@ -8,7 +8,7 @@ off-chip bandwidth, 16-bit words, two copies of what crosses DRAM.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
@@ -18,22 +18,30 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
-from flat_mapper.explore.need import STEP_BYTES_PER_S, Knob
 from flat_mapper.explore.need_result import Quantity
-from flat_mapper.mapper.solve.search import search
+from flat_mapper.explore.need_search import STEP_BYTES_PER_S, Knob
+from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.space import Fusion
 from flat_mapper.mapping.space_reader import load_mapspace
-from flat_mapper.published.array import ArraySpace, Choices, Found, Rows, fastest, mapping_text
+from flat_mapper.published.array import (
+    ArraySpace,
+    Choices,
+    DataflowChoice,
+    SimulatedMapping,
+    fastest,
+    mapping_text,
+)
 from flat_mapper.published.dataflows import STATIONARY, alone, attention_charged, gemm
 from flat_mapper.published.mapping import SimulatorMapping
 from flat_mapper.published.simulator import simulator_ert, simulator_platform
 from flat_mapper.spec import catalog
-from flat_mapper.workload.attention import scope
+from flat_mapper.workload.cascade import scope
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.problem_file import sequence_lengths
-from flat_mapper.workload.reader import load_problem
+from flat_mapper.workload.reader import load_workload
 
-Row = Mapping[str, str | int | float]
+TableRow = Mapping[str, str | int | float]
+Tables = Mapping[str, Sequence[TableRow]]
 ChargedSchedule = Literal["interleaved", "overlapped"]
 
 # What each configuration of FLAT's evaluation may choose, but for the tiles of rows.
@@ -57,11 +65,12 @@ CONFIGURATIONS: Mapping[str, Choices] = {
     "flat-fit": Choices(granularities=("all", "batch", "head", "row"), spills=False),
 }
 COMPARED = ("naive", "flex-stream", "flex", "flat")
+PLATFORMS = ("edge", "cloud")
 TARGET = 0.95  # utilization
 
 
 @cache
-def platform_of(name: str, *, vector: bool = False) -> Platform:
+def assumed_platform(name: str, *, vector: bool = False) -> Platform:
     """A platform under the simulator's assumptions."""
     return simulator_platform(name, vector=vector)
 
@@ -77,7 +86,7 @@ def chip_prices(name: str) -> Ert:
 def cascade(model: str, length: int) -> Workload:
     """The block of a model, all its layers."""
     lengths = sequence_lengths(length)
-    return load_problem(catalog.resolve("problems", model), "model", lengths=lengths)
+    return load_workload(catalog.resolve("problems", model), "model", lengths=lengths)
 
 
 def core(model: str, length: int) -> Workload:
@@ -95,12 +104,12 @@ def with_buffer(platform: Platform, count_bytes: float | None) -> Platform:
 
 def own_buffer(platform: str) -> int:
     """Bytes of a platform's shared buffer."""
-    return _buffer_bytes(platform_of(platform))
+    return _buffer_bytes(assumed_platform(platform))
 
 
 def space_of(platform: str, model: str, length: int) -> ArraySpace:
     """The simulator's mapspace of a model's attention."""
-    chip = platform_of(platform)
+    chip = assumed_platform(platform)
     return ArraySpace(workload=core(model, length), platform=chip, ert=simulator_ert(chip))
 
 
@@ -111,11 +120,11 @@ class AttentionPoint:
     platform: str
     model: str
     length: int
-    rows: tuple[Rows, ...] = ("published", "any")
+    rows: tuple[DataflowChoice, ...] = ("published", "any")
     buffers: tuple[float | None, ...] = (None,)  # bytes; None: the platform's own
     configurations: tuple[str, ...] = tuple(CONFIGURATIONS)
 
-    def solved(self) -> Iterator[Row]:
+    def solved(self) -> Iterator[TableRow]:
         """A row for each buffer, choice of tile rows and configuration."""
         space = space_of(self.platform, self.model, self.length)
         widest = replace(CONFIGURATIONS["flat"], rows="any" if "any" in self.rows else "published")
@@ -129,8 +138,13 @@ class AttentionPoint:
                 yield self._row(space, chip, rows, name, best.mapping)
 
     def _row(
-        self, space: ArraySpace, chip: Platform, rows: Rows, name: str, mapping: SimulatorMapping
-    ) -> Row:
+        self,
+        space: ArraySpace,
+        chip: Platform,
+        rows: DataflowChoice,
+        name: str,
+        mapping: SimulatorMapping,
+    ) -> TableRow:
         found = space.priced(mapping, chip)
         priced = space.priced(mapping, chip, chip_prices(self.platform))
         return {
@@ -174,13 +188,13 @@ class LayerPoint:
     einsum: str
     buffers: tuple[float | None, ...] = (None,)
 
-    def solved(self) -> Iterator[Row]:
+    def solved(self) -> Iterator[TableRow]:
         """A row for each buffer and configuration; FLAT's own runs as FLEX.
 
         The buffers are in ascending order: a mapping that keeps the whole array busy with one of
         them is the fastest with every larger one.
         """
-        chip = platform_of(self.platform)
+        chip = assumed_platform(self.platform)
         workload = alone(cascade(self.model, self.length), self.einsum)
         busy: dict[str, Result] = {}
         for size in self.buffers:
@@ -221,9 +235,9 @@ class SoftmaxPoint:
     length: int
     schedule: ChargedSchedule
 
-    def solved(self) -> Iterator[Row]:
+    def solved(self) -> Iterator[TableRow]:
         """Fused against unfused."""
-        chip = platform_of(self.platform, vector=True)
+        chip = assumed_platform(self.platform, vector=True)
         workload, ert = core(self.model, self.length), chip_prices(self.platform)
         found = [
             attention_charged(workload, chip, ert, fused=fused, schedule=self.schedule)
@@ -260,9 +274,9 @@ class FreePoint:
     model: str
     length: int
 
-    def solved(self) -> Iterator[Row]:
+    def solved(self) -> Iterator[TableRow]:
         """Unfused and streamed, against fused by rows or heads."""
-        chip, workload = platform_of(self.platform), core(self.model, self.length)
+        chip, workload = assumed_platform(self.platform), core(self.model, self.length)
         found: dict[str, Result] = {}
         for name in ("flex-stream", "flat-r"):
             declared = load_mapspace(name)
@@ -295,7 +309,7 @@ class NeedPoint:
     length: int
     quantity: Quantity
 
-    def solved(self) -> Iterator[Row]:
+    def solved(self) -> Iterator[TableRow]:
         """A row for each configuration."""
         space = space_of(self.platform, self.model, self.length)
         # What the dataflows reach at all: the array may be wider than d.
@@ -322,14 +336,16 @@ class NeedPoint:
             }
 
 
-def least_steps(space: ArraySpace, able: list[Found], knob: Knob, target: float) -> int | None:
+def least_steps(
+    space: ArraySpace, able: list[SimulatedMapping], knob: Knob, target: float
+) -> int | None:
     """The fewest steps with which some mapping reaches the target; None where none does.
 
     Of one mapping, utilization grows with the steps. So a mapping is of interest only if it
     reaches the target with one step less than the best so far, and then it is bisected.
     """
 
-    def reaches(found: Found, steps: int | None) -> bool:
+    def reaches(found: SimulatedMapping, steps: int | None) -> bool:
         return space.combined(found.mapping, knob.at(steps)).utilization >= target
 
     best: int | None = None
@@ -351,6 +367,6 @@ def least_steps(space: ArraySpace, able: list[Found], knob: Knob, target: float)
 Point = AttentionPoint | LayerPoint | SoftmaxPoint | FreePoint | NeedPoint
 
 
-def solve(point: Point) -> list[Row]:
+def solve(point: Point) -> list[TableRow]:
     """The rows of a point."""
     return list(point.solved())

@@ -14,7 +14,7 @@ from flat_mapper.base.parallel import each
 from flat_mapper.published.array import (
     ArraySpace,
     Choices,
-    Found,
+    SimulatedMapping,
     fastest,
     mapping_dict,
     mapping_text,
@@ -41,8 +41,8 @@ class Searched:
     """One row: the simulator's mapping, and the best ones of the two spaces."""
 
     row: SimulatorRow
-    theirs: Found
-    ours: Mapping[str, Found]  # by space
+    theirs: SimulatedMapping
+    ours: Mapping[str, SimulatedMapping]  # by space
 
     def gain(self, space: str) -> float:
         """Their cycles over ours, minus 1."""
@@ -53,7 +53,7 @@ class Searched:
         return 1 - self.ours[space].result.offchip_bytes / self.theirs.result.offchip_bytes
 
     def why(self, space: str) -> str:
-        """What the best mapping does otherwise; `same` where it is no faster and moves as much."""
+        """The best mapping's other choices; `same` where it is no faster and moves as much."""
         theirs, ours = self.theirs, self.ours[space]
         if self.gain(space) <= SAME and abs(self.bytes_saved(space)) <= SAME:
             return "same"
@@ -62,13 +62,10 @@ class Searched:
             reasons.append("fused" if ours.fused else "unfused")
         if _tile(ours) != _tile(theirs):
             reasons.append(f"{_tile(ours)} for {_tile(theirs)}")
-        more = [t for t in ours.mapping.on_chip if t not in theirs.mapping.on_chip]
-        less = [t for t in theirs.mapping.on_chip if t not in ours.mapping.on_chip]
-        moved = [t for t in ("Q", "K", "V", "AV") if t in more]
-        if moved:
-            reasons.append(f"stages {' '.join(moved)}")
-        if dropped := [t for t in ("Q", "K", "V", "AV") if t in less]:
-            reasons.append(f"streams {' '.join(dropped)}")
+        if staged := _only_first(ours, theirs):
+            reasons.append(f"stages {' '.join(staged)}")
+        if streamed := _only_first(theirs, ours):
+            reasons.append(f"streams {' '.join(streamed)}")
         mine, other = _stationarity(ours), _stationarity(theirs)
         if mine != other:
             reasons.append(f"{mine} for {other}")
@@ -96,16 +93,22 @@ class Searched:
         return found
 
 
-def _tile(found: Found) -> str:
+def _tile(found: SimulatedMapping) -> str:
     mapping = found.mapping
     return f"{mapping.rows} rows" if mapping.granularity == "row" else mapping.granularity
 
 
-def _stationarity(found: Found) -> str:
+def _only_first(one: SimulatedMapping, other: SimulatedMapping) -> list[str]:
+    """Tensors beside the scores that one mapping keeps on chip, and the other does not."""
+    kept = set(one.mapping.on_chip) - set(other.mapping.on_chip)
+    return [tensor for tensor in ("Q", "K", "V", "AV") if tensor in kept]
+
+
+def _stationarity(found: SimulatedMapping) -> str:
     return f"{found.mapping.qk_stationarity}/{found.mapping.av_stationarity}"
 
 
-def _found_dict(found: Found) -> dict[str, object]:
+def _found_dict(found: SimulatedMapping) -> dict[str, object]:
     return {
         "cycles": found.result.cycles,
         "latency_s": found.result.latency_s,

@@ -19,12 +19,12 @@ from typing import Literal
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.published.mapping import SimulatorMapping, simulator_mapping
 from flat_mapper.spec.textfiles import read_text
-from flat_mapper.workload.attention import attention
+from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 
 ARTIFACT_CSV = "workspace/outputs/pregenerated/results/flat_validation.csv"
@@ -37,7 +37,7 @@ WHERE_TO_GET_IT = (
 # Bytes per second; FLAT's platform table says 50 and 400 GB/s, the simulator's latencies show 2^30.
 OFFCHIP_BYTES_PER_S: Mapping[str, float] = {"edge": 50 * 2**30, "cloud": 400 * 2**30}
 DRAM_PJ_PER_BYTE = 32.0  # energy / mem_traffic of every row
-WORD_BITS = 16  # FLAT, ASPLOS'23
+SIMULATOR_WORD_BITS = 16  # FLAT, ASPLOS'23
 
 TENSOR_COLUMNS = ("Q", "K", "QK", "A", "V", "AV")
 
@@ -63,12 +63,12 @@ class SimulatorRow:
 
     @property
     def key(self) -> str:
-        """What to call the row."""
+        """The name of the row."""
         return f"{self.platform} {self.model} {self.seq_len}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class BesideSimulator:
     """One row of the simulator beside ours."""
 
     row: SimulatorRow
@@ -204,7 +204,7 @@ class _Cells:
 def simulator_platform(name: str, *, vector: bool = False) -> Platform:
     """A shipped platform with the simulator's bandwidth; its vector path only where asked for."""
     shipped = load_platform(name)
-    rate = OFFCHIP_BYTES_PER_S[name] * shipped.matrix.cycle_seconds / (WORD_BITS / 8)
+    rate = OFFCHIP_BYTES_PER_S[name] * shipped.matrix.cycle_seconds / (SIMULATOR_WORD_BITS / 8)
     lanes = shipped.vector if vector else None
     return Platform(
         name=name,
@@ -237,10 +237,12 @@ def simulator_ert(platform: Platform) -> Ert:
 
 def simulator_workload(row: SimulatorRow) -> Workload:
     """The attention of a row."""
-    return attention(B=row.B, H=row.H, P=row.P, M=row.M, E=row.E, F=row.F, word_bits=WORD_BITS)
+    return attention(
+        B=row.B, H=row.H, P=row.P, M=row.M, E=row.E, F=row.F, word_bits=SIMULATOR_WORD_BITS
+    )
 
 
-def compare_rows(rows: Iterable[SimulatorRow]) -> tuple[Comparison, ...]:
+def compare_rows(rows: Iterable[SimulatorRow]) -> tuple[BesideSimulator, ...]:
     """Every row's mapping evaluated by the native model."""
     platforms = {name: simulator_platform(name) for name in OFFCHIP_BYTES_PER_S}
     found = []
@@ -250,11 +252,11 @@ def compare_rows(rows: Iterable[SimulatorRow]) -> tuple[Comparison, ...]:
         result = evaluate(workload, platform, mapping, simulator_ert(platform))
         if isinstance(result, Infeasible):
             raise NothingFeasible(replace(result, where=f"{row.key}: {result.where}"))
-        found.append(Comparison(row=row, result=result))
+        found.append(BesideSimulator(row=row, result=result))
     return tuple(found)
 
 
-def largest_errors(comparisons: Iterable[Comparison]) -> dict[str, tuple[float, str]]:
+def largest_errors(comparisons: Iterable[BesideSimulator]) -> dict[str, tuple[float, str]]:
     """Of each quantity, the largest absolute error and the row that has it."""
     worst: dict[str, tuple[float, str]] = {}
     for comparison in comparisons:

@@ -6,8 +6,8 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from flat_mapper.published.paper import Grid, Tables
-from flat_mapper.published.points import Row
+from flat_mapper.published.paper import Grid
+from flat_mapper.published.points import TableRow, Tables
 
 SETTINGS = """\
 Settings: the simulator's assumptions (940 MHz; off-chip 50 and 400 x 2^30 B/s; 16-bit words; two
@@ -20,7 +20,7 @@ times (`any`). `flex-stream` stages nothing on chip, `flex` what it likes; `flat
 """
 
 
-def csv_text(rows: Sequence[Row]) -> str:
+def csv_text(rows: Sequence[TableRow]) -> str:
     """A table with the columns of its first row."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -76,11 +76,11 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _pick(rows: Iterable[Row], **wanted: str | int) -> list[Row]:
+def _pick(rows: Iterable[TableRow], **wanted: str | int) -> list[TableRow]:
     return [row for row in rows if all(row[k] == v for k, v in wanted.items())]
 
 
-def _geomeans(rows: Sequence[Row]) -> str:
+def _geomeans(rows: Sequence[TableRow]) -> str:
     head = (
         "platform",
         "tile rows",
@@ -103,7 +103,7 @@ def _geomeans(rows: Sequence[Row]) -> str:
     return markdown(head, lines)
 
 
-def _by_length(rows: Sequence[Row], grid: Grid) -> str:
+def _by_length(rows: Sequence[TableRow], grid: Grid) -> str:
     head = ("platform", "tile rows", "over", *map(str, grid.lengths))
     lines = []
     for platform in grid.platforms:
@@ -117,7 +117,7 @@ def _by_length(rows: Sequence[Row], grid: Grid) -> str:
     return markdown(head, lines)
 
 
-def _by_model(rows: Sequence[Row], grid: Grid) -> str:
+def _by_model(rows: Sequence[TableRow], grid: Grid) -> str:
     from flat_mapper.published.paper import geomean
 
     head = ("platform", "tile rows", "over", *grid.models)
@@ -144,7 +144,7 @@ def size_text(count_bytes: float) -> str:
     return f"{count_bytes:.0f} B"
 
 
-def _utilization(rows: Sequence[Row]) -> str:
+def _utilization(rows: Sequence[TableRow]) -> str:
     cells: dict[tuple[object, ...], dict[str, list[str]]] = {}
     for row in rows:
         key = (row["platform"], row["seq_len"], row["buffer_bytes"])
@@ -163,7 +163,7 @@ def _utilization(rows: Sequence[Row]) -> str:
     return markdown(("platform", "N", "buffer", *scopes), lines)
 
 
-def _shares(rows: Sequence[Row]) -> str:
+def _shares(rows: Sequence[TableRow]) -> str:
     lengths = sorted({int(row["seq_len"]) for row in rows})
     cells: dict[tuple[str, str], dict[int, str]] = {}
     for row in rows:
@@ -173,7 +173,7 @@ def _shares(rows: Sequence[Row]) -> str:
     return markdown(("platform", "configuration", *map(str, lengths)), lines)
 
 
-def _savings(rows: Sequence[Row]) -> str:
+def _savings(rows: Sequence[TableRow]) -> str:
     lines = [
         (*(str(row[k]) for k in ("platform", "quantity", "over")), f"{float(row['ratio']):.2f}")
         for row in _pick(rows, model="all")
@@ -181,7 +181,7 @@ def _savings(rows: Sequence[Row]) -> str:
     return markdown(("platform", "quantity", "over", "FLAT's over the baseline's"), lines)
 
 
-def _needs(rows: Sequence[Row]) -> str:
+def _needs(rows: Sequence[TableRow]) -> str:
     cells: dict[tuple[str, ...], dict[str, str]] = {}
     for row in rows:
         key = tuple(str(row[k]) for k in ("platform", "quantity", "model", "seq_len"))
@@ -197,7 +197,7 @@ def _needs(rows: Sequence[Row]) -> str:
     return markdown(("platform", "quantity", "model", "N", *heads), lines)
 
 
-def _free(rows: Sequence[Row]) -> str:
+def _free(rows: Sequence[TableRow]) -> str:
     lines = [
         (
             *(str(row[k]) for k in ("platform", "seq_len")),
@@ -210,7 +210,7 @@ def _free(rows: Sequence[Row]) -> str:
     return markdown(head, lines)
 
 
-def _softmax(rows: Sequence[Row]) -> str:
+def _softmax(rows: Sequence[TableRow]) -> str:
     lines = [
         (
             *(str(row[k]) for k in ("model", "seq_len", "schedule")),

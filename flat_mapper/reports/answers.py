@@ -1,4 +1,4 @@
-"""What the package answers with: each answer has `to_dict()`, and prints itself as its tables."""
+"""Answers of the package: each has `to_dict()`, and prints itself as its tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flat_mapper.mapper.solve.result import Certificate
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
-from flat_mapper.reports.frame import Library, answer_record, einsum_records, frame
+from flat_mapper.reports.frame import Library, answer_record, data_frame, einsum_records
 from flat_mapper.reports.timeloop_mapper import beside_text
 from flat_mapper.reports.tree import fused_tree_text, loop_nest_text
 from flat_mapper.timeloop.mapper import Beside
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Priced:
+class Evaluation:
     """A fused mapping with its cost."""
 
     workload: Workload
@@ -46,7 +46,7 @@ class Priced:
     def to_frame(self, library: Literal["polars"]) -> polars.DataFrame: ...
     def to_frame(self, library: Library = "pandas") -> pandas.DataFrame | polars.DataFrame:
         """A row for each Einsum: what it costs by itself, once."""
-        return frame(einsum_records(self.result.einsums, self.result.dram), library)
+        return data_frame(einsum_records(self.result.einsums, self.result.dram), library)
 
     def _repr_html_(self) -> str:
         """The tables of the terminal, for a notebook."""
@@ -68,7 +68,7 @@ class Priced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mapped:
+class SearchResult:
     """The best mapping of a mapspace, with its cost and the certificate of the search."""
 
     workload: Workload
@@ -85,9 +85,9 @@ class Mapped:
         return self.result.mapping
 
     @property
-    def priced(self) -> Priced:
+    def priced(self) -> Evaluation:
         """The mapping and its cost alone."""
-        return Priced(workload=self.workload, platform=self.platform, result=self.result)
+        return Evaluation(workload=self.workload, platform=self.platform, result=self.result)
 
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper map --json`."""
@@ -101,7 +101,7 @@ class Mapped:
     def to_frame(self, library: Literal["polars"]) -> polars.DataFrame: ...
     def to_frame(self, library: Library = "pandas") -> pandas.DataFrame | polars.DataFrame:
         """A row for each Einsum: what it costs by itself, once."""
-        return frame(einsum_records(self.result.einsums, self.result.dram), library)
+        return data_frame(einsum_records(self.result.einsums, self.result.dram), library)
 
     def _repr_html_(self) -> str:
         """The tables of the terminal, for a notebook."""
@@ -126,18 +126,18 @@ class Comparison:
     workload: Workload
     platform: Platform
     objective: str
-    rows: Mapping[str, Mapped | Infeasible]  # by mapspace
+    rows: Mapping[str, SearchResult | Infeasible]  # by mapspace
 
     @property
-    def feasible(self) -> dict[str, Mapped]:
+    def feasible(self) -> dict[str, SearchResult]:
         """The mapspaces that have a mapping."""
-        return {name: row for name, row in self.rows.items() if isinstance(row, Mapped)}
+        return {name: row for name, row in self.rows.items() if isinstance(row, SearchResult)}
 
     @property
     def first(self) -> Result | None:
         """The first row's result, where it has one."""
         row = next(iter(self.rows.values()), None)
-        return row.result if isinstance(row, Mapped) else None
+        return row.result if isinstance(row, SearchResult) else None
 
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper compare --json`."""
@@ -149,7 +149,7 @@ class Comparison:
             "rows": [self._row_dict(name, row) for name, row in self.rows.items()],
         }
 
-    def _row_dict(self, name: str, row: Mapped | Infeasible) -> dict[str, object]:
+    def _row_dict(self, name: str, row: SearchResult | Infeasible) -> dict[str, object]:
         if isinstance(row, Infeasible):
             return {"mapspace": name, **row.to_dict()}
         gains = {
@@ -165,11 +165,11 @@ class Comparison:
     def to_frame(self, library: Library = "pandas") -> pandas.DataFrame | polars.DataFrame:
         """A row for each mapspace: its totals, or why it has none."""
         records = [answer_record(self._row_dict(name, row)) for name, row in self.rows.items()]
-        return frame(records, library)
+        return data_frame(records, library)
 
     def _repr_html_(self) -> str:
         """The table of the terminal, for a notebook."""
-        return answers_html.table(report.COMPARED, self._table(), self._title())
+        return answers_html.html_table(report.COMPARISON_COLUMNS, self._table(), self._title())
 
     def __str__(self) -> str:
         refused = [
@@ -179,7 +179,7 @@ class Comparison:
         sources = dict.fromkeys(r.energy_source for r in results.values())
         lines = [
             self._title(),
-            report.grid(self._table(), head=report.COMPARED, right=range(1, 8)),
+            report.grid(self._table(), head=report.COMPARISON_COLUMNS, right=range(1, 8)),
             report.policy_text(results),
             *refused,
             *(f"energies from {source}" for source in sources),
@@ -192,7 +192,7 @@ class Comparison:
         sizes = " ".join(f"{rank}={size}" for rank, size in self.workload.rank_sizes.items())
         return f"{self.workload.name} on {self.platform.name}, {sizes}, least {self.objective}"
 
-    def _table(self) -> list[report.Row]:
+    def _table(self) -> list[report.TextRow]:
         """A row of words for each mapspace."""
         return [
             report.comparison_row(
@@ -203,7 +203,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Modelled:
+class ModelResult:
     """One Einsum under one Timeloop mapping: what timeloop-model says of it."""
 
     workload: Workload

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.reports.answers import Comparison, Mapped, Priced
+from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.plots import figures
 from flat_mapper.spec.yamlio import dump_json
 from flat_mapper.timeloop.headroom import held_words
@@ -19,10 +19,10 @@ from flat_mapper.timeloop.write_mapper import lower_for_mapper
 RESULT = "result.json"
 
 
-def mapping_files(answer: Priced | Mapped) -> dict[str, bytes]:
+def mapping_files(answer: Evaluation | SearchResult) -> dict[str, bytes]:
     """The result, the record, Timeloop's files per Einsum, and the plots."""
     files = record_files(answer)
-    name = answer.mapspace if isinstance(answer, Mapped) else "mapping"
+    name = answer.mapspace if isinstance(answer, SearchResult) else "mapping"
     files |= figures({name: answer.result})
     return files | {RESULT: _json(answer.to_dict(), files)}
 
@@ -38,13 +38,13 @@ def comparison_files(comparison: Comparison) -> dict[str, bytes]:
     return files | {RESULT: _json(comparison.to_dict(), files)}
 
 
-def record_files(answer: Priced | Mapped) -> dict[str, bytes]:
+def record_files(answer: Evaluation | SearchResult) -> dict[str, bytes]:
     """fused-mapping.yaml with the architectures beside it, and Timeloop's files per Einsum."""
     lowered = lower_fused(answer.workload, answer.platform, answer.mapping)
     return {name: file.text.encode() for name, file in lowered.items()}
 
 
-def mapper_files(priced: Priced) -> dict[str, bytes]:
+def mapper_folder(priced: Evaluation) -> dict[str, bytes]:
     """The files of timeloop-mapper that hold each Einsum to the fusion, in the folder `mapper`."""
     held = held_words(priced.workload, priced.platform, priced.mapping)
     lowered = lower_for_mapper(priced.workload, priced.platform, priced.mapping, held)
@@ -114,7 +114,7 @@ def _remove_empty(folder: Path, path: Path) -> None:
 
 
 def _written_before(folder: Path) -> list[str]:
-    """What result.json says the answer before consists of; names outside the folder are ignored."""
+    """Files of the answer before, by result.json; names outside the folder are ignored."""
     try:
         document = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

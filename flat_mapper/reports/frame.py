@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Library = Literal["pandas", "polars"]
 Cell = str | int | float | None
-Record = Mapping[str, Cell]
+FrameRecord = Mapping[str, Cell]
 
 _TOTALS = (
     *("latency_s", "cycles", "energy_pj", "edp_js", "utilization", "macs", "offchip_bytes"),
@@ -26,12 +26,16 @@ _LARGEST = 2**63 - 1  # of a frame's integers; what is larger becomes a float
 
 
 @overload
-def frame(records: Sequence[Record], library: Literal["pandas"]) -> pandas.DataFrame: ...
+def data_frame(records: Sequence[FrameRecord], library: Literal["pandas"]) -> pandas.DataFrame: ...
 @overload
-def frame(records: Sequence[Record], library: Literal["polars"]) -> polars.DataFrame: ...
+def data_frame(records: Sequence[FrameRecord], library: Literal["polars"]) -> polars.DataFrame: ...
 @overload
-def frame(records: Sequence[Record], library: Library) -> pandas.DataFrame | polars.DataFrame: ...
-def frame(records: Sequence[Record], library: Library) -> pandas.DataFrame | polars.DataFrame:
+def data_frame(
+    records: Sequence[FrameRecord], library: Library
+) -> pandas.DataFrame | polars.DataFrame: ...
+def data_frame(
+    records: Sequence[FrameRecord], library: Library
+) -> pandas.DataFrame | polars.DataFrame:
     """A row for each record; a column that a record lacks is empty there.
 
     raises: SpecError where the library is unknown or missing.

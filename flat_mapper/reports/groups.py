@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from math import prod
 
-from flat_mapper.arch.values import MemoryLevel, Platform
-from flat_mapper.cost_model.group import held_tensors
+from flat_mapper.arch.values import Platform
+from flat_mapper.cost_model.occupancy import tile_occupancies
 from flat_mapper.cost_model.result import EinsumStats, GroupStats, Result
 from flat_mapper.mapping.values import GroupMapping
-from flat_mapper.reports.tree import tile_words
+from flat_mapper.reports.tree import tree_tile_words
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import format_einsum
 
@@ -16,7 +16,7 @@ from flat_mapper.workload.notation import format_einsum
 def platform_dict(platform: Platform, result: Result) -> dict[str, object]:
     """Peaks of the chip: computes of each unit and off-chip bytes, both per cycle."""
     paths = {"matrix": platform.matrix, "vector": platform.vector}
-    rate = off_chip_rate(platform.dram)
+    rate = platform.dram.words_per_cycle
     return {
         "cycle_seconds": result.cycle_seconds,
         "offchip": platform.dram.name,
@@ -39,14 +39,6 @@ def platform_dict(platform: Platform, result: Result) -> dict[str, object]:
     }
 
 
-def off_chip_rate(dram: MemoryLevel) -> float | None:
-    """Words per cycle through all of DRAM's ports at once; None where they are unlimited."""
-    ports = (dram.read_words_per_cycle, dram.write_words_per_cycle)
-    apart = None if None in ports else sum(rate for rate in ports if rate is not None)
-    rates = [rate for rate in (dram.shared_words_per_cycle, apart) if rate is not None]
-    return min(rates, default=None)
-
-
 def group_dicts(workload: Workload, platform: Platform, result: Result) -> list[dict[str, object]]:
     """The groups in execution order; cycles and words are of one run of the cascade."""
     return [
@@ -62,7 +54,7 @@ def _group_dict(
     mapping: GroupMapping,
     stats: GroupStats,
 ) -> dict[str, object]:
-    held = held_tensors(workload, platform, mapping, result.mapping.policy)
+    held = tile_occupancies(workload, platform, mapping, result.mapping.policy)
     shared = mapping.shared if len(mapping.einsums) > 1 else ()
     return {
         "einsums": list(stats.names),
@@ -106,5 +98,5 @@ def einsum_dict(
         "unit": stats.unit,
         "offchip_words": {t.tensor: t.moved_words for t in dram.tensors} if dram else {},
         "mapping": nest,
-        "tiles": tile_words(workload, platform.path(einsum.unit), mapping),
+        "tiles": tree_tile_words(workload, platform.path(einsum.unit), mapping),
     }

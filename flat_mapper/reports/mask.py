@@ -1,4 +1,4 @@
-"""What a mask leaves of a mapping's work, for machines and for people."""
+"""The work of a mapping that a mask leaves, for machines and for people."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from flat_mapper.reports.groups import einsum_dict, group_dicts, platform_dict
 from flat_mapper.reports.mask import mask_dict, mask_text
 from flat_mapper.workload.graph import Workload
 
-Row = tuple[str, ...]
+TextRow = tuple[str, ...]
 
 
 def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[str, object]:
@@ -99,7 +99,7 @@ def flat_tile(workload: Workload, group: GroupMapping, dram: str) -> dict[str, i
 
 
 def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
-    """What a mapping costs, how far that is from the lower bound, and where the energy goes."""
+    """Costs of a mapping, the distance to the lower bound, and the shares of energy."""
     bound = result.bound
     capacity = {lv.name: lv.word_bits for lv in platform.matrix.levels}
     rows = [
@@ -141,7 +141,7 @@ def left_out_text(workload: Workload) -> str:
 
 
 def sources_text(result: Result) -> str:
-    """What priced each component, where that is more than the table's name."""
+    """The estimator behind each component, where that is more than the table's name."""
     priced = result.extra.get("energies")
     listed = dict(priced) if isinstance(priced, Mapping) else {}
     if all(source == result.energy_source for source in listed.values()):
@@ -171,7 +171,7 @@ def _parts(parts: Mapping[str, float]) -> str:
 
 
 def buffer_text(result: Result) -> str:
-    """What fills the shared buffer at the worst moment of a tile, term by term."""
+    """Contents of the shared buffer at the worst moment of a tile, term by term."""
     lines = []
     for name, use in result.buffers().items():
         has = "unbounded" if use.capacity_words is None else units.count(use.capacity_words)
@@ -182,7 +182,7 @@ def buffer_text(result: Result) -> str:
 
 
 def certificate_text(certificate: Certificate, objective: str, reached: float) -> str:
-    """What was searched, and how far the best is from what nothing can beat."""
+    """The size of the search, and the distance of the best to the lower bound."""
     proof = "the best" if certificate.optimal else "the best found, not proven,"
     size, evaluated = units.count(certificate.mapspace_size), units.count(certificate.evaluated)
     lines = [
@@ -214,7 +214,7 @@ def policy_text(results: Mapping[str, Result]) -> str:
     return "\n".join(f"{', '.join(names)}: {rule}" for rule, names in by_rule.items())
 
 
-COMPARED = (
+COMPARISON_COLUMNS = (
     "mapspace",
     "latency",
     "speed-up",
@@ -228,10 +228,10 @@ COMPARED = (
 )
 
 
-def comparison_row(name: str, first: Result | None, result: Result | Infeasible) -> Row:
+def comparison_row(name: str, first: Result | None, result: Result | Infeasible) -> TextRow:
     """One configuration as words, in the order of COMPARED."""
     if isinstance(result, Infeasible):
-        return (name, "nothing fits", *("-" * (len(COMPARED) - 2)))
+        return (name, "nothing fits", *("-" * (len(COMPARISON_COLUMNS) - 2)))
     use = next(iter(result.buffers().values()))
     share = units.percent(use.live_words / use.capacity_words) if use.capacity_words else "-"
     gain, saved = speedup(first, result), energy_saving(first, result)
@@ -250,7 +250,7 @@ def comparison_row(name: str, first: Result | None, result: Result | Infeasible)
 
 
 def speedup(first: Result | None, result: Result) -> float | None:
-    """How often a result fits into the first one's time."""
+    """The speed-up of a result over the first one."""
     return first.latency_s / result.latency_s if first else None
 
 
@@ -286,7 +286,7 @@ def model_text(stats: EinsumStats) -> str:
     return f"{grid(rows)}\n\n{counted}"
 
 
-def grid(rows: Sequence[Row], *, head: Row = (), right: Iterable[int] = ()) -> str:
+def grid(rows: Sequence[TextRow], *, head: TextRow = (), right: Iterable[int] = ()) -> str:
     """Rows under each other in columns that are as wide as they need to be."""
     import io
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from flat_mapper.base import units
-from flat_mapper.reports.text import Row, grid
-from flat_mapper.timeloop.mapper import Beside, Pair
+from flat_mapper.reports.text import TextRow, grid
+from flat_mapper.timeloop.mapper import Beside, MapperPair
 
 _HEAD = (
     *("Einsum", "cycles", "timeloop-mapper's", "energy", "timeloop-mapper's"),
@@ -23,7 +23,7 @@ def beside_text(beside: Beside) -> str:
     return "\n".join([title, grid(rows, head=_HEAD, right=range(1, len(_HEAD))), *notes])
 
 
-def _row(pair: Pair) -> Row:
+def _row(pair: MapperPair) -> TextRow:
     ours, other = pair.ours, pair.timeloop
     return (
         pair.einsum,

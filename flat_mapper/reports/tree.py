@@ -15,7 +15,7 @@ from flat_mapper.mapping.values import (
     GroupMapping,
     Loop,
     Slot,
-    sized,
+    sized_workload,
     slots_of,
 )
 from flat_mapper.workload.graph import Workload
@@ -31,7 +31,7 @@ def loop_nest_text(workload: Workload, arch: Architecture, mapping: EinsumMappin
     pass are left out. A fanout prints as the empty level that Timeloop's front end puts there.
     Source: Timeloop, src/mapping/nest.cpp.
     """
-    words = tile_words(workload, arch, mapping)
+    words = tree_tile_words(workload, arch, mapping)
     lines: list[str] = []
     dashes, depth, after_loop = "", 0, False
     for node in arch.nodes:
@@ -76,12 +76,12 @@ def loop_text(loop: Loop) -> str:
     return f"for {loop.rank} in [0:{loop.factor}{last})"
 
 
-def tile_words(
+def tree_tile_words(
     workload: Workload, arch: Architecture, mapping: EinsumMapping
 ) -> dict[str, dict[str, int]]:
     """Words of the largest tile of each tensor that a level keeps, by level."""
     nest = nest_of(arch, workload.einsum(mapping.einsum), mapping)
-    sizes = tuple(sized(workload, mapping).rank_sizes[rank] for rank in nest.ranks)
+    sizes = tuple(sized_workload(workload, mapping).rank_sizes[rank] for rank in nest.ranks)
     tiles = footprint.tile_words(nest, factors_of(nest, [mapping]), sizes)
     words: dict[str, dict[str, int]] = {level.name: {} for level in arch.levels}
     for (level, tensor), tile in tiles.items():
@@ -158,7 +158,7 @@ def _einsum_branch(
 ) -> _Branch:
     einsum = workload.einsum(mapping.einsum)
     arch = platform.path(einsum.unit)
-    words = tile_words(workload, arch, mapping)
+    words = tree_tile_words(workload, arch, mapping)
     below = []
     for node in arch.nodes:
         stores = isinstance(node, MemoryLevel)

@@ -11,12 +11,12 @@ from typing import Literal
 from flat_mapper.base.errors import SpecError
 from flat_mapper.spec.document import did_you_mean
 
-Kind = Literal["arch", "problems", "mapspaces"]
+CatalogKind = Literal["arch", "problems", "mapspaces"]
 
 _SUFFIXES = (".yaml", ".yml", ".jinja", ".jinja2", ".json")
 
 
-def resolve(kind: Kind, name_or_path: str | Path) -> Path:
+def resolve(kind: CatalogKind, name_or_path: str | Path) -> Path:
     """The file of a shipped name, or the path itself where it is one.
 
     raises: SpecError listing the shipped names.
@@ -37,18 +37,18 @@ def resolve(kind: Kind, name_or_path: str | Path) -> Path:
     return found
 
 
-def shipped(kind: Kind) -> list[tuple[str, str]]:
+def shipped(kind: CatalogKind) -> list[tuple[str, str]]:
     """The shipped names with a line on each: the first comment line of its file."""
     return [(name, _description(path)) for name, path in _files(kind).items()]
 
 
-def _files(kind: Kind) -> dict[str, Path]:
+def _files(kind: CatalogKind) -> dict[str, Path]:
     """Shipped files by name, sorted. `x.sfu.yaml` belongs to `x` and has no name of its own."""
     paths = sorted(_folder(kind).glob("*.yaml"))
     return {path.stem: path for path in paths if "." not in path.stem}
 
 
-def _folder(kind: Kind) -> Path:
+def _folder(kind: CatalogKind) -> Path:
     """The folder in the installed package, or beside the package in a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "data" / kind
@@ -69,6 +69,6 @@ def _absence(path: Path) -> str:
     return "a folder" if path.is_dir() else "no such file"
 
 
-def _hint(kind: Kind, path: Path) -> str:
+def _hint(kind: CatalogKind, path: Path) -> str:
     name = path.name.partition(".")[0]
     return f"; the shipped {name!r} is named without a path" if name in _files(kind) else ""

@@ -190,7 +190,7 @@ _NOUNS: dict[type, str] = {
 
 
 def _change(value: object, kind: type) -> str:
-    """What to write instead, where that is plain."""
+    """The spelling to write instead, where that is plain."""
     if kind in (int, float) and isinstance(value, str):
         digits = re.match(r"\s*[-+]?[0-9]+(\.[0-9]+)?", value)
         return f"; write {digits.group().strip()}" if digits else ""
@@ -202,7 +202,7 @@ def _change(value: object, kind: type) -> str:
 
 
 def kind_of(value: object) -> str:
-    """What a value is, in a reader's words."""
+    """The kind of a value, in a reader's words."""
     if isinstance(value, Tagged):
         return value.tag
     if isinstance(value, Mapping):

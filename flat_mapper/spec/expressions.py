@@ -22,7 +22,7 @@ MAX_LENGTH = 2000  # chosen: characters of one expression
 MAX_BITS = 1024  # chosen: of one integer; a capacity in bits needs 50
 MAX_TEXT = 4096  # chosen: characters of a string result
 
-Value = object  # a number, a truth value, a string, or a tuple of these
+ExpressionValue = object  # a number, a truth value, a string, or a tuple of these
 
 _FUNCTIONS: Mapping[str, Callable[..., object]] = {
     "abs": abs,
@@ -70,7 +70,7 @@ _COMPARISONS: Mapping[type[ast.cmpop], Callable[..., bool]] = {
 }
 
 
-def resolved(value: Value, names: Mapping[str, object], where: str) -> Value:
+def resolved(value: ExpressionValue, names: Mapping[str, object], where: str) -> ExpressionValue:
     """The value of what a file says: an unquoted word is an expression, a list is resolved inside.
 
     names: what expressions may refer to; a mapping among them is read as `name.key` or
@@ -80,11 +80,11 @@ def resolved(value: Value, names: Mapping[str, object], where: str) -> Value:
     if isinstance(value, list | tuple):
         return tuple(resolved(item, names, where) for item in value)
     if isinstance(value, str) and not isinstance(value, Quoted):
-        return evaluate(value, names, where)
+        return expression_value(value, names, where)
     return value
 
 
-def evaluate(text: str, names: Mapping[str, object], where: str) -> Value:
+def expression_value(text: str, names: Mapping[str, object], where: str) -> ExpressionValue:
     """The value of an expression."""
     if len(text) > MAX_LENGTH:
         raise SpecError(
@@ -121,11 +121,11 @@ class _Evaluator:
         tail = f"; {change}" if change else ""
         return SpecError(f"{self.where}: expected {condition}, got {got} in {self.text!r}{tail}")
 
-    def value(self, node: ast.expr) -> Value:
+    def value(self, node: ast.expr) -> ExpressionValue:
         """The value of a node, of bounded size."""
         return self._bounded(self._value(node))
 
-    def _value(self, node: ast.expr) -> Value:
+    def _value(self, node: ast.expr) -> ExpressionValue:
         match node:
             case ast.Constant(value=bool() | int() | float() as number):
                 return number
@@ -149,7 +149,7 @@ class _Evaluator:
             case _:
                 return self._reading(node)
 
-    def _reading(self, node: ast.expr) -> Value:
+    def _reading(self, node: ast.expr) -> ExpressionValue:
         match node:
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
                 return self._call(name, args)
@@ -161,7 +161,7 @@ class _Evaluator:
                 kind = type(node).__name__
                 raise self.error("numbers, names, arithmetic and known functions", f"a {kind}")
 
-    def _name(self, name: str) -> Value:
+    def _name(self, name: str) -> ExpressionValue:
         if name in self.names:
             return self.names[name]
         if name in _CONSTANTS:
@@ -173,7 +173,9 @@ class _Evaluator:
             did_you_mean(name, known) or f'if it is a word, write "{name}" in quotes',
         )
 
-    def _binary(self, left: Value, op: ast.operator, right: Value) -> Value:
+    def _binary(
+        self, left: ExpressionValue, op: ast.operator, right: ExpressionValue
+    ) -> ExpressionValue:
         if isinstance(op, ast.Add) and isinstance(left, str) and isinstance(right, str):
             return Quoted(left + right)
         a, b = self._number(left), self._number(right)
@@ -184,7 +186,7 @@ class _Evaluator:
             raise self.error("a real number", f"{a} ** {b}")
         return result
 
-    def _number(self, value: Value) -> int | float:
+    def _number(self, value: ExpressionValue) -> int | float:
         if isinstance(value, int | float):
             return value
         raise self.error(
@@ -202,15 +204,15 @@ class _Evaluator:
             left = right
         return True
 
-    def _either(self, op: ast.boolop, values: list[ast.expr]) -> Value:
-        result: Value = None
+    def _either(self, op: ast.boolop, values: list[ast.expr]) -> ExpressionValue:
+        result: ExpressionValue = None
         for inner in values:
             result = self.value(inner)
             if bool(result) is isinstance(op, ast.Or):
                 break
         return result
 
-    def _call(self, name: str, args: list[ast.expr]) -> Value:
+    def _call(self, name: str, args: list[ast.expr]) -> ExpressionValue:
         values = [self.value(arg) for arg in args]
         if name == "pow" and len(values) == 2:
             return self._binary(values[0], ast.Pow(), values[1])
@@ -221,7 +223,7 @@ class _Evaluator:
             )
         return _FUNCTIONS[name](*values)
 
-    def _item(self, owner: Value, key: Value) -> Value:
+    def _item(self, owner: ExpressionValue, key: ExpressionValue) -> ExpressionValue:
         if isinstance(owner, Mapping):
             if key in owner:
                 return owner[key]
@@ -235,7 +237,7 @@ class _Evaluator:
             return owner[key]
         raise self.error("a component's attributes or a list before a key", repr(key))
 
-    def _bounded(self, value: Value) -> Value:
+    def _bounded(self, value: ExpressionValue) -> ExpressionValue:
         if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > MAX_BITS:
             raise self.error(f"numbers below 2**{MAX_BITS}", f"one of {value.bit_length()} bits")
         if isinstance(value, str) and len(value) > MAX_TEXT:

@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec.document import Quoted, Section, checked, place
-from flat_mapper.spec.expressions import evaluate
+from flat_mapper.spec.expressions import expression_value
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _QUANTITY = re.compile(r"\s*[0-9.]+\s*[A-Za-z]")  # "512 KB": a unit, and no expression
@@ -21,7 +21,7 @@ def size_of(value: object, names: Mapping[str, object], where: str) -> int:
     """
     if not isinstance(value, str) or isinstance(value, Quoted) or _QUANTITY.match(value):
         return checked(value, int, where, above=0)
-    result = evaluate(value, names, where)
+    result = expression_value(value, names, where)
     if isinstance(result, float) and result.is_integer():
         result = int(result)
     if not isinstance(result, int) or isinstance(result, bool) or result <= 0:

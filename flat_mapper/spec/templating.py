@@ -27,7 +27,7 @@ _INCLUDED = "!include_loaded"
 
 @dataclass(slots=True)
 class _Run:
-    """What the files of one document share."""
+    """State that the files of one document share."""
 
     data: Mapping[str, object]
     loaded: dict[str, object] = field(default_factory=dict)  # by the name that stands in the text
@@ -35,7 +35,7 @@ class _Run:
 
 
 def is_template(text: str) -> bool:
-    """Whether a text has to be rendered before it is YAML."""
+    """True where a text has to be rendered before it is YAML."""
     return "{{" in text or "{%" in text
 
 
@@ -120,7 +120,7 @@ def _environment(folder: Path) -> Any:
 def _functions(
     path: Path, run: _Run, folders: list[Path], depth: int
 ) -> dict[str, Callable[..., object]]:
-    """What a template in that file may call."""
+    """Names that a template in that file may call."""
 
     def find(pattern: str) -> list[Path]:
         return _matches(path, pattern, folders)
@@ -174,7 +174,7 @@ def _matches(path: Path, pattern: str, folders: list[Path], *, required: bool = 
 
 
 def _part(document: object, keys: str, path: Path) -> object:
-    """What stands under a dotted key; the whole document where there is none."""
+    """The value under a dotted key; the whole document where there is none."""
     value = document
     for key in filter(None, keys.split(".")):
         if not isinstance(value, Section) or key not in value:

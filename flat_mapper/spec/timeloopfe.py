@@ -16,7 +16,7 @@ from flat_mapper.spec.document import Quoted, Section, Tagged, kind_of
 
 IN_MEMORY = "specification"  # what errors call it
 # What is read here, and what is refused where it says anything.
-KEYS = (
+SPECIFICATION_KEYS = (
     *("variables", "architecture", "components", "constraints", "problem", "mapping", "ERT"),
     *("sparse_optimizations", "globals"),
 )
@@ -27,12 +27,16 @@ _OWN = ("processors", "spec")
 
 def document_of(specification: Mapping[str, object]) -> Section:
     """The document of a specification, under the keys that are read here."""
-    found = {key: _value(specification[key]) for key in KEYS if specification.get(key) is not None}
+    found = {
+        key: _value(specification[key])
+        for key in SPECIFICATION_KEYS
+        if specification.get(key) is not None
+    }
     return Section({key: value for key, value in found.items() if _says(value)})
 
 
 def _says(section: object) -> bool:
-    """Whether a top-level section says more than its version."""
+    """True where a top-level section says more than its version."""
     if isinstance(section, Mapping):
         return any(not _empty(value) for key, value in section.items() if key != "version")
     return not _empty(section)
@@ -76,7 +80,7 @@ def _node(node: Mapping[str, object]) -> object:
 
 
 def _is_stated(stated: Callable[[str], bool], key: str) -> bool:
-    """What the front end says of a key; it has no word for one that it knows no default of."""
+    """The front end's value of a key; it has no word for one that it knows no default of."""
     try:
         return stated(key)
     except AttributeError:

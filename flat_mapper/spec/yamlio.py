@@ -69,7 +69,7 @@ def load(source: str | Path, name: str = "") -> object:
 
 
 def is_text(source: str | Path) -> bool:
-    """Whether a source is a text itself, and not the path of one."""
+    """True where a source is a text itself, and not the path of one."""
     if not isinstance(source, str):
         return False
     return "\n" in source or ": " in source or source[:1] in ("[", "{")
@@ -236,7 +236,7 @@ def _unpinned(value: object) -> object:
 
 
 def scalar(text: str) -> object:
-    """What an unquoted word means: null, a truth value, a number, or the word itself."""
+    """The value of an unquoted word: null, a truth value, a number, or the word itself."""
     if text in _WORDS:
         return _WORDS[text]
     if text[:1] not in "0123456789.+-":
@@ -283,7 +283,7 @@ def _node(value: object, *, flow: bool = False) -> Any:
 
 
 def _is_flat(value: object) -> bool:
-    """Whether a list holds scalars and such lists only."""
+    """True where a list holds scalars and such lists only."""
     if isinstance(value, list | tuple):
         return all(_is_flat(item) for item in value)
     return not isinstance(value, Mapping | Tagged)

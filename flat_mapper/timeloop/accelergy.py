@@ -28,7 +28,7 @@ from flat_mapper.timeloop.write_processed import accelergy_document
 ACCELERGY = "accelergy"
 SUMMARY = "ERT_summary.yaml"
 INPUT = "arch.yaml"
-INSTALL = (
+INSTALL_ACCELERGY = (
     "install it from https://github.com/Accelergy-Project/accelergy, or run the published "
     "container image with --timeloop-cmd (docs/timeloop.md), or leave --ert out"
 )
@@ -47,7 +47,7 @@ class Accelergy:
     folder: Path | None = None  # where runs are kept; None: temporary, kept only where one failed
 
     def missing(self) -> str | None:
-        """What is missing and how to get it, in one line; None where it can run."""
+        """The missing program and how to get it, in one line; None where it can run."""
         return self.command.missing()
 
     def price(self, platform: Platform | Architecture) -> tuple[Ert, Art]:
@@ -90,7 +90,7 @@ def _warning(placeholders: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=16)
 def _asked(command: Command, folder: Path | None, text: str) -> tuple[Ert, Art]:
-    """What Accelergy answers on one document; asked once, because it takes seconds."""
+    """Accelergy's answer on one document; asked once, because it takes seconds."""
     place = fresh_folder(folder, ACCELERGY)
     write_text(place / INPUT, text)
     run, out = call(command, place, (INPUT,)), place / "out"
@@ -117,7 +117,7 @@ def _tables(run: Run, out: Path) -> tuple[Ert, Art]:
 
 
 def _estimators(path: Path) -> dict[str, tuple[str, ...]]:
-    """Which plug-ins priced each component, each once."""
+    """The plug-ins that priced each component, each once."""
     where = f"{path}: ERT_summary"
     found: dict[str, tuple[str, ...]] = {}
     summary = take(load(path), "ERT_summary", dict, str(path))
@@ -138,6 +138,6 @@ def _origin(estimators: tuple[str, ...], energies: Mapping[str, float]) -> str:
     return f"{' and '.join(estimators) or 'no estimator named'}{zero}"
 
 
-def accelergy() -> Accelergy:
+def chosen_accelergy() -> Accelergy:
     """Accelergy as `--timeloop-cmd` or the environment variable says to call it."""
-    return Accelergy(command=replace(command_of(), tool=ACCELERGY, install=INSTALL))
+    return Accelergy(command=replace(command_of(), tool=ACCELERGY, install=INSTALL_ACCELERGY))

@@ -19,7 +19,7 @@ from pathlib import Path
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
 from flat_mapper.base.errors import BackendError
 from flat_mapper.cost_model.backend import refuse_operations
-from flat_mapper.cost_model.evaluate import combine
+from flat_mapper.cost_model.evaluation import combine
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
 from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.tables import Ert
@@ -30,16 +30,16 @@ from flat_mapper.spec.document import Quoted
 from flat_mapper.spec.textfiles import read_text, write_text
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.frontend import FrontEnd
-from flat_mapper.timeloop.headroom import crowded_words, rows_of
+from flat_mapper.timeloop.headroom import crowded_words, depth_for
 from flat_mapper.timeloop.run import Command, Refusal, fresh_folder, run_model
 from flat_mapper.timeloop.stats import einsum_stats
 from flat_mapper.timeloop.terms import has_remainders
 from flat_mapper.timeloop.write import lower_einsum, write_lowered
-from flat_mapper.timeloop.write_arch import resized, unfolded
+from flat_mapper.timeloop.write_arch import unfolded, with_depth
 from flat_mapper.timeloop.write_processed import processed_document
 from flat_mapper.workload.graph import Einsum, Workload
 
-INPUTS = ("processed.yaml", "ERT.yaml", "ART.yaml")
+INPUT_FILES = ("processed.yaml", "ERT.yaml", "ART.yaml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +63,11 @@ class TimeloopBackend:
 
     @property
     def name(self) -> str:
-        """What `--backend` calls it."""
+        """The name that `--backend` takes."""
         return "timeloop"
 
     def missing(self) -> str | None:
-        """What is missing and how to get it, in one line; None where it can run."""
+        """The missing program and how to get it, in one line; None where it can run."""
         return self.command.missing()
 
     def evaluate(
@@ -92,7 +92,7 @@ class TimeloopBackend:
         for nest in mapping.einsum_mappings.values():
             arch = platform.path(workload.einsum(nest.einsum).unit)
             if nest.einsum in crowded:
-                arch = resized(arch, shared.name, rows_of(shared, crowded[nest.einsum]))
+                arch = with_depth(arch, shared.name, depth_for(shared, crowded[nest.einsum]))
             jobs.append(self._job(workload, arch, nest, ert))
         stats: dict[str, EinsumStats] = {}
         with ThreadPoolExecutor(self.jobs or os.cpu_count() or 1) as pool:
@@ -125,14 +125,14 @@ class TimeloopBackend:
         if self.front_end and not has_remainders(mapping):
             lowered = lower_einsum(workload, arch, mapping)
             write_lowered(folder, lowered)
-            files[INPUTS[0]] = self.front_end.processed([folder / name for name in lowered])
+            files[INPUT_FILES[0]] = self.front_end.processed([folder / name for name in lowered])
         for name, text in files.items():
             write_text(folder / name, text)
         return _Job(folder=folder, einsum=einsum, arch=arch, mapping=mapping)
 
     def _answer(self, job: _Job) -> EinsumStats | Infeasible:
-        """What timeloop-model says of the files in a folder."""
-        answer = run_model(self.command, job.folder, INPUTS)
+        """The answer of timeloop-model on the files in a folder."""
+        answer = run_model(self.command, job.folder, INPUT_FILES)
         if isinstance(answer, Refusal):
             found: EinsumStats | Infeasible = Infeasible(
                 level=answer.level,
@@ -163,13 +163,13 @@ def _deepened(shared: MemoryLevel, crowded: Mapping[str, int]) -> str:
 def run_files(
     workload: Workload, arch: Architecture, mapping: EinsumMapping, ert: Ert
 ) -> dict[str, str]:
-    """What timeloop-model is given for one Einsum, by file name."""
+    """The input files of timeloop-model for one Einsum, by name."""
     documents = (
         processed_document(workload, arch, mapping),
         ert_document(arch, ert),
         art_document(arch),
     )
-    return {name: dump(document) for name, document in zip(INPUTS, documents, strict=True)}
+    return {name: dump(document) for name, document in zip(INPUT_FILES, documents, strict=True)}
 
 
 def ert_document(arch: Architecture, ert: Ert) -> dict[str, object]:

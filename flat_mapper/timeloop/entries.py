@@ -18,15 +18,15 @@ from flat_mapper.mapping.values import Loop
 from flat_mapper.spec.document import Section, checked, kind_of, refuse_unknown, take
 from flat_mapper.workload.graph import Einsum
 
-Kind = Literal["temporal", "spatial", "dataspace"]
-KINDS: dict[str, Kind] = {
+EntryKind = Literal["temporal", "spatial", "dataspace"]
+KINDS: dict[str, EntryKind] = {
     "temporal": "temporal",
     "spatial": "spatial",
     "dataspace": "dataspace",
     "datatype": "dataspace",
     "bypass": "dataspace",
 }
-_KEYS: dict[Kind, tuple[str, ...]] = {
+_KEYS: dict[EntryKind, tuple[str, ...]] = {
     "temporal": ("factors", "factors_only", "permutation"),
     "spatial": ("factors", "factors_only", "permutation", "split"),
     "dataspace": ("keep", "bypass", "keep_only", "bypass_only"),
@@ -38,12 +38,12 @@ _FACTOR = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """What is said about one node: loops innermost first as in the file, and what it keeps."""
+class NodeEntry:
+    """Entries about one node: loops innermost first as in the file, and what it keeps."""
 
     where: str
     node: str
-    kind: Kind
+    kind: EntryKind
     factors: Mapping[str, Loop]  # by rank; factor 0 stands for what the other factors leave
     permutation: tuple[str, ...] = ()
     split: int | None = None
@@ -51,7 +51,7 @@ class Entry:
     bypass: tuple[str, ...] = ()
 
 
-def parsed_entry(section: Section, kind: Kind, einsum: Einsum, where: str) -> Entry:
+def parsed_entry(section: Section, kind: EntryKind, einsum: Einsum, where: str) -> NodeEntry:
     """An entry without its node. A key with an empty value says nothing, as in dumped files."""
     said = {key: value for key, value in section.items() if value not in (None, [], "")}
     stated = Section(said, section.source, section.lines)
@@ -64,7 +64,7 @@ def parsed_entry(section: Section, kind: Kind, einsum: Einsum, where: str) -> En
     if split is not None and split < 0:
         raise SpecError(expected(f"{where}.split", "a number of ranks, 0 or more", split))
     keep, bypass = _tensors(stated, einsum, where)
-    return Entry(
+    return NodeEntry(
         where=where,
         node="",
         kind=kind,
@@ -146,20 +146,24 @@ def _permutation(value: object, einsum: Einsum, where: str) -> tuple[str, ...]:
     return tuple(str(rank) for rank in listed)
 
 
+def _listed(
+    section: Mapping[str, object], key: str, names: tuple[str, ...], where: str
+) -> tuple[str, ...]:
+    """The tensors under a key, in the order of their names; `*` stands for all."""
+    listed = [checked(t, str, f"{where}.{key}") for t in take(section, key, list, where, [])]
+    for tensor in listed:
+        if tensor != "*" and tensor not in names:
+            condition = f"tensors among {', '.join(names)}"
+            raise SpecError(expected(f"{where}.{key}", condition, str(tensor)))
+    return names if "*" in listed else tuple(t for t in names if t in listed)
+
+
 def _tensors(
     section: Mapping[str, object], einsum: Einsum, where: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The tensors kept and those bypassed; `*` stands for all."""
-    names = [a.tensor for a in einsum.accesses]
-    found: dict[str, tuple[str, ...]] = {}
-    for key in _KEYS["dataspace"]:
-        listed = [checked(t, str, f"{where}.{key}") for t in take(section, key, list, where, [])]
-        for tensor in listed:
-            if tensor != "*" and tensor not in names:
-                raise SpecError(
-                    expected(f"{where}.{key}", f"tensors among {', '.join(names)}", str(tensor))
-                )
-        found[key] = tuple(t for t in names if t in listed or "*" in listed)
+    names = tuple(a.tensor for a in einsum.accesses)
+    found = {key: _listed(section, key, names, where) for key in _KEYS["dataspace"]}
     keep, bypass = found["keep"], found["bypass"]
     if "keep_only" in section:
         keep = (*keep, *found["keep_only"])

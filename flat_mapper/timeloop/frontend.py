@@ -29,7 +29,7 @@ class FrontEnd:
         return f"{self.package}.v4"
 
     def processed(self, files: Sequence[Path]) -> str:
-        """What it makes of the v0.4 files of one model run.
+        """The front end's file, of the v0.4 files of one model run.
 
         raises: BackendError where it cannot read them.
         """

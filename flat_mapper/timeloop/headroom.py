@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from flat_mapper.arch.values import MemoryLevel, Platform
-from flat_mapper.cost_model.group import buffer_use, shared_tile
+from flat_mapper.cost_model.occupancy import buffer_use, shared_tile
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
@@ -60,6 +60,6 @@ def crowded_words(workload: Workload, platform: Platform, fused: FusedMapping) -
     return crowded
 
 
-def rows_of(level: MemoryLevel, words: int) -> int:
+def depth_for(level: MemoryLevel, words: int) -> int:
     """The depth at which a level has room for so many words."""
     return ceil(words * level.multiple_buffering / level.row_words)

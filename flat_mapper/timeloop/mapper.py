@@ -14,23 +14,24 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import BackendError, MappingError, SpecError, expected
+from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import EinsumStats, Result
 from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.group.objective import Objective
 from flat_mapper.mapping.values import EinsumMapping
 from flat_mapper.spec.textfiles import read_text, write_text
 from flat_mapper.spec.yamlio import dump
-from flat_mapper.timeloop.backend import INPUTS, art_document, ert_document
+from flat_mapper.timeloop.backend import INPUT_FILES, art_document, ert_document
 from flat_mapper.timeloop.headroom import held_words
 from flat_mapper.timeloop.run import Command, call, command_of, fresh_folder
-from flat_mapper.timeloop.write_mapper import Objective
 from flat_mapper.timeloop.write_mapper_processed import Algorithm, processed_for_mapper
 from flat_mapper.workload.graph import Workload
 
@@ -44,11 +45,9 @@ _CYCLES = re.compile(r"^Cycles: (\d+)$", re.MULTILINE)
 _SUMMARY = "\nSummary Stats\n"
 GRACE_S = 60.0  # chosen: one mapping that fills a large array takes it up to about a second
 
-Progress = Callable[[float, str], None]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class TimeloopCost:
     """One run of one Einsum on its own, as timeloop-model counts it."""
 
     cycles: int
@@ -66,12 +65,12 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class MapperPair:
     """One Einsum: our mapping, and the best that timeloop-mapper found."""
 
     einsum: str
-    ours: Cost
-    timeloop: Cost | None
+    ours: TimeloopCost
+    timeloop: TimeloopCost | None
     note: str = ""  # why there is none
 
     def to_dict(self) -> dict[str, object]:
@@ -86,7 +85,7 @@ class Pair:
 class Beside:
     """Every Einsum of a mapping, and how long timeloop-mapper searched for each."""
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[MapperPair, ...]
     objective: str
     algorithm: str
     seconds: float
@@ -114,7 +113,7 @@ class TimeloopMapper:
     folder: Path | None = None  # where runs are kept; None: temporary, kept only where one failed
 
     def missing(self) -> str | None:
-        """What is missing and how to get it, in one line; None where it can run."""
+        """The missing program and how to get it, in one line; None where it can run."""
         return self.command.missing()
 
     def beside(
@@ -127,7 +126,7 @@ class TimeloopMapper:
         objective: Objective = "edp",
         progress: Progress | None = None,
     ) -> Beside:
-        """What timeloop-mapper finds for every Einsum of a priced mapping, one after another.
+        """The best of timeloop-mapper for every Einsum of a priced mapping, one after another.
 
         raises: BackendError where timeloop-mapper is missing, fails or cannot be read.
         """
@@ -175,9 +174,9 @@ class TimeloopMapper:
     ) -> tuple[int, float] | None:
         """Cycles and pJ of the best mapping of one run."""
         folder = fresh_folder(self.folder, nest.einsum)
-        for name, document in zip(INPUTS, documents, strict=True):
+        for name, document in zip(INPUT_FILES, documents, strict=True):
             write_text(folder / name, dump(document))
-        stats = run_mapper(self.command, folder, INPUTS, self.seconds)
+        stats = run_mapper(self.command, folder, INPUT_FILES, self.seconds)
         found = best_found(read_text(stats), str(stats)) if stats else None
         if self.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -186,10 +185,10 @@ class TimeloopMapper:
 
 def _pair(
     stats: EinsumStats, found: tuple[int, float] | None, cycle_seconds: float, note: str
-) -> Pair:
-    ours = Cost(cycles=stats.cycles, energy_pj=stats.energy_pj, cycle_seconds=cycle_seconds)
+) -> MapperPair:
+    ours = TimeloopCost(cycles=stats.cycles, energy_pj=stats.energy_pj, cycle_seconds=cycle_seconds)
     other = replace(ours, cycles=found[0], energy_pj=found[1]) if found else None
-    return Pair(einsum=stats.einsum, ours=ours, timeloop=other, note=note)
+    return MapperPair(einsum=stats.einsum, ours=ours, timeloop=other, note=note)
 
 
 def timeloop_mapper(seconds: float = SECONDS, algorithm: str = "linear_pruned") -> TimeloopMapper:

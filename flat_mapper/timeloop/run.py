@@ -21,12 +21,12 @@ from pathlib import Path
 
 from flat_mapper.base.errors import BackendError
 
-PROGRAM = "timeloop-model"
+TIMELOOP_MODEL = "timeloop-model"
 VARIABLE = "FLAT_MAPPER_TIMELOOP"  # environment variable with the default of --timeloop-cmd
 STATS = "timeloop-model.stats.txt"
 LOG = "timeloop.log"
 LIMIT_S = 1800.0  # chosen: one run took 2 s on 32 x 32 PEs, and 8 minutes on 256 x 256
-INSTALL = (
+INSTALL_TIMELOOP = (
     "build it from https://github.com/NVlabs/timeloop, or run the published container image "
     "with --timeloop-cmd (docs/timeloop.md), or use --backend native"
 )
@@ -38,12 +38,12 @@ _REFUSAL = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """How timeloop-model, or a tool beside it, is called."""
+    """The command that calls timeloop-model, or a tool beside it."""
 
-    tool: str = PROGRAM
+    tool: str = TIMELOOP_MODEL
     wrapper: tuple[str, ...] = ()  # words before it; `{}` stands for the call, `{dir}` its folder
     timeout_s: float = LIMIT_S  # of one run
-    install: str = INSTALL  # how to get it
+    install: str = INSTALL_TIMELOOP  # how to get it
 
     def words(self, arguments: Sequence[str], folder: Path) -> list[str]:
         """The argument list of one call in a folder."""
@@ -57,12 +57,12 @@ class Command:
 
     @property
     def program(self) -> str:
-        """What has to be on PATH: the tool, or the wrapper's own program."""
+        """The program that has to be on PATH: the tool, or the wrapper's own."""
         first = self.wrapper[0] if self.wrapper else "{}"
         return self.tool if first == "{}" else first
 
     def missing(self) -> str | None:
-        """What is missing and how to get it, in one line; None where it can run."""
+        """The missing program and how to get it, in one line; None where it can run."""
         if shutil.which(self.program):
             return None
         return f"{self.program}: expected an executable on PATH, got none; {self.install}"
@@ -229,7 +229,7 @@ def _run(words: list[str], folder: Path, seconds: float | None, limit_s: float) 
 
 
 def _over(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether a process ends within some seconds."""
+    """True where a process ends within some seconds."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:

@@ -56,7 +56,7 @@ class _Fields:
 def einsum_stats(
     text: str, einsum: Einsum, arch: Architecture, mapping: EinsumMapping, where: str
 ) -> EinsumStats:
-    """What a stats file says of one Einsum.
+    """One Einsum's figures in a stats file.
 
     mapping: says which tensors each level must have.
     where:   the file, for errors.

@@ -16,7 +16,7 @@ from flat_mapper.base.errors import MappingError
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot
 from flat_mapper.workload.graph import Einsum, Workload
 
-VERSION = 0.4
+TIMELOOP_VERSION = 0.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ def _factor(loop: Loop, letters: dict[str, str]) -> str:
 
 
 def directives(arch: Architecture, einsum: Einsum, mapping: EinsumMapping) -> list[Directive]:
-    """What Timeloop must be told about each node's loops, outermost node first.
+    """Directives on each node's loops for Timeloop, outermost node first.
 
     A fanout of one instance has none: Timeloop does not know it as a spatial level.
     raises: MappingError where a rank has two loops at one node; Timeloop writes one factor.
@@ -85,7 +85,7 @@ def kept_and_bypassed(
 
 
 def has_remainders(mapping: EinsumMapping) -> bool:
-    """Whether some loop's last pass is shorter than the others."""
+    """True where some loop's last pass is shorter than the others."""
     return any(loop.final != loop.factor for _, loops in mapping.loops for loop in loops)
 
 
@@ -115,11 +115,11 @@ def problem_document(workload: Workload, einsum: Einsum) -> dict[str, object]:
         spaces.append(space | ({"read_write": True} if access.is_output else {}))
     shape = {"name": einsum.name, "dimensions": list(letters.values()), "data_spaces": spaces}
     sizes = {letters[rank]: workload.rank_sizes[rank] for rank in einsum.ranks}
-    return {"problem": {"version": VERSION, "shape": shape, "instance": sizes}}
+    return {"problem": {"version": TIMELOOP_VERSION, "shape": shape, "instance": sizes}}
 
 
 def problem_comment(workload: Workload, einsum: Einsum) -> tuple[str, ...]:
-    """What a reader of the problem must know and cannot see in it."""
+    """A comment with what a reader of the problem must know and cannot see in it."""
     comment = []
     if einsum.operation != "mul":
         comment.append(

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.mapping.record import RECORD, RECORD_COMMENT, record_document
-from flat_mapper.mapping.values import EinsumMapping, FusedMapping, sized
+from flat_mapper.mapping.values import EinsumMapping, FusedMapping, sized_workload
 from flat_mapper.spec.yamlio import dump, write_text
-from flat_mapper.timeloop.headroom import crowded_words, rows_of
+from flat_mapper.timeloop.headroom import crowded_words, depth_for
 from flat_mapper.timeloop.terms import (
     directives,
     has_remainders,
@@ -24,7 +24,7 @@ from flat_mapper.timeloop.terms import (
     problem_comment,
     problem_document,
 )
-from flat_mapper.timeloop.write_arch import architecture_document, resized, unfolded
+from flat_mapper.timeloop.write_arch import architecture_document, unfolded, with_depth
 from flat_mapper.timeloop.write_processed import processed_document
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import format_einsum
@@ -84,7 +84,7 @@ def lower_einsum(
     crowded: words of its tiles at the shared level where these are more than that holds
              (`model.held.crowded_words`); the level is then written deep enough for them.
     """
-    workload = sized(workload, mapping)
+    workload = sized_workload(workload, mapping)
     einsum = workload.einsum(mapping.einsum)
     title = f"{format_einsum(einsum)}, of {workload.name} on {arch.name}"
     room: tuple[str, ...] = ()
@@ -131,7 +131,7 @@ def lower_einsum(
 def _with_room(arch: Architecture, words: int) -> tuple[Architecture, str]:
     """The architecture with room for so many words at its shared level, and a note on that."""
     level = arch.levels[1]
-    rows, has = rows_of(level, words), rows_of(level, level.usable_words or 0)
+    rows, has = depth_for(level, words), depth_for(level, level.usable_words or 0)
     note = (
         f"{level.name} is {rows} rows deep here, and {has} in {arch.name}: Timeloop counts the "
         f"tile of every tensor in full, {words} words. The fused group is judged as a whole: "
@@ -139,7 +139,7 @@ def _with_room(arch: Architecture, words: int) -> tuple[Architecture, str]:
         "charged. No count depends on the depth; energies would: give Timeloop the ERT of the real "
         "size."
     )
-    return resized(arch, level.name, rows), note
+    return with_depth(arch, level.name, rows), note
 
 
 def mapping_document(

@@ -9,12 +9,12 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.values import EinsumMapping, Slot
 from flat_mapper.spec.document import Tagged
-from flat_mapper.timeloop.terms import VERSION
+from flat_mapper.timeloop.terms import TIMELOOP_VERSION
 
 Edit = Callable[[Mapping[str, object]], dict[str, object]]  # of a node's body
 
 # Every attribute that says how much a level holds (Timeloop, src/model/buffer.cpp, ParseSpecs).
-SIZES = ("depth", "memory_depth", "data_storage_depth", "entries", "sizeKB")
+DEPTH_KEYS = ("depth", "memory_depth", "data_storage_depth", "entries", "sizeKB")
 
 
 def architecture_document(arch: Architecture, edit: Edit | None = None) -> dict[str, object]:
@@ -29,7 +29,7 @@ def architecture_document(arch: Architecture, edit: Edit | None = None) -> dict[
     document = dict(arch.document)
     document["architecture"] = _edited(document["architecture"], edit or without_constraints)
     if document.get("components"):
-        document["components"] = {"version": VERSION, "classes": document["components"]}
+        document["components"] = {"version": TIMELOOP_VERSION, "classes": document["components"]}
     else:
         document.pop("components", None)
     return document
@@ -40,7 +40,7 @@ def without_constraints(body: Mapping[str, object]) -> dict[str, object]:
     return {key: value for key, value in body.items() if key != "constraints"}
 
 
-def resized(arch: Architecture, name: str, depth: int) -> Architecture:
+def with_depth(arch: Architecture, name: str, depth: int) -> Architecture:
     """The architecture, and its document, with another depth (rows) of one level.
 
     Counts and cycles do not depend on a depth, only whether tiles fit; energies do where
@@ -130,7 +130,7 @@ def _halves(node: object, name: str, split: Callable[[object], object]) -> list[
 
 
 def _is_container(node: object, name: str) -> bool:
-    """Whether a container of that name stands in a document."""
+    """True where a container of that name stands in a document."""
     if isinstance(node, Tagged):
         body = node.body
         own = node.tag == "!Container" and isinstance(body, Mapping) and body.get("name") == name
@@ -150,7 +150,7 @@ def _renamed(mapping: EinsumMapping, name: str) -> EinsumMapping:
 
 
 def _deep(attributes: Mapping[str, object], depth: int) -> dict[str, object]:
-    others = {key: value for key, value in attributes.items() if key not in SIZES}
+    others = {key: value for key, value in attributes.items() if key not in DEPTH_KEYS}
     return {**others, "depth": depth}
 
 

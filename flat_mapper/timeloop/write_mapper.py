@@ -8,13 +8,13 @@ with only the words that the other Einsums and the double buffering leave.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError
-from flat_mapper.mapping.values import EinsumMapping, FusedMapping, sized
+from flat_mapper.mapper.group.objective import Objective
+from flat_mapper.mapping.values import EinsumMapping, FusedMapping, sized_workload
 from flat_mapper.timeloop.terms import (
-    VERSION,
+    TIMELOOP_VERSION,
     directives,
     kept_and_bypassed,
     problem_comment,
@@ -24,13 +24,11 @@ from flat_mapper.timeloop.write import Lowered
 from flat_mapper.timeloop.write_arch import (
     Edit,
     architecture_document,
-    resized,
     unfolded,
+    with_depth,
     without_constraints,
 )
 from flat_mapper.workload.graph import Workload
-
-Objective = Literal["latency", "energy", "edp"]
 
 _METRICS: dict[Objective, list[str]] = {
     "latency": ["delay", "energy"],
@@ -72,11 +70,11 @@ def mapper_files(
     objective: Objective = "edp",
 ) -> dict[str, Lowered]:
     """arch.yaml, problem.yaml, constraints.yaml and mapper.yaml of one Einsum."""
-    workload = sized(workload, mapping)
+    workload = sized_workload(workload, mapping)
     einsum = workload.einsum(mapping.einsum)
     arch, mapping, _ = unfolded(arch, mapping)
     document = constrained_architecture(arch, held_words)
-    shared = shared_level(arch).name
+    shared = shared_arch_level(arch).name
     change = f"reduced by the {held_words} words that {einsum.name} may not take."
     if held_words < 0:
         change = (
@@ -104,7 +102,7 @@ def mapper_files(
 def constraints_document(
     workload: Workload, arch: Architecture, mapping: EinsumMapping
 ) -> dict[str, object]:
-    """What the fusion fixes in one Einsum's mapspace.
+    """Constraints that the fusion puts on one Einsum's mapspace.
 
     DRAM's loops are the shared loops, in their order. DRAM and the shared level keep and bypass
     what the mapping says, because that is what staging and fusion are.
@@ -127,14 +125,14 @@ def constraints_document(
             "permutation": dram.permutation,
         }
     ]
-    for level in (dram.target, shared_level(arch).name):
+    for level in (dram.target, shared_arch_level(arch).name):
         keep, bypass = kept_and_bypassed(einsum, mapping, level)
         targets.append({"target": level, "type": "dataspace", "keep": keep, "bypass": bypass})
     return _targets(targets)
 
 
 def _targets(targets: list[dict[str, object]]) -> dict[str, object]:
-    return {"constraints": {"version": VERSION, "targets": targets}}
+    return {"constraints": {"version": TIMELOOP_VERSION, "targets": targets}}
 
 
 def mapper_document(objective: Objective = "edp") -> dict[str, object]:
@@ -145,7 +143,7 @@ def mapper_document(objective: Objective = "edp") -> dict[str, object]:
     """
     return {
         "mapper": {
-            "version": VERSION,
+            "version": TIMELOOP_VERSION,
             "optimization_metrics": _METRICS[objective],
             "algorithm": "random_pruned",
             "num_threads": 2,
@@ -158,7 +156,7 @@ def mapper_document(objective: Objective = "edp") -> dict[str, object]:
     }
 
 
-def shared_level(arch: Architecture) -> MemoryLevel:
+def shared_arch_level(arch: Architecture) -> MemoryLevel:
     """The level that the Einsums of a group share: the outermost on chip."""
     if len(arch.levels) < 2:
         raise MappingError(
@@ -173,19 +171,19 @@ def constrained_architecture(arch: Architecture, held_words: int) -> dict[str, o
 
     Constraints stay, also those from beside the nodes, but for what `constraints_document` says.
     """
-    shared, replaced = shared_level(arch), replaced_constraints(arch)
+    shared, replaced = shared_arch_level(arch), replaced_constraints(arch)
     constraints: dict[str, dict[str, object]] = {}
     for node in arch.nodes:
         kept = {k: c for k, c in node.constraints.items() if k not in replaced.get(node.name, ())}
         constraints.setdefault(node.name, {}).update(kept)
     depth = remaining_depth(shared, held_words)
-    left = arch if depth is None else resized(arch, shared.name, depth)
+    left = arch if depth is None else with_depth(arch, shared.name, depth)
     return architecture_document(left, _edit(constraints))
 
 
 def replaced_constraints(arch: Architecture) -> dict[str, tuple[str, ...]]:
     """By node, the kinds of its own constraints that the fusion's take the place of."""
-    outermost, shared = arch.levels[0].name, shared_level(arch).name
+    outermost, shared = arch.levels[0].name, shared_arch_level(arch).name
     return {outermost: ("temporal", "dataspace"), shared: ("dataspace",)}
 
 

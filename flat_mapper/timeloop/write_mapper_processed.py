@@ -13,17 +13,17 @@ from typing import Literal
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.errors import MappingError
-from flat_mapper.mapping.values import EinsumMapping, sized
+from flat_mapper.mapper.group.objective import Objective
+from flat_mapper.mapping.values import EinsumMapping, sized_workload
 from flat_mapper.spec.document import Quoted
 from flat_mapper.timeloop.terms import problem_document, rank_letters
-from flat_mapper.timeloop.write_arch import resized, unfolded
+from flat_mapper.timeloop.write_arch import unfolded, with_depth
 from flat_mapper.timeloop.write_mapper import (
-    Objective,
     constraints_document,
     mapper_document,
     remaining_depth,
     replaced_constraints,
-    shared_level,
+    shared_arch_level,
 )
 from flat_mapper.timeloop.write_processed import empty_level, processed_architecture
 from flat_mapper.workload.graph import Einsum, Workload
@@ -55,7 +55,7 @@ def processed_for_mapper(
     The search has no end of its own: whoever runs it ends it.
     raises: MappingError where something cannot be said to timeloop-mapper.
     """
-    workload = sized(workload, mapping)
+    workload = sized_workload(workload, mapping)
     einsum = workload.einsum(mapping.einsum)
     arch, mapping, _ = unfolded(arch, mapping)
     fusion = constraints_document(workload, arch, mapping) if fused else {}
@@ -79,11 +79,11 @@ def processed_for_mapper(
 
 def _reduced(arch: Architecture, held_words: int) -> Architecture:
     """The architecture with what is left of its shared level."""
-    shared = shared_level(arch)
+    shared = shared_arch_level(arch)
     depth = remaining_depth(shared, held_words)
     if depth is None:
         return arch
-    return resized(arch, shared.name, depth)
+    return with_depth(arch, shared.name, depth)
 
 
 def _targets(
@@ -137,16 +137,22 @@ def _said(
     said: dict[str, object] = {}
     for key, value in constraint.items():
         if key == "factors":
-            parts = value if isinstance(value, list) else re.split(r"[\s,]+", str(value).strip())
-            said[key] = ",".join(filter(None, (_factor(where, str(p), letters) for p in parts)))
+            parts = _parts(value, r"[\s,]+")
+            said[key] = ",".join(filter(None, (_factor(where, p, letters) for p in parts)))
         elif key == "permutation":
-            names = value if isinstance(value, list) else re.sub(r"[\s,]", "", str(value))
-            said[key] = "".join(letters[str(name)] for name in names if str(name) in letters)
+            names = _parts(value, r"[\s,]*")
+            said[key] = "".join(letters[name] for name in names if name in letters)
         elif key in ("keep", "bypass") and isinstance(value, list):
             said[key] = [tensor for tensor in value if tensor in tensors]
         elif key == "split":
             said[key] = value
     return said
+
+
+def _parts(value: object, between: str) -> list[str]:
+    """The items of a list, or of a text with something between them."""
+    listed = value if isinstance(value, list) else re.split(between, str(value).strip())
+    return [str(part) for part in listed]
 
 
 def _factor(where: str, text: str, letters: Mapping[str, str]) -> str:

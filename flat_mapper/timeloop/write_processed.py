@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel
-from flat_mapper.mapping.values import EinsumMapping, sized
+from flat_mapper.mapping.values import EinsumMapping, sized_workload
 from flat_mapper.spec.document import Quoted
 from flat_mapper.timeloop.terms import (
     Directive,
@@ -31,7 +31,7 @@ def processed_document(
     workload: Workload, arch: Architecture, mapping: EinsumMapping
 ) -> dict[str, object]:
     """Architecture, problem and mapping of one Einsum in one document for `timeloop-model`."""
-    workload = sized(workload, mapping)
+    workload = sized_workload(workload, mapping)
     einsum = workload.einsum(mapping.einsum)
     entries = [e for d in directives(arch, einsum, mapping) for e in _entries(d, mapping, einsum)]
     document = processed_architecture(arch)

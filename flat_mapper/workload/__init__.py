@@ -1,1 +1,1 @@
-"""What is computed: cascades of Einsums, and the files that describe them."""
+"""Workloads: cascades of Einsums, and the files that describe them."""

@@ -21,7 +21,7 @@ from flat_mapper.spec.document import refuse_unknown, section_of, take, take_cho
 from flat_mapper.workload.graph import Einsum, Unit
 from flat_mapper.workload.notation import format_einsum, parse_einsum
 
-KEYS = ("name", "einsum", "unit", "each", "after", "so_far")
+EINSUM_KEYS = ("name", "einsum", "unit", "each", "after", "so_far")
 UNITS: tuple[Unit, ...] = get_args(Unit)
 
 
@@ -29,7 +29,7 @@ def read_einsum(item: object, where: str) -> Einsum:
     """The Einsum of an item."""
     if isinstance(item, str):
         return parse_einsum(item, where=where)
-    refuse_unknown(item, KEYS, where)
+    refuse_unknown(item, EINSUM_KEYS, where)
     text = take(item, "einsum", str, where)
     name = take(item, "name", str, where, None)
     unit = take_choice(item, "unit", UNITS, where) if "unit" in section_of(item, where) else None

@@ -301,14 +301,14 @@ class Workload:
 
 
 def _waits(reader: Einsum, maker: Einsum, rank: str) -> bool:
-    """Whether a reader needs the whole of what its maker reduces over a rank."""
+    """True where a reader needs the whole of what its maker reduces over a rank."""
     tensor = maker.output.tensor
     reads = any(a.tensor == tensor for a in reader.inputs)
     return reads and rank not in reader.after and tensor not in reader.so_far
 
 
 def is_size(value: object) -> bool:
-    """Whether a value is an integer > 0 (true and false are no integers here)."""
+    """True where a value is an integer > 0 (true and false are no integers here)."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
@@ -357,7 +357,7 @@ def _einsum_faults(
 
 
 def _loop_faults(where: str, ranks: Mapping[str, int], einsum: Einsum) -> Iterator[str]:
-    """What an Einsum says about shared loops, where it cannot be."""
+    """An Einsum's faults about shared loops."""
     own = {r for a in einsum.accesses for r in a.ranks}
     for key, listed in (("each", einsum.each), ("after", einsum.after)):
         for rank in listed:

@@ -1,4 +1,4 @@
-"""How query heads share keys and values, and what surrounds the attention of a block.
+"""Query heads that share keys and values, and the surroundings of the attention in a block.
 
 Multi-head attention has a key and a value for every query head. Grouped-query attention (Ainslie et
 al., EMNLP 2023) has one for G groups of H heads each; multi-query attention (Shazeer, 2019,
@@ -37,7 +37,7 @@ DECODE = (
 )
 _OUT = "O[b,p,d] = AV[b,h,p,f] * WO[h,f,d]"
 _DOWN = "FC2[b,p,d] = FC1[b,p,ff] * W2[ff,d]"
-PLAIN = (_OUT, "FC1[b,p,ff] = O[b,p,d] * W1[d,ff]", _DOWN)
+PLAIN_FEED_FORWARD = (_OUT, "FC1[b,p,ff] = O[b,p,d] * W1[d,ff]", _DOWN)
 # SwiGLU and GeGLU (Shazeer, 2020, arXiv:2002.05202): two products up, joined point by point.
 GATED = (
     _OUT,
@@ -61,7 +61,7 @@ def after(feed_forward: FeedForward) -> tuple[str, ...]:
     if feed_forward not in FEED_FORWARDS:
         condition = f"one of {', '.join(FEED_FORWARDS)}"
         raise SpecError(expected("block: feed_forward", condition, feed_forward))
-    return PLAIN if feed_forward == "plain" else GATED
+    return PLAIN_FEED_FORWARD if feed_forward == "plain" else GATED
 
 
 def grouped(lines: tuple[str, ...]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import Section, did_you_mean, place, section_of, take
@@ -21,11 +21,10 @@ from flat_mapper.spec.yamlio import load
 from flat_mapper.workload.hf_layers import LayerKind, layer_kinds
 from flat_mapper.workload.mask import Mask
 
-Part = Literal["encoder", "decoder", "cross"]
-PARTS: tuple[Part, ...] = get_args(Part)
+StackPart = Literal["encoder", "decoder", "cross"]
 
 LONGEST = 4096  # chosen: positions where none are asked for and the model has more
-WORD_BITS = 16  # chosen, where the file says nothing of 8 bits: what models are run with
+MODEL_WORD_BITS = 16  # chosen, where the file says nothing of 8 bits: what models are run with
 # Keys that say the feed-forward layer is a mixture of experts.
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "num_experts_per_tok")
 
@@ -34,7 +33,7 @@ Default = int | str | None  # a size, the key of another size, or none: the key 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """How a configuration names the sizes of one stack of layers; each with its default."""
+    """A configuration's names for the sizes of one stack of layers; each with its default."""
 
     layers: tuple[str, Default]
     heads: tuple[str, Default]
@@ -51,7 +50,7 @@ class Stack:
 class Family:
     """The stacks of an architecture; `inside` names a section that holds its text model."""
 
-    stacks: Mapping[Part, Stack]
+    stacks: Mapping[StackPart, Stack]
     inside: str = ""
 
 
@@ -156,7 +155,7 @@ class Model:
     """The shapes that a configuration gives."""
 
     model_type: str
-    part: Part
+    part: StackPart
     layers: int
     heads: int
     kv_heads: int
@@ -211,7 +210,7 @@ def load_config(path: str | Path, part: str = "") -> Model:
     return _model(config, where, str(kind), chosen, family.stacks[chosen])
 
 
-def _part(family: Family, part: str, kind: str) -> Part:
+def _part(family: Family, part: str, kind: str) -> StackPart:
     if not part:
         return next(iter(family.stacks))
     for known in family.stacks:
@@ -221,7 +220,7 @@ def _part(family: Family, part: str, kind: str) -> Part:
     raise SpecError(expected("part", condition, part, did_you_mean(part, family.stacks)))
 
 
-def _model(config: Section, where: str, kind: str, part: Part, stack: Stack) -> Model:
+def _model(config: Section, where: str, kind: str, part: StackPart, stack: Stack) -> Model:
     known: dict[str, int] = {}
 
     def size(name: str, key: tuple[str, Default]) -> int:
@@ -281,7 +280,7 @@ def _patches(config: Section, where: str) -> int:
 
 def _word_bits(config: Section) -> int:
     kind = str(config.get("torch_dtype") or config.get("dtype") or "")
-    return 8 if kind.startswith(("float8", "int8")) else WORD_BITS
+    return 8 if kind.startswith(("float8", "int8")) else MODEL_WORD_BITS
 
 
 def problem_text(

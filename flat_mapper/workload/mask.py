@@ -26,7 +26,7 @@ NONE = "none"  # the word that takes a mask away
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mask:
-    """What each query may see; the P queries are the last of the M positions.
+    """Keys that each query may see; the P queries are the last of the M positions.
 
     causal: the keys up to the query's own position.
     window: keys less than so many positions away, on either side unless causal.
@@ -59,7 +59,7 @@ class Mask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tiles:
+class MaskTiles:
     """Tiles of queries x keys under a mask."""
 
     rows: int  # queries of a tile
@@ -80,7 +80,7 @@ class Tiles:
 
 
 @cache
-def tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> Tiles:
+def mask_tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> MaskTiles:
     """The tiles of `rows` queries x `columns` keys, by what the mask leaves of them.
 
     Both divide their rank. The sum over the rows of tiles is exact; in each, the tiles that are
@@ -93,12 +93,12 @@ def tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> Tiles
         low, high = mask.seen_by_all(start, start + rows - 1, keys)
         whole += max(0, high // columns - -(-low // columns))
     total = (queries // rows) * (keys // columns)
-    return Tiles(rows=rows, keys=columns, whole=whole, partial=visited - whole, total=total)
+    return MaskTiles(rows=rows, keys=columns, whole=whole, partial=visited - whole, total=total)
 
 
 def pairs(mask: Mask, queries: int, keys: int) -> int:
     """Pairs of a query and a key that it may see."""
-    return tiles(mask, queries, keys, 1, 1).visited
+    return mask_tiles(mask, queries, keys, 1, 1).visited
 
 
 def read_mask(section: Section, where: str) -> Mask | None:

@@ -74,7 +74,7 @@ def parse_einsum(
 
 
 def _operation(function: str, joint: str, reduces: bool) -> str:
-    """What the compute unit does at a point. A sum is implied wherever a rank is reduced."""
+    """The operation at a point. A sum is implied wherever a rank is reduced."""
     if function in ("", "copy") or (function, joint) == ("sum", "mul"):
         return joint or ("sum" if reduces else "copy")
     return function
@@ -125,7 +125,7 @@ class _Reader:
         return (found[1] or found[2] or _END) if found else _END
 
     def error(self, condition: str, change: str = "") -> SpecError:
-        """What was expected at the cursor, with its column."""
+        """The expectation at the cursor, with its column."""
         rest = self.text[self.position :]
         column = self.position + len(rest) - len(rest.lstrip()) + 1
         place = f"{self.where}: column {column} of {self.text.strip()!r}"

@@ -11,7 +11,7 @@
       attention: {softmax: row, kv_heads: 4, phase: prefill}   # all of it may be left out: {}
 
 A size is an integer, or arithmetic over other ranks. The short form is the cascade of
-`flat_mapper.workload.attention`: its ranks are B, H, P, M, E, F, and for the block around it D (by
+`flat_mapper.workload.cascade`: its ranks are B, H, P, M, E, F, and for the block around it D (by
 default H * E) and FF (by default 4 * D). H counts query heads. `kv_heads` (or a rank G) counts the
 heads of keys and values where query heads share them; then the cascade has G groups and, as its H,
 the heads of one group. `phase: decode` says that all but P of the M keys and values come from a
@@ -53,8 +53,8 @@ from flat_mapper.spec.document import (
 from flat_mapper.spec.sizes import size_of, sizes_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import is_text, load
-from flat_mapper.workload.attention import ROLES, Scope
-from flat_mapper.workload.attention import scope as scoped
+from flat_mapper.workload.cascade import ROLES, Scope
+from flat_mapper.workload.cascade import scope as scoped
 from flat_mapper.workload.einsum_reader import read_einsum
 from flat_mapper.workload.graph import MAX_BITS, Workload
 from flat_mapper.workload.graph import faults as workload_faults
@@ -79,7 +79,7 @@ from flat_mapper.workload.short_form import short_form
 from flat_mapper.workload.softmax import SOFTMAXES
 from flat_mapper.workload.timeloop import problem_faults, read_problem
 
-KEYS = (
+PROBLEM_KEYS = (
     *("name", "source", "ranks", "word_bits", "tensor_bits", "layers", "feed_forward"),
     *("attention", "einsums", "mask", "roles", "operators"),
 )
@@ -88,7 +88,7 @@ DEFAULT_WORD_BITS = 16  # FLAT, ASPLOS'23: all data are 16 bit
 _UNCHANGED: Mapping[str, object] = MappingProxyType({})
 
 
-def load_problem(
+def load_workload(
     source: str | Path,
     scope: Scope | None = None,
     *,
@@ -101,7 +101,7 @@ def load_problem(
     """The workload of a problem file, cut to a scope.
 
     source: a path, or the YAML text itself.
-    scope:  `attention`, `block` or `model`; see `flat_mapper.workload.attention.scope`. By default
+    scope:  `attention`, `block` or `model`; see `flat_mapper.workload.cascade.scope`. By default
             the attention of the short form, and all of a cascade that is written out.
     sizes:  ranks that take the place of the file's (integers or expressions); ranks that the file
             works out from them follow.
@@ -183,8 +183,8 @@ def _workload(
     file = faults.attempt(_file, document, changes, asked)
     if file is None:
         return None
-    unknown = [key for key in file.problem if key not in KEYS]
-    faults.extend(unknown_key(key, file.problem, KEYS, file.where) for key in unknown)
+    unknown = [key for key in file.problem if key not in PROBLEM_KEYS]
+    faults.extend(unknown_key(key, file.problem, PROBLEM_KEYS, file.where) for key in unknown)
     sizes = sizes_of(file.ranks, file.changes, f"{file.where}.ranks", faults)
     cascade = short_form if "attention" in file.problem else _written
     workload = cascade(file, sizes, faults)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec.document import place, refuse_unknown, section_of, take_choice
 from flat_mapper.spec.sizes import size_of
-from flat_mapper.workload.attention import block
+from flat_mapper.workload.cascade import block
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.heads import FEED_FORWARDS, GROUP, PHASES, FeedForward, Phase
 from flat_mapper.workload.problem_file import File, check_ranks

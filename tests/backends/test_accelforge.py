@@ -16,10 +16,10 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.backends.accelforge import AccelforgeBackend
 from flat_mapper.backends.accelforge_lowering import accelforge_documents, einsum_documents
 from flat_mapper.backends.accelforge_nest import NotExpressibleError
-from flat_mapper.backends.crosscheck import crosscheck
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.backends.agreement import crosscheck
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
-from flat_mapper.workload.attention import attention
+from flat_mapper.workload.cascade import attention
 
 WANTED = 20  # mappings legal in both
 

@@ -10,9 +10,8 @@ from flat_mapper.base import units
 
 
 def test_conversions() -> None:
-    assert units.bytes_of(262144, 16) == 512 * units.KIB
-    assert units.words_of(512 * units.KIB, 16) == 262144
-    assert units.seconds_of(940e6, 1 / 940e6) == pytest.approx(1)
+    assert units.bytes_of(262144, 16) == 512 * 1024
+    assert units.words_of(512 * 1024, 16) == 262144
     assert units.joules_of(2e12) == 2
     assert units.edp_js(2e12, 3) == 6
 
@@ -46,6 +45,6 @@ def test_si_reads_back(value: float) -> None:
 def test_sizes_counts_and_shares() -> None:
     assert units.size(512 * 1024) == "512 KiB"
     assert units.size(12) == "12 B"
-    assert units.size(32 * units.MIB) == "32 MiB"
+    assert units.size(32 * 1024**2) == "32 MiB"
     assert units.count(201326592) == "201,326,592"
     assert units.percent(0.9699) == "97.0%"

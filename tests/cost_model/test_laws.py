@@ -6,28 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from nests import ERT, Question, architecture, questions
+from nests import ERT, Question, architecture, few, questions
+from prices import PRICES
 from small_platform import fused, platform, workload
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.einsum import einsum_costs, nest_costs
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.nest import Factors
 from flat_mapper.cost_model.result import EinsumStats, Result
-from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Loop
 from flat_mapper.workload.graph import TensorAccess
-
-few = settings(max_examples=60, deadline=None)
-PRICES = Ert(
-    levels={
-        name: {"read": pj, "write": pj, "update": pj, "compute": pj}
-        for name, pj in (("DRAM", 512), ("GLB", 64), ("RF", 1), ("VRF", 1), ("MAC", 2), ("VALU", 1))
-    },
-    source="chosen",
-)
 
 
 def stats(question: Question) -> EinsumStats:

@@ -17,14 +17,14 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.energy.tables import Ert, ert_of
+from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.mapper.solve.search import search
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.values import EinsumMapping, Slot
 from flat_mapper.spec.yamlio import dump
-from flat_mapper.workload.fuse_layers import fuse_layers
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.reader import load_problem
+from flat_mapper.workload.layer_fusion import fuse_layers
+from flat_mapper.workload.reader import load_workload
 
 CHECKOUT = os.environ.get("TIMELOOP_EXERCISES", "")
 DESIGNS = Path(CHECKOUT) / "workspace" / "example_designs"
@@ -75,7 +75,7 @@ def prices(chip: Platform) -> Ert:
 
 def best(name: str) -> tuple[Platform, EinsumMapping]:
     chip = load_platform(architecture(name))
-    found = search(load_problem(LAYER), chip, Mapspace(name="free"), prices(chip))
+    found = search(load_workload(LAYER), chip, Mapspace(name="free"), prices(chip))
     assert isinstance(found, Solution), str(found)
     return chip, found.result.mapping.groups[0].einsums[0]
 
@@ -161,7 +161,7 @@ def test_simple_arrays_are_held_to_their_nodes(stationary: str) -> None:
 def test_ranks_of_other_names_are_refused() -> None:
     """Origin: example_designs/eyeriss_like/arch.yaml."""
     chip = load_platform(architecture("eyeriss_like"))
-    renamed = load_problem(LAYER.replace("N: 1", "B: 1").replace("[N", "[B").replace(" N,", " B,"))
+    renamed = load_workload(LAYER.replace("N: 1", "B: 1").replace("[N", "[B").replace(" N,", " B,"))
     with pytest.raises(
         SpecError, match=r"PE_column\.constraints\.spatial\.factors: expected ranks"
     ):
@@ -183,7 +183,7 @@ def test_layers_of_a_network(
     found = fuse_layers(DESIGNS / "layer_shapes" / name)
     assert found.shapes() == {shape: pairs}
     assert {pair.restored for pair in found.pairs} == {restored}
-    core: Workload = load_problem(found.problem_text(name))
+    core: Workload = load_workload(found.problem_text(name))
     assert tuple(core.rank_sizes[r] for r in "BHPMEF") == shape
 
 
@@ -196,7 +196,7 @@ def test_layers_without_attention() -> None:
 
 def test_a_layer_works_as_a_problem() -> None:
     """Origin: layer_shapes/gpt2/000.yaml, which includes layer_shapes/problem_base.yaml."""
-    workload = load_problem(DESIGNS / "layer_shapes" / "gpt2" / "000.yaml")
+    workload = load_workload(DESIGNS / "layer_shapes" / "gpt2" / "000.yaml")
     assert workload.name == "000"
     assert {r: n for r, n in workload.rank_sizes.items() if n > 1} == {
         **{"C": 1024, "M": 3072, "P": 256},

@@ -12,7 +12,7 @@ from timeloop_cases import architecture_of, cases, with_remainders
 from flat_mapper.cost_model.einsum import EinsumCosts, einsum_costs
 from flat_mapper.cost_model.result import EinsumStats
 from flat_mapper.energy.tables import ert_of
-from flat_mapper.timeloop.read_mapping import read_mapping
+from flat_mapper.timeloop.mapping_reader import read_mapping
 from flat_mapper.workload.timeloop import read_problem
 
 COUNTS = (

@@ -8,24 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from agreement import agree
 from oracles.brute_force import Case
 from oracles.small_cases import small_case
+from prices import PRICES
 from small_platform import fused, platform, workload
-from test_laws import PRICES
-from test_search_brute_force import agree
 
 from flat_mapper.api import calls as api
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.backends.accelforge import AccelforgeBackend
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.mapper.solve.search import search
+from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.timeloop.backend import TimeloopBackend
-from flat_mapper.workload.attention import attention
+from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 
 WIDTHS = (4, 8, 12, 16, 24, 32)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from agreement import agree
 from oracles.small_cases import online_case
+from prices import PRICES
 from small_platform import fused, platform, workload
-from test_laws import PRICES
-from test_search_brute_force import agree
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cost_model.backend import refuse_operations
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import EinsumStats, Result
-from flat_mapper.energy.operations import kind_of, operation_cycles
+from flat_mapper.energy.operations import energy_kind, operation_cycles
 from flat_mapper.energy.tables import Ert, ert_of
 
 
@@ -60,7 +60,7 @@ def test_an_energy_table_may_price_operations() -> None:
 
 
 def test_kinds() -> None:
-    assert [kind_of(o) for o in ("sum", "sub", "min", "gelu")] == ["add", "add", "max", "gelu"]
+    assert [energy_kind(o) for o in ("sum", "sub", "min", "gelu")] == ["add", "add", "max", "gelu"]
 
 
 @pytest.mark.parametrize("cycles", [0, 1.5, True, "4"])

@@ -8,17 +8,17 @@ from functools import cache
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prices import PRICES
 from small_platform import platform
-from test_laws import PRICES
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
-from flat_mapper.explore.generate import Generation, Scenario, at_length, generate, segment_end
-from flat_mapper.mapping.resize import resized
+from flat_mapper.explore.generation import Generation, Scenario, at_length, generate, segment_end
+from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.values import rank_extent
-from flat_mapper.workload.reader import load_problem
+from flat_mapper.workload.reader import load_workload
 
 TEXT = """
 problem:
@@ -72,8 +72,8 @@ def test_totals_are_sums_over_the_steps():
     cycles = energy = 0.0
     for segment in found.segments:
         for length, (steps, _) in segment.results.items():
-            mapping = resized(segment.mapped.mapping, segment.mapped.workload, "M", length)
-            workload = load_problem(TEXT, sizes={"P": 1, "M": length})
+            mapping = resized_mapping(segment.mapped.mapping, segment.mapped.workload, "M", length)
+            workload = load_workload(TEXT, sizes={"P": 1, "M": length})
             result = evaluate(workload, platform(), mapping, PRICES)
             assert isinstance(result, Result)
             cycles, energy = cycles + steps * result.cycles, energy + steps * result.energy_pj
@@ -101,7 +101,7 @@ def test_a_longer_cache_costs_more(softmax: str):
 @given(st.integers(1, 28))
 def test_a_mapping_covers_every_smaller_size(size: int):
     segment = generated().segments[-1]
-    smaller = resized(segment.mapped.mapping, segment.mapped.workload, "M", size)
+    smaller = resized_mapping(segment.mapped.mapping, segment.mapped.workload, "M", size)
     for name, nest in smaller.einsum_mappings.items():
         if "M" in segment.mapped.workload.einsum(name).ranks:
             assert rank_extent(nest, "M") == size

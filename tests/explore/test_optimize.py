@@ -14,7 +14,13 @@ from sweep_files import written
 
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.cli.main import main
-from flat_mapper.explore.sweep.designs import Design, dominates, load_problem, uses, with_design
+from flat_mapper.explore.sweep.designs import (
+    Design,
+    dominates,
+    load_design_problem,
+    uses,
+    with_design,
+)
 from flat_mapper.explore.sweep.inputs import Chip
 
 ASKED = """
@@ -156,7 +162,7 @@ def test_refused(
 
 
 def test_a_design_has_one_number(asked: Path) -> None:
-    problem = load_problem(asked)
+    problem = load_design_problem(asked)
     numbers = [problem.design_of(problem.indices(d)) for d in range(problem.designs)]
     assert numbers == list(range(18))
     points = [problem.sweep.point(p) for d in range(18) for p in problem.positions(d)]

@@ -12,14 +12,14 @@ from flat_mapper.api import calls as api
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.cli.main import main
 from flat_mapper.mapping.space_reader import load_mapspace
-from flat_mapper.reports.answers import Mapped
+from flat_mapper.reports.answers import SearchResult
 from flat_mapper.workload.graph import Workload
 
 SMALL = {"B": 2, "H": 4, "P": 6, "E": 4, "F": 4}
 
 
 def numbers(found: object) -> tuple[float, ...]:
-    assert isinstance(found, Mapped)
+    assert isinstance(found, SearchResult)
     result = found.result
     return (result.latency_s, result.energy_pj, result.offchip_bytes, result.macs)
 

@@ -6,13 +6,13 @@ import pytest
 
 from flat_mapper.arch.reader import load_architecture
 from flat_mapper.arch.values import Platform
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import ert_of
+from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.mapper.solve.search import search
 from flat_mapper.mapping.space import KeepRule, Mapspace, SlotRule
-from flat_mapper.workload.reader import load_problem
+from flat_mapper.workload.reader import load_workload
 
 ARCH = """
 variables: {{technology: "45nm", global_cycle_seconds: 1e-9}}
@@ -51,13 +51,13 @@ def best(chip: Platform, width: int) -> Result:
     rule = SlotRule(node="PE", kind="spatial", factors={"I": width, "J": 1, "K": 1})
     keep = KeepRule(level="RF", keep=("T",))
     mapspace = Mapspace(name="free", slots=(rule,), keeps=(keep,))
-    found = search(load_problem(PROBLEM), chip, mapspace, PRICES, objective="energy")
+    found = search(load_workload(PROBLEM), chip, mapspace, PRICES, objective="energy")
     assert isinstance(found, Solution), str(found)
     return found.result
 
 
 def energy_of(chip: Platform, result: Result) -> float:
-    found = evaluate(load_problem(PROBLEM), chip, result.mapping, PRICES)
+    found = evaluate(load_workload(PROBLEM), chip, result.mapping, PRICES)
     assert isinstance(found, Result)
     return found.energy_pj
 

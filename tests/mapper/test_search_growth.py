@@ -15,15 +15,15 @@ from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.base.errors import SpecError
 from flat_mapper.mapper.bounds.dominance import undominated
 from flat_mapper.mapper.bounds.partial import least_energy
-from flat_mapper.mapper.cost.candidate_set import Known, Table
-from flat_mapper.mapper.cost.price import row_costs
+from flat_mapper.mapper.cost.candidate_set import CandidateCache, CandidateSet
+from flat_mapper.mapper.cost.price import candidate_costs
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incremental import Growth
+from flat_mapper.mapper.group.incremental import IncrementalEnumeration
+from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.mapper.solve.search import search
-from flat_mapper.mapper.space.candidates import Rows
+from flat_mapper.mapper.space.candidates import CandidateBlock
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.enumerate import Wanted, around, inner_rows, keeps, start
+from flat_mapper.mapper.space.enumerate import Wanted, extend, inner_candidates, keeps, start
 from flat_mapper.mapper.space.group import GroupProblem, group_problem
 from flat_mapper.mapper.space.roles import Outer
 from flat_mapper.mapping.space import partitions
@@ -48,7 +48,9 @@ def outers(space: EinsumSpace, rng: np.random.Generator) -> list[Outer]:
     return found
 
 
-def partial_rows(space: EinsumSpace) -> list[tuple[Rows, tuple[MemoryLevel | Fanout, ...]]]:
+def partial_candidates(
+    space: EinsumSpace,
+) -> list[tuple[CandidateBlock, tuple[MemoryLevel | Fanout, ...]]]:
     """Blocks of rows after every node, with the nodes that are still to come."""
     nodes = tuple(reversed(space.inner_nodes))
     found, blocks = [], [start(space)]
@@ -56,40 +58,42 @@ def partial_rows(space: EinsumSpace) -> list[tuple[Rows, tuple[MemoryLevel | Fan
         grown = []
         for block in blocks:
             for keep in keeps(space, node):
-                grown.append(around(space, block, node, keep, Wanted()))
+                grown.append(extend(space, block, node, keep, Wanted()))
         blocks = [b for b in grown if b.count]
         found += [(b, nodes[position + 1 :]) for b in blocks]
     return found
 
 
-def completed(space: EinsumSpace, rows: Rows, rest: tuple[MemoryLevel | Fanout, ...]) -> list[Rows]:
+def completed(
+    space: EinsumSpace, candidates: CandidateBlock, rest: tuple[MemoryLevel | Fanout, ...]
+) -> list[CandidateBlock]:
     """Some rows with everything that may stand around them."""
-    blocks = [rows]
+    blocks = [candidates]
     for node in rest:
         blocks = [
-            around(space, b, node, keep, Wanted()) for b in blocks for keep in keeps(space, node)
+            extend(space, b, node, keep, Wanted()) for b in blocks for keep in keeps(space, node)
         ]
         blocks = [b for b in blocks if b.count]
     return blocks
 
 
-def worst(space: EinsumSpace, rows: Rows, outer: Outer) -> np.ndarray:
+def worst(space: EinsumSpace, candidates: CandidateBlock, outer: Outer) -> np.ndarray:
     """Energy, compute cycles and port cycles of every row; float64[D, n]."""
-    costs = row_costs(space, rows, outer)
+    costs = candidate_costs(space, candidates, outer)
     ports = [
         costs.ports.get((lv.name, kind), np.zeros(1))
         for lv in space.arch.levels
         for kind in ("read", "write", "shared")
     ]
-    columns = [costs.energy, space.lane_cycles / rows.spatial, *ports]
-    return np.stack([np.broadcast_to(c, (rows.count,)) for c in columns])
+    columns = [costs.energy, space.lane_cycles / candidates.spatial, *ports]
+    return np.stack([np.broadcast_to(c, (candidates.count,)) for c in columns])
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_who_drops_out_is_beaten_under_any_loops_outside(seed: int) -> None:
     rng = np.random.default_rng(seed)
     space = problem_of(seed).spaces[0]
-    blocks = [b for b in inner_rows(space, Wanted()) if b.count][:40]
+    blocks = [b for b in inner_candidates(space, Wanted()) if b.count][:40]
     left = undominated(space, blocks, ())
     assert sum(b.count for b in left) <= sum(b.count for b in blocks)
     for outer in outers(space, rng):
@@ -108,10 +112,12 @@ def test_a_row_in_the_making_costs_no_more_than_any_whole_one(seed: int) -> None
     rng = np.random.default_rng(seed)
     space = problem_of(seed).spaces[0]
     roles = {t: ("staged", "stream") for t in space.tensors}
-    for rows, rest in partial_rows(space):
+    for candidates, rest in partial_candidates(space):
         if not rest:
             continue
-        some = rows.take(rng.choice(rows.count, min(rows.count, 3), replace=False))
+        some = candidates.take(
+            rng.choice(candidates.count, min(candidates.count, 3), replace=False)
+        )
         for i in range(some.count):
             one = some.take(np.array([i]))
             bound = min(
@@ -119,24 +125,28 @@ def test_a_row_in_the_making_costs_no_more_than_any_whole_one(seed: int) -> None
             )
             for whole in completed(space, one, rest):
                 for outer in outers(space, rng):
-                    energy = row_costs(space, whole, outer).energy.min()
+                    energy = candidate_costs(space, whole, outer).energy.min()
                     assert bound <= energy * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_growth_that_drops_nothing_has_the_least_row(seed: int) -> None:
     problem = problem_of(seed)
-    search_ = GroupSearch.of(problem, Known())
+    search_ = GroupSearch.of(problem, CandidateCache())
     search_.prepare()
     space = problem.spaces[0]
     tiles = np.array(space.sizes, dtype=np.int64)[:, None]
-    growth = Growth(space=space, roles=search_._roles[0], least=1, tiles=tiles, masked=False)
-    grown = growth.table(lambda rows, *_: np.arange(rows.count))
-    whole = Table(space=space, blocks=list(inner_rows(space, Wanted())), roles=search_._roles[0])
+    enumeration = IncrementalEnumeration(
+        space=space, roles=search_._roles[0], least=1, tiles=tiles, masked=False
+    )
+    grown = enumeration.candidate_set(lambda candidates, *_: np.arange(candidates.count))
+    whole = CandidateSet(
+        space=space, blocks=list(inner_candidates(space, Wanted())), roles=search_._roles[0]
+    )
     for priced in (True, False):
         least = float(whole.energy(priced=priced).min())
         assert float(grown.energy(priced=priced).min()) == pytest.approx(least, rel=1e-9)
-        low = growth.least_of_all()
+        low = enumeration.least_of_all()
         assert (low.priced if priced else low.free) <= least * (1 + 1e-9)
 
 
@@ -151,7 +161,7 @@ def test_four_levels_are_searched() -> None:
 
 
 def test_too_many_to_grow_is_said_with_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_ROWS", 0)
+    monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
     monkeypatch.setattr(import_module("flat_mapper.mapper.group.incremental"), "MOST_LEFT", 3)
     case = small_case(1)
     with pytest.raises(SpecError, match=r"expected at most 3 partial loop nests .* got "):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import small_platform as small
 
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.solve.optimum import is_awkward, larger_sizes, search
 from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.mapper.solve.search import is_awkward, larger_sizes, search
 from flat_mapper.mapper.solve.solve import best_mapping
 from flat_mapper.mapping.space import Fusion, Mapspace
-from flat_mapper.workload.attention import attention
+from flat_mapper.workload.cascade import attention
 
 FLAT = Mapspace(name="flat", fusion=Fusion(groups=(("QK", "softmax", "AV"),), optional=True))
 

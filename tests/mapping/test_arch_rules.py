@@ -9,18 +9,18 @@ import pytest
 from flat_mapper.arch.reader import load_architecture
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import Ert, ert_of
+from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.mapper.solve.search import search
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot
 from flat_mapper.spec.yamlio import load
-from flat_mapper.workload.attention import attention
+from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.reader import load_problem
+from flat_mapper.workload.reader import load_workload
 from flat_mapper.workload.timeloop import read_problem
 
 FREE = Mapspace(name="free")
@@ -317,9 +317,9 @@ problem:
     chip = platform(glb="{dataspace: {bypass: [T]}}")
     mapspace = Mapspace(name="fused", fusion=Fusion(groups=(("T", "Y"),)))
     assert "GLB: bypass: expected tensors other than T, which a fused group keeps" in refusal(
-        chip, mapspace, load_problem(text)
+        chip, mapspace, load_workload(text)
     )
-    assert with_arch_rules(FREE, chip, load_problem(text)).keeps
+    assert with_arch_rules(FREE, chip, load_workload(text)).keeps
 
 
 ACCUMULATOR = """

@@ -7,7 +7,7 @@ by nested loops. The winner is priced once more by `evaluate`, which has the las
 The declared space: a fused group's DRAM loops are exactly its shared loops, in the order of the
 workload's ranks (keys, where they are cut, come last); a rank stands on one axis of a fanout. The
 order of the innermost level's loops is not tried: below it is only the compute unit
-(tests/test_laws.py has that as a law).
+(tests/cost_model/test_laws.py has that as a law).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.cost_model.einsum import EinsumCosts, nest_costs
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.nest import Factors, FloatArray, Nest, Visited
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import Ert

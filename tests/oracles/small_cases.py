@@ -11,7 +11,7 @@ from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLev
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.space import Fusion, Mapspace
 from flat_mapper.mapping.values import Policy
-from flat_mapper.workload.attention import attention
+from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.notation import parse_einsum
 

@@ -10,7 +10,7 @@ from flat_mapper.arch.reader import load_architecture
 from flat_mapper.arch.values import Platform
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
-from flat_mapper.timeloop.write_arch import resized
+from flat_mapper.timeloop.write_arch import with_depth
 from flat_mapper.workload.graph import Workload
 
 ERT = Ert(
@@ -37,8 +37,8 @@ def crowded() -> tuple[Platform, FusedMapping]:
     assert vector is not None
     chip = replace(
         platform,
-        matrix=resized(platform.matrix, "GLB", 2000),
-        vector=resized(vector, "GLB", 2000),
+        matrix=with_depth(platform.matrix, "GLB", 2000),
+        vector=with_depth(vector, "GLB", 2000),
     )
     streamed = tuple(
         replace(nest, keep=tuple((level, _inner(level, kept)) for level, kept in nest.keep))

@@ -12,9 +12,9 @@ import cases
 import small_platform as small
 import stand_in
 
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
-from flat_mapper.timeloop.accelergy import accelergy
+from flat_mapper.timeloop.accelergy import chosen_accelergy
 from flat_mapper.timeloop.backend import TimeloopBackend
 from flat_mapper.timeloop.mapper import timeloop_mapper
 from flat_mapper.timeloop.run import command_of
@@ -56,7 +56,7 @@ def mapper(work: Path) -> Iterator[tuple[str, Path]]:
 def priced(work: Path) -> Iterator[tuple[str, Path]]:
     """Runs of Accelergy, by name."""
     for name, platform in cases.priced_by_accelergy().items():
-        replace(accelergy(), folder=work / name).price(platform)
+        replace(chosen_accelergy(), folder=work / name).price(platform)
     for run in sorted(work.glob("*/*")):
         yield f"{run.parent.name}-{run.name}", run
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.spec.document import Quoted
-from flat_mapper.spec.expressions import evaluate, resolved
+from flat_mapper.spec.expressions import expression_value, resolved
 
 NAMES = {
     "width": 512,
@@ -50,7 +50,7 @@ NAMES = {
     ],
 )
 def test_values(text: str, value: object) -> None:
-    assert evaluate(text, NAMES, "a.yaml: GLB.depth") == value
+    assert expression_value(text, NAMES, "a.yaml: GLB.depth") == value
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_values(text: str, value: object) -> None:
 )  # fmt: skip
 def test_refusals_name_the_place_and_the_cause(text: str, message: str) -> None:
     with pytest.raises(SpecError, match=r"^a\.yaml: GLB\.depth: .*" + message) as caught:
-        evaluate(text, NAMES, "a.yaml: GLB.depth")
+        expression_value(text, NAMES, "a.yaml: GLB.depth")
     assert "\n" not in str(caught.value)
 
 
@@ -107,7 +107,7 @@ def test_only_unquoted_words_are_expressions() -> None:
 
 @given(st.integers(-1000, 1000), st.integers(-1000, 1000), st.sampled_from(["+", "-", "*"]))
 def test_integers_stay_exact(a: int, b: int, sign: str) -> None:
-    value = evaluate(f"({a}) {sign} ({b})", {}, "w")
+    value = expression_value(f"({a}) {sign} ({b})", {}, "w")
     assert isinstance(value, int)
     assert value == {"+": a + b, "-": a - b, "*": a * b}[sign]
 
@@ -120,7 +120,7 @@ def test_any_text_is_a_value_or_a_one_line_error(text: str) -> None:
 
 def _error_of(text: str) -> str | None:
     try:
-        evaluate(text, NAMES, "w")
+        expression_value(text, NAMES, "w")
     except SpecError as err:
         return str(err)
     return None

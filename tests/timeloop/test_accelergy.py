@@ -16,9 +16,9 @@ from flat_mapper.api import calls as api
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.errors import BackendError
 from flat_mapper.cli.main import main
-from flat_mapper.reports.answers import Mapped
+from flat_mapper.reports.answers import SearchResult
 from flat_mapper.spec.yamlio import dump
-from flat_mapper.timeloop.accelergy import ACCELERGY, Accelergy, accelergy
+from flat_mapper.timeloop.accelergy import ACCELERGY, Accelergy, chosen_accelergy
 from flat_mapper.timeloop.run import VARIABLE, command_of
 from flat_mapper.timeloop.write_processed import accelergy_document
 
@@ -50,7 +50,7 @@ def test_both_paths_are_priced_with_what_priced_them() -> None:
 def test_placeholders_are_said_in_the_text_and_in_the_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, f"{SCRIPT} {{}}")
     found = api.search("tiny", CHIPS["dummy"], "flat", "accelergy")
-    assert isinstance(found, Mapped)
+    assert isinstance(found, SearchResult)
     warning = "(WARNING: DRAM, GLB, RF, MAC, VRF, VALU priced by its estimator 'dummy', 1 pJ"
     assert warning in str(found)
     said = json.loads(json.dumps(found.to_dict()))
@@ -104,7 +104,7 @@ def test_without_the_program_one_line_and_exit_code_3(
 
 @pytest.mark.needs_timeloop
 def test_the_real_one_prices_a_shipped_platform() -> None:
-    source, edge = accelergy(), load_platform("edge")
+    source, edge = chosen_accelergy(), load_platform("edge")
     missing = source.missing()
     if missing and os.environ.get("FLAT_MAPPER_REQUIRE_TIMELOOP"):
         pytest.fail(missing)

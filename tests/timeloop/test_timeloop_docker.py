@@ -13,9 +13,9 @@ import pytest
 import small_platform as small
 
 from flat_mapper.base.errors import BackendError
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
-from flat_mapper.timeloop.accelergy import accelergy
+from flat_mapper.timeloop.accelergy import chosen_accelergy
 from flat_mapper.timeloop.backend import TimeloopBackend
 from flat_mapper.timeloop.mapper import timeloop_mapper
 from flat_mapper.timeloop.run import VARIABLE, command_of
@@ -62,7 +62,7 @@ def test_a_search_runs_in_the_container() -> None:
 
 
 def test_accelergy_runs_in_the_container() -> None:
-    ert, _ = accelergy().price(cases.priced_by_accelergy()["priced"])
+    ert, _ = chosen_accelergy().price(cases.priced_by_accelergy()["priced"])
     assert ert.energy("GLB", "read") == 97.7725
 
 

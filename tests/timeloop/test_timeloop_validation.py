@@ -19,19 +19,19 @@ from random_mappings import random_mapping
 
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.crosscheck import comparisons, crosscheck
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.backends.agreement import comparisons, crosscheck
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.pricing import price_with_hwcomponents
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.mapper.solve.search import search
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.timeloop.backend import TimeloopBackend
 from flat_mapper.timeloop.run import command_of
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.reader import load_problem
+from flat_mapper.workload.reader import load_workload
 
 MODELS = ("bert-base", "t5-small", "trxl", "xlm")
 LENGTHS = (512, 1024, 2048, 4096)
@@ -69,7 +69,7 @@ def priced(name: str) -> tuple[Platform, Ert]:
 
 
 def problem(model: str, length: int) -> Workload:
-    return load_problem(PROBLEMS / f"{model}.yaml", sizes={"P": length, "M": length})
+    return load_workload(PROBLEMS / f"{model}.yaml", sizes={"P": length, "M": length})
 
 
 def check(timeloop: TimeloopBackend, arch: str, workload: Workload, mapping: FusedMapping) -> None:

@@ -6,29 +6,30 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
+from agreement import agree
 from hypothesis import given
 from hypothesis import strategies as st
+from nests import few
+from online_mapping import ONLINE, by_name, cost, mapping
 from oracles.small_cases import online_case
+from prices import PRICES
 from small_platform import platform
-from test_laws import PRICES, few
-from test_online_softmax import ONLINE, by_name, cost, mapping
-from test_search_brute_force import agree
 
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.result import Result
-from flat_mapper.explore.need import smallest_value
-from flat_mapper.mapper.solve.frontier import frontier
-from flat_mapper.mapper.solve.search import search
+from flat_mapper.explore.need_search import smallest_value
+from flat_mapper.mapper.solve.front_search import frontier
+from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.check import _shared_faults
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Fusion, Mapspace
 from flat_mapper.reports.mask import mask_dict, mask_text
 from flat_mapper.timeloop.write import lower_fused
-from flat_mapper.workload.attention import attention
+from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import Mask, mask_of, pairs, tiles
-from flat_mapper.workload.reader import load_problem
+from flat_mapper.workload.mask import Mask, mask_of, mask_tiles, pairs
+from flat_mapper.workload.reader import load_workload
 
 CAUSAL = Mask(causal=True)
 TEXT = "problem:\n  ranks: {B: 1, H: 2, P: 8, M: 8, E: 4, F: 4}\n  attention: {softmax: online}\n"
@@ -65,7 +66,7 @@ def test_tiles_are_what_their_pairs_say(question: tuple[Mask, int, int, int, int
         whole += all(seen)
         skipped += not any(seen)
         partial += any(seen) and not all(seen)
-    found = tiles(mask, queries, keys, rows, columns)
+    found = mask_tiles(mask, queries, keys, rows, columns)
     assert (found.whole, found.partial, found.skipped) == (whole, partial, skipped)
 
 
@@ -116,17 +117,17 @@ def test_the_result_says_what_was_done() -> None:
 
 
 def test_files_and_words() -> None:
-    assert load_problem(TEXT + "  mask: causal\n").mask == CAUSAL
-    window = load_problem(TEXT + "  mask: {window: 4, causal: true}\n")
+    assert load_workload(TEXT + "  mask: causal\n").mask == CAUSAL
+    window = load_workload(TEXT + "  mask: {window: 4, causal: true}\n")
     assert window.mask == Mask(causal=True, window=4) == mask_of("causal,window=4")
-    assert load_problem(TEXT + "  mask: causal\n", mask="window=2").mask == Mask(window=2)
+    assert load_workload(TEXT + "  mask: causal\n", mask="window=2").mask == Mask(window=2)
     for bad, message in (
         ("  mask: diagonal\n", "problem.mask: expected causal, or {window: N}, got 'diagonal'"),
         ("  mask: {windw: 3}\n", "problem.mask: unknown key 'windw'"),
         ("  mask: {causal: false}\n", "expected causal, a window, or both, got 'neither'"),
     ):
         with pytest.raises(SpecError, match=message):
-            load_problem(TEXT + bad)
+            load_workload(TEXT + bad)
     with pytest.raises(SpecError, match="--mask: expected causal, window=N"):
         mask_of("window=none")
     with pytest.raises(SpecError, match="mask: expected at most the 4 positions of its keys, got"):

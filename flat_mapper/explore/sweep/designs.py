@@ -1,4 +1,4 @@
-"""Which architectures are worth building: designs, the mix that they run, budgets, and the front.
+"""Design questions: architectures, the mix that they run, budgets, and the Pareto front.
 
     optimize:
       fixed: {arch: edge, mapspace: flat-r, objective: edp}
@@ -43,7 +43,7 @@ BUDGETS: Mapping[str, str] = {  # what may be limited, and its unit
     "bandwidth": "bytes/s",
     "pes": "PEs",
 }
-OBJECTIVES = ("latency", "energy", "edp", *BUDGETS)
+DESIGN_OBJECTIVES = ("latency", "energy", "edp", *BUDGETS)
 _KEYS = ("description", "fixed", "grid", "zip", "workloads", "budgets", "objectives")
 _PARTS = ("description", "fixed", "grid", "zip")  # that are a sweep's own
 _CHIP = ("arch", "ert")  # inputs that a design may choose, beside arch.NODE.ATTRIBUTE
@@ -52,7 +52,7 @@ _WEIGHT = "weight"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """What to optimise: the designs times the workloads as a sweep, and how to judge them."""
+    """A design question: the designs times the workloads as a sweep, and how to judge them."""
 
     sweep: Sweep
     weights: tuple[float, ...]  # of the workloads, in the order of the sweep's last axis
@@ -61,12 +61,12 @@ class Problem:
 
     @property
     def designs(self) -> int:
-        """How many architectures there are."""
+        """The number of architectures."""
         return self.sweep.size // len(self.weights)
 
     @property
     def axes(self) -> tuple[int, ...]:
-        """How many values each choice has, the slowest first."""
+        """The number of values of each choice, the slowest first."""
         return tuple(len(axis) for axis in self.sweep.axes[:-1])
 
     def positions(self, design: int) -> range:
@@ -75,7 +75,7 @@ class Problem:
         return range(first, first + len(self.weights))
 
     def coordinates(self, design: int) -> dict[str, object]:
-        """What is chosen in one design."""
+        """The choices of one design."""
         chosen = {name for axis in self.sweep.axes[:-1] for name in axis.names}
         point = self.sweep.point(self.positions(design).start)
         return {name: value for name, value in point.items() if name in chosen}
@@ -88,7 +88,7 @@ class Problem:
         return design
 
     def indices(self, design: int) -> tuple[int, ...]:
-        """Which value of each choice a design takes."""
+        """The value of each choice that a design takes, by its index."""
         found = []
         for size in reversed(self.axes):
             design, index = divmod(design, size)
@@ -97,7 +97,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class DesignAnswer:
     """One workload on one design."""
 
     workload: str
@@ -113,7 +113,7 @@ class Design:
     number: int
     coordinates: Mapping[str, object]
     uses: Mapping[str, float]  # of every budget's resource
-    answers: tuple[Answer, ...]
+    answers: tuple[DesignAnswer, ...]
     scores: Mapping[str, float]  # by objective
     binds: tuple[str, ...] = ()
 
@@ -136,8 +136,8 @@ class Design:
         }
 
 
-def load_problem(path: str | Path) -> Problem:
-    """What a file asks to optimise.
+def load_design_problem(path: str | Path) -> Problem:
+    """The design question in a file.
 
     raises: SpecError where something in it is unknown, missing or contradicts itself.
     """
@@ -193,9 +193,9 @@ def _budgets(body: Section, where: str) -> dict[str, float]:
 def _objectives(body: Section, where: str) -> tuple[str, ...]:
     words = take_list(body, "objectives", str, where, ("latency", "energy"))
     for word in words:
-        if word not in OBJECTIVES:
-            condition = f"one of {', '.join(OBJECTIVES)}"
-            hint = did_you_mean(word, OBJECTIVES)
+        if word not in DESIGN_OBJECTIVES:
+            condition = f"one of {', '.join(DESIGN_OBJECTIVES)}"
+            hint = did_you_mean(word, DESIGN_OBJECTIVES)
             raise SpecError(expected(f"{where}.objectives", condition, str(word), hint))
     if not words or len(set(words)) < len(words):
         got = ", ".join(words) or "none"
@@ -204,7 +204,7 @@ def _objectives(body: Section, where: str) -> tuple[str, ...]:
 
 
 def uses(chip: Chip, wanted: Iterable[str]) -> dict[str, float]:
-    """What an architecture needs of each resource.
+    """Needs of an architecture by resource.
 
     buffer:    bytes of the on-chip memories above the first fanout of the matrix path.
     bandwidth: bytes per second of DRAM, both directions together.
@@ -233,9 +233,9 @@ def over(used: Mapping[str, float], budgets: Mapping[str, float]) -> tuple[str, 
 
 
 def scores(
-    answers: Sequence[Answer], weights: Sequence[float], used: Mapping[str, float]
+    answers: Sequence[DesignAnswer], weights: Sequence[float], used: Mapping[str, float]
 ) -> dict[str, float]:
-    """What a design reaches by every objective; all are to be small."""
+    """Scores of a design by every objective; all are to be small."""
     pairs = list(zip(answers, weights, strict=True))
     latency = sum(weight * answer.latency_s for answer, weight in pairs)
     energy = sum(weight * answer.energy_pj for answer, weight in pairs)
@@ -243,7 +243,7 @@ def scores(
 
 
 def dominates(a: Mapping[str, float], b: Mapping[str, float], objectives: Sequence[str]) -> bool:
-    """Whether a is nowhere worse than b, and somewhere better."""
+    """True where a is nowhere worse than b, and somewhere better."""
     pairs = [(a[name], b[name]) for name in objectives]
     return all(x <= y for x, y in pairs) and any(x < y for x, y in pairs)
 
@@ -270,10 +270,7 @@ def _buffer_bytes(platform: Platform) -> float:
 
 def _bandwidth(platform: Platform) -> float:
     dram = platform.dram
-    words = dram.shared_words_per_cycle
-    if words is None:
-        parts = (dram.read_words_per_cycle, dram.write_words_per_cycle)
-        words = sum(p for p in parts if p is not None) if all(parts) else float("inf")
+    words = float("inf") if dram.words_per_cycle is None else dram.words_per_cycle
     return words * dram.instances * dram.word_bits / 8 / platform.matrix.cycle_seconds
 
 

@@ -1,4 +1,4 @@
-"""Where the points of a sweep are computed: in this process, or on Dask's workers.
+"""Engines that compute the points of a sweep: in this process, or on Dask's workers.
 
 An engine takes batches and gives back rows; it knows nothing of files or of the results file. Dask
 is imported only where it is used.
@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from flat_mapper.base.errors import BackendError
 from flat_mapper.explore.sweep.inputs import Chip
-from flat_mapper.explore.sweep.store import Row
+from flat_mapper.explore.sweep.store import PointRow
 from flat_mapper.explore.sweep.work import Batch, Prices, answered, lost, priced
 
 PRICED = 8  # chosen: chips whose prices are kept; neighbours in a sweep share a chip
@@ -30,7 +30,7 @@ ALIVE_S = 2.0  # chosen: between two looks whether the scheduler is still there
 LOGGED = 20  # chosen: entries of Dask's own logs in memory
 DEATHS = 1  # chosen: workers that may die around a task before it is a suspect
 
-Answer = Callable[[Batch, Prices], list[Row]]
+AnswerBatch = Callable[[Batch, Prices], list[PointRow]]
 
 
 class Engine(Protocol):
@@ -38,7 +38,7 @@ class Engine(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many batches are computed at once; 0 where no worker has come yet."""
+        """The number of batches computed at once; 0 where no worker has come yet."""
 
     @property
     def pending(self) -> int:
@@ -47,7 +47,7 @@ class Engine(Protocol):
     def submit(self, batch: Batch) -> None:
         """Take a batch."""
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[PointRow]:
         """The rows of the next batch, or part of one, that is done; waits for it."""
 
 
@@ -56,7 +56,7 @@ class Here:
 
     workers = 1
 
-    def __init__(self, answer: Answer = answered) -> None:
+    def __init__(self, answer: AnswerBatch = answered) -> None:
         self.answer = answer
         self.batches: list[Batch] = []
         self.prices: tuple[Chip, Prices] | None = None
@@ -70,7 +70,7 @@ class Here:
         """Take a batch."""
         self.batches.append(batch)
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[PointRow]:
         """The row of the oldest point, computed now."""
         batch = self.batches.pop(0)
         first, *others = batch.tasks
@@ -84,7 +84,7 @@ class Here:
 class OnDask:
     """Dask's workers. A chip is priced in a task of its own, which all its batches wait for."""
 
-    def __init__(self, client: Any, answer: Answer = answered) -> None:
+    def __init__(self, client: Any, answer: AnswerBatch = answered) -> None:
         self.client, self.answer = client, answer
         self.batches: dict[str, Batch] = {}  # in flight, by the future's key
         self.finished: Queue[Any] = Queue()  # futures, as they end
@@ -117,7 +117,7 @@ class OnDask:
         self.batches[future.key] = batch
         future.add_done_callback(self.finished.put)
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[PointRow]:
         """The rows of the next batch that is done.
 
         A worker that dies takes no rows with it: its batches are computed elsewhere. Whatever ran
@@ -132,7 +132,7 @@ class OnDask:
         batch = self.batches.pop(future.key)
         with _answering():
             if future.status == "finished":
-                rows: list[Row] = future.result()
+                rows: list[PointRow] = future.result()
                 return rows
             error = future.exception() if future.status == "error" else None
         if error is None:
@@ -180,7 +180,7 @@ def _gone(got: object) -> str:
 
 
 @contextmanager
-def local_workers(count: int, answer: Answer = answered) -> Iterator[Engine]:
+def local_workers(count: int, answer: AnswerBatch = answered) -> Iterator[Engine]:
     """Worker processes on this machine, gone when the block ends; 0 is this process itself."""
     if count == 0:
         yield Here(answer)
@@ -209,7 +209,7 @@ def local_workers(count: int, answer: Answer = answered) -> Iterator[Engine]:
 
 @contextmanager
 def cluster_workers(
-    address: str = "", file: str = "", answer: Answer = answered
+    address: str = "", file: str = "", answer: AnswerBatch = answered
 ) -> Iterator[Engine]:
     """The workers of a scheduler that is running, which goes on when the block ends.
 

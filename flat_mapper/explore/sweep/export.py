@@ -26,16 +26,16 @@ from flat_mapper.spec.yamlio import scalar
 
 Format = Literal["csv", "parquet", "jsonl"]
 FORMATS: tuple[Format, ...] = ("csv", "parquet", "jsonl")
-PLAIN = (  # the columns beside the inputs, in the order of a table
+PLAIN_COLUMNS = (  # the columns beside the inputs, in the order of a table
     *(c for c in COLUMNS if c not in ("coordinates", "result", "provenance")),
     *("seconds", "finished_at", "worker"),
 )
 DOCUMENTS = ("result", "provenance")  # JSON; not in CSV
-OPERATORS = ("<=", ">=", "!=", "=", "<", ">")
+COMPARISONS = ("<=", ">=", "!=", "=", "<", ">")
 ROWS_AT_ONCE = 1000  # of one row group of Parquet
 
-Rows = Iterable[tuple[object, ...]]
-Write = Callable[[Sequence["Column"], Rows, IO[str]], int]
+ExportRows = Iterable[tuple[object, ...]]
+Write = Callable[[Sequence["Column"], ExportRows, IO[str]], int]
 
 _CONDITION = re.compile(r"\s*([^<>=!\s]+)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*")
 
@@ -65,7 +65,7 @@ def filters_of(texts: Sequence[str]) -> tuple[Filter, ...]:
     for text in texts:
         parts = _CONDITION.fullmatch(text)
         if not parts or not parts[3]:
-            condition = f"a column, one of {' '.join(OPERATORS)}, and a value"
+            condition = f"a column, one of {' '.join(COMPARISONS)}, and a value"
             raise SpecError(expected("--where", condition, text))
         value = scalar(parts[3].strip("'\""))
         kept = value if isinstance(value, int | float) else parts[3].strip("'\"")
@@ -74,7 +74,7 @@ def filters_of(texts: Sequence[str]) -> tuple[Filter, ...]:
     return tuple(found)
 
 
-def export(
+def export_rows(
     results: str | Path, form: str, filters: Sequence[Filter] = (), output: str | Path | None = None
 ) -> int:
     """Write the rows that pass all filters, and say how many there are.
@@ -93,7 +93,7 @@ def export(
     with guarded(path), _opened(path) as connection:
         columns = _columns(connection)
         if form == "jsonl":
-            columns = [c for c in columns if c.name in PLAIN]
+            columns = [c for c in columns if c.name in PLAIN_COLUMNS]
             columns.append(_document_column("coordinates"))
         if form != "csv":
             columns += [_document_column(name) for name in DOCUMENTS]
@@ -104,7 +104,7 @@ def export(
         return _to_file(Path(output), columns, rows, write)
 
 
-def _to_file(path: Path, columns: list[Column], rows: Rows, write: Write | None) -> int:
+def _to_file(path: Path, columns: list[Column], rows: ExportRows, write: Write | None) -> int:
     """Rows in a whole file, or none."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -139,7 +139,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _columns(connection: sqlite3.Connection) -> list[Column]:
     """Every plain column, with one for each input in the place of those that repeat them."""
-    plain = [_plain_column(connection, name) for name in PLAIN]
+    plain = [_plain_column(connection, name) for name in PLAIN_COLUMNS]
     inputs = {column.name: column for column in _input_columns(connection)}
     kept = [c for c in plain if c.name not in inputs]
     at = next(i for i, column in enumerate(kept) if column.name == "status") + 1
@@ -191,7 +191,7 @@ def _json_path(name: str) -> str:
 
 def _rows(
     connection: sqlite3.Connection, columns: Sequence[Column], filters: Sequence[Filter]
-) -> Rows:
+) -> ExportRows:
     """The rows that pass the filters, in the order of the sweep."""
     known = {c.name: c for c in [*_columns(connection), *columns]}
     conditions, values = [], []
@@ -201,7 +201,7 @@ def _rows(
             names = ", ".join(known)
             hint = did_you_mean(wanted.column, known)
             raise SpecError(expected("--where", f"a column among {names}", wanted.column, hint))
-        assert wanted.operator in OPERATORS
+        assert wanted.operator in COMPARISONS
         conditions.append(f"{column.sql} {wanted.operator} ?")
         values += [*column.parameters, wanted.value]
     chosen = ", ".join(column.sql for column in columns)
@@ -210,7 +210,7 @@ def _rows(
     return connection.execute(f"SELECT {chosen} FROM results{where}", (*named, *values))
 
 
-def _csv(columns: Sequence[Column], rows: Rows, file: IO[str]) -> int:
+def _csv(columns: Sequence[Column], rows: ExportRows, file: IO[str]) -> int:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([column.name for column in columns])
     count = 0
@@ -220,7 +220,7 @@ def _csv(columns: Sequence[Column], rows: Rows, file: IO[str]) -> int:
     return count
 
 
-def _jsonl(columns: Sequence[Column], rows: Rows, file: IO[str]) -> int:
+def _jsonl(columns: Sequence[Column], rows: ExportRows, file: IO[str]) -> int:
     documents = ("coordinates", *DOCUMENTS)
     count = 0
     for row in rows:
@@ -235,7 +235,7 @@ def _read(text: object) -> object:
     return json.loads(text) if isinstance(text, str) else None
 
 
-def _parquet(columns: Sequence[Column], rows: Rows, path: Path) -> int:
+def _parquet(columns: Sequence[Column], rows: ExportRows, path: Path) -> int:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq

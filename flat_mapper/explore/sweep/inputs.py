@@ -1,4 +1,4 @@
-"""What a sweep's points are made of: the files read once, and the values of one point.
+"""Inputs of a sweep's points: the files read once, and the values of one point.
 
 A file is known by a SHA-256 of what it says: of its document with templates filled in, in one
 canonical form. So a changed comment changes nothing, and a changed file that is included counts.
@@ -34,7 +34,7 @@ from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.problem_file import Lengths, sequence_lengths
 
 ARCH, RANK, BITS = "arch.", "rank.", "bits."
-_KINDS: Mapping[str, catalog.Kind] = {
+_KINDS: Mapping[str, catalog.CatalogKind] = {
     "arch": "arch",
     "problem": "problems",
     "mapspace": "mapspaces",
@@ -52,7 +52,7 @@ class Chip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class PointTask:
     """One point as values: all that a worker needs, so that no worker reads a file."""
 
     key: str
@@ -104,7 +104,7 @@ class Inputs:
         edits = tuple(_under(ARCH, coordinates).items())
         return self._platform(str(coordinates["arch"]), edits, str(coordinates.get("ert", "")))
 
-    def task(self, coordinates: Coordinates, key: str, position: int) -> Task:
+    def task(self, coordinates: Coordinates, key: str, position: int) -> PointTask:
         """The point as values. Raises SpecError where its inputs contradict each other."""
         sizes = _under(RANK, coordinates)
         lengths: Lengths | None = None
@@ -115,7 +115,7 @@ class Inputs:
         words = tuple(str(coordinates.get(k, "")) for k in known)
         bits = tuple(_under(BITS, coordinates).items())
         workload = self._workload(*words, lengths, tuple(sizes.items()), bits)
-        return Task(
+        return PointTask(
             key=key,
             position=position,
             coordinates=coordinates,
@@ -125,7 +125,7 @@ class Inputs:
         )
 
     def provenance(self, coordinates: Coordinates) -> dict[str, object]:
-        """What the answer of a point rests on, beside its coordinates."""
+        """The files and versions behind the answer of a point, beside its coordinates."""
         files = self.files(coordinates)
         return {**self.versions, "inputs": files, "backend": coordinates["backend"]}
 
@@ -228,7 +228,7 @@ def _code() -> str:
 
 
 def own_versions() -> dict[str, str]:
-    """What an answer of this package rests on: its version, and its code."""
+    """The version and the code of this package, on which its answers rest."""
     return {"flat_mapper": __version__, "code": _code()}
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.explore.sweep.designs import (
-    Answer,
     Design,
+    DesignAnswer,
     Problem,
     named,
     over,
@@ -24,18 +24,18 @@ from flat_mapper.explore.sweep.designs import (
 )
 from flat_mapper.explore.sweep.engines import Engine
 from flat_mapper.explore.sweep.inputs import Inputs
-from flat_mapper.explore.sweep.run import Open, Watch, run
+from flat_mapper.explore.sweep.run import Open, Watch, run_sweep
 from flat_mapper.explore.sweep.store import Store, compact
 
 STUDY = "flat-mapper"  # the start of a study's name in Optuna's tables
 LOCK_S = 60.0  # chosen: how long Optuna waits for the file while rows are written
 ASKED = 20  # chosen: designs that are asked for at most, over those that are to be answered
-FRONT = "front"  # where the results file keeps the answer
+FRONT_NOTE = "front"  # where the results file keeps the answer
 
 
 @dataclass(slots=True)
-class Found:
-    """What a search has seen: the front, and why other designs are not on it."""
+class DesignFront:
+    """The state of a search: the front, and why other designs are not on it."""
 
     front: tuple[Design, ...] = ()
     seen: int = 0
@@ -63,22 +63,22 @@ class Search:
         self.problem, self.inputs, self.store, self.watch = problem, inputs, store, watch
         self.wanted = {*problem.budgets, *problem.objectives}
 
-    def exhaustive(self, engine: Open) -> Found:
+    def exhaustive(self, engine: Open) -> DesignFront:
         """Every design of the grid that is within the budgets."""
-        found = Found()
-        run(self.inputs, self.store, engine, self.watch, self._affordable())
+        found = DesignFront()
+        run_sweep(self.inputs, self.store, engine, self.watch, self._affordable())
         for design in _numbers(self.problem.designs):
             self._judge(design, found)
         return self._kept(found)
 
-    def optuna(self, engine: Open, trials: int, seed: int) -> Found:
+    def optuna(self, engine: Open, trials: int, seed: int) -> DesignFront:
         """As many designs with an answer as there are trials, chosen by Optuna's NSGA-II.
 
         The study is in the tables of the results file; designs that were tried before count. Those
         over a budget cost no search and do not count, until there are ASKED times as many in all.
         raises: BackendError where Optuna is missing.
         """
-        found = Found()
+        found = DesignFront()
         with engine() as workers:
             study, optuna = self._study(seed)
             complete = (optuna.trial.TrialState.COMPLETE,)
@@ -107,7 +107,7 @@ class Search:
             designs.append(self.problem.design_of(indices))
         wanted = sorted({d for d in designs if self._reason(d) is None})
         positions = [p for design in wanted for p in self.problem.positions(design)]
-        run(self.inputs, self.store, lambda: nullcontext(workers), self.watch, positions)
+        run_sweep(self.inputs, self.store, lambda: nullcontext(workers), self.watch, positions)
         for trial, design in zip(asked, designs, strict=True):
             judged = self._design(design)
             names = self.problem.objectives
@@ -158,7 +158,7 @@ class Search:
         return over(used, self.problem.budgets) or None
 
     def _uses(self, design: int) -> dict[str, float] | None:
-        """What a design needs; None where its attributes contradict each other."""
+        """Resources that a design needs; None where its attributes contradict each other."""
         point = self.problem.sweep.point(self.problem.positions(design).start)
         try:
             chip = self.inputs.chip(point)
@@ -166,7 +166,7 @@ class Search:
             return None
         return uses(chip, self.wanted)
 
-    def _judge(self, design: int, found: Found) -> None:
+    def _judge(self, design: int, found: DesignFront) -> None:
         """Count a design, and put it on the front where it belongs there."""
         found.seen += 1
         reason = self._reason(design)
@@ -196,27 +196,27 @@ class Search:
             scores=scores(answers, self.problem.weights, used),
         )
 
-    def _answers(self, design: int) -> tuple[Answer, ...] | None:
+    def _answers(self, design: int) -> tuple[DesignAnswer, ...] | None:
         positions = self.problem.positions(design)
         rows = self.store.answers(positions.start, positions.stop)
         if len(rows) < len(positions):
             return None
         labels = [named(self.problem.sweep.point(position)) for position in positions]
         return tuple(
-            Answer(workload=label, latency_s=latency, energy_pj=energy, bottleneck=bottleneck)
+            DesignAnswer(workload=label, latency_s=latency, energy_pj=energy, bottleneck=bottleneck)
             for label, (latency, energy, bottleneck) in zip(labels, rows, strict=True)
         )
 
-    def _kept(self, found: Found) -> Found:
+    def _kept(self, found: DesignFront) -> DesignFront:
         """The front in order, with what binds each design, kept in the results file too."""
         first = self.problem.objectives[0]
         ordered = sorted(found.front, key=lambda d: (d.scores[first], d.number))
         found.front = tuple(replace(d, binds=tuple(self._binds(d))) for d in ordered)
-        self.store.note(FRONT, compact([design.to_dict() for design in found.front]))
+        self.store.note(FRONT_NOTE, compact([design.to_dict() for design in found.front]))
         return found
 
     def _binds(self, design: Design) -> Iterator[str]:
-        """What keeps a design from more: budgets, the ends of the choices, what is busiest.
+        """Limits of a design: budgets, the ends of the choices, what is busiest.
 
         A budget binds where the next value of a choice exceeds it.
         """
@@ -236,7 +236,7 @@ class Search:
         yield from _busiest(design.answers, self.problem.weights)
 
 
-def _busiest(answers: Sequence[Answer], weights: Sequence[float]) -> Iterator[str]:
+def _busiest(answers: Sequence[DesignAnswer], weights: Sequence[float]) -> Iterator[str]:
     """The units or levels that set the latency, with the share of it that each sets."""
     shares: dict[str, float] = {}
     for answer, weight in zip(answers, weights, strict=True):

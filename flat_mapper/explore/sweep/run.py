@@ -10,8 +10,8 @@ from itertools import batched, chain
 
 from flat_mapper.base.errors import MappingError, SpecError
 from flat_mapper.explore.sweep.engines import Engine
-from flat_mapper.explore.sweep.inputs import Chip, Inputs, Task
-from flat_mapper.explore.sweep.store import Row, Status, Store
+from flat_mapper.explore.sweep.inputs import Chip, Inputs, PointTask
+from flat_mapper.explore.sweep.store import PointRow, Status, Store
 from flat_mapper.explore.sweep.work import Batch, refused
 
 WINDOW = 500  # points whose keys are looked up at once; below SQLite's limit of 32766 variables
@@ -23,8 +23,8 @@ Open = Callable[[], AbstractContextManager[Engine]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a sweep is."""
+class SweepProgress:
+    """The progress of a sweep."""
 
     total: int  # points of the sweep
     seen: int  # points passed over or computed
@@ -44,16 +44,16 @@ class Progress:
         return (self.total - self.seen) / self.rate if self.rate > 0 else None
 
 
-Watch = Callable[[Progress], None]
+Watch = Callable[[SweepProgress], None]
 
 
-def run(
+def run_sweep(
     inputs: Inputs,
     store: Store,
     engine: Open,
     watch: Watch,
     positions: Iterable[int] | None = None,
-) -> Progress:
+) -> SweepProgress:
     """Compute every point that is not stored yet; rows are on disk as soon as they are done.
 
     engine:    opened when the first point needs it, and closed in the end.
@@ -93,7 +93,7 @@ def _positions(size: int) -> Iterator[int]:
 
 
 class _Run:
-    """What one run knows of itself."""
+    """The state of one run."""
 
     def __init__(self, inputs: Inputs, store: Store, watch: Watch) -> None:
         self.inputs, self.store, self.watch = inputs, store, watch
@@ -108,10 +108,10 @@ class _Run:
         self.started = time.perf_counter()
         self.workers = engine.workers
         chip: Chip | None = None
-        tasks: list[Task] = []
+        tasks: list[PointTask] = []
         for position, key in missing:
             found = self._resolved(position, key)
-            if isinstance(found, Row):
+            if isinstance(found, PointRow):
                 self._keep([found])
                 continue
             if tasks and (found[0] != chip or len(tasks) >= self._batch_size()):
@@ -123,10 +123,10 @@ class _Run:
         while engine.pending:
             self._keep(engine.rows())
 
-    def progress(self) -> Progress:
-        """How far the run is."""
+    def progress(self) -> SweepProgress:
+        """The progress of the run."""
         computed = sum(self.counts.values())
-        return Progress(
+        return SweepProgress(
             total=self.inputs.sweep.size,
             seen=self.stored + computed,
             computed=computed,
@@ -135,7 +135,7 @@ class _Run:
             seconds=time.perf_counter() - self.started if self.started else 0.0,
         )
 
-    def _resolved(self, position: int, key: str) -> Row | tuple[Chip, Task]:
+    def _resolved(self, position: int, key: str) -> PointRow | tuple[Chip, PointTask]:
         """The point as values, or the row that says why it has none."""
         coordinates = self.inputs.sweep.point(position)
         try:
@@ -149,7 +149,7 @@ class _Run:
         """As many points as fill BATCH_S; one until it is known what a point takes."""
         return max(1, min(LARGEST, int(BATCH_S / self.mean_s))) if self.mean_s else 1
 
-    def _hand_out(self, chip: Chip | None, tasks: list[Task], engine: Engine) -> None:
+    def _hand_out(self, chip: Chip | None, tasks: list[PointTask], engine: Engine) -> None:
         if chip is None or not tasks:
             return
         self.workers = engine.workers
@@ -157,7 +157,7 @@ class _Run:
             self._keep(engine.rows())
         engine.submit(Batch(chip=chip, tasks=tuple(tasks)))
 
-    def _keep(self, rows: list[Row]) -> None:
+    def _keep(self, rows: list[PointRow]) -> None:
         """Store rows; when this returns, nothing can lose them."""
         if rows:
             self.store.write(rows)

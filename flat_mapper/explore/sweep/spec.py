@@ -36,12 +36,12 @@ from flat_mapper.spec.document import (
 )
 from flat_mapper.spec.yamlio import load_text, read_text
 
-Value = str | int | float | bool
-Coordinates = Mapping[str, Value]  # the value of every input of one point, by its path
+InputValue = str | int | float | bool
+Coordinates = Mapping[str, InputValue]  # the value of every input of one point, by its path
 
 MAX_VALUES = 10**12  # chosen: of one range
 MAX_LISTED = 10**5  # chosen: of one geometric range, whose values are listed
-DEFAULTS: Mapping[str, Value] = {
+DEFAULTS: Mapping[str, InputValue] = {
     "mapspace": "flat",
     "objective": "edp",
     "backend": "native",
@@ -58,16 +58,16 @@ _RANGE = ("from", "to", "step", "times")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Axis:
+class SweepAxis:
     """Inputs that vary together: row i holds the i-th value of each column."""
 
     names: tuple[str, ...]
-    columns: tuple[Sequence[Value], ...]
+    columns: tuple[Sequence[InputValue], ...]
 
     def __len__(self) -> int:
         return len(self.columns[0])
 
-    def row(self, index: int) -> dict[str, Value]:
+    def row(self, index: int) -> dict[str, InputValue]:
         """The inputs at one place."""
         return {n: column[index] for n, column in zip(self.names, self.columns, strict=True)}
 
@@ -80,17 +80,17 @@ class Sweep:
     text: str  # the file
     folder: Path  # what its paths are relative to
     fixed: Coordinates
-    axes: tuple[Axis, ...]  # the last one varies fastest
+    axes: tuple[SweepAxis, ...]  # the last one varies fastest
     description: str = ""
 
     @property
     def size(self) -> int:
-        """How many points there are; not len(), which ends at the machine's integers."""
+        """The number of points; not len(), which ends at the machine's integers."""
         return prod(len(axis) for axis in self.axes)
 
-    def point(self, position: int) -> dict[str, Value]:
+    def point(self, position: int) -> dict[str, InputValue]:
         """Every input of one point, in a fixed order."""
-        rows: list[dict[str, Value]] = []
+        rows: list[dict[str, InputValue]] = []
         for axis in reversed(self.axes):
             position, index = divmod(position, len(axis))
             rows.append(axis.row(index))
@@ -99,7 +99,7 @@ class Sweep:
             found |= row
         return dict(sorted(found.items(), key=lambda item: order_of(item[0])))
 
-    def values(self, name: str) -> tuple[Value, ...]:
+    def values(self, name: str) -> tuple[InputValue, ...]:
         """All values of an input that is listed, in their order."""
         for axis in self.axes:
             if name in axis.names:
@@ -174,13 +174,13 @@ def _check_inputs(names: Sequence[str], where: str) -> None:
         raise SpecError(f"{where}: expected either seq (P and M at once) or {clash[0]}, got both")
 
 
-def _fixed(body: Section, where: str) -> dict[str, Value]:
+def _fixed(body: Section, where: str) -> dict[str, InputValue]:
     section = section_of(take(body, "fixed", dict, where, Section()), place(where, body, "fixed"))
     spot = f"{where}.fixed"
     return {name: _value(value, place(spot, section, name)) for name, value in section.items()}
 
 
-def _grid(body: Section, where: str) -> list[Axis]:
+def _grid(body: Section, where: str) -> list[SweepAxis]:
     section = section_of(take(body, "grid", dict, where, Section()), place(where, body, "grid"))
     if "grid" in body and not section:
         raise SpecError(f"{place(where, body, 'grid')}: expected at least one input, got none")
@@ -190,7 +190,7 @@ def _grid(body: Section, where: str) -> list[Axis]:
     ]
 
 
-def _zip(body: Section, where: str) -> list[Axis]:
+def _zip(body: Section, where: str) -> list[SweepAxis]:
     if "zip" not in body:
         return []
     section = section_of(take(body, "zip", dict, where), place(where, body, "zip"))
@@ -203,7 +203,7 @@ def _zip(body: Section, where: str) -> list[Axis]:
     return [_axis(tuple(columns), tuple(columns.values()), spot)]
 
 
-def _list(body: Section, where: str) -> list[Axis]:
+def _list(body: Section, where: str) -> list[SweepAxis]:
     if "list" not in body:
         return []
     spot = f"{where}.list"
@@ -224,11 +224,13 @@ def _list(body: Section, where: str) -> list[Axis]:
     return [_axis(names, tuple(read), spot)]
 
 
-def _axis(names: tuple[str, ...], columns: tuple[Sequence[Value], ...], where: str) -> Axis:
+def _axis(
+    names: tuple[str, ...], columns: tuple[Sequence[InputValue], ...], where: str
+) -> SweepAxis:
     """The axis, where no two of its rows are the same."""
-    axis = Axis(names=names, columns=columns)
+    axis = SweepAxis(names=names, columns=columns)
     if not isinstance(columns[0], range):
-        seen: set[tuple[Value, ...]] = set()
+        seen: set[tuple[InputValue, ...]] = set()
         for row in zip(*columns, strict=True):
             if row in seen:
                 label = ", ".join(f"{n} {v}" for n, v in zip(names, row, strict=True))
@@ -237,7 +239,7 @@ def _axis(names: tuple[str, ...], columns: tuple[Sequence[Value], ...], where: s
     return axis
 
 
-def _column(written: object, where: str) -> Sequence[Value]:
+def _column(written: object, where: str) -> Sequence[InputValue]:
     """The values of one input: a list, or a range."""
     if isinstance(written, Mapping):
         return _range(section_of(written, where), where)
@@ -247,7 +249,7 @@ def _column(written: object, where: str) -> Sequence[Value]:
     return tuple(_value(item, f"{where}.{i}") for i, item in enumerate(items))
 
 
-def _range(section: Section, where: str) -> Sequence[Value]:
+def _range(section: Section, where: str) -> Sequence[InputValue]:
     """`{from, to, step}`, a range of whole numbers, or `{from, to, times}`; the end is included."""
     refuse_unknown(section, _RANGE, where)
     first, last = take(section, "from", int, where), take(section, "to", int, where)
@@ -275,7 +277,7 @@ def _range(section: Section, where: str) -> Sequence[Value]:
     return tuple(values)
 
 
-def _value(value: object, where: str) -> Value:
+def _value(value: object, where: str) -> InputValue:
     if isinstance(value, bool | int | str) or (isinstance(value, float) and isfinite(value)):
         return value
     raise SpecError(f"{where}: expected a word or a finite number, got {kind_of(value)}")

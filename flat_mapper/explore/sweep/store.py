@@ -54,7 +54,7 @@ CREATE VIEW results AS SELECT points.*, seconds, finished_at, worker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class PointRow:
     """One point with its answer, or why there is none."""
 
     key: str
@@ -120,7 +120,7 @@ class Store:
             self._note({**about, "fingerprint": fingerprint})
 
     def settled(self, keys: Mapping[str, int]) -> set[str]:
-        """Which of the points are answered; they take their positions. A failure is no answer."""
+        """The points that are answered; they take their positions. A failure is no answer."""
         marks = ", ".join("?" * len(keys))
         query = f"SELECT key, position FROM points WHERE status != 'failed' AND key IN ({marks})"
         with self._guarded():
@@ -133,7 +133,7 @@ class Store:
                     )
         return set(found)
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[PointRow]) -> None:
         """Keep the rows; all of them are on disk when this returns, or none is.
 
         raises: SpecError where they cannot be written, such as on a full disk.
@@ -147,7 +147,7 @@ class Store:
             )
 
     def counts(self) -> dict[Status, int]:
-        """How many points of the sweep have each status."""
+        """The number of points of the sweep by status."""
         query = "SELECT status, count(*) FROM points WHERE position IS NOT NULL GROUP BY status"
         with self._guarded():
             found = dict(self.connection.execute(query).fetchall())
@@ -164,7 +164,7 @@ class Store:
         return found.hexdigest()
 
     def meta(self, name: str) -> str:
-        """What the file says about its sweep under that name."""
+        """The file's note about its sweep under that name."""
         row = self.connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return str(row[0]) if row else ""
 

@@ -1,4 +1,4 @@
-"""What a worker does: price a chip once, and answer points on it. Values in, values out.
+"""Work of one worker: price a chip once, and answer points on it. Values in, values out.
 
 Nothing here reads a file: a worker may be another process or another machine. What goes wrong at a
 point is that point's answer; only a worker with other versions stops a sweep.
@@ -17,10 +17,10 @@ from flat_mapper.api import calls as api
 from flat_mapper.base.errors import BackendError, FlatMapperError
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Art, Ert
-from flat_mapper.explore.sweep.inputs import Chip, Task, own_versions
+from flat_mapper.explore.sweep.inputs import Chip, PointTask, own_versions
 from flat_mapper.explore.sweep.spec import Coordinates
-from flat_mapper.explore.sweep.store import Row, Status, compact
-from flat_mapper.reports.answers import Mapped
+from flat_mapper.explore.sweep.store import PointRow, Status, compact
+from flat_mapper.reports.answers import SearchResult
 
 LONGEST_REASON = 2000  # chosen: characters of an unexpected error
 
@@ -40,11 +40,11 @@ class Batch:
     """Points on one chip that a worker answers in turn."""
 
     chip: Chip
-    tasks: tuple[Task, ...]
+    tasks: tuple[PointTask, ...]
 
 
 def priced(chip: Chip) -> Prices:
-    """What the parts of a chip cost; slow where hwcomponents has not been asked before."""
+    """Costs of the parts of a chip; slow where hwcomponents has not been asked before."""
     try:
         ert, art = api.energies(chip.platform, chip.ert)
     except Exception as error:  # whatever goes wrong is the answer of every point on this chip
@@ -53,7 +53,7 @@ def priced(chip: Chip) -> Prices:
     return Prices(ert=ert, art=art)
 
 
-def answered(batch: Batch, prices: Prices) -> list[Row]:
+def answered(batch: Batch, prices: Prices) -> list[PointRow]:
     """The rows of a batch, in its order.
 
     raises: BackendError where this worker is not what the keys of the points stand for.
@@ -71,9 +71,9 @@ def answered(batch: Batch, prices: Prices) -> list[Row]:
     return rows
 
 
-def lost(task: Task, reason: str) -> Row:
+def lost(task: PointTask, reason: str) -> PointRow:
     """The row of a point that no worker survived."""
-    return Row(
+    return PointRow(
         key=task.key,
         position=task.position,
         status="failed",
@@ -89,10 +89,10 @@ def refused(
     coordinates: Coordinates,
     provenance: Mapping[str, object],
     error: FlatMapperError,
-) -> Row:
+) -> PointRow:
     """The row of a point whose inputs contradict each other."""
     status, reason = _fault(error)
-    return Row(
+    return PointRow(
         key=key,
         position=position,
         status=status,
@@ -102,9 +102,9 @@ def refused(
     )
 
 
-def _row(chip: Chip, task: Task, prices: Prices) -> Row:
+def _row(chip: Chip, task: PointTask, prices: Prices) -> PointRow:
     source = prices.ert.source if prices.ert else ""
-    row = Row(
+    row = PointRow(
         key=task.key,
         position=task.position,
         status=prices.status,
@@ -127,7 +127,7 @@ def _row(chip: Chip, task: Task, prices: Prices) -> Row:
         return replace(row, status=status, reason=reason)
 
 
-def _check_versions(chip: Chip, task: Task, prices: Prices) -> None:
+def _check_versions(chip: Chip, task: PointTask, prices: Prices) -> None:
     """Raise BackendError where a worker has other versions than those the key stands for."""
     own = own_versions()
     if prices.ert is not None and chip.ert is None:
@@ -140,11 +140,11 @@ def _check_versions(chip: Chip, task: Task, prices: Prices) -> None:
             )
 
 
-def _searched(chip: Chip, task: Task, ert: Ert, art: Art | None) -> Mapped | Infeasible:
+def _searched(chip: Chip, task: PointTask, ert: Ert, art: Art | None) -> SearchResult | Infeasible:
     """The best mapping of a point, priced by its backend, with the chip's area."""
     objective, backend = (str(task.coordinates[k]) for k in ("objective", "backend"))
     found = api.search(task.workload, chip.platform, task.mapspace, ert, objective=objective)
-    if isinstance(found, Mapped):
+    if isinstance(found, SearchResult):
         found = api.again(found, ert, backend)
     if isinstance(found, Infeasible) or art is None:
         return found
@@ -159,7 +159,7 @@ def _timeless(document: dict[str, object]) -> dict[str, object]:
 
 
 def _fault(error: Exception) -> tuple[Status, str]:
-    """What an error means for its point: contradicting inputs, or no answer this time."""
+    """The meaning of an error for its point: contradicting inputs, or no answer this time."""
     if isinstance(error, FlatMapperError):
         return ("failed" if isinstance(error, BackendError) else "invalid"), str(error)
     text = " ".join(f"{type(error).__name__}: {error}".split())

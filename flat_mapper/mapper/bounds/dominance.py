@@ -1,14 +1,15 @@
-"""Rows that another row beats whatever stands outside both.
+"""Dominance: candidates that another one equals or beats whatever stands outside both.
 
-Two rows with one tile and as many compute units stand in the same loops outside. A link that is
-closed is passed in each of the irrelevant ones, so what all closed links of a row take is one
-number. A link that is open is passed fewer times, by a number that depends on the tensor alone; so
-is a link of the top. Hence a row that is no worse in a handful of sums is no worse in anything.
+Two candidates with one tile and as many compute units stand in the same loops outside. A transfer
+that is closed is passed in each of the irrelevant ones, so what all closed transfers of a candidate
+take is one number. A transfer that is open is passed fewer times, by a number that depends on the
+tensor alone; so is a transfer of the top. Hence a candidate that is no worse in a handful of sums
+is no worse in anything.
 
 An output's first visits are spared: at every instance one, and fanouts to come make more of these.
 A sum is linear in how many they are, so it is compared at none and at the most. Words are rounded
-up to whole rows of a memory, which is linear only where nothing is rounded: elsewhere the row that
-is to beat another has to do so with one memory row more for every term.
+up to whole rows of a memory, which is linear only where nothing is rounded: elsewhere the candidate
+that is to beat another has to do so with one memory row more for every term.
 """
 
 from __future__ import annotations
@@ -16,22 +17,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.mapper.cost.price import closed_passes
-from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, Link, Rows
+from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints, Transfer
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
 from flat_mapper.mapper.space.factors import multiple, prod_of
 
-ROUNDS = 40  # rows of one tile that are held against the others, one after another
+ROUNDS = 40  # candidates of one tile that are held against the others, one after another
 
 
 def undominated(
-    space: EinsumSpace, blocks: Sequence[Rows], rest: Sequence[MemoryLevel | Fanout]
-) -> list[Rows]:
-    """Blocks without the rows that another row of any block beats.
+    space: EinsumSpace, blocks: Sequence[CandidateBlock], rest: Sequence[MemoryLevel | Fanout]
+) -> list[CandidateBlock]:
+    """Blocks without the candidates that another candidate of any block dominates.
 
     rest: the nodes that are still to come.
     """
@@ -39,14 +41,7 @@ def undominated(
     if not blocks or any(lv.cluster_size != 1 for lv in space.arch.levels):
         return list(blocks)
     sums = [_Sums.of(space, block, rest) for block in blocks]
-    key = np.concatenate([s.key for s in sums])
-    names = list(dict.fromkeys(name for s in sums for name in s.values))
-    columns = [
-        np.concatenate([np.broadcast_to(s.values.get(n, 0.0), s.count) for s in sums])
-        for n in names
-    ]
-    slack = np.concatenate([np.broadcast_to(s.slack, s.count) for s in sums])
-    keep = _front(key, [c for c in columns if c.max() > c.min()], slack)
+    keep = _undominated(*_columns(sums))
     found, begin = [], 0
     for block in blocks:
         mine = np.flatnonzero(keep[begin : begin + block.count])
@@ -56,12 +51,24 @@ def undominated(
     return found
 
 
-def _front(key: Ints, columns: list[Floats], slack: Floats) -> Bools:
-    """Rows that no other row of the same key is as good as in all columns.
+def _columns(sums: list[_Sums]) -> tuple[Ints, list[Floats], Floats]:
+    """Keys, sums that differ between candidates, and slack, over all blocks."""
+    names = dict.fromkeys(name for s in sums for name in s.values)
+    columns = [
+        np.concatenate([np.broadcast_to(s.values.get(n, 0.0), s.count) for s in sums])
+        for n in names
+    ]
+    slack = np.concatenate([np.broadcast_to(s.slack, s.count) for s in sums])
+    key = np.concatenate([s.key for s in sums])
+    return key, [c for c in columns if c.max() > c.min()], slack
 
-    Of every key, the row that is least in the first column and had no turn yet is held against all
-    others, again and again while that drops enough of them. A row with slack has to be better
-    by that much in every column, which is more than it takes.
+
+def _undominated(key: Ints, columns: list[Floats], slack: Floats) -> Bools:
+    """Candidates that no other candidate of the same key is as good as in all columns.
+
+    Of every key, the candidate that is least in the first column and had no turn yet is held
+    against all others, again and again while that drops enough of them. A candidate with slack has
+    to be better by that much in every column, which is more than it takes.
     """
     keep = np.ones(len(key), np.bool_)
     if not columns:
@@ -92,66 +99,88 @@ def _front(key: Ints, columns: list[Floats], slack: Floats) -> Bools:
     return keep
 
 
+class _Quantity(NamedTuple):
+    """A quantity that is summed: pJ, words through a port of a level, or passes."""
+
+    level: str
+    port: str
+
+
+_ENERGY, _PASSES = _Quantity("", "energy"), _Quantity("", "passes")
+
+
+class _Sum(NamedTuple):
+    """The name of a sum: of which transfers, and of which tensor where that matters."""
+
+    quantity: _Quantity
+    kind: Literal["total", "spared", "open", "once"] = "total"
+    tensor: str = ""
+
+
 @dataclass(slots=True)
 class _Sums:
-    """Of the rows of a block: what must be equal, and what must be no worse."""
+    """Of the candidates of a block: what must be equal, and what must be no worse."""
 
     count: int
     key: Ints
-    values: dict[object, Floats | float] = field(default_factory=dict)
+    values: dict[_Sum, Floats | float] = field(default_factory=dict)
     slack: Floats | float = 0.0  # pJ that rounding may add
 
     @classmethod
-    def of(cls, space: EinsumSpace, rows: Rows, rest: Sequence[MemoryLevel | Fanout]) -> _Sums:
+    def of(
+        cls, space: EinsumSpace, candidates: CandidateBlock, rest: Sequence[MemoryLevel | Fanout]
+    ) -> _Sums:
         """The sums of a block."""
         fanouts = [n for n in rest if isinstance(n, Fanout)]
-        key = space.tile_number(rows.tile) * (space.lanes + 1) + rows.spatial.astype(np.int64)
-        for links in rows.links.values():
-            opens = [k.open.astype(np.int64) for k in links if k.open.any()]
+        key = space.tile_number(candidates.tile) * (space.lanes + 1) + candidates.spatial.astype(
+            np.int64
+        )
+        for transfers in candidates.transfers.values():
+            opens = [k.open.astype(np.int64) for k in transfers if k.open.any()]
             key = key * (len(space.arch.levels) + 1) + sum(opens, np.zeros(1, np.int64))
-        found = cls(count=rows.count, key=key)
+        found = cls(count=candidates.count, key=key)
         beyond = float(lanes_of(rest))
-        for tensor, links in rows.links.items():
+        for tensor, transfers in candidates.transfers.items():
             mine = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
             cut = prod(multiple(prod_of(space.splits[f.name][0], mine)) for f in fanouts)
-            one = _Tensor(space, tensor, closed_passes(space, rows.tile, tensor), beyond, cut)
-            for i, link in enumerate(links):
-                found.add(one, link, links[i + 1] if i + 1 < len(links) else None)
-            found.put(("passes", tensor), links[-1].passes)
-        for name in [n for n in found.values if isinstance(n, tuple) and n[0] == "spared"]:
-            found.put(name, found.values[name[1]])
+            one = _Tensor(space, tensor, closed_passes(space, candidates.tile, tensor), beyond, cut)
+            for i, transfer in enumerate(transfers):
+                found.add(one, transfer, transfers[i + 1] if i + 1 < len(transfers) else None)
+            found.put(_Sum(_PASSES, "total", tensor), transfers[-1].passes)
+        for name in [n for n in found.values if n.kind == "spared"]:
+            found.put(name, found.values[_Sum(name.quantity)])
         return found
 
-    def put(self, name: object, value: Floats | float) -> None:
+    def put(self, name: _Sum, value: Floats | float) -> None:
         """Add to a sum."""
         self.values[name] = self.values[name] + value if name in self.values else value
 
-    def add(self, one: _Tensor, link: Link, above: Link | None) -> None:
-        """Both ends of a link, as far as they are known."""
-        times = link.passes * one.closed
-        if link.open.any():
-            times = np.where(link.open, 0.0, times)
+    def add(self, one: _Tensor, transfer: Transfer, above: Transfer | None) -> None:
+        """Both ends of a transfer, as far as they are known."""
+        times = transfer.passes * one.closed
+        if transfer.open.any():
+            times = np.where(transfer.open, 0.0, times)
         if above is not None and above.child is not None:
             read, _, update = one.space.prices[above.child.name]
-            self._end(one, link, above, times, "read", read, spared=one.output)
+            self._end(one, transfer, above, times, "read", read, spared=one.output)
             if one.output:
-                self._end(one, link, above, times, "write", update, spared=False)
-        if link.child is not None:
-            write = one.space.prices[link.child.name][1]
-            self._end(one, link, link, times, "write", write, spared=one.output)
+                self._end(one, transfer, above, times, "write", update, spared=False)
+        if transfer.child is not None:
+            write = one.space.prices[transfer.child.name][1]
+            self._end(one, transfer, transfer, times, "write", write, spared=one.output)
 
     def _end(
         self,
         one: _Tensor,
-        link: Link,
-        at: Link,
+        transfer: Transfer,
+        at: Transfer,
         times: Floats,
         kind: str,
         price: float,
         *,
         spared: bool,
     ) -> None:
-        """Reads or writes of a link at the level that `at` leads to.
+        """Reads or writes of a transfer at the level that `at` leads to.
 
         times:  how often its tiles pass in all, 0 where it is open.
         price:  pJ of a vector.
@@ -160,26 +189,24 @@ class _Sums:
         level = at.child
         assert level is not None
         words = one.volume / at.spread
-        names: list[tuple[object, Floats]] = [
-            ("energy", words * at.copies * (price / level.row_words))
-        ]
+        amounts = [(_ENERGY, words * at.copies * (price / level.row_words))]
         for port, rate in (
             (kind, level.read_words_per_cycle if kind == "read" else level.write_words_per_cycle),
             ("shared", level.shared_words_per_cycle),
         ):
             if rate is not None:
-                names.append(((level.name, port), words))
-        is_open = bool(link.open.any())
-        less = np.where(link.open, 0.0, one.most) if spared else 0.0
-        for name, share in names:
-            self.put(name, share * times)
+                amounts.append((_Quantity(level.name, port), words))
+        is_open = bool(transfer.open.any())
+        less = np.where(transfer.open, 0.0, one.most) if spared else 0.0
+        for quantity, amount in amounts:
+            self.put(_Sum(quantity), amount * times)
             if spared:
-                self.put(("spared", name), -share * less)
+                self.put(_Sum(quantity, "spared"), -amount * less)
             if is_open:
-                still = np.where(link.open, share, 0.0)
-                self.put((name, "open", one.tensor), still)
-                self.put((name, "once", one.tensor), still * (not spared))
-        rounded = _rounded(words * link.passes, level.row_words, one.cut)
+                still = np.where(transfer.open, amount, 0.0)
+                self.put(_Sum(quantity, "open", one.tensor), still)
+                self.put(_Sum(quantity, "once", one.tensor), still * (not spared))
+        rounded = _rounded(words * transfer.passes, level.row_words, one.cut)
         if rounded.any():
             self.slack = self.slack + np.where(rounded, at.copies * one.beyond * price, 0.0)
 
@@ -199,7 +226,7 @@ def _rounded(words: Floats, row_words: int, cut: int) -> Bools:
 class _Tensor:
     space: EinsumSpace
     tensor: str
-    closed: Floats  # irrelevant loops outside the rows in all
+    closed: Floats  # irrelevant loops outside the candidates in all
     beyond: float  # instances that fanouts to come make of one
     cut: int  # what they may divide an instance's share by
 

@@ -1,84 +1,102 @@
-"""What the shared level holds while a group runs."""
+"""Occupancy of the shared level while a group runs, over arrays of candidates and outer tiles."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from flat_mapper.mapper.cost.ports import port_cycles
+from flat_mapper.cost_model.latency import transfer_cycles
+from flat_mapper.cost_model.occupancy import TileCopies
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, Staging, tile_words
+from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
+from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapping.sharing import shared_level
 
 
+class Term(NamedTuple):
+    """Words of one tensor in the shared level; tensors that share a place count once."""
+
+    place: str  # the first tensor of those that share it
+    words: Floats  # of all copies; float64[n or 1]
+
+
+def merged(terms: Iterable[Term]) -> dict[str, Floats]:
+    """Words by place, the most that any tensor there takes; float64[n or 1] each."""
+    words: dict[str, Floats] = {}
+    for term in terms:
+        words[term.place] = np.maximum(words.get(term.place, np.zeros(1)), term.words)
+    return words
+
+
 @dataclass(frozen=True, slots=True)
-class SharedWords:
-    """Words of the shared level, by the same rule as model.group.buffer_use."""
+class SharedOccupancy:
+    """Words of the shared level, by the rule of `cost_model.occupancy`."""
 
     problem: GroupProblem
+    rule: TileCopies
+    copies: Mapping[str, float]  # of a tensor's tile, as many as any that shares its place needs
 
-    def copies(self, tensor: str) -> float:
-        """Copies that the shared level holds of a tensor's tile."""
-        problem = self.problem
-        key = problem.classes.get(tensor, tensor)
-        mates = [t for s in problem.spaces for t in s.tensors if problem.classes.get(t, t) == key]
-        if any(t in problem.external and t not in problem.drained for t in mates):
-            return problem.mapspace.policy.buffering
-        return 2.0 if any(self._in_flight(t) for t in mates) else 1.0
-
-    def _in_flight(self, tensor: str) -> bool:
-        workload = self.problem.workload
-        if self.problem.group.schedule != "overlapped" or tensor not in workload.producers:
-            return False
-        if tensor in self.problem.carried:
-            return True
-        maker = workload.einsum(workload.producers[tensor]).unit
-        readers = (e.unit for e in workload.einsums if any(a.tensor == tensor for a in e.inputs))
-        return any(unit != maker for unit in readers)
+    @classmethod
+    def of(cls, problem: GroupProblem) -> SharedOccupancy:
+        """The occupancy of a group's shared level."""
+        rule = TileCopies(
+            workload=problem.workload,
+            schedule=problem.group.schedule,
+            buffering=problem.mapspace.policy.buffering,
+            off_chip=[t for t in problem.external if t not in problem.drained],
+            carried=problem.carried,
+        )
+        tensors = dict.fromkeys(t for space in problem.spaces for t in space.tensors)
+        most: dict[str, float] = {}
+        for tensor in tensors:
+            place = problem.place(tensor)
+            most[place] = max(most.get(place, 1.0), rule.of(tensor))
+        return cls(problem, rule, {t: most[problem.place(t)] for t in tensors})
 
     @property
     def capacity(self) -> int | None:
         """Words of the shared level."""
         return shared_level(self.problem.platform).usable_words
 
-    def held(
-        self, space: EinsumSpace, mine: Ints, tile: Ints, roles: tuple[Role, ...]
+    def candidate_words(
+        self, space: EinsumSpace, inner: Ints, tile: Ints, roles: tuple[Role, ...]
     ) -> tuple[Floats, Floats]:
-        """What depends on the rows: words, of streamed tiles and of staged ones that follow the
-        row, and cycles of a cold start.
+        """Occupancy that depends on the candidates, and the cycles of a cold start.
 
-        mine: int64[R, n], tiles of the rows. tile: int64[R, n or 1], those below the DRAM loops.
+        Counted are streamed tiles, and staged ones that follow the candidate.
+        inner: int64[R, n], tiles of the candidates. tile: int64[R, n or 1], below the DRAM loops.
         """
-        count = mine.shape[1]
+        count = inner.shape[1]
         total, first = np.zeros(count), np.zeros(count)
-        shared = np.where(tile == FOLLOW, mine, tile)
+        shared = np.where(tile == FOLLOW, inner, tile)
         follows = bool((tile == FOLLOW).any())
         opening = space is self.problem.spaces[0]
-        total = total + self.streamed(space, mine, roles)
+        total = total + self.streamed(space, inner, roles)
         for tensor, role in zip(space.tensors, roles, strict=True):
-            words = tile_words(space, tensor, mine if role == "stream" else shared)
+            words = tile_words(space, tensor, inner if role == "stream" else shared)
             if role != "stream" and follows:
-                total = total + np.ceil(self.copies(tensor) * words)
+                total = total + np.ceil(self.copies[tensor] * words)
             if opening and tensor != space.output and tensor in self.problem.external:
                 first = first + words
         if self.problem.group.schedule == "sequential" or not opening:
             return total, np.zeros(count)
-        return total, port_cycles(self.problem.platform.dram, first, first * 0)
+        return total, transfer_cycles(self.problem.platform.dram, first, first * 0)
 
-    def streamed(self, space: EinsumSpace, mine: Ints, roles: tuple[Role, ...]) -> Floats:
-        """Words of streamed tensors in tiles int64[R, n] of the rows."""
-        total = np.zeros(mine.shape[1])
+    def streamed(self, space: EinsumSpace, inner: Ints, roles: tuple[Role, ...]) -> Floats:
+        """Words of streamed tensors in tiles int64[R, n] of the candidates."""
+        total = np.zeros(inner.shape[1])
         for tensor, role in zip(space.tensors, roles, strict=True):
             if role == "stream":
-                words = self.problem.mapspace.policy.buffering * tile_words(space, tensor, mine)
-                total = total + np.ceil(words)
+                total = total + np.ceil(self.rule.buffering * tile_words(space, tensor, inner))
         return total
 
     def room(self, staging: Staging, tile: Ints) -> Floats:
-        """Words of the shared level that are left for what depends on the rows; tile int64[R, n].
+        """Words of the shared level left for what depends on the candidates; tile int64[R, n].
 
         returns: float64[n].
         """
@@ -90,16 +108,18 @@ class SharedWords:
         """Words of the shared level that the tile alone decides; float64[n]."""
         if (tile == FOLLOW).any():
             return np.zeros(tile.shape[1])
-        held: dict[str, Floats] = {}
-        for space in self.problem.spaces:
-            local = tile[self.problem.index(space)]
-            for tensor, role in zip(space.tensors, staging.roles[space.einsum.name], strict=True):
-                if role == "stream":
-                    continue
-                words = np.ceil(self.copies(tensor) * tile_words(space, tensor, local))
-                key = self.problem.classes.get(tensor, tensor)
-                held[key] = np.maximum(held.get(key, np.zeros(1)), words)
-        return sum(held.values(), self.left_out_words(tile))
+        words = merged(
+            Term(
+                self.problem.place(tensor),
+                np.ceil(
+                    self.copies[tensor] * tile_words(space, tensor, tile[self.problem.index(space)])
+                ),
+            )
+            for space in self.problem.spaces
+            for tensor, role in zip(space.tensors, staging.roles[space.einsum.name], strict=True)
+            if role != "stream"
+        )
+        return sum(words.values(), self.left_out_words(tile))
 
     def left_out_words(self, tile: Ints) -> Floats:
         """Words that a free softmax carries through the inner loops; tile int64[R, n]."""
@@ -108,30 +128,34 @@ class SharedWords:
             return total
         for tensor in problem.left_out:
             own = problem.workload.tensor_ranks[tensor]
-            mine = [i for i, rank in enumerate(problem.ranks) if rank.members[0] in own]
-            total = total + tile[mine].prod(axis=0) * problem.workload.share(tensor)
+            inner = [i for i, rank in enumerate(problem.ranks) if rank.members[0] in own]
+            words = tile[inner].prod(axis=0) * problem.workload.share(tensor)
+            total = total + self.rule.of(tensor) * words
         cut = np.zeros(tile.shape[1], np.bool_)
         for i in problem.inner:
             cut |= tile[i] < problem.ranks[i].size
-        return np.where(cut, total, 0.0) * (2.0 if problem.group.schedule == "overlapped" else 1.0)
+        return np.where(cut, total, 0.0)
 
-    def add_needs(
+    def lower_term(
         self,
-        needs: dict[str, Floats],
         space: EinsumSpace,
         tensor: str,
         role: Role,
         tile: Ints,
         smallest: Floats | float,
-    ) -> None:
-        """Words a tensor holds in the shared level at least.
+    ) -> Term:
+        """Lower bound on a tensor's words in the shared level; tile int64[R, n].
 
-        smallest: words of its tile at least, where it is streamed.
+        smallest: lower bound on the words of its tile, where it is streamed.
         """
         if role == "stream":
-            few = self.problem.mapspace.policy.buffering * smallest
-            words = np.broadcast_to(few, (tile.shape[1],))
+            words = np.broadcast_to(self.rule.buffering * smallest, (tile.shape[1],))
         else:
-            words = float(self.copies(tensor)) * tile_words(space, tensor, tile)
-        key = self.problem.classes.get(tensor, tensor)
-        needs[key] = np.maximum(needs.get(key, np.zeros(1)), words)
+            words = self.copies[tensor] * tile_words(space, tensor, tile)
+        return Term(self.problem.place(tensor), words)
+
+    def lower_words(self, terms: Iterable[Term], tile: Ints) -> Ints:
+        """Lower bound on the words of the shared level under outer tiles int64[R, n]; int64[n]."""
+        tile = np.where(tile == FOLLOW, 1, tile)
+        total = sum(merged(terms).values(), self.left_out_words(tile))
+        return np.ceil(total).astype(np.int64)

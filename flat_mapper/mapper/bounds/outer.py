@@ -1,4 +1,4 @@
-"""The outer choices of a group, each with what it costs at least."""
+"""The outer choices of a group, each with a lower bound on its cost."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.mapper.bounds.occupancy import SharedWords
-from flat_mapper.mapper.bounds.traffic import Demand
-from flat_mapper.mapper.cost.candidate_set import Table
-from flat_mapper.mapper.cost.ports import port_cycles
+from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, merged
+from flat_mapper.mapper.bounds.traffic import traffic_bound
+from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.factors import real_loops
-from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, Staging, tiles
+from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
+from flat_mapper.mapper.space.outer import Staging, tiles
 from flat_mapper.mapping.sharing import shared_level
 
 
 @dataclass(slots=True)
 class Outers:
-    """Outer choices, as arrays over the choices, with what each costs at least."""
+    """Outer choices, as arrays over the choices, with a lower bound on the cost of each."""
 
     staging: Ints
     order: Ints
@@ -30,7 +31,7 @@ class Outers:
     needs: Ints  # words of the shared level
     floors: Floats  # pJ at DRAM, of all tensors together
     staged: Floats  # pJ at DRAM of staged tensors beyond one pass of every word
-    sums: tuple[Floats, ...] = ()  # by goal of a contest: weighted sums, see Contest.slopes
+    sums: tuple[Floats, ...] = ()  # by goal of a incumbent: weighted sums, see Incumbent.slopes
 
     def take(self, index: Ints) -> Outers:
         """Some of the choices."""
@@ -66,12 +67,12 @@ class OuterBounds:
     """Enumerates outer choices and bounds them from below."""
 
     problem: GroupProblem
-    words: SharedWords
+    occupancy: SharedOccupancy
     stagings: list[Staging]
     orders: list[tuple[int, ...]]  # of the DRAM loops, innermost first, by group rank
 
     def least(self) -> tuple[float, float]:
-        """(cycles, pJ) of the group at least: units at their widest, every word moved once."""
+        """Lower bounds on (cycles, pJ) of the group: units at their widest, words moved once."""
         spaces = self.problem.spaces
         cycles = self.compute([s.lane_cycles / s.widest for s in spaces])
         energy = self.least_inside()
@@ -84,7 +85,7 @@ class OuterBounds:
         return max(cycles, self.compulsory_cycles()), energy
 
     def least_inside(self) -> float:
-        """pJ of the group below DRAM at least, in any row."""
+        """Lower bound on the pJ of the group below DRAM."""
         energy = 0.0
         met: set[str] = set()
         for space in self.problem.spaces:
@@ -92,14 +93,14 @@ class OuterBounds:
             level = space.arch.levels[space.shared]
             read, _, update = space.prices[level.name]
             for tensor in space.tensors:
-                rows = -(-space.volume[tensor] // level.row_words)
+                vectors = -(-space.volume[tensor] // level.row_words)
                 if tensor not in self.problem.external or tensor in met:
-                    energy += rows * (update if tensor == space.output else read)
+                    energy += vectors * (update if tensor == space.output else read)
                 met.add(tensor)
         return energy
 
     def busy(self, i: int, cycles: float) -> float:
-        """Compute cycles of the group at least, where the i-th Einsum takes these."""
+        """Lower bound on the group's compute cycles, where the i-th Einsum takes these."""
         return self.compute(
             [
                 cycles if i == j else space.lane_cycles / space.widest
@@ -114,7 +115,7 @@ class OuterBounds:
         out = {s.output for s in self.problem.spaces}
         reads = sum(words[t] for t in self.problem.external if t not in out)
         writes = sum(words[t] for t in self.problem.external if t in out)
-        return float(port_cycles(dram, np.array([float(reads)]), np.array([float(writes)]))[0])
+        return float(transfer_cycles(dram, np.array([float(reads)]), np.array([float(writes)]))[0])
 
     def compute(self, cycles: list[float]) -> float:
         """Compute cycles of the group from those of its Einsums."""
@@ -126,12 +127,12 @@ class OuterBounds:
 
     def fits(self, outers: Outers) -> Bools:
         """Whether each choice may fit the shared level."""
-        if self.words.capacity is None or self.problem.mapspace.policy.overflow == "spill":
+        if self.occupancy.capacity is None or self.problem.mapspace.policy.overflow == "spill":
             return np.ones(len(outers.needs), np.bool_)
-        return outers.needs <= self.words.capacity
+        return np.asarray(outers.needs <= self.occupancy.capacity)
 
-    def frame(self) -> Outers:
-        """All outer choices, bounded whatever the rows."""
+    def roots(self) -> Outers:
+        """All outer choices, bounded whatever the candidates."""
         parts: list[Outers] = []
         for number, staging in enumerate(self.stagings):
             grid = (
@@ -147,13 +148,15 @@ class OuterBounds:
             parts.extend(self._bounded(None, number, order, some) for order, some in grids)
         return Outers.joined(parts)
 
-    def bounded(self, outers: Outers, tables: list[Table]) -> Outers:
-        """The same choices with bounds over these rows; in another order."""
+    def bounded(self, outers: Outers, candidate_sets: list[CandidateSet]) -> Outers:
+        """The same choices with bounds over these candidates; in another order."""
         pairs = outers.staging * len(self.orders) + outers.order
         parts = []
         for pair in np.unique(pairs):
             number, order = divmod(int(pair), len(self.orders))
-            parts.append(self._bounded(tables, number, order, outers.tile[:, pairs == pair]))
+            parts.append(
+                self._bounded(candidate_sets, number, order, outers.tile[:, pairs == pair])
+            )
         return Outers.joined(parts) if parts else outers
 
     def _single(self, staging: Staging, grid: Ints) -> list[tuple[int, Ints]]:
@@ -183,49 +186,56 @@ class OuterBounds:
             found.append((order, grid[:, good]))
         return found
 
-    def _bounded(self, tables: list[Table] | None, number: int, order: int, grid: Ints) -> Outers:
-        """Tiles under one staging and order, with bounds; over some rows, or over any."""
+    def _bounded(
+        self, candidate_sets: list[CandidateSet] | None, number: int, order: int, grid: Ints
+    ) -> Outers:
+        """Tiles under one staging and order, with bounds; over some candidates, or over any."""
         staging, spaces = self.stagings[number], self.problem.spaces
-        demand = Demand(problem=self.problem, words=self.words, grid=grid)
-        for i, space in enumerate(spaces):
+        orders, roles = [], []
+        for space in spaces:
             index = self.problem.index(space)
-            local = tuple(index.index(r) for r in self.orders[order] if r in index)
-            roles = staging.roles[space.einsum.name]
-            demand.add(space, roles, local, tables[i] if tables is not None else None)
-        demand.settle()
-        if tables is None:
-            energy = demand.floors + self.least_inside()
+            orders.append(tuple(index.index(r) for r in self.orders[order] if r in index))
+            roles.append(staging.roles[space.einsum.name])
+        if candidate_sets is None:
             compute = self.compute([s.lane_cycles / s.widest for s in spaces])
         else:
-            priced, free = self._lows(tables, staging, grid)
-            energy = np.maximum(priced + demand.staged, free + demand.floors)
-            compute = self.compute([float(t.cycles.min()) for t in tables])
+            compute = self.compute([float(t.cycles.min()) for t in candidate_sets])
+        bound = traffic_bound(self.occupancy, grid, roles, orders, candidate_sets, compute)
+        if candidate_sets is None:
+            energy = bound.floors + self.least_inside()
+        else:
+            priced, free = self._lows(candidate_sets, staging, grid)
+            energy = np.maximum(priced + bound.staged, free + bound.floors)
         return Outers(
             staging=np.full(grid.shape[1], number),
             order=np.full(grid.shape[1], order),
             tile=grid,
-            cycles=demand.cycles(compute),
+            cycles=bound.cycles,
             energy=energy,
-            needs=demand.held,
-            floors=demand.floors,
-            staged=demand.staged,
+            needs=bound.needs,
+            floors=bound.floors,
+            staged=bound.staged,
         )
 
-    def _lows(self, tables: list[Table], staging: Staging, grid: Ints) -> tuple[Floats, Floats]:
-        """Least pJ over the rows, with one pass of every word through DRAM, and without DRAM."""
+    def _lows(
+        self, candidate_sets: list[CandidateSet], staging: Staging, grid: Ints
+    ) -> tuple[Floats, Floats]:
+        """Lower bounds on pJ of any candidate: with each word once through DRAM, without DRAM."""
         priced, free = np.zeros(grid.shape[1]), np.zeros(grid.shape[1])
         distinct = [np.unique(mine, return_inverse=True) for mine in grid]
-        for part in tables:
+        for part in candidate_sets:
             roles = staging.roles[part.space.einsum.name]
             extents = [distinct[i] for i in self.problem.index(part.space)]
             priced += part.lows(roles, extents, priced=True)
             free += part.lows(roles, extents, priced=False)
         return priced, free
 
-    def refusal(self, tables: list[Table], outers: Outers | None) -> Infeasible:
+    def infeasibility(
+        self, candidate_sets: list[CandidateSet], outers: Outers | None
+    ) -> Infeasible:
         """Why nothing fits: the outer choice that asks for least."""
         where = " + ".join(self.problem.group.names)
-        for found in tables:
+        for found in candidate_sets:
             if not found.count:
                 inner = found.space.inner_nodes
                 name = inner[-1].name if inner else found.space.arch.compute.name
@@ -251,15 +261,15 @@ class OuterBounds:
         staging = self.stagings[int(outers.staging[choice])]
         terms: dict[str, int] = {}
         tile = np.where(outers.tile[:, choice] == FOLLOW, 1, outers.tile[:, choice])
-        for part in tables:
-            needs: dict[str, Floats] = {}
+        for part in candidate_sets:
             index = self.problem.index(part.space)
             roles = staging.roles[part.space.einsum.name]
-            for tensor, role in zip(part.space.tensors, roles, strict=True):
-                smallest = part.smallest(tensor)
-                self.words.add_needs(
-                    needs, part.space, tensor, role, tile[index][:, None], smallest
+            needs = merged(
+                self.occupancy.lower_term(
+                    part.space, tensor, role, tile[index][:, None], part.smallest(tensor)
                 )
+                for tensor, role in zip(part.space.tensors, roles, strict=True)
+            )
             for name, words in needs.items():
                 terms[name] = max(terms.get(name, 0), int(np.ceil(words.max())))
         return Infeasible(

@@ -1,9 +1,9 @@
-"""What rows cost at least while some of their nodes are still to come.
+"""Lower bounds on partial candidates: some of their nodes are still to come.
 
-As in `table.Table.energy`, at most one rank is the innermost real loop outside a row, and only
-tensors that lack it may stay in place. What is still open is bounded from below: a tensor's next
-keeper is the one that is cheapest for it, and fanouts to come spare a keeper above them as many
-reads as they have instances.
+As in `candidate set.CandidateSet.energy`, at most one rank is the innermost real loop outside a
+candidate, and only tensors that lack it may stay in place. What is still open is bounded from
+below: a tensor's next keeper is the one that is cheapest for it, and fanouts to come spare a keeper
+above them as many reads as they have instances.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.mapper.cost.price import closed_passes, drawn_energy, one_innermost, staged_once
-from flat_mapper.mapper.space.candidates import Floats, Link, Rows
+from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Transfer
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
 from flat_mapper.mapper.space.roles import Role
 
@@ -24,19 +24,19 @@ Nodes = Sequence[MemoryLevel | Fanout]
 
 def least_energy(
     space: EinsumSpace,
-    rows: Rows,
+    candidates: CandidateBlock,
     rest: Nodes,
     keep: frozenset[str],
     roles: dict[str, tuple[Role, ...]],
 ) -> tuple[Floats, Floats]:
-    """pJ of every row at least, with what DRAM takes and without, whatever is still to come.
+    """Lower bounds on every candidate's pJ, with DRAM and without.
 
     rest:  the nodes that are still to come, innermost first.
     keep:  what the first of them keeps, if it is a level.
-    roles: by tensor, what the search may make of it; see `Table.energy`.
+    roles: by tensor, what the search may make of it; see `CandidateSet.energy`.
     """
     full, stays = (
-        [_least(space, rows, rest, keep, t, roles[t], stays=s) for t in space.tensors]
+        [_least(space, candidates, rest, keep, t, roles[t], stays=s) for t in space.tensors]
         for s in (False, True)
     )
     priced, free = (
@@ -47,7 +47,7 @@ def least_energy(
 
 def _least(
     space: EinsumSpace,
-    rows: Rows,
+    candidates: CandidateBlock,
     rest: Nodes,
     keep: frozenset[str],
     tensor: str,
@@ -55,24 +55,29 @@ def _least(
     *,
     stays: bool,
 ) -> tuple[Floats, Floats]:
-    """pJ of one tensor at least: in full, or if it may stay in place outside the row."""
-    closed = closed_passes(space, rows.tile, tensor)
-    links = rows.links[tensor]
-    passes = [k.passes * (np.where(k.open, 1.0, closed) if stays else closed) for k in links]
+    """Lower bounds on the pJ of one tensor: in full, or if it may stay in place outside."""
+    closed = closed_passes(space, candidates.tile, tensor)
+    transfers = candidates.transfers[tensor]
+    passes = [k.passes * (np.where(k.open, 1.0, closed) if stays else closed) for k in transfers]
     # An output's first visits are spared: one by every instance that is still to come.
     first = np.minimum(float(lanes_of(rest)), closed)
-    firsts = [np.where(k.open, 1.0, first) if stays else first for k in links]
-    energy = np.zeros(rows.count)
-    for i, link in enumerate(links):
+    firsts = [np.where(k.open, 1.0, first) if stays else first for k in transfers]
+    energy = np.zeros(candidates.count)
+    for i, transfer in enumerate(transfers):
         energy = energy + _ends(
-            space, tensor, link, links[i + 1] if i + 1 < len(links) else None, passes[i], firsts[i]
+            space,
+            tensor,
+            transfer,
+            transfers[i + 1] if i + 1 < len(transfers) else None,
+            passes[i],
+            firsts[i],
         )
     volume = float(space.volume[tensor])
     words = volume * passes[-1]
     if rest and isinstance(rest[0], MemoryLevel) and tensor in keep:
         energy = energy + _at(space, tensor, rest[0], words, volume * firsts[-1])
         energy = energy + _filled(space, tensor, rest[0])
-        words = np.full(rows.count, volume)
+        words = np.full(candidates.count, volume)
     priced, free = (
         energy + _drawn(space, tensor, rest, words, roles, priced=p) for p in (True, False)
     )
@@ -82,25 +87,25 @@ def _least(
 def _ends(
     space: EinsumSpace,
     tensor: str,
-    link: Link,
-    above: Link | None,
+    transfer: Transfer,
+    above: Transfer | None,
     passes: Floats,
     first: Floats,
 ) -> Floats:
-    """pJ at the ends of a link that are known."""
+    """pJ at the ends of a transfer that are known."""
     volume, output = float(space.volume[tensor]), tensor == space.output
     energy = np.zeros(len(passes))
     if above is not None and above.child is not None:
         level = above.child
         read, _, update = space.prices[level.name]
-        share = above.copies / above.spread * volume / level.row_words / level.cluster_size
+        vectors = above.copies / above.spread * volume / level.row_words / level.cluster_size
         again = np.maximum(passes - first, 0) if output else passes
-        energy = energy + share * (again * read + (passes * update if output else 0.0))
-    if link.child is not None:
-        level = link.child
-        share = link.copies / link.spread * volume / level.row_words / level.cluster_size
+        energy = energy + vectors * (again * read + (passes * update if output else 0.0))
+    if transfer.child is not None:
+        level = transfer.child
+        vectors = transfer.copies / transfer.spread * volume / level.row_words / level.cluster_size
         again = np.maximum(passes - first, 0) if output else passes
-        energy = energy + share * again * space.prices[level.name][1]
+        energy = energy + vectors * again * space.prices[level.name][1]
     return energy
 
 
@@ -113,19 +118,19 @@ def _at(
 ) -> Floats:
     """pJ at a level that so many words are drawn from, or brought to."""
     read, _, update = space.prices[level.name]
-    rows = np.asarray(words, np.float64) / level.row_words / level.cluster_size
+    vectors = np.asarray(words, np.float64) / level.row_words / level.cluster_size
     if tensor != space.output:
-        return rows * read
+        return vectors * read
     again = np.maximum(words - first, 0.0) / level.row_words / level.cluster_size
-    return rows * update + again * read
+    return vectors * update + again * read
 
 
 def _filled(space: EinsumSpace, tensor: str, level: MemoryLevel) -> float:
     """pJ of writing every word of a tensor into a level once; an output starts from nothing."""
     if tensor == space.output:
         return 0.0
-    rows = float(space.volume[tensor]) / level.row_words / level.cluster_size
-    return rows * space.prices[level.name][1]
+    vectors = float(space.volume[tensor]) / level.row_words / level.cluster_size
+    return vectors * space.prices[level.name][1]
 
 
 def _drawn(

@@ -1,9 +1,9 @@
-"""Rows of one Einsum by the tile they leave: bounds that know the tile of an outer choice.
+"""Candidates of one Einsum by the tile they leave: bounds that know the tile of an outer choice.
 
-Outside a row, at most one rank r has the innermost loop. A tensor that lacks r may stay in place
-over it, and comes by `closed / s` times, where `closed` are all its irrelevant loops and s is the
-shared level's loop over r: what it takes is linear in this count. Only where all other loops of the
-shared level are 1 may the run go on at DRAM.
+Outside a candidate, at most one rank r has the innermost loop. A tensor that lacks r may stay in
+place over it, and comes by `closed / s` times, where `closed` are all its irrelevant loops and s is
+the shared level's loop over r: what it takes is linear in this count. Only where all other loops of
+the shared level are 1 may the run go on at DRAM.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from flat_mapper.mapper.cost.candidate_set import Table
+from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import moves
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.group import FOLLOW
@@ -21,15 +21,15 @@ from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapper.space.tile_index import ByTile
 
 
-class RowTiles:
-    """The distinct tiles of a table's rows."""
+class CandidateTiles:
+    """The distinct tiles of a candidate set's candidates."""
 
-    def __init__(self, table: Table) -> None:
-        self.table, self.space = table, table.space
-        self.same = ByTile.of(table.space, table.tile)
+    def __init__(self, candidate_set: CandidateSet) -> None:
+        self.candidate_set, self.space = candidate_set, candidate_set.space
+        self.same = ByTile.of(candidate_set.space, candidate_set.tile)
         self.tile: Ints = self.same.tile
         self.which: Ints = self.same.which
-        self.cycles = self.least(table.cycles)
+        self.cycles = self.least(candidate_set.cycles)
         self._bounds: dict[tuple[Role, ...], TileBounds] = {}
         self._moves: dict[tuple[str, Role], tuple[Floats, Floats]] = {}
 
@@ -40,17 +40,17 @@ class RowTiles:
 
     @cached_property
     def on_both_axes(self) -> Bools | None:
-        """Which merged ranks stand on both axes of a fanout; bool[R, rows], None for none."""
-        found = np.concatenate([b.on_both_axes for b in self.table.blocks], axis=1)
+        """Which merged ranks stand on both axes of a fanout; bool[R, candidates], None for none."""
+        found = np.concatenate([b.on_both_axes for b in self.candidate_set.blocks], axis=1)
         return found if found.any() else None
 
     def least(self, values: Floats) -> Floats:
-        """Of every tile, the least value among its rows."""
+        """Of every tile, the least value among its candidates."""
         return np.minimum.reduceat(values[self.same.order], self.same.starts[:-1])
 
-    def rows(self, choice: Ints, tile: Ints) -> tuple[Ints, Ints]:
-        """(choice, row) for all rows of the tile in pairs (choice, tile)."""
-        return self.same.rows(choice, tile)
+    def candidates(self, choice: Ints, tile: Ints) -> tuple[Ints, Ints]:
+        """(choice, candidate) for all candidates of the tile in pairs (choice, tile)."""
+        return self.same.candidates(choice, tile)
 
     def by_extent(self, r: int, extents: Ints, some: Ints, values: Floats) -> Floats:
         """Of each extent of a rank, the least value among some tiles that divide it."""
@@ -60,14 +60,14 @@ class RowTiles:
         return np.where(legal, values, np.inf).min(axis=1)[where.ravel()]
 
     def moves(self, tensor: str, role: Role) -> tuple[Floats, Floats]:
-        """pJ of a tensor in every row if it comes by every time, and what staying spares."""
+        """pJ of a tensor in every candidate if it comes by every time, and what staying spares."""
         key = (tensor, role)
         if key not in self._moves:
             parts = [
                 moves(self.space, b, tensor, rounded=False).energy(
                     self.space, tensor, role, priced=True, rounded=False
                 )
-                for b in self.table.blocks
+                for b in self.candidate_set.blocks
             ]
             full = np.concatenate([p[0] for p in parts])
             self._moves[key] = (full, full - np.concatenate([p[1] for p in parts]))
@@ -82,20 +82,20 @@ class RowTiles:
 
 @dataclass(frozen=True, slots=True)
 class TileBounds:
-    """Least pJ of rows, in given roles, by the innermost rank outside them."""
+    """Least pJ of candidates, in given roles, by the innermost rank outside them."""
 
-    tiles: RowTiles
-    full: Floats  # of every row, if nothing stays in place
+    tiles: CandidateTiles
+    full: Floats  # of every candidate, if nothing stays in place
     gains: dict[int, Floats]  # by rank: what is spared at most if its loop is innermost
     least: Floats  # of every tile, the least of `full`
     spared: dict[int, Floats]  # of every tile, `least` minus the least of `full` - `gains`
     partial: frozenset[int]  # ranks over which s tells how much is spared
 
     @classmethod
-    def of(cls, tiles: RowTiles, roles: tuple[Role, ...]) -> TileBounds:
-        """The bounds of a table's rows."""
-        space, table = tiles.space, tiles.table
-        full = np.full(table.count, space.compute_energy)
+    def of(cls, tiles: CandidateTiles, roles: tuple[Role, ...]) -> TileBounds:
+        """The bounds of a candidate set's candidates."""
+        space, candidate_set = tiles.space, tiles.candidate_set
+        full = np.full(candidate_set.count, space.compute_energy)
         gains: dict[int, Floats] = {}
         partial = set(range(len(space.ranks)))
         for tensor, role in zip(space.tensors, roles, strict=True):
@@ -113,20 +113,20 @@ class TileBounds:
     def energy(self, extents: Ints, some: Ints) -> Floats:
         """Least pJ of some tiles under outer tiles int64[R, n]; inf where it does not divide them.
 
-        Of rows with one tile the least is concave in the share that is spared, so it is no lower
-        than on the line between its ends.
+        Of candidates with one tile the least is concave in the fraction that is spared, so it is no
+        lower than on the line between its ends.
         returns: float64[n, tiles].
         """
         legal = np.ones((extents.shape[1], len(some)), np.bool_)
         same: list[Bools] = []
-        tables = [self._by_extent(r, extents[r], some) for r in range(len(extents))]
-        for divides, equal, _, where in tables:
+        by_extent = [self._by_extent(r, extents[r], some) for r in range(len(extents))]
+        for divides, equal, _, where in by_extent:
             legal &= divides[where]
             same.append(equal[where])
         best = np.broadcast_to(self.least[some], legal.shape)
         for r, spared in self.spared.items():
-            share, where = tables[r][2], tables[r][3]
-            part = share[where]
+            spared_fraction, where = by_extent[r][2], by_extent[r][3]
+            part = spared_fraction[where]
             for t in self._lacking(r):
                 trivial = np.ones(legal.shape, np.bool_)
                 for q in self._has(t):
@@ -135,31 +135,34 @@ class TileBounds:
             best = np.minimum(best, self.least[some] - part * spared[some])
         return np.where(legal, best, np.inf)
 
-    def row_energy(self, extents: Ints, choice: Ints, row: Ints) -> Floats:
-        """Least pJ of pairs: a row under an outer tile that it divides."""
-        best = self.full[row]
-        tile = self.tiles.tile[:, self.tiles.which[row]]
+    def candidate_energy(self, extents: Ints, choice: Ints, candidate: Ints) -> Floats:
+        """Least pJ of pairs: a candidate under an outer tile that it divides."""
+        best = self.full[candidate]
+        tile = self.tiles.tile[:, self.tiles.which[candidate]]
         mine = extents[:, choice]
         same = (mine == tile) | (mine == FOLLOW)
         for r, gain in self.gains.items():
-            part = self._share(r, np.where(mine[r] == FOLLOW, tile[r], mine[r]), tile)
+            part = self._spared_fraction(r, np.where(mine[r] == FOLLOW, tile[r], mine[r]), tile)
             for t in self._lacking(r):
                 part = np.where(same[list(self._has(t))].all(axis=0), 1.0, part)
-            best = np.minimum(best, self.full[row] - part * gain[row])
+            best = np.minimum(best, self.full[candidate] - part * gain[candidate])
         return best
 
     def _by_extent(self, r: int, extents: Ints, some: Ints) -> tuple[Bools, Bools, Floats, Ints]:
-        """For each distinct extent of a rank: tiles that divide or equal it, and shares spared."""
+        """By distinct extent of a rank: tiles that divide or equal it, and fractions spared."""
         values, where = np.unique(extents, return_inverse=True)
         tile = self.tiles.tile[:, some]
         follow = (values == FOLLOW)[:, None]
         some = np.where(follow, tile[r], values[:, None])
         divides = some % tile[r] == 0
-        shares = np.stack([self._share(r, row, tile) for row in some])
-        return divides, some == tile[r], shares, where.ravel()
+        fractions = np.stack([self._spared_fraction(r, candidate, tile) for candidate in some])
+        return divides, some == tile[r], fractions, where.ravel()
 
-    def _share(self, r: int, extent: Ints, tile: Ints) -> Floats:
-        """Share of what a tensor that stays over rank r alone spares at most: int64[n] extents."""
+    def _spared_fraction(self, r: int, extent: Ints, tile: Ints) -> Floats:
+        """Upper bound on the fraction that a tensor spares if it stays over rank r alone.
+
+        extent: int64[n].
+        """
         if r not in self.partial:
             return np.ones(len(extent))
         closed = float(self.tiles.space.sizes[r]) / tile[r]

@@ -1,14 +1,16 @@
-"""What outer choices ask of DRAM and of the shared level at least, whatever the rows do."""
+"""Lower bounds on DRAM traffic, occupancy and cycles that outer choices imply for any candidate."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from flat_mapper.mapper.bounds.occupancy import SharedWords
-from flat_mapper.mapper.cost.candidate_set import Table
-from flat_mapper.mapper.cost.ports import port_cycles
+from flat_mapper.cost_model.latency import transfer_cycles
+from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
+from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, looped
 from flat_mapper.mapper.space.einsum import EinsumSpace
@@ -18,166 +20,219 @@ from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapping.sharing import shared_level
 
 
-@dataclass(frozen=True, slots=True)
-class _Stream:
-    """A streamed tensor that some row may hold whole; only there it may stay over DRAM loops."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficBound:
+    """Lower bounds of n outer tiles under one staging and DRAM order, whatever the candidates."""
+
+    floors: Floats  # pJ at DRAM, of all tensors together; float64[n]
+    staged: Floats  # pJ at DRAM of staged tensors beyond one pass of every word
+    needs: Ints  # words of the shared level; int64[n]
+    cycles: Floats  # whole ones
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stay:
+    """A streamed tensor that some candidate may hold whole, and so keep over DRAM loops."""
+
+    may: Bools
+    words: Ints | Floats  # of its outer tile
+    again: Floats  # words through DRAM where it does not stay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Use:
+    """One Einsum's use of one tensor, over the outer tiles."""
 
     space: EinsumSpace
     tensor: str
-    tile: Ints
-    may_stay: Bools
-    words: Ints | Floats  # of its outer tile
-    stays: Floats  # words through DRAM if it stays over the innermost loops that it lacks
-    again: Floats  # and if it does not
+    role: Role
+    tile: Ints  # int64[R, n], by the Einsum's ranks
+    smallest: float  # lower bound on the words of a streamed tile
+    opening: bool  # whether the group waits for its first tile
+    moved: Floats | None  # words through DRAM; None where it has no part in it
+    stay: _Stay | None
 
     def energy(self, words: Floats | float) -> Floats:
-        """pJ at DRAM."""
+        """pJ at DRAM for words."""
         return dram_energy(self.space, self.tensor, words)
 
-
-@dataclass(slots=True)
-class Demand:
-    """Sums over the tensors of a group, for outer tiles under one staging and order."""
-
-    problem: GroupProblem
-    words: SharedWords
-    grid: Ints  # int64[R, n]
-    floors: Floats = field(init=False)  # pJ at DRAM, of all tensors together
-    staged: Floats = field(init=False)  # pJ at DRAM of staged ones beyond one pass of every word
-    needs: dict[str, Floats] = field(default_factory=dict)  # words held, by buffer
-    _from_dram: Floats = field(init=False)
-    _to_dram: Floats = field(init=False)
-    _read: Floats = field(init=False)  # words of the shared level
-    _written: Floats = field(init=False)
-    _first: Floats = field(init=False)  # words that the first Einsum waits for
-    _moved: Floats = field(init=False)  # cycles of DRAM
-    _streams: list[_Stream] = field(default_factory=list)  # those that may stay in place
-
-    def __post_init__(self) -> None:
-        zero = np.zeros(self.grid.shape[1])
-        self.floors = self.staged = self._from_dram = self._to_dram = zero
-        self._read = self._written = self._first = zero
-
-    def add(
-        self,
-        space: EinsumSpace,
-        roles: tuple[Role, ...],
-        order: tuple[int, ...],
-        part: Table | None,
-    ) -> None:
-        """Count the tensors of an Einsum; part: its rows, None for any.
-
-        order: of the DRAM loops over the Einsum's ranks, innermost first.
-        """
-        index = self.problem.index(space)
-        grid = self.grid[index]
-        tile = np.where(grid == FOLLOW, 1, grid)
-        sizes = np.array(space.sizes, dtype=np.int64)[:, None]
-        dram = np.where(grid == FOLLOW, 1, sizes // tile)
-        for tensor, role in zip(space.tensors, roles, strict=True):
-            low = part.smallest(tensor) if part and role == "stream" else space.share(tensor)
-            self.words.add_needs(self.needs, space, tensor, role, tile, low)
-            if role != "stream":
-                self._pass(space, tensor)
-            opening = space is self.problem.spaces[0] and tensor != space.output
-            if opening and tensor in self.problem.external:
-                self._first = self._first + (
-                    low if role == "stream" else tile_words(space, tensor, tile)
-                )
-            if role == "staged":
-                words = staged_words(space, tensor, dram, order)
-                self._cross(space, tensor, words)
-                once = dram_energy(space, tensor, float(space.volume[tensor]))
-                self.staged = self.staged + dram_energy(space, tensor, words) - once
-                refilled = space.volume[tensor] if tensor == space.output else 0.0
-                self._written = self._written + words - refilled
-            elif role == "stream":
-                kept = part.largest_kept(tensor) if part else space.inner_words
-                whole = tile_words(space, tensor, tile)
-                again = streamed_words(space, tensor, dram)
-                may_stay = whole <= kept
-                stays = np.where(may_stay, staged_words(space, tensor, dram, order), again)
-                self._cross(space, tensor, stays)
-                if (stays < again).any():
-                    self._streams.append(
-                        _Stream(space, tensor, tile, may_stay, whole, stays, again)
-                    )
-
-    def _pass(self, space: EinsumSpace, tensor: str) -> None:
-        """Every word passes between the shared level and the inner ones once at least."""
-        if tensor == space.output:
-            self._written = self._written + space.volume[tensor]
-        else:
-            self._read = self._read + space.volume[tensor]
-
-    def _cross(self, space: EinsumSpace, tensor: str, words: Floats) -> None:
-        """Words of a tensor through DRAM."""
-        self.floors = self.floors + dram_energy(space, tensor, words)
-        if tensor == space.output:
-            self._to_dram = self._to_dram + words
-            words = words - space.volume[tensor]
-        self._from_dram = self._from_dram + words
-
-    def settle(self) -> None:
-        """Let streamed tensors stay in place only as far as their whole tiles fit together.
-
-        Whatever stays in place over the DRAM loops is held whole while the others come by.
-        """
-        capacity = self.words.capacity
-        spills = self.problem.mapspace.policy.overflow == "spill"
-        self._moved = port_cycles(self.problem.platform.dram, self._from_dram, self._to_dram)
-        if capacity is None or spills or not self._streams:
-            return
-        if (self._held_with(self._streams) <= capacity).all():
-            return
-        floors, moved = np.full((2, self.grid.shape[1]), np.inf)
-        for bits in range(1 << len(self._streams)):
-            stay = [s for i, s in enumerate(self._streams) if bits >> i & 1]
-            go = [s for i, s in enumerate(self._streams) if not bits >> i & 1]
-            fits = self._held_with(stay) <= capacity
-            energy, reads, writes = self.floors, self._from_dram, self._to_dram
-            for one in go:
-                more = one.again - one.stays
-                energy = energy + one.energy(one.again) - one.energy(one.stays)
-                reads = reads + more
-                writes = writes + (more if one.tensor == one.space.output else 0.0)
-            cycles = port_cycles(self.problem.platform.dram, reads, writes)
-            floors = np.where(fits, np.minimum(floors, energy), floors)
-            moved = np.where(fits, np.minimum(moved, cycles), moved)
-        some = np.isfinite(floors)  # what fits in no way is told by what is held
-        self.floors = np.where(some, floors, self.floors)
-        self._moved = np.where(some, moved, self._moved)
-
-    def _held_with(self, stay: list[_Stream]) -> Ints:
-        """Words of the shared level, where so many streamed tensors are whole."""
-        needs = dict(self.needs)
-        for one in stay:
-            words = np.where(one.may_stay, one.words, 0)
-            self.words.add_needs(needs, one.space, one.tensor, "stream", one.tile, words)
-        return self._total(needs)
-
-    def cycles(self, compute: float) -> Floats:
-        """Cycles of the group at least, with so many of compute; whole in the end."""
-        problem = self.problem
-        dram, level = problem.platform.dram, shared_level(problem.platform)
-        found = np.maximum(
-            np.maximum(self._moved, compute),
-            port_cycles(level, self._read, self._written),
-        )
-        if problem.group.schedule != "sequential":
-            found = found + port_cycles(dram, self._first, self._first * 0)
-        # The sums that cycles come from are off in the last bits.
-        return np.ceil(found * (1 - 1e-14) - 1e-9)
+    @property
+    def is_output(self) -> bool:
+        """Whether the Einsum writes it."""
+        return self.tensor == self.space.output
 
     @property
-    def held(self) -> Ints:
-        """Words of the shared level."""
-        return self._total(self.needs)
+    def volume(self) -> float:
+        """Words of the whole tensor."""
+        return self.space.volume[self.tensor]
 
-    def _total(self, needs: dict[str, Floats]) -> Ints:
-        tile = np.where(self.grid == FOLLOW, 1, self.grid)
-        total = sum(needs.values(), self.words.left_out_words(tile))
-        return np.ceil(total).astype(np.int64)
+
+@dataclass(frozen=True, slots=True)
+class _Dram:
+    """Energy (pJ) and words of DRAM, float64[n]."""
+
+    energy: Floats
+    reads: Floats
+    writes: Floats
+
+
+def traffic_bound(
+    occupancy: SharedOccupancy,
+    grid: Ints,
+    roles: Sequence[tuple[Role, ...]],
+    orders: Sequence[tuple[int, ...]],
+    candidate_sets: Sequence[CandidateSet] | None,
+    compute: float,
+) -> TrafficBound:
+    """Lower bounds of outer tiles int64[R, n], by the tensors of a group.
+
+    roles, orders: by Einsum; an order is of the DRAM loops over its ranks, innermost first.
+    candidate sets:        candidates by Einsum; None: any.
+    compute:       lower bound on the group's compute cycles.
+    """
+    problem = occupancy.problem
+    uses = [
+        use
+        for i, space in enumerate(problem.spaces)
+        for use in _uses(
+            problem, space, grid, roles[i], orders[i], candidate_sets[i] if candidate_sets else None
+        )
+    ]
+    zero = np.zeros(grid.shape[1])
+    terms = [occupancy.lower_term(u.space, u.tensor, u.role, u.tile, u.smallest) for u in uses]
+    staged = zero
+    for use in uses:
+        if use.role == "staged" and use.moved is not None:
+            staged = staged + use.energy(use.moved) - use.energy(float(use.volume))
+    dram = _dram_traffic(uses, zero)
+    floors, moved = _with_room(occupancy, grid, uses, terms, dram)
+    return TrafficBound(
+        floors=floors,
+        staged=staged,
+        needs=occupancy.lower_words(terms, grid),
+        cycles=_cycles(problem, uses, moved, compute, zero),
+    )
+
+
+def _uses(
+    problem: GroupProblem,
+    space: EinsumSpace,
+    grid: Ints,
+    roles: tuple[Role, ...],
+    order: tuple[int, ...],
+    part: CandidateSet | None,
+) -> Iterator[_Use]:
+    """The tensors of an Einsum."""
+    extents = grid[problem.index(space)]
+    tile = np.where(extents == FOLLOW, 1, extents)
+    sizes = np.array(space.sizes, dtype=np.int64)[:, None]
+    dram = np.where(extents == FOLLOW, 1, sizes // tile)
+    for tensor, role in zip(space.tensors, roles, strict=True):
+        moved = None if role == "inside" else staged_words(space, tensor, dram, order)
+        stay, smallest = None, space.share(tensor)
+        if role == "stream" and moved is not None:
+            smallest = part.smallest(tensor) if part else smallest
+            kept = part.largest_kept(tensor) if part else space.inner_words
+            words = tile_words(space, tensor, tile)
+            again = streamed_words(space, tensor, dram)
+            may = words <= kept
+            moved = np.where(may, moved, again)
+            if (moved < again).any():
+                stay = _Stay(may=may, words=words, again=again)
+        yield _Use(
+            space=space,
+            tensor=tensor,
+            role=role,
+            tile=tile,
+            smallest=smallest,
+            opening=space is problem.spaces[0]
+            and tensor != space.output
+            and tensor in problem.external,
+            moved=moved,
+            stay=stay,
+        )
+
+
+def _dram_traffic(uses: list[_Use], zero: Floats) -> _Dram:
+    """Traffic of DRAM where every tensor that may stay in place does."""
+    energy = reads = writes = zero
+    for use in uses:
+        if use.moved is not None:
+            energy = energy + use.energy(use.moved)
+            words = use.moved
+            if use.is_output:
+                writes = writes + words
+                words = words - use.volume
+            reads = reads + words
+    return _Dram(energy, reads, writes)
+
+
+def _with_room(
+    occupancy: SharedOccupancy, grid: Ints, uses: list[_Use], terms: list[Term], dram: _Dram
+) -> tuple[Floats, Floats]:
+    """pJ and cycles of DRAM, where tensors stay in place only as far as they fit together.
+
+    Whatever stays in place over the DRAM loops is held whole while the others come by.
+    """
+    level = occupancy.problem.platform.dram
+    moved = transfer_cycles(level, dram.reads, dram.writes)
+    streams = [(use, use.stay) for use in uses if use.stay is not None]
+    capacity = occupancy.capacity
+    if capacity is None or occupancy.problem.mapspace.policy.overflow == "spill" or not streams:
+        return dram.energy, moved
+
+    def fits(stay: list[tuple[_Use, _Stay]]) -> Bools:
+        whole = [
+            occupancy.lower_term(
+                u.space, u.tensor, "stream", u.tile, np.where(s.may, s.words, 0).astype(np.float64)
+            )
+            for u, s in stay
+        ]
+        return np.asarray(occupancy.lower_words([*terms, *whole], grid) <= capacity)
+
+    if fits(streams).all():
+        return dram.energy, moved
+    floors, least = np.full((2, grid.shape[1]), np.inf)
+    for stays in product((False, True), repeat=len(streams)):
+        energy, reads, writes = dram.energy, dram.reads, dram.writes
+        for (use, stay), stays_here in zip(streams, stays, strict=True):
+            if not stays_here and use.moved is not None:
+                more = stay.again - use.moved
+                energy = energy + use.energy(stay.again) - use.energy(use.moved)
+                reads = reads + more
+                writes = writes + (more if use.is_output else 0.0)
+        good = fits([s for s, yes in zip(streams, stays, strict=True) if yes])
+        cycles = transfer_cycles(level, reads, writes)
+        floors = np.where(good, np.minimum(floors, energy), floors)
+        least = np.where(good, np.minimum(least, cycles), least)
+    some = np.isfinite(floors)  # what fits in no way is told by its occupancy
+    return np.where(some, floors, dram.energy), np.where(some, least, moved)
+
+
+def _cycles(
+    problem: GroupProblem, uses: list[_Use], moved: Floats, compute: float, zero: Floats
+) -> Floats:
+    """Lower bound on the cycles of the group; moved: cycles of DRAM."""
+    read = written = first = zero  # words of the shared level, and of the first tiles
+    for use in uses:
+        # Every word passes between the shared level and the inner ones once at least.
+        if use.role != "stream" and use.is_output:
+            written = written + use.volume
+        elif use.role != "stream":
+            read = read + use.volume
+        if use.role == "staged" and use.moved is not None:
+            written = written + use.moved - (use.volume if use.is_output else 0.0)
+        if use.opening:
+            streams = use.role == "stream"
+            first = first + (
+                use.smallest if streams else tile_words(use.space, use.tensor, use.tile)
+            )
+    level = shared_level(problem.platform)
+    found = np.maximum(np.maximum(moved, compute), transfer_cycles(level, read, written))
+    if problem.group.schedule != "sequential":
+        found = found + transfer_cycles(problem.platform.dram, first, first * 0)
+    # The sums that cycles come from are off in the last bits.
+    return np.ceil(found * (1 - 1e-14) - 1e-9)
 
 
 def staged_words(space: EinsumSpace, tensor: str, dram: Ints, order: tuple[int, ...]) -> Floats:

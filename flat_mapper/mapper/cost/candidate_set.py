@@ -1,52 +1,87 @@
-"""All inner rows of one Einsum with their bounds, shrunk as the search learns."""
+"""All candidates of one Einsum with their bounds, shrunk as the search learns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from flat_mapper.mapper.cost.price import Moves, moves, one_innermost
-from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, Rows
+from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.enumerate import TooMany, Wanted, inner_rows
+from flat_mapper.mapper.space.enumerate import TooMany, Wanted, inner_candidates
 from flat_mapper.mapper.space.factors import prod_of
 from flat_mapper.mapper.space.roles import Role
 
-# (full, stays): least pJ of one tensor in every row, see price.Moves
+# (full, stays): least pJ of one tensor in every candidate, see price.Moves
 Pair = tuple[Floats, Floats]
 # The distinct extents of a rank in outer tiles, and which of them each outer tile has
 Extents = tuple[Ints, Ints]
 
 
+class EnergyKey(NamedTuple):
+    """Which bound on energy: in which roles (None: the cheapest), with what DRAM takes or not."""
+
+    roles: tuple[Role, ...] | None
+    priced: bool
+
+
+class ExtentKey(NamedTuple):
+    """Which bound by extent: of which rank, and on which energy."""
+
+    rank: int
+    energy: EnergyKey
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """Bounds of a candidate set that are computed already."""
+
+    moves: dict[str, Moves] = field(default_factory=dict)  # by tensor
+    energies: dict[EnergyKey, Floats] = field(default_factory=dict)
+    extents: dict[int, Extents] = field(default_factory=dict)  # by rank
+    lows: dict[ExtentKey, tuple[Ints, Floats]] = field(default_factory=dict)
+
+    def other_roles(self) -> Memo:
+        """The same candidates where tensors may have other roles."""
+        return Memo(moves=self.moves, extents=self.extents)
+
+    def keep(self, mask: Bools) -> Memo:
+        """The memo of the candidates of a mask."""
+        moves = {
+            t: Moves(
+                inner=(m.inner[0][mask], m.inner[1][mask]),
+                drawn=(m.drawn[0][mask], m.drawn[1][mask]),
+            )
+            for t, m in self.moves.items()
+        }
+        return Memo(moves=moves, energies={k: e[mask] for k, e in self.energies.items()})
+
+
 @dataclass(slots=True)
-class Table:
-    """The rows of one Einsum, in blocks that share their keeps."""
+class CandidateSet:
+    """The candidates of one Einsum, in blocks that share their keeps."""
 
     space: EinsumSpace
-    blocks: list[Rows]
+    blocks: list[CandidateBlock]
     roles: dict[str, tuple[Role, ...]]  # what the search may make of each tensor
-    moves: dict[str, Moves] = field(default_factory=dict)
-    energies: dict[tuple[tuple[Role, ...] | None, bool], Floats] = field(default_factory=dict)
-    extents: dict[int, tuple[Ints, Ints]] = field(default_factory=dict)
-    least: dict[tuple[tuple[Role, ...], int, bool], tuple[Ints, Floats]] = field(
-        default_factory=dict
-    )
+    memo: Memo = field(default_factory=Memo)
 
     @property
     def count(self) -> int:
-        """Rows in all blocks."""
+        """Candidates in all blocks."""
         return sum(b.count for b in self.blocks)
 
     @property
     def spatial(self) -> Floats:
-        """Compute units that every row uses."""
+        """Compute units that every candidate uses."""
         return np.concatenate([b.spatial for b in self.blocks])
 
     @property
     def cycles(self) -> Floats:
-        """Compute cycles of every row."""
+        """Compute cycles of every candidate."""
         return self.space.lane_cycles / self.spatial
 
     @property
@@ -56,53 +91,54 @@ class Table:
 
     def pair(self, tensor: str, role: Role, priced: bool) -> Pair:
         """Bounds of one tensor in one role: in full, and if it may stay in place."""
-        if tensor not in self.moves:
+        known = self.memo.moves
+        if tensor not in known:
             parts = [moves(self.space, b, tensor) for b in self.blocks]
-            self.moves[tensor] = Moves(
+            known[tensor] = Moves(
                 inner=_joined([p.inner for p in parts]), drawn=_joined([p.drawn for p in parts])
             )
-        return self.moves[tensor].energy(self.space, tensor, role, priced=priced)
+        return known[tensor].energy(self.space, tensor, role, priced=priced)
 
     def largest_kept(self, tensor: str) -> float:
-        """Most words of a tensor that a row keeps at inner levels and may hold on to."""
+        """Most words of a tensor that a candidate keeps at inner levels and may hold on to."""
         most = 0.0
         for block in self.blocks:
-            link = block.links[tensor][-1]
-            if link.child is not None and link.open.any():
+            transfer = block.transfers[tensor][-1]
+            if transfer.child is not None and transfer.open.any():
                 words = self._words(block, tensor)
-                most = max(most, float(words[np.broadcast_to(link.open, words.shape)].max()))
+                most = max(most, float(words[np.broadcast_to(transfer.open, words.shape)].max()))
         return most
 
     def smallest(self, tensor: str) -> float:
-        """Fewest words of a tensor in any row's tile."""
+        """Fewest words of a tensor in any candidate's tile."""
         return min(float(self._words(block, tensor).min()) for block in self.blocks)
 
-    def _words(self, block: Rows, tensor: str) -> Ints | Floats:
+    def _words(self, block: CandidateBlock, tensor: str) -> Ints | Floats:
         mine = [r for r, yes in enumerate(self.space.relevant[tensor]) if yes]
         return prod_of(block.tile, mine) * self.space.share(tensor)
 
     def energy(self, roles: tuple[Role, ...] | None = None, *, priced: bool) -> Floats:
-        """Least pJ of every row: in given roles, or in whichever roles are cheapest.
+        """Least pJ of every candidate: in given roles, or in whichever roles are cheapest.
 
         priced: with what DRAM takes: of a staged tensor for every word once, of a streamed one
-                for what the row draws. Else without DRAM.
+                for what the candidate draws. Else without DRAM.
         """
-        key = (roles, priced)
-        if key in self.energies:
-            return self.energies[key]
+        key, known = EnergyKey(roles, priced), self.memo.energies
+        if key in known:
+            return known[key]
         full, stays = [], []
         for i, tensor in enumerate(self.space.tensors):
             choices = self.roles[tensor] if roles is None else (roles[i],)
             pairs = [self.pair(tensor, role, priced) for role in choices]
             full.append(np.minimum.reduce([p[0] for p in pairs]))
             stays.append(np.minimum.reduce([p[1] for p in pairs]))
-        self.energies[key] = one_innermost(self.space, full, stays)
-        return self.energies[key]
+        known[key] = one_innermost(self.space, full, stays)
+        return known[key]
 
     def lows(self, roles: tuple[Role, ...], extents: Sequence[Extents], *, priced: bool) -> Floats:
-        """The least of `energy` over the rows that may stand under outer tiles.
+        """The least of `energy` over the candidates that may stand under outer tiles.
 
-        Of each rank alone: the rows whose tile divides its extent (0: any row).
+        Of each rank alone: the candidates whose tile divides its extent (0: any candidate).
         extents: by rank. returns: float64[n].
         """
         best = np.zeros(1)
@@ -114,19 +150,19 @@ class Table:
         return best
 
     def _by_tile(self, roles: tuple[Role, ...], r: int, priced: bool) -> tuple[Ints, Floats]:
-        """Of every extent that the rows' tiles have in a rank, the least energy."""
-        key = (roles, r, priced)
-        if key not in self.least:
-            if r not in self.extents:
-                self.extents[r] = np.unique(self.tile[r], return_inverse=True)
-            tiles, which = self.extents[r]
+        """Of every extent that the candidates' tiles have in a rank, the least energy."""
+        key, memo = ExtentKey(r, EnergyKey(roles, priced)), self.memo
+        if key not in memo.lows:
+            if r not in memo.extents:
+                memo.extents[r] = np.unique(self.tile[r], return_inverse=True)
+            tiles, which = memo.extents[r]
             least = np.full(len(tiles), np.inf)
             np.minimum.at(least, which, self.energy(roles, priced=priced))
-            self.least[key] = (tiles, least)
-        return self.least[key]
+            memo.lows[key] = (tiles, least)
+        return memo.lows[key]
 
-    def keep(self, mask: Bools) -> Table:
-        """The rows of a mask."""
+    def keep(self, mask: Bools) -> CandidateSet:
+        """The candidates of a mask."""
         blocks, start = [], 0
         for block in self.blocks:
             part = np.flatnonzero(mask[start : start + block.count])
@@ -135,22 +171,11 @@ class Table:
                 blocks.append(block)
             elif len(part):
                 blocks.append(block.take(part))
-        return Table(
-            space=self.space,
-            blocks=blocks,
-            roles=self.roles,
-            moves={
-                t: Moves(
-                    inner=(m.inner[0][mask], m.inner[1][mask]),
-                    drawn=(m.drawn[0][mask], m.drawn[1][mask]),
-                )
-                for t, m in self.moves.items()
-            },
-            energies={k: e[mask] for k, e in self.energies.items()},
-        )
+        memo = self.memo.keep(mask)
+        return CandidateSet(space=self.space, blocks=blocks, roles=self.roles, memo=memo)
 
     def index(self, mask: Bools) -> list[tuple[int, Ints]]:
-        """For each block with a row in the mask: its number and those rows."""
+        """For each block with a candidate in the mask: its number and those candidates."""
         found, start = [], 0
         for i, block in enumerate(self.blocks):
             part = np.flatnonzero(mask[start : start + block.count])
@@ -161,48 +186,42 @@ class Table:
 
 
 @dataclass(slots=True)
-class Known:
-    """What searches over the same Einsums have found out about their rows."""
+class CandidateCache:
+    """What searches over the same Einsums have found out about their candidates."""
 
-    tables: dict[object, Table] = field(default_factory=dict)
-    crowded: dict[object, int] = field(default_factory=dict)  # units of which there are too many
+    candidate_sets: dict[object, CandidateSet] = field(default_factory=dict)
+    too_many: dict[object, int] = field(default_factory=dict)  # units of which there are too many
 
 
-def table(
+def enumerated(
     space: EinsumSpace,
     roles: dict[str, tuple[Role, ...]],
-    known: Known,
+    known: CandidateCache,
     least: int,
     most: int,
-) -> Table | None:
-    """The rows of an Einsum that use so many compute units at least; None if there are too many.
+) -> CandidateSet | None:
+    """Candidates of an Einsum with so many compute units in use; None if there are too many.
 
-    most: rows that a table may have.
+    most: candidates that a candidate set may have.
     """
     name = (space.einsum.name, space.ranks)
     key = (*name, least)
-    if key not in known.tables:
-        if least <= known.crowded.get(name, 0):
+    if key not in known.candidate_sets:
+        if least <= known.too_many.get(name, 0):
             return None
         try:
-            blocks = list(_some(inner_rows(space, Wanted(least=least, most=4 * most)), most))
+            blocks = list(_some(inner_candidates(space, Wanted(least=least, most=4 * most)), most))
         except TooMany:
-            known.crowded[name] = least
+            known.too_many[name] = least
             return None
-        known.tables[key] = Table(space=space, blocks=blocks, roles=roles)
-    found = known.tables[key]
-    same = found.roles == roles
-    return Table(
-        space=space,
-        blocks=found.blocks,
-        roles=roles,
-        moves=found.moves,
-        energies=found.energies if same else {},
-    )
+        known.candidate_sets[key] = CandidateSet(space=space, blocks=blocks, roles=roles)
+    found = known.candidate_sets[key]
+    memo = found.memo if found.roles == roles else found.memo.other_roles()
+    return CandidateSet(space=space, blocks=found.blocks, roles=roles, memo=memo)
 
 
-def _some(blocks: Iterator[Rows], most: int) -> Iterator[Rows]:
-    """So many rows at most."""
+def _some(blocks: Iterator[CandidateBlock], most: int) -> Iterator[CandidateBlock]:
+    """So many candidates at most."""
     count = 0
     for block in blocks:
         count += block.count

@@ -1,4 +1,4 @@
-"""Costs of inner rows: exact once the outer loops are known, bounds from below before that."""
+"""Costs of candidates: exact once the outer loops are known, bounds from below before that."""
 
 from __future__ import annotations
 
@@ -7,55 +7,58 @@ from dataclasses import dataclass
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, Link, Rows, looped
+from flat_mapper.cost_model.latency import port_loads
+from flat_mapper.mapper.space.candidates import (
+    Bools,
+    CandidateBlock,
+    Floats,
+    Ints,
+    Transfer,
+    looped,
+)
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.roles import Outer, Role
 
 
 @dataclass(slots=True)
 class Costs:
-    """Of n rows: pJ, and the cycles that each limited port needs."""
+    """Of n candidates: pJ, and the cycles that each limited port needs."""
 
     energy: Floats
     ports: dict[tuple[str, str], Floats]  # (level, read | write | shared) -> cycles
     rounded: bool = True  # words to whole rows of a memory
 
-    def rows(self, words: Floats | float, level: MemoryLevel) -> Floats:
+    def accesses(self, words: Floats | float, level: MemoryLevel) -> Floats:
         """Vector accesses for a number of words."""
-        return _rows(words, level) if self.rounded else _fractions(words, level)
+        return _whole_accesses(words, level) if self.rounded else _fractions(words, level)
 
     def add_words(self, level: MemoryLevel, reads: Floats, writes: Floats) -> None:
         """Account for words of one instance."""
-        for kind, rate, words in (
-            ("read", level.read_words_per_cycle, reads),
-            ("write", level.write_words_per_cycle, writes),
-            ("shared", level.shared_words_per_cycle, reads + writes),
-        ):
-            if rate is not None:
-                key = (level.name, kind)
-                self.ports[key] = self.ports.get(key, np.zeros(1)) + words / rate
+        for port, words_per_cycle, words in port_loads(level, reads, writes):
+            key = (level.name, port)
+            self.ports[key] = self.ports.get(key, np.zeros(1)) + words / words_per_cycle
 
 
-def row_costs(space: EinsumSpace, rows: Rows, outer: Outer) -> Costs:
-    """Exact costs of rows under given outer loops; the model's own arithmetic."""
-    computed = outer.share * outer.steps * space.compute_energy
-    costs = Costs(energy=np.full(rows.count, computed), ports={})
+def candidate_costs(space: EinsumSpace, candidates: CandidateBlock, outer: Outer) -> Costs:
+    """Exact costs of candidates under given outer loops; the model's own arithmetic."""
+    computed = outer.visited * outer.passes * space.compute_energy
+    costs = Costs(energy=np.full(candidates.count, computed), ports={})
     sizes = np.array(space.sizes, dtype=np.int64)[:, None]
     tile = np.array(outer.tile, dtype=np.int64)[:, None]
-    tile = np.where(tile == 0, rows.tile, tile)
-    shared, dram = tile // rows.tile, sizes // tile
+    tile = np.where(tile == 0, candidates.tile, tile)
+    shared, dram = tile // candidates.tile, sizes // tile
     for tensor, role in zip(space.tensors, outer.roles, strict=True):
-        links = rows.links[tensor]
+        transfers = candidates.transfers[tensor]
         parent = space.arch.levels[0 if role == "stream" else space.shared]
-        for i, link in enumerate(links):
+        for i, transfer in enumerate(transfers):
             passes, open_ = looped(
-                space.relevant[tensor], link.passes, link.open, shared, outer.shared_order
+                space.relevant[tensor], transfer.passes, transfer.open, shared, outer.shared_order
             )
-            passes = passes * np.where(open_, 1, outer.steps)
+            passes = passes * np.where(open_, 1, outer.passes)
             left = _left(space.relevant[tensor], open_, dram, outer)
             passes, _ = looped(space.relevant[tensor], passes, open_, dram, outer.dram_order)
-            above = links[i + 1] if i + 1 < len(links) else None
-            _add_link(space, costs, tensor, link, above, parent, passes, left)
+            above = transfers[i + 1] if i + 1 < len(transfers) else None
+            _add_transfer(space, costs, tensor, transfer, above, parent, passes, left)
         if role == "staged":
             still = np.ones(dram.shape[1]) > 0
             left = _left(space.relevant[tensor], still, dram, outer)
@@ -66,14 +69,14 @@ def row_costs(space: EinsumSpace, rows: Rows, outer: Outer) -> Costs:
 def _left(
     relevant: tuple[bool, ...], open_: Bools, dram: Ints, outer: Outer
 ) -> tuple[Floats | float, float]:
-    """What a mask leaves of a link's passes, and of the tensor itself.
+    """What a mask leaves of a transfer's passes, and of the tensor itself.
 
-    A link is passed in each of the masked loops, or it stays in place over one of them.
+    A transfer is passed in each of the masked loops, or it stays in place over one of them.
     """
-    if outer.share == 1:
+    if outer.visited == 1:
         return 1.0, 1.0
     if len(outer.masked) == 2 and all(relevant[r] for r in outer.masked):
-        return 1.0, outer.share  # every pass brings other words
+        return 1.0, outer.visited  # every pass brings other words
     every = np.ones(open_.shape, np.bool_)
     if len(outer.masked) < 2:  # the innermost loop is over a rank that no tensor has
         every &= ~open_
@@ -82,7 +85,7 @@ def _left(
             every &= ~open_
         if relevant[r]:
             open_ = open_ & (dram[r] == 1)
-    return np.where(every, outer.share, 1.0), 1.0
+    return np.where(every, outer.visited, 1.0), 1.0
 
 
 def add_staged(
@@ -97,23 +100,23 @@ def add_staged(
     one = np.ones(dram.shape[1])
     passes, _ = looped(space.relevant[tensor], one, one > 0, dram, order)
     level = space.arch.levels[space.shared]
-    link = Link(child=level, passes=one, open=one > 0, spread=one, copies=one)
-    _add_link(space, costs, tensor, link, None, space.arch.levels[0], passes, left)
+    transfer = Transfer(child=level, passes=one, open=one > 0, spread=one, copies=one)
+    _add_transfer(space, costs, tensor, transfer, None, space.arch.levels[0], passes, left)
 
 
-def _add_link(
+def _add_transfer(
     space: EinsumSpace,
     costs: Costs,
     tensor: str,
-    link: Link,
-    above: Link | None,
+    transfer: Transfer,
+    above: Transfer | None,
     top: MemoryLevel | None,
     passes: Floats,
     left: tuple[Floats | float, float] = (1.0, 1.0),
 ) -> None:
-    """Words of one link at both its ends, with their energy and port cycles.
+    """Words of one transfer at both its ends, with their energy and port cycles.
 
-    top: the parent of a link with none above; None: its end of the link does not count.
+    top: the parent of a transfer with none above; None: its end of the transfer does not count.
     left: what a mask leaves of the passes, and of the tensor.
     """
     volume = float(space.volume[tensor]) * left[1]
@@ -123,9 +126,11 @@ def _add_link(
     output = tensor == space.output
     if parent is not None:
         add_drawn(space, costs, parent, copies, volume / spread, passes, output=output)
-    if link.child is not None:
-        kept = volume / link.spread
-        add_filled(space, costs, link.child, link.copies, kept, passes, output=output)
+    if transfer.child is not None:
+        child_words = volume / transfer.spread
+        add_filled(
+            space, costs, transfer.child, transfer.copies, child_words, passes, output=output
+        )
 
 
 def add_drawn(
@@ -133,24 +138,26 @@ def add_drawn(
     costs: Costs,
     parent: MemoryLevel,
     copies: Floats | float,
-    held: Floats | float,
+    parent_words: Floats | float,
     passes: Floats,
     *,
     output: bool,
 ) -> None:
-    """Words that pass between a parent and what it feeds; held: one instance's share of a tensor.
+    """Words that pass between a parent and what it feeds; parent_words: one instance's share of a
+    tensor.
 
     An output arrives at the parent every time, and is read again every time but the first.
     """
-    drawn = held * passes
+    drawn = parent_words * passes
     read, _, update = space.prices[parent.name]
     if output:
         costs.energy = costs.energy + _served(copies, parent) * (
-            costs.rows(drawn, parent) * update + costs.rows(drawn - held, parent) * read
+            costs.accesses(drawn, parent) * update
+            + costs.accesses(drawn - parent_words, parent) * read
         )
-        costs.add_words(parent, drawn - held, drawn)
+        costs.add_words(parent, drawn - parent_words, drawn)
     else:
-        costs.energy = costs.energy + _served(copies, parent) * costs.rows(drawn, parent) * read
+        costs.energy = costs.energy + _served(copies, parent) * costs.accesses(drawn, parent) * read
         costs.add_words(parent, drawn, np.zeros(1))
 
 
@@ -159,18 +166,20 @@ def add_filled(
     costs: Costs,
     child: MemoryLevel,
     copies: Floats | float,
-    kept: Floats | float,
+    child_words: Floats | float,
     passes: Floats,
     *,
     output: bool,
 ) -> None:
-    """Words written into a child; kept: one instance's share of a tensor.
+    """Words written into a child; child_words: one instance's share of a tensor.
 
     An output's first visit starts from nothing.
     """
-    filled = kept * passes - (kept if output else 0.0)
+    filled = child_words * passes - (child_words if output else 0.0)
     served = _served(copies, child)
-    costs.energy = costs.energy + served * costs.rows(filled, child) * space.prices[child.name][1]
+    costs.energy = (
+        costs.energy + served * costs.accesses(filled, child) * space.prices[child.name][1]
+    )
     costs.add_words(child, np.zeros(1), filled)
 
 
@@ -179,7 +188,7 @@ def _served(copies: Floats | float, level: MemoryLevel) -> Floats | float:
     return copies if level.cluster_size == 1 else np.minimum(copies, level.clusters)
 
 
-def _rows(words: Floats | float, level: MemoryLevel) -> Floats:
+def _whole_accesses(words: Floats | float, level: MemoryLevel) -> Floats:
     """Vector accesses for a number of words, rounded up."""
     return np.ceil(np.asarray(words) / level.row_words)
 
@@ -191,10 +200,10 @@ def _fractions(words: Floats | float, level: MemoryLevel) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """What a tensor takes in every row, as far as its role does not matter; float64[n].
+    """What a tensor takes in every candidate, as far as its role does not matter; float64[n].
 
-    Of each pair the first is in full, if every irrelevant loop outside the row brings it again; the
-    second, if it may stay in place outside.
+    Of each pair the first is in full, if every irrelevant loop outside the candidate brings it
+    again; the second, if it may stay in place outside.
     """
 
     inner: tuple[Floats, Floats]  # pJ at the inner levels
@@ -220,20 +229,22 @@ class Moves:
         return full, stays
 
 
-def moves(space: EinsumSpace, rows: Rows, tensor: str, *, rounded: bool = True) -> Moves:
-    """What a tensor takes in every row; rounded: see `Moves.energy`."""
-    closed = closed_passes(space, rows.tile, tensor)
+def moves(
+    space: EinsumSpace, candidates: CandidateBlock, tensor: str, *, rounded: bool = True
+) -> Moves:
+    """What a tensor takes in every candidate; rounded: see `Moves.energy`."""
+    closed = closed_passes(space, candidates.tile, tensor)
     volume = float(space.volume[tensor])
-    links = rows.links[tensor]
+    transfers = candidates.transfers[tensor]
     inner, drawn = [], []
     for stays in (False, True):
-        costs = Costs(energy=np.zeros(rows.count), ports={}, rounded=rounded)
-        for i, link in enumerate(links):
-            passes = link.passes * (np.where(link.open, 1.0, closed) if stays else closed)
-            if i + 1 < len(links):
-                _add_link(space, costs, tensor, link, links[i + 1], None, passes)
+        costs = Costs(energy=np.zeros(candidates.count), ports={}, rounded=rounded)
+        for i, transfer in enumerate(transfers):
+            passes = transfer.passes * (np.where(transfer.open, 1.0, closed) if stays else closed)
+            if i + 1 < len(transfers):
+                _add_transfer(space, costs, tensor, transfer, transfers[i + 1], None, passes)
             else:
-                _add_link(space, costs, tensor, link, None, None, passes)
+                _add_transfer(space, costs, tensor, transfer, None, None, passes)
                 drawn.append(volume * passes)
         inner.append(costs.energy)
     return Moves(inner=(inner[0], inner[1]), drawn=(drawn[0], drawn[1]))
@@ -248,10 +259,10 @@ def staged_once(space: EinsumSpace, tensor: str, *, priced: bool) -> float:
 
 
 def one_innermost(space: EinsumSpace, full: list[Floats], stays: list[Floats]) -> Floats:
-    """Least pJ of rows, from what each tensor takes in full, and if it may stay in place.
+    """Least pJ of candidates, from what each tensor takes in full, and if it may stay in place.
 
-    At most one rank is the innermost real loop outside a row, and only tensors that lack it may
-    stay in place; so the bound is a minimum over ranks.
+    At most one rank is the innermost real loop outside a candidate, and only tensors that lack it
+    may stay in place; so the bound is a minimum over ranks.
     """
     best = sum(full, np.zeros(1))
     for r in range(len(space.ranks)):
@@ -280,7 +291,7 @@ def drawn_energy(
     rounded: bool = True,
 ) -> Floats:
     """pJ at a level of one instance for words of a whole tensor that pass over the whole run."""
-    count = _rows if rounded else _fractions
+    count = _whole_accesses if rounded else _fractions
     read, _, update = space.prices[level.name]
     if tensor == space.output:
         again = np.asarray(words) - space.volume[tensor]

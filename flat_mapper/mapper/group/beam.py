@@ -1,4 +1,4 @@
-"""Rows of a group some of whose Einsums have too many to keep."""
+"""Candidates of a group some of whose Einsums have too many to keep."""
 
 from __future__ import annotations
 
@@ -7,82 +7,84 @@ from dataclasses import dataclass
 import numpy as np
 
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
-from flat_mapper.mapper.cost.candidate_set import Table
-from flat_mapper.mapper.group.bound_filter import Lows, Sieve
-from flat_mapper.mapper.group.incremental import Growth
-from flat_mapper.mapper.group.incumbent import Contest, FrontContest
-from flat_mapper.mapper.space.candidates import Floats, Ints, Rows
+from flat_mapper.mapper.cost.candidate_set import CandidateSet
+from flat_mapper.mapper.group.bound_filter import BoundFilter, LowerBounds
+from flat_mapper.mapper.group.incremental import IncrementalEnumeration
+from flat_mapper.mapper.group.incumbent import Incumbent
+from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.roles import Role
 
-BEAM = 100  # rows with one set of keeps to go on with, where the first pass grows them
+BEAM = 100  # candidates with one set of keeps to go on with, where the first pass grows them
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
-    """Grows the rows that are too many, under some outer choices."""
+class Beam:
+    """Grows the candidates that are too many, under some outer choices."""
 
     problem: GroupProblem
     bounds: OuterBounds
-    contest: Contest | FrontContest
+    incumbent: Incumbent
     roles: list[dict[str, tuple[Role, ...]]]
     outers: Outers
 
-    def first(self, whole: list[Table | None], least: list[int]) -> list[Table]:
-        """Rows for a good mapping early: where there are too many, the most promising."""
+    def first(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
+        """Candidates for a good mapping early: where there are too many, the most promising."""
         return [
-            g.table(self._best_few) if t is None else t
-            for t, g in zip(whole, self._growths(least, self.outers), strict=True)
+            g.candidate_set(self._best_few) if t is None else t
+            for t, g in zip(whole, self._enumerations(least, self.outers), strict=True)
         ]
 
-    def _best_few(self, rows: Rows, priced: Floats, free: Floats, cycles: Floats) -> Ints:
-        if rows.count <= BEAM:
-            return np.arange(rows.count)
-        return np.sort(np.lexsort(self.contest.lead(cycles, priced)[::-1])[:BEAM])
+    def _best_few(
+        self, candidates: CandidateBlock, priced: Floats, free: Floats, cycles: Floats
+    ) -> Ints:
+        if candidates.count <= BEAM:
+            return np.arange(candidates.count)
+        return np.sort(np.lexsort(self.incumbent.sort_keys(cycles, priced)[::-1])[:BEAM])
 
-    def sieved(self, whole: list[Table | None], least: list[int]) -> list[Table]:
-        """Rows that may win: where there are too many, held against the least the others cost."""
+    def filtered(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
+        """Candidates that can improve, where there are too many by the others' lower bounds."""
         lows = [
-            g.least_of_all() if t is None else Lows.of(t)
-            for t, g in zip(whole, self._growths(least, self.outers), strict=True)
+            g.least_of_all() if t is None else LowerBounds.of(t)
+            for t, g in zip(whole, self._enumerations(least, self.outers), strict=True)
             if len(whole) > 1  # one alone is held against nobody
         ]
-        # With what all Einsums cost at least, fewer outer choices may win, and with wider rows.
+        # With lower bounds of all Einsums fewer outer choices can improve, with wider candidates.
         outers = _raised(self.outers, lows)
-        alive = self.contest.may_win(outers.cycles, outers.energy)
+        alive = self.incumbent.can_improve(outers.cycles, outers.energy)
         outers = outers.take(np.flatnonzero(alive))
         if not len(outers.staging):
-            return [_none(g) for g in self._growths(least, self.outers)]
-        wider = narrowest(self.bounds, self.contest, outers)
-        sieve = Sieve(self.problem, self.contest, outers, lows)
-        found: list[Table] = []
-        for i, growth in enumerate(self._growths(wider, outers)):
+            return [_none(g) for g in self._enumerations(least, self.outers)]
+        wider = narrowest(self.bounds, self.incumbent, outers)
+        bound_filter = BoundFilter(self.problem, self.incumbent, outers, lows)
+        found: list[CandidateSet] = []
+        for i, enumeration in enumerate(self._enumerations(wider, outers)):
 
-            def may_win(
-                rows: Rows, priced: Floats, free: Floats, cycles: Floats, i: int = i
+            def can_improve(
+                candidates: CandidateBlock, priced: Floats, free: Floats, cycles: Floats, i: int = i
             ) -> Ints:
-                return np.flatnonzero(sieve.may_win(i, priced, free, cycles))
+                return np.flatnonzero(bound_filter.can_improve(i, priced, free, cycles))
 
             mine = whole[i]
-            found.append(growth.table(may_win) if mine is None else mine)
+            found.append(enumeration.candidate_set(can_improve) if mine is None else mine)
             if lows:
-                lows[i] = Lows.of(found[-1])
+                lows[i] = LowerBounds.of(found[-1])
         return found
 
-    def _growths(self, least: list[int], outers: Outers) -> list[Growth]:
+    def _enumerations(self, least: list[int], outers: Outers) -> list[IncrementalEnumeration]:
         return [
-            Growth(
+            IncrementalEnumeration(
                 space=space,
                 roles=roles,
                 least=units,
                 tiles=np.unique(outers.tile[self.problem.index(space)], axis=1),
-                masked=self.problem.share < 1,
+                masked=self.problem.visited < 1,
             )
             for space, roles, units in zip(self.problem.spaces, self.roles, least, strict=True)
         ]
 
 
-def narrowest(bounds: OuterBounds, contest: Contest | FrontContest, outers: Outers) -> list[int]:
+def narrowest(bounds: OuterBounds, incumbent: Incumbent, outers: Outers) -> list[int]:
     """By Einsum, the fewest compute units with which it may be part of something better."""
     found = []
     for i, space in enumerate(bounds.problem.spaces):
@@ -90,13 +92,13 @@ def narrowest(bounds: OuterBounds, contest: Contest | FrontContest, outers: Oute
         while high - low > 1:
             middle = (low + high) // 2
             busy = bounds.busy(i, space.lane_cycles / middle)
-            hopeful = contest.may_win(np.maximum(outers.cycles, busy), outers.energy).any()
+            hopeful = incumbent.can_improve(np.maximum(outers.cycles, busy), outers.energy).any()
             low, high = (low, middle) if hopeful else (middle, high)
         found.append(high)
     return found
 
 
-def _raised(outers: Outers, lows: list[Lows]) -> Outers:
+def _raised(outers: Outers, lows: list[LowerBounds]) -> Outers:
     """Outer choices that cost what their Einsums cost at least."""
     priced = sum((low.priced for low in lows), 0.0) + outers.staged
     free = sum((low.free for low in lows), 0.0) + outers.floors
@@ -105,5 +107,5 @@ def _raised(outers: Outers, lows: list[Lows]) -> Outers:
     return found
 
 
-def _none(growth: Growth) -> Table:
-    return Table(space=growth.space, blocks=[], roles=growth.roles)
+def _none(enumeration: IncrementalEnumeration) -> CandidateSet:
+    return CandidateSet(space=enumeration.space, blocks=[], roles=enumeration.roles)

@@ -1,4 +1,4 @@
-"""Which rows may be part of something better, told without holding all rows at once."""
+"""A bound filter: which candidates may be part of an improvement, without keeping all of them."""
 
 from __future__ import annotations
 
@@ -7,65 +7,68 @@ from dataclasses import dataclass
 import numpy as np
 
 from flat_mapper.mapper.bounds.outer import Outers
-from flat_mapper.mapper.cost.candidate_set import Table
-from flat_mapper.mapper.group.incumbent import Contest, FrontContest
+from flat_mapper.mapper.cost.candidate_set import CandidateSet
+from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.space.candidates import Bools, Floats
 from flat_mapper.mapper.space.group import GroupProblem
 
 
 @dataclass(frozen=True, slots=True)
-class Lows:
-    """Of one Einsum's rows, the least pJ with and without DRAM, and the fewest compute cycles."""
+class LowerBounds:
+    """Lower bounds over one Einsum's candidates: pJ with and without DRAM, compute cycles."""
 
     priced: float
     free: float
     cycles: float
 
     @classmethod
-    def of(cls, table: Table) -> Lows:
-        """Over some rows; infinite if there are none."""
+    def of(cls, candidate_set: CandidateSet) -> LowerBounds:
+        """Over some candidates; infinite if there are none."""
         none = cls(np.inf, np.inf, np.inf)
-        if not table.count:
+        if not candidate_set.count:
             return none
-        priced, free = (table.energy(priced=p) for p in (True, False))
-        return none.with_rows(priced, free, table.cycles)
+        priced, free = (candidate_set.energy(priced=p) for p in (True, False))
+        return none.including(priced, free, candidate_set.cycles)
 
-    def with_rows(self, priced: Floats, free: Floats, cycles: Floats) -> Lows:
+    def including(self, priced: Floats, free: Floats, cycles: Floats) -> LowerBounds:
         """Over some more."""
         if len(cycles) == 0:
             return self
-        return Lows(
+        return LowerBounds(
             min(self.priced, float(priced.min())),
             min(self.free, float(free.min())),
             min(self.cycles, float(cycles.min())),
         )
 
 
-class Sieve:
-    """Holds every row against the least that the other Einsums and the outer choices cost."""
+class BoundFilter:
+    """Holds every candidate against the least that the other Einsums and the outer choices cost."""
 
     def __init__(
         self,
         problem: GroupProblem,
-        contest: Contest | FrontContest,
+        incumbent: Incumbent,
         outers: Outers,
-        lows: list[Lows],
+        lows: list[LowerBounds],
     ) -> None:
-        self.contest, self.lows = contest, lows
-        self.shares = problem.cycle_shares
+        self.incumbent, self.lows = incumbent, lows
+        self.adds = problem.cycles_add
         self.more, self.floors = float(outers.staged.min()), float(outers.floors.min())
         self.least = float(outers.cycles.min())
 
-    def may_win(self, i: int, priced: Floats, free: Floats, cycles: Floats) -> Bools:
-        """Which rows of the i-th Einsum may win: by their pJ, with and without DRAM, and cycles."""
+    def can_improve(self, i: int, priced: Floats, free: Floats, cycles: Floats) -> Bools:
+        """Which candidates of the i-th Einsum can improve on the incumbent; bool[n].
+
+        priced, free: lower bounds on their pJ, with and without DRAM. cycles: of compute.
+        """
         others = [low for j, low in enumerate(self.lows) if j != i]
         more = sum(low.priced for low in others) + self.more
         floors = sum(low.free for low in others) + self.floors
         busy = sum(
-            low.cycles * share
-            for j, (low, share) in enumerate(zip(self.lows, self.shares, strict=False))
+            low.cycles * add
+            for j, (low, add) in enumerate(zip(self.lows, self.adds, strict=False))
             if j != i
         )
         energy = np.maximum(priced + more, free + floors)
-        cycles = np.maximum(cycles, self.shares[i] * cycles + busy)
-        return self.contest.may_win(np.maximum(cycles, self.least), energy)
+        cycles = np.maximum(cycles, self.adds[i] * cycles + busy)
+        return self.incumbent.can_improve(np.maximum(cycles, self.least), energy)

@@ -1,9 +1,10 @@
-"""What a solution of a group has to beat."""
+"""The incumbents of a group: the best solutions so far, and what can improve on them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -12,13 +13,44 @@ from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.space.candidates import Bools, Floats
 
 Costs = tuple[float, float]  # cycles, pJ
+NONE: Costs = (np.inf, np.inf)
+
+
+class Incumbent(Protocol):
+    """The best solutions so far, and which costs can still improve on them."""
+
+    @property
+    def open(self) -> bool:
+        """Whether a solution is still missing."""
+
+    @property
+    def mark(self) -> tuple[Costs, ...]:
+        """A value that changes with every improvement."""
+
+    def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
+        """Which lower bounds on costs leave room for an improvement; bool[n]."""
+
+    def slopes(self, cycles: Floats, energy: Floats) -> list[Floats]:
+        """By goal, the weight of cycles against energy in the sums of `sums_can_improve`."""
+
+    def sums_can_improve(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
+        """Which lower bounds on weighted sums leave room for an improvement; bool[n]."""
+
+    def improvements(self, cycles: Floats, energy: Floats) -> list[tuple[int, int]]:
+        """(slot, position) of costs that improve on the incumbent."""
+
+    def take(self, slot: int, solution: GroupSolution) -> None:
+        """Accept an improvement."""
+
+    def sort_keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
+        """Keys to sort by: the most promising first; float64[n] each."""
 
 
 @dataclass(slots=True)
-class Contest:
+class GoalIncumbent:
     """The best known costs under one or more goals, and the solutions that reach them.
 
-    What may still win under any of the goals stays in the search: so one pass serves them all.
+    What can still improve under any of the goals stays in the search: so one pass serves them all.
     """
 
     goals: tuple[Goal, ...]
@@ -26,9 +58,9 @@ class Contest:
     solutions: list[GroupSolution | None] = field(default_factory=list)
 
     @classmethod
-    def of(cls, goals: tuple[Goal, ...], known: tuple[Costs | None, ...]) -> Contest:
-        """A contest that costs known from elsewhere take part in."""
-        best = [k if k is not None else (np.inf, np.inf) for k in known]
+    def of(cls, goals: tuple[Goal, ...], known: tuple[Costs | None, ...]) -> GoalIncumbent:
+        """A incumbent that costs known from elsewhere take part in."""
+        best = [k if k is not None else NONE for k in known]
         return cls(goals=goals, best=best, solutions=[None] * len(goals))
 
     @property
@@ -36,8 +68,8 @@ class Contest:
         """Whether some goal has no solution at all yet."""
         return any(not np.isfinite(c) for c, _ in self.best)
 
-    def may_win(self, cycles: Floats, energy: Floats) -> Bools:
-        """Which costs, at least these, may still beat the best under some goal."""
+    def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
+        """Which lower bounds on costs can improve under some goal."""
         found = better(self.goals[0], cycles, energy, self.best[0])
         for goal, best in zip(self.goals[1:], self.best[1:], strict=True):
             found = found | better(goal, cycles, energy, best)
@@ -48,10 +80,10 @@ class Contest:
         return energy
 
     def slopes(self, cycles: Floats, energy: Floats) -> list[Floats]:
-        """For every goal, the weight of cycles under which `below` takes sums."""
+        """For every goal, the weight of cycles under which `sums_can_improve` takes sums."""
         return [g.slope(cycles, energy) for g in self.goals]
 
-    def below(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
+    def sums_can_improve(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
         """Which weighted sums, at least these, may belong to something better.
 
         cycles, energy: what the slopes were taken at.
@@ -61,7 +93,7 @@ class Contest:
             found |= mine <= goal.limit(cycles, energy, best) * (1 + 1e-12)
         return found
 
-    def winners(self, cycles: Floats, energy: Floats) -> list[tuple[int, int]]:
+    def improvements(self, cycles: Floats, energy: Floats) -> list[tuple[int, int]]:
         """(slot, position) of costs that take the place of a best."""
         found = []
         for slot, goal in enumerate(self.goals):
@@ -73,55 +105,55 @@ class Contest:
         return found
 
     def take(self, slot: int, solution: GroupSolution) -> None:
-        """Let a winner take its place."""
+        """Accept an improvement."""
         self.best[slot] = (solution.cycles, solution.energy)
         self.solutions[slot] = solution
 
     @property
     def mark(self) -> tuple[Costs, ...]:
-        """Changes whenever somebody wins."""
+        """A value that changes with every improvement."""
         return tuple(self.best)
 
-    def lead(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
+    def sort_keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
         """Keys to sort by: the most promising first."""
         return self.goals[0].keys(cycles, energy)
 
 
 @dataclass(slots=True)
-class MaskedContest(Contest):
-    """A contest under a mask: its bounds are of the dense work, of which a share is left.
+class MaskedIncumbent(GoalIncumbent):
+    """A incumbent under a mask: its bounds are of the dense work, of which a share is left.
 
-    Everything that moves or computes does so at least `share` times as often as without the mask,
+    Everything that moves or computes does so at least `visited` times as often as without the mask,
     but for first visits of accumulators, which no mask spares: at most the slacks.
     """
 
-    share: float = 1.0
+    visited: float = 1.0  # fraction of the tiles that the mask leaves
     cycle_slack: float = 0.0
     energy_slack: float = 0.0
 
     def least_energy(self, energy: float) -> float:
         """pJ at least, where the dense work takes so many."""
-        return max(0.0, self.share * energy - self.energy_slack)
+        return max(0.0, self.visited * energy - self.energy_slack)
 
-    def may_win(self, cycles: Floats, energy: Floats) -> Bools:
-        """Which costs may win; cycles and energy of the dense work at least."""
+    def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
+        """Which costs can improve; cycles and energy of the dense work at least."""
         least = np.finfo(np.float64).tiny  # not 0: products with infinite costs stay infinite
-        cycles = np.maximum(self.share * cycles - self.cycle_slack, least)
-        energy = np.maximum(self.share * energy - self.energy_slack, least)
-        return Contest.may_win(self, cycles, energy)
+        cycles = np.maximum(self.visited * cycles - self.cycle_slack, least)
+        energy = np.maximum(self.visited * energy - self.energy_slack, least)
+        return GoalIncumbent.can_improve(self, cycles, energy)
 
-    def below(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
+    def sums_can_improve(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
         """Which weighted sums of the dense work may belong to something better."""
         left = []
         for mine, weight in zip(sums, self.slopes(cycles, energy), strict=True):
             with np.errstate(invalid="ignore"):  # an infinite weight says nothing of a sum
-                less = self.share * mine - self.energy_slack - weight * self.cycle_slack
+                less = self.visited * mine - self.energy_slack - weight * self.cycle_slack
             left.append(np.where(np.isnan(less), -np.inf, less))
-        return Contest.below(self, left, cycles, energy)
+        return GoalIncumbent.sums_can_improve(self, left, cycles, energy)
 
 
 @dataclass(slots=True)
-class FrontContest:
+class FrontIncumbent:
     """The Pareto front of cycles and energy so far."""
 
     known: list[Costs] = field(default_factory=list)  # of others, to be beaten
@@ -133,12 +165,12 @@ class FrontContest:
         """Whether nothing at all is known."""
         return not self.known and not self.solutions
 
-    def may_win(self, cycles: Floats, energy: Floats) -> Bools:
-        """Which costs, at least these, no known point beats or equals."""
+    def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
+        """Which lower bounds on costs no known point dominates; bool[n]."""
         cycles, energy = np.broadcast_arrays(cycles, energy)
         if self.open:
             return np.isfinite(cycles) & np.isfinite(energy)
-        fast, least = self._steps()
+        fast, least = self._staircase()
         position = np.searchsorted(fast, cycles * (1 + 1e-12), side="right") - 1
         limit = np.where(position < 0, np.inf, least[np.maximum(position, 0)])
         return energy < limit * (1 - 1e-12)
@@ -147,11 +179,11 @@ class FrontContest:
         """A front has no one weight."""
         return [np.zeros(np.shape(cycles))]
 
-    def below(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
+    def sums_can_improve(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
         """So it knows nothing of sums."""
         return np.ones(np.shape(sums[0]), np.bool_)
 
-    def _steps(self) -> tuple[Floats, Floats]:
+    def _staircase(self) -> tuple[Floats, Floats]:
         """Cycles ascending, and the least energy within so many."""
         if self._stairs is None:
             points = self.known + [(s.cycles, s.energy) for s in self.solutions]
@@ -159,15 +191,15 @@ class FrontContest:
             self._stairs = (fast[:, 0], np.minimum.accumulate(fast[:, 1]))
         return self._stairs
 
-    def winners(self, cycles: Floats, energy: Floats) -> list[tuple[int, int]]:
+    def improvements(self, cycles: Floats, energy: Floats) -> list[tuple[int, int]]:
         """(0, position) of the front of some costs, as far as it is new."""
         order = np.lexsort((energy, cycles))
         lowest = np.minimum.accumulate(np.concatenate([[np.inf], energy[order]]))[:-1]
         new = order[energy[order] < lowest * (1 - 1e-12)]
-        return [(0, int(i)) for i in new[self.may_win(cycles[new], energy[new])]]
+        return [(0, int(i)) for i in new[self.can_improve(cycles[new], energy[new])]]
 
     def take(self, slot: int, solution: GroupSolution) -> None:
-        """Add a point, and drop those that it beats or equals."""
+        """Add a point, and drop those that it dominates."""
         self.solutions = [
             s
             for s in self.solutions
@@ -177,9 +209,9 @@ class FrontContest:
 
     @property
     def mark(self) -> tuple[Costs, ...]:
-        """Changes whenever somebody wins."""
+        """A value that changes with every improvement."""
         return tuple((s.cycles, s.energy) for s in self.solutions)
 
-    def lead(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
+    def sort_keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
         """Keys to sort by: the most promising first."""
         return Goal(kind="edp").keys(cycles, energy)

@@ -44,9 +44,9 @@ class Goal:
         return np.full(np.shape(cycles), self.weight if self.kind == "weighted" else 0.0)
 
     def limit(self, cycles: Floats, energy: Floats, best: tuple[float, float]) -> Floats:
-        """What `slope * cycles + energy` is below for all that may beat the best.
+        """What `slope * cycles + energy` is below for all that can improve on the best.
 
-        For the energy-delay product: with cycles and energy at least (c, e), what may win lies
+        For the energy-delay product: with cycles and energy at least (c, e), what can improve lies
         under a hyperbola, and so under its chord between c and e.
         """
         if self.kind == "latency" or not np.isfinite(best[0]):
@@ -58,7 +58,7 @@ class Goal:
 
 
 def better(goal: Goal, cycles: Floats, energy: Floats, best: tuple[float, float]) -> Bools:
-    """Whether costs at least these may still beat the best (cycles, energy) so far.
+    """Whether lower bounds on costs can improve on the best (cycles, energy) so far.
 
     Sums of floats that should be equal differ in their last bits: within 1e-12 they are equal.
     """

@@ -9,8 +9,8 @@ from flat_mapper.mapper.space.candidates import Floats, Ints
 CHUNK = 512
 
 
-def front(costs: Floats) -> Ints:
-    """Indices of the vectors that no other one beats or equals everywhere; costs float64[n, D].
+def nondominated(costs: Floats) -> Ints:
+    """Indices of the vectors that no other one dominates; costs float64[n, D].
 
     Of equal vectors the first stays. Sorted by the first cost, then the others, then position.
     """
@@ -20,31 +20,31 @@ def front(costs: Floats) -> Ints:
     ranked = costs[order]
     kept = np.zeros((0, costs.shape[1]))
     chosen: list[Ints] = []
-    # In lexicographic order a vector can only be beaten by one that stands before it.
+    # In lexicographic order a vector can only be dominated by one that stands before it.
     for start in range(0, len(ranked), CHUNK):
         part = ranked[start : start + CHUNK]
         alive = np.ones(len(part), np.bool_)
         if len(kept):
-            alive = ~_beaten(part, kept)
+            alive = ~_dominated(part, kept)
         index = np.flatnonzero(alive)
         part = part[index]
-        beats = np.ones((len(part), len(part)), np.bool_)
+        dominates = np.ones((len(part), len(part)), np.bool_)
         for d in range(part.shape[1]):
-            beats &= part[None, :, d] <= part[:, None, d]
-        beats &= np.arange(len(part))[None, :] < np.arange(len(part))[:, None]
-        good = ~beats.any(axis=1)
+            dominates &= part[None, :, d] <= part[:, None, d]
+        dominates &= np.arange(len(part))[None, :] < np.arange(len(part))[:, None]
+        good = ~dominates.any(axis=1)
         kept = np.concatenate([kept, part[good]])
         chosen.append(order[start + index[good]])
     return np.concatenate(chosen)
 
 
-def _beaten(part: Floats, kept: Floats) -> np.ndarray:
+def _dominated(part: Floats, kept: Floats) -> np.ndarray:
     found = np.zeros(len(part), np.bool_)
     for start in range(0, len(kept), CHUNK):
-        beats = np.ones((len(part), len(kept[start : start + CHUNK])), np.bool_)
+        dominates = np.ones((len(part), len(kept[start : start + CHUNK])), np.bool_)
         for d in range(part.shape[1]):
-            beats &= kept[None, start : start + CHUNK, d] <= part[:, None, d]
-        found |= beats.any(axis=1)
+            dominates &= kept[None, start : start + CHUNK, d] <= part[:, None, d]
+        found |= dominates.any(axis=1)
     return found
 
 

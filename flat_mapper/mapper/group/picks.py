@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flat_mapper.mapper.space.candidates import Floats, Ints, Rows
+from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.group import GroupProblem, Staging
+from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Outer
 
 
@@ -18,8 +19,8 @@ class Counters:
     outer_infeasible: int = 0
     outer_bounded: int = 0
     outer_evaluated: int = 0
-    rows: int = 0
-    rows_bounded: int = 0
+    candidates: int = 0
+    candidates_bounded: int = 0
     evaluated: int = 0  # inner mappings priced exactly
 
 
@@ -28,7 +29,7 @@ class Pick:
     """One Einsum's part of a solution."""
 
     space: EinsumSpace
-    rows: Rows  # one row
+    candidates: CandidateBlock  # one candidate
     outer: Outer
 
 
@@ -46,13 +47,15 @@ class GroupSolution:
 
 
 @dataclass(slots=True)
-class Candidates:
+class PricedCandidates:
     """Inner mappings of one Einsum that may be part of a best one."""
 
     costs: Floats  # float64[n, D]
-    source: Ints  # int64[n, 3]: block, row, index into `outers`
+    source: Ints  # int64[n, 3]: block, candidate, index into `outers`
     outers: list[Outer]
 
-    def take(self, index: Ints) -> Candidates:
+    def take(self, index: Ints) -> PricedCandidates:
         """Some of them."""
-        return Candidates(costs=self.costs[index], source=self.source[index], outers=self.outers)
+        return PricedCandidates(
+            costs=self.costs[index], source=self.source[index], outers=self.outers
+        )

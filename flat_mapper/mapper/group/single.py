@@ -1,4 +1,4 @@
-"""One Einsum on its own: many outer choices priced with many rows in one go."""
+"""One Einsum on its own: many outer choices priced with many candidates in one go."""
 
 from __future__ import annotations
 
@@ -8,42 +8,43 @@ from functools import reduce
 import numpy as np
 
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
-from flat_mapper.mapper.bounds.tiles import RowTiles
-from flat_mapper.mapper.cost.dense import Sheet
-from flat_mapper.mapper.group.incumbent import Contest, FrontContest
+from flat_mapper.mapper.bounds.tiles import CandidateTiles
+from flat_mapper.mapper.cost.dense import DenseLayout
+from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick
-from flat_mapper.mapper.space.candidates import Ints, Rows
+from flat_mapper.mapper.space.candidates import CandidateBlock, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, loop_orders
 from flat_mapper.mapper.space.enumerate import allowed_orders
-from flat_mapper.mapper.space.group import GroupProblem, Staging
+from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Outer
 
-PAIRS = 1 << 20  # pairs of row tiles and outer choices to look at in one go
+PAIRS = 1 << 20  # pairs of candidates' tiles and outer choices to look at in one go
 
 
 class Single:
-    """Prices the rows of the one Einsum of a group."""
+    """Prices the candidates of the one Einsum of a group."""
 
     def __init__(
         self,
         problem: GroupProblem,
         bounds: OuterBounds,
-        tiles: list[RowTiles],
-        contest: Contest | FrontContest,
+        tiles: list[CandidateTiles],
+        incumbent: Incumbent,
         counters: Counters,
     ) -> None:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles[0]
-        self.table = table = tiles[0].table
-        self.contest, self.counters = contest, counters
-        self.sheet = Sheet.of(table)
-        self.orders = shared_orders(table.space, table.blocks)
+        self.candidate_set = candidate_set = tiles[0].candidate_set
+        self.incumbent, self.counters = incumbent, counters
+        self.dense = DenseLayout.of(candidate_set)
+        self.orders = shared_orders(candidate_set.space, candidate_set.blocks)
 
     def refined(self, outers: Outers) -> Outers:
-        """The same: `evaluate` bounds pairs of rows and outer choices itself."""
+        """The same: `evaluate` bounds pairs of candidates and outer choices itself."""
         return outers
 
     def evaluate(self, outers: Outers, order: Ints) -> int:
-        """Let all rows under some outer choices take part in the contest; returns how many."""
+        """Offer all candidates under some outer choices to the incumbent; returns how many."""
         outers = outers.take(order)
         pairs = outers.staging * len(self.bounds.orders) + outers.order
         for pair in np.unique(pairs):
@@ -57,36 +58,36 @@ class Single:
         """The same for choices that share staging and order."""
         staging = self.bounds.stagings[int(outers.staging[0])]
         order = self.bounds.orders[int(outers.order[0])]
-        choice, row = self._pairs(outers, staging)
+        choice, candidate = self._pairs(outers, staging)
         if len(choice) == 0:
             return
-        space = self.table.space
+        space = self.candidate_set.space
         roles = staging.roles[space.einsum.name]
-        tile, mine = outers.tile[:, choice], self.sheet.tile[:, row]
-        words, cold = self.bounds.words.held(space, mine, tile, roles)
-        room = self.bounds.words.room(staging, outers.tile)
+        tile, mine = outers.tile[:, choice], self.dense.tile[:, candidate]
+        words, cold = self.bounds.occupancy.candidate_words(space, mine, tile, roles)
+        room = self.bounds.occupancy.room(staging, outers.tile)
         fits = np.flatnonzero(words <= np.broadcast_to(room, len(outers.staging))[choice])
-        choice, row, tile, cold = choice[fits], row[fits], tile[:, fits], cold[fits]
+        choice, candidate, tile, cold = choice[fits], candidate[fits], tile[:, fits], cold[fits]
         if len(choice) == 0:
             return
-        compute = space.lane_cycles / self.sheet.spatial[row]
+        compute = space.lane_cycles / self.dense.spatial[candidate]
         for shared_order in self.orders:
-            costs = self.sheet.costs(row, tile, order, shared_order, roles)
+            costs = self.dense.costs(candidate, tile, order, shared_order, roles)
             slowest = reduce(np.maximum, costs.ports.values(), compute)
             cycles = np.ceil(slowest + cold - 1e-9)
-            self.counters.evaluated += len(row)
-            for slot, i in self.contest.winners(cycles, costs.energy):
+            self.counters.evaluated += len(candidate)
+            for slot, i in self.incumbent.improvements(cycles, costs.energy):
                 chosen = outers.tile[:, choice[i]]
                 found = (float(cycles[i]), float(costs.energy[i]))
-                self._take(slot, int(row[i]), chosen, staging, order, shared_order, found)
+                self._take(slot, int(candidate[i]), chosen, staging, order, shared_order, found)
 
     def _pairs(self, outers: Outers, staging: Staging) -> tuple[Ints, Ints]:
-        """(choice, row) of all pairs that are mappings and may win by their bounds."""
-        roles = staging.roles[self.table.space.einsum.name]
+        """(choice, candidate) of all pairs that are mappings and can improve by their bounds."""
+        roles = staging.roles[self.candidate_set.space.einsum.name]
         bounds = self.tiles.bounds(roles)
         most = bounds.least - np.maximum.reduce([bounds.least * 0, *bounds.spared.values()])
         cycles = np.maximum(self.tiles.cycles, outers.cycles.min())
-        some = np.flatnonzero(self.contest.may_win(cycles, most + outers.staged.min()))
+        some = np.flatnonzero(self.incumbent.can_improve(cycles, most + outers.staged.min()))
         if len(some) == 0:
             return some, some
         # Cheap first: each extent alone, over the tiles that divide it.
@@ -94,32 +95,32 @@ class Single:
             [self.tiles.by_extent(r, outers.tile[r], some, most) for r in range(len(outers.tile))]
         )
         cycles = np.maximum(self.tiles.cycles[some].min(), outers.cycles)
-        may_win = self.contest.may_win(cycles, least + outers.staged)
-        chosen = np.flatnonzero(np.isfinite(least) & may_win)
+        can_improve = self.incumbent.can_improve(cycles, least + outers.staged)
+        chosen = np.flatnonzero(np.isfinite(least) & can_improve)
         if len(chosen) == 0:
             return chosen, chosen
         part = outers.take(chosen)
         cycles = np.maximum(self.tiles.cycles[None, some], part.cycles[:, None])
         energy = bounds.energy(part.tile, some) + part.staged[:, None]
-        choice, tile = np.nonzero(np.isfinite(energy) & self.contest.may_win(cycles, energy))
-        choice, row = self.tiles.rows(chosen[choice], some[tile])
-        energy = bounds.row_energy(outers.tile, choice, row) + outers.staged[choice]
-        cycles = np.maximum(self.table.cycles[row], outers.cycles[choice])
-        good = self.contest.may_win(cycles, energy)
-        return choice[good], row[good]
+        choice, tile = np.nonzero(np.isfinite(energy) & self.incumbent.can_improve(cycles, energy))
+        choice, candidate = self.tiles.candidates(chosen[choice], some[tile])
+        energy = bounds.candidate_energy(outers.tile, choice, candidate) + outers.staged[choice]
+        cycles = np.maximum(self.candidate_set.cycles[candidate], outers.cycles[choice])
+        good = self.incumbent.can_improve(cycles, energy)
+        return choice[good], candidate[good]
 
     def _take(
         self,
         slot: int,
-        row: int,
+        candidate: int,
         tile: Ints,
         staging: Staging,
         order: tuple[int, ...],
         shared_order: tuple[int, ...],
         found: tuple[float, float],
     ) -> None:
-        space = self.table.space
-        block, position = (int(v) for v in self.sheet.source[:, row])
+        space = self.candidate_set.space
+        block, position = (int(v) for v in self.dense.source[:, candidate])
         extents = tuple(int(v) for v in tile)
         outer = Outer(
             tile=extents,
@@ -127,26 +128,26 @@ class Single:
             shared_order=shared_order,
             roles=staging.roles[space.einsum.name],
         )
-        rows = self.table.blocks[block].take(np.array([position]))
+        candidates = self.candidate_set.blocks[block].take(np.array([position]))
         solution = GroupSolution(
             problem=self.problem,
             staging=staging,
             tile=extents,
             dram_order=order,
-            picks=(Pick(space=space, rows=rows, outer=outer),),
+            picks=(Pick(space=space, candidates=candidates, outer=outer),),
             cycles=found[0],
             energy=found[1],
         )
-        self.contest.take(slot, solution)
+        self.incumbent.take(slot, solution)
 
 
-def shared_orders(space: EinsumSpace, blocks: Sequence[Rows]) -> list[tuple[int, ...]]:
-    """Orders of the shared level's loops that may differ in cost for some of the rows."""
+def shared_orders(space: EinsumSpace, blocks: Sequence[CandidateBlock]) -> list[tuple[int, ...]]:
+    """Orders of the shared level's loops that may differ in cost for some of the candidates."""
     lacking = dict.fromkeys(
         frozenset(r for r, yes in enumerate(space.relevant[t]) if not yes)
-        for rows in blocks
-        for t, links in rows.links.items()
-        if any(link.child is not None and link.open.any() for link in links)
+        for candidates in blocks
+        for t, transfers in candidates.transfers.items()
+        if any(transfer.child is not None and transfer.open.any() for transfer in transfers)
     )
     orders = loop_orders(range(len(space.ranks)), list(lacking))
     return allowed_orders(orders, space, space.arch.levels[space.shared].name)

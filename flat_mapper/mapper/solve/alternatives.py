@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.cost_model.evaluate import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.cost.candidate_set import Known
+from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.masked import masked_problems, skips
@@ -21,8 +21,6 @@ from flat_mapper.mapping.space import Mapspace, partitions
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ class Tally:
             for rule, count in (
                 ("outer: does not fit", c.outer_infeasible),
                 ("outer: bound", c.outer_bounded),
-                ("inner: bound", c.rows_bounded),
+                ("inner: bound", c.candidates_bounded),
             ):
                 self.pruned[rule] = self.pruned.get(rule, 0) + count
 
@@ -83,7 +81,7 @@ def tasks(
     found = []
     charged = mapspace.policy.softmax == "charged" and not workload.mask  # two passes: no mask
     for cascade in alternatives(workload, charged=charged):
-        known = Known()
+        known = CandidateCache()
         for groups in partitions(cascade, mapspace):
             problems = [group_problem(cascade, platform, ert, mapspace, g) for g in groups]
             if len(problems) == 1 and skips(problems[0]):
@@ -98,7 +96,7 @@ def tasks(
     return found
 
 
-def realized(
+def reconstructed(
     groups: Sequence[GroupSolution],
     cascade: Workload,
     platform: Platform,

@@ -10,14 +10,16 @@ from dataclasses import replace
 from itertools import product
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.cost_model.latency import port_loads
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.group.incumbent import Contest, Costs, MaskedContest
+from flat_mapper.mapper.group.incumbent import NONE, Costs, GoalIncumbent, MaskedIncumbent
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.space.factors import divisors
-from flat_mapper.mapper.space.group import GroupProblem, group_problem, shared_extents
+from flat_mapper.mapper.space.group import GroupProblem, group_problem
+from flat_mapper.mapper.space.outer import shared_extents
 from flat_mapper.mapping.space import GroupSpace, Mapspace
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import tiles
+from flat_mapper.workload.mask import mask_tiles
 
 
 def skips(problem: GroupProblem) -> bool:
@@ -42,16 +44,16 @@ def masked_problems(
         one = {**fusion.tiles, queries: (rows,), keys: (columns,)}
         space = replace(mapspace, fusion=replace(fusion, tiles=one))
         problem = group_problem(workload, platform, ert, space, group)
-        share = 1.0
+        visited = 1.0
         if workload.mask and rows < sizes[queries] and columns < sizes[keys]:
-            left = tiles(workload.mask, sizes[queries], sizes[keys], rows, columns)
-            share = left.visited / left.total
-        found.append(replace(problem, share=share))
+            left = mask_tiles(workload.mask, sizes[queries], sizes[keys], rows, columns)
+            visited = left.visited / left.total
+        found.append(replace(problem, visited=visited))
     return found
 
 
 def least_cycles(problem: GroupProblem) -> float:
-    """Compute cycles of a group under a mask at least: units as wide as the tile lets them be."""
+    """Lower bound on compute cycles under a mask: units as wide as the tile lets them be."""
     extents = {
         rank.name: max(shared_extents(problem, i), default=1)
         for i, rank in enumerate(problem.ranks)
@@ -65,7 +67,7 @@ def least_cycles(problem: GroupProblem) -> float:
         )
         cycles = space.lane_cycles / replace(space, ranks=ranks).widest
         if problem.masked(space) is not None:
-            cycles *= problem.share
+            cycles *= problem.visited
         for rank in space.einsum.each:
             cycles *= problem.workload.rank_sizes[rank] / extents[rank]
         unit = space.einsum.unit
@@ -88,23 +90,30 @@ def pair_of(workload: Workload) -> tuple[str, str]:
     return pair
 
 
-def contest_of(problem: GroupProblem, goal: Goal, best: Costs | None) -> Contest:
-    """The contest of a group: under a mask its bounds are of the dense work."""
-    if problem.share == 1:
-        return Contest.of((goal,), (best,))
-    contest = MaskedContest.of((goal,), (best,))
-    assert isinstance(contest, MaskedContest)
-    contest.share = problem.share
+def incumbent_of(problem: GroupProblem, goal: Goal, best: Costs | None) -> GoalIncumbent:
+    """The incumbent of a group: under a mask its bounds are of the dense work."""
+    if problem.visited == 1:
+        return GoalIncumbent.of((goal,), (best,))
+    cycles, energy = _spared_by_no_mask(problem)
+    return MaskedIncumbent(
+        goals=(goal,),
+        best=[best if best is not None else NONE],
+        solutions=[None],
+        visited=problem.visited,
+        cycle_slack=cycles,
+        energy_slack=energy,
+    )
+
+
+def _spared_by_no_mask(problem: GroupProblem) -> Costs:
+    """Cycles and pJ of accumulators' first visits at most: a mask of tiles leaves them in full."""
+    cycles = energy = 0.0
     for space in problem.spaces:
         if not all(r in space.einsum.output.ranks for r in pair_of(problem.workload)):
-            words = (1 - problem.share) * space.volume[space.output]
+            words = (1 - problem.visited) * space.volume[space.output]
             for level in space.arch.levels:
                 read, write, _ = space.prices[level.name]
-                contest.energy_slack += words * level.instances * (read + write)
-                for rate in (
-                    level.read_words_per_cycle,
-                    level.write_words_per_cycle,
-                    level.shared_words_per_cycle,
-                ):
-                    contest.cycle_slack += 2 * words / rate if rate is not None else 0.0
-    return contest
+                energy += words * level.instances * (read + write)
+                for load in port_loads(level, 0, 0):
+                    cycles += 2 * words / load.words_per_cycle
+    return cycles, energy

@@ -78,10 +78,10 @@ def group_mapping(solution: GroupSolution, sizes: dict[str, int]) -> GroupMappin
 
 
 def _einsum_mapping(pick: Pick, solution: GroupSolution, sizes: dict[str, int]) -> EinsumMapping:
-    space, rows = pick.space, pick.rows
+    space, candidates = pick.space, pick.candidates
     members = Members(space.ranks, sizes)
     tile = [
-        int(rows.tile[r, 0]) if extent == FOLLOW else extent
+        int(candidates.tile[r, 0]) if extent == FOLLOW else extent
         for r, extent in enumerate(pick.outer.tile)
     ]
     order = [r for r in solution.dram_order if solution.problem.ranks[r] in space.ranks]
@@ -97,30 +97,30 @@ def _einsum_mapping(pick: Pick, solution: GroupSolution, sizes: dict[str, int]) 
             loops.append((slot, tuple(found)))
 
     aside = {
-        (Slot(step.node, axis), r): loops_
-        for step in rows.steps
-        if step.across is not None
-        for r, x in enumerate(step.on_x(0))
-        if 1 < x < step.factors(0)[r]
-        for axis, loops_ in members.on_axes(space.ranks[r], x, step.factors(0)[r] // x)
+        (Slot(node_choice.node, axis), r): loops_
+        for node_choice in candidates.node_choices
+        if node_choice.across is not None
+        for r, x in enumerate(node_choice.on_x(0))
+        if 1 < x < node_choice.factors(0)[r]
+        for axis, loops_ in members.on_axes(space.ranks[r], x, node_choice.factors(0)[r] // x)
     }
     levels = space.arch.levels
     dram = [size // extent for size, extent in zip(space.sizes, tile, strict=True)]
     put(Slot(levels[0].name, "temporal"), dram, local)
-    if pick.outer.steps > 1:
+    if pick.outer.passes > 1:
         passes = tuple(_passes(solution, space.einsum.each))
         loops[:1] = [(Slot(levels[0].name, "temporal"), (*(loops[0][1] if loops else ()), *passes))]
-    inside = [extent // int(rows.tile[r, 0]) for r, extent in enumerate(tile)]
+    inside = [extent // int(candidates.tile[r, 0]) for r, extent in enumerate(tile)]
     put(Slot(levels[space.shared].name, "temporal"), inside, list(pick.outer.shared_order))
-    for step in reversed(rows.steps):
-        factors = step.factors(0)
-        if step.across is None:
-            put(Slot(step.node, "temporal"), factors, list(step.order(0)))
+    for node_choice in reversed(candidates.node_choices):
+        factors = node_choice.factors(0)
+        if node_choice.across is None:
+            put(Slot(node_choice.node, "temporal"), factors, list(node_choice.order(0)))
             continue
-        on_x = step.on_x(0)
+        on_x = node_choice.on_x(0)
         on_y = [f // x for f, x in zip(factors, on_x, strict=True)]
-        put(Slot(step.node, "y"), on_y, list(range(len(on_y))))
-        put(Slot(step.node, "x"), on_x, list(range(len(on_x))))
+        put(Slot(node_choice.node, "y"), on_y, list(range(len(on_y))))
+        put(Slot(node_choice.node, "x"), on_x, list(range(len(on_x))))
     return EinsumMapping(einsum=space.einsum.name, loops=tuple(loops), keep=_keeps(pick))
 
 
@@ -142,6 +142,6 @@ def _keeps(pick: Pick) -> tuple[tuple[str, tuple[str, ...]], ...]:
         elif i == space.shared:
             kept = [t for t in space.tensors if roles[t] != "stream"]
         else:
-            kept = [t for t in space.tensors if t in pick.rows.keep.get(level.name, ())]
+            kept = [t for t in space.tensors if t in pick.candidates.keep.get(level.name, ())]
         keeps.append((level.name, tuple(kept)))
     return tuple(keeps)

@@ -9,19 +9,25 @@ import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.solve.alternatives import Progress, Tally, lesser, realized, tasks
-from flat_mapper.mapper.solve.masked import contest_of, least_cycles, pairs_in_tile
+from flat_mapper.mapper.solve.alternatives import Tally, lesser, reconstructed, tasks
+from flat_mapper.mapper.solve.masked import incumbent_of, least_cycles, pairs_in_tile
 from flat_mapper.mapper.solve.result import Certificate, Solution
-from flat_mapper.mapper.solve.sequence import Sequence, total_of
+from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch, total_of
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload
+
+# Under a mask the smallest tiles have the lowest bound and the poorest mappings: reuse ends at the
+# tile. A tile of so many pairs of query and key (64 x 64) is taken to be half as promising as its
+# bound. Only the order of the search depends on it, never its answer.
+HALF_AS_PROMISING = 4096
 
 
 @dataclass(slots=True)
@@ -30,18 +36,18 @@ class _Best:
 
     groups: list[GroupSolution] = field(default_factory=list)
     cascade: Workload | None = None
-    refused: Infeasible | None = None
-    beat: Costs | None = None
+    infeasible: Infeasible | None = None
+    cutoff: Costs | None = None
 
     @property
     def total(self) -> Costs | None:
         """Cycles and pJ."""
-        return total_of(self.groups) if self.groups else self.beat
+        return total_of(self.groups) if self.groups else self.cutoff
 
     def take(self, found: list[GroupSolution] | Infeasible | None, cascade: Workload) -> None:
         """Note what an alternative came to: something better, nothing better, or a refusal."""
         if isinstance(found, Infeasible):
-            self.refused = lesser(self.refused, found)
+            self.infeasible = lesser(self.infeasible, found)
         elif found:
             self.groups, self.cascade = found, cascade
 
@@ -53,7 +59,7 @@ def best_mapping(
     ert: Ert,
     *,
     objective: Objective = "edp",
-    beat: Costs | None = None,
+    cutoff: Costs | None = None,
     progress: Progress | None = None,
 ) -> Solution | Infeasible | None:
     """The mapping of least objective whose factors divide the ranks, or why there is none.
@@ -62,14 +68,14 @@ def best_mapping(
     constraints that the platform's own nodes carry hold as the mapspace's do.
 
     objective: latency, energy or edp; ties are broken by the other two.
-    beat:      cycles and pJ known from elsewhere; None is returned where no mapping beats them.
+    cutoff:    cycles and pJ known from elsewhere; None is returned if no mapping improves on it.
     progress:  called with the share done and what is being searched.
     """
     if objective not in OBJECTIVES:
         raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
     begin = time.perf_counter()
     mapspace = with_arch_rules(mapspace, platform, workload)
-    tally, best, goal = Tally(), _Best(beat=beat), Goal(kind=objective)
+    tally, best, goal = Tally(), _Best(cutoff=cutoff), Goal(kind=objective)
     everything = tasks(workload, platform, mapspace, ert, masks=True)
     # The most promising first; of equals the first stays.
     everything.sort(key=lambda task: _least(task.searches, goal))
@@ -79,9 +85,9 @@ def best_mapping(
         best.take(_alternative(task.searches, goal, best.total), task.cascade)
         tally.add(task)
     if not best.groups:
-        return best.refused
+        return best.infeasible
     workload = best.cascade or workload
-    result = realized(best.groups, workload, platform, mapspace, ert)
+    result = reconstructed(best.groups, workload, platform, mapspace, ert)
     return Solution(
         workload=workload,
         result=result,
@@ -99,7 +105,7 @@ def best_mapping(
 
 
 def floor_of(result: Result, objective: Objective) -> float:
-    """What no mapping of a result's Einsums beats: compulsory traffic, units at peak."""
+    """Lower bound on the objective of a result's Einsums: compulsory traffic, units at peak."""
     bound = result.bound
     latency = bound.cycles * result.cycle_seconds
     edp = bound.energy_pj * 1e-12 * latency
@@ -107,16 +113,18 @@ def floor_of(result: Result, objective: Objective) -> float:
 
 
 def _least(searches: list[GroupSearch], goal: Goal) -> float:
-    """The objective at least, of groups in sequence; the most promising alternative goes first."""
+    """Lower bound on the objective of groups in sequence, to rank alternatives by."""
     if len(searches) > 1:
         least = [s.prepare() for s in searches]
         return _value(goal, sum(c for c, _ in least), sum(e for _, e in least))
     cycles, energy = searches[0].prepare()
     problem = searches[0].problem
-    if problem.share < 1:
-        cycles = max(problem.share * cycles, least_cycles(problem))
+    if problem.visited < 1:
+        cycles = max(problem.visited * cycles, least_cycles(problem))
         # Small tiles promise most and keep least: the larger ones are asked first.
-        return _value(goal, cycles, problem.share * energy) * (1 + 4096 / pairs_in_tile(problem))
+        return _value(goal, cycles, problem.visited * energy) * (
+            1 + HALF_AS_PROMISING / pairs_in_tile(problem)
+        )
     return searches[0].least(goal)
 
 
@@ -129,25 +137,25 @@ def _alternative(
     goal: Goal,
     best: Costs | None,
 ) -> list[GroupSolution] | Infeasible | None:
-    """The best of one partition into groups, if it beats the best so far."""
+    """The best of one partition into groups, if it improves on the best so far."""
     solved: list[GroupSolution] | Infeasible | None
     least = [s.prepare() for s in searches]
     total = (sum(c for c, _ in least), sum(e for _, e in least))
     if len(searches) == 1:
-        contest = contest_of(searches[0].problem, goal, best)
-        if not contest.may_win(np.array([total[0]]), np.array([total[1]]))[0]:
+        incumbent = incumbent_of(searches[0].problem, goal, best)
+        if not incumbent.can_improve(np.array([total[0]]), np.array([total[1]]))[0]:
             return None
-        if best is not None and searches[0].problem.share < 1:
+        if best is not None and searches[0].problem.visited < 1:
             busy = least_cycles(searches[0].problem)
-            if not better_pair(goal, (busy, contest.least_energy(total[1])), best):
+            if not better_pair(goal, (busy, incumbent.least_energy(total[1])), best):
                 return None
-        searches[0].solve(contest)
-        one = contest.solutions[0]
-        solved = [one] if one else searches[0].refusal() if best is None else None
+        searches[0].solve(incumbent)
+        one = incumbent.solutions[0]
+        solved = [one] if one else searches[0].infeasibility() if best is None else None
     elif best is not None and not better_pair(goal, total, best):
         return None
     else:
-        sequence = Sequence(searches)
+        sequence = WeightedSumSearch(searches)
         solved = sequence.product(best) if goal.kind == "edp" else sequence.under(goal)
     if (
         isinstance(solved, list)

@@ -1,4 +1,4 @@
-"""Groups that ask the same question under other names, such as the projections of Q, K and V."""
+"""Symmetry: groups that are one problem under other names, as the projections of Q, K and V."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flat_mapper.mapper.group.picks import GroupSolution, Pick
-from flat_mapper.mapper.space.group import GroupProblem, Staging, stagings
+from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapper.space.outer import Staging, stagings
 
 
-def twins(problems: Sequence[GroupProblem]) -> list[int]:
-    """For every group, the position of the first one that asks the same; often its own."""
+def symmetric_groups(problems: Sequence[GroupProblem]) -> list[int]:
+    """For every group, the position of the first one that is the same problem; often its own."""
     first: dict[object, int] = {}
     return [first.setdefault(_question(p, i), i) for i, p in enumerate(problems)]
 
@@ -41,20 +42,22 @@ def _question(problem: GroupProblem, position: int) -> object:
 
 
 def renamed(solution: GroupSolution, problem: GroupProblem) -> GroupSolution:
-    """The solution of one group as that of its twin."""
+    """The solution of one group as that of a symmetric one."""
     pick, space = solution.picks[0], problem.spaces[0]
     name = dict(zip(pick.space.tensors, space.tensors, strict=True))
-    keep = {lv: frozenset(name[t] for t in kept) for lv, kept in pick.rows.keep.items()}
+    keep = {lv: frozenset(name[t] for t in kept) for lv, kept in pick.candidates.keep.items()}
     staging = Staging(
         staged=tuple(name[t] for t in solution.staging.staged),
         roles={space.einsum.name: pick.outer.roles},
     )
-    rows = replace(
-        pick.rows, keep=keep, links={name[t]: links for t, links in pick.rows.links.items()}
+    candidates = replace(
+        pick.candidates,
+        keep=keep,
+        transfers={name[t]: transfers for t, transfers in pick.candidates.transfers.items()},
     )
     return replace(
         solution,
         problem=problem,
         staging=staging,
-        picks=(Pick(space=space, rows=rows, outer=pick.outer),),
+        picks=(Pick(space=space, candidates=candidates, outer=pick.outer),),
     )

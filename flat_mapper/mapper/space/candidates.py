@@ -1,9 +1,9 @@
 """What may stand below the shared level of one Einsum, as arrays.
 
-A row is one choice of factors, orders and keeps of all inner levels. For each tensor a row carries
-its links: the moves between one keeper and the next. How often a link's tiles pass is counted from
-the inside out; what stands outside multiplies it later, by one number if a run of irrelevant loops
-is still open at the top of the row, and by another if it is closed.
+A candidate is one choice of factors, orders and keeps of all inner levels: an inner mapping. For
+each tensor it carries the transfers between one keeper and the next. How often the tiles of a
+transfer pass is counted from the inside out; the loops outside multiply it later, by one number if
+a run of irrelevant loops is still open at the top of the candidate, by another if it is closed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(slots=True)
-class Link:
+class Transfer:
     """Moves of one tensor between a keeper and what it feeds. All arrays float64[n] or bool[n]."""
 
     child: MemoryLevel | None  # None: the compute unit
@@ -30,8 +30,8 @@ class Link:
     spread: Floats  # relevant spatial factors outside the child so far
     copies: Floats  # all spatial factors outside the child so far
 
-    def take(self, index: Ints) -> Link:
-        """The link of some rows."""
+    def take(self, index: Ints) -> Transfer:
+        """The transfer of some candidates."""
         return replace(
             self,
             passes=self.passes[index],
@@ -41,8 +41,8 @@ class Link:
         )
 
     @classmethod
-    def joined(cls, parts: list[Link]) -> Link:
-        """The same link of several sets of rows."""
+    def joined(cls, parts: list[Transfer]) -> Transfer:
+        """The same transfer of several sets of candidates."""
         return replace(
             parts[0],
             passes=np.concatenate([p.passes for p in parts]),
@@ -53,7 +53,7 @@ class Link:
 
 
 @dataclass(slots=True)
-class Step:
+class NodeChoice:
     """What was chosen at one inner node."""
 
     node: str
@@ -63,34 +63,34 @@ class Step:
     choice: Ints | None = None  # of a level, int64[n]: index into `orders`
     orders: tuple[tuple[int, ...], ...] = ()  # innermost first
 
-    def take(self, index: Ints) -> Step:
-        """What was chosen for some rows."""
+    def take(self, index: Ints) -> NodeChoice:
+        """What was chosen for some candidates."""
         choice = None if self.choice is None else self.choice[index]
         return replace(self, column=self.column[index], choice=choice)
 
     @property
     def on_both_axes(self) -> Bools:
-        """Which ranks of a fanout's rows stand on both axes; bool[R, n]."""
+        """Which ranks of a fanout's candidates stand on both axes; bool[R, n]."""
         assert self.across is not None
         return ((self.across > 1) & (self.across < self.grid))[:, self.column]
 
-    def factors(self, row: int) -> list[int]:
-        """By rank, of one row."""
-        return [int(f) for f in self.grid[:, self.column[row]]]
+    def factors(self, candidate: int) -> list[int]:
+        """By rank, of one candidate."""
+        return [int(f) for f in self.grid[:, self.column[candidate]]]
 
-    def on_x(self, row: int) -> list[int]:
-        """By rank, the part of one row's factors on the x axis."""
+    def on_x(self, candidate: int) -> list[int]:
+        """By rank, the part of one candidate's factors on the x axis."""
         assert self.across is not None
-        return [int(f) for f in self.across[:, self.column[row]]]
+        return [int(f) for f in self.across[:, self.column[candidate]]]
 
-    def order(self, row: int) -> tuple[int, ...]:
-        """The loop order of one row, innermost first."""
+    def order(self, candidate: int) -> tuple[int, ...]:
+        """The loop order of one candidate, innermost first."""
         assert self.choice is not None
-        return self.orders[int(self.choice[row])]
+        return self.orders[int(self.choice[candidate])]
 
     @classmethod
-    def joined(cls, parts: list[Step]) -> Step:
-        """The same node's of several sets of rows."""
+    def joined(cls, parts: list[NodeChoice]) -> NodeChoice:
+        """The same node's of several sets of candidates."""
         first = parts[0]
         grids = list({id(p.grid): p.grid for p in parts}.values())
         before = np.cumsum([0, *(g.shape[1] for g in grids)])
@@ -108,14 +108,14 @@ class Step:
 
 
 @dataclass(slots=True)
-class Rows:
-    """n rows that share what every inner level keeps."""
+class CandidateBlock:
+    """n candidates that share what every inner level keeps."""
 
     keep: dict[str, frozenset[str]]
     tile: Ints  # int64[R, n]: extents of all that is counted so far
     spatial: Floats  # float64[n]: compute units in use
-    links: dict[str, list[Link]]  # by tensor, innermost first
-    steps: list[Step] = field(default_factory=list)  # innermost first
+    transfers: dict[str, list[Transfer]]  # by tensor, innermost first
+    node_choices: list[NodeChoice] = field(default_factory=list)  # innermost first
 
     @property
     def count(self) -> int:
@@ -126,24 +126,27 @@ class Rows:
     def on_both_axes(self) -> Bools:
         """Which merged ranks stand on both axes of some fanout; bool[R, n]."""
         found = np.zeros(self.tile.shape, np.bool_)
-        for step in self.steps:
-            if step.across is not None:
-                found |= step.on_both_axes
+        for node_choice in self.node_choices:
+            if node_choice.across is not None:
+                found |= node_choice.on_both_axes
         return found
 
-    def take(self, index: Ints) -> Rows:
-        """Some of the rows."""
-        return Rows(
+    def take(self, index: Ints) -> CandidateBlock:
+        """Some of the candidates."""
+        return CandidateBlock(
             keep=self.keep,
             tile=self.tile[:, index],
             spatial=self.spatial[index],
-            links={t: [link.take(index) for link in links] for t, links in self.links.items()},
-            steps=[s.take(index) for s in self.steps],
+            transfers={
+                t: [transfer.take(index) for transfer in transfers]
+                for t, transfers in self.transfers.items()
+            },
+            node_choices=[s.take(index) for s in self.node_choices],
         )
 
     @classmethod
-    def joined(cls, parts: list[Rows]) -> Rows:
-        """Rows that keep the same, as one."""
+    def joined(cls, parts: list[CandidateBlock]) -> CandidateBlock:
+        """Candidates that keep the same, as one."""
         if len(parts) == 1:
             return parts[0]
         first = parts[0]
@@ -151,11 +154,17 @@ class Rows:
             keep=first.keep,
             tile=np.concatenate([p.tile for p in parts], axis=1),
             spatial=np.concatenate([p.spatial for p in parts]),
-            links={
-                t: [Link.joined([p.links[t][i] for p in parts]) for i in range(len(links))]
-                for t, links in first.links.items()
+            transfers={
+                t: [
+                    Transfer.joined([p.transfers[t][i] for p in parts])
+                    for i in range(len(transfers))
+                ]
+                for t, transfers in first.transfers.items()
             },
-            steps=[Step.joined([p.steps[i] for p in parts]) for i in range(len(first.steps))],
+            node_choices=[
+                NodeChoice.joined([p.node_choices[i] for p in parts])
+                for i in range(len(first.node_choices))
+            ],
         )
 
 
@@ -167,7 +176,7 @@ def looped(
     order: tuple[int, ...],
     column: Ints | None = None,
 ) -> tuple[Floats, Bools]:
-    """Passes and open run of a link once loops stand around it; order innermost first.
+    """Passes and open run of a transfer once loops stand around it; order innermost first.
 
     column: which column of the grid each has; None: its own.
     """

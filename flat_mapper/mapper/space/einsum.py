@@ -216,34 +216,30 @@ def lanes_of(nodes: Sequence[MemoryLevel | Fanout]) -> int:
 
 
 def merged_ranks(
-    workload: Workload, names: Sequence[str], apart: Sequence[str]
+    workload: Workload, names: Sequence[str], apart: Sequence[str], at_one: Sequence[str] = ()
 ) -> tuple[Rank, ...]:
     """The ranks of a group of Einsums, those that always occur together merged.
 
-    apart: ranks that a rule names: they stay single.
+    apart:  ranks that a rule names: they stay single.
+    at_one: ranks whose tiles are of one: they merge with one another only.
     Merging is exact: two ranks in the same tensors give every count the same factor, and a factor
     of the product splits into factors of the two at every level.
     """
     einsums = [workload.einsum(n) for n in names]
     accesses = [a for e in einsums for a in e.accesses]
-    ranks = [r for r in workload.rank_sizes if any(r in e.ranks for e in einsums)]
-    merged: list[list[str]] = []
-    for rank in ranks:
-        seen = [rank in a.ranks for a in accesses]
-        for group in merged:
-            same = [group[0] in a.ranks for a in accesses] == seen
-            if same and rank not in apart and group[0] not in apart:
-                group.append(rank)
-                break
-        else:
-            merged.append([rank])
+    merged: dict[object, list[str]] = {}  # by what ranks must share to count as one
+    for rank in workload.rank_sizes:
+        if any(rank in e.ranks for e in einsums):
+            seen = tuple(rank in a.ranks for a in accesses)
+            key = rank if rank in apart else (seen, rank in at_one)
+            merged.setdefault(key, []).append(rank)
     return tuple(
         Rank(
             name="".join(group),
             members=tuple(group),
             sizes=tuple(workload.rank_sizes[r] for r in group),
         )
-        for group in merged
+        for group in merged.values()
     )
 
 

@@ -72,10 +72,10 @@ def real_loops(grid: np.ndarray, order: Sequence[int]) -> np.ndarray:
     return found
 
 
-def prod_of(grid: np.ndarray, rows: Sequence[int]) -> np.ndarray:
-    """Product over some rows of a factor grid."""
+def prod_of(grid: np.ndarray, candidates: Sequence[int]) -> np.ndarray:
+    """Product over some candidates of a factor grid."""
     found = np.ones(grid.shape[1], grid.dtype)
-    for r in rows:
+    for r in candidates:
         found = found * grid[r]
     return found
 

@@ -14,12 +14,12 @@ Role = Literal["inside", "staged", "stream"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outer:
-    """The loops outside the inner rows: tile below the DRAM loops, both orders, and the roles."""
+    """The loops outside the candidates: tile below the DRAM loops, both orders, and the roles."""
 
-    tile: tuple[int, ...]  # by rank of the Einsum; 0: as large as the row's own tile
+    tile: tuple[int, ...]  # by rank of the Einsum; 0: as large as the candidate's own tile
     dram_order: tuple[int, ...]  # innermost first
     shared_order: tuple[int, ...]
     roles: tuple[Role, ...]  # by tensor
-    steps: int = 1  # passes of the innermost DRAM loop, where it is over a rank that no tensor has
-    share: float = 1.0  # of the passes of two DRAM loops together, what a mask leaves
+    passes: int = 1  # passes of the innermost DRAM loop, where it is over a rank that no tensor has
+    visited: float = 1.0  # of the passes of two DRAM loops together, what a mask leaves
     masked: tuple[int, ...] = ()  # those of the two that are ranks of the Einsum

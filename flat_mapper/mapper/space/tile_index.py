@@ -1,4 +1,4 @@
-"""Which rows have the same tile."""
+"""Which candidates have the same tile."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from flat_mapper.mapper.space.einsum import EinsumSpace
 
 @dataclass(frozen=True, slots=True)
 class ByTile:
-    """The distinct tiles of some rows, and the rows of each."""
+    """The distinct tiles of some candidates, and the candidates of each."""
 
     tile: Ints  # int64[R, m]: the distinct ones
-    which: Ints  # of every row, its tile among these
-    order: Ints  # the rows, those of one tile together
+    which: Ints  # of every candidate, its tile among these
+    order: Ints  # the candidates, those of one tile together
     starts: Ints  # int64[m + 1]: where each tile's begin in `order`
 
     @classmethod
     def of(cls, space: EinsumSpace, tile: Ints) -> ByTile:
-        """Of rows with tiles int64[R, n]."""
+        """Of candidates with tiles int64[R, n]."""
         number = space.tile_number(tile)
         _, first, which = np.unique(number, return_index=True, return_inverse=True)
         counts = np.bincount(which, minlength=len(first))
@@ -30,11 +30,11 @@ class ByTile:
 
     @property
     def counts(self) -> Ints:
-        """How many rows each tile has."""
+        """How many candidates each tile has."""
         return self.starts[1:] - self.starts[:-1]
 
-    def rows(self, choice: Ints, tile: Ints) -> tuple[Ints, Ints]:
-        """(choice, row) for all rows of the tile in pairs (choice, tile)."""
+    def candidates(self, choice: Ints, tile: Ints) -> tuple[Ints, Ints]:
+        """(choice, candidate) for all candidates of the tile in pairs (choice, tile)."""
         counts = self.counts[tile]
         first = np.repeat(self.starts[tile] - np.cumsum(counts) + counts, counts)
         return np.repeat(choice, counts), self.order[first + np.arange(len(first))]

@@ -1,0 +1,240 @@
+"""One mapping, every backend: where they differ, by how much, and whether that is allowed.
+
+The native model is the reference. Counts and cycles must be equal; energies may differ by what is
+lost in printing. A difference that follows from another definition is listed with its reason, and
+compared with what that definition makes of the native counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.backends.accelforge_answer import expected_actions
+from flat_mapper.backends.accelforge_nest import NotExpressibleError
+from flat_mapper.base.errors import BackendError, MappingError
+from flat_mapper.cost_model.backend import Backend
+from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.workload.graph import Workload
+
+ENERGY_TOLERANCE = 1e-6  # relative: Timeloop prints pJ with two decimals, AccelForge rounds floats
+PRINTED_PJ = 0.0051  # pJ: half of Timeloop's last printed digit, of each number that is added up
+COUNTS = (
+    "scalar_reads",
+    "scalar_fills",
+    "scalar_updates",
+    "temporal_reductions",
+    "utilized_capacity",
+    "utilized_instances",
+)
+DEFINITION = (
+    "AccelForge also prices the reads that drain an output tile, prices an update as a write and "
+    "does not round up to whole rows"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One quantity on which a backend and the native model do not agree."""
+
+    backend: str
+    einsum: str
+    level: str  # empty: the Einsum as a whole
+    tensor: str  # empty: the level as a whole
+    quantity: str
+    native: float
+    other: float
+    allowed: float  # the largest difference that passes
+    reason: str = ""  # why it is so by definition
+
+    @property
+    def exceeds(self) -> bool:
+        """True where it is larger than its tolerance."""
+        return not abs(self.native - self.other) <= self.allowed
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields by name, and the verdict."""
+        names = ("backend", "einsum", "level", "tensor", "quantity", "native", "other")
+        told = {name: getattr(self, name) for name in names}
+        return told | {"allowed": self.allowed, "reason": self.reason, "exceeds": self.exceeds}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crosscheck:
+    """Answers of all backends on one mapping."""
+
+    native: Result | Infeasible
+    answers: dict[str, Result | Infeasible]
+    absent: dict[str, str] = field(default_factory=dict)  # backend: why it did not answer
+    compared: int = 0  # quantities looked at
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def agrees(self) -> bool:
+        """True where every difference is within its tolerance."""
+        return not any(d.exceeds for d in self.differences)
+
+    def to_dict(self) -> dict[str, object]:
+        """The verdict and everything behind it."""
+        return {
+            "agrees": self.agrees,
+            "backends": ["native", *self.answers],
+            "absent": self.absent,
+            "compared": self.compared,
+            "differences": [d.to_dict() for d in self.differences],
+        }
+
+
+def crosscheck(
+    workload: Workload,
+    platform: Platform,
+    mapping: FusedMapping,
+    ert: Ert,
+    backends: Sequence[Backend],
+) -> Crosscheck:
+    """The answers of all backends that are present, each compared with the native model's.
+
+    A backend that has no such mapping (AccelForge: remainders; Timeloop: a rank on both axes of a
+    fanout) is absent, with the reason.
+    raises: MappingError where the mapping contradicts the workload or the platform, BackendError
+            where a backend that is present fails.
+    """
+    native = evaluate(workload, platform, mapping, ert)
+    answers: dict[str, Result | Infeasible] = {}
+    absent: dict[str, str] = {}
+    found: list[Difference] = []
+    compared = 0
+    for backend in backends:
+        missing = backend.missing()
+        if missing:
+            absent[backend.name] = missing
+            continue
+        try:
+            answer = backend.evaluate(workload, platform, mapping, ert)
+        except (NotExpressibleError, MappingError) as error:
+            absent[backend.name] = str(error)
+            continue
+        answers[backend.name] = answer
+        pairs = list(comparisons(workload, platform, native, answer, ert, backend.name))
+        compared += len(pairs)
+        found += [p for p in pairs if p.native != p.other]
+    return Crosscheck(
+        native=native,
+        answers=answers,
+        absent=absent,
+        compared=compared,
+        differences=tuple(found),
+    )
+
+
+def comparisons(
+    workload: Workload,
+    platform: Platform,
+    native: Result | Infeasible,
+    other: Result | Infeasible,
+    ert: Ert,
+    backend: str,
+) -> Iterator[Difference]:
+    """Every quantity of two answers, side by side."""
+    if isinstance(native, Infeasible) or isinstance(other, Infeasible):
+        yield from _refusals(native, other, backend)
+        return
+    if len(native.einsums) != len(other.einsums):
+        raise BackendError(f"{backend}: expected {len(native.einsums)} Einsums, got fewer")
+    for mine, theirs in zip(native.einsums, other.einsums, strict=True):
+        if backend == "accelforge":
+            mine = _drained(workload, platform, mine, ert)
+        yield from _einsum(mine, theirs, backend)
+    yield _exact(backend, "all", "", "", "cycles", native.cycles, other.cycles)
+    yield _exact(backend, "all", "", "", "offchip_words", native.offchip_words, other.offchip_words)
+
+
+def _refusals(
+    native: Result | Infeasible, other: Result | Infeasible, backend: str
+) -> Iterator[Difference]:
+    sides = [x if isinstance(x, Infeasible) else None for x in (native, other)]
+    levels = [x.level if x else "" for x in sides]
+    needs = [x.needs if x else 0 for x in sides]
+    level = levels[0] or levels[1]
+    where = next((x.where for x in sides if x), "")
+    yield _exact(backend, where, level, "", "words needed", needs[0], needs[1])
+
+
+def _einsum(mine: EinsumStats, theirs: EinsumStats, backend: str) -> Iterator[Difference]:
+    name = mine.einsum
+    for quantity in ("computes", "compute_cycles", "lanes", "lanes_total", "cycles"):
+        a, b = getattr(mine, quantity), getattr(theirs, quantity)
+        yield _exact(backend, name, "", "", quantity, a, b)
+    unit, other_pj = mine.unit, theirs.compute_energy_pj
+    yield _energy(backend, name, unit, "", mine.compute_energy_pj, other_pj)
+    for level in mine.levels:
+        found = theirs.level(level.level)
+        if found is None:
+            raise BackendError(f"{backend}: {name}: expected the level {level.level}, got none")
+        yield from _level(name, level, found, backend)
+
+
+def _level(name: str, mine: LevelStats, theirs: LevelStats, backend: str) -> Iterator[Difference]:
+    yield _exact(backend, name, mine.level, "", "cycles", mine.cycles, theirs.cycles)
+    others = {t.tensor: t for t in theirs.tensors}
+    for tensor in mine.tensors:
+        other = others.pop(tensor.tensor, None)
+        if other is None:
+            raise BackendError(f"{backend}: {name}: {mine.level}: expected {tensor.tensor}")
+        for quantity in COUNTS:
+            a, b = getattr(tensor, quantity), getattr(other, quantity)
+            yield _exact(backend, name, mine.level, tensor.tensor, quantity, a, b)
+        pj = (tensor.energy_pj, other.energy_pj)
+        yield _energy(backend, name, mine.level, tensor.tensor, *pj)
+
+
+def _exact(
+    backend: str, einsum: str, level: str, tensor: str, quantity: str, native: float, other: float
+) -> Difference:
+    return Difference(
+        backend=backend,
+        einsum=einsum,
+        level=level,
+        tensor=tensor,
+        quantity=quantity,
+        native=native,
+        other=other,
+        allowed=0.0,
+    )
+
+
+def _energy(
+    backend: str, einsum: str, level: str, tensor: str, native: float, other: float
+) -> Difference:
+    return Difference(
+        backend=backend,
+        einsum=einsum,
+        level=level,
+        tensor=tensor,
+        quantity="energy_pj",
+        native=native,
+        other=other,
+        allowed=PRINTED_PJ + ENERGY_TOLERANCE * abs(native),
+        reason=DEFINITION if backend == "accelforge" else "printed with two decimals",
+    )
+
+
+def _drained(workload: Workload, platform: Platform, stats: EinsumStats, ert: Ert) -> EinsumStats:
+    """The native answer with energies as AccelForge defines them; its counts stay Timeloop's."""
+    einsum = workload.einsum(stats.einsum)
+    arch, seen, levels = platform.path(einsum.unit), set[str](), []
+    for level in stats.levels:
+        read, write, _ = (pj / arch.level(level.level).row_words for pj in ert.actions(level.level))
+        tensors: list[TensorStats] = []
+        for t in level.tensors:
+            output, first = t.tensor == einsum.output.tensor, t.tensor not in seen
+            seen.add(t.tensor)
+            words = expected_actions(t, output=output, outermost=first)
+            pj = words["read"] * read + words["write"] * write
+            tensors.append(replace(t, energy_pj=pj))
+        levels.append(replace(level, tensors=tuple(tensors)))
+    return replace(stats, levels=tuple(levels))

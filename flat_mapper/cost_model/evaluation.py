@@ -1,0 +1,132 @@
+"""A fused mapping's cost in the native model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.cost_model.einsum import einsum_costs
+from flat_mapper.cost_model.group import group_stats
+from flat_mapper.cost_model.result import Bound, BufferUse, EinsumStats, Infeasible, Result
+from flat_mapper.cost_model.widths import check_widths
+from flat_mapper.energy.operations import operation_cycles, operation_energy
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.check import check_fused
+from flat_mapper.mapping.sharing import (
+    crosses_dram,
+    shared_level,
+    visited_tiles,
+)
+from flat_mapper.mapping.values import FusedMapping, GroupMapping
+from flat_mapper.workload.graph import Workload
+
+
+def evaluate(
+    workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert
+) -> Result | Infeasible:
+    """Counts, cycles and energy of a mapping, or why it does not fit.
+
+    Raises MappingError where the mapping contradicts the workload or the platform.
+    """
+    check_fused(workload, platform, mapping)
+    check_widths(workload, platform)
+    stats: dict[str, EinsumStats] = {}
+    shared = shared_level(platform).name
+    for group in mapping.groups:
+        visited = visited_tiles(workload, group)
+        for nest in group.einsums:
+            arch = platform.path(workload.einsum(nest.einsum).unit)
+            costs = einsum_costs(workload, arch, [nest], ert, visited)
+            # What the shared level holds is the group's affair: copies, and buffers in common.
+            refused = costs.infeasible(0, apart=shared)
+            if refused is not None:
+                return refused
+            stats[nest.einsum] = costs.stats(0)
+    return combine(workload, platform, mapping, ert, stats, backend="native")
+
+
+def combine(
+    workload: Workload,
+    platform: Platform,
+    mapping: FusedMapping,
+    ert: Ert,
+    stats: Mapping[str, EinsumStats],
+    *,
+    backend: str,
+) -> Result | Infeasible:
+    """Add up the Einsums of a mapping, whoever counted them, under the shared buffer."""
+    groups = []
+    for group in mapping.groups:
+        found = group_stats(workload, platform, group, mapping.policy, stats)
+        use = found.buffer
+        if use.spilled and mapping.policy.overflow == "reject":
+            return overflowed(group, use)
+        groups.append(found)
+    dram = platform.dram
+    read, write, _ = ert.actions(dram.name)
+    return Result(
+        workload=workload.name,
+        arch=platform.name,
+        backend=backend,
+        energy_source=ert.source,
+        mapping=mapping,
+        groups=tuple(groups),
+        einsums=tuple(stats[n] for g in mapping.groups for n in g.names),
+        cycle_seconds=platform.matrix.cycle_seconds,
+        dram=dram.name,
+        word_bytes=dram.word_bits / 8,
+        bound=bound(workload, platform, mapping, ert),
+        spill_pj_per_word=(read + write) / 2 / dram.row_words,
+        repeat=workload.repeat,
+    )
+
+
+def overflowed(group: GroupMapping, use: BufferUse) -> Infeasible:
+    """The shared buffer's refusal of a group."""
+    assert use.capacity_words is not None
+    biggest = max(use.terms, key=lambda term: term[1])[0]
+    hint = f"choose a smaller tile, or stream {biggest}"
+    return Infeasible(
+        level=use.level,
+        needs=use.live_words,
+        has=use.capacity_words,
+        terms=use.terms,
+        where=" + ".join(group.names),
+        hint=hint,
+    )
+
+
+def bound(workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert) -> Bound:
+    """What no mapping of these Einsums beats: each outside tensor moved once, units at peak.
+
+    Per unit the computes at full array; they add up unless some group overlaps them.
+    """
+    names = [n for g in mapping.groups for n in g.names]
+    outside: dict[str, float] = {}
+    energy, peaks = 0.0, {"matrix": 0.0, "vector": 0.0}
+    # What a free softmax does after the loops counts as the group's own output.
+    everything = [e.name for e in workload.einsums if e.name in names or not e.after]
+    for name in names:
+        einsum = workload.einsum(name)
+        arch, computes = platform.path(einsum.unit), workload.unmasked_iterations(einsum)
+        cycles = computes * operation_cycles(arch, einsum.operation)
+        peaks[einsum.unit] += cycles / arch.compute.instances
+        energy += computes * operation_energy(arch, ert, einsum.operation)
+        for access in einsum.accesses:
+            if crosses_dram(workload, everything, access.tensor):
+                values = workload.tensor_words(access.tensor)
+                outside[access.tensor] = values * workload.share(access.tensor)
+    dram = platform.dram
+    words = sum(outside.values())
+    read, _, update = ert.actions(dram.name)
+    energy += ceil(words / dram.row_words) * min(read, update)
+    overlap = any(g.schedule == "overlapped" for g in mapping.groups)
+    compute = max(peaks.values()) if overlap else sum(peaks.values())
+    transfer = 0.0 if dram.words_per_cycle is None else words / dram.words_per_cycle
+    longest = max(compute, transfer)
+    return Bound(
+        cycles=workload.repeat * longest,
+        energy_pj=workload.repeat * energy,
+        offchip_bytes=workload.repeat * words * dram.word_bits / 8,
+    )

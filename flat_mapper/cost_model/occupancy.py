@@ -1,0 +1,185 @@
+"""Occupancy of the shared level: the tiles that it holds while a group runs, in how many copies.
+
+The rule of copies and the size of a term are stated once, on plain facts: one mapping's tiles are
+numbers, the mapper's are arrays over candidates.
+source: FLAT, ASPLOS'23, table 1; its general form as derived from the simulator's data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from itertools import dropwhile
+from math import ceil, prod
+
+from flat_mapper.arch.values import Architecture, Platform
+from flat_mapper.cost_model.result import BufferUse
+from flat_mapper.mapping.sharing import (
+    carried_tensors,
+    in_place_classes,
+    leaves_finished,
+    left_out_words,
+    shared_level,
+    with_unmapped,
+)
+from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Policy, slots_of
+from flat_mapper.workload.graph import Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileCopies:
+    """Copies of a tensor's tile that the shared level holds at once.
+
+    What the group exchanges with DRAM is held `buffering` times, an intermediate once. When units
+    overlap, two tiles are in flight: twice is held what passes from one unit to another, and what
+    the inner loops carry from pass to pass.
+    """
+
+    workload: Workload
+    schedule: str
+    buffering: float
+    off_chip: Collection[str]  # tensors that the group exchanges with DRAM while it runs
+    carried: Collection[str]  # tensors that its inner loops carry, see `carried_tensors`
+
+    def of(self, tensor: str) -> float:
+        """Copies of a tensor's tile."""
+        if tensor in self.off_chip:
+            return self.buffering
+        return 2.0 if self.in_flight(tensor) else 1.0
+
+    def in_flight(self, tensor: str) -> bool:
+        """Whether an intermediate needs a second tile: two units work on two tiles at once."""
+        if self.schedule != "overlapped" or tensor not in self.workload.producers:
+            return False
+        if tensor in self.carried:
+            return True
+        maker = self.workload.einsum(self.workload.producers[tensor]).unit
+        readers = (e for e in self.workload.einsums if any(a.tensor == tensor for a in e.inputs))
+        return any(reader.unit != maker for reader in readers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileOccupancy:
+    """Words of one tensor's tile in the shared level, or of several that share one place."""
+
+    tensor: str  # the first of those that share it
+    words: float  # of one copy
+    copies: float
+    first: str  # the Einsum of the group that touches it first
+    last: str  # and the one that touches it last
+
+    @property
+    def total_words(self) -> int:
+        """Words of all copies."""
+        return ceil(self.words * self.copies)
+
+
+def tile_occupancies(
+    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
+) -> tuple[TileOccupancy, ...]:
+    """Tiles that the shared level holds for a group, by tensor.
+
+    A tensor kept there takes its whole tile below the shared loops; one that bypasses it is
+    streamed, and takes its tile below the shared level's own loops. What is carried over the passes
+    of an inner loop is an intermediate, also where a free softmax leaves it out of the mapping.
+    """
+    level = shared_level(platform)
+    classes = in_place_classes(workload) if policy.in_place else {}
+    free = policy.softmax == "free" and len(group.einsums) > 1
+    copies = _tile_copies(workload, platform, group, policy, free=free)
+    held: dict[str, TileOccupancy] = {}
+    for mapping in group.einsums:
+        einsum = workload.einsum(mapping.einsum)
+        arch = platform.path(einsum.unit)
+        for access in einsum.accesses:
+            tensor = access.tensor
+            early = policy.drain == "early" and access.is_output and tensor not in group.staged
+            values = shared_tile(workload, arch, mapping, tensor, level.name, early=early)
+            key = classes.get(tensor, tensor)
+            # What enters from DRAM overwrites nothing: its maker ran elsewhere.
+            if tensor in copies.off_chip and workload.producers.get(tensor) not in group.names:
+                key = tensor
+            before = held.get(key)
+            one = TileOccupancy(
+                tensor=key,
+                words=values * workload.share(tensor),
+                copies=copies.of(tensor),
+                first=before.first if before else mapping.einsum,
+                last=mapping.einsum,
+            )
+            held[key] = one if before is None else _merged(one, before)
+    for tensor, words in left_out_words(workload, group).items() if free else ():
+        one = TileOccupancy(
+            tensor=tensor,
+            words=words,
+            copies=copies.of(tensor),
+            first=group.names[0],
+            last=group.names[-1],
+        )
+        held.setdefault(tensor, one)
+    return tuple(held.values())
+
+
+def _merged(one: TileOccupancy, before: TileOccupancy) -> TileOccupancy:
+    """Tiles in one place: as large as the larger, in as many copies as either needs."""
+    words, copies = max(one.words, before.words), max(one.copies, before.copies)
+    return replace(one, words=words, copies=copies)
+
+
+def _tile_copies(
+    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy, *, free: bool
+) -> TileCopies:
+    """The rule of copies for one mapped group."""
+    off_chip = {t for m in group.einsums for t in m.kept_at(platform.dram.name)}
+    names = with_unmapped(workload, group.names) if free else group.names
+    if free:
+        off_chip -= {t for t in off_chip if leaves_finished(workload, group.names, t)}
+    return TileCopies(
+        workload=workload,
+        schedule=group.schedule,
+        buffering=policy.buffering,
+        off_chip=off_chip,
+        carried=carried_tensors(workload, names),
+    )
+
+
+def buffer_use(
+    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
+) -> BufferUse:
+    """Live words of the shared level at the worst moment of a FLAT-tile: all that it holds."""
+    level = shared_level(platform)
+    held = tile_occupancies(workload, platform, group, policy)
+    terms = tuple((h.tensor, h.total_words) for h in held)
+    return BufferUse(level=level.name, capacity_words=level.usable_words, terms=terms)
+
+
+def shared_tile(
+    workload: Workload,
+    arch: Architecture,
+    mapping: EinsumMapping,
+    tensor: str,
+    level: str,
+    *,
+    early: bool = False,
+) -> int:
+    """Values of a tensor's tile at the shared level: whole where kept, inner where streamed.
+
+    early: count only what is alive at once of an output that leaves as soon as it is complete:
+           its tile under the level's outermost loops, as far as those are over its own ranks.
+    """
+    outside = True
+    inner: dict[str, int] = {}
+    staged = tensor in mapping.kept_at(level)
+    ranks = workload.tensor_ranks[tensor]
+    for slot in slots_of(arch):
+        if slot.node == level:
+            outside = False
+            if not staged:
+                continue
+        if not outside:
+            loops = mapping.at(slot)
+            if early and slot.node == level:
+                loops = tuple(dropwhile(lambda loop: loop.rank in ranks, loops))
+            for loop in loops:
+                inner[loop.rank] = inner.get(loop.rank, 1) * loop.factor
+    return prod(min(inner.get(r, 1), workload.rank_sizes[r]) for r in ranks)

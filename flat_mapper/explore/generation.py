@@ -1,0 +1,349 @@
+"""Prefill and decode of a text: the cost of every step, summed over the growing cache.
+
+Prefill takes N positions at once and yields the first new one. Each step of decode then takes `new`
+positions (1, or as many as are speculated on) against a cache that they are part of: the k-th step
+attends to N + k * new positions. The cache is kept in pages, as in vLLM (Kwon et al., SOSP 2023),
+and a step goes over whole pages: it costs what its cache length, rounded up to a page, costs.
+
+Searching a mapping for every length would be T searches. Lengths are cut into segments instead, by
+a grid of eight lengths to a factor of two. The mapping of a segment is the best one at its end
+(which has many divisors); a shorter cache runs the same tiles, fewer of them, and is priced by the
+model, remainders included. So totals are exact sums over the steps, of mappings that are optimal at
+the ends of the segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from flat_mapper.api.calls import NO_BITS, Name, energies, search, with_bits
+from flat_mapper.arch.reader import load_platform
+from flat_mapper.arch.values import Platform
+from flat_mapper.base import units
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.progress import Progress
+from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.resize import resized_mapping
+from flat_mapper.mapping.space import Mapspace
+from flat_mapper.reports.answers import SearchResult
+from flat_mapper.reports.text import grid
+from flat_mapper.spec import catalog
+from flat_mapper.spec.yamlio import is_text
+from flat_mapper.workload.cascade import Scope
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.problem_file import Lengths, sequence_ranks
+from flat_mapper.workload.reader import load_workload
+
+PAGE = 16  # positions; vLLM's default block size (Kwon et al., SOSP 2023)
+STEPS = 8  # chosen: segments to a factor of two of the cache length
+_UNCHANGED: Mapping[str, object] = MappingProxyType({})
+_HEAD = (
+    "",
+    "steps",
+    "cache",
+    "latency",
+    "energy",
+    "off-chip",
+    "util.",
+    "bottleneck",
+    "granularity",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A scenario of generation."""
+
+    prefill: int  # positions of the prompt
+    decode: int  # positions after it
+    new: int = 1  # positions of one step
+    page: int = PAGE  # positions that the cache grows by
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise SpecError(expected(f"generate: {name}", "an integer > 0", value))
+
+    @property
+    def steps(self) -> int:
+        """Steps of decode."""
+        return -(-self.decode // self.new)
+
+    def lengths(self) -> dict[int, int]:
+        """The number of steps at each cache length, in whole pages; ascending."""
+        found: dict[int, int] = {}
+        for step in range(1, self.steps + 1):
+            length = padded(self.prefill + step * self.new, self.page)
+            found[length] = found.get(length, 0) + 1
+        return found
+
+
+def padded(length: int, page: int) -> int:
+    """A cache length in whole pages."""
+    return -(-length // page) * page
+
+
+def segment_end(length: int) -> int:
+    """The end of a cache length's segment: the next multiple of an eighth of a power of two."""
+    step = max(1, (1 << (length - 1).bit_length()) // (2 * STEPS))
+    return padded(length, step)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCost:
+    """A sum of steps, or one of them."""
+
+    steps: int = 0
+    cycles: int = 0
+    latency_s: float = 0.0
+    energy_pj: float = 0.0
+    offchip_bytes: float = 0.0
+    macs: int = 0
+
+    def __add__(self, other: StepCost) -> StepCost:
+        return StepCost(**{n: getattr(self, n) + getattr(other, n) for n in self.__slots__})
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields by name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def cost_of(result: Result, steps: int = 1) -> StepCost:
+    """So many steps at the cost of a result."""
+    return StepCost(
+        steps=steps,
+        cycles=steps * result.cycles,
+        latency_s=steps * result.latency_s,
+        energy_pj=steps * result.energy_pj,
+        offchip_bytes=steps * result.offchip_bytes,
+        macs=steps * result.macs,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSegment:
+    """Steps that run under one mapping."""
+
+    mapped: SearchResult  # the best mapping at the segment's end
+    results: Mapping[int, tuple[int, Result]]  # cache length: steps at it, and the cost of one
+
+    @property
+    def end(self) -> int:
+        """The cache length that the mapping was searched for."""
+        return self.mapped.workload.rank_sizes[self.mapped.workload.roles.keys]
+
+    @property
+    def cost(self) -> StepCost:
+        """All its steps."""
+        return sum((cost_of(r, n) for n, r in self.results.values()), StepCost())
+
+    def to_dict(self) -> dict[str, object]:
+        """The mapping's length, the steps at each length, and what they cost."""
+        steps = {str(length): n for length, (n, _) in self.results.items()}
+        return {"mapped_at": self.end, "steps_at": steps, **self.cost.to_dict()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """The cost of a text."""
+
+    scenario: Scenario
+    prefill: SearchResult
+    segments: tuple[StepSegment, ...]
+    cache_bytes: float  # of keys and values at the end, all layers and sequences
+
+    @property
+    def decode(self) -> StepCost:
+        """All steps of decode."""
+        return sum((s.cost for s in self.segments), StepCost())
+
+    @property
+    def total(self) -> StepCost:
+        """Prefill and decode."""
+        return cost_of(self.prefill.result) + self.decode
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Positions decoded in a second, all sequences of the batch together."""
+        return self._tokens / self.decode.latency_s
+
+    @property
+    def _tokens(self) -> int:
+        workload = self.prefill.workload
+        return self.scenario.decode * workload.rank_sizes.get(workload.roles.batch, 1)
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper generate --json`."""
+        first, scenario = self.prefill, self.scenario
+        return {
+            "workload": first.workload.name,
+            "arch": first.platform.name,
+            "mapspace": first.mapspace,
+            "objective": first.objective,
+            "energy_source": first.result.energy_source,
+            **{name: getattr(scenario, name) for name in ("prefill", "decode", "new", "page")},
+            "repeat": first.workload.repeat,
+            "einsums": [e.name for e in first.workload.einsums],
+            "time_to_first_s": first.result.latency_s,
+            "tokens_per_s": self.tokens_per_s,
+            "energy_pj_per_token": self.decode.energy_pj / self._tokens,
+            "cache_bytes": self.cache_bytes,
+            "costs": {
+                "prefill": cost_of(first.result).to_dict(),
+                "decode": self.decode.to_dict(),
+                "total": self.total.to_dict(),
+            },
+            "segments": [s.to_dict() for s in self.segments],
+        }
+
+    def __str__(self) -> str:
+        first, scenario = self.prefill, self.scenario
+        repeat = first.workload.repeat
+        extent = f"{len(first.workload.einsums)} Einsums" + (f" x {repeat}" if repeat > 1 else "")
+        rows = [_row("prefill", scenario.prefill, cost_of(first.result), first.result)]
+        for segment in self.segments:
+            for length in dict.fromkeys((min(segment.results), max(segment.results))):
+                result = segment.results[length][1]
+                rows.append(_row("  a step", length, cost_of(result), result))
+        last = self.segments[-1]
+        rows.append(_row("decode", max(last.results), self.decode))
+        rows.append(_row("total", max(last.results), self.total))
+        ends = ", ".join(str(s.end) for s in self.segments)
+        lines = [
+            f"{first.workload.name} on {first.platform.name}, {first.mapspace}, {extent}: prefill "
+            f"{scenario.prefill}, then decode {scenario.decode} by {scenario.new}",
+            grid(rows, head=_HEAD, right=range(1, 7)),
+            f"{units.si(self.tokens_per_s)} positions per second, "
+            f"{units.si(units.joules_of(self.decode.energy_pj / self._tokens), 'J')} each; "
+            f"{units.si(first.result.latency_s, 's')} to the first",
+            f"cache of {units.size(self.cache_bytes)} at the end, in pages of {scenario.page}; "
+            f"mappings searched at {ends}, least {first.objective}",
+            f"energies from {first.result.energy_source}",
+        ]
+        return "\n".join(lines)
+
+
+def _row(name: str, length: int, cost: StepCost, result: Result | None = None) -> tuple[str, ...]:
+    told = ("", "", "")
+    if result is not None:
+        granularity = result.fused.granularity
+        told = (units.percent(result.utilization), result.bottleneck, granularity)
+    return (
+        *(name, units.count(cost.steps), units.count(length)),
+        units.si(cost.latency_s, "s"),
+        units.si(units.joules_of(cost.energy_pj), "J"),
+        units.size(cost.offchip_bytes),
+        *told,
+    )
+
+
+def generate(
+    problem: str | Path,
+    platform: Platform | Name,
+    mapspace: Mapspace | Name = "flat",
+    ert: Ert | Name | None = None,
+    *,
+    scenario: Scenario,
+    scope: Scope | None = None,
+    sizes: Mapping[str, object] = _UNCHANGED,
+    bits: Mapping[str, int] = NO_BITS,
+    softmax: str = "",
+    mask: str = "",
+    objective: str = "edp",
+    progress: Progress | None = None,
+) -> Generation | Infeasible:
+    """The cost of taking in a prompt and generating positions after it.
+
+    problem: a shipped name, a file or the YAML text itself, whose roles name queries and keys.
+    sizes:   of ranks other than those two, which the scenario sets.
+    bits:    of tensors, beside or in place of the file's `tensor_bits`.
+    scope:   attention (of one layer), block, or model (all layers); see `load_problem`.
+    mask:    causal, window=N, or both with a comma, in place of the file's.
+    raises:  SpecError where the scenario or a size cannot be.
+    """
+    source = problem if is_text(problem) else catalog.resolve("problems", problem)
+    _check_sizes(source, sizes)
+    chip = platform if isinstance(platform, Platform) else load_platform(platform)
+    table, _ = energies(chip, ert)
+    lengths = scenario.lengths()
+    ends = list(dict.fromkeys(segment_end(length) for length in lengths))
+
+    def best(positions: int, cache: int, phase: str, number: int) -> SearchResult | Infeasible:
+        cut = Lengths(queries=positions, keys=cache)
+        workload = load_workload(
+            *(source, scope), sizes=sizes, lengths=cut, phase=phase, softmax=softmax, mask=mask
+        )
+        workload = with_bits(workload, bits)
+        if progress:
+            progress(number / (1 + len(ends)), f"{phase} at {cache}")
+        return search(workload, chip, mapspace, table, objective=objective)
+
+    first = best(scenario.prefill, scenario.prefill, "prefill", 0)
+    if isinstance(first, Infeasible):
+        return first
+    segments: list[StepSegment] = []
+    for number, end in enumerate(ends, 1):
+        mapped = best(scenario.new, end, "decode", number)
+        if isinstance(mapped, Infeasible):
+            return mapped
+        mine = {length: n for length, n in lengths.items() if segment_end(length) == end}
+        results = {length: (n, at_length(mapped, table, length)) for length, n in mine.items()}
+        segments.append(StepSegment(mapped=mapped, results=results))
+    return Generation(
+        scenario=scenario,
+        prefill=first,
+        segments=tuple(segments),
+        cache_bytes=_cache_bytes(source, sizes, bits, max(lengths)),
+    )
+
+
+def _check_sizes(source: str | Path, sizes: Mapping[str, object]) -> None:
+    """Refuse sizes of the ranks that the scenario sets."""
+    sequence = sequence_ranks(load_workload(source), "generate")
+    for rank in sequence:
+        if rank in sizes:
+            condition = f"ranks other than {', '.join(sequence)}"
+            raise SpecError(expected("generate: ranks", condition, rank, "set prefill and decode"))
+
+
+def at_length(mapped: SearchResult, ert: Ert, length: int) -> Result:
+    """The cost of one step at a shorter cache than the mapping was searched for."""
+    keys = mapped.workload.roles.keys
+    size = mapped.workload.rank_sizes[keys]
+    if length == size:
+        return mapped.result
+    workload = mapped.workload.with_ranks({keys: length})
+    mapping = resized_mapping(mapped.mapping, mapped.workload, keys, length)
+    result = evaluate(workload, mapped.platform, mapping, ert)
+    assert isinstance(result, Result), f"tiles that fit at {size} fit at {length}: {result}"
+    return result
+
+
+def _cache_bytes(
+    source: str | Path, sizes: Mapping[str, object], bits: Mapping[str, int], length: int
+) -> float:
+    """Keys and values of all layers and sequences."""
+    lengths = Lengths(queries=1, keys=length)
+    model = load_workload(source, "model", sizes=sizes, lengths=lengths, phase="decode")
+    held = cached_tensors(model)
+    model = with_bits(model, {t: n for t, n in bits.items() if t in held})
+    return model.repeat * sum(units.bytes_of(model.tensor_words(t), model.bits(t)) for t in held)
+
+
+def cached_tensors(workload: Workload) -> tuple[str, ...]:
+    """Tensors of a decode that are kept from step to step: nothing makes them, and they have keys.
+
+    In the short form they are K and V; in latent attention the latent and the keys of positions.
+    """
+    keys = workload.roles.keys
+    return tuple(
+        t
+        for t, ranks in workload.tensor_ranks.items()
+        if keys in ranks and t not in workload.producers
+    )

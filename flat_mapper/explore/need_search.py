@@ -1,0 +1,298 @@
+"""The smallest shared buffer, or off-chip bandwidth, with which a workload reaches a utilization.
+
+Every trial is a search over the real model for the fastest mapping, and the answer is bisected:
+
+- A mapping that fits a buffer fits a larger one, and no count, cycle or energy depends on what is
+  left over. So a larger buffer has all mappings of a smaller one at the same latency, and the
+  least latency does not grow with the buffer.
+- The bandwidth of DRAM stands in one place of the model: a group takes the longest of its compute
+  and of each level's words over bandwidth, then the words of its first tile over bandwidth. Both
+  shrink as bandwidth grows, for every mapping, and no mapping becomes illegal.
+- Utilization is the cycles of all computes at peak over the latency. The first is the same for all
+  mappings of a mapspace, except where units overlap in some of them; those are refused.
+
+So the values that reach a target are all those from one value on. Both sides of that value are
+searched: the answer reaches the target, one row or step less does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import ceil, isclose
+
+from flat_mapper.api.calls import Name, Source, energies, load_problem, mapspace_of
+from flat_mapper.arch.reader import load_platform
+from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.arch.words import fitted
+from flat_mapper.base import units
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.progress import Progress
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.energy.tables import Ert
+from flat_mapper.explore.need_result import QUANTITIES, Need, Quantity, Trial, Unreached
+from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapping.sharing import shared_level
+from flat_mapper.mapping.space import Mapspace
+from flat_mapper.workload.graph import Workload
+
+STEP_BYTES_PER_S = 1e9  # of bandwidth, where none is given
+
+
+def smallest_value(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert | None,
+    quantity: Quantity,
+    *,
+    utilization: float,
+    step: float = STEP_BYTES_PER_S,
+    progress: Progress | None = None,
+) -> Need | Unreached:
+    """The smallest buffer or bandwidth with which the fastest mapping reaches a utilization.
+
+    ert:  breaks ties between mappings of the same latency, at every value alike. Without one, all
+          of these are as good: utilization does not depend on energy, and the search is shorter.
+    step: of bandwidth, bytes per second; a buffer goes by its rows.
+    """
+    _check(quantity, mapspace, utilization)
+    if workload.mask:
+        condition = "no mask: work on masked pairs would count as utilization"
+        raise SpecError(expected(f"need: {workload.name}", condition, str(workload.mask)))
+    knob = Knob.of(platform, quantity, step)
+    trials = _Trials(
+        workload=workload,
+        mapspace=mapspace,
+        ert=ert or _no_prices(platform),
+        knob=knob,
+        progress=progress,
+    )
+    unlimited = trials.at(None)
+    if not _reaches(unlimited, utilization):
+        return Unreached(
+            quantity=quantity, node=knob.node, target=utilization, found=unlimited.found
+        )
+    assert unlimited.result is not None
+    low, high = _bracket(trials, unlimited.result, utilization)
+    steps = trials.smallest(low, high, utilization)
+    return Need(
+        workload=workload.name,
+        arch=platform.name,
+        mapspace=mapspace.name,
+        quantity=quantity,
+        node=knob.node,
+        target=utilization,
+        step=knob.step,
+        present=knob.present,
+        reached=trials.at(steps),
+        below=trials.at(steps - 1) if steps > 1 else None,
+        trials=len(trials.known),
+    )
+
+
+def _no_prices(platform: Platform) -> Ert:
+    """Energies that break no tie."""
+    paths = [platform.matrix, *([platform.vector] if platform.vector else [])]
+    free = {"read": 0.0, "write": 0.0, "update": 0.0}
+    levels: dict[str, Mapping[str, float]] = {lv.name: free for a in paths for lv in a.levels}
+    levels |= {arch.compute.name: {"compute": 0.0} for arch in paths}
+    return Ert(levels=levels, source="none")
+
+
+def _check(quantity: str, mapspace: Mapspace, utilization: float) -> None:
+    if quantity not in QUANTITIES:
+        raise SpecError(expected("need", f"one of {', '.join(QUANTITIES)}", quantity))
+    if not 0 < utilization <= 1:
+        raise SpecError(expected("need: utilization", "a share > 0 and <= 1", utilization))
+    fusion = mapspace.fusion
+    mixed = fusion.optional and fusion.schedule in ("overlapped", "any")
+    if mixed and fusion.groups and mapspace.policy.softmax == "charged":
+        condition = "a schedule other than overlapped where fusion is optional"
+        raise SpecError(
+            expected(f"need: {mapspace.name}", condition, "overlapped", "set optional: false")
+        )
+    if mapspace.policy.overflow != "reject":
+        raise SpecError(expected(f"need: {mapspace.name}", "overflow: reject", "spill"))
+
+
+def _reaches(trial: Trial, target: float) -> bool:
+    reached = trial.utilization
+    return reached >= target or isclose(reached, target, rel_tol=1e-12)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knob:
+    """The quantity that is turned: a level's capacity in rows, or DRAM's bandwidth in steps."""
+
+    platform: Platform
+    quantity: Quantity
+    level: MemoryLevel
+    step: float
+
+    @classmethod
+    def of(cls, platform: Platform, quantity: Quantity, step: float) -> Knob:
+        """The knob of a platform."""
+        if quantity == "buffer":
+            level = shared_level(platform)
+            row = units.bytes_of(level.row_words, level.word_bits)
+            return cls(platform=platform, quantity=quantity, level=level, step=row)
+        level = platform.dram
+        where = f"{platform.name}: {level.name}"
+        if not 0 < step < float("inf"):
+            raise SpecError(expected("need: step", "bytes per second > 0", step))
+        if level.read_words_per_cycle or level.write_words_per_cycle:
+            got = "read_bandwidth or write_bandwidth"
+            raise SpecError(expected(where, "one shared_bandwidth", got, "sum them into one"))
+        return cls(platform=platform, quantity=quantity, level=level, step=float(step))
+
+    @property
+    def node(self) -> str:
+        """The level's name."""
+        return self.level.name
+
+    @property
+    def present(self) -> float:
+        """The platform's own value, in steps; infinite where that is unlimited."""
+        if self.quantity == "buffer":
+            words = self.level.capacity_words
+            return float("inf") if words is None else words / self.level.row_words
+        rate = self.level.shared_words_per_cycle
+        return float("inf") if rate is None else rate / self._rate(1)
+
+    def _rate(self, steps: int) -> float:
+        """Words per cycle of so many steps of bandwidth."""
+        words = units.words_of(steps * self.step, self.level.word_bits)
+        return words * self.platform.matrix.cycle_seconds
+
+    def at(self, steps: int | None) -> Platform:
+        """The platform with so many steps; None: unlimited."""
+        matrix, vector = self.platform.matrix, self.platform.vector
+        return replace(
+            self.platform,
+            matrix=self._turned(matrix, steps),
+            vector=None if vector is None else self._turned(vector, steps),
+        )
+
+    def _turned(self, arch: Architecture, steps: int | None) -> Architecture:
+        nodes = tuple(
+            self._level(node, steps)
+            if isinstance(node, MemoryLevel) and node.name == self.level.name
+            else node
+            for node in arch.nodes
+        )
+        return replace(arch, nodes=nodes)
+
+    def _level(self, level: MemoryLevel, steps: int | None) -> MemoryLevel:
+        if self.quantity == "buffer":
+            words = None if steps is None else steps * level.row_words
+            return replace(level, capacity_words=words)
+        rate = None if steps is None else self._rate(steps)
+        return replace(level, shared_words_per_cycle=rate)
+
+    def enough(self, result: Result) -> int | None:
+        """Steps with which a mapping is sure to run as it did; None where that is not known."""
+        if self.quantity == "bandwidth":
+            return None
+        words = max(use.live_words for use in result.buffers().values())
+        return max(1, ceil(words * self.level.multiple_buffering / self.level.row_words))
+
+    def least(self, result: Result, target: float) -> int:
+        """Steps that cannot reach a target, as far as compulsory traffic tells; 0 at least."""
+        if self.quantity == "buffer":
+            return 0
+        ideal = result.utilization * result.cycles
+        words = units.words_of(result.bound.offchip_bytes, self.level.word_bits)
+        return max(0, int(words * target / ideal / self._rate(1)) - 1)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Trials:
+    """The searches made so far, by value."""
+
+    workload: Workload
+    mapspace: Mapspace
+    ert: Ert
+    knob: Knob
+    progress: Progress | None
+    known: dict[int | None, Trial] = field(default_factory=dict)
+
+    def at(self, steps: int | None) -> Trial:
+        """The fastest mapping at a value."""
+        if steps not in self.known:
+            if self.progress:
+                what = "unlimited" if steps is None else f"{steps} steps"
+                # About as many searches as a buffer of a million rows takes.
+                self.progress(min(len(self.known) / 24, 0.99), f"{self.knob.node}: {what}")
+            found = search(
+                self.workload,
+                self.knob.at(steps),
+                self.mapspace,
+                self.ert,
+                objective="latency",
+            )
+            kept = found if isinstance(found, Infeasible) else found.result
+            self.known[steps] = Trial(steps=steps, found=kept)
+        return self.known[steps]
+
+    def smallest(self, low: int, high: int, target: float) -> int:
+        """The least value that reaches the target; `high` does, `low` is taken not to.
+
+        What is returned has been searched, and so has one less.
+        """
+        while high - low > 1:
+            middle = (low + high) // 2
+            trial = self.at(middle)
+            if not _reaches(trial, target):
+                low = middle
+                continue
+            assert trial.result is not None
+            # The mapping found runs as well in what it uses.
+            high = min(middle, self.knob.enough(trial.result) or middle)
+        assert _reaches(self.at(high), target), "a mapping that fits stopped reaching the target"
+        if high > 1 and _reaches(self.at(high - 1), target):
+            return self.smallest(0, high - 1, target)
+        return high
+
+
+def _bracket(trials: _Trials, result: Result, target: float) -> tuple[int, int]:
+    """A value that is taken not to reach the target, and one that reaches it."""
+    knob = trials.knob
+    low, high = knob.least(result, target), knob.enough(result)
+    if high is not None:
+        return low, high
+    high = max(low + 1, ceil(knob.present) if knob.present < float("inf") else 1)
+    while not _reaches(trials.at(high), target):
+        low, high = high, 2 * high
+    return low, high
+
+
+def need(
+    workload: Workload | Source,
+    platform: Platform | Source,
+    mapspace: Mapspace | Name = "flat",
+    ert: Ert | Name | None = None,
+    *,
+    quantity: Quantity,
+    utilization: float,
+    step: float = STEP_BYTES_PER_S,
+    progress: Progress | None = None,
+) -> Need | Unreached:
+    """The smallest buffer or off-chip bandwidth that reaches a utilization, or what binds.
+
+    ert:         breaks ties between mappings of the same latency; by default none does.
+    quantity:    buffer (of the level that groups share, in its rows) or bandwidth (of DRAM).
+    utilization: of the fastest mapping, a share > 0 and <= 1.
+    step:        of bandwidth, bytes per second.
+    """
+    cascade = workload if isinstance(workload, Workload) else load_problem(workload)
+    read = platform if isinstance(platform, Platform) else load_platform(platform)
+    chip = fitted(read, cascade).platform
+    space = mapspace_of(mapspace, cascade, chip)
+    table = None if ert is None else energies(chip, ert)[0]
+    return smallest_value(
+        *(cascade, chip, space, table, quantity),
+        utilization=utilization,
+        step=step,
+        progress=progress,
+    )

@@ -1,0 +1,115 @@
+"""The front of latency and energy: all mappings that no other one beats in both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flat_mapper.api import calls as api
+from flat_mapper.arch.reader import load_platform
+from flat_mapper.arch.values import Platform
+from flat_mapper.arch.words import fitted
+from flat_mapper.base.progress import Progress
+from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.solve.front_search import FRONT, frontier
+from flat_mapper.mapping.space import Mapspace
+from flat_mapper.mapping.space_names import absent_groups
+from flat_mapper.reports import html as answers_html
+from flat_mapper.reports import text as report
+from flat_mapper.reports.answers import SearchResult
+from flat_mapper.reports.files import RESULT, record_files
+from flat_mapper.spec.yamlio import dump_json
+from flat_mapper.workload.graph import Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """Mappings with less energy the more time they take, the fastest first."""
+
+    workload: Workload
+    platform: Platform
+    mapspace: str
+    points: tuple[SearchResult, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper map --objective latency,energy --json`."""
+        return {
+            "workload": self.workload.name,
+            "arch": self.platform.name,
+            "mapspace": self.mapspace,
+            "objective": FRONT,
+            "rows": [point.to_dict() for point in self.points],
+        }
+
+    def files(self) -> dict[str, bytes]:
+        """The table as JSON, and a folder for each point, numbered from the fastest."""
+        found: dict[str, bytes] = {}
+        for number, point in enumerate(self.points, 1):
+            inside = record_files(point)
+            inside[RESULT] = dump_json(point.to_dict()).encode()
+            found |= {f"{number}/{path}": data for path, data in inside.items()}
+        return found | {RESULT: dump_json(self.to_dict()).encode()}
+
+    def _title(self) -> str:
+        sizes = " ".join(f"{rank}={size}" for rank, size in self.workload.rank_sizes.items())
+        where = f"{self.workload.name} on {self.platform.name}, {sizes}"
+        return f"{where}: {len(self.points)} mappings on the front of latency and energy"
+
+    def _table(self) -> tuple[tuple[str, ...], list[report.TextRow]]:
+        first = self.points[0].result
+        rows = [
+            report.comparison_row(str(number), first, point.result)
+            for number, point in enumerate(self.points, 1)
+        ]
+        return ("point", *report.COMPARISON_COLUMNS[1:]), rows
+
+    def _repr_html_(self) -> str:
+        """The table of the terminal, for a notebook."""
+        head, rows = self._table()
+        return answers_html.html_table(head, rows, self._title())
+
+    def __str__(self) -> str:
+        head, rows = self._table()
+        best = self.points[0]
+        searched, *_ = report.certificate_text(best.certificate, FRONT, 0.0).splitlines()
+        lines = [self._title(), report.grid(rows, head=head, right=range(1, 8)), ""]
+        return "\n".join([*lines, f"the whole front{searched.removeprefix('the best')}"])
+
+
+def front(
+    workload: Workload | api.Source,
+    platform: Platform | api.Source,
+    mapspace: Mapspace | api.Name = "flat",
+    ert: Ert | api.Name | None = None,
+    *,
+    schedule: str = "",
+    progress: Progress | None = None,
+) -> Front | Infeasible:
+    """All mappings of a workload on the front of latency and energy, or why there is none.
+
+    ert:      a table, its file, or `accelergy` to run that; by default hwcomponents prices.
+    schedule: of the fused Einsums, in place of the mapspace's: interleaved, overlapped or any.
+    """
+    cascade = workload if isinstance(workload, Workload) else api.load_problem(workload)
+    fit = fitted(platform if isinstance(platform, Platform) else load_platform(platform), cascade)
+    chip = fit.platform
+    space = api.mapspace_of(mapspace, cascade, chip, schedule)
+    table, art = api.energies(chip, ert)
+    found = frontier(cascade, chip, space, table, progress=progress)
+    if isinstance(found, Infeasible):
+        return found
+    points = [
+        SearchResult(
+            workload=one.workload,
+            platform=chip,
+            result=api.noted(
+                api.sourced(one.result, chip, table, art),
+                (*fit.notes, *absent_groups(space, cascade)),
+            ),
+            mapspace=space.name,
+            objective=one.objective,
+            certificate=one.certificate,
+        )
+        for one in found
+    ]
+    return Front(workload=cascade, platform=chip, mapspace=space.name, points=tuple(points))

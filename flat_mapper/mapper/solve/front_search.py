@@ -1,0 +1,136 @@
+"""The Pareto front of latency and energy: every mapping that no other one dominates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.base.progress import Progress
+from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.group.group import GroupSearch
+from flat_mapper.mapper.group.incumbent import Costs, FrontIncumbent
+from flat_mapper.mapper.group.picks import GroupSolution
+from flat_mapper.mapper.solve.alternatives import Tally, lesser, reconstructed, tasks
+from flat_mapper.mapper.solve.result import Certificate, Solution
+from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
+from flat_mapper.mapper.solve.weighted_sum import total_of
+from flat_mapper.mapping.arch_rules import with_arch_rules
+from flat_mapper.mapping.space import Mapspace
+from flat_mapper.workload.graph import Workload
+
+FRONT = "latency,energy"
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """Solutions of groups in sequence, with what they come to."""
+
+    groups: tuple[GroupSolution, ...]
+    cascade: Workload
+
+    @property
+    def costs(self) -> Costs:
+        """Cycles and pJ."""
+        return total_of(list(self.groups))
+
+
+def frontier(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    *,
+    progress: Progress | None = None,
+) -> tuple[Solution, ...] | Infeasible:
+    """All mappings on the front of latency and energy, the fastest first, or why there is none.
+
+    Of mappings that cost the same one is given. Every solution has the same certificate but for its
+    bound, which is that of its energy-delay product.
+    """
+    begin = time.perf_counter()
+    mapspace = with_arch_rules(mapspace, platform, workload)
+    everything = tasks(workload, platform, mapspace, ert)
+    tally, points = Tally(), list[_Point]()
+    infeasible: Infeasible | None = None
+    for number, task in enumerate(everything):
+        if progress:
+            progress(number / len(everything), task.name)
+        found = _in_sequence(task.searches, [p.costs for p in points])
+        tally.add(task)
+        if isinstance(found, Infeasible):
+            infeasible = lesser(infeasible, found)
+        else:
+            points = _improved(points + [_Point(groups, task.cascade) for groups in found])
+    if not points:
+        assert infeasible is not None
+        return infeasible
+    seconds = time.perf_counter() - begin
+    solutions = []
+    for point in points:
+        result = reconstructed(point.groups, point.cascade, platform, mapspace, ert)
+        bound = result.bound
+        certificate = Certificate(
+            mapspace_size=tally.size,
+            evaluated=tally.evaluated,
+            pruned=tally.pruned,
+            optimal=True,
+            lower_bound=bound.energy_pj * 1e-12 * bound.cycles * result.cycle_seconds,
+            seconds=seconds,
+        )
+        solutions.append(
+            Solution(
+                workload=point.cascade,
+                result=result,
+                mapspace=mapspace.name,
+                objective=FRONT,
+                certificate=certificate,
+            )
+        )
+    return tuple(solutions)
+
+
+def _in_sequence(
+    searches: list[GroupSearch], known: list[Costs]
+) -> list[tuple[GroupSolution, ...]] | Infeasible:
+    """The front of groups in sequence. A front of sums consists of sums of fronts.
+
+    known: points of other alternatives; they prune a group that stands alone.
+    """
+    same = symmetric_groups([s.problem for s in searches])
+    fronts: dict[int, list[GroupSolution]] = {}
+    sums: list[tuple[GroupSolution, ...]] = [()]
+    for i, first in enumerate(same):
+        searches[i].prepare()
+        if first not in fronts:
+            incumbent = FrontIncumbent(known=known if len(searches) == 1 else [])
+            searches[first].solve(incumbent)
+            fronts[first] = incumbent.solutions
+            if not incumbent.solutions and incumbent.open:
+                return searches[first].infeasibility()
+        mine = [s if first == i else renamed(s, searches[i].problem) for s in fronts[first]]
+        sums = _best_sums([(*done, one) for done in sums for one in mine])
+    return sums
+
+
+def _best_sums(sums: list[tuple[GroupSolution, ...]]) -> list[tuple[GroupSolution, ...]]:
+    costs = [total_of(list(groups)) for groups in sums]
+    return [sums[i] for i in _kept(costs)]
+
+
+def _improved(points: list[_Point]) -> list[_Point]:
+    return [points[i] for i in _kept([p.costs for p in points])]
+
+
+def _kept(costs: Sequence[Costs]) -> list[int]:
+    """Positions of costs that no others dominate, the fastest first; of equals the first."""
+    if not costs:
+        return []
+    cycles, energy = np.array(costs).T
+    order = np.lexsort((np.arange(len(costs)), energy, cycles))
+    lowest = np.concatenate([[np.inf], np.minimum.accumulate(energy[order])[:-1]])
+    return [int(i) for i in order[energy[order] < lowest * (1 - 1e-12)]]

@@ -1,0 +1,146 @@
+"""The search, for sizes with and without useful divisors.
+
+A rank such as 197 has no factor that fills an array. Timeloop's remainders (`P=32,5`) help: a loop
+makes fewer passes in the last pass of the loops above it. Such mappings are found by way of larger
+sizes: the best mapping of 200 = 8 x 25, cut back to 197, is a mapping with remainders, whose counts
+the model takes as timeloop-model does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from math import prod
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.base.progress import Progress
+from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
+from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapper.solve.solve import best_mapping, floor_of
+from flat_mapper.mapper.space.factors import divisors
+from flat_mapper.mapping.resize import resized_mapping
+from flat_mapper.mapping.space import Mapspace
+from flat_mapper.workload.graph import Workload
+
+USEFUL = 32  # a rank is awkward if no divisor up to this
+LEAST = 16  # is at least this
+GRANULES = (8, 16, 32)  # larger sizes that are tried are the next multiples of these
+
+
+@dataclass(slots=True)
+class _Tried:
+    """What came of all sizes so far."""
+
+    best: Solution | None
+    size: int = 0
+    evaluated: int = 0
+
+    def count(self, found: Solution) -> None:
+        """Add up what was searched."""
+        self.size += found.certificate.mapspace_size
+        self.evaluated += found.certificate.evaluated
+
+
+def search(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    *,
+    objective: Objective = "edp",
+    progress: Progress | None = None,
+) -> Solution | Infeasible:
+    """The mapping of least objective in a mapspace, or why there is none.
+
+    Among mappings whose factors divide the ranks it is the best, and the certificate says so. Where
+    a rank has no useful divisor, mappings with remainders are looked at as well: the best of each
+    larger size, cut back. That is no proof, and the certificate says so too.
+
+    objective: latency, energy or edp; ties are broken by the other two.
+    progress:  called with the share done and what is being searched.
+    """
+    begin = time.perf_counter()
+    found = best_mapping(workload, platform, mapspace, ert, objective=objective, progress=progress)
+    larger = larger_sizes(workload, mapspace)
+    if not larger:
+        assert found is not None
+        return found
+    first = found if isinstance(found, Solution) else None
+    tried = _Tried(best=first)
+    if first:
+        tried.count(first)
+    for number, sizes in enumerate(larger):
+        if progress:
+            cut = ", ".join(f"{r} as {n}" for r, n in sizes.items())
+            progress(number / len(larger), cut)
+        _try(tried, workload, platform, mapspace, ert, objective, sizes)
+    if tried.best is None:
+        assert isinstance(found, Infeasible)
+        return found
+    certificate = replace(
+        tried.best.certificate,
+        mapspace_size=tried.size,
+        evaluated=tried.evaluated,
+        optimal=False,
+        seconds=time.perf_counter() - begin,
+    )
+    return replace(tried.best, certificate=certificate)
+
+
+def larger_sizes(workload: Workload, mapspace: Mapspace) -> list[dict[str, int]]:
+    """Sizes of awkward ranks to map as well, those with least work first."""
+    if workload.mask is not None:
+        return []  # its tiles are whole divisors
+    ruled = {m for rule in mapspace.slots for m in (*rule.factors, *rule.at_most)}
+    ruled |= set(mapspace.fusion.tiles)
+    sizes = workload.rank_sizes
+    used = {r for e in workload.einsums for r in e.ranks}
+    awkward = [r for r, n in sizes.items() if r in used and r not in ruled and is_awkward(n)]
+    choices = [[sizes[r], *dict.fromkeys(-(-sizes[r] // g) * g for g in GRANULES)] for r in awkward]
+    found = [dict(zip(awkward, some, strict=True)) for some in product(*choices)]
+    found = [some for some in found if any(n != sizes[r] for r, n in some.items())]
+    return sorted(found, key=lambda some: prod(some.values()))
+
+
+def is_awkward(size: int) -> bool:
+    """Whether a rank of this size has no useful divisor."""
+    return size > LEAST and max(d for d in divisors(size) if d <= USEFUL) < LEAST
+
+
+def _try(
+    tried: _Tried,
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    objective: Objective,
+    sizes: Mapping[str, int],
+) -> None:
+    """The best mapping at larger sizes, cut back, if it may be better.
+
+    Every count has each rank at most once as a factor, so cut back it is no less than its share.
+    """
+    scale = prod(workload.rank_sizes[r] / n for r, n in sizes.items())
+    best = tried.best.result if tried.best else None
+    cutoff = (best.cycles / scale, best.energy_pj / scale) if best else None
+    padded = workload.with_ranks(sizes)
+    found = best_mapping(padded, platform, mapspace, ert, objective=objective, cutoff=cutoff)
+    if not isinstance(found, Solution):
+        return
+    tried.count(found)
+    mapping, cascade = found.result.mapping, found.workload
+    for rank in sizes:
+        mapping = resized_mapping(mapping, cascade, rank, workload.rank_sizes[rank])
+        cascade = cascade.with_ranks({rank: workload.rank_sizes[rank]})
+    result = evaluate(cascade, platform, mapping, ert)
+    if not isinstance(result, Result):
+        return
+    goal, mine = Goal(kind=objective), (float(result.cycles), result.energy_pj)
+    if best is None or better_pair(goal, mine, (float(best.cycles), best.energy_pj)):
+        certificate = replace(found.certificate, lower_bound=floor_of(result, objective))
+        tried.best = replace(found, workload=cascade, result=result, certificate=certificate)

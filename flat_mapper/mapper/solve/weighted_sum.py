@@ -1,0 +1,165 @@
+"""Weighted-sum (dichotomic) search: the best of groups that run one after another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import ceil, prod
+
+from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.mapper.group.group import GroupSearch
+from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent
+from flat_mapper.mapper.group.objective import Goal, better_pair
+from flat_mapper.mapper.group.picks import GroupSolution
+from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
+
+
+@dataclass(slots=True)
+class _Pool:
+    """The solutions of one group, each with the goal under which it is the best."""
+
+    search: GroupSearch
+    found: list[tuple[Goal, GroupSolution]] = field(default_factory=list)
+    start: GroupSolution | None = None  # a good one, under no goal the best
+
+    def known(self, goal: Goal) -> GroupSolution | None:
+        """The best under a goal, where that follows from what is solved already.
+
+        Under a weight of cycles against energy: what is best under a lighter weight and as fast as
+        can be is best under every heavier one; and what is best under a lighter and under a heavier
+        weight is best between them.
+        """
+        least = ceil(self.search.floor()[0] - 1e-9)
+        lighter: list[GroupSolution] = []
+        heavier: list[GroupSolution] = []
+        for mine, solution in self.found:
+            if mine == goal:
+                return solution
+            if mine.kind == goal.kind == "weighted" and mine.weight <= goal.weight:
+                if solution.cycles <= least:
+                    return solution
+                lighter.append(solution)
+            elif mine.kind == goal.kind == "weighted":
+                heavier.append(solution)
+        return next((s for s in lighter if any(s is h for h in heavier)), None)
+
+    def warm(self, goal: Goal) -> GroupSolution | None:
+        """A good solution, not the best one; None where the quick way finds none."""
+        incumbent = GoalIncumbent.of((goal,), (None,))
+        self.search.warm(incumbent)
+        self.start = incumbent.solutions[0]
+        return self.start
+
+    def solve(self, goals: list[Goal]) -> Infeasible | None:
+        """Solve for all goals that are not known yet, in one pass."""
+        new = tuple(g for g in dict.fromkeys(goals) if self.known(g) is None)
+        if not new:
+            return None
+        starts = [self._best(g) for g in new]
+        incumbent = GoalIncumbent.of(
+            new, tuple((s.cycles, s.energy) if s else None for s in starts)
+        )
+        self.search.solve(incumbent, warmed=not incumbent.open)
+        for goal, start, solution in zip(new, starts, incumbent.solutions, strict=True):
+            chosen = solution or start
+            if chosen is None:
+                return self.search.infeasibility()
+            self.found.append((goal, chosen))
+        return None
+
+    def _best(self, goal: Goal) -> GroupSolution | None:
+        """The best so far under a goal."""
+        best = self.start
+        for _, other in self.found:
+            if best is None or better_pair(
+                goal, (other.cycles, other.energy), (best.cycles, best.energy)
+            ):
+                best = other
+        return best
+
+
+class WeightedSumSearch:
+    """The groups of one alternative. Those that differ in names only are solved once."""
+
+    def __init__(self, searches: list[GroupSearch]) -> None:
+        self.searches = searches
+        self.same = symmetric_groups([s.problem for s in searches])
+        self.pools = {i: _Pool(searches[i]) for i in dict.fromkeys(self.same)}
+
+    def under(self, goal: Goal) -> list[GroupSolution] | Infeasible:
+        """Every group's best under one goal, which is additive in cycles and energy."""
+        return self._solved([goal]) or self._chosen(goal)
+
+    def product(self, best: Costs | None) -> list[GroupSolution] | Infeasible:
+        """Groups with the least product of summed cycles and summed energy.
+
+        A product of two sums is quasi-concave, so its minimum over all combinations is at a corner
+        of their convex hull; and a corner of a sum of sets is the sum of their corners under one
+        weight of cycles against energy. At the minimum (C, E) that weight is E / C. Bounds of C and
+        E from below and one known product enclose it; between the two ends weights are tried until
+        no new corner can improve.
+
+        best: cycles and pJ of another alternative, to improve on.
+        """
+        bounds = [self.searches[i].floor() for i in self.same]
+        least = (sum(c for c, _ in bounds), sum(e for _, e in bounds))
+        goal = _weight(least[1] / least[0])
+        quick = [pool.warm(goal) for pool in self.pools.values()]
+        if not all(quick):
+            infeasible = self._solved([goal])
+            if infeasible:
+                return infeasible
+        corners = [self._chosen(goal)]
+        known = min(prod(total_of(corners[0])), prod(best) if best else float("inf"))
+        ends = [_weight(known / least[0] ** 2), _weight(least[1] ** 2 / known)]
+        infeasible = self._solved(ends)
+        if infeasible:
+            return infeasible
+        fast, lean = (self._chosen(g) for g in ends)
+        corners += [fast, lean]
+        todo = [(fast, lean)]
+        while todo:
+            left, right = todo.pop()
+            (c0, e0), (c1, e1) = total_of(left), total_of(right)
+            # No point between two corners beats the corner of the box below them.
+            top = min(known, *(prod(total_of(c)) for c in corners))
+            if c1 <= c0 or e1 >= e0 or c0 * e1 >= top:
+                continue
+            goal = _weight((e0 - e1) / (c1 - c0))
+            self._solved([goal])
+            middle = self._chosen(goal)
+            c, e = total_of(middle)
+            if goal.weight * c + e < (goal.weight * c0 + e0) * (1 - 1e-12):
+                corners.append(middle)
+                todo += [(left, middle), (middle, right)]
+        best_corner = corners[0]
+        for corner in corners[1:]:
+            if better_pair(Goal(kind="edp"), total_of(corner), total_of(best_corner)):
+                best_corner = corner
+        return best_corner
+
+    def _solved(self, goals: list[Goal]) -> Infeasible | None:
+        """Solve every group under some goals, or say which one has no mapping."""
+        for pool in self.pools.values():
+            infeasible = pool.solve(goals)
+            if infeasible:
+                return infeasible
+        return None
+
+    def _chosen(self, goal: Goal) -> list[GroupSolution]:
+        """Every group's best under a goal that is solved; else what is good."""
+        chosen = []
+        for one, i in zip(self.searches, self.same, strict=True):
+            solution = self.pools[i].known(goal) or self.pools[i].start
+            assert solution is not None
+            mine = one is self.searches[i]
+            chosen.append(solution if mine else renamed(solution, one.problem))
+        return chosen
+
+
+def _weight(weight: float) -> Goal:
+    return Goal(kind="weighted", weight=weight)
+
+
+def total_of(found: list[GroupSolution]) -> Costs:
+    """Cycles and pJ of groups in sequence."""
+    return sum(s.cycles for s in found), sum(s.energy for s in found)

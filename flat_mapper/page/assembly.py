@@ -1,0 +1,163 @@
+"""A report: one self-contained page of configurations, that a browser opens without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flat_mapper import __version__
+from flat_mapper.base import units
+from flat_mapper.page.charts import all_charts, library
+from flat_mapper.page.data import page_data
+from flat_mapper.page.designs import Chosen, design_table
+from flat_mapper.page.facts import Facts
+from flat_mapper.page.rows import ReportRow, ReportRows, common, report_rows, short
+from flat_mapper.page.sources import DONE, SavedEntry
+
+_PAGE = Path(__file__).parent / "assets"
+MICRO = "\N{MICRO SIGN}"
+_SIZES = ("seq", "B", "H", "P", "M", "E", "F")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Card:
+    """One number that a reader wants first."""
+
+    label: str
+    value: str
+    note: str
+
+
+def page(entries: Sequence[SavedEntry], title: str = "", designs: Sequence[Chosen] = ()) -> str:
+    """The page of some configurations, as HTML.
+
+    designs: the architectures that `optimize` chose among them.
+
+    raises: SpecError where an answer cannot be read, or Altair is missing.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    rows = report_rows(entries)
+    shared = common(entries, rows.varying)
+    data = page_data(rows) | {"buffer_inputs": buffer_inputs(rows)}
+    files = Environment(loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined)
+    files.policies["json.dumps_kwargs"] = {"separators": (",", ":")}  # in the model's order
+    text: str = files.get_template("report.html.jinja").render(
+        title=title or _title(entries, shared),
+        shared=[(short(path), value) for path, value in shared.items() if value != ""],
+        cards=_cards(rows),
+        curves=len({f.buffer_bytes for _, f in rows.done}) > 1,
+        pareto=len(rows.done) > 1,
+        refused=_refused(rows.rows),
+        designs=design_table(designs),
+        sources=_sources(rows),
+        against=rows.against,
+        data=data,
+        specs=all_charts(),
+        css=(_PAGE / "report.css").read_text(encoding="utf-8"),
+        library=_embedded(library()),
+        script="\n".join(f.read_text(encoding="utf-8") for f in sorted(_PAGE.glob("*.js"))),
+        version=__version__,
+    )
+    return text
+
+
+def _embedded(script: str) -> str:
+    """A script that may stand inside a page: it cannot end its element."""
+    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def buffer_inputs(rows: ReportRows) -> list[str]:
+    """The varying inputs that set the size of the shared buffer."""
+    levels = {facts.fullest.level for _, facts in rows.done}
+    own = [p for p in rows.varying if any(p.startswith(f"arch.{level}.") for level in levels)]
+    return own or [path for path in rows.varying if path == "arch"]
+
+
+def _title(entries: Sequence[SavedEntry], shared: Mapping[str, object]) -> str:
+    """The workloads and the chips of the runs."""
+    problem, arch = shared.get("problem", "several problems"), shared.get("arch", "several chips")
+    head = f"{Path(str(problem)).stem} on {Path(str(arch)).stem}"
+    return head if len(entries) < 20 else f"{head}: {units.count(len(entries))} configurations"
+
+
+def _cards(rows: ReportRows) -> list[_Card]:
+    """The count of configurations, and the best by each objective."""
+    done = rows.done
+    left = len(rows.rows) - len(done)
+    note = f"{units.count(left)} without an answer" if left else "all with an answer"
+    found = [_Card(label="configurations", value=units.count(len(rows.rows)), note=note)]
+    if not done:
+        return found
+    fast, facts = min(done, key=lambda item: item[1].latency_s)
+    gain = f", {fast.speedup:.2f} x the baseline" if fast.speedup and len(done) > 1 else ""
+    found.append(
+        _Card(label="least latency", value=_si(facts.latency_s, "s"), note=f"{fast.name}{gain}")
+    )
+    thrifty, facts = min(done, key=lambda item: item[1].energy_pj)
+    saved = thrifty.energy_saving
+    share = f", {units.percent(saved)} saved" if saved and len(done) > 1 else ""
+    energy = _si(units.joules_of(facts.energy_pj), "J")
+    found.append(_Card(label="least energy", value=energy, note=f"{thrifty.name}{share}"))
+    best, facts = min(done, key=lambda item: item[1].edp_js)
+    edp = _si(facts.edp_js, "J·s")
+    found.append(_Card(label="least energy-delay product", value=edp, note=best.name))
+    busy, facts = max(done, key=lambda item: item[1].utilization)
+    share = units.percent(facts.utilization)
+    found.append(_Card(label="highest utilization", value=share, note=busy.name))
+    return found
+
+
+def _si(value: float, unit: str) -> str:
+    """A quantity as the page's other numbers have it: with a real micro sign."""
+    number, _, rest = units.si(value, unit).partition(" ")
+    return f"{number} {rest.replace('u', MICRO, 1)}"
+
+
+def _refused(rows: Sequence[ReportRow]) -> list[dict[str, object]]:
+    """The reasons for which there is no answer, each once, the most frequent first."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.entry.status != DONE:
+            by_reason.setdefault((row.entry.status, row.entry.reason), []).append(row.name)
+    found = [
+        {"status": status, "text": text, "count": len(names), "names": _some(names)}
+        for (status, text), names in by_reason.items()
+    ]
+    return sorted(found, key=lambda reason: -int(str(reason["count"])))
+
+
+def _some(names: Sequence[str], count: int = 3) -> str:
+    """A few names, and how many more there are."""
+    more = len(names) - count
+    return "; ".join(names[:count]) + (f"; and {units.count(more)} more" if more > 0 else "")
+
+
+def _sources(rows: ReportRows) -> list[tuple[str, str]]:
+    """Who counted and who priced, and the rules that the mappings are held to."""
+    facts = [f for _, f in rows.done]
+    found = {
+        "Counts": _each(f"backend {f.backend}" for f in facts),
+        "Energies": _each(f.energy_source for f in facts),
+        "Rules": _each(_rules(f) for f in facts),
+        "Sizes": _each(" ".join(f"{r}={n}" for r, n in f.ranks.items()) for f in facts[:1])
+        if not any(size in rows.varying for size in _SIZES)
+        else "",
+    }
+    if len({tuple(f.provenance.items()) for f in facts}) == 1:
+        found |= {f"Price of {name}": text for name, text in facts[0].provenance.items()}
+    return [(name, text) for name, text in found.items() if text]
+
+
+def _rules(facts: Facts) -> str:
+    policy = dict(facts.policy)
+    placed = "in place" if policy.pop("in_place", "") == "True" else "not in place"
+    return f"softmax {policy.pop('softmax', 'charged')} and {placed}, " + ", ".join(
+        f"{name} {value}" for name, value in policy.items()
+    )
+
+
+def _each(texts: Iterable[str]) -> str:
+    """Texts once each."""
+    return "; ".join(dict.fromkeys(texts))

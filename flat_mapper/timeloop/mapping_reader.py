@@ -1,0 +1,260 @@
+"""A Timeloop mapping (v0.4, or what timeloop-mapper writes) read into an EinsumMapping.
+
+What is left out means what it means to timeloop-model: a missing factor is 1; ranks missing in a
+permutation stand outside the others, in the problem's order; a missing `split` puts every spatial
+loop on X; a tensor that is neither kept nor bypassed at a level is kept. Under `!Parallel` the
+front end's rule holds: a tensor that one branch keeps bypasses the other branches.
+Source: Timeloop, src/mapping/parser.cpp; timeloopfe, v4/processors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, product
+from math import prod
+
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
+from flat_mapper.base.errors import MappingError, SpecError, expected
+from flat_mapper.mapping.values import EinsumMapping, Loop, Slot, slots_of
+from flat_mapper.spec.document import Tagged, checked, section_of, take
+from flat_mapper.timeloop.entries import KINDS, EntryKind, NodeEntry, parsed_entry
+from flat_mapper.workload.graph import Einsum
+
+
+def read_mapping(
+    document: object,
+    arch: Architecture,
+    einsum: Einsum,
+    where: str = "mapping",
+    sizes: Mapping[str, int] | None = None,
+) -> EinsumMapping:
+    """The loop nest that a Timeloop mapping describes.
+
+    document: the list of entries, or a mapping with that list under `mapping`.
+    where:    the file, for errors.
+    sizes:    rank sizes in the problem's order: they resolve a factor 0 (what the rank's other
+              factors leave) and order the ranks missing in a permutation.
+    Constraints written inside the architecture's nodes count as entries, as in the front end.
+    """
+    ranks = tuple(r for r in sizes or einsum.ranks if r in einsum.ranks)
+    listed, spot = document, where
+    if isinstance(document, Mapping):
+        listed, spot = take(document, "mapping", list, where), f"{where}: mapping"
+    entries = list(_node_constraints(arch, einsum))
+    for i, item in enumerate(checked(listed, list, spot)):
+        at = f"{spot}.{i}" if ": " in spot else f"{spot}: {i}"
+        entries.append(_entry(item, arch, einsum, at))
+    merged = _resolved(_merged(entries), sizes or {}, einsum.name)
+    loops = {slot: _loops(slot, merged, ranks) for slot in slots_of(arch)}
+    return EinsumMapping(
+        einsum=einsum.name,
+        loops=tuple((slot, at) for slot, at in loops.items() if at),
+        keep=_kept(arch, einsum, merged, spot),
+    )
+
+
+def _entry(item: object, arch: Architecture, einsum: Einsum, where: str) -> NodeEntry:
+    section = section_of(item, where)
+    word = take(section, "type", str, where)
+    if word not in KINDS:
+        raise SpecError(expected(f"{where}.type", f"one of {', '.join(KINDS)}", str(word)))
+    kind = KINDS[word]
+    target = take(section, "target", str, where)
+    entry = parsed_entry(section, kind, einsum, where)
+    if kind == "spatial":
+        return replace(entry, node=_fanout(arch, target, where))
+    if target not in (level.name for level in arch.levels):
+        _check_empty(arch, target, entry)
+    return replace(entry, node=target)
+
+
+def _node_constraints(arch: Architecture, einsum: Einsum) -> list[NodeEntry]:
+    entries = []
+    for node in arch.nodes:
+        for word, body in node.constraints.items():
+            where = f"{arch.path or arch.name}: {node.name}.constraints.{word}"
+            kind = KINDS.get(word)
+            if not body:
+                continue
+            if kind is None or (kind == "spatial") != isinstance(node, Fanout):
+                known = "spatial" if isinstance(node, Fanout) else "temporal, dataspace"
+                raise SpecError(expected(where, f"constraints on {known}", word))
+            section = section_of(body, where)
+            entries.append(replace(parsed_entry(section, kind, einsum, where), node=node.name))
+    return entries
+
+
+def _fanout(arch: Architecture, target: str, where: str) -> str:
+    """The fanout a spatial entry means: its own name, the front end's, or the level above it."""
+    names = [f.name for f in arch.fanouts]
+    for name in names:
+        if target in (name, f"inter_{name}_spatial"):
+            return name
+    below: list[str] = []
+    level = ""
+    for node in arch.nodes:
+        level = node.name if isinstance(node, MemoryLevel) else level
+        if isinstance(node, Fanout) and level == target:
+            below.append(node.name)
+    if len(below) == 1:
+        return below[0]
+    condition = f"one of the fanouts {', '.join(below or names) or '(there are none)'}"
+    raise SpecError(expected(f"{where}.target", condition, str(target)))
+
+
+def _check_empty(arch: Architecture, target: str, entry: NodeEntry) -> None:
+    """Refuse temporal loops and tensors at a node that stores nothing."""
+    fanouts = [f.name for f in arch.fanouts]
+    if target not in (*fanouts, *(f"inter_{name}_spatial" for name in fanouts)):
+        levels = ", ".join(level.name for level in arch.levels)
+        raise SpecError(expected(f"{entry.where}.target", f"one of the levels {levels}", target))
+    loops = [f"{r}={loop.factor}" for r, loop in entry.factors.items() if loop.factor != 1]
+    if loops or entry.keep:
+        got = ", ".join((*loops, *entry.keep))
+        raise SpecError(
+            expected(entry.where, f"factors of 1 and nothing kept at {target}, no storage", got)
+        )
+
+
+def _merged(entries: Sequence[NodeEntry]) -> dict[tuple[str, EntryKind], NodeEntry]:
+    """All that is said about each node, by node and kind."""
+    merged: dict[tuple[str, EntryKind], NodeEntry] = {}
+    for entry in entries:
+        first = merged.setdefault((entry.node, entry.kind), entry)
+        if first is entry:
+            continue
+        for rank, loop in entry.factors.items():
+            other = first.factors.get(rank, loop)
+            if other != loop:
+                _conflict(first, entry, f"{rank}={other.factor}", f"{rank}={loop.factor}")
+        short, long = sorted((first.permutation, entry.permutation), key=len)
+        if long[: len(short)] != short:
+            order = " ".join(first.permutation), " ".join(entry.permutation)
+            _conflict(first, entry, f"the permutation {order[0]}", order[1])
+        if entry.split not in (None, first.split) and first.split is not None:
+            _conflict(first, entry, f"the split {first.split}", str(entry.split))
+        for tensor in (*entry.keep, *first.keep):
+            if tensor in (*entry.bypass, *first.bypass):
+                _conflict(first, entry, f"{tensor} kept or bypassed", "both")
+        merged[entry.node, entry.kind] = replace(
+            first,
+            factors={**first.factors, **entry.factors},
+            permutation=long,
+            split=entry.split if first.split is None else first.split,
+            keep=(*first.keep, *entry.keep),
+            bypass=(*first.bypass, *entry.bypass),
+        )
+    return merged
+
+
+def _conflict(first: NodeEntry, second: NodeEntry, said: str, got: str) -> None:
+    raise SpecError(f"{second.where}: expected {said} as at {first.where}, got {got}; remove one")
+
+
+def _resolved(
+    merged: dict[tuple[str, EntryKind], NodeEntry], sizes: Mapping[str, int], name: str
+) -> dict[tuple[str, EntryKind], NodeEntry]:
+    """The entries with every factor 0 replaced by what the rank's other factors leave."""
+    open_at: dict[str, tuple[str, EntryKind]] = {}
+    for key, entry in merged.items():
+        for rank, loop in entry.factors.items():
+            if loop.factor == 0:
+                if rank in open_at:
+                    raise MappingError(expected(f"{name}.{rank}", "at most one factor 0", "two"))
+                open_at[rank] = key
+    resolved = dict(merged)
+    for rank, key in open_at.items():
+        others = [e.factors[rank] for e in merged.values() if rank in e.factors]
+        known = [loop for loop in others if loop.factor]
+        covered, size = prod(loop.factor for loop in known), sizes.get(rank)
+        where = f"{merged[key].where}: {rank}=0"
+        if size is None or any(loop.last for loop in known):
+            raise MappingError(expected(where, "a factor", 0, "write the number"))
+        if size % covered:
+            raise MappingError(expected(where, f"other factors that divide {size}", covered))
+        factors = {**resolved[key].factors, rank: Loop(rank, size // covered)}
+        resolved[key] = replace(resolved[key], factors=factors)
+    return resolved
+
+
+def _loops(
+    slot: Slot, merged: Mapping[tuple[str, EntryKind], NodeEntry], ranks: tuple[str, ...]
+) -> tuple[Loop, ...]:
+    """The loops of one slot, outermost first."""
+    entry = merged.get((slot.node, "temporal" if slot.axis == "temporal" else "spatial"))
+    if entry is None:
+        return ()
+    order = (*entry.permutation, *(r for r in ranks if r not in entry.permutation))
+    split = len(order) if entry.split is None else entry.split
+    part = {"temporal": order, "x": order[:split], "y": order[split:]}[slot.axis]
+    found = (entry.factors.get(rank) for rank in reversed(part))
+    return tuple(loop for loop in found if loop and loop.factor > 1)
+
+
+def _kept(
+    arch: Architecture,
+    einsum: Einsum,
+    merged: Mapping[tuple[str, EntryKind], NodeEntry],
+    where: str,
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """For every level, the tensors that have a tile there, in the Einsum's order."""
+    said = {name: entry for (name, kind), entry in merged.items() if kind == "dataspace"}
+    bypass = {name: set(entry.bypass) for name, entry in said.items()}
+    tensors = [a.tensor for a in einsum.accesses]
+    for branches, tensor in product(_parallel_branches(arch), tensors):
+        keep = {name for name, entry in said.items() if tensor in entry.keep}
+        free = {level for level in chain(*branches) if tensor not in bypass.get(level, ())}
+        for level in _left_out(branches, keep, free, (where, tensor)):
+            bypass.setdefault(level, set()).add(tensor)
+    return tuple(
+        (level.name, tuple(t for t in tensors if t not in bypass.get(level.name, ())))
+        for level in arch.levels
+    )
+
+
+def _left_out(
+    branches: list[tuple[str, ...]], keep: set[str], free: set[str], asked: tuple[str, str]
+) -> list[str]:
+    """Levels of the branches that lack a tensor because another branch keeps it.
+
+    keep:   levels that say so.
+    free:   levels that do not bypass it.
+    asked:  the place and the tensor, for errors.
+    raises: SpecError where no branch says so and several could.
+    """
+    keepers = [b for b in branches if keep.intersection(b)]
+    if keepers:
+        return [level for b in branches if b not in keepers for level in b]
+    able = [b for b in branches if free.intersection(b)]
+    if len(able) > 1:
+        where, tensor = asked
+        names = ", ".join(chain(*able))
+        raise SpecError(expected(where, f"the one of {names} that keeps {tensor}", "no keep"))
+    return []
+
+
+def _parallel_branches(arch: Architecture) -> list[list[tuple[str, ...]]]:
+    """For every `!Parallel` node, the storage levels of each of its branches."""
+    levels = {level.name for level in arch.levels}
+    found = []
+    stack: list[object] = [arch.document.get("architecture", arch.document)]
+    while stack:
+        node = stack.pop()
+        stack.extend(_children(node))
+        if isinstance(node, Tagged) and node.tag == "!Parallel":
+            branches = (tuple(n for n in _names(c) if n in levels) for c in _children(node))
+            found.append([b for b in branches if b])
+    return found
+
+
+def _children(node: object) -> list[object]:
+    body = node.body if isinstance(node, Tagged) else node
+    nodes = body.get("nodes") if isinstance(body, Mapping) else None
+    return list(nodes) if isinstance(nodes, list) else []
+
+
+def _names(node: object) -> list[str]:
+    body = node.body if isinstance(node, Tagged) else node
+    own = [str(body["name"])] if isinstance(body, Mapping) and "name" in body else []
+    return [*own, *(name for child in _children(node) for name in _names(child))]

@@ -1,0 +1,238 @@
+"""A folder of Timeloop problems, one a layer: which of them are attention, and that as one cascade.
+
+A pair of matrix products is attention where the first writes what the second reads, head by head:
+
+    QK[h,p,m] = Q[h,p,e] * K[h,m,e]     # all three tensors have the batch and head ranks
+    AV[h,p,f] = QK[h,p,m] * V[h,m,f]
+
+Ranks go by where they stand (in all tensors, in both inputs, in the output) and by size, not by
+name. Files that were exported layer by layer may have lost the queries: a batched product of h
+heads is then written as h rows, and the reduction has the size of the left operand's rows,
+
+    first  P=h C=n M=n      second  P=h C=n M=e
+
+which is taken for attention of n positions where the other layers bear it out: one has n rows, and
+one has the width h * e. Names of such files and sizes: layer_shapes/ in Timeloop's exercises.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from pathlib import Path
+
+from flat_mapper.base.errors import FlatMapperError, SpecError, expected
+from flat_mapper.spec.yamlio import dump
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.reader import load_workload
+from flat_mapper.workload.short_form import CORE_RANKS
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """A layer that is a matrix product: its rank sizes above 1 by what the ranks do."""
+
+    file: str
+    batch: tuple[int, ...]  # in all three tensors, in the output's order
+    reduced: int  # in both inputs only
+    free: tuple[int, int]  # in the output and in one input only: of the one, of the other
+
+    def beside(self, size: int) -> int | None:
+        """Of the free ranks, the size of the one beside a rank of some size."""
+        a, b = self.free
+        return b if a == size else a if b == size else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionPair:
+    """Two layers that are QK and AV."""
+
+    first: str
+    second: str
+    sizes: Mapping[str, int]  # of B, H, P, M, E, F
+    restored: bool  # whether the queries had been lost in the files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusedLayers:
+    """The fate of each file of a folder, and the pairs that were found."""
+
+    folder: str
+    said: Mapping[str, str]  # by file name
+    pairs: tuple[AttentionPair, ...]
+
+    def shapes(self) -> dict[tuple[int, ...], int]:
+        """The number of pairs of each shape, in the order of the files."""
+        return dict(Counter(tuple(pair.sizes[r] for r in CORE_RANKS) for pair in self.pairs))
+
+    def problem_text(self, name: str) -> str:
+        """The problem file of the fused attention.
+
+        raises: SpecError unless all pairs have one shape.
+        """
+        shapes = self.shapes()
+        if len(shapes) != 1:
+            condition = "pairs of matrix products that are attention, all of one shape"
+            got = " and ".join(shape_text(shape) for shape in shapes) or "none"
+            change = "give each shape a folder of its own" if shapes else ""
+            raise SpecError(expected(self.folder, condition, got, change))
+        ((shape, count),) = shapes.items()
+        pair = self.pairs[0]
+        files = f"{pair.first} and {pair.second}" + (" and their like" if count > 1 else "")
+        document = {
+            "problem": {
+                "name": name,
+                "source": f"{Path(self.folder).name}: {files}",
+                "ranks": _ranks(dict(zip(CORE_RANKS, shape, strict=True))),
+                "layers": count,
+                "attention": {"softmax": "row"},
+            }
+        }
+        lines = [f"# Attention of {count} pairs of layers, fused, with its row softmax between"]
+        lines.append("# The block around it is not in the files: D = H * E, FF = 4 * D by default.")
+        if pair.restored:
+            lines.append("# P and E are restored: the files had the heads in place of the queries.")
+        return "\n".join((*lines, dump(document)))
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper fuse-layers --json`."""
+        pairs = [
+            {"QK": p.first, "AV": p.second, "ranks": dict(p.sizes), "restored": p.restored}
+            for p in self.pairs
+        ]
+        return {"folder": self.folder, "files": dict(self.said), "pairs": pairs}
+
+
+def _ranks(sizes: Mapping[str, int]) -> dict[str, object]:
+    """Sizes as a problem says them: self-attention stays so at another number of queries."""
+    return {**sizes, "M": "P"} if sizes["M"] == sizes["P"] else dict(sizes)
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """`B=1 H=16 ...`."""
+    return " ".join(f"{rank}={size}" for rank, size in zip(CORE_RANKS, shape, strict=True))
+
+
+def fuse_layers(folder: str | Path) -> FusedLayers:
+    """The attention among the Timeloop problems of a folder, files in the order of their names."""
+    where = Path(folder)
+    if not where.is_dir():
+        got = "a file" if where.exists() else "nothing there"
+        raise SpecError(f"{where}: expected a folder of Timeloop problems, got {got}")
+    paths = sorted(p for p in where.iterdir() if p.suffix in _SUFFIXES and p.is_file())
+    if not paths:
+        raise SpecError(f"{where}: expected files named *.yaml, got none")
+    said: dict[str, str] = {}
+    products: list[Product] = []
+    for path in paths:
+        try:
+            found = _product(path.name, load_workload(path))
+        except FlatMapperError as error:
+            said[path.name] = f"left out, not read: {error}"
+            continue
+        if isinstance(found, Product):
+            products.append(found)
+        said[path.name] = "left as it is" if isinstance(found, Product) else f"left out: {found}"
+    pairs = tuple(_pairs(products))
+    for number, pair in enumerate(pairs, 1):
+        shape = shape_text(tuple(pair.sizes[r] for r in CORE_RANKS))
+        lost = "; heads in place of queries, P and E restored" if pair.restored else ""
+        said[pair.first] = f"QK of pair {number}, {shape}{lost}"
+        said[pair.second] = f"AV of pair {number}, with {pair.first}"
+    return FusedLayers(folder=str(where), said=said, pairs=pairs)
+
+
+def _product(file: str, workload: Workload) -> Product | str:
+    """The layer as a matrix product, or why it is none."""
+    if len(workload.einsums) != 1:
+        return f"a cascade of {len(workload.einsums)} Einsums already"
+    (einsum,) = workload.einsums
+    if einsum.operation != "mul" or len(einsum.inputs) != 2:
+        return f"{einsum.operation} of {len(einsum.inputs)} tensors, not a product of two"
+    sizes = {r: workload.rank_sizes[r] for r in einsum.ranks if workload.rank_sizes[r] > 1}
+    left, right = ({r for r in a.ranks if r in sizes} for a in einsum.inputs)
+    output = [r for r in einsum.output.ranks if r in sizes]
+
+    def extent(ranks: set[str]) -> int:
+        return prod(sizes[r] for r in ranks)
+
+    return Product(
+        file=file,
+        batch=tuple(sizes[r] for r in output if r in left and r in right),
+        reduced=extent((left & right) - set(output)),
+        free=(extent((left - right) & set(output)), extent((right - left) & set(output))),
+    )
+
+
+def _nearness(i: int, j: int) -> tuple[int, bool]:
+    """Sorts by distance from i; of two as near the later first."""
+    return abs(j - i), j < i
+
+
+def _pairs(products: list[Product]) -> Iterator[AttentionPair]:
+    """Each product in one pair at most; the nearest partner is tried first, later files before."""
+    left = dict(enumerate(products))
+    for i, one in enumerate(products):
+        if i not in left:
+            continue
+        for j in sorted(left, key=partial(_nearness, i)):
+            found = _pair(one, products[j], products) if i != j else None
+            if found:
+                del left[i], left[j]
+                yield found
+                break
+
+
+def _pair(one: Product, other: Product, products: Sequence[Product]) -> AttentionPair | None:
+    """Two products as attention, in whichever order they are it.
+
+    Where both orders are, the one with as many keys as queries; then that of the files.
+    """
+    found = [_plain(one, other), _plain(other, one)]
+    found += [_restored(one, other, products), _restored(other, one, products)]
+    fitting = [pair for pair in found if pair]
+    square = [pair for pair in fitting if pair.sizes["P"] == pair.sizes["M"]]
+    return next(iter((*square, *fitting)), None)
+
+
+def _plain(first: Product, second: Product) -> AttentionPair | None:
+    """Attention as it is written: the first's output has the shape of an input of the second."""
+    keys = second.reduced
+    queries = first.beside(keys)
+    width = None if queries is None else second.beside(queries)
+    if not first.batch or first.batch != second.batch or queries is None or width is None:
+        return None
+    *outer, heads = first.batch
+    sizes = (prod(outer), heads, queries, keys, first.reduced, width)
+    return _attention(first, second, sizes, restored=False)
+
+
+def _restored(first: Product, second: Product, products: Sequence[Product]) -> AttentionPair | None:
+    """Attention whose heads were written as rows, if the other layers bear it out."""
+    length = first.reduced
+    heads = first.beside(length)
+    width = None if heads is None else second.beside(heads)
+    if first.batch or second.batch or heads is None or width is None:
+        return None
+    if second.reduced != length or heads in (1, length):
+        return None
+    borne_out = any(
+        length in p.free and heads * width in (p.reduced, *p.free)
+        for p in products
+        if p not in (first, second) and not p.batch and p.reduced != length
+    )
+    if not borne_out:
+        return None
+    return _attention(first, second, (1, heads, length, length, width, width), restored=True)
+
+
+def _attention(
+    first: Product, second: Product, sizes: tuple[int, ...], *, restored: bool
+) -> AttentionPair:
+    named = dict(zip(CORE_RANKS, sizes, strict=True))
+    return AttentionPair(first=first.file, second=second.file, sizes=named, restored=restored)

@@ -1,0 +1,98 @@
+"""`flat-mapper crosscheck`, `--backend timeloop` and `--timeloop-cmd`, with recorded runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import cases
+import pytest
+import small_platform as small
+
+from flat_mapper.cli.main import main
+from flat_mapper.spec.yamlio import dump
+from flat_mapper.timeloop.write import lower_fused, write_lowered
+
+REPLAY = Path(__file__).parents[1] / "replay" / "stand_in.py"
+WRAPPED = ("--timeloop-cmd", f"{shlex.join([sys.executable, str(REPLAY)])} {{}}")
+ABSENT = ("--timeloop-cmd", "no-such-program {}")
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No AccelForge, whatever is installed, and no wrapper in the environment."""
+    monkeypatch.setattr(
+        "flat_mapper.backends.accelforge.missing_accelforge", lambda: "accelforge: not here"
+    )
+    monkeypatch.delenv("FLAT_MAPPER_TIMELOOP", raising=False)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> tuple[str, ...]:
+    """The recorded fused mapping with its architectures, and the energies it was run with."""
+    write_lowered(tmp_path, lower_fused(small.workload(), small.platform(), small.fused()))
+    (tmp_path / "ert.yaml").write_text(dump(cases.ERT.levels))
+    return (str(tmp_path / "fused-mapping.yaml"), "--ert", str(tmp_path / "ert.yaml"))
+
+
+def test_crosscheck_prints_differences_and_a_verdict(
+    record: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["crosscheck", *record, *WRAPPED]) == 0
+    out = capsys.readouterr().out
+    assert "accelforge did not answer: accelforge: not here" in out
+    assert "printed with two decimals" in out
+    assert "0 by more than allowed" in out.splitlines()[-1]
+
+
+def test_crosscheck_in_json(record: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["crosscheck", *record, "--json", *WRAPPED]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["agrees"] is True
+    assert found["backends"] == ["native", "timeloop"]
+    assert "FLAT_MAPPER_TIMELOOP" not in os.environ
+
+
+def test_a_difference_that_exceeds_leaves_with_1(
+    record: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flat_mapper.backends.agreement.PRINTED_PJ", 0.0)
+    monkeypatch.setattr("flat_mapper.backends.agreement.ENERGY_TOLERANCE", 0.0)
+    assert main(["crosscheck", *record, *WRAPPED]) == 1
+    assert "EXCEEDS" in capsys.readouterr().out
+
+
+def test_nobody_to_compare_with_leaves_with_3(
+    record: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["crosscheck", *record, *ABSENT]) == 3
+    line = "BackendError: crosscheck: nothing to compare with: no-such-program: expected an exec"
+    assert capsys.readouterr().err.startswith(line)
+
+
+def test_crosscheck_of_nothing_is_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["crosscheck", *WRAPPED]) == 2
+    assert "expected a fused-mapping.yaml, or --arch and --problem" in capsys.readouterr().err
+
+
+def test_the_backend_prices_a_record(
+    record: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", *record, "--backend", "timeloop", "--json", *WRAPPED]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["backend"] == "timeloop"
+    assert found["cycles"] == 591299
+
+
+def test_an_absent_backend_is_one_line(
+    record: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", *record, "--backend", "timeloop", *ABSENT]) == 3
+    err = capsys.readouterr().err
+    assert err.startswith("BackendError: no-such-program: expected an executable on PATH, got none")
+    assert err.count("\n") == 1

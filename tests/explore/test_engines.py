@@ -1,0 +1,193 @@
+"""Sweeps on Dask's workers: whoever dies, the rows are those of a run that nothing disturbed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from sweep_files import COUNTS, POINTS, counted, digest, rows_in, unhurried, written
+
+from flat_mapper.base.errors import BackendError
+from flat_mapper.cli.main import main
+from flat_mapper.explore.sweep import engines as sweep_engines
+from flat_mapper.explore.sweep.engines import cluster_workers, local_workers
+from flat_mapper.explore.sweep.inputs import Inputs
+from flat_mapper.explore.sweep.run import run_sweep
+from flat_mapper.explore.sweep.spec import load_sweep
+from flat_mapper.explore.sweep.store import PointRow, Store
+from flat_mapper.explore.sweep.work import Batch, Prices, answered
+
+pytest.importorskip("distributed")
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 60.0
+
+
+@contextmanager
+def started(module: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of Dask's, gone when the block ends."""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"distributed.cli.{module}", *words],
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_scheduler_elsewhere_and_a_worker_killed(tmp_path: Path) -> None:
+    sweep, results, file = written(tmp_path), tmp_path / "r.db", tmp_path / "scheduler.json"
+    counted(sweep, tmp_path / "whole.db")
+    at = ("--scheduler-file", str(file))
+    alone = ("--nthreads", "1", "--no-nanny", "--no-dashboard")
+    with (
+        started("dask_scheduler", *at, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"),
+        started("dask_worker", *at, *alone) as victim,
+        started("dask_worker", *at, *alone),
+    ):
+        killer = Thread(target=kill_after, args=(victim, results, 4 + 2))
+        killer.start()
+        with Store(results) as store:
+            workers = cluster_workers(file=str(file), answer=unhurried)
+            run_sweep(Inputs(load_sweep(sweep)), store, lambda: workers, lambda _: None)
+        killer.join()
+        assert victim.wait() == -signal.SIGKILL
+    assert digest(results) == digest(tmp_path / "whole.db")
+
+
+def kill_after(victim: subprocess.Popen[bytes], results: Path, rows: int) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while rows_in(results) < rows and time.monotonic() < end:
+        time.sleep(0.005)
+    victim.kill()
+
+
+def deadly(batch: Batch, prices: Prices) -> list[PointRow]:
+    """Rows, but at one point the end of the worker."""
+    if any(t.coordinates["arch.GLB.depth"] == 64 and t.position == 9 for t in batch.tasks):
+        os._exit(1)
+    return answered(batch, prices)
+
+
+@pytest.mark.nightly
+def test_a_point_that_kills_its_workers_is_a_failed_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_engines, "DEATHS", 0)
+    sweep, results = written(tmp_path), tmp_path / "r.db"
+    with Store(results) as store:
+        inputs = Inputs(load_sweep(sweep))
+        run_sweep(inputs, store, lambda: local_workers(2, deadly), lambda _: None)
+        assert store.counts() == {**COUNTS, "done": COUNTS["done"] - 1, "failed": 1}
+        query = "SELECT position, reason FROM results WHERE status = 'failed'"
+        rows = store.connection.execute(query).fetchall()
+    assert rows == [(9, "worker: expected an answer, got every worker killed")]
+    assert counted(sweep, results, answered).computed == 1
+    counted(sweep, tmp_path / "whole.db", answered)
+    assert digest(results) == digest(tmp_path / "whole.db")
+
+
+def test_no_scheduler_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_engines, "CONNECT_S", 0.3)
+    with (
+        pytest.raises(BackendError, match=r"127.0.0.1:9: expected the address of a Dask scheduler"),
+        cluster_workers("tcp://127.0.0.1:9"),
+    ):
+        pass
+    with (
+        pytest.raises(
+            BackendError,
+            match=r"no.json: expected a file that a Dask scheduler wrote",
+        ),
+        cluster_workers(file="no.json"),
+    ):
+        pass
+
+
+@pytest.mark.nightly
+def test_killed_itself_it_leaves_no_worker_behind(tmp_path: Path) -> None:
+    sweep, results = written(tmp_path), tmp_path / "r.db"
+    sweep.write_text(sweep.read_text().replace("[-1, 4, 64, 256]", "{from: 16, to: 80, step: 4}"))
+    words = ("sweep", str(sweep), "-o", str(results), "--workers", "2")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flat_mapper", *words], env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    end = time.monotonic() + PATIENCE_S
+    while rows_in(results) < 5 and time.monotonic() < end:
+        time.sleep(0.01)
+    import psutil
+
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    assert rows_in(results) < 17 * 4
+    assert psutil.wait_procs(children, timeout=PATIENCE_S)[1] == []
+    assert main(list(words)) == 0
+    counted(sweep, tmp_path / "whole.db", answered)
+    assert digest(results) == digest(tmp_path / "whole.db")
+
+
+@pytest.mark.nightly
+def test_a_scheduler_that_is_lost_ends_the_command(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sweep, results, file = written(tmp_path), tmp_path / "r.db", tmp_path / "scheduler.json"
+    at = ("--scheduler-file", str(file))
+    with (
+        started(
+            "dask_scheduler", *at, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"
+        ) as hub,
+        started("dask_worker", *at, "--nthreads", "1", "--no-nanny", "--no-dashboard"),
+    ):
+        killer = Thread(target=kill_after, args=(hub, results, 4 + 1))
+        killer.start()
+        assert main(["sweep", str(sweep), "-o", str(results), *at]) == 3
+        killer.join()
+    lines = capfd.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("BackendError: dask: expected the scheduler to answer, got a ")
+    assert 5 <= rows_in(results) < POINTS
+    counted(sweep, results, answered)
+    counted(sweep, tmp_path / "whole.db", answered)
+    assert digest(results) == digest(tmp_path / "whole.db")
+
+
+@pytest.mark.nightly
+def test_a_thousand_points(tmp_path: Path) -> None:
+    sweep, results, whole = written(tmp_path), tmp_path / "r.db", tmp_path / "whole.db"
+    sweep.write_text(
+        "sweep:\n  fixed: {arch: nano.yaml, ert: ert.yaml, problem: attend.yaml}\n"
+        "  grid:\n    arch.GLB.depth: {from: 16, to: 160, step: 16}\n"
+        "    arch.variables.dram_words: [1, 2, 4, 8, 16]\n"
+        "    seq: [2, 4]\n    rank.B: {from: 1, to: 5}\n    mapspace: [flat-h, flat-r]\n"
+    )
+    words = ("sweep", str(sweep), "--workers", "2", "-o")
+    assert main([*words, str(whole)]) == 0
+    chance = random.Random(5)
+    for _ in range(5):
+        aim = rows_in(results) + chance.randint(50, 150)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flat_mapper", *words, str(results)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        while rows_in(results) < aim and process.poll() is None:
+            time.sleep(chance.random() * 0.2)
+        process.kill()
+        process.wait()
+    assert rows_in(results) < 1000
+    assert main([*words, str(results)]) == 0
+    assert digest(results) == digest(whole)

@@ -1,0 +1,111 @@
+"""Exports: every format says the same, and filters reach SQLite as values."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from sweep_files import COUNTS, POINTS, written
+
+from flat_mapper.cli.main import main
+from flat_mapper.explore.sweep.engines import Here
+from flat_mapper.explore.sweep.inputs import Inputs
+from flat_mapper.explore.sweep.run import run_sweep
+from flat_mapper.explore.sweep.spec import load_sweep
+from flat_mapper.explore.sweep.store import Store
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    with Store(folder / "r.db") as store:
+        inputs = Inputs(load_sweep(written(folder)))
+        run_sweep(inputs, store, lambda: nullcontext(Here()), lambda _: None)
+    return folder / "r.db"
+
+
+def exported(
+    capsys: pytest.CaptureFixture[str], results: Path, *words: str
+) -> list[dict[str, str]]:
+    assert main(["export", str(results), *words]) == 0
+    return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+
+def test_csv(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = exported(capsys, results)
+    assert [int(row["position"]) for row in rows] == list(range(POINTS))
+    done = [row for row in rows if row["status"] == "done"]
+    assert len(done) == COUNTS["done"]
+    assert all(float(row["latency_s"]) > 0 and row["bottleneck"] for row in done)
+    assert {row["arch.GLB.depth"] for row in rows} == {"-1", "4", "64", "256"}
+
+
+def test_filters(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def count(*conditions: str) -> int:
+        words = [word for condition in conditions for word in ("--where", condition)]
+        return len(exported(capsys, results, *words))
+
+    assert count("status=done") == COUNTS["done"]
+    assert count("arch.GLB.depth>=64") == 8
+    assert count("arch.GLB.depth >= 64", "seq = 8", "mapspace=flat-r") == 2
+    assert count("status!=done") == POINTS - COUNTS["done"]
+    assert count("mapspace='flat-h'") == 8
+    assert count("latency_s<1") == COUNTS["done"]
+    assert count("reason='; DROP TABLE points; --'") == 0
+    assert count() == POINTS
+
+
+def test_json_lines(results: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r.jsonl"
+    assert main(["export", str(results), "--format", "jsonl", "-o", str(out)]) == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(rows) == POINTS
+    done = next(row for row in rows if row["status"] == "done")
+    assert done["result"]["latency_s"] == done["latency_s"]
+    assert done["coordinates"]["objective"] == "latency"
+
+
+def test_parquet(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    out = tmp_path / "r.parquet"
+    assert main(["export", str(results), "--format", "parquet", "-o", str(out)]) == 0
+    assert capsys.readouterr().out == f"{POINTS} rows in {out}\n"
+    table = parquet.read_table(out)
+    assert table.num_rows == POINTS
+    types = {name: str(table.schema.field(name).type) for name in table.column_names}
+    assert (types["arch.GLB.depth"], types["latency_s"], types["arch"]) == (
+        *("int64", "double", "string"),
+    )
+    rows = table.to_pylist()
+    assert json.loads(next(r["result"] for r in rows if r["status"] == "done"))["cycles"] > 0
+
+
+BAD = [
+    (("--where", "latency_s"), "--where: expected a column, one of .*, got 'latency_s'"),
+    (("--where", "x; DROP TABLE points=1"), "--where: expected a column, one of"),
+    (("--where", "statu=done"), "--where: expected a column among key, .* did you mean 'status'"),
+    (("--format", "xls"), "--format: expected one of csv, parquet, jsonl, got 'xls'"),
+    (("--format", "parquet"), "export: expected -o/--output for parquet, got none"),
+    (("-o", "no/folder/x.csv"), "no/folder/x.csv: expected a file that can be written"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD)
+def test_refused(
+    results: Path, words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(results), *words]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    with Store(results) as store:
+        assert store.counts() == COUNTS
+
+
+def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(tmp_path / "none.db")]) == 2
+    assert "none.db: expected the results of a sweep, got no such file" in capsys.readouterr().err
+    assert not (tmp_path / "none.db").exists()

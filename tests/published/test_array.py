@@ -1,0 +1,101 @@
+"""An exhaustive search of the simulator's mapspace, beside the simulator's choices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from simulator_rows import HEADING, ROWS
+
+from flat_mapper.base.parallel import each
+from flat_mapper.cli.main import main
+from flat_mapper.published.array import ArraySpace, Choices, mapping_text
+from flat_mapper.published.search import SAME, search_row
+from flat_mapper.published.simulator import (
+    simulator_ert,
+    simulator_platform,
+    simulator_rows,
+    simulator_workload,
+)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rows") / "rows.csv"
+    path.write_text("\n".join((HEADING, *ROWS[1:], "")), encoding="utf-8")
+    return path
+
+
+def test_never_worse_than_the_simulator(table: Path) -> None:
+    for row in simulator_rows(table):
+        found = search_row(row)
+        for space, ours in found.ours.items():
+            assert ours.cost <= found.theirs.cost, (row.key, space)
+        # In the space that the simulator's rows show, its choice is the fastest.
+        assert found.gain("published") < SAME
+
+
+def test_says_why(table: Path) -> None:
+    bert = search_row(simulator_rows(table)[0])
+    assert bert.why("published") == "as fast to 0.01%: weight/output for weight/weight"
+    assert bert.why("wide") == "faster: unfused, 1024 rows for 128 rows"
+
+
+def test_the_command(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "search", "--csv", str(table), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["model"] for row in rows] == ["BERT", "TrXL"]
+    assert rows[0]["simulator"]["mapping"]["rows"] == 128
+    assert rows[0]["wide"]["cycles"] < rows[0]["simulator"]["cycles"]
+    assert main(["reproduce", "search", "--csv", str(table)]) == 0
+    assert "published: ours is never slower by more than 0.0000%" in capsys.readouterr().out
+
+
+def test_counting_each_einsum_once_changes_nothing(table: Path) -> None:
+    row = simulator_rows(table)[0]
+    platform = simulator_platform(row.platform)
+    space = ArraySpace(
+        workload=simulator_workload(row), platform=platform, ert=simulator_ert(platform)
+    )
+    choices = Choices(granularities=("head",), stationarities=(("output", "weight"),))
+    for found in space.found(choices):
+        again = space.priced(found.mapping)
+        assert again.cost == found.cost
+        assert again.result.energy_pj == found.result.energy_pj
+
+
+def test_the_space_is_what_it_says() -> None:
+    found = list(Choices().mappings(1024, 32))
+    # 16 stagings, 4 pairs of stationarities, fused or not; head, and tiles of 32, 64, 128 rows.
+    assert len(found) == len(set(found)) == 16 * 4 * 2 * 4
+    whole = Choices(granularities=("all", "batch"), fused=(False, True))
+    assert all("QK" in m.on_chip for m in whole.mappings(1024, 32))
+    assert {m.rows for m in Choices(rows="any").mappings(1024, 32)} == {32, 64, 128, 256, 512, 1024}
+    assert mapping_text(found[0]) == "head, output/output-stationary, nothing on chip"
+
+
+def _square(value: int) -> int:
+    return value * value
+
+
+def test_each_keeps_the_order() -> None:
+    shares: list[float] = []
+    values = list(range(6))
+    assert each(_square, values, workers=1, done=lambda s, _: shares.append(s)) == [
+        0,
+        1,
+        4,
+        9,
+        16,
+        25,
+    ]
+    assert shares[-1] == 1.0
+    assert each(_square, values, workers=2) == [0, 1, 4, 9, 16, 25]
+    assert each(_square, []) == []
+
+
+def test_unknown_platforms_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "paper", "--platforms", "moon"]) == 2
+    message = "--platforms: expected platforms among edge, cloud, got 'moon'"
+    assert message in capsys.readouterr().err

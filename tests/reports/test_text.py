@@ -1,0 +1,164 @@
+"""Answers: the documented JSON names, sums that agree, and tables that can be read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import small_platform as small
+
+from flat_mapper import load_problem, search
+from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.solve.result import Certificate
+from flat_mapper.reports import text as report
+from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
+from flat_mapper.spec.yamlio import dump_json
+
+STORE = {"read": 1.0, "write": 1.0, "update": 1.0}
+ERT = Ert(
+    levels={
+        **dict.fromkeys(("DRAM", "GLB", "RF", "VRF"), STORE),
+        **{unit: {"compute": 0.5} for unit in ("MAC", "VALU")},
+    },
+    source="one pJ a row",
+)
+NAMES = {
+    "workload",
+    "arch",
+    "mapspace",
+    "objective",
+    "backend",
+    "energy_source",
+    "latency_s",
+    "cycles",
+    "energy_pj",
+    "edp_js",
+    "utilization",
+    "offchip_bytes",
+    "bottleneck",
+    "granularity",
+    "flat_tile",
+    "staged",
+    "buffer",
+    "energy_by",
+    "einsums",
+    "search",
+}
+REFUSED = Infeasible(level="GLB", needs=20, has=10, terms=(("QK", 20),), hint="cut it")
+
+
+def result() -> Result:
+    found = evaluate(small.workload(), small.platform(), small.fused(), ERT)
+    assert isinstance(found, Result)
+    return found
+
+
+def mapped(mapspace: str = "flat") -> SearchResult:
+    return SearchResult(
+        workload=small.workload(),
+        platform=small.platform(),
+        result=result(),
+        mapspace=mapspace,
+        objective="edp",
+        certificate=Certificate(
+            mapspace_size=1000,
+            evaluated=10,
+            pruned={"bound": 990},
+            optimal=True,
+            lower_bound=result().edp_js / 2,
+            seconds=0.5,
+        ),
+    )
+
+
+def test_a_free_softmax_has_a_tile_too(tmp_path: Path) -> None:
+    mapspace = tmp_path / "free.yaml"
+    mapspace.write_text(
+        "mapspace:\n  fusion: {groups: [[QK, softmax, AV]], granularity: row}\n"
+        "  policy: {softmax: free}\n"
+    )
+    found = search(load_problem("tiny"), small.platform(), mapspace, ERT)
+    assert isinstance(found, SearchResult)
+    assert set(found.mapping.einsum_mappings) == {"QK", "AV"}
+    assert set(found.to_dict()["flat_tile"]) == {"B", "H", "P"}
+
+
+def test_map_has_the_documented_names() -> None:
+    found = mapped().to_dict()
+    assert set(found) >= NAMES
+    assert found["flat_tile"] == {"B": 1, "H": 1, "P": 64}
+    assert found["granularity"] == "row"
+    document = json.loads(dump_json(found))
+    assert set(document["search"]) == {
+        "mapspace_size",
+        "evaluated",
+        "pruned",
+        "optimal",
+        "lower_bound",
+        "seconds",
+    }
+    assert set(document["buffer"]["GLB"]) == {"capacity_words", "live_words", "terms"}
+    assert document["einsums"]["QK"]["mapping"]["loops"]["DRAM"] == ["H=12", "P=8"]
+
+
+def test_parts_of_the_energy_sum_to_the_whole() -> None:
+    found = json.loads(dump_json(mapped().to_dict()))
+    for kind in ("component", "tensor", "einsum"):
+        assert sum(found["energy_by"][kind].values()) == pytest.approx(found["energy_pj"])
+    use = found["buffer"]["GLB"]
+    assert sum(use["terms"].values()) == use["live_words"]
+
+
+def test_a_mapping_prints_its_cost_its_loops_its_buffer_and_its_proof() -> None:
+    text = str(mapped())
+    for words in (
+        "x the lower bound",
+        "for P in [0:8)   one pass is a FLAT-tile: H=1 P=64",
+        "words live, capacity 262,144",
+        "the best of 1,000 combinations by edp: 10 inner mappings priced",
+        "pruned: bound 990",
+        "edp: 2.000 x the lower bound of any mapping",
+        "energies from one pJ a row; counts from backend native",
+    ):
+        assert words in text
+    assert all(line == line.rstrip() for line in text.splitlines())
+
+
+def test_a_comparison_is_held_against_its_first_row() -> None:
+    rows = {"naive": mapped("naive"), "tight": REFUSED, "flat": mapped()}
+    found = Comparison(
+        workload=small.workload(), platform=small.platform(), objective="edp", rows=rows
+    )
+    listed = found.to_dict()["rows"]
+    assert isinstance(listed, list)
+    assert [row["mapspace"] for row in listed] == ["naive", "tight", "flat"]
+    assert (listed[0]["speedup"], listed[2]["energy_saving"]) == (1.0, 0.0)
+    assert listed[1]["infeasible"] == str(REFUSED)
+    text = str(found)
+    assert "nothing fits" in text
+    assert f"tight: {REFUSED}" in text
+    assert "naive, flat: softmax charged, in place; schedule interleaved; buffering 2" in text
+
+
+def test_without_a_first_result_there_is_no_gain() -> None:
+    assert report.speedup(None, result()) is None
+    assert report.comparison_row("flat", None, result())[2] == "-"
+
+
+def test_columns_line_up() -> None:
+    text = report.grid([("a", "1"), ("bcd", "1,000")], head=("name", "n"), right=(1,))
+    lines = text.splitlines()
+    assert lines[-2].endswith("    1")
+    assert lines[-1].endswith("1,000")
+
+
+def test_markup_in_a_name_is_text() -> None:
+    assert "[red]x" in report.grid([("[red]x", "1")])
+
+
+def test_priced_has_no_search() -> None:
+    priced = Evaluation(workload=small.workload(), platform=small.platform(), result=result())
+    assert NAMES - set(priced.to_dict()) == {"mapspace", "objective", "search"}
