@@ -89,7 +89,7 @@ def test_latent_attention_reads_its_latent_for_keys_and_values():
     assert workload.tensor_words("CKV") + workload.tensor_words("KR") == 4096 * 576
     (fused, _) = partitions(workload, load_mapspace("flat-mla"))
     group = next(g for g in fused if "SC" in g.names)
-    assert group.names == ("SC", "SR", "S", "S_max", "S_exp", "S_sum", "A", "AC")
+    assert group.names == ("SR", "SC", "S", "S_max", "S_exp", "S_sum", "A", "AC")
     assert workload.shareable_ranks(group.names) == ("B", "H", "P")
 
 

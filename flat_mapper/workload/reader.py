@@ -75,7 +75,7 @@ from flat_mapper.workload.roles import (
     read_roles,
     role_faults,
 )
-from flat_mapper.workload.short_form import short_form
+from flat_mapper.workload.short_form import short_workload
 from flat_mapper.workload.softmax import SOFTMAXES
 from flat_mapper.workload.timeloop import problem_faults, read_problem
 
@@ -186,7 +186,7 @@ def _workload(
     unknown = [key for key in file.problem if key not in PROBLEM_KEYS]
     faults.extend(unknown_key(key, file.problem, PROBLEM_KEYS, file.where) for key in unknown)
     sizes = sizes_of(file.ranks, file.changes, f"{file.where}.ranks", faults)
-    cascade = short_form if "attention" in file.problem else _written
+    cascade = short_workload if "attention" in file.problem else _written
     workload = cascade(file, sizes, faults)
     name = faults.attempt(_word, file, "name")
     cited = faults.attempt(_word, file, "source")

@@ -19,7 +19,7 @@ CORE_RANKS = ("B", "H", "P", "M", "E", "F")
 BLOCK_RANKS = ("D", "FF")
 
 
-def short_form(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload | None:
+def short_workload(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload | None:
     """The block around the attention that a file describes."""
     check_ranks(file, (*CORE_RANKS, GROUP, *BLOCK_RANKS), faults)
     missing = [rank for rank in CORE_RANKS if rank not in file.names]
