@@ -33,6 +33,7 @@ def generate_command(arguments: argparse.Namespace) -> int:
             bits=bits_of(arguments),
             softmax=arguments.softmax,
             mask=arguments.mask,
+            schedule=arguments.schedule,
             objective=objective,
             progress=progress,
         )

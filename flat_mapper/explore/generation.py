@@ -31,7 +31,7 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports.answers import SearchResult
-from flat_mapper.reports.text import grid
+from flat_mapper.reports.text import grid, left_out_text
 from flat_mapper.spec import catalog
 from flat_mapper.spec.yamlio import is_text
 from flat_mapper.workload.cascade import Scope
@@ -190,6 +190,8 @@ class Generation:
             **{name: getattr(scenario, name) for name in ("prefill", "decode", "new", "page")},
             "repeat": first.workload.repeat,
             "einsums": [e.name for e in first.workload.einsums],
+            "left_out": list(first.workload.left_out),
+            "notes": list(first.result.notes),
             "time_to_first_s": first.result.latency_s,
             "tokens_per_s": self.tokens_per_s,
             "energy_pj_per_token": self.decode.energy_pj / self._tokens,
@@ -225,8 +227,10 @@ class Generation:
             f"cache of {units.size(self.cache_bytes)} at the end, in pages of {scenario.page}; "
             f"mappings searched at {ends}, least {first.objective}",
             f"energies from {first.result.energy_source}",
+            *first.result.notes,
+            left_out_text(first.workload.left_out),
         ]
-        return "\n".join(lines)
+        return "\n".join(line for line in lines if line)
 
 
 def _row(name: str, length: int, cost: StepCost, result: Result | None = None) -> tuple[str, ...]:
@@ -255,6 +259,7 @@ def generate(
     bits: Mapping[str, int] = NO_BITS,
     softmax: str = "",
     mask: str = "",
+    schedule: str = "",
     objective: str = "edp",
     progress: Progress | None = None,
 ) -> Generation | Infeasible:
@@ -265,6 +270,7 @@ def generate(
     bits:    of tensors, beside or in place of the file's `tensor_bits`.
     scope:   attention (of one layer), block, or model (all layers); see `load_problem`.
     mask:    causal, window=N, or both with a comma, in place of the file's.
+    schedule: of fused Einsums, in place of the mapspace's.
     raises:  SpecError where the scenario or a size cannot be.
     """
     source = problem if is_text(problem) else catalog.resolve("problems", problem)
@@ -282,7 +288,7 @@ def generate(
         workload = with_bits(workload, bits)
         if progress:
             progress(number / (1 + len(ends)), f"{phase} at {cache}")
-        return search(workload, chip, mapspace, table, objective=objective)
+        return search(workload, chip, mapspace, table, objective=objective, schedule=schedule)
 
     first = best(scenario.prefill, scenario.prefill, "prefill", 0)
     if isinstance(first, Infeasible):

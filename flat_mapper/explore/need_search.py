@@ -88,6 +88,7 @@ def smallest_value(
         reached=trials.at(steps),
         below=trials.at(steps - 1) if steps > 1 else None,
         trials=len(trials.known),
+        left_out=workload.left_out,
     )
 
 

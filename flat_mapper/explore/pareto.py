@@ -38,6 +38,7 @@ class Front:
             "arch": self.platform.name,
             "mapspace": self.mapspace,
             "objective": FRONT,
+            "left_out": list(self.workload.left_out),
             "rows": [point.to_dict() for point in self.points],
         }
 
@@ -73,7 +74,9 @@ class Front:
         best = self.points[0]
         searched, *_ = report.certificate_text(best.certificate, FRONT, 0.0).splitlines()
         lines = [self._title(), report.grid(rows, head=head, right=range(1, 8)), ""]
-        return "\n".join([*lines, f"the whole front{searched.removeprefix('the best')}"])
+        said = [*best.result.notes, report.left_out_text(self.workload.left_out)]
+        whole = f"the whole front{searched.removeprefix('the best')}"
+        return "\n".join([*lines, whole, *filter(None, said)])
 
 
 def front(

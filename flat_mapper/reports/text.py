@@ -128,16 +128,14 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
     sources = f"energies from {result.energy_source}; counts from backend {result.backend}"
     by = [f"energy by {k}: {_parts(p)}" for k, p in result.energy_by().items()]
     more = filter(
-        None, (sources_text(result), mask_text(workload, result), left_out_text(workload))
+        None, (sources_text(result), mask_text(workload, result), left_out_text(workload.left_out))
     )
     return "\n".join([grid(rows), *by, sources, *more, *result.notes])
 
 
-def left_out_text(workload: Workload) -> str:
-    """What of the problem is not in a workload; empty where all of it is."""
-    if not workload.left_out:
-        return ""
-    return f"left out of the problem: {', '.join(workload.left_out)}; --scope block has them"
+def left_out_text(names: Sequence[str]) -> str:
+    """The Einsums of a problem that were not mapped, in words; empty where all of them were."""
+    return f"left out of the problem: {', '.join(names)}; --scope block has them" if names else ""
 
 
 def sources_text(result: Result) -> str:

@@ -131,7 +131,7 @@ def test_b2_widths_that_differ_are_converted_at_the_same_bytes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     examples = Path(__file__).parents[2] / "examples"
-    case = ("--problem", "tiny", "--seq", "32")
+    case = ("--problem", "tiny", "--seq", "8", "--set", "B=1")
     plain = answer(capsys, "map", "--arch", str(examples / "my_chip.yaml"), *case)
     for bits, factor in ((8, 2), (32, 0.5)):
         text = {
@@ -340,3 +340,71 @@ def test_b5_roles_and_operators_are_known_or_refused(
 ) -> None:
     path = file(tmp_path, BLOCK.replace(old, new))
     assert message in refusal(capsys, "map", "--arch", "edge", "--problem", path)
+
+
+def test_b1_generate_and_need_say_it_too(capsys: pytest.CaptureFixture[str]) -> None:
+    case = ("--arch", "edge", "--problem", "tiny")
+    left_out = ["Q", "K", "V", "O", "FC1", "FC2"]
+    found = answer(capsys, "map", *case, "--objective", "latency,energy")
+    assert found["left_out"] == left_out
+    found = answer(capsys, "need", "buffer", *case, "--utilization", "0.01")
+    assert found["left_out"] == left_out
+    found = answer(capsys, "generate", *case, "--prefill", "8", "--decode", "1")
+    assert found["left_out"] == ["Q", "K", "V", "O", "FC1", "FC2"]
+    assert found["cache_bytes"] == 2 * (2 * 2 * 16 * 8 * 2)  # two layers, K and V, 16 positions
+
+
+REFUSED_BY_MAP = [
+    (
+        "class: intmac, attributes: {multiplier_width: 16",
+        "class: fpmac, attributes: {width: 16",
+        "",
+    ),
+    (
+        "- !Component\n    name: GLB",
+        "- !Container {name: DIE, spatial: {meshX: 2}}\n  - !Component\n    name: GLB",
+        "",
+    ),
+    ("width: 16, depth: 32, datawidth: 16", "width: 8, depth: 32, datawidth: 8", "tiny"),
+    ("", "", "mapspace: {constraints: [{target: PEE, type: spatial, x: [B]}]}"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "more"), REFUSED_BY_MAP)
+def test_b7_check_refuses_what_map_refuses_in_the_same_words(
+    old: str, new: str, more: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = str(Path(__file__).parents[2] / "problems" / "tiny.yaml")
+    arch = chip(tmp_path, (old or "name: GLB", new or "name: GLB"))
+    files, space = [arch, tiny], []
+    if more.startswith("mapspace"):
+        files.append(file(tmp_path, more, "space.yaml"))
+        space = ["--mapspace", files[-1]]
+    line = refusal(capsys, "map", "--arch", arch, "--problem", tiny, *space)
+    assert main(["check", *files]) == 2
+    assert line.removeprefix("SpecError: ").strip() in capsys.readouterr().out
+
+
+def test_b7_check_prints_what_it_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(__file__).parents[2]
+    files = ["arch/edge.yaml", "problems/bert-base.yaml", "mapspaces/flat.yaml"]
+    found = answer(capsys, "check", *(str(root / name) for name in files))
+    listed = found["files"]
+    assert isinstance(listed, list)
+    chip_, problem, space, together = (f["understood"] for f in listed)
+    glb, mac = chip_["levels"]["GLB"], chip_["units"]["MAC"]
+    assert (glb["capacity_bytes"], glb["row_words"], glb["bytes_per_s"]) == (
+        *(512 * 1024, 32),
+        pytest.approx(1e12),
+    )
+    assert glb["words_per_cycle"] == pytest.approx(1e12 / 2 / 940e6)
+    assert (mac["instances"], mac["operations_per_s"]) == (1024, pytest.approx(1024 * 940e6))
+    assert min(glb["read_pj"], glb["area_um2"], mac["compute_pj"]) > 0
+    qk = problem["einsums"]["QK"]
+    assert qk["macs"] == 64 * 12 * 512 * 512 * 64
+    assert (qk["bytes_in"], qk["bytes_out"]) == (96 * 2**20, 384 * 2**20)
+    assert (space["granularity"], space["unfused_too"], space["constraints"]) == ("any", True, 0)
+    assert together["size"] > 10**50
+    assert main(["check", str(root / files[0])]) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("512 KiB", "1,000 GB/s", "962.6 Gop/s", "940 MHz"))
