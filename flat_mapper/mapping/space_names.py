@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import expected
-from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule
+from flat_mapper.mapping.space import GRANULARITIES, Fusion, KeepRule, Mapspace, SlotRule
 from flat_mapper.spec.document import did_you_mean
 from flat_mapper.workload.graph import Einsum, Workload
 from flat_mapper.workload.softmax import ROW, SOFTMAXES, with_softmax
@@ -22,6 +22,7 @@ def unmatched_rules(mapspace: Mapspace, workload: Workload, platform: Platform) 
     """
     names = _Names.of(workload, platform)
     found = list(_fusion_misses(mapspace.name, mapspace.fusion, names))
+    found += _role_misses(mapspace, workload, names)
     rules: tuple[SlotRule | KeepRule, ...] = (*mapspace.slots, *mapspace.keeps)
     for rule in rules:
         found += _rule_misses(f"{mapspace.name}: constraints", rule, names)
@@ -93,6 +94,20 @@ def _fusion_misses(name: str, fusion: Fusion, names: _Names) -> Iterator[str]:
         if isinstance(fusion.staging, tuple):
             staged = [t for t in fusion.staging if t not in names.left_out]
             yield from _misses(f"{where}.staging", "tensors", staged, names.tensors)
+
+
+def _role_misses(mapspace: Mapspace, workload: Workload, names: _Names) -> Iterator[str]:
+    """A granularity of which the workload does not say what it holds."""
+    fusion, roles = mapspace.fusion, workload.roles
+    fused = any(set(group) & set(names.einsums) for group in fusion.groups)
+    if not fused or fusion.granularity in ("any", "all"):
+        return
+    if not roles.declared or (fusion.granularity == "row" and not roles.queries):
+        needed = [*GRANULARITIES[fusion.granularity], *["queries"] * (fusion.granularity == "row")]
+        condition = f"roles in the problem that say which ranks are {', '.join(needed)}"
+        where = f"{mapspace.name}: fusion.granularity {fusion.granularity}"
+        change = "add roles: {queries: RANK, ...} to the problem"
+        yield expected(where, condition, ", ".join(roles.declared) or "none", change)
 
 
 def _rule_misses(where: str, rule: SlotRule | KeepRule, names: _Names) -> Iterator[str]:
