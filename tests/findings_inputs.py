@@ -50,7 +50,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def chip(folder: Path, edit: tuple[str, str], name: str = "chip") -> str:
     """The example's chip, changed."""
-    examples = Path(__file__).parents[2] / "examples"
+    examples = Path(__file__).parents[1] / "examples"
     for suffix in (".yaml", ".sfu.yaml"):
         text = (examples / f"my_chip{suffix}").read_text(encoding="utf-8")
         file(folder, text.replace(*edit), f"{name}{suffix}")
