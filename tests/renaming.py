@@ -28,6 +28,7 @@ class Renaming:
         self.ranks = self._new(workload.rank_sizes)
         self.tensors = self._new(dict.fromkeys((*tensors, *workload.operators)))
         self.nodes = self._new(nodes)
+        self.orders: dict[str, list[int]] = {}  # of each tensor's ranks
 
     def _new(self, names: Iterable[str]) -> dict[str, str]:
         listed = list(names)
@@ -45,15 +46,18 @@ class Renaming:
         return listed
 
     def access(self, access: TensorAccess) -> TensorAccess:
-        ranks = tuple(self.ranks[r] for r in access.ranks)
+        order = self.orders.setdefault(access.tensor, self.shuffled(range(len(access.ranks))))
+        ranks = tuple(self.ranks[access.ranks[i]] for i in order)
         return replace(access, tensor=self.tensors[access.tensor], ranks=ranks)
 
     def einsum(self, einsum: Einsum) -> Einsum:
+        commutes = einsum.operation in ("mul", "add") and not einsum.updates
+        inputs = self.shuffled(einsum.inputs) if commutes else einsum.inputs
         return replace(
             einsum,
             name=self.tensors[einsum.name],
             output=self.access(einsum.output),
-            inputs=tuple(self.access(a) for a in einsum.inputs),
+            inputs=tuple(self.access(a) for a in inputs),
             text="",
             each=tuple(self.ranks[r] for r in einsum.each),
             after=tuple(self.ranks[r] for r in einsum.after),
