@@ -142,8 +142,9 @@ def _wanted(workload: Workload, names: list[str], mapspace: Mapspace) -> list[tu
     wanted: list[tuple[str, ...]] = []
     for group in mapspace.fusion.groups:
         listed = [m for n in group for m in workload.operators.get(n, (n,))]
-        made = [workload.einsum(n).inputs for n in listed if n in names]
-        members = tuple(n for n in names if n in listed or workload.einsum(n).inputs in made)
+        inputs = {n: frozenset(workload.einsum(n).inputs) for n in names}
+        made = [inputs[n] for n in listed if n in names]
+        members = tuple(n for n in names if n in listed or inputs[n] in made)
         pass_of = dict.fromkeys(members, 0)
         if any(workload.einsum(n).so_far for n in members):
             pass_of = passes(workload, members)

@@ -26,6 +26,8 @@ def numbers(found: object) -> tuple[float, ...]:
 
 
 def small(problem: str) -> Workload:
+    if problem in ("online", "online-2pass"):
+        return api.load_problem("bert-base", sizes={**SMALL, "B": 1}, softmax=problem)
     if problem == "deepseek-v2-mla":
         sizes = {"H": 4, "M": 16, "N": 4, "C": 8, "R": 4, "F": 4}
         return api.load_problem(problem, sizes=sizes)
@@ -41,6 +43,8 @@ CASES = [
     ("deepseek-v2-mla", "edge", "flat-mla"),
     ("gemm-gemm", "edge", "flat"),
     ("tiny", "eyeriss", "flex-stream"),
+    ("online", "edge", "flat"),
+    ("online-2pass", "edge", "flat"),
 ]
 
 
