@@ -26,6 +26,7 @@ NAME  = $(basename $(notdir $(ARCH)))-$(basename $(notdir $(PROBLEM)))
 run: $(READY)  ## compare on BERT-base at N = 512 and 4096, map it, and say where the files are
 	@for n in 512 4096; do $(FLAT) compare $(INPUT) $(EACH) --seq $$n -o $(OUT)/$(NAME)-$$n || exit; done
 	@$(FLAT) map $(INPUT) --mapspace $(MAPSPACE) --seq $(SEQ) -o $(OUT)/$(NAME)-$(SEQ)-$(MAPSPACE) && find $(OUT) -maxdepth 2 -type f | sort
+	@echo "the command is $(VENV)/bin/flat-mapper; try $(VENV)/bin/flat-mapper --help"
 
 edge:  ## run, on the edge platform
 	@$(MAKE) --no-print-directory run ARCH=edge
@@ -42,7 +43,7 @@ compare: $(READY)  ## one row for each of MAPSPACES
 lower: $(READY)  ## Timeloop files for the mapping that `make map` left in OUT
 	@$(FLAT) lower $(OUT)/$(NAME)-$(SEQ)-$(basename $(notdir $(MAPSPACE)))/fused-mapping.yaml -o $(OUT)/lowered
 
-test: $(READY)  ## the whole test suite
+test: $(READY)  ## the tests, all but the thousands of nightly cases
 	@$(BIN)/python -m pytest
 
 lint: $(READY)  ## ruff: rules and format; and what the package weighs against its budget
@@ -55,7 +56,7 @@ format: $(READY)  ## let ruff rewrite the files
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 help:  ## this list
-	@awk -F ':.*##' '/^[a-z]+:.*##/ {printf "  make %-9s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-16s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo "  with ARCH=$(ARCH) PROBLEM=$(PROBLEM) MAPSPACE=$(MAPSPACE) MAPSPACES=\"$(MAPSPACES)\" SEQ=$(SEQ) OBJECTIVE=$(OBJECTIVE) OUT=$(OUT)"
 
 clean:  ## remove the environments, caches and the results of these variables
@@ -99,10 +100,13 @@ $(VENV)-accelforge/.ready: pyproject.toml tools/setup.sh
 	@VENV=$(VENV)-accelforge TOOLS=$(TOOLS) EXTRAS=accelforge,dev sh tools/setup.sh
 	@touch $@
 
-.PHONY: docs report test-browser
+.PHONY: docs docs-output report test-browser
 
 test-browser: $(READY)  ## the report in Chromium; fails where that is missing
 	@FLAT_MAPPER_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/page/test_browser.py
+
+docs-output: $(READY)  ## run the commands of README.md and the tutorial, and write down what they print
+	@$(BIN)/python tools/print_docs.py
 
 docs: $(VENV)-docs/.ready  ## the pages of docs/ as a site, into site/
 	@COLUMNS=100 NO_COLOR=1 NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --quiet --strict

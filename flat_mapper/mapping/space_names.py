@@ -100,7 +100,7 @@ def _role_misses(mapspace: Mapspace, workload: Workload, names: _Names) -> Itera
     """A granularity of which the workload does not say what it holds."""
     fusion, roles = mapspace.fusion, workload.roles
     fused = any(set(group) & set(names.einsums) for group in fusion.groups)
-    if not fused or fusion.granularity in ("any", "all"):
+    if not fused or fusion.granularity == "any" or fusion.granularity == "all":
         return
     if not roles.declared or (fusion.granularity == "row" and not roles.queries):
         needed = [*GRANULARITIES[fusion.granularity], *["queries"] * (fusion.granularity == "row")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from math import prod
 
 from flat_mapper import __version__
@@ -180,19 +181,17 @@ def buffer_text(result: Result) -> str:
 
 
 def certificate_text(certificate: Certificate, objective: str, reached: float) -> str:
-    """The size of the search, and the distance of the best to the lower bound."""
+    """The proof that a mapping is the best of its mapspace, and its gap to the lower bound."""
     proof = "the best" if certificate.optimal else "the best found, not proven,"
-    size, evaluated = units.count(certificate.mapspace_size), units.count(certificate.evaluated)
-    lines = [
-        f"{proof} of {size} combinations by {objective}: {evaluated} inner mappings priced, "
-        f"{certificate.seconds:.1f} s"
-    ]
-    pruned = [f"{rule} {units.count(n)}" for rule, n in certificate.pruned.items() if n]
-    if pruned:
-        lines.append(f"pruned: {'; '.join(pruned)}")
+    count, priced = certificate.mapspace_size, units.count(certificate.evaluated)
+    size = units.count(count) if count < 10**6 else f"{Decimal(count):.0e}".replace("+", "")
+    work = f"{priced} inner mappings priced, {certificate.seconds:.1f} s"
+    pruned = "; ".join(f"{rule} {units.count(n)}" for rule, n in certificate.pruned.items() if n)
+    lines = [f"{proof} of {size} mappings by {objective}: {work}"]
+    lines += [f"pruned: {pruned}"] if pruned else []
     if certificate.lower_bound > 0:
-        distance = reached / certificate.lower_bound
-        lines.append(f"{objective}: {distance:.3f} x the lower bound of any mapping")
+        bound = "the lower bound (each input and output moved once, units at their peak)"
+        lines.append(f"{objective}: {reached / certificate.lower_bound:.3f} x {bound}")
     return "\n".join(lines)
 
 

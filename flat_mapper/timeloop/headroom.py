@@ -7,7 +7,7 @@ from math import ceil
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.cost_model.occupancy import buffer_use, shared_tile
 from flat_mapper.mapping.sharing import shared_level
-from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.workload.graph import Workload
 
 
@@ -19,7 +19,7 @@ def held_words(workload: Workload, platform: Platform, fused: FusedMapping) -> d
     or where the group spills: Timeloop would count such tiles side by side and in full.
     An operator alone has free tiles; what it loses is the room for the second copies.
     """
-    level, held = shared_level(platform), dict[str, int]()
+    held: dict[str, int] = {}
     for group in fused.groups:
         use = buffer_use(workload, platform, group, fused.policy)
         capacity = use.capacity_words
@@ -29,9 +29,7 @@ def held_words(workload: Workload, platform: Platform, fused: FusedMapping) -> d
             elif len(group.einsums) == 1 and not group.shared:
                 held[mapping.einsum] = capacity - int(capacity / fused.policy.buffering)
             else:
-                einsum = workload.einsum(mapping.einsum)
-                arch, kept = platform.path(einsum.unit), mapping.kept_at(level.name)
-                own = sum(shared_tile(workload, arch, mapping, t, level.name) for t in kept)
+                own = _kept_words(workload, platform, mapping)
                 held[mapping.einsum] = min(use.live_words, capacity) - own
     return held
 
@@ -49,15 +47,21 @@ def crowded_words(workload: Workload, platform: Platform, fused: FusedMapping) -
     for group in fused.groups:
         asked: dict[str, int] = {}
         for mapping in group.einsums:
-            unit, kept = workload.einsum(mapping.einsum).unit, mapping.kept_at(level.name)
+            unit = workload.einsum(mapping.einsum).unit
             if unit == "matrix" or platform.vector is not None:
-                arch = platform.path(unit)
-                words = sum(shared_tile(workload, arch, mapping, t, level.name) for t in kept)
+                words = _kept_words(workload, platform, mapping)
                 asked |= {mapping.einsum: words} if words > level.usable_words else {}
         spills = fused.policy.overflow == "spill"
         if asked and (spills or not buffer_use(workload, platform, group, fused.policy).spilled):
             crowded |= asked
     return crowded
+
+
+def _kept_words(workload: Workload, platform: Platform, mapping: EinsumMapping) -> int:
+    """Words of an Einsum's own kept tiles at the shared level, each counted once and in full."""
+    arch = platform.path(workload.einsum(mapping.einsum).unit)
+    level = shared_level(platform).name
+    return sum(shared_tile(workload, arch, mapping, t, level) for t in mapping.kept_at(level))
 
 
 def depth_for(level: MemoryLevel, words: int) -> int:

@@ -118,13 +118,24 @@ def test_a_mapping_prints_its_cost_its_loops_its_buffer_and_its_proof() -> None:
         "x the lower bound",
         "for P in [0:8)   one pass is a FLAT-tile: H=1 P=64",
         "words live, capacity 262,144",
-        "the best of 1,000 combinations by edp: 10 inner mappings priced",
+        "the best of 1,000 mappings by edp: 10 inner mappings priced",
         "pruned: bound 990",
-        "edp: 2.000 x the lower bound of any mapping",
+        "edp: 2.000 x the lower bound (each input and output moved once, units at their peak)",
         "energies from one pJ a row; counts from backend native",
     ):
         assert words in text
     assert all(line == line.rstrip() for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(999_999, "999,999"), (2_494_000, "2e6"), (96 * 10**64, "1e66"), (26 * 10**400, "3e401")],
+)
+def test_a_large_mapspace_is_printed_to_its_first_digit(size: int, text: str) -> None:
+    certificate = Certificate(
+        mapspace_size=size, evaluated=1, pruned={}, optimal=True, lower_bound=0.0, seconds=0.5
+    )
+    assert f"the best of {text} mappings" in report.certificate_text(certificate, "edp", 1.0)
 
 
 def test_a_comparison_is_held_against_its_first_row() -> None:

@@ -15,12 +15,12 @@ from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.roles import Role
 
-BEAM = 100  # candidates with one set of keeps to go on with, where the first pass grows them
+BEAM = 100  # candidates with one set of keeps that the first pass extends at a node
 
 
 @dataclass(frozen=True, slots=True)
 class Beam:
-    """Grows the candidates that are too many, under some outer choices."""
+    """Enumerates incrementally the candidates that are too many, under some outer choices."""
 
     problem: GroupProblem
     bounds: OuterBounds
@@ -47,7 +47,7 @@ class Beam:
         lows = [
             g.least_of_all() if t is None else LowerBounds.of(t)
             for t, g in zip(whole, self._enumerations(least, self.outers), strict=True)
-            if len(whole) > 1  # one alone is held against nobody
+            if len(whole) > 1  # one alone has no others to add
         ]
         # With lower bounds of all Einsums fewer outer choices can improve, with wider candidates.
         outers = _raised(self.outers, lows)
@@ -99,7 +99,7 @@ def narrowest(bounds: OuterBounds, incumbent: Incumbent, outers: Outers) -> list
 
 
 def _raised(outers: Outers, lows: list[LowerBounds]) -> Outers:
-    """Outer choices that cost what their Einsums cost at least."""
+    """Outer choices with their energy raised to the lower bounds of their Einsums."""
     priced = sum((low.priced for low in lows), 0.0) + outers.staged
     free = sum((low.free for low in lows), 0.0) + outers.floors
     found = outers.take(np.arange(len(outers.staging)))

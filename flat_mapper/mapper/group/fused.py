@@ -56,7 +56,7 @@ class _Chance:
 
 
 class Fused:
-    """Prices the rows of a group's Einsums, and joins them."""
+    """Prices the candidates of a group's Einsums, and joins them."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Fused:
         """By Einsum, least pJ of candidates by tile under outer tiles; float64[n, tiles].
 
         Infinite where a tile does not divide the outer one, or where the streamed tiles need more
-        of the shared level than there is beside what the others need at least.
+        of the shared level than there is beside the lower bounds of the others.
         """
         room = self.bounds.occupancy.room(staging, extents)
         roles = [staging.roles[t.space.einsum.name] for t in self.tiles]

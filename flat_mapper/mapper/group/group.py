@@ -103,7 +103,7 @@ class GroupSearch:
         return float(self.roots.cycles[fits].min()), float(self.roots.energy[fits].min())
 
     def least(self, goal: Goal) -> float:
-        """The objective at least, over all outer choices; infinite if none fits."""
+        """Lower bound on the objective over all outer choices; infinite if none fits."""
         roots = self.roots
         fits = self.bounds.fits(roots)
         return float(goal.first(roots.cycles[fits], roots.energy[fits]).min(initial=np.inf))

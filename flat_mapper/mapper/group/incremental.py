@@ -53,7 +53,7 @@ class IncrementalEnumeration:
         return CandidateSet(space=self.space, blocks=blocks, roles=self.roles)
 
     def least_of_all(self) -> LowerBounds:
-        """What any candidate costs at least, seen from the first fanout on."""
+        """Lower bounds on any candidate, seen from the first fanout on."""
         blocks = [start(self.space)]
         nodes = tuple(reversed(self.space.inner_nodes))
         found = LowerBounds(np.inf, np.inf, np.inf)

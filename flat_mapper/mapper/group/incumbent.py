@@ -76,7 +76,7 @@ class GoalIncumbent:
         return found
 
     def least_energy(self, energy: float) -> float:
-        """pJ at least, where the bounds say so."""
+        """Lower bound on pJ, from that of the bounds."""
         return energy
 
     def slopes(self, cycles: Floats, energy: Floats) -> list[Floats]:
@@ -84,7 +84,7 @@ class GoalIncumbent:
         return [g.slope(cycles, energy) for g in self.goals]
 
     def sums_can_improve(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
-        """Which weighted sums, at least these, may belong to something better.
+        """Which lower bounds on weighted sums leave room for an improvement; bool[n].
 
         cycles, energy: what the slopes were taken at.
         """
@@ -132,11 +132,11 @@ class MaskedIncumbent(GoalIncumbent):
     energy_slack: float = 0.0
 
     def least_energy(self, energy: float) -> float:
-        """pJ at least, where the dense work takes so many."""
+        """Lower bound on pJ, from that of the dense work."""
         return max(0.0, self.visited * energy - self.energy_slack)
 
     def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
-        """Which costs can improve; cycles and energy of the dense work at least."""
+        """Which lower bounds on the dense work leave room for an improvement; bool[n]."""
         least = np.finfo(np.float64).tiny  # not 0: products with infinite costs stay infinite
         cycles = np.maximum(self.visited * cycles - self.cycle_slack, least)
         energy = np.maximum(self.visited * energy - self.energy_slack, least)

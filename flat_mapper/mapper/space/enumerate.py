@@ -1,4 +1,4 @@
-"""Candidates grown from the inside out: one more level or fanout around them."""
+"""Enumeration of candidates from the inside out: extended by one level or fanout after another."""
 
 from __future__ import annotations
 

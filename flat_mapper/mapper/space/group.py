@@ -94,7 +94,7 @@ class GroupProblem:
 
     @cached_property
     def cycles_add(self) -> tuple[int, ...]:
-        """By Einsum, 1 where compute cycles add up to the group's at least, else 0."""
+        """By Einsum, 1 where compute cycles add to the group's lower bound, else 0."""
         if self.group.schedule != "overlapped":
             return (1,) * len(self.spaces)
         return tuple(int(s.einsum.unit == "matrix") for s in self.spaces)
