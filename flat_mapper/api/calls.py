@@ -26,7 +26,7 @@ from flat_mapper.mapper.solve.optimum import search as best_of
 from flat_mapper.mapping.check import check_mapping
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.mapping.space_names import absent_groups, unmatched_rules
+from flat_mapper.mapping.space_names import absent_parts, unmatched_rules
 from flat_mapper.reports.answers import Comparison, Evaluation, ModelResult, SearchResult
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import Section, did_you_mean, section_of
@@ -165,7 +165,7 @@ def compare(
             platform=chip,
             result=noted(
                 sourced(found.result, chip, table, art),
-                (*fit.notes, *absent_groups(space, cascade)),
+                (*fit.notes, *absent_parts(space, cascade)),
             ),
             mapspace=space.name,
             objective=found.objective,

@@ -14,7 +14,7 @@ from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapper.solve.alternatives import space_size
 from flat_mapper.mapping.arch_rules import check_hierarchy, with_arch_rules
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.mapping.space_names import absent_groups
+from flat_mapper.mapping.space_names import absent_parts
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.reports import understood
 from flat_mapper.reports.text import left_out_text
@@ -91,7 +91,7 @@ def together(chip: Chip, problem: str, mapspace: str) -> Understood:
     fit = fitted(chip.platform, workload)
     space = mapspace_of(mapspace, workload, fit.platform)
     size = _size(workload, fit.platform, space, chip)
-    notes = [*fit.notes, *absent_groups(space, workload)]
+    notes = [*fit.notes, *absent_parts(space, workload)]
     document = understood.mapspace_document(space, size) | {
         "workload": workload.name,
         "arch": chip.platform.name,

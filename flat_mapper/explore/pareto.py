@@ -13,7 +13,7 @@ from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.front_search import FRONT, frontier
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.mapping.space_names import absent_groups
+from flat_mapper.mapping.space_names import absent_parts
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import SearchResult
@@ -107,7 +107,7 @@ def front(
             platform=chip,
             result=api.noted(
                 api.sourced(one.result, chip, table, art),
-                (*fit.notes, *absent_groups(space, cascade)),
+                (*fit.notes, *absent_parts(space, cascade)),
             ),
             mapspace=space.name,
             objective=one.objective,

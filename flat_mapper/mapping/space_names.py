@@ -29,14 +29,18 @@ def unmatched_rules(mapspace: Mapspace, workload: Workload, platform: Platform) 
     return list(dict.fromkeys(found))
 
 
-def absent_groups(mapspace: Mapspace, workload: Workload) -> list[str]:
-    """A line for each group of which a workload has nothing: what it stands for is not searched."""
-    known = {*workload.operators, *(e.name for e in _einsums(workload))}
-    return [
-        f"{mapspace.name}: the problem has nothing of the group {', '.join(group)}: not fused"
-        for group in mapspace.fusion.groups
-        if not known & set(group)
-    ]
+def absent_parts(mapspace: Mapspace, workload: Workload) -> list[str]:
+    """A line for what a mapspace says of names that a workload lacks: it is not searched so."""
+    einsums = {e.name for e in _einsums(workload)} | set(workload.left_out)
+    known = {*workload.operators, *einsums}
+    groups = [", ".join(g) for g in mapspace.fusion.groups if not known & set(g)]
+    lines = [f"the problem has nothing of the group {group}: not fused" for group in groups]
+    rules: tuple[SlotRule | KeepRule, ...] = (*mapspace.slots, *mapspace.keeps)
+    lost = [rule.einsum for rule in rules if rule.einsum and rule.einsum not in einsums]
+    if lost:
+        names = ", ".join(dict.fromkeys(lost))
+        lines.append(f"the problem has no {names}: {len(lost)} constraints hold nothing")
+    return [f"{mapspace.name}: {line}" for line in lines]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

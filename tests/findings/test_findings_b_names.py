@@ -175,3 +175,9 @@ def test_b7_check_prints_what_it_understood(capsys: pytest.CaptureFixture[str]) 
     assert main(["check", str(root / files[0])]) == 0
     text = capsys.readouterr().out
     assert all(word in text for word in ("512 KiB", "1,000 GB/s", "962.6 Gop/s", "940 MHz"))
+
+
+def test_b5_constraints_that_hold_nothing_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    case = ("--problem", "gemm-gemm", "--set", "I=8", "--mapspace", "naive")
+    found = answer(capsys, "map", "--arch", "edge", *case)
+    assert found["notes"] == ["naive: the problem has no QK, AV: 8 constraints hold nothing"]
