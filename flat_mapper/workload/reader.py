@@ -35,7 +35,7 @@ A problem of Timeloop (a shape and an instance) is read as a workload of one Ein
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -298,13 +298,32 @@ def _written(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload |
     faults.extend(role_faults(file.where, file.roles, declared, None))
     if faults:
         return None
-    return Workload(
+    workload = Workload(
         name=file.stem,
         rank_sizes=sizes,
         einsums=einsums,
         roles=file.roles,
         operators=operators,
     )
+    faults.extend(_gaps(workload, f"{file.where}.operators"))
+    return workload
+
+
+def _gaps(workload: Workload, where: str) -> Iterator[str]:
+    """Operators that something outside interrupts; one that corrects itself may be in pieces."""
+    for operator, members in workload.operators.items():
+        if any(workload.einsum(n).so_far or workload.einsum(n).each for n in members):
+            continue
+        waits = {n: workload.ancestors[n] for n in members}
+        gaps = {
+            between: name
+            for name in members
+            for between in waits[name]
+            if between not in members and set(workload.ancestors[between]) & set(members)
+        }
+        for between, name in gaps.items():
+            condition = f"{between} in it, because {name} waits for it"
+            yield expected(f"{where}.{operator}", condition, "a gap")
 
 
 def _word(file: File, key: str) -> str:

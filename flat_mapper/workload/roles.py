@@ -94,6 +94,8 @@ def operator_faults(
     placed: dict[str, str] = {}
     for operator, members in operators.items():
         spot = f"{where}: operators.{operator}"
+        if not members:
+            yield expected(spot, "at least one Einsum", "none", "remove it")
         if operator in einsums and members != (operator,):
             yield expected(spot, "a name that no Einsum has", operator)
         for member in members:

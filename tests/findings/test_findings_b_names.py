@@ -111,6 +111,12 @@ def test_b5_a_name_or_a_number_in_a_problem_is_known_or_refused(
         ("QK_sum, A]", "QK_sums, A]", "operators.softmax: expected Einsums among Q, QK, "),
         ("queries: P", "queries: PP", "roles.queries: expected a rank among B, H, P"),
         ("queries: P", "query: P", "unknown key 'query'"),
+        (
+            "QK_exp, QK_sum, A]",
+            "QK_sum, A]",
+            "softmax: expected QK_exp in it, because",
+        ),
+        ("[QK_max, QK_exp, QK_sum, A]", "[]", "softmax: expected at least one Einsum, got 'none'"),
         ("queries: P", "queries: M", "one role for each rank, got 'M twice'"),
     ],
 )
