@@ -216,3 +216,16 @@ def test_b3_a_granularity_needs_roles_not_letters(
     )
     assert isinstance(found["ranks"], dict)
     assert (found["granularity"], found["ranks"]["P"], found["ranks"]["M"]) == ("head", 16, 16)
+
+
+def test_b4_an_imported_model_decodes_under_its_mask(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A row softmax does whole rows, so a cache of any length can be cut with a remainder."""
+    text = "problem:\n  ranks: {B: 1, H: 2, P: 16, M: P, E: 4, F: 4}\n"
+    text += "  attention: {}\n  mask: causal\n"
+    case = ("--prefill", "16", "--decode", "5", "--page", "1")
+    path = file(tmp_path, text)
+    masked = answer(capsys, "generate", "--arch", "edge", "--problem", path, *case)
+    dense = answer(capsys, "generate", "--arch", "edge", "--problem", path, *case, "--mask", "none")
+    assert masked["costs"] == dense["costs"]
