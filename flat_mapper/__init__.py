@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flat_mapper.api.calls import compare, evaluate, load_problem, model_files, search
+    from flat_mapper.api.execution import execute
     from flat_mapper.arch.reader import load_architecture, load_platform
     from flat_mapper.explore.generation import generate
     from flat_mapper.explore.need_search import need
@@ -29,6 +30,7 @@ __all__ = [
     "attention",
     "compare",
     "evaluate",
+    "execute",
     "front",
     "generate",
     "load_architecture",
@@ -45,6 +47,7 @@ _HOMES = {
     "attention": "workload.cascade",
     "compare": "api.calls",
     "evaluate": "api.calls",
+    "execute": "api.execution",
     "front": "explore.pareto",
     "generate": "explore.generation",
     "load_architecture": "arch.reader",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from flat_mapper.arch.reader import load_architecture
 from flat_mapper.arch.values import Platform
@@ -48,6 +49,13 @@ def platform(*, constrained: bool = False) -> Platform:
     matrix = replace(load_architecture(top + _MATRIX), name="small")
     vector = replace(load_architecture(top + _VECTOR), name="small.sfu")
     return Platform(name="small", matrix=matrix, vector=vector)
+
+
+def write_platform(folder: Path) -> tuple[str, str]:
+    """The platform's files in a folder: their names."""
+    for name, text in (("small.yaml", _TOP + _MATRIX), ("small.sfu.yaml", _TOP + _VECTOR)):
+        (folder / name).write_text(text, encoding="utf-8")
+    return "small.yaml", "small.sfu.yaml"
 
 
 def workload(P: int = 512) -> Workload:

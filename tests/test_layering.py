@@ -20,7 +20,7 @@ FUNCTION_LIMITS = {"mapper.solve.solve": 70}
 
 # Import order: a package imports from itself and from rows above its own.
 _ROWS = """
-base spec workload arch mapping energy cost_model
+base spec workload arch mapping energy execution cost_model
 mapper.space mapper.cost mapper.bounds mapper.group mapper.solve
 timeloop backends reports api explore explore.sweep page published cli
 """
@@ -133,6 +133,22 @@ def test_no_upward_import(module: str) -> None:
     own = [name for name in _own_imports(SOURCES[module]) if name != "__init__"]
     upward = [name for name in own if _row(name) > _row(module)]
     assert upward == [], f"{module} imports from below itself"
+
+
+def test_the_referee_knows_nothing_of_what_it_judges() -> None:
+    """The execution imports values, the graph and cycles of an operation: no rule of the model."""
+    allowed = (
+        *("base.*", "spec.*", "workload.*", "arch.values", "execution.*", "energy.operations"),
+        *("mapping.values", "mapping.record", "mapping.resize"),
+    )
+    offenders = [
+        f"{module} imports {name}"
+        for module in MODULES
+        if module.startswith("execution.")
+        for name in _own_imports(SOURCES[module])
+        if not any(fnmatch(name, pattern) for pattern in allowed)
+    ]
+    assert offenders == []
 
 
 def test_no_import_goes_in_a_circle() -> None:

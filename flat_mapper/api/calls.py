@@ -23,8 +23,7 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Art, Ert, ert_of, load_ert
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.optimum import search as best_of
-from flat_mapper.mapping.check import check_mapping
-from flat_mapper.mapping.record import read_record
+from flat_mapper.mapping.check import check_mapping, read_checked_record
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_names import absent_parts, unmatched_rules
 from flat_mapper.reports.answers import Comparison, Evaluation, ModelResult, SearchResult
@@ -238,7 +237,7 @@ def evaluate(
     chip = platform
     if chip is not None and not isinstance(chip, Platform):
         chip = load_platform(chip)
-    read = read_record(Path(record), chip)
+    read = read_checked_record(Path(record), chip)
     fit = fitted(read.platform, read.workload)
     table, art = energies(fit.platform, ert)
     result = evaluator.evaluate(read.workload, fit.platform, read.mapping, table)

@@ -13,8 +13,7 @@ from flat_mapper.arch.reader import check_architecture, load_architecture
 from flat_mapper.arch.values import Architecture
 from flat_mapper.base.errors import Faults, FlatMapperError, SpecError, expected
 from flat_mapper.energy.tables import ert_of, load_art
-from flat_mapper.mapping.check import check_mapping
-from flat_mapper.mapping.record import read_record
+from flat_mapper.mapping.check import check_mapping, read_checked_record
 from flat_mapper.spec.document import Section, did_you_mean, section_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.timeloop.mapping_reader import read_mapping
@@ -164,7 +163,7 @@ def _faults(kind: str, path: str, documents: Mapping[str, Section]) -> list[str]
         architecture = _architecture(documents)
         return problem_faults(document, path, architecture.variables if architecture else {})
     steps: dict[str, Callable[[], object]] = {
-        "fused_mapping": lambda: read_record(Path(path)),
+        "fused_mapping": lambda: read_checked_record(Path(path)),
         "ERT": lambda: ert_of(document, path),
         "ART": lambda: load_art(path),
         "Timeloop mapping": lambda: _check_mapping(path, documents),

@@ -280,6 +280,17 @@ def _crosscheck(verb: _Parser) -> None:
     _timeloop_cmd(verb)
 
 
+def _execute(verb: _Parser) -> None:
+    verb.add_argument("record", metavar="fused-mapping.yaml")
+    verb.add_argument("--arch", metavar="A", help="another architecture than the record's")
+    verb.add_argument(
+        "--check", action="store_true", help="hold the native model against it; 1 where it differs"
+    )
+    verb.add_argument(
+        "--shrink", action="store_true", help="cut every loop at DRAM to two passes first"
+    )
+
+
 def _lower(verb: _Parser) -> None:
     verb.add_argument("record", metavar="fused-mapping.yaml")
     verb.add_argument("--arch", metavar="A", help="another architecture than the record's")
@@ -368,6 +379,7 @@ _VERBS = {
     "generate": ("take in a prompt, then decode against a growing cache", _generate),
     "evaluate": ("price a recorded mapping again", _evaluate),
     "crosscheck": ("compare every backend on one mapping", _crosscheck),
+    "execute": ("run a recorded mapping on real numbers, and count what moves", _execute),
     "lower": ("write a recorded mapping as Timeloop files", _lower),
     "model": ("price one Einsum from Timeloop's files, as timeloop-model does", _model),
     "reproduce": ("set published results beside this model's", _reproduce),

@@ -13,7 +13,7 @@ from flat_mapper.backends.agreement import Crosscheck, Difference, crosscheck
 from flat_mapper.backends.registry import BACKENDS
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.mapping.record import read_record
+from flat_mapper.mapping.check import read_checked_record
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.reports.text import grid
 from flat_mapper.spec.document import checked
@@ -41,7 +41,7 @@ def _mapping(arguments: argparse.Namespace) -> tuple[Workload, Platform, FusedMa
     """The recorded mapping, or the best one of a mapspace."""
     platform = load_platform(arguments.arch) if arguments.arch else None
     if arguments.record:
-        record = read_record(Path(arguments.record), platform)
+        record = read_checked_record(Path(arguments.record), platform)
         return record.workload, fitted(record.platform, record.workload).platform, record.mapping
     if platform is None or not arguments.problem:
         condition = "a fused-mapping.yaml, or --arch and --problem"

@@ -8,8 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from flat_mapper.arch.values import Architecture
-from flat_mapper.cost_model.energy import tensor_energy
+from flat_mapper.arch.values import Architecture, MemoryLevel
 from flat_mapper.cost_model.footprint import tile_words
 from flat_mapper.cost_model.latency import level_cycles, throttling
 from flat_mapper.cost_model.nest import (
@@ -23,9 +22,10 @@ from flat_mapper.cost_model.nest import (
     nest_of,
 )
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, TensorStats
-from flat_mapper.cost_model.reuse import Accesses, accesses
+from flat_mapper.cost_model.reuse import Accesses, Traffic, accesses, with_copy
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.sharing import copied_from, may_stay
 from flat_mapper.mapping.values import EinsumMapping, sized_workload
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import MaskTiles
@@ -204,13 +204,15 @@ def einsum_costs(
     mappings: Sequence[EinsumMapping],
     ert: Ert,
     tiles: MaskTiles | None = None,
+    names: Sequence[str] = (),
 ) -> EinsumCosts:
     """The costs of mappings of one Einsum that share keeps, loop orders and rank sizes.
 
     tiles: of queries x keys, that a mask leaves of the passes of the outermost loops.
+    names: the Einsums of its group, those of a free softmax among them; none: it is alone.
     """
     einsum = workload.einsum(mappings[0].einsum)
-    nest = nest_of(arch, einsum, mappings[0])
+    nest = nest_of(arch, einsum, mappings[0], returning(workload, names, mappings[0]))
     (sizes,) = {
         tuple(sized_workload(workload, m).rank_sizes[r] for r in nest.ranks) for m in mappings
     }
@@ -219,7 +221,21 @@ def einsum_costs(
     if tiles and pair and set(pair) <= set(nest.ranks):
         ranks = (nest.ranks.index(pair[0]), nest.ranks.index(pair[1]))
         visited = Visited(ranks=ranks, pairs=tiles.visited, total=tiles.total)
-    return nest_costs(nest, sizes, factors_of(nest, mappings), ert, workload.shares, visited)
+    copied = copied_from(workload, einsum)
+    factors = factors_of(nest, mappings)
+    return nest_costs(nest, sizes, factors, ert, workload.shares, visited, copied)
+
+
+def returning(workload: Workload, names: Sequence[str], mapping: EinsumMapping) -> frozenset[str]:
+    """Tensors of an Einsum that leave the private levels with each of its turns.
+
+    names: the Einsums of its group.
+    """
+    if len(names) < 2:
+        return frozenset()
+    einsum = workload.einsum(mapping.einsum)
+    stay = {t for t in may_stay(workload, names, einsum) if t in mapping.stay}
+    return frozenset(a.tensor for a in einsum.accesses) - stay
 
 
 def nest_costs(
@@ -229,12 +245,16 @@ def nest_costs(
     ert: Ert,
     shares: Mapping[str, float] | None = None,
     visited: Visited | None = None,
+    copied: str | None = None,
 ) -> EinsumCosts:
     """The costs of loop nests given as arrays; factors int64[S, R, n].
 
     shares: words that a value of a tensor takes, where it is not one.
+    copied: the tensor whose old value is copied to the output's place; see `copied_from`.
     """
     found = accesses(nest, factors, sizes, visited)
+    if copied is not None:
+        found = with_copy(nest, factors, sizes, found, copied, visited)
     cycles = operation_cycles(nest.arch, nest.einsum.operation)
     return EinsumCosts(
         nest=nest,
@@ -246,3 +266,35 @@ def nest_costs(
         shares=shares or {},
         visited=visited,
     )
+
+
+def tensor_energy(
+    level: MemoryLevel,
+    traffic: Traffic,
+    instances: IntArray,
+    action_pj: tuple[float, float, float],
+    share: float = 1,
+) -> FloatArray:
+    """pJ of one tensor at one level, all instances together; float64[n].
+
+    action_pj: energy of one read, write and update; each moves up to `row_words` words of one
+               tensor, so counts are rounded up to whole rows per instance, as Timeloop does.
+    share:     words that a value of the tensor takes; values are packed in the rows.
+    Instances that share a physical row are served by one access. Timeloop spreads those in use over
+    all clusters (model/buffer.cpp, `utilized_clusters`).
+    """
+    read, write, update = action_pj
+    rows = (
+        _rows(traffic.reads, level.row_words, share) * read
+        + _rows(traffic.fills, level.row_words, share) * write
+        + _rows(traffic.updates, level.row_words, share) * update
+    )
+    if level.cluster_size > 1:
+        instances = np.minimum(instances, level.clusters)
+    return np.asarray(rows * instances, np.float64)
+
+
+def _rows(values: IntArray, row_words: int, share: float) -> IntArray | FloatArray:
+    if share != 1:
+        return np.asarray(np.ceil(values * share / row_words), np.float64)
+    return values if row_words == 1 else -(-values // np.int64(row_words))

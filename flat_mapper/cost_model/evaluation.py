@@ -6,18 +6,15 @@ from collections.abc import Mapping
 from math import ceil
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.cost_model.einsum import einsum_costs
+from flat_mapper.cost_model.einsum import EinsumCosts, einsum_costs
 from flat_mapper.cost_model.group import group_stats
+from flat_mapper.cost_model.residence import private_overflow
 from flat_mapper.cost_model.result import Bound, BufferUse, EinsumStats, Infeasible, Result
 from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.check import check_fused
-from flat_mapper.mapping.sharing import (
-    crosses_dram,
-    shared_level,
-    visited_tiles,
-)
+from flat_mapper.mapping.sharing import crosses_dram, shared_level, visited_tiles, whole_group
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
 from flat_mapper.workload.graph import Workload
 
@@ -35,14 +32,20 @@ def evaluate(
     shared = shared_level(platform).name
     for group in mapping.groups:
         visited = visited_tiles(workload, group)
+        names = whole_group(workload, group.names, mapping.policy)
+        found: list[EinsumCosts] = []
         for nest in group.einsums:
             arch = platform.path(workload.einsum(nest.einsum).unit)
-            costs = einsum_costs(workload, arch, [nest], ert, visited)
+            costs = einsum_costs(workload, arch, [nest], ert, visited, names)
             # What the shared level holds is the group's affair: copies, and buffers in common.
             refused = costs.infeasible(0, apart=shared)
             if refused is not None:
                 return refused
+            found.append(costs)
             stats[nest.einsum] = costs.stats(0)
+        crowded = private_overflow(workload, group, found)
+        if crowded is not None:
+            return crowded
     return combine(workload, platform, mapping, ert, stats, backend="native")
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil, prod
 
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.cost_model.occupancy import buffer_use, shared_tile
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats
-from flat_mapper.mapping.sharing import crosses_dram, shared_level
+from flat_mapper.cost_model.reuse import SHARED
+from flat_mapper.cost_model.schedule import Latency, ideal_latency, turns_latency
+from flat_mapper.cost_model.turn_taking import turns
+from flat_mapper.mapping.sharing import shared_level, whole_group
 from flat_mapper.mapping.values import GroupMapping, Policy
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.graph import Workload
 
 
 def group_stats(
@@ -31,14 +34,8 @@ def group_stats(
         ideal[member.unit] = ideal.get(member.unit, 0.0) + member.ideal_cycles
     spilled = _spill_words(platform, group, policy, use, stats) if policy.overflow == "spill" else 0
     transfers = _transfers(platform, members, spilled)
-    busy = max(compute.values()) if group.schedule == "overlapped" else sum(compute.values())
-    longest = max(transfers, key=lambda name: transfers[name])
-    cold = _cold_start(workload, platform, group) if group.schedule != "sequential" else 0.0
-    cold += policy.tile_start_cycles * prod(loop.factor for loop in group.shared)
-    if transfers[longest] > busy:
-        bottleneck, steady = longest, transfers[longest]
-    else:
-        bottleneck, steady = max(compute, key=lambda unit: compute[unit]), float(busy)
+    latency = _latency(workload, platform, group, policy, members, compute, transfers)
+    cold = latency.exposed + policy.tile_start_cycles * prod(loop.factor for loop in group.shared)
     return GroupStats(
         names=group.names,
         schedule=group.schedule,
@@ -46,10 +43,11 @@ def group_stats(
         ideal_cycles=ideal,
         transfer_cycles=transfers,
         cold_start_cycles=cold,
-        cycles=ceil(steady + cold - 1e-9),
-        bottleneck=bottleneck,
+        cycles=ceil(latency.cycles + cold - 1e-9),
+        bottleneck=latency.bottleneck,
         buffer=use,
         spill_words=spilled,
+        slack_cycles=latency.slack,
     )
 
 
@@ -71,18 +69,81 @@ def _paths(platform: Platform) -> tuple[Architecture, ...]:
     return (platform.matrix,) if platform.vector is None else (platform.matrix, platform.vector)
 
 
-def _cold_start(workload: Workload, platform: Platform, group: GroupMapping) -> float:
-    """Cycles until the first Einsum has its first inputs on chip; nothing overlaps them."""
-    mapping = group.einsums[0]
-    einsum: Einsum = workload.einsum(mapping.einsum)
-    arch = platform.path(einsum.unit)
-    level = shared_level(platform).name
-    words = sum(
-        shared_tile(workload, arch, mapping, a.tensor, level) * workload.share(a.tensor)
-        for a in einsum.inputs
-        if crosses_dram(workload, group.names, a.tensor)
+def _latency(
+    workload: Workload,
+    platform: Platform,
+    group: GroupMapping,
+    policy: Policy,
+    members: Sequence[EinsumStats],
+    compute: Mapping[str, int],
+    transfers: Mapping[str, float],
+) -> Latency:
+    """Latency of a group under its schedule, and under the policy's rule of prefetching."""
+    if len(members) == 1 or policy.prefetch == "ideal":
+        first = _first_words(workload, platform, group, everything=False)
+        return ideal_latency(group.schedule, compute, transfers, _dram_cycles(platform, first, 0))
+    names = whole_group(workload, group.names, policy)
+    read = _first_words(workload, platform, group, everything=True)
+    written = _last_words(workload, platform, group)
+    at_dram = [(m, lv) for m in members if (lv := m.level(platform.dram.name)) is not None]
+    staged = [
+        (t.words_read, t.words_written)
+        for m, lv in at_dram
+        for t in lv.tensors
+        if any(s.tensor == t.tensor for s in m.levels[SHARED].tensors)
+    ]
+    return turns_latency(
+        group.schedule,
+        policy,
+        turns(workload, platform, group, names),
+        transfers,
+        platform.dram.name,
+        _dram_cycles(platform, sum(r for r, _ in staged), 0)
+        + _dram_cycles(platform, 0, sum(w for _, w in staged)),
+        _dram_cycles(platform, read, 0) + _dram_cycles(platform, 0, written),
+        {
+            path: platform.path(path).compute.name
+            for path in {workload.einsum(n).unit for n in group.names}
+        },
     )
-    return float(transfer_cycles(platform.dram, words, 0.0))
+
+
+def _dram_cycles(platform: Platform, reads: float, writes: float) -> float:
+    return float(transfer_cycles(platform.dram, reads, writes))
+
+
+def _first_words(
+    workload: Workload, platform: Platform, group: GroupMapping, *, everything: bool
+) -> float:
+    """Words from DRAM that the first pass waits for; nothing overlaps them.
+
+    They are the first tiles of the first Einsum's inputs, and with `everything` whatever other
+    Einsums have staged.
+    """
+    found: dict[str, float] = {}
+    level = shared_level(platform).name
+    for position, mapping in enumerate(group.einsums):
+        einsum = workload.einsum(mapping.einsum)
+        arch, kept = platform.path(einsum.unit), mapping.kept_at(level)
+        for tensor in (a.tensor for a in einsum.inputs):
+            waits = position == 0 or (everything and tensor in kept)
+            if waits and tensor in mapping.kept_at(platform.dram.name) and tensor not in found:
+                tile = shared_tile(workload, arch, mapping, tensor, level)
+                found[tensor] = tile * workload.share(tensor)
+    return sum(found.values())
+
+
+def _last_words(workload: Workload, platform: Platform, group: GroupMapping) -> float:
+    """Words to DRAM that are left when the last turn is over: the last tiles of its outputs."""
+    total, level = 0.0, shared_level(platform).name
+    for position, mapping in enumerate(group.einsums):
+        einsum = workload.einsum(mapping.einsum)
+        tensor, last = einsum.output.tensor, position + 1 == len(group.einsums)
+        leaves = tensor in mapping.kept_at(platform.dram.name)
+        if leaves and (last or tensor in mapping.kept_at(level)):
+            tile = shared_tile(workload, platform.path(einsum.unit), mapping, tensor, level)
+            total += tile * workload.share(tensor)
+    return total
 
 
 def _spill_words(

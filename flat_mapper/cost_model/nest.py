@@ -25,6 +25,8 @@ class Nest:
     slots:    S places for loops, outermost first (see mapping.slots_of).
     keep:     for each storage level (outermost first), the tensors it keeps.
     order:    for each slot, the ranks outermost first; only temporal slots' order matters.
+    returns:  tensors that leave the private levels with every pass of the outermost loops, because
+              other Einsums have their turn.
     """
 
     arch: Architecture
@@ -32,6 +34,7 @@ class Nest:
     slots: tuple[Slot, ...]
     keep: tuple[frozenset[str], ...]
     order: tuple[tuple[str, ...], ...]
+    returns: frozenset[str] = frozenset()
 
     @cached_property
     def ranks(self) -> tuple[str, ...]:
@@ -53,6 +56,14 @@ class Nest:
         """`order` as rank indices, innermost first: the direction counts are taken in."""
         index = {r: i for i, r in enumerate(self.ranks)}
         return tuple(tuple(index[r] for r in reversed(order)) for order in self.order)
+
+    def replaced(self, real: BoolArray, tensor: str, level: int) -> bool:
+        """Whether loops inside one pass of the outermost ones replace a tensor's tile at a level.
+
+        real: bool[S, R], which loops have more than one pass.
+        """
+        outside = [s for s in self.level_slots if 0 < s < self.level_slots[level]]
+        return bool(real[outside][:, list(self.relevant[tensor])].any())
 
     @cached_property
     def relevant(self) -> dict[str, tuple[bool, ...]]:
@@ -82,7 +93,12 @@ class Visited:
     total: int
 
 
-def nest_of(arch: Architecture, einsum: Einsum, mapping: EinsumMapping) -> Nest:
+def nest_of(
+    arch: Architecture,
+    einsum: Einsum,
+    mapping: EinsumMapping,
+    returns: frozenset[str] = frozenset(),
+) -> Nest:
     """The structure of one mapping. Ranks without a loop come outermost, in the Einsum's order."""
     slots = slots_of(arch)
     orders = []
@@ -90,7 +106,9 @@ def nest_of(arch: Architecture, einsum: Einsum, mapping: EinsumMapping) -> Nest:
         loops = [loop.rank for loop in mapping.at(slot)]
         orders.append((*(r for r in einsum.ranks if r not in loops), *loops))
     keep = tuple(frozenset(mapping.kept_at(lv.name)) for lv in arch.levels)
-    return Nest(arch=arch, einsum=einsum, slots=slots, keep=keep, order=tuple(orders))
+    return Nest(
+        arch=arch, einsum=einsum, slots=slots, keep=keep, order=tuple(orders), returns=returns
+    )
 
 
 def factors_of(nest: Nest, mappings: Sequence[EinsumMapping]) -> Factors:

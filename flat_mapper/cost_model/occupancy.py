@@ -20,7 +20,7 @@ from flat_mapper.mapping.sharing import (
     leaves_finished,
     left_out_words,
     shared_level,
-    with_unmapped,
+    whole_group,
 )
 from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Policy, slots_of
 from flat_mapper.workload.graph import Workload
@@ -84,9 +84,10 @@ def tile_occupancies(
     of an inner loop is an intermediate, also where a free softmax leaves it out of the mapping.
     """
     level = shared_level(platform)
-    classes = in_place_classes(workload) if policy.in_place else {}
     free = policy.softmax == "free" and len(group.einsums) > 1
-    copies = _tile_copies(workload, platform, group, policy, free=free)
+    whole = whole_group(workload, group.names, policy)
+    classes = in_place_classes(workload, whole) if policy.in_place else {}
+    copies = _tile_copies(workload, platform, group, policy, whole)
     held: dict[str, TileOccupancy] = {}
     for mapping in group.einsums:
         einsum = workload.einsum(mapping.einsum)
@@ -96,7 +97,7 @@ def tile_occupancies(
             early = policy.drain == "early" and access.is_output and tensor not in group.staged
             values = shared_tile(workload, arch, mapping, tensor, level.name, early=early)
             key = classes.get(tensor, tensor)
-            # What enters from DRAM overwrites nothing: its maker ran elsewhere.
+            # What a mapping fetches from DRAM overwrites nothing, though its maker is left out.
             if tensor in copies.off_chip and workload.producers.get(tensor) not in group.names:
                 key = tensor
             before = held.get(key)
@@ -127,19 +128,22 @@ def _merged(one: TileOccupancy, before: TileOccupancy) -> TileOccupancy:
 
 
 def _tile_copies(
-    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy, *, free: bool
+    workload: Workload,
+    platform: Platform,
+    group: GroupMapping,
+    policy: Policy,
+    whole: tuple[str, ...],
 ) -> TileCopies:
     """The rule of copies for one mapped group."""
     off_chip = {t for m in group.einsums for t in m.kept_at(platform.dram.name)}
-    names = with_unmapped(workload, group.names) if free else group.names
-    if free:
+    if policy.softmax == "free" and len(group.einsums) > 1:
         off_chip -= {t for t in off_chip if leaves_finished(workload, group.names, t)}
     return TileCopies(
         workload=workload,
         schedule=group.schedule,
         buffering=policy.buffering,
         off_chip=off_chip,
-        carried=carried_tensors(workload, names),
+        carried=carried_tensors(workload, whole),
     )
 
 

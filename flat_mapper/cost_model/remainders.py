@@ -11,7 +11,13 @@ Flags = int
 
 
 def moved_words(
-    nest: Nest, factors: Factors, relevant: tuple[bool, ...], slot: int, to_compute: bool
+    nest: Nest,
+    factors: Factors,
+    relevant: tuple[bool, ...],
+    slot: int,
+    to_compute: bool,
+    *,
+    returns: bool = False,
 ) -> IntArray:
     """Words of one tensor that reach all instances of what stands at a slot, over the whole run.
 
@@ -20,6 +26,7 @@ def moved_words(
 
     slot:       index of the keeper's slot; the number of slots for the compute unit.
     to_compute: the compute unit keeps nothing, so every temporal loop moves its words.
+    returns:    the tile goes with every pass of the outermost loops.
     returns:    int64[n].
     source:     timeloop-model (NVlabs/timeloop 4cf6d4c), which also counts the final pass of one
                 kind of loop as a full one: the innermost of all, temporal, over one of the
@@ -29,6 +36,8 @@ def moved_words(
     state = _State(nest, factors, relevant, slot)
     for s in reversed(range(slot)):
         temporal = nest.slots[s].axis == "temporal"
+        if s == 0 and returns:
+            state.move()
         for r in nest.orders[s]:
             state.step(s, r, temporal, to_compute)
     return state.words[(1 << len(relevant)) - 1]
@@ -58,6 +67,10 @@ class _State:
             final = (self.lasts[s, r] - 1) * full + final
             full = full * self.factors[s, r]
         return full, final
+
+    def move(self) -> None:
+        """Let the tile have moved, whatever stands inside."""
+        self.moved = {flags: np.ones_like(moved) for flags, moved in self.moved.items()}
 
     def step(self, s: int, r: int, temporal: bool, to_compute: bool) -> None:
         """Put one loop around what is counted so far."""

@@ -201,6 +201,7 @@ class GroupStats:
     bottleneck: str  # the unit or level that sets `cycles`
     buffer: BufferUse
     spill_words: int = 0  # extra words to and from DRAM
+    slack_cycles: float = 0.0  # by so many `cycles` may be above an execution, see `Latency`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

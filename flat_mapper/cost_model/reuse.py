@@ -6,11 +6,14 @@ tile moves each time C's tile is replaced. A temporal loop over a rank that the 
 replaces nothing as long as it stands in the unbroken innermost run of such loops outside C;
 outside that run it brings the same words again. Spatial loops over a rank that the tensor lacks
 share one parent access: a multicast for inputs, a spatial reduction for outputs.
+
+Beyond Timeloop: where Einsums take turns, a tensor that leaves the private levels with every turn
+has its run end at the outermost loops, which they share.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
 
@@ -20,6 +23,7 @@ from flat_mapper.cost_model.nest import BoolArray, Factors, IntArray, Nest, Visi
 from flat_mapper.cost_model.remainders import moved_words
 
 ONE = np.ones(1, np.int64)
+SHARED = 1  # index of the level that Einsums of a group share; those inside it are private
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +84,31 @@ def accesses(
         ),
         lanes=_spatial_product(nest, factors, len(nest.slots)),
     )
+
+
+def with_copy(
+    nest: Nest,
+    factors: Factors,
+    sizes: tuple[int, ...],
+    found: Accesses,
+    copied: str,
+    visited: Visited | None,
+) -> Accesses:
+    """Accesses of an Einsum that finds the old value of a tensor in the place of its output.
+
+    In every pass but the first of the loops in whose passes it runs, the tensor's tile is read at
+    the shared level, and written there to where the output stands.
+    """
+    output = nest.einsum.output.tensor
+    each = [r for r, rank in enumerate(nest.ranks) if rank in nest.einsum.each]
+    volume = prod(n for n, yes in zip(sizes, nest.relevant[copied], strict=True) if yes)
+    passes = _product(factors.factors[0, r] for r in each)
+    words = _left(volume * passes, visited) - volume
+    traffic = dict(found.traffic)
+    read, written = traffic[SHARED, copied], traffic[SHARED, output]
+    traffic[SHARED, copied] = replace(read, reads=read.reads + words)
+    traffic[SHARED, output] = replace(written, updates=written.updates + words)
+    return replace(found, traffic=traffic)
 
 
 def padded_for(nest: Nest, factors: Factors, slot: int) -> Factors:
@@ -184,9 +213,11 @@ class _Words:
         )
         instances = _spatial_product(self.nest, self.factors, self.nest.level_slots[level])
         padded = padded_for(self.nest, self.factors, slot)
-        return moved_words(self.nest, padded, self.relevant, slot, child is None) // (
-            shared * instances
+        moved = moved_words(
+            *(self.nest, padded, self.relevant, slot, child is None),
+            returns=self._returns(child),
         )
+        return moved // (shared * instances)
 
     def fills(self, level: int) -> IntArray:
         """Words that one instance of a level gets from (or owes to) its outer keeper."""
@@ -195,7 +226,10 @@ class _Words:
         slot = self.nest.level_slots[level]
         instances = _spatial_product(self.nest, self.factors, slot)
         padded = padded_for(self.nest, self.factors, slot)
-        return moved_words(self.nest, padded, self.relevant, slot, False) // instances
+        moved = moved_words(
+            *(self.nest, padded, self.relevant, slot, False), returns=self._returns(level)
+        )
+        return moved // instances
 
     def touched(self, level: int) -> IntArray:
         """Words of the tensor that one instance of a level ever holds: masked parts left out."""
@@ -211,12 +245,17 @@ class _Words:
         counted: dict[int, bool] = dict.fromkeys(self.visited.ranks, child is None)
         moved = child is None
         for s in reversed([s for s in self.nest.level_slots if s < self._slot(child)]):
+            moved = moved or (s == 0 and self._returns(child))
             for r in self.nest.orders[s]:
                 real = bool((self.factors.factors[s, r] > 1).all())
                 if s == 0 and r in counted:
                     counted[r] = self.relevant[r] or moved
                 moved = moved or (self.relevant[r] and real)
         return _left(words, self.visited) if all(counted.values()) else words
+
+    def _returns(self, child: int | None) -> bool:
+        """Whether a child's tiles go with every pass of the outermost loops."""
+        return self.tensor in self.nest.returns and (child is None or child > SHARED)
 
     def _slot(self, child: int | None) -> int:
         return len(self.nest.slots) if child is None else self.nest.level_slots[child]
@@ -234,6 +273,8 @@ class _Words:
             )
         passes, moved = ONE, None
         for s in reversed(outer):
+            if s == 0 and self._returns(child):
+                moved = np.ones(1, np.bool_)
             for r in self.nest.orders[s]:
                 factor = self.factors.factors[s, r]
                 if self.relevant[r]:

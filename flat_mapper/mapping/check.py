@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
+from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.base.errors import MappingError, expected
+from flat_mapper.mapping.record import MappingRecord, read_record
 from flat_mapper.mapping.sharing import (
     carried_tensors,
     crosses_dram,
@@ -23,6 +25,20 @@ from flat_mapper.mapping.values import (
     slots_of,
 )
 from flat_mapper.workload.graph import Einsum, Workload
+
+
+def read_checked_record(path: Path, platform: Platform | None = None) -> MappingRecord:
+    """A record from its file, checked against its workload and its architecture.
+
+    platform: the architecture to check it against; by default the files that the record names.
+    raises:   SpecError for what cannot be read, MappingError for what contradicts itself.
+    """
+    record = read_record(path, platform)
+    try:
+        check_fused(record.workload, record.platform, record.mapping)
+    except MappingError as error:
+        raise MappingError(f"{path}: {error}") from error
+    return record
 
 
 def check_mapping(workload: Workload, arch: Architecture, mapping: EinsumMapping) -> None:
@@ -85,6 +101,10 @@ def _check_slots(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> 
 def _check_keep(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> None:
     tensors = {a.tensor for a in einsum.accesses}
     kept: set[str] = set()
+    for name in mapping.stay:
+        if name not in tensors:
+            condition = f"tensors among {', '.join(sorted(tensors))}"
+            raise MappingError(expected(f"{einsum.name}: stay", condition, name))
     levels = {lv.name for lv in arch.levels}
     for level, names in mapping.keep:
         if level not in levels:
@@ -145,6 +165,7 @@ def _group_faults(
     for nest in group.einsums:
         loops = tuple(x for slot, ls in nest.loops if slot.node == dram for x in ls)
         ranks = workload.einsum(nest.einsum).ranks
+        yield from _stay_faults(workload, whole, nest)
         if loops != tuple(loop for loop in group.shared if loop.rank in ranks):
             yield expected(f"{nest.einsum}: {dram} loops", "the group's shared loops", loops)
         for tensor in (a.tensor for a in workload.einsum(nest.einsum).accesses):
@@ -155,6 +176,17 @@ def _group_faults(
             if tensor in carried and tensor not in nest.kept_at(level):
                 condition = f"kept at {level}: the shared loops carry partial results in it"
                 yield expected(f"{nest.einsum}: {tensor}", condition, "bypass")
+
+
+def _stay_faults(workload: Workload, names: tuple[str, ...], nest: EinsumMapping) -> Iterator[str]:
+    """Tensors that a nest lets stay although another Einsum of the group has to see them."""
+    for tensor in nest.stay:
+        users = [
+            e for e in map(workload.einsum, names) if any(a.tensor == tensor for a in e.accesses)
+        ]
+        if len(users) > 1 and any(e.output.tensor == tensor for e in users):
+            condition = "tensors that no other Einsum of the group makes, reads or writes"
+            yield expected(f"{nest.einsum}: stay", condition, tensor)
 
 
 def _whole(workload: Workload, group: GroupMapping, policy: Policy) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """fused-mapping.yaml: the complete record of a fused mapping, written and read.
 
     fused_mapping:
-      version: 1
+      version: 2
       workload: {...}                      # written out: ranks and every Einsum
       arch: [edge.yaml, edge.sfu.yaml]     # relative to the record; the matrix path first
       policy: {buffering: 2.0, in_place: true, overflow: reject, softmax: charged}
@@ -15,9 +15,11 @@
           QK:
             loops: {DRAM: [H=12, P=8], GLB: [M=16, P=2], PE.y: [P=32], PE.x: [M=32], RF: [E=64]}
             keep: {DRAM: [Q, K], GLB: [Q, K, QK], RF: [QK]}
+            stay: [K]                        # may stay below GLB over the shared loops; often none
 
 A loop is `rank=factor`, or `rank=factor,last` where the last pass of the loops above is shorter.
-What `record_text` says, `read_record` gives back equal.
+What `record_text` says, `read_record` gives back equal. It reads only; whether the mapping is legal
+is `mapping.check`'s to say.
 """
 
 from __future__ import annotations
@@ -30,7 +32,6 @@ from typing import get_args
 from flat_mapper.arch.reader import load_architecture
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base.errors import MappingError, SpecError, expected
-from flat_mapper.mapping.check import check_fused
 from flat_mapper.mapping.values import (
     Accounting,
     Drain,
@@ -41,6 +42,7 @@ from flat_mapper.mapping.values import (
     Loop,
     Overflow,
     Policy,
+    Prefetch,
     Schedule,
     Slot,
     slots_of,
@@ -60,7 +62,7 @@ from flat_mapper.workload.mask import mask_document, read_mask
 from flat_mapper.workload.roles import declared_document, read_operators, read_roles
 
 RECORD = "fused-mapping.yaml"
-RECORD_VERSION = 1
+RECORD_VERSION = 2  # 1 did not say what stays in private levels over the shared loops
 
 RECORD_COMMENT = (
     "A fused mapping of flat-mapper; `flat-mapper evaluate` prices it again.",
@@ -128,6 +130,7 @@ def _group_document(group: GroupMapping) -> dict[str, object]:
             mapping.einsum: {
                 "loops": {_slot_name(slot): _loop_list(loops) for slot, loops in mapping.loops},
                 "keep": {level: list(tensors) for level, tensors in mapping.keep},
+                **({"stay": list(mapping.stay)} if mapping.stay else {}),
             }
             for mapping in group.einsums
         },
@@ -153,19 +156,17 @@ class MappingRecord:
 
 
 def read_record(path: Path, platform: Platform | None = None) -> MappingRecord:
-    """A record from its file, checked against its workload and its architecture.
+    """A record from its file.
 
-    platform: the architecture to check it against; by default the files that the record names.
-    raises:   SpecError for what cannot be read, MappingError for what contradicts itself.
+    platform: the architecture it is for; by default the files that the record names.
+    raises:   SpecError for what cannot be read.
     """
     try:
-        record = _record(path, platform)
-        check_fused(record.workload, record.platform, record.mapping)
+        return _record(path, platform)
     except (SpecError, MappingError) as error:
         if str(error).startswith(str(path)):
             raise
         raise type(error)(f"{path}: {error}") from error
-    return record
 
 
 def _record(path: Path, platform: Platform | None) -> MappingRecord:
@@ -177,7 +178,8 @@ def _record(path: Path, platform: Platform | None) -> MappingRecord:
     version = take(record, "version", int, where)
     if version != RECORD_VERSION:
         spot = place(where, section_of(record, where), "version")
-        raise SpecError(expected(spot, f"version {RECORD_VERSION}", version))
+        change = "map again: the rules between fused Einsums have changed" if version == 1 else ""
+        raise SpecError(expected(spot, f"version {RECORD_VERSION}", version, change))
     arch = tuple(str(name) for name in take_list(record, "arch", str, where))
     workload = _workload(take(record, "workload", dict, where), f"{where}.workload")
     platform = platform or _platform(path, arch, f"{where}.arch")
@@ -231,7 +233,7 @@ def _integers(node: object, key: str, where: str) -> dict[str, int]:
 
 
 def _policy(node: object, where: str) -> Policy:
-    rules = ("drain", "spill_streamed", "tile_start_cycles")
+    rules = ("drain", "spill_streamed", "tile_start_cycles", "prefetch")
     refuse_unknown(node, ("buffering", "in_place", "overflow", "softmax", *rules), where)
     return Policy(
         buffering=take(node, "buffering", float, where, above=0),
@@ -241,6 +243,7 @@ def _policy(node: object, where: str) -> Policy:
         drain=take_choice(node, "drain", get_args(Drain), where, "whole"),
         spill_streamed=tuple(str(t) for t in take_list(node, "spill_streamed", str, where, ())),
         tile_start_cycles=take(node, "tile_start_cycles", int, where, 0, above=-1),
+        prefetch=take_choice(node, "prefetch", get_args(Prefetch), where, "held"),
     )
 
 
@@ -253,6 +256,8 @@ def _simulator_rules(policy: Policy) -> dict[str, object]:
         rules["spill_streamed"] = list(policy.spill_streamed)
     if policy.tile_start_cycles:
         rules["tile_start_cycles"] = policy.tile_start_cycles
+    if policy.prefetch != "held":
+        rules["prefetch"] = policy.prefetch
     return rules
 
 
@@ -290,7 +295,7 @@ def _group(node: object, workload: Workload, platform: Platform, where: str) -> 
 
 
 def _nest(node: object, einsum: Einsum, arch: Architecture, where: str) -> EinsumMapping:
-    refuse_unknown(node, ("loops", "keep"), where)
+    refuse_unknown(node, ("loops", "keep", "stay"), where)
     loops, keep = take(node, "loops", dict, where), take(node, "keep", dict, where)
     slots = {_slot_name(slot): slot for slot in slots_of(arch)}
     refuse_unknown(loops, slots, f"{where}.loops")
@@ -308,6 +313,7 @@ def _nest(node: object, einsum: Einsum, arch: Architecture, where: str) -> Einsu
             (name, tuple(str(t) for t in take_list(keep, name, str, f"{where}.keep")))
             for name in keep
         ),
+        stay=tuple(str(t) for t in take_list(node, "stay", str, where, ())),
     )
 
 

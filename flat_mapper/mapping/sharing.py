@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from math import prod
 
 from flat_mapper.arch.values import MemoryLevel, Platform
-from flat_mapper.mapping.values import GroupMapping
-from flat_mapper.workload.graph import Workload
+from flat_mapper.mapping.values import GroupMapping, Policy
+from flat_mapper.workload.graph import Einsum, Workload
 from flat_mapper.workload.mask import MaskTiles, mask_tiles
 
 
@@ -27,6 +27,12 @@ def with_unmapped(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]
         return name in before or einsum.output.tensor in updated
 
     return tuple(n for n, m in workload.ancestors.items() if n in names or left_out(n, m))
+
+
+def whole_group(workload: Workload, names: tuple[str, ...], policy: Policy) -> tuple[str, ...]:
+    """The Einsums of a group, with those that a free softmax leaves out of it."""
+    free = policy.softmax == "free" and len(names) > 1
+    return with_unmapped(workload, names) if free else names
 
 
 def carried_tensors(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -96,20 +102,59 @@ def crosses_dram(workload: Workload, names: Sequence[str], tensor: str) -> bool:
     return not readers or any(e.name not in names and not e.each for e in readers)
 
 
-def in_place_classes(workload: Workload) -> dict[str, str]:
-    """Of every tensor, the first of those that share its buffer.
+def in_place_classes(workload: Workload, names: Sequence[str]) -> dict[str, str]:
+    """The first tensor of those that share a place, by tensor of a group.
 
-    An elementwise vector Einsum may overwrite an input of its output's shape: the scores QK, their
-    exponentials and A are one buffer in FLAT's footprint (its single R x N term). One that runs
-    after the shared loops overwrites nothing: what it makes leaves word by word.
+    An elementwise vector Einsum may make its output in the place of an input of the same shape: the
+    scores QK, their exponentials and A are one buffer in FLAT's footprint (its single R x N term).
+    Only what nobody needs any more is overwritten: made in the group, read by no later Einsum of
+    it, and neither carried nor on its way to DRAM. What arrives from DRAM is never overwritten, as
+    the next tile arrives beside it. An Einsum that runs after the shared loops overwrites nothing:
+    what it makes leaves word by word.
+
+    names: the Einsums of the group in execution order, those of a free softmax among them.
     """
     first: dict[str, str] = {}
-    for einsum in workload.ordered:
+    einsums = [workload.einsum(n) for n in names]
+    carried = carried_tensors(workload, tuple(names))
+    for position, einsum in enumerate(einsums):
         for access in einsum.accesses:
             first.setdefault(access.tensor, access.tensor)
-        if einsum.unit != "vector" or einsum.after:
+        if einsum.unit != "vector" or einsum.after or einsum.updates or einsum.reduced_ranks:
             continue
-        same = [a.tensor for a in einsum.inputs if set(a.ranks) == set(einsum.output.ranks)]
-        if same and not einsum.reduced_ranks:
-            first[einsum.output.tensor] = first[same[0]]
+        needed = {a.tensor for e in einsums[position + 1 :] for a in e.inputs}
+        for access in einsum.inputs:
+            tensor, same = access.tensor, set(access.ranks) == set(einsum.output.ranks)
+            inside = not crosses_dram(workload, names, tensor)
+            if same and inside and tensor not in needed and tensor not in carried:
+                first[einsum.output.tensor] = first[tensor]
+                break
     return first
+
+
+def may_stay(workload: Workload, names: Sequence[str], einsum: Einsum) -> tuple[str, ...]:
+    """Tensors of an Einsum whose private tiles may stay while other Einsums have their turns.
+
+    What is made in the group and seen by another of its Einsums returns to the shared level with
+    each turn: the other one looks for it there.
+
+    names: the Einsums of the group, those of a free softmax among them.
+    """
+    if len(names) == 1:
+        return tuple(a.tensor for a in einsum.accesses)
+    others = [workload.einsum(n) for n in names if n != einsum.name]
+    seen = {a.tensor for e in others for a in e.accesses}
+    made = {e.output.tensor for e in others} | {einsum.output.tensor}
+    return tuple(a.tensor for a in einsum.accesses if a.tensor not in seen & made)
+
+
+def copied_from(workload: Workload, einsum: Einsum) -> str | None:
+    """The carried tensor whose old value an Einsum finds in the place of its output, if any.
+
+    The correction of an online softmax, QK_cor = exp(QK_cor - QK_max), reads the old maximum there:
+    it is copied in every pass of the loop but the first, before the new maximum overwrites it.
+    """
+    writers = [e for e in workload.einsums if e.output.tensor == einsum.output.tensor]
+    if not einsum.each or not einsum.updates or len(writers) > 1 or len(einsum.so_far) != 1:
+        return None
+    return einsum.so_far[0]

@@ -14,6 +14,7 @@ Schedule = Literal["sequential", "interleaved", "overlapped"]
 Overflow = Literal["reject", "spill"]
 Accounting = Literal["charged", "free"]
 Drain = Literal["whole", "early"]
+Prefetch = Literal["held", "ideal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,15 @@ class EinsumMapping:
 
     `loops` gives each slot's loops, outermost first; slots run outermost first as in
     `slots_of(arch)`. Loops of factor 1 are left out. `keep` names, for each level, the tensors
-    that have a tile there; the others bypass it.
+    that have a tile there; the others bypass it. `stay` names the tensors whose tiles below the
+    shared level may stay there over the shared loops, while other Einsums of a group have their
+    turns; in a group of one Einsum it says nothing.
     """
 
     einsum: str
     loops: tuple[tuple[Slot, tuple[Loop, ...]], ...]
     keep: tuple[tuple[str, tuple[str, ...]], ...]
+    stay: tuple[str, ...] = ()  # tensors whose tiles may stay private over shared loops
 
     def at(self, slot: Slot) -> tuple[Loop, ...]:
         """The loops of one slot."""
@@ -92,10 +96,12 @@ class Policy:
     in_place: bool = True  # softmax overwrites the scores: one buffer for QK, QK_exp and A
     overflow: Overflow = "reject"
     softmax: Accounting = "charged"
-    # The next three are rules of FLAT's simulator that this model does not hold by itself.
+    # The next four are rules of FLAT's simulator that this model does not hold by itself.
     drain: Drain = "whole"  # early: an unstaged output frees its part as soon as that is complete
     spill_streamed: tuple[str, ...] = ()  # streamed tensors that an overflow hits as well
     tile_start_cycles: int = 0  # cycles lost at the start of every FLAT-tile
+    # held: a transfer runs ahead only into copies that the buffer holds; ideal: it always does.
+    prefetch: Prefetch = "held"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,17 +60,9 @@ class Group:
     capacity_words: int | None
 
     @property
-    def busy_cycles(self) -> float:
-        """Cycles of the units: together where they take turns, of the busier one otherwise."""
-        units: dict[str, float] = {}
-        for work in self.works:
-            units[work.unit] = units.get(work.unit, 0.0) + work.compute_cycles
-        return max(units.values()) if self.schedule == "overlapped" else sum(units.values())
-
-    @property
     def tile_cycles(self) -> float:
         """Cycles from one tile's start to the next one's, once all is running."""
-        return max(self.busy_cycles, *self.transfer_cycles.values()) / self.flat_tiles
+        return (self.cycles - self.cold_start_cycles) / self.flat_tiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,7 @@ def mapspace(
     return Mapspace(
         name="-".join(kinds.values()),
         fusion=fusion,
-        policy=Policy(),
+        policy=Policy(prefetch="ideal"),
         slots=tuple(slots),
         keeps=tuple(keeps),
     )

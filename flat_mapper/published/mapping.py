@@ -78,6 +78,7 @@ def simulator_mapping(
         drain="early",
         spill_streamed=("Q", "QK", "A"),
         tile_start_cycles=START_CYCLES[qk] + START_CYCLES[av],
+        prefetch="ideal",
     )
     return FusedMapping(groups=(group,), policy=policy)
 
@@ -268,6 +269,7 @@ class _Tile:
                 (shared, tuple(t for t in tensors if t in staged or t in in_buffer)),
                 (inner, in_registers),
             ),
+            stay=tuple(t for t in tensors if t not in ("QK", "A")),
         )
 
 

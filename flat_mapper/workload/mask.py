@@ -67,6 +67,7 @@ class MaskTiles:
     whole: int  # seen by all: nothing in them is masked
     partial: int  # done whole, though some of their pairs are masked
     total: int
+    visited_first: int  # tiles that are worked on of the first row of tiles
 
     @property
     def visited(self) -> int:
@@ -86,14 +87,22 @@ def mask_tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> 
     Both divide their rank. The sum over the rows of tiles is exact; in each, the tiles that are
     seen are a run of columns.
     """
-    whole = visited = 0
+    whole = visited = first = 0
     for start in range(keys - queries, keys, rows):
         low, high = mask.seen(start, start + rows - 1, keys)
         visited += -(-high // columns) - low // columns
+        first = first or visited
         low, high = mask.seen_by_all(start, start + rows - 1, keys)
         whole += max(0, high // columns - -(-low // columns))
     total = (queries // rows) * (keys // columns)
-    return MaskTiles(rows=rows, keys=columns, whole=whole, partial=visited - whole, total=total)
+    return MaskTiles(
+        rows=rows,
+        keys=columns,
+        whole=whole,
+        partial=visited - whole,
+        total=total,
+        visited_first=first,
+    )
 
 
 def pairs(mask: Mask, queries: int, keys: int) -> int:

@@ -86,7 +86,7 @@ def test_the_backend_prices_a_record(
     assert main(["evaluate", *record, "--backend", "timeloop", "--json", *WRAPPED]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["backend"] == "timeloop"
-    assert found["cycles"] == 591299
+    assert found["cycles"] == 592774
 
 
 def test_an_absent_backend_is_one_line(

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.base.errors import FlatMapperError, MappingError, SpecError
-from flat_mapper.mapping.record import read_record, record_text
+from flat_mapper.mapping.check import read_checked_record
+from flat_mapper.mapping.record import record_text
 from flat_mapper.mapping.values import (
     EinsumMapping,
     FusedMapping,
@@ -37,7 +38,7 @@ PLATFORM = small.platform()
 def round_trip(folder: Path, workload: Workload, fused: FusedMapping) -> None:
     path = folder / "fused-mapping.yaml"
     path.write_text(record_text(workload, fused, ARCH))
-    record = read_record(path, PLATFORM)
+    record = read_checked_record(path, PLATFORM)
     assert record.mapping == fused
     assert record.workload == workload
     assert record.arch == ARCH
@@ -193,7 +194,7 @@ def broken(tmp_path: Path) -> Callable[[str, str], str]:
         path = tmp_path / "fused-mapping.yaml"
         path.write_text(text.replace(old, new, 1))
         with pytest.raises(FlatMapperError) as caught:
-            read_record(path, PLATFORM)
+            read_checked_record(path, PLATFORM)
         assert isinstance(caught.value, SpecError | MappingError)
         assert str(caught.value).startswith(str(path))
         return str(caught.value).replace(str(path), "record")
@@ -209,9 +210,10 @@ def broken(tmp_path: Path) -> Callable[[str, str], str]:
             "fused_maping:",
             "unknown key 'fused_maping'; known keys: fused_mapping",
         ),
-        ("  version: 1\n", "", "expected the key 'version' (int)"),
-        ("version: 1", "version: 2", "fused_mapping.version: expected version 1, got 2"),
-        ("version: 1", "version: one", "fused_mapping.version: expected int, got 'one'"),
+        ("  version: 2\n", "", "expected the key 'version' (int)"),
+        ("version: 2", "version: 3", "fused_mapping.version: expected version 2, got 3"),
+        ("version: 2", "version: 1", "expected version 2, got 1; map again"),
+        ("version: 2", "version: one", "fused_mapping.version: expected int, got 'one'"),
         ("  policy:", "  polcy:", "unknown key 'polcy'"),
         ("buffering: 2.0", "buffering: 0", "policy.buffering: expected number > 0, got 0"),
         ("buffering: 2.0", "buffering: .nan", "policy.buffering: expected number > 0"),
@@ -242,6 +244,8 @@ def broken(tmp_path: Path) -> Callable[[str, str], str]:
             "nests: unknown key 'QKmax'",
         ),
         ("einsums: [QK, QK_max", "einsums: [QK, QK, QK_max", "groups: expected each of QK, QK_max"),
+        ("RF: [QK]\n", "RF: [QK]\n        stay: [W]\n", "QK: stay: expected tensors among"),
+        ("RF: [QK]\n", "RF: [QK]\n        stay: [QK]\n", "stay: expected tensors that no other"),
         ("DRAM: [Q, K]", "DRAM: [Q, K, QK]", "QK: QK: expected 'a bypass of DRAM', got 'keep'"),
     ],
 )
@@ -257,7 +261,7 @@ def test_a_softmax_needs_a_vector_path(tmp_path: Path) -> None:
     path = tmp_path / "fused-mapping.yaml"
     path.write_text(record_text(small.workload(), small.fused(), ARCH[:1]))
     with pytest.raises(SpecError, match="expected a vector path for softmax"):
-        read_record(path, Platform(name="no sfu", matrix=PLATFORM.matrix))
+        read_checked_record(path, Platform(name="no sfu", matrix=PLATFORM.matrix))
 
 
 def test_random_nests_are_whole() -> None:

@@ -4,6 +4,10 @@ Every nest of every Einsum under every outer choice is priced by the model. Nest
 can prefer (another is as good in everything that the group sees) are dropped; the rest are combined
 by nested loops. The winner is priced once more by `evaluate`, which has the last word.
 
+Einsums of a group take turns. What a turn takes is found by walking the passes of the shared loops
+one by one, with what each tensor held in the pass before; and every set of tensors that may stay
+at the private levels over other Einsums' turns is tried.
+
 The declared space: a fused group's DRAM loops are exactly its shared loops, in the order of the
 workload's ranks (keys, where they are cut, come last); a rank stands on one axis of a fanout. The
 order of the innermost level's loops is not tried: below it is only the compute unit
@@ -21,15 +25,19 @@ from math import ceil, inf, prod
 import numpy as np
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.cost_model import reuse
 from flat_mapper.cost_model.einsum import EinsumCosts, nest_costs
 from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.nest import Factors, FloatArray, Nest, Visited
 from flat_mapper.cost_model.result import Result
+from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.sharing import (
     carried_tensors,
+    copied_from,
     crosses_dram,
     in_place_classes,
+    may_stay,
     shared_level,
     with_unmapped,
 )
@@ -62,12 +70,16 @@ class Case:
 class Choice:
     """Nests of one Einsum that may be best: what the group sees of each, and the nest itself.
 
-    costs: float64[n, D]: compute cycles, words held at the shared level, first input words, pJ,
-           then reads and writes of every level of the platform.
+    costs: float64[n, D]: cycles (of an operator on its own its compute cycles, in a group its
+           turns), those of the turns that bring nothing new, words held at the shared level, first
+           input words, last output words, pJ, words from and to DRAM in whole tiles, then reads
+           and writes of every level of the platform,
+           then for every private level the words that stay there and those of a turn.
     """
 
     costs: FloatArray
     nests: tuple[EinsumMapping, ...]
+    passes: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,21 +241,116 @@ def choice(
     if any(r in passes for r in case.workload.inner_ranks(whole_group(case, group))):
         columns = columns[:, :, ~resident(arch, einsum, columns)]
     seen_pairs = visited_pairs(case, einsum, passes)
+    kinds = walked(case, einsum, shared) if group.fused else {}
     costs: list[FloatArray] = []
     nests: list[EinsumMapping] = []
-    for nest in structures(case, arch, einsum, roles, shared):
+    for nest, stay in structures(case, group, arch, einsum, roles, shared):
         factors = Factors(factors=columns)
-        priced = nest_costs(nest, sizes, factors, case.ert, case.workload.shares, seen_pairs)
-        seen = vectors(case, group, priced, roles)
+        priced = nest_costs(
+            *(nest, sizes, factors, case.ert, case.workload.shares, seen_pairs),
+            copied=copied_from(case.workload, einsum),
+        )
+        seen = vectors(case, group, priced, roles, kinds)
         good = np.flatnonzero(priced.fits)
         for i in good[undominated(seen[good])]:
             costs.append(seen[i])
-            nests.append(mapping_of(nest, columns[:, :, i]))
+            nests.append(replace(mapping_of(nest, columns[:, :, i]), stay=stay))
     if not costs:
         return Choice(costs=np.zeros((0, 1)), nests=())
     table = np.array(costs)
     kept = undominated(table)
-    return Choice(costs=table[kept], nests=tuple(nests[i] for i in kept))
+    return Choice(
+        costs=table[kept],
+        nests=tuple(nests[i] for i in kept),
+        passes=float(sum(kinds.values())) if kinds else 1.0,
+    )
+
+
+PassSeen = tuple[frozenset[str], bool]  # tensors whose tile is new in a pass; the output's first
+
+
+def walked(case: Case, einsum: Einsum, shared: tuple[Loop, ...] | None) -> dict[PassSeen, int]:
+    """Passes of an Einsum by what is new in them: its shared loops, walked one by one."""
+    loops = [loop for loop in shared or () if loop.rank in einsum.ranks]
+    mask, sizes = case.workload.mask, case.workload.rank_sizes
+    cut = {loop.rank: loop.factor for loop in loops}
+    before: dict[str, tuple[int, ...]] = {}
+    visited: set[tuple[int, ...]] = set()
+    found: dict[PassSeen, int] = {}
+    for indices in product(*(range(loop.factor) for loop in loops)):
+        at = {loop.rank: i for loop, i in zip(loops, indices, strict=True)}
+        if mask is not None and cut.get("P", 1) > 1 and cut.get("M", 1) > 1:
+            rows, columns = sizes["P"] // cut["P"], sizes["M"] // cut["M"]
+            first = sizes["M"] - sizes["P"] + at["P"] * rows
+            if not any(
+                (not mask.causal or key <= query)
+                and (mask.window is None or abs(query - key) < mask.window)
+                for query in range(first, first + rows)
+                for key in range(at["M"] * columns, (at["M"] + 1) * columns)
+            ):
+                continue
+        tiles = {a.tensor: tuple(at[r] for r in at if r in a.ranks) for a in einsum.accesses}
+        fresh = frozenset(t for t, tile in tiles.items() if before.get(t) != tile)
+        out = tiles[einsum.output.tensor]
+        key = (fresh, out not in visited)
+        found[key] = found.get(key, 0) + 1
+        before, visited = tiles, visited | {out}
+    return found
+
+
+def turn_cycles(
+    case: Case, priced: EinsumCosts, kinds: dict[PassSeen, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cycles of all turns of nests, and if every turn were as long as the shortest kind's."""
+    nest, arch, workload = priced.nest, priced.nest.arch, case.workload
+    factors = priced.factors.factors.copy()
+    tile = tuple(
+        1 if r in nest.einsum.each else n // int(f)
+        for r, n, f in zip(nest.ranks, priced.sizes, factors[0, :, 0], strict=True)
+    )
+    factors[0] = 1
+    inside = reuse.accesses(replace(nest, returns=frozenset()), Factors(factors=factors), tile)
+    compute = inside.compute * operation_cycles(arch, nest.einsum.operation)
+    copied = copied_from(workload, nest.einsum)
+    output = nest.einsum.output.tensor
+    total = np.zeros(factors.shape[2])
+    parts: list[np.ndarray] = []
+    for (fresh, first), count in kinds.items():
+        longest = compute.astype(np.float64)
+        for i, level in enumerate(arch.levels):
+            reads = writes = np.zeros(factors.shape[2])
+            for tensor in (a.tensor for a in nest.einsum.accesses):
+                chain = [n for n, kept in enumerate(nest.keep) if tensor in kept]
+                if i not in chain or (i == 0 and 1 in chain):
+                    continue
+                share, at = workload.share(tensor), chain.index(i)
+                again = 0 if first or tensor != output else inside.traffic[i, tensor].partition
+                moved = moves(nest, factors, tensor, [*chain, None][at + 1], fresh)
+                reads = reads + share * moved * (inside.traffic[i, tensor].reads + again)
+                writes = writes + share * moved * inside.traffic[i, tensor].updates
+                if at:
+                    moved = moves(nest, factors, tensor, i, fresh)
+                    writes = writes + share * moved * (inside.traffic[i, tensor].fills + again)
+                if i == 1 and copied and not first and tensor in (copied, output):
+                    words = share * inside.traffic[i, tensor].partition
+                    reads = reads + words * (tensor == copied)
+                    writes = writes + words * (tensor == output)
+            longest = np.maximum(longest, port_cycles(level, reads, writes))
+        total = total + count * longest
+        parts.append(longest)
+    return total, np.minimum.reduce(parts) * sum(kinds.values())
+
+
+def moves(
+    nest: Nest, factors: np.ndarray, tensor: str, child: int | None, fresh: frozenset[str]
+) -> np.ndarray:
+    """Whether a keeper's tile is replaced in a pass; bool[n]."""
+    every = np.ones(factors.shape[2], np.bool_)
+    if child is None or tensor in fresh or (child > 1 and tensor in nest.returns):
+        return every
+    slots = [s for s in nest.level_slots if 0 < s < nest.level_slots[child]]
+    own = [r for r, yes in enumerate(nest.relevant[tensor]) if yes]
+    return (factors[np.ix_(slots, own)] > 1).any(axis=(0, 1))
 
 
 def visited_pairs(case: Case, einsum: Einsum, passes: dict[str, int]) -> Visited | None:
@@ -278,9 +385,20 @@ def resident(arch: Architecture, einsum: Einsum, columns: np.ndarray) -> np.ndar
 
 
 def structures(
-    case: Case, arch: Architecture, einsum: Einsum, roles: Roles, shared: tuple[Loop, ...] | None
-) -> Iterator[Nest]:
-    """Every combination of what levels keep and of loop orders."""
+    case: Case,
+    group: GroupSpace,
+    arch: Architecture,
+    einsum: Einsum,
+    roles: Roles,
+    shared: tuple[Loop, ...] | None,
+) -> Iterator[tuple[Nest, tuple[str, ...]]]:
+    """Every combination of what levels keep, of loop orders, and of tensors that stay."""
+    everything = tuple(a.tensor for a in einsum.accesses)
+    stays: list[tuple[str, ...]] = [everything]
+    if group.fused:
+        legal = may_stay(case.workload, whole_group(case, group), einsum)
+        bits = product((False, True), repeat=len(legal))
+        stays = [tuple(t for t, yes in zip(legal, some, strict=True) if yes) for some in bits]
     shared_name = shared_level(case.platform).name
     keeps: list[list[frozenset[str]]] = []
     for i, level in enumerate(arch.levels):
@@ -309,9 +427,12 @@ def structures(
             orders.append([(*(r for r in einsum.ranks if r not in outer), *outer)])
         else:
             orders.append(free)
-    for keep in product(*keeps):
-        for order in product(*orders):
-            yield Nest(arch=arch, einsum=einsum, slots=slots, keep=keep, order=order)
+    for keep, order, stay in product(product(*keeps), product(*orders), stays):
+        returns = frozenset(everything) - frozenset(stay)
+        yield (
+            Nest(arch=arch, einsum=einsum, slots=slots, keep=keep, order=order, returns=returns),
+            stay,
+        )
 
 
 def factor_columns(
@@ -357,16 +478,63 @@ def rank_splits(
     return tuple(found)
 
 
-def vectors(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> FloatArray:
+def vectors(
+    case: Case,
+    group: GroupSpace,
+    priced: EinsumCosts,
+    roles: Roles,
+    kinds: dict[PassSeen, int],
+) -> FloatArray:
     """What a group sees of nests; float64[n, D], less is better everywhere."""
     n = priced.factors.count
-    parts = [priced.accesses.compute, held(case, group, priced, roles)]
-    parts += [first_words(case, group, priced, roles), priced.energy]
+    turn = steady = priced.accesses.compute.astype(np.float64)
+    if group.fused and case.mapspace.policy.prefetch == "held":
+        turn, steady = turn_cycles(case, priced, kinds)
+    parts = [turn, steady, held(case, group, priced, roles)]
+    parts += [first_words(case, group, priced, roles), last_words(case, group, priced, roles)]
+    parts += [priced.energy, *staged_words(priced)]
     for name in level_names(case.platform):
         mine = [i for i, lv in enumerate(priced.nest.arch.levels) if lv.name == name]
         parts.append(sum((w for i in mine for w in priced.reads(i)), np.zeros(1)))
         parts.append(sum((w for i in mine for w in priced.writes(i)), np.zeros(1)))
+    for name in level_names(case.platform)[2:]:
+        mine = [i for i, lv in enumerate(priced.nest.arch.levels) if lv.name == name]
+        stays = turns = np.zeros(n)
+        for i in mine:
+            for tensor in priced.nest.keep[i]:
+                still = group.fused & over_loops(priced, tensor)
+                still = still & ~moves(priced.nest, inside(priced), tensor, i, frozenset())
+                stays = stays + np.where(still, priced.tile(i, tensor), 0)
+                turns = turns + np.where(still, 0, priced.tile(i, tensor))
+        parts += [stays, turns]
     return np.stack([np.broadcast_to(p, (n,)) for p in parts], axis=1).astype(np.float64)
+
+
+def staged_words(priced: EinsumCosts) -> list[np.ndarray]:
+    """Words read from and written to DRAM in whole tiles of the shared level."""
+    reads = writes = np.zeros(1)
+    for tensor in (a.tensor for a in priced.nest.einsum.accesses):
+        if tensor in priced.nest.keep[0] and tensor in priced.nest.keep[1]:
+            traffic = priced.accesses.traffic[0, tensor]
+            reads = reads + traffic.reads * priced.share(tensor)
+            writes = writes + traffic.updates * priced.share(tensor)
+    return [reads, writes]
+
+
+def inside(priced: EinsumCosts) -> np.ndarray:
+    factors: np.ndarray = priced.factors.factors.copy()
+    factors[0] = 1
+    return factors
+
+
+def over_loops(priced: EinsumCosts, tensor: str) -> bool:
+    """Whether a tensor stays over a shared loop: the innermost real one is not over its ranks."""
+    if tensor in priced.nest.returns:
+        return False
+    for r in priced.nest.orders[0]:
+        if priced.factors.factors[0, r, 0] > 1:
+            return not priced.nest.relevant[tensor][r]
+    return False
 
 
 def level_names(platform: Platform) -> list[str]:
@@ -387,7 +555,7 @@ def extent_words(case: Case, priced: EinsumCosts, tensor: str, *, whole: bool) -
 def held(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> np.ndarray:
     """Words that this nest alone decides: all of them without shared loops, else the streamed."""
     policy = case.mapspace.policy
-    classes = in_place_classes(case.workload) if policy.in_place else {}
+    classes = in_place_classes(case.workload, whole_group(case, group)) if policy.in_place else {}
     worst: dict[str, np.ndarray] = {}
     for tensor, role in roles.items():
         if group.fused and role != "stream":
@@ -400,17 +568,31 @@ def held(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> np
 
 def first_words(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> np.ndarray:
     """Words of the first inputs, where the schedule waits for them."""
-    if group.schedule == "sequential" or priced.nest.einsum.name != group.names[0]:
+    opening = priced.nest.einsum.name == group.names[0]
+    ideal = case.mapspace.policy.prefetch == "ideal"
+    if not group.fused or (ideal and (group.schedule == "sequential" or not opening)):
         return np.zeros(1)
     output = priced.nest.einsum.output.tensor
     return sum(
         (
             extent_words(case, priced, t, whole=role != "stream")
             for t, role in roles.items()
-            if t != output and crosses_dram(case.workload, whole_group(case, group), t)
+            if t != output and (role == "staged" or (opening and role == "stream"))
         ),
         np.zeros(1),
     )
+
+
+def last_words(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> np.ndarray:
+    """Words of the last outputs, which are left when the last turn is over."""
+    closing = priced.nest.einsum.name == group.names[-1]
+    tensor = priced.nest.einsum.output.tensor
+    role = roles[tensor]
+    if not group.fused or case.mapspace.policy.prefetch == "ideal":
+        return np.zeros(1)
+    if role != "staged" and not (closing and role == "stream"):
+        return np.zeros(1)
+    return extent_words(case, priced, tensor, whole=role == "staged")
 
 
 def undominated(costs: FloatArray) -> np.ndarray:
@@ -446,7 +628,7 @@ def fixed_words(
     if shared is None:
         return 0
     workload, policy = case.workload, case.mapspace.policy
-    classes = in_place_classes(workload) if policy.in_place else {}
+    classes = in_place_classes(workload, whole_group(case, group)) if policy.in_place else {}
     worst: dict[str, tuple[float, float]] = {}
     cut = {loop.rank: loop.factor for loop in shared}
     whole = whole_group(case, group)
@@ -494,12 +676,12 @@ def combined(
     room = inf if capacity is None else capacity - fixed_words(case, group, roles, shared)
     points: list[Point] = []
     units = [case.workload.einsum(n).unit for n in group.names]
-    for picks in useful_picks(choices, units, room):
+    for picks in useful_picks(case, group, choices, units, room):
         rows = [c.costs[i] for c, i in zip(choices, picks, strict=True)]
         points.append(
             Point(
-                cycles=group_cycles(case.platform, group, units, rows),
-                energy=float(sum(row[3] for row in rows)),
+                cycles=group_cycles(case, group, units, rows, max(c.passes for c in choices)),
+                energy=float(sum(row[ENERGY] for row in rows)),
                 mapping=GroupMapping(
                     einsums=tuple(c.nests[i] for c, i in zip(choices, picks, strict=True)),
                     shared=shared or (),
@@ -518,48 +700,96 @@ def combined(
     return points
 
 
-def useful_picks(choices: list[Choice], units: list[str], room: float) -> list[tuple[int, ...]]:
+HELD, FIRST, LAST, ENERGY, STAGED, LEVELS = 2, 3, 4, 5, 6, 8  # columns of a choice's costs
+
+
+def useful_picks(
+    case: Case, group: GroupSpace, choices: list[Choice], units: list[str], room: float
+) -> list[tuple[int, ...]]:
     """One nest per Einsum, in every way that fits and that no other way beats in every sum.
 
     All that a group sees of its nests are sums: of words, energy and port traffic, and of the
-    compute cycles of each unit. So a part of a pick that another is as good as everywhere need not
-    be tried.
+    cycles of each unit; and of every private level the words that stay and the most that a turn
+    takes, of each unit. So a part of a pick that another is as good as everywhere need not be
+    tried.
     """
+    names = level_names(case.platform)
+    private = LEVELS + 2 * len(names)
+    limits = [private_words(case.platform, name) for name in names[2:]]
     picks: list[tuple[int, ...]] = [()]
-    sums = np.zeros((1, choices[0].costs.shape[1] + 1))
+    width = choices[0].costs.shape[1]
+    # The columns of a unit's own: cycles, steady cycles, and most words of a turn by level.
+    own = [0, 1, *range(private + 1, width, 2)]
+    others = [i for i in range(width) if i not in own]
+    at_room = 2 * len(own) + others.index(HELD)
+    sums = np.zeros((1, 2 * len(own) + len(others)))
     for choice_, unit in zip(choices, units, strict=True):
         costs = choice_.costs
-        compute = costs[:, :1] * (np.arange(2) == (unit == "vector"))
-        costs = np.concatenate([compute, costs[:, 1:]], axis=1)
-        total = (sums[:, None] + costs[None]).reshape(-1, costs.shape[1])
+        vector = int(unit == "vector")
         longer = [(*pick, i) for pick in picks for i in range(len(costs))]
-        good = np.flatnonzero(total[:, 2] <= room)
+        total = np.repeat(sums, len(costs), axis=0)
+        mine = np.tile(costs, (len(sums), 1))
+        for k, column in enumerate(own):
+            at = 2 * k + vector
+            both = total[:, at] + mine[:, column]
+            total[:, at] = both if k < 2 else np.maximum(total[:, at], mine[:, column])
+        total[:, 2 * len(own) :] += mine[:, others]
+        fits = total[:, at_room] <= room
+        for k, limit in enumerate(limits):
+            turn = total[:, 4 + 2 * k : 6 + 2 * k]
+            both = turn.sum(axis=1) if group.schedule == "overlapped" else turn.max(axis=1)
+            stays = total[:, 2 * len(own) + others.index(private + 2 * k)]
+            fits &= both + stays <= limit
+        good = np.flatnonzero(fits)
         good = good[undominated(total[good])]
         sums, picks = total[good], [longer[i] for i in good]
     return picks
 
 
+def private_words(platform: Platform, name: str) -> float:
+    archs = (platform.matrix, platform.vector) if platform.vector else (platform.matrix,)
+    words = next(lv.usable_words for arch in archs for lv in arch.levels if lv.name == name)
+    return inf if words is None else words
+
+
 def group_cycles(
-    platform: Platform, group: GroupSpace, units: list[str], rows: list[FloatArray]
+    case: Case, group: GroupSpace, units: list[str], rows: list[FloatArray], passes: float
 ) -> float:
-    """The latency rule of the three schedules, on the summed counts."""
+    """The latency rule of the schedules, on the summed counts."""
+    platform, policy = case.platform, case.mapspace.policy
+    taking_turns = group.fused and policy.prefetch == "held"
+    overlapped = group.schedule == "overlapped"
     busy: dict[str, float] = {}
     for unit, row in zip(units, rows, strict=True):
-        busy[unit] = busy.get(unit, 0.0) + row[0]
+        busy[unit] = busy.get(unit, 0.0) + row[1 if taking_turns and overlapped else 0]
     parts = busy.values()
-    steady = max(parts) if group.schedule == "overlapped" else sum(parts)
+    steady = max(parts) if overlapped else sum(parts)
+    if taking_turns and overlapped:
+        steady += (sum(parts) - max(parts)) / passes + sum(row[0] - row[1] for row in rows)
     archs = (platform.matrix, platform.vector) if platform.vector else (platform.matrix,)
     levels = {lv.name: lv for arch in archs for lv in arch.levels}
     total = sum(rows[1:], rows[0])
+    dram = platform.dram
+    if taking_turns and policy.buffering < 2:
+        steady = sum(row[0] for row in rows)
+        staged = port_cycles(dram, total[STAGED], 0.0) + port_cycles(dram, 0.0, total[STAGED + 1])
+        return ceil(steady + staged - 1e-9)
     for i, level in enumerate(levels.values()):
-        steady = max(steady, port_cycles(level, total[4 + 2 * i], total[5 + 2 * i]))
-    return ceil(steady + port_cycles(platform.dram, total[2], 0.0) - 1e-9)
+        if not taking_turns or overlapped or level.name == dram.name:
+            reads, writes = total[LEVELS + 2 * i], total[LEVELS + 1 + 2 * i]
+            steady = max(steady, port_cycles(level, reads, writes))
+    exposed = port_cycles(dram, total[FIRST], 0.0) + port_cycles(dram, 0.0, total[LAST])
+    return ceil(steady + exposed - 1e-9)
 
 
-def port_cycles(level: MemoryLevel, reads: float, writes: float) -> float:
+def port_cycles[T: (float, np.ndarray)](level: MemoryLevel, reads: T, writes: T) -> T:
     rates = (
         (level.read_words_per_cycle, reads),
         (level.write_words_per_cycle, writes),
         (level.shared_words_per_cycle, reads + writes),
     )
-    return max([0.0, *(words / rate for rate, words in rates if rate is not None)])
+    longest = reads * 0.0
+    for rate, words in rates:
+        if rate is not None:
+            longest = np.maximum(longest, words / rate)
+    return longest

@@ -66,26 +66,34 @@ class SharedOccupancy:
     def candidate_words(
         self, space: EinsumSpace, inner: Ints, tile: Ints, roles: tuple[Role, ...]
     ) -> tuple[Floats, Floats]:
-        """Occupancy that depends on the candidates, and the cycles of a cold start.
+        """Occupancy that depends on the candidates, and cycles of first inputs and last outputs.
 
         Counted are streamed tiles, and staged ones that follow the candidate.
         inner: int64[R, n], tiles of the candidates. tile: int64[R, n or 1], below the DRAM loops.
         """
-        count = inner.shape[1]
-        total, first = np.zeros(count), np.zeros(count)
+        problem, count = self.problem, inner.shape[1]
+        total, first, last = np.zeros(count), np.zeros(count), np.zeros(count)
         shared = np.where(tile == FOLLOW, inner, tile)
         follows = bool((tile == FOLLOW).any())
-        opening = space is self.problem.spaces[0]
+        opening = space is problem.spaces[0]
+        closing = space is problem.spaces[-1] and problem.takes_turns
         total = total + self.streamed(space, inner, roles)
         for tensor, role in zip(space.tensors, roles, strict=True):
             words = tile_words(space, tensor, inner if role == "stream" else shared)
             if role != "stream" and follows:
                 total = total + np.ceil(self.copies[tensor] * words)
-            if opening and tensor != space.output and tensor in self.problem.external:
-                first = first + words
-        if self.problem.group.schedule == "sequential" or not opening:
+            if tensor not in problem.external or role == "inside":
+                continue
+            staged = role == "staged" and problem.takes_turns
+            if tensor == space.output:
+                last = last + words * (closing or staged)
+            else:
+                first = first + words * (opening or staged)
+        if problem.group.schedule == "sequential" and not problem.takes_turns:
             return total, np.zeros(count)
-        return total, transfer_cycles(self.problem.platform.dram, first, first * 0)
+        dram = problem.platform.dram
+        exposed = transfer_cycles(dram, first, first * 0) + transfer_cycles(dram, last * 0, last)
+        return total, exposed
 
     def streamed(self, space: EinsumSpace, inner: Ints, roles: tuple[Role, ...]) -> Floats:
         """Words of streamed tensors in tiles int64[R, n] of the candidates."""

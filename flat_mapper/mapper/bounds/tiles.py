@@ -8,6 +8,7 @@ the shared level are 1 may the run go on at DRAM.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -110,8 +111,10 @@ class TileBounds:
         spared = {r: least - tiles.least(full - g) for r, g in gains.items()}
         return cls(tiles, full, gains, least, spared, frozenset(partial))
 
-    def energy(self, extents: Ints, some: Ints) -> Floats:
+    def energy(self, extents: Ints, some: Ints, stay: Sequence[str] | None = None) -> Floats:
         """Least pJ of some tiles under outer tiles int64[R, n]; inf where it does not divide them.
+
+        stay: tensors that may stay private over the DRAM loops; None: all.
 
         Of candidates with one tile the least is concave in the fraction that is spared, so it is no
         lower than on the line between its ends.
@@ -128,6 +131,8 @@ class TileBounds:
             spared_fraction, where = by_extent[r][2], by_extent[r][3]
             part = spared_fraction[where]
             for t in self._lacking(r):
+                if stay is not None and t not in stay:
+                    continue
                 trivial = np.ones(legal.shape, np.bool_)
                 for q in self._has(t):
                     trivial &= same[q]
@@ -135,8 +140,10 @@ class TileBounds:
             best = np.minimum(best, self.least[some] - part * spared[some])
         return np.where(legal, best, np.inf)
 
-    def candidate_energy(self, extents: Ints, choice: Ints, candidate: Ints) -> Floats:
-        """Least pJ of pairs: a candidate under an outer tile that it divides."""
+    def candidate_energy(
+        self, extents: Ints, choice: Ints, candidate: Ints, stay: Sequence[str] | None = None
+    ) -> Floats:
+        """Least pJ of pairs: a candidate under an outer tile that it divides; stay: as above."""
         best = self.full[candidate]
         tile = self.tiles.tile[:, self.tiles.which[candidate]]
         mine = extents[:, choice]
@@ -144,6 +151,8 @@ class TileBounds:
         for r, gain in self.gains.items():
             part = self._spared_fraction(r, np.where(mine[r] == FOLLOW, tile[r], mine[r]), tile)
             for t in self._lacking(r):
+                if stay is not None and t not in stay:
+                    continue
                 part = np.where(same[list(self._has(t))].all(axis=0), 1.0, part)
             best = np.minimum(best, self.full[candidate] - part * gain[candidate])
         return best

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.cost_model.latency import port_loads
+from flat_mapper.cost_model.latency import port_loads, transfer_cycles
 from flat_mapper.mapper.space.candidates import (
     Bools,
     CandidateBlock,
@@ -27,10 +27,17 @@ class Costs:
     energy: Floats
     ports: dict[tuple[str, str], Floats]  # (level, read | write | shared) -> cycles
     rounded: bool = True  # words to whole rows of a memory
+    staged: Floats = field(default_factory=lambda: np.zeros(1))  # cycles of whole tiles at DRAM
 
     def accesses(self, words: Floats | float, level: MemoryLevel) -> Floats:
         """Vector accesses for a number of words."""
         return _whole_accesses(words, level) if self.rounded else _fractions(words, level)
+
+    def add(self, other: Costs) -> None:
+        """Account for what another has counted."""
+        self.energy = self.energy + other.energy
+        for key, cycles in other.ports.items():
+            self.ports[key] = self.ports.get(key, np.zeros(1)) + cycles
 
     def add_words(self, level: MemoryLevel, reads: Floats, writes: Floats) -> None:
         """Account for words of one instance."""
@@ -47,23 +54,53 @@ def candidate_costs(space: EinsumSpace, candidates: CandidateBlock, outer: Outer
     tile = np.array(outer.tile, dtype=np.int64)[:, None]
     tile = np.where(tile == 0, candidates.tile, tile)
     shared, dram = tile // candidates.tile, sizes // tile
-    for tensor, role in zip(space.tensors, outer.roles, strict=True):
+    for position, (tensor, role) in enumerate(zip(space.tensors, outer.roles, strict=True)):
         transfers = candidates.transfers[tensor]
         parent = space.arch.levels[0 if role == "stream" else space.shared]
         for i, transfer in enumerate(transfers):
             passes, open_ = looped(
                 space.relevant[tensor], transfer.passes, transfer.open, shared, outer.shared_order
             )
+            open_ = open_ & outer.may_stay(position)
             passes = passes * np.where(open_, 1, outer.passes)
             left = _left(space.relevant[tensor], open_, dram, outer)
             passes, _ = looped(space.relevant[tensor], passes, open_, dram, outer.dram_order)
             above = transfers[i + 1] if i + 1 < len(transfers) else None
-            _add_transfer(space, costs, tensor, transfer, above, parent, passes, left)
+            copied = _copied_words(space, tensor, outer) if above is None else 0.0
+            _add_transfer(space, costs, tensor, transfer, above, parent, passes, left, copied)
         if role == "staged":
             still = np.ones(dram.shape[1]) > 0
             left = _left(space.relevant[tensor], still, dram, outer)
-            add_staged(space, costs, tensor, dram, outer.dram_order, left)
+            alone = Costs(energy=np.zeros(1), ports={})
+            add_staged(space, alone, tensor, dram, outer.dram_order, left)
+            costs.add(alone)
+            costs.staged = costs.staged + _staged_cycles(space, tensor, dram, outer, left)
     return costs
+
+
+def _staged_cycles(
+    space: EinsumSpace,
+    tensor: str,
+    dram: Ints,
+    outer: Outer,
+    left: tuple[Floats | float, float],
+) -> Floats:
+    """Cycles of DRAM for whole tiles, one after another: of what comes, then of what goes."""
+    one = np.ones(dram.shape[1])
+    passes, _ = looped(space.relevant[tensor], one, one > 0, dram, outer.dram_order)
+    volume = float(space.volume[tensor]) * left[1]
+    words = volume * passes * left[0]
+    level, none = space.arch.levels[0], words * 0
+    if tensor != space.output:
+        return transfer_cycles(level, words, none)
+    return transfer_cycles(level, words - volume, none) + transfer_cycles(level, none, words)
+
+
+def _copied_words(space: EinsumSpace, tensor: str, outer: Outer) -> float:
+    """Words of a carried tensor's old value, copied to the output's place; 0 of other tensors."""
+    if outer.copied is None or tensor not in (outer.copied, space.output):
+        return 0.0
+    return float(space.volume[tensor]) * (outer.passes * outer.visited - 1)
 
 
 def _left(
@@ -113,11 +150,13 @@ def _add_transfer(
     top: MemoryLevel | None,
     passes: Floats,
     left: tuple[Floats | float, float] = (1.0, 1.0),
+    copied: float = 0.0,
 ) -> None:
     """Words of one transfer at both its ends, with their energy and port cycles.
 
     top: the parent of a transfer with none above; None: its end of the transfer does not count.
     left: what a mask leaves of the passes, and of the tensor.
+    copied: words that the parent reads (of an output: takes) beside the transfer.
     """
     volume = float(space.volume[tensor]) * left[1]
     passes = passes * left[0]
@@ -125,7 +164,7 @@ def _add_transfer(
     spread, copies = (1.0, 1.0) if above is None else (above.spread, above.copies)
     output = tensor == space.output
     if parent is not None:
-        add_drawn(space, costs, parent, copies, volume / spread, passes, output=output)
+        add_drawn(space, costs, parent, copies, volume / spread, passes, copied, output=output)
     if transfer.child is not None:
         child_words = volume / transfer.spread
         add_filled(
@@ -140,6 +179,7 @@ def add_drawn(
     copies: Floats | float,
     parent_words: Floats | float,
     passes: Floats,
+    copied: float = 0.0,
     *,
     output: bool,
 ) -> None:
@@ -147,16 +187,18 @@ def add_drawn(
     tensor.
 
     An output arrives at the parent every time, and is read again every time but the first.
+    copied: more words of an input that are read, or of an output that arrive.
     """
     drawn = parent_words * passes
     read, _, update = space.prices[parent.name]
     if output:
         costs.energy = costs.energy + _served(copies, parent) * (
-            costs.accesses(drawn, parent) * update
+            costs.accesses(drawn + copied, parent) * update
             + costs.accesses(drawn - parent_words, parent) * read
         )
-        costs.add_words(parent, drawn - parent_words, drawn)
+        costs.add_words(parent, drawn - parent_words, drawn + copied)
     else:
+        drawn = drawn + copied
         costs.energy = costs.energy + _served(copies, parent) * costs.accesses(drawn, parent) * read
         costs.add_words(parent, drawn, np.zeros(1))
 

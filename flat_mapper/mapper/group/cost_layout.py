@@ -8,39 +8,73 @@ import numpy as np
 
 from flat_mapper.cost_model.latency import port_loads
 from flat_mapper.mapper.cost.price import Costs
+from flat_mapper.mapper.cost.turns import TurnCycles
 from flat_mapper.mapper.space.candidates import Floats
 from flat_mapper.mapper.space.group import GroupProblem
+
+UNITS = ("matrix", "vector")
 
 
 @dataclass(frozen=True, slots=True)
 class CostLayout:
-    """The columns of a cost vector: compute by unit, cycles by port, cold start, energy, words."""
+    """The columns of a cost vector.
+
+    Cycles by unit; where units that take turns overlap, also what their turns have beyond the
+    steady ones; cycles by port; cycles of whole tiles at DRAM where nothing runs ahead;
+    first inputs and last outputs; energy; words.
+    """
 
     ports: tuple[tuple[str, str], ...]  # (level, port): those of limited bandwidth
     overlapped: bool  # whether the units work at once
+    takes_turns: bool = False
+    runs_ahead: bool = True  # whether the shared level has two copies of what crosses DRAM
+    passes: float = 1.0  # of the shared loops
 
     @classmethod
     def of(cls, problem: GroupProblem) -> CostLayout:
         """The columns that a group's cost vectors need."""
+        dram, turns = problem.platform.dram.name, problem.takes_turns
+        ahead = not turns or problem.mapspace.policy.buffering >= 2
+        overlapped = problem.group.schedule == "overlapped" and ahead
         ports = {
             (level.name, load.port): None
             for space in problem.spaces
             for level in space.arch.levels
             for load in port_loads(level, 0, 0)
+            if not turns or overlapped or level.name == dram
         }
-        return cls(tuple(ports), problem.group.schedule == "overlapped")
+        return cls(
+            ports=tuple(ports),
+            overlapped=overlapped,
+            takes_turns=turns,
+            runs_ahead=ahead,
+        )
 
     def vectors(
-        self, unit: str, compute: Floats, cold: Floats, costs: Costs, words: Floats
+        self,
+        unit: str,
+        turns: TurnCycles,
+        exposed: Floats,
+        costs: Costs,
+        words: Floats,
     ) -> Floats:
         """Cost vectors of n candidates of one Einsum; float64[n, D].
 
-        compute: cycles on the Einsum's unit. cold: cycles of a cold start. words: streamed ones.
+        turns: cycles on the Einsum's unit. exposed: cycles that nothing overlaps. words: streamed
+        ones.
         """
-        zero = np.zeros(len(compute))
-        units = [compute if unit == name else zero for name in ("matrix", "vector")]
-        ports = [np.broadcast_to(costs.ports.get(p, zero), zero.shape) for p in self.ports]
-        return np.stack([*units, *ports, cold, costs.energy, words], axis=1)
+        zero = np.zeros(len(words))
+        steady = turns.steady if self.overlapped else turns.total
+        units = [steady + zero if unit == name else zero for name in UNITS]
+        extra = [turns.total - turns.steady + zero] if self.overlapped else []
+        ports = [costs.ports.get(p, zero) + zero for p in self.ports]
+        staged = [] if self.runs_ahead else [costs.staged + zero]
+        return np.stack([*units, *extra, *ports, *staged, exposed, costs.energy, words], axis=1)
+
+    @property
+    def width(self) -> int:
+        """Columns of a vector."""
+        return len(UNITS) + self.overlapped + len(self.ports) + (not self.runs_ahead) + 3
 
     def energy(self, vectors: Floats) -> Floats:
         """pJ; float64[n]."""
@@ -52,7 +86,15 @@ class CostLayout:
 
     def latency(self, vectors: Floats) -> Floats:
         """Cycles under the group's schedule; float64[n]."""
-        matrix, vector, cold = vectors[:, 0], vectors[:, 1], vectors[:, -3]
-        busy = np.maximum(matrix, vector) if self.overlapped else matrix + vector
-        slowest = vectors[:, 2:-3].max(axis=1, initial=0.0)
-        return np.maximum(busy, slowest) + cold
+        matrix, vector, exposed = vectors[:, 0], vectors[:, 1], vectors[:, -3]
+        first = len(UNITS) + self.overlapped
+        busy = matrix + vector
+        if self.overlapped:
+            most = np.maximum(matrix, vector)
+            busy = most + vectors[:, 2]
+            if self.takes_turns:
+                busy = busy + (matrix + vector - most) / self.passes
+        if not self.runs_ahead:
+            return busy + vectors[:, -4]
+        slowest = vectors[:, first:-3].max(axis=1, initial=0.0)
+        return np.maximum(busy, slowest) + exposed

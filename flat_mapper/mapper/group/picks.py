@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from flat_mapper.mapper.cost.turns import PrivateWords
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem
@@ -53,9 +56,25 @@ class PricedCandidates:
     costs: Floats  # float64[n, D]
     source: Ints  # int64[n, 3]: block, candidate, index into `outers`
     outers: list[Outer]
+    private: PrivateWords  # float64[L, n] each
 
     def take(self, index: Ints) -> PricedCandidates:
         """Some of them."""
         return PricedCandidates(
-            costs=self.costs[index], source=self.source[index], outers=self.outers
+            costs=self.costs[index],
+            source=self.source[index],
+            outers=self.outers,
+            private=self.private.take(index),
+        )
+
+    @classmethod
+    def joined(cls, parts: list[PricedCandidates]) -> PricedCandidates:
+        """Several sets as one."""
+        before = np.cumsum([0, *(len(p.outers) for p in parts)])
+        shifts = [np.array([0, 0, n]) for n in before[:-1]]
+        return cls(
+            costs=np.concatenate([p.costs for p in parts]),
+            source=np.concatenate([p.source + n for p, n in zip(parts, shifts, strict=True)]),
+            outers=[o for p in parts for o in p.outers],
+            private=PrivateWords.joined([p.private for p in parts]),
         )

@@ -44,11 +44,10 @@ def masked_problems(
         one = {**fusion.tiles, queries: (rows,), keys: (columns,)}
         space = replace(mapspace, fusion=replace(fusion, tiles=one))
         problem = group_problem(workload, platform, ert, space, group)
-        visited = 1.0
+        left = None
         if workload.mask and rows < sizes[queries] and columns < sizes[keys]:
             left = mask_tiles(workload.mask, sizes[queries], sizes[keys], rows, columns)
-            visited = left.visited / left.total
-        found.append(replace(problem, visited=visited))
+        found.append(replace(problem, mask_tiles=left))
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import gcd
 
+from flat_mapper.mapper.cost.turns import staying
 from flat_mapper.mapper.group.picks import GroupSolution, Pick
 from flat_mapper.mapper.space.einsum import Rank
 from flat_mapper.mapper.space.factors import divided
@@ -121,7 +122,9 @@ def _einsum_mapping(pick: Pick, solution: GroupSolution, sizes: dict[str, int]) 
         on_y = [f // x for f, x in zip(factors, on_x, strict=True)]
         put(Slot(node_choice.node, "y"), on_y, list(range(len(on_y))))
         put(Slot(node_choice.node, "x"), on_x, list(range(len(on_x))))
-    return EinsumMapping(einsum=space.einsum.name, loops=tuple(loops), keep=_keeps(pick))
+    return EinsumMapping(
+        einsum=space.einsum.name, loops=tuple(loops), keep=_keeps(pick), stay=_stays(pick)
+    )
 
 
 def _passes(solution: GroupSolution, each: tuple[str, ...]) -> Iterator[Loop]:
@@ -130,6 +133,13 @@ def _passes(solution: GroupSolution, each: tuple[str, ...]) -> Iterator[Loop]:
         rank = solution.problem.ranks[r]
         if rank.members[0] in each:
             yield Loop(rank.members[0], rank.size // solution.tile[r])
+
+
+def _stays(pick: Pick) -> tuple[str, ...]:
+    """Tensors that stay at a private level over the shared loops."""
+    if not pick.outer.stay:
+        return ()
+    return staying(pick.space, pick.candidates, pick.outer)
 
 
 def _keeps(pick: Pick) -> tuple[tuple[str, tuple[str, ...]], ...]:

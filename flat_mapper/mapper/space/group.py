@@ -12,16 +12,19 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, Rank, merged_ranks
+from flat_mapper.mapping.passes import MaskedPasses, PassKind, SharedLoop, pass_kinds
 from flat_mapper.mapping.sharing import (
     carried_tensors,
     crosses_dram,
     in_place_classes,
     leaves_finished,
+    may_stay,
     shared_level,
     with_unmapped,
 )
 from flat_mapper.mapping.space import GroupSpace, Mapspace, held_ranks
 from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.mask import MaskTiles
 
 FOLLOW = 0  # a tile extent: whatever the candidates leave
 
@@ -40,7 +43,58 @@ class GroupProblem:
     spaces: tuple[EinsumSpace, ...]
     whole: tuple[str, ...]  # the group's Einsums, with the free ones that run between them
     inner: tuple[int, ...] = ()  # those of shared_ranks whose loops stand innermost
-    visited: float = 1.0  # of tiles of queries x keys, what a mask leaves
+    mask_tiles: MaskTiles | None = None  # of queries x keys, where a mask leaves some out
+
+    @property
+    def visited(self) -> float:
+        """Share of the tiles of queries x keys that a mask leaves."""
+        return self.mask_tiles.visited / self.mask_tiles.total if self.mask_tiles else 1.0
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether Einsums take turns, and transfers run ahead only where there is room for them."""
+        return self.group.fused and self.mapspace.policy.prefetch == "held"
+
+    def kinds(
+        self, space: EinsumSpace, tile: tuple[int, ...], order: tuple[int, ...]
+    ) -> tuple[PassKind, ...]:
+        """The kinds of an Einsum's passes; tile and order (innermost first) by group rank."""
+        if not self.takes_turns:
+            return ()
+        each = space.einsum.each
+        own = [i for i, r in enumerate(self.ranks) if r in space.ranks or r.members[0] in each]
+        loops = [
+            SharedLoop(rank=self.ranks[i].name, factor=self.ranks[i].size // tile[i])
+            for i in reversed(order)
+            if i in own
+        ]
+        tensors = {
+            t: frozenset(r.name for r, yes in zip(space.ranks, mine, strict=True) if yes)
+            for t, mine in space.relevant.items()
+        }
+        masked, pair = None, self.workload.roles.masked
+        if self.mask_tiles and pair and self.masked(space) is not None:
+            rows = self.workload.rank_sizes[pair[0]] // self.mask_tiles.rows
+            masked = MaskedPasses(
+                queries=pair[0],
+                keys=pair[1],
+                rows=rows,
+                visited=self.mask_tiles.visited,
+                visited_first=self.mask_tiles.visited_first,
+            )
+        return pass_kinds(loops, tensors, space.output, masked)
+
+    def may_stay(self, space: EinsumSpace) -> tuple[bool, ...]:
+        """By tensor, whether it may stay at the private levels while others have their turn."""
+        legal = may_stay(self.workload, self.whole, space.einsum)
+        return tuple(t in legal for t in space.tensors)
+
+    @cached_property
+    def private_levels(self) -> dict[str, int | None]:
+        """Words of the levels that Einsums use in turn, by name."""
+        return {
+            lv.name: lv.usable_words for s in self.spaces for lv in s.arch.levels[s.shared + 1 :]
+        }
 
     def passes(self, space: EinsumSpace, tile: tuple[int, ...]) -> int:
         """How often an Einsum runs in each pass of the other shared loops."""
@@ -86,7 +140,7 @@ class GroupProblem:
     @cached_property
     def classes(self) -> dict[str, str]:
         """Tensors that share a buffer: each with the first of them."""
-        return in_place_classes(self.workload) if self.mapspace.policy.in_place else {}
+        return in_place_classes(self.workload, self.whole) if self.mapspace.policy.in_place else {}
 
     def place(self, tensor: str) -> str:
         """The tensor that names a tensor's place in the shared level: the first that shares it."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from flat_mapper.mapping.passes import PassKind
+
 # Where a tensor's tiles above the inner levels come from:
 #   inside  the shared level, and DRAM has no part in it (an intermediate, or already fetched)
 #   staged  the shared level, which exchanges whole tiles with DRAM
@@ -23,3 +25,10 @@ class Outer:
     passes: int = 1  # passes of the innermost DRAM loop, where it is over a rank that no tensor has
     visited: float = 1.0  # of the passes of two DRAM loops together, what a mask leaves
     masked: tuple[int, ...] = ()  # those of the two that are ranks of the Einsum
+    stay: tuple[bool, ...] = ()  # by tensor, whether it may stay private over the DRAM loops
+    kinds: tuple[PassKind, ...] = ()  # of passes, where the Einsum takes turns with others
+    copied: str | None = None  # tensor whose old value is copied to the output's place
+
+    def may_stay(self, position: int) -> bool:
+        """Whether a tensor may stay at the private levels over the DRAM loops."""
+        return self.stay[position] if self.stay else True

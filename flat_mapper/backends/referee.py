@@ -1,0 +1,126 @@
+"""The native model held against an execution: what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import ceil
+
+from flat_mapper.cost_model.result import EinsumStats, GroupStats, Result
+from flat_mapper.execution.result import Executed, ExecutedGroup
+
+ROUNDING = 1e-9  # of cycles: float64's, under the model's rounding up to whole ones
+UPPER = "a remainder: Timeloop counts idle units and some shorter last passes as full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disagreement:
+    """One quantity that the model has otherwise than the execution."""
+
+    where: str  # Einsum, or the group's Einsums
+    level: str
+    tensor: str
+    quantity: str
+    executed: float
+    model: float | None  # None: the model has no such quantity
+    reason: str = ""  # why the model may be above the execution here
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields by name."""
+        names = ("where", "level", "tensor", "quantity", "executed", "model", "reason")
+        return {name: getattr(self, name) for name in names}
+
+
+def compare(executed: Executed, result: Result) -> tuple[Disagreement, ...]:
+    """What differs between an execution and the model's result for the same mapping.
+
+    Numbers have to be right; every count equal; no level over its capacity; each group's latency
+    the executed timeline's, rounded up to whole cycles, or above it by no more than the schedule's
+    slack (`cost_model.schedule.Latency`). Where a loop has a remainder the model is
+    Timeloop's, which may be above the execution, and the difference says so.
+    """
+    nests = result.mapping.einsum_mappings
+    ragged = {name for name, m in nests.items() if any(p.last for _, at in m.loops for p in at)}
+    found = [*_numbers(executed)]
+    for einsum in result.einsums:
+        found += _with_reason(_counts(executed, einsum), einsum.einsum in ragged)
+    for group, stats in zip(executed.groups, result.groups, strict=True):
+        found += _with_reason(_group(group, stats), not ragged.isdisjoint(group.names))
+    return tuple(found)
+
+
+def _with_reason(found: Iterator[Disagreement], ragged: bool) -> Iterator[Disagreement]:
+    for d in found:
+        above = ragged and d.model is not None and d.model >= d.executed
+        yield replace(d, reason=UPPER) if above else d
+
+
+def _numbers(executed: Executed) -> Iterator[Disagreement]:
+    for error in executed.errors:
+        if not error.right:
+            yield Disagreement(
+                where="output",
+                level="",
+                tensor=error.tensor,
+                quantity="relative error",
+                executed=error.relative,
+                model=0.0,
+            )
+
+
+def _counts(executed: Executed, stats: EinsumStats) -> Iterator[Disagreement]:
+    modelled = {(lv.level, t.tensor): t for lv in stats.levels for t in lv.tensors}
+    moved = {(m.level, m.tensor): m for m in executed.counts if m.einsum == stats.einsum}
+    for level, tensor in dict.fromkeys((*modelled, *moved)):
+        t, m = modelled.get((level, tensor)), moved.get((level, tensor))
+        pairs = (
+            ("reads", m.reads if m else 0, t.scalar_reads if t else 0),
+            ("fills", m.fills if m else 0, t.scalar_fills if t else 0),
+            ("updates", m.updates if m else 0, t.scalar_updates if t else 0),
+        )
+        instances = t.utilized_instances if t else m.instances if m else 1
+        for quantity, got, said in pairs:
+            if got != said * instances:
+                yield Disagreement(
+                    where=stats.einsum,
+                    level=level,
+                    tensor=tensor,
+                    quantity=quantity,
+                    executed=got / instances,
+                    model=said,
+                )
+    cycles = executed.compute_cycles[stats.einsum]
+    if cycles != stats.compute_cycles:
+        yield Disagreement(
+            where=stats.einsum,
+            level="",
+            tensor="",
+            quantity="compute cycles",
+            executed=cycles,
+            model=stats.compute_cycles,
+        )
+
+
+def _group(group: ExecutedGroup, stats: GroupStats) -> Iterator[Disagreement]:
+    where = " + ".join(group.names)
+    for alive in group.alive:
+        said = stats.buffer.live_words if alive.level == stats.buffer.level else None
+        if alive.over or (said is not None and alive.words > said):
+            yield Disagreement(
+                where=where,
+                level=alive.level,
+                tensor="",
+                quantity="words alive" + (f" (has {alive.capacity})" if alive.over else ""),
+                executed=alive.words,
+                model=said,
+            )
+    least = ceil(group.cycles - ROUNDING * max(1.0, group.cycles))
+    if not least <= stats.cycles <= ceil(group.cycles + stats.slack_cycles):
+        yield Disagreement(
+            where=where,
+            level="",
+            tensor="",
+            quantity="cycles",
+            executed=group.cycles,
+            model=stats.cycles,
+        )

@@ -1,0 +1,95 @@
+"""The verb execute: a recorded mapping run on real numbers."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from flat_mapper.api.execution import Execution, execute
+from flat_mapper.backends.referee import Disagreement
+from flat_mapper.execution.result import Executed
+from flat_mapper.reports.text import grid
+from flat_mapper.spec.yamlio import dump_json
+
+_TURNS = 40  # of a timeline that is printed; more are in the JSON
+_SHOWN = 60  # differences that are printed; all are in the JSON
+
+
+def execute_command(arguments: argparse.Namespace) -> int:
+    """A mapping executed; 1 where it goes wrong or, with --check, where the model differs."""
+    done = execute(
+        Path(arguments.record), arguments.arch, shrink=arguments.shrink, check=arguments.check
+    )
+    print(dump_json(done.to_dict()).rstrip() if arguments.json else execution_text(done))
+    return 0 if done.executed.right and done.agrees else 1
+
+
+def execution_text(done: Execution) -> str:
+    """Outputs, words alive, turns and counts as tables, and the verdict."""
+    executed = done.executed
+    lines = [f"{executed.workload} on {executed.arch}: {executed.steps:,} steps executed"]
+    if executed.shrunk:
+        cut = ", ".join(f"{r} {a} -> {b}" for r, (a, b) in executed.shrunk.items())
+        lines.append(f"shrunk to two passes of every loop at DRAM: {cut}")
+    rows = [
+        (e.tensor, f"{e.absolute:.3g}", f"{e.relative:.3g}", "right" if e.right else "WRONG")
+        for e in executed.errors
+    ]
+    lines.append(grid(rows, head=("output", "max error", "relative", ""), right=(1, 2)))
+    lines.append(_alive(executed))
+    lines.append(_counts(executed))
+    lines += [_turns(executed), f"cycles: {executed.cycles:,.6g}"]
+    if done.checked:
+        lines.append(_differences(done.differences))
+    return "\n".join(line for line in lines if line)
+
+
+def _alive(executed: Executed) -> str:
+    rows = [
+        (
+            " + ".join(g.names),
+            a.level,
+            f"{a.words:,}",
+            "-" if a.capacity is None else f"{a.capacity:,}",
+            ", ".join(f"{t} {n:,}" for t, n in a.terms) + (": OVER" if a.over else ""),
+        )
+        for g in executed.groups
+        for a in g.alive
+    ]
+    return grid(rows, head=("group", "level", "alive", "has", "words of"), right=(2, 3))
+
+
+def _counts(executed: Executed) -> str:
+    rows = []
+    for m in executed.counts:
+        values = (v // m.instances for v in (m.reads, m.fills, m.updates))
+        counts = (f"{value:,}" for value in values)
+        rows.append((m.einsum, m.level, m.tensor, *counts, f"{m.instances:,}"))
+    head = ("Einsum", "level", "tensor", "reads", "fills", "updates", "instances")
+    return grid(rows, head=head, right=(3, 4, 5, 6))
+
+
+def _turns(executed: Executed) -> str:
+    turns = [t for g in executed.groups for t in g.turns]
+    if len(turns) > _TURNS:
+        return f"{len(turns):,} turns"
+    rows = [(t.einsum, str(t.pass_number), f"{t.start:,.6g}", f"{t.end:,.6g}") for t in turns]
+    return grid(rows, head=("turn", "pass", "start", "end"), right=(1, 2, 3))
+
+
+def _differences(found: tuple[Disagreement, ...]) -> str:
+    if not found:
+        return "the model agrees"
+    rows = [
+        (
+            *(d.where, d.level or "-", d.tensor or "-", d.quantity),
+            f"{d.executed:.12g}",
+            "-" if d.model is None else f"{d.model:.12g}",
+            d.reason,
+        )
+        for d in found[:_SHOWN]
+    ]
+    head = ("where", "level", "tensor", "quantity", "executed", "model", "why")
+    table = grid(rows, head=head, right=(4, 5))
+    bad = sum(not d.reason for d in found)
+    return f"{table}\nthe model differs in {len(found)} quantities, in {bad} without a reason"

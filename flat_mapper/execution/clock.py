@@ -1,0 +1,328 @@
+"""The timeline of a group: when turns run and tiles move, from what was executed.
+
+Turns are jobs of a unit. Tiles that come to the shared level from DRAM, and results that leave it,
+are requests to DRAM; they move beside the turns, in the bandwidth that the turns' own streams
+leave, the earliest deadline first. A request waits until there is room for it:
+
+- with two copies (`buffering` >= 2) a tile may be fetched as soon as the tile before the previous
+  one is no longer needed, and the maker of the tile after next waits for a result's drain;
+- with less, a pass begins when its tiles are there, and ends when its results are gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
+
+from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.energy.operations import operation_cycles
+from flat_mapper.execution.group import GroupRun, TurnLog, Words, levels_of
+from flat_mapper.execution.result import TurnTime
+from flat_mapper.execution.turn import DRAM, StagedTile
+from flat_mapper.workload.graph import Einsum
+
+EPSILON = 1e-9  # cycles; rounding of float64
+
+
+@dataclass(slots=True)
+class Request:
+    """A tile on its way from or to DRAM.
+
+    after:    turns that end, and requests that are done, before it may begin.
+    deadline: number of the turn that waits for it.
+    """
+
+    words: float
+    reads: bool
+    deadline: float
+    after_turns: set[int] = field(default_factory=set)
+    after_requests: list[Request] = field(default_factory=list)
+    done: bool = False
+
+
+@dataclass(slots=True)
+class Job:
+    """A turn: its time on its unit, and what it waits for."""
+
+    log: TurnLog
+    unit: str
+    cycles: float
+    rates: Words  # of DRAM, words per cycle, that its streams take
+    after_turns: set[int] = field(default_factory=set)
+    after_requests: list[Request] = field(default_factory=list)
+    start: float = -1.0
+    end: float = inf
+
+
+def timeline(run: GroupRun) -> tuple[float, tuple[TurnTime, ...]]:
+    """Cycles of a group, and its turns."""
+    if run.alone:
+        cycles = _alone(run)
+        turn = run.turns[0]
+        return cycles, (TurnTime(einsum=turn.einsum, pass_number=0, start=0.0, end=cycles),)
+    jobs = [_job(run, log) for log in run.logs]
+    requests = _requests(run, jobs)
+    moved = {way: sum(r.words for r in requests if r.reads == way) for way in (True, False)}
+    _order(run, jobs)
+    end = _Clock(run, jobs, requests).run()
+    if run.facts.group.schedule == "overlapped":
+        end = max(end, _busiest(run, (moved[True], moved[False])))
+    turns = (
+        TurnTime(
+            einsum=j.log.turn.einsum, pass_number=j.log.turn.pass_number, start=j.start, end=j.end
+        )
+        for j in jobs
+        if j.log.turn.einsum not in run.facts.free
+    )
+    return end, tuple(turns)
+
+
+def port_cycles(level: MemoryLevel, reads: float, writes: float) -> float:
+    """Cycles that words take through the ports of one instance of a level."""
+    limits = (
+        (level.read_words_per_cycle, reads),
+        (level.write_words_per_cycle, writes),
+        (level.shared_words_per_cycle, reads + writes),
+    )
+    return max((words / rate for rate, words in limits if rate is not None), default=0.0)
+
+
+def _compute(run: GroupRun, log: TurnLog) -> int:
+    nest = run.facts.nests[log.turn.einsum]
+    return log.steps * operation_cycles(nest.arch, nest.einsum.operation)
+
+
+def _alone(run: GroupRun) -> float:
+    """Timeloop's cycles of one Einsum: the slowest of compute and all levels, over the run."""
+    (log,) = run.logs
+    (one,) = run.runs.values()
+    dram = [0.0, 0.0]
+    for (level, tensor), c in one.counters.items():
+        if level == DRAM:
+            share = run.facts.workload.share(tensor)
+            dram[0] += c.reads * share
+            dram[1] += (c.fills + c.updates) * share
+    levels = levels_of(run.platform)
+    ports = [port_cycles(levels[name], *words) for name, words in log.ports.items()]
+    return max(_compute(run, log), port_cycles(run.platform.dram, *dram), *ports, 0.0)
+
+
+def _job(run: GroupRun, log: TurnLog) -> Job:
+    """A turn takes as long as the slowest of its compute, its ports, and its own streams."""
+    levels, dram = levels_of(run.platform), run.platform.dram
+    ports = (port_cycles(levels[name], *words) for name, words in log.ports.items())
+    cycles = max(float(_compute(run, log)), port_cycles(dram, *log.streamed), *ports)
+    rates = (log.streamed[0] / cycles, log.streamed[1] / cycles) if cycles else (0.0, 0.0)
+    unit = log.unit if run.facts.group.schedule == "overlapped" else ""
+    return Job(log=log, unit=unit, cycles=cycles, rates=rates)
+
+
+def _requests(run: GroupRun, jobs: list[Job]) -> list[Request]:
+    """The moves of staged tiles, and who waits for them."""
+    copies = 2 if run.policy.buffering >= 2 else 1
+    found: list[Request] = []
+    for one in run.runs.values():
+        shares = run.facts.workload.share
+        streams: dict[str, list[StagedTile]] = {}
+        for tile in one.tiles:
+            streams.setdefault(tile.tensor, []).append(tile)
+        for tensor, tiles in streams.items():
+            drains: list[Request] = []
+            for n, tile in enumerate(tiles):
+                fetch = Request(
+                    words=tile.fetched * shares(tensor), reads=True, deadline=tile.first
+                )
+                if n >= copies:
+                    fetch.after_turns.add(tiles[n - copies].last)
+                    fetch.after_requests.append(drains[n - copies])
+                    jobs[tile.first].after_requests.append(drains[n - copies])
+                heir = tiles[n + copies].first if n + copies < len(tiles) else inf
+                drain = Request(words=tile.drained * shares(tensor), reads=False, deadline=heir)
+                drain.after_turns.add(tile.last)
+                drains.append(drain)
+                jobs[tile.first].after_requests.append(fetch)
+                found += [fetch, drain]
+    if copies == 1:
+        _hold_passes(jobs, found)
+    return found
+
+
+def _hold_passes(jobs: list[Job], requests: list[Request]) -> None:
+    """Nothing runs ahead: the tiles of a pass come when the one before is over, results gone."""
+    number = [job.log.turn.pass_number for job in jobs]
+    last: dict[int, int] = {p: n for n, p in enumerate(number)}
+    drains: dict[int, list[Request]] = {}
+    fetches: dict[int, list[Request]] = {}
+    for request in requests:
+        if request.reads:
+            fetches.setdefault(number[int(request.deadline)], []).append(request)
+        else:
+            (turn,) = request.after_turns
+            drains.setdefault(number[turn], []).append(request)
+    for n, job in enumerate(jobs):
+        job.after_requests += fetches.get(number[n], []) + drains.get(number[n] - 1, [])
+    for p, wanted in fetches.items():
+        for request in wanted:
+            if p:
+                request.after_turns.add(last[p - 1])
+                request.after_requests += drains.get(p - 1, [])
+
+
+def _order(run: GroupRun, jobs: list[Job]) -> None:
+    """Who waits for whom: in turn, each for the one before; else each for what it uses."""
+    if run.facts.group.schedule != "overlapped":
+        for n in range(1, len(jobs)):
+            jobs[n].after_turns.add(n - 1)
+        return
+    at = {(j.log.turn.einsum, j.log.turn.pass_number): n for n, j in enumerate(jobs)}
+    for n, job in enumerate(jobs):
+        _order_overlapped(run, job, at)
+        job.after_turns.discard(n)
+
+
+def _order_overlapped(run: GroupRun, job: Job, at: dict[tuple[str, int], int]) -> None:
+    """A turn waits for the makers of its inputs, for room, and for its unit's earlier Einsums."""
+    facts, number = run.facts, job.log.turn.pass_number
+    einsum = facts.nests[job.log.turn.einsum].einsum
+    before = facts.einsums[: facts.einsums.index(einsum)]
+    for other in before:
+        if other.unit == einsum.unit:
+            _wait(job, at, other, number)
+    for tensor in (a.tensor for a in einsum.accesses if facts.passed_on(a.tensor)):
+        makes = einsum.output.tensor == tensor
+        for other in before:
+            if other.output.tensor == tensor or (makes and _touches(other, tensor)):
+                _wait(job, at, other, number)
+        if makes:
+            _room(run, job, at, tensor)
+        if makes and facts.carried(tensor):
+            for maker in facts.makers(tensor):
+                _wait(job, at, maker, number - 1)
+    for maker in facts.makers(run.copied.get(einsum.name, "")):
+        _wait(job, at, maker, number - 1)
+
+
+def _touches(einsum: Einsum, tensor: str) -> bool:
+    return any(a.tensor == tensor for a in einsum.accesses)
+
+
+def _wait(job: Job, at: dict[tuple[str, int], int], einsum: Einsum, number: int) -> None:
+    found = at.get((einsum.name, number))
+    if found is not None:
+        job.after_turns.add(found)
+
+
+def _room(run: GroupRun, job: Job, at: dict[tuple[str, int], int], tensor: str) -> None:
+    """A maker waits until the copy that it writes is no longer read."""
+    facts, number = run.facts, job.log.turn.pass_number
+    inside = run.places[tensor].tensors if tensor in run.places else [tensor]
+    users = [e for e in facts.einsums if any(_touches(e, t) for t in inside)]
+    copies = 2 if len({e.unit for e in users}) > 1 else 1
+    for user in users:
+        _wait(job, at, user, number - copies)
+
+
+def _busiest(run: GroupRun, staged: Words) -> float:
+    """Cycles of the busiest level's words in all: units that overlap share its ports."""
+    dram = run.platform.dram.name
+    total: dict[str, list[float]] = {dram: [*staged]}
+    for log in run.logs:
+        for name, (reads, writes) in (*log.ports.items(), (dram, log.streamed)):
+            at = total.setdefault(name, [0.0, 0.0])
+            at[0] += reads
+            at[1] += writes
+    levels = levels_of(run.platform)
+    return max((port_cycles(levels[name], *words) for name, words in total.items()), default=0.0)
+
+
+class _Clock:
+    """Jobs and requests, from event to event."""
+
+    def __init__(self, run: GroupRun, jobs: list[Job], requests: list[Request]) -> None:
+        self.dram, self.jobs = run.platform.dram, jobs
+        self.requests = sorted(requests, key=lambda r: (r.deadline, not r.reads))
+        self.ended: set[int] = set()
+        self.now = 0.0
+        self.waiting: dict[str, list[int]] = {}
+        for n, job in enumerate(jobs):
+            self.waiting.setdefault(job.unit, []).append(n)
+        self.running: dict[str, int] = {}
+
+    def run(self) -> float:
+        """The cycle at which everything is done."""
+        while True:
+            while self._finish() or self._start():
+                pass
+            rates = self._rates()
+            ends = [self.jobs[n].end for n in self.running.values()]
+            ends += [self.now + r.words / rate for r, rate in rates if rate > 0]
+            if not ends:
+                assert not any(self.waiting.values()), "a turn waits for itself"
+                return self.now
+            step = min(ends) - self.now
+            for request, rate in rates:
+                request.words = 0.0 if rate == inf else request.words - rate * step
+            self.now += step
+
+    def _finish(self) -> bool:
+        """End what is over at this moment."""
+        over = [u for u, n in self.running.items() if self.jobs[n].end <= self.now + EPSILON]
+        for unit in over:
+            self.ended.add(self.running.pop(unit))
+        done = [r for r in self.requests if self._free(r) and r.words <= EPSILON]
+        for request in done:
+            request.done = True
+        if done:
+            self.requests = [r for r in self.requests if not r.done]
+        return bool(over or done)
+
+    def _free(self, waits: Job | Request) -> bool:
+        turns = all(n in self.ended for n in waits.after_turns)
+        return turns and all(r.done for r in waits.after_requests)
+
+    def _start(self) -> bool:
+        """Give free units the earliest turn that is ready."""
+        begun = False
+        for unit, queue in self.waiting.items():
+            if unit in self.running:
+                continue
+            ready = next((n for n in queue if self._free(self.jobs[n])), None)
+            if ready is not None:
+                queue.remove(ready)
+                job = self.jobs[ready]
+                job.start, job.end = self.now, self.now + job.cycles
+                self.running[unit] = ready
+                begun = True
+        return begun
+
+    def _rates(self) -> list[tuple[Request, float]]:
+        """Words per cycle of every request that may move now, the earliest deadline first."""
+        jobs = [self.jobs[n] for n in self.running.values()]
+        left = _left(self.dram, sum(j.rates[0] for j in jobs), sum(j.rates[1] for j in jobs))
+        found = []
+        for request in self.requests:
+            if not self._free(request):
+                continue
+            rate = left(request.reads, 0.0)
+            left(request.reads, rate)
+            found.append((request, rate))
+        return found
+
+
+def _left(dram: MemoryLevel, reads: float, writes: float) -> Callable[[bool, float], float]:
+    """What is left of DRAM's bandwidth: asked with 0, told with what is taken."""
+    rates = {True: dram.read_words_per_cycle, False: dram.write_words_per_cycle}
+    shared = dram.shared_words_per_cycle
+    streams = {True: reads, False: writes}
+    own = {w: inf if rate is None else rate - streams[w] for w, rate in rates.items()}
+    both = [inf if shared is None else shared - reads - writes]
+
+    def left(reading: bool, taken: float) -> float:
+        if taken and taken != inf:
+            own[reading] -= taken
+            both[0] -= taken
+        rate = min(own[reading], both[0])
+        return rate if rate > EPSILON else 0.0
+
+    return left

@@ -1,0 +1,209 @@
+"""A group of Einsums run pass by pass, turn by turn, in one shared level."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from flat_mapper.arch.values import MemoryLevel, Platform
+from flat_mapper.base.errors import MappingError, expected
+from flat_mapper.execution.link import Counter
+from flat_mapper.execution.passes import Turn, turns_of
+from flat_mapper.execution.place import Place
+from flat_mapper.execution.result import Alive
+from flat_mapper.execution.shared import GroupFacts, held_words, shared_places
+from flat_mapper.execution.turn import DRAM, SHARED, EinsumRun
+from flat_mapper.mapping.values import EinsumMapping, Policy
+from flat_mapper.workload.graph import Einsum
+
+Words = tuple[float, float]  # read, written
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnLog:
+    """What one turn took: steps of the compute unit, and words of one instance of each level."""
+
+    turn: Turn
+    unit: str
+    steps: int
+    ports: Mapping[str, Words]  # of the shared level and those below it
+    streamed: Words  # DRAM words that pass the shared level by
+
+
+@dataclass
+class GroupRun:
+    """One group at work."""
+
+    facts: GroupFacts
+    platform: Platform
+    policy: Policy
+    dram: Mapping[str, Place]
+    runs: dict[str, EinsumRun] = field(default_factory=dict)
+    logs: list[TurnLog] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        facts = self.facts
+        self.places = shared_places(facts, self.policy)
+        self.alone = len(facts.group.einsums) == 1
+        for name, nest in facts.nests.items():
+            self._check_stay(nest.mapping)
+            self.runs[name] = EinsumRun(
+                workload=facts.workload,
+                nest=nest,
+                dram=self.dram,
+                shared=self.places,
+                resident=frozenset(nest.mapping.stay),
+                alone=self.alone,
+            )
+        self.turns = turns_of(facts)
+        self.copied = {n: x for e in facts.einsums if (n := e.name) and (x := copied(facts, e))}
+        # By unit where units overlap, else under one name: (level, what) -> words, at the worst.
+        self.peaks: dict[str, dict[str, dict[str, int]]] = {}
+
+    def _check_stay(self, mapping: EinsumMapping) -> None:
+        for tensor in mapping.stay:
+            if self.facts.passed_on(tensor):
+                where = f"{mapping.einsum}: stay"
+                condition = "tensors that no other Einsum of the group makes, reads or writes"
+                raise MappingError(expected(where, condition, tensor))
+
+    def run(self) -> None:
+        """All turns."""
+        following = self._following()
+        before = -1
+        for turn in self.turns:
+            if turn.pass_number != before:
+                self._copy(turn.pass_number)
+                before = turn.pass_number
+            self._turn(turn, following[turn.number])
+
+    def _following(self) -> dict[int, tuple[int, ...] | None]:
+        """Of every turn, the DRAM loops' indices at the same Einsum's next one."""
+        found: dict[int, tuple[int, ...] | None] = {}
+        later: dict[str, tuple[int, ...]] = {}
+        for turn in reversed(self.turns):
+            found[turn.number] = later.get(turn.einsum)
+            later[turn.einsum] = turn.dram
+        return found
+
+    def _copy(self, number: int) -> None:
+        """Give what corrects partial results the old value of what it corrects by.
+
+        This is before the maker of that value has its turn; it is counted in the turn of the Einsum
+        that asks for it.
+        """
+        for turn in self.turns:
+            if turn.pass_number == number and turn.einsum in self.copied:
+                run = self.runs[turn.einsum]
+                if tuple(turn.dram[i] for i in run.kept_dram) in run.seen:
+                    source = self.places[self.copied[turn.einsum]]
+                    self.places[run.output.access.tensor].data[:] = source.data
+
+    def _turn(self, turn: Turn, after: tuple[int, ...] | None) -> None:
+        run = self.runs[turn.einsum]
+        before = {key: (c.reads, c.fills, c.updates) for key, c in run.counters.items()}
+        drained = len(run.tiles)
+        run.turn = turn.number
+        self._count_copy(turn, run)
+        steps = run.take_turn(() if self.alone else turn.dram, after)
+        if turn.einsum not in self.facts.free:
+            self._note_alive(run)
+        self.logs.append(self._log(turn, run, before, steps, drained))
+
+    def _count_copy(self, turn: Turn, run: EinsumRun) -> None:
+        source = self.copied.get(turn.einsum)
+        if source and tuple(turn.dram[i] for i in run.kept_dram) in run.seen:
+            ranks, nest = run.output.access.ranks, run.nest
+            slot = nest.level_slots[SHARED]
+            at = {s.rank: turn.dram[i] for i, s in enumerate(nest.temporal[: nest.dram_loops])}
+            words = 1
+            for r in ranks:
+                extent = nest.extent(r, slot)
+                words *= min(extent, nest.sizes[r] - at.get(r, 0) * extent)
+            run.counters.setdefault((SHARED, source), Counter()).reads += words
+            run.counters[SHARED, tensor_of(run)].updates += words
+
+    def _log(
+        self,
+        turn: Turn,
+        run: EinsumRun,
+        before: Mapping[tuple[int, str], tuple[int, int, int]],
+        steps: int,
+        tiles: int,
+    ) -> TurnLog:
+        ports: dict[str, Words] = {}
+        streamed = (0.0, 0.0)
+        if turn.einsum in self.facts.free:
+            return TurnLog(
+                turn=turn, unit=run.nest.einsum.unit, steps=0, ports=ports, streamed=streamed
+            )
+        for (level, tensor), c in run.counters.items():
+            reads, fills, updates = before.get((level, tensor), (0, 0, 0))
+            share = self.facts.workload.share(tensor)
+            read, written = c.reads - reads, c.fills - fills + c.updates - updates
+            if level == DRAM:
+                if SHARED not in run.nest.keepers(tensor):
+                    streamed = (streamed[0] + read * share, streamed[1] + written * share)
+                continue
+            n = run.nest.instances(run.nest.level_slots[level])
+            name = run.nest.arch.levels[level].name
+            old = ports.get(name, (0.0, 0.0))
+            ports[name] = (old[0] + read * share / n, old[1] + written * share / n)
+        return TurnLog(
+            turn=turn, unit=run.nest.einsum.unit, steps=steps, ports=ports, streamed=streamed
+        )
+
+    def _note_alive(self, run: EinsumRun) -> None:
+        """Keep the worst moment of every private level: own tiles, and what others left there."""
+        einsum = run.nest.einsum
+        apart = self.facts.group.schedule == "overlapped"
+        pool = einsum.unit if apart else ""
+        now: dict[str, dict[str, int]] = {}
+        for name, other in self.runs.items():
+            if apart and other.nest.einsum.unit != einsum.unit:
+                continue
+            tiles = run.tile_words() if other is run else other.resident_words()
+            for (level, tensor), words in tiles.items():
+                if level > SHARED:
+                    level_name = other.nest.arch.levels[level].name
+                    at = now.setdefault(level_name, {})
+                    at[f"{name}.{tensor}"] = -int(-words * self.facts.workload.share(tensor) // 1)
+        worst = self.peaks.setdefault(pool, {})
+        for level_name, terms in now.items():
+            if sum(terms.values()) > sum(worst.get(level_name, {}).values()):
+                worst[level_name] = terms
+
+    def alive(self) -> tuple[Alive, ...]:
+        """The most words alive at once in one instance of every on-chip level."""
+        level = self.platform.matrix.levels[SHARED]
+        shared = held_words(self.facts, self.places, self.policy)
+        found = [Alive(level=level.name, capacity=level.usable_words, terms=shared)]
+        private: dict[str, dict[str, int]] = {}
+        for pool in self.peaks.values():
+            for name, terms in pool.items():
+                private.setdefault(name, {}).update(terms)
+        levels = levels_of(self.platform)
+        for name, terms in private.items():
+            has = levels[name].usable_words
+            found.append(Alive(level=name, capacity=has, terms=tuple(terms.items())))
+        return tuple(found)
+
+
+def tensor_of(run: EinsumRun) -> str:
+    """The tensor that an Einsum makes."""
+    return run.output.access.tensor
+
+
+def levels_of(platform: Platform) -> dict[str, MemoryLevel]:
+    """Every level of a platform by name."""
+    paths = [platform.matrix, *filter(None, [platform.vector])]
+    return {level.name: level for path in paths for level in path.levels}
+
+
+def copied(facts: GroupFacts, einsum: Einsum) -> str:
+    """The tensor whose old value an Einsum finds in its output's place; empty if there is none."""
+    if not (einsum.each and einsum.updates and einsum.so_far):
+        return ""
+    if len(facts.makers(einsum.output.tensor)) > 1:
+        return ""
+    return next((t for t in einsum.so_far if facts.carried(t)), "")

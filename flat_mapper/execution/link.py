@@ -1,0 +1,248 @@
+"""Moves of one tensor between a level and the next one in that keeps it, words and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from flat_mapper.execution.nest import FlatNest, IntArray, numbered, spatial_indices, weighted
+from flat_mapper.execution.place import Place
+from flat_mapper.execution.real_numbers import Arithmetic, Values
+from flat_mapper.workload.graph import TensorAccess
+
+Index = Sequence[int]  # of every loop in time, outermost first
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class Counter:
+    """Values of one tensor that moved at one level, all instances together."""
+
+    reads: int = 0
+    fills: int = 0
+    updates: int = 0
+
+
+class Window:
+    """What the instances at a slot see of one tensor inside its outer keeper's tile.
+
+    index: int64[n, words], where each word of each instance's tile lies in the keeper's place, up
+           to an offset of the loops in time between the two.
+    reps:  of the instances that see the same words of the same parent, the first: one access of the
+           parent serves them all (a multicast, or a spatial reduction).
+    peers: int64[len(reps), g], each of those with its equals.
+    """
+
+    def __init__(self, nest: FlatNest, access: TensorAccess, outer: int, cut: int) -> None:
+        self.nest, self.access = nest, access
+        self.top, self.cut = nest.level_slots[outer], cut
+        time = nest.temporal
+        self.key_at = tuple(
+            i for i, s in enumerate(time) if s.slot < cut and s.rank in access.ranks
+        )
+        self.reduced_at = tuple(
+            i for i, s in enumerate(time) if s.slot < cut and s.rank not in access.ranks
+        )
+        self.between = [
+            (i, s)
+            for i, s in enumerate(time)
+            if self.top <= s.slot < cut and s.rank in access.ranks
+        ]
+        self.spatial = [s for s in nest.spatial if s.slot < cut]
+        self.count = nest.instances(cut)
+        self.indices = spatial_indices(self.spatial)
+        self.extents = {r: nest.extent(r, cut) for r in access.ranks}
+        self.words = int(np.prod(list(self.extents.values()), dtype=np.int64))
+        self._ragged(nest)
+
+    def _ragged(self, nest: FlatNest) -> None:
+        """Coordinates of the instances in ranks that end within a pass."""
+        self.limits: list[tuple[int, IntArray, IntArray, list[tuple[int, int]]]] = []
+        grid = np.indices(list(self.extents.values()), dtype=np.int64).reshape(
+            len(self.extents), -1
+        )
+        inner = dict(zip(self.extents, grid, strict=True))
+        for rank in nest.ragged:
+            first = self.coordinate(rank)
+            at = [
+                (i, s.stride)
+                for i, s in enumerate(nest.temporal)
+                if s.slot < self.cut and s.rank == rank
+            ]
+            element = inner.get(rank, np.zeros(self.words, np.int64))
+            self.limits.append((nest.sizes[rank], first, element, at))
+
+    def coordinate(self, rank: str) -> IntArray:
+        """The first coordinate of a rank in each instance, as far as loops in space set it."""
+        found = np.zeros(self.count, np.int64)
+        for step, index in zip(self.spatial, self.indices, strict=True):
+            if step.rank == rank:
+                found = found + index * step.stride
+        return found
+
+    def settle(self, parent: Place) -> None:
+        """Where the words lie, once it is known in which place."""
+        self.parent = parent
+        outside = [
+            (s, i) for s, i in zip(self.spatial, self.indices, strict=True) if s.slot < self.top
+        ]
+        number = numbered([s for s, _ in outside], [i for _, i in outside], self.count)
+        base = number * parent.size
+        for step, index in zip(self.spatial, self.indices, strict=True):
+            if step.slot > self.top and step.rank in self.access.ranks:
+                base = base + index * (step.stride * parent.strides[step.rank])
+        self.index: IntArray = base[:, None] + self.elements(parent)
+        order = np.argsort(base, kind="stable")
+        groups = len(np.unique(base))
+        self.peers: IntArray = order.reshape(groups, -1)
+        self.reps: IntArray = self.peers[:, 0]
+        self.weights = [(i, s.stride * parent.strides[s.rank]) for i, s in self.between]
+
+    def elements(self, place: Place) -> IntArray:
+        """Where the words of a tile lie in a place, from the tile's first."""
+        found = np.zeros(self.words, np.int64)
+        grid = np.indices(list(self.extents.values()), dtype=np.int64)
+        for part, rank in zip(grid, self.extents, strict=True):
+            found += part.reshape(-1) * place.strides[rank]
+        return found
+
+    def key(self, index: Index) -> tuple[int, ...]:
+        """Which tile the instances see."""
+        return tuple([index[i] for i in self.key_at])
+
+    def first(self, index: Index) -> bool:
+        """Whether every loop that comes back to the same words is in its first pass."""
+        return not any(index[i] for i in self.reduced_at)
+
+    def valid(self, index: Index) -> BoolArray | None:
+        """Of each word of each instance, whether it exists; None where all do.
+
+        An instance that has nothing to compute in this pass gets nothing.
+        """
+        if not self.limits:
+            return None
+        found = np.ones((self.count, self.words), np.bool_)
+        for size, first, element, at in self.limits:
+            found &= first[:, None] + (element + weighted(at, index)) < size
+        return found
+
+
+class Link:
+    """A level's tile of one tensor, filled from the next level out."""
+
+    def __init__(self, window: Window, child: Place, outer: Counter, inner: Counter) -> None:
+        self.window, self.child = window, child
+        # A place that Einsums share is as large as the largest of their tiles.
+        numbers = np.arange(window.count, dtype=np.int64)
+        self.inside: IntArray = numbers[:, None] * child.size + window.elements(child)
+        self.outer, self.inner = outer, inner
+        self.held: tuple[int, ...] | None = None
+        self.offset = 0
+        self.most = 0  # words of a tile, in the instance that held most
+        self._valid: BoolArray | None = None
+
+    def fetch(self, index: Index) -> tuple[int, int]:
+        """Bring a tile in: (words read outside, words filled inside)."""
+        valid = self._enter(index)
+        window = self.window
+        self.child.data[self.inside] = window.parent.data[window.index + self.offset]
+        return self._count(valid)
+
+    def open(self, index: Index, how: Arithmetic, *, fresh: bool) -> tuple[int, int]:
+        """Make room for a tile of results; what was so far comes in, unless this is their start.
+
+        Where a reduction runs in space, the first of the instances gets the old words, the others
+        start from nothing: the sum over them is what goes back.
+        """
+        valid = self._enter(index)
+        window, data = self.window, self.child.data
+        if window.peers.shape[1] > 1:
+            data.fill(how.neutral)
+        if fresh:
+            return 0, 0
+        reps = window.reps
+        data[self.inside[reps]] = window.parent.data[window.index[reps] + self.offset]
+        return self._count(valid)
+
+    def write_back(self, how: Arithmetic) -> int:
+        """Take the results out again: words updated outside."""
+        window = self.window
+        data = self.child.data[self.inside]
+        peers = window.peers
+        whole = (
+            data[peers[:, 0]] if peers.shape[1] == 1 else how.combine.reduce(data[peers], axis=1)
+        )
+        at = window.index[window.reps] + self.offset
+        valid = None if self._valid is None else self._valid[window.reps]
+        if valid is None:
+            window.parent.data[at] = whole
+        else:
+            window.parent.data[at[valid]] = whole[valid]
+        words = at.size if valid is None else int(valid.sum())
+        self.outer.updates += words
+        self.held = None
+        return words
+
+    def _enter(self, index: Index) -> BoolArray | None:
+        window = self.window
+        self.held = window.key(index)
+        self.offset = weighted(window.weights, index)
+        self._valid = window.valid(index)
+        most = window.words if self._valid is None else int(self._valid.sum(axis=1).max())
+        self.most = max(self.most, most)
+        return self._valid
+
+    def _count(self, valid: BoolArray | None) -> tuple[int, int]:
+        window = self.window
+        if valid is None:
+            read, filled = len(window.reps) * window.words, window.count * window.words
+        else:
+            read, filled = int(valid[window.reps].sum()), int(valid.sum())
+        self.outer.reads += read
+        self.inner.fills += filled
+        return read, filled
+
+
+class Lanes:
+    """One tensor at the compute units: a word each, from the innermost level that keeps it."""
+
+    def __init__(self, window: Window, outer: Counter) -> None:
+        self.window, self.outer = window, outer
+
+    def read(self, index: Index) -> Values:
+        """A word for every lane."""
+        window = self.window
+        offset = weighted(window.weights, index)
+        valid = window.valid(index)
+        reps = window.reps
+        self.outer.reads += len(reps) if valid is None else int(valid[reps].sum())
+        return window.parent.data[window.index[:, 0] + offset]
+
+    def old(self, index: Index) -> Values:
+        """The words that an update starts from, not counted here."""
+        window = self.window
+        return window.parent.data[window.index[:, 0] + weighted(window.weights, index)]
+
+    def write(
+        self, index: Index, values: Values, how: Arithmetic, *, fresh: bool, replaces: bool
+    ) -> None:
+        """Put the lanes' results in: over nothing, over the old words, or joined with them."""
+        window = self.window
+        valid = window.valid(index)
+        if valid is not None:
+            values = np.where(valid[:, 0], values, how.neutral)
+        peers = window.peers
+        whole = values[peers[:, 0]]
+        if peers.shape[1] > 1:
+            whole = how.combine.reduce(values[peers], axis=1)
+        at = window.index[window.reps, 0] + weighted(window.weights, index)
+        words = at.size if valid is None else int(valid[window.reps].sum())
+        if not fresh:
+            self.outer.reads += words
+        if not (fresh or replaces):
+            whole = how.combine(window.parent.data[at], whole)
+        window.parent.data[at] = whole
+        self.outer.updates += words

@@ -1,0 +1,84 @@
+"""The cascade evaluated plainly, a whole tensor at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from flat_mapper.execution.real_numbers import NEEDS_POSITIVE, Values, arithmetic
+from flat_mapper.execution.turn import masked_value, may_see
+from flat_mapper.workload.graph import Einsum, Workload
+
+
+def inputs_of(workload: Workload, seed: int) -> dict[str, Values]:
+    """Random values for every tensor that no Einsum makes.
+
+    Normal ones; between 1/2 and 3/2 where an operation takes positive numbers only.
+    """
+    rng = np.random.default_rng(seed)
+    done = {e.operation for e in workload.einsums}
+    positive = bool(done & NEEDS_POSITIVE) or ("div" in done and "exp" not in done)
+    found: dict[str, Values] = {}
+    for tensor, ranks in workload.tensor_ranks.items():
+        if tensor not in workload.producers:
+            shape = [workload.rank_sizes[r] for r in ranks]
+            draw = rng.uniform(0.5, 1.5, shape) if positive else rng.normal(size=shape)
+            found[tensor] = np.asarray(draw, np.float64)
+    return found
+
+
+def evaluated(workload: Workload, inputs: dict[str, Values]) -> dict[str, Values]:
+    """Every tensor of the cascade. What corrects partial results has nothing to correct here."""
+    values = dict(inputs)
+    for einsum in workload.ordered:
+        if not einsum.each:
+            values[einsum.output.tensor] = _whole(workload, einsum, values)
+    return values
+
+
+def _whole(workload: Workload, einsum: Einsum, values: dict[str, Values]) -> Values:
+    how, ranks = arithmetic(einsum), einsum.ranks
+    if how.joint == "*" and not how.function and how.combine is np.add:
+        made = _product(einsum, [values[t] for t in how.operands])
+    else:
+        shapes = {a.tensor: a.ranks for a in einsum.inputs}
+        spread = [_spread(values[t], shapes[t], ranks) for t in how.operands]
+        sizes = [workload.rank_sizes[r] for r in ranks]
+        points = np.broadcast_to(how.point(spread), sizes)
+        axes = tuple(i for i, r in enumerate(ranks) if r not in einsum.output.ranks)
+        made = how.combine.reduce(points, axis=axes) if axes else np.array(points)
+    pair = workload.roles.masked
+    scores = pair is not None and set(pair) <= set(einsum.output.ranks)
+    if workload.mask and pair and scores:
+        again = any(set(pair) <= set(a.ranks) for a in einsum.inputs)  # masked already
+        made = made if again else _masked(workload, einsum, made, pair)
+    return made
+
+
+def _product(einsum: Einsum, operands: list[Values]) -> Values:
+    letters = {r: chr(97 + i) for i, r in enumerate(einsum.ranks)}
+    shapes = {a.tensor: "".join(letters[r] for r in a.ranks) for a in einsum.accesses}
+    order = arithmetic(einsum).operands
+    text = ",".join(shapes[t] for t in order) + "->" + shapes[einsum.output.tensor]
+    return np.asarray(np.einsum(text, *operands, optimize=True), np.float64)
+
+
+def _spread[T: np.generic](
+    values: npt.NDArray[T], own: Sequence[str], ranks: Sequence[str]
+) -> npt.NDArray[T]:
+    """A tensor with an axis of length 1 for every rank that it lacks, in the order of `ranks`."""
+    order = [own.index(r) for r in ranks if r in own]
+    shape = [values.shape[own.index(r)] if r in own else 1 for r in ranks]
+    return values.transpose(order).reshape(shape)
+
+
+def _masked(workload: Workload, einsum: Einsum, made: Values, pair: tuple[str, str]) -> Values:
+    assert workload.mask is not None
+    ranks = einsum.output.ranks
+    queries, keys = (workload.rank_sizes[r] for r in pair)
+    query = np.arange(keys - queries, keys, dtype=np.int64)
+    key = np.arange(keys, dtype=np.int64)
+    seen = may_see(workload.mask, _spread(query, pair[:1], ranks), _spread(key, pair[1:], ranks))
+    return np.where(seen, made, masked_value(workload, einsum.output.tensor))

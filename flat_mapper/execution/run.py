@@ -1,0 +1,204 @@
+"""A fused mapping run on real numbers, tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+
+import numpy as np
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.energy.operations import operation_cycles
+from flat_mapper.execution.clock import timeline
+from flat_mapper.execution.group import GroupRun
+from flat_mapper.execution.nest import FlatNest, flat_nest
+from flat_mapper.execution.place import Place, new_place
+from flat_mapper.execution.real_numbers import Values
+from flat_mapper.execution.reference import evaluated, inputs_of
+from flat_mapper.execution.result import Error, Executed, ExecutedGroup, Moved
+from flat_mapper.execution.shared import GroupFacts
+from flat_mapper.execution.unmapped import free_nest, inside, left_out
+from flat_mapper.mapping.values import FusedMapping, GroupMapping
+from flat_mapper.workload.graph import Workload
+
+MAX_STEPS = 2_000_000  # chosen: some minutes of Python
+
+
+def execute(
+    workload: Workload, platform: Platform, mapping: FusedMapping, *, seed: int = 0
+) -> Executed:
+    """The mapping executed: numbers, counts, words alive, and a timeline.
+
+    seed:   of the random inputs.
+    raises: SpecError where it takes more than `MAX_STEPS` temporal steps.
+    """
+    nests = _nests(workload, platform, mapping)
+    steps = sum(prod(s.factor for s in nest.temporal) for nest in nests.values())
+    if steps > MAX_STEPS:
+        condition = f"at most {MAX_STEPS:,} steps of temporal loops"
+        raise SpecError(expected("execute", condition, f"{steps:,}", "use --shrink"))
+    inputs = inputs_of(workload, seed)
+    with np.errstate(all="ignore"):  # words that do not exist are computed on and thrown away
+        whole = evaluated(workload, inputs)
+        work = _groups(workload, platform, mapping, nests)
+        dram = _dram(workload, [n for facts in work for n in facts.nests.values()], inputs)
+        runs = [_run(facts, platform, mapping, dram) for facts in work]
+    mapped = [run for run in runs if run.facts.group.einsums]
+    taken = {name: run.runs[name].steps for run in mapped for name in run.facts.group.names}
+    return Executed(
+        workload=workload.name,
+        arch=platform.name,
+        seed=seed,
+        steps=sum(taken.values()),
+        errors=_errors(workload, nests, dram, whole),
+        counts=tuple(m for run in mapped for m in _counts(run)),
+        groups=tuple(_executed(run) for run in mapped),
+        compute_cycles={
+            n: k * operation_cycles(nests[n].arch, nests[n].einsum.operation)
+            for n, k in taken.items()
+        },
+        shrunk={},
+    )
+
+
+def _nests(workload: Workload, platform: Platform, mapping: FusedMapping) -> dict[str, FlatNest]:
+    found = {}
+    for name, nest in mapping.einsum_mappings.items():
+        einsum = workload.einsum(name)
+        found[name] = flat_nest(platform.path(einsum.unit), einsum, nest, workload.rank_sizes)
+    return found
+
+
+def _groups(
+    workload: Workload,
+    platform: Platform,
+    mapping: FusedMapping,
+    nests: Mapping[str, FlatNest],
+) -> list[GroupFacts]:
+    """The groups in execution order, with what a free softmax leaves out of them or of all."""
+    lacking = left_out(workload, list(nests))
+    if lacking and mapping.policy.softmax != "free":
+        lacking = tuple(n for n in lacking if not workload.einsum(n).each)
+        if lacking:
+            condition = "a nest for every Einsum where the softmax is charged"
+            raise SpecError(expected("execute", condition, f"none for {', '.join(lacking)}"))
+    found: list[GroupFacts] = []
+    done: set[str] = set()
+    for group in mapping.groups:
+        own = inside(workload, group, lacking)
+        before = {a for n in group.names for a in workload.ancestors[n]}
+        for name in lacking:
+            if name in before and name not in (*own, *done) and not workload.einsum(name).each:
+                nest = {name: free_nest(workload, platform, name, None)}
+                found.append(_facts(workload, GroupMapping(einsums=()), nest))
+                done.add(name)
+        done.update(own)
+        members = {n: nests[n] for n in group.names}
+        members |= {n: free_nest(workload, platform, n, group) for n in own}
+        ordered = {n: members[n] for n in (*_order(workload, group, own),)}
+        found.append(_facts(workload, group, ordered))
+    return found
+
+
+def _order(workload: Workload, group: GroupMapping, own: Sequence[str]) -> list[str]:
+    """A group's execution order with what is left out of it: each before what waits for it."""
+    found: list[str] = []
+    for name in group.names:
+        found += [n for n in own if n in workload.ancestors[name] and n not in found]
+        found.append(name)
+    return [*found, *(n for n in own if n not in found)]
+
+
+def _facts(workload: Workload, group: GroupMapping, nests: Mapping[str, FlatNest]) -> GroupFacts:
+    free = frozenset(n for n in nests if n not in group.names)
+    return GroupFacts(workload=workload, group=group, nests=nests, free=free)
+
+
+def _run(
+    facts: GroupFacts, platform: Platform, mapping: FusedMapping, dram: Mapping[str, Place]
+) -> GroupRun:
+    run = GroupRun(facts=facts, platform=platform, policy=mapping.policy, dram=dram)
+    run.run()
+    return run
+
+
+def _dram(
+    workload: Workload, nests: Sequence[FlatNest], inputs: Mapping[str, Values]
+) -> dict[str, Place]:
+    """Every tensor whole at DRAM, with room for the coordinates that loops reach in vain."""
+    places: dict[str, Place] = {}
+    for tensor, ranks in workload.tensor_ranks.items():
+        extents = {r: workload.rank_sizes[r] for r in ranks}
+        for nest in nests:
+            if any(a.tensor == tensor for a in nest.einsum.accesses):
+                extents = {r: max(n, nest.extent(r, 0)) for r, n in extents.items()}
+        places[tensor] = new_place(tensor, extents, 1)
+        if tensor in inputs:
+            _part(places[tensor], extents, inputs[tensor].shape)[...] = inputs[tensor]
+    return places
+
+
+def _part(place: Place, extents: Mapping[str, int], shape: tuple[int, ...]) -> Values:
+    whole = place.data.reshape(tuple(extents.values()))
+    return whole[tuple(slice(n) for n in shape)]
+
+
+def _errors(
+    workload: Workload,
+    nests: Mapping[str, FlatNest],
+    dram: Mapping[str, Place],
+    whole: Mapping[str, Values],
+) -> tuple[Error, ...]:
+    """Every tensor that an Einsum leaves at DRAM against its plain value."""
+    found = []
+    for tensor, right in whole.items():
+        kept = [n for n in nests.values() if n.einsum.output.tensor == tensor]
+        if not any(0 in nest.keepers(tensor) for nest in kept):
+            continue
+        ranks = workload.tensor_ranks[tensor]
+        extents = {r: dram[tensor].strides[r] for r in ranks}
+        got = np.lib.stride_tricks.as_strided(
+            dram[tensor].data, right.shape, [8 * extents[r] for r in ranks], writeable=False
+        )
+        found.append(_error(tensor, got, right))
+    return tuple(found)
+
+
+def _error(tensor: str, got: Values, right: Values) -> Error:
+    same = got == right  # infinities of masked scores too
+    gap = np.where(same, 0.0, np.abs(np.where(same, 0.0, got) - np.where(same, 0.0, right)))
+    absolute = float(np.max(np.where(np.isnan(gap), np.inf, gap), initial=0.0))
+    finite = np.abs(right[np.isfinite(right)])
+    scale = float(finite.max(initial=0.0)) or 1.0
+    return Error(tensor=tensor, absolute=absolute, relative=absolute / scale)
+
+
+def _executed(run: GroupRun) -> ExecutedGroup:
+    cycles, turns = timeline(run)
+    group = run.facts.group
+    return ExecutedGroup(
+        names=group.names,
+        schedule=group.schedule,
+        passes=run.turns[-1].pass_number + 1,
+        cycles=cycles,
+        turns=turns,
+        alive=run.alive(),
+    )
+
+
+def _counts(run: GroupRun) -> list[Moved]:
+    return [
+        Moved(
+            einsum=name,
+            level=one.nest.arch.levels[level].name,
+            tensor=tensor,
+            instances=one.nest.instances(one.nest.level_slots[level]),
+            reads=c.reads,
+            fills=c.fills,
+            updates=c.updates,
+        )
+        for name, one in run.runs.items()
+        if name not in run.facts.free
+        for (level, tensor), c in sorted(one.counters.items())
+    ]

@@ -1,0 +1,258 @@
+"""One Einsum at its turn: its loops in time walked step by step, tiles moved and computed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+
+from flat_mapper.execution.link import BoolArray, Counter, Index, Lanes, Link, Window
+from flat_mapper.execution.nest import FlatNest, IntArray, weighted
+from flat_mapper.execution.place import Place, new_place
+from flat_mapper.execution.real_numbers import Arithmetic, Values, arithmetic
+from flat_mapper.workload.graph import TensorAccess, Workload
+from flat_mapper.workload.mask import Mask
+
+DRAM, SHARED = 0, 1  # level indices
+
+
+@dataclass(slots=True)
+class StagedTile:
+    """A tile of one Einsum's tensor in the shared level, between DRAM and there.
+
+    first, last: numbers of the turns of that Einsum that have it.
+    fetched, drained: words from and to DRAM.
+    """
+
+    einsum: str
+    tensor: str
+    first: int
+    last: int
+    fetched: int = 0
+    drained: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """A tensor's links, outermost first, and what serves the compute units."""
+
+    access: TensorAccess
+    levels: tuple[int, ...]
+    links: tuple[Link, ...]
+    lanes: Lanes
+
+
+@dataclass
+class EinsumRun:
+    """An Einsum with its memory.
+
+    resident: tensors whose private tiles may stay from one turn to the next.
+    alone:    whether the group is this Einsum only, and its DRAM loops are its own.
+    """
+
+    workload: Workload
+    nest: FlatNest
+    dram: Mapping[str, Place]
+    shared: Mapping[str, Place]
+    resident: frozenset[str]
+    alone: bool
+    counters: dict[tuple[int, str], Counter] = field(default_factory=dict)
+    tiles: list[StagedTile] = field(default_factory=list)
+    steps: int = 0
+    turn: int = 0
+
+    def __post_init__(self) -> None:
+        einsum = self.nest.einsum
+        self.how: Arithmetic = arithmetic(einsum)
+        self.chains = {a.tensor: self._chain(a) for a in einsum.accesses}
+        self.output = self.chains[einsum.output.tensor]
+        self.inputs = [self.chains[a.tensor] for a in einsum.inputs]
+        self.seen: set[tuple[int, ...]] = set()
+        self.open_tiles: dict[str, StagedTile] = {}
+        self.masked = self._masked(self.workload.mask)
+        self.fixed = 0 if self.alone else self.nest.dram_loops
+        out = self.output.access.ranks
+        self.kept_dram = [i for i in range(self.fixed) if self.nest.temporal[i].rank in out]
+
+    def _chain(self, access: TensorAccess) -> Chain:
+        levels = self.nest.keepers(access.tensor)
+        counters = [self.counters.setdefault((i, access.tensor), Counter()) for i in levels]
+        places = [self._place(i, access) for i in levels]
+        links = []
+        for n in range(1, len(levels)):
+            window = Window(self.nest, access, levels[n - 1], self.nest.level_slots[levels[n]])
+            window.settle(places[n - 1])
+            links.append(Link(window, places[n], counters[n - 1], counters[n]))
+        window = Window(self.nest, access, levels[-1], self.nest.slot_count)
+        window.settle(places[-1])
+        return Chain(
+            access=access, levels=levels, links=tuple(links), lanes=Lanes(window, counters[-1])
+        )
+
+    def _place(self, level: int, access: TensorAccess) -> Place:
+        if level == DRAM:
+            return self.dram[access.tensor]
+        if level == SHARED:
+            return self.shared[access.tensor]
+        slot = self.nest.level_slots[level]
+        extents = {r: self.nest.extent(r, slot) for r in access.ranks}
+        return new_place(access.tensor, extents, self.nest.instances(slot))
+
+    def _masked(self, mask: Mask | None) -> Callable[[Index, Values], Values] | None:
+        """What takes the masked pairs out of the scores that this Einsum makes."""
+        einsum, workload = self.nest.einsum, self.workload
+        pairs = workload.roles.masked
+        if mask is None or pairs is None or not set(pairs) <= set(einsum.output.ranks):
+            return None
+        if any(set(pairs) <= set(a.ranks) for a in einsum.inputs):
+            return None  # made of scores, which are masked already
+        nothing = masked_value(workload, einsum.output.tensor)
+        window = self.output.lanes.window
+        first = {r: window.coordinate(r) for r in pairs}
+        at = {
+            r: [(i, s.stride) for i, s in enumerate(self.nest.temporal) if s.rank == r]
+            for r in pairs
+        }
+        queries, keys = pairs
+        before = workload.rank_sizes[keys] - workload.rank_sizes[queries]
+
+        def hide(index: Index, values: Values) -> Values:
+            query = first[queries] + weighted(at[queries], index) + before
+            key = first[keys] + weighted(at[keys], index)
+            return np.where(may_see(mask, query, key), values, nothing)
+
+        return hide
+
+    def take_turn(self, dram: tuple[int, ...], after: tuple[int, ...] | None) -> int:
+        """One turn under fixed DRAM loops; the steps it took.
+
+        after: the DRAM loops' indices at this Einsum's next turn; None at its last.
+        """
+        kept = tuple(dram[i] for i in self.kept_dram)
+        fresh = self.alone or kept not in self.seen
+        ranges = [range(s.factor) for s in self.nest.temporal[self.fixed :]]
+        before = self.steps
+        for inner in product(*ranges):
+            self._step((*dram, *inner), fresh=fresh)
+        self.seen.add(kept)
+        self._leave(dram, after)
+        for tile in self.open_tiles.values():
+            tile.last = self.turn
+        return self.steps - before
+
+    def _step(self, index: Index, *, fresh: bool) -> None:
+        lanes = self.output.lanes
+        valid = lanes.window.valid(index)
+        if valid is not None and not valid.any():
+            return
+        self.steps += 1
+        for chain in self.inputs:
+            for link in chain.links:
+                if link.held != link.window.key(index):
+                    self._fetch(chain, link, index)
+        self._turn_over(index, fresh=fresh)
+        start = fresh and lanes.window.first(self._own(index))
+        updates = self.nest.einsum.updates
+        values: dict[str, Values] = {c.access.tensor: c.lanes.read(index) for c in self.inputs}
+        if updates:
+            old = np.full(lanes.window.count, self.how.old) if start else lanes.old(index)
+            values[self.output.access.tensor] = old
+        made = self.how.point([values[t] for t in self.how.operands])
+        if self.masked is not None:
+            made = self.masked(index, made)
+        lanes.write(index, made, self.how, fresh=start, replaces=updates)
+
+    def _own(self, index: Index) -> tuple[int, ...]:
+        """An index vector whose shared loops count as in their first pass."""
+        return (*(0 for _ in range(self.fixed)), *index[self.fixed :])
+
+    def _turn_over(self, index: Index, *, fresh: bool) -> None:
+        """Put the output's old tiles back, innermost first, and make room for new ones."""
+        links = self.output.links
+        stale = [link for link in links if link.held != link.window.key(index)]
+        for link in reversed(stale):
+            if link.held is not None:
+                self._put_back(link)
+        own = self._own(index)
+        for link in stale:
+            start = fresh and link.window.first(own)
+            read, _ = link.open(index, self.how, fresh=start)
+            self._staged(self.output, link, read)
+
+    def _fetch(self, chain: Chain, link: Link, index: Index) -> None:
+        read, _ = link.fetch(index)
+        self._staged(chain, link, read)
+
+    def _staged(self, chain: Chain, link: Link, read: int) -> None:
+        """Note a tile that came to the shared level from DRAM."""
+        if chain.links[0] is link and chain.levels[:2] == (DRAM, SHARED):
+            tensor = chain.access.tensor
+            tile = StagedTile(self.nest.einsum.name, tensor, self.turn, self.turn, read)
+            self.tiles.append(tile)
+            self.open_tiles[tensor] = tile
+
+    def _put_back(self, link: Link) -> None:
+        chain, words = self.output, link.write_back(self.how)
+        if chain.links[0] is link and chain.levels[:2] == (DRAM, SHARED):
+            tile = self.open_tiles.pop(chain.access.tensor)
+            tile.drained, tile.last = words, self.turn
+
+    def _leave(self, dram: tuple[int, ...], after: tuple[int, ...] | None) -> None:
+        """End a turn: tiles go, but for those that may stay and come first next time.
+
+        A staged output drains after the last turn that touches it.
+        """
+        for chain in self.chains.values():
+            for n in reversed(range(len(chain.links))):
+                link = chain.links[n]
+                stays = chain.access.tensor in self.resident or chain.levels[n + 1] == SHARED
+                following = stays and after is not None and self._next(link, after)
+                if link.held is not None and not following:
+                    self._drop(chain, link)
+
+    def _next(self, link: Link, after: tuple[int, ...]) -> bool:
+        """Whether the next turn begins with the tile that is there."""
+        zeros = (0,) * (len(self.nest.temporal) - len(after))
+        return link.held == link.window.key((*after, *zeros))
+
+    def _drop(self, chain: Chain, link: Link) -> None:
+        if chain is self.output:
+            self._put_back(link)
+        link.held = None
+        if chain.levels[chain.links.index(link) + 1] > SHARED:
+            link.child.clear()
+
+    def resident_words(self) -> dict[tuple[int, str], int]:
+        """(level, tensor) -> words of the tiles that are still held between turns."""
+        return {
+            (chain.levels[n + 1], chain.access.tensor): link.most
+            for chain in self.chains.values()
+            for n, link in enumerate(chain.links)
+            if link.held is not None and chain.levels[n + 1] > SHARED
+        }
+
+    def tile_words(self) -> dict[tuple[int, str], int]:
+        """(level, tensor) -> words of the largest tile that an instance ever held."""
+        return {
+            (chain.levels[n + 1], chain.access.tensor): link.most
+            for chain in self.chains.values()
+            for n, link in enumerate(chain.links)
+        }
+
+
+def masked_value(workload: Workload, tensor: str) -> float:
+    """What a masked score is: nothing to a maximum or an exponential, and nothing to a sum."""
+    readers = [e for e in workload.einsums if any(a.tensor == tensor for a in e.inputs)]
+    return -np.inf if any(e.operation in ("max", "exp") for e in readers) else 0.0
+
+
+def may_see(mask: Mask, query: IntArray, key: IntArray) -> BoolArray:
+    """Whether a query at a position may see a key, pair by pair."""
+    seen: BoolArray = np.ones(np.broadcast(query, key).shape, np.bool_)
+    if mask.causal:
+        seen &= key <= query
+    if mask.window is not None:
+        seen &= abs(query - key) < mask.window
+    return seen

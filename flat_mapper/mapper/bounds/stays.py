@@ -1,0 +1,94 @@
+"""Bounds that know which tiles cannot stay at a private level together.
+
+While other Einsums have their turn, a tensor can stay only if its tile is left alone by the
+innermost shared loop, and only if there is room: spread over all instances of the level, two tiles
+may already need more than it has. Then one of the two Einsums fetches its tile in every pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
+from flat_mapper.mapper.space.candidates import Bools, Floats
+from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.group import GroupProblem, tile_words
+
+
+@dataclass(frozen=True, slots=True)
+class StayBounds:
+    """Of n outer choices: which Einsums may let a tensor stay, and which of them not together."""
+
+    runs: list[Bools]  # by Einsum: whether some tensor of it may stay over a shared loop
+    conflicts: list[tuple[int, int, Bools]]  # two Einsums, and where not both can
+
+    @classmethod
+    def of(cls, problem: GroupProblem, bounds: OuterBounds, outers: Outers) -> StayBounds:
+        """The bounds of a group."""
+        runs: list[Bools] = []
+        words: list[Floats] = []
+        for space in problem.spaces:
+            stays = [
+                _stays(problem, bounds, outers, space, tensor)
+                for tensor, may in zip(space.tensors, problem.may_stay(space), strict=True)
+                if may
+            ]
+            some = [np.where(yes, n, np.inf) for yes, n in stays]
+            least = np.minimum.reduce(some) if some else np.full(outers.tile.shape[1], np.inf)
+            runs.append(np.isfinite(least))
+            words.append(least)
+        conflicts = []
+        for i, j in combinations(range(len(problem.spaces)), 2):
+            level = _only_level(problem.spaces[i])
+            if level is not None and level == _only_level(problem.spaces[j]):
+                has = problem.private_levels[level]
+                most = np.inf if has is None else float(has)
+                over = runs[i] & runs[j] & (words[i] + words[j] > most)
+                if over.any():
+                    conflicts.append((i, j, over))
+        return cls(runs, conflicts)
+
+    def total(self, stay: Sequence[Floats], none: Sequence[Floats]) -> Floats:
+        """Lower bound on the sum over Einsums; float64[n].
+
+        stay, none: lower bounds of each Einsum if its tensors may stay, and if none does.
+        """
+        lows = [np.where(runs, s, n) for runs, s, n in zip(self.runs, stay, none, strict=True)]
+        more = np.zeros(len(lows[0]))
+        for i, j, over in self.conflicts:
+            with np.errstate(invalid="ignore"):
+                least = np.minimum(none[i] - lows[i], none[j] - lows[j])
+            more = np.maximum(more, np.where(over & np.isfinite(least), least, 0.0))
+        return sum(lows, more)
+
+
+def _only_level(space: EinsumSpace) -> str | None:
+    """The private level of an Einsum's path, where it has just one."""
+    private = space.arch.levels[space.shared + 1 :]
+    return private[0].name if len(private) == 1 else None
+
+
+def _stays(
+    problem: GroupProblem, bounds: OuterBounds, outers: Outers, space: EinsumSpace, tensor: str
+) -> tuple[Bools, Floats]:
+    """Whether a tensor may stay over a shared loop, and lower bound on the words it then takes."""
+    index = problem.index(space)
+    count = outers.tile.shape[1]
+    decided, may = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+    for number in np.unique(outers.order):
+        chosen = np.flatnonzero(outers.order == number)
+        for r in bounds.orders[int(number)]:
+            rank = problem.ranks[r]
+            if r not in index and rank.members[0] not in space.einsum.each:
+                continue
+            real = chosen[(outers.tile[r, chosen] < rank.size) & ~decided[chosen]]
+            may[real] = r not in index or not space.relevant[tensor][index.index(r)]
+            decided[real] = True
+    if _only_level(space) is None:
+        return may, np.zeros(count)
+    words = tile_words(space, tensor, outers.tile[index]) / space.arch.levels[-1].instances
+    return may, np.ceil(words)

@@ -1,0 +1,219 @@
+"""Turns of candidates: what they take in the passes of a group, and what stays private meanwhile.
+
+The rules are those of `cost_model.turn_taking` and `cost_model.residence`, over arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+
+from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.cost_model.latency import port_loads
+from flat_mapper.mapper.space.candidates import (
+    Bools,
+    CandidateBlock,
+    Floats,
+    Ints,
+    Transfer,
+    looped,
+)
+from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.factors import prod_of
+from flat_mapper.mapper.space.roles import Outer
+
+Ports = dict[tuple[str, str], Floats]  # (level, port) -> cycles
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCycles:
+    """Cycles of the turns of n candidates; float64[n]."""
+
+    total: Floats  # of all passes
+    steady: Floats  # of all passes, if each were as long as the shortest kind
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """One transfer in one pass: words at its ends, and where they need not move."""
+
+    parent: MemoryLevel
+    child: MemoryLevel | None
+    drawn: Floats
+    parent_words: Floats | float  # one instance's share of the tile
+    filled: Floats
+    child_words: Floats | float
+    open: Bools
+
+
+def turn_cycles(space: EinsumSpace, candidates: CandidateBlock, outer: Outer) -> TurnCycles:
+    """Cycles of the turns of candidates under given outer loops."""
+    tile = np.array(outer.tile, dtype=np.int64)[:, None]
+    sizes = np.array(space.sizes, dtype=np.int64)[:, None]
+    shared, dram = tile // candidates.tile, sizes // tile
+    compute = space.lane_cycles / candidates.spatial / dram.prod(axis=0)
+    ports: list[Ports] = [{} for _ in outer.kinds]
+    for position, tensor in enumerate(space.tensors):
+        pieces = prod_of(dram, [r for r, yes in enumerate(space.relevant[tensor]) if yes])
+        volume = space.volume[tensor] / pieces
+        moves = list(_moves(space, candidates, outer, position, volume, shared))
+        for kind, found in zip(outer.kinds, ports, strict=True):
+            again = tensor == space.output and not kind.first
+            fresh = tensor in kind.fresh
+            for move in moves:
+                _add_move(found, move, fresh=fresh, output=tensor == space.output, again=again)
+            level = space.arch.levels[space.shared]
+            if outer.roles[position] == "staged" and fresh and (tensor != space.output or again):
+                _add(found, level, volume * 0, volume)
+            if outer.copied and not kind.first and tensor in (outer.copied, space.output):
+                read = tensor == outer.copied
+                _add(found, level, volume * read, volume * (not read))
+    longest = [reduce(np.maximum, p.values(), compute) for p in ports]
+    counts = [kind.count for kind in outer.kinds]
+    total = sum((n * c for n, c in zip(counts, longest, strict=True)), np.zeros(1))
+    return TurnCycles(total=total, steady=sum(counts) * np.minimum.reduce(longest))
+
+
+def _moves(
+    space: EinsumSpace,
+    candidates: CandidateBlock,
+    outer: Outer,
+    position: int,
+    volume: Floats,
+    shared: Ints,
+) -> Iterator[_Move]:
+    """The transfers of a tensor in one pass of the DRAM loops; volume: of its tile there."""
+    tensor = space.tensors[position]
+    transfers = candidates.transfers[tensor]
+    top = space.arch.levels[0 if outer.roles[position] == "stream" else space.shared]
+    for i, transfer in enumerate(transfers):
+        passes, open_ = looped(
+            space.relevant[tensor], transfer.passes, transfer.open, shared, outer.shared_order
+        )
+        above = transfers[i + 1] if i + 1 < len(transfers) else None
+        parent_words = volume if above is None else volume / above.spread
+        child_words = volume / transfer.spread
+        yield _Move(
+            parent=top if above is None else _child(above),
+            child=transfer.child,
+            drawn=parent_words * passes,
+            parent_words=parent_words,
+            filled=child_words * passes,
+            child_words=child_words,
+            open=open_ & outer.stay[position],
+        )
+
+
+def _child(transfer: Transfer) -> MemoryLevel:
+    assert transfer.child is not None
+    return transfer.child
+
+
+def _add_move(found: Ports, move: _Move, *, fresh: bool, output: bool, again: bool) -> None:
+    """Account for a transfer in a pass; again: the output's tile was there before."""
+    moves = 1.0 if fresh else np.where(move.open, 0.0, 1.0)
+    first = 1.0 if output and not again else 0.0
+    reads = move.drawn - first * move.parent_words
+    _add(found, move.parent, moves * reads, moves * move.drawn * output)
+    if move.child is not None:
+        filled = moves * (move.filled - first * move.child_words)
+        _add(found, move.child, filled * 0, filled)
+
+
+def _add(found: Ports, level: MemoryLevel, reads: Floats, writes: Floats) -> None:
+    for port, words_per_cycle, words in port_loads(level, reads, writes):
+        key = (level.name, port)
+        found[key] = found.get(key, np.zeros(1)) + words / words_per_cycle
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateWords:
+    """Words of n candidates at private levels, of one instance; float64[L, n] by level."""
+
+    stays: Floats  # over the turns of other Einsums
+    turn: Floats  # in the Einsum's own turn alone
+
+    @classmethod
+    def joined(cls, parts: list[PrivateWords]) -> PrivateWords:
+        """Several sets as one."""
+        return cls(
+            np.concatenate([p.stays for p in parts], axis=1),
+            np.concatenate([p.turn for p in parts], axis=1),
+        )
+
+    def take(self, index: Ints) -> PrivateWords:
+        """Some of the candidates."""
+        return PrivateWords(self.stays[:, index], self.turn[:, index])
+
+
+def private_words(
+    space: EinsumSpace, candidates: CandidateBlock, outer: Outer, levels: tuple[str, ...]
+) -> PrivateWords:
+    """What candidates hold at private levels; levels: their names."""
+    stays = np.zeros((len(levels), candidates.count))
+    turn = np.zeros((len(levels), candidates.count))
+    tile = np.array(outer.tile, dtype=np.int64)[:, None]
+    shared = tile // candidates.tile
+    extents = np.ones(candidates.tile.shape, np.int64)
+    for choice in candidates.node_choices:
+        extents = extents * choice.grid[:, choice.column]
+        if choice.node not in candidates.keep:
+            continue
+        at = levels.index(choice.node)
+        for position, tensor in enumerate(space.tensors):
+            if tensor not in candidates.keep[choice.node]:
+                continue
+            own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
+            words = np.ceil(prod_of(extents, own) * space.share(tensor))
+            still = outer.stay[position] and runs_on(space, tensor, outer)
+            over = still & _open_at(space, candidates, tensor, choice.node, shared, outer)
+            stays[at] += np.where(over, words, 0.0)
+            turn[at] += np.where(over, 0.0, words)
+    return PrivateWords(stays, turn)
+
+
+def staying(space: EinsumSpace, candidate: CandidateBlock, outer: Outer) -> tuple[str, ...]:
+    """Tensors of one candidate that stay at some private level over the DRAM loops."""
+    shared = np.array(outer.tile, dtype=np.int64)[:, None] // candidate.tile
+    return tuple(
+        tensor
+        for position, tensor in enumerate(space.tensors)
+        if outer.stay[position]
+        and runs_on(space, tensor, outer)
+        and any(
+            _open_at(space, candidate, tensor, node, shared, outer)[0]
+            for node, kept in candidate.keep.items()
+            if tensor in kept
+        )
+    )
+
+
+def runs_on(space: EinsumSpace, tensor: str, outer: Outer) -> bool:
+    """Whether the innermost real loop at DRAM is over a rank that a tensor lacks."""
+    if outer.passes > 1:
+        return True
+    for r in outer.dram_order:
+        if space.sizes[r] > outer.tile[r]:
+            return not space.relevant[tensor][r]
+    return False
+
+
+def _open_at(
+    space: EinsumSpace,
+    candidates: CandidateBlock,
+    tensor: str,
+    node: str,
+    shared: Ints,
+    outer: Outer,
+) -> Bools:
+    """Whether no loop of a pass replaces a tensor's tile at a private level; bool[n]."""
+    for transfer in candidates.transfers[tensor]:
+        if transfer.child is not None and transfer.child.name == node:
+            _, open_ = looped(
+                space.relevant[tensor], transfer.passes, transfer.open, shared, outer.shared_order
+            )
+            return np.broadcast_to(open_, (candidates.count,))
+    return np.zeros(candidates.count, np.bool_)

@@ -1,0 +1,214 @@
+"""Bounds of fused Einsums: which candidates can be part of an improvement under outer choices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
+from flat_mapper.mapper.bounds.stays import StayBounds
+from flat_mapper.mapper.bounds.tiles import CandidateTiles
+from flat_mapper.mapper.group.incumbent import Incumbent
+from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
+from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapper.space.outer import Staging
+
+
+@dataclass(frozen=True, slots=True)
+class _Chance:
+    """Bounds that one Einsum's candidates must keep to improve, under one outer choice."""
+
+    incumbent: Incumbent
+    one: Outers
+    adds: int  # whether its compute cycles add to the others'
+    slopes: list[float]
+    rests: list[float]  # least of the others' energy, then of their weighted sums
+    slack: float  # least of the others' cycles
+
+    def of(self, cycles: Floats, energy: Floats) -> Bools:
+        """Which candidates can improve, by their compute cycles and least energy."""
+        one, add = self.one, self.adds
+        latency = np.maximum(np.maximum(cycles, add * cycles + self.slack), one.cycles)
+        weighted = [
+            energy + add * w * cycles + rest
+            for w, rest in zip(self.slopes, self.rests[1:], strict=True)
+        ]
+        below = self.incumbent.sums_can_improve(weighted, one.cycles, one.energy)
+        return below & self.incumbent.can_improve(latency, energy + self.rests[0])
+
+
+class FusedBounds:
+    """Bounds of a group's candidates under outer choices."""
+
+    def __init__(
+        self,
+        problem: GroupProblem,
+        bounds: OuterBounds,
+        tiles: list[CandidateTiles],
+        incumbent: Incumbent,
+    ) -> None:
+        self.problem, self.bounds, self.tiles = problem, bounds, tiles
+        self.candidate_sets = [t.candidate_set for t in tiles]
+        self.incumbent = incumbent
+
+    def refined(self, outers: Outers) -> Outers:
+        """Outer choices with bounds from candidates whose tiles divide theirs."""
+        energy, cycles = outers.energy.copy(), outers.cycles.copy()
+        adds = self.problem.cycles_add
+        weighted = [np.zeros(len(energy)) for _ in self.incumbent.slopes(cycles, energy)]
+        for number in np.unique(outers.staging):
+            mine = np.flatnonzero(outers.staging == number)
+            extents, where = np.unique(outers.tile[:, mine], axis=1, return_inverse=True)
+            where = where.ravel()
+            by_tile, without = self._by_tile(extents, self.bounds.stagings[int(number)])
+            limits = StayBounds.of(self.problem, self.bounds, outers.take(mine))
+            low = limits.total(
+                [e.min(axis=1)[where] for e in by_tile], [e.min(axis=1)[where] for e in without]
+            )
+            energy[mine] = np.maximum(energy[mine], low + outers.staged[mine])
+            passes = [self._passes(t, extents) for t in self.tiles]
+            every = zip(self.tiles, adds, passes, strict=True)
+            busy = sum((add * n * t.cycles.min() for t, add, n in every), np.zeros(1))
+            cycles[mine] = np.maximum(cycles[mine], np.ceil(busy[where] * (1 - 1e-14) - 1e-9))
+            for slot, slope in enumerate(self.incumbent.slopes(cycles[mine], energy[mine])):
+                sums_of = [
+                    [
+                        np.array(
+                            [
+                                (e[at] + (w * n[at] * tiles.cycles if add else 0.0)).min()
+                                for at, w in zip(where, slope, strict=True)
+                            ]
+                        )
+                        for tiles, add, e, n in zip(self.tiles, adds, some, passes, strict=True)
+                    ]
+                    for some in (by_tile, without)
+                ]
+                weighted[slot][mine] = outers.staged[mine] + limits.total(*sums_of)
+        return replace(outers, cycles=cycles, energy=energy, sums=tuple(weighted))
+
+    def _by_tile(self, extents: Ints, staging: Staging) -> tuple[list[Floats], list[Floats]]:
+        """By Einsum, least pJ of candidates by tile under outer tiles; float64[n, tiles] each.
+
+        First if all may stay private over the shared loops that may, then if nothing does.
+        Infinite where a tile does not divide the outer one, or where the streamed tiles need more
+        of the shared level than there is beside the lower bounds of the others.
+        """
+        room = self.bounds.occupancy.room(staging, extents)
+        roles = [staging.roles[t.space.einsum.name] for t in self.tiles]
+        words = [
+            self.bounds.occupancy.streamed(t.space, t.tile, mine)
+            for t, mine in zip(self.tiles, roles, strict=True)
+        ]
+        lows = [float(w.min()) for w in words]
+        found: tuple[list[Floats], list[Floats]] = ([], [])
+        for tiles, mine, streamed, low in zip(self.tiles, roles, words, lows, strict=True):
+            local = extents[self.problem.index(tiles.space)]
+            fits = streamed[None, :] <= room[:, None] - (sum(lows) - low)
+            passes, parts = self._passes(tiles, extents), list[Floats]()
+            may = self._stay(tiles.space)
+            for stay in dict.fromkeys((may, ())):
+                energy = tiles.bounds(mine).energy(local, np.arange(tiles.count), stay)
+                energy = self._repeated(tiles, local, energy, passes)
+                parts.append(np.where(fits, energy, np.inf))
+            found[0].append(parts[0])
+            found[1].append(parts[-1])
+        return found
+
+    def _stay(self, space: EinsumSpace) -> tuple[str, ...]:
+        """Tensors of an Einsum that may stay private over the shared loops."""
+        may = self.problem.may_stay(space)
+        return tuple(t for t, yes in zip(space.tensors, may, strict=True) if yes)
+
+    def _passes(self, tiles: CandidateTiles, extents: Ints) -> Floats:
+        """How often an Einsum runs in each pass of the other shared loops; float64[n]."""
+        if not tiles.space.einsum.each:
+            return np.ones(extents.shape[1])
+        columns = (tuple(int(v) for v in column) for column in extents.T)
+        return np.array([float(self.problem.passes(tiles.space, c)) for c in columns])
+
+    def _repeated(
+        self, tiles: CandidateTiles, local: Ints, energy: Floats, passes: Floats
+    ) -> Floats:
+        """Least pJ by tile of an Einsum that runs so often; float64[n, tiles].
+
+        Every run computes. It moves all tensors as well, unless a candidate's tile is the whole
+        outer tile of one that may stay.
+        """
+        if (passes == 1).all():
+            return energy
+        space, may = tiles.space, self._stay(tiles.space)
+        same = local[:, :, None] == tiles.tile[:, None, :]
+        stays = np.zeros(energy.shape, np.bool_)
+        for tensor, relevant in space.relevant.items():
+            if tensor in may:
+                stays |= same[list(relevant)].all(axis=0)
+        moved = energy - space.compute_energy
+        times = np.where(stays, 1.0, passes[:, None])
+        return passes[:, None] * space.compute_energy + times * moved
+
+    def candidates(self, one: Outers, staging: Staging) -> list[Ints] | None:
+        """By Einsum, candidates that may be part of an improvement under one outer choice."""
+        bounds = [t.bounds(staging.roles[t.space.einsum.name]) for t in self.tiles]
+        local = [one.tile[self.problem.index(t.space)] for t in self.tiles]
+        limits = StayBounds.of(self.problem, self.bounds, one)
+        by_tile, without = self._by_tile(one.tile, staging)
+        every = zip(by_tile, without, limits.runs, strict=True)
+        energies = [e[0] if runs[0] else n[0] for e, n, runs in every]
+        stay = [
+            self._stay(t.space) if runs[0] else ()
+            for t, runs in zip(self.tiles, limits.runs, strict=True)
+        ]
+        if not all(np.isfinite(e).any() for e in energies):
+            return None
+        passes = [float(self._passes(t, one.tile)[0]) for t in self.tiles]
+        adds, more = self.problem.cycles_add, float(one.staged[0])
+        slopes = [0.0, *(float(w[0]) for w in self.incumbent.slopes(one.cycles, one.energy))]
+        lows = [
+            [
+                float((e + add * w * n * t.cycles).min())
+                for e, add, t, n in zip(energies, adds, self.tiles, passes, strict=True)
+            ]
+            for w in slopes
+        ]
+        busy = [
+            float(t.cycles.min()) * n * add
+            for t, add, n in zip(self.tiles, adds, passes, strict=True)
+        ]
+        found = []
+        for i, (part, mine, extents) in enumerate(zip(self.tiles, energies, local, strict=True)):
+            chance = _Chance(
+                incumbent=self.incumbent,
+                one=one,
+                adds=adds[i],
+                slopes=slopes[1:],
+                rests=[sum(some) - some[i] + more for some in lows],
+                slack=sum(busy) - busy[i],
+            )
+            some = np.flatnonzero(np.isfinite(mine) & chance.of(passes[i] * part.cycles, mine))
+            choice, candidates = part.candidates(np.zeros(len(some), np.int64), some)
+            choice, candidates = self._whole(part, extents, choice, candidates)
+            energy = bounds[i].candidate_energy(extents, choice, candidates, stay[i])
+            energy = energy + (passes[i] - 1) * part.space.compute_energy
+            candidates = candidates[
+                chance.of(passes[i] * self.candidate_sets[i].cycles[candidates], energy)
+            ]
+            if len(candidates) == 0:
+                return None
+            found.append(candidates)
+        return found
+
+    def _whole(
+        self, tiles: CandidateTiles, extents: Ints, choice: Ints, candidates: Ints
+    ) -> tuple[Ints, Ints]:
+        """Candidates but for those with a rank on both axes that the shared loops cut.
+
+        All Einsums of a group have the same shared loops over its members, so none may choose
+        which of them are left for its array.
+        """
+        if tiles.on_both_axes is None:
+            return choice, candidates
+        sizes = np.array(tiles.space.sizes, dtype=np.int64)[:, None]
+        good = ~(tiles.on_both_axes[:, candidates] & (extents[:, choice] < sizes)).any(axis=0)
+        return choice[good], candidates[good]

@@ -1,0 +1,98 @@
+"""The comparison of the model with an execution."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import nests
+from execution.tiny import chip, fused, products
+from hypothesis import given, settings
+
+from flat_mapper.api.execution import unpriced
+from flat_mapper.arch.values import Platform
+from flat_mapper.backends.referee import UPPER, compare
+from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.result import Result
+from flat_mapper.execution.result import Error
+from flat_mapper.execution.run import execute
+from flat_mapper.mapping.values import (
+    EinsumMapping,
+    FusedMapping,
+    GroupMapping,
+    Loop,
+    Policy,
+    Slot,
+)
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.notation import parse_einsum
+
+
+@given(nests.questions())
+@settings(max_examples=30, deadline=None)
+def test_one_einsum_on_its_own_agrees_in_everything(question: nests.Question) -> None:
+    platform = Platform(name="one", matrix=question.arch, vector=question.arch)
+    # Whose place a result takes is a rule of groups.
+    policy = Policy(in_place=False)
+    mapping = FusedMapping(groups=(GroupMapping(einsums=(question.mapping,)),), policy=policy)
+    result = evaluate(question.workload, platform, mapping, question.ert)
+    assert isinstance(result, Result)
+    assert compare(execute(question.workload, platform, mapping), result) == ()
+
+
+def test_every_quantity_is_compared() -> None:
+    workload, platform = products(), chip()
+    (first, second) = fused().groups[0].einsums
+    groups = tuple(GroupMapping(einsums=(nest,)) for nest in (first, _unfused(second)))
+    mapping = FusedMapping(groups=(replace(groups[0], einsums=(_unfused(first),)), groups[1]))
+    result = evaluate(workload, platform, mapping, unpriced(platform))
+    assert isinstance(result, Result)
+    executed = execute(workload, platform, mapping)
+    assert compare(executed, result) == ()
+    moved, error = executed.counts[0], Error(tensor="Z", absolute=1.0, relative=0.5)
+    alive = replace(executed.groups[0].alive[0], capacity=1)
+    broken = replace(
+        executed,
+        errors=(error,),
+        counts=(replace(moved, reads=moved.reads + 1), *executed.counts[1:]),
+        compute_cycles={**executed.compute_cycles, "Y": 1},
+        groups=(
+            replace(executed.groups[0], cycles=0.5, alive=(alive,)),
+            *executed.groups[1:],
+        ),
+    )
+    said = [(d.where, d.quantity) for d in compare(broken, result)]
+    assert said == [
+        ("output", "relative error"),
+        ("Y", "reads"),
+        ("Y", "compute cycles"),
+        ("Y", "words alive (has 1)"),
+        ("Y", "cycles"),
+    ]
+
+
+def test_a_remainder_is_a_reason_to_be_above() -> None:
+    """Seven words by two: Timeloop takes eight cycles where seven steps are executed."""
+    einsum = parse_einsum("Y[i] = copy(A[i])", unit="matrix")
+    workload = Workload(name="one", rank_sizes={"I": 7}, einsums=(einsum,))
+    loops = (
+        (Slot("DRAM", "temporal"), (Loop("I", 4),)),
+        (Slot("GLB", "temporal"), (Loop("I", 2, 1),)),
+    )
+    keep = (("DRAM", ("A", "Y")), ("GLB", ("A", "Y")))
+    nest = EinsumMapping(einsum="Y", loops=loops, keep=keep)
+    mapping = FusedMapping(groups=(GroupMapping(einsums=(nest,)),), policy=Policy(in_place=False))
+    result = evaluate(workload, chip(), mapping, unpriced(chip()))
+    assert isinstance(result, Result)
+    executed = execute(workload, chip(), mapping)
+    assert executed.right
+    found = {d.quantity: d for d in compare(executed, result)}
+    steps = found["compute cycles"]
+    assert (steps.executed, steps.model, steps.reason) == (7, 8, UPPER)
+    more = compare(replace(executed, compute_cycles={"Y": 9}), result)
+    assert [d.reason for d in more if d.quantity == "compute cycles"] == [""]
+
+
+def _unfused(nest: nests.EinsumMapping) -> nests.EinsumMapping:
+    """The nest of an Einsum whose tensors all come from DRAM and go there."""
+    tensors = tuple(dict.fromkeys(t for _, kept in nest.keep for t in kept))
+    return replace(nest, keep=(("DRAM", tensors), *nest.keep[1:]))

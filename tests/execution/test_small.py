@@ -1,0 +1,85 @@
+"""Counts, words alive and cycles that a reader can check by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from execution.tiny import chip, fused, products, with_group
+
+from flat_mapper.execution.run import execute
+from flat_mapper.mapping.values import Schedule
+
+
+def test_what_may_not_stay_is_fetched_in_every_turn() -> None:
+    """B is four words. It comes to the buffer once, and to the registers with each of two rows."""
+    done = execute(products(), chip(), fused())
+    assert done.right
+    b = [done.moved("Y", level, "B") for level in ("DRAM", "GLB", "RF")]
+    assert [(m.reads, m.fills) for m in b] == [(4, 0), (8, 4), (8, 8)]
+
+
+def test_what_stays_is_fetched_once() -> None:
+    done = execute(products(), chip(), fused(stay=("B",)))
+    assert done.right
+    b = [done.moved("Y", level, "B") for level in ("DRAM", "GLB", "RF")]
+    assert [(m.reads, m.fills) for m in b] == [(4, 0), (4, 4), (8, 4)]
+
+
+def test_a_sum_reads_its_old_words_but_for_the_first_term() -> None:
+    """Y has four words of two terms each: eight updates, four of them on old words."""
+    done = execute(products(), chip(), fused())
+    y = done.moved("Y", "GLB", "Y")
+    assert (y.reads, y.fills, y.updates) == (4, 0, 8)
+    assert done.moved("Z", "GLB", "Y").reads == 8  # a word for each of 2 x 2 x 2 points
+    z = done.moved("Z", "DRAM", "Z")
+    assert (z.reads, z.updates) == (0, 4)
+
+
+def test_words_alive() -> None:
+    """Two copies of what crosses DRAM, one of Y: a row of each, and all of B and C."""
+    (group,) = execute(products(), chip(), fused()).groups
+    shared, registers = group.alive
+    assert dict(shared.terms) == {"A": 4, "B": 8, "Y": 2, "C": 8, "Z": 4}
+    assert registers.terms == (("Y.B", 4),)
+
+
+def test_what_stays_is_alive_in_the_other_turns_too() -> None:
+    """Z keeps nothing in the registers, but B is still there in its turn."""
+    (group,) = execute(products(), chip(), fused(stay=("B",))).groups
+    assert group.alive[1].words == 4
+
+
+# One word a cycle from DRAM; a turn is four cycles. A row of A is two words, as is one of Z.
+# Two copies: A, B come in 6 cycles; C during the first turn; the last row of Z leaves in 2.
+# One copy: A, B, C in 10 cycles; 8 of turns; 2 out, 2 in; 8 of turns; 2 out.
+@pytest.mark.parametrize(
+    ("schedule", "buffering", "turns", "cycles"),
+    [
+        ("interleaved", 2.0, [(6, 10), (10, 14), (14, 18), (18, 22)], 24),
+        ("interleaved", 1.0, [(10, 14), (14, 18), (22, 26), (26, 30)], 32),
+        # The units work on different rows: the second row of A is there at 12.
+        ("overlapped", 2.0, [(6, 10), (10, 14), (12, 16), (16, 20)], 22),
+    ],
+)
+def test_timeline(
+    schedule: Schedule, buffering: float, turns: list[tuple[int, int]], cycles: int
+) -> None:
+    workload = products("vector" if schedule == "overlapped" else "matrix")
+    (group,) = execute(workload, chip(), fused(schedule, buffering)).groups
+    assert [(t.start, t.end) for t in group.turns] == turns
+    assert group.cycles == cycles
+
+
+def test_without_a_bandwidth_only_the_turns_take_time() -> None:
+    assert execute(products(), chip(None), fused()).cycles == 16
+
+
+def test_a_stream_moves_in_its_own_turn() -> None:
+    """B past the buffer: 4 words at half a word a cycle, so that a turn of Y takes 8 cycles."""
+    mapping = fused()
+    y, z = mapping.groups[0].einsums
+    streaming = replace(y, keep=(("DRAM", ("A", "B")), ("GLB", ("A", "Y")), ("RF", ())))
+    changed = with_group(mapping, einsums=(streaming, z))
+    (group,) = execute(products(), chip(0.5), changed).groups
+    assert group.turns[0].end - group.turns[0].start == 8

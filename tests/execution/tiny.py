@@ -1,0 +1,91 @@
+"""Two products in one group on one MAC, small enough to follow by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
+from flat_mapper.mapping.values import (
+    EinsumMapping,
+    FusedMapping,
+    GroupMapping,
+    Loop,
+    Policy,
+    Schedule,
+    Slot,
+)
+from flat_mapper.workload.graph import Unit, Workload
+from flat_mapper.workload.notation import parse_einsum
+
+ALL = (Slot("DRAM", "temporal"), Slot("GLB", "temporal"), Slot("RF", "temporal"))
+
+
+def chip(rate: float | None = 1.0) -> Platform:
+    """DRAM of `rate` words a cycle, a buffer of 100 words, registers of 10, one unit a path."""
+
+    def level(name: str, words: int | None, rate: float | None = None) -> MemoryLevel:
+        return MemoryLevel(
+            name=name,
+            component_class="SRAM",
+            capacity_words=words,
+            word_bits=16,
+            row_words=1,
+            shared_words_per_cycle=rate,
+        )
+
+    def path(name: str) -> Architecture:
+        return Architecture(
+            name=name,
+            nodes=(level("DRAM", None, rate), level("GLB", 100), level("RF", 10)),
+            compute=ComputeUnit(name="MAC", component_class="intmac", instances=1),
+            cycle_seconds=1e-9,
+        )
+
+    return Platform(name="tiny", matrix=path("tiny"), vector=path("tiny.sfu"))
+
+
+def products(second: Unit = "matrix") -> Workload:
+    """Y = A B, Z = Y C; all ranks of two."""
+    einsums = (
+        parse_einsum("Y[i,j] = A[i,k] * B[k,j]", unit="matrix"),
+        parse_einsum("Z[i,l] = Y[i,j] * C[j,l]", unit=second),
+    )
+    return Workload(name="tiny", rank_sizes=dict.fromkeys("IJKL", 2), einsums=einsums)
+
+
+def nest(
+    einsum: str, keep: dict[str, tuple[str, ...]], *loops: str, stay: tuple[str, ...] = ()
+) -> EinsumMapping:
+    """A nest; `loops` are those of DRAM, GLB and RF, as `I2 J2`."""
+    at = [tuple(Loop(word[0], int(word[1:])) for word in text.split()) for text in loops]
+    return EinsumMapping(
+        einsum=einsum,
+        loops=tuple(zip(ALL, at, strict=False)),
+        keep=tuple(keep.items()),
+        stay=stay,
+    )
+
+
+def fused(
+    schedule: Schedule = "interleaved", buffering: float = 2.0, stay: tuple[str, ...] = ()
+) -> FusedMapping:
+    """A row of Y and of Z a pass; B's tile in the registers is all of it."""
+    y = nest(
+        "Y",
+        {"DRAM": ("A", "B"), "GLB": ("A", "B", "Y"), "RF": ("B",)},
+        *("I2", "", "J2 K2"),
+        stay=stay,
+    )
+    z = nest("Z", {"DRAM": ("C", "Z"), "GLB": ("Y", "C", "Z"), "RF": ()}, "I2", "L2 J2")
+    group = GroupMapping(
+        einsums=(y, z),
+        shared=(Loop("I", 2),),
+        staged=("A", "B", "C", "Y", "Z"),
+        schedule=schedule,
+    )
+    return FusedMapping(groups=(group,), policy=Policy(buffering=buffering))
+
+
+def with_group(mapping: FusedMapping, **changes: object) -> FusedMapping:
+    """The mapping with its one group changed."""
+    return replace(mapping, groups=(replace(mapping.groups[0], **changes),))  # type: ignore[arg-type]
