@@ -17,6 +17,7 @@ from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.errors import SpecError
 from flat_mapper.spec.document import Quoted, Section, checked, kind_of, place
 from flat_mapper.spec.expressions import resolved
+from flat_mapper.workload.graph import MAX_BITS
 
 # The attributes that the model reads.
 SIZES = ("depth", "width", "datawidth", "entries", "sizeKB", "block_size", "cluster_size")
@@ -54,6 +55,7 @@ _REFUSED: Mapping[str, tuple[tuple[object, ...], str]] = {
     "meshX": ((), "write spatial: {meshX: ...} beside attributes"),
     "meshY": ((), "write spatial: {meshY: ...} beside attributes"),
 }
+TECHNOLOGIES_NM = (1, 1000)  # chosen: from below the newest to the 1 um of the 1980s
 _QUANTITY = re.compile(r"[-+]?[0-9.]+\s*(?![eE][-+0-9])[A-Za-z]+(/[A-Za-z]+)?")  # "512 KB"
 
 
@@ -70,6 +72,8 @@ def resolved_attributes(
             values[key] = dict(written)
         else:
             values[key] = resolved(written, {**names, **values}, spot)
+        if key == "technology":
+            check_technology(values[key], spot)
     return values
 
 
@@ -89,6 +93,21 @@ def check_attributes(section: Section, attributes: Mapping[str, object], where: 
                 f"{place(where, section, key, shown=False)}: unknown attribute {key!r}; known "
                 f"attributes of the model: {', '.join(_MODELLED)}; did you mean {near!r}?"
             )
+
+
+def technology_nm(value: object) -> str | None:
+    """The number in nm of a technology such as "22nm"; None where it is no such word."""
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:nm)?\s*", str(value))
+    return found[1] if value is not None and found and float(found[1]) > 0 else None
+
+
+def check_technology(value: object, where: str) -> None:
+    """Raise SpecError for a technology that no chip was made in."""
+    low, high = TECHNOLOGIES_NM
+    size = technology_nm(value)
+    if size is not None and not low <= float(size) <= high:
+        condition = f"technology from {low:g} to {high:g} nm"
+        raise SpecError(f"{where}: expected {condition}, got {str(value)!r}")
 
 
 def _misspelt(key: str, section: Section) -> str:
@@ -116,6 +135,9 @@ def sized_level(level: MemoryLevel, section: Section, where: str, *, off_chip: b
             f"{where}: expected datawidth (bits of a word), got {_listed(section)}; add "
             "datawidth: 16"
         )
+    if word_bits > MAX_BITS:
+        spot = reader.place_of("datawidth")
+        raise SpecError(f"{spot}: expected at most {MAX_BITS} bits of a word, got {word_bits}")
     row_words, cluster_size = _row(reader, word_bits)
     capacity = _capacity(reader, word_bits, row_words)
     if capacity is None and not off_chip:

@@ -23,6 +23,7 @@ from flat_mapper.arch.constraints import listed_constraints
 from flat_mapper.arch.document import check_head, merged, variables_of
 from flat_mapper.arch.nodes import NodeReader
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.arch.variables import variable_faults
 from flat_mapper.base.errors import Faults, SpecError
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import Section, checked, did_you_mean, section_of
@@ -179,6 +180,7 @@ def _read(documents: Sequence[Section], name: str, path: str, faults: Faults) ->
     where = f"{head.source or path}: architecture"
     check_head(head, where)
     variables = variables_of(whole.get("variables"), path)
+    faults.extend(variable_faults(documents, path))
     outside = listed_constraints(whole.get("constraints", []), f"{path}: constraints")
     reader = NodeReader(variables, faults, outside)
     reader.read(head["nodes"], f"{where}.nodes")

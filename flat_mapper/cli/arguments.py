@@ -138,8 +138,8 @@ def _problem(verb: _Parser) -> None:
         "--mask",
         default="",
         metavar="K",
-        help="causal, window=N (positions on either side) or causal,window=N; default: the "
-        "problem's",
+        help="causal, window=N (positions on either side), causal,window=N or none; "
+        "default: the problem's",
     )
     verb.add_argument(
         "--schedule",
@@ -149,7 +149,11 @@ def _problem(verb: _Parser) -> None:
         "sequential or any; default: the mapspace's",
     )
     verb.add_argument(
-        "--scope", default="attention", metavar="S", help="attention (default), block or model"
+        "--scope",
+        default="",
+        metavar="S",
+        help="attention, block or model; default: the attention of a problem in the short form, "
+        "all of a cascade that is written out",
     )
 
 
@@ -343,6 +347,12 @@ def _report(verb: _Parser) -> None:
 def _import_hf(verb: _Parser) -> None:
     verb.add_argument("config", metavar="config.json", help="the configuration beside a model")
     verb.add_argument("--part", default="", metavar="P", help="encoder, decoder or cross")
+    verb.add_argument(
+        "--layers",
+        default="",
+        metavar="L",
+        help="window or full, of a model whose layers differ in the keys that they see",
+    )
     verb.add_argument("--batch", default="1", metavar="B", help="sequences (default 1)")
     verb.add_argument("--seq", metavar="N", help="positions (default: the model's, at most 4096)")
     verb.add_argument("-o", "--output", metavar="FILE", help="write the problem there")

@@ -51,8 +51,7 @@ def check_command(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(dump_json({"files": [file.to_dict() for file in checked]}).rstrip())
     else:
-        for file in checked:
-            print("\n".join(file.faults) if file.faults else f"{file.path}: {file.kind}, fine")
+        print("\n".join(str(file) for file in checked))
     return 2 if faults else 0
 
 

@@ -32,6 +32,8 @@ def generate_command(arguments: argparse.Namespace) -> int:
             sizes=sizes,
             bits=bits_of(arguments),
             softmax=arguments.softmax,
+            mask=arguments.mask,
+            schedule=arguments.schedule,
             objective=objective,
             progress=progress,
         )

@@ -28,7 +28,9 @@ def import_hf_command(arguments: argparse.Namespace) -> int:
             raise SpecError(expected("-o", condition, target.name))
         name = "model"
     model = load_config(path, arguments.part)
-    text = problem_text(model, name, path.name, batch=batch, length=length)
+    text = problem_text(
+        *(model, name, path.name), batch=batch, length=length, layers=arguments.layers
+    )
     if target:
         write_text(target, text)
     if arguments.json:

@@ -21,7 +21,7 @@ from flat_mapper.spec.yamlio import dump_json, scalar
 from flat_mapper.timeloop.mapper import MAPPER, timeloop_mapper
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.heads import GROUP
-from flat_mapper.workload.reader import sequence_sizes
+from flat_mapper.workload.problem_file import Lengths, sequence_lengths
 
 PATIENCE_S = 1.0  # a search shorter than this shows no progress bar
 
@@ -141,16 +141,16 @@ def _tops(names: list[str]) -> list[str]:
 
 
 def workload_of(arguments: argparse.Namespace) -> Workload:
-    sizes: dict[str, object] = {}
+    lengths: Lengths | None = None
     if arguments.seq is not None:
         length = checked(scalar(arguments.seq), int, "--seq", above=0)
-        sizes |= sequence_sizes(length, arguments.phase)
-    sizes |= size_arguments(arguments)
+        lengths = sequence_lengths(length, arguments.phase)
     scope = api.scope_of(arguments.scope)
     return api.load_problem(
         arguments.problem,
         scope,
-        sizes=sizes,
+        sizes=size_arguments(arguments),
+        lengths=lengths,
         phase=arguments.phase,
         softmax=arguments.softmax,
         mask=arguments.mask,

@@ -7,10 +7,10 @@ that was asked for each component. Leakage is not priced.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from flat_mapper.arch.attributes import technology_nm
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.energy.hwcomponents import Argument, Price, Question, prices, versions
@@ -163,14 +163,14 @@ def _dram_type(node: MemoryLevel, where: str) -> str:
 def _technology_m(node: MemoryLevel | ComputeUnit, where: str) -> float:
     """The technology node in metres: of "22nm", or of a number in nm."""
     given = node.attributes.get("technology")
-    found = re.fullmatch(r"\s*([0-9]+(\.[0-9]+)?)\s*(nm)?\s*", str(given))
-    if given is None or not found or float(found[1]) == 0:
+    size = technology_nm(given)
+    if size is None:
         got = "none" if given is None else repr(given)
         raise SpecError(
             f'{where}.attributes.technology: expected a node such as "22nm", got {got}; write '
             'technology: "22nm" among the variables'
         )
-    return float(f"{found[1]}e-9")
+    return float(f"{size}e-9")
 
 
 def _width(node: MemoryLevel) -> int:

@@ -49,7 +49,7 @@ def with_arch_rules(mapspace: Mapspace, platform: Platform, workload: Workload) 
         for name in group.names:
             einsum = workload.einsum(name)
             arch = platform.path(einsum.unit)
-            _check_hierarchy(arch)
+            check_hierarchy(arch)
             _check_branches(arch, einsum)
             for node in _nodes(arch, einsum, workload):
                 slots.extend(node.slot_rules())
@@ -266,7 +266,7 @@ def _agreed(mapspace: Mapspace, keeps: tuple[KeepRule, ...]) -> tuple[KeepRule, 
     return (*mapspace.keeps, *keeps)
 
 
-def _check_hierarchy(arch: Architecture) -> None:
+def check_hierarchy(arch: Architecture) -> None:
     """Refuse what the search cannot walk: it starts at the level that all Einsums share."""
     where = arch.path or arch.name
     if len(arch.levels) < 2:

@@ -58,7 +58,8 @@ from flat_mapper.spec.document import (
 from flat_mapper.spec.yamlio import dump, load
 from flat_mapper.workload.einsum_reader import einsum_item, read_einsum
 from flat_mapper.workload.graph import Einsum, Softmax, Workload
-from flat_mapper.workload.mask_reader import mask_document, read_mask
+from flat_mapper.workload.mask import mask_document, read_mask
+from flat_mapper.workload.roles import declared_document, read_operators, read_roles
 
 RECORD = "fused-mapping.yaml"
 RECORD_VERSION = 2  # 1 did not say what stays in private levels over the shared loops
@@ -107,10 +108,13 @@ def _workload_document(workload: Workload) -> dict[str, object]:
         "source": workload.source,
         "ranks": dict(workload.rank_sizes),
         "word_bits": workload.word_bits,
+        **({} if workload.states_bits else {"states_bits": False}),
         "tensor_bits": dict(workload.tensor_bits),
         "softmax": workload.softmax,
         "repeat": workload.repeat,
         **({"mask": mask_document(workload.mask)} if workload.mask else {}),
+        **declared_document(workload.roles, workload.operators),
+        **({"left_out": list(workload.left_out)} if workload.left_out else {}),
         "einsums": [einsum_item(einsum) for einsum in workload.einsums],
     }
 
@@ -200,9 +204,10 @@ def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:
 def _workload(node: object, where: str) -> Workload:
     known = (
         *("name", "source", "ranks", "word_bits", "tensor_bits", "softmax", "repeat"),
-        *("mask", "einsums"),
+        *("states_bits", "mask", "roles", "operators", "left_out", "einsums"),
     )
     refuse_unknown(node, known, where)
+    section = section_of(node, where)
     items = take_list(node, "einsums", dict, where)
     einsums = (read_einsum(item, f"{where}.einsums.{i}") for i, item in enumerate(items))
     return Workload(
@@ -210,10 +215,14 @@ def _workload(node: object, where: str) -> Workload:
         source=str(take(node, "source", str, where, "")),
         rank_sizes=_integers(node, "ranks", where),
         word_bits=take(node, "word_bits", int, where, above=0),
+        states_bits=take(node, "states_bits", bool, where, True),
         tensor_bits=_integers(node, "tensor_bits", where),
         softmax=take_choice(node, "softmax", get_args(Softmax), where),
         repeat=take(node, "repeat", int, where, above=0),
-        mask=read_mask(section_of(node, where), where),
+        mask=read_mask(section, where),
+        roles=read_roles(section, where),
+        operators=read_operators(section, where),
+        left_out=tuple(str(n) for n in take_list(node, "left_out", str, where, ())),
         einsums=tuple(einsums),
     )
 

@@ -4,17 +4,21 @@
       description: what it stands for
       source: where that comes from
       fusion:                          # left out: nothing shares loops
-        groups: [[QK, softmax, AV]]    # `softmax`: the vector Einsums between QK and AV
+        groups: [[QK, softmax, AV]]    # Einsums, and operators of the problem
         optional: false                # true: the unfused alternative is in the space as well
         granularity: any               # any, all, batch, group, head or row
         staging: any                   # any, none, all, or a list of tensors
         schedule: interleaved          # sequential, interleaved, overlapped, or any of the last two
         tiles: {P: [64, 128]}          # the tile sizes that a shared rank may take
+        if_present: false              # true: a problem may have nothing of a group or a list
       policy: {buffering: 2, in_place: true, overflow: reject, softmax: charged}
       constraints:                     # Timeloop's; without `einsum` they hold for every Einsum
       - {einsum: QK, target: PE, type: spatial, permutation: [E, M], split: 1}
       - {target: RF, type: temporal, factors: [M=1, P<=8], permutation: [P]}
-      - {target: RF, type: dataspace, keep: [K], bypass: [Q, QK]}
+      - {target: RF, type: dataspace, keep: [K], bypass: [Q, QK], if_present: true}
+
+Every Einsum, operator, tensor and rank must be one of the problem's, and every target a node of the
+architecture; what may be absent on purpose is marked `if_present: true`.
 
 What a file leaves out is free. A permutation runs innermost first, and ranks that it does not name
 stand outside those that it does. Under `spatial` its first `split` ranks may lie along X and the
@@ -44,7 +48,7 @@ from flat_mapper.spec.document import (
 from flat_mapper.spec.templating import load_document
 
 MAPSPACE_KEYS = ("description", "source", "fusion", "policy", "constraints")
-FUSION_KEYS = ("groups", "optional", "granularity", "staging", "schedule", "tiles")
+FUSION_KEYS = ("groups", "optional", "granularity", "staging", "schedule", "tiles", "if_present")
 POLICY_KEYS = ("buffering", "in_place", "overflow", "softmax")
 GRANULARITY_NAMES: tuple[Granularity | str, ...] = ("any", *GRANULARITIES)
 STAGINGS: tuple[Staging, ...] = get_args(Staging)
@@ -117,6 +121,7 @@ def _fusion(outline: FilePart) -> Fusion:
         staging=_staging(part),
         schedule=part.choice("schedule", SCHEDULES, "interleaved"),
         tiles=_tiles(part),
+        if_present=part.flag("if_present", False),
     )
 
 

@@ -57,6 +57,11 @@ def with_softmax(workload: Workload, softmax: Softmax) -> Workload:
         einsums=(*before, *inside, *(_renamed(e) for e in after)),
         tensor_bits={t: n for t, n in workload.tensor_bits.items() if t != "A" or _has(inside, t)},
         softmax=softmax,
+        operators={
+            name: tuple(e.name for e in inside if e.unit == "vector") if "QK_max" in of else of
+            for name, of in workload.operators.items()
+        },
+        core=tuple(e.name for e in inside) if workload.core else (),
     )
 
 

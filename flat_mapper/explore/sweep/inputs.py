@@ -31,7 +31,7 @@ from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.accelergy import ACCELERGY
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.reader import sequence_sizes
+from flat_mapper.workload.problem_file import Lengths, sequence_lengths
 
 ARCH, RANK, BITS = "arch.", "rank.", "bits."
 _KINDS: Mapping[str, catalog.CatalogKind] = {
@@ -107,13 +107,14 @@ class Inputs:
     def task(self, coordinates: Coordinates, key: str, position: int) -> PointTask:
         """The point as values. Raises SpecError where its inputs contradict each other."""
         sizes = _under(RANK, coordinates)
+        lengths: Lengths | None = None
         if "seq" in coordinates:
             length = checked(coordinates["seq"], int, "seq", above=0)
-            sizes |= sequence_sizes(length, str(coordinates.get("phase", "")))
-        words: tuple[str, ...] = tuple(str(coordinates[k]) for k in ("problem", "scope"))
-        words = (*words, *(str(coordinates.get(k, "")) for k in ("phase", "softmax")))
+            lengths = sequence_lengths(length, str(coordinates.get("phase", "")))
+        known = ("problem", "scope", "phase", "softmax")
+        words = tuple(str(coordinates.get(k, "")) for k in known)
         bits = tuple(_under(BITS, coordinates).items())
-        workload = self._workload(*words, tuple(sizes.items()), bits)
+        workload = self._workload(*words, lengths, tuple(sizes.items()), bits)
         return PointTask(
             key=key,
             position=position,
@@ -189,13 +190,16 @@ class Inputs:
         scope: str,
         phase: str,
         softmax: str,
+        lengths: Lengths | None,
         sizes: tuple[tuple[str, object], ...],
         bits: tuple[tuple[str, object], ...],
     ) -> Workload:
         path = self.problems[problem]
         self._unchanged("problem", problem, path)
         kept = scope_of(scope)
-        found = load_problem(path, kept, sizes=dict(sizes), phase=phase, softmax=softmax)
+        found = load_problem(
+            *(path, kept), sizes=dict(sizes), lengths=lengths, phase=phase, softmax=softmax
+        )
         return with_bits(found, {t: checked(n, int, f"{BITS}{t}", above=0) for t, n in bits})
 
     def _mapspace_of(self, name: str) -> Mapspace:

@@ -42,7 +42,6 @@ Coordinates = Mapping[str, InputValue]  # the value of every input of one point,
 MAX_VALUES = 10**12  # chosen: of one range
 MAX_LISTED = 10**5  # chosen: of one geometric range, whose values are listed
 DEFAULTS: Mapping[str, InputValue] = {
-    "scope": "attention",
     "mapspace": "flat",
     "objective": "edp",
     "backend": "native",
