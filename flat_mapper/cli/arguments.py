@@ -182,6 +182,13 @@ def _timeloop_cmd(verb: _Parser) -> None:
 
 def _output(verb: _Parser) -> None:
     verb.add_argument("-o", "--output", metavar="DIR", help="write the files of the answer there")
+    _force(verb)
+
+
+def _force(verb: _Parser) -> None:
+    verb.add_argument(
+        "--force", action="store_true", help="write into a folder that holds other files"
+    )
 
 
 def _map(verb: _Parser) -> None:
@@ -298,6 +305,7 @@ def _lower(verb: _Parser) -> None:
         help="mapper: timeloop-mapper's inputs too, in mapper/ (default model)",
     )
     verb.add_argument("-o", "--output", required=True, metavar="DIR", help="where the files go")
+    _force(verb)
 
 
 def _model(verb: _Parser) -> None:

@@ -11,7 +11,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from flat_mapper.base.errors import BackendError, FlatMapperError, NothingFeasible
+from flat_mapper.base.errors import (
+    BackendError,
+    FlatMapperError,
+    NothingFeasible,
+    SpecError,
+    expected,
+)
+from flat_mapper.cli.terminal import say
 
 # The module of each verb that has none of its own name.
 _HOMES = {
@@ -28,15 +35,11 @@ INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    from flat_mapper.cli.arguments import parsed
+    from flat_mapper.spec.textfiles import inputs_kept
 
     try:
-        arguments = parsed(sys.argv[1:] if argv is None else argv)
-        if arguments is None:
-            return 0
-        code = _run(arguments.command, arguments)
-        sys.stdout.flush()
-        return code
+        with inputs_kept():
+            return _run(sys.argv[1:] if argv is None else argv)
     except NothingFeasible as error:
         return _failed(f"Infeasible: {error}", 1)
     except BackendError as error:
@@ -53,22 +56,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(f"SpecError: {where}: expected a file or folder to use, got: {reason}", 2)
 
 
-def _run(command: str, arguments: object) -> int:
-    """The verb's own function; a verb imports only what it needs."""
+def _run(argv: Sequence[str]) -> int:
+    """Run the verb's own function; a verb imports only what it needs."""
     from importlib import import_module
 
+    from flat_mapper.cli.arguments import parsed
     from flat_mapper.timeloop.run import commanded
 
-    name = command.replace("-", "_")
-    home = import_module(f"flat_mapper.cli.{_HOMES.get(command, name)}")
-    verb = getattr(home, f"{name}_command")
+    for word in argv:
+        if any("\ud800" <= c <= "\udfff" or c == "\0" for c in word):
+            raise SpecError(expected("flat-mapper", "arguments in UTF-8 without NUL", word))
+    arguments = parsed(argv)
+    if arguments is None:
+        return 0
+    name = arguments.command.replace("-", "_")
+    home = import_module(f"flat_mapper.cli.{_HOMES.get(arguments.command, name)}")
     with commanded(getattr(arguments, "timeloop_cmd", None)):
-        return int(verb(arguments))
+        code = int(getattr(home, f"{name}_command")(arguments))
+    sys.stdout.flush()
+    return code
 
 
 def _failed(line: str, code: int) -> int:
     try:
-        print(" ".join(line.split()), file=sys.stderr)
+        say(" ".join(line.split()), error=True)
     except BrokenPipeError:
         return READER_GONE
     return code

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from flat_mapper.base.units import size
+from flat_mapper.cli.terminal import say
 from flat_mapper.page.assembly import page
 from flat_mapper.page.designs import read_designs
 from flat_mapper.page.sources import read_entries
@@ -20,5 +21,5 @@ def report_command(arguments: argparse.Namespace) -> int:
     write_text(Path(arguments.output), text)
     told = {"file": str(arguments.output), "configurations": len(entries), "bytes": len(text)}
     line = f"{arguments.output}: {len(entries)} configurations, {size(len(text.encode()))}"
-    print(dump_json(told).rstrip() if arguments.json else line)
+    say(dump_json(told).rstrip() if arguments.json else line)
     return 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.explore.sweep.store import check_schema
 from flat_mapper.spec.document import Section, checked, section_of, take, take_list
-from flat_mapper.spec.textfiles import read_text
+from flat_mapper.spec.textfiles import note_input, read_text
 
 Input = str | int | float
 DONE = "done"
@@ -95,6 +95,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection | None]:
     if head != _SQLITE:
         yield None
         return
+    note_input(path)
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         yield connection
 

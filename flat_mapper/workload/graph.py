@@ -9,7 +9,8 @@ from graphlib import CycleError, TopologicalSorter
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
-from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.errors import Faults, SpecError, expected
+from flat_mapper.base.names import file_name
 from flat_mapper.workload.mask import KEYS, QUERIES, Mask, pairs
 
 if TYPE_CHECKING:  # at run time networkx is imported when the graph is first asked for
@@ -307,6 +308,9 @@ def faults(name: str, ranks: Mapping[str, int], einsums: tuple[Einsum, ...]) -> 
             yield expected(f"{name}: ranks.{rank}", "an integer > 0", size)
     shapes: dict[str, TensorAccess] = {}
     for einsum in einsums:
+        named = Faults()  # a folder of files is called after it
+        named.attempt(file_name, einsum.name, f"{name}: Einsum")
+        yield from named
         yield from _einsum_faults(f"{name}: {einsum.name}", ranks, einsum, shapes)
     yield from _repeated(f"{name}: Einsum", "one of that name", (e.name for e in einsums))
     updated = {t for _, e in _updated_before(einsums) for t in [e.output.tensor]}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import sqlite3
 import sys
@@ -20,8 +19,10 @@ from pathlib import Path
 from typing import IO, Literal
 
 from flat_mapper.base.errors import BackendError, SpecError, expected
+from flat_mapper.base.escape import csv_cell, terminal
 from flat_mapper.explore.sweep.store import BUSY_S, COLUMNS, check_schema, guarded
 from flat_mapper.spec.document import did_you_mean
+from flat_mapper.spec.textfiles import note_input, replacing
 from flat_mapper.spec.yamlio import scalar
 
 Format = Literal["csv", "parquet", "jsonl"]
@@ -106,21 +107,11 @@ def export_rows(
 
 def _to_file(path: Path, columns: list[Column], rows: ExportRows, write: Write | None) -> int:
     """Rows in a whole file, or none."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            if write is None:
-                count = _parquet(columns, rows, temporary)
-            else:
-                with temporary.open("w", encoding="utf-8", newline="") as file:
-                    count = write(columns, rows, file)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise SpecError(f"{path}: expected a file that can be written, got: {reason}") from error
-    return count
+    with replacing(path) as temporary:
+        if write is None:
+            return _parquet(columns, rows, temporary)
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            return write(columns, rows, file)
 
 
 @contextmanager
@@ -128,6 +119,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     """A results file to read from."""
     if not path.is_file():
         raise SpecError(f"{path}: expected the results of a sweep, got no such file")
+    note_input(path)
     uri = f"{path.absolute().as_uri()}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S)
     try:
@@ -212,10 +204,10 @@ def _rows(
 
 def _csv(columns: Sequence[Column], rows: ExportRows, file: IO[str]) -> int:
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([column.name for column in columns])
+    writer.writerow([csv_cell(column.name) for column in columns])
     count = 0
     for row in rows:
-        writer.writerow(row)
+        writer.writerow([csv_cell(value) for value in row])
         count += 1
     return count
 
@@ -226,7 +218,7 @@ def _jsonl(columns: Sequence[Column], rows: ExportRows, file: IO[str]) -> int:
     for row in rows:
         pairs = zip(columns, row, strict=True)
         line = {c.name: _read(v) if c.name in documents else v for c, v in pairs}
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        file.write(terminal(json.dumps(line, ensure_ascii=False)) + "\n")
         count += 1
     return count
 

@@ -1,0 +1,12 @@
+"""What the command prints: nothing in it can command the terminal."""
+
+from __future__ import annotations
+
+import sys
+
+from flat_mapper.base.escape import terminal
+
+
+def say(text: object, *, error: bool = False) -> None:
+    """Print a text on stdout, or on stderr; control characters in names and logs are shown."""
+    print(terminal(str(text)), file=sys.stderr if error else sys.stdout)
