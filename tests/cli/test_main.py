@@ -206,7 +206,7 @@ def test_a_list_of_files_cannot_reach_outside(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"'a/b': expected names that differ, got the file 'a' too"):
+    with pytest.raises(SpecError, match="'a/b': expected names that do not clash, got the"):
         output.write_folder(tmp_path / "out", {"a": b"1", "a/b": b"2"})
     assert list(tmp_path.iterdir()) == []
 
