@@ -193,6 +193,11 @@ def _record(path: Path, platform: Platform | None) -> MappingRecord:
 def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:
     if not 1 <= len(names) <= 2:
         raise SpecError(expected(where, "one or two architecture files", len(names)))
+    folder = path.parent.resolve()
+    for name in names:  # a record may come from anybody: it opens nothing that is not beside it
+        if "\0" in name or not (folder / name).resolve().is_relative_to(folder):
+            change = "copy it there, or give another architecture with --arch"
+            raise SpecError(expected(where, "files in the folder of the record", name, change))
     paths = [load_architecture(path.parent / name) for name in names]
     return Platform(name=paths[0].name, matrix=paths[0], vector=paths[1] if names[1:] else None)
 
