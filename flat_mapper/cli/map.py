@@ -19,7 +19,7 @@ from flat_mapper.mapper.solve.front_search import FRONT
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.files import comparison_files, mapping_files
 from flat_mapper.reports.folder import check_folder, write_folder
-from flat_mapper.spec.document import checked
+from flat_mapper.spec.document import BITS, checked
 from flat_mapper.spec.yamlio import dump_json, scalar
 from flat_mapper.timeloop.mapper import MAPPER, timeloop_mapper
 from flat_mapper.workload.graph import Workload
@@ -169,7 +169,7 @@ def bits_of(arguments: argparse.Namespace) -> dict[str, int]:
         if not tensor.strip() or not equals or not value.strip():
             raise SpecError(expected("--bits", "TENSOR=BITS, such as K=8", text))
         name = tensor.strip()
-        found[name] = checked(scalar(value), int, f"--bits {name}", above=0)
+        found[name] = checked(scalar(value), int, f"--bits {name}", above=0, within=BITS)
     return found
 
 

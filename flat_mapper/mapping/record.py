@@ -48,6 +48,9 @@ from flat_mapper.mapping.values import (
     slots_of,
 )
 from flat_mapper.spec.document import (
+    BITS,
+    COPIES,
+    CYCLES,
     place,
     refuse_unknown,
     section_of,
@@ -214,7 +217,7 @@ def _workload(node: object, where: str) -> Workload:
         name=str(take(node, "name", str, where)),
         source=str(take(node, "source", str, where, "")),
         rank_sizes=_integers(node, "ranks", where),
-        word_bits=take(node, "word_bits", int, where, above=0),
+        word_bits=take(node, "word_bits", int, where, above=0, within=BITS),
         tensor_bits=_integers(node, "tensor_bits", where),
         softmax=take_choice(node, "softmax", get_args(Softmax), where),
         repeat=take(node, "repeat", int, where, above=0),
@@ -232,13 +235,13 @@ def _policy(node: object, where: str) -> Policy:
     rules = ("drain", "spill_streamed", "tile_start_cycles", "prefetch")
     refuse_unknown(node, ("buffering", "in_place", "overflow", "softmax", *rules), where)
     return Policy(
-        buffering=take(node, "buffering", float, where, above=0),
+        buffering=take(node, "buffering", float, where, above=0, within=COPIES),
         in_place=take(node, "in_place", bool, where),
         overflow=take_choice(node, "overflow", get_args(Overflow), where),
         softmax=take_choice(node, "softmax", get_args(Accounting), where),
         drain=take_choice(node, "drain", get_args(Drain), where, "whole"),
         spill_streamed=tuple(str(t) for t in take_list(node, "spill_streamed", str, where, ())),
-        tile_start_cycles=take(node, "tile_start_cycles", int, where, 0, above=-1),
+        tile_start_cycles=take(node, "tile_start_cycles", int, where, 0, within=CYCLES),
         prefetch=take_choice(node, "prefetch", get_args(Prefetch), where, "held"),
     )
 

@@ -33,14 +33,7 @@ from flat_mapper.mapping.space_constraints import constraints
 from flat_mapper.mapping.space_part import FilePart
 from flat_mapper.mapping.values import Accounting, Granularity, Overflow, Policy, Schedule
 from flat_mapper.spec import catalog
-from flat_mapper.spec.document import (
-    Section,
-    checked,
-    place,
-    section_of,
-    take,
-    take_list,
-)
+from flat_mapper.spec.document import COPIES, Section, checked, place, section_of, take, take_list
 from flat_mapper.spec.templating import load_document
 
 MAPSPACE_KEYS = ("description", "source", "fusion", "policy", "constraints")
@@ -171,7 +164,7 @@ def _policy(outline: FilePart) -> Policy:
         return Policy()
     default = Policy()
     buffering = part.faults.attempt(
-        take, part.body, "buffering", float, part.where, default.buffering
+        take, part.body, "buffering", float, part.where, default.buffering, within=COPIES
     )
     if buffering is not None and buffering < 1:
         part.fault("buffering", "copies >= 1 of what crosses DRAM", part.body["buffering"])

@@ -3,7 +3,7 @@
 `python -m flat_mapper.spec.rendering` reads a request from stdin and writes the answer to stdout,
 both JSON: `flat_mapper.spec.templating` asks. Templates run in Jinja2's sandbox and reach no Python
 object; a template that takes more time or memory than a specification needs ends this process, and
-nothing else. No file outside the folder of the first one is looked at, unless the data name it.
+nothing else. What it may include: `_Run.may_read`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ SECONDS = 1.0  # chosen: processor time; Timeloop's own examples take a hundredt
 MEMORY = 512 * 2**20  # chosen: bytes of address space; Python with Jinja2 takes 60 MiB
 INCLUDED = "!include_loaded"  # the tag that stands for an included value in a text
 
+SUFFIXES = (".yaml", ".yml", ".jinja", ".jinja2", ".json")  # of specifications
 _WILD = frozenset("*?[")
 
 
@@ -42,10 +43,15 @@ class _Run:
     room: int = MAX_BYTES  # characters that may still be rendered
 
     def may_read(self, path: Path) -> bool:
-        """Whether a file or folder is below the root, links followed, or one that the data name."""
+        """Whether a file or folder may be looked at, links followed.
+
+        It is below the root, or a specification right above it (Timeloop's layers include
+        `../problem_base.yaml`), or one that the data name.
+        """
         real = path.resolve()
+        above = real.parent == self.root.parent and real.suffix in SUFFIXES
         named = (Path(v).resolve() for v in self.data.values() if isinstance(v, str) and v)
-        return real.is_relative_to(self.root) or real in named
+        return real.is_relative_to(self.root) or above or real in named
 
 
 def rendered(path: Path, data: Mapping[str, object]) -> dict[str, object]:
@@ -181,7 +187,7 @@ def _matches(
     found = [p for p in found if run.may_read(p)]
     if not found and required:
         looked = ", ".join(str(spot) for spot in spots)
-        got = f"none at {looked}" if inside else f"one that is not below {run.root}"
+        got = f"none at {looked}" if inside else f"one that is outside {run.root}"
         raise SpecError(f"{path}: expected a file {pattern!r} to include, got {got}")
     return list({p.resolve(): p for p in reversed(found)}.values())[::-1]
 

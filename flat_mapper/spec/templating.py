@@ -3,7 +3,8 @@
 A file that holds `{{` or `{%` is a template. What it may call: include(path, keys),
 include_all(glob, keys), include_text(path), cwd(), find_path(path), find_paths(path),
 path_exists(path) and add_to_path(folder); paths are relative to the file, then to the added
-folders, and lead to nothing outside the folder of the first file. Templates are rendered by a
+folders, and lead to nothing outside the folder of the first file but to specifications right above
+it. Templates are rendered by a
 process with limits of time and memory (`flat_mapper.spec.rendering`), which only a file that is a
 template pays for. The names follow Timeloop's front end (accelergy, utils/yaml.py, v0.4).
 """

@@ -39,6 +39,8 @@ from types import MappingProxyType
 
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec.document import (
+    BITS,
+    COUNT,
     Section,
     did_you_mean,
     place,
@@ -358,7 +360,8 @@ def _word(file: _File, key: str) -> str:
 
 
 def _count(file: _File, key: str, default: int) -> int:
-    return take(file.problem, key, int, file.where, default, above=0)
+    within = BITS if key == "word_bits" else COUNT
+    return take(file.problem, key, int, file.where, default, above=0, within=within)
 
 
 def _tensor_bits(file: _File, workload: Workload | None) -> dict[str, int]:
@@ -370,4 +373,4 @@ def _tensor_bits(file: _File, workload: Workload | None) -> dict[str, int]:
             at = place(where, section, tensor, shown=False)
             hint = did_you_mean(tensor, known)
             raise SpecError(expected(at, f"tensors among {', '.join(known)}", tensor, hint))
-    return {tensor: take(section, tensor, int, where, above=0) for tensor in section}
+    return {tensor: take(section, tensor, int, where, above=0, within=BITS) for tensor in section}

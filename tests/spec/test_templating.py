@@ -129,23 +129,29 @@ def test_c3_templates_are_limited_in_time_and_memory(tmp_path: Path, text: str) 
         "{{include('/etc/passwd')}}",
         "{{include_text('/etc/passwd')}}",
         "{{include_all('/etc/pass*')}}",
-        "{{include('../secret.yaml')}}",
+        "{{include('../secret')}}",
         "{{include('link.yaml')}}",
         "{{include('*/../../secret.yaml')}}",
+        "{{include('../../up.yaml')}}",
+        "{{include('../beside/x.yaml')}}",
         "{{add_to_path('/etc')}}{{include('passwd')}}",
-        "{{add_to_path('..')}}{{include('secret.yaml')}}",
+        "{{add_to_path('..')}}{{include('secret')}}",
         "{% include '/etc/passwd' %}",
-        "{% include '../secret.yaml' %}",
+        "{% include '../secret' %}",
         "{% extends 'link.yaml' %}",
-        "found: {{find_path('../secret.yaml')}}",
+        "found: {{find_path('../secret')}}",
     ],
 )
 def test_c3_nothing_outside_the_folder_is_included(tmp_path: Path, text: str) -> None:
-    (tmp_path / "secret.yaml").write_text("hidden words")
-    inside = tmp_path / "in"
-    inside.mkdir()
+    inside = tmp_path / "above" / "in"
+    beside = tmp_path / "above" / "beside"
+    for folder in (inside, beside):
+        folder.mkdir(parents=True)
+    hidden = (tmp_path / "up.yaml", inside.parent / "secret", beside / "x.yaml")
+    for file in hidden:
+        file.write_text("hidden words")
     (inside / "x.yaml").write_text(text)
-    (inside / "link.yaml").symlink_to(tmp_path / "secret.yaml")
+    (inside / "link.yaml").symlink_to(inside.parent / "secret")
     with pytest.raises(SpecError, match=r"expected a file .* to include, got") as caught:
         load_document(inside / "x.yaml")
     assert "hidden" not in str(caught.value)
@@ -154,8 +160,8 @@ def test_c3_nothing_outside_the_folder_is_included(tmp_path: Path, text: str) ->
 
 def test_a_file_that_the_data_name_may_be_included(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("a: 1")
-    inside = tmp_path / "in"
-    inside.mkdir()
+    inside = tmp_path / "above" / "in"
+    inside.mkdir(parents=True)
     (inside / "x.yaml").write_text("b: {{include(file)}}")
     document = load_document(inside / "x.yaml", {"file": str(tmp_path / "other.yaml")})
     assert document == {"b": {"a": 1}}

@@ -25,7 +25,7 @@ from flat_mapper.energy.tables import Ert, load_ert
 from flat_mapper.explore.sweep.spec import Coordinates, Sweep
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace
-from flat_mapper.spec import catalog
+from flat_mapper.spec import catalog, document
 from flat_mapper.spec.document import Quoted, checked
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import dump
@@ -219,7 +219,10 @@ class Inputs:
         self._unchanged("problem", problem, path)
         kept = scope_of(scope)
         found = load_problem(path, kept, sizes=dict(sizes), phase=phase, softmax=softmax)
-        return with_bits(found, {t: checked(n, int, f"{BITS}{t}", above=0) for t, n in bits})
+        return with_bits(
+            found,
+            {t: checked(n, int, f"{BITS}{t}", above=0, within=document.BITS) for t, n in bits},
+        )
 
     def _mapspace_of(self, name: str) -> Mapspace:
         path = self.mapspaces[name]
