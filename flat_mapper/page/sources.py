@@ -7,6 +7,7 @@ that -o made), or the database of a sweep.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -21,6 +22,7 @@ from flat_mapper.spec.textfiles import note_input, read_text
 Input = str | int | float
 DONE = "done"
 _SQLITE = b"SQLite format 3\x00"  # the first bytes of a database; source: SQLite's file format
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a character outside the first 65536, escaped
 _KINDS = "JSON of map, compare or evaluate, a folder with result.json, or a sweep's database"
 
 
@@ -135,7 +137,13 @@ def json_of(text: str, where: str) -> object:
     raises: SpecError where it is none.
     """
     try:
-        document: object = json.loads(text)
+        document: object = json.loads(text, parse_constant=_no_number)
+        if _HALF.search(text):
+            json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as err:
         raise SpecError(f"{where}: expected {_KINDS}, got: {err}") from err
     return document
+
+
+def _no_number(word: str) -> object:
+    raise ValueError(f"the number {word}")

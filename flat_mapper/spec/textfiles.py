@@ -33,8 +33,11 @@ def note_input(path: Path) -> None:
         inputs[path.absolute()] = None
 
 
-def read_text(path: Path) -> str:
-    """The text of a UTF-8 file of bounded size."""
+def read_text(path: Path, *, is_input: bool = True) -> str:
+    """The text of a UTF-8 file of bounded size.
+
+    is_input: whether it is to stay as it is for as long as the command runs.
+    """
     try:
         if not (stat.S_ISREG(path.stat().st_mode) or path.is_dir()):  # a pipe is waited for
             raise SpecError(f"{path}: expected a readable file, got a device or a pipe")
@@ -44,7 +47,8 @@ def read_text(path: Path) -> str:
         raise SpecError(f"{path}: expected a readable file, got: {reason(err)}") from err
     if len(data) > MAX_BYTES:
         raise SpecError(expected(str(path), f"at most {MAX_BYTES} bytes", f"more than {MAX_BYTES}"))
-    note_input(path)
+    if is_input:
+        note_input(path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as err:

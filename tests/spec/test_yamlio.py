@@ -275,7 +275,7 @@ def test_numbers_are_bounded_and_finite() -> None:
     for key, kind, above in (("a", int, 0), ("b", float, 0), ("c", int, 0), ("d", float, -1)):
         with pytest.raises(SpecError, match=rf"f: {key}: expected (int|number) > "):
             take(node, key, kind, "f", above=above)
-    with pytest.raises(SpecError, match="f: b: expected number from .*, got inf"):
+    with pytest.raises(SpecError, match=r"f: b: expected number from .*, got inf"):
         take(node, "b", float, "f")
 
 

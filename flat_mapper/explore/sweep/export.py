@@ -21,7 +21,7 @@ from typing import IO, Literal
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.escape import csv_cell, terminal
 from flat_mapper.explore.sweep.store import BUSY_S, COLUMNS, check_schema, guarded
-from flat_mapper.spec.document import did_you_mean
+from flat_mapper.spec.document import checked, did_you_mean
 from flat_mapper.spec.textfiles import note_input, replacing
 from flat_mapper.spec.yamlio import scalar
 
@@ -70,6 +70,8 @@ def filters_of(texts: Sequence[str]) -> tuple[Filter, ...]:
             raise SpecError(expected("--where", condition, text))
         value = scalar(parts[3].strip("'\""))
         kept = value if isinstance(value, int | float) else parts[3].strip("'\"")
+        if not isinstance(kept, str):
+            kept = checked(kept, type(kept), f"--where {parts[1]}")
         operator = "=" if parts[2] == "==" else parts[2]
         found.append(Filter(column=parts[1], operator=operator, value=kept))
     return tuple(found)
@@ -143,9 +145,9 @@ def _plain_column(connection: sqlite3.Connection, name: str) -> Column:
     for table in ("points", "timings"):
         for _, column, declared, *_ in connection.execute(f"PRAGMA table_info({table})"):
             if column == name:
-                kind = types.get(declared.split()[0], "text")
+                kind = types.get((declared.split() or [""])[0], "text")
                 return Column(name=name, sql=name, parameters=(), kind=kind)  # type: ignore[arg-type]
-    raise AssertionError(name)
+    raise SpecError(f"results: expected the column {name!r}, got none; run the sweep again")
 
 
 def _input_columns(connection: sqlite3.Connection) -> list[Column]:
@@ -224,7 +226,10 @@ def _jsonl(columns: Sequence[Column], rows: ExportRows, file: IO[str]) -> int:
 
 
 def _read(text: object) -> object:
-    return json.loads(text) if isinstance(text, str) else None
+    try:
+        return json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"a row: expected JSON, got: {error}; run the sweep again") from error
 
 
 def _parquet(columns: Sequence[Column], rows: ExportRows, path: Path) -> int:
@@ -257,5 +262,6 @@ def _as(kind: str, value: object) -> object:
         return value
     if kind == "text":
         return str(value)
-    assert isinstance(value, int | float)
-    return float(value)
+    if isinstance(value, int | float):
+        return float(value)
+    raise SpecError(expected("a row", "a number", value, "run the sweep again"))
