@@ -178,6 +178,11 @@ def _timeloop_cmd(verb: _Parser) -> None:
         help="a command around Timeloop's tools: {} the call, {dir} its folder "
         "(default: the environment's FLAT_MAPPER_TIMELOOP)",
     )
+    verb.add_argument(
+        "--backend-timeout",
+        metavar="S",
+        help="seconds of one run of Timeloop's tools (default 1800)",
+    )
 
 
 def _output(verb: _Parser) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from flat_mapper.base.errors import (
     BackendError,
@@ -71,7 +73,8 @@ def _run(argv: Sequence[str]) -> int:
         return 0
     name = arguments.command.replace("-", "_")
     home = import_module(f"flat_mapper.cli.{_HOMES.get(arguments.command, name)}")
-    with commanded(getattr(arguments, "timeloop_cmd", None)):
+    limits = (getattr(arguments, name, None) for name in ("timeloop_cmd", "backend_timeout"))
+    with commanded(*limits):
         code = int(getattr(home, f"{name}_command")(arguments))
     sys.stdout.flush()
     return code
@@ -85,6 +88,11 @@ def _failed(line: str, code: int) -> int:
     return code
 
 
+def _ended(number: int, _: object) -> NoReturn:
+    """At a signal that would end the process on the spot: clean up on the way out."""
+    raise SystemExit(128 + number)
+
+
 def run() -> int:
     """The entry of the console script: `main` on the process's own streams.
 
@@ -93,6 +101,8 @@ def run() -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, _ended)
     code = main()
     try:
         sys.stdout.flush()

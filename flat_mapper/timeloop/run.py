@@ -14,18 +14,26 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from flat_mapper.base.errors import BackendError
+from flat_mapper.base.errors import BackendError, SpecError
+from flat_mapper.base.names import file_name
+from flat_mapper.spec.document import Range, checked
+from flat_mapper.spec.textfiles import read_text
+from flat_mapper.spec.yamlio import scalar
 
 TIMELOOP_MODEL = "timeloop-model"
 VARIABLE = "FLAT_MAPPER_TIMELOOP"  # environment variable with the default of --timeloop-cmd
+TIMEOUT = "FLAT_MAPPER_BACKEND_TIMEOUT"  # that of --backend-timeout
+LIMITS = Range(least=0.01, most=1e7, unit="s")
 STATS = "timeloop-model.stats.txt"
 LOG = "timeloop.log"
 LIMIT_S = 1800.0  # chosen: one run took 2 s on 32 x 32 PEs, and 8 minutes on 256 x 256
+KEPT = 2**16  # chosen: bytes of either end of a log that are looked at
 INSTALL_TIMELOOP = (
     "build it from https://github.com/NVlabs/timeloop, or run the published container image "
     "with --timeloop-cmd (docs/timeloop.md), or use --backend native"
@@ -77,11 +85,14 @@ class Refusal:
     has: int
 
 
-def command_of(text: str | None = None, *, timeout_s: float = LIMIT_S) -> Command:
+def command_of(text: str | None = None, *, timeout_s: float | None = None) -> Command:
     """The command that `--timeloop-cmd` says, by default the environment variable.
 
-    raises: BackendError where the text is no command line.
+    timeout_s: of one run; by default what `--backend-timeout` says.
+    raises:    BackendError where the text is no command line.
     """
+    if timeout_s is None:
+        timeout_s = seconds_of(os.environ.get(TIMEOUT, str(LIMIT_S)), TIMEOUT)
     given = os.environ.get(VARIABLE, "") if text is None else text
     try:
         words = tuple(shlex.split(given))
@@ -93,25 +104,31 @@ def command_of(text: str | None = None, *, timeout_s: float = LIMIT_S) -> Comman
     return Command(wrapper=words, timeout_s=timeout_s)
 
 
-@contextmanager
-def commanded(text: str | None) -> Iterator[None]:
-    """The environment variable set for as long as one command runs; None leaves it as it is.
+def seconds_of(text: str, where: str) -> float:
+    """A time limit that was written as a word. Raises SpecError where it is none."""
+    return checked(scalar(text), float, where, within=LIMITS)
 
-    raises: BackendError where the text is no command line.
+
+@contextmanager
+def commanded(text: str | None, seconds: str | None = None) -> Iterator[None]:
+    """The environment variables set for as long as one command runs; None leaves one as it is.
+
+    raises: BackendError where the text is no command line, SpecError for seconds that are none.
     """
-    if text is None:
-        yield
-        return
-    command_of(text)
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = text
+    if text is not None:
+        command_of(text)
+    if seconds is not None:
+        seconds_of(seconds, "--backend-timeout")
+    given = {VARIABLE: text, TIMEOUT: seconds}
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update({name: value for name, value in given.items() if value is not None})
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[VARIABLE]
-        else:
-            os.environ[VARIABLE] = before
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def fresh_folder(parent: Path | None, name: str) -> Path:
@@ -119,6 +136,7 @@ def fresh_folder(parent: Path | None, name: str) -> Path:
 
     raises: BackendError where it cannot be made.
     """
+    file_name(name, "a run's folder")
     try:
         if parent is None:
             return Path(tempfile.mkdtemp(prefix=f"flat-mapper-{name}-"))
@@ -136,6 +154,24 @@ def fresh_folder(parent: Path | None, name: str) -> Path:
         raise BackendError(
             f"{parent or tempfile.gettempdir()}: expected a folder to write in, got: {reason}"
         ) from error
+
+
+@contextmanager
+def run_folder(parent: Path | None, name: str) -> Iterator[Path]:
+    """A new folder for one run; a temporary one goes in the end, unless a failure names it."""
+    folder = fresh_folder(parent, name)
+    try:
+        yield folder
+    except BackendError as error:
+        if parent is None and str(folder) not in str(error.args[0]):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except BaseException:
+        if parent is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if parent is None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +208,7 @@ def call(
     (folder / "out").mkdir()
     words, log = command.words([*inputs, "-o", "out"], folder), folder / LOG
     problem = _run(words, folder, seconds, command.timeout_s)
-    said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    said = tail(log)
     if problem is not None and problem.startswith("got exit code"):
         problem += last_words(said)
     again = f"cd {shlex.quote(str(folder))} && {shlex.join(words)}"
@@ -192,11 +228,36 @@ def run_model(command: Command, folder: Path, inputs: Sequence[str]) -> Path | R
     return run.written(folder / "out" / STATS)
 
 
+def tail(log: Path) -> str:
+    """The beginning and the end of a log, however long it is; Timeloop ends with its reason."""
+    try:
+        with log.open("rb") as file:
+            said = file.read(KEPT)
+            size = file.seek(0, os.SEEK_END)
+            if size > KEPT:
+                file.seek(max(KEPT, size - KEPT))
+                said += b"\n" + file.read(KEPT)
+    except OSError:
+        return ""
+    return said.decode(errors="replace")
+
+
+def answer_text(path: Path) -> str:
+    """The text of a file that a tool wrote.
+
+    raises: BackendError where it is none.
+    """
+    try:
+        return read_text(path, is_input=False)
+    except SpecError as error:
+        raise BackendError(str(error)) from error
+
+
 def _run(words: list[str], folder: Path, seconds: float | None, limit_s: float) -> str | None:
     """Run a command with its output in the log; what went wrong, or None.
 
-    One that is to be interrupted has a process group of its own, so that this reaches it through
-    any wrapper. None outlives this process's own end.
+    It has a process group of its own, so that a signal reaches it through any wrapper, and it does
+    not outlive this process, however that ends.
     """
     try:
         with (folder / LOG).open("wb") as log:
@@ -206,26 +267,71 @@ def _run(words: list[str], folder: Path, seconds: float | None, limit_s: float) 
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=seconds is not None,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
     except OSError as error:
         return f"got: {error.strerror or error}"
     ended = False
+    _RUNNING.add(process.pid)
     try:
         ended = _over(process, limit_s if seconds is None else seconds)
         if not ended and seconds is not None:
-            os.killpg(process.pid, signal.SIGINT)
+            _signal(process.pid, signal.SIGINT)
             ended = _over(process, limit_s)
     finally:
-        if not ended and seconds is None:
-            process.kill()
-        elif not ended:
-            os.killpg(process.pid, signal.SIGKILL)
+        _RUNNING.discard(process.pid)
+        _signal(process.pid, signal.SIGKILL)  # whatever its wrapper left behind, too
         process.wait()
     if not ended:
         then = "" if seconds is None else ", nor when interrupted after that"
         return f"got nothing within {limit_s if seconds is None else seconds:g} s{then}"
     return f"got exit code {process.returncode}" if process.returncode else None
+
+
+def _die_with_parent() -> None:
+    """In a new process: be killed when the thread that made it ends, this process's end included.
+
+    Only Linux can (prctl with PR_SET_PDEATHSIG, 1); elsewhere the group is killed on the way out.
+    """
+    if _PRCTL is not None:
+        _PRCTL(1, signal.SIGKILL, 0, 0, 0)
+
+
+def _prctl() -> Callable[..., int] | None:
+    import ctypes
+
+    try:
+        found: Callable[..., int] = ctypes.CDLL(None).prctl
+    except (OSError, AttributeError, TypeError):
+        return None
+    return found
+
+
+_PRCTL = _prctl()
+_RUNNING: set[int] = set()  # process groups of tools that run now
+
+
+def waited_for[V, R](function: Callable[[V], R], values: Sequence[V], count: int) -> Iterator[R]:
+    """The function's answers in order, so many at once; an interruption ends what still runs."""
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            yield from pool.map(function, values)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            pool.shutdown(wait=False, cancel_futures=True)
+            stop_all()
+            raise
+
+
+def stop_all() -> None:
+    """End every tool that runs: the threads that wait for them go on at once."""
+    for group in tuple(_RUNNING):
+        _signal(group, signal.SIGKILL)
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
 
 
 def _over(process: subprocess.Popen[bytes], seconds: float) -> bool:
