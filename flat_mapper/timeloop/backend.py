@@ -30,13 +30,13 @@ from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.frontend import FrontEnd
 from flat_mapper.timeloop.headroom import crowded_words, depth_for
+from flat_mapper.timeloop.process import waited_for
 from flat_mapper.timeloop.run import (
     Command,
     Refusal,
     answer_text,
     run_folder,
     run_model,
-    waited_for,
 )
 from flat_mapper.timeloop.stats import einsum_stats
 from flat_mapper.timeloop.terms import has_remainders

@@ -11,12 +11,9 @@ import os
 import re
 import shlex
 import shutil
-import signal
-import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +22,7 @@ from flat_mapper.base.names import file_name
 from flat_mapper.spec.document import Range, checked
 from flat_mapper.spec.textfiles import read_text
 from flat_mapper.spec.yamlio import scalar
+from flat_mapper.timeloop.process import last_words, run_logged, tail
 
 TIMELOOP_MODEL = "timeloop-model"
 VARIABLE = "FLAT_MAPPER_TIMELOOP"  # environment variable with the default of --timeloop-cmd
@@ -33,7 +31,6 @@ LIMITS = Range(least=0.01, most=1e7, unit="s")
 STATS = "timeloop-model.stats.txt"
 LOG = "timeloop.log"
 LIMIT_S = 1800.0  # chosen: one run took 2 s on 32 x 32 PEs, and 8 minutes on 256 x 256
-KEPT = 2**16  # chosen: bytes of either end of a log that are looked at
 INSTALL_TIMELOOP = (
     "build it from https://github.com/NVlabs/timeloop, or run the published container image "
     "with --timeloop-cmd (docs/timeloop.md), or use --backend native"
@@ -207,7 +204,7 @@ def call(
     """
     (folder / "out").mkdir()
     words, log = command.words([*inputs, "-o", "out"], folder), folder / LOG
-    problem = _run(words, folder, seconds, command.timeout_s)
+    problem = run_logged(words, log, seconds, command.timeout_s)
     said = tail(log)
     if problem is not None and problem.startswith("got exit code"):
         problem += last_words(said)
@@ -228,20 +225,6 @@ def run_model(command: Command, folder: Path, inputs: Sequence[str]) -> Path | R
     return run.written(folder / "out" / STATS)
 
 
-def tail(log: Path) -> str:
-    """The beginning and the end of a log, however long it is; Timeloop ends with its reason."""
-    try:
-        with log.open("rb") as file:
-            said = file.read(KEPT)
-            size = file.seek(0, os.SEEK_END)
-            if size > KEPT:
-                file.seek(max(KEPT, size - KEPT))
-                said += b"\n" + file.read(KEPT)
-    except OSError:
-        return ""
-    return said.decode(errors="replace")
-
-
 def answer_text(path: Path) -> str:
     """The text of a file that a tool wrote.
 
@@ -251,101 +234,3 @@ def answer_text(path: Path) -> str:
         return read_text(path, is_input=False)
     except SpecError as error:
         raise BackendError(str(error)) from error
-
-
-def _run(words: list[str], folder: Path, seconds: float | None, limit_s: float) -> str | None:
-    """Run a command with its output in the log; what went wrong, or None.
-
-    It has a process group of its own, so that a signal reaches it through any wrapper, and it does
-    not outlive this process, however that ends.
-    """
-    try:
-        with (folder / LOG).open("wb") as log:
-            process = subprocess.Popen(
-                words,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,
-            )
-    except OSError as error:
-        return f"got: {error.strerror or error}"
-    ended = False
-    _RUNNING.add(process.pid)
-    try:
-        ended = _over(process, limit_s if seconds is None else seconds)
-        if not ended and seconds is not None:
-            _signal(process.pid, signal.SIGINT)
-            ended = _over(process, limit_s)
-    finally:
-        _RUNNING.discard(process.pid)
-        _signal(process.pid, signal.SIGKILL)  # whatever its wrapper left behind, too
-        process.wait()
-    if not ended:
-        then = "" if seconds is None else ", nor when interrupted after that"
-        return f"got nothing within {limit_s if seconds is None else seconds:g} s{then}"
-    return f"got exit code {process.returncode}" if process.returncode else None
-
-
-def _die_with_parent() -> None:
-    """In a new process: be killed when the thread that made it ends, this process's end included.
-
-    Only Linux can (prctl with PR_SET_PDEATHSIG, 1); elsewhere the group is killed on the way out.
-    """
-    if _PRCTL is not None:
-        _PRCTL(1, signal.SIGKILL, 0, 0, 0)
-
-
-def _prctl() -> Callable[..., int] | None:
-    import ctypes
-
-    try:
-        found: Callable[..., int] = ctypes.CDLL(None).prctl
-    except (OSError, AttributeError, TypeError):
-        return None
-    return found
-
-
-_PRCTL = _prctl()
-_RUNNING: set[int] = set()  # process groups of tools that run now
-
-
-def waited_for[V, R](function: Callable[[V], R], values: Sequence[V], count: int) -> Iterator[R]:
-    """The function's answers in order, so many at once; an interruption ends what still runs."""
-    with ThreadPoolExecutor(count) as pool:
-        try:
-            yield from pool.map(function, values)
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
-            pool.shutdown(wait=False, cancel_futures=True)
-            stop_all()
-            raise
-
-
-def stop_all() -> None:
-    """End every tool that runs: the threads that wait for them go on at once."""
-    for group in tuple(_RUNNING):
-        _signal(group, signal.SIGKILL)
-
-
-def _signal(group: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
-
-
-def _over(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """True where a process ends within some seconds."""
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
-
-
-def last_words(log: str) -> str:
-    """The line of a log that says most: the last with ERROR in it, else the last."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    errors = [line for line in lines if "error" in line.lower()]
-    last = (errors or lines or [""])[-1][:200]
-    return f" ({last})" if last else ""
