@@ -42,14 +42,14 @@ OWNERS = {
     "hwcomponents": ("energy.hwcomponents",),
     "jinja2": ("spec.rendering", "page.*"),
     "rich": ("reports.*", "cli.*", "api.*"),
-    "subprocess": ("timeloop.*", "spec.templating"),
+    "subprocess": ("base.process", "spec.templating"),
     "sqlite3": ("explore.sweep.*", "page.*"),
     "distributed": ("explore.sweep.engines",),
     "dask": ("explore.sweep.engines",),
     "pyarrow": ("explore.sweep.export",),
     "optuna": ("explore.sweep.optimize",),
     "multiprocessing": ("base.parallel",),
-    "concurrent": ("base.parallel", "timeloop.*"),
+    "concurrent": ("base.parallel", "base.process"),
     "pickle": (),
 }
 HEAVY = ("networkx", "matplotlib", "accelforge", "hwcomponents", "rich", "jinja2", "numpy")

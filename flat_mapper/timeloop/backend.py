@@ -17,6 +17,7 @@ from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
 from flat_mapper.base.errors import BackendError
+from flat_mapper.base.process import waited_for
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.evaluation import combine
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
@@ -30,7 +31,6 @@ from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.frontend import FrontEnd
 from flat_mapper.timeloop.headroom import crowded_words, depth_for
-from flat_mapper.timeloop.process import waited_for
 from flat_mapper.timeloop.run import (
     Command,
     Refusal,

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.base.names import file_name
+from flat_mapper.base.process import last_words, run_logged, tail
 from flat_mapper.spec.document import Range, checked
 from flat_mapper.spec.textfiles import read_text
 from flat_mapper.spec.yamlio import scalar
-from flat_mapper.timeloop.process import last_words, run_logged, tail
 
 TIMELOOP_MODEL = "timeloop-model"
 VARIABLE = "FLAT_MAPPER_TIMELOOP"  # environment variable with the default of --timeloop-cmd

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from flat_mapper.base.errors import BackendError
+from flat_mapper.base.process import KEPT, tail
 from flat_mapper.cli.main import main
-from flat_mapper.timeloop.process import KEPT, tail
 from flat_mapper.timeloop.run import TIMEOUT, Command, answer_text, call, command_of, run_folder
 
 ROOT = Path(__file__).parents[2]
