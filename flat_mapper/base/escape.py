@@ -16,7 +16,7 @@ _OBEYED = re.compile(
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters that a spreadsheet calculates
 
 
-def terminal(text: str) -> str:
+def terminal_text(text: str) -> str:
     r"""A text as a terminal may have it: `\u001b` for ESC, as in JSON; lines and tabs stay."""
     return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -25,7 +25,7 @@ def csv_cell(value: object) -> object:
     """A cell that no spreadsheet takes for a formula: such a word gets an apostrophe before it."""
     if not isinstance(value, str):
         return value
-    return terminal(f"'{value}" if value.startswith(_FORMULA) else value)
+    return terminal_text(f"'{value}" if value.startswith(_FORMULA) else value)
 
 
 def html_text(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.escape import terminal
+from flat_mapper.base.escape import terminal_text
 
 MAX_NAME = 100  # chosen: characters; file systems end at 255 bytes
 _FORBIDDEN = '/\\:*?"<>|'  # in a file's name on some system
@@ -14,7 +14,7 @@ def file_name(name: str, where: str) -> str:
 
     raises: SpecError where it could lead elsewhere, or no file can have it.
     """
-    plain = terminal(name) == name and not any(c in _FORBIDDEN or c in "\t\n" for c in name)
+    plain = terminal_text(name) == name and not any(c in _FORBIDDEN or c in "\t\n" for c in name)
     if plain and 0 < len(name) <= MAX_NAME and name.strip(" .") == name:
         return name
     condition = (

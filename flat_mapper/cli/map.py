@@ -11,7 +11,7 @@ from flat_mapper.api import calls as api
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
-from flat_mapper.base.escape import terminal
+from flat_mapper.base.escape import terminal_text
 from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.explore.pareto import Front, front
@@ -206,7 +206,7 @@ def progress_bar() -> Iterator[Callable[[float, str], None]]:
     task = bar.add_task("", total=1.0)
 
     def show(share: float, text: str) -> None:
-        bar.update(task, completed=share, description=terminal(text))
+        bar.update(task, completed=share, description=terminal_text(text))
 
     timer = Timer(PATIENCE_S, bar.start)
     timer.daemon = True

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from flat_mapper.base.errors import BackendError, SpecError, expected
-from flat_mapper.base.escape import csv_cell, terminal
+from flat_mapper.base.escape import csv_cell, terminal_text
 from flat_mapper.explore.sweep.store import BUSY_S, COLUMNS, check_schema, guarded
 from flat_mapper.spec.document import checked, did_you_mean
 from flat_mapper.spec.textfiles import note_input, replacing
@@ -220,7 +220,7 @@ def _jsonl(columns: Sequence[Column], rows: ExportRows, file: IO[str]) -> int:
     for row in rows:
         pairs = zip(columns, row, strict=True)
         line = {c.name: _read(v) if c.name in documents else v for c, v in pairs}
-        file.write(terminal(json.dumps(line, ensure_ascii=False)) + "\n")
+        file.write(terminal_text(json.dumps(line, ensure_ascii=False)) + "\n")
         count += 1
     return count
 

@@ -1,0 +1,55 @@
+"""C5: whatever a file says, the command answers in its own words, soon, and with real numbers."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+from fuzz_doors import Door, changed, doors, fault, prepared
+
+QUICK, MANY = 200, 4000
+DOORS = doors()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("fuzz")
+    os.chdir(made)
+    prepared(made)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+
+def faults(folder: Path, door: Door, seeds: range) -> list[str]:
+    """Every fault of a door, with the change that shows it."""
+    found = []
+    for seed in seeds:
+        rng = random.Random(f"{door.name} {seed}")
+        sample = rng.choice(door.samples)
+        path = folder / "made" / door.name
+        text = path.read_text() if sample == door.name else sample
+        mutant = folder / "made" / f"mutant-{door.name}"
+        mutant.write_text(changed(text, rng), encoding="utf-8")
+        for command in door.commands:
+            wrong = fault(command, str(mutant))
+            if wrong:
+                found.append(f"{door.name} {seed}: {command}: {wrong}")
+    return found
+
+
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
+def test_c5_changed_files_are_answered(folder: Path, door: Door) -> None:
+    count = QUICK // len(DOORS) // (5 if "report" in door.commands[0] else 1)  # a page takes longer
+    assert faults(folder, door, range(count)) == []
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
+def test_c5_thousands_of_changed_files_are_answered(folder: Path, door: Door) -> None:
+    assert faults(folder, door, range(1000, 1000 + MANY // len(DOORS))) == []
