@@ -88,7 +88,7 @@ def doors() -> tuple[Door, ...]:
         "arch.yaml": (arches, ("check {}", f"map --arch {{}} {tiny}")),
         "problem.yaml": (
             problems,
-            ("check {}", "map --problem {} --arch edge --ert ert.yaml --json"),
+            ("check {}", search),
         ),
         "mapspace.yaml": (mapspaces, ("check {}", plan)),
         "ert.yaml": ((ERT,), ("check {}", f"map --arch edge --ert {{}} {tiny}")),

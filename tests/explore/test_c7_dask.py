@@ -87,4 +87,4 @@ def test_c7_ctrl_c_at_the_start_is_one_line(sweep: Path, after_s: float) -> None
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process in front
     _, said = process.communicate(timeout=60)
     assert "Traceback" not in said
-    assert process.returncode in (0, 130)  # 0: it was over already
+    assert process.returncode in (0, 130, -signal.SIGINT)  # over already; Python still starting

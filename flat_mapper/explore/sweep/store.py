@@ -12,7 +12,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, Self
@@ -112,6 +112,9 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         unused = self.made and kind is not None and not any(self.counts().values())
+        with suppress(sqlite3.Error):  # one file is left, unless somebody reads it now
+            self.connection.execute("PRAGMA busy_timeout=0")
+            self.connection.execute("PRAGMA journal_mode=DELETE")
         self.connection.close()
         if unused:  # whatever failed did so before the first row: there is nothing to go on with
             for path in (self.path, *(Path(f"{self.path}-{end}") for end in ("wal", "shm"))):
