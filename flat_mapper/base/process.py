@@ -111,7 +111,7 @@ def _signal(group: int, number: signal.Signals) -> None:
 
 
 def _over(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether a process ends within some seconds."""
+    """True where a process ends within some seconds."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""What the command prints: nothing in it can command the terminal."""
+"""Printing: nothing in a text can command the terminal."""
 
 from __future__ import annotations
 

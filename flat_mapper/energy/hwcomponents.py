@@ -91,7 +91,7 @@ def _key(question: Question, source: str) -> str:
 
 
 def _remembered(path: Path) -> dict[str, Price]:
-    """What the cache says, to be checked; a file that is not one is as good as none."""
+    """The entries of the cache, to be checked; a file that is not one is as good as none."""
     try:
         document = json.loads(read_text(path, is_input=False))
     except (SpecError, ValueError, RecursionError):
@@ -102,14 +102,14 @@ def _remembered(path: Path) -> dict[str, Price]:
 
 
 def _is_numbers(price: object) -> bool:
-    """Whether an entry can be written again."""
+    """True where an entry can be written again."""
     return isinstance(price, dict) and all(
         isinstance(value, int | float) and 0 <= value < math.inf for value in price.values()
     )
 
 
 def is_price(price: object, question: Question) -> bool:
-    """Whether something answers a question: an energy of each action, and an area."""
+    """True where something answers a question: an energy of each action, and an area."""
     names = {"area", *(name for name, _ in question.actions)}
     if not isinstance(price, dict) or set(price) != names:
         return False
@@ -122,7 +122,7 @@ def is_price(price: object, question: Question) -> bool:
 
 
 def _is_kept(price: object, question: Question) -> bool:
-    """Whether an entry of the cache is believed; a class that costs nothing is asked each time."""
+    """True where an entry of the cache is believed; a class without a cost is always asked."""
     free = isinstance(price, dict) and any(price.get(name) == 0 for name, _ in question.actions)
     return not free and is_price(price, question)
 

@@ -125,7 +125,7 @@ def _remove_empty(folder: Path, path: Path) -> None:
 
 
 def _listed(folder: Path) -> list[str] | None:
-    """What a folder of ours says that it consists of; None where it is not ours."""
+    """The files that a folder of ours says it consists of; None where it is not ours."""
     for name in (RESULT, LISTING):
         try:
             document = json.loads((folder / name).read_text(encoding="utf-8"))
@@ -138,7 +138,7 @@ def _listed(folder: Path) -> list[str] | None:
 
 
 def _is_own(folder: Path, name: str) -> bool:
-    """Whether a listed name is a plain file in the folder, and is reached through no link."""
+    """True where a listed name is a plain file in the folder, and is reached through no link."""
     try:
         parts = relative_name(name.removeprefix("."), "listing").split("/")
     except SpecError:
@@ -149,7 +149,7 @@ def _is_own(folder: Path, name: str) -> bool:
 
 
 def _there(path: Path) -> bool:
-    """Whether anything has that name, a link that leads nowhere included."""
+    """True where anything has that name, a link that leads nowhere included."""
     return os.path.lexists(path)
 
 

@@ -24,7 +24,7 @@ from flat_mapper.spec.textfiles import MAX_BYTES, read_text
 MAX_INCLUDES = 200  # chosen: files that one document may include, nested ones counted
 MAX_NESTING = 16  # chosen: files including files
 MAX_PRODUCT = 10**6  # chosen: of `*` and `**` inside a template
-SECONDS = 1.0  # chosen: processor time; Timeloop's own examples take a hundredth
+CPU_SECONDS = 1.0  # chosen: processor time; Timeloop's own examples take a hundredth
 MEMORY = 512 * 2**20  # chosen: bytes of address space; Python with Jinja2 takes 60 MiB
 INCLUDED = "!include_loaded"  # the tag that stands for an included value in a text
 
@@ -34,7 +34,7 @@ _WILD = frozenset("*?[")
 
 @dataclass(slots=True)
 class _Run:
-    """What the files of one document share."""
+    """State that the files of one document share."""
 
     root: Path  # nothing outside it is included
     data: Mapping[str, object]
@@ -43,7 +43,7 @@ class _Run:
     room: int = MAX_BYTES  # characters that may still be rendered
 
     def may_read(self, path: Path) -> bool:
-        """Whether a file or folder may be looked at, links followed.
+        """True where a file or folder may be looked at, links followed.
 
         It is below the root, or a specification right above it (Timeloop's layers include
         `../problem_base.yaml`), or one that the data name.
@@ -61,7 +61,7 @@ def rendered(path: Path, data: Mapping[str, object]) -> dict[str, object]:
 
 
 def is_template(text: str) -> bool:
-    """Whether a text has to be rendered before it is YAML."""
+    """True where a text has to be rendered before it is YAML."""
     return "{{" in text or "{%" in text
 
 
@@ -134,7 +134,7 @@ def _environment(path: Path, run: _Run, folders: list[Path]) -> Any:
 def _functions(
     path: Path, run: _Run, folders: list[Path], depth: int
 ) -> dict[str, Callable[..., object]]:
-    """What a template in that file may call."""
+    """Names that a template in that file may call."""
 
     def find(pattern: str) -> list[Path]:
         return _matches(path, pattern, run, folders)
@@ -214,10 +214,10 @@ def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
 
 
-def main() -> None:
+def serve() -> None:
     """One request from stdin, one answer to stdout."""
     import jinja2.sandbox  # noqa: F401  (before the limits)
 
@@ -234,4 +234,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve()

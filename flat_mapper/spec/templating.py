@@ -22,7 +22,7 @@ from typing import Any
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.spec.document import Section, Tagged, did_you_mean, kind_of
-from flat_mapper.spec.rendering import INCLUDED, MEMORY, SECONDS, is_template
+from flat_mapper.spec.rendering import CPU_SECONDS, INCLUDED, MEMORY, is_template
 from flat_mapper.spec.textfiles import note_input
 from flat_mapper.spec.yamlio import MAX_NODES, load_text, read_text
 
@@ -67,8 +67,8 @@ def _rendered(path: Path, data: Mapping[str, object]) -> Any:
         answer = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired) as err:
         raise SpecError(
-            f"{path}: expected a template that is rendered in {SECONDS:g} s of processor time and "
-            f"{MEMORY // 2**20} MiB of memory, got one that takes more"
+            f"{path}: expected a template that is rendered in {CPU_SECONDS:g} s of processor time "
+            f"and {MEMORY // 2**20} MiB of memory, got one that takes more"
         ) from err
     absolute, shown = str(path.absolute()), str(path)
     if "error" in answer:
@@ -122,7 +122,7 @@ def _value(part: Mapping[str, Any], filling: _Filling) -> object:
 
 
 def _part(document: object, keys: str, path: Path) -> object:
-    """What stands under a dotted key; the whole document where there is none."""
+    """The value under a dotted key; the whole document where there is none."""
     value = document
     for key in filter(None, keys.split(".")):
         if not isinstance(value, Section) or key not in value:

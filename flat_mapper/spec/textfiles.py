@@ -114,5 +114,5 @@ def unwritable(target: Path, error: Exception) -> SpecError:
 
 
 def reason(error: Exception) -> str:
-    """Why a file could not be used, in the system's words."""
+    """The reason that a file could not be used, in the system's words."""
     return (error.strerror if isinstance(error, OSError) else "") or str(error)

@@ -234,7 +234,7 @@ def cluster_workers(
 
 @contextmanager
 def _starting(condition: str) -> Iterator[None]:
-    """Whatever Dask raises when it cannot start, as one line."""
+    """Anything that Dask raises when it cannot start, as one line."""
     try:
         yield
     except Exception as error:  # of Dask's own classes, asyncio's, and what a bad file makes it do

@@ -264,7 +264,7 @@ def _under(prefix: str, coordinates: Coordinates) -> dict[str, object]:
 
 
 def _is_nested(document: Mapping[str, object]) -> bool:
-    """Whether a document holds mappings alone, as energies in the short form do."""
+    """True where a document holds mappings alone, as energies in the short form do."""
     return bool(document) and all(isinstance(value, Mapping) for value in document.values())
 
 
