@@ -5,7 +5,6 @@ Names, notes and logs come from files that others wrote. Each way out has one fu
 
 from __future__ import annotations
 
-import html
 import re
 
 # What a terminal obeys instead of showing: the control characters (ESC and CSI begin commands),
@@ -30,4 +29,6 @@ def csv_cell(value: object) -> object:
 
 def html_text(text: str) -> str:
     """A text as HTML shows it, in an element or in an attribute."""
+    import html
+
     return html.escape(text)

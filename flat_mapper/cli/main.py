@@ -10,7 +10,8 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 from flat_mapper.base.errors import (
@@ -63,7 +64,6 @@ def _run(argv: Sequence[str]) -> int:
     from importlib import import_module
 
     from flat_mapper.cli.arguments import parsed
-    from flat_mapper.timeloop.run import commanded
 
     for word in argv:
         if any("\ud800" <= c <= "\udfff" or c == "\0" for c in word):
@@ -73,11 +73,23 @@ def _run(argv: Sequence[str]) -> int:
         return 0
     name = arguments.command.replace("-", "_")
     home = import_module(f"flat_mapper.cli.{_HOMES.get(arguments.command, name)}")
-    limits = (getattr(arguments, name, None) for name in ("timeloop_cmd", "backend_timeout"))
-    with commanded(*limits):
+    with _tools(arguments):
         code = int(getattr(home, f"{name}_command")(arguments))
     sys.stdout.flush()
     return code
+
+
+@contextmanager
+def _tools(arguments: object) -> Iterator[None]:
+    """Timeloop's tools called as the arguments say."""
+    limits = [getattr(arguments, name, None) for name in ("timeloop_cmd", "backend_timeout")]
+    if limits == [None, None]:
+        yield
+        return
+    from flat_mapper.timeloop.run import commanded
+
+    with commanded(*limits):
+        yield
 
 
 def _failed(line: str, code: int) -> int:
