@@ -53,3 +53,24 @@ def test_c5_changed_files_are_answered(folder: Path, door: Door) -> None:
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
 def test_c5_thousands_of_changed_files_are_answered(folder: Path, door: Door) -> None:
     assert faults(folder, door, range(1000, 1000 + MANY // len(DOORS))) == []
+
+
+LARGE = {
+    "values": "problem: [" + "1," * 1_990_000 + "1]",
+    "nodes": "architecture:\n  version: 0.4\n  nodes:\n"
+    + "".join(f"  - !Component {{name: L{i}, attributes: {{depth: 2}}}}\n" for i in range(60_000)),
+    "Einsums": "problem:\n  ranks: {I: 4, J: 4, K: 4}\n  einsums:\n"
+    + "".join(f'  - "C{i + 1}[i,k] = C{i}[i,j] * B{i}[j,k]"\n' for i in range(90_000)),
+    "groups": "mapspace: {fusion: {groups: [" + "[QK, AV]," * 100_000 + "]}}",
+    "energies": "GLB: {" + ",".join(f"read{i}: 1" for i in range(200_000)) + "}",
+    "ranks": "problem: {einsums: ['A[i0] = B[i0]'], ranks: {"
+    + ",".join(f"I{i}: I{i + 1} + 1" for i in range(50_000))
+    + ", I50000: 1}}",
+}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", LARGE)
+def test_c5_large_files_are_read_within_ten_seconds(folder: Path, kind: str) -> None:
+    (folder / "large.yaml").write_text(LARGE[kind])
+    assert fault("check {}", "large.yaml") == ""

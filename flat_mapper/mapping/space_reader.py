@@ -24,6 +24,7 @@ that neither axis names stay off the fanout: `Mapspace` has no other way to fix 
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -127,7 +128,7 @@ def _groups(part: FilePart) -> tuple[tuple[str, ...], ...]:
             condition = "at least two Einsums that share loops"
             part.faults.append(expected(f"{spot}.{i}", condition, items, "remove the group"))
     members = [name for group in groups for name in group]
-    for name in dict.fromkeys(m for i, m in enumerate(members) if m in members[:i]):
+    for name in (name for name, count in Counter(members).items() if count > 1):
         part.fault("groups", "each Einsum in one group", name, "remove one")
     return tuple(groups)
 

@@ -21,6 +21,7 @@ Softmax = Literal["row", "online", "online-2pass", "any", "none"]
 
 # Counts are int64 all the way; this bound leaves a factor of two for read-modify-write.
 MAX_ITERATIONS = 2**61
+MAX_PARTS = 1000  # chosen: of Einsums, and of ranks; an unrolled model of 40 blocks has 920
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,6 +304,10 @@ def faults(name: str, ranks: Mapping[str, int], einsums: tuple[Einsum, ...]) -> 
     """One line in the house form for each thing wrong with a cascade; empty for a sound one."""
     if not einsums:
         yield expected(name, "at least one Einsum", "none")
+    if max(len(einsums), len(ranks)) > MAX_PARTS:
+        got = f"{len(einsums)} and {len(ranks)}"
+        yield expected(name, f"at most {MAX_PARTS} Einsums and ranks", got)
+        return
     for rank, size in ranks.items():
         if not is_size(size):
             yield expected(f"{name}: ranks.{rank}", "an integer > 0", size)
