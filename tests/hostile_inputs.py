@@ -148,6 +148,11 @@ def _targets() -> Iterator[Hostile]:
     yield Hostile(
         name="a page over its input", command="report made/result.json -o made/result.json"
     )
+    sweep = {"s.yaml": SWEEP}
+    for target in ("s.yaml", "/dev/null", "made", "l"):
+        command = f"sweep s.yaml --workers 0 -o {target}"
+        links = {"l": "r.db"} if target == "l" else {}
+        yield Hostile(name=f"rows in {target}", command=command, files=sweep, links=links)
     yield Hostile(name="a problem over its input", command="import-hf hf.json -o hf.json")
 
 

@@ -19,6 +19,7 @@ from typing import BinaryIO, Literal, Self
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.explore.sweep.spec import Coordinates
+from flat_mapper.spec.textfiles import check_target
 
 Status = Literal["done", "infeasible", "invalid", "failed"]
 STATUSES: tuple[Status, ...] = ("done", "infeasible", "invalid", "failed")
@@ -229,6 +230,7 @@ def _claimed(path: Path) -> BinaryIO:
 
     raises: SpecError where another process writes it, or it cannot be opened.
     """
+    check_target(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
