@@ -7,8 +7,9 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 
 KEPT = 2**16  # chosen: bytes of either end of a log that are looked at
 
@@ -48,6 +49,8 @@ def run_logged(words: list[str], log: Path, seconds: float | None, limit_s: floa
         return f"got: {error.strerror or error}"
     ended = False
     _RUNNING.add(process.pid)
+    if _STOP.is_set():  # it started while the others were ended
+        _signal(process.pid, signal.SIGKILL)
     try:
         ended = _over(process, limit_s if seconds is None else seconds)
         if not ended and seconds is not None:
@@ -86,6 +89,7 @@ _PRCTL = _prctl()
 
 
 _RUNNING: set[int] = set()  # process groups of tools that run now
+_STOP = Event()  # set while all of them are to end
 
 
 def waited_for[V, R](function: Callable[[V], R], values: Sequence[V], count: int) -> Iterator[R]:
@@ -95,14 +99,21 @@ def waited_for[V, R](function: Callable[[V], R], values: Sequence[V], count: int
             yield from pool.map(function, values)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             pool.shutdown(wait=False, cancel_futures=True)
-            stop_all()
+            with _stopping():
+                pool.shutdown(wait=True)
             raise
 
 
-def stop_all() -> None:
-    """End every tool that runs: the threads that wait for them go on at once."""
-    for group in tuple(_RUNNING):
-        _signal(group, signal.SIGKILL)
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """End every tool that runs, or starts inside: threads that wait for one go on at once."""
+    _STOP.set()
+    try:
+        for group in tuple(_RUNNING):
+            _signal(group, signal.SIGKILL)
+        yield
+    finally:
+        _STOP.clear()
 
 
 def _signal(group: int, number: signal.Signals) -> None:

@@ -12,7 +12,7 @@ import re
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import batched
 from pathlib import Path
@@ -100,11 +100,11 @@ def export_rows(
             columns.append(_document_column("coordinates"))
         if form != "csv":
             columns += [_document_column(name) for name in DOCUMENTS]
-        rows = _rows(connection, columns, filters)
-        if output is None:
-            assert write is not None
-            return write(columns, rows, sys.stdout)
-        return _to_file(Path(output), columns, rows, write)
+        with closing(_rows(connection, columns, filters)) as rows:  # or it keeps its lock
+            if output is None:
+                assert write is not None
+                return write(columns, rows, sys.stdout)
+            return _to_file(Path(output), columns, rows, write)
 
 
 def _to_file(path: Path, columns: list[Column], rows: ExportRows, write: Write | None) -> int:
