@@ -185,7 +185,7 @@ def _json_path(name: str) -> str:
 
 def _rows(
     connection: sqlite3.Connection, columns: Sequence[Column], filters: Sequence[Filter]
-) -> ExportRows:
+) -> sqlite3.Cursor:
     """The rows that pass the filters, in the order of the sweep."""
     known = {c.name: c for c in [*_columns(connection), *columns]}
     conditions, values = [], []
