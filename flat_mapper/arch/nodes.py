@@ -31,7 +31,7 @@ from flat_mapper.spec.document import (
 )
 from flat_mapper.spec.expressions import resolved
 
-MAX_NODES = 1000  # chosen: in one list; a chip has a dozen
+MAX_LISTED_NODES = 1000  # chosen: in one list; a chip has a dozen
 TAGS = ("!Component", "!Container", "!Hierarchical", "!Parallel", "!Pipelined", "!Nothing")
 _BRANCHES = ("!Hierarchical", "!Parallel", "!Pipelined")
 # A class belongs to the first kind of which one word is part of its name (timeloopfe, v4/arch.py).
@@ -82,8 +82,8 @@ class NodeReader:
         if not isinstance(nodes, list | tuple):
             self.faults.append(expected(where, "a list of nodes", kind_of(nodes)))
             return
-        if len(nodes) > MAX_NODES:
-            self.faults.append(expected(where, f"at most {MAX_NODES} nodes", len(nodes)))
+        if len(nodes) > MAX_LISTED_NODES:
+            self.faults.append(expected(where, f"at most {MAX_LISTED_NODES} nodes", len(nodes)))
             return
         for i, node in enumerate(nodes):
             self.faults.attempt(self._node, node, f"{where}.{i}", None)

@@ -137,24 +137,37 @@ def checked[T](
 
     Every number that enters the package comes through here.
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind in (int, float):
+        return _number(value, kind, where, above, within)
+    if isinstance(value, kind):
+        return value
+    raise SpecError(_refusal(value, kind, where, _NOUNS.get(kind, kind.__name__)))
+
+
+def _number[T](value: object, kind: type[T], where: str, above: float, within: Range) -> T:
+    """A number of the kind: int, or float, which an int is as well."""
     within = WHOLE if kind is int and within is ANY else within
-    fits = number if kind in (int, float) else isinstance(value, kind)
-    fits = fits and not (kind is int and isinstance(value, float))
-    if fits and kind in (int, float) and isinstance(value, int | float):
-        fits = value > above and within.least <= value <= within.most  # nan is in no range
-        fits = fits and not 0 < abs(value) < SMALLEST
-        if fits and kind is float:
-            value = float(value)
-    if fits:
-        return value  # type: ignore[return-value]  # of the kind; mypy loses it in `fits`
-    condition = _NOUNS.get(kind, kind.__name__)
-    if kind in (int, float) and above > -math.inf:
-        condition += f" > {above:g}"
-    outside = number and not value <= above and not (kind is int and isinstance(value, float))  # type: ignore[operator]
-    if kind in (int, float) and outside:
-        condition += f" {within}" if above == -math.inf else f", {within}"
-    raise SpecError(f"{where}: expected {condition}, got {kind_of(value)}{_change(value, kind)}")
+    bounded = above > -math.inf
+    condition = _NOUNS[kind] + (f" > {above:g}" if bounded else "")
+    number = isinstance(value, int if kind is int else int | float)
+    if not number or isinstance(value, bool):
+        raise SpecError(_refusal(value, kind, where, condition))
+    assert isinstance(value, int | float)
+    if value <= above:
+        raise SpecError(_refusal(value, kind, where, condition))
+    if not _is_within(value, within):
+        condition += f", {within}" if bounded else f" {within}"
+        raise SpecError(_refusal(value, kind, where, condition))
+    return kind(value)  # type: ignore[call-arg]  # int or float; mypy loses it
+
+
+def _is_within(value: float, within: Range) -> bool:
+    """True where a number is in a range, which nan never is, and not absurdly near to 0."""
+    return within.least <= value <= within.most and not 0 < abs(value) < SMALLEST
+
+
+def _refusal(value: object, kind: type, where: str, condition: str) -> str:
+    return f"{where}: expected {condition}, got {kind_of(value)}{_change(value, kind)}"
 
 
 def take_choice[C: str](

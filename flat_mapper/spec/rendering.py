@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -183,8 +184,8 @@ def _matches(
     bases = [Path()] if Path(pattern).is_absolute() else [path.parent, *folders]
     spots = [base / pattern for base in bases]
     inside = [str(spot) for spot in spots if run.may_read(_fixed_part(spot))]
-    found = [Path(p) for spot in inside for p in sorted(glob.glob(spot))]  # noqa: PTH207 (absolute)
-    found = [p for p in found if run.may_read(p)]
+    listed = chain.from_iterable(sorted(glob.glob(spot)) for spot in inside)  # noqa: PTH207 (absolute)
+    found = list(filter(run.may_read, map(Path, listed)))
     if not found and required:
         looked = ", ".join(str(spot) for spot in spots)
         got = f"none at {looked}" if inside else f"one that is outside {run.root}"

@@ -21,7 +21,7 @@ Softmax = Literal["row", "online", "online-2pass", "any", "none"]
 
 # Counts are int64 all the way; this bound leaves a factor of two for read-modify-write.
 MAX_ITERATIONS = 2**61
-MAX_PARTS = 1000  # chosen: of Einsums, and of ranks; an unrolled model of 40 blocks has 920
+MAX_EINSUMS = 1000  # chosen: of Einsums, and of ranks; an unrolled model of 40 blocks has 920
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,18 +304,15 @@ def faults(name: str, ranks: Mapping[str, int], einsums: tuple[Einsum, ...]) -> 
     """One line in the house form for each thing wrong with a cascade; empty for a sound one."""
     if not einsums:
         yield expected(name, "at least one Einsum", "none")
-    if max(len(einsums), len(ranks)) > MAX_PARTS:
+    if max(len(einsums), len(ranks)) > MAX_EINSUMS:
         got = f"{len(einsums)} and {len(ranks)}"
-        yield expected(name, f"at most {MAX_PARTS} Einsums and ranks", got)
+        yield expected(name, f"at most {MAX_EINSUMS} Einsums and ranks", got)
         return
     for rank, size in ranks.items():
         if not is_size(size):
             yield expected(f"{name}: ranks.{rank}", "an integer > 0", size)
     shapes: dict[str, TensorAccess] = {}
     for einsum in einsums:
-        named = Faults()  # a folder of files is called after it
-        named.attempt(file_name, einsum.name, f"{name}: Einsum")
-        yield from named
         yield from _einsum_faults(f"{name}: {einsum.name}", ranks, einsum, shapes)
     yield from _repeated(f"{name}: Einsum", "one of that name", (e.name for e in einsums))
     updated = {t for _, e in _updated_before(einsums) for t in [e.output.tensor]}
@@ -330,6 +327,9 @@ def faults(name: str, ranks: Mapping[str, int], einsums: tuple[Einsum, ...]) -> 
 def _einsum_faults(
     where: str, ranks: Mapping[str, int], einsum: Einsum, shapes: dict[str, TensorAccess]
 ) -> Iterator[str]:
+    named = Faults()  # a folder of files is called after it
+    named.attempt(file_name, einsum.name, f"{where.partition(': ')[0]}: Einsum")
+    yield from named
     for access in einsum.accesses:
         for rank in access.ranks:
             if rank not in ranks:
