@@ -15,9 +15,12 @@ DOORS = doors()
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("fuzz")
+    made, before = tmp_path_factory.mktemp("fuzz"), Path.cwd()
     os.chdir(made)
-    prepared(made)
+    try:
+        prepared(made)
+    finally:
+        os.chdir(before)
     return made
 
 
