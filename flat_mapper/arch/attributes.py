@@ -15,7 +15,20 @@ from dataclasses import dataclass, replace
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.errors import SpecError
-from flat_mapper.spec.document import Quoted, Section, checked, kind_of, place
+from flat_mapper.spec.document import (
+    ANY,
+    BITS,
+    COPIES,
+    COUNT,
+    INSTANCES,
+    RATE,
+    Quoted,
+    Range,
+    Section,
+    checked,
+    kind_of,
+    place,
+)
 from flat_mapper.spec.expressions import resolved
 from flat_mapper.workload.graph import MAX_BITS
 
@@ -129,7 +142,7 @@ def sized_level(level: MemoryLevel, section: Section, where: str, *, off_chip: b
     section: the attributes as written, for errors.
     """
     reader = _Numbers(level.attributes, section, where)
-    word_bits = reader.whole("datawidth")
+    word_bits = reader.whole("datawidth", BITS)
     if word_bits is None:
         raise SpecError(
             f"{where}: expected datawidth (bits of a word), got {_listed(section)}; add "
@@ -151,10 +164,10 @@ def sized_level(level: MemoryLevel, section: Section, where: str, *, off_chip: b
         word_bits=word_bits,
         row_words=row_words,
         cluster_size=cluster_size,
-        multiple_buffering=reader.number("multiple_buffering") or 1.0,
-        read_words_per_cycle=reader.number("read_bandwidth"),
-        write_words_per_cycle=reader.number("write_bandwidth"),
-        shared_words_per_cycle=reader.number("shared_bandwidth"),
+        multiple_buffering=reader.number("multiple_buffering", COPIES) or 1.0,
+        read_words_per_cycle=reader.number("read_bandwidth", RATE),
+        write_words_per_cycle=reader.number("write_bandwidth", RATE),
+        shared_words_per_cycle=reader.number("shared_bandwidth", RATE),
     )
 
 
@@ -169,17 +182,19 @@ class _Numbers:
     def place_of(self, key: str) -> str:
         return place(self.where, self.section, self._name(key))
 
-    def number(self, key: str) -> float | None:
+    def number(self, key: str, within: Range = ANY) -> float | None:
         value = self.attributes.get(self._name(key))
-        return None if value is None else checked(value, float, self.place_of(key), above=0)
+        if value is None:
+            return None
+        return checked(value, float, self.place_of(key), above=0, within=within)
 
-    def whole(self, key: str) -> int | None:
+    def whole(self, key: str, within: Range = COUNT) -> int | None:
         value = self.attributes.get(self._name(key))
         if value is None:
             return None
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        return checked(value, int, self.place_of(key), above=0)
+        return checked(value, int, self.place_of(key), above=0, within=within)
 
     def _name(self, key: str) -> str:
         given = (n for n in _ALIASES.get(key, (key,)) if self.attributes.get(n) is not None)
@@ -215,7 +230,8 @@ def _row(reader: _Numbers, word_bits: int) -> tuple[int, int]:
 
 
 def _capacity(reader: _Numbers, word_bits: int, row_words: int) -> int | None:
-    entries, depth, kib = reader.whole("entries"), reader.whole("depth"), reader.number("sizeKB")
+    entries, depth = reader.whole("entries"), reader.whole("depth")
+    kib = reader.number("sizeKB", COUNT)
     given = [name for name, v in (("entries", entries), ("depth", depth), ("sizeKB", kib)) if v]
     if len(given) > 1:
         raise SpecError(
@@ -242,5 +258,5 @@ def mesh(section: Section, names: Mapping[str, object], where: str) -> tuple[int
             value = int(value)
         if not isinstance(value, int):
             raise SpecError(f"{spot}: expected int > 0, got {kind_of(value)}")
-        sizes.append(checked(value, int, spot, above=0))
+        sizes.append(checked(value, int, spot, above=0, within=INSTANCES))
     return sizes[0], sizes[1]

@@ -182,10 +182,22 @@ def _timeloop_cmd(verb: _Parser) -> None:
         help="a command around Timeloop's tools: {} the call, {dir} its folder "
         "(default: the environment's FLAT_MAPPER_TIMELOOP)",
     )
+    verb.add_argument(
+        "--backend-timeout",
+        metavar="S",
+        help="seconds of one run of Timeloop's tools (default 1800)",
+    )
 
 
 def _output(verb: _Parser) -> None:
     verb.add_argument("-o", "--output", metavar="DIR", help="write the files of the answer there")
+    _force(verb)
+
+
+def _force(verb: _Parser) -> None:
+    verb.add_argument(
+        "--force", action="store_true", help="write into a folder that holds other files"
+    )
 
 
 def _map(verb: _Parser) -> None:
@@ -302,6 +314,7 @@ def _lower(verb: _Parser) -> None:
         help="mapper: timeloop-mapper's inputs too, in mapper/ (default model)",
     )
     verb.add_argument("-o", "--output", required=True, metavar="DIR", help="where the files go")
+    _force(verb)
 
 
 def _model(verb: _Parser) -> None:

@@ -12,6 +12,7 @@ from flat_mapper.arch.words import fitted
 from flat_mapper.backends.agreement import Crosscheck, Difference, crosscheck
 from flat_mapper.backends.registry import BACKENDS
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
+from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapping.check import read_checked_record
 from flat_mapper.mapping.values import FusedMapping
@@ -33,7 +34,7 @@ def crosscheck_command(arguments: argparse.Namespace) -> int:
     workload, platform, mapping = _mapping(arguments)
     table, _ = api.energies(platform, arguments.ert)
     found = crosscheck(workload, platform, mapping, table, backends)
-    print(dump_json(found.to_dict()).rstrip() if arguments.json else crosscheck_text(found))
+    say(dump_json(found.to_dict()).rstrip() if arguments.json else crosscheck_text(found))
     return 0 if found.agrees else 1
 
 

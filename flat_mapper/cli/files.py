@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
+from flat_mapper.cli.terminal import say
 from flat_mapper.spec import catalog
 from flat_mapper.spec.yamlio import dump_json
 
@@ -14,9 +15,10 @@ def lower_command(arguments: argparse.Namespace) -> int:
     """A recorded mapping as Timeloop files."""
     from flat_mapper.api.calls import evaluate
     from flat_mapper.reports.answers import Evaluation
-    from flat_mapper.reports.files import check_folder, mapper_folder, record_files, write_folder
+    from flat_mapper.reports.files import mapper_folder, record_files
+    from flat_mapper.reports.folder import check_folder, write_folder
 
-    check_folder(Path(arguments.output))
+    check_folder(Path(arguments.output), force=arguments.force)
     found = evaluate(arguments.record, arguments.arch)
     if not isinstance(found, Evaluation):
         raise NothingFeasible(found)
@@ -24,9 +26,9 @@ def lower_command(arguments: argparse.Namespace) -> int:
         condition = "a mapping without a mask: Timeloop's loops are as long for every query"
         raise SpecError(expected(arguments.record, condition, f"mask {found.workload.mask}"))
     files = record_files(found) | (mapper_folder(found) if arguments.tool == "mapper" else {})
-    names = write_folder(Path(arguments.output), files)
+    names = write_folder(Path(arguments.output), files, force=arguments.force)
     text = "\n".join(f"{arguments.output}/{name}" for name in names)
-    print(dump_json({"files": names}).rstrip() if arguments.json else text)
+    say(dump_json({"files": names}).rstrip() if arguments.json else text)
     return 0
 
 
@@ -38,7 +40,7 @@ def model_command(arguments: argparse.Namespace) -> int:
     found = model_files(arguments.files, arguments.ert)
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
-    print(dump_json(found.to_dict()).rstrip() if arguments.json else found)
+    say(dump_json(found.to_dict()).rstrip() if arguments.json else found)
     return 0
 
 
@@ -49,9 +51,9 @@ def check_command(arguments: argparse.Namespace) -> int:
     checked = check_files(arguments.files)
     faults = [line for file in checked for line in file.faults]
     if arguments.json:
-        print(dump_json({"files": [file.to_dict() for file in checked]}).rstrip())
+        say(dump_json({"files": [file.to_dict() for file in checked]}).rstrip())
     else:
-        print("\n".join(str(file) for file in checked))
+        say("\n".join(str(file) for file in checked))
     return 2 if faults else 0
 
 
@@ -65,8 +67,8 @@ def list_command(arguments: argparse.Namespace) -> int:
         raise SpecError(expected("list", f"one of {', '.join(kinds)}", arguments.kind))
     found = {kind: catalog.shipped(kind) for kind in wanted}
     if arguments.json:
-        print(dump_json({kind: dict(names) for kind, names in found.items()}).rstrip())
+        say(dump_json({kind: dict(names) for kind, names in found.items()}).rstrip())
         return 0
     for kind, names in found.items():
-        print(f"{kind}\n{grid([(f'  {name}', line) for name, line in names])}")
+        say(f"{kind}\n{grid([(f'  {name}', line) for name, line in names])}")
     return 0

@@ -11,12 +11,15 @@ from flat_mapper.api import calls as api
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
+from flat_mapper.base.escape import terminal_text
+from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.explore.pareto import Front, front
 from flat_mapper.mapper.solve.front_search import FRONT
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
-from flat_mapper.reports.files import check_folder, comparison_files, mapping_files, write_folder
-from flat_mapper.spec.document import checked
+from flat_mapper.reports.files import comparison_files, mapping_files
+from flat_mapper.reports.folder import check_folder, write_folder
+from flat_mapper.spec.document import BITS, checked
 from flat_mapper.spec.yamlio import dump_json, scalar
 from flat_mapper.timeloop.mapper import MAPPER, timeloop_mapper
 from flat_mapper.workload.graph import Workload
@@ -119,7 +122,7 @@ def _check(arguments: argparse.Namespace) -> None:
     else:
         get_backend(arguments.backend)
     if arguments.output:
-        check_folder(Path(arguments.output))
+        check_folder(Path(arguments.output), force=arguments.force)
 
 
 def _answer(
@@ -130,9 +133,9 @@ def _answer(
     """Write the files where they were asked for, then print."""
     where = ""
     if arguments.output:
-        names = write_folder(Path(arguments.output), files())
+        names = write_folder(Path(arguments.output), files(), force=arguments.force)
         where = f"\n\n{len(names)} files in {arguments.output}: {', '.join(_tops(names))}"
-    print(dump_json(found.to_dict()).rstrip() if arguments.json else f"{found}{where}")
+    say(dump_json(found.to_dict()).rstrip() if arguments.json else f"{found}{where}")
 
 
 def _tops(names: list[str]) -> list[str]:
@@ -166,7 +169,7 @@ def bits_of(arguments: argparse.Namespace) -> dict[str, int]:
         if not tensor.strip() or not equals or not value.strip():
             raise SpecError(expected("--bits", "TENSOR=BITS, such as K=8", text))
         name = tensor.strip()
-        found[name] = checked(scalar(value), int, f"--bits {name}", above=0)
+        found[name] = checked(scalar(value), int, f"--bits {name}", above=0, within=BITS)
     return found
 
 
@@ -203,7 +206,7 @@ def progress_bar() -> Iterator[Callable[[float, str], None]]:
     task = bar.add_task("", total=1.0)
 
     def show(share: float, text: str) -> None:
-        bar.update(task, completed=share, description=text)
+        bar.update(task, completed=share, description=terminal_text(text))
 
     timer = Timer(PATIENCE_S, bar.start)
     timer.daemon = True

@@ -15,7 +15,7 @@ from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Plat
 from flat_mapper.base.errors import SpecError
 from flat_mapper.energy.hwcomponents import Argument, Price, Question, prices, versions
 from flat_mapper.energy.tables import Art, Ert
-from flat_mapper.spec.document import checked, did_you_mean
+from flat_mapper.spec.document import SCALE, checked, did_you_mean
 
 OVERRIDE = "hwcomponents_class"
 REGISTER_ROWS = 64  # chosen: `storage` up to this depth is registers; CACTI's arrays start there
@@ -224,7 +224,9 @@ def _scaled(
 ) -> tuple[dict[str, float], float, str]:
     """Energies in pJ, the area of one instance in um2, and what was done to the answer."""
     scales = [
-        checked(node.attributes.get(key, 1), float, f"{where}.attributes.{key}", above=0)
+        checked(
+            node.attributes.get(key, 1), float, f"{where}.attributes.{key}", above=0, within=SCALE
+        )
         for key in ("energy_scale", "area_scale")
     ]
     energies = {action: pj * scales[0] for action, pj in price.items() if action != "area"}

@@ -17,7 +17,8 @@ from flat_mapper.mapping.space_names import absent_parts
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import SearchResult
-from flat_mapper.reports.files import RESULT, record_files
+from flat_mapper.reports.files import record_files
+from flat_mapper.reports.folder import RESULT
 from flat_mapper.spec.yamlio import dump_json
 from flat_mapper.workload.graph import Workload
 

@@ -48,6 +48,9 @@ from flat_mapper.mapping.values import (
     slots_of,
 )
 from flat_mapper.spec.document import (
+    BITS,
+    COPIES,
+    CYCLES,
     place,
     refuse_unknown,
     section_of,
@@ -197,6 +200,11 @@ def _record(path: Path, platform: Platform | None) -> MappingRecord:
 def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:
     if not 1 <= len(names) <= 2:
         raise SpecError(expected(where, "one or two architecture files", len(names)))
+    folder = path.parent.resolve()
+    for name in names:  # a record may come from anybody: it opens nothing that is not beside it
+        if "\0" in name or not (folder / name).resolve().is_relative_to(folder):
+            change = "copy it there, or give another architecture with --arch"
+            raise SpecError(expected(where, "files in the folder of the record", name, change))
     paths = [load_architecture(path.parent / name) for name in names]
     return Platform(name=paths[0].name, matrix=paths[0], vector=paths[1] if names[1:] else None)
 
@@ -214,7 +222,7 @@ def _workload(node: object, where: str) -> Workload:
         name=str(take(node, "name", str, where)),
         source=str(take(node, "source", str, where, "")),
         rank_sizes=_integers(node, "ranks", where),
-        word_bits=take(node, "word_bits", int, where, above=0),
+        word_bits=take(node, "word_bits", int, where, above=0, within=BITS),
         states_bits=take(node, "states_bits", bool, where, True),
         tensor_bits=_integers(node, "tensor_bits", where),
         softmax=take_choice(node, "softmax", get_args(Softmax), where),
@@ -236,13 +244,13 @@ def _policy(node: object, where: str) -> Policy:
     rules = ("drain", "spill_streamed", "tile_start_cycles", "prefetch")
     refuse_unknown(node, ("buffering", "in_place", "overflow", "softmax", *rules), where)
     return Policy(
-        buffering=take(node, "buffering", float, where, above=0),
+        buffering=take(node, "buffering", float, where, above=0, within=COPIES),
         in_place=take(node, "in_place", bool, where),
         overflow=take_choice(node, "overflow", get_args(Overflow), where),
         softmax=take_choice(node, "softmax", get_args(Accounting), where),
         drain=take_choice(node, "drain", get_args(Drain), where, "whole"),
         spill_streamed=tuple(str(t) for t in take_list(node, "spill_streamed", str, where, ())),
-        tile_start_cycles=take(node, "tile_start_cycles", int, where, 0, above=-1),
+        tile_start_cycles=take(node, "tile_start_cycles", int, where, 0, within=CYCLES),
         prefetch=take_choice(node, "prefetch", get_args(Prefetch), where, "held"),
     )
 

@@ -28,6 +28,7 @@ that neither axis names stay off the fanout: `Mapspace` has no other way to fix 
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -37,14 +38,7 @@ from flat_mapper.mapping.space_constraints import constraints
 from flat_mapper.mapping.space_part import FilePart
 from flat_mapper.mapping.values import Accounting, Granularity, Overflow, Policy, Schedule
 from flat_mapper.spec import catalog
-from flat_mapper.spec.document import (
-    Section,
-    checked,
-    place,
-    section_of,
-    take,
-    take_list,
-)
+from flat_mapper.spec.document import COPIES, Section, checked, place, section_of, take, take_list
 from flat_mapper.spec.templating import load_document
 
 MAPSPACE_KEYS = ("description", "source", "fusion", "policy", "constraints")
@@ -139,7 +133,7 @@ def _groups(part: FilePart) -> tuple[tuple[str, ...], ...]:
             condition = "at least two Einsums that share loops"
             part.faults.append(expected(f"{spot}.{i}", condition, items, "remove the group"))
     members = [name for group in groups for name in group]
-    for name in dict.fromkeys(m for i, m in enumerate(members) if m in members[:i]):
+    for name in (name for name, count in Counter(members).items() if count > 1):
         part.fault("groups", "each Einsum in one group", name, "remove one")
     return tuple(groups)
 
@@ -176,7 +170,7 @@ def _policy(outline: FilePart) -> Policy:
         return Policy()
     default = Policy()
     buffering = part.faults.attempt(
-        take, part.body, "buffering", float, part.where, default.buffering
+        take, part.body, "buffering", float, part.where, default.buffering, within=COPIES
     )
     if buffering is not None and buffering < 1:
         part.fault("buffering", "copies >= 1 of what crosses DRAM", part.body["buffering"])

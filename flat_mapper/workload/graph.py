@@ -9,7 +9,8 @@ from graphlib import CycleError, TopologicalSorter
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
-from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.errors import Faults, SpecError, expected
+from flat_mapper.base.names import file_name
 from flat_mapper.workload.mask import Mask, pairs
 from flat_mapper.workload.roles import NO_ROLES, Roles, check_operators, role_faults
 
@@ -22,6 +23,7 @@ Softmax = Literal["row", "online", "online-2pass", "any", "none"]
 # Counts are int64 all the way; this bound leaves a factor of two for read-modify-write.
 MAX_ITERATIONS = 2**61
 MAX_BITS = 1024  # chosen: of one value
+MAX_EINSUMS = 1000  # chosen: of Einsums, and of ranks; an unrolled model of 40 blocks has 920
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,6 +318,10 @@ def faults(name: str, ranks: Mapping[str, int], einsums: tuple[Einsum, ...]) -> 
     """One line in the house form for each thing wrong with a cascade; empty for a sound one."""
     if not einsums:
         yield expected(name, "at least one Einsum", "none")
+    if max(len(einsums), len(ranks)) > MAX_EINSUMS:
+        got = f"{len(einsums)} and {len(ranks)}"
+        yield expected(name, f"at most {MAX_EINSUMS} Einsums and ranks", got)
+        return
     for rank, size in ranks.items():
         if not is_size(size):
             yield expected(f"{name}: ranks.{rank}", "an integer > 0", size)
@@ -335,6 +341,9 @@ def faults(name: str, ranks: Mapping[str, int], einsums: tuple[Einsum, ...]) -> 
 def _einsum_faults(
     where: str, ranks: Mapping[str, int], einsum: Einsum, shapes: dict[str, TensorAccess]
 ) -> Iterator[str]:
+    named = Faults()  # a folder of files is called after it
+    named.attempt(file_name, einsum.name, f"{where.partition(': ')[0]}: Einsum")
+    yield from named
     for access in einsum.accesses:
         for rank in access.ranks:
             if rank not in ranks:

@@ -42,6 +42,8 @@ from types import MappingProxyType
 
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec.document import (
+    BITS,
+    COUNT,
     Section,
     did_you_mean,
     place,
@@ -331,7 +333,8 @@ def _word(file: File, key: str) -> str:
 
 
 def _count(file: File, key: str, default: int) -> int:
-    return take(file.problem, key, int, file.where, default, above=0)
+    within = BITS if key == "word_bits" else COUNT
+    return take(file.problem, key, int, file.where, default, above=0, within=within)
 
 
 def _tensor_bits(file: File, workload: Workload | None) -> dict[str, int]:
