@@ -13,7 +13,8 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.mapping.space import KeepRule, Mapspace, SlotRule
 from flat_mapper.spec import catalog
-from flat_mapper.workload.graph import Einsum, TensorAccess, Workload
+from flat_mapper.workload.einsum import Einsum, TensorAccess
+from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.roles import Roles
 
 Names = Mapping[str, str]

@@ -21,7 +21,8 @@ from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.mapping.passes import MaskedPasses, PassKind, SharedLoop, pass_kinds
 from flat_mapper.mapping.sharing import copied_from, may_stay, visited_tiles
 from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Loop, Slot
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 COMPUTE = "compute"
 

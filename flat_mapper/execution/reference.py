@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from flat_mapper.execution.real_numbers import NEEDS_POSITIVE, Values, arithmetic
 from flat_mapper.execution.turn import masked_value, may_see
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 
 def inputs_of(workload: Workload, seed: int) -> dict[str, Values]:

@@ -12,7 +12,8 @@ from flat_mapper.execution.link import BoolArray, Counter, Index, Lanes, Link, W
 from flat_mapper.execution.nest import FlatNest, IntArray, weighted
 from flat_mapper.execution.place import Place, new_place
 from flat_mapper.execution.real_numbers import Arithmetic, Values, arithmetic
-from flat_mapper.workload.graph import TensorAccess, Workload
+from flat_mapper.workload.einsum import TensorAccess
+from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
 
 DRAM, SHARED = 0, 1  # level indices

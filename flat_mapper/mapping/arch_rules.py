@@ -22,7 +22,8 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.mapping.space import KeepRule, Mapspace, SlotRule, partitions
 from flat_mapper.spec.document import Section, Tagged, section_of, take
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 _HONOURED: Mapping[str, tuple[str, ...]] = {
     "temporal": (

@@ -24,7 +24,8 @@ from flat_mapper.mapping.values import (
     rank_extent,
     slots_of,
 )
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 
 def read_checked_record(path: Path, platform: Platform | None = None) -> MappingRecord:

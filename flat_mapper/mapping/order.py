@@ -8,7 +8,8 @@ keep the order of the file; exchanging them changes no number.
 
 from __future__ import annotations
 
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 
 def execution_order(workload: Workload) -> tuple[str, ...]:

@@ -59,9 +59,10 @@ from flat_mapper.spec.document import (
     take_list,
 )
 from flat_mapper.spec.yamlio import dump, load
-from flat_mapper.workload.einsum_reader import einsum_item, read_einsum
-from flat_mapper.workload.graph import Einsum, Softmax, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.mask import mask_document, read_mask
+from flat_mapper.workload.notation import einsum_item, read_einsum
 from flat_mapper.workload.roles import declared_document, read_operators, read_roles
 
 RECORD = "fused-mapping.yaml"

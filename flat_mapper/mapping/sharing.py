@@ -7,7 +7,8 @@ from math import prod
 
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.mapping.values import GroupMapping, Policy
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import MaskTiles, mask_tiles
 
 

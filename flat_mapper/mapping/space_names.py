@@ -9,7 +9,8 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import expected
 from flat_mapper.mapping.space import GRANULARITIES, Fusion, KeepRule, Mapspace, SlotRule
 from flat_mapper.spec.document import did_you_mean
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import ROW, SOFTMAXES, with_softmax
 
 

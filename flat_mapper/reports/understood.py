@@ -7,7 +7,8 @@ from flat_mapper.base import units
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports.text import grid
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 Document = dict[str, object]
 _LEVELS = (

@@ -43,7 +43,8 @@ from flat_mapper.timeloop.terms import has_remainders
 from flat_mapper.timeloop.write import lower_einsum, write_lowered
 from flat_mapper.timeloop.write_arch import unfolded, with_depth
 from flat_mapper.timeloop.write_processed import processed_document
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 INPUT_FILES = ("processed.yaml", "ERT.yaml", "ART.yaml")
 

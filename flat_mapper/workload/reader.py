@@ -18,7 +18,7 @@ the heads of one group. `phase: decode` says that all but P of the M keys and va
 cache. `mask: causal` or `mask: {window: 1024}` (`flat_mapper.workload.mask`) leaves out what
 is masked. `softmax` is row, online, online-2pass or any (`flat_mapper.workload.softmax`). In place
 of `attention`, a cascade may be written out, in the notation of `flat_mapper.workload.notation`
-(and of `flat_mapper.workload.einsum_reader`, where an Einsum says how it stands to shared loops),
+(and of `flat_mapper.workload.notation`, where an Einsum says how it stands to shared loops),
 and with ranks of any name:
 
       einsums:
@@ -57,11 +57,11 @@ from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import is_text, load
 from flat_mapper.workload.cascade import ROLES, Scope
 from flat_mapper.workload.cascade import scope as scoped
-from flat_mapper.workload.einsum_reader import read_einsum
 from flat_mapper.workload.graph import MAX_BITS, Workload
 from flat_mapper.workload.graph import faults as workload_faults
 from flat_mapper.workload.heads import PHASES
 from flat_mapper.workload.mask import NONE, mask_of, read_mask
+from flat_mapper.workload.notation import read_einsum
 from flat_mapper.workload.problem_file import (
     Asked,
     File,

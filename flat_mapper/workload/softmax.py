@@ -27,7 +27,8 @@ from dataclasses import replace
 from typing import get_args
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.workload.graph import Einsum, Softmax, TensorAccess, Workload
+from flat_mapper.workload.einsum import Einsum, TensorAccess
+from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.notation import parse_einsum
 
 SOFTMAXES: tuple[Softmax, ...] = tuple(s for s in get_args(Softmax) if s != "none")

@@ -23,7 +23,8 @@ from flat_mapper.mapping.sharing import (
     with_unmapped,
 )
 from flat_mapper.mapping.space import GroupSpace, Mapspace, held_ranks
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import MaskTiles
 
 FOLLOW = 0  # a tile extent: whatever the candidates leave
