@@ -30,7 +30,6 @@ from flat_mapper.spec.document import (
     place,
 )
 from flat_mapper.spec.expressions import resolved
-from flat_mapper.workload.graph import MAX_BITS
 
 # The attributes that the model reads.
 SIZES = ("depth", "width", "datawidth", "entries", "sizeKB", "block_size", "cluster_size")
@@ -148,9 +147,9 @@ def sized_level(level: MemoryLevel, section: Section, where: str, *, off_chip: b
             f"{where}: expected datawidth (bits of a word), got {_listed(section)}; add "
             "datawidth: 16"
         )
-    if word_bits > MAX_BITS:
+    if word_bits > BITS.most:
         spot = reader.place_of("datawidth")
-        raise SpecError(f"{spot}: expected at most {MAX_BITS} bits of a word, got {word_bits}")
+        raise SpecError(f"{spot}: expected at most {BITS.most:g} bits of a word, got {word_bits}")
     row_words, cluster_size = _row(reader, word_bits)
     capacity = _capacity(reader, word_bits, row_words)
     if capacity is None and not off_chip:

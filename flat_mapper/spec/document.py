@@ -67,7 +67,7 @@ WHOLE = Range(least=-(2**62), most=2**62)  # of integers: counts are int64
 SMALLEST = 1e-30  # of numbers other than 0
 COUNT = Range(least=1, most=2**61)
 INSTANCES = Range(least=1, most=2**24, unit="instances")
-BITS = Range(least=1, most=2**16, unit="bits")
+BITS = Range(least=1, most=1024, unit="bits")
 COPIES = Range(least=0, most=2**20, unit="copies")
 CYCLE_TIME = Range(least=1e-15, most=1, unit="s")
 RATE = Range(least=1e-9, most=1e15, unit="words per cycle")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.base.names import file_name
+from flat_mapper.spec.document import BITS
 from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.mask import Mask, pairs
 from flat_mapper.workload.roles import NO_ROLES, Roles, check_operators, role_faults
@@ -22,7 +23,7 @@ Softmax = Literal["row", "online", "online-2pass", "any", "none"]
 
 # Counts are int64 all the way; this bound leaves a factor of two for read-modify-write.
 MAX_ITERATIONS = 2**61
-MAX_BITS = 1024  # chosen: of one value
+
 MAX_EINSUMS = 1000  # chosen: of Einsums, and of ranks; an unrolled model of 40 blocks has 920
 
 
@@ -49,8 +50,8 @@ class Workload:
         for fault in faults(self.name, self.rank_sizes, self.einsums):
             raise SpecError(fault)
         for key, bits in {"word_bits": self.word_bits, **self.tensor_bits}.items():
-            if not is_size(bits) or bits > MAX_BITS:
-                condition = f"bits, an integer from 1 to {MAX_BITS}"
+            if not is_size(bits) or bits > BITS.most:
+                condition = f"bits, an integer from 1 to {BITS.most:g}"
                 raise SpecError(expected(f"{self.name}: {key}", condition, bits))
             if key != "word_bits" and key not in self.tensor_ranks:
                 condition = f"one of {', '.join(self.tensor_ranks)}"

@@ -57,7 +57,7 @@ from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import is_text, load
 from flat_mapper.workload.cascade import ROLES, Scope
 from flat_mapper.workload.cascade import scope as scoped
-from flat_mapper.workload.graph import MAX_BITS, Workload
+from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.graph import faults as workload_faults
 from flat_mapper.workload.heads import PHASES
 from flat_mapper.workload.mask import NONE, mask_of, read_mask
@@ -351,8 +351,4 @@ def _tensor_bits(file: File, workload: Workload | None) -> dict[str, int]:
 
 def _bits(section: Section, key: str, where: str) -> int:
     """Bits of a value; the default where the key is missing."""
-    bits = take(section, key, int, where, DEFAULT_WORD_BITS, above=0)
-    if bits > MAX_BITS:
-        condition = f"bits, an integer from 1 to {MAX_BITS}"
-        raise SpecError(expected(place(where, section, key), condition, bits))
-    return bits
+    return take(section, key, int, where, DEFAULT_WORD_BITS, above=0, within=BITS)
