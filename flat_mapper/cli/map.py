@@ -64,7 +64,7 @@ def map_command(arguments: argparse.Namespace) -> int:
 
 
 def _front(arguments: argparse.Namespace) -> int:
-    """All mappings that no other one beats in both latency and energy."""
+    """All mappings that no other one dominates latency and energy."""
     if arguments.backend != "native":
         condition = f"native with --objective {FRONT}"
         raise SpecError(expected("--backend", condition, arguments.backend))

@@ -49,7 +49,7 @@ class Ert:
     levels: Mapping[str, Mapping[str, float]]  # component: action: pJ
     source: str  # the file, or the estimator and its version
     provenance: Mapping[str, str] = field(default_factory=dict)  # component: what priced it
-    placeholders: tuple[str, ...] = ()  # components whose energies stand for nothing
+    placeholders: tuple[str, ...] = ()  # components whose energies are placeholders
 
     def energy(self, name: str, action: str) -> float:
         """pJ of one action (read, write, update or compute) of one component."""

@@ -1,4 +1,4 @@
-"""The front of latency and energy: all mappings that no other one beats in both."""
+"""The front of latency and energy: all mappings that no other one dominates."""
 
 from __future__ import annotations
 

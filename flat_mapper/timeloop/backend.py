@@ -30,10 +30,10 @@ from flat_mapper.spec.document import Quoted
 from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.frontend import FrontEnd
-from flat_mapper.timeloop.headroom import crowded_words, depth_for
+from flat_mapper.timeloop.headroom import depth_for, overfull_words
 from flat_mapper.timeloop.run import (
     Command,
-    Refusal,
+    Rejection,
     answer_text,
     run_folder,
     run_model,
@@ -93,15 +93,15 @@ class TimeloopBackend:
         if missing:
             raise BackendError(missing)
         shared = shared_level(platform)
-        crowded = crowded_words(workload, platform, mapping)
+        overfull = overfull_words(workload, platform, mapping)
 
         stats: dict[str, EinsumStats] = {}
         with ExitStack() as folders:
             jobs = []  # made one after another: the front end is not made for threads
             for nest in mapping.einsum_mappings.values():
                 arch = platform.path(workload.einsum(nest.einsum).unit)
-                if nest.einsum in crowded:
-                    arch = with_depth(arch, shared.name, depth_for(shared, crowded[nest.einsum]))
+                if nest.einsum in overfull:
+                    arch = with_depth(arch, shared.name, depth_for(shared, overfull[nest.einsum]))
                 folder = folders.enter_context(run_folder(self.folder, nest.einsum))
                 jobs.append(self._job(folder, workload, arch, nest, ert))
             for found in waited_for(self._answer, jobs, self.jobs or os.cpu_count() or 1):
@@ -111,7 +111,7 @@ class TimeloopBackend:
         result = combine(workload, platform, mapping, ert, stats, backend=self.name)
         if isinstance(result, Infeasible):
             return result
-        notes = (_deepened(shared, crowded),) if crowded else ()
+        notes = (_deepened(shared, overfull),) if overfull else ()
         reader = self.front_end.name if self.front_end else "none"
         extra = {**result.extra, "timeloop_front_end": reader}
         return replace(result, notes=(*result.notes, *notes), extra=extra)
@@ -146,7 +146,7 @@ class TimeloopBackend:
     def _answer(self, job: _Job) -> EinsumStats | Infeasible:
         """The answer of timeloop-model on the files in a folder."""
         answer = run_model(self.command, job.folder, INPUT_FILES)
-        if isinstance(answer, Refusal):
+        if isinstance(answer, Rejection):
             return Infeasible(
                 level=answer.level,
                 needs=answer.needs,
@@ -159,11 +159,11 @@ class TimeloopBackend:
         return einsum_stats(answer_text(answer), *read)
 
 
-def _deepened(shared: MemoryLevel, crowded: Mapping[str, int]) -> str:
+def _deepened(shared: MemoryLevel, overfull: Mapping[str, int]) -> str:
     """The note on Einsums that timeloop-model alone would refuse."""
-    each = ", ".join(f"{name} {words}" for name, words in crowded.items())
+    each = ", ".join(f"{name} {words}" for name, words in overfull.items())
     return (
-        f"timeloop-model alone refuses {', '.join(crowded)}: it counts every tensor's tile in full "
+        f"timeloop-model alone refuses {', '.join(overfull)}: it counts each tensor's tile in full "
         f"({each} words) and {shared.name} has {shared.usable_words}; it was given a deeper one, "
         "because tensors that share a buffer count once over the group"
     )

@@ -36,7 +36,7 @@ INSTALL_TIMELOOP = (
     "with --timeloop-cmd (docs/timeloop.md), or use --backend native"
 )
 
-_REFUSAL = re.compile(
+_REJECTION = re.compile(
     r"couldn't map level (\S+): mapped tile size (\d+) exceeds buffer capacity (\d+)"
 )
 
@@ -74,7 +74,7 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Rejection:
     """Timeloop's own words on a level that cannot hold its tiles."""
 
     level: str
@@ -213,15 +213,15 @@ def call(
     return Run(tool=command.tool, said=said, problem=problem, place=place)
 
 
-def run_model(command: Command, folder: Path, inputs: Sequence[str]) -> Path | Refusal:
-    """The stats file of one run in a fresh folder, or Timeloop's refusal of the mapping.
+def run_model(command: Command, folder: Path, inputs: Sequence[str]) -> Path | Rejection:
+    """The stats file of one run in a fresh folder, or Timeloop's rejection of the mapping.
 
     raises: BackendError with the log and the command to run again.
     """
     run = call(command, folder, inputs)
-    refusal = _REFUSAL.search(run.said)
-    if refusal:
-        return Refusal(level=refusal[1], needs=int(refusal[2]), has=int(refusal[3]))
+    rejection = _REJECTION.search(run.said)
+    if rejection:
+        return Rejection(level=rejection[1], needs=int(rejection[2]), has=int(rejection[3]))
     return run.written(folder / "out" / STATS)
 
 

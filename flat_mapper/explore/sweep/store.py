@@ -113,7 +113,7 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         unused = self.made and kind is not None and not any(self.counts().values())
-        with suppress(sqlite3.Error):  # one file is left, unless somebody reads it now
+        with suppress(sqlite3.Error):  # one file is left, unless another process reads it now
             self.connection.execute("PRAGMA busy_timeout=0")
             self.connection.execute("PRAGMA journal_mode=DELETE")
         self.connection.close()

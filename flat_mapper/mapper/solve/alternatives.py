@@ -124,5 +124,5 @@ def reconstructed(
 
 
 def lesser(one: Infeasible | None, other: Infeasible) -> Infeasible:
-    """The refusal that asks for less; of equals the first."""
+    """The infeasibility that asks for less; of equals the first."""
     return other if one is None or other.needs < one.needs else one
