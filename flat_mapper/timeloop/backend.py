@@ -163,7 +163,8 @@ def _deepened(shared: MemoryLevel, overfull: Mapping[str, int]) -> str:
     """The note on Einsums that timeloop-model alone would refuse."""
     each = ", ".join(f"{name} {words}" for name, words in overfull.items())
     return (
-        f"timeloop-model alone refuses {', '.join(overfull)}: it counts each tensor's tile in full "
+        f"timeloop-model alone refuses {', '.join(overfull)}: it counts every tensor's tile in "
+        "full "
         f"({each} words) and {shared.name} has {shared.usable_words}; it was given a deeper one, "
         "because tensors that share a buffer count once over the group"
     )
