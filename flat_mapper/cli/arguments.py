@@ -11,6 +11,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cli.arguments_sweep import (
     export_arguments,
     optimize_arguments,
+    report_arguments,
     sweep_arguments,
 )
 from flat_mapper.spec.document import did_you_mean
@@ -346,17 +347,6 @@ def _fuse_layers(verb: _Parser) -> None:
     verb.add_argument("-o", "--output", metavar="FILE", help="write the fused problem there")
 
 
-def _report(verb: _Parser) -> None:
-    verb.add_argument(
-        "results",
-        nargs="+",
-        metavar="RESULTS",
-        help="JSON of map, compare or evaluate, a folder that -o made, or a sweep's database",
-    )
-    verb.add_argument("-o", "--output", required=True, metavar="FILE", help="the page: FILE.html")
-    verb.add_argument("--title", default="", metavar="T", help="the page's heading")
-
-
 def _import_hf(verb: _Parser) -> None:
     verb.add_argument("config", metavar="config.json", help="the configuration beside a model")
     verb.add_argument("--part", default="", metavar="P", help="encoder, decoder or cross")
@@ -388,7 +378,7 @@ _VERBS = {
     "sweep": ("search every point of a grid, and keep each", sweep_arguments),
     "optimize": ("find the best architectures for a mix of workloads", optimize_arguments),
     "export": ("write the rows of a sweep as CSV, Parquet or JSON Lines", export_arguments),
-    "report": ("make one page of saved answers, to look at in a browser", _report),
+    "report": ("make one page of saved answers, to look at in a browser", report_arguments),
     "generate": ("take in a prompt, then decode against a growing cache", _generate),
     "evaluate": ("price a recorded mapping again", _evaluate),
     "crosscheck": ("compare every backend on one mapping", _crosscheck),

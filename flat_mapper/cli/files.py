@@ -1,4 +1,4 @@
-"""The verbs about files: lower, model, check, list."""
+"""The verbs about files: lower, model, check, list, report."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
+from flat_mapper.base.units import size
 from flat_mapper.cli.terminal import say
 from flat_mapper.spec import catalog
+from flat_mapper.spec.textfiles import check_target, write_text
 from flat_mapper.spec.yamlio import dump_json
 
 
@@ -71,4 +73,20 @@ def list_command(arguments: argparse.Namespace) -> int:
         return 0
     for kind, names in found.items():
         say(f"{kind}\n{grid([(f'  {name}', line) for name, line in names])}")
+    return 0
+
+
+def report_command(arguments: argparse.Namespace) -> int:
+    """One page of all configurations in some files."""
+    from flat_mapper.page.assembly import page
+    from flat_mapper.page.designs import read_designs
+    from flat_mapper.page.sources import read_entries
+
+    entries = read_entries(arguments.results)
+    check_target(Path(arguments.output))
+    text = page(entries, arguments.title, read_designs(arguments.results))
+    write_text(Path(arguments.output), text)
+    told = {"file": str(arguments.output), "configurations": len(entries), "bytes": len(text)}
+    line = f"{arguments.output}: {len(entries)} configurations, {size(len(text.encode()))}"
+    say(dump_json(told).rstrip() if arguments.json else line)
     return 0

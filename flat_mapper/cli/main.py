@@ -32,6 +32,7 @@ _HOMES = {
     "list": "files",
     "lower": "files",
     "model": "files",
+    "report": "files",
 }
 INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have it
 

@@ -66,7 +66,7 @@ CHIP = [
     ("global_cycle_seconds: 2e-9}", "global_cycle_seconds: 2e-9, exp_cycle: 4}", "'exp_cycles'"),
     ("global_cycle_seconds: 2e-9}", "global_cycle_seconds: 2e-9, tanx_energy: 4}", "'tanh_energy'"),
     ('"22nm"', '"99999999999nm"', "technology from 1 to 1000 nm"),
-    ("width: 64, datawidth: 16", "width: 64, word_bits: 10**20", "at most 1024 bits of a word"),
+    ("width: 64, datawidth: 16", "width: 64, word_bits: 10**20", "from 1 to 1024 bits"),
     ("shared_bandwidth: 8}", "shared_bandwith: 8}", "did you mean 'shared_bandwidth'"),
 ]
 
@@ -87,7 +87,7 @@ def test_b5_a_name_or_a_number_in_an_architecture_is_known_or_refused(
         (
             "word_bits: 16",
             "word_bits: 100000000000000000000",
-            "word_bits: expected bits, an integer",
+            "word_bits: expected int > 0, from 1 to 1024 bits",
         ),
         ("layers: 2", "layers: 2\n  tensor_bits: {QQ: 8}", "did you mean 'Q'"),
         ("P: 8,", "P: 8, PP: 9,", "did you mean 'P'"),
