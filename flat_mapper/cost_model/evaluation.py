@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import ceil
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.cost_model.einsum import EinsumCosts, einsum_costs
+from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.group import group_stats
 from flat_mapper.cost_model.residence import private_overflow
 from flat_mapper.cost_model.result import Bound, BufferUse, EinsumStats, Infeasible, Result
@@ -33,7 +33,6 @@ def evaluate(
     for group in mapping.groups:
         visited = visited_tiles(workload, group)
         names = whole_group(workload, group.names, mapping.policy)
-        found: list[EinsumCosts] = []
         for nest in group.einsums:
             arch = platform.path(workload.einsum(nest.einsum).unit)
             costs = einsum_costs(workload, arch, [nest], ert, visited, names)
@@ -41,9 +40,8 @@ def evaluate(
             refused = costs.infeasible(0, apart=shared)
             if refused is not None:
                 return refused
-            found.append(costs)
             stats[nest.einsum] = costs.stats(0)
-        crowded = private_overflow(workload, group, found)
+        crowded = private_overflow(workload, platform, group, names)
         if crowded is not None:
             return crowded
     return combine(workload, platform, mapping, ert, stats, backend="native")
