@@ -220,7 +220,7 @@ def einsum_costs(
     if tiles and QUERIES in nest.ranks and KEYS in nest.ranks:
         ranks = (nest.ranks.index(QUERIES), nest.ranks.index(KEYS))
         visited = Visited(ranks=ranks, pairs=tiles.visited, total=tiles.total)
-    copied = copied_from(workload, einsum)
+    copied = copied_from(workload, einsum) if len(names) > 1 else None
     factors = factors_of(nest, mappings)
     return nest_costs(nest, sizes, factors, ert, workload.shares, visited, copied)
 

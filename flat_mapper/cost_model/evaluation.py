@@ -47,6 +47,23 @@ def evaluate(
     return combine(workload, platform, mapping, ert, stats, backend="native")
 
 
+def stats_alone(
+    workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert
+) -> dict[str, EinsumStats]:
+    """Counts of every Einsum whose tiles stay wherever their loops let them: Timeloop's rule.
+
+    In a group they differ from those of `evaluate` where a tile returns to the shared level while
+    other Einsums have their turn, and where an old maximum is copied.
+    """
+    found: dict[str, EinsumStats] = {}
+    for group in mapping.groups:
+        visited = visited_tiles(workload, group)
+        for nest in group.einsums:
+            arch = platform.path(workload.einsum(nest.einsum).unit)
+            found[nest.einsum] = einsum_costs(workload, arch, [nest], ert, visited).stats(0)
+    return found
+
+
 def combine(
     workload: Workload,
     platform: Platform,
