@@ -69,6 +69,12 @@ def crosscheck_text(found: Crosscheck) -> str:
     ]
     if found.differences:
         lines.append(grid([_row(d) for d in found.differences], head=_HEAD, right=(5, 6)))
+    if found.left_out:
+        places = {f"{q.einsum} at {q.level}" for q in found.left_out if q.level}
+        lines.append(
+            f"left out, {len(found.left_out)} quantities that the rules between fused Einsums set "
+            f"(`execute --check` is their referee): {', '.join(sorted(places))}"
+        )
     bad = sum(d.exceeds for d in found.differences)
     names = ", ".join(found.answers) or "nobody"
     lines.append(

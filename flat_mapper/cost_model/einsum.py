@@ -221,7 +221,7 @@ def einsum_costs(
     if tiles and pair and set(pair) <= set(nest.ranks):
         ranks = (nest.ranks.index(pair[0]), nest.ranks.index(pair[1]))
         visited = Visited(ranks=ranks, pairs=tiles.visited, total=tiles.total)
-    copied = copied_from(workload, einsum)
+    copied = copied_from(workload, einsum) if len(names) > 1 else None
     factors = factors_of(nest, mappings)
     return nest_costs(nest, sizes, factors, ert, workload.shares, visited, copied)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import ceil
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.cost_model.einsum import EinsumCosts, einsum_costs
+from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.group import group_stats
 from flat_mapper.cost_model.residence import private_overflow
 from flat_mapper.cost_model.result import Bound, BufferUse, EinsumStats, Infeasible, Result
@@ -33,7 +33,6 @@ def evaluate(
     for group in mapping.groups:
         visited = visited_tiles(workload, group)
         names = whole_group(workload, group.names, mapping.policy)
-        found: list[EinsumCosts] = []
         for nest in group.einsums:
             arch = platform.path(workload.einsum(nest.einsum).unit)
             costs = einsum_costs(workload, arch, [nest], ert, visited, names)
@@ -41,12 +40,28 @@ def evaluate(
             refused = costs.infeasible(0, apart=shared)
             if refused is not None:
                 return refused
-            found.append(costs)
             stats[nest.einsum] = costs.stats(0)
-        overflow = private_overflow(workload, group, found)
+        overflow = private_overflow(workload, platform, group, names)
         if overflow is not None:
             return overflow
     return combine(workload, platform, mapping, ert, stats, backend="native")
+
+
+def stats_alone(
+    workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert
+) -> dict[str, EinsumStats]:
+    """Counts of every Einsum whose tiles stay wherever their loops let them: Timeloop's rule.
+
+    In a group they differ from those of `evaluate` where a tile returns to the shared level while
+    other Einsums have their turn, and where an old maximum is copied.
+    """
+    found: dict[str, EinsumStats] = {}
+    for group in mapping.groups:
+        visited = visited_tiles(workload, group)
+        for nest in group.einsums:
+            arch = platform.path(workload.einsum(nest.einsum).unit)
+            found[nest.einsum] = einsum_costs(workload, arch, [nest], ert, visited).stats(0)
+    return found
 
 
 def combine(

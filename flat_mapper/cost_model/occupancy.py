@@ -98,7 +98,9 @@ def tile_occupancies(
             values = shared_tile(workload, arch, mapping, tensor, level.name, early=early)
             key = classes.get(tensor, tensor)
             # What a mapping fetches from DRAM overwrites nothing, though its maker is left out.
-            if tensor in copies.off_chip and workload.producers.get(tensor) not in group.names:
+            fetched = workload.producers.get(tensor) not in group.names
+            # What is streamed goes by in tiles of its own.
+            if tensor in copies.off_chip and (fetched or tensor not in mapping.kept_at(level.name)):
                 key = tensor
             before = held.get(key)
             one = TileOccupancy(

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 
-from flat_mapper.cost_model.einsum import EinsumCosts
-from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.arch.values import Platform
+from flat_mapper.cost_model.einsum import returning
+from flat_mapper.cost_model.footprint import tile_words
+from flat_mapper.cost_model.nest import factors_of, nest_of
+from flat_mapper.cost_model.result import BufferUse, Infeasible
 from flat_mapper.cost_model.reuse import SHARED
 from flat_mapper.mapping.passes import SharedLoop, innermost_run
-from flat_mapper.mapping.values import GroupMapping
+from flat_mapper.mapping.values import GroupMapping, sized_workload
 from flat_mapper.workload.graph import Workload
+
+STAYS = "which stays"  # said of a tile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,56 +30,74 @@ class PrivateUse:
 
 
 def private_uses(
-    workload: Workload, group: GroupMapping, costs: Sequence[EinsumCosts]
+    workload: Workload, platform: Platform, group: GroupMapping, names: Sequence[str]
 ) -> dict[str, list[PrivateUse]]:
-    """What Einsums of a group hold at each private level, by its name; in execution order."""
+    """What Einsums of a group hold at each private level, by its name; in execution order.
+
+    names: the Einsums of the group, those of a free softmax among them.
+    """
     found: dict[str, list[PrivateUse]] = {}
-    for mapping, one in zip(group.einsums, costs, strict=True):
-        nest, real = one.nest, one.factors.factors[:, :, 0] > 1
+    for mapping in group.einsums:
+        einsum = workload.einsum(mapping.einsum)
+        arch, returns = platform.path(einsum.unit), returning(workload, names, mapping)
+        nest = nest_of(arch, einsum, mapping, returns)
+        factors = factors_of(nest, [mapping])
+        sizes = sized_workload(workload, mapping).rank_sizes
+        tiles = tile_words(nest, factors, tuple(sizes[r] for r in nest.ranks))
+        real = factors.factors[:, :, 0] > 1
         loops = [
-            SharedLoop(rank=nest.ranks[r], factor=int(one.factors.factors[0, r, 0]))
+            SharedLoop(rank=nest.ranks[r], factor=int(factors.factors[0, r, 0]))
             for r in reversed(nest.orders[0])
             if real[0, r]
         ]
-        ranks = {a.tensor: frozenset(a.ranks) for a in nest.einsum.accesses}
+        ranks = {a.tensor: frozenset(a.ranks) for a in einsum.accesses}
         for level in range(SHARED + 1, len(nest.keep)):
             stays: dict[str, int] = {}
             turn: dict[str, int] = {}
-            for tensor in (a.tensor for a in nest.einsum.accesses if a.tensor in nest.keep[level]):
+            for tensor in (a.tensor for a in einsum.accesses if a.tensor in nest.keep[level]):
                 over = tensor not in nest.returns and innermost_run(loops, ranks[tensor])
                 here = stays if over and not nest.replaced(real, tensor, level) else turn
-                here[tensor] = int(one.tile(level, tensor)[0])
-            use = PrivateUse(einsum=mapping.einsum, unit=nest.einsum.unit, stays=stays, turn=turn)
-            found.setdefault(nest.arch.levels[level].name, []).append(use)
+                here[tensor] = ceil(int(tiles[level, tensor][0]) * workload.share(tensor))
+            use = PrivateUse(einsum=einsum.name, unit=einsum.unit, stays=stays, turn=turn)
+            found.setdefault(arch.levels[level].name, []).append(use)
     return found
 
 
-def private_overflow(
-    workload: Workload, group: GroupMapping, costs: Sequence[EinsumCosts]
-) -> Infeasible | None:
-    """The private level of a group that cannot hold all that stays there beside any one turn.
+def private_needs(
+    workload: Workload, platform: Platform, group: GroupMapping, names: Sequence[str]
+) -> tuple[BufferUse, ...]:
+    """Words of one instance of each private level: all that stays there, and the largest turn.
 
     Where units overlap, each has a turn of its own at the same time.
     """
-    if len(group.einsums) == 1:
-        return None
-    capacity = {lv.name: lv.usable_words for one in costs for lv in one.nest.arch.levels}
-    for level, uses in private_uses(workload, group, costs).items():
-        has = capacity[level]
+    archs = [platform.path(workload.einsum(name).unit) for name in group.names]
+    capacity = {lv.name: lv.usable_words for arch in archs for lv in arch.levels}
+    found = []
+    for level, uses in private_uses(workload, platform, group, names).items():
         worst: dict[str, PrivateUse] = {}
         for use in uses:
             unit = use.unit if group.schedule == "overlapped" else ""
             if unit not in worst or sum(use.turn.values()) > sum(worst[unit].turn.values()):
                 worst[unit] = use
-        terms = [(f"{t} of {u.einsum}, which stays", n) for u in uses for t, n in u.stays.items()]
+        terms = [(f"{t} of {u.einsum}, {STAYS}", n) for u in uses for t, n in u.stays.items()]
         terms += [(f"{t} of {u.einsum}", n) for u in worst.values() for t, n in u.turn.items()]
-        needs = sum(words for _, words in terms)
-        if has is not None and needs > has:
+        found.append(BufferUse(level=level, capacity_words=capacity[level], terms=tuple(terms)))
+    return tuple(found)
+
+
+def private_overflow(
+    workload: Workload, platform: Platform, group: GroupMapping, names: Sequence[str]
+) -> Infeasible | None:
+    """The private level of a group that cannot hold all that stays there beside any one turn."""
+    if len(group.einsums) == 1:
+        return None
+    for use in private_needs(workload, platform, group, names):
+        if use.capacity_words is not None and use.live_words > use.capacity_words:
             return Infeasible(
-                level=level,
-                needs=needs,
-                has=has,
-                terms=tuple(terms),
+                level=use.level,
+                needs=use.live_words,
+                has=use.capacity_words,
+                terms=use.terms,
                 where=" + ".join(group.names),
                 hint="let a tensor return to the shared level with each turn, or cut its tile",
             )

@@ -63,7 +63,7 @@ class Evaluation:
             f"{result.workload} on {result.arch}",
             report.summary_text(self.workload, self.platform, result),
             fused_tree_text(self.workload, self.platform, result.mapping).rstrip(),
-            report.buffer_text(result),
+            report.buffer_text(self.workload, self.platform, result),
         )
 
 

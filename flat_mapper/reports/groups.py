@@ -6,8 +6,10 @@ from math import prod
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.occupancy import tile_occupancies
-from flat_mapper.cost_model.result import EinsumStats, GroupStats, Result
-from flat_mapper.mapping.values import GroupMapping
+from flat_mapper.cost_model.residence import private_needs
+from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats, Result
+from flat_mapper.mapping.sharing import whole_group
+from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.reports.tree import tree_tile_words
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import format_einsum
@@ -78,7 +80,20 @@ def _group_dict(
                 for h in held
             },
         },
+        "private": {
+            use.level: use.to_dict()
+            for use in private_use(workload, platform, mapping, result.mapping.policy)
+        },
     }
+
+
+def private_use(
+    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
+) -> tuple[BufferUse, ...]:
+    """Words of the levels that a group's Einsums use in turn; none where there is one Einsum."""
+    if len(group.einsums) < 2:
+        return ()
+    return private_needs(workload, platform, group, whole_group(workload, group.names, policy))
 
 
 def einsum_dict(
@@ -98,5 +113,7 @@ def einsum_dict(
         "unit": stats.unit,
         "offchip_words": {t.tensor: t.moved_words for t in dram.tensors} if dram else {},
         "mapping": nest,
+        "stay": list(mapping.stay),
+        "levels": {lv.level: lv.to_dict() for lv in stats.levels},
         "tiles": tree_tile_words(workload, platform.path(einsum.unit), mapping),
     }

@@ -9,12 +9,13 @@ from math import prod
 from flat_mapper import __version__
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
+from flat_mapper.cost_model.residence import STAYS
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, Infeasible, Result
 from flat_mapper.mapper.solve.result import Certificate
 from flat_mapper.mapping.record import record_document
 from flat_mapper.mapping.sharing import with_unmapped
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
-from flat_mapper.reports.groups import einsum_dict, group_dicts, platform_dict
+from flat_mapper.reports.groups import einsum_dict, group_dicts, platform_dict, private_use
 from flat_mapper.reports.mask import mask_dict, mask_text
 from flat_mapper.workload.graph import Workload
 
@@ -169,12 +170,19 @@ def _parts(parts: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {units.percent(pj / total)}" for name, pj in listed)
 
 
-def buffer_text(result: Result) -> str:
-    """Contents of the shared buffer at the worst moment of a tile, term by term."""
+def buffer_text(workload: Workload, platform: Platform, result: Result) -> str:
+    """Contents of the shared buffer at the worst moment of a tile, term by term.
+
+    Where tiles stay at a private level over the turns of other Einsums, that level's too.
+    """
+    policy, uses = result.mapping.policy, list(result.buffers().values())
+    for group in result.mapping.groups:
+        private = private_use(workload, platform, group, policy)
+        uses += [use for use in private if any(STAYS in term for term, _ in use.terms)]
     lines = []
-    for name, use in result.buffers().items():
+    for use in uses:
         has = "unbounded" if use.capacity_words is None else units.count(use.capacity_words)
-        lines.append(f"{name}: {units.count(use.live_words)} words live, capacity {has}")
+        lines.append(f"{use.level}: {units.count(use.live_words)} words live, capacity {has}")
         rows = [(f"  {term}", units.count(words)) for term, words in use.terms if words]
         lines.append(grid(rows, right=(1,)))
     return "\n".join(lines)

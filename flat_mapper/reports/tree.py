@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.cost_model import footprint
 from flat_mapper.cost_model.nest import factors_of, nest_of
+from flat_mapper.cost_model.residence import private_uses
+from flat_mapper.mapping.sharing import whole_group
 from flat_mapper.mapping.values import (
     EinsumMapping,
     FusedMapping,
@@ -101,7 +103,8 @@ def fused_tree_text(workload: Workload, platform: Platform, fused: FusedMapping)
     """A fused mapping as a tree: shared loops on top, below them a branch per Einsum.
 
     A branch says for each node which tensors are kept there, with the words of their tiles, and
-    which loops run there, outermost first. Loops of one pass are left out.
+    which loops run there, outermost first. Loops of one pass are left out. A tile that *stays* at a
+    private level is still there when the Einsum has its next turn.
     """
     sizes = " ".join(f"{rank}={size}" for rank, size in workload.rank_sizes.items())
     policy = fused.policy
@@ -111,11 +114,16 @@ def fused_tree_text(workload: Workload, platform: Platform, fused: FusedMapping)
         f"{workload.name} on {platform.name}: {sizes}",
         f"{rules}, overflow {policy.overflow}",
     )
-    below = tuple(_group_branch(workload, platform, group) for group in fused.groups)
+    below = tuple(
+        _group_branch(workload, platform, group, whole_group(workload, group.names, policy))
+        for group in fused.groups
+    )
     return "\n".join(_drawn(_Branch(lines, below), "", "")) + "\n"
 
 
-def _group_branch(workload: Workload, platform: Platform, group: GroupMapping) -> _Branch:
+def _group_branch(
+    workload: Workload, platform: Platform, group: GroupMapping, names: tuple[str, ...]
+) -> _Branch:
     title = f"{', '.join(group.names)}: {group.schedule}"
     if group.granularity != "none":
         title += f", granularity {group.granularity}"
@@ -124,7 +132,13 @@ def _group_branch(workload: Workload, platform: Platform, group: GroupMapping) -
         lines.append(f"staged, a whole FLAT-tile each: {', '.join(group.staged)}")
     cut = [loop.rank for loop in group.shared]
     after = {m: [r for r in workload.einsum(m.einsum).after if r in cut] for m in group.einsums}
-    branches = {m: _einsum_branch(workload, platform, group, m) for m in group.einsums}
+    staying = {
+        (use.einsum, level, tensor)
+        for level, uses in private_uses(workload, platform, group, names).items()
+        for use in uses
+        for tensor in (use.stays if len(group.einsums) > 1 else ())
+    }
+    branches = {m: _einsum_branch(workload, platform, group, m, staying) for m in group.einsums}
     below = tuple(branches[m] for m in group.einsums if not after[m])
     note = f"   one pass is a FLAT-tile: {_flat_tile(workload, platform, group)}"
     for loop in reversed(group.shared):
@@ -154,8 +168,13 @@ def _crossing(workload: Workload, platform: Platform, group: GroupMapping) -> st
 
 
 def _einsum_branch(
-    workload: Workload, platform: Platform, group: GroupMapping, mapping: EinsumMapping
+    workload: Workload,
+    platform: Platform,
+    group: GroupMapping,
+    mapping: EinsumMapping,
+    staying: set[tuple[str, str, str]],
 ) -> _Branch:
+    """One Einsum's nodes; `staying`: Einsum, level and tensor of tiles that stay."""
     einsum = workload.einsum(mapping.einsum)
     arch = platform.path(einsum.unit)
     words = tree_tile_words(workload, arch, mapping)
@@ -167,7 +186,8 @@ def _einsum_branch(
             loops = [] if group.shared else loops
             kept = ""
         else:
-            kept = _keeps(words[node.name]) if stores else ""
+            stay = {t for e, level, t in staying if (e, level) == (einsum.name, node.name)}
+            kept = _keeps(words[node.name], stay) if stores else ""
         if loops or kept:
             texts = [loop_text(loop) + _SHORT[slot.axis] for slot, loop in loops]
             below.append(_Branch((f"{node.name}  {'  '.join([kept, *texts] if kept else texts)}",)))
@@ -177,8 +197,9 @@ def _einsum_branch(
 _SHORT = {"temporal": "", "x": " on x", "y": " on y"}
 
 
-def _keeps(words: Mapping[str, int]) -> str:
-    return f"[{', '.join(f'{tensor} {n}' for tensor, n in words.items())}]" if words else ""
+def _keeps(words: Mapping[str, int], stay: set[str]) -> str:
+    texts = (f"{tensor} {n}{' stays' if tensor in stay else ''}" for tensor, n in words.items())
+    return f"[{', '.join(texts)}]" if words else ""
 
 
 def _drawn(branch: _Branch, first: str, rest: str) -> Iterator[str]:

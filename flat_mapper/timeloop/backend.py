@@ -19,7 +19,7 @@ from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Plat
 from flat_mapper.base.errors import BackendError
 from flat_mapper.base.process import waited_for
 from flat_mapper.cost_model.backend import refuse_operations
-from flat_mapper.cost_model.evaluation import combine
+from flat_mapper.cost_model.evaluation import combine, evaluate, stats_alone
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
 from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.tables import Ert
@@ -111,7 +111,8 @@ class TimeloopBackend:
         result = combine(workload, platform, mapping, ert, stats, backend=self.name)
         if isinstance(result, Infeasible):
             return result
-        notes = (_deepened(shared, overfull),) if overfull else ()
+        deepened = (_deepened(shared, overfull),) if overfull else ()
+        notes = deepened + _alone(workload, platform, mapping, ert)
         reader = self.front_end.name if self.front_end else "none"
         extra = {**result.extra, "timeloop_front_end": reader}
         return replace(result, notes=(*result.notes, *notes), extra=extra)
@@ -157,6 +158,23 @@ class TimeloopBackend:
             )
         read = (job.einsum, job.arch, job.mapping, str(answer))
         return einsum_stats(answer_text(answer), *read)
+
+
+def _alone(
+    workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert
+) -> tuple[str, ...]:
+    """The note on Einsums that a fused group counts otherwise than Timeloop does."""
+    native = evaluate(workload, platform, mapping, ert)
+    if isinstance(native, Infeasible):
+        return (f"the native model refuses this mapping: {native}",)
+    alone = stats_alone(workload, platform, mapping, ert)
+    found = [e.einsum for e in native.einsums if e.levels != alone[e.einsum].levels]
+    if not found:
+        return ()
+    return (
+        f"timeloop-model lets tiles of {', '.join(found)} stay in private levels while other "
+        "Einsums of the group use these; the native model has them return",
+    )
 
 
 def _deepened(shared: MemoryLevel, overfull: Mapping[str, int]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,16 +21,19 @@ from flat_mapper.mapping.sharing import shared_level
 class Term(NamedTuple):
     """Words of one tensor in the shared level; tensors that share a place count once."""
 
-    place: str  # the first tensor of those that share it
-    words: Floats  # of all copies; float64[n or 1]
+    place: str  # the first tensor of those that share it; a stream has its own
+    words: Floats  # of one copy; float64[n or 1]
+    copies: float
 
 
 def merged(terms: Iterable[Term]) -> dict[str, Floats]:
-    """Words by place, the most that any tensor there takes; float64[n or 1] each."""
+    """Words by place: the largest tile there, in as many copies as any needs; float64[n or 1]."""
     words: dict[str, Floats] = {}
+    copies: dict[str, float] = {}
     for term in terms:
         words[term.place] = np.maximum(words.get(term.place, np.zeros(1)), term.words)
-    return words
+        copies[term.place] = max(copies.get(term.place, 0.0), term.copies)
+    return {place: copies[place] * tile for place, tile in words.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,6 @@ class SharedOccupancy:
 
     problem: GroupProblem
     rule: TileCopies
-    copies: Mapping[str, float]  # of a tensor's tile, as many as any that shares its place needs
 
     @classmethod
     def of(cls, problem: GroupProblem) -> SharedOccupancy:
@@ -51,12 +53,7 @@ class SharedOccupancy:
             off_chip=[t for t in problem.external if t not in problem.drained],
             carried=problem.carried,
         )
-        tensors = dict.fromkeys(t for space in problem.spaces for t in space.tensors)
-        most: dict[str, float] = {}
-        for tensor in tensors:
-            place = problem.place(tensor)
-            most[place] = max(most.get(place, 1.0), rule.of(tensor))
-        return cls(problem, rule, {t: most[problem.place(t)] for t in tensors})
+        return cls(problem, rule)
 
     @property
     def capacity(self) -> int | None:
@@ -81,7 +78,7 @@ class SharedOccupancy:
         for tensor, role in zip(space.tensors, roles, strict=True):
             words = tile_words(space, tensor, inner if role == "stream" else shared)
             if role != "stream" and follows:
-                total = total + np.ceil(self.copies[tensor] * words)
+                total = total + np.ceil(self.rule.of(tensor) * words)
             if tensor not in problem.external or role == "inside":
                 continue
             staged = role == "staged" and problem.takes_turns
@@ -117,17 +114,12 @@ class SharedOccupancy:
         if (tile == FOLLOW).any():
             return np.zeros(tile.shape[1])
         words = merged(
-            Term(
-                self.problem.place(tensor),
-                np.ceil(
-                    self.copies[tensor] * tile_words(space, tensor, tile[self.problem.index(space)])
-                ),
-            )
+            self.lower_term(space, tensor, role, tile[self.problem.index(space)], 0.0)
             for space in self.problem.spaces
             for tensor, role in zip(space.tensors, staging.roles[space.einsum.name], strict=True)
             if role != "stream"
         )
-        return sum(words.values(), self.left_out_words(tile))
+        return sum((np.ceil(w) for w in words.values()), self.left_out_words(tile))
 
     def left_out_words(self, tile: Ints) -> Floats:
         """Words that a free softmax carries through the inner loops; tile int64[R, n]."""
@@ -157,10 +149,10 @@ class SharedOccupancy:
         smallest: lower bound on the words of its tile, where it is streamed.
         """
         if role == "stream":
-            words = np.broadcast_to(self.rule.buffering * smallest, (tile.shape[1],))
-        else:
-            words = self.copies[tensor] * tile_words(space, tensor, tile)
-        return Term(self.problem.place(tensor), words)
+            words = np.broadcast_to(np.asarray(smallest, np.float64), (tile.shape[1],))
+            return Term(tensor, words, self.rule.buffering)
+        words = np.asarray(tile_words(space, tensor, tile), np.float64)
+        return Term(self.problem.place(tensor), words, self.rule.of(tensor))
 
     def lower_words(self, terms: Iterable[Term], tile: Ints) -> Ints:
         """Lower bound on the words of the shared level under outer tiles int64[R, n]; int64[n]."""
