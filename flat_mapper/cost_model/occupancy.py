@@ -97,8 +97,10 @@ def tile_occupancies(
             early = policy.drain == "early" and access.is_output and tensor not in group.staged
             values = shared_tile(workload, arch, mapping, tensor, level.name, early=early)
             key = classes.get(tensor, tensor)
-            # What a mapping fetches from DRAM overwrites nothing, though its maker is left out.
-            if tensor in copies.off_chip and workload.producers.get(tensor) not in group.names:
+            # What passes the shared level by, or arrives from DRAM, overwrites nothing there, even
+            # where its maker is left out.
+            arrives = workload.producers.get(tensor) not in group.names
+            if tensor not in mapping.kept_at(level.name) or (tensor in copies.off_chip and arrives):
                 key = tensor
             before = held.get(key)
             one = TileOccupancy(

@@ -11,7 +11,8 @@ leave, the earliest deadline first. A request waits until there is room for it:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -122,6 +123,10 @@ def _requests(run: GroupRun, jobs: list[Job]) -> list[Request]:
     """The moves of staged tiles, and who waits for them."""
     copies = 2 if run.policy.buffering >= 2 else 1
     found: list[Request] = []
+    touching: dict[str, list[int]] = {}
+    for number, job in enumerate(jobs):
+        for tensor in {a.tensor for a in run.facts.nests[job.log.turn.einsum].einsum.accesses}:
+            touching.setdefault(tensor, []).append(number)
     for one in run.runs.values():
         shares = run.facts.workload.share
         streams: dict[str, list[StagedTile]] = {}
@@ -129,23 +134,35 @@ def _requests(run: GroupRun, jobs: list[Job]) -> list[Request]:
             streams.setdefault(tile.tensor, []).append(tile)
         for tensor, tiles in streams.items():
             drains: list[Request] = []
+            used = [_users(jobs, touching[tensor], tile) for tile in tiles]
             for n, tile in enumerate(tiles):
                 fetch = Request(
                     words=tile.fetched * shares(tensor), reads=True, deadline=tile.first
                 )
                 if n >= copies:
-                    fetch.after_turns.add(tiles[n - copies].last)
+                    fetch.after_turns.add(used[n - copies][-1])
                     fetch.after_requests.append(drains[n - copies])
                     jobs[tile.first].after_requests.append(drains[n - copies])
                 heir = tiles[n + copies].first if n + copies < len(tiles) else inf
                 drain = Request(words=tile.drained * shares(tensor), reads=False, deadline=heir)
-                drain.after_turns.add(tile.last)
+                drain.after_turns.add(used[n][-1])
                 drains.append(drain)
-                jobs[tile.first].after_requests.append(fetch)
+                for user in used[n]:
+                    jobs[user].after_requests.append(fetch)
                 found += [fetch, drain]
     if copies == 1:
         _hold_passes(jobs, found)
     return found
+
+
+def _users(jobs: Sequence[Job], touching: Sequence[int], tile: StagedTile) -> Sequence[int]:
+    """The turns that touch a tile: those of all its Einsums, from the first pass to the last."""
+
+    def pass_of(job: int) -> int:
+        return jobs[job].log.turn.pass_number
+
+    low = bisect_left(touching, pass_of(tile.first), key=pass_of)
+    return touching[low : bisect_right(touching, pass_of(tile.last), key=pass_of)]
 
 
 def _hold_passes(jobs: list[Job], requests: list[Request]) -> None:
@@ -189,6 +206,8 @@ def _order_overlapped(run: GroupRun, job: Job, at: dict[tuple[str, int], int]) -
     for other in before:
         if other.unit == einsum.unit:
             _wait(job, at, other, number)
+    earlier = [at[name, n] for name, n in at if name == einsum.name and n < number]
+    job.after_turns.update(earlier[-1:])
     for tensor in (a.tensor for a in einsum.accesses if facts.passed_on(a.tensor)):
         makes = einsum.output.tensor == tensor
         for other in before:

@@ -30,7 +30,7 @@ def small_case(seed: int) -> Case:
     return Case(
         workload=workload,
         platform=platform,
-        ert=_prices(rng, platform),
+        ert=prices(rng, platform),
         mapspace=_mapspace(kind, rng),
     )
 
@@ -48,7 +48,7 @@ def online_case(seed: int) -> Case:
     return Case(
         workload=attention(**sizes, softmax=form),
         platform=platform,
-        ert=_prices(rng, platform),
+        ert=prices(rng, platform),
         mapspace=replace(
             mapspace,
             fusion=replace(mapspace.fusion, groups=groups),
@@ -116,15 +116,16 @@ def _platform(rng: np.random.Generator, *, deep: bool, vector: bool) -> Platform
     return Platform(name="small", matrix=matrix, vector=side)
 
 
-def _prices(rng: np.random.Generator, platform: Platform) -> Ert:
+def prices(rng: np.random.Generator, platform: Platform) -> Ert:
+    """Random prices of every level and unit."""
     archs = (platform.matrix, platform.vector) if platform.vector else (platform.matrix,)
     base = {"DRAM": 100.0, "GLB": 10.0, "L1": 3.0}
     table: dict[str, dict[str, float]] = {}
     for arch in archs:
         for level in arch.levels:
             scale = base.get(level.name, 1.0)
-            prices = rng.uniform(0.2, 2.0, 3) * scale
-            actions = zip(("read", "write", "update"), prices, strict=True)
+            pj = rng.uniform(0.2, 2.0, 3) * scale
+            actions = zip(("read", "write", "update"), pj, strict=True)
             table.setdefault(level.name, {a: float(pj) for a, pj in actions})
         table[arch.compute.name] = {"compute": float(rng.uniform(0.1, 2.0))}
     return Ert(levels=table, source="random")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,7 +39,6 @@ class SharedOccupancy:
 
     problem: GroupProblem
     rule: TileCopies
-    copies: Mapping[str, float]  # of a tensor's tile, as many as any that shares its place needs
 
     @classmethod
     def of(cls, problem: GroupProblem) -> SharedOccupancy:
@@ -51,12 +50,7 @@ class SharedOccupancy:
             off_chip=[t for t in problem.external if t not in problem.drained],
             carried=problem.carried,
         )
-        tensors = dict.fromkeys(t for space in problem.spaces for t in space.tensors)
-        most: dict[str, float] = {}
-        for tensor in tensors:
-            place = problem.place(tensor)
-            most[place] = max(most.get(place, 1.0), rule.of(tensor))
-        return cls(problem, rule, {t: most[problem.place(t)] for t in tensors})
+        return cls(problem, rule)
 
     @property
     def capacity(self) -> int | None:
@@ -81,7 +75,7 @@ class SharedOccupancy:
         for tensor, role in zip(space.tensors, roles, strict=True):
             words = tile_words(space, tensor, inner if role == "stream" else shared)
             if role != "stream" and follows:
-                total = total + np.ceil(self.copies[tensor] * words)
+                total = total + np.ceil(self.rule.of(tensor) * words)
             if tensor not in problem.external or role == "inside":
                 continue
             staged = role == "staged" and problem.takes_turns
@@ -116,18 +110,16 @@ class SharedOccupancy:
         """Words of the shared level that the tile alone decides; float64[n]."""
         if (tile == FOLLOW).any():
             return np.zeros(tile.shape[1])
-        words = merged(
-            Term(
-                self.problem.place(tensor),
-                np.ceil(
-                    self.copies[tensor] * tile_words(space, tensor, tile[self.problem.index(space)])
-                ),
-            )
-            for space in self.problem.spaces
-            for tensor, role in zip(space.tensors, staging.roles[space.einsum.name], strict=True)
-            if role != "stream"
-        )
-        return sum(words.values(), self.left_out_words(tile))
+        worst: dict[str, tuple[Floats, float]] = {}
+        for space in self.problem.spaces:
+            index = self.problem.index(space)
+            for tensor, role in zip(space.tensors, staging.roles[space.einsum.name], strict=True):
+                if role == "stream":
+                    continue
+                place, words = self.problem.place(tensor), tile_words(space, tensor, tile[index])
+                most, copies = worst.get(place, (words, 1.0))
+                worst[place] = np.maximum(most, words), max(copies, self.rule.of(tensor))
+        return sum((np.ceil(n * words) for words, n in worst.values()), self.left_out_words(tile))
 
     def left_out_words(self, tile: Ints) -> Floats:
         """Words that a free softmax carries through the inner loops; tile int64[R, n]."""
@@ -158,8 +150,8 @@ class SharedOccupancy:
         """
         if role == "stream":
             words = np.broadcast_to(self.rule.buffering * smallest, (tile.shape[1],))
-        else:
-            words = self.copies[tensor] * tile_words(space, tensor, tile)
+            return Term(tensor, words)
+        words = self.rule.of(tensor) * tile_words(space, tensor, tile)
         return Term(self.problem.place(tensor), words)
 
     def lower_words(self, terms: Iterable[Term], tile: Ints) -> Ints:
