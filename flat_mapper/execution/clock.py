@@ -6,7 +6,7 @@ leave, the earliest deadline first. A request waits until there is room for it:
 
 - with two copies (`buffering` >= 2) a tile may be fetched as soon as the tile before the previous
   one is no longer needed, and the maker of the tile after next waits for a result's drain;
-- with less, a pass begins when its tiles are there, and ends when its results are gone.
+- with less, a pass begins when its tiles are there; when its turns are over its results leave.
 """
 
 from __future__ import annotations
@@ -176,6 +176,7 @@ def _hold_passes(jobs: list[Job], requests: list[Request]) -> None:
             fetches.setdefault(number[int(request.deadline)], []).append(request)
         else:
             (turn,) = request.after_turns
+            request.after_turns = {last[number[turn]]}
             drains.setdefault(number[turn], []).append(request)
     for n, job in enumerate(jobs):
         job.after_requests += fetches.get(number[n], []) + drains.get(number[n] - 1, [])
@@ -237,7 +238,7 @@ def _room(run: GroupRun, job: Job, at: dict[tuple[str, int], int], tensor: str) 
     facts, number = run.facts, job.log.turn.pass_number
     inside = run.places[tensor].tensors if tensor in run.places else [tensor]
     users = [e for e in facts.einsums if any(_touches(e, t) for t in inside)]
-    copies = 2 if len({e.unit for e in users}) > 1 else 1
+    copies = 2 if len({e.unit for e in users}) > 1 or facts.carried(tensor) else 1
     for user in users:
         _wait(job, at, user, number - copies)
 

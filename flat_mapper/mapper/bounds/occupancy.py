@@ -149,9 +149,9 @@ class SharedOccupancy:
         smallest: lower bound on the words of its tile, where it is streamed.
         """
         if role == "stream":
-            words = np.broadcast_to(self.rule.buffering * smallest, (tile.shape[1],))
-            return Term(tensor, words)
-        words = self.rule.of(tensor) * tile_words(space, tensor, tile)
+            streamed = self.rule.buffering * smallest + np.zeros(tile.shape[1])
+            return Term(tensor, streamed)
+        words = np.asarray(self.rule.of(tensor) * tile_words(space, tensor, tile), np.float64)
         return Term(self.problem.place(tensor), words)
 
     def lower_words(self, terms: Iterable[Term], tile: Ints) -> Ints:
