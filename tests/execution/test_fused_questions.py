@@ -10,9 +10,48 @@ from flat_mapper.execution.run import execute
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 
-# Each of the named ones once differed; the others are those of the first that are quick.
-ONCE_WRONG = (6, 12, 13, 18, 30, 87, 147, 434)
-QUICK = (1, 2, 4, 5, 7, 8, 9, 13, 15, 17, 18, 20, 22, 23, 25, 26, 27, 28, 29, 30, 31, 32, 35, 36)
+# Of every form of the softmax, schedule, mask and depth the quickest, and some that once differed.
+SEEDS = (
+    6,
+    31,
+    63,
+    64,
+    66,
+    85,
+    87,
+    95,
+    99,
+    125,
+    134,
+    140,
+    147,
+    157,
+    161,
+    189,
+    190,
+    409,
+    412,
+    418,
+    434,
+    443,
+    445,
+    451,
+    466,
+    482,
+    484,
+    489,
+    493,
+    495,
+    501,
+    508,
+    520,
+    521,
+    523,
+    534,
+    539,
+    540,
+    545,
+)
 
 
 def agree(seed: int) -> None:
@@ -26,7 +65,7 @@ def agree(seed: int) -> None:
             assert compare(executed, found.result) == (), f"seed {seed}, {objective}"
 
 
-@pytest.mark.parametrize("seed", sorted({*ONCE_WRONG, *QUICK}))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_best_mapping_does_what_the_model_says(seed: int) -> None:
     agree(seed)
 
