@@ -397,7 +397,14 @@ def structures(
     everything = tuple(a.tensor for a in einsum.accesses)
     stays: list[tuple[str, ...]] = [everything]
     if group.fused:
-        legal = may_stay(case.workload, whole_group(case, group), einsum)
+        loops = [loop.rank for loop in shared or () if loop.rank in einsum.ranks]
+        ranks = {a.tensor: a.ranks for a in einsum.accesses}
+        # Under a loop over its own ranks, and without one, a tile goes in any case.
+        legal = [
+            t
+            for t in may_stay(case.workload, whole_group(case, group), einsum)
+            if loops and loops[-1] not in ranks[t]
+        ]
         bits = product((False, True), repeat=len(legal))
         stays = [tuple(t for t, yes in zip(legal, some, strict=True) if yes) for some in bits]
     shared_name = shared_level(case.platform).name
@@ -429,6 +436,8 @@ def structures(
         else:
             orders.append(free)
     for keep, order, stay in product(product(*keeps), product(*orders), stays):
+        if group.fused and not all(any(t in kept for kept in keep[2:]) for t in stay):
+            continue
         returns = frozenset(everything) - frozenset(stay)
         yield (
             Nest(arch=arch, einsum=einsum, slots=slots, keep=keep, order=order, returns=returns),

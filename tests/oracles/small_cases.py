@@ -57,6 +57,36 @@ def online_case(seed: int) -> Case:
     )
 
 
+def turns_case(seed: int) -> Case:
+    """Two products in one group whose registers hold little, and a bandwidth that binds anywhere.
+
+    In every third the matrix path has four levels.
+    """
+    rng = np.random.default_rng(seed)
+    platform = _platform(rng, deep=seed % 3 == 0, vector=False)
+    port = ("read", "write", "shared")[seed % 3]
+    nodes = tuple(
+        replace(n, **{f"{port}_words_per_cycle": float(rng.choice([0.25, 0.5, 1]))})
+        if isinstance(n, MemoryLevel)
+        else n
+        for n in platform.matrix.nodes
+    )
+    platform = replace(platform, matrix=replace(platform.matrix, nodes=nodes))
+    mapspace = _mapspace("gemm-gemm", rng)
+    fusion = replace(
+        mapspace.fusion,
+        groups=(("Y", "Z"),),
+        optional=False,
+        schedule=("interleaved", "overlapped")[seed % 2],
+    )
+    return Case(
+        workload=_workload("gemm-gemm", rng),
+        platform=platform,
+        ert=prices(rng, platform),
+        mapspace=replace(mapspace, fusion=fusion),
+    )
+
+
 def _workload(kind: str, rng: np.random.Generator) -> Workload:
     def size(*options: int) -> int:
         return int(rng.choice(options))
