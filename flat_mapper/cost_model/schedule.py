@@ -53,9 +53,11 @@ def turns_latency(
     """Latency of a group whose Einsums take turns.
 
     interleaved: the turns of all units, one after another, or all words of DRAM if these take
-                 longer. Whole tiles come and go beside the turns only where the shared level has
-                 two copies of them; with fewer, nothing runs ahead, whatever the schedule: a pass
-                 begins when its tiles are there, and ends when its outputs are gone.
+                 longer; then with what turns that bring new tiles take more than the others, as
+                 transfers do not make up for a late start. Whole tiles come and go beside the turns
+                 only where the shared level has two copies of them; with fewer, nothing runs ahead,
+                 whatever the schedule: a pass begins when its tiles are there, and ends when its
+                 outputs are gone.
     overlapped:  the turns of the busiest unit, with one pass of the others as the way in and out;
                  turns that bring new tiles are not overlapped by how much longer they are.
 
@@ -72,12 +74,13 @@ def turns_latency(
         name = units[turn.unit]
         mine = turn.steady if schedule == "overlapped" and ahead else turn.cycles
         busy[name] = busy.get(name, 0.0) + mine
+    extra = sum(turn.extra for turn in turns)
     slowest: Mapping[str, float] = {dram: transfers[dram]}
     slack = 0.0
     if schedule == "overlapped" and ahead:
         passes = max(turn.passes for turn in turns)
         most = max(busy.values())
-        total = most + (sum(busy.values()) - most) / passes + sum(turn.extra for turn in turns)
+        total = most + (sum(busy.values()) - most) / passes + extra
         slowest, slack = transfers, total - most
     else:
         total = sum(busy.values())
@@ -86,11 +89,11 @@ def turns_latency(
         place = _binding(turns, units)
         return Latency(cycles=total + staged, exposed=0.0, bottleneck=place, slack=slack)
     longest = max(slowest, key=lambda name: slowest[name])
-    if slowest[longest] > total:
-        cycles, place = slowest[longest], longest
+    if slowest[longest] + extra > total:
+        cycles, place = slowest[longest] + extra, longest
     else:
         cycles, place = total, _binding(turns, units)
-    return Latency(cycles=cycles, exposed=exposed, bottleneck=place, slack=slack + exposed)
+    return Latency(cycles=cycles, exposed=exposed, bottleneck=place, slack=slack + exposed + extra)
 
 
 def _binding(turns: Sequence[Turn], units: Mapping[str, str]) -> str:

@@ -6,12 +6,13 @@ leave, the earliest deadline first. A request waits until there is room for it:
 
 - with two copies (`buffering` >= 2) a tile may be fetched as soon as the tile before the previous
   one is no longer needed, and the maker of the tile after next waits for a result's drain;
-- with less, a pass begins when its tiles are there, and ends when its results are gone.
+- with less, a pass begins when its tiles are there; when its turns are over its results leave.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -122,6 +123,10 @@ def _requests(run: GroupRun, jobs: list[Job]) -> list[Request]:
     """The moves of staged tiles, and who waits for them."""
     copies = 2 if run.policy.buffering >= 2 else 1
     found: list[Request] = []
+    touching: dict[str, list[int]] = {}
+    for number, job in enumerate(jobs):
+        for tensor in {a.tensor for a in run.facts.nests[job.log.turn.einsum].einsum.accesses}:
+            touching.setdefault(tensor, []).append(number)
     for one in run.runs.values():
         shares = run.facts.workload.share
         streams: dict[str, list[StagedTile]] = {}
@@ -129,23 +134,35 @@ def _requests(run: GroupRun, jobs: list[Job]) -> list[Request]:
             streams.setdefault(tile.tensor, []).append(tile)
         for tensor, tiles in streams.items():
             drains: list[Request] = []
+            used = [_users(jobs, touching[tensor], tile) for tile in tiles]
             for n, tile in enumerate(tiles):
                 fetch = Request(
                     words=tile.fetched * shares(tensor), reads=True, deadline=tile.first
                 )
                 if n >= copies:
-                    fetch.after_turns.add(tiles[n - copies].last)
+                    fetch.after_turns.add(used[n - copies][-1])
                     fetch.after_requests.append(drains[n - copies])
                     jobs[tile.first].after_requests.append(drains[n - copies])
                 heir = tiles[n + copies].first if n + copies < len(tiles) else inf
                 drain = Request(words=tile.drained * shares(tensor), reads=False, deadline=heir)
-                drain.after_turns.add(tile.last)
+                drain.after_turns.add(used[n][-1])
                 drains.append(drain)
-                jobs[tile.first].after_requests.append(fetch)
+                for user in used[n]:
+                    jobs[user].after_requests.append(fetch)
                 found += [fetch, drain]
     if copies == 1:
         _hold_passes(jobs, found)
     return found
+
+
+def _users(jobs: Sequence[Job], touching: Sequence[int], tile: StagedTile) -> Sequence[int]:
+    """The turns that touch a tile: those of all its Einsums, from the first pass to the last."""
+
+    def pass_of(job: int) -> int:
+        return jobs[job].log.turn.pass_number
+
+    low = bisect_left(touching, pass_of(tile.first), key=pass_of)
+    return touching[low : bisect_right(touching, pass_of(tile.last), key=pass_of)]
 
 
 def _hold_passes(jobs: list[Job], requests: list[Request]) -> None:
@@ -159,6 +176,7 @@ def _hold_passes(jobs: list[Job], requests: list[Request]) -> None:
             fetches.setdefault(number[int(request.deadline)], []).append(request)
         else:
             (turn,) = request.after_turns
+            request.after_turns = {last[number[turn]]}
             drains.setdefault(number[turn], []).append(request)
     for n, job in enumerate(jobs):
         job.after_requests += fetches.get(number[n], []) + drains.get(number[n] - 1, [])
@@ -189,6 +207,8 @@ def _order_overlapped(run: GroupRun, job: Job, at: dict[tuple[str, int], int]) -
     for other in before:
         if other.unit == einsum.unit:
             _wait(job, at, other, number)
+    earlier = [at[name, n] for name, n in at if name == einsum.name and n < number]
+    job.after_turns.update(earlier[-1:])
     for tensor in (a.tensor for a in einsum.accesses if facts.passed_on(a.tensor)):
         makes = einsum.output.tensor == tensor
         for other in before:
@@ -218,7 +238,7 @@ def _room(run: GroupRun, job: Job, at: dict[tuple[str, int], int], tensor: str) 
     facts, number = run.facts, job.log.turn.pass_number
     inside = run.places[tensor].tensors if tensor in run.places else [tensor]
     users = [e for e in facts.einsums if any(_touches(e, t) for t in inside)]
-    copies = 2 if len({e.unit for e in users}) > 1 else 1
+    copies = 2 if len({e.unit for e in users}) > 1 or facts.carried(tensor) else 1
     for user in users:
         _wait(job, at, user, number - copies)
 

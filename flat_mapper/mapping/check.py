@@ -172,6 +172,10 @@ def _group_faults(
         for tensor in (a.tensor for a in workload.einsum(nest.einsum).accesses):
             if tensor in inside and tensor in nest.kept_at(dram):
                 yield expected(f"{nest.einsum}: {tensor}", f"a bypass of {dram}", "keep")
+            maker = workload.producers.get(tensor)
+            if maker in group.names and maker != nest.einsum and tensor in nest.kept_at(dram):
+                condition = f"a bypass of {dram}, where {maker} sends it"
+                yield expected(f"{nest.einsum}: {tensor}", condition, "keep")
             if tensor not in nest.kept_at(dram) and tensor not in nest.kept_at(level):
                 yield expected(f"{nest.einsum}: {tensor}", f"kept at {level}", "bypass")
             if tensor in carried and tensor not in nest.kept_at(level):

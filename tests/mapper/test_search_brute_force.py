@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 from agreement import agree
 from oracles.brute_force import front
-from oracles.small_cases import small_case
+from oracles.small_cases import online_case, small_case, turns_case
 
 from flat_mapper.arch.values import Fanout
 from flat_mapper.mapper.solve.front_search import frontier
@@ -22,6 +22,20 @@ def test_search_finds_what_brute_force_finds(seed: int) -> None:
     agree(small_case(seed), seed)
 
 
+ONLINE_SEEDS = (1, 5, 9)  # keys in shared loops; the quickest
+TURNS_SEEDS = (4, 5, 6, 7, 10, 11)  # private levels in turn, also four levels; ports that bind
+
+
+@pytest.mark.parametrize("seed", ONLINE_SEEDS)
+def test_search_finds_what_brute_force_finds_where_keys_are_cut(seed: int) -> None:
+    agree(online_case(seed), seed)
+
+
+@pytest.mark.parametrize("seed", TURNS_SEEDS)
+def test_search_finds_what_brute_force_finds_where_einsums_take_turns(seed: int) -> None:
+    agree(turns_case(seed), seed)
+
+
 @pytest.fixture
 def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every Einsum counts as one with too many rows to keep."""
@@ -33,6 +47,12 @@ def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_rows_thinned_on_the_way_lose_nothing(seed: int) -> None:
     agree(small_case(seed), seed)
+
+
+@pytest.mark.usefixtures("crowded")
+@pytest.mark.parametrize("seed", TURNS_SEEDS)
+def test_rows_thinned_on_the_way_leave_what_fits_private_levels(seed: int) -> None:
+    agree(turns_case(seed), seed)
 
 
 @pytest.mark.parametrize("seed", [1, 5, 6, 9, 11, 17])
@@ -57,6 +77,17 @@ def test_search_finds_what_brute_force_finds_thousands_of_times(
     if seed % 2:
         monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
     agree(small_case(seed), seed)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(1000, 2000))
+def test_search_finds_what_brute_force_finds_of_groups_thousands_of_times(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seed % 2:
+        monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+    agree(online_case(seed), seed)
+    agree(turns_case(seed), seed)
 
 
 def test_two_batch_ranks_fill_both_axes() -> None:

@@ -199,17 +199,18 @@ def role_sets(case: Case, group: GroupSpace) -> Iterator[dict[str, Roles]]:
             or (isinstance(wanted, tuple) and free != {t for t in outside if t in wanted} - must)
         ):
             continue
-        met: set[str] = set()
+        # Who reads a tensor first brings it; who makes it, and does not just correct it, sends it.
+        movers = {a.tensor: e.name for e in reversed(einsums) for a in e.accesses}
+        movers |= {e.output.tensor: e.name for e in einsums if not e.updates}
         sets: dict[str, Roles] = {}
         for einsum in einsums:
             mine: Roles = {}
             for access in einsum.accesses:
                 tensor = access.tensor
-                if tensor not in outside or (tensor in chosen and tensor in met):
+                if tensor not in outside or (tensor in chosen and movers[tensor] != einsum.name):
                     mine[tensor] = "inside"
                 else:
                     mine[tensor] = "staged" if tensor in chosen else "stream"
-                met.add(tensor)
             sets[einsum.name] = mine
         yield sets
 
@@ -397,7 +398,14 @@ def structures(
     everything = tuple(a.tensor for a in einsum.accesses)
     stays: list[tuple[str, ...]] = [everything]
     if group.fused:
-        legal = may_stay(case.workload, whole_group(case, group), einsum)
+        loops = [loop.rank for loop in shared or () if loop.rank in einsum.ranks]
+        ranks = {a.tensor: a.ranks for a in einsum.accesses}
+        # Under a loop over its own ranks, and without one, a tile goes in any case.
+        legal = [
+            t
+            for t in may_stay(case.workload, whole_group(case, group), einsum)
+            if loops and loops[-1] not in ranks[t]
+        ]
         bits = product((False, True), repeat=len(legal))
         stays = [tuple(t for t, yes in zip(legal, some, strict=True) if yes) for some in bits]
     shared_name = shared_level(case.platform).name
@@ -429,6 +437,8 @@ def structures(
         else:
             orders.append(free)
     for keep, order, stay in product(product(*keeps), product(*orders), stays):
+        if group.fused and not all(any(t in kept for kept in keep[2:]) for t in stay):
+            continue
         returns = frozenset(everything) - frozenset(stay)
         yield (
             Nest(arch=arch, einsum=einsum, slots=slots, keep=keep, order=order, returns=returns),
@@ -555,16 +565,13 @@ def extent_words(case: Case, priced: EinsumCosts, tensor: str, *, whole: bool) -
 
 def held(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> np.ndarray:
     """Words that this nest alone decides: all of them without shared loops, else the streamed."""
-    policy = case.mapspace.policy
-    classes = in_place_classes(case.workload, whole_group(case, group)) if policy.in_place else {}
-    worst: dict[str, np.ndarray] = {}
-    for tensor, role in roles.items():
-        if group.fused and role != "stream":
-            continue
-        words = extent_words(case, priced, tensor, whole=role != "stream")
-        key = classes.get(tensor, tensor)
-        worst[key] = np.maximum(worst.get(key, np.zeros(1)), words)
-    return sum((np.ceil(w * policy.buffering) for w in worst.values()), np.zeros(1))
+    copies = case.mapspace.policy.buffering
+    words = (
+        extent_words(case, priced, tensor, whole=role != "stream")
+        for tensor, role in roles.items()
+        if not group.fused or role == "stream"
+    )
+    return sum((np.ceil(n * copies) for n in words), np.zeros(1))
 
 
 def first_words(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> np.ndarray:
@@ -765,8 +772,9 @@ def group_cycles(
         busy[unit] = busy.get(unit, 0.0) + row[1 if taking_turns and overlapped else 0]
     parts = busy.values()
     steady = max(parts) if overlapped else sum(parts)
+    extra = sum(row[0] - row[1] for row in rows) if taking_turns else 0.0
     if taking_turns and overlapped:
-        steady += (sum(parts) - max(parts)) / passes + sum(row[0] - row[1] for row in rows)
+        steady += (sum(parts) - max(parts)) / passes + extra
     archs = (platform.matrix, platform.vector) if platform.vector else (platform.matrix,)
     levels = {lv.name: lv for arch in archs for lv in arch.levels}
     total = sum(rows[1:], rows[0])
@@ -778,7 +786,7 @@ def group_cycles(
     for i, level in enumerate(levels.values()):
         if not taking_turns or overlapped or level.name == dram.name:
             reads, writes = total[LEVELS + 2 * i], total[LEVELS + 1 + 2 * i]
-            steady = max(steady, port_cycles(level, reads, writes))
+            steady = max(steady, port_cycles(level, reads, writes) + extra)
     exposed = port_cycles(dram, total[FIRST], 0.0) + port_cycles(dram, 0.0, total[LAST])
     return ceil(steady + exposed - 1e-9)
 

@@ -30,7 +30,7 @@ def small_case(seed: int) -> Case:
     return Case(
         workload=workload,
         platform=platform,
-        ert=_prices(rng, platform),
+        ert=prices(rng, platform),
         mapspace=_mapspace(kind, rng),
     )
 
@@ -48,12 +48,42 @@ def online_case(seed: int) -> Case:
     return Case(
         workload=attention(**sizes, softmax=form),
         platform=platform,
-        ert=_prices(rng, platform),
+        ert=prices(rng, platform),
         mapspace=replace(
             mapspace,
             fusion=replace(mapspace.fusion, groups=groups),
             policy=replace(mapspace.policy, softmax="free" if free else "charged"),
         ),
+    )
+
+
+def turns_case(seed: int) -> Case:
+    """Two products in one group whose registers hold little, and a bandwidth that binds anywhere.
+
+    In every third the matrix path has four levels.
+    """
+    rng = np.random.default_rng(seed)
+    platform = _platform(rng, deep=seed % 3 == 0, vector=False)
+    port = ("read", "write", "shared")[seed % 3]
+    nodes = tuple(
+        replace(n, **{f"{port}_words_per_cycle": float(rng.choice([0.25, 0.5, 1]))})
+        if isinstance(n, MemoryLevel)
+        else n
+        for n in platform.matrix.nodes
+    )
+    platform = replace(platform, matrix=replace(platform.matrix, nodes=nodes))
+    mapspace = _mapspace("gemm-gemm", rng)
+    fusion = replace(
+        mapspace.fusion,
+        groups=(("Y", "Z"),),
+        optional=False,
+        schedule=("interleaved", "overlapped")[seed % 2],
+    )
+    return Case(
+        workload=_workload("gemm-gemm", rng),
+        platform=platform,
+        ert=prices(rng, platform),
+        mapspace=replace(mapspace, fusion=fusion),
     )
 
 
@@ -116,15 +146,16 @@ def _platform(rng: np.random.Generator, *, deep: bool, vector: bool) -> Platform
     return Platform(name="small", matrix=matrix, vector=side)
 
 
-def _prices(rng: np.random.Generator, platform: Platform) -> Ert:
+def prices(rng: np.random.Generator, platform: Platform) -> Ert:
+    """Random prices of every level and unit."""
     archs = (platform.matrix, platform.vector) if platform.vector else (platform.matrix,)
     base = {"DRAM": 100.0, "GLB": 10.0, "L1": 3.0}
     table: dict[str, dict[str, float]] = {}
     for arch in archs:
         for level in arch.levels:
             scale = base.get(level.name, 1.0)
-            prices = rng.uniform(0.2, 2.0, 3) * scale
-            actions = zip(("read", "write", "update"), prices, strict=True)
+            pj = rng.uniform(0.2, 2.0, 3) * scale
+            actions = zip(("read", "write", "update"), pj, strict=True)
             table.setdefault(level.name, {a: float(pj) for a, pj in actions})
         table[arch.compute.name] = {"compute": float(rng.uniform(0.1, 2.0))}
     return Ert(levels=table, source="random")

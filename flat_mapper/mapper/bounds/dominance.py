@@ -31,16 +31,20 @@ ROUNDS = 40  # candidates of one tile that are held against the others, one afte
 
 
 def undominated(
-    space: EinsumSpace, blocks: Sequence[CandidateBlock], rest: Sequence[MemoryLevel | Fanout]
+    space: EinsumSpace,
+    blocks: Sequence[CandidateBlock],
+    rest: Sequence[MemoryLevel | Fanout],
+    stay: tuple[bool, ...] = (),
 ) -> list[CandidateBlock]:
     """Blocks without the candidates that another candidate of any block dominates.
 
     rest: the nodes that are still to come.
+    stay: of an Einsum that uses private levels in turn with others, which tensors may stay there.
     """
     blocks = [b for b in blocks if b.count]
     if not blocks or any(lv.cluster_size != 1 for lv in space.arch.levels):
         return list(blocks)
-    sums = [_Sums.of(space, block, rest) for block in blocks]
+    sums = [_Sums.of(space, block, rest, stay) for block in blocks]
     keep = _undominated(*_columns(sums))
     found, begin = [], 0
     for block in blocks:
@@ -128,7 +132,11 @@ class _Sums:
 
     @classmethod
     def of(
-        cls, space: EinsumSpace, candidates: CandidateBlock, rest: Sequence[MemoryLevel | Fanout]
+        cls,
+        space: EinsumSpace,
+        candidates: CandidateBlock,
+        rest: Sequence[MemoryLevel | Fanout],
+        stay: tuple[bool, ...],
     ) -> _Sums:
         """The sums of a block."""
         fanouts = [n for n in rest if isinstance(n, Fanout)]
@@ -149,7 +157,31 @@ class _Sums:
             found.put(_Sum(_PASSES, "total", tensor), transfers[-1].passes)
         for name in [n for n in found.values if n.kind == "spared"]:
             found.put(name, found.values[_Sum(name.quantity)])
+        if stay:
+            found.add_room(space, candidates, stay)
         return found
+
+    def add_room(
+        self, space: EinsumSpace, candidates: CandidateBlock, stay: tuple[bool, ...]
+    ) -> None:
+        """Words at every private level: of all tensors, and of each that may stay there.
+
+        What stays and the largest turn, or all of a candidate's words, are what the level holds;
+        both grow with these.
+        """
+        extents = np.ones(candidates.tile.shape, np.int64)
+        for choice in candidates.node_choices:
+            extents = extents * choice.grid[:, choice.column]
+            for tensor, may in zip(space.tensors, stay, strict=True):
+                if tensor not in candidates.keep.get(choice.node, ()):
+                    continue
+                own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
+                words = np.ceil(prod_of(extents, own) * space.share(tensor)) + 0.0
+                self.put(_Sum(_Quantity(choice.node, "room")), words)
+                for transfer in candidates.transfers[tensor]:
+                    if may and transfer.child is not None and transfer.child.name == choice.node:
+                        still = np.where(transfer.open, words, 0.0)
+                        self.put(_Sum(_Quantity(choice.node, "room"), "open", tensor), still)
 
     def put(self, name: _Sum, value: Floats | float) -> None:
         """Add to a sum."""

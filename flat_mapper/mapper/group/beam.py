@@ -79,6 +79,7 @@ class Beam:
                 least=units,
                 tiles=np.unique(outers.tile[self.problem.index(space)], axis=1),
                 masked=self.problem.visited < 1,
+                stay=self.problem.may_stay(space) if len(self.problem.spaces) > 1 else (),
             )
             for space, roles, units in zip(self.problem.spaces, self.roles, least, strict=True)
         ]

@@ -19,9 +19,9 @@ UNITS = ("matrix", "vector")
 class CostLayout:
     """The columns of a cost vector.
 
-    Cycles by unit; where units that take turns overlap, also what their turns have beyond the
-    steady ones; cycles by port; cycles of whole tiles at DRAM where nothing runs ahead;
-    first inputs and last outputs; energy; words.
+    Cycles by unit, of turns that overlap as if all were steady; where transfers run ahead of turns,
+    what these have beyond the steady ones; cycles by port; cycles of whole tiles at DRAM where
+    nothing runs ahead; first inputs and last outputs; energy; words.
     """
 
     ports: tuple[tuple[str, str], ...]  # (level, port): those of limited bandwidth
@@ -66,15 +66,20 @@ class CostLayout:
         zero = np.zeros(len(words))
         steady = turns.steady if self.overlapped else turns.total
         units = [steady + zero if unit == name else zero for name in UNITS]
-        extra = [turns.total - turns.steady + zero] if self.overlapped else []
+        extra = [turns.total - turns.steady + zero] if self.has_extra else []
         ports = [costs.ports.get(p, zero) + zero for p in self.ports]
         staged = [] if self.runs_ahead else [costs.staged + zero]
         return np.stack([*units, *extra, *ports, *staged, exposed, costs.energy, words], axis=1)
 
     @property
+    def has_extra(self) -> bool:
+        """Whether turns longer than the steady ones have a column."""
+        return self.overlapped or (self.takes_turns and self.runs_ahead)
+
+    @property
     def width(self) -> int:
         """Columns of a vector."""
-        return len(UNITS) + self.overlapped + len(self.ports) + (not self.runs_ahead) + 3
+        return len(UNITS) + self.has_extra + len(self.ports) + (not self.runs_ahead) + 3
 
     def energy(self, vectors: Floats) -> Floats:
         """pJ; float64[n]."""
@@ -87,14 +92,15 @@ class CostLayout:
     def latency(self, vectors: Floats) -> Floats:
         """Cycles under the group's schedule; float64[n]."""
         matrix, vector, exposed = vectors[:, 0], vectors[:, 1], vectors[:, -3]
-        first = len(UNITS) + self.overlapped
+        first = len(UNITS) + self.has_extra
+        extra = vectors[:, 2] if self.has_extra else 0.0
         busy = matrix + vector
         if self.overlapped:
             most = np.maximum(matrix, vector)
-            busy = most + vectors[:, 2]
+            busy = most + extra
             if self.takes_turns:
                 busy = busy + (matrix + vector - most) / self.passes
         if not self.runs_ahead:
             return busy + vectors[:, -4]
         slowest = vectors[:, first:-3].max(axis=1, initial=0.0)
-        return np.maximum(busy, slowest) + exposed
+        return np.maximum(busy, slowest + extra) + exposed

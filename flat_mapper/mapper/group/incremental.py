@@ -36,6 +36,7 @@ class IncrementalEnumeration:
     least: int
     tiles: Ints  # int64[R, n]
     masked: bool  # a mask spares some passes, so dominance says nothing
+    stay: tuple[bool, ...] = ()  # tensors that may stay at private levels used in turn
 
     @cached_property
     def wanted(self) -> Wanted:
@@ -121,7 +122,7 @@ class IncrementalEnumeration:
         return candidates
 
     def _thinned(self, blocks: list[CandidateBlock], rest: Nodes) -> list[CandidateBlock]:
-        return blocks if self.masked else undominated(self.space, blocks, rest)
+        return blocks if self.masked else undominated(self.space, blocks, rest, self.stay)
 
     def _factors(self, node: MemoryLevel | Fanout) -> int:
         """About how many ways there are to choose the factors of a node."""

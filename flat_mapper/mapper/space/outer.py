@@ -61,18 +61,28 @@ def _placed(problem: GroupProblem) -> set[str]:
 
 
 def _roles(problem: GroupProblem, staged: tuple[str, ...]) -> dict[str, tuple[Role, ...]]:
-    met: set[str] = set()
-    roles: dict[str, tuple[Role, ...]] = {}
+    """Roles by Einsum and tensor.
+
+    A staged tensor is brought by the first Einsum that reads it, and sent by the one that makes it:
+    what only corrects it has its turn before.
+    """
+    movers: dict[str, str] = {}
     for space in problem.spaces:
-        mine: list[Role] = []
         for tensor in space.tensors:
-            if tensor not in problem.external or (tensor in staged and tensor in met):
-                mine.append("inside")
-            else:
-                mine.append("staged" if tensor in staged else "stream")
-            met.add(tensor)
-        roles[space.einsum.name] = tuple(mine)
-    return roles
+            movers.setdefault(tensor, space.einsum.name)
+    made = {t: maker for t, maker in problem.workload.producers.items() if t in movers}
+    names = {space.einsum.name for space in problem.spaces}
+    movers |= {t: maker for t, maker in made.items() if maker in names}
+
+    def role(einsum: str, tensor: str) -> Role:
+        if tensor not in problem.external or (tensor in staged and movers[tensor] != einsum):
+            return "inside"
+        return "staged" if tensor in staged else "stream"
+
+    return {
+        space.einsum.name: tuple(role(space.einsum.name, t) for t in space.tensors)
+        for space in problem.spaces
+    }
 
 
 def tiles(problem: GroupProblem, staging: Staging) -> Iterator[tuple[int, ...]]:
