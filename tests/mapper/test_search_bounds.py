@@ -16,7 +16,7 @@ def test_the_fewest_units_are_the_first_that_can_improve() -> None:
     """Of 64 steps, 8 units take 8 cycles and 7 units more than 9; 9 are known."""
     bounds = SimpleNamespace(
         problem=SimpleNamespace(spaces=[SimpleNamespace(lane_cycles=64.0, widest=16)]),
-        busy=lambda position, cycles: np.array([cycles]),
+        busy=lambda position, cycles, outers: np.array([cycles]),
     )
     incumbent = GoalIncumbent.of((Goal(kind="latency"),), ((9.0, 1.0),))
     outers = SimpleNamespace(cycles=np.array([1.0]), energy=np.array([1.0]))
