@@ -24,6 +24,8 @@ from math import ceil, inf, prod
 
 import numpy as np
 
+from oracles.constrained import obeying_factors, obeying_keeps, obeying_orders
+
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.cost_model import reuse
 from flat_mapper.cost_model.einsum import EinsumCosts, nest_costs
@@ -220,7 +222,14 @@ def shared_loops(case: Case, group: GroupSpace) -> Iterator[tuple[Loop, ...] | N
         return
     ranks = case.workload.shareable_ranks(whole_group(case, group))
     for factors in product(*(divisors(case.workload.rank_sizes[r]) for r in ranks)):
-        yield tuple(Loop(r, f) for r, f in zip(ranks, factors, strict=True) if f > 1)
+        loops = tuple(Loop(r, f) for r, f in zip(ranks, factors, strict=True) if f > 1)
+        if any(rule.innermost for rule in case.mapspace.slots):
+            inner = case.workload.inner_ranks(whole_group(case, group))
+            last = tuple(loop for loop in loops if loop.rank in inner)
+            others = tuple(loop for loop in loops if loop.rank not in inner)
+            yield from (o + i for o in permutations(others) for i in permutations(last))
+        else:
+            yield loops
 
 
 def divisors(n: int) -> list[int]:
@@ -240,12 +249,19 @@ def choice(
     columns = factor_columns(arch, einsum, sizes, shared)
     if any(r in passes for r in case.workload.inner_ranks(whole_group(case, group))):
         columns = columns[:, :, ~resident(arch, einsum, columns)]
+    columns = columns[:, :, obeying_factors(case.mapspace, arch, einsum, slots_of(arch), columns)]
+    crossing = {t for t in roles if crosses_dram(case.workload, whole_group(case, group), t)}
     seen_pairs = visited_pairs(case, einsum, passes)
     kinds = walked(case, einsum, shared) if group.fused else {}
     costs: list[FloatArray] = []
     nests: list[EinsumMapping] = []
     for nest, stay in structures(case, group, arch, einsum, roles, shared):
-        factors = Factors(factors=columns)
+        ordered = obeying_orders(case.mapspace, arch, einsum, nest.slots, nest.order, columns)
+        mine = columns[:, :, ordered]
+        kept_well = obeying_keeps(case.mapspace, arch, einsum, nest.keep, crossing)
+        if not kept_well or not mine.shape[2]:
+            continue
+        factors = Factors(factors=mine)
         priced = nest_costs(
             *(nest, sizes, factors, case.ert, case.workload.shares, seen_pairs),
             copied=copied_from(case.workload, einsum),
@@ -254,7 +270,7 @@ def choice(
         good = np.flatnonzero(priced.fits)
         for i in good[undominated(seen[good])]:
             costs.append(seen[i])
-            nests.append(replace(mapping_of(nest, columns[:, :, i]), stay=stay))
+            nests.append(replace(mapping_of(nest, mine[:, :, i]), stay=stay))
     if not costs:
         return Choice(costs=np.zeros((0, 1)), nests=())
     table = np.array(costs)

@@ -31,6 +31,7 @@ from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Outer
+from flat_mapper.mapper.space.rules import in_order, shared
 from flat_mapper.mapping.sharing import copied_from
 
 
@@ -104,7 +105,7 @@ class Fused:
             self._priced(part, mask, where, self.problem.may_stay(part.space))
             for part, mask in zip(self.candidate_sets, masks, strict=True)
         ]
-        left = self._improving(where, parts)
+        left = self._improving(where, parts) if all(len(p.costs) for p in parts) else None
         if left is None:
             return
         fronts = [p.take(nondominated(p.costs)) for p in left]
@@ -190,9 +191,14 @@ class Fused:
         source: list[Ints] = []
         outers: list[Outer] = []
         private: list[PrivateWords] = []
-        for number, chosen in part.index(mask):
-            candidates = part.blocks[number].take(chosen)
-            for shared_order in shared_orders(space, [candidates]):
+        tile = np.array(first.tile, dtype=np.int64)[:, None]
+        for number, every in part.index(mask):
+            block = part.blocks[number].take(every)
+            for shared_order in shared_orders(space, [block]):
+                obeyed = in_order(space, shared(space), shared_order, tile // block.tile)
+                candidates, chosen = block, every
+                if not obeyed.all():
+                    candidates, chosen = block.take(np.flatnonzero(obeyed)), every[obeyed]
                 outer = replace(first, shared_order=shared_order)
                 costs.append(self._vectors(space, candidates, outer, layout))
                 private.append(private_words(space, candidates, outer, levels))
