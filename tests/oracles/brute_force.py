@@ -23,8 +23,7 @@ from itertools import permutations, product
 from math import ceil, inf, prod
 
 import numpy as np
-
-from oracles.constrained import obeying_factors, obeying_keeps, obeying_orders
+from oracles.constrained import first_of_equals, obeying_factors, obeying_keeps, obeying_orders
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.cost_model import reuse
@@ -255,11 +254,17 @@ def choice(
     kinds = walked(case, einsum, shared) if group.fused else {}
     costs: list[FloatArray] = []
     nests: list[EinsumMapping] = []
+    in_order: dict[tuple[tuple[str, ...], ...], np.ndarray] = {}
     for nest, stay in structures(case, group, arch, einsum, roles, shared):
-        ordered = obeying_orders(case.mapspace, arch, einsum, nest.slots, nest.order, columns)
-        mine = columns[:, :, ordered]
-        kept_well = obeying_keeps(case.mapspace, arch, einsum, nest.keep, crossing)
-        if not kept_well or not mine.shape[2]:
+        if not obeying_keeps(case.mapspace, arch, einsum, nest.keep, crossing):
+            continue
+        if nest.order not in in_order:
+            free = free_orders(case, einsum)[0]
+            good = first_of_equals(free, arch, einsum, nest.order, columns, shared is not None)
+            good &= obeying_orders(case.mapspace, arch, einsum, nest.slots, nest.order, columns)
+            in_order[nest.order] = columns[:, :, good]
+        mine = in_order[nest.order]
+        if not mine.shape[2]:
             continue
         factors = Factors(factors=mine)
         priced = nest_costs(
@@ -430,9 +435,7 @@ def structures(
                     for bits in product((False, True), repeat=len(every))
                 ]
             )
-    moving = [r for r in einsum.ranks if case.workload.rank_sizes[r] > 1 and r not in einsum.each]
-    still = tuple(r for r in einsum.ranks if r not in moving)
-    free = [still + p for p in permutations(moving)]
+    free = free_orders(case, einsum)
     slots = slots_of(arch)
     orders: list[list[tuple[str, ...]]] = []
     for slot in slots:
@@ -449,6 +452,13 @@ def structures(
             Nest(arch=arch, einsum=einsum, slots=slots, keep=keep, order=order, returns=returns),
             stay,
         )
+
+
+def free_orders(case: Case, einsum: Einsum) -> list[tuple[str, ...]]:
+    """Orders of an Einsum's loops at one level, outermost first; loops of one pass stay put."""
+    moving = [r for r in einsum.ranks if case.workload.rank_sizes[r] > 1 and r not in einsum.each]
+    still = tuple(r for r in einsum.ranks if r not in moving)
+    return [still + p for p in permutations(moving)]
 
 
 def factor_columns(

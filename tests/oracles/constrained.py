@@ -7,7 +7,7 @@ shared loop has that loop at DRAM only.
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import pairwise, permutations
 from math import prod
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.mapping.space import KeepRule, Mapspace, SlotRule
-from flat_mapper.mapping.values import FusedMapping, Slot
+from flat_mapper.mapping.values import FusedMapping, Slot, slots_of
 from flat_mapper.workload.graph import Einsum, Workload
 
 Columns = np.ndarray  # int64[S, R, n]: factors by slot and rank
@@ -86,6 +86,32 @@ def obeying_orders(
                             obeyed &= ~(real[inner] & real[outer])
             some |= obeyed
         good &= some
+    return good
+
+
+def first_of_equals(
+    free: tuple[str, ...],
+    arch: Architecture,
+    einsum: Einsum,
+    order: tuple[tuple[str, ...], ...],
+    columns: Columns,
+    fused: bool,
+) -> np.ndarray:
+    """Which columns' real loops stand in no other choice of orders just so; bool[n].
+
+    free:  the ranks in the order of the first choice. There is none at the innermost level, nor at
+           DRAM if loops are shared.
+    order: by slot, outermost first.
+    """
+    good = np.ones(columns.shape[2], np.bool_)
+    for s, slot in enumerate(slots_of(arch)):
+        chosen = slot.axis == "temporal" and slot.node != arch.levels[-1].name
+        if not chosen or (fused and slot.node == arch.levels[0].name):
+            continue
+        idle = {r: columns[s, einsum.ranks.index(r)] == 1 for r in order[s]}
+        for outer, inner in pairwise(order[s]):
+            # Loops of one pass come first, in the order of `free`.
+            good &= ~idle[inner] | (idle[outer] & (free.index(outer) < free.index(inner)))
     return good
 
 

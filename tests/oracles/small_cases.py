@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 from oracles.brute_force import Case
+from oracles.constrained import random_rules
 
 from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel, Platform
 from flat_mapper.energy.tables import Ert
@@ -33,6 +34,36 @@ def small_case(seed: int) -> Case:
         ert=_prices(rng, platform),
         mapspace=_mapspace(kind, rng),
     )
+
+
+def ruled_product(seed: int) -> Case:
+    """One product, alone, under rules about any of its nodes."""
+    rng = np.random.default_rng(seed)
+    kind = "batched" if seed % 5 == 0 else "gemm"
+    workload = _workload(kind, rng)
+    sizes = {
+        r: int(rng.choice((2, 3, 4, 4))) if kind == "gemm" else n
+        for r, n in workload.rank_sizes.items()
+    }
+    workload = replace(workload, rank_sizes=sizes)
+    platform = _platform(rng, deep=rng.random() < 0.2, vector=False)
+    slots, keeps = random_rules(rng, workload, platform, 5)
+    mapspace = replace(_mapspace(kind, rng), slots=slots, keeps=keeps)
+    return Case(workload=workload, platform=platform, ert=_prices(rng, platform), mapspace=mapspace)
+
+
+def ruled_group(seed: int) -> Case:
+    """Two products, or a small attention, fused under rules about any of their nodes."""
+    rng = np.random.default_rng(seed)
+    kind = "softmax" if seed % 3 == 0 else "gemm-gemm"
+    workload = _workload(kind, rng)
+    platform = _platform(rng, deep=False, vector=kind == "softmax")
+    slots, keeps = random_rules(rng, workload, platform, 3)
+    groups = (("QK", "softmax", "AV"),) if kind == "softmax" else (("Y", "Z"),)
+    free = _mapspace(kind, rng)
+    fusion = replace(free.fusion, groups=groups)
+    mapspace = replace(free, fusion=fusion, slots=slots, keeps=keeps)
+    return Case(workload=workload, platform=platform, ert=_prices(rng, platform), mapspace=mapspace)
 
 
 def online_case(seed: int) -> Case:

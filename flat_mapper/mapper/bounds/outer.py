@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -268,24 +269,20 @@ class OuterBounds:
             if not found.count:
                 inner = found.space.inner_nodes
                 name = inner[-1].name if inner else found.space.arch.compute.name
-                return Infeasible(
-                    level=name,
-                    needs=1,
-                    has=0,
-                    terms=(),
-                    where=found.space.einsum.name,
-                    hint="the mapspace's constraints leave no loop nest; relax one",
-                )
+                einsum, nodes = found.space.einsum.name, [n.name for n in inner]
+                hint = "the mapspace's constraints leave no loop nest"
+                return self._ruled_out(name, einsum, hint, [einsum], nodes)
         level = shared_level(self.problem.platform)
+        names = self.problem.group.names
+        outside = [level.name, self.problem.platform.dram.name]
         if outers is None or len(outers.needs) == 0 or level.usable_words is None:
-            return Infeasible(
-                level=level.name,
-                needs=1,
-                has=0,
-                terms=(),
-                where=where,
-                hint="the mapspace's fusion section leaves no tile; relax it",
-            )
+            hint = "the mapspace's fusion section and its constraints leave no tile"
+            return self._ruled_out(level.name, where, hint, names, outside)
+        nodes = [n.name for s in self.problem.spaces for n in s.arch.nodes]
+        ruled = self.problem.mapspace.rules_about(names, nodes)
+        if ruled and outers.needs.min() <= level.usable_words:
+            hint = "the mapspace's constraints leave no mapping that fits"
+            return self._ruled_out(level.name, where, hint, names, nodes)
         choice = int(outers.needs.argmin())
         staging = self.stagings[int(outers.staging[choice])]
         terms: dict[str, int] = {}
@@ -308,4 +305,14 @@ class OuterBounds:
             terms=tuple(terms.items()),
             where=where,
             hint=f"give {level.name} more words, shorten the sequence, or allow smaller tiles",
+        )
+
+    def _ruled_out(
+        self, level: str, where: str, hint: str, einsums: Sequence[str], nodes: Sequence[str]
+    ) -> Infeasible:
+        """A refusal that names the rules about some nodes."""
+        rules = self.problem.mapspace.rules_about(einsums, nodes)
+        named = f"relax one of: {'; '.join(rules)}" if rules else "relax it"
+        return Infeasible(
+            level=level, needs=1, has=0, terms=(), where=where, hint=f"{hint}; {named}"
         )
