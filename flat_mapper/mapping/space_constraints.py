@@ -43,6 +43,10 @@ def unmatched_rules(mapspace: Mapspace, workload: Workload, platform: Platform) 
     for slot in mapspace.slots:
         if slot.einsum in ("", *einsums):
             found += _misses(where, "a target", [slot.node], nodes)
+            if slot.node in nodes and (slot.kind == "temporal") != (slot.node in levels):
+                condition = "temporal constraints on levels, spatial ones on fanouts"
+                got = f"{slot.kind} on {slot.node}"
+                found.append(expected(where, condition, got, "change type or target"))
             named = [*slot.factors, *slot.at_most, *slot.innermost, *(slot.x or ())]
             found += _misses(where, "ranks", [*named, *(slot.y or ())], ranks)
     for rule in mapspace.keeps:

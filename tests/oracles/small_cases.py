@@ -36,17 +36,59 @@ def small_case(seed: int) -> Case:
     )
 
 
+def one_product() -> Case:
+    """I4 J4 K2 on two by two PEs with four registers each, free of rules."""
+    rng = np.random.default_rng(0)
+    (line,) = GEMM
+    workload = Workload(
+        name="product",
+        rank_sizes={"I": 4, "J": 4, "K": 2},
+        einsums=(replace(parse_einsum(line), unit="matrix"),),
+        word_bits=16,
+    )
+    nodes = (
+        _plain("DRAM", None, 1),
+        _plain("GLB", 64, 1),
+        Fanout(name="PE", fanout_x=2, fanout_y=2),
+        _plain("RF", 4, 4),
+    )
+    arch = Architecture(
+        name="product",
+        nodes=nodes,
+        compute=ComputeUnit(name="MAC", component_class="intmac", instances=4),
+        cycle_seconds=1e-9,
+    )
+    platform = Platform(name="product", matrix=arch)
+    return Case(
+        workload=workload,
+        platform=platform,
+        ert=_prices(rng, platform),
+        mapspace=Mapspace(name="product"),
+    )
+
+
+def _plain(name: str, words: int | None, instances: int) -> MemoryLevel:
+    return MemoryLevel(
+        name=name,
+        component_class="DRAM" if words is None else "SRAM",
+        capacity_words=words,
+        word_bits=16,
+        row_words=1,
+        instances=instances,
+    )
+
+
 def ruled_product(seed: int) -> Case:
     """One product, alone, under rules about any of its nodes."""
     rng = np.random.default_rng(seed)
     kind = "batched" if seed % 5 == 0 else "gemm"
     workload = _workload(kind, rng)
     sizes = {
-        r: int(rng.choice((2, 3, 4, 4))) if kind == "gemm" else n
+        r: int(rng.choice((2, 2, 3, 4))) if kind == "gemm" else n
         for r, n in workload.rank_sizes.items()
     }
     workload = replace(workload, rank_sizes=sizes)
-    platform = _platform(rng, deep=rng.random() < 0.2, vector=False)
+    platform = _platform(rng, deep=kind == "gemm" and rng.random() < 0.1, vector=False)
     slots, keeps = random_rules(rng, workload, platform, 5)
     mapspace = replace(_mapspace(kind, rng), slots=slots, keeps=keeps)
     return Case(workload=workload, platform=platform, ert=_prices(rng, platform), mapspace=mapspace)
