@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from flat_mapper.cost_model.latency import transfer_cycles
-from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, merged
+from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.traffic import traffic_bound
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import dram_energy
@@ -23,7 +21,6 @@ from flat_mapper.mapper.space.outer import (
     tiles,
 )
 from flat_mapper.mapper.space.rules import in_order, moves_inward, obeyed
-from flat_mapper.mapping.sharing import shared_level
 
 
 @dataclass(slots=True)
@@ -259,60 +256,3 @@ class OuterBounds:
             priced += part.lows(roles, extents, priced=True)
             free += part.lows(roles, extents, priced=False)
         return priced, free
-
-    def infeasibility(
-        self, candidate_sets: list[CandidateSet], outers: Outers | None
-    ) -> Infeasible:
-        """Why nothing fits: the outer choice that asks for least."""
-        where = " + ".join(self.problem.group.names)
-        for found in candidate_sets:
-            if not found.count:
-                inner = found.space.inner_nodes
-                name = inner[-1].name if inner else found.space.arch.compute.name
-                einsum, nodes = found.space.einsum.name, [n.name for n in inner]
-                hint = "the mapspace's constraints leave no loop nest"
-                return self._ruled_out(name, einsum, hint, [einsum], nodes)
-        level = shared_level(self.problem.platform)
-        names = self.problem.group.names
-        outside = [level.name, self.problem.platform.dram.name]
-        if outers is None or len(outers.needs) == 0 or level.usable_words is None:
-            hint = "the mapspace's fusion section and its constraints leave no tile"
-            return self._ruled_out(level.name, where, hint, names, outside)
-        nodes = [n.name for s in self.problem.spaces for n in s.arch.nodes]
-        ruled = self.problem.mapspace.rules_about(names, nodes)
-        if ruled and outers.needs.min() <= level.usable_words:
-            hint = "the mapspace's constraints leave no mapping that fits"
-            return self._ruled_out(level.name, where, hint, names, nodes)
-        choice = int(outers.needs.argmin())
-        staging = self.stagings[int(outers.staging[choice])]
-        terms: dict[str, int] = {}
-        tile = np.where(outers.tile[:, choice] == FOLLOW, 1, outers.tile[:, choice])
-        for part in candidate_sets:
-            index = self.problem.index(part.space)
-            roles = staging.roles[part.space.einsum.name]
-            needs = merged(
-                self.occupancy.lower_term(
-                    part.space, tensor, role, tile[index][:, None], part.smallest(tensor)
-                )
-                for tensor, role in zip(part.space.tensors, roles, strict=True)
-            )
-            for name, words in needs.items():
-                terms[name] = max(terms.get(name, 0), int(np.ceil(words.max())))
-        return Infeasible(
-            level=level.name,
-            needs=sum(terms.values()),
-            has=level.usable_words,
-            terms=tuple(terms.items()),
-            where=where,
-            hint=f"give {level.name} more words, shorten the sequence, or allow smaller tiles",
-        )
-
-    def _ruled_out(
-        self, level: str, where: str, hint: str, einsums: Sequence[str], nodes: Sequence[str]
-    ) -> Infeasible:
-        """A refusal that names the rules about some nodes."""
-        rules = self.problem.mapspace.rules_about(einsums, nodes)
-        named = f"relax one of: {'; '.join(rules)}" if rules else "relax it"
-        return Infeasible(
-            level=level, needs=1, has=0, terms=(), where=where, hint=f"{hint}; {named}"
-        )

@@ -23,6 +23,7 @@ from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import best_mapping, floor_of
 from flat_mapper.mapper.space.factors import divisors
+from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload
@@ -67,6 +68,9 @@ def search(
     begin = time.perf_counter()
     found = best_mapping(workload, platform, mapspace, ert, objective=objective, progress=progress)
     larger = larger_sizes(workload, mapspace)
+    nodes = with_arch_rules(mapspace, platform, workload).slots if larger else ()
+    fixed = {m for rule in nodes for m, factor in rule.factors.items() if factor > 1}
+    larger = [sizes for sizes in larger if not fixed & set(sizes)]  # a cut changes factors
     if not larger:
         assert found is not None
         return found
