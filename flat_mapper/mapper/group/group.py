@@ -8,9 +8,9 @@ from math import prod
 import numpy as np
 
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.mapper.bounds.infeasibility import infeasibility
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
+from flat_mapper.mapper.bounds.refusal import infeasibility
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.candidate_set import CandidateCache, CandidateSet, enumerated
 from flat_mapper.mapper.group.beam import Beam, narrowest

@@ -228,9 +228,10 @@ def _own_orders(space: EinsumSpace) -> list[tuple[int, ...]]:
         frozenset(r for r, yes in enumerate(space.relevant[t]) if not yes) for t in space.tensors
     ]
     # Ranks that all tensors have stand outermost, where their loops part no others.
-    common = tuple(r for r, yes in enumerate(space.common) if yes)
+    follow = {r for r, yes in enumerate(space.common) if yes and not is_bound_outside(space, r)}
+    common = tuple(r for r, yes in enumerate(space.common) if yes and r not in follow)
+    common += tuple(sorted(follow))
     others = [r for r in range(len(space.ranks)) if r not in common]
     orders = [order + common for order in loop_orders(others, lacking)]
-    follow = {r for r in common if not is_bound_outside(space, r)}
     found = allowed_orders(orders, space, dram(space))
     return [order for order in found if set(order[len(order) - len(follow) :]) == follow]
