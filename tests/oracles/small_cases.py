@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 from oracles.brute_force import Case
@@ -99,6 +100,8 @@ def ruled_group(seed: int) -> Case:
     rng = np.random.default_rng(seed)
     kind = "softmax" if seed % 3 == 0 else "gemm-gemm"
     workload = _workload(kind, rng)
+    while not 4 <= prod(workload.rank_sizes.values()) <= 16:
+        workload = _workload(kind, rng)
     platform = _platform(rng, deep=False, vector=kind == "softmax")
     slots, keeps = random_rules(rng, workload, platform, 3)
     groups = (("QK", "softmax", "AV"),) if kind == "softmax" else (("Y", "Z"),)
