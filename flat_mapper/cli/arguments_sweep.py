@@ -1,4 +1,4 @@
-"""The grammar of the verbs of many points: sweep, optimize, export."""
+"""The grammar of the verbs of many points: sweep, optimize, export, report."""
 
 from __future__ import annotations
 
@@ -64,3 +64,14 @@ def export_arguments(verb: argparse.ArgumentParser) -> None:
         help="keep rows with, say, status=done or arch.GLB.depth>=4096; repeatable",
     )
     verb.add_argument("-o", "--output", metavar="FILE", help="a file (default: stdout)")
+
+
+def report_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "results",
+        nargs="+",
+        metavar="RESULTS",
+        help="JSON of map, compare or evaluate, a folder that -o made, or a sweep's database",
+    )
+    verb.add_argument("-o", "--output", required=True, metavar="FILE", help="the page: FILE.html")
+    verb.add_argument("--title", default="", metavar="T", help="the page's heading")
