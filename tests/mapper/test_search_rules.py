@@ -16,7 +16,6 @@ from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapping.space import KeepRule, SlotRule
 from flat_mapper.mapping.values import EinsumMapping, Slot
 
-
 # Of the first those that take a second or less.
 QUICK = [s for s in range(20, 80, 2) if s % 10 and s not in (28, 52)]
 
