@@ -12,7 +12,7 @@ do not keep it. Source: Timeloop, src/mapping/constraints.cpp; timeloopfe, v4/pr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flat_mapper.arch.constraints import kept_in, tensors_of
@@ -20,10 +20,11 @@ from flat_mapper.arch.factors import FactorLimits, read_factors, read_order
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.sharing import crosses_dram
-from flat_mapper.mapping.space import KeepRule, Mapspace, SlotRule, partitions
+from flat_mapper.mapping.space import GroupSpace, KeepRule, Mapspace, SlotRule, partitions
 from flat_mapper.spec.document import Section, Tagged, section_of, take
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.softmax import alternatives
 
 _HONOURED: Mapping[str, tuple[str, ...]] = {
     "temporal": (
@@ -46,15 +47,17 @@ def with_arch_rules(mapspace: Mapspace, platform: Platform, workload: Workload) 
     """
     slots: list[SlotRule] = []
     keeps: list[KeepRule] = []
-    for group in partitions(workload, mapspace)[-1]:
-        for name in group.names:
-            einsum = workload.einsum(name)
+    charged = mapspace.policy.softmax == "charged" and not workload.mask
+    for cascade in alternatives(workload, charged=charged):
+        groups = [group for some in partitions(cascade, mapspace)[::-1] for group in some]
+        for name in dict.fromkeys(name for group in groups for name in group.names):
+            einsum = cascade.einsum(name)
             arch = platform.path(einsum.unit)
             check_hierarchy(arch)
             _check_branches(arch, einsum)
-            for node in _nodes(arch, einsum, workload):
-                slots.extend(node.slot_rules())
-                keeps.extend(node.keep_rules())
+            for node in _nodes(arch, einsum, cascade):
+                slots += [rule for rule in node.slot_rules() if rule not in slots]
+                keeps += [rule for rule in node.keep_rules() if rule not in keeps]
     found = replace(
         mapspace, slots=(*mapspace.slots, *slots), keeps=_agreed(mapspace, tuple(keeps))
     )
@@ -63,10 +66,9 @@ def with_arch_rules(mapspace: Mapspace, platform: Platform, workload: Workload) 
 
 
 def _nodes(arch: Architecture, einsum: Einsum, workload: Workload) -> Iterator[_Node]:
-    for index, node in enumerate(arch.nodes):
+    for node in arch.nodes:
         groups = {kind: section_of(body, "") for kind, body in node.constraints.items() if body}
         if groups or (isinstance(node, MemoryLevel) and node.keeps_only is not None):
-            outer = index <= arch.nodes.index(arch.levels[1])
             where = f"{arch.path or arch.name}: {node.name}.constraints"
             yield _Node(
                 node=node,
@@ -74,7 +76,7 @@ def _nodes(arch: Architecture, einsum: Einsum, workload: Workload) -> Iterator[_
                 groups=groups,
                 einsum=einsum,
                 workload=workload,
-                role="inner" if not outer else "DRAM" if node is arch.levels[0] else "shared",
+                outermost=node is arch.levels[0],
             )
 
 
@@ -87,7 +89,7 @@ class _Node:
     groups: Mapping[str, Section]
     einsum: Einsum
     workload: Workload
-    role: str  # DRAM, shared or inner
+    outermost: bool  # DRAM
 
     def slot_rules(self) -> Iterator[SlotRule]:
         """Rules about the node's loops."""
@@ -110,7 +112,7 @@ class _Node:
             if tensor in bypass:
                 where = f"{self.where}.dataspace"
                 raise SpecError(expected(where, f"{tensor} kept or bypassed", "both"))
-        if self.role == "DRAM" and bypass:
+        if self.outermost and bypass:
             where = f"{self.where}.dataspace.bypass"
             raise SpecError(expected(where, "every tensor kept off chip", ", ".join(bypass)))
         if keep or bypass:
@@ -138,15 +140,6 @@ class _Node:
 
     def _temporal(self, body: Section) -> Iterator[SlotRule]:
         factors, order = self._factors(body, "temporal"), self._order(body, "temporal")
-        if (factors.exact or factors.at_most) and self.role != "inner":
-            shown = ", ".join(factors.shown)
-            condition = "factors on levels inside the shared one only"
-            change = "remove it, or fix tiles in the mapspace"
-            raise SpecError(expected(f"{self.where}.temporal.factors", condition, shown, change))
-        if order and self.role == "DRAM":
-            where = f"{self.where}.temporal.permutation"
-            condition = "no order fixed at DRAM, whose loops the search chooses"
-            raise SpecError(expected(where, condition, ", ".join(order), "remove it"))
         if factors.exact or factors.at_most or order:
             yield SlotRule(
                 node=self.node.name,
@@ -303,14 +296,29 @@ def _check_branches(arch: Architecture, einsum: Einsum) -> None:
 
 
 def _check_inside(mapspace: Mapspace, platform: Platform, workload: Workload) -> None:
-    """A tensor that a fused group hands on inside the shared level cannot bypass that level."""
+    """A tensor that a fused group hands on inside the shared level cannot bypass that level.
+
+    Refused where it rules out every alternative; of several the search leaves those out.
+    """
+    found = [
+        _bypassed(groups, mapspace, platform, workload) for groups in partitions(workload, mapspace)
+    ]
+    if found and all(found):
+        level = platform.matrix.levels[1].name
+        condition = f"tensors other than {found[0]}, which a fused group keeps"
+        where = f"{platform.name}: {level}: bypass"
+        raise SpecError(expected(where, condition, found[0], "do not fuse it"))
+
+
+def _bypassed(
+    groups: Sequence[GroupSpace], mapspace: Mapspace, platform: Platform, workload: Workload
+) -> str:
+    """A tensor that some group keeps at the shared level, where a rule says that it bypasses it."""
     level = platform.matrix.levels[1].name
-    for groups in partitions(workload, mapspace):
-        for group in groups:
-            for name in group.names if group.fused else ():
-                for rule in mapspace.keep_rules(name, level):
-                    for tensor in rule.bypass:
-                        if not crosses_dram(workload, group.names, tensor):
-                            where = f"{platform.name}: {level}: bypass"
-                            condition = f"tensors other than {tensor}, which a fused group keeps"
-                            raise SpecError(expected(where, condition, tensor, "do not fuse it"))
+    for group in groups:
+        for name in group.names if group.fused else ():
+            for rule in mapspace.keep_rules(name, level):
+                for tensor in rule.bypass:
+                    if not crosses_dram(workload, group.names, tensor):
+                        return tensor
+    return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -46,6 +46,14 @@ class SlotRule:
     y: tuple[str, ...] | None = None
     if_present: bool = False  # names that a workload lacks are no fault
 
+    def __str__(self) -> str:
+        """The rule in a line: `GLB temporal I=1, J<=2, permutation [P]`."""
+        said = [f"{r}={n}" for r, n in self.factors.items()]
+        said += [f"{r}<={n}" for r, n in self.at_most.items()]
+        ranks = (("permutation", self.innermost or None), ("x", self.x), ("y", self.y))
+        said += [f"{word} [{', '.join(some)}]" for word, some in ranks if some is not None]
+        return f"{_at(self.node, self.einsum)} {self.kind} {', '.join(said)}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepRule:
@@ -56,6 +64,16 @@ class KeepRule:
     keep: tuple[str, ...] = ()
     bypass: tuple[str, ...] = ()
     if_present: bool = False
+
+    def __str__(self) -> str:
+        """The rule in a line: `RF keep [A], bypass [B]`."""
+        some = (("keep", self.keep), ("bypass", self.bypass))
+        said = (f"{word} [{', '.join(tensors)}]" for word, tensors in some if tensors)
+        return f"{_at(self.level, self.einsum)} {', '.join(said)}"
+
+
+def _at(node: str, einsum: str) -> str:
+    return f"{node} of {einsum}" if einsum else node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +111,12 @@ class Mapspace:
         for rule in self.keeps:
             if rule.level == level and rule.einsum in ("", einsum):
                 yield rule
+
+    def rules_about(self, einsums: Collection[str], nodes: Collection[str]) -> list[str]:
+        """The rules about some nodes under some Einsums, a line each."""
+        slots = [r for r in self.slots if r.node in nodes and r.einsum in ("", *einsums)]
+        keeps = [r for r in self.keeps if r.level in nodes and r.einsum in ("", *einsums)]
+        return list(dict.fromkeys(str(rule) for rule in (*slots, *keeps)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,6 +125,10 @@ def _rule_misses(where: str, rule: SlotRule | KeepRule, names: _Names) -> Iterat
         return
     if isinstance(rule, SlotRule):
         yield from _misses(where, "a target", [rule.node], names.nodes)
+        if rule.node in names.nodes and (rule.kind == "temporal") != (rule.node in names.levels):
+            condition = "temporal constraints on levels, spatial ones on fanouts"
+            got = f"{rule.kind} on {rule.node}"
+            yield expected(where, condition, got, "change type or target")
         axes = (*(rule.x or ()), *(rule.y or ()))
         named = [*rule.factors, *rule.at_most, *rule.innermost, *axes]
         if not rule.if_present:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -21,6 +22,7 @@ from flat_mapper.spec.yamlio import load
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.reader import load_workload
+from flat_mapper.workload.softmax import alternatives
 from flat_mapper.workload.timeloop import read_problem
 
 FREE = Mapspace(name="free")
@@ -219,6 +221,33 @@ def test_the_shared_level_lets_a_tensor_by() -> None:
     assert mapping.kept_at("GLB") == ("Inputs", "Outputs")
 
 
+def test_the_outer_levels_have_the_loops_that_their_nodes_ask_for() -> None:
+    glb = "{temporal: {factors: [P=2, C=1]}}"
+    mapping = best(platform(glb=glb, dram="{temporal: {permutation: [P], factors: [P=2, M=4]}}"))
+    at_dram = [(p.rank, p.factor) for p in mapping.at(Slot("DRAM", "temporal"))]
+    assert {("P", 2), ("M", 4)} <= set(at_dram)
+    assert at_dram[-1] == ("P", 2)  # innermost
+    at_glb = {p.rank: p.factor for p in mapping.at(Slot("GLB", "temporal"))}
+    assert at_glb["P"] == 2
+    assert "C" not in at_glb
+
+
+def test_nodes_hold_for_the_einsums_of_every_form_of_a_softmax() -> None:
+    """What corrects an online softmax is in one of the alternatives only."""
+    for form in ("online", "any"):
+        cascade = attention(B=1, H=1, P=4, M=4, E=4, F=4, softmax=form)
+        chip = Platform(
+            name="array",
+            matrix=platform().matrix,
+            vector=platform(dataspace="{bypass: ['*']}").matrix,
+        )
+        mapspace = Mapspace(name="fused", fusion=Fusion(groups=(("QK", "softmax", "AV"),)))
+        ruled = {rule.einsum for rule in with_arch_rules(mapspace, chip, cascade).keeps}
+        forms = alternatives(cascade)
+        every = {e.name for one in forms for e in one.einsums if e.unit == "vector"}
+        assert ruled == every
+
+
 @pytest.mark.parametrize(
     ("constraint", "rule"),
     [
@@ -268,11 +297,6 @@ def test_lists_of_tensors(dataspace: str, keep: tuple[str, ...], bypass: tuple[s
             "PE.constraints.spatial: expected split beside permutation where a fanout has two axes",
         ),
         (platform("{permutation: [C], split: 2}"), "split: expected at most 1, the ranks of the"),
-        (
-            platform(glb="{temporal: {factors: [P=2]}}"),
-            "GLB.constraints.temporal.factors: expected factors on levels inside the shared one",
-        ),
-        (platform(dram="{temporal: {permutation: [P]}}"), "expected no order fixed at DRAM"),
         (platform(dram="{dataspace: {bypass: [Inputs]}}"), "expected every tensor kept off chip"),
         (
             platform(outside="  - !Container {name: chip, spatial: {meshX: 2}}"),
@@ -320,6 +344,10 @@ problem:
         chip, mapspace, load_workload(text)
     )
     assert with_arch_rules(FREE, chip, load_workload(text)).keeps
+    optional = replace(mapspace, fusion=replace(mapspace.fusion, optional=True))
+    found = search(load_workload(text), chip, optional, prices(chip), objective="energy")
+    assert isinstance(found, Solution)
+    assert len(found.result.mapping.groups) == 2  # what is left is not to fuse
 
 
 ACCUMULATOR = """

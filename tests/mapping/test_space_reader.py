@@ -224,6 +224,23 @@ def test_rules_that_name_nothing(tmp_path: Path) -> None:
     ]
 
 
+def test_loops_of_the_wrong_kind_are_refused(tmp_path: Path) -> None:
+    text = """
+mapspace:
+  constraints:
+  - {target: GLB, type: spatial, factors: [P=2]}
+  - {target: PE, type: temporal, factors: [P=2]}
+"""
+    lines = unmatched_rules(
+        load_mapspace(_file(tmp_path, text)), load_workload(TINY), load_platform("edge")
+    )
+    assert [line.split(": ", 2)[2] for line in lines] == [
+        f"expected temporal constraints on levels, spatial ones on fanouts, got '{got}'; change "
+        "type or target"
+        for got in ("spatial on GLB", "temporal on PE")
+    ]
+
+
 def test_a_group_is_known_whole_or_not_at_all(tmp_path: Path) -> None:
     platform = load_platform("edge")
     typed = load_mapspace(_file(tmp_path, WHOLE.replace("softmax, AV]", "softmax, AW]")))

@@ -23,6 +23,7 @@ from itertools import permutations, product
 from math import ceil, inf, prod
 
 import numpy as np
+from oracles.constrained import first_of_equals, obeying_factors, obeying_keeps, obeying_orders
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.cost_model import reuse
@@ -222,7 +223,14 @@ def shared_loops(case: Case, group: GroupSpace) -> Iterator[tuple[Loop, ...] | N
         return
     ranks = case.workload.shareable_ranks(whole_group(case, group))
     for factors in product(*(divisors(case.workload.rank_sizes[r]) for r in ranks)):
-        yield tuple(Loop(r, f) for r, f in zip(ranks, factors, strict=True) if f > 1)
+        loops = tuple(Loop(r, f) for r, f in zip(ranks, factors, strict=True) if f > 1)
+        if any(rule.innermost for rule in case.mapspace.slots):
+            inner = case.workload.inner_ranks(whole_group(case, group))
+            last = tuple(loop for loop in loops if loop.rank in inner)
+            others = tuple(loop for loop in loops if loop.rank not in inner)
+            yield from (o + i for o in permutations(others) for i in permutations(last))
+        else:
+            yield loops
 
 
 def divisors(n: int) -> list[int]:
@@ -242,12 +250,25 @@ def choice(
     columns = factor_columns(arch, einsum, sizes, shared)
     if any(r in passes for r in case.workload.inner_ranks(whole_group(case, group))):
         columns = columns[:, :, ~resident(arch, einsum, columns)]
+    columns = columns[:, :, obeying_factors(case.mapspace, arch, einsum, slots_of(arch), columns)]
+    crossing = {t for t in roles if crosses_dram(case.workload, whole_group(case, group), t)}
     seen_pairs = visited_pairs(case, einsum, passes)
     kinds = walked(case, einsum, shared) if group.fused else {}
     costs: list[FloatArray] = []
     nests: list[EinsumMapping] = []
+    in_order: dict[tuple[tuple[str, ...], ...], np.ndarray] = {}
     for nest, stay in structures(case, group, arch, einsum, roles, shared):
-        factors = Factors(factors=columns)
+        if not obeying_keeps(case.mapspace, arch, einsum, nest.keep, crossing):
+            continue
+        if nest.order not in in_order:
+            free = free_orders(case, einsum)[0]
+            good = first_of_equals(free, arch, einsum, nest.order, columns, shared is not None)
+            good &= obeying_orders(case.mapspace, arch, einsum, nest.slots, nest.order, columns)
+            in_order[nest.order] = columns[:, :, good]
+        mine = in_order[nest.order]
+        if not mine.shape[2]:
+            continue
+        factors = Factors(factors=mine)
         priced = nest_costs(
             *(nest, sizes, factors, case.ert, case.workload.shares, seen_pairs),
             copied=copied_from(case.workload, einsum),
@@ -256,7 +277,7 @@ def choice(
         good = np.flatnonzero(priced.fits)
         for i in good[undominated(seen[good])]:
             costs.append(seen[i])
-            nests.append(replace(mapping_of(nest, columns[:, :, i]), stay=stay))
+            nests.append(replace(mapping_of(nest, mine[:, :, i]), stay=stay))
     if not costs:
         return Choice(costs=np.zeros((0, 1)), nests=())
     table = np.array(costs)
@@ -423,9 +444,7 @@ def structures(
                     for bits in product((False, True), repeat=len(every))
                 ]
             )
-    moving = [r for r in einsum.ranks if case.workload.rank_sizes[r] > 1 and r not in einsum.each]
-    still = tuple(r for r in einsum.ranks if r not in moving)
-    free = [still + p for p in permutations(moving)]
+    free = free_orders(case, einsum)
     slots = slots_of(arch)
     orders: list[list[tuple[str, ...]]] = []
     for slot in slots:
@@ -444,6 +463,13 @@ def structures(
             Nest(arch=arch, einsum=einsum, slots=slots, keep=keep, order=order, returns=returns),
             stay,
         )
+
+
+def free_orders(case: Case, einsum: Einsum) -> list[tuple[str, ...]]:
+    """Orders of an Einsum's loops at one level, outermost first; loops of one pass stay put."""
+    moving = [r for r in einsum.ranks if case.workload.rank_sizes[r] > 1 and r not in einsum.each]
+    still = tuple(r for r in einsum.ranks if r not in moving)
+    return [still + p for p in permutations(moving)]
 
 
 def factor_columns(

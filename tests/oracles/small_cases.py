@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 from oracles.brute_force import Case
+from oracles.constrained import random_rules
 
 from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel, Platform
 from flat_mapper.energy.tables import Ert
@@ -33,6 +35,80 @@ def small_case(seed: int) -> Case:
         ert=prices(rng, platform),
         mapspace=_mapspace(kind, rng),
     )
+
+
+def one_product() -> Case:
+    """I4 J4 K2 on two by two PEs with four registers each, free of rules."""
+    rng = np.random.default_rng(0)
+    (line,) = GEMM
+    workload = Workload(
+        name="product",
+        rank_sizes={"I": 4, "J": 4, "K": 2},
+        einsums=(replace(parse_einsum(line), unit="matrix"),),
+        word_bits=16,
+    )
+    nodes = (
+        _plain("DRAM", None, 1),
+        _plain("GLB", 64, 1),
+        Fanout(name="PE", fanout_x=2, fanout_y=2),
+        _plain("RF", 4, 4),
+    )
+    arch = Architecture(
+        name="product",
+        nodes=nodes,
+        compute=ComputeUnit(name="MAC", component_class="intmac", instances=4),
+        cycle_seconds=1e-9,
+    )
+    platform = Platform(name="product", matrix=arch)
+    return Case(
+        workload=workload,
+        platform=platform,
+        ert=_prices(rng, platform),
+        mapspace=Mapspace(name="product"),
+    )
+
+
+def _plain(name: str, words: int | None, instances: int) -> MemoryLevel:
+    return MemoryLevel(
+        name=name,
+        component_class="DRAM" if words is None else "SRAM",
+        capacity_words=words,
+        word_bits=16,
+        row_words=1,
+        instances=instances,
+    )
+
+
+def ruled_product(seed: int) -> Case:
+    """One product, alone, under rules about any of its nodes."""
+    rng = np.random.default_rng(seed)
+    kind = "batched" if seed % 5 == 0 else "gemm"
+    workload = _workload(kind, rng)
+    sizes = {
+        r: int(rng.choice((2, 2, 3, 4))) if kind == "gemm" else n
+        for r, n in workload.rank_sizes.items()
+    }
+    workload = replace(workload, rank_sizes=sizes)
+    platform = _platform(rng, deep=kind == "gemm" and rng.random() < 0.1, vector=False)
+    slots, keeps = random_rules(rng, workload, platform, 5)
+    mapspace = replace(_mapspace(kind, rng), slots=slots, keeps=keeps)
+    return Case(workload=workload, platform=platform, ert=_prices(rng, platform), mapspace=mapspace)
+
+
+def ruled_group(seed: int) -> Case:
+    """Two products, or a small attention, fused under rules about any of their nodes."""
+    rng = np.random.default_rng(seed)
+    kind = "softmax" if seed % 3 == 0 else "gemm-gemm"
+    workload = _workload(kind, rng)
+    while not 4 <= prod(workload.rank_sizes.values()) <= 16:
+        workload = _workload(kind, rng)
+    platform = _platform(rng, deep=False, vector=kind == "softmax")
+    slots, keeps = random_rules(rng, workload, platform, 3)
+    groups = (("QK", "softmax", "AV"),) if kind == "softmax" else (("Y", "Z"),)
+    free = _mapspace(kind, rng)
+    fusion = replace(free.fusion, groups=groups)
+    mapspace = replace(free, fusion=fusion, slots=slots, keeps=keeps)
+    return Case(workload=workload, platform=platform, ert=_prices(rng, platform), mapspace=mapspace)
 
 
 def online_case(seed: int) -> Case:

@@ -7,16 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from flat_mapper.cost_model.latency import transfer_cycles
-from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, merged
+from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.traffic import busy_cycles, traffic_bound
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.factors import real_loops
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
-from flat_mapper.mapper.space.outer import Staging, tiles
-from flat_mapper.mapping.sharing import shared_level
+from flat_mapper.mapper.space.outer import (
+    Staging,
+    fixed_shared_orders,
+    has_dram_loops,
+    tiles,
+)
+from flat_mapper.mapper.space.rules import in_order, moves_inward, obeyed
 
 
 @dataclass(slots=True)
@@ -142,11 +146,12 @@ class OuterBounds:
                 .reshape(-1, len(self.problem.ranks))
                 .T
             )
-            if self.problem.group.fused or not staging.staged:
-                orders = range(len(self.orders) if self.problem.group.fused else 1)
-                grids = [(order, grid) for order in orders]
-            else:
+            if self.problem.group.fused:
+                grids = self._fused(grid)
+            elif has_dram_loops(self.problem, staging):
                 grids = self._single(staging, grid)
+            else:
+                grids = [(0, grid)]
             parts.extend(self._bounded(None, number, order, some) for order, some in grids)
         return Outers.joined(parts)
 
@@ -161,22 +166,44 @@ class OuterBounds:
             )
         return Outers.joined(parts) if parts else outers
 
+    def _fused(self, grid: Ints) -> list[tuple[int, Ints]]:
+        """Orders of shared loops and tiles, under the rules of a fused group's Einsums."""
+        fixed = fixed_shared_orders(self.problem)
+        if not fixed:
+            return [(order, grid) for order in range(len(self.orders))]
+        sizes = np.array([r.size for r in self.problem.ranks], dtype=np.int64)[:, None]
+        found: list[tuple[int, Ints]] = []
+        sequences: list[Ints] = []
+        for number, order in enumerate(self.orders):
+            good = np.ones(grid.shape[1], np.bool_)
+            for mine, own in fixed:
+                good &= obeyed(mine, tuple(r for r in order if r in own), grid < sizes)
+            sequence = real_loops(sizes // grid, order)
+            for earlier in sequences:
+                good &= sequence != earlier
+            sequences.append(sequence)
+            found.append((number, grid[:, good]))
+        return found
+
     def _single(self, staging: Staging, grid: Ints) -> list[tuple[int, Ints]]:
         """DRAM orders and tiles of one Einsum, without those that repeat another.
 
         Innermost at DRAM, a loop over a rank that no staged tensor has might as well stand
         outermost in the shared level: the order of all loops, and so every count, is the same.
+        Unless a rule fixes its place.
         """
         space = self.problem.spaces[0]
         sizes = np.array([r.size for r in self.problem.ranks], dtype=np.int64)[:, None]
         dram = np.where(grid == FOLLOW, 1, sizes // np.where(grid == FOLLOW, 1, grid))
         matters = [
-            any(space.relevant[t][r] for t in staging.staged) for r in range(len(space.ranks))
+            any(space.relevant[t][r] for t in staging.staged) or not moves_inward(space, r)
+            for r in range(len(space.ranks))
         ]
         found: list[tuple[int, Ints]] = []
         sequences: list[Ints] = []
         for order in range(len(self.orders)):
-            good, still = np.ones(grid.shape[1], np.bool_), np.ones(grid.shape[1], np.bool_)
+            good = in_order(space, space.arch.levels[0].name, self.orders[order], dram)
+            still = np.ones(grid.shape[1], np.bool_)
             for r in self.orders[order]:
                 if not matters[r]:
                     good &= ~(still & (dram[r] > 1))
@@ -232,54 +259,3 @@ class OuterBounds:
             priced += part.lows(roles, extents, priced=True)
             free += part.lows(roles, extents, priced=False)
         return priced, free
-
-    def infeasibility(
-        self, candidate_sets: list[CandidateSet], outers: Outers | None
-    ) -> Infeasible:
-        """Why nothing fits: the outer choice that asks for least."""
-        where = " + ".join(self.problem.group.names)
-        for found in candidate_sets:
-            if not found.count:
-                inner = found.space.inner_nodes
-                name = inner[-1].name if inner else found.space.arch.compute.name
-                return Infeasible(
-                    level=name,
-                    needs=1,
-                    has=0,
-                    terms=(),
-                    where=found.space.einsum.name,
-                    hint="the mapspace's constraints leave no loop nest; relax one",
-                )
-        level = shared_level(self.problem.platform)
-        if outers is None or len(outers.needs) == 0 or level.usable_words is None:
-            return Infeasible(
-                level=level.name,
-                needs=1,
-                has=0,
-                terms=(),
-                where=where,
-                hint="the mapspace's fusion section leaves no tile; relax it",
-            )
-        choice = int(outers.needs.argmin())
-        staging = self.stagings[int(outers.staging[choice])]
-        terms: dict[str, int] = {}
-        tile = np.where(outers.tile[:, choice] == FOLLOW, 1, outers.tile[:, choice])
-        for part in candidate_sets:
-            index = self.problem.index(part.space)
-            roles = staging.roles[part.space.einsum.name]
-            needs = merged(
-                self.occupancy.lower_term(
-                    part.space, tensor, role, tile[index][:, None], part.smallest(tensor)
-                )
-                for tensor, role in zip(part.space.tensors, roles, strict=True)
-            )
-            for name, words in needs.items():
-                terms[name] = max(terms.get(name, 0), int(np.ceil(words.max())))
-        return Infeasible(
-            level=level.name,
-            needs=sum(terms.values()),
-            has=level.usable_words,
-            terms=tuple(terms.items()),
-            where=where,
-            hint=f"give {level.name} more words, shorten the sequence, or allow smaller tiles",
-        )

@@ -31,6 +31,7 @@ from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Outer
+from flat_mapper.mapper.space.rules import in_order, shared
 from flat_mapper.mapping.sharing import copied_from
 
 
@@ -138,6 +139,8 @@ class Fused:
 
         offer: whether costs are exact, so that a first mapping may become the incumbent.
         """
+        if not all(len(p.costs) for p in parts):
+            return None  # a rule leaves no order of the shared level's loops
         layout = where.layout
         least = [p.costs.min(axis=0) for p in parts]
         reaches = [
@@ -215,9 +218,14 @@ class Fused:
         source: list[Ints] = []
         outers: list[Outer] = []
         private: list[PrivateWords] = []
-        for number, chosen in part.index(mask):
-            candidates = part.blocks[number].take(chosen)
-            for shared_order in shared_orders(space, [candidates]):
+        tile = np.array(first.tile, dtype=np.int64)[:, None]
+        for number, every in part.index(mask):
+            block = part.blocks[number].take(every)
+            for shared_order in shared_orders(space, [block]):
+                obeyed = in_order(space, shared(space), shared_order, tile // block.tile)
+                candidates, chosen = block, every
+                if not obeyed.all():
+                    candidates, chosen = block.take(np.flatnonzero(obeyed)), every[obeyed]
                 outer = replace(first, shared_order=shared_order)
                 costs.append(self._vectors(space, candidates, outer, layout))
                 if not rough:

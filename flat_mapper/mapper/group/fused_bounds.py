@@ -19,6 +19,7 @@ from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Role
+from flat_mapper.mapper.space.rules import shared_fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +256,9 @@ class FusedBounds:
             some = np.flatnonzero(np.isfinite(mine) & chance.of(passes[i] * part.cycles, mine))
             choice, candidates = part.candidates(np.zeros(len(some), np.int64), some)
             choice, candidates = self._whole(part, extents, choice, candidates)
+            inner = part.tile[:, part.which[candidates]]
+            obeyed = shared_fits(part.space, extents[:, choice], inner)
+            choice, candidates = choice[obeyed], candidates[obeyed]
             energy = bounds[i].candidate_energy(extents, choice, candidates, stay[i])
             energy = energy + (passes[i] - 1) * part.space.compute_energy
             candidates = candidates[

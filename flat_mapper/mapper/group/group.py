@@ -10,6 +10,7 @@ import numpy as np
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
+from flat_mapper.mapper.bounds.refusal import infeasibility
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.candidate_set import CandidateCache, CandidateSet, enumerated
 from flat_mapper.mapper.group.beam import Beam, narrowest
@@ -277,7 +278,7 @@ class GroupSearch:
         candidate_sets = self._beam(outers).first(self._whole(least), least)
         if all(t.count for t in candidate_sets) and len(outers.staging):
             outers = self.bounds.bounded(outers, candidate_sets)
-        return self.bounds.infeasibility(candidate_sets, outers)
+        return infeasibility(self.bounds, candidate_sets, outers)
 
     def space_size(self) -> int:
         """Mappings in the group: outer choices times loop nests of each Einsum."""

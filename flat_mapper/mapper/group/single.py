@@ -14,10 +14,10 @@ from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick
 from flat_mapper.mapper.space.candidates import CandidateBlock, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, loop_orders
-from flat_mapper.mapper.space.enumerate import allowed_orders
-from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Outer
+from flat_mapper.mapper.space.rules import allowed_orders, in_order, shared, shared_fits
 
 PAIRS = 1 << 20  # pairs of candidates' tiles and outer choices to look at in one go
 
@@ -66,17 +66,24 @@ class Single:
         tile, mine = outers.tile[:, choice], self.dense.tile[:, candidate]
         words, cold = self.bounds.occupancy.candidate_words(space, mine, tile, roles)
         room = self.bounds.occupancy.room(staging, outers.tile)
-        fits = np.flatnonzero(words <= np.broadcast_to(room, len(outers.staging))[choice])
+        fits = words <= np.broadcast_to(room, len(outers.staging))[choice]
+        fits &= shared_fits(space, tile, mine)
         choice, candidate, tile, cold = choice[fits], candidate[fits], tile[:, fits], cold[fits]
         if len(choice) == 0:
             return
         compute = space.lane_cycles / self.dense.spatial[candidate]
+        loops = np.where(tile == FOLLOW, 1, tile // mine[:, fits])
         for shared_order in self.orders:
+            obeyed = in_order(space, shared(space), shared_order, loops)
+            if not obeyed.any():
+                continue
             costs = self.dense.costs(candidate, tile, order, shared_order, roles)
             slowest = reduce(np.maximum, costs.ports.values(), compute)
             cycles = np.ceil(slowest + cold - 1e-9)
             self.counters.evaluated += len(candidate)
-            for slot, i in self.incumbent.improvements(cycles, costs.energy):
+            energy = np.where(obeyed, costs.energy, np.inf)
+            cycles = np.where(obeyed, cycles, np.inf)
+            for slot, i in self.incumbent.improvements(cycles, energy):
                 chosen = outers.tile[:, choice[i]]
                 found = (float(cycles[i]), float(costs.energy[i]))
                 self._take(slot, int(candidate[i]), chosen, staging, order, shared_order, found)
@@ -150,4 +157,4 @@ def shared_orders(space: EinsumSpace, blocks: Sequence[CandidateBlock]) -> list[
         if any(transfer.child is not None and transfer.open.any() for transfer in transfers)
     )
     orders = loop_orders(range(len(space.ranks)), list(lacking))
-    return allowed_orders(orders, space, space.arch.levels[space.shared].name)
+    return allowed_orders(orders, space, shared(space))

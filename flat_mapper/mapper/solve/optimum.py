@@ -9,7 +9,7 @@ the model takes as timeloop-model does.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
@@ -23,6 +23,7 @@ from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import best_mapping, floor_of
 from flat_mapper.mapper.space.factors import divisors
+from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload
@@ -66,7 +67,8 @@ def search(
     """
     begin = time.perf_counter()
     found = best_mapping(workload, platform, mapspace, ert, objective=objective, progress=progress)
-    larger = larger_sizes(workload, mapspace)
+    fixed = _fixed_by_nodes(workload, platform, mapspace)
+    larger = larger_sizes(workload, mapspace, fixed)
     if not larger:
         assert found is not None
         return found
@@ -92,12 +94,20 @@ def search(
     return replace(tried.best, certificate=certificate)
 
 
-def larger_sizes(workload: Workload, mapspace: Mapspace) -> list[dict[str, int]]:
-    """Sizes of awkward ranks to map as well, those with least work first."""
+def _fixed_by_nodes(workload: Workload, platform: Platform, mapspace: Mapspace) -> set[str]:
+    """Ranks with a factor that a platform's node fixes at more than one: a cut may lessen it."""
+    rules = with_arch_rules(mapspace, platform, workload).slots
+    return {rank for rule in rules for rank, factor in rule.factors.items() if factor > 1}
+
+
+def larger_sizes(
+    workload: Workload, mapspace: Mapspace, fixed: Collection[str] = ()
+) -> list[dict[str, int]]:
+    """Sizes of awkward ranks to map as well, those with least work first; fixed: of which none."""
     if workload.mask is not None:
         return []  # its tiles are whole divisors
     ruled = {m for rule in mapspace.slots for m in (*rule.factors, *rule.at_most)}
-    ruled |= set(mapspace.fusion.tiles)
+    ruled |= {*mapspace.fusion.tiles, *fixed}
     sizes = workload.rank_sizes
     used = {r for e in workload.einsums for r in e.ranks}
     awkward = [r for r, n in sizes.items() if r in used and r not in ruled and is_awkward(n)]

@@ -198,12 +198,17 @@ class EinsumSpace:
         return list(self.mapspace.slot_rules(self.einsum.name, node, kind))  # type: ignore[arg-type]
 
     def keep_sets(self, level: str) -> list[frozenset[str]]:
-        """What a level may keep: every subset of the tensors that the rules leave open."""
+        """What a level may keep: every subset of the tensors that the rules leave open.
+
+        None, where they contradict each other.
+        """
         must: set[str] = set()
         never: set[str] = set()
         for rule in self.mapspace.keep_rules(self.einsum.name, level):
             must.update(t for t in rule.keep if t in self.tensors)
             never.update(t for t in rule.bypass if t in self.tensors)
+        if must & never:
+            return []
         free = [t for t in self.tensors if t not in must | never]
         return [
             frozenset(must | {t for i, t in enumerate(free) if bits >> i & 1})

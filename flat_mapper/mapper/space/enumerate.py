@@ -20,6 +20,7 @@ from flat_mapper.mapper.space.candidates import (
 )
 from flat_mapper.mapper.space.einsum import EinsumSpace, loop_orders
 from flat_mapper.mapper.space.factors import combinations, multiple, prod_of, real_loops
+from flat_mapper.mapper.space.rules import allowed_orders, in_order, is_bound_outside
 from flat_mapper.mapper.space.tile_index import ByTile
 
 MOST_TILES = 16  # outer tiles to hold every candidate against
@@ -155,10 +156,10 @@ def _at_level(
 ) -> CandidateBlock:
     """Candidates with one more level: its factors, its loop order, and what it keeps.
 
-    Three kinds of loops are not tried. Over a rank that all tensors have: outermost of all it costs
-    the same and leaves smaller tiles. At the innermost level, over a rank that no kept tensor has:
-    as the innermost loop of the next level it costs the same, because below there is only the
-    compute unit, to which order means nothing. And see `_distinct`.
+    Three kinds of loops are not tried, unless a rule binds them. Over a rank that all tensors have:
+    outermost of all it costs the same and leaves smaller tiles. At the innermost level, over a rank
+    that no kept tensor has: as the innermost loop of the next level it costs the same, because
+    below there is only the compute unit, to which order means nothing. And see `_distinct`.
     """
     ruled = any(
         space.rules(lv.name, "temporal")
@@ -200,7 +201,8 @@ def _level_factors(
         # A tile of values that share a word may have more of them than the level has words.
         packed = min((space.share(t) for t in kept), default=1)
         most = int(limit / min(packed, 1)) if kept else space.iterations
-        free = (useful[r] and not space.common[r]) or forced & set(rank.members)
+        outermost = space.common[r] and not is_bound_outside(space, r)
+        free = (useful[r] and not outermost) or forced & set(rank.members)
         choices.append(space.options(level.name, "temporal", r, most) if free else [1])
     return choices
 
@@ -225,7 +227,10 @@ def _ordered(
     ]
     orders = allowed_orders(loop_orders(range(len(space.ranks)), lacking), space, node)
     candidate, column = pairs
-    legal = [good[column] for good in _distinct(orders, grid, outward)]
+    legal = [
+        (good & in_order(space, node, order, grid))[column]
+        for order, good in zip(orders, _distinct(orders, grid, outward), strict=True)
+    ]
     chosen = [np.flatnonzero(good) for good in legal]
     index = np.concatenate(chosen)
     column = column[index]
@@ -297,23 +302,6 @@ def dominated_keeps(space: EinsumSpace, candidates: CandidateBlock) -> Bools:
             if kept - {tensor} in space.keep_sets(above.child.name):
                 found |= (below.passes == above.passes) & (below.open == above.open)
     return found
-
-
-def allowed_orders(
-    orders: list[tuple[int, ...]], space: EinsumSpace, node: str
-) -> list[tuple[int, ...]]:
-    """Orders under the rules of a mapspace: a rule fixes the innermost ranks."""
-    for rule in space.rules(node, "temporal"):
-        if rule.innermost:
-            names = [
-                next((i for i, k in enumerate(space.ranks) if m in k.members), -1)
-                for m in rule.innermost
-            ]
-            fixed = tuple(dict.fromkeys(i for i in names if i >= 0))
-            orders = list(
-                dict.fromkeys(fixed + tuple(r for r in order if r not in fixed) for order in orders)
-            )
-    return orders
 
 
 def _pairs(

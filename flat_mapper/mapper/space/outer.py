@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import permutations, product
 from math import prod
 
 from flat_mapper.mapper.space.einsum import EinsumSpace, Rank, loop_orders
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.roles import Role
+from flat_mapper.mapper.space.rules import (
+    allowed_orders,
+    allows,
+    dram,
+    is_bound_outside,
+    is_one_level,
+)
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.space import held_ranks
 
@@ -37,7 +44,10 @@ def stagings(problem: GroupProblem) -> list[Staging]:
 
 
 def _ruled_stagings(problem: GroupProblem) -> tuple[set[str], set[str]]:
-    """External tensors that are staged in any case, and those that are not; the first prevail."""
+    """External tensors that are staged in any case, and those that are not.
+
+    Where a tensor is among both, the mapspace contradicts itself: see `contradicts`.
+    """
     external, wanted = problem.external, problem.mapspace.fusion.staging
     must = _placed(problem)
     if (problem.group.fused and not problem.group.declared) or wanted == "all":
@@ -52,6 +62,24 @@ def _ruled_stagings(problem: GroupProblem) -> tuple[set[str], set[str]]:
             must.update(own.intersection(rule.keep))
             never.update(own.intersection(rule.bypass))
     return must, never
+
+
+def contradicts(problem: GroupProblem) -> bool:
+    """Whether no set of staged tensors obeys the rules about the shared level and DRAM.
+
+    What crosses DRAM is kept there and nothing else is; what does not, at the shared level.
+    """
+    must, never = _ruled_stagings(problem)
+    external, level = set(problem.external), shared_level(problem.platform).name
+    for space in problem.spaces:
+        inside, crossing = set(space.tensors) - external, external & set(space.tensors)
+        for rule in problem.mapspace.keep_rules(space.einsum.name, level):
+            if inside.intersection(rule.bypass):
+                return True
+        for rule in problem.mapspace.keep_rules(space.einsum.name, dram(space)):
+            if inside.intersection(rule.keep) or crossing.intersection(rule.bypass):
+                return True
+    return bool(must & never)
 
 
 def _placed(problem: GroupProblem) -> set[str]:
@@ -87,35 +115,52 @@ def _roles(problem: GroupProblem, staged: tuple[str, ...]) -> dict[str, tuple[Ro
 
 def tiles(problem: GroupProblem, staging: Staging) -> Iterator[tuple[int, ...]]:
     """Tile extents below the DRAM loops, by group rank."""
+    if contradicts(problem):
+        return
     if problem.group.fused:
         ranks = range(len(problem.ranks))
         yield from product(*(shared_extents(problem, i) for i in ranks))
-    elif staging.staged:
+    elif has_dram_loops(problem, staging):
         yield from product(*(_own_extents(problem, i) for i in range(len(problem.ranks))))
-    else:  # DRAM loops and the shared level's loops are then one and the same
+    else:
         yield tuple(r.size for r in problem.ranks)
+
+
+def has_dram_loops(problem: GroupProblem, staging: Staging) -> bool:
+    """Whether loops at DRAM and at the shared level differ for an Einsum on its own.
+
+    Where nothing is staged and no rule says where they stand, they are one and the same.
+    """
+    return bool(staging.staged) or not is_one_level(problem.spaces[0])
 
 
 def _own_extents(problem: GroupProblem, i: int) -> list[int]:
     """Tile extents of a single Einsum's rank."""
     space, rank = problem.spaces[0], problem.ranks[i]
-    fixed = [
-        f
-        for rule in space.rules(space.arch.levels[0].name, "temporal")
-        for m, f in rule.factors.items()
-        if m in rank.members
-    ]
-    if fixed:
-        return [rank.size // fixed[0]] if rank.size % fixed[0] == 0 else []
     # Over a rank that all tensors have nothing is reused: its loop stands outermost of all.
-    return [FOLLOW] if space.common[i] else list(divisors(rank.size))
+    if space.common[i] and not is_bound_outside(space, i):
+        return [FOLLOW]
+    return [d for d in divisors(rank.size) if allows(space, dram(space), rank, rank.size // d)]
 
 
 def shared_extents(problem: GroupProblem, i: int) -> list[int]:
     """Tile extents of a fused group's rank."""
+    rank = problem.ranks[i]
+    found = _declared_extents(problem, i) if i in problem.shared_ranks else [rank.size]
+    return [
+        extent
+        for extent in found
+        if all(
+            allows(space, dram(space), rank, rank.size // extent)
+            for space in problem.spaces
+            if rank.members[0] in space.einsum.ranks
+        )
+    ]
+
+
+def _declared_extents(problem: GroupProblem, i: int) -> list[int]:
+    """Tile extents of a shared rank that the mapspace's fusion section leaves."""
     rank, fixed = problem.ranks[i], problem.mapspace.fusion.tiles
-    if i not in problem.shared_ranks:
-        return [rank.size]
     found = list(divisors(rank.size))
     if any(set(rank.members) & set(s.einsum.each) for s in problem.spaces):
         found = found[:-1]  # uncut, the rank is in the space without what runs in each pass
@@ -159,10 +204,26 @@ def _fused_orders(problem: GroupProblem) -> list[tuple[int, ...]]:
     # Where an order decides nothing, ranks stay as the problem has them: outermost first.
     ranks = tuple(r for r in reversed(problem.shared_ranks) if r not in problem.inner)
     inner = tuple(reversed(problem.inner))
+    if fixed_shared_orders(problem):
+        return [i + o + rest for i in permutations(inner) for o in permutations(ranks)]
     return [
         inside + order + rest
         for inside in loop_orders(inner, lacks)
         for order in loop_orders(ranks, lacks)
+    ]
+
+
+def fixed_shared_orders(problem: GroupProblem) -> list[tuple[tuple[int, ...], frozenset[int]]]:
+    """Permutations of DRAM loops in a fused group: the ranks listed, and all of that Einsum."""
+    position = {m: i for i, rank in enumerate(problem.ranks) for m in rank.members}
+    return [
+        (
+            tuple(position[m] for m in rule.innermost if m in space.einsum.ranks),
+            frozenset(position[m] for m in space.einsum.ranks),
+        )
+        for space in problem.spaces
+        for rule in space.rules(dram(space), "temporal")
+        if set(rule.innermost) & set(space.einsum.ranks)
     ]
 
 
@@ -177,6 +238,10 @@ def _own_orders(space: EinsumSpace) -> list[tuple[int, ...]]:
         frozenset(r for r, yes in enumerate(space.relevant[t]) if not yes) for t in space.tensors
     ]
     # Ranks that all tensors have stand outermost, where their loops part no others.
-    common = tuple(r for r, yes in enumerate(space.common) if yes)
+    follow = {r for r, yes in enumerate(space.common) if yes and not is_bound_outside(space, r)}
+    common = tuple(r for r, yes in enumerate(space.common) if yes and r not in follow)
+    common += tuple(sorted(follow))
     others = [r for r in range(len(space.ranks)) if r not in common]
-    return [order + common for order in loop_orders(others, lacking)]
+    orders = [order + common for order in loop_orders(others, lacking)]
+    found = allowed_orders(orders, space, dram(space))
+    return [order for order in found if set(order[len(order) - len(follow) :]) == follow]

@@ -1,0 +1,116 @@
+"""The search under rules on every level, against an enumeration that reads them literally."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import import_module
+
+import pytest
+from agreement import agree
+from oracles.brute_force import Case
+from oracles.small_cases import one_product, ruled_group, ruled_product
+
+from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapping.space import KeepRule, SlotRule
+from flat_mapper.mapping.values import EinsumMapping, Slot
+
+# Of the first those that take a second or less.
+QUICK = [s for s in range(20, 80, 2) if s % 10 and s not in (28, 52)]
+
+
+def best(case: Case, *slots: SlotRule, keeps: tuple[KeepRule, ...] = ()) -> Solution | Infeasible:
+    mapspace = replace(case.mapspace, slots=slots, keeps=keeps)
+    return search(case.workload, case.platform, mapspace, case.ert)
+
+
+def nest(found: Solution | Infeasible) -> EinsumMapping:
+    assert isinstance(found, Solution), str(found)
+    return found.result.mapping.groups[0].einsums[0]
+
+
+def temporal(node: str, **factors: int) -> SlotRule:
+    return SlotRule(node=node, kind="temporal", factors=factors)
+
+
+def test_no_loops_at_the_shared_level() -> None:
+    found = best(one_product(), temporal("GLB", I=1, J=1, K=1))
+    assert nest(found).at(Slot("GLB", "temporal")) == ()
+
+
+def test_a_loop_at_dram_though_nothing_is_staged() -> None:
+    bypass = KeepRule(level="GLB", bypass=("A", "B", "Y"))
+    found = best(one_product(), temporal("DRAM", I=4), keeps=(bypass,))
+    factors = {loop.rank: loop.factor for loop in nest(found).at(Slot("DRAM", "temporal"))}
+    assert factors["I"] == 4
+
+
+def test_two_permutations_of_one_level_leave_one_of_two_loops() -> None:
+    """K inside I, and I inside K: only one of them can have a loop of two passes."""
+    rules = [
+        SlotRule(node="GLB", kind="temporal", innermost=("K", "I")),
+        SlotRule(node="GLB", kind="temporal", innermost=("I",)),
+    ]
+    case = one_product()
+    case = replace(case, mapspace=replace(case.mapspace, slots=tuple(rules)))
+    agree(case, 0)
+
+
+@pytest.mark.parametrize(
+    ("slots", "keeps", "named"),
+    [
+        ((temporal("DRAM", I=4), temporal("GLB", I=2)), (), "DRAM temporal I=4; GLB temporal I=2"),
+        ((temporal("RF", K=3),), (), "RF temporal K=3"),
+        ((), (KeepRule(level="DRAM", bypass=("A",)),), "DRAM bypass [A]"),
+        (
+            (),
+            (KeepRule(level="GLB", keep=("A",)), KeepRule(level="GLB", bypass=("A",))),
+            "GLB keep [A]; GLB bypass [A]",
+        ),
+        (
+            (),
+            (KeepRule(level="RF", keep=("A",)), KeepRule(level="RF", einsum="Y", bypass=("A",))),
+            "RF keep [A]; RF of Y bypass [A]",
+        ),
+    ],
+)
+def test_a_contradiction_is_infeasible_and_names_its_rules(
+    slots: tuple[SlotRule, ...], keeps: tuple[KeepRule, ...], named: str
+) -> None:
+    found = best(one_product(), *slots, keeps=keeps)
+    assert isinstance(found, Infeasible)
+    assert found.hint.endswith(f"relax one of: {named}")
+
+
+def test_staging_that_a_rule_contradicts() -> None:
+    case = one_product()
+    fusion = replace(case.mapspace.fusion, staging="none")
+    case = replace(case, mapspace=replace(case.mapspace, fusion=fusion))
+    assert isinstance(best(case, keeps=(KeepRule(level="GLB", keep=("A",)),)), Infeasible)
+
+
+@pytest.mark.parametrize("seed", QUICK)
+def test_products_under_rules(seed: int) -> None:
+    agree(ruled_product(seed), seed)
+
+
+@pytest.mark.parametrize("seed", [1, 3, 4])
+def test_groups_under_rules(seed: int) -> None:
+    agree(ruled_group(seed), seed)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(200))
+def test_many_products_under_rules(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if seed % 2:
+        monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+    agree(ruled_product(seed), seed)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(240))
+def test_many_groups_under_rules(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if seed % 2:
+        monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+    agree(ruled_group(seed), seed)
