@@ -63,7 +63,7 @@ def one_product() -> Case:
     return Case(
         workload=workload,
         platform=platform,
-        ert=_prices(rng, platform),
+        ert=prices(rng, platform),
         mapspace=Mapspace(name="product"),
     )
 
@@ -92,7 +92,7 @@ def ruled_product(seed: int) -> Case:
     platform = _platform(rng, deep=kind == "gemm" and rng.random() < 0.1, vector=False)
     slots, keeps = random_rules(rng, workload, platform, 5)
     mapspace = replace(_mapspace(kind, rng), slots=slots, keeps=keeps)
-    return Case(workload=workload, platform=platform, ert=_prices(rng, platform), mapspace=mapspace)
+    return Case(workload=workload, platform=platform, ert=prices(rng, platform), mapspace=mapspace)
 
 
 def ruled_group(seed: int) -> Case:
@@ -108,7 +108,7 @@ def ruled_group(seed: int) -> Case:
     free = _mapspace(kind, rng)
     fusion = replace(free.fusion, groups=groups)
     mapspace = replace(free, fusion=fusion, slots=slots, keeps=keeps)
-    return Case(workload=workload, platform=platform, ert=_prices(rng, platform), mapspace=mapspace)
+    return Case(workload=workload, platform=platform, ert=prices(rng, platform), mapspace=mapspace)
 
 
 def online_case(seed: int) -> Case:
