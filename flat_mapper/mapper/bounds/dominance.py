@@ -14,7 +14,7 @@ that is to beat another has to do so with one memory row more for every term.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Literal, NamedTuple
@@ -31,11 +31,15 @@ ROUNDS = 40  # candidates of one tile that are held against the others, one afte
 
 
 def undominated(
-    space: EinsumSpace, blocks: Sequence[CandidateBlock], rest: Sequence[MemoryLevel | Fanout]
+    space: EinsumSpace,
+    blocks: Sequence[CandidateBlock],
+    rest: Sequence[MemoryLevel | Fanout],
+    dropped: Callable[[CandidateBlock, Ints], None] | None = None,
 ) -> list[CandidateBlock]:
     """Blocks without the candidates that another candidate of any block dominates.
 
-    rest: the nodes that are still to come.
+    rest:    the nodes that are still to come.
+    dropped: called with a block and those of its candidates that are dominated.
     """
     blocks = [b for b in blocks if b.count]
     if not blocks or any(lv.cluster_size != 1 for lv in space.arch.levels):
@@ -45,6 +49,8 @@ def undominated(
     found, begin = [], 0
     for block in blocks:
         mine = np.flatnonzero(keep[begin : begin + block.count])
+        if dropped is not None:
+            dropped(block, np.flatnonzero(~keep[begin : begin + block.count]))
         begin += block.count
         if len(mine):
             found.append(block if len(mine) == block.count else block.take(mine))

@@ -10,6 +10,7 @@ from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.stays import StayBounds
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.group.incumbent import Incumbent
+from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem
@@ -27,16 +28,20 @@ class _Chance:
     rests: list[float]  # least of the others' energy, then of their weighted sums
     slack: float  # least of the others' cycles
 
+    def bound(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats]:
+        """Lower bounds on the group's (cycles, pJ) with each candidate."""
+        latency = np.maximum(np.maximum(cycles, self.adds * cycles + self.slack), self.one.cycles)
+        return latency, energy + self.rests[0]
+
     def of(self, cycles: Floats, energy: Floats) -> Bools:
         """Which candidates can improve, by their compute cycles and least energy."""
         one, add = self.one, self.adds
-        latency = np.maximum(np.maximum(cycles, add * cycles + self.slack), one.cycles)
         weighted = [
             energy + add * w * cycles + rest
             for w, rest in zip(self.slopes, self.rests[1:], strict=True)
         ]
         below = self.incumbent.sums_can_improve(weighted, one.cycles, one.energy)
-        return below & self.incumbent.can_improve(latency, energy + self.rests[0])
+        return below & self.incumbent.can_improve(*self.bound(cycles, energy))
 
 
 class FusedBounds:
@@ -48,10 +53,11 @@ class FusedBounds:
         bounds: OuterBounds,
         tiles: list[CandidateTiles],
         incumbent: Incumbent,
+        log: GroupLog | None = None,
     ) -> None:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles
         self.candidate_sets = [t.candidate_set for t in tiles]
-        self.incumbent = incumbent
+        self.incumbent, self.log = incumbent, log
 
     def refined(self, outers: Outers) -> Outers:
         """Outer choices with bounds from candidates whose tiles divide theirs."""
@@ -186,18 +192,42 @@ class FusedBounds:
                 rests=[sum(some) - some[i] + more for some in lows],
                 slack=sum(busy) - busy[i],
             )
-            some = np.flatnonzero(np.isfinite(mine) & chance.of(passes[i] * part.cycles, mine))
+            chances = chance.of(passes[i] * part.cycles, mine)
+            some = np.flatnonzero(np.isfinite(mine) & chances)
+            if self.log is not None:
+                cut = np.flatnonzero(np.isfinite(mine) & ~chances)
+                bound = chance.bound(passes[i] * part.cycles[cut], mine[cut])
+                self._log_tiles(part, cut, bound, one)
             choice, candidates = part.candidates(np.zeros(len(some), np.int64), some)
             choice, candidates = self._whole(part, extents, choice, candidates)
             energy = bounds[i].candidate_energy(extents, choice, candidates, stay[i])
             energy = energy + (passes[i] - 1) * part.space.compute_energy
-            candidates = candidates[
-                chance.of(passes[i] * self.candidate_sets[i].cycles[candidates], energy)
-            ]
+            cycles = passes[i] * self.candidate_sets[i].cycles[candidates]
+            good = chance.of(cycles, energy)
+            if self.log is not None:
+                bound = chance.bound(cycles[~good], energy[~good])
+                self.log.candidates(
+                    part.candidate_set,
+                    candidates[~good],
+                    bound,
+                    self.incumbent,
+                    self.log.outer(one),
+                )
+            candidates = candidates[good]
             if len(candidates) == 0:
                 return None
             found.append(candidates)
         return found
+
+    def _log_tiles(
+        self, part: CandidateTiles, cut: Ints, bound: tuple[Floats, Floats], one: Outers
+    ) -> None:
+        """Write down the candidates of tiles that cannot improve."""
+        assert self.log is not None
+        which, candidates = part.candidates(np.arange(len(cut)), cut)
+        some = bound[0][which], bound[1][which]
+        where = self.log.outer(one)
+        self.log.candidates(part.candidate_set, candidates, some, self.incumbent, where)
 
     def _whole(
         self, tiles: CandidateTiles, extents: Ints, choice: Ints, candidates: Ints

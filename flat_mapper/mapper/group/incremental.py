@@ -14,6 +14,7 @@ from flat_mapper.mapper.bounds.dominance import undominated
 from flat_mapper.mapper.bounds.partial import Nodes, least_energy
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.bound_filter import LowerBounds
+from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
 from flat_mapper.mapper.space.enumerate import Wanted, extend, keeps, start
@@ -36,13 +37,15 @@ class IncrementalEnumeration:
     least: int
     tiles: Ints  # int64[R, n]
     masked: bool  # a mask spares some passes, so dominance says nothing
+    log: GroupLog | None = None
 
     @cached_property
     def wanted(self) -> Wanted:
         """What every candidate has to be."""
         sizes = np.array(self.space.sizes, dtype=np.int64)[:, None]
         tiles = np.where(self.tiles == FOLLOW, sizes, self.tiles)
-        return Wanted(least=self.least, tiles=np.unique(tiles, axis=1))
+        dropped = self.log.dominated_keeps(self.space.einsum.name) if self.log is not None else None
+        return Wanted(least=self.least, tiles=np.unique(tiles, axis=1), dropped=dropped)
 
     def candidate_set(self, choose: Choice) -> CandidateSet:
         """The candidates that are chosen at every node."""
@@ -121,7 +124,13 @@ class IncrementalEnumeration:
         return candidates
 
     def _thinned(self, blocks: list[CandidateBlock], rest: Nodes) -> list[CandidateBlock]:
-        return blocks if self.masked else undominated(self.space, blocks, rest)
+        return blocks if self.masked else undominated(
+            self.space, blocks, rest, self._dominated if self.log is not None else None
+        )
+
+    def _dominated(self, block: CandidateBlock, cut: Ints) -> None:
+        assert self.log is not None
+        self.log.partial("dominance", self.space.einsum.name, block, cut)
 
     def _factors(self, node: MemoryLevel | Fanout) -> int:
         """About how many ways there are to choose the factors of a node."""
