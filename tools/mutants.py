@@ -3,7 +3,7 @@
 `python tools/mutants.py --count 40 --seed 1` changes one operator, comparison, min or max, or whole
 number at a time in a copy of the tree, runs the tests there, and prints what no test noticed.
 
-What nobody could notice is left out: docstrings, annotations, the words of errors and of `__repr__`,
+What nobody could notice is left out: docstrings, annotations, the words of errors, `__repr__`,
 and upper-case constants of a module, which tune the search and change no answer. A change that only
 makes the search slower, or that two rules guard at once, is still picked: read the survivors.
 """
@@ -33,7 +33,7 @@ FIRST = {
     "cost_model": ("tests/test_tiny.py", "tests/cost_model", "tests/execution", "tests/mapper"),
     "mapper": ("tests/test_tiny.py", "tests/mapper", "tests/api", "tests/explore"),
 }
-# Tests of the tree's form, and of programs that stand outside of it: no change of a value fails one.
+# Tests of the tree's form, and of programs outside of it: no change of a value fails one.
 FORM = ("test_layering", "test_budget", "test_docs", "test_mutants", "replay")
 OPERATORS = {
     ast.Add: ("+", "-"),
@@ -83,59 +83,57 @@ class Change:
 
 def changes(path: Path, text: str) -> list[Change]:
     """All changes of one file that somebody could notice."""
-    data = text.encode()
-    starts = [0]
-    for line in data.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
+    source = _Source(path, text)
+    return [change for node in _noticed(ast.parse(text)) for change in source.of(node)]
 
-    def change(line: int, column: int, until: int, old: str, new: str) -> Iterator[Change]:
-        begin = starts[line - 1] + column
-        at = data.find(old.encode(), begin, until)
-        if at >= 0 and b"#" not in data[begin:at]:
-            number = data[:at].count(b"\n") + 1
-            yield Change(path=path, line=number, start=at, old=old, new=new)
 
-    def place(node: ast.expr) -> int:
-        return starts[node.lineno - 1] + node.col_offset
+class _Source:
+    """The text of a file, and the changes of each node of its tree."""
 
-    def between(left: ast.expr, kind: ast.AST, right: ast.expr) -> Iterator[Change]:
-        if type(kind) in OPERATORS:
-            assert left.end_lineno is not None
-            assert left.end_col_offset is not None
-            old, new = OPERATORS[type(kind)]
-            yield from change(left.end_lineno, left.end_col_offset, place(right), old, new)
+    def __init__(self, path: Path, text: str) -> None:
+        self.path, self.data = path, text.encode()
+        self.starts = [0]
+        for line in self.data.splitlines(keepends=True):
+            self.starts.append(self.starts[-1] + len(line))
 
-    found: list[Change] = []
-    for node in _noticed(ast.parse(text)):
+    def of(self, node: ast.AST) -> Iterator[Change]:
+        """The changes of one node."""
         if isinstance(node, ast.BinOp):
-            found += between(node.left, node.op, node.right)
-        elif isinstance(node, ast.AugAssign) and type(node.op) in OPERATORS:
-            old, new = OPERATORS[type(node.op)]
-            target = node.target
-            assert target.end_lineno is not None
-            assert target.end_col_offset is not None
-            at = (target.end_lineno, target.end_col_offset, place(node.value))
-            found += change(*at, f"{old}=", f"{new}=")
+            yield from self._between(node.left, node.op, node.right)
+        elif isinstance(node, ast.AugAssign):
+            yield from self._between(node.target, node.op, node.value)
         elif isinstance(node, ast.Compare):
             lefts = [node.left, *node.comparators]
             for left, kind, right in zip(lefts, node.ops, node.comparators, strict=False):
-                found += between(left, kind, right)
+                yield from self._between(left, kind, right)
         elif isinstance(node, ast.BoolOp):
-            found += between(node.values[0], node.op, node.values[1])
+            yield from self._between(node.values[0], node.op, node.values[1])
         elif isinstance(node, ast.Constant) and type(node.value) is int:
-            old, end = str(node.value), place(node) + len(str(node.value))
             for new in (node.value + 1, node.value - 1):
-                found += change(node.lineno, node.col_offset, end, old, str(new))
+                yield from self._at(self._start(node), self._end(node), str(node.value), str(new))
         elif isinstance(node, ast.Name) and node.id in NAMES:
-            end = place(node) + len(node.id)
-            found += change(node.lineno, node.col_offset, end, node.id, NAMES[node.id])
+            yield from self._at(self._start(node), self._end(node), node.id, NAMES[node.id])
         elif isinstance(node, ast.Attribute) and node.attr in NAMES:
-            assert node.end_lineno is not None
-            assert node.end_col_offset is not None
-            column = node.end_col_offset - len(node.attr)
-            end = starts[node.end_lineno - 1] + node.end_col_offset
-            found += change(node.end_lineno, column, end, node.attr, NAMES[node.attr])
-    return found
+            end = self._end(node)
+            yield from self._at(end - len(node.attr), end, node.attr, NAMES[node.attr])
+
+    def _between(self, left: ast.expr, kind: ast.AST, right: ast.expr) -> Iterator[Change]:
+        if type(kind) in OPERATORS:
+            yield from self._at(self._end(left), self._start(right), *OPERATORS[type(kind)])
+
+    def _at(self, begin: int, end: int, old: str, new: str) -> Iterator[Change]:
+        at = self.data.find(old.encode(), begin, end)
+        if at >= 0 and b"#" not in self.data[begin:at]:
+            line = self.data[:at].count(b"\n") + 1
+            yield Change(path=self.path, line=line, start=at, old=old, new=new)
+
+    def _start(self, node: ast.expr) -> int:
+        return self.starts[node.lineno - 1] + node.col_offset
+
+    def _end(self, node: ast.expr) -> int:
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
+        return self.starts[node.end_lineno - 1] + node.end_col_offset
 
 
 def _noticed(node: ast.AST) -> Iterator[ast.AST]:
@@ -167,23 +165,22 @@ def every_change() -> list[Change]:
     ]
 
 
-def tests_of(change: Change, root: Path) -> list[str]:
-    """The test files, those first that are asked first."""
+def tests_of(change: Change, root: Path, *, quick: bool) -> list[str]:
+    """The test files, those first that are asked first; quick: these alone."""
     first = FIRST["cost_model" if "cost_model" in change.path.parts else "mapper"]
     every = sorted(str(p.relative_to(root)) for p in (root / "tests").rglob("test_*.py"))
     every = [name for name in every if not any(word in name for word in FORM)]
-    return sorted(
-        every, key=lambda name: next((i for i, f in enumerate(first) if name.startswith(f)), 99)
-    )
+    order = {n: next((i for i, f in enumerate(first) if n.startswith(f)), 99) for n in every}
+    return [n for n in sorted(every, key=order.__getitem__) if order[n] < 99 or not quick]
 
 
-def verdict(change: Change, root: Path, seconds: float) -> str:
+def verdict(change: Change, root: Path, seconds: float, *, quick: bool = False) -> str:
     """What the tests say of a change in a copy of the tree: `caught`, `timeout` or `survived`."""
     path = root / change.path
     data = path.read_bytes()
     path.write_bytes(change.applied(data))
     try:
-        return _asked(tests_of(change, root), root, seconds)
+        return _asked(tests_of(change, root, quick=quick), root, seconds)
     finally:
         path.write_bytes(data)
 
@@ -219,6 +216,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the choice")
     parser.add_argument("--seconds", type=float, default=1200, help="limit of one change's tests")
     parser.add_argument("--skip", type=int, default=0, help="leave out the first so many")
+    parser.add_argument("--quick", action="store_true", help="only the most direct tests")
     parser.add_argument("--list", action="store_true", help="only name the changes")
     arguments = parser.parse_args()
     every = every_change()
@@ -238,7 +236,7 @@ def main() -> int:
                 shutil.copy2(source, root / name)
         for number, change in enumerate(chosen, 1):
             begin = time.perf_counter()
-            found = verdict(change, root, arguments.seconds)
+            found = verdict(change, root, arguments.seconds, quick=arguments.quick)
             if found == "survived":
                 survivors.append(change)
             took = time.perf_counter() - begin

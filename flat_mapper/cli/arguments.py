@@ -204,6 +204,20 @@ def _map(verb: _Parser) -> None:
         help="how timeloop-mapper searches (default linear_pruned)",
     )
 
+    verb.add_argument(
+        "--log",
+        metavar="FILE",
+        help="write what the search cuts, by which rule, at which bound: JSON lines, gzipped if "
+        "the name ends in .gz; see verify",
+    )
+
+
+def _verify(verb: _Parser) -> None:
+    verb.add_argument("log", metavar="FILE", help="what map --log wrote")
+    verb.add_argument("--sample", metavar="N", help="cuts to replay over all rules (default 200)")
+    verb.add_argument("--all", action="store_true", help="replay every cut that the log names")
+    verb.add_argument("--seed", default="0", metavar="S", help="of what is drawn (default 0)")
+
 
 def _compare(verb: _Parser) -> None:
     _inputs(verb)
@@ -370,6 +384,7 @@ _VERBS = {
     "evaluate": ("price a recorded mapping again", _evaluate),
     "crosscheck": ("compare every backend on one mapping", _crosscheck),
     "execute": ("run a recorded mapping on real numbers, and count what moves", _execute),
+    "verify": ("replay a search's log: is no cut wrong?", _verify),
     "lower": ("write a recorded mapping as Timeloop files", _lower),
     "model": ("price one Einsum from Timeloop's files, as timeloop-model does", _model),
     "reproduce": ("set published results beside this model's", _reproduce),

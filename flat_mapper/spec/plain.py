@@ -56,7 +56,7 @@ def _one_of(kinds: tuple[Any, ...], data: Any) -> Any:
     if data is None:
         return None
     for kind in kinds:
-        if isinstance(data, Mapping) and is_dataclass(kind) and data.get(CLASS) == kind.__name__:  # type: ignore[attr-defined]
+        if isinstance(data, Mapping) and data.get(CLASS) == getattr(kind, "__name__", ""):
             return value_of(kind, data)
     if isinstance(data, list):
         return value_of(next(k for k in kinds if get_origin(k) is tuple), data)

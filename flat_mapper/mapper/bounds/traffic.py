@@ -229,7 +229,7 @@ def _cycles(
             )
     level = shared_level(problem.platform)
     found = np.maximum(np.maximum(moved, compute), transfer_cycles(level, read, written))
-    if problem.group.schedule != "sequential":
+    if problem.group.schedule != "sequential" and problem.runs_ahead:
         found = found + transfer_cycles(problem.platform.dram, first, first * 0)
     # The sums that cycles come from are off in the last bits.
     return np.ceil(found * (1 - 1e-14) - 1e-9)

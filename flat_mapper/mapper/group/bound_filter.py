@@ -54,9 +54,7 @@ class BoundFilter:
         self.more, self.floors = float(outers.staged.min()), float(outers.floors.min())
         self.least = float(outers.cycles.min())
 
-    def bound(
-        self, i: int, priced: Floats, free: Floats, cycles: Floats
-    ) -> tuple[Floats, Floats]:
+    def bound(self, i: int, priced: Floats, free: Floats, cycles: Floats) -> tuple[Floats, Floats]:
         """Lower bounds on the group's (cycles, pJ) with each of the i-th Einsum's candidates.
 
         priced, free: lower bounds on their pJ, with and without DRAM. cycles: of compute.

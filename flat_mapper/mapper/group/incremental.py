@@ -124,8 +124,12 @@ class IncrementalEnumeration:
         return candidates
 
     def _thinned(self, blocks: list[CandidateBlock], rest: Nodes) -> list[CandidateBlock]:
-        return blocks if self.masked else undominated(
-            self.space, blocks, rest, self._dominated if self.log is not None else None
+        return (
+            blocks
+            if self.masked
+            else undominated(
+                self.space, blocks, rest, self._dominated if self.log is not None else None
+            )
         )
 
     def _dominated(self, block: CandidateBlock, cut: Ints) -> None:

@@ -56,9 +56,7 @@ class GroupLog:
         """Note the outer choices that no candidates fit."""
         if not fits.all():
             some = np.flatnonzero(~fits)
-            self._event(
-                "capacity", outers=_outers(outers, some), needs=_list(outers.needs[some])
-            )
+            self._event("capacity", outers=_outers(outers, some), needs=_list(outers.needs[some]))
 
     def solve(self, incumbent: Incumbent) -> None:
         """Note that a search begins."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,13 +122,14 @@ def read_log(path: Path) -> tuple[Question, list[dict[str, Any]]]:
         question: Question = value_of(Question, head["question"])
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError) as error:
         condition = f"a log of `map --log`, version {FORMAT_VERSION}"
-        raise SpecError(expected(str(path), condition, f"{type(error).__name__}: {error}")) from None
+        got = f"{type(error).__name__}: {error}"
+        raise SpecError(expected(str(path), condition, got)) from error
     if not events or events[-1].get("rule") != "optimum":
         raise SpecError(expected(str(path), "an optimum in the last line", "none", "map again"))
     return question, events
 
 
-def bounds_of(event: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def bounds_of(event: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Cycles and pJ of an event's bounds; infinite where a line has null."""
     found = (
         np.array([np.inf if v is None else v for v in event[key]], dtype=np.float64)
