@@ -38,7 +38,12 @@ class Beam:
         ]
 
     def _best_few(
-        self, candidates: CandidateBlock, priced: Floats, free: Floats, cycles: Floats
+        self,
+        candidates: CandidateBlock,
+        keep: frozenset[str],
+        priced: Floats,
+        free: Floats,
+        cycles: Floats,
     ) -> Ints:
         if candidates.count <= BEAM:
             return np.arange(candidates.count)
@@ -67,13 +72,18 @@ class Beam:
         for i, enumeration in enumerate(self._enumerations(wider, outers, self.log)):
 
             def can_improve(
-                candidates: CandidateBlock, priced: Floats, free: Floats, cycles: Floats, i: int = i
+                candidates: CandidateBlock,
+                keep: frozenset[str],
+                priced: Floats,
+                free: Floats,
+                cycles: Floats,
+                i: int = i,
             ) -> Ints:
                 bound = bound_filter.bound(i, priced, free, cycles)
                 good = self.incumbent.can_improve(*bound)
                 if self.log is not None:
                     name, cut = self.problem.spaces[i].einsum.name, np.flatnonzero(~good)
-                    self.log.partial("partial bound", name, candidates, cut, bound, self.incumbent)
+                    self.log.partial_bound(name, candidates, keep, cut, bound, self.incumbent)
                 return np.flatnonzero(good)
 
             mine = whole[i]

@@ -225,12 +225,12 @@ class GroupSearch:
         """Write down outer choices under which some Einsum has no candidate left."""
         if self.log is not None:
             everything = np.ones(len(outers.staging), np.bool_)
-            self.log.outers(outers, everything, self.incumbent, left=True, rule="empty")
+            self.log.without("empty", outers, everything)
 
     def _log_cut(self, outers: Outers, fits: Bools, alive: Bools) -> None:
         """Write down the outer choices that candidates which are left do not fit or improve."""
         if self.log is not None:
-            self.log.outers(outers, ~fits, self.incumbent, left=True, rule="crowded")
+            self.log.without("crowded", outers, ~fits)
             self.log.outers(outers, fits & ~alive, self.incumbent, left=True)
 
     def _promising(
@@ -286,7 +286,7 @@ class GroupSearch:
         outers = inside.refined(outers)
         fits = self.bounds.fits(outers)
         if log is not None:
-            log.outers(outers, ~fits, self.incumbent, left=True, rule="crowded")
+            log.without("crowded", outers, ~fits)
         first, second, third = self.incumbent.sort_keys(outers.cycles, outers.energy)
         order = np.lexsort((outers.needs, third, second, first))
         order = order[fits[order]]

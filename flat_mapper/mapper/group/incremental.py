@@ -21,8 +21,9 @@ from flat_mapper.mapper.space.enumerate import Wanted, extend, keeps, start
 from flat_mapper.mapper.space.group import FOLLOW
 from flat_mapper.mapper.space.roles import Role
 
-# Of candidates with (least pJ, the same without DRAM, least compute cycles): those to go on with
-Choice = Callable[[CandidateBlock, Floats, Floats, Floats], Ints]
+# Of candidates with (least pJ, the same without DRAM, least compute cycles) if the next level keeps
+# these tensors: those to go on with
+Choice = Callable[[CandidateBlock, frozenset[str], Floats, Floats, Floats], Ints]
 
 AT_ONCE = 1 << 20  # candidates times factors of one more node to look at in one go
 MOST_LEFT = 4_000_000  # candidates that can improve
@@ -83,7 +84,9 @@ class IncrementalEnumeration:
             for keep in keeps(self.space, node):
                 inside = block
                 if choose and isinstance(node, MemoryLevel):
-                    inside = block.take(choose(block, *self._costs(block, (node, *rest), keep)))
+                    inside = block.take(
+                        choose(block, keep, *self._costs(block, (node, *rest), keep))
+                    )
                 parts = [
                     self._left(extend(self.space, part, node, keep, self.wanted), rest, choose)
                     for part in _chunks(inside, self._factors(node))
@@ -112,16 +115,16 @@ class IncrementalEnumeration:
         if choose is None:
             return candidates
         if not rest:
-            candidates = candidates.take(
-                choose(candidates, *self._costs(candidates, rest, frozenset()))
-            )
+            candidates = candidates.take(self._chosen(candidates, rest, choose))
         for thinned in self._thinned([candidates], rest):
             candidates = thinned
         if rest and isinstance(rest[0], Fanout):
-            candidates = candidates.take(
-                choose(candidates, *self._costs(candidates, rest, frozenset()))
-            )
+            candidates = candidates.take(self._chosen(candidates, rest, choose))
         return candidates
+
+    def _chosen(self, candidates: CandidateBlock, rest: Nodes, choose: Choice) -> Ints:
+        none = frozenset[str]()
+        return choose(candidates, none, *self._costs(candidates, rest, none))
 
     def _thinned(self, blocks: list[CandidateBlock], rest: Nodes) -> list[CandidateBlock]:
         return (

@@ -16,7 +16,8 @@ drops all are counted, and those nearest to an improvement are named: by node, i
     left             candidates that go on
     candidate bound  candidates with bounds on the group: under one outer choice, under one staging,
                      or under all outer choices that are left
-    partial bound    the same of partial mappings, where candidates are too many to be kept
+    partial bound    the same of partial mappings, where candidates are too many to be kept;
+                     `next` is what the next level keeps, if that is a level
     dominance, dominated keep   partial mappings than which another is never worse
     private levels   candidates that the private levels do not hold together
     evaluated        outer choices whose candidates are priced exactly
@@ -62,9 +63,12 @@ class GroupLog:
         """Note that a search begins."""
         self._event("solve", against=against(incumbent))
 
-    def outers(
-        self, outers: Outers, cut: Bools, incumbent: Incumbent, *, left: bool, rule: str = ""
-    ) -> None:
+    def without(self, rule: str, outers: Outers, cut: Bools) -> None:
+        """Note outer choices under which no candidates are left, or fit."""
+        if cut.any():
+            self._event(rule, outers=_outers(outers, np.flatnonzero(cut)))
+
+    def outers(self, outers: Outers, cut: Bools, incumbent: Incumbent, *, left: bool) -> None:
         """Note outer choices that cannot improve.
 
         left: whether the bounds are those of the candidates that are left.
@@ -86,7 +90,7 @@ class GroupLog:
                 )
             ]
         self._event(
-            rule or "outer bound",
+            "outer bound",
             over="left" if left else "any",
             against=against(incumbent),
             outers=_outers(outers, some),
@@ -135,28 +139,41 @@ class GroupLog:
             **where,
         )
 
-    def partial(
+    def partial(self, rule: str, name: str, block: CandidateBlock, cut: Ints) -> None:
+        """Note partial mappings of an Einsum that another one makes needless."""
+        if len(cut):
+            near = np.unique(np.linspace(0, len(cut) - 1, min(len(cut), NAMED)).astype(int))
+            items = [candidate_item(block, int(i)) for i in cut[near]]
+            self._event(rule, einsum=name, count=len(cut), candidates=items)
+
+    def partial_bound(
         self,
-        rule: str,
         name: str,
         block: CandidateBlock,
+        keep: frozenset[str],
         cut: Ints,
-        bound: tuple[Floats, Floats] | None = None,
-        incumbent: Incumbent | None = None,
+        bound: tuple[Floats, Floats],
+        incumbent: Incumbent,
     ) -> None:
-        """Note partial mappings that are not extended; bound: cycles and pJ of all in the block."""
+        """Note partial mappings of an Einsum that cannot improve if the next level keeps these.
+
+        bound: cycles and pJ of the group with each of the block's.
+        """
         if not len(cut):
             return
-        event: Event = {}
-        some = cut[np.unique(np.linspace(0, len(cut) - 1, min(len(cut), NAMED)).astype(int))]
-        if bound is not None and incumbent is not None:
-            cycles, energy = incumbent.least(bound[0][cut], bound[1][cut])
-            near = np.lexsort(incumbent.sort_keys(cycles, energy)[::-1])[:NAMED]
-            some = cut[near]
-            event["cycles"], event["pj"] = _list(cycles[near]), _list(energy[near])
-            event["against"] = against(incumbent)
-        items = [candidate_item(block, int(i)) for i in some]
-        self._event(rule, einsum=name, count=len(cut), candidates=items, **event)
+        every = np.broadcast_arrays(*bound)
+        cycles, energy = incumbent.least(every[0][cut], every[1][cut])
+        near = np.lexsort(incumbent.sort_keys(cycles, energy)[::-1])[:NAMED]
+        self._event(
+            "partial bound",
+            einsum=name,
+            next=sorted(keep),
+            count=len(cut),
+            candidates=[candidate_item(block, int(i)) for i in cut[near]],
+            against=against(incumbent),
+            cycles=_list(cycles[near]),
+            pj=_list(energy[near]),
+        )
 
     def dominated_keeps(self, name: str) -> Dropped:
         """Notes partial mappings of an Einsum with a dominated keep."""

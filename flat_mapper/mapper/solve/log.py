@@ -24,7 +24,9 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.incumbent import Costs
 from flat_mapper.mapper.group.log import Event, GroupLog
 from flat_mapper.mapper.group.objective import Goal, Objective
+from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.alternatives import Task
+from flat_mapper.mapper.solve.weighted_sum import total_of
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.spec.plain import plain, value_of
 from flat_mapper.workload.graph import Workload
@@ -85,9 +87,17 @@ class SearchLog:
         known = [[goal.kind, goal.weight, *(best or (None, None))]]
         self.write({"rule": "alternative", "at": [log.at[0], 0], "against": known, **bound})
 
-    def end(self, best: Costs | None) -> None:
-        """Write the optimum: cycles and pJ of one run; nothing fits: null."""
-        self.write({"rule": "optimum", "cycles": best and best[0], "pj": best and best[1]})
+    def end(self, groups: Sequence[GroupSolution], everything: Sequence[Task]) -> None:
+        """Write the optimum: its groups, and the cycles and pJ of one run; null: nothing fits."""
+        logs = {id(s.problem): s.log for task in everything for s in task.searches}
+        cycles, energy = total_of(list(groups)) if groups else (None, None)
+        number = None
+        for solution in groups:
+            log = logs[id(solution.problem)]
+            assert log is not None
+            log.priced(solution)
+            number = log.at[0]
+        self.write({"rule": "optimum", "alternative": number, "cycles": cycles, "pj": energy})
 
 
 @contextmanager

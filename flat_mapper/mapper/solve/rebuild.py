@@ -80,11 +80,21 @@ class Rebuilder:
     rng: np.random.Generator
     pools: dict[str, list[CandidateBlock]] = field(default_factory=dict)  # candidates left
 
-    def completed(self, space: EinsumSpace, item: Sequence[Sequence[Any]]) -> CandidateBlock:
-        """A candidate around a partial mapping: no loops at the nodes that are missing."""
+    def completed(
+        self,
+        space: EinsumSpace,
+        item: Sequence[Sequence[Any]],
+        kept: Sequence[str] | None = None,
+    ) -> CandidateBlock:
+        """A candidate around a partial mapping: no loops at the nodes that are missing.
+
+        kept: what the next node keeps, if it is a level; None: anything.
+        """
         found = [list(node) for node in item]
-        for node in tuple(reversed(space.inner_nodes))[len(item) :]:
+        for i, node in enumerate(tuple(reversed(space.inner_nodes))[len(item) :]):
             found.append(self._idle(space, node))
+            if i == 0 and kept is not None and isinstance(node, MemoryLevel):
+                found[-1][-1] = list(kept)
         return candidate(space, found)
 
     def _idle(self, space: EinsumSpace, node: MemoryLevel | Fanout) -> list[object]:

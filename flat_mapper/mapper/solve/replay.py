@@ -70,6 +70,7 @@ def replay(
         replayer = _Replayer(question, events, np.random.default_rng(seed), found)
         replayer.check_coverage()
         replayer.check_room()
+        replayer.check_optimum()
         for event, i in replayer.chosen(sample):
             replayer.check(event, i)
     except _Wrong as wrong:
@@ -156,6 +157,19 @@ class _Replayer:
             if tuple(outer) not in gone and tuple(outer) not in never:
                 raise _Wrong(f"{self._place(at)}: outer choice {outer} is neither cut nor priced")
 
+    def check_optimum(self) -> None:
+        """Raise where the model does not say of the returned mapping what the last line does."""
+        number = self.events[-1]["alternative"]
+        if self.best is None or number is None:
+            return
+        at = (number, 0)
+        result = self._evaluated(at, self.solutions[at]) if at in self.solutions else None
+        if not isinstance(result, Result):
+            raise _Wrong(f"optimum: the model says {result or 'nothing: it has no mapping'}")
+        found = _total(result)
+        if not np.allclose(found, self.best, rtol=NEAR, atol=0):
+            raise _Wrong(f"optimum: the model says {found[0]:,} cycles and {found[1]:,} pJ")
+
     def check_room(self) -> None:
         """Raise where a bound on an outer choice leaves room under the best that was known."""
         for event in self.events[:-1]:
@@ -194,27 +208,36 @@ class _Replayer:
         row = self.found.rows[rule]
         row.replayed += 1
         exact = rule in ("private levels", "priced")
+        strict = "cycles" in event  # as far as it says what the bound is of
         for _ in range(1 if exact else TRIES):
-            solution = self._built(event, i)
+            solution = self._built(event, i, strict)
+            if solution is None and strict:
+                strict, solution = False, self._built(event, i, False)
             result = None if solution is None else self._evaluated(at, solution)
             if solution is None or result is None:
                 continue
             row.mappings += 1
             row.refused += isinstance(result, Infeasible)
-            fault = self._fault(event, i, solution, result)
+            fault = self._fault(event, i, solution, result, strict)
             if fault:
                 raise _Wrong(f"{self._place(at)}: {rule}: {fault}\n{_described(event, i)}")
 
-    def _built(self, event: Event, i: int) -> GroupSolution | None:
-        """A mapping that a cut is about; None where no draw made one."""
+    def _built(self, event: Event, i: int, strict: bool) -> GroupSolution | None:
+        """A mapping that a cut is about; None where no draw made one.
+
+        strict: one that the bound is of. A bound over candidates that are left says nothing of
+                those that were cut before; only the optimum does.
+        """
         rule, at = event["rule"], tuple(event["at"])
         group = self.groups[at]
         if rule in ("private levels", "priced"):
             return group.recorded(event)
         if rule in OUTERS:
-            # A bound over candidates that are left says nothing of those that were cut before.
-            return group.solution(event["outers"][i], {}, left=event.get("over") == "left")
-        outer = event.get("outer") or self._outer(at, event.get("staging"))
+            left = strict and event.get("over") == "left"
+            return group.solution(event["outers"][i], {}, left=left)
+        outer = event.get("outer") or self._outer(
+            at, event.get("staging"), strict and rule != "alternative"
+        )
         if outer is None:
             return None
         if rule == "alternative":
@@ -225,19 +248,19 @@ class _Replayer:
             given = {n: group.completed(self._space(at, n), []) for n in narrow[:1]}
             return group.solution(outer, given, left=False) if given else None
         space = self._space(at, event["einsum"])
-        block = group.completed(space, event["candidates"][i])
-        return group.solution(outer, {event["einsum"]: block}, left="cycles" in event)
+        block = group.completed(space, event["candidates"][i], event.get("next"))
+        return group.solution(outer, {event["einsum"]: block}, left=strict)
 
     def _space(self, at: tuple[int, int], name: str) -> Any:
         spaces = self.groups[at].bounds.problem.spaces
         return next(s for s in spaces if s.einsum.name == name)
 
-    def _outer(self, at: tuple[int, int], staging: int | None) -> list[int] | None:
-        """An outer choice that went on, else any of the group."""
+    def _outer(self, at: tuple[int, int], staging: int | None, alive: bool) -> list[int] | None:
+        """An outer choice that went on; else, unless it has to (alive), any of the group."""
         some = [o for o in self.alive.get(at, []) if staging in (None, o[0])]
         if some:
             return some[int(self.rng.integers(len(some)))]
-        if staging is not None:
+        if alive:
             return None
         roots = self.tasks[at[0]].searches[at[1]].roots
         least = np.argsort(roots.needs, kind="stable")[:TRIES]
@@ -267,13 +290,18 @@ class _Replayer:
             if first in self.solutions:
                 self.fills[at] = renamed(self.solutions[first], searches[at[1]].problem)
             else:
-                outer = self._outer(at, None)
+                outer = self._outer(at, None, alive=False)
                 group = self.groups[at]
                 self.fills[at] = group.solution(outer, {}, left=False) if outer else None
         return self.fills[at]
 
     def _fault(
-        self, event: Event, i: int, solution: GroupSolution, result: Result | Infeasible
+        self,
+        event: Event,
+        i: int,
+        solution: GroupSolution,
+        result: Result | Infeasible,
+        strict: bool,
     ) -> str:
         """What is wrong with a cut, if one of its mappings costs this; empty if nothing is."""
         rule = event["rule"]
@@ -285,10 +313,10 @@ class _Replayer:
         if rule == "priced":
             same = np.isclose((cycles, energy), (solution.cycles, solution.energy), rtol=NEAR)
             return "" if same.all() else f"the model says {cycles:,} cycles and {energy:,} pJ"
-        total = (float(result.cycles) / result.repeat, result.energy_pj / result.repeat)
+        total = _total(result)
         if rule == "alternative":
             cycles, energy = total
-        if "cycles" in event:
+        if strict:
             least = _bound(event, i)
             if cycles < least[0] * (1 - NEAR) or energy < least[1] * (1 - NEAR):
                 return f"the model says {cycles:,} cycles and {energy:,} pJ"
@@ -316,6 +344,11 @@ def _costs(result: Result, position: int) -> tuple[float, float]:
     group = result.groups[position]
     energy = sum(e.energy_pj for e in result.einsums if e.einsum in group.names)
     return float(group.cycles), energy + group.spill_words * result.spill_pj_per_word
+
+
+def _total(result: Result) -> tuple[float, float]:
+    """Cycles and pJ of one run of a mapping."""
+    return result.cycles / result.repeat, result.energy_pj / result.repeat
 
 
 def _bound(event: Event, i: int) -> tuple[float, float]:

@@ -92,7 +92,7 @@ def best_mapping(
         if log is not None:
             log.alternative(task, goal, best.total)
     if log is not None:
-        log.end(best.total if best.groups else None)
+        log.end(best.groups, everything)
     if not best.groups:
         return best.infeasible
     workload = best.cascade or workload
