@@ -31,7 +31,7 @@ COPIED += ("docs", "sweeps", "examples", "benchmarks", "tools", "Makefile", "CHA
 # Asked first, of each package: what tests it most directly. All other tests follow.
 FIRST = {
     "cost_model": ("tests/test_tiny.py", "tests/cost_model", "tests/execution", "tests/mapper"),
-    "mapper": ("tests/test_tiny.py", "tests/mapper", "tests/api", "tests/explore"),
+    "mapper": ("tests/test_tiny.py", "tests/mapper"),
 }
 # Tests of the tree's form, and of programs outside of it: no change of a value fails one.
 FORM = ("test_layering", "test_budget", "test_docs", "test_mutants", "replay")

@@ -56,8 +56,11 @@ def test_no_cut_under_a_mask_is_wrong(tmp_path: Path) -> None:
     case = online_case(4)
     sizes = {**case.workload.rank_sizes, "P": 2, "M": 4}
     workload = replace(case.workload, rank_sizes=sizes, mask=Mask(causal=True))
+    fusion = replace(case.mapspace.fusion, tiles={"P": (1,), "M": (1,)})  # one of eight is skipped
+    mapspace = replace(case.mapspace, fusion=fusion)
     path = tmp_path / "search.log"
-    logged(replace(case, workload=workload), path)
+    events = logged(replace(case, workload=workload, mapspace=mapspace), path)
+    assert any(event["rule"] == "priced" for event in events)
     assert replay(*read_log(path), sample=100).fault == ""
 
 
@@ -124,10 +127,12 @@ def test_a_falsified_log_is_caught(rule: str, falsify: Any, words: str, tmp_path
 def test_a_bound_that_is_too_high_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    least = OuterBounds.least_inside
-    monkeypatch.setattr(OuterBounds, "least_inside", lambda self: 3 * least(self))
+    roots = OuterBounds.roots
+    monkeypatch.setattr(
+        OuterBounds, "roots", lambda self: replace(roots(self), energy=1.5 * roots(self).energy)
+    )
     path = tmp_path / "search.log"
-    logged(small_case(0), path)
+    logged(small_case(12), path)
     fault = replay(*read_log(path)).fault
     assert "the model says" in fault or "is better than the optimum's" in fault
 

@@ -79,6 +79,7 @@ class Rebuilder:
     bounds: OuterBounds
     rng: np.random.Generator
     pools: dict[str, list[CandidateBlock]] = field(default_factory=dict)  # candidates left
+    good: dict[str, list[CandidateBlock]] = field(default_factory=dict)  # those of solutions
 
     def completed(
         self,
@@ -162,9 +163,11 @@ class Rebuilder:
         )
 
     def _drawn(self, space: EinsumSpace, local: np.ndarray, left: bool) -> CandidateBlock | None:
-        pool = [b for b in self.pools.get(space.einsum.name, []) if self._under(space, b, local)]
+        name = space.einsum.name
+        pool = [b for b in self.pools.get(name, []) if self._under(space, b, local)]
         if not left:
-            pool = [*pool, self.completed(space, [])]
+            good = [b for b in self.good.get(name, []) if self._under(space, b, local)]
+            pool = [*pool, *good] or [self.completed(space, [])]
         return pool[int(self.rng.integers(len(pool)))] if pool else None
 
     def _under(self, space: EinsumSpace, block: CandidateBlock, local: np.ndarray) -> bool:

@@ -123,6 +123,8 @@ class _Replayer:
             self.alive.setdefault(at, []).extend(event["outers"])
         if rule == "priced":
             self.solutions[at] = group.recorded(event)
+            for pick in self.solutions[at].picks:
+                group.good.setdefault(pick.space.einsum.name, []).append(pick.candidates)
         if rule in (*OUTERS, *CANDIDATES, *WHOLE):
             row = self.found.rows.setdefault(rule, Row())
             row.named += _count(event)
