@@ -52,8 +52,9 @@ def test_no_cut_of_an_online_softmax_is_wrong(seed: int, tmp_path: Path) -> None
     assert replay(*read_log(path), sample=100).fault == ""
 
 
-def test_no_cut_under_a_mask_is_wrong(tmp_path: Path) -> None:
-    case = online_case(4)
+@pytest.mark.parametrize("seed", [0, 9])
+def test_no_cut_under_a_mask_is_wrong(seed: int, tmp_path: Path) -> None:
+    case = online_case(seed)
     sizes = {**case.workload.rank_sizes, "P": 2, "M": 4}
     workload = replace(case.workload, rank_sizes=sizes, mask=Mask(causal=True))
     fusion = replace(case.mapspace.fusion, tiles={"P": (1,), "M": (1,)})  # one of eight is skipped
