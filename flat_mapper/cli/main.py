@@ -22,6 +22,7 @@ _HOMES = {
     "list": "files",
     "lower": "files",
     "model": "files",
+    "verify": "execute",
 }
 INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have it
 

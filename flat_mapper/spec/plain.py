@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 CLASS = "class"
 
 
-def plain(value: object, leave_out: tuple[str, ...] = ()) -> object:
+def plain_data(value: object, leave_out: tuple[str, ...] = ()) -> object:
     """A value of dataclasses, mappings and sequences as dictionaries and lists.
 
     leave_out: names of fields that keep their defaults.
@@ -19,19 +19,19 @@ def plain(value: object, leave_out: tuple[str, ...] = ()) -> object:
         found: dict[str, object] = {CLASS: type(value).__name__}
         for field in fields(value):
             if field.init and field.name not in leave_out:
-                found[field.name] = plain(getattr(value, field.name), leave_out)
+                found[field.name] = plain_data(getattr(value, field.name), leave_out)
         return found
     if isinstance(value, Mapping):
-        return {str(k): plain(v, leave_out) for k, v in value.items()}
+        return {str(k): plain_data(v, leave_out) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(v, leave_out) for v in value]
+        return [plain_data(v, leave_out) for v in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)
 
 
 def value_of(kind: Any, data: Any) -> Any:
-    """The value of a type that `plain` made plain.
+    """The value of a type that `plain_data` made plain.
 
     raises: KeyError, TypeError or ValueError where the data are not of that type.
     """

@@ -19,7 +19,7 @@ from flat_mapper.mapper.bounds.outer import OuterBounds
 from flat_mapper.mapper.group.objective import Objective
 from flat_mapper.mapper.solve.log import read_log, search_log
 from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapper.solve.replay import replay
+from flat_mapper.mapper.solve.replay import replayed
 from flat_mapper.workload.mask import Mask
 
 Events = list[dict[str, Any]]
@@ -40,7 +40,7 @@ def test_no_cut_of_a_small_question_is_wrong(seed: int, tmp_path: Path) -> None:
     path = tmp_path / "search.log.gz"
     logged(small_case(seed), path)
     question, events = read_log(path)
-    found = replay(question, events)
+    found = replayed(question, events)
     assert found.fault == ""
     assert sum(row.mappings for row in found.rows.values()) > 0
 
@@ -49,7 +49,7 @@ def test_no_cut_of_a_small_question_is_wrong(seed: int, tmp_path: Path) -> None:
 def test_no_cut_of_an_online_softmax_is_wrong(seed: int, tmp_path: Path) -> None:
     path = tmp_path / "search.log"
     logged(online_case(seed), path, "latency")
-    assert replay(*read_log(path), sample=100).fault == ""
+    assert replayed(*read_log(path), sample=100).fault == ""
 
 
 @pytest.mark.parametrize("seed", [0, 9])
@@ -62,7 +62,7 @@ def test_no_cut_under_a_mask_is_wrong(seed: int, tmp_path: Path) -> None:
     path = tmp_path / "search.log"
     events = logged(replace(case, workload=workload, mapspace=mapspace), path)
     assert any(event["rule"] == "priced" for event in events)
-    assert replay(*read_log(path), sample=100).fault == ""
+    assert replayed(*read_log(path), sample=100).fault == ""
 
 
 @pytest.mark.parametrize("seed", [9, 12, 18])
@@ -74,7 +74,7 @@ def test_no_partial_mapping_was_cut_wrongly(
     path = tmp_path / "search.log"
     events = logged(small_case(seed), path)
     assert {"dominance", "partial bound"} & {event["rule"] for event in events}
-    assert replay(*read_log(path)).fault == ""
+    assert replayed(*read_log(path)).fault == ""
 
 
 def test_the_log_changes_no_answer(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_falsified_log_is_caught(rule: str, falsify: Any, words: str, tmp_path
     events = logged(small_case(0), tmp_path / "search.log")
     question, _ = read_log(tmp_path / "search.log")
     falsify([event for event in events if event["rule"] == rule][-1])
-    assert words in replay(question, events).fault
+    assert words in replayed(question, events).fault
 
 
 def test_a_bound_that_is_too_high_is_caught(
@@ -134,7 +134,7 @@ def test_a_bound_that_is_too_high_is_caught(
     )
     path = tmp_path / "search.log"
     logged(small_case(12), path)
-    fault = replay(*read_log(path)).fault
+    fault = replayed(*read_log(path)).fault
     assert "the model says" in fault or "is better than the optimum's" in fault
 
 

@@ -41,14 +41,14 @@ from flat_mapper.mapper.space.enumerate import Dropped
 NAMED = 16  # candidates of one cut that are named
 
 Event = dict[str, object]
-Write = Callable[[Event], None]
+WriteEvent = Callable[[Event], None]
 
 
 @dataclass(slots=True)
 class GroupLog:
     """Writes the events of one group's search."""
 
-    write: Write
+    write: WriteEvent
     at: tuple[int, int]  # alternative, group
     bounds: OuterBounds
     _begun: list[bool] = field(default_factory=list)

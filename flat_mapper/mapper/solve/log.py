@@ -28,7 +28,7 @@ from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.alternatives import Task
 from flat_mapper.mapper.solve.weighted_sum import total_of
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.spec.plain import plain, value_of
+from flat_mapper.spec.plain import plain_data, value_of
 from flat_mapper.workload.graph import Workload
 
 FORMAT = "flat-mapper search log"
@@ -37,7 +37,7 @@ _LEFT_OUT = ("document", "constraints")  # of an architecture: the mapspace has 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class SearchQuestion:
     """All that a search is asked."""
 
     workload: Workload
@@ -67,11 +67,11 @@ class SearchLog:
         everything: Sequence[Task],
     ) -> None:
         """Write the question, and listen to every group of its alternatives."""
-        question = Question(
+        question = SearchQuestion(
             workload=workload, platform=platform, mapspace=mapspace, ert=ert, objective=objective
         )
         head = {"format": FORMAT, "version": FORMAT_VERSION, "rule": "question"}
-        self.write({**head, "question": plain(question, _LEFT_OUT)})
+        self.write({**head, "question": plain_data(question, _LEFT_OUT)})
         for number, task in enumerate(everything):
             for position, search in enumerate(task.searches):
                 search.log = GroupLog(self.write, (number, position), search.bounds)
@@ -118,7 +118,7 @@ def _logged(raw: Any) -> Iterator[SearchLog]:
     stream.detach()
 
 
-def read_log(path: Path) -> tuple[Question, list[dict[str, Any]]]:
+def read_log(path: Path) -> tuple[SearchQuestion, list[dict[str, Any]]]:
     """The question and the events of a log.
 
     raises: SpecError where the file is none, or was cut short.
@@ -129,7 +129,7 @@ def read_log(path: Path) -> tuple[Question, list[dict[str, Any]]]:
         head, *events = [json.loads(line) for line in text.splitlines()]
         if (head["format"], head["version"]) != (FORMAT, FORMAT_VERSION):
             raise ValueError(f"{head['format']} of version {head['version']}")
-        question: Question = value_of(Question, head["question"])
+        question: SearchQuestion = value_of(SearchQuestion, head["question"])
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError) as error:
         condition = f"a log of `map --log`, version {FORMAT_VERSION}"
         got = f"{type(error).__name__}: {error}"

@@ -171,7 +171,7 @@ class Rebuilder:
         return pool[int(self.rng.integers(len(pool)))] if pool else None
 
     def _under(self, space: EinsumSpace, block: CandidateBlock, local: np.ndarray) -> bool:
-        """Whether a candidate may stand under a tile: it divides it, see `FusedBounds`."""
+        """True if a candidate may stand under a tile: it divides it, see `FusedBounds`."""
         if (local % block.tile[:, 0]).any():
             return False
         both = block.on_both_axes[:, 0]

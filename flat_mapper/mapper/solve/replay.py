@@ -20,7 +20,7 @@ from flat_mapper.mapper.group.incumbent import GoalIncumbent
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.alternatives import Task, tasks
-from flat_mapper.mapper.solve.log import Question, bounds_of
+from flat_mapper.mapper.solve.log import SearchQuestion, bounds_of
 from flat_mapper.mapper.solve.rebuild import Rebuilder, candidate
 from flat_mapper.mapper.solve.reconstruct import group_mapping
 from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
@@ -28,7 +28,7 @@ from flat_mapper.mapping.values import FusedMapping
 
 TRIES = 4  # mappings that are drawn for one cut; what does not fit shows nothing
 NEAR = 1e-9  # relative: sums of floats in another order
-Event = Mapping[str, Any]
+Line = Mapping[str, Any]
 
 OUTERS = ("capacity", "outer bound", "crowded", "empty", "evaluated")
 CANDIDATES = ("candidate bound", "partial bound", "dominance", "dominated keep")
@@ -37,7 +37,7 @@ WHOLE = ("private levels", "priced", "width", "alternative")
 
 @dataclass(slots=True)
 class Row:
-    """What was replayed of one rule."""
+    """Counts of what was replayed of one rule."""
 
     cut: int = 0  # in the log
     named: int = 0  # of them named one by one
@@ -48,7 +48,7 @@ class Row:
 
 @dataclass(slots=True)
 class Replay:
-    """What a replay found: a row for each rule, and the first thing that was wrong."""
+    """Findings of a replay: a row for each rule, and the first thing that was wrong."""
 
     rows: dict[str, Row] = field(default_factory=dict)
     fault: str = ""
@@ -58,8 +58,8 @@ class _Wrong(Exception):
     """A cut that was wrong."""
 
 
-def replay(
-    question: Question, events: Sequence[Event], *, sample: int | None = None, seed: int = 0
+def replayed(
+    question: SearchQuestion, events: Sequence[Line], *, sample: int | None = None, seed: int = 0
 ) -> Replay:
     """The cuts of a log held against plain evaluation.
 
@@ -81,8 +81,8 @@ def replay(
 class _Replayer:
     def __init__(
         self,
-        question: Question,
-        events: Sequence[Event],
+        question: SearchQuestion,
+        events: Sequence[Line],
         rng: np.random.Generator,
         found: Replay,
     ) -> None:
@@ -104,7 +104,7 @@ class _Replayer:
         for event in events[:-1]:
             self._gather(event)
 
-    def _gather(self, event: Event) -> None:
+    def _gather(self, event: Line) -> None:
         """Note what other replays build on: candidates left, outer choices priced, solutions."""
         at, rule = tuple(event["at"]), event["rule"]
         group = self.groups.get(at)
@@ -191,9 +191,9 @@ class _Replayer:
                 place = self._place(event["at"])
                 raise _Wrong(f"{place}: outer bound of {outer} leaves room for an improvement")
 
-    def chosen(self, sample: int | None) -> Iterator[tuple[Event, int]]:
+    def chosen(self, sample: int | None) -> Iterator[tuple[Line, int]]:
         """(event, position in it) of the cuts to replay; of a sample as many of each rule."""
-        mine: dict[str, list[tuple[Event, int]]] = {}
+        mine: dict[str, list[tuple[Line, int]]] = {}
         for event in self.events[:-1]:
             if event["rule"] in self.found.rows:
                 mine.setdefault(event["rule"], []).extend((event, i) for i in range(_count(event)))
@@ -204,7 +204,7 @@ class _Replayer:
             else:
                 yield from (items[int(i)] for i in self.rng.choice(len(items), each, replace=False))
 
-    def check(self, event: Event, i: int) -> None:
+    def check(self, event: Line, i: int) -> None:
         """Raise where one cut was wrong."""
         rule, at = event["rule"], tuple(event["at"])
         row = self.found.rows[rule]
@@ -224,7 +224,7 @@ class _Replayer:
             if fault:
                 raise _Wrong(f"{self._place(at)}: {rule}: {fault}\n{_described(event, i)}")
 
-    def _built(self, event: Event, i: int, strict: bool) -> GroupSolution | None:
+    def _built(self, event: Line, i: int, strict: bool) -> GroupSolution | None:
         """A mapping that a cut is about; None where no draw made one.
 
         strict: one that the bound is of. A bound over candidates that are left says nothing of
@@ -299,13 +299,13 @@ class _Replayer:
 
     def _fault(
         self,
-        event: Event,
+        event: Line,
         i: int,
         solution: GroupSolution,
         result: Result | Infeasible,
         strict: bool,
     ) -> str:
-        """What is wrong with a cut, if one of its mappings costs this; empty if nothing is."""
+        """The fault of a cut, if one of its mappings costs this; empty if nothing is."""
         rule = event["rule"]
         if isinstance(result, Infeasible):
             return f"the model refuses it: {result}" if rule == "priced" else ""
@@ -333,7 +333,7 @@ class _Replayer:
         return f"alternative {at[0]}, {names}"
 
 
-def _count(event: Event) -> int:
+def _count(event: Line) -> int:
     """Cuts that a line names."""
     for key in ("outers", "candidates"):
         if key in event:
@@ -353,13 +353,13 @@ def _total(result: Result) -> tuple[float, float]:
     return result.cycles / result.repeat, result.energy_pj / result.repeat
 
 
-def _bound(event: Event, i: int) -> tuple[float, float]:
+def _bound(event: Line, i: int) -> tuple[float, float]:
     values = (event["cycles"], event["pj"])
     cycles, energy = (v[i] if isinstance(v, list) else v for v in values)
     return (np.inf if cycles is None else cycles), (np.inf if energy is None else energy)
 
 
-def _described(event: Event, i: int) -> str:
+def _described(event: Line, i: int) -> str:
     """The cut in the words of the log."""
     parts = [f"{key} {event[key]}" for key in ("outer", "einsum", "staging") if key in event]
     parts += [f"{k} {event[k][i]}" for k in ("outers", "candidates") if k in event]
