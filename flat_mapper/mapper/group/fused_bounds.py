@@ -195,9 +195,7 @@ class FusedBounds:
             chances = chance.of(passes[i] * part.cycles, mine)
             some = np.flatnonzero(np.isfinite(mine) & chances)
             if self.log is not None:
-                cut = np.flatnonzero(np.isfinite(mine) & ~chances)
-                bound = chance.bound(passes[i] * part.cycles[cut], mine[cut])
-                self._log_tiles(part, cut, bound, one)
+                self._log_tiles(part, np.isfinite(mine) & ~chances, passes[i], mine, chance)
             choice, candidates = part.candidates(np.zeros(len(some), np.int64), some)
             choice, candidates = self._whole(part, extents, choice, candidates)
             energy = bounds[i].candidate_energy(extents, choice, candidates, stay[i])
@@ -205,14 +203,7 @@ class FusedBounds:
             cycles = passes[i] * self.candidate_sets[i].cycles[candidates]
             good = chance.of(cycles, energy)
             if self.log is not None:
-                bound = chance.bound(cycles[~good], energy[~good])
-                self.log.candidates(
-                    part.candidate_set,
-                    candidates[~good],
-                    bound,
-                    self.incumbent,
-                    self.log.outer(one),
-                )
+                self._log_cut(part, candidates[~good], cycles[~good], energy[~good], chance)
             candidates = candidates[good]
             if len(candidates) == 0:
                 return None
@@ -220,14 +211,26 @@ class FusedBounds:
         return found
 
     def _log_tiles(
-        self, part: CandidateTiles, cut: Ints, bound: tuple[Floats, Floats], one: Outers
+        self, part: CandidateTiles, cut: Bools, passes: float, energy: Floats, chance: _Chance
     ) -> None:
-        """Write down the candidates of tiles that cannot improve."""
+        """Write down the candidates of tiles that cannot improve; energy: least pJ by tile."""
+        tiles = np.flatnonzero(cut)
+        which, candidates = part.candidates(np.arange(len(tiles)), tiles)
+        some = tiles[which]
+        self._log_cut(part, candidates, passes * part.cycles[some], energy[some], chance)
+
+    def _log_cut(
+        self,
+        part: CandidateTiles,
+        candidates: Ints,
+        cycles: Floats,
+        energy: Floats,
+        chance: _Chance,
+    ) -> None:
+        """Write down candidates that cannot improve; cycles, energy: of each."""
         assert self.log is not None
-        which, candidates = part.candidates(np.arange(len(cut)), cut)
-        some = bound[0][which], bound[1][which]
-        where = self.log.outer(one)
-        self.log.candidates(part.candidate_set, candidates, some, self.incumbent, where)
+        bound, where = chance.bound(cycles, energy), self.log.outer(chance.one)
+        self.log.candidates(part.candidate_set, candidates, bound, self.incumbent, where)
 
     def _whole(
         self, tiles: CandidateTiles, extents: Ints, choice: Ints, candidates: Ints
