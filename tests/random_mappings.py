@@ -16,7 +16,8 @@ from flat_mapper.mapping.values import (
     Slot,
     slots_of,
 )
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 # Lanes along an axis. Chosen: timeloop-model takes seconds where several ranks share a full array;
 # the best mappings fill it with one rank an axis.

@@ -11,7 +11,7 @@ from flat_mapper.mapping.space import partitions
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.spec import catalog
-from flat_mapper.workload.cascade import attention, core_einsums
+from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 
 # Peak multiply-accumulates per second, lanes of the vector path, KiB of the shared buffer; as the
@@ -73,7 +73,7 @@ def test_a_model_has_its_weights(name: str):
 def test_every_problem_says_where_it_comes_from(name: str):
     workload = api.load_problem(name)
     assert workload.source
-    assert all(len(workload.einsum(n).text) > 0 for n in core_einsums(workload))
+    assert all(len(workload.einsum(n).text) > 0 for n in workload.ancestors)
 
 
 def test_whisper_crosses_from_text_to_sound():
@@ -89,7 +89,7 @@ def test_latent_attention_reads_its_latent_for_keys_and_values():
     assert workload.tensor_words("CKV") + workload.tensor_words("KR") == 4096 * 576
     (fused, _) = partitions(workload, load_mapspace("flat-mla"))
     group = next(g for g in fused if "SC" in g.names)
-    assert group.names == ("SC", "SR", "S", "S_max", "S_exp", "S_sum", "A", "AC")
+    assert group.names == ("SR", "SC", "S", "S_max", "S_exp", "S_sum", "A", "AC")
     assert workload.shareable_ranks(group.names) == ("B", "H", "P")
 
 

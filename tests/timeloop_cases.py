@@ -14,7 +14,8 @@ from typing import Any
 from flat_mapper.arch.reader import architecture_of as read_document
 from flat_mapper.arch.values import Architecture
 from flat_mapper.spec.document import Quoted, Section, Tagged
-from flat_mapper.workload.graph import Einsum, TensorAccess, Workload
+from flat_mapper.workload.einsum import Einsum, TensorAccess
+from flat_mapper.workload.graph import Workload
 
 DATA = Path(__file__).parent / "data"
 

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from flat_mapper.arch.document import variables_of
 from flat_mapper.arch.reader import architecture_of, load_architecture, load_platform
 from flat_mapper.arch.values import Architecture, Platform
+from flat_mapper.arch.words import fitted
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
@@ -26,7 +27,7 @@ from flat_mapper.mapper.solve.log import SearchLog, search_log
 from flat_mapper.mapper.solve.optimum import search as best_of
 from flat_mapper.mapping.check import check_mapping, read_checked_record
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.mapping.space_constraints import unmatched_rules
+from flat_mapper.mapping.space_names import absent_parts, unmatched_rules
 from flat_mapper.reports.answers import Comparison, Evaluation, ModelResult, SearchResult
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import Section, did_you_mean, section_of
@@ -38,6 +39,7 @@ from flat_mapper.timeloop.mapping_reader import read_mapping
 from flat_mapper.workload import reader as problem_yaml
 from flat_mapper.workload.cascade import SCOPES, Scope
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.problem_file import Lengths
 from flat_mapper.workload.timeloop import read_problem
 
 MAPSPACES = ("naive", "flex-stream", "flex", "flat")  # what `compare` compares by default
@@ -50,9 +52,10 @@ Source = Name | Mapping[str, object]  # the latter: a specification in memory, t
 
 def load_problem(
     source: Source,
-    scope: Scope = "attention",
+    scope: Scope | None = None,
     *,
     sizes: Mapping[str, object] = UNCHANGED,
+    lengths: Lengths | None = None,
     phase: str = "",
     softmax: str = "",
     mask: str = "",
@@ -61,6 +64,9 @@ def load_problem(
     """The workload of a shipped problem or of a file, cut to a scope, at other sizes if asked.
 
     source: a shipped name, a path, or a specification in memory: one Einsum, its problem.
+    scope: attention, block or model; by default the attention of a problem in the short form, and
+           the whole of a cascade that is written out.
+    lengths: of queries and keys, by the ranks that the problem's roles name.
     phase: `prefill` or `decode`, in place of the file's; see `flat_mapper.workload.reader`.
     softmax: row, online, online-2pass or any, in place of the file's.
     mask: causal, window=N, or both with a comma, in place of the file's.
@@ -69,10 +75,11 @@ def load_problem(
     if isinstance(source, Mapping):
         document = document_of(source)
         variables = variables_of(document.get("variables"), IN_MEMORY)
-        return problem_yaml.set_ranks(read_problem(document, IN_MEMORY, variables), sizes)
+        read = replace(read_problem(document, IN_MEMORY, variables), states_bits=False)
+        return problem_yaml.set_ranks(read, sizes)
     path = catalog.resolve("problems", source)
     found = problem_yaml.load_workload(
-        *(path, scope), sizes=sizes, phase=phase, softmax=softmax, mask=mask
+        *(path, scope), sizes=sizes, lengths=lengths, phase=phase, softmax=softmax, mask=mask
     )
     return with_bits(found, bits)
 
@@ -145,14 +152,14 @@ def compare(
     log:      takes down what the search of the one mapspace cuts.
     """
     cascade = workload if isinstance(workload, Workload) else load_problem(workload)
-    chip = platform if isinstance(platform, Platform) else load_platform(platform)
-    goal = objective_of(objective)
+    fit = fitted(platform if isinstance(platform, Platform) else load_platform(platform), cascade)
+    chip, goal = fit.platform, objective_of(objective)
+    table, art = energies(chip, ert)
     spaces = [mapspace_of(m, cascade, chip, schedule) for m in mapspaces]
     names = [space.name for space in spaces]
     if not names or len(set(names)) < len(names):
         got = ", ".join(names) or "none"
         raise SpecError(expected("mapspaces", "at least one, each once", got))
-    table, art = energies(chip, ert)
     rows: dict[str, SearchResult | Infeasible] = {}
     for i, space in enumerate(spaces):
         step = _part(progress, i, len(spaces), space.name)
@@ -163,7 +170,10 @@ def compare(
         rows[space.name] = SearchResult(
             workload=found.workload,
             platform=chip,
-            result=sourced(found.result, chip, table, art),
+            result=noted(
+                sourced(found.result, chip, table, art),
+                (*fit.notes, *absent_parts(space, cascade)),
+            ),
             mapspace=space.name,
             objective=found.objective,
             certificate=found.certificate,
@@ -178,6 +188,11 @@ def sourced(result: Result, platform: Platform, table: Ert, art: Art | None) -> 
     if table.placeholders:
         priced["placeholders"] = list(table.placeholders)
     return replace(result, area_mm2=area, extra={**result.extra, **priced})
+
+
+def noted(result: Result, notes: Sequence[str]) -> Result:
+    """A result that says some more of how its inputs were taken."""
+    return replace(result, notes=(*result.notes, *notes)) if notes else result
 
 
 def mapspace_of(
@@ -231,12 +246,13 @@ def evaluate(
     if chip is not None and not isinstance(chip, Platform):
         chip = load_platform(chip)
     read = read_checked_record(Path(record), chip)
-    table, art = energies(read.platform, ert)
-    result = evaluator.evaluate(read.workload, read.platform, read.mapping, table)
+    fit = fitted(read.platform, read.workload)
+    table, art = energies(fit.platform, ert)
+    result = evaluator.evaluate(read.workload, fit.platform, read.mapping, table)
     if isinstance(result, Infeasible):
         return result
-    priced = sourced(result, read.platform, table, art)
-    return Evaluation(workload=read.workload, platform=read.platform, result=priced)
+    priced = noted(sourced(result, fit.platform, table, art), fit.notes)
+    return Evaluation(workload=read.workload, platform=fit.platform, result=priced)
 
 
 def again(mapped: SearchResult, ert: Ert | Name | None, backend: str) -> SearchResult | Infeasible:
@@ -337,8 +353,10 @@ def objective_of(word: str) -> Objective:
     raise SpecError(expected("objective", condition, word, did_you_mean(word, OBJECTIVES)))
 
 
-def scope_of(word: str) -> Scope:
-    """The scope of that name."""
+def scope_of(word: str) -> Scope | None:
+    """The scope of that name; none for an empty word, which leaves it to the problem."""
+    if not word:
+        return None
     for scope in SCOPES:
         if scope == word:
             return scope

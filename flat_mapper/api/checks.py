@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from flat_mapper.api import dry_run
+from flat_mapper.api.dry_run import Understood
 from flat_mapper.arch.reader import check_architecture, load_architecture
 from flat_mapper.arch.values import Architecture
 from flat_mapper.base.errors import Faults, FlatMapperError, SpecError, expected
@@ -29,10 +31,19 @@ class Checked:
     path: str
     kind: str
     faults: tuple[str, ...]
+    understood: Understood | None = None  # what it says, where nothing is wrong
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
-        return {"path": self.path, "kind": self.kind, "faults": list(self.faults)}
+        found: dict[str, object] = {"path": self.path, "kind": self.kind}
+        said = self.understood.document if self.understood else None
+        return found | {"faults": list(self.faults), "understood": said}
+
+    def __str__(self) -> str:
+        if self.faults:
+            return "\n".join(self.faults)
+        head = f"{self.path}: {self.kind}, fine"
+        return f"{head}\n{self.understood.text}\n" if self.understood else head
 
 
 def _document(path: str) -> Section:
@@ -40,21 +51,76 @@ def _document(path: str) -> Section:
 
 
 def check_files(paths: Sequence[str]) -> list[Checked]:
-    """Each file checked for what it is; a Timeloop mapping against what is checked with it."""
+    """Each file checked for what it is, and those of one kind of work together.
+
+    A Timeloop mapping is checked against what is checked with it. An architecture is checked as
+    `map` would take it, with the ERT among the files if there is one; with a problem, the two are
+    taken as far as a search would begin, in the mapspaces among the files, or in `map`'s default.
+    """
     faults = {path: Faults() for path in paths}
     documents = {path: faults[path].attempt(partial(_document, path)) for path in faults}
     found = []
     read = {path: document for path, document in documents.items() if document is not None}
+    kinds_of = {path: _kinds(document) for path, document in read.items()}
     for path, document in documents.items():
-        kinds = _kinds(document) if document is not None else ()
-        lines = list(faults[path])
+        kinds = kinds_of.get(path, ())
+        lines = Faults(faults[path])
         for kind in kinds:
             lines += _faults(kind, path, read)
         if document is not None and not kinds:
             lines.append(_unknown(path, document))
+        said = None if lines else _understood(path, kinds_of, lines)
         kind = " and ".join(dict.fromkeys(kinds)) or "unreadable"
-        found.append(Checked(path=path, kind=kind, faults=tuple(dict.fromkeys(lines))))
-    return found
+        listed = tuple(dict.fromkeys(lines))
+        found.append(Checked(path=path, kind=kind, faults=listed, understood=said))
+    return found + _together(kinds_of, found)
+
+
+Kinds = Mapping[str, tuple[str, ...]]
+
+
+def _of_kind(kinds: Kinds, kind: str) -> list[str]:
+    return [path for path, listed in kinds.items() if kind in listed]
+
+
+def _table(kinds: Kinds) -> str | None:
+    """The table of energies among the files."""
+    return next(iter(_of_kind(kinds, "ERT")), None)
+
+
+def _understood(path: str, kinds: Kinds, lines: Faults) -> Understood | None:
+    """What a sound file says; faults that only `map` finds are noted.
+
+    Files beside a Timeloop mapping are those of `model`, which prices one nest as it stands.
+    """
+    if _of_kind(kinds, "Timeloop mapping") or len(kinds[path]) != 1:
+        return None
+    (kind,) = kinds[path]
+    if kind == "architecture":
+        chip = lines.attempt(dry_run.read_chip, path, _table(kinds))
+        return dry_run.chip_understood(chip) if chip else None
+    if kind in ("problem", "Timeloop problem"):
+        return lines.attempt(dry_run.problem_understood, path)
+    return lines.attempt(dry_run.mapspace_understood, path) if kind == "mapspace" else None
+
+
+def _together(kinds: Kinds, found: Sequence[Checked]) -> list[Checked]:
+    """Every sound problem on every sound architecture, in every mapspace among the files."""
+    sound = {c.path for c in found if not c.faults and c.understood}
+    problems = [*_of_kind(kinds, "problem"), *_of_kind(kinds, "Timeloop problem")]
+    spaces = _of_kind(kinds, "mapspace") or [dry_run.MAPSPACE]
+    checked = []
+    for arch in _of_kind(kinds, "architecture"):
+        pairs = [(p, s) for p in problems for s in spaces]
+        for problem, space in pairs if arch in sound else ():
+            if problem not in sound or (space in kinds and space not in sound):
+                continue
+            lines = Faults()
+            chip = dry_run.read_chip(arch, _table(kinds))
+            said = lines.attempt(dry_run.together, chip, problem, space)
+            named = f"{problem} on {arch} in {space}"
+            checked.append(Checked(path=named, kind="map", faults=tuple(lines), understood=said))
+    return checked
 
 
 def _kinds(document: Section) -> tuple[str, ...]:

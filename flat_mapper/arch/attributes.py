@@ -15,7 +15,20 @@ from dataclasses import dataclass, replace
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.errors import SpecError
-from flat_mapper.spec.document import Quoted, Section, checked, kind_of, place
+from flat_mapper.spec.document import (
+    ANY,
+    BITS,
+    COPIES,
+    COUNT,
+    INSTANCES,
+    RATE,
+    Quoted,
+    Range,
+    Section,
+    checked,
+    kind_of,
+    place,
+)
 from flat_mapper.spec.expressions import resolved
 
 # The attributes that the model reads.
@@ -54,6 +67,7 @@ _REFUSED: Mapping[str, tuple[tuple[object, ...], str]] = {
     "meshX": ((), "write spatial: {meshX: ...} beside attributes"),
     "meshY": ((), "write spatial: {meshY: ...} beside attributes"),
 }
+TECHNOLOGIES_NM = (1, 1000)  # chosen: from below the newest to the 1 um of the 1980s
 _QUANTITY = re.compile(r"[-+]?[0-9.]+\s*(?![eE][-+0-9])[A-Za-z]+(/[A-Za-z]+)?")  # "512 KB"
 
 
@@ -70,6 +84,8 @@ def resolved_attributes(
             values[key] = dict(written)
         else:
             values[key] = resolved(written, {**names, **values}, spot)
+        if key == "technology":
+            check_technology(values[key], spot)
     return values
 
 
@@ -91,6 +107,21 @@ def check_attributes(section: Section, attributes: Mapping[str, object], where: 
             )
 
 
+def technology_nm(value: object) -> str | None:
+    """The number in nm of a technology such as "22nm"; None where it is no such word."""
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:nm)?\s*", str(value))
+    return found[1] if value is not None and found and float(found[1]) > 0 else None
+
+
+def check_technology(value: object, where: str) -> None:
+    """Raise SpecError for a technology that no chip was made in."""
+    low, high = TECHNOLOGIES_NM
+    size = technology_nm(value)
+    if size is not None and not low <= float(size) <= high:
+        condition = f"technology from {low:g} to {high:g} nm"
+        raise SpecError(f"{where}: expected {condition}, got {str(value)!r}")
+
+
 def _misspelt(key: str, section: Section) -> str:
     """The modelled attribute that a key nearly spells, where that one is absent."""
     aliases = {alias for names in _ALIASES.values() for alias in names}
@@ -110,12 +141,15 @@ def sized_level(level: MemoryLevel, section: Section, where: str, *, off_chip: b
     section: the attributes as written, for errors.
     """
     reader = _Numbers(level.attributes, section, where)
-    word_bits = reader.whole("datawidth")
+    word_bits = reader.whole("datawidth", BITS)
     if word_bits is None:
         raise SpecError(
             f"{where}: expected datawidth (bits of a word), got {_listed(section)}; add "
             "datawidth: 16"
         )
+    if word_bits > BITS.most:
+        spot = reader.place_of("datawidth")
+        raise SpecError(f"{spot}: expected at most {BITS.most:g} bits of a word, got {word_bits}")
     row_words, cluster_size = _row(reader, word_bits)
     capacity = _capacity(reader, word_bits, row_words)
     if capacity is None and not off_chip:
@@ -129,10 +163,10 @@ def sized_level(level: MemoryLevel, section: Section, where: str, *, off_chip: b
         word_bits=word_bits,
         row_words=row_words,
         cluster_size=cluster_size,
-        multiple_buffering=reader.number("multiple_buffering") or 1.0,
-        read_words_per_cycle=reader.number("read_bandwidth"),
-        write_words_per_cycle=reader.number("write_bandwidth"),
-        shared_words_per_cycle=reader.number("shared_bandwidth"),
+        multiple_buffering=reader.number("multiple_buffering", COPIES) or 1.0,
+        read_words_per_cycle=reader.number("read_bandwidth", RATE),
+        write_words_per_cycle=reader.number("write_bandwidth", RATE),
+        shared_words_per_cycle=reader.number("shared_bandwidth", RATE),
     )
 
 
@@ -147,17 +181,19 @@ class _Numbers:
     def place_of(self, key: str) -> str:
         return place(self.where, self.section, self._name(key))
 
-    def number(self, key: str) -> float | None:
+    def number(self, key: str, within: Range = ANY) -> float | None:
         value = self.attributes.get(self._name(key))
-        return None if value is None else checked(value, float, self.place_of(key), above=0)
+        if value is None:
+            return None
+        return checked(value, float, self.place_of(key), above=0, within=within)
 
-    def whole(self, key: str) -> int | None:
+    def whole(self, key: str, within: Range = COUNT) -> int | None:
         value = self.attributes.get(self._name(key))
         if value is None:
             return None
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        return checked(value, int, self.place_of(key), above=0)
+        return checked(value, int, self.place_of(key), above=0, within=within)
 
     def _name(self, key: str) -> str:
         given = (n for n in _ALIASES.get(key, (key,)) if self.attributes.get(n) is not None)
@@ -193,7 +229,8 @@ def _row(reader: _Numbers, word_bits: int) -> tuple[int, int]:
 
 
 def _capacity(reader: _Numbers, word_bits: int, row_words: int) -> int | None:
-    entries, depth, kib = reader.whole("entries"), reader.whole("depth"), reader.number("sizeKB")
+    entries, depth = reader.whole("entries"), reader.whole("depth")
+    kib = reader.number("sizeKB", COUNT)
     given = [name for name, v in (("entries", entries), ("depth", depth), ("sizeKB", kib)) if v]
     if len(given) > 1:
         raise SpecError(
@@ -220,5 +257,5 @@ def mesh(section: Section, names: Mapping[str, object], where: str) -> tuple[int
             value = int(value)
         if not isinstance(value, int):
             raise SpecError(f"{spot}: expected int > 0, got {kind_of(value)}")
-        sizes.append(checked(value, int, spot, above=0))
+        sizes.append(checked(value, int, spot, above=0, within=INSTANCES))
     return sizes[0], sizes[1]

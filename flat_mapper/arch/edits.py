@@ -42,8 +42,8 @@ def edited(files: PlatformFiles, edits: Edits) -> PlatformFiles:
         held = [document for document in (matrix, vector) if document and _leads(document, path)]
         if not held:
             raise SpecError(unknown_path(files, path))
-        matrix = _set(matrix, path, value)
-        vector = None if vector is None else _set(vector, path, value)
+        matrix = set_path(matrix, path, value)
+        vector = None if vector is None else set_path(vector, path, value)
     return replace(files, matrix=matrix, vector=vector)
 
 
@@ -125,8 +125,8 @@ def _inside(nodes: object) -> Iterator[tuple[str, Section]]:
             yield from _inside(body.get("nodes"))
 
 
-def _set(document: Section, path: str, value: object) -> Section:
-    """The document with one path set, where it has it."""
+def set_path(document: Section, path: str, value: object) -> Section:
+    """The document with one path set, where it has it; a modelled attribute may be new."""
     if not _leads(document, path):
         return document
     node, _, key = path.partition(".")

@@ -31,6 +31,7 @@ from flat_mapper.spec.document import (
 )
 from flat_mapper.spec.expressions import resolved
 
+MAX_LISTED_NODES = 1000  # chosen: in one list; a chip has a dozen
 TAGS = ("!Component", "!Container", "!Hierarchical", "!Parallel", "!Pipelined", "!Nothing")
 _BRANCHES = ("!Hierarchical", "!Parallel", "!Pipelined")
 # A class belongs to the first kind of which one word is part of its name (timeloopfe, v4/arch.py).
@@ -80,6 +81,9 @@ class NodeReader:
         """Read a list of nodes; faults are noted, not raised."""
         if not isinstance(nodes, list | tuple):
             self.faults.append(expected(where, "a list of nodes", kind_of(nodes)))
+            return
+        if len(nodes) > MAX_LISTED_NODES:
+            self.faults.append(expected(where, f"at most {MAX_LISTED_NODES} nodes", len(nodes)))
             return
         for i, node in enumerate(nodes):
             self.faults.attempt(self._node, node, f"{where}.{i}", None)

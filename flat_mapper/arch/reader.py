@@ -23,9 +23,10 @@ from flat_mapper.arch.constraints import listed_constraints
 from flat_mapper.arch.document import check_head, merged, variables_of
 from flat_mapper.arch.nodes import NodeReader
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.arch.variables import variable_faults
 from flat_mapper.base.errors import Faults, SpecError
 from flat_mapper.spec import catalog
-from flat_mapper.spec.document import Section, checked, did_you_mean, section_of
+from flat_mapper.spec.document import CYCLE_TIME, Section, checked, did_you_mean, section_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
 from flat_mapper.spec.yamlio import load_text
@@ -179,6 +180,7 @@ def _read(documents: Sequence[Section], name: str, path: str, faults: Faults) ->
     where = f"{head.source or path}: architecture"
     check_head(head, where)
     variables = variables_of(whole.get("variables"), path)
+    faults.extend(variable_faults(documents, path))
     outside = listed_constraints(whole.get("constraints", []), f"{path}: constraints")
     reader = NodeReader(variables, faults, outside)
     reader.read(head["nodes"], f"{where}.nodes")
@@ -191,7 +193,7 @@ def _read(documents: Sequence[Section], name: str, path: str, faults: Faults) ->
                 + (hint and f"; {hint}")
             )
     cycle = reader.inherited.get("global_cycle_seconds", CYCLE_SECONDS)
-    seconds = checked(cycle, float, f"{path}: global_cycle_seconds", above=0)
+    seconds = checked(cycle, float, f"{path}: global_cycle_seconds", above=0, within=CYCLE_TIME)
     if reader.compute is None:
         raise SpecError(faults[0])
     return Architecture(

@@ -34,7 +34,8 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.check import check_fused
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, Slot
-from flat_mapper.workload.graph import TensorAccess, Workload
+from flat_mapper.workload.einsum import TensorAccess
+from flat_mapper.workload.graph import Workload
 
 GAPS = (
     "AccelForge also prices the reads that drain an output tile, prices an update as a write and "

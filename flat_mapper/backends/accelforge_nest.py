@@ -15,7 +15,8 @@ import keyword
 from flat_mapper.arch.values import Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import BackendError
 from flat_mapper.mapping.values import Axis, EinsumMapping, Loop, Slot, slots_of
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 Document = dict[str, object]
 

@@ -2,12 +2,23 @@
 
 from collections.abc import Callable
 
+MAX_LINE = 2000  # chosen: characters of one error; the longest of ours lists what is known
+_TAIL = 200  # of these, kept from the end, where the advice stands
+
 
 class FlatMapperError(Exception):
     """Base of every error a user can cause. `str(error)` is one line in the house form.
 
-    The form is `<where>: expected <condition>, got <value>[; <the one thing to change>]`.
+    The form is `<where>: expected <condition>, got <value>[; <the one thing to change>]`. A line
+    is of bounded length, however long the value is.
     """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) <= MAX_LINE:
+            return text
+        kept = MAX_LINE - _TAIL
+        return f"{text[:kept]} ... ({len(text)} characters) ... {text[-_TAIL:]}"
 
 
 class SpecError(FlatMapperError):

@@ -11,7 +11,9 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cli.arguments_sweep import (
     export_arguments,
     optimize_arguments,
+    report_arguments,
     sweep_arguments,
+    verify_arguments,
 )
 from flat_mapper.spec.document import did_you_mean
 
@@ -138,8 +140,8 @@ def _problem(verb: _Parser) -> None:
         "--mask",
         default="",
         metavar="K",
-        help="causal, window=N (positions on either side) or causal,window=N; default: the "
-        "problem's",
+        help="causal, window=N (positions on either side), causal,window=N or none; "
+        "default: the problem's",
     )
     verb.add_argument(
         "--schedule",
@@ -149,7 +151,11 @@ def _problem(verb: _Parser) -> None:
         "sequential or any; default: the mapspace's",
     )
     verb.add_argument(
-        "--scope", default="attention", metavar="S", help="attention (default), block or model"
+        "--scope",
+        default="",
+        metavar="S",
+        help="attention, block or model; default: the attention of a problem in the short form, "
+        "all of a cascade that is written out",
     )
 
 
@@ -178,10 +184,22 @@ def _timeloop_cmd(verb: _Parser) -> None:
         help="a command around Timeloop's tools: {} the call, {dir} its folder "
         "(default: the environment's FLAT_MAPPER_TIMELOOP)",
     )
+    verb.add_argument(
+        "--backend-timeout",
+        metavar="S",
+        help="seconds of one run of Timeloop's tools (default 1800)",
+    )
 
 
 def _output(verb: _Parser) -> None:
     verb.add_argument("-o", "--output", metavar="DIR", help="write the files of the answer there")
+    _force(verb)
+
+
+def _force(verb: _Parser) -> None:
+    verb.add_argument(
+        "--force", action="store_true", help="write into a folder that holds other files"
+    )
 
 
 def _map(verb: _Parser) -> None:
@@ -204,19 +222,8 @@ def _map(verb: _Parser) -> None:
         help="how timeloop-mapper searches (default linear_pruned)",
     )
 
-    verb.add_argument(
-        "--log",
-        metavar="FILE",
-        help="write what the search cuts, by which rule, at which bound: JSON lines, gzipped if "
-        "the name ends in .gz; see verify",
-    )
-
-
-def _verify(verb: _Parser) -> None:
-    verb.add_argument("log", metavar="FILE", help="what map --log wrote")
-    verb.add_argument("--sample", metavar="N", help="cuts to replay over all rules (default 200)")
-    verb.add_argument("--all", action="store_true", help="replay every cut that the log names")
-    verb.add_argument("--seed", default="0", metavar="S", help="of what is drawn (default 0)")
+    text = "write what the search cuts as JSON lines, gzipped if it ends in .gz; see verify"
+    verb.add_argument("--log", metavar="FILE", help=text)
 
 
 def _compare(verb: _Parser) -> None:
@@ -312,6 +319,7 @@ def _lower(verb: _Parser) -> None:
         help="mapper: timeloop-mapper's inputs too, in mapper/ (default model)",
     )
     verb.add_argument("-o", "--output", required=True, metavar="DIR", help="where the files go")
+    _force(verb)
 
 
 def _model(verb: _Parser) -> None:
@@ -343,20 +351,15 @@ def _fuse_layers(verb: _Parser) -> None:
     verb.add_argument("-o", "--output", metavar="FILE", help="write the fused problem there")
 
 
-def _report(verb: _Parser) -> None:
-    verb.add_argument(
-        "results",
-        nargs="+",
-        metavar="RESULTS",
-        help="JSON of map, compare or evaluate, a folder that -o made, or a sweep's database",
-    )
-    verb.add_argument("-o", "--output", required=True, metavar="FILE", help="the page: FILE.html")
-    verb.add_argument("--title", default="", metavar="T", help="the page's heading")
-
-
 def _import_hf(verb: _Parser) -> None:
     verb.add_argument("config", metavar="config.json", help="the configuration beside a model")
     verb.add_argument("--part", default="", metavar="P", help="encoder, decoder or cross")
+    verb.add_argument(
+        "--layers",
+        default="",
+        metavar="L",
+        help="window or full, of a model whose layers differ in the keys that they see",
+    )
     verb.add_argument("--batch", default="1", metavar="B", help="sequences (default 1)")
     verb.add_argument("--seq", metavar="N", help="positions (default: the model's, at most 4096)")
     verb.add_argument("-o", "--output", metavar="FILE", help="write the problem there")
@@ -379,12 +382,12 @@ _VERBS = {
     "sweep": ("search every point of a grid, and keep each", sweep_arguments),
     "optimize": ("find the best architectures for a mix of workloads", optimize_arguments),
     "export": ("write the rows of a sweep as CSV, Parquet or JSON Lines", export_arguments),
-    "report": ("make one page of saved answers, to look at in a browser", _report),
+    "report": ("make one page of saved answers, to look at in a browser", report_arguments),
     "generate": ("take in a prompt, then decode against a growing cache", _generate),
     "evaluate": ("price a recorded mapping again", _evaluate),
     "crosscheck": ("compare every backend on one mapping", _crosscheck),
     "execute": ("run a recorded mapping on real numbers, and count what moves", _execute),
-    "verify": ("replay a search's log: is no cut wrong?", _verify),
+    "verify": ("replay a search's log: is no cut wrong?", verify_arguments),
     "lower": ("write a recorded mapping as Timeloop files", _lower),
     "model": ("price one Einsum from Timeloop's files, as timeloop-model does", _model),
     "reproduce": ("set published results beside this model's", _reproduce),

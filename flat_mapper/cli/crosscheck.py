@@ -8,9 +8,11 @@ from pathlib import Path
 from flat_mapper.api import calls as api
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
+from flat_mapper.arch.words import fitted
 from flat_mapper.backends.agreement import Crosscheck, Difference, crosscheck
 from flat_mapper.backends.registry import BACKENDS
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
+from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapping.check import read_checked_record
 from flat_mapper.mapping.values import FusedMapping
@@ -18,7 +20,7 @@ from flat_mapper.reports.text import grid
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.yamlio import dump_json, scalar
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.reader import SEQUENCE_RANKS
+from flat_mapper.workload.problem_file import Lengths, sequence_lengths
 
 _HEAD = ("backend", "Einsum", "level", "tensor", "quantity", "native", "backend's", "verdict")
 
@@ -32,7 +34,7 @@ def crosscheck_command(arguments: argparse.Namespace) -> int:
     workload, platform, mapping = _mapping(arguments)
     table, _ = api.energies(platform, arguments.ert)
     found = crosscheck(workload, platform, mapping, table, backends)
-    print(dump_json(found.to_dict()).rstrip() if arguments.json else crosscheck_text(found))
+    say(dump_json(found.to_dict()).rstrip() if arguments.json else crosscheck_text(found))
     return 0 if found.agrees else 1
 
 
@@ -41,19 +43,19 @@ def _mapping(arguments: argparse.Namespace) -> tuple[Workload, Platform, FusedMa
     platform = load_platform(arguments.arch) if arguments.arch else None
     if arguments.record:
         record = read_checked_record(Path(arguments.record), platform)
-        return record.workload, record.platform, record.mapping
+        return record.workload, fitted(record.platform, record.workload).platform, record.mapping
     if platform is None or not arguments.problem:
         condition = "a fused-mapping.yaml, or --arch and --problem"
         raise SpecError(expected("crosscheck", condition, "neither"))
-    sizes: dict[str, object] = {}
+    lengths: Lengths | None = None
     if arguments.seq is not None:
         length = checked(scalar(arguments.seq), int, "--seq", above=0)
-        sizes = dict.fromkeys(SEQUENCE_RANKS, length)
-    workload = api.load_problem(arguments.problem, sizes=sizes)
+        lengths = sequence_lengths(length)
+    workload = api.load_problem(arguments.problem, lengths=lengths)
     best = api.search(workload, platform, arguments.mapspace, arguments.ert)
     if isinstance(best, Infeasible):
         raise NothingFeasible(best)
-    return workload, platform, best.mapping
+    return workload, best.platform, best.mapping
 
 
 def crosscheck_text(found: Crosscheck) -> str:

@@ -1,4 +1,4 @@
-"""The verbs about files: lower, model, check, list."""
+"""The verbs about files: lower, model, check, list, report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import argparse
 from pathlib import Path
 
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
+from flat_mapper.base.units import size
+from flat_mapper.cli.terminal import say
 from flat_mapper.spec import catalog
+from flat_mapper.spec.textfiles import check_target, write_text
 from flat_mapper.spec.yamlio import dump_json
 
 
@@ -14,9 +17,10 @@ def lower_command(arguments: argparse.Namespace) -> int:
     """A recorded mapping as Timeloop files."""
     from flat_mapper.api.calls import evaluate
     from flat_mapper.reports.answers import Evaluation
-    from flat_mapper.reports.files import check_folder, mapper_folder, record_files, write_folder
+    from flat_mapper.reports.files import mapper_folder, record_files
+    from flat_mapper.reports.folder import check_folder, write_folder
 
-    check_folder(Path(arguments.output))
+    check_folder(Path(arguments.output), force=arguments.force)
     found = evaluate(arguments.record, arguments.arch)
     if not isinstance(found, Evaluation):
         raise NothingFeasible(found)
@@ -24,9 +28,9 @@ def lower_command(arguments: argparse.Namespace) -> int:
         condition = "a mapping without a mask: Timeloop's loops are as long for every query"
         raise SpecError(expected(arguments.record, condition, f"mask {found.workload.mask}"))
     files = record_files(found) | (mapper_folder(found) if arguments.tool == "mapper" else {})
-    names = write_folder(Path(arguments.output), files)
+    names = write_folder(Path(arguments.output), files, force=arguments.force)
     text = "\n".join(f"{arguments.output}/{name}" for name in names)
-    print(dump_json({"files": names}).rstrip() if arguments.json else text)
+    say(dump_json({"files": names}).rstrip() if arguments.json else text)
     return 0
 
 
@@ -38,7 +42,7 @@ def model_command(arguments: argparse.Namespace) -> int:
     found = model_files(arguments.files, arguments.ert)
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
-    print(dump_json(found.to_dict()).rstrip() if arguments.json else found)
+    say(dump_json(found.to_dict()).rstrip() if arguments.json else found)
     return 0
 
 
@@ -49,10 +53,9 @@ def check_command(arguments: argparse.Namespace) -> int:
     checked = check_files(arguments.files)
     faults = [line for file in checked for line in file.faults]
     if arguments.json:
-        print(dump_json({"files": [file.to_dict() for file in checked]}).rstrip())
+        say(dump_json({"files": [file.to_dict() for file in checked]}).rstrip())
     else:
-        for file in checked:
-            print("\n".join(file.faults) if file.faults else f"{file.path}: {file.kind}, fine")
+        say("\n".join(str(file) for file in checked))
     return 2 if faults else 0
 
 
@@ -66,8 +69,24 @@ def list_command(arguments: argparse.Namespace) -> int:
         raise SpecError(expected("list", f"one of {', '.join(kinds)}", arguments.kind))
     found = {kind: catalog.shipped(kind) for kind in wanted}
     if arguments.json:
-        print(dump_json({kind: dict(names) for kind, names in found.items()}).rstrip())
+        say(dump_json({kind: dict(names) for kind, names in found.items()}).rstrip())
         return 0
     for kind, names in found.items():
-        print(f"{kind}\n{grid([(f'  {name}', line) for name, line in names])}")
+        say(f"{kind}\n{grid([(f'  {name}', line) for name, line in names])}")
+    return 0
+
+
+def report_command(arguments: argparse.Namespace) -> int:
+    """One page of all configurations in some files."""
+    from flat_mapper.page.assembly import page
+    from flat_mapper.page.designs import read_designs
+    from flat_mapper.page.sources import read_entries
+
+    entries = read_entries(arguments.results)
+    check_target(Path(arguments.output))
+    text = page(entries, arguments.title, read_designs(arguments.results))
+    write_text(Path(arguments.output), text)
+    told = {"file": str(arguments.output), "configurations": len(entries), "bytes": len(text)}
+    line = f"{arguments.output}: {len(entries)} configurations, {size(len(text.encode()))}"
+    say(dump_json(told).rstrip() if arguments.json else line)
     return 0

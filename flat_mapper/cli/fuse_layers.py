@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from flat_mapper.cli.terminal import say
 from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump_json
 from flat_mapper.workload.layer_fusion import FusedLayers, fuse_layers, shape_text
@@ -17,11 +18,11 @@ def fuse_layers_command(arguments: argparse.Namespace) -> int:
     if target:
         write_text(target, found.problem_text(target.name.partition(".")[0]))
     if arguments.json:
-        print(dump_json({**found.to_dict(), "written": str(target or "")}).rstrip())
+        say(dump_json({**found.to_dict(), "written": str(target or "")}).rstrip())
         return 0
-    print(fuse_text(found))
+    say(fuse_text(found))
     if target:
-        print(f"\n{target}: written; flat-mapper map --problem {target} --arch ...")
+        say(f"\n{target}: written; flat-mapper map --problem {target} --arch ...")
     return 0
 
 

@@ -7,6 +7,7 @@ import argparse
 from flat_mapper.api import calls as api
 from flat_mapper.base.errors import NothingFeasible
 from flat_mapper.cli.map import bits_of, progress_bar, size_arguments
+from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.explore.generation import Scenario, generate
 from flat_mapper.spec.document import checked
@@ -32,10 +33,12 @@ def generate_command(arguments: argparse.Namespace) -> int:
             sizes=sizes,
             bits=bits_of(arguments),
             softmax=arguments.softmax,
+            mask=arguments.mask,
+            schedule=arguments.schedule,
             objective=objective,
             progress=progress,
         )
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
-    print(dump_json(found.to_dict()).rstrip() if arguments.json else found)
+    say(dump_json(found.to_dict()).rstrip() if arguments.json else found)
     return 0

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.cli.terminal import say
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump_json, scalar
@@ -28,13 +29,15 @@ def import_hf_command(arguments: argparse.Namespace) -> int:
             raise SpecError(expected("-o", condition, target.name))
         name = "model"
     model = load_config(path, arguments.part)
-    text = problem_text(model, name, path.name, batch=batch, length=length)
+    text = problem_text(
+        *(model, name, path.name), batch=batch, length=length, layers=arguments.layers
+    )
     if target:
         write_text(target, text)
     if arguments.json:
-        print(dump_json({**model.to_dict(), "written": str(target or "")}).rstrip())
+        say(dump_json({**model.to_dict(), "written": str(target or "")}).rstrip())
     elif target:
-        print(f"{target}: written; flat-mapper map --problem {target} --arch ...")
+        say(f"{target}: written; flat-mapper map --problem {target} --arch ...")
     else:
-        print(text.rstrip())
+        say(text.rstrip())
     return 0

@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
 
-from flat_mapper.base.errors import BackendError, FlatMapperError, NothingFeasible
+from flat_mapper.base.errors import (
+    BackendError,
+    FlatMapperError,
+    NothingFeasible,
+    SpecError,
+    expected,
+)
+from flat_mapper.cli.terminal import say
 
 # The module of each verb that has none of its own name.
 _HOMES = {
@@ -22,6 +32,7 @@ _HOMES = {
     "list": "files",
     "lower": "files",
     "model": "files",
+    "report": "files",
     "verify": "execute",
 }
 INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have it
@@ -29,15 +40,11 @@ INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    from flat_mapper.cli.arguments import parsed
+    from flat_mapper.spec.textfiles import inputs_kept
 
     try:
-        arguments = parsed(sys.argv[1:] if argv is None else argv)
-        if arguments is None:
-            return 0
-        code = _run(arguments.command, arguments)
-        sys.stdout.flush()
-        return code
+        with inputs_kept():
+            return _run(sys.argv[1:] if argv is None else argv)
     except NothingFeasible as error:
         return _failed(f"Infeasible: {error}", 1)
     except BackendError as error:
@@ -54,25 +61,50 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(f"SpecError: {where}: expected a file or folder to use, got: {reason}", 2)
 
 
-def _run(command: str, arguments: object) -> int:
-    """The verb's own function; a verb imports only what it needs."""
+def _run(argv: Sequence[str]) -> int:
+    """Run the verb's own function; a verb imports only what it needs."""
     from importlib import import_module
 
+    from flat_mapper.cli.arguments import parsed
+
+    for word in argv:
+        if any("\ud800" <= c <= "\udfff" or c == "\0" for c in word):
+            raise SpecError(expected("flat-mapper", "arguments in UTF-8 without NUL", word))
+    arguments = parsed(argv)
+    if arguments is None:
+        return 0
+    name = arguments.command.replace("-", "_")
+    home = import_module(f"flat_mapper.cli.{_HOMES.get(arguments.command, name)}")
+    with _tools(arguments):
+        code = int(getattr(home, f"{name}_command")(arguments))
+    sys.stdout.flush()
+    return code
+
+
+@contextmanager
+def _tools(arguments: object) -> Iterator[None]:
+    """Timeloop's tools called as the arguments say."""
+    limits = [getattr(arguments, name, None) for name in ("timeloop_cmd", "backend_timeout")]
+    if limits == [None, None]:
+        yield
+        return
     from flat_mapper.timeloop.run import commanded
 
-    name = command.replace("-", "_")
-    home = import_module(f"flat_mapper.cli.{_HOMES.get(command, name)}")
-    verb = getattr(home, f"{name}_command")
-    with commanded(getattr(arguments, "timeloop_cmd", None)):
-        return int(verb(arguments))
+    with commanded(*limits):
+        yield
 
 
 def _failed(line: str, code: int) -> int:
     try:
-        print(" ".join(line.split()), file=sys.stderr)
+        say(" ".join(line.split()), error=True)
     except BrokenPipeError:
         return READER_GONE
     return code
+
+
+def _ended(number: int, _: object) -> NoReturn:
+    """At a signal that would end the process on the spot: clean up on the way out."""
+    raise SystemExit(128 + number)
 
 
 def run() -> int:
@@ -83,6 +115,8 @@ def run() -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, _ended)
     code = main()
     try:
         sys.stdout.flush()

@@ -11,17 +11,20 @@ from flat_mapper.api import calls as api
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
+from flat_mapper.base.escape import terminal_text
+from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.explore.pareto import Front, front
 from flat_mapper.mapper.solve.front_search import FRONT
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
-from flat_mapper.reports.files import check_folder, comparison_files, mapping_files, write_folder
-from flat_mapper.spec.document import checked
+from flat_mapper.reports.files import comparison_files, mapping_files
+from flat_mapper.reports.folder import check_folder, write_folder
+from flat_mapper.spec.document import BITS, checked
 from flat_mapper.spec.yamlio import dump_json, scalar
 from flat_mapper.timeloop.mapper import MAPPER, timeloop_mapper
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.heads import GROUP
-from flat_mapper.workload.reader import sequence_sizes
+from flat_mapper.workload.problem_file import Lengths, sequence_lengths
 
 PATIENCE_S = 1.0  # a search shorter than this shows no progress bar
 
@@ -62,7 +65,7 @@ def map_command(arguments: argparse.Namespace) -> int:
 
 
 def _front(arguments: argparse.Namespace) -> int:
-    """All mappings that no other one beats in both latency and energy."""
+    """All mappings that no other one dominates latency and energy."""
     if arguments.log:
         raise SpecError(expected("--log", "one objective", FRONT))
     if arguments.backend != "native":
@@ -122,7 +125,7 @@ def _check(arguments: argparse.Namespace) -> None:
     else:
         get_backend(arguments.backend)
     if arguments.output:
-        check_folder(Path(arguments.output))
+        check_folder(Path(arguments.output), force=arguments.force)
 
 
 def _answer(
@@ -133,9 +136,9 @@ def _answer(
     """Write the files where they were asked for, then print."""
     where = ""
     if arguments.output:
-        names = write_folder(Path(arguments.output), files())
+        names = write_folder(Path(arguments.output), files(), force=arguments.force)
         where = f"\n\n{len(names)} files in {arguments.output}: {', '.join(_tops(names))}"
-    print(dump_json(found.to_dict()).rstrip() if arguments.json else f"{found}{where}")
+    say(dump_json(found.to_dict()).rstrip() if arguments.json else f"{found}{where}")
 
 
 def _tops(names: list[str]) -> list[str]:
@@ -144,16 +147,16 @@ def _tops(names: list[str]) -> list[str]:
 
 
 def workload_of(arguments: argparse.Namespace) -> Workload:
-    sizes: dict[str, object] = {}
+    lengths: Lengths | None = None
     if arguments.seq is not None:
         length = checked(scalar(arguments.seq), int, "--seq", above=0)
-        sizes |= sequence_sizes(length, arguments.phase)
-    sizes |= size_arguments(arguments)
+        lengths = sequence_lengths(length, arguments.phase)
     scope = api.scope_of(arguments.scope)
     return api.load_problem(
         arguments.problem,
         scope,
-        sizes=sizes,
+        sizes=size_arguments(arguments),
+        lengths=lengths,
         phase=arguments.phase,
         softmax=arguments.softmax,
         mask=arguments.mask,
@@ -169,7 +172,7 @@ def bits_of(arguments: argparse.Namespace) -> dict[str, int]:
         if not tensor.strip() or not equals or not value.strip():
             raise SpecError(expected("--bits", "TENSOR=BITS, such as K=8", text))
         name = tensor.strip()
-        found[name] = checked(scalar(value), int, f"--bits {name}", above=0)
+        found[name] = checked(scalar(value), int, f"--bits {name}", above=0, within=BITS)
     return found
 
 
@@ -206,7 +209,7 @@ def progress_bar() -> Iterator[Callable[[float, str], None]]:
     task = bar.add_task("", total=1.0)
 
     def show(share: float, text: str) -> None:
-        bar.update(task, completed=share, description=text)
+        bar.update(task, completed=share, description=terminal_text(text))
 
     timer = Timer(PATIENCE_S, bar.start)
     timer.daemon = True

@@ -7,6 +7,7 @@ import argparse
 from flat_mapper.base import units
 from flat_mapper.base.errors import NothingFeasible
 from flat_mapper.cli.map import progress_bar, workload_of
+from flat_mapper.cli.terminal import say
 from flat_mapper.explore.need_result import Need, Trial, Unreached
 from flat_mapper.explore.need_search import need
 from flat_mapper.reports import text as report
@@ -32,7 +33,7 @@ def need_command(arguments: argparse.Namespace) -> int:
         )
     if isinstance(found, Unreached):
         raise NothingFeasible(found)
-    print(dump_json(found.to_dict()).rstrip() if arguments.json else need_text(found))
+    say(dump_json(found.to_dict()).rstrip() if arguments.json else need_text(found))
     return 0
 
 
@@ -49,6 +50,7 @@ def need_text(found: Need) -> str:
             report.grid(rows, head=head, right=range(1, 6)),
             f"one of the {noun} is {found.amount(1)}; {found.arch} has "
             f"{found.amount(found.present)}; {found.trials} searches for the least latency",
+            *filter(None, [report.left_out_text(found.left_out)]),
         )
     )
 

@@ -7,6 +7,7 @@ import argparse
 from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cli.sweep import MANY, code_of, engine_of, watching, workers_of
+from flat_mapper.cli.terminal import say
 from flat_mapper.explore.sweep.designs import BUDGETS, Design, Problem, load_design_problem
 from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.optimize import DesignFront, Search
@@ -32,7 +33,7 @@ def optimize_command(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         told = {"designs": problem.designs, "points": problem.sweep.size}
         line = f"{problem.designs:,} designs, {problem.sweep.size:,} points"
-        print(dump_json(told).rstrip() if arguments.json else line)
+        say(dump_json(told).rstrip() if arguments.json else line)
         return 0
     if not arguments.output:
         raise SpecError("flat-mapper optimize: expected -o/--output, got none")
@@ -47,7 +48,7 @@ def optimize_command(arguments: argparse.Namespace) -> int:
         else:
             found = search.optuna(lambda: engine_of(arguments, workers), trials, seed)
         code = code_of(store.counts())
-    print(dump_json(found.to_dict()).rstrip() if arguments.json else front_text(problem, found))
+    say(dump_json(found.to_dict()).rstrip() if arguments.json else front_text(problem, found))
     return code if found.front or code else 1
 
 

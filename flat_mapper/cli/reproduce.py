@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cli.map import progress_bar
+from flat_mapper.cli.terminal import say
 from flat_mapper.published.array import mapping_text
 from flat_mapper.published.paper import Grid, paper_tables
 from flat_mapper.published.plots import paper_figures
@@ -21,7 +22,7 @@ from flat_mapper.published.simulator import (
 )
 from flat_mapper.published.text import paper_files, paper_text
 from flat_mapper.reports import text as report
-from flat_mapper.reports.files import RESULT, check_folder, write_folder
+from flat_mapper.reports.folder import RESULT, check_folder, write_folder
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.yamlio import dump_json, scalar
 
@@ -40,10 +41,10 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
     rows = simulator_rows(find_csv(arguments.csv))
     if arguments.what == "search":
         searched = search_rows(rows)
-        print(_search_document(searched) if arguments.json else search_text(searched))
+        say(_search_document(searched) if arguments.json else search_text(searched))
         return 0
     found = compare_rows(rows)
-    print(_document(found) if arguments.json else simulator_text(found))
+    say(_document(found) if arguments.json else simulator_text(found))
     return 0
 
 
@@ -51,14 +52,14 @@ def _paper(arguments: argparse.Namespace) -> int:
     """Every table and figure of the paper, and files of them where they were asked for."""
     grid = _grid(arguments)
     if arguments.output:
-        check_folder(Path(arguments.output))
+        check_folder(Path(arguments.output), force=arguments.force)
     with progress_bar() as progress:
         tables = paper_tables(grid, progress=progress)
     if arguments.output:
         files = paper_files(tables, grid) | paper_figures(tables)
         names = dump_json({"files": [*files, RESULT]}).encode()
-        write_folder(Path(arguments.output), files | {RESULT: names})
-    print(dump_json(dict(tables)).rstrip() if arguments.json else paper_text(tables, grid).rstrip())
+        write_folder(Path(arguments.output), files | {RESULT: names}, force=arguments.force)
+    say(dump_json(dict(tables)).rstrip() if arguments.json else paper_text(tables, grid).rstrip())
     return 0
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.cli.terminal import say
 from flat_mapper.explore.sweep.engines import Engine, cluster_workers, local_workers
 from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.run import SweepProgress, Watch, run_sweep
@@ -48,7 +49,7 @@ def sweep_command(arguments: argparse.Namespace) -> int:
         "file": str(arguments.output),
         "content": content,  # the same for the same sweep, whatever happened on the way
     }
-    print(dump_json(document).rstrip() if arguments.json else _summary(document, counts))
+    say(dump_json(document).rstrip() if arguments.json else _summary(document, counts))
     return code_of(counts)
 
 
@@ -61,7 +62,7 @@ def export_command(arguments: argparse.Namespace) -> int:
     if arguments.output:
         told = {"rows": count, "file": str(arguments.output)}
         line = f"{count:,} rows in {arguments.output}"
-        print(dump_json(told).rstrip() if arguments.json else line)
+        say(dump_json(told).rstrip() if arguments.json else line)
     return 0
 
 
@@ -70,11 +71,11 @@ def _dry_run(arguments: argparse.Namespace, sweep: Sweep) -> int:
     Inputs(sweep)
     axes = {", ".join(axis.names): len(axis) for axis in sweep.axes}
     if arguments.json:
-        print(dump_json({"points": sweep.size, "axes": axes}).rstrip())
+        say(dump_json({"points": sweep.size, "axes": axes}).rstrip())
         return 0
-    print(f"{sweep.size:,} points")
+    say(f"{sweep.size:,} points")
     for names, count in axes.items():
-        print(f"  {count:,} x {names}")
+        say(f"  {count:,} x {names}")
     return 0
 
 
@@ -136,7 +137,7 @@ def watching(quiet: bool) -> Iterator[Watch]:
         nonlocal last
         if time.monotonic() - last >= NEWS_S and not quiet:
             last = time.monotonic()
-            print(f"{progress.seen:,} of {progress.total:,}: {_news(progress)}", file=sys.stderr)
+            say(f"{progress.seen:,} of {progress.total:,}: {_news(progress)}", error=True)
 
     yield tell
 

@@ -28,7 +28,7 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.sharing import copied_from, may_stay
 from flat_mapper.mapping.values import EinsumMapping, sized_workload
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import KEYS, QUERIES, MaskTiles
+from flat_mapper.workload.mask import MaskTiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,8 +217,9 @@ def einsum_costs(
         tuple(sized_workload(workload, m).rank_sizes[r] for r in nest.ranks) for m in mappings
     }
     visited = None
-    if tiles and QUERIES in nest.ranks and KEYS in nest.ranks:
-        ranks = (nest.ranks.index(QUERIES), nest.ranks.index(KEYS))
+    pair = workload.roles.masked
+    if tiles and pair and set(pair) <= set(nest.ranks):
+        ranks = (nest.ranks.index(pair[0]), nest.ranks.index(pair[1]))
         visited = Visited(ranks=ranks, pairs=tiles.visited, total=tiles.total)
     copied = copied_from(workload, einsum)
     factors = factors_of(nest, mappings)

@@ -43,9 +43,9 @@ def evaluate(
                 return refused
             found.append(costs)
             stats[nest.einsum] = costs.stats(0)
-        crowded = private_overflow(workload, group, found)
-        if crowded is not None:
-            return crowded
+        overflow = private_overflow(workload, group, found)
+        if overflow is not None:
+            return overflow
     return combine(workload, platform, mapping, ert, stats, backend="native")
 
 

@@ -21,8 +21,8 @@ from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.mapping.passes import MaskedPasses, PassKind, SharedLoop, pass_kinds
 from flat_mapper.mapping.sharing import copied_from, may_stay, visited_tiles
 from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Loop, Slot
-from flat_mapper.workload.graph import Einsum, Workload
-from flat_mapper.workload.mask import KEYS, QUERIES
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 COMPUTE = "compute"
 
@@ -92,12 +92,13 @@ def _turn(
 def _masked(workload: Workload, group: GroupMapping, einsum: Einsum) -> MaskedPasses | None:
     """What a mask leaves of the passes of an Einsum; None where it leaves all."""
     visited = visited_tiles(workload, group)
-    if visited is None or not {QUERIES, KEYS} <= set(einsum.ranks):
+    pair = workload.roles.masked
+    if visited is None or pair is None or not set(pair) <= set(einsum.ranks):
         return None
     return MaskedPasses(
-        queries=QUERIES,
-        keys=KEYS,
-        rows=workload.rank_sizes[QUERIES] // visited.rows,
+        queries=pair[0],
+        keys=pair[1],
+        rows=workload.rank_sizes[pair[0]] // visited.rows,
         visited=visited.visited,
         visited_first=visited.visited_first,
     )

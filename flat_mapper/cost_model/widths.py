@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.mapping.limits import check_counts
 from flat_mapper.workload.graph import Workload
 
 
 def check_widths(workload: Workload, platform: Platform) -> None:
     """Raise SpecError where the widths of a workload mean nothing on a platform.
 
+    So it does where counts may not fit 64 bits.
     A level counts in its own words. A tensor without a width of its own takes one for each value,
     whatever their bits. Where widths differ, `word_bits` has to be the width of every level's word:
     then a value of b bits takes b / word_bits of a word, and values are packed. Powers of two keep
     these shares exact in floating point.
     """
+    check_counts(workload, platform)
     if not workload.shares:
         return
     bits = workload.word_bits

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from flat_mapper.base.errors import BackendError, SpecError
-from flat_mapper.spec.document import did_you_mean
+from flat_mapper.spec.document import PICOJOULES, checked, did_you_mean
+from flat_mapper.spec.textfiles import read_text
 from flat_mapper.spec.yamlio import dump_json, write_text
 
 PACKAGES = ("hwcomponents", "hwcomponents-cacti", "hwcomponents-library")
@@ -62,8 +63,10 @@ def prices(questions: Mapping[str, Question]) -> dict[str, Price]:
     raises: BackendError where hwcomponents cannot answer, SpecError where the class is unknown.
     """
     source, path = versions(), cache_path()
-    known = _remembered(path)
     keys = {name: _key(question, source) for name, question in questions.items()}
+    asked = {keys[name]: question for name, question in questions.items()}
+    kept = _remembered(path)
+    known = {key: p for key, p in kept.items() if key in asked and _is_kept(p, asked[key])}
     new: dict[str, Price] = {}
     for name, question in questions.items():
         key = keys[name]
@@ -88,21 +91,40 @@ def _key(question: Question, source: str) -> str:
 
 
 def _remembered(path: Path) -> dict[str, Price]:
-    """The answers in the cache; a file that is not one is as good as none."""
+    """The entries of the cache, to be checked; a file that is not one is as good as none."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        document = json.loads(read_text(path, is_input=False))
+    except (SpecError, ValueError, RecursionError):
         return {}
     if not isinstance(document, dict):
         return {}
-    return {key: price for key, price in document.items() if _is_price(price)}
+    return {key: price for key, price in document.items() if _is_numbers(price)}
 
 
-def _is_price(price: object) -> bool:
+def _is_numbers(price: object) -> bool:
+    """True where an entry can be written again."""
     return isinstance(price, dict) and all(
-        isinstance(value, int | float) and math.isfinite(value) and value >= 0
-        for value in price.values()
+        isinstance(value, int | float) and 0 <= value < math.inf for value in price.values()
     )
+
+
+def is_price(price: object, question: Question) -> bool:
+    """True where something answers a question: an energy of each action, and an area."""
+    names = {"area", *(name for name, _ in question.actions)}
+    if not isinstance(price, dict) or set(price) != names:
+        return False
+    try:
+        for name, amount in price.items():
+            checked(amount, float, name, within=PICOJOULES)
+    except SpecError:
+        return False
+    return True
+
+
+def _is_kept(price: object, question: Question) -> bool:
+    """True where an entry of the cache is believed; a class without a cost is always asked."""
+    free = isinstance(price, dict) and any(price.get(name) == 0 for name, _ in question.actions)
+    return not free and is_price(price, question)
 
 
 def _asked(name: str, question: Question) -> Price:
@@ -121,7 +143,7 @@ def _asked(name: str, question: Question) -> Price:
             f"{name}: hwcomponents cannot price {question}: {reason[:300]}; change its attributes, "
             "or give its energy in an ERT file"
         ) from err
-    if not _is_price(answer):
+    if not is_price(answer, question):
         raise BackendError(f"{name}: hwcomponents prices {question} as {answer}; give an ERT file")
     return answer
 

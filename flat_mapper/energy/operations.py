@@ -17,8 +17,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flat_mapper.arch.values import Architecture
-from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.errors import SpecError
 from flat_mapper.energy.tables import Ert
+from flat_mapper.spec.document import CYCLES, Range, checked
+
+MULTIPLE = Range(least=0, most=1e9, unit="times the unit's compute")
 
 _KINDS: Mapping[str, str] = {"min": "max", "sum": "add", "sub": "add"}
 
@@ -32,14 +35,13 @@ def operation_cycles(arch: Architecture, operation: str) -> int:
     """Cycles of one lane for one operation."""
     key = f"{energy_kind(operation)}_cycles"
     cycles = arch.variables.get(key, 1)
-    if isinstance(cycles, float) and cycles == int(cycles):
+    if isinstance(cycles, float) and cycles.is_integer():
         cycles = int(cycles)
-    if not isinstance(cycles, int) or isinstance(cycles, bool) or cycles < 1:
-        condition = "cycles of a lane, an integer > 0"
-        change = "for a faster unit, add lanes"
-        where = f"{arch.path or arch.name}: variables.{key}"
-        raise SpecError(expected(where, condition, cycles, change))
-    return cycles
+    where = f"{arch.path or arch.name}: variables.{key}"
+    try:
+        return checked(cycles, int, f"{where}: cycles of a lane", above=0, within=CYCLES)
+    except SpecError as error:
+        raise SpecError(f"{error}; for a faster unit, add lanes") from error
 
 
 def operation_energy(arch: Architecture, ert: Ert, operation: str) -> float:
@@ -48,8 +50,6 @@ def operation_energy(arch: Architecture, ert: Ert, operation: str) -> float:
     compute = ert.energy(name, "compute")
     if kind in ert.levels[name]:
         return ert.levels[name][kind]
+    where = f"{arch.path or arch.name}: variables.{kind}_energy"
     factor = arch.variables.get(f"{kind}_energy", 1)
-    if isinstance(factor, bool) or not isinstance(factor, int | float) or factor < 0:
-        where = f"{arch.path or arch.name}: variables.{kind}_energy"
-        raise SpecError(expected(where, "a multiple >= 0 of the unit's compute", factor))
-    return compute * factor
+    return compute * checked(factor, float, where, within=MULTIPLE)

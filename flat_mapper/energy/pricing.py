@@ -7,15 +7,15 @@ that was asked for each component. Leakage is not priced.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from flat_mapper.arch.attributes import technology_nm
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.energy.hwcomponents import Argument, Price, Question, prices, versions
 from flat_mapper.energy.tables import Art, Ert
-from flat_mapper.spec.document import checked, did_you_mean
+from flat_mapper.spec.document import SCALE, checked, did_you_mean
 
 OVERRIDE = "hwcomponents_class"
 REGISTER_ROWS = 64  # chosen: `storage` up to this depth is registers; CACTI's arrays start there
@@ -163,14 +163,14 @@ def _dram_type(node: MemoryLevel, where: str) -> str:
 def _technology_m(node: MemoryLevel | ComputeUnit, where: str) -> float:
     """The technology node in metres: of "22nm", or of a number in nm."""
     given = node.attributes.get("technology")
-    found = re.fullmatch(r"\s*([0-9]+(\.[0-9]+)?)\s*(nm)?\s*", str(given))
-    if given is None or not found or float(found[1]) == 0:
+    size = technology_nm(given)
+    if size is None:
         got = "none" if given is None else repr(given)
         raise SpecError(
             f'{where}.attributes.technology: expected a node such as "22nm", got {got}; write '
             'technology: "22nm" among the variables'
         )
-    return float(f"{found[1]}e-9")
+    return float(f"{size}e-9")
 
 
 def _width(node: MemoryLevel) -> int:
@@ -224,7 +224,9 @@ def _scaled(
 ) -> tuple[dict[str, float], float, str]:
     """Energies in pJ, the area of one instance in um2, and what was done to the answer."""
     scales = [
-        checked(node.attributes.get(key, 1), float, f"{where}.attributes.{key}", above=0)
+        checked(
+            node.attributes.get(key, 1), float, f"{where}.attributes.{key}", above=0, within=SCALE
+        )
         for key in ("energy_scale", "area_scale")
     ]
     energies = {action: pj * scales[0] for action, pj in price.items() if action != "area"}

@@ -18,9 +18,9 @@ from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Plat
 from flat_mapper.base.errors import SpecError
 from flat_mapper.base.units import UM2_PER_MM2
 from flat_mapper.spec.document import (
+    PICOJOULES,
     Section,
     Tagged,
-    checked,
     did_you_mean,
     place,
     section_of,
@@ -49,7 +49,7 @@ class Ert:
     levels: Mapping[str, Mapping[str, float]]  # component: action: pJ
     source: str  # the file, or the estimator and its version
     provenance: Mapping[str, str] = field(default_factory=dict)  # component: what priced it
-    placeholders: tuple[str, ...] = ()  # components whose energies stand for nothing
+    placeholders: tuple[str, ...] = ()  # components whose energies are placeholders
 
     def energy(self, name: str, action: str) -> float:
         """pJ of one action (read, write, update or compute) of one component."""
@@ -207,11 +207,7 @@ def _short_form(document: Section, name: str, source: str) -> dict[str, float]:
 
 def _amount(node: object, key: str, where: str) -> float:
     """A number >= 0."""
-    value = take(node, key, float, where)
-    if value < 0:
-        section = section_of(node, where)
-        raise SpecError(f"{place(where, section, key)}: expected a number >= 0, got {value:g}")
-    return checked(value, float, where)
+    return take(node, key, float, where, within=PICOJOULES)
 
 
 def _paths(platform: Platform | Architecture) -> tuple[Architecture, ...]:

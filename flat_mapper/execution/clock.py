@@ -20,7 +20,7 @@ from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.execution.group import GroupRun, TurnLog, Words, levels_of
 from flat_mapper.execution.result import TurnTime
 from flat_mapper.execution.turn import DRAM, StagedTile
-from flat_mapper.workload.graph import Einsum
+from flat_mapper.workload.einsum import Einsum
 
 EPSILON = 1e-9  # cycles; rounding of float64
 

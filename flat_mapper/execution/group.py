@@ -14,7 +14,7 @@ from flat_mapper.execution.result import Alive
 from flat_mapper.execution.shared import GroupFacts, held_words, shared_places
 from flat_mapper.execution.turn import DRAM, SHARED, EinsumRun
 from flat_mapper.mapping.values import EinsumMapping, Policy
-from flat_mapper.workload.graph import Einsum
+from flat_mapper.workload.einsum import Einsum
 
 Words = tuple[float, float]  # read, written
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from flat_mapper.execution.nest import FlatNest, IntArray, numbered, spatial_indices, weighted
 from flat_mapper.execution.place import Place
 from flat_mapper.execution.real_numbers import Arithmetic, Values
-from flat_mapper.workload.graph import TensorAccess
+from flat_mapper.workload.einsum import TensorAccess
 
 Index = Sequence[int]  # of every loop in time, outermost first
 BoolArray = npt.NDArray[np.bool_]

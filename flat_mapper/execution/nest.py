@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from flat_mapper.arch.values import Architecture
 from flat_mapper.mapping.values import EinsumMapping, slots_of
-from flat_mapper.workload.graph import Einsum
+from flat_mapper.workload.einsum import Einsum
 
 IntArray = npt.NDArray[np.int64]
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import product
 
 from flat_mapper.execution.shared import GroupFacts
-from flat_mapper.workload.mask import KEYS, QUERIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,17 +44,19 @@ def _visited(facts: GroupFacts) -> Iterator[tuple[int, ...]]:
     """Combinations of the shared loops' indices; those in which no query may see a key left out."""
     loops = [p for p in facts.group.shared if p.factor > 1]
     mask, sizes = facts.workload.mask, facts.workload.rank_sizes
-    cut = {rank: _tiles(facts, rank) for rank in (QUERIES, KEYS) if rank in facts.cut}
+    pair = facts.workload.roles.masked or ()
+    cut = {rank: _tiles(facts, rank) for rank in pair if rank in facts.cut}
     for index in product(*(range(p.factor) for p in loops)):
         if mask is not None and len(cut) == 2:
             at = {rank: 0 for rank in cut}
             for i, p in zip(index, loops, strict=True):
                 if p.rank in at:
                     at[p.rank] = at[p.rank] * p.factor + i
-            rows, columns = sizes[QUERIES] // cut[QUERIES], sizes[KEYS] // cut[KEYS]
-            start = sizes[KEYS] - sizes[QUERIES] + at[QUERIES] * rows
-            low, high = mask.seen(start, start + rows - 1, sizes[KEYS])
-            first = at[KEYS] * columns
+            queries, keys = cut
+            rows, columns = sizes[queries] // cut[queries], sizes[keys] // cut[keys]
+            start = sizes[keys] - sizes[queries] + at[queries] * rows
+            low, high = mask.seen(start, start + rows - 1, sizes[keys])
+            first = at[keys] * columns
             if high <= first or low >= first + columns:
                 continue
         yield index

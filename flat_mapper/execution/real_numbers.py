@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.workload.graph import Einsum
+from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.notation import OPERATORS, REDUCTIONS, format_einsum
 
 Values = npt.NDArray[np.float64]

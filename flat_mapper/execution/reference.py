@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from flat_mapper.execution.real_numbers import NEEDS_POSITIVE, Values, arithmetic
 from flat_mapper.execution.turn import masked_value, may_see
-from flat_mapper.workload.graph import Einsum, Workload
-from flat_mapper.workload.mask import KEYS, QUERIES
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 
 def inputs_of(workload: Workload, seed: int) -> dict[str, Values]:
@@ -50,10 +50,11 @@ def _whole(workload: Workload, einsum: Einsum, values: dict[str, Values]) -> Val
         points = np.broadcast_to(how.point(spread), sizes)
         axes = tuple(i for i, r in enumerate(ranks) if r not in einsum.output.ranks)
         made = how.combine.reduce(points, axis=axes) if axes else np.array(points)
-    pairs = {QUERIES, KEYS}
-    scores = pairs <= set(einsum.output.ranks)
-    if workload.mask and scores and not any(pairs <= set(a.ranks) for a in einsum.inputs):
-        made = _masked(workload, einsum, made)
+    pair = workload.roles.masked
+    scores = pair is not None and set(pair) <= set(einsum.output.ranks)
+    if workload.mask and pair and scores:
+        again = any(set(pair) <= set(a.ranks) for a in einsum.inputs)  # masked already
+        made = made if again else _masked(workload, einsum, made, pair)
     return made
 
 
@@ -74,11 +75,11 @@ def _spread[T: np.generic](
     return values.transpose(order).reshape(shape)
 
 
-def _masked(workload: Workload, einsum: Einsum, made: Values) -> Values:
+def _masked(workload: Workload, einsum: Einsum, made: Values, pair: tuple[str, str]) -> Values:
     assert workload.mask is not None
     ranks = einsum.output.ranks
-    queries, keys = workload.rank_sizes[QUERIES], workload.rank_sizes[KEYS]
+    queries, keys = (workload.rank_sizes[r] for r in pair)
     query = np.arange(keys - queries, keys, dtype=np.int64)
     key = np.arange(keys, dtype=np.int64)
-    seen = may_see(workload.mask, _spread(query, (QUERIES,), ranks), _spread(key, (KEYS,), ranks))
+    seen = may_see(workload.mask, _spread(query, pair[:1], ranks), _spread(key, pair[1:], ranks))
     return np.where(seen, made, masked_value(workload, einsum.output.tensor))

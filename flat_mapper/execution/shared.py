@@ -10,7 +10,8 @@ from flat_mapper.execution.nest import FlatNest
 from flat_mapper.execution.place import Place, new_place
 from flat_mapper.execution.turn import DRAM, SHARED
 from flat_mapper.mapping.values import GroupMapping, Policy
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,6 @@ from math import prod
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import KEYS, QUERIES
 
 PASSES = 2  # of an outermost loop that are left: the first, and one that comes after another
 
@@ -23,10 +22,11 @@ def shrunk(workload: Workload, mapping: FusedMapping, dram: str) -> tuple[Worklo
     dram: name of the outermost level.
     """
     sizes = {rank: _kept(workload, mapping, dram, rank, PASSES) for rank in workload.rank_sizes}
-    passes = PASSES
-    while workload.mask and sizes[KEYS] < min(sizes[QUERIES], workload.rank_sizes[KEYS]):
+    passes, pair = PASSES, workload.roles.masked
+    queries, keys = pair or ("", "")
+    while workload.mask and pair and sizes[keys] < min(sizes[queries], workload.rank_sizes[keys]):
         passes += 1
-        sizes[KEYS] = _kept(workload, mapping, dram, KEYS, passes)
+        sizes[keys] = _kept(workload, mapping, dram, keys, passes)
     small = replace(workload, rank_sizes=sizes)
     for rank, size in sizes.items():
         if size < workload.rank_sizes[rank]:

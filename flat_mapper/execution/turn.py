@@ -12,8 +12,9 @@ from flat_mapper.execution.link import BoolArray, Counter, Index, Lanes, Link, W
 from flat_mapper.execution.nest import FlatNest, IntArray, weighted
 from flat_mapper.execution.place import Place, new_place
 from flat_mapper.execution.real_numbers import Arithmetic, Values, arithmetic
-from flat_mapper.workload.graph import TensorAccess, Workload
-from flat_mapper.workload.mask import KEYS, QUERIES, Mask
+from flat_mapper.workload.einsum import TensorAccess
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import Mask
 
 DRAM, SHARED = 0, 1  # level indices
 
@@ -103,10 +104,10 @@ class EinsumRun:
     def _masked(self, mask: Mask | None) -> Callable[[Index, Values], Values] | None:
         """What takes the masked pairs out of the scores that this Einsum makes."""
         einsum, workload = self.nest.einsum, self.workload
-        pairs = {QUERIES, KEYS}
-        if mask is None or not pairs <= set(einsum.output.ranks):
+        pairs = workload.roles.masked
+        if mask is None or pairs is None or not set(pairs) <= set(einsum.output.ranks):
             return None
-        if any(pairs <= set(a.ranks) for a in einsum.inputs):
+        if any(set(pairs) <= set(a.ranks) for a in einsum.inputs):
             return None  # made of scores, which are masked already
         nothing = masked_value(workload, einsum.output.tensor)
         window = self.output.lanes.window
@@ -115,11 +116,12 @@ class EinsumRun:
             r: [(i, s.stride) for i, s in enumerate(self.nest.temporal) if s.rank == r]
             for r in pairs
         }
-        before = workload.rank_sizes[KEYS] - workload.rank_sizes[QUERIES]
+        queries, keys = pairs
+        before = workload.rank_sizes[keys] - workload.rank_sizes[queries]
 
         def hide(index: Index, values: Values) -> Values:
-            query = first[QUERIES] + weighted(at[QUERIES], index) + before
-            key = first[KEYS] + weighted(at[KEYS], index)
+            query = first[queries] + weighted(at[queries], index) + before
+            key = first[keys] + weighted(at[keys], index)
             return np.where(may_see(mask, query, key), values, nothing)
 
         return hide

@@ -31,15 +31,16 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports.answers import SearchResult
-from flat_mapper.reports.text import grid
+from flat_mapper.reports.text import grid, left_out_text
 from flat_mapper.spec import catalog
 from flat_mapper.spec.yamlio import is_text
 from flat_mapper.workload.cascade import Scope
-from flat_mapper.workload.reader import SEQUENCE_RANKS, load_workload
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.problem_file import Lengths, sequence_ranks
+from flat_mapper.workload.reader import load_workload
 
 PAGE = 16  # positions; vLLM's default block size (Kwon et al., SOSP 2023)
 STEPS = 8  # chosen: segments to a factor of two of the cache length
-_KEYS, _VALUES = "K", "V"
 _UNCHANGED: Mapping[str, object] = MappingProxyType({})
 _HEAD = (
     "",
@@ -135,7 +136,7 @@ class StepSegment:
     @property
     def end(self) -> int:
         """The cache length that the mapping was searched for."""
-        return self.mapped.workload.rank_sizes["M"]
+        return self.mapped.workload.rank_sizes[self.mapped.workload.roles.keys]
 
     @property
     def cost(self) -> StepCost:
@@ -174,7 +175,8 @@ class Generation:
 
     @property
     def _tokens(self) -> int:
-        return self.scenario.decode * self.prefill.workload.rank_sizes.get("B", 1)
+        workload = self.prefill.workload
+        return self.scenario.decode * workload.rank_sizes.get(workload.roles.batch, 1)
 
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper generate --json`."""
@@ -188,6 +190,8 @@ class Generation:
             **{name: getattr(scenario, name) for name in ("prefill", "decode", "new", "page")},
             "repeat": first.workload.repeat,
             "einsums": [e.name for e in first.workload.einsums],
+            "left_out": list(first.workload.left_out),
+            "notes": list(first.result.notes),
             "time_to_first_s": first.result.latency_s,
             "tokens_per_s": self.tokens_per_s,
             "energy_pj_per_token": self.decode.energy_pj / self._tokens,
@@ -223,8 +227,10 @@ class Generation:
             f"cache of {units.size(self.cache_bytes)} at the end, in pages of {scenario.page}; "
             f"mappings searched at {ends}, least {first.objective}",
             f"energies from {first.result.energy_source}",
+            *first.result.notes,
+            left_out_text(first.workload.left_out),
         ]
-        return "\n".join(lines)
+        return "\n".join(line for line in lines if line)
 
 
 def _row(name: str, length: int, cost: StepCost, result: Result | None = None) -> tuple[str, ...]:
@@ -248,38 +254,41 @@ def generate(
     ert: Ert | Name | None = None,
     *,
     scenario: Scenario,
-    scope: Scope = "attention",
+    scope: Scope | None = None,
     sizes: Mapping[str, object] = _UNCHANGED,
     bits: Mapping[str, int] = NO_BITS,
     softmax: str = "",
+    mask: str = "",
+    schedule: str = "",
     objective: str = "edp",
     progress: Progress | None = None,
 ) -> Generation | Infeasible:
     """The cost of taking in a prompt and generating positions after it.
 
-    problem: a shipped name, a file or the YAML text itself, of attention with ranks P and M.
-    sizes:   of ranks other than P and M, which the scenario sets.
+    problem: a shipped name, a file or the YAML text itself, whose roles name queries and keys.
+    sizes:   of ranks other than those two, which the scenario sets.
     bits:    of tensors, beside or in place of the file's `tensor_bits`.
-    scope:   attention (of one layer), block, or model (all layers).
+    scope:   attention (of one layer), block, or model (all layers); see `load_problem`.
+    mask:    causal, window=N, or both with a comma, in place of the file's.
+    schedule: of fused Einsums, in place of the mapspace's.
     raises:  SpecError where the scenario or a size cannot be.
     """
-    for rank in SEQUENCE_RANKS:
-        if rank in sizes:
-            condition = f"ranks other than {', '.join(SEQUENCE_RANKS)}"
-            raise SpecError(expected("generate: ranks", condition, rank, "set prefill and decode"))
     source = problem if is_text(problem) else catalog.resolve("problems", problem)
+    _check_sizes(source, sizes)
     chip = platform if isinstance(platform, Platform) else load_platform(platform)
     table, _ = energies(chip, ert)
     lengths = scenario.lengths()
     ends = list(dict.fromkeys(segment_end(length) for length in lengths))
 
     def best(positions: int, cache: int, phase: str, number: int) -> SearchResult | Infeasible:
-        cut = {**sizes, "P": positions, "M": cache}
-        workload = load_workload(source, scope, sizes=cut, phase=phase, softmax=softmax)
+        cut = Lengths(queries=positions, keys=cache)
+        workload = load_workload(
+            *(source, scope), sizes=sizes, lengths=cut, phase=phase, softmax=softmax, mask=mask
+        )
         workload = with_bits(workload, bits)
         if progress:
             progress(number / (1 + len(ends)), f"{phase} at {cache}")
-        return search(workload, chip, mapspace, table, objective=objective)
+        return search(workload, chip, mapspace, table, objective=objective, schedule=schedule)
 
     first = best(scenario.prefill, scenario.prefill, "prefill", 0)
     if isinstance(first, Infeasible):
@@ -300,13 +309,23 @@ def generate(
     )
 
 
+def _check_sizes(source: str | Path, sizes: Mapping[str, object]) -> None:
+    """Refuse sizes of the ranks that the scenario sets."""
+    sequence = sequence_ranks(load_workload(source), "generate")
+    for rank in sequence:
+        if rank in sizes:
+            condition = f"ranks other than {', '.join(sequence)}"
+            raise SpecError(expected("generate: ranks", condition, rank, "set prefill and decode"))
+
+
 def at_length(mapped: SearchResult, ert: Ert, length: int) -> Result:
     """The cost of one step at a shorter cache than the mapping was searched for."""
-    size = mapped.workload.rank_sizes["M"]
+    keys = mapped.workload.roles.keys
+    size = mapped.workload.rank_sizes[keys]
     if length == size:
         return mapped.result
-    workload = mapped.workload.with_ranks({"M": length})
-    mapping = resized_mapping(mapped.mapping, mapped.workload, "M", length)
+    workload = mapped.workload.with_ranks({keys: length})
+    mapping = resized_mapping(mapped.mapping, mapped.workload, keys, length)
     result = evaluate(workload, mapped.platform, mapping, ert)
     assert isinstance(result, Result), f"tiles that fit at {size} fit at {length}: {result}"
     return result
@@ -316,7 +335,21 @@ def _cache_bytes(
     source: str | Path, sizes: Mapping[str, object], bits: Mapping[str, int], length: int
 ) -> float:
     """Keys and values of all layers and sequences."""
-    model = load_workload(source, "model", sizes={**sizes, "P": 1, "M": length}, phase="decode")
-    held = [t for t in (_KEYS, _VALUES) if t in model.tensor_ranks]
+    lengths = Lengths(queries=1, keys=length)
+    model = load_workload(source, "model", sizes=sizes, lengths=lengths, phase="decode")
+    held = cached_tensors(model)
     model = with_bits(model, {t: n for t, n in bits.items() if t in held})
     return model.repeat * sum(units.bytes_of(model.tensor_words(t), model.bits(t)) for t in held)
+
+
+def cached_tensors(workload: Workload) -> tuple[str, ...]:
+    """Tensors of a decode that are kept from step to step: nothing makes them, and they have keys.
+
+    In the short form they are K and V; in latent attention the latent and the keys of positions.
+    """
+    keys = workload.roles.keys
+    return tuple(
+        t
+        for t, ranks in workload.tensor_ranks.items()
+        if keys in ranks and t not in workload.producers
+    )

@@ -47,6 +47,7 @@ class Need:
     reached: Trial
     below: Trial | None  # one step less; None where one step is enough
     trials: int  # searches made
+    left_out: tuple[str, ...] = ()  # Einsums of the problem that were not mapped
 
     @property
     def steps(self) -> int:
@@ -87,6 +88,7 @@ class Need:
             "bottleneck": self.result.bottleneck,
             "granularity": self.result.fused.granularity,
             "searches": self.trials,
+            "left_out": list(self.left_out),
         }
 
     def amount(self, steps: float) -> str:

@@ -24,6 +24,7 @@ from math import ceil, isclose
 from flat_mapper.api.calls import Name, Source, energies, load_problem, mapspace_of
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.arch.words import fitted
 from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
@@ -87,6 +88,7 @@ def smallest_value(
         reached=trials.at(steps),
         below=trials.at(steps - 1) if steps > 1 else None,
         trials=len(trials.known),
+        left_out=workload.left_out,
     )
 
 
@@ -285,7 +287,8 @@ def need(
     step:        of bandwidth, bytes per second.
     """
     cascade = workload if isinstance(workload, Workload) else load_problem(workload)
-    chip = platform if isinstance(platform, Platform) else load_platform(platform)
+    read = platform if isinstance(platform, Platform) else load_platform(platform)
+    chip = fitted(read, cascade).platform
     space = mapspace_of(mapspace, cascade, chip)
     table = None if ert is None else energies(chip, ert)[0]
     return smallest_value(

@@ -1,4 +1,4 @@
-"""The front of latency and energy: all mappings that no other one beats in both."""
+"""The front of latency and energy: all mappings that no other one dominates."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from flat_mapper.api import calls as api
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
+from flat_mapper.arch.words import fitted
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.front_search import FRONT, frontier
 from flat_mapper.mapping.space import Mapspace
+from flat_mapper.mapping.space_names import absent_parts
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import SearchResult
-from flat_mapper.reports.files import RESULT, record_files
+from flat_mapper.reports.files import record_files
+from flat_mapper.reports.folder import RESULT
 from flat_mapper.spec.yamlio import dump_json
 from flat_mapper.workload.graph import Workload
 
@@ -36,6 +39,7 @@ class Front:
             "arch": self.platform.name,
             "mapspace": self.mapspace,
             "objective": FRONT,
+            "left_out": list(self.workload.left_out),
             "rows": [point.to_dict() for point in self.points],
         }
 
@@ -71,7 +75,9 @@ class Front:
         best = self.points[0]
         searched, *_ = report.certificate_text(best.certificate, FRONT, 0.0).splitlines()
         lines = [self._title(), report.grid(rows, head=head, right=range(1, 8)), ""]
-        return "\n".join([*lines, f"the whole front{searched.removeprefix('the best')}"])
+        said = [*best.result.notes, report.left_out_text(self.workload.left_out)]
+        whole = f"the whole front{searched.removeprefix('the best')}"
+        return "\n".join([*lines, whole, *filter(None, said)])
 
 
 def front(
@@ -89,7 +95,8 @@ def front(
     schedule: of the fused Einsums, in place of the mapspace's: interleaved, overlapped or any.
     """
     cascade = workload if isinstance(workload, Workload) else api.load_problem(workload)
-    chip = platform if isinstance(platform, Platform) else load_platform(platform)
+    fit = fitted(platform if isinstance(platform, Platform) else load_platform(platform), cascade)
+    chip = fit.platform
     space = api.mapspace_of(mapspace, cascade, chip, schedule)
     table, art = api.energies(chip, ert)
     found = frontier(cascade, chip, space, table, progress=progress)
@@ -99,7 +106,10 @@ def front(
         SearchResult(
             workload=one.workload,
             platform=chip,
-            result=api.sourced(one.result, chip, table, art),
+            result=api.noted(
+                api.sourced(one.result, chip, table, art),
+                (*fit.notes, *absent_parts(space, cascade)),
+            ),
             mapspace=space.name,
             objective=one.objective,
             certificate=one.certificate,

@@ -22,7 +22,8 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.mapping.space import KeepRule, Mapspace, SlotRule, partitions
 from flat_mapper.spec.document import Section, Tagged, section_of, take
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 _HONOURED: Mapping[str, tuple[str, ...]] = {
     "temporal": (
@@ -49,7 +50,7 @@ def with_arch_rules(mapspace: Mapspace, platform: Platform, workload: Workload) 
         for name in group.names:
             einsum = workload.einsum(name)
             arch = platform.path(einsum.unit)
-            _check_hierarchy(arch)
+            check_hierarchy(arch)
             _check_branches(arch, einsum)
             for node in _nodes(arch, einsum, workload):
                 slots.extend(node.slot_rules())
@@ -266,7 +267,7 @@ def _agreed(mapspace: Mapspace, keeps: tuple[KeepRule, ...]) -> tuple[KeepRule, 
     return (*mapspace.keeps, *keeps)
 
 
-def _check_hierarchy(arch: Architecture) -> None:
+def check_hierarchy(arch: Architecture) -> None:
     """Refuse what the search cannot walk: it starts at the level that all Einsums share."""
     where = arch.path or arch.name
     if len(arch.levels) < 2:

@@ -48,6 +48,9 @@ from flat_mapper.mapping.values import (
     slots_of,
 )
 from flat_mapper.spec.document import (
+    BITS,
+    COPIES,
+    CYCLES,
     place,
     refuse_unknown,
     section_of,
@@ -56,9 +59,11 @@ from flat_mapper.spec.document import (
     take_list,
 )
 from flat_mapper.spec.yamlio import dump, load
-from flat_mapper.workload.einsum_reader import einsum_item, read_einsum
-from flat_mapper.workload.graph import Einsum, Softmax, Workload
-from flat_mapper.workload.mask_reader import mask_document, read_mask
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Softmax, Workload
+from flat_mapper.workload.mask import mask_document, read_mask
+from flat_mapper.workload.notation import einsum_item, read_einsum
+from flat_mapper.workload.roles import declared_document, read_operators, read_roles
 
 RECORD = "fused-mapping.yaml"
 RECORD_VERSION = 2  # 1 did not say what stays in private levels over the shared loops
@@ -107,10 +112,13 @@ def _workload_document(workload: Workload) -> dict[str, object]:
         "source": workload.source,
         "ranks": dict(workload.rank_sizes),
         "word_bits": workload.word_bits,
+        **({} if workload.states_bits else {"states_bits": False}),
         "tensor_bits": dict(workload.tensor_bits),
         "softmax": workload.softmax,
         "repeat": workload.repeat,
         **({"mask": mask_document(workload.mask)} if workload.mask else {}),
+        **declared_document(workload.roles, workload.operators),
+        **({"left_out": list(workload.left_out)} if workload.left_out else {}),
         "einsums": [einsum_item(einsum) for einsum in workload.einsums],
     }
 
@@ -193,6 +201,11 @@ def _record(path: Path, platform: Platform | None) -> MappingRecord:
 def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:
     if not 1 <= len(names) <= 2:
         raise SpecError(expected(where, "one or two architecture files", len(names)))
+    folder = path.parent.resolve()
+    for name in names:  # a record may come from anybody: it opens nothing that is not beside it
+        if "\0" in name or not (folder / name).resolve().is_relative_to(folder):
+            change = "copy it there, or give another architecture with --arch"
+            raise SpecError(expected(where, "files in the folder of the record", name, change))
     paths = [load_architecture(path.parent / name) for name in names]
     return Platform(name=paths[0].name, matrix=paths[0], vector=paths[1] if names[1:] else None)
 
@@ -200,20 +213,25 @@ def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:
 def _workload(node: object, where: str) -> Workload:
     known = (
         *("name", "source", "ranks", "word_bits", "tensor_bits", "softmax", "repeat"),
-        *("mask", "einsums"),
+        *("states_bits", "mask", "roles", "operators", "left_out", "einsums"),
     )
     refuse_unknown(node, known, where)
+    section = section_of(node, where)
     items = take_list(node, "einsums", dict, where)
     einsums = (read_einsum(item, f"{where}.einsums.{i}") for i, item in enumerate(items))
     return Workload(
         name=str(take(node, "name", str, where)),
         source=str(take(node, "source", str, where, "")),
         rank_sizes=_integers(node, "ranks", where),
-        word_bits=take(node, "word_bits", int, where, above=0),
+        word_bits=take(node, "word_bits", int, where, above=0, within=BITS),
+        states_bits=take(node, "states_bits", bool, where, True),
         tensor_bits=_integers(node, "tensor_bits", where),
         softmax=take_choice(node, "softmax", get_args(Softmax), where),
         repeat=take(node, "repeat", int, where, above=0),
-        mask=read_mask(section_of(node, where), where),
+        mask=read_mask(section, where),
+        roles=read_roles(section, where),
+        operators=read_operators(section, where),
+        left_out=tuple(str(n) for n in take_list(node, "left_out", str, where, ())),
         einsums=tuple(einsums),
     )
 
@@ -227,13 +245,13 @@ def _policy(node: object, where: str) -> Policy:
     rules = ("drain", "spill_streamed", "tile_start_cycles", "prefetch")
     refuse_unknown(node, ("buffering", "in_place", "overflow", "softmax", *rules), where)
     return Policy(
-        buffering=take(node, "buffering", float, where, above=0),
+        buffering=take(node, "buffering", float, where, above=0, within=COPIES),
         in_place=take(node, "in_place", bool, where),
         overflow=take_choice(node, "overflow", get_args(Overflow), where),
         softmax=take_choice(node, "softmax", get_args(Accounting), where),
         drain=take_choice(node, "drain", get_args(Drain), where, "whole"),
         spill_streamed=tuple(str(t) for t in take_list(node, "spill_streamed", str, where, ())),
-        tile_start_cycles=take(node, "tile_start_cycles", int, where, 0, above=-1),
+        tile_start_cycles=take(node, "tile_start_cycles", int, where, 0, within=CYCLES),
         prefetch=take_choice(node, "prefetch", get_args(Prefetch), where, "held"),
     )
 

@@ -7,8 +7,9 @@ from math import prod
 
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.mapping.values import GroupMapping, Policy
-from flat_mapper.workload.graph import Einsum, Workload
-from flat_mapper.workload.mask import KEYS, QUERIES, MaskTiles, mask_tiles
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import MaskTiles, mask_tiles
 
 
 def with_unmapped(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -66,10 +67,11 @@ def visited_tiles(workload: Workload, group: GroupMapping) -> MaskTiles | None:
     Only what the shared loops cut on both sides is skipped. A row softmax does whole rows.
     """
     cut = {loop.rank: loop.factor for loop in group.shared}
-    if workload.mask is None or cut.get(QUERIES, 1) == 1 or cut.get(KEYS, 1) == 1:
+    pair = workload.roles.masked
+    if workload.mask is None or pair is None or any(cut.get(r, 1) == 1 for r in pair):
         return None
-    queries, keys = workload.rank_sizes[QUERIES], workload.rank_sizes[KEYS]
-    return mask_tiles(workload.mask, queries, keys, queries // cut[QUERIES], keys // cut[KEYS])
+    queries, keys = (workload.rank_sizes[r] for r in pair)
+    return mask_tiles(workload.mask, queries, keys, queries // cut[pair[0]], keys // cut[pair[1]])
 
 
 def left_out_words(workload: Workload, group: GroupMapping) -> dict[str, float]:

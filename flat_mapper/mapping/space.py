@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import Literal
 
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.mapping.order import execution_order
 from flat_mapper.mapping.values import Granularity, Policy, Schedule
-from flat_mapper.workload.cascade import softmax_einsums
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.roles import Roles
 from flat_mapper.workload.softmax import passes
 
 LoopKind = Literal["temporal", "spatial"]
 ANY_SCHEDULE: tuple[Schedule, ...] = ("interleaved", "overlapped")
 Staging = Literal["any", "none", "all"]
 
-# The ranks that a granularity of FLAT holds at one; "row" leaves the rows free.
+# The roles of the ranks that a granularity of FLAT holds at one; "row" leaves the rows free.
 GRANULARITIES: Mapping[Granularity, tuple[str, ...]] = {
     "all": (),
-    "batch": ("B",),
-    "group": ("B", "G"),
-    "head": ("B", "G", "H"),
-    "row": ("B", "G", "H"),
+    "batch": ("batch",),
+    "group": ("batch", "groups"),
+    "head": ("batch", "groups", "heads"),
+    "row": ("batch", "groups", "heads"),
 }
+
+
+def held_ranks(granularity: Granularity, roles: Roles) -> tuple[str, ...]:
+    """The ranks that a granularity holds at one."""
+    return roles.ranks_of(GRANULARITIES[granularity])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,7 @@ class SlotRule:
     innermost: tuple[str, ...] = ()  # the first ranks of the permutation, innermost first
     x: tuple[str, ...] | None = None  # ranks allowed on X; None: any
     y: tuple[str, ...] | None = None
+    if_present: bool = False  # names that a workload lacks are no fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,18 +55,20 @@ class KeepRule:
     einsum: str = ""
     keep: tuple[str, ...] = ()
     bypass: tuple[str, ...] = ()
+    if_present: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fusion:
     """The Einsums that may share loops, and the ways to share them."""
 
-    groups: tuple[tuple[str, ...], ...] = ()  # "softmax" stands for the vector Einsums
+    groups: tuple[tuple[str, ...], ...] = ()  # of Einsums, or of operators
     optional: bool = False  # the unfused partition is in the space too
     granularity: Granularity | Literal["any"] = "any"
     staging: Staging | tuple[str, ...] = "any"  # tensors that cross DRAM: kept whole or streamed
     schedule: Schedule | Literal["any"] = "interleaved"  # any: interleaved or overlapped
     tiles: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # allowed tile sizes
+    if_present: bool = False  # a group of which a workload has nothing is no fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +102,7 @@ class GroupSpace:
     names: tuple[str, ...]
     fused: bool  # shares loops; else a single Einsum with DRAM loops of its own
     schedule: Schedule
-    declared: bool  # fused by the mapspace's own choice, not as one row-wise softmax operator
+    declared: bool  # fused by the mapspace's own choice, not as one row-wise operator
 
 
 def partitions(workload: Workload, mapspace: Mapspace) -> list[tuple[GroupSpace, ...]]:
@@ -107,7 +115,8 @@ def partitions(workload: Workload, mapspace: Mapspace) -> list[tuple[GroupSpace,
     if not charged and workload.softmax == "online-2pass":
         condition = "a softmax that is charged: nothing else reads what its first pass makes"
         raise SpecError(expected(f"{workload.name}: online-2pass", condition, "softmax: free"))
-    names = [e.name for e in workload.ordered if charged or e.unit == "matrix"]
+    order = execution_order(workload)
+    names = [n for n in order if charged or workload.einsum(n).unit == "matrix"]
     plain = [n for n in names if not workload.einsum(n).each]
     forms = [names, plain] if mapspace.fusion.groups and plain != names else [plain]
     found: list[tuple[GroupSpace, ...]] = []
@@ -130,25 +139,18 @@ def _wanted(workload: Workload, names: list[str], mapspace: Mapspace) -> list[tu
     One that repeats another's product belongs to its group. A group of more passes over the ranks
     that its cascade corrects runs them one after another.
     """
-    vector = _softmax(workload, names)
     wanted: list[tuple[str, ...]] = []
     for group in mapspace.fusion.groups:
-        listed = [m for n in group for m in (vector if n == "softmax" else [n])]
-        made = [workload.einsum(n).inputs for n in listed if n in names]
-        members = tuple(n for n in names if n in listed or workload.einsum(n).inputs in made)
+        listed = [m for n in group for m in workload.operators.get(n, (n,))]
+        inputs = {n: frozenset(workload.einsum(n).inputs) for n in names}
+        made = [inputs[n] for n in listed if n in names]
+        members = tuple(n for n in names if n in listed or inputs[n] in made)
         pass_of = dict.fromkeys(members, 0)
         if any(workload.einsum(n).so_far for n in members):
             pass_of = passes(workload, members)
         for number in sorted(set(pass_of.values())):
             wanted.append(tuple(n for n in members if pass_of[n] == number))
     return wanted
-
-
-def _softmax(workload: Workload, names: list[str]) -> list[str]:
-    """The vector Einsums of the softmax; others, such as a gate's product, run on their own."""
-    vector = [n for n in names if workload.einsum(n).unit == "vector"]
-    between = softmax_einsums(workload)
-    return [n for n in vector if n in between or not between]
 
 
 def _corrects(workload: Workload, group: GroupSpace) -> bool:
@@ -163,35 +165,98 @@ def _partition(
     wanted: list[tuple[str, ...]],
     schedule: Schedule | Literal["any"],
 ) -> tuple[GroupSpace, ...]:
-    """The groups: those that are wanted, what else of a softmax runs in a row, single Einsums."""
+    """The groups: those that are wanted, operators as far as they are in none, single Einsums."""
     declared = {n: w for w in wanted for n in w}
-    vector = [n for n in _softmax(workload, names) if n not in declared]
-    found: dict[tuple[str, ...], GroupSpace] = {}
-    for i, name in enumerate(names):
-        group = declared.get(name, (name,))
-        if name in vector:
-            first = next(j for j in range(i, -1, -1) if j == 0 or names[j - 1] not in vector)
-            group = tuple(takewhile(lambda n: n in vector, names[first:]))
-        own = group in wanted
-        found[group] = GroupSpace(
+    units = dict(declared)
+    for members in workload.operators.values():
+        left = [n for n in names if n in members and n not in declared]
+        units |= {n: piece for piece in _pieces(workload, left, names) for n in piece}
+    groups = list(dict.fromkeys(units.get(n, (n,)) for n in names))
+    return tuple(
+        GroupSpace(
             names=group,
             fused=len(group) > 1,
-            schedule=schedule if own and schedule != "any" else "sequential",
-            declared=own,
+            schedule=schedule if group in wanted and schedule != "any" else "sequential",
+            declared=group in wanted,
         )
-    return tuple(found.values())
+        for group in _in_order(workload, groups)
+    )
 
 
-def granularity_of(tile: Mapping[str, int], sizes: Mapping[str, int]) -> Granularity:
-    """FLAT's name of a tile's shape: what the smallest unit of fused work is."""
-    if all(tile.get(r, n) == n for r, n in sizes.items()):
+def _pieces(workload: Workload, members: list[str], names: list[str]) -> list[tuple[str, ...]]:
+    """An operator as units that can each run at a stretch; one, unless it corrects itself.
+
+    What has to wait for an Einsum outside that waits for a member is a unit of its own, as the
+    quotients behind AV are. So is every pass of a cascade that corrects partial results.
+    """
+    number = dict.fromkeys(members, 0)
+    if any(workload.einsum(n).so_far for n in members):
+        number = passes(workload, tuple(names))
+    pieces: list[list[str]] = []
+    for name in members:
+        outside = [n for n in workload.ancestors[name] if n in names and n not in members]
+        waits = {n for other in outside for n in workload.ancestors[other]}
+        last = pieces[-1] if pieces else []
+        if last and number[last[0]] == number[name] and not waits & set(last):
+            last.append(name)
+        else:
+            pieces.append([name])
+    return [tuple(piece) for piece in pieces]
+
+
+def _in_order(workload: Workload, groups: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Groups so that each comes after those it waits for; ties by the order of the cascade.
+
+    raises: SpecError where two wait for each other.
+    """
+    waits = {g: {n for name in g for n in workload.ancestors[name]} - set(g) for g in groups}
+    done: list[tuple[str, ...]] = []
+    left = list(groups)
+    while left:
+        pending = {n for group in left for n in group}
+        ready = next((g for g in left if not waits[g] & (pending - set(g))), None)
+        if ready is None:
+            group, name, between = next(_gaps(workload, left))
+            where = f"{workload.name}: group {', '.join(group)}"
+            condition = f"{between} in it, because {name} waits for it"
+            raise SpecError(expected(where, condition, "a gap"))
+        done.append(ready)
+        left.remove(ready)
+    return done
+
+
+def _gaps(
+    workload: Workload, groups: list[tuple[str, ...]]
+) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Of groups that wait for each other: a group, a member, and what it waits for outside."""
+    for group in groups:
+        for name in group:
+            for between in workload.ancestors[name]:
+                if between not in group and set(workload.ancestors[between]) & set(group):
+                    yield group, name, between
+    for group in groups:
+        for name in group:
+            for between in workload.ancestors[name]:
+                if between not in group and any(between in other for other in groups):
+                    yield group, name, between
+
+
+def granularity_of(tile: Mapping[str, int], sizes: Mapping[str, int], roles: Roles) -> Granularity:
+    """FLAT's name of a tile's shape: what the smallest unit of fused work is.
+
+    sizes: of the ranks that shared loops may cut. A rank without a role has no name in FLAT.
+    """
+    cut = [rank for rank, size in sizes.items() if tile.get(rank, size) < size]
+    named = {rank: role for role, rank in roles.declared.items()}
+    found = {named.get(rank, "keys") for rank in cut}
+    if not cut:
         return "all"
-    if tile.get("M", sizes.get("M", 1)) < sizes.get("M", 1):
-        return "tile"  # not one of FLAT's: keys are cut too
-    if tile.get("P", sizes.get("P", 1)) < sizes.get("P", 1):
+    if "keys" in found:
+        return "tile"  # not one of FLAT's: keys, or ranks that it has no word for, are cut too
+    if "queries" in found:
         return "row"
-    if tile.get("H", sizes.get("H", 1)) < sizes.get("H", 1):
+    if "heads" in found:
         return "head"
-    if tile.get("G", sizes.get("G", 1)) < sizes.get("G", 1):
-        return "group" if sizes.get("H", 1) > 1 else "head"
+    if "groups" in found:
+        return "group" if sizes.get(roles.heads, 1) > 1 else "head"
     return "batch"

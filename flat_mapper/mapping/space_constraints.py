@@ -1,76 +1,33 @@
-"""The constraints of a mapspace file, in Timeloop's words; whether a platform has their nodes."""
+"""The constraints of a mapspace file, in Timeloop's words."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import expected
-from flat_mapper.mapping.space import KeepRule, Mapspace, SlotRule
+from flat_mapper.mapping.space import KeepRule, SlotRule
 from flat_mapper.mapping.space_part import FilePart
 from flat_mapper.spec.document import (
-    did_you_mean,
     kind_of,
     place,
     section_of,
     take,
     take_choice,
 )
-from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.softmax import ROW
 
+_COMMON = ("einsum", "target", "type", "if_present")
 RULE_KEYS: Mapping[str, tuple[str, ...]] = {
-    "spatial": ("einsum", "target", "type", "factors", "permutation", "split", "x", "y"),
-    "temporal": ("einsum", "target", "type", "factors", "permutation"),
-    "dataspace": ("einsum", "target", "type", "keep", "bypass"),
+    "spatial": (*_COMMON, "factors", "permutation", "split", "x", "y"),
+    "temporal": (*_COMMON, "factors", "permutation"),
+    "dataspace": (*_COMMON, "keep", "bypass"),
 }
 
 _FACTOR = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(<=|=)\s*([0-9]{1,18})\s*")
 
 
-def unmatched_rules(mapspace: Mapspace, workload: Workload, platform: Platform) -> list[str]:
-    """Names in a mapspace that this platform and this workload lack, a line each.
-
-    A rule or a group of Einsums that the workload leaves out altogether says nothing, so it is not
-    listed: the same mapspace serves the attention, the block around it, and other cascades.
-    """
-    paths = [platform.matrix, *filter(None, [platform.vector])]
-    nodes = tuple(dict.fromkeys(n.name for arch in paths for n in arch.nodes))
-    levels = tuple(dict.fromkeys(lv.name for arch in paths for lv in arch.levels))
-    einsums, ranks = tuple(e.name for e in workload.einsums), tuple(workload.rank_sizes)
-    where, found = f"{mapspace.name}: constraints", []
-    for slot in mapspace.slots:
-        if slot.einsum in ("", *einsums):
-            found += _misses(where, "a target", [slot.node], nodes)
-            named = [*slot.factors, *slot.at_most, *slot.innermost, *(slot.x or ())]
-            found += _misses(where, "ranks", [*named, *(slot.y or ())], ranks)
-    for rule in mapspace.keeps:
-        if rule.einsum in ("", *einsums):
-            tensors = [*rule.keep, *rule.bypass]
-            found += _misses(where, "a target", [rule.level], levels)
-            # A rule for the row softmax says nothing of a tensor that another form lacks.
-            others = ROW if workload.softmax not in ("row", "none") else ()
-            known = tuple(dict.fromkeys((*workload.tensor_ranks, *others)))
-            found += _misses(where, "tensors", tensors, known)
-    for group in mapspace.fusion.groups:
-        if set(group) & set(einsums):
-            known = ("softmax", *einsums)
-            found += _misses(f"{mapspace.name}: fusion.groups", "Einsums", group, known)
-    return list(dict.fromkeys(found))
-
-
-def _misses(where: str, noun: str, words: Iterable[str], known: tuple[str, ...]) -> list[str]:
-    """A line for each word that is not known."""
-    return [
-        expected(where, f"{noun} among {', '.join(known)}", word, did_you_mean(word, known))
-        for word in words
-        if word not in known
-    ]
-
-
 def constraints(outline: FilePart) -> tuple[tuple[SlotRule, ...], tuple[KeepRule, ...]]:
-    """Rules about loops, and rules about tensors, in the order of the file."""
+    """What is fixed about loops, and what about tensors, in the order of the file."""
     items = outline.faults.attempt(take, outline.body, "constraints", list, outline.where, [])
     spot = f"{outline.where}.constraints"
     slots: list[SlotRule] = []
@@ -91,12 +48,13 @@ def _rule(item: object, where: str, outline: FilePart) -> SlotRule | KeepRule:
     part.refuse_unknown(RULE_KEYS[kind])
     target = str(take(body, "target", str, where))
     einsum = str(take(body, "einsum", str, where, ""))
+    present = part.flag("if_present", False)
     if kind == "dataspace":
         keep, bypass = part.words("keep") or (), part.words("bypass") or ()
         for tensor in keep:
             if tensor in bypass:
                 part.fault("bypass", f"tensors other than those that {target} keeps", tensor)
-        return KeepRule(level=target, einsum=einsum, keep=keep, bypass=bypass)
+        return KeepRule(level=target, einsum=einsum, keep=keep, bypass=bypass, if_present=present)
     exact, at_most = _factors(part)
     order = part.words("permutation") or ()
     if kind == "temporal":
@@ -107,10 +65,18 @@ def _rule(item: object, where: str, outline: FilePart) -> SlotRule | KeepRule:
             factors=exact,
             at_most=at_most,
             innermost=order,
+            if_present=present,
         )
     x, y = _axes(part, order)
     return SlotRule(
-        node=target, kind="spatial", einsum=einsum, factors=exact, at_most=at_most, x=x, y=y
+        node=target,
+        kind="spatial",
+        einsum=einsum,
+        factors=exact,
+        at_most=at_most,
+        x=x,
+        y=y,
+        if_present=present,
     )
 
 

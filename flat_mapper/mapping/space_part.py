@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from flat_mapper.base.errors import Faults, expected
@@ -50,7 +51,7 @@ class FilePart:
         found = self.faults.attempt(take_list, self.body, key, str, self.where)
         if found is None:
             return None
-        twice = [w for i, w in enumerate(found) if w in found[:i]]
+        twice = [word for word, count in Counter(found).items() if count > 1]
         if twice:
             self.fault(key, "each name once", str(twice[0]), "remove one")
         return tuple(str(word) for word in found)

@@ -4,17 +4,21 @@
       description: what it stands for
       source: where that comes from
       fusion:                          # left out: nothing shares loops
-        groups: [[QK, softmax, AV]]    # `softmax`: the vector Einsums between QK and AV
+        groups: [[QK, softmax, AV]]    # Einsums, and operators of the problem
         optional: false                # true: the unfused alternative is in the space as well
         granularity: any               # any, all, batch, group, head or row
         staging: any                   # any, none, all, or a list of tensors
         schedule: interleaved          # sequential, interleaved, overlapped, or any of the last two
         tiles: {P: [64, 128]}          # the tile sizes that a shared rank may take
+        if_present: false              # true: a problem may have nothing of a group or a list
       policy: {buffering: 2, in_place: true, overflow: reject, softmax: charged}
       constraints:                     # Timeloop's; without `einsum` they hold for every Einsum
       - {einsum: QK, target: PE, type: spatial, permutation: [E, M], split: 1}
       - {target: RF, type: temporal, factors: [M=1, P<=8], permutation: [P]}
-      - {target: RF, type: dataspace, keep: [K], bypass: [Q, QK]}
+      - {target: RF, type: dataspace, keep: [K], bypass: [Q, QK], if_present: true}
+
+Every Einsum, operator, tensor and rank must be one of the problem's, and every target a node of the
+architecture; what may be absent on purpose is marked `if_present: true`.
 
 What a file leaves out is free. A permutation runs innermost first, and ranks that it does not name
 stand outside those that it does. Under `spatial` its first `split` ranks may lie along X and the
@@ -24,6 +28,7 @@ that neither axis names stay off the fanout: `Mapspace` has no other way to fix 
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -33,18 +38,11 @@ from flat_mapper.mapping.space_constraints import constraints
 from flat_mapper.mapping.space_part import FilePart
 from flat_mapper.mapping.values import Accounting, Granularity, Overflow, Policy, Schedule
 from flat_mapper.spec import catalog
-from flat_mapper.spec.document import (
-    Section,
-    checked,
-    place,
-    section_of,
-    take,
-    take_list,
-)
+from flat_mapper.spec.document import COPIES, Section, checked, place, section_of, take, take_list
 from flat_mapper.spec.templating import load_document
 
 MAPSPACE_KEYS = ("description", "source", "fusion", "policy", "constraints")
-FUSION_KEYS = ("groups", "optional", "granularity", "staging", "schedule", "tiles")
+FUSION_KEYS = ("groups", "optional", "granularity", "staging", "schedule", "tiles", "if_present")
 POLICY_KEYS = ("buffering", "in_place", "overflow", "softmax")
 GRANULARITY_NAMES: tuple[Granularity | str, ...] = ("any", *GRANULARITIES)
 STAGINGS: tuple[Staging, ...] = get_args(Staging)
@@ -117,6 +115,7 @@ def _fusion(outline: FilePart) -> Fusion:
         staging=_staging(part),
         schedule=part.choice("schedule", SCHEDULES, "interleaved"),
         tiles=_tiles(part),
+        if_present=part.flag("if_present", False),
     )
 
 
@@ -134,7 +133,7 @@ def _groups(part: FilePart) -> tuple[tuple[str, ...], ...]:
             condition = "at least two Einsums that share loops"
             part.faults.append(expected(f"{spot}.{i}", condition, items, "remove the group"))
     members = [name for group in groups for name in group]
-    for name in dict.fromkeys(m for i, m in enumerate(members) if m in members[:i]):
+    for name in (name for name, count in Counter(members).items() if count > 1):
         part.fault("groups", "each Einsum in one group", name, "remove one")
     return tuple(groups)
 
@@ -171,7 +170,7 @@ def _policy(outline: FilePart) -> Policy:
         return Policy()
     default = Policy()
     buffering = part.faults.attempt(
-        take, part.body, "buffering", float, part.where, default.buffering
+        take, part.body, "buffering", float, part.where, default.buffering, within=COPIES
     )
     if buffering is not None and buffering < 1:
         part.fault("buffering", "copies >= 1 of what crosses DRAM", part.body["buffering"])

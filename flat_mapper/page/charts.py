@@ -256,7 +256,7 @@ def _curves() -> alt.LayerChart:
 
 
 def _pareto(*, log: bool) -> alt.LayerChart:
-    """Two costs against each other, with the front of those that nothing beats in both."""
+    """Two costs against each other, with the front of those that nothing dominates."""
     import altair as alt
 
     kind: Literal["log", "linear"] = "log" if log else "linear"

@@ -129,6 +129,8 @@ def facts_of(document: Section, where: str) -> Facts:
         _group(section_of(part, f"{where}: groups.{i}"), f"{where}: groups.{i}", by_name, peaks)
         for i, part in enumerate(take_list(document, "groups", dict, where))
     )
+    if not groups:
+        raise SpecError(f"{where}: groups: expected at least one group, got none")
     bound = take(document, "bound", dict, where)
     area = document.get("area_mm2")
     energy = take(document, "energy_by", dict, where)

@@ -133,7 +133,7 @@ def _baseline_inputs(varying: Sequence[str]) -> tuple[list[str], str]:
 
 
 def front_indices(points: Iterable[tuple[int, float, float]]) -> list[int]:
-    """The indices of points that no other one beats in both values, least first value first."""
+    """The indices of points that no other one dominates values, least first value first."""
     best, found = float("inf"), []
     for index, _, y in sorted(points, key=lambda p: (p[1], p[2])):
         if y < best:

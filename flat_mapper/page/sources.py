@@ -7,6 +7,7 @@ that -o made), or the database of a sweep.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -16,11 +17,12 @@ from pathlib import Path
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.explore.sweep.store import check_schema
 from flat_mapper.spec.document import Section, checked, section_of, take, take_list
-from flat_mapper.spec.textfiles import read_text
+from flat_mapper.spec.textfiles import note_input, read_text
 
 Input = str | int | float
 DONE = "done"
 _SQLITE = b"SQLite format 3\x00"  # the first bytes of a database; source: SQLite's file format
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a character outside the first 65536, escaped
 _KINDS = "JSON of map, compare or evaluate, a folder with result.json, or a sweep's database"
 
 
@@ -95,6 +97,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection | None]:
     if head != _SQLITE:
         yield None
         return
+    note_input(path)
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         yield connection
 
@@ -134,7 +137,13 @@ def json_of(text: str, where: str) -> object:
     raises: SpecError where it is none.
     """
     try:
-        document: object = json.loads(text)
+        document: object = json.loads(text, parse_constant=_no_number)
+        if _HALF.search(text):
+            json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as err:
         raise SpecError(f"{where}: expected {_KINDS}, got: {err}") from err
     return document
+
+
+def _no_number(word: str) -> object:
+    raise ValueError(f"the number {word}")

@@ -20,7 +20,8 @@ from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule
 from flat_mapper.mapping.values import Policy, Schedule
 from flat_mapper.published.array import STATIONARITIES
 from flat_mapper.published.mapping import Stationarity
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 STATIONARY: tuple[Stationarity, ...] = ("output", "weight")
 

@@ -37,7 +37,8 @@ from flat_mapper.published.simulator import simulator_ert, simulator_platform
 from flat_mapper.spec import catalog
 from flat_mapper.workload.cascade import scope
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.reader import SEQUENCE_RANKS, load_workload
+from flat_mapper.workload.problem_file import sequence_lengths
+from flat_mapper.workload.reader import load_workload
 
 TableRow = Mapping[str, str | int | float]
 Tables = Mapping[str, Sequence[TableRow]]
@@ -84,8 +85,8 @@ def chip_prices(name: str) -> Ert:
 
 def cascade(model: str, length: int) -> Workload:
     """The block of a model, all its layers."""
-    sizes = dict.fromkeys(SEQUENCE_RANKS, length)
-    return load_workload(catalog.resolve("problems", model), "model", sizes=sizes)
+    lengths = sequence_lengths(length)
+    return load_workload(catalog.resolve("problems", model), "model", lengths=lengths)
 
 
 def core(model: str, length: int) -> Workload:

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+from flat_mapper.base.escape import csv_cell
 from flat_mapper.published.paper import Grid
 from flat_mapper.published.points import TableRow, Tables
 
@@ -31,8 +32,8 @@ def csv_text(rows: Sequence[TableRow]) -> str:
     return text.getvalue()
 
 
-def _cell(value: str | int | float) -> str:
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
+def _cell(value: str | int | float) -> object:
+    return f"{value:.10g}" if isinstance(value, float) else csv_cell(value)
 
 
 def paper_files(tables: Tables, grid: Grid) -> dict[str, bytes]:

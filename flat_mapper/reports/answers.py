@@ -145,6 +145,7 @@ class Comparison:
             "workload": self.workload.name,
             "arch": self.platform.name,
             "objective": self.objective,
+            "left_out": list(self.workload.left_out),
             "rows": [self._row_dict(name, row) for name, row in self.rows.items()],
         }
 
@@ -182,6 +183,8 @@ class Comparison:
             report.policy_text(results),
             *refused,
             *(f"energies from {source}" for source in sources),
+            *dict.fromkeys(n for r in results.values() for n in r.notes),
+            report.left_out_text(self.workload.left_out),
         ]
         return "\n".join(line for line in lines if line)
 

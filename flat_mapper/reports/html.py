@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
+
+from flat_mapper.base.escape import html_text
 
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
     """A table whose first column names its rows."""
-    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    top = "".join(f'<th scope="col">{html_text(cell)}</th>' for cell in head)
     body = "".join(
-        f'<tr><th scope="row" style="text-align:left">{escape(row[0])}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+        f'<tr><th scope="row" style="text-align:left">{html_text(row[0])}</th>'
+        + "".join(f"<td>{html_text(cell)}</td>" for cell in row[1:])
         + "</tr>"
         for row in rows
     )
-    title = f'<caption style="text-align:left">{escape(caption)}</caption>' if caption else ""
+    title = f'<caption style="text-align:left">{html_text(caption)}</caption>' if caption else ""
     return f"<table>{title}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def text(title: str, *parts: str) -> str:
     """A heading, and texts of the terminal under each other."""
-    blocks = "".join(f'<pre style="line-height:1.25">{escape(part)}</pre>' for part in parts)
-    return f"<div><strong>{escape(title)}</strong>{blocks}</div>"
+    blocks = "".join(f'<pre style="line-height:1.25">{html_text(part)}</pre>' for part in parts)
+    return f"<div><strong>{html_text(title)}</strong>{blocks}</div>"

@@ -6,7 +6,6 @@ from flat_mapper.base import units
 from flat_mapper.cost_model.result import Result
 from flat_mapper.mapping.sharing import visited_tiles
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import KEYS, QUERIES
 
 
 def mask_dict(workload: Workload, result: Result) -> dict[str, object] | None:
@@ -27,7 +26,7 @@ def mask_dict(workload: Workload, result: Result) -> dict[str, object] | None:
         tiles = visited_tiles(workload, group)
         if tiles is not None:
             found["tiles"] = {
-                **{QUERIES: tiles.rows, KEYS: tiles.keys, "whole": tiles.whole},
+                **{"queries": tiles.rows, "keys": tiles.keys, "whole": tiles.whole},
                 **{"partial": tiles.partial, "skipped": tiles.skipped},
             }
     return found
@@ -50,7 +49,7 @@ def mask_text(workload: Workload, result: Result) -> str:
     if not isinstance(tiles, dict):
         return f"{text}\n  no tile is skipped: the shared loops do not cut both queries and keys"
     return (
-        f"{text}\n  tiles of {tiles[QUERIES]} queries x {tiles[KEYS]} keys, per head: "
+        f"{text}\n  tiles of {tiles['queries']} queries x {tiles['keys']} keys, per head: "
         f"{tiles['whole']} whole, {tiles['partial']} in part (done whole), "
         f"{tiles['skipped']} skipped"
     )

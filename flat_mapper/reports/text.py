@@ -31,6 +31,7 @@ def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[
         "softmax": workload.softmax,
         "ranks": dict(workload.rank_sizes),
         "repeat": result.repeat,
+        "left_out": list(workload.left_out),
         "arch": result.arch,
         "backend": result.backend,
         "energy_source": result.energy_source,
@@ -127,8 +128,15 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
         rows.append(("area", f"{result.area_mm2:.3g} mm2", "on chip"))
     sources = f"energies from {result.energy_source}; counts from backend {result.backend}"
     by = [f"energy by {k}: {_parts(p)}" for k, p in result.energy_by().items()]
-    more = filter(None, (sources_text(result), mask_text(workload, result)))
+    more = filter(
+        None, (sources_text(result), mask_text(workload, result), left_out_text(workload.left_out))
+    )
     return "\n".join([grid(rows), *by, sources, *more, *result.notes])
+
+
+def left_out_text(names: Sequence[str]) -> str:
+    """The Einsums of a problem that were not mapped, in words; empty where all of them were."""
+    return f"left out of the problem: {', '.join(names)}; --scope block has them" if names else ""
 
 
 def sources_text(result: Result) -> str:

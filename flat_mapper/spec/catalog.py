@@ -10,10 +10,9 @@ from typing import Literal
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.spec.document import did_you_mean
+from flat_mapper.spec.rendering import SUFFIXES
 
 CatalogKind = Literal["arch", "problems", "mapspaces"]
-
-_SUFFIXES = (".yaml", ".yml", ".jinja", ".jinja2", ".json")
 
 
 def resolve(kind: CatalogKind, name_or_path: str | Path) -> Path:
@@ -23,7 +22,7 @@ def resolve(kind: CatalogKind, name_or_path: str | Path) -> Path:
     """
     text = str(name_or_path)
     path = Path(text)
-    if isinstance(name_or_path, Path) or path.suffix in _SUFFIXES or len(path.parts) > 1:
+    if isinstance(name_or_path, Path) or path.suffix in SUFFIXES or len(path.parts) > 1:
         if path.is_file():
             return path
         raise SpecError(

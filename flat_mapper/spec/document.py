@@ -12,6 +12,9 @@ from typing import Final, overload
 
 from flat_mapper.base.errors import SpecError, expected
 
+MAX_SHOWN = 200  # chosen: characters of a value in an error
+_MAX_BITS = 4096  # of an integer that is written out; Python itself writes 4300 digits at most
+
 
 class Quoted(str):
     """A string that stood in quotes: never an expression, and written back in quotes."""
@@ -44,6 +47,35 @@ class Tagged:
     line: int = field(default=0, compare=False)  # from 1; 0: not from a file
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """The numbers that a quantity may have, both ends included, and its unit."""
+
+    least: float
+    most: float
+    unit: str = ""
+
+    def __str__(self) -> str:
+        unit = self.unit and f" {self.unit}"
+        return f"from {self.least:g} to {self.most:g}{unit}"
+
+
+# What a number may be that no field says more about: nothing physical is outside, and sums and
+# products of a few of these stay finite.
+ANY = Range(least=-1e30, most=1e30)
+WHOLE = Range(least=-(2**62), most=2**62)  # of integers: counts are int64
+SMALLEST = 1e-30  # of numbers other than 0
+COUNT = Range(least=1, most=2**61)
+INSTANCES = Range(least=1, most=2**24, unit="instances")
+BITS = Range(least=1, most=1024, unit="bits")
+COPIES = Range(least=0, most=2**20, unit="copies")
+CYCLE_TIME = Range(least=1e-15, most=1, unit="s")
+RATE = Range(least=1e-9, most=1e15, unit="words per cycle")
+PICOJOULES = Range(least=0, most=1e15, unit="pJ")
+SCALE = Range(least=1e-12, most=1e12)
+CYCLES = Range(least=0, most=1e12, unit="cycles")
+
+
 class _Need(enum.Enum):
     REQUIRED = enum.auto()
 
@@ -52,10 +84,19 @@ REQUIRED: Final = _Need.REQUIRED  # the default of a key that has none
 
 
 @overload
-def take[T](node: object, key: str, kind: type[T], where: str, *, above: float = ...) -> T: ...
+def take[T](
+    node: object, key: str, kind: type[T], where: str, *, above: float = ..., within: Range = ...
+) -> T: ...
 @overload
 def take[T, D](
-    node: object, key: str, kind: type[T], where: str, default: D, *, above: float = ...
+    node: object,
+    key: str,
+    kind: type[T],
+    where: str,
+    default: D,
+    *,
+    above: float = ...,
+    within: Range = ...,
 ) -> T | D: ...
 def take(
     node: object,
@@ -65,13 +106,15 @@ def take(
     default: object = REQUIRED,
     *,
     above: float = -math.inf,
+    within: Range = ANY,
 ) -> object:
     """The value of one key, of the kind asked for.
 
     kind:    bool, int, float (an int is one as well), str, list or dict (a Section).
     where:   the place of `node`: `path`, or `path: dotted.place`.
     default: what a missing key, or one without a value, stands for; the key is required otherwise.
-    above:   numbers must be greater, and finite.
+    above:   numbers must be greater.
+    within:  and in this range.
     raises:  SpecError with the path, the line, the dotted key and what to change.
     """
     section = section_of(node, where)
@@ -84,22 +127,47 @@ def take(
             raise SpecError(f"{place(where, section, key)}: expected {noun}, got nothing")
         got = f"the keys {', '.join(section)}" if section else "an empty mapping"
         raise SpecError(f"{where}: expected the key {key!r} ({noun}), got {got}")
-    return checked(value, kind, place(where, section, key), above=above)
+    return checked(value, kind, place(where, section, key), above=above, within=within)
 
 
-def checked[T](value: object, kind: type[T], where: str, *, above: float = -math.inf) -> T:
-    """The value itself where it is of the kind (and, for a number, finite and above a bound)."""
-    noun = _NOUNS.get(kind, kind.__name__)
-    if kind in (int, float) and above > -math.inf:
-        noun += f" > {above:g}"
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-    if fits and isinstance(value, int | float) and kind is not bool:
-        fits = value > above and math.isfinite(value)
-    if fits:
-        return value  # type: ignore[return-value]  # isinstance above; mypy loses it in `fits`
-    raise SpecError(f"{where}: expected {noun}, got {kind_of(value)}{_change(value, kind)}")
+def checked[T](
+    value: object, kind: type[T], where: str, *, above: float = -math.inf, within: Range = ANY
+) -> T:
+    """The value itself where it is of the kind, and a number above a bound and in its range.
+
+    Every number that enters the package comes through here.
+    """
+    if kind in (int, float):
+        return _number(value, kind, where, above, within)
+    if isinstance(value, kind):
+        return value
+    raise SpecError(_refusal(value, kind, where, _NOUNS.get(kind, kind.__name__)))
+
+
+def _number[T](value: object, kind: type[T], where: str, above: float, within: Range) -> T:
+    """A number of the kind: int, or float, which an int is as well."""
+    within = WHOLE if kind is int and within is ANY else within
+    bounded = above > -math.inf
+    condition = _NOUNS[kind] + (f" > {above:g}" if bounded else "")
+    number = isinstance(value, int if kind is int else int | float)
+    if not number or isinstance(value, bool):
+        raise SpecError(_refusal(value, kind, where, condition))
+    assert isinstance(value, int | float)
+    if value <= above:
+        raise SpecError(_refusal(value, kind, where, condition))
+    if not _is_within(value, within):
+        condition += f", {within}" if bounded else f" {within}"
+        raise SpecError(_refusal(value, kind, where, condition))
+    return kind(value)  # type: ignore[call-arg]  # int or float; mypy loses it
+
+
+def _is_within(value: float, within: Range) -> bool:
+    """True where a number is in a range, which nan never is, and not absurdly near to 0."""
+    return within.least <= value <= within.most and not 0 < abs(value) < SMALLEST
+
+
+def _refusal(value: object, kind: type, where: str, condition: str) -> str:
+    return f"{where}: expected {condition}, got {kind_of(value)}{_change(value, kind)}"
 
 
 def take_choice[C: str](
@@ -209,4 +277,9 @@ def kind_of(value: object) -> str:
         return "a mapping"
     if isinstance(value, list | tuple):
         return "a list"
-    return "nothing" if value is None else repr(str(value) if isinstance(value, str) else value)
+    if value is None:
+        return "nothing"
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        return f"an integer of {value.bit_length()} bits"
+    text = repr(str(value) if isinstance(value, str) else value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}... ({len(text)} characters)"

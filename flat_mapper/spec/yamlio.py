@@ -33,7 +33,7 @@ __all__ = [
     "write_text",
 ]
 
-MAX_NODES = 2_000_000  # chosen: values after every alias is expanded
+MAX_NODES = 500_000  # chosen: values after every alias is expanded; 2 s of reading
 MAX_DEPTH = 64  # chosen: nesting; Timeloop files stay below 12
 MAX_DIGITS = 60  # chosen: of one number
 

@@ -9,20 +9,19 @@ Source: Accelergy 0.4, ERT_generator.py and share/estimation_plug_ins/dummy_tabl
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base.errors import BackendError, SpecError
+from flat_mapper.base.process import waited_for
 from flat_mapper.energy.tables import Art, Ert, load_art, load_ert, short_name
 from flat_mapper.spec.document import section_of, take
 from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump, load
-from flat_mapper.timeloop.run import Command, Run, call, command_of, fresh_folder
+from flat_mapper.timeloop.run import Command, Run, call, command_of, run_folder
 from flat_mapper.timeloop.write_processed import accelergy_document
 
 ACCELERGY = "accelergy"
@@ -62,8 +61,7 @@ class Accelergy:
             paths = [platform]
         else:
             paths = [platform.matrix, *([platform.vector] if platform.vector else [])]
-        with ThreadPoolExecutor(len(paths)) as pool:
-            tables = list(pool.map(self._path, paths))
+        tables = list(waited_for(self._path, paths, len(paths)))
         ert, art = tables[0]
         for other, area in tables[1:]:
             ert = ert.with_others(other)
@@ -91,16 +89,13 @@ def _warning(placeholders: tuple[str, ...]) -> str:
 @lru_cache(maxsize=16)
 def _asked(command: Command, folder: Path | None, text: str) -> tuple[Ert, Art]:
     """Accelergy's answer on one document; asked once, because it takes seconds."""
-    place = fresh_folder(folder, ACCELERGY)
-    write_text(place / INPUT, text)
-    run, out = call(command, place, (INPUT,)), place / "out"
-    reason = next((m[1] for pattern in _REASONS if (m := pattern.search(run.said))), "")
-    if run.problem is not None and reason:
-        run = replace(run, problem=f"got: {reason[:200]}")
-    tables = _tables(run, out)
-    if folder is None:
-        shutil.rmtree(place, ignore_errors=True)
-    return tables
+    with run_folder(folder, ACCELERGY) as place:
+        write_text(place / INPUT, text)
+        run, out = call(command, place, (INPUT,)), place / "out"
+        reason = next((m[1] for pattern in _REASONS if (m := pattern.search(run.said))), "")
+        if run.problem is not None and reason:
+            run = replace(run, problem=f"got: {reason[:200]}")
+        return _tables(run, out)
 
 
 def _tables(run: Run, out: Path) -> tuple[Ert, Art]:

@@ -10,14 +10,14 @@ front end is there and nothing has a remainder, that file is the front end's own
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
 from flat_mapper.base.errors import BackendError
+from flat_mapper.base.process import waited_for
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.evaluation import combine
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
@@ -27,17 +27,24 @@ from flat_mapper.mapping.check import check_fused
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.spec.document import Quoted
-from flat_mapper.spec.textfiles import read_text, write_text
+from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.frontend import FrontEnd
-from flat_mapper.timeloop.headroom import crowded_words, depth_for
-from flat_mapper.timeloop.run import Command, Refusal, fresh_folder, run_model
+from flat_mapper.timeloop.headroom import depth_for, overfull_words
+from flat_mapper.timeloop.run import (
+    Command,
+    Rejection,
+    answer_text,
+    run_folder,
+    run_model,
+)
 from flat_mapper.timeloop.stats import einsum_stats
 from flat_mapper.timeloop.terms import has_remainders
 from flat_mapper.timeloop.write import lower_einsum, write_lowered
 from flat_mapper.timeloop.write_arch import unfolded, with_depth
 from flat_mapper.timeloop.write_processed import processed_document
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 INPUT_FILES = ("processed.yaml", "ERT.yaml", "ART.yaml")
 
@@ -86,24 +93,25 @@ class TimeloopBackend:
         if missing:
             raise BackendError(missing)
         shared = shared_level(platform)
-        crowded = crowded_words(workload, platform, mapping)
+        overfull = overfull_words(workload, platform, mapping)
 
-        jobs = []  # made one after another: the front end is not made for threads
-        for nest in mapping.einsum_mappings.values():
-            arch = platform.path(workload.einsum(nest.einsum).unit)
-            if nest.einsum in crowded:
-                arch = with_depth(arch, shared.name, depth_for(shared, crowded[nest.einsum]))
-            jobs.append(self._job(workload, arch, nest, ert))
         stats: dict[str, EinsumStats] = {}
-        with ThreadPoolExecutor(self.jobs or os.cpu_count() or 1) as pool:
-            for found in pool.map(self._answer, jobs):
+        with ExitStack() as folders:
+            jobs = []  # made one after another: the front end is not made for threads
+            for nest in mapping.einsum_mappings.values():
+                arch = platform.path(workload.einsum(nest.einsum).unit)
+                if nest.einsum in overfull:
+                    arch = with_depth(arch, shared.name, depth_for(shared, overfull[nest.einsum]))
+                folder = folders.enter_context(run_folder(self.folder, nest.einsum))
+                jobs.append(self._job(folder, workload, arch, nest, ert))
+            for found in waited_for(self._answer, jobs, self.jobs or os.cpu_count() or 1):
                 if isinstance(found, Infeasible):
                     return found
                 stats[found.einsum] = found
         result = combine(workload, platform, mapping, ert, stats, backend=self.name)
         if isinstance(result, Infeasible):
             return result
-        notes = (_deepened(shared, crowded),) if crowded else ()
+        notes = (_deepened(shared, overfull),) if overfull else ()
         reader = self.front_end.name if self.front_end else "none"
         extra = {**result.extra, "timeloop_front_end": reader}
         return replace(result, notes=(*result.notes, *notes), extra=extra)
@@ -112,14 +120,19 @@ class TimeloopBackend:
         self, workload: Workload, arch: Architecture, mapping: EinsumMapping, ert: Ert
     ) -> EinsumStats | Infeasible:
         """One run of timeloop-model: one Einsum on its path."""
-        return self._answer(self._job(workload, arch, mapping, ert))
+        with run_folder(self.folder, mapping.einsum) as folder:
+            return self._answer(self._job(folder, workload, arch, mapping, ert))
 
     def _job(
-        self, workload: Workload, arch: Architecture, mapping: EinsumMapping, ert: Ert
+        self,
+        folder: Path,
+        workload: Workload,
+        arch: Architecture,
+        mapping: EinsumMapping,
+        ert: Ert,
     ) -> _Job:
         """The files of one run in a folder of their own."""
         einsum = workload.einsum(mapping.einsum)
-        folder = fresh_folder(self.folder, einsum.name)
         arch, mapping, _ = unfolded(arch, mapping)
         files = run_files(workload, arch, mapping, ert)
         if self.front_end and not has_remainders(mapping):
@@ -133,8 +146,8 @@ class TimeloopBackend:
     def _answer(self, job: _Job) -> EinsumStats | Infeasible:
         """The answer of timeloop-model on the files in a folder."""
         answer = run_model(self.command, job.folder, INPUT_FILES)
-        if isinstance(answer, Refusal):
-            found: EinsumStats | Infeasible = Infeasible(
+        if isinstance(answer, Rejection):
+            return Infeasible(
                 level=answer.level,
                 needs=answer.needs,
                 has=answer.has,
@@ -142,19 +155,16 @@ class TimeloopBackend:
                 where=job.einsum.name,
                 hint=f"cut the tiles at {answer.level} or let a tensor bypass it",
             )
-        else:
-            read = (job.einsum, job.arch, job.mapping, str(answer))
-            found = einsum_stats(read_text(answer), *read)
-        if self.folder is None:
-            shutil.rmtree(job.folder, ignore_errors=True)
-        return found
+        read = (job.einsum, job.arch, job.mapping, str(answer))
+        return einsum_stats(answer_text(answer), *read)
 
 
-def _deepened(shared: MemoryLevel, crowded: Mapping[str, int]) -> str:
+def _deepened(shared: MemoryLevel, overfull: Mapping[str, int]) -> str:
     """The note on Einsums that timeloop-model alone would refuse."""
-    each = ", ".join(f"{name} {words}" for name, words in crowded.items())
+    each = ", ".join(f"{name} {words}" for name, words in overfull.items())
     return (
-        f"timeloop-model alone refuses {', '.join(crowded)}: it counts every tensor's tile in full "
+        f"timeloop-model alone refuses {', '.join(overfull)}: it counts every tensor's tile in "
+        "full "
         f"({each} words) and {shared.name} has {shared.usable_words}; it was given a deeper one, "
         "because tensors that share a buffer count once over the group"
     )

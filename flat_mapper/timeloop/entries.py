@@ -16,7 +16,7 @@ from typing import Literal
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.values import Loop
 from flat_mapper.spec.document import Section, checked, kind_of, refuse_unknown, take
-from flat_mapper.workload.graph import Einsum
+from flat_mapper.workload.einsum import Einsum
 
 EntryKind = Literal["temporal", "spatial", "dataspace"]
 KINDS: dict[str, EntryKind] = {

@@ -34,16 +34,16 @@ def held_words(workload: Workload, platform: Platform, fused: FusedMapping) -> d
     return held
 
 
-def crowded_words(workload: Workload, platform: Platform, fused: FusedMapping) -> dict[str, int]:
+def overfull_words(workload: Workload, platform: Platform, fused: FusedMapping) -> dict[str, int]:
     """By Einsum, words of its own kept tiles at the shared level, where these exceed what it has.
 
     Timeloop counts every tensor's tile in full. Over a group, tensors that share a buffer count
     once (softmax in place), and a group may spill: such a mapping fits, and Timeloop would refuse
     an Einsum of it. A group that does not fit is left out: Timeloop is right to refuse it.
     """
-    level, crowded = shared_level(platform), dict[str, int]()
+    level, overfull = shared_level(platform), dict[str, int]()
     if level.usable_words is None:
-        return crowded
+        return overfull
     for group in fused.groups:
         asked: dict[str, int] = {}
         for mapping in group.einsums:
@@ -53,8 +53,8 @@ def crowded_words(workload: Workload, platform: Platform, fused: FusedMapping) -
                 asked |= {mapping.einsum: words} if words > level.usable_words else {}
         spills = fused.policy.overflow == "spill"
         if asked and (spills or not buffer_use(workload, platform, group, fused.policy).spilled):
-            crowded |= asked
-    return crowded
+            overfull |= asked
+    return overfull
 
 
 def _kept_words(workload: Workload, platform: Platform, mapping: EinsumMapping) -> int:

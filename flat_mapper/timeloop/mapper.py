@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,11 +26,11 @@ from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import Objective
 from flat_mapper.mapping.values import EinsumMapping
-from flat_mapper.spec.textfiles import read_text, write_text
+from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.backend import INPUT_FILES, art_document, ert_document
 from flat_mapper.timeloop.headroom import held_words
-from flat_mapper.timeloop.run import Command, call, command_of, fresh_folder
+from flat_mapper.timeloop.run import Command, answer_text, call, command_of, run_folder
 from flat_mapper.timeloop.write_mapper_processed import Algorithm, processed_for_mapper
 from flat_mapper.workload.graph import Workload
 
@@ -173,14 +172,11 @@ class TimeloopMapper:
         self, nest: EinsumMapping, documents: tuple[dict[str, object], ...]
     ) -> tuple[int, float] | None:
         """Cycles and pJ of the best mapping of one run."""
-        folder = fresh_folder(self.folder, nest.einsum)
-        for name, document in zip(INPUT_FILES, documents, strict=True):
-            write_text(folder / name, dump(document))
-        stats = run_mapper(self.command, folder, INPUT_FILES, self.seconds)
-        found = best_found(read_text(stats), str(stats)) if stats else None
-        if self.folder is None:
-            shutil.rmtree(folder, ignore_errors=True)
-        return found
+        with run_folder(self.folder, nest.einsum) as folder:
+            for name, document in zip(INPUT_FILES, documents, strict=True):
+                write_text(folder / name, dump(document))
+            stats = run_mapper(self.command, folder, INPUT_FILES, self.seconds)
+            return best_found(answer_text(stats), str(stats)) if stats else None
 
 
 def _pair(
@@ -196,7 +192,8 @@ def timeloop_mapper(seconds: float = SECONDS, algorithm: str = "linear_pruned") 
 
     raises: SpecError listing the algorithms where the word is none of them.
     """
-    command = replace(command_of(timeout_s=GRACE_S), tool=MAPPER)
+    command = command_of()
+    command = replace(command, tool=MAPPER, timeout_s=min(GRACE_S, command.timeout_s))
     for known in ALGORITHMS:
         if known == algorithm:
             return TimeloopMapper(command=command, seconds=seconds, algorithm=known)

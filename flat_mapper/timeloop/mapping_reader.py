@@ -19,7 +19,7 @@ from flat_mapper.base.errors import MappingError, SpecError, expected
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot, slots_of
 from flat_mapper.spec.document import Tagged, checked, section_of, take
 from flat_mapper.timeloop.entries import KINDS, EntryKind, NodeEntry, parsed_entry
-from flat_mapper.workload.graph import Einsum
+from flat_mapper.workload.einsum import Einsum
 
 
 def read_mapping(

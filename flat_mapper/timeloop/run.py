@@ -11,18 +11,23 @@ import os
 import re
 import shlex
 import shutil
-import signal
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flat_mapper.base.errors import BackendError
+from flat_mapper.base.errors import BackendError, SpecError
+from flat_mapper.base.names import file_name
+from flat_mapper.base.process import last_words, run_logged, tail
+from flat_mapper.spec.document import Range, checked
+from flat_mapper.spec.textfiles import read_text
+from flat_mapper.spec.yamlio import scalar
 
 TIMELOOP_MODEL = "timeloop-model"
 VARIABLE = "FLAT_MAPPER_TIMELOOP"  # environment variable with the default of --timeloop-cmd
+TIMEOUT = "FLAT_MAPPER_BACKEND_TIMEOUT"  # that of --backend-timeout
+LIMITS = Range(least=0.01, most=1e7, unit="s")
 STATS = "timeloop-model.stats.txt"
 LOG = "timeloop.log"
 LIMIT_S = 1800.0  # chosen: one run took 2 s on 32 x 32 PEs, and 8 minutes on 256 x 256
@@ -31,7 +36,7 @@ INSTALL_TIMELOOP = (
     "with --timeloop-cmd (docs/timeloop.md), or use --backend native"
 )
 
-_REFUSAL = re.compile(
+_REJECTION = re.compile(
     r"couldn't map level (\S+): mapped tile size (\d+) exceeds buffer capacity (\d+)"
 )
 
@@ -69,7 +74,7 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Rejection:
     """Timeloop's own words on a level that cannot hold its tiles."""
 
     level: str
@@ -77,11 +82,14 @@ class Refusal:
     has: int
 
 
-def command_of(text: str | None = None, *, timeout_s: float = LIMIT_S) -> Command:
+def command_of(text: str | None = None, *, timeout_s: float | None = None) -> Command:
     """The command that `--timeloop-cmd` says, by default the environment variable.
 
-    raises: BackendError where the text is no command line.
+    timeout_s: of one run; by default what `--backend-timeout` says.
+    raises:    BackendError where the text is no command line.
     """
+    if timeout_s is None:
+        timeout_s = seconds_of(os.environ.get(TIMEOUT, str(LIMIT_S)), TIMEOUT)
     given = os.environ.get(VARIABLE, "") if text is None else text
     try:
         words = tuple(shlex.split(given))
@@ -93,25 +101,31 @@ def command_of(text: str | None = None, *, timeout_s: float = LIMIT_S) -> Comman
     return Command(wrapper=words, timeout_s=timeout_s)
 
 
-@contextmanager
-def commanded(text: str | None) -> Iterator[None]:
-    """The environment variable set for as long as one command runs; None leaves it as it is.
+def seconds_of(text: str, where: str) -> float:
+    """A time limit that was written as a word. Raises SpecError where it is none."""
+    return checked(scalar(text), float, where, within=LIMITS)
 
-    raises: BackendError where the text is no command line.
+
+@contextmanager
+def commanded(text: str | None, seconds: str | None = None) -> Iterator[None]:
+    """The environment variables set for as long as one command runs; None leaves one as it is.
+
+    raises: BackendError where the text is no command line, SpecError for seconds that are none.
     """
-    if text is None:
-        yield
-        return
-    command_of(text)
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = text
+    if text is not None:
+        command_of(text)
+    if seconds is not None:
+        seconds_of(seconds, "--backend-timeout")
+    given = {VARIABLE: text, TIMEOUT: seconds}
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update({name: value for name, value in given.items() if value is not None})
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[VARIABLE]
-        else:
-            os.environ[VARIABLE] = before
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def fresh_folder(parent: Path | None, name: str) -> Path:
@@ -119,6 +133,7 @@ def fresh_folder(parent: Path | None, name: str) -> Path:
 
     raises: BackendError where it cannot be made.
     """
+    file_name(name, "a run's folder")
     try:
         if parent is None:
             return Path(tempfile.mkdtemp(prefix=f"flat-mapper-{name}-"))
@@ -136,6 +151,24 @@ def fresh_folder(parent: Path | None, name: str) -> Path:
         raise BackendError(
             f"{parent or tempfile.gettempdir()}: expected a folder to write in, got: {reason}"
         ) from error
+
+
+@contextmanager
+def run_folder(parent: Path | None, name: str) -> Iterator[Path]:
+    """A new folder for one run; a temporary one goes in the end, unless a failure names it."""
+    folder = fresh_folder(parent, name)
+    try:
+        yield folder
+    except BackendError as error:
+        if parent is None and str(folder) not in str(error.args[0]):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except BaseException:
+        if parent is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if parent is None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,8 +204,8 @@ def call(
     """
     (folder / "out").mkdir()
     words, log = command.words([*inputs, "-o", "out"], folder), folder / LOG
-    problem = _run(words, folder, seconds, command.timeout_s)
-    said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    problem = run_logged(words, log, seconds, command.timeout_s)
+    said = tail(log)
     if problem is not None and problem.startswith("got exit code"):
         problem += last_words(said)
     again = f"cd {shlex.quote(str(folder))} && {shlex.join(words)}"
@@ -180,66 +213,24 @@ def call(
     return Run(tool=command.tool, said=said, problem=problem, place=place)
 
 
-def run_model(command: Command, folder: Path, inputs: Sequence[str]) -> Path | Refusal:
-    """The stats file of one run in a fresh folder, or Timeloop's refusal of the mapping.
+def run_model(command: Command, folder: Path, inputs: Sequence[str]) -> Path | Rejection:
+    """The stats file of one run in a fresh folder, or Timeloop's rejection of the mapping.
 
     raises: BackendError with the log and the command to run again.
     """
     run = call(command, folder, inputs)
-    refusal = _REFUSAL.search(run.said)
-    if refusal:
-        return Refusal(level=refusal[1], needs=int(refusal[2]), has=int(refusal[3]))
+    rejection = _REJECTION.search(run.said)
+    if rejection:
+        return Rejection(level=rejection[1], needs=int(rejection[2]), has=int(rejection[3]))
     return run.written(folder / "out" / STATS)
 
 
-def _run(words: list[str], folder: Path, seconds: float | None, limit_s: float) -> str | None:
-    """Run a command with its output in the log; what went wrong, or None.
+def answer_text(path: Path) -> str:
+    """The text of a file that a tool wrote.
 
-    One that is to be interrupted has a process group of its own, so that this reaches it through
-    any wrapper. None outlives this process's own end.
+    raises: BackendError where it is none.
     """
     try:
-        with (folder / LOG).open("wb") as log:
-            process = subprocess.Popen(
-                words,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=seconds is not None,
-            )
-    except OSError as error:
-        return f"got: {error.strerror or error}"
-    ended = False
-    try:
-        ended = _over(process, limit_s if seconds is None else seconds)
-        if not ended and seconds is not None:
-            os.killpg(process.pid, signal.SIGINT)
-            ended = _over(process, limit_s)
-    finally:
-        if not ended and seconds is None:
-            process.kill()
-        elif not ended:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    if not ended:
-        then = "" if seconds is None else ", nor when interrupted after that"
-        return f"got nothing within {limit_s if seconds is None else seconds:g} s{then}"
-    return f"got exit code {process.returncode}" if process.returncode else None
-
-
-def _over(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """True where a process ends within some seconds."""
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
-
-
-def last_words(log: str) -> str:
-    """The line of a log that says most: the last with ERROR in it, else the last."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    errors = [line for line in lines if "error" in line.lower()]
-    last = (errors or lines or [""])[-1][:200]
-    return f" ({last})" if last else ""
+        return read_text(path, is_input=False)
+    except SpecError as error:
+        raise BackendError(str(error)) from error

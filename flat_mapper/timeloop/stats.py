@@ -16,7 +16,7 @@ from flat_mapper.arch.values import Architecture
 from flat_mapper.base.errors import BackendError, expected
 from flat_mapper.cost_model.result import EinsumStats, LevelStats, TensorStats
 from flat_mapper.mapping.values import EinsumMapping
-from flat_mapper.workload.graph import Einsum
+from flat_mapper.workload.einsum import Einsum
 
 _BLOCK = re.compile(r"^=== (.*?) ===\s*$", re.MULTILINE)
 _TENSOR = re.compile(r"^    (\w+):\s*$", re.MULTILINE)

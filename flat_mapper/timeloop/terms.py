@@ -14,7 +14,8 @@ from typing import Literal
 from flat_mapper.arch.values import Architecture, Fanout
 from flat_mapper.base.errors import MappingError
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 TIMELOOP_VERSION = 0.4
 

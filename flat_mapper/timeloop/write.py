@@ -16,7 +16,7 @@ from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.mapping.record import RECORD, RECORD_COMMENT, record_document
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, sized_workload
 from flat_mapper.spec.yamlio import dump, write_text
-from flat_mapper.timeloop.headroom import crowded_words, depth_for
+from flat_mapper.timeloop.headroom import depth_for, overfull_words
 from flat_mapper.timeloop.terms import (
     directives,
     has_remainders,
@@ -55,7 +55,7 @@ def lower_fused(workload: Workload, platform: Platform, fused: FusedMapping) -> 
     tensors share a buffer, that Einsum's architecture has the room that Timeloop asks for.
     Under a mask there is the record alone: Timeloop's loops are as long for every query.
     """
-    crowded = crowded_words(workload, platform, fused)
+    overfull = overfull_words(workload, platform, fused)
     copies = {f"{platform.name}.yaml": platform.matrix}
     if platform.vector:
         copies[f"{platform.name}.sfu.yaml"] = platform.vector
@@ -68,21 +68,21 @@ def lower_fused(workload: Workload, platform: Platform, fused: FusedMapping) -> 
         unit = workload.einsum(mapping.einsum).unit
         if unit == "vector" and platform.vector is None and fused.policy.softmax == "free":
             continue  # nothing runs it: it is accounted as costing nothing
-        arch, words = platform.path(unit), crowded.get(mapping.einsum, 0)
+        arch, words = platform.path(unit), overfull.get(mapping.einsum, 0)
         for name, lowered in lower_einsum(workload, arch, mapping, words).items():
             files[f"{mapping.einsum}/{name}"] = lowered
     return files
 
 
 def lower_einsum(
-    workload: Workload, arch: Architecture, mapping: EinsumMapping, crowded: int = 0
+    workload: Workload, arch: Architecture, mapping: EinsumMapping, overfull: int = 0
 ) -> dict[str, Lowered]:
     """The Timeloop files of one Einsum: arch.yaml, problem.yaml and mapping.yaml.
 
     Where a loop has a remainder, `processed.yaml` comes too: the raw timeloop-model reads
     `P=32,5` in it, and the Python front end reads it nowhere.
-    crowded: words of its tiles at the shared level where these are more than that holds
-             (`model.held.crowded_words`); the level is then written deep enough for them.
+    overfull: words of its tiles at the shared level where these are more than that holds
+             (`model.held.overfull_words`); the level is then written deep enough for them.
     """
     workload = sized_workload(workload, mapping)
     einsum = workload.einsum(mapping.einsum)
@@ -94,8 +94,8 @@ def lower_einsum(
             f"{', '.join(twice)}: one container for each axis, because Timeloop writes one factor "
             "per rank and container.",
         )
-    if crowded:
-        arch, note = _with_room(arch, crowded)
+    if overfull:
+        arch, note = _with_room(arch, overfull)
         room += (note,)
     files = {
         "arch.yaml": Lowered(

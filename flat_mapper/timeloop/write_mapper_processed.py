@@ -26,7 +26,8 @@ from flat_mapper.timeloop.write_mapper import (
     shared_arch_level,
 )
 from flat_mapper.timeloop.write_processed import empty_level, processed_architecture
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 Algorithm = Literal["random_pruned", "linear_pruned", "hybrid", "exhaustive", "random"]
 

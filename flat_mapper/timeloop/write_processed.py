@@ -19,7 +19,8 @@ from flat_mapper.timeloop.terms import (
     kept_and_bypassed,
     problem_document,
 )
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 _VERSION = Quoted("0.4")
 _STORAGE = ("DRAM", "SRAM", "regfile", "smartbuffer", "storage")  # what Timeloop knows a buffer by

@@ -15,6 +15,8 @@ from typing import Literal, get_args
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.heads import (
+    GROUP,
+    HEAD,
     FeedForward,
     Phase,
     after,
@@ -23,13 +25,14 @@ from flat_mapper.workload.heads import (
     head_sizes,
 )
 from flat_mapper.workload.notation import parse_einsum
+from flat_mapper.workload.roles import Roles
 from flat_mapper.workload.softmax import with_softmax
 
 Scope = Literal["attention", "block", "model"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
-FIRST, LAST = "QK", "AV"  # the matrix Einsums that the softmax stands between
-QUOTIENT = "AV_div"  # what ends an online softmax, behind AV
+SOFTMAX = "softmax"  # the operator that the vector Einsums of the core are
+ROLES = {"batch": "B", "groups": GROUP, "heads": HEAD, "queries": "P", "keys": "M"}
 
 # FuseMax (MICRO'24) names the row maximum M, as it does a rank; here it is QK_max.
 CORE = (
@@ -106,49 +109,35 @@ def block(
     return with_softmax(whole, softmax)
 
 
-def scope(workload: Workload, extent: Scope) -> Workload:
+def scope(workload: Workload, extent: Scope | None) -> Workload:
     """The part of a workload to map.
 
-    attention: the Einsums on the paths from QK to AV, once; a cascade without them stays whole.
+    attention: what the short form of a problem calls its attention, once.
     block:     the whole cascade, once.
     model:     the whole cascade, as often as the model repeats it.
+    None:      the attention where a problem has the short form, else the whole cascade, once.
+    raises:    SpecError for the attention of a cascade that is written out: which part of it that
+               is, nobody has said.
     """
-    if extent not in SCOPES:
+    if extent is not None and extent not in SCOPES:
         raise SpecError(expected("scope", f"one of {', '.join(SCOPES)}", extent))
     if extent == "model":
         return workload
     once = replace(workload, repeat=1)
-    return once.subset(core_einsums(once)) if extent == "attention" else once
-
-
-def core_einsums(workload: Workload) -> tuple[str, ...]:
-    """Names of the Einsums from QK to AV, in execution order; all of them if there is no such path.
-
-    These are what FLAT fuses. An online softmax ends with the quotients behind AV, and one of two
-    passes makes the scores of QK again.
-    """
-    last = next((n for n in (QUOTIENT, LAST) if FIRST in workload.ancestors.get(n, ())), "")
-    if not last:
-        return tuple(workload.ancestors)
-    path = workload.between(FIRST, last)
-    first = workload.einsum(FIRST)
-    again = [n for n in workload.ancestors[last] if workload.einsum(n).inputs == first.inputs]
-    return tuple(n for n in workload.ancestors if n in path or n in again)
-
-
-def softmax_einsums(workload: Workload) -> tuple[str, ...]:
-    """Names of the vector Einsums on the paths from QK to AV, in execution order.
-
-    Unfused, they are one row-wise operator: it reads QK once and writes A once. Empty for a
-    cascade without a path from QK to AV.
-    """
-    if FIRST not in workload.ancestors.get(LAST, ()):
-        return ()
-    return tuple(n for n in core_einsums(workload) if workload.einsum(n).unit == "vector")
+    if extent == "attention" and not once.core:
+        condition = "block or model for a cascade that is written out"
+        change = "leave the scope out: all of its Einsums are mapped, once"
+        raise SpecError(expected(f"{workload.name}: scope", condition, extent, change))
+    if extent == "block" or not once.core:
+        return once
+    lost = tuple(e.name for e in once.ordered if e.name not in once.core)
+    return replace(once.subset(once.core), left_out=(*once.left_out, *lost))
 
 
 def _workload(name: str, lines: tuple[str, ...], sizes: dict[str, int], word_bits: int) -> Workload:
-    if "G" in sizes:
+    """The cascade of some lines, with the attention among them."""
+    core = tuple(parse_einsum(line) for line in CORE)
+    if GROUP in sizes:
         lines = grouped(lines)
     return Workload(
         name=name,
@@ -156,4 +145,7 @@ def _workload(name: str, lines: tuple[str, ...], sizes: dict[str, int], word_bit
         einsums=tuple(parse_einsum(line) for line in lines),
         word_bits=word_bits,
         softmax="row",
+        roles=Roles(**{role: rank for role, rank in ROLES.items() if rank in sizes}),
+        operators={SOFTMAX: tuple(e.name for e in core if e.unit == "vector")},
+        core=tuple(e.name for e in core),
     )

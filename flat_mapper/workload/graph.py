@@ -9,67 +9,22 @@ from graphlib import CycleError, TopologicalSorter
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
-from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.workload.mask import KEYS, QUERIES, Mask, pairs
+from flat_mapper.base.errors import Faults, SpecError, expected
+from flat_mapper.base.names import file_name
+from flat_mapper.spec.document import BITS
+from flat_mapper.workload.einsum import Einsum, TensorAccess
+from flat_mapper.workload.mask import Mask, pairs
+from flat_mapper.workload.roles import NO_ROLES, Roles, check_operators, role_faults
 
 if TYPE_CHECKING:  # at run time networkx is imported when the graph is first asked for
     import networkx as nx
 
-Unit = Literal["matrix", "vector"]
 Softmax = Literal["row", "online", "online-2pass", "any", "none"]
 
 # Counts are int64 all the way; this bound leaves a factor of two for read-modify-write.
 MAX_ITERATIONS = 2**61
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorAccess:
-    """One tensor as one Einsum touches it. Plain ranks only: attention needs no affine sums."""
-
-    tensor: str
-    ranks: tuple[str, ...]
-    is_output: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.tensor}[{','.join(self.ranks).lower()}]"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Einsum:
-    """One tensor equation: an output, its inputs, and the operation that combines them."""
-
-    name: str
-    output: TensorAccess
-    inputs: tuple[TensorAccess, ...]
-    operation: str  # mul, max, exp, sum, div, ...: what the compute unit does at a point
-    unit: Unit  # matrix: the PE array; vector: the special function unit
-    text: str = ""  # the notation it was written in
-    updates: bool = False  # it reads the old words of its output, which others may write too
-    # How it stands to the shared loop over a rank that is none of its tensors':
-    each: tuple[str, ...] = ()  # it runs once in every pass of that loop
-    after: tuple[str, ...] = ()  # it runs once, when that loop is done
-    so_far: tuple[str, ...] = ()  # inputs that it takes before their reduction is complete
-
-    @property
-    def accesses(self) -> tuple[TensorAccess, ...]:
-        """Inputs in their written order, then the output."""
-        return (*self.inputs, self.output)
-
-    @property
-    def ranks(self) -> tuple[str, ...]:
-        """Iteration space: output ranks in order, then the reduced ranks in order.
-
-        A rank of `each` is among them; its extent is the number of passes of the shared loop.
-        """
-        seen = dict.fromkeys(self.output.ranks)
-        for access in self.inputs:
-            seen.update(dict.fromkeys(access.ranks))
-        return tuple(dict.fromkeys((*seen, *self.each)))
-
-    @property
-    def reduced_ranks(self) -> tuple[str, ...]:
-        """Ranks that the output lacks."""
-        return tuple(r for r in self.ranks if r not in self.output.ranks)
+MAX_EINSUMS = 1000  # chosen: of Einsums, and of ranks; an unrolled model of 40 blocks has 920
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,24 +35,30 @@ class Workload:
     rank_sizes: Mapping[str, int]
     einsums: tuple[Einsum, ...]
     word_bits: int = 16
+    states_bits: bool = field(default=True, compare=False)  # False: values are an arch's words
     tensor_bits: Mapping[str, int] = field(default_factory=dict)  # where it differs from word_bits
     softmax: Softmax = "none"
     source: str = ""
-    mask: Mask | None = None  # which keys (rank M) a query (rank P) may see
+    mask: Mask | None = None  # which keys a query may see, by the ranks that `roles` names
     repeat: int = 1  # times the whole cascade runs, one after another (layers of a model)
+    roles: Roles = NO_ROLES  # what the ranks stand for, as far as it is said
+    operators: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # one row-wise unit each
+    core: tuple[str, ...] = field(default=(), compare=False)  # of the short form: the attention
+    left_out: tuple[str, ...] = field(default=(), compare=False)  # the problem's other Einsums
 
     def __post_init__(self) -> None:
         for fault in faults(self.name, self.rank_sizes, self.einsums):
             raise SpecError(fault)
         for key, bits in {"word_bits": self.word_bits, **self.tensor_bits}.items():
-            if not is_size(bits):
-                raise SpecError(expected(f"{self.name}: {key}", "bits, an integer > 0", bits))
+            if not is_size(bits) or bits > BITS.most:
+                condition = f"bits, an integer from 1 to {BITS.most:g}"
+                raise SpecError(expected(f"{self.name}: {key}", condition, bits))
             if key != "word_bits" and key not in self.tensor_ranks:
-                tensors = ", ".join(self.tensor_ranks)
-                raise SpecError(expected(f"{self.name}: tensor_bits", f"one of {tensors}", key))
-        if self.mask and self.rank_sizes.get("P", 1) > self.rank_sizes.get("M", 1):
-            condition = f"at most the {self.rank_sizes.get('M', 1)} positions of its keys"
-            raise SpecError(expected(f"{self.name}: mask", condition, self.rank_sizes["P"]))
+                condition = f"one of {', '.join(self.tensor_ranks)}"
+                raise SpecError(expected(f"{self.name}: tensor_bits", condition, key))
+        for fault in role_faults(self.name, self.roles, self.rank_sizes, self.mask):
+            raise SpecError(fault)
+        check_operators(self.name, self.operators, tuple(self.ancestors))
         if not is_size(self.repeat):
             raise SpecError(expected(f"{self.name}: repeat", "an integer > 0", self.repeat))
 
@@ -185,10 +146,11 @@ class Workload:
 
     def unmasked_iterations(self, einsum: Einsum) -> int:
         """Those of them whose query may see the key."""
-        points = self.iterations(einsum)
-        if self.mask is None or not {QUERIES, KEYS} <= set(einsum.ranks) - set(einsum.each):
+        points, pair = self.iterations(einsum), self.roles.masked
+        own = set(einsum.ranks) - set(einsum.each)
+        if self.mask is None or pair is None or not set(pair) <= own:
             return points
-        queries, keys = self.rank_sizes[QUERIES], self.rank_sizes[KEYS]
+        queries, keys = (self.rank_sizes[r] for r in pair)
         return points // (queries * keys) * pairs(self.mask, queries, keys)
 
     def tensor_words(self, tensor: str) -> int:
@@ -209,11 +171,16 @@ class Workload:
         einsums = tuple(e for e in self.einsums if e.name in kept)
         ranks = {r for e in einsums for r in (*e.ranks, *e.after)}
         tensors = {a.tensor for e in einsums for a in e.accesses}
+        roles, parts = self.roles.within(ranks), self.operators.items()
         return replace(
             self,
             einsums=einsums,
             rank_sizes={r: n for r, n in self.rank_sizes.items() if r in ranks},
             tensor_bits={t: n for t, n in self.tensor_bits.items() if t in tensors},
+            roles=roles,
+            mask=self.mask if roles.masked else None,
+            operators={o: cut for o, of in parts if (cut := tuple(n for n in of if n in kept))},
+            core=tuple(n for n in self.core if n in kept),
         )
 
     def between(self, first: str, last: str) -> tuple[str, ...]:
@@ -302,6 +269,10 @@ def faults(name: str, ranks: Mapping[str, int], einsums: tuple[Einsum, ...]) -> 
     """One line in the house form for each thing wrong with a cascade; empty for a sound one."""
     if not einsums:
         yield expected(name, "at least one Einsum", "none")
+    if max(len(einsums), len(ranks)) > MAX_EINSUMS:
+        got = f"{len(einsums)} and {len(ranks)}"
+        yield expected(name, f"at most {MAX_EINSUMS} Einsums and ranks", got)
+        return
     for rank, size in ranks.items():
         if not is_size(size):
             yield expected(f"{name}: ranks.{rank}", "an integer > 0", size)
@@ -321,6 +292,9 @@ def faults(name: str, ranks: Mapping[str, int], einsums: tuple[Einsum, ...]) -> 
 def _einsum_faults(
     where: str, ranks: Mapping[str, int], einsum: Einsum, shapes: dict[str, TensorAccess]
 ) -> Iterator[str]:
+    named = Faults()  # a folder of files is called after it
+    named.attempt(file_name, einsum.name, f"{where.partition(': ')[0]}: Einsum")
+    yield from named
     for access in einsum.accesses:
         for rank in access.ranks:
             if rank not in ranks:

@@ -4,7 +4,8 @@ The file is the one beside a model's weights; nothing is fetched. `ARCHITECTURES
 `model_type` names its sizes, after the configuration classes of the library transformers
 (huggingface.co/docs/transformers, "Configuration" of each model); where a class has a default and
 files leave the key out, the default stands there. Read are the shapes of the attention and of the
-layers around it. Masks, positions, norms and vocabularies are not part of a problem.
+layers around it, and which keys they see (`flat_mapper.workload.hf_layers`). Positions, norms and
+vocabularies are not part of a problem.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Literal
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import Section, did_you_mean, place, section_of, take
 from flat_mapper.spec.yamlio import load
+from flat_mapper.workload.hf_layers import LayerKind, layer_kinds
+from flat_mapper.workload.mask import Mask
 
 StackPart = Literal["encoder", "decoder", "cross"]
 
@@ -163,11 +166,21 @@ class Model:
     positions: int  # as many as the model was made for
     keys: int
     word_bits: int
-    window: int | None  # of a sliding-window attention, for the note
+    kinds: tuple[LayerKind, ...]  # layers by the keys that they see
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        found = {name: getattr(self, name) for name in self.__slots__}
+        kinds = [{"layers": k.layers, "causal": k.causal, "window": k.window} for k in self.kinds]
+        return found | {"kinds": kinds}
+
+    def masks(self, positions: int) -> dict[Mask | None, int]:
+        """The masks over so many positions, each with how many layers have it."""
+        found: dict[Mask | None, int] = {}
+        for kind in self.kinds:
+            mask = kind.mask(positions)
+            found[mask] = found.get(mask, 0) + kind.layers
+        return found
 
 
 def load_config(path: str | Path, part: str = "") -> Model:
@@ -225,12 +238,11 @@ def _model(config: Section, where: str, kind: str, part: StackPart, stack: Stack
         per_head = width // heads
     positions = _patches(config, where) if kind == "vit" else size("positions", stack.positions)
     gated = stack.gated or "gated" in str(config.get("feed_forward_proj") or "")
-    window = config.get("sliding_window")
-    windowed = isinstance(window, int) and config.get("use_sliding_window") is not False
+    layers = size("layers", stack.layers)
     return Model(
         model_type=kind,
         part=part,
-        layers=size("layers", stack.layers),
+        layers=layers,
         heads=heads,
         kv_heads=size("kv_heads", stack.kv_heads) if stack.kv_heads[0] else heads,
         head_width=per_head,
@@ -240,7 +252,7 @@ def _model(config: Section, where: str, kind: str, part: StackPart, stack: Stack
         positions=positions,
         keys=size("keys", stack.keys) if stack.keys[0] else positions,
         word_bits=_word_bits(config),
-        window=window if windowed and isinstance(window, int) else None,
+        kinds=layer_kinds(config, where, kind, part, layers),
     )
 
 
@@ -271,27 +283,35 @@ def _word_bits(config: Section) -> int:
     return 8 if kind.startswith(("float8", "int8")) else MODEL_WORD_BITS
 
 
-def problem_text(model: Model, name: str, origin: str, *, batch: int = 1, length: int = 0) -> str:
+def problem_text(
+    model: Model, name: str, origin: str, *, batch: int = 1, length: int = 0, layers: str = ""
+) -> str:
     """The problem file of a model.
 
     name:   of the problem.
     origin: the file it comes from.
     length: positions; 0 for the model's own, at most LONGEST.
+    layers: window or full, where a model has layers with and without a window that cuts keys off.
+    raises: SpecError where it has both and none is chosen: a problem has one mask.
     """
     positions = length or min(model.positions, LONGEST)
     cross = model.part == "cross"
     keys = model.keys if cross and model.keys != model.positions else positions
+    mask, count = _chosen(model, origin, positions, layers)
     shared = "" if model.kv_heads == model.heads else f" over {model.kv_heads} key-value heads"
+    others = model.layers - count
     lines = [
-        f"# {name}: {model.layers} layers, {model.heads} heads of {model.head_width}{shared}, "
+        f"# {name}: {count} layers, {model.heads} heads of {model.head_width}{shared}, "
         f"width {model.width}; N = {positions}",
         "#",
         f"# Source: {origin}, model_type {model.model_type}, its {model.part}; made for up to "
         f"{model.positions} positions.",
         f"# Chosen: batch {batch}, N = {positions}, {model.word_bits}-bit words.",
     ]
-    if model.window:
-        lines.append(f"# Its window of {model.window} positions is not in this problem.")
+    if others:
+        lines.append(
+            f"# The model's other {others} layers have another mask: a problem of their own."
+        )
     ranks = {
         **{"B": batch, "H": model.heads, "P": positions, "M": keys if cross else "P"},
         **{"E": model.head_width, "F": "E", "D": model.width, "FF": model.feed_forward},
@@ -299,6 +319,27 @@ def problem_text(model: Model, name: str, origin: str, *, batch: int = 1, length
     attention = "softmax: row" + (f", kv_heads: {model.kv_heads}" if shared else "")
     lines += ["problem:", f"  name: {name}", f'  source: "{origin}"', "  ranks:"]
     lines += [f"    {rank}: {size}" for rank, size in ranks.items()]
-    lines += [f"  word_bits: {model.word_bits}", f"  layers: {model.layers}"]
+    lines += [f"  word_bits: {model.word_bits}", f"  layers: {count}"]
+    lines += [f"  mask: {_mask_words(mask)}"] if mask else []
     lines += ["  feed_forward: gated"] if model.gated else []
     return "\n".join([*lines, f"  attention: {{{attention}}}", ""])
+
+
+def _chosen(model: Model, origin: str, positions: int, layers: str) -> tuple[Mask | None, int]:
+    """The mask of the layers that a problem is about, and how many there are."""
+    found = model.masks(positions)
+    by_word = {"window" if mask and mask.window else "full": mask for mask in found}
+    if layers and layers not in by_word:
+        condition = f"one of {', '.join(by_word)}"
+        raise SpecError(expected(f"{origin}: --layers", condition, layers))
+    if layers or len(found) == 1:
+        mask = by_word[layers] if layers else next(iter(found))
+        return mask, found[mask]
+    got = " and ".join(f"{n} with the mask {mask or 'none'}" for mask, n in found.items())
+    change = "choose --layers window or --layers full, a problem for each, and add the two up"
+    raise SpecError(expected(f"{origin}: layers", "layers that all see the same keys", got, change))
+
+
+def _mask_words(mask: Mask) -> str:
+    causal = ", causal: true" if mask.causal else ""
+    return "causal" if mask.window is None else f"{{window: {mask.window}{causal}}}"

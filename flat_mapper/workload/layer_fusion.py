@@ -27,7 +27,8 @@ from pathlib import Path
 from flat_mapper.base.errors import FlatMapperError, SpecError, expected
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.reader import CORE_RANKS, load_workload
+from flat_mapper.workload.reader import load_workload
+from flat_mapper.workload.short_form import CORE_RANKS
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -87,7 +88,7 @@ class FusedLayers:
             "problem": {
                 "name": name,
                 "source": f"{Path(self.folder).name}: {files}",
-                "ranks": dict(zip(CORE_RANKS, shape, strict=True)),
+                "ranks": _ranks(dict(zip(CORE_RANKS, shape, strict=True))),
                 "layers": count,
                 "attention": {"softmax": "row"},
             }
@@ -105,6 +106,11 @@ class FusedLayers:
             for p in self.pairs
         ]
         return {"folder": self.folder, "files": dict(self.said), "pairs": pairs}
+
+
+def _ranks(sizes: Mapping[str, int]) -> dict[str, object]:
+    """Sizes as a problem says them: self-attention stays so at another number of queries."""
+    return {**sizes, "M": "P"} if sizes["M"] == sizes["P"] else dict(sizes)
 
 
 def shape_text(shape: Sequence[int]) -> str:

@@ -2,6 +2,14 @@
 
 Work is done in tiles of queries x keys. A tile in which no query may see a key is skipped, in
 compute and in traffic; one that is seen in part is done whole.
+
+Files and the command line say it so:
+
+    mask: causal
+    mask: {window: 1024}                  # on either side
+    mask: {window: 1024, causal: true}    # a sliding window over what came before
+
+    --mask causal    --mask window=1024    --mask causal,window=1024    --mask none
 """
 
 from __future__ import annotations
@@ -10,8 +18,10 @@ from dataclasses import dataclass
 from functools import cache
 
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.spec.document import Section, place, refuse_unknown, section_of, take
 
-QUERIES, KEYS = "P", "M"  # the ranks that a mask is about
+WORDS = "causal, window=N, causal,window=N or none"
+NONE = "none"  # the word that takes a mask away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,3 +108,45 @@ def mask_tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> 
 def pairs(mask: Mask, queries: int, keys: int) -> int:
     """Pairs of a query and a key that it may see."""
     return mask_tiles(mask, queries, keys, 1, 1).visited
+
+
+def read_mask(section: Section, where: str) -> Mask | None:
+    """The mask under the key `mask` of a section; None where there is none."""
+    node = section.get("mask")
+    if node is None:
+        return None
+    spot = place(where, section, "mask")
+    if isinstance(node, str):
+        if str(node) != "causal":
+            raise SpecError(expected(spot, "causal, or {window: N}", str(node)))
+        return Mask(causal=True)
+    inside = f"{where}.mask"
+    part = section_of(node, inside)
+    refuse_unknown(part, ("causal", "window"), inside)
+    window = take(part, "window", int, inside, None, above=0) if "window" in part else None
+    causal = take(part, "causal", bool, inside, False)
+    if not causal and window is None:
+        raise SpecError(expected(spot, "causal, a window, or both", "neither"))
+    return Mask(causal=causal, window=window)
+
+
+def mask_document(mask: Mask) -> object:
+    """The mask as `read_mask` reads it."""
+    if mask.window is None:
+        return "causal"
+    return {"window": mask.window, **({"causal": True} if mask.causal else {})}
+
+
+def mask_of(words: str, where: str = "--mask") -> Mask | None:
+    """The mask of some words; None for no words, and for the word none."""
+    causal, window = False, None
+    words = "" if words.strip() == NONE else words
+    for word in filter(None, (w.strip() for w in words.split(","))):
+        key, equals, value = (part.strip() for part in word.partition("="))
+        if key == "causal" and not equals:
+            causal = True
+        elif key == "window" and value.isdigit() and int(value) > 0:
+            window = int(value)
+        else:
+            raise SpecError(expected(where, WORDS, word))
+    return Mask(causal=causal, window=window) if causal or window else None

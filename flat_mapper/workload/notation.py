@@ -12,15 +12,30 @@ Ranks are written in lower case and stored in upper case; either case is read. A
 output lacks is reduced: by max or min where that is the function, by a sum otherwise, so that
 `sum(A * B)` and `A * B` say the same thing. An Einsum that names its output among its inputs
 updates it: `AV[p,f] = AV[p,f] * QK_cor[p]` reads and writes the words that are there.
+
+An Einsum is an item of a file: a line of the notation, or that with what the line cannot say.
+
+    - QK[b,h,p,m] = Q[b,h,p,e] * K[b,h,m,e]
+    - {name: activation, einsum: "R[i,k] = relu(T[i,k])", unit: vector}
+    - {einsum: "E[p,m] = exp(S[p,m] - X[p])", so_far: [X]}
+    - {name: fix, einsum: "Y[p,f] = Y[p,f] * C[p]", each: [M]}
+    - {einsum: "O[p,f] = Y[p,f] / Z[p]", after: [M]}
+
+`so_far` names inputs that are taken before their reduction is complete, because the cascade
+corrects what is made of them; `each` names ranks in each pass of whose shared loop the Einsum runs
+once; `after` ranks behind whose loop it runs. See `flat_mapper.workload.softmax` for their use.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.workload.graph import Einsum, TensorAccess, Unit
+from flat_mapper.spec.document import refuse_unknown, section_of, take, take_choice, take_list
+from flat_mapper.workload.einsum import Einsum, TensorAccess, Unit
 
 OPERATORS = {"*": "mul", "/": "div", "+": "add", "-": "sub"}
 REDUCTIONS = ("max", "min", "sum")  # of one tensor, over the ranks that the output lacks
@@ -34,6 +49,8 @@ FUNCTIONS = tuple(dict.fromkeys((*REDUCTIONS, *BINARY, *UNARY)))
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TOKEN = re.compile(rf"\s*(?:({_NAME.pattern})|(\S)|$)")
 _END = "the end"
+
+UNITS: tuple[Unit, ...] = get_args(Unit)
 
 
 def parse_einsum(
@@ -197,3 +214,40 @@ class _Reader:
     def _step(self) -> None:
         found = _TOKEN.match(self.text, self.position)
         self.position = found.end() if found else len(self.text)
+
+
+EINSUM_KEYS = ("name", "einsum", "unit", "each", "after", "so_far")
+
+
+def read_einsum(item: object, where: str) -> Einsum:
+    """The Einsum of an item."""
+    if isinstance(item, str):
+        return parse_einsum(item, where=where)
+    refuse_unknown(item, EINSUM_KEYS, where)
+    text = take(item, "einsum", str, where)
+    name = take(item, "name", str, where, None)
+    unit = take_choice(item, "unit", UNITS, where) if "unit" in section_of(item, where) else None
+    einsum = parse_einsum(text, where=f"{where}.einsum", name=name and str(name), unit=unit)
+    return replace(
+        einsum,
+        each=_words(item, "each", where, upper=True),
+        after=_words(item, "after", where, upper=True),
+        so_far=_words(item, "so_far", where),
+    )
+
+
+def _words(item: object, key: str, where: str, *, upper: bool = False) -> tuple[str, ...]:
+    words = take_list(item, key, str, where, ())
+    return tuple(str(word).upper() if upper else str(word) for word in words)
+
+
+def einsum_item(einsum: Einsum) -> dict[str, object]:
+    """The Einsum's line; with its name and unit where the line alone means others."""
+    line = format_einsum(einsum)
+    plain = parse_einsum(line)
+    item: dict[str, object] = {"einsum": line}
+    if (plain.name, plain.unit) != (einsum.name, einsum.unit):
+        item |= {"name": einsum.name, "unit": einsum.unit}
+    said: Mapping[str, tuple[str, ...]]
+    said = {"each": einsum.each, "after": einsum.after, "so_far": einsum.so_far}
+    return item | {key: list(words) for key, words in said.items() if words}

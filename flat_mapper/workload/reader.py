@@ -15,10 +15,10 @@ A size is an integer, or arithmetic over other ranks. The short form is the casc
 default H * E) and FF (by default 4 * D). H counts query heads. `kv_heads` (or a rank G) counts the
 heads of keys and values where query heads share them; then the cascade has G groups and, as its H,
 the heads of one group. `phase: decode` says that all but P of the M keys and values come from a
-cache. `mask: causal` or `mask: {window: 1024}` (`flat_mapper.workload.mask_reader`) leaves out what
+cache. `mask: causal` or `mask: {window: 1024}` (`flat_mapper.workload.mask`) leaves out what
 is masked. `softmax` is row, online, online-2pass or any (`flat_mapper.workload.softmax`). In place
 of `attention`, a cascade may be written out, in the notation of `flat_mapper.workload.notation`
-(and of `flat_mapper.workload.einsum_reader`, where an Einsum says how it stands to shared loops),
+(and of `flat_mapper.workload.notation`, where an Einsum says how it stands to shared loops),
 and with ranks of any name:
 
       einsums:
@@ -26,50 +26,65 @@ and with ranks of any name:
       - {name: activation, einsum: "R[i,k] = relu(T[i,k])", unit: vector}
       - Y[i,l] = R[i,k] * W2[k,l]
 
+Beside it may stand `operators` and `roles` (`flat_mapper.workload.roles`): which Einsums are
+one row-wise operator, and which ranks are batch, heads, queries and keys. Names alone say nothing.
+
 A problem of Timeloop (a shape and an instance) is read as a workload of one Einsum, by the rules of
 `flat_mapper.workload.timeloop`; its templates are rendered as `flat_mapper.spec.templating` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec.document import (
+    BITS,
+    COUNT,
     Section,
     did_you_mean,
     place,
     refuse_unknown,
     section_of,
     take,
-    take_choice,
     unknown_key,
 )
 from flat_mapper.spec.sizes import size_of, sizes_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import is_text, load
-from flat_mapper.workload.cascade import Scope, block
+from flat_mapper.workload.cascade import ROLES, Scope
 from flat_mapper.workload.cascade import scope as scoped
-from flat_mapper.workload.einsum_reader import read_einsum
-from flat_mapper.workload.graph import Softmax, Workload
+from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.graph import faults as workload_faults
-from flat_mapper.workload.heads import FEED_FORWARDS, GROUP, PHASES, FeedForward, Phase
-from flat_mapper.workload.mask import Mask
-from flat_mapper.workload.mask_reader import mask_of, read_mask
+from flat_mapper.workload.heads import PHASES
+from flat_mapper.workload.mask import NONE, mask_of, read_mask
+from flat_mapper.workload.notation import read_einsum
+from flat_mapper.workload.problem_file import (
+    Asked,
+    File,
+    Lengths,
+    check_ranks,
+    sequence_ranks,
+    sequence_sizes,
+)
+from flat_mapper.workload.roles import (
+    Roles,
+    operator_faults,
+    read_operators,
+    read_roles,
+    role_faults,
+)
+from flat_mapper.workload.short_form import short_workload
 from flat_mapper.workload.softmax import SOFTMAXES
 from flat_mapper.workload.timeloop import problem_faults, read_problem
 
 PROBLEM_KEYS = (
     *("name", "source", "ranks", "word_bits", "tensor_bits", "layers", "feed_forward"),
-    *("attention", "einsums", "mask"),
+    *("attention", "einsums", "mask", "roles", "operators"),
 )
-ATTENTION_KEYS = ("softmax", "kv_heads", "phase")
-CORE_RANKS = ("B", "H", "P", "M", "E", "F")
-BLOCK_RANKS = ("D", "FF")
-SEQUENCE_RANKS = ("P", "M")
 DEFAULT_WORD_BITS = 16  # FLAT, ASPLOS'23: all data are 16 bit
 
 _UNCHANGED: Mapping[str, object] = MappingProxyType({})
@@ -77,9 +92,10 @@ _UNCHANGED: Mapping[str, object] = MappingProxyType({})
 
 def load_workload(
     source: str | Path,
-    scope: Scope = "attention",
+    scope: Scope | None = None,
     *,
     sizes: Mapping[str, object] = _UNCHANGED,
+    lengths: Lengths | None = None,
     phase: str = "",
     softmax: str = "",
     mask: str = "",
@@ -87,26 +103,32 @@ def load_workload(
     """The workload of a problem file, cut to a scope.
 
     source: a path, or the YAML text itself.
-    scope:  `attention`, `block` or `model`; see `flat_mapper.workload.cascade.scope`.
+    scope:  `attention`, `block` or `model`; see `flat_mapper.workload.cascade.scope`. By default
+            the attention of the short form, and all of a cascade that is written out.
     sizes:  ranks that take the place of the file's (integers or expressions); ranks that the file
             works out from them follow.
-    phase:  takes the place of the file's. In `decode` the sequence is the cache: P is 1 (or what
-            `sizes` says) and M what it would have been.
+    lengths: of queries and keys, by the ranks that the problem's roles name; `sizes` goes before.
+    phase:  takes the place of the file's. In `decode` the sequence is the cache: there is one query
+            (or what `lengths` or `sizes` says), and as many keys as there would have been.
     softmax: takes the place of the file's: row, online, online-2pass or any.
     mask:   takes the place of the file's: causal, window=N, or both with a comma.
     raises: SpecError with the first fault; `check_problem` has them all.
     """
     faults = Faults()
     form = _named("softmax", softmax, SOFTMAXES)
-    asked = _Asked(phase=_named("phase", phase, PHASES), softmax=form, mask=mask_of(mask))
+    asked = Asked(
+        phase=_named("phase", phase, PHASES),
+        softmax=form,
+        mask=mask_of(mask),
+        lengths=lengths,
+        unmasked=mask.strip() == NONE,
+    )
     workload = _workload(source, sizes, asked, faults)
     if workload is not None and phase == "decode":
-        missing = [rank for rank in SEQUENCE_RANKS if rank not in workload.rank_sizes]
-        if missing:
-            got = ", ".join(workload.rank_sizes)
-            raise SpecError(expected(f"{workload.name}: decode", "ranks P and M", got))
-        step = {"P": 1, **sizes, "M": workload.rank_sizes["M"]}
-        workload = _workload(source, step, asked, faults)
+        queries, keys = sequence_ranks(workload, "decode")
+        one = (lengths and lengths.queries) or 1
+        step = {queries: one, **sizes, keys: workload.rank_sizes[keys]}
+        workload = _workload(source, step, replace(asked, lengths=None), faults)
     if workload is None:
         raise SpecError(faults[0])
     return scoped(workload, scope)
@@ -115,17 +137,8 @@ def load_workload(
 def check_problem(source: str | Path) -> list[str]:
     """Everything wrong with a problem file, a line each; empty for a sound one."""
     faults = Faults()
-    _workload(source, _UNCHANGED, _Asked(), faults)
+    _workload(source, _UNCHANGED, Asked(), faults)
     return faults
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """A caller's words in the place of the file's."""
-
-    phase: Phase | None = None
-    softmax: Softmax | None = None
-    mask: Mask | None = None
 
 
 def _named[Word: str](what: str, word: str, known: tuple[Word, ...]) -> Word | None:
@@ -138,11 +151,6 @@ def _named[Word: str](what: str, word: str, known: tuple[Word, ...]) -> Word | N
             expected(what, f"one of {', '.join(known)}", word, did_you_mean(word, known))
         )
     return None
-
-
-def sequence_sizes(length: int, phase: str = "") -> dict[str, object]:
-    """Sizes of a sequence length: of queries (P) and keys (M); in decode of the cache (M) alone."""
-    return dict.fromkeys(("M",) if phase == "decode" else SEQUENCE_RANKS, length)
 
 
 def set_ranks(workload: Workload, sizes: Mapping[str, object]) -> Workload:
@@ -161,25 +169,8 @@ def set_ranks(workload: Workload, sizes: Mapping[str, object]) -> Workload:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _File:
-    """The outline of a problem file."""
-
-    problem: Section
-    where: str  # path: problem
-    stem: str
-    ranks: Section
-    changes: Mapping[str, object]  # sizes that a caller puts in
-    asked: _Asked
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every rank that has a size."""
-        return tuple({**self.ranks, **self.changes})
-
-
 def _workload(
-    source: str | Path, changes: Mapping[str, object], asked: _Asked, faults: Faults
+    source: str | Path, changes: Mapping[str, object], asked: Asked, faults: Faults
 ) -> Workload | None:
     """The whole workload of a problem file; None where there are faults."""
     document = faults.attempt(_document, source)
@@ -187,22 +178,29 @@ def _workload(
         return None
     problem = document.get("problem")
     if isinstance(problem, Mapping) and "shape" in problem:
+        if asked.lengths:
+            faults.attempt(sequence_sizes, asked.lengths, Roles(), f"{document.source}: problem")
+            return None
         return _foreign(document, changes, faults)
     file = faults.attempt(_file, document, changes, asked)
     if file is None:
         return None
     unknown = [key for key in file.problem if key not in PROBLEM_KEYS]
     faults.extend(unknown_key(key, file.problem, PROBLEM_KEYS, file.where) for key in unknown)
-    sizes = sizes_of(file.ranks, changes, f"{file.where}.ranks", faults)
-    cascade = _short if "attention" in file.problem else _written
+    sizes = sizes_of(file.ranks, file.changes, f"{file.where}.ranks", faults)
+    cascade = short_workload if "attention" in file.problem else _written
     workload = cascade(file, sizes, faults)
     name = faults.attempt(_word, file, "name")
     cited = faults.attempt(_word, file, "source")
-    word_bits = faults.attempt(_count, file, "word_bits", DEFAULT_WORD_BITS)
+    word_bits = faults.attempt(_bits, file.problem, "word_bits", file.where)
     tensor_bits = faults.attempt(_tensor_bits, file, workload)
     mask = faults.attempt(read_mask, file.problem, file.where)
+    mask = None if file.asked.unmasked else file.asked.mask or mask
     layers = faults.attempt(_count, file, "layers", 1)
     if faults or workload is None:
+        return None
+    faults.extend(role_faults(file.where, workload.roles, workload.rank_sizes, mask))
+    if faults:
         return None
     return replace(
         workload,
@@ -211,7 +209,7 @@ def _workload(
         word_bits=word_bits or DEFAULT_WORD_BITS,
         tensor_bits=tensor_bits or {},
         repeat=layers or 1,
-        mask=file.asked.mask or mask,
+        mask=mask,
     )
 
 
@@ -235,14 +233,14 @@ def _foreign(document: Section, changes: Mapping[str, object], faults: Faults) -
     faults.extend(lines)
     if lines:
         return None
-    workload = read_problem(document, where, names)
+    workload = replace(read_problem(document, where, names), states_bits=False)
     shape = section_of(problem["shape"], where)
     if not shape.get("name"):
         workload = replace(workload, name=Path(where).stem)
     return faults.attempt(set_ranks, workload, changes)
 
 
-def _file(document: Section, changes: Mapping[str, object], asked: _Asked) -> _File:
+def _file(document: Section, changes: Mapping[str, object], asked: Asked) -> File:
     """The outline of a file; raises where there is nothing to go on with."""
     name = document.source
     problem = section_of(take(document, "problem", dict, name), name)
@@ -253,73 +251,30 @@ def _file(document: Section, changes: Mapping[str, object], asked: _Asked) -> _F
         got = " and ".join(forms) or f"the keys {', '.join(problem)}"
         raise SpecError(expected(where, "either attention or einsums", got))
     ranks = section_of(take(problem, "ranks", dict, where), where)
-    stem = Path(name).stem
-    return _File(problem=problem, where=where, stem=stem, ranks=ranks, changes=changes, asked=asked)
-
-
-def _short(file: _File, sizes: Mapping[str, int], faults: Faults) -> Workload | None:
-    """The block around the attention that a file describes."""
-    _check_ranks(file, (*CORE_RANKS, GROUP, *BLOCK_RANKS), faults)
-    missing = [rank for rank in CORE_RANKS if rank not in file.names]
-    if missing:
-        condition = f"the sizes of {', '.join(CORE_RANKS)}"
-        got = f"no {', '.join(missing)}"
-        faults.append(expected(f"{file.where}.ranks", condition, got))
-    form = faults.attempt(_form, file, sizes)
-    if faults or form is None:
-        return None
-    inner = Faults()
-    workload = inner.attempt(
-        block,
-        B=sizes["B"],
-        H=sizes["H"],
-        P=sizes["P"],
-        M=sizes["M"],
-        E=sizes["E"],
-        F=sizes["F"],
-        D=sizes.get("D"),
-        FF=sizes.get("FF"),
-        kv_heads=form.kv_heads,
-        phase=form.phase,
-        feed_forward=form.feed_forward,
-        softmax=form.softmax,
-    )
-    faults.extend(f"{file.where}: {line}" for line in inner)
-    return workload
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Form:
-    """A file's attention, and the layer after it."""
-
-    softmax: Softmax
-    kv_heads: int | None
-    phase: Phase
-    feed_forward: FeedForward
-
-
-def _form(file: _File, sizes: Mapping[str, int]) -> _Form:
-    where = f"{file.where}.attention"
-    node = file.problem["attention"]
-    section = section_of({} if node is None else node, where)
-    refuse_unknown(section, ATTENTION_KEYS, where)
-    kv_heads = sizes.get(GROUP)
-    if "kv_heads" in section and GROUP not in file.changes:
-        if kv_heads is not None:
-            condition = f"kv_heads here or {GROUP} among the ranks"
-            raise SpecError(expected(where, condition, "both", "remove one"))
-        kv_heads = size_of(section["kv_heads"], sizes, place(where, section, "kv_heads"))
-    phase = take_choice(section, "phase", PHASES, where, "prefill")
-    softmax = take_choice(section, "softmax", SOFTMAXES, where, "row")
-    return _Form(
-        softmax=file.asked.softmax or softmax,
-        kv_heads=kv_heads,
-        phase=file.asked.phase or phase,
-        feed_forward=take_choice(file.problem, "feed_forward", FEED_FORWARDS, file.where, "plain"),
+    roles = _declared_roles(problem, where)
+    return File(
+        problem=problem,
+        where=where,
+        stem=Path(name).stem,
+        ranks=ranks,
+        changes={**sequence_sizes(asked.lengths, roles, where), **changes},
+        asked=asked,
+        roles=roles,
     )
 
 
-def _written(file: _File, sizes: Mapping[str, int], faults: Faults) -> Workload | None:
+def _declared_roles(problem: Section, where: str) -> Roles:
+    """The roles of a cascade: those of the short form, or those that the file declares."""
+    if "attention" not in problem:
+        return read_roles(problem, where)
+    for key in ("roles", "operators"):
+        if key in problem:
+            condition = "attention without them: the short form has its own"
+            raise SpecError(expected(place(where, problem, key), condition, key, "remove it"))
+    return Roles(**ROLES)
+
+
+def _written(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload | None:
     """The cascade that a file writes out."""
     if file.asked.softmax:
         condition = "attention in the problem, whose softmax can be chosen"
@@ -335,33 +290,54 @@ def _written(file: _File, sizes: Mapping[str, int], faults: Faults) -> Workload 
     einsums = tuple(einsum for einsum in read if einsum)
     if len(einsums) < len(read):
         return None
-    _check_ranks(file, dict.fromkeys(r for e in einsums for r in e.ranks), faults)
+    check_ranks(file, dict.fromkeys(r for e in einsums for r in e.ranks), faults)
     declared = {rank: sizes.get(rank, 1) for rank in file.names}
     faults.extend(workload_faults(file.where, declared, einsums))
     if faults:
         return None
-    return faults.attempt(Workload, name=file.stem, rank_sizes=sizes, einsums=einsums)
+    operators = faults.attempt(read_operators, file.problem, file.where) or {}
+    faults.extend(operator_faults(file.where, operators, tuple(e.name for e in einsums)))
+    faults.extend(role_faults(file.where, file.roles, declared, None))
+    if faults:
+        return None
+    workload = Workload(
+        name=file.stem,
+        rank_sizes=sizes,
+        einsums=einsums,
+        roles=file.roles,
+        operators=operators,
+    )
+    faults.extend(_gaps(workload, f"{file.where}.operators"))
+    return workload
 
 
-def _check_ranks(file: _File, known: Iterable[str], faults: Faults) -> None:
-    """Note the ranks that the cascade does not have."""
-    listed, where = tuple(known), f"{file.where}.ranks"
-    for name in file.names:
-        if name not in listed:
-            at = place(where, file.ranks, name, shown=False)
-            hint = did_you_mean(name, listed)
-            faults.append(expected(at, f"ranks among {', '.join(listed)}", name, hint))
+def _gaps(workload: Workload, where: str) -> Iterator[str]:
+    """Operators that something outside interrupts; one that corrects itself may be in pieces."""
+    for operator, members in workload.operators.items():
+        if any(workload.einsum(n).so_far or workload.einsum(n).each for n in members):
+            continue
+        waits = {n: workload.ancestors[n] for n in members}
+        gaps = {
+            between: name
+            for name in members
+            for between in waits[name]
+            if between not in members and set(workload.ancestors[between]) & set(members)
+        }
+        for between, name in gaps.items():
+            condition = f"{between} in it, because {name} waits for it"
+            yield expected(f"{where}.{operator}", condition, "a gap")
 
 
-def _word(file: _File, key: str) -> str:
+def _word(file: File, key: str) -> str:
     return str(take(file.problem, key, str, file.where, ""))
 
 
-def _count(file: _File, key: str, default: int) -> int:
-    return take(file.problem, key, int, file.where, default, above=0)
+def _count(file: File, key: str, default: int) -> int:
+    within = BITS if key == "word_bits" else COUNT
+    return take(file.problem, key, int, file.where, default, above=0, within=within)
 
 
-def _tensor_bits(file: _File, workload: Workload | None) -> dict[str, int]:
+def _tensor_bits(file: File, workload: Workload | None) -> dict[str, int]:
     where = f"{file.where}.tensor_bits"
     section = section_of(take(file.problem, "tensor_bits", dict, file.where, {}), where)
     for tensor in section:
@@ -370,4 +346,9 @@ def _tensor_bits(file: _File, workload: Workload | None) -> dict[str, int]:
             at = place(where, section, tensor, shown=False)
             hint = did_you_mean(tensor, known)
             raise SpecError(expected(at, f"tensors among {', '.join(known)}", tensor, hint))
-    return {tensor: take(section, tensor, int, where, above=0) for tensor in section}
+    return {tensor: _bits(section, tensor, where) for tensor in section}
+
+
+def _bits(section: Section, key: str, where: str) -> int:
+    """Bits of a value; the default where the key is missing."""
+    return take(section, key, int, where, DEFAULT_WORD_BITS, above=0, within=BITS)

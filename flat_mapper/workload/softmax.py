@@ -27,7 +27,8 @@ from dataclasses import replace
 from typing import get_args
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.workload.graph import Einsum, Softmax, TensorAccess, Workload
+from flat_mapper.workload.einsum import Einsum, TensorAccess
+from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.notation import parse_einsum
 
 SOFTMAXES: tuple[Softmax, ...] = tuple(s for s in get_args(Softmax) if s != "none")
@@ -57,6 +58,11 @@ def with_softmax(workload: Workload, softmax: Softmax) -> Workload:
         einsums=(*before, *inside, *(_renamed(e) for e in after)),
         tensor_bits={t: n for t, n in workload.tensor_bits.items() if t != "A" or _has(inside, t)},
         softmax=softmax,
+        operators={
+            name: tuple(e.name for e in inside if e.unit == "vector") if "QK_max" in of else of
+            for name, of in workload.operators.items()
+        },
+        core=tuple(e.name for e in inside) if workload.core else (),
     )
 
 

@@ -13,7 +13,7 @@ from prices import EDGE_ERT
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
-from flat_mapper.reports import files as output
+from flat_mapper.reports import folder as output
 
 ROOT = Path(__file__).parents[2]
 
@@ -174,7 +174,7 @@ def test_a_poor_encoding_is_no_error(written: Path) -> None:
 
 
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted(command: str, arguments: object) -> int:
+    def interrupted(argv: object) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("flat_mapper.cli.main._run", interrupted)
@@ -206,7 +206,7 @@ def test_a_list_of_files_cannot_reach_outside(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="expected a folder that can be written"):
+    with pytest.raises(SpecError, match="'a/b': expected names that do not clash, got the"):
         output.write_folder(tmp_path / "out", {"a": b"1", "a/b": b"2"})
     assert list(tmp_path.iterdir()) == []
 

@@ -18,7 +18,7 @@ from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.nest import Factors
 from flat_mapper.cost_model.result import EinsumStats, Result
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Loop
-from flat_mapper.workload.graph import TensorAccess
+from flat_mapper.workload.einsum import TensorAccess
 
 
 def stats(question: Question) -> EinsumStats:

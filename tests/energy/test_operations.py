@@ -67,7 +67,7 @@ def test_kinds() -> None:
 def test_cycles_that_are_none_are_refused(cycles: object) -> None:
     vector = chip(exp_cycles=cycles).vector
     assert vector is not None
-    with pytest.raises(SpecError, match=r"variables.exp_cycles: expected cycles of a lane, an int"):
+    with pytest.raises(SpecError, match=r"exp_cycles: cycles of a lane: expected int > 0, got"):
         operation_cycles(vector, "exp")
 
 

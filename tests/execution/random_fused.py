@@ -17,7 +17,8 @@ from flat_mapper.mapping.values import (
     slots_of,
 )
 from flat_mapper.workload.cascade import attention
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
 from flat_mapper.workload.notation import parse_einsum
 

@@ -13,7 +13,8 @@ from flat_mapper.arch.values import Architecture
 from flat_mapper.execution.result import Executed
 from flat_mapper.execution.run import execute
 from flat_mapper.mapping.values import EinsumMapping, GroupMapping
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 Counts = tuple[int, int, int]
 

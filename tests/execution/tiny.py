@@ -14,7 +14,8 @@ from flat_mapper.mapping.values import (
     Schedule,
     Slot,
 )
-from flat_mapper.workload.graph import Unit, Workload
+from flat_mapper.workload.einsum import Unit
+from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import parse_einsum
 
 ALL = (Slot("DRAM", "temporal"), Slot("GLB", "temporal"), Slot("RF", "temporal"))

@@ -37,7 +37,7 @@ def test_grid_zip_and_list_multiply() -> None:
     assert {(p["arch.PE.meshX"], p["arch.PE.meshY"]) for p in points} == {(8, 4), (16, 8)}
     assert {(p["rank.B"], p["rank.H"]) for p in points} == {(1, 2), (2, 1)}
     assert list(points[0]) == [
-        *("arch", "arch.GLB.depth", "arch.PE.meshX", "arch.PE.meshY", "problem", "scope", "seq"),
+        *("arch", "arch.GLB.depth", "arch.PE.meshX", "arch.PE.meshY", "problem", "seq"),
         *("rank.B", "rank.H", "mapspace", "objective", "backend"),
     ]
 

@@ -220,7 +220,7 @@ def test_files_that_are_no_results(tmp_path: Path) -> None:
         Store(tmp_path / "text.db" / "r.db")
     with Store(tmp_path / "r.db") as store:
         store.connection.execute("UPDATE meta SET value = '0' WHERE name = 'schema'")
-    with pytest.raises(SpecError, match=r"r.db: expected results in schema 1, got '0'"):
+    with pytest.raises(SpecError, match=r"r.db: expected results in schema 2, got '0'"):
         Store(tmp_path / "r.db")
 
 

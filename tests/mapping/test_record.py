@@ -29,7 +29,8 @@ from flat_mapper.mapping.values import (
     Slot,
     slots_of,
 )
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 ARCH = ("small.yaml", "small.sfu.yaml")
 PLATFORM = small.platform()

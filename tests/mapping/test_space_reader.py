@@ -14,7 +14,7 @@ from flat_mapper.api.calls import search
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule, partitions
-from flat_mapper.mapping.space_constraints import unmatched_rules
+from flat_mapper.mapping.space_names import unmatched_rules
 from flat_mapper.mapping.space_reader import check_mapspace, load_mapspace
 from flat_mapper.mapping.values import Policy
 from flat_mapper.spec.catalog import shipped
@@ -228,7 +228,7 @@ def test_a_group_is_known_whole_or_not_at_all(tmp_path: Path) -> None:
     platform = load_platform("edge")
     typed = load_mapspace(_file(tmp_path, WHOLE.replace("softmax, AV]", "softmax, AW]")))
     (line,) = unmatched_rules(typed, load_workload(TINY), platform)
-    assert "fusion.groups: expected Einsums among softmax, QK" in line
+    assert "fusion.groups: expected Einsums or operators among softmax, QK" in line
     assert "got 'AW'; did you mean 'A" in line
     gemms = load_workload(TINY.parent / "gemm-gemm.yaml")
     assert unmatched_rules(load_mapspace("flat"), gemms, platform) == []

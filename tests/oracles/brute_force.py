@@ -50,7 +50,8 @@ from flat_mapper.mapping.values import (
     Slot,
     slots_of,
 )
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
 
 Roles = dict[str, str]  # by tensor: inside, staged or stream; see `role_sets`

@@ -12,7 +12,7 @@ from itertools import product
 
 from flat_mapper.arch.values import Architecture
 from flat_mapper.mapping.values import EinsumMapping, Slot, slots_of
-from flat_mapper.workload.graph import Einsum, TensorAccess
+from flat_mapper.workload.einsum import Einsum, TensorAccess
 
 Word = tuple[int, ...]
 Place = tuple[int, ...]  # the values of the spatial loops outside a keeper: which instance

@@ -26,7 +26,7 @@ ERT = Ert(
 )
 
 
-def crowded() -> tuple[Platform, FusedMapping]:
+def overfull() -> tuple[Platform, FusedMapping]:
     """A buffer with room for one tile of scores, and softmax Einsums that overwrite theirs.
 
     Only intermediates are kept there. QK_exp reads and writes 64 x 512 words each, in one place;

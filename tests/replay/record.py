@@ -28,8 +28,8 @@ def model(work: Path) -> Iterator[tuple[str, Path]]:
     workload, platform = small.workload(), small.platform()
     fused = replace(backend, folder=work / "fused")
     fused.evaluate(workload, platform, small.fused(), cases.ERT)
-    crowded = replace(backend, folder=work / "crowded")
-    crowded.evaluate(workload, *cases.crowded(), cases.ERT)
+    overfull = replace(backend, folder=work / "overfull")
+    overfull.evaluate(workload, *cases.overfull(), cases.ERT)
     alone = {
         "remainder": cases.remainder(),
         "refused": cases.refused(),

@@ -100,3 +100,78 @@ def test_plain_files_do_not_import_jinja2(tmp_path: Path) -> None:
         "assert 'jinja2' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+HOSTILE = [
+    "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "a: {{lipsum(n=10000000)}}",
+    "a: {{'a'|center(2000000000)}}",
+    "a: {{'%2000000000d' % 1}}",
+    "{% set n = namespace(x='xxxxxxxxxx') %}{% for i in range(60) %}"
+    "{% set n.x = n.x ~ n.x %}{% endfor %}a: {{n.x}}",
+    "a: {{range(99999)|list|string|wordwrap(1)|length}}{% for i in range(99999) %}"
+    "{% set x = range(99999)|list|sort %}{% endfor %}",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_c3_templates_are_limited_in_time_and_memory(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(
+        SpecError, match=r"x\.yaml: expected a template (that is rendered in 1 s|of a)"
+    ):
+        load_document(tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{include('/etc/passwd')}}",
+        "{{include_text('/etc/passwd')}}",
+        "{{include_all('/etc/pass*')}}",
+        "{{include('../secret')}}",
+        "{{include('link.yaml')}}",
+        "{{include('*/../../secret.yaml')}}",
+        "{{include('../../up.yaml')}}",
+        "{{include('../beside/x.yaml')}}",
+        "{{add_to_path('/etc')}}{{include('passwd')}}",
+        "{{add_to_path('..')}}{{include('secret')}}",
+        "{% include '/etc/passwd' %}",
+        "{% include '../secret' %}",
+        "{% extends 'link.yaml' %}",
+        "found: {{find_path('../secret')}}",
+    ],
+)
+def test_c3_nothing_outside_the_folder_is_included(tmp_path: Path, text: str) -> None:
+    inside = tmp_path / "above" / "in"
+    beside = tmp_path / "above" / "beside"
+    for folder in (inside, beside):
+        folder.mkdir(parents=True)
+    hidden = (tmp_path / "up.yaml", inside.parent / "secret", beside / "x.yaml")
+    for file in hidden:
+        file.write_text("hidden words")
+    (inside / "x.yaml").write_text(text)
+    (inside / "link.yaml").symlink_to(inside.parent / "secret")
+    with pytest.raises(SpecError, match=r"expected a file .* to include, got") as caught:
+        load_document(inside / "x.yaml")
+    assert "hidden" not in str(caught.value)
+    assert "root:" not in str(caught.value)
+
+
+def test_a_file_that_the_data_name_may_be_included(tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text("a: 1")
+    inside = tmp_path / "above" / "in"
+    inside.mkdir(parents=True)
+    (inside / "x.yaml").write_text("b: {{include(file)}}")
+    document = load_document(inside / "x.yaml", {"file": str(tmp_path / "other.yaml")})
+    assert document == {"b": {"a": 1}}
+
+
+def test_c3_includes_of_includes_stay_bounded(tmp_path: Path) -> None:
+    (tmp_path / "a0.yaml").write_text("[1, 1, 1, 1, 1, 1, 1, 1]")
+    for i in range(1, 15):
+        again = "{{x}}, {{x}}, {{x}}, {{x}}"
+        text = f"{{% set x = include('a{i - 1}.yaml') %}}[{again}]"
+        (tmp_path / f"a{i}.yaml").write_text(text)
+    with pytest.raises(SpecError, match=r"expected at most 500000 values, includes expanded"):
+        load_document(tmp_path / "a14.yaml")

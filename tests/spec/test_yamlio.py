@@ -120,7 +120,7 @@ def test_bad_yaml_is_one_line_with_its_place(text: str, message: str) -> None:
 def test_alias_bombs_are_refused() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
-    with pytest.raises(SpecError, match=r"at most 2000000 values, aliases expanded, got 'more'"):
+    with pytest.raises(SpecError, match=r"at most 500000 values, aliases expanded, got 'more'"):
         load_text("\n".join(lines), "bomb.yaml")
     lines = ["a0: &a0 {l: &l0 [1, 1]}"]
     lines += [
@@ -168,7 +168,7 @@ def test_writing_leaves_all_or_nothing(tmp_path: Path) -> None:
     assert [p.name for p in target.parent.iterdir()] == ["x.yaml"]
     with pytest.raises(SpecError, match=r"x\.yaml.below: expected a file that can be written, got"):
         write_text(target / "below", "a")
-    with pytest.raises(UnicodeEncodeError):
+    with pytest.raises(SpecError, match=r"that can be written, got: .*surrogates"):
         write_text(target, "\ud800")
     assert target.read_text() == "a: 2\n"
     assert [p.name for p in target.parent.iterdir()] == ["x.yaml"]
@@ -275,7 +275,7 @@ def test_numbers_are_bounded_and_finite() -> None:
     for key, kind, above in (("a", int, 0), ("b", float, 0), ("c", int, 0), ("d", float, -1)):
         with pytest.raises(SpecError, match=rf"f: {key}: expected (int|number) > "):
             take(node, key, kind, "f", above=above)
-    with pytest.raises(SpecError, match="f: b: expected number, got inf"):
+    with pytest.raises(SpecError, match=r"f: b: expected number from .*, got inf"):
         take(node, "b", float, "f")
 
 

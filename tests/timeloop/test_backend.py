@@ -18,7 +18,7 @@ from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
 from flat_mapper.mapping.values import FusedMapping, Policy
 from flat_mapper.timeloop.backend import TimeloopBackend, run_files
-from flat_mapper.timeloop.headroom import crowded_words
+from flat_mapper.timeloop.headroom import overfull_words
 from flat_mapper.timeloop.run import Command, command_of, fresh_folder
 from flat_mapper.timeloop.stats import einsum_stats
 
@@ -99,9 +99,14 @@ def test_what_the_front_end_cannot_say_is_priced(case: str) -> None:
 
 
 def test_a_refusal_is_an_answer() -> None:
-    refusal = one(backend(), "refused")
-    assert isinstance(refusal, Infeasible)
-    assert (refusal.where, refusal.level, refusal.needs, refusal.has) == ("QK", "RF", 129, 16)
+    rejection = one(backend(), "refused")
+    assert isinstance(rejection, Infeasible)
+    assert (rejection.where, rejection.level, rejection.needs, rejection.has) == (
+        "QK",
+        "RF",
+        129,
+        16,
+    )
 
 
 def test_an_absent_program_is_one_line() -> None:
@@ -181,17 +186,17 @@ def test_an_energy_that_the_table_lacks_is_named() -> None:
 
 
 def test_a_level_is_deepened_only_for_einsums_whose_tensors_share_a_buffer() -> None:
-    workload, (chip, fused) = small.workload(), cases.crowded()
-    assert crowded_words(workload, small.platform(), fused) == {}
-    assert crowded_words(workload, chip, fused) == dict.fromkeys(("QK_exp", "A"), 65600)
+    workload, (chip, fused) = small.workload(), cases.overfull()
+    assert overfull_words(workload, small.platform(), fused) == {}
+    assert overfull_words(workload, chip, fused) == dict.fromkeys(("QK_exp", "A"), 65600)
     apart = replace(fused, policy=Policy(in_place=False))  # does not fit: nothing to make good
-    assert crowded_words(workload, chip, apart) == {}
+    assert overfull_words(workload, chip, apart) == {}
     spilling = replace(fused, policy=Policy(in_place=False, overflow="spill"))
-    assert set(crowded_words(workload, chip, spilling)) == {"QK_exp", "A"}
+    assert set(overfull_words(workload, chip, spilling)) == {"QK_exp", "A"}
 
 
 def test_tensors_that_share_a_buffer_are_priced_with_a_note() -> None:
-    workload, (chip, fused) = small.workload(), cases.crowded()
+    workload, (chip, fused) = small.workload(), cases.overfull()
     report = crosscheck(workload, chip, fused, cases.ERT, [backend()])
     assert report.agrees, report.to_dict()
     answer = report.answers["timeloop"]

@@ -134,7 +134,7 @@ def test_the_real_one_makes_files_with_the_same_answer(package: str) -> None:
         if os.environ.get("FLAT_MAPPER_REQUIRE_TIMELOOPFE"):
             pytest.fail(str(error))
         pytest.skip(str(error))
-    for platform, fused in ((small.platform(), small.fused()), cases.crowded()):
+    for platform, fused in ((small.platform(), small.fused()), cases.overfull()):
         backend = TimeloopBackend(command=command_of(), front_end=FrontEnd(package=package))
         report = crosscheck(small.workload(), platform, fused, cases.ERT, [backend])
         assert report.agrees

@@ -13,7 +13,8 @@ from flat_mapper.base.errors import MappingError, SpecError
 from flat_mapper.mapping.check import check_mapping
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot, rank_extent
 from flat_mapper.timeloop.mapping_reader import read_mapping
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 WORKLOAD = workload_of(next(c for c in cases() if c["einsum"] == "QK" and c["kind"] == "shared_rf"))
 EINSUM = WORKLOAD.einsums[0]

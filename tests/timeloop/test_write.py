@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import small_platform as small
-from replay.cases import crowded, doubled
+from replay.cases import doubled, overfull
 from timeloop_cases import architecture_of, cases, with_remainders, workload_of
 
 from flat_mapper.arch.values import Architecture, Platform
@@ -377,7 +377,7 @@ def test_comments_fit_the_page() -> None:
 
 
 def test_einsums_in_place_get_the_room_that_timeloop_asks_for() -> None:
-    workload, (chip, fused) = small.workload(), crowded()
+    workload, (chip, fused) = small.workload(), overfull()
     files = lower_fused(workload, chip, fused)
     for name, rows in {"QK": 2000, "QK_max": 2000, "QK_exp": 2050, "A": 2050}.items():
         file = files[f"{name}/arch.yaml"]

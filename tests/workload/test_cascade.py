@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flat_mapper.base.errors import SpecError
-from flat_mapper.workload.cascade import attention, block, core_einsums, scope, softmax_einsums
+from flat_mapper.workload.cascade import attention, block, scope
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import parse_einsum
 
@@ -94,8 +94,10 @@ def test_scopes_cut_the_block_or_repeat_it():
     assert scope(model, "model") == model
     assert scope(model, "block") == replace(model, repeat=1)
     core = scope(model, "attention")
+    others = ("Q", "K", "V", "O", "FC1", "FC2")
     assert core == replace(attention(**SIZES), name="block")
-    assert scope(core, "attention") == scope(core, "block") == core
+    assert core.left_out == others
+    assert scope(core, "attention") == scope(core, "block") == scope(core, None) == core
 
 
 def test_an_unknown_scope_is_refused():
@@ -106,8 +108,8 @@ def test_an_unknown_scope_is_refused():
 @pytest.mark.parametrize("build", [attention, block])
 def test_the_softmax_is_what_stands_between_the_products(build):
     workload = build(**SIZES)
-    assert core_einsums(workload) == CORE
-    assert softmax_einsums(workload) == CORE[1:-1]
+    assert workload.core == CORE
+    assert workload.operators == {"softmax": CORE[1:-1]}
 
 
 def test_a_cascade_without_attention_has_no_softmax_and_stays_whole():
@@ -117,14 +119,14 @@ def test_a_cascade_without_attention_has_no_softmax_and_stays_whole():
         rank_sizes={"I": 4, "J": 4, "K": 4, "L": 4},
         einsums=tuple(parse_einsum(line) for line in lines),
     )
-    assert softmax_einsums(workload) == ()
-    assert core_einsums(workload) == ("T", "R", "Y")
-    assert scope(workload, "attention") == workload
+    assert (workload.operators, workload.core) == ({}, ())
+    assert scope(workload, None) == scope(workload, "block") == workload
+    with pytest.raises(SpecError, match=r"scope: expected block or model .* leave the scope out"):
+        scope(workload, "attention")
 
 
-def test_a_written_form_of_attention_is_cut_the_same_way():
+def test_the_order_of_einsums_does_not_move_the_attention():
     built = block(**SIZES)
     shuffled = replace(built, einsums=tuple(reversed(built.einsums)))
-    assert core_einsums(shuffled) == CORE
-    assert softmax_einsums(shuffled) == CORE[1:-1]
+    assert tuple(scope(shuffled, "attention").ancestors) == CORE
     assert prod(scope(shuffled, "attention").rank_sizes.values()) == prod(SIZES.values())

@@ -10,14 +10,8 @@ from hypothesis import strategies as st
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.workload.cascade import attention, block
-from flat_mapper.workload.graph import (
-    MAX_ITERATIONS,
-    Einsum,
-    TensorAccess,
-    Workload,
-    faults,
-    is_size,
-)
+from flat_mapper.workload.einsum import Einsum, TensorAccess
+from flat_mapper.workload.graph import MAX_ITERATIONS, Workload, faults, is_size
 from flat_mapper.workload.notation import parse_einsum
 
 CORE = ("QK", "QK_max", "QK_exp", "QK_sum", "A", "AV")
@@ -117,8 +111,8 @@ def test_every_fault_is_listed_not_only_the_first():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"word_bits": 0}, "w: word_bits: expected bits, an integer > 0, got 0"),
-        ({"tensor_bits": {"X": 1.5}}, "w: X: expected bits, an integer > 0, got 1.5"),
+        ({"word_bits": 0}, "w: word_bits: expected bits, an integer from 1 to 1024, got 0"),
+        ({"tensor_bits": {"X": 1.5}}, "w: X: expected bits, an integer from 1 to 1024, got 1.5"),
         ({"tensor_bits": {"Z": 8}}, "w: tensor_bits: expected one of X, Y, got 'Z'"),
         ({"repeat": -1}, "w: repeat: expected an integer > 0, got -1"),
     ],

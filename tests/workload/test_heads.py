@@ -18,7 +18,9 @@ from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.workload.cascade import attention, block
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.heads import grouped
-from flat_mapper.workload.reader import check_problem, load_workload, sequence_sizes
+from flat_mapper.workload.problem_file import Lengths, sequence_lengths
+from flat_mapper.workload.reader import check_problem, load_workload
+from flat_mapper.workload.roles import Roles
 
 SIZES = {"B": 2, "H": 4, "P": 4, "M": 4, "E": 4, "F": 4}
 
@@ -69,6 +71,7 @@ def test_one_group_is_multi_query_attention():
         "  - QK_sum[b,h,p] = sum(QK_exp[b,h,p,m])\n"
         "  - A[b,h,p,m] = QK_exp[b,h,p,m] / QK_sum[b,h,p]\n"
         "  - AV[b,h,p,f] = A[b,h,p,m] * V[b,m,f]\n"
+        "  operators: {softmax: [QK_max, QK_exp, QK_sum, A]}\n"
     )
     assert costs(best(one)) == pytest.approx(costs(best(written)))
 
@@ -102,10 +105,11 @@ def test_granularities_hold_their_ranks(tmp_path: Path, granularity: str, held: 
 
 def test_names_of_tiles():
     sizes = {"B": 2, "G": 4, "H": 3, "P": 8}
-    assert granularity_of({**sizes, "G": 1}, sizes) == "group"
-    assert granularity_of({**sizes, "G": 1, "H": 1}, sizes) == "head"
-    assert granularity_of({**sizes, "G": 1}, {**sizes, "H": 1}) == "head"
-    assert granularity_of({**sizes, "P": 1}, sizes) == "row"
+    roles = Roles(batch="B", groups="G", heads="H", queries="P", keys="M")
+    assert granularity_of({**sizes, "G": 1}, sizes, roles) == "group"
+    assert granularity_of({**sizes, "G": 1, "H": 1}, sizes, roles) == "head"
+    assert granularity_of({**sizes, "G": 1}, {**sizes, "H": 1}, roles) == "head"
+    assert granularity_of({**sizes, "P": 1}, sizes, roles) == "row"
 
 
 @pytest.mark.parametrize("kv_heads", [3, 8, 0, -1, 1.0, True])
@@ -200,7 +204,7 @@ def test_what_is_refused_elsewhere():
     with pytest.raises(SpecError, match="phase: expected one of prefill, decode, got 'decoding'"):
         load_workload(TEXT, phase="decoding")
     cascade = "problem:\n  ranks: {I: 4, J: 4}\n  einsums: ['Y[i] = A[i,j] * B[j]']\n"
-    with pytest.raises(SpecError, match="decode: expected ranks P and M, got 'I, J'"):
+    with pytest.raises(SpecError, match="decode: expected roles that say which ranks are"):
         load_workload(cascade, phase="decode")
     (line,) = check_problem(cascade + "  feed_forward: gated\n")
     assert "feed_forward: expected attention beside it" in line
@@ -213,7 +217,7 @@ def test_a_line_over_heads_becomes_one_over_groups():
 
 
 def test_a_length_is_that_of_the_cache_in_decode():
-    assert sequence_sizes(64) == {"P": 64, "M": 64}
-    assert sequence_sizes(64, "decode") == {"M": 64}
-    step = load_workload(TEXT, phase="decode", sizes=sequence_sizes(32, "decode"))
+    assert sequence_lengths(64) == Lengths(queries=64, keys=64)
+    assert sequence_lengths(64, "decode") == Lengths(queries=None, keys=64)
+    step = load_workload(TEXT, phase="decode", lengths=sequence_lengths(32, "decode"))
     assert (step.rank_sizes["P"], step.rank_sizes["M"]) == (1, 32)

@@ -86,7 +86,7 @@ MODELS = [
     (QWEN3, "", (36, 32, 8, 128, 2560, 9728, 4096, 4096)),
     (GEMMA, "", (18, 8, 1, 256, 2048, 16384, 4096, 4096)),
     (GEMMA2, "", (18, 8, 4, 256, 2048, 16384, 4096, 4096)),
-    (GEMMA3, "decoder", (34, 8, 4, 256, 2560, 10240, 4096, 4096)),
+    (GEMMA3, "decoder", (5, 8, 4, 256, 2560, 10240, 4096, 4096)),
     (GPT2, "", (12, 12, 12, 64, 768, 3072, 1024, 1024)),
     (BERT, "", (12, 12, 12, 64, 768, 3072, 512, 512)),
     (VIT, "", (12, 12, 12, 64, 768, 3072, 197, 197)),
@@ -101,7 +101,9 @@ MODELS = [
 @pytest.mark.parametrize(("config", "part", "shape"), MODELS)
 def test_a_configuration_becomes_its_problem(tmp_path: Path, config, part, shape):
     model = load_config(written(tmp_path, config), part)
-    workload = load_workload(problem_text(model, "mine", "config.json"), "model")
+    layers = "full" if len(model.masks(4096)) > 1 else ""
+    text = problem_text(model, "mine", "config.json", layers=layers)
+    workload = load_workload(text, "model")
     sizes = workload.rank_sizes
     kv_heads = sizes.get("G", sizes["H"])
     heads = sizes["H"] * sizes.get("G", 1)
@@ -133,10 +135,12 @@ def test_details_of_a_file(tmp_path: Path):
     assert load_config(written(tmp_path, gated), "decoder").layers == 8
     eight = {**LLAMA, "torch_dtype": "float8_e4m3fn"}
     assert load_config(written(tmp_path, eight)).word_bits == 8
-    note = "# Its window of 4096 positions is not in this problem."
+    sliding = "  mask: {window: 4096, causal: true}"
     for config, said in ((MISTRAL, True), (QWEN2, False), (LLAMA, False)):
-        text = problem_text(load_config(written(tmp_path, config)), "mine", "config.json")
-        assert (note in text) == said
+        model = load_config(written(tmp_path, config))
+        assert "  mask: causal" in problem_text(model, "mine", "config.json").splitlines()
+        longer = problem_text(model, "mine", "config.json", length=8192)
+        assert (sliding in longer.splitlines()) == said
     text = problem_text(load_config(written(tmp_path, BERT)), "b", "c", batch=8, length=128)
     assert {"    B: 8", "    P: 128", "    M: P"} <= set(text.splitlines())
 

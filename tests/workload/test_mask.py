@@ -28,8 +28,7 @@ from flat_mapper.reports.mask import mask_dict, mask_text
 from flat_mapper.timeloop.write import lower_fused
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import Mask, mask_tiles, pairs
-from flat_mapper.workload.mask_reader import mask_of
+from flat_mapper.workload.mask import Mask, mask_of, mask_tiles, pairs
 from flat_mapper.workload.reader import load_workload
 
 CAUSAL = Mask(causal=True)
@@ -109,7 +108,7 @@ def test_every_count_follows_the_tiles() -> None:
 def test_the_result_says_what_was_done() -> None:
     found = mask_dict(masked(CAUSAL), cost(mapping(), masked(CAUSAL)))
     assert found is not None
-    assert found["tiles"] == {"P": 64, "M": 128, "whole": 12, "partial": 8, "skipped": 12}
+    assert found["tiles"] == {"queries": 64, "keys": 128, "whole": 12, "partial": 8, "skipped": 12}
     assert found["dense_macs"] == 2 * 12 * 512 * 512 * 64
     assert found["effective_macs"] == 12 * 512 * 513 * 64
     assert found["macs"] == 2 * 12 * 512 * 512 * 64 * 20 // 32

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.workload.cascade import SCOPES, attention, block
+from flat_mapper.workload.problem_file import sequence_lengths
 from flat_mapper.workload.reader import check_problem, load_workload, set_ranks
 
 PROBLEMS = Path(__file__).parents[2] / "problems"
@@ -120,7 +121,7 @@ def test_every_file_is_sound_and_opens_with_its_description_and_source(path):
     first, second, third = text.splitlines()[:3]
     assert first.startswith("# ")
     assert (len(first) <= 100, second, third[:10]) == (True, "#", "# Source: ")
-    for scope in SCOPES:
+    for scope in (None, *SCOPES) if "attention:" in text else (None, "block", "model"):
         workload = load_workload(path, scope)
         assert workload.name == path.stem
         assert workload.source
@@ -154,10 +155,11 @@ def test_set_ranks_sets_what_is_named():
     )
 
 
+@settings(deadline=None)  # the file is read each time
 @given(st.integers(1, 10**6), st.sampled_from(SCOPES))
 def test_a_sequence_sets_queries_and_keys(length, scope):
     workload = load_workload(SHORT, scope)
-    longer = set_ranks(workload, {"P": length, "M": length})
+    longer = load_workload(SHORT, scope, lengths=sequence_lengths(length))
     sizes = {**workload.rank_sizes, "P": length, "M": length}
     assert longer == replace(workload, rank_sizes=sizes)
 
@@ -186,6 +188,12 @@ def test_a_rank_from_outside_that_the_file_lacks():
         SpecError, match=r"text: problem.ranks: expected ranks among B, .*, got 'N'"
     ):
         load_workload(SHORT, sizes={"N": 4})
+
+
+def test_a_cascade_without_queries_and_keys_has_no_sequence():
+    message = "text: problem: sequence length: expected roles that say which ranks are queries and"
+    with pytest.raises(SpecError, match=message):
+        load_workload(WRITTEN, lengths=sequence_lengths(64))
 
 
 # What is refused
@@ -323,7 +331,7 @@ variables: {width: 1024, technology: "45nm"}
 
 
 def test_a_timeloop_problem_is_a_workload_of_one_einsum():
-    for scope in SCOPES:
+    for scope in (None, "block", "model"):
         workload = load_workload(LAYER, scope)
         (einsum,) = workload.einsums
         assert (workload.name, einsum.name, einsum.unit) == ("fc", "fc", "matrix")

@@ -17,13 +17,13 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.errors import MappingError, SpecError
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Fusion, Mapspace, partitions
-from flat_mapper.mapping.space_constraints import unmatched_rules
+from flat_mapper.mapping.space_names import unmatched_rules
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.mapping.values import FusedMapping, Policy
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.reports.tree import fused_tree_text
 from flat_mapper.timeloop.write import lower_einsum, lower_fused
-from flat_mapper.workload.cascade import attention, block, scope, softmax_einsums
+from flat_mapper.workload.cascade import attention, block, scope
 from flat_mapper.workload.graph import Softmax
 from flat_mapper.workload.notation import format_einsum
 from flat_mapper.workload.reader import load_workload
@@ -62,7 +62,7 @@ def test_what_follows_the_attention_reads_the_quotients() -> None:
     assert "AV[b,g,h,p,f] = AV[b,g,h,p,f] * QK_cor[b,g,h,p]" in lines
     assert "O[b,p,d] = AV_div[b,g,h,p,f] * WO[g,h,f,d]" in lines
     assert scope(whole, "attention").einsums[-1].name == "AV_div"
-    assert softmax_einsums(whole)[-2:] == ("AV_cor", "AV_div")
+    assert whole.operators["softmax"][-2:] == ("AV_cor", "AV_div")
 
 
 def test_a_softmax_that_is_not_there_cannot_be_rewritten() -> None:

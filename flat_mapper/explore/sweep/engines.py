@@ -7,10 +7,11 @@ is imported only where it is used.
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -192,18 +193,18 @@ def local_workers(count: int, answer: AnswerBatch = answered) -> Iterator[Engine
         "distributed.worker.profile.enabled": False,  # it keeps an hour of call stacks
         "distributed.admin.low-level-log-length": LOGGED,  # what it keeps has batches in it
     }
-    with (
-        _quiet(),
-        config.set(options),
-        distributed.LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",  # any free port; Dask opens one in any case
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with _quiet(), config.set(options), ExitStack() as opened:
+        with _starting(f"dask: expected {count} workers to start"), _no_interrupt():
+            cluster = opened.enter_context(
+                distributed.LocalCluster(
+                    n_workers=count,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address="127.0.0.1:0",  # any free port; Dask opens one in any case
+                    silence_logs=logging.CRITICAL,
+                )
+            )
+            client = opened.enter_context(distributed.Client(cluster))
         yield OnDask(client, answer)
 
 
@@ -224,21 +225,44 @@ def cluster_workers(
             raise BackendError(f"{where}: expected {condition}, got none")
         time.sleep(POLL_S)
     options = {"address": address} if address else {"scheduler_file": file}
-    try:
-        client = distributed.Client(timeout=CONNECT_S, set_as_default=False, **options)
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BackendError(
-            f"{where}: expected the address of a Dask scheduler that runs, got: {reason[:300]}"
-        ) from error
-    with _quiet(), client:
+    with _quiet(), ExitStack() as opened:
+        with _starting(f"{where}: expected the address of a Dask scheduler that runs"):
+            client = distributed.Client(timeout=CONNECT_S, set_as_default=False, **options)
+            opened.enter_context(client)
         yield OnDask(client, answer)
+
+
+@contextmanager
+def _starting(condition: str) -> Iterator[None]:
+    """Anything that Dask raises when it cannot start, as one line."""
+    try:
+        yield
+    except Exception as error:  # of Dask's own classes, asyncio's, and what a bad file makes it do
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BackendError(f"{condition}, got: {reason[:300]}") from error
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Ctrl-C waits until the block ends; processes made inside never see it.
+
+    A worker that is interrupted while it starts would write its traceback to the terminal.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Dask's own tracebacks off the terminal; what matters of them is in our one line."""
     names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
+    names += ["asyncio", "tornado.application", "distributed.nanny", "distributed.worker"]
     levels = {name: logging.getLogger(name).level for name in names}
     try:
         for name in names:

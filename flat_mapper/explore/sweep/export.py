@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import batched
 from pathlib import Path
 from typing import IO, Literal
 
 from flat_mapper.base.errors import BackendError, SpecError, expected
+from flat_mapper.base.escape import csv_cell, terminal_text
 from flat_mapper.explore.sweep.store import BUSY_S, COLUMNS, check_schema, guarded
-from flat_mapper.spec.document import did_you_mean
+from flat_mapper.spec.document import checked, did_you_mean
+from flat_mapper.spec.textfiles import note_input, replacing
 from flat_mapper.spec.yamlio import scalar
 
 Format = Literal["csv", "parquet", "jsonl"]
@@ -69,6 +70,8 @@ def filters_of(texts: Sequence[str]) -> tuple[Filter, ...]:
             raise SpecError(expected("--where", condition, text))
         value = scalar(parts[3].strip("'\""))
         kept = value if isinstance(value, int | float) else parts[3].strip("'\"")
+        if not isinstance(kept, str):
+            kept = checked(kept, type(kept), f"--where {parts[1]}")
         operator = "=" if parts[2] == "==" else parts[2]
         found.append(Filter(column=parts[1], operator=operator, value=kept))
     return tuple(found)
@@ -97,30 +100,20 @@ def export_rows(
             columns.append(_document_column("coordinates"))
         if form != "csv":
             columns += [_document_column(name) for name in DOCUMENTS]
-        rows = _rows(connection, columns, filters)
-        if output is None:
-            assert write is not None
-            return write(columns, rows, sys.stdout)
-        return _to_file(Path(output), columns, rows, write)
+        with closing(_rows(connection, columns, filters)) as rows:  # or it keeps its lock
+            if output is None:
+                assert write is not None
+                return write(columns, rows, sys.stdout)
+            return _to_file(Path(output), columns, rows, write)
 
 
 def _to_file(path: Path, columns: list[Column], rows: ExportRows, write: Write | None) -> int:
     """Rows in a whole file, or none."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            if write is None:
-                count = _parquet(columns, rows, temporary)
-            else:
-                with temporary.open("w", encoding="utf-8", newline="") as file:
-                    count = write(columns, rows, file)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise SpecError(f"{path}: expected a file that can be written, got: {reason}") from error
-    return count
+    with replacing(path) as temporary:
+        if write is None:
+            return _parquet(columns, rows, temporary)
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            return write(columns, rows, file)
 
 
 @contextmanager
@@ -128,6 +121,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     """A results file to read from."""
     if not path.is_file():
         raise SpecError(f"{path}: expected the results of a sweep, got no such file")
+    note_input(path)
     uri = f"{path.absolute().as_uri()}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S)
     try:
@@ -151,9 +145,9 @@ def _plain_column(connection: sqlite3.Connection, name: str) -> Column:
     for table in ("points", "timings"):
         for _, column, declared, *_ in connection.execute(f"PRAGMA table_info({table})"):
             if column == name:
-                kind = types.get(declared.split()[0], "text")
+                kind = types.get((declared.split() or [""])[0], "text")
                 return Column(name=name, sql=name, parameters=(), kind=kind)  # type: ignore[arg-type]
-    raise AssertionError(name)
+    raise SpecError(f"results: expected the column {name!r}, got none; run the sweep again")
 
 
 def _input_columns(connection: sqlite3.Connection) -> list[Column]:
@@ -191,7 +185,7 @@ def _json_path(name: str) -> str:
 
 def _rows(
     connection: sqlite3.Connection, columns: Sequence[Column], filters: Sequence[Filter]
-) -> ExportRows:
+) -> sqlite3.Cursor:
     """The rows that pass the filters, in the order of the sweep."""
     known = {c.name: c for c in [*_columns(connection), *columns]}
     conditions, values = [], []
@@ -212,10 +206,10 @@ def _rows(
 
 def _csv(columns: Sequence[Column], rows: ExportRows, file: IO[str]) -> int:
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([column.name for column in columns])
+    writer.writerow([csv_cell(column.name) for column in columns])
     count = 0
     for row in rows:
-        writer.writerow(row)
+        writer.writerow([csv_cell(value) for value in row])
         count += 1
     return count
 
@@ -226,13 +220,16 @@ def _jsonl(columns: Sequence[Column], rows: ExportRows, file: IO[str]) -> int:
     for row in rows:
         pairs = zip(columns, row, strict=True)
         line = {c.name: _read(v) if c.name in documents else v for c, v in pairs}
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        file.write(terminal_text(json.dumps(line, ensure_ascii=False)) + "\n")
         count += 1
     return count
 
 
 def _read(text: object) -> object:
-    return json.loads(text) if isinstance(text, str) else None
+    try:
+        return json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"a row: expected JSON, got: {error}; run the sweep again") from error
 
 
 def _parquet(columns: Sequence[Column], rows: ExportRows, path: Path) -> int:
@@ -265,5 +262,6 @@ def _as(kind: str, value: object) -> object:
         return value
     if kind == "text":
         return str(value)
-    assert isinstance(value, int | float)
-    return float(value)
+    if isinstance(value, int | float):
+        return float(value)
+    raise SpecError(expected("a row", "a number", value, "run the sweep again"))

@@ -25,13 +25,13 @@ from flat_mapper.energy.tables import Ert, load_ert
 from flat_mapper.explore.sweep.spec import Coordinates, Sweep
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace
-from flat_mapper.spec import catalog
+from flat_mapper.spec import catalog, document
 from flat_mapper.spec.document import Quoted, checked
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.accelergy import ACCELERGY
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.reader import sequence_sizes
+from flat_mapper.workload.problem_file import Lengths, sequence_lengths
 
 ARCH, RANK, BITS = "arch.", "rank.", "bits."
 _KINDS: Mapping[str, catalog.CatalogKind] = {
@@ -39,6 +39,7 @@ _KINDS: Mapping[str, catalog.CatalogKind] = {
     "problem": "problems",
     "mapspace": "mapspaces",
 }
+_HEADS = {"arch": "architecture", "problem": "problem", "mapspace": "mapspace"}  # keys of each
 _REMEMBERED = 64  # values of each kind that stay in memory; neighbours share them
 
 
@@ -107,13 +108,14 @@ class Inputs:
     def task(self, coordinates: Coordinates, key: str, position: int) -> PointTask:
         """The point as values. Raises SpecError where its inputs contradict each other."""
         sizes = _under(RANK, coordinates)
+        lengths: Lengths | None = None
         if "seq" in coordinates:
             length = checked(coordinates["seq"], int, "seq", above=0)
-            sizes |= sequence_sizes(length, str(coordinates.get("phase", "")))
-        words: tuple[str, ...] = tuple(str(coordinates[k]) for k in ("problem", "scope"))
-        words = (*words, *(str(coordinates.get(k, "")) for k in ("phase", "softmax")))
+            lengths = sequence_lengths(length, str(coordinates.get("phase", "")))
+        known = ("problem", "scope", "phase", "softmax")
+        words = tuple(str(coordinates.get(k, "")) for k in known)
         bits = tuple(_under(BITS, coordinates).items())
-        workload = self._workload(*words, tuple(sizes.items()), bits)
+        workload = self._workload(*words, lengths, tuple(sizes.items()), bits)
         return PointTask(
             key=key,
             position=position,
@@ -133,11 +135,33 @@ class Inputs:
         text = str(name)
         beside = self.sweep.folder / text
         looks = Path(text).suffix or len(Path(text).parts) > 1
-        return catalog.resolve(_KINDS[kind], beside if looks else text)
+        path = catalog.resolve(_KINDS[kind], beside if looks else text)
+        if looks:
+            self._vouch(path, _HEADS[kind])
+        return path
 
     def _table(self, name: str) -> Ert | str:
         """The energies in a file, or the word that stands for who gives them."""
-        return name if name == ACCELERGY else load_ert(self.sweep.folder / name)
+        if name == ACCELERGY:
+            return name
+        self._vouch(self.sweep.folder / name, "ERT")
+        return load_ert(self.sweep.folder / name)
+
+    def _vouch(self, path: Path, head: str) -> None:
+        """Refuse a file outside the sweep's folder that is not what the sweep says it is.
+
+        Nothing of it is shown: whoever runs a sweep need not have named it.
+        """
+        if path.resolve().is_relative_to(self.sweep.folder.resolve()):
+            return
+        try:
+            document = load_document(path)
+        except SpecError:
+            document = None
+        energies = head == "ERT" and isinstance(document, Mapping) and _is_nested(document)
+        if not energies and (not isinstance(document, Mapping) or head not in document):
+            condition = f"a file with the key {head!r}"
+            raise SpecError(f"{path}: expected {condition}, got another one; see flat-mapper check")
 
     def _digests(self) -> dict[tuple[str, str], str]:
         """The digest of every file, by kind and name."""
@@ -189,14 +213,20 @@ class Inputs:
         scope: str,
         phase: str,
         softmax: str,
+        lengths: Lengths | None,
         sizes: tuple[tuple[str, object], ...],
         bits: tuple[tuple[str, object], ...],
     ) -> Workload:
         path = self.problems[problem]
         self._unchanged("problem", problem, path)
         kept = scope_of(scope)
-        found = load_problem(path, kept, sizes=dict(sizes), phase=phase, softmax=softmax)
-        return with_bits(found, {t: checked(n, int, f"{BITS}{t}", above=0) for t, n in bits})
+        found = load_problem(
+            *(path, kept), sizes=dict(sizes), lengths=lengths, phase=phase, softmax=softmax
+        )
+        return with_bits(
+            found,
+            {t: checked(n, int, f"{BITS}{t}", above=0, within=document.BITS) for t, n in bits},
+        )
 
     def _mapspace_of(self, name: str) -> Mapspace:
         path = self.mapspaces[name]
@@ -235,6 +265,11 @@ class Changed(FlatMapperError):
 def _under(prefix: str, coordinates: Coordinates) -> dict[str, object]:
     """The inputs whose names begin so, without that beginning."""
     return {n.removeprefix(prefix): v for n, v in coordinates.items() if n.startswith(prefix)}
+
+
+def _is_nested(document: Mapping[str, object]) -> bool:
+    """True where a document holds mappings alone, as energies in the short form do."""
+    return bool(document) and all(isinstance(value, Mapping) for value in document.values())
 
 
 def _said(*documents: object) -> str:

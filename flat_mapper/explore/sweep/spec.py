@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite, prod
+from math import log, prod
 from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
@@ -42,7 +42,6 @@ Coordinates = Mapping[str, InputValue]  # the value of every input of one point,
 MAX_VALUES = 10**12  # chosen: of one range
 MAX_LISTED = 10**5  # chosen: of one geometric range, whose values are listed
 DEFAULTS: Mapping[str, InputValue] = {
-    "scope": "attention",
     "mapspace": "flat",
     "objective": "edp",
     "backend": "native",
@@ -268,17 +267,19 @@ def _range(section: Section, where: str) -> Sequence[InputValue]:
     if first <= 0:
         raise SpecError(f"{where}: expected from > 0 beside times, got {first}")
     values: list[int] = []
+    if log(last / first) / log(factor) > MAX_LISTED:
+        raise SpecError(f"{where}: expected at most {MAX_LISTED} values, got more; use step")
     exact = float(first)
     while exact <= last * (1 + 1e-12):
         if not values or round(exact) > values[-1]:
             values.append(round(exact))
         exact *= factor
-        if len(values) > MAX_LISTED:
-            raise SpecError(f"{where}: expected at most {MAX_LISTED} values, got more; use step")
     return tuple(values)
 
 
 def _value(value: object, where: str) -> InputValue:
-    if isinstance(value, bool | int | str) or (isinstance(value, float) and isfinite(value)):
+    if isinstance(value, bool | str):
         return value
+    if isinstance(value, int | float):
+        return checked(value, type(value), where)
     raise SpecError(f"{where}: expected a word or a finite number, got {kind_of(value)}")

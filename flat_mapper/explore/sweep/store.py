@@ -12,18 +12,19 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, Self
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.explore.sweep.spec import Coordinates
+from flat_mapper.spec.textfiles import check_target
 
 Status = Literal["done", "infeasible", "invalid", "failed"]
 STATUSES: tuple[Status, ...] = ("done", "infeasible", "invalid", "failed")
 
-SCHEMA = "1"
+SCHEMA = "2"
 BUSY_S = 30.0  # how long a lock of another process is waited for
 HEADLINES = (  # columns that repeat what `result` says, to select and sort by
     *("latency_s", "cycles", "energy_pj", "edp_js", "utilization", "macs", "offchip_bytes"),
@@ -47,7 +48,8 @@ _LARGEST = 2**63 - 1  # of SQLite's integers; what is larger is kept as REAL
 _TABLES = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE points ({", ".join(f"{c} {_TYPES.get(c, 'TEXT')}" for c in COLUMNS)});
-CREATE TABLE timings (key TEXT PRIMARY KEY, seconds REAL, finished_at TEXT, worker TEXT) STRICT;
+CREATE TABLE timings (key TEXT PRIMARY KEY, seconds REAL, finished_at TEXT, worker TEXT,
+  digest TEXT) STRICT;
 CREATE VIEW results AS SELECT points.*, seconds, finished_at, worker
   FROM points LEFT JOIN timings USING (key) WHERE position IS NOT NULL ORDER BY position;
 """
@@ -93,6 +95,7 @@ class Store:
         """
         self.path = Path(path)
         self.claim = _claimed(self.path)
+        self.made = not self.path.stat().st_size
         with self._guarded():
             self.connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
             self.connection.execute("PRAGMA journal_mode=WAL")
@@ -108,8 +111,15 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        unused = self.made and kind is not None and not any(self.counts().values())
+        with suppress(sqlite3.Error):  # one file is left, unless another process reads it now
+            self.connection.execute("PRAGMA busy_timeout=0")
+            self.connection.execute("PRAGMA journal_mode=DELETE")
         self.connection.close()
+        if unused:  # whatever failed did so before the first row: there is nothing to go on with
+            for path in (self.path, *(Path(f"{self.path}-{end}") for end in ("wal", "shm"))):
+                path.unlink(missing_ok=True)
         self.claim.close()  # last: closing any handle of the file drops SQLite's own locks
 
     def begin(self, fingerprint: str, about: Mapping[str, str]) -> None:
@@ -120,11 +130,18 @@ class Store:
             self._note({**about, "fingerprint": fingerprint})
 
     def settled(self, keys: Mapping[str, int]) -> set[str]:
-        """The points that are answered; they take their positions. A failure is no answer."""
+        """The points that are answered; they take their positions.
+
+        A failure is no answer, nor is a row that is not as it was written: its digest says so.
+        """
         marks = ", ".join("?" * len(keys))
-        query = f"SELECT key, position FROM points WHERE status != 'failed' AND key IN ({marks})"
+        query = (
+            f"SELECT {', '.join(f'points.{c}' for c in COLUMNS)}, digest FROM points "
+            f"JOIN timings USING (key) WHERE status != 'failed' AND points.key IN ({marks})"
+        )
         with self._guarded():
-            found = dict(self.connection.execute(query, tuple(keys)).fetchall())
+            rows = self.connection.execute(query, tuple(keys)).fetchall()
+            found = {row[0]: row[1] for *row, digest in rows if digest == row_digest(row)}
             moved = [(keys[k], k) for k, position in found.items() if position != keys[k]]
             if moved:
                 with self._transaction():
@@ -139,11 +156,15 @@ class Store:
         raises: SpecError where they cannot be written, such as on a full disk.
         """
         points = f"INSERT OR REPLACE INTO points VALUES ({', '.join('?' * len(COLUMNS))})"
+        values = [row.values() for row in rows]
         with self._guarded(), self._transaction():
-            self.connection.executemany(points, [row.values() for row in rows])
+            self.connection.executemany(points, values)
             self.connection.executemany(
-                "INSERT OR REPLACE INTO timings VALUES (?, ?, ?, ?)",
-                [(row.key, row.seconds, row.finished_at, row.worker) for row in rows],
+                "INSERT OR REPLACE INTO timings VALUES (?, ?, ?, ?, ?)",
+                [
+                    (row.key, row.seconds, row.finished_at, row.worker, row_digest(said))
+                    for row, said in zip(rows, values, strict=True)
+                ],
             )
 
     def counts(self) -> dict[Status, int]:
@@ -209,6 +230,7 @@ def _claimed(path: Path) -> BinaryIO:
 
     raises: SpecError where another process writes it, or it cannot be opened.
     """
+    check_target(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
@@ -263,6 +285,16 @@ def _refusal(path: Path, error: sqlite3.Error) -> str:
         f"{path}: expected room for the results, got: {text}; what was stored before is kept, free "
         "some room and run the same command again"
     )
+
+
+def row_digest(values: Sequence[object]) -> str:
+    """The SHA-256 of a row of `points`, wherever it stands in the sweep."""
+    said = [
+        float(value) if isinstance(value, int | float) else value  # as SQLite may keep it
+        for name, value in zip(COLUMNS, values, strict=True)
+        if name != "position"
+    ]
+    return hashlib.sha256(repr(said).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def compact(document: object) -> str:

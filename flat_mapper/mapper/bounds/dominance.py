@@ -1,4 +1,4 @@
-"""Dominance: candidates that another one equals or beats whatever stands outside both.
+"""Dominance: candidates that another one dominates whatever stands outside both.
 
 Two candidates with one tile and as many compute units stand in the same loops outside. A transfer
 that is closed is passed in each of the irrelevant ones, so what all closed transfers of a candidate
@@ -9,7 +9,7 @@ is no worse in anything.
 An output's first visits are spared: at every instance one, and fanouts to come make more of these.
 A sum is linear in how many they are, so it is compared at none and at the most. Words are rounded
 up to whole rows of a memory, which is linear only where nothing is rounded: elsewhere the candidate
-that is to beat another has to do so with one memory row more for every term.
+that is to dominate another has to do so with one memory row more for every term.
 """
 
 from __future__ import annotations

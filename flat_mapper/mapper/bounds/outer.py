@@ -9,7 +9,7 @@ import numpy as np
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, merged
-from flat_mapper.mapper.bounds.traffic import traffic_bound
+from flat_mapper.mapper.bounds.traffic import busy_cycles, traffic_bound
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
@@ -31,6 +31,7 @@ class Outers:
     needs: Ints  # words of the shared level
     floors: Floats  # pJ at DRAM, of all tensors together
     staged: Floats  # pJ at DRAM of staged tensors beyond one pass of every word
+    streams: Floats  # by Einsum, cycles of DRAM in its own turns; float64[E, n]
     sums: tuple[Floats, ...] = ()  # by goal of a incumbent: weighted sums, see Incumbent.slopes
 
     def take(self, index: Ints) -> Outers:
@@ -44,6 +45,7 @@ class Outers:
             needs=self.needs[index],
             floors=self.floors[index],
             staged=self.staged[index],
+            streams=self.streams[:, index],
             sums=tuple(s[index] for s in self.sums),
         )
 
@@ -59,6 +61,7 @@ class Outers:
             needs=np.concatenate([p.needs for p in parts]),
             floors=np.concatenate([p.floors for p in parts]),
             staged=np.concatenate([p.staged for p in parts]),
+            streams=np.concatenate([p.streams for p in parts], axis=1),
         )
 
 
@@ -99,14 +102,13 @@ class OuterBounds:
                 met.add(tensor)
         return energy
 
-    def busy(self, i: int, cycles: float) -> float:
-        """Lower bound on the group's compute cycles, where the i-th Einsum takes these."""
-        return self.compute(
-            [
-                cycles if i == j else space.lane_cycles / space.widest
-                for j, space in enumerate(self.problem.spaces)
-            ]
-        )
+    def busy(self, i: int, cycles: float, outers: Outers) -> Floats:
+        """Lower bound on the cycles of the group's turns, where the i-th Einsum takes these."""
+        compute = [
+            cycles if i == j else space.lane_cycles / space.widest
+            for j, space in enumerate(self.problem.spaces)
+        ]
+        return busy_cycles(self.problem, compute, outers.streams)
 
     def compulsory_cycles(self) -> float:
         """DRAM cycles of moving every outside tensor once."""
@@ -197,9 +199,9 @@ class OuterBounds:
             orders.append(tuple(index.index(r) for r in self.orders[order] if r in index))
             roles.append(staging.roles[space.einsum.name])
         if candidate_sets is None:
-            compute = self.compute([s.lane_cycles / s.widest for s in spaces])
+            compute = [s.lane_cycles / s.widest for s in spaces]
         else:
-            compute = self.compute([float(t.cycles.min()) for t in candidate_sets])
+            compute = [float(t.cycles.min()) for t in candidate_sets]
         bound = traffic_bound(self.occupancy, grid, roles, orders, candidate_sets, compute)
         if candidate_sets is None:
             energy = bound.floors + self.least_inside()
@@ -215,6 +217,7 @@ class OuterBounds:
             needs=bound.needs,
             floors=bound.floors,
             staged=bound.staged,
+            streams=bound.streams,
         )
 
     def _lows(

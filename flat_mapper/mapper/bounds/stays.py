@@ -2,12 +2,13 @@
 
 While other Einsums have their turn, a tensor can stay only if its tile is left alone by the
 innermost shared loop, and only if there is room: spread over all instances of the level, two tiles
-may already need more than it has. Then one of the two Einsums fetches its tile in every pass.
+may already need nearly all that it has. Then the two Einsums keep little else there, or one of them
+fetches its tile in every pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -18,13 +19,24 @@ from flat_mapper.mapper.space.candidates import Bools, Floats
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem, tile_words
 
+ROOMS = (0, 2, 6)  # words left beside two tiles that stay, up to which a bound is worth its time
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two Einsums whose tiles leave little room at a private level if both stay."""
+
+    pair: tuple[int, int]
+    level: str
+    room: Floats  # words left beside them; float64[n], infinite where they do not both stay
+
 
 @dataclass(frozen=True, slots=True)
 class StayBounds:
     """Of n outer choices: which Einsums may let a tensor stay, and which of them not together."""
 
     runs: list[Bools]  # by Einsum: whether some tensor of it may stay over a shared loop
-    conflicts: list[tuple[int, int, Bools]]  # two Einsums, and where not both can
+    conflicts: list[Conflict]
 
     @classmethod
     def of(cls, problem: GroupProblem, bounds: OuterBounds, outers: Outers) -> StayBounds:
@@ -46,23 +58,39 @@ class StayBounds:
             level = _only_level(problem.spaces[i])
             if level is not None and level == _only_level(problem.spaces[j]):
                 has = problem.private_levels[level]
-                most = np.inf if has is None else float(has)
-                over = runs[i] & runs[j] & (words[i] + words[j] > most)
-                if over.any():
-                    conflicts.append((i, j, over))
+                left = (np.inf if has is None else float(has)) - words[i] - words[j]
+                room = np.where(runs[i] & runs[j], left, np.inf)
+                if (room <= ROOMS[-1]).any():
+                    conflicts.append(Conflict((i, j), level, room))
         return cls(runs, conflicts)
 
-    def total(self, stay: Sequence[Floats], none: Sequence[Floats]) -> Floats:
+    def total(
+        self,
+        stay: Sequence[Floats],
+        none: Sequence[Floats],
+        within: Callable[[int, int], Floats] | None = None,
+    ) -> Floats:
         """Lower bound on the sum over Einsums; float64[n].
 
         stay, none: lower bounds of each Einsum if its tensors may stay, and if none does.
+        within:     that of an Einsum whose tensor stays beside so many words at most.
         """
         lows = [np.where(runs, s, n) for runs, s, n in zip(self.runs, stay, none, strict=True)]
         more = np.zeros(len(lows[0]))
-        for i, j, over in self.conflicts:
+        for conflict in self.conflicts:
+            i, j = conflict.pair
             with np.errstate(invalid="ignore"):
                 least = np.minimum(none[i] - lows[i], none[j] - lows[j])
-            more = np.maximum(more, np.where(over & np.isfinite(least), least, 0.0))
+                both = np.zeros(len(more))
+                for words in reversed(ROOMS):
+                    some = conflict.room <= words
+                    if within and some.any():
+                        tight = within(i, words) + within(j, words) - lows[i] - lows[j]
+                        both = np.where(some, np.maximum(both, tight), both)
+                both = np.where(conflict.room < 0, np.inf, both)
+                least = np.minimum(least, both)
+            close = conflict.room <= ROOMS[-1]
+            more = np.maximum(more, np.where(close & np.isfinite(least), least, 0.0))
         return sum(lows, more)
 
 

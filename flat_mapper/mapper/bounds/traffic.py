@@ -28,6 +28,7 @@ class TrafficBound:
     staged: Floats  # pJ at DRAM of staged tensors beyond one pass of every word
     needs: Ints  # words of the shared level; int64[n]
     cycles: Floats  # whole ones
+    streams: Floats  # by Einsum, cycles of DRAM in its own turns; float64[E, n]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +83,13 @@ def traffic_bound(
     roles: Sequence[tuple[Role, ...]],
     orders: Sequence[tuple[int, ...]],
     candidate_sets: Sequence[CandidateSet] | None,
-    compute: float,
+    compute: Sequence[float],
 ) -> TrafficBound:
     """Lower bounds of outer tiles int64[R, n], by the tensors of a group.
 
     roles, orders: by Einsum; an order is of the DRAM loops over its ranks, innermost first.
     candidate sets:        candidates by Einsum; None: any.
-    compute:       lower bound on the group's compute cycles.
+    compute:       lower bounds on the compute cycles of each Einsum.
     """
     problem = occupancy.problem
     uses = [
@@ -106,12 +107,44 @@ def traffic_bound(
             staged = staged + use.energy(use.moved) - use.energy(float(use.volume))
     dram = _dram_traffic(uses, zero)
     floors, moved = _with_room(occupancy, grid, uses, terms, dram)
+    streams = np.array([_stream_cycles(problem, uses, space, zero) for space in problem.spaces])
     return TrafficBound(
         floors=floors,
         staged=staged,
         needs=occupancy.lower_words(terms, grid),
-        cycles=_cycles(problem, uses, moved, compute, zero),
+        cycles=_cycles(problem, uses, moved, busy_cycles(problem, compute, streams), zero),
+        streams=streams,
     )
+
+
+def busy_cycles(problem: GroupProblem, compute: Sequence[float], streams: Floats) -> Floats:
+    """Lower bound on the cycles of a group's turns, by outer choice; float64[n].
+
+    compute: of each Einsum. streams: what each moves past the shared level in its turns;
+    float64[E, n].
+    """
+    units: dict[str, Floats] = {}
+    for space, cycles, streamed in zip(problem.spaces, compute, streams, strict=True):
+        turns = np.maximum(cycles, streamed)
+        units[space.einsum.unit] = units.get(space.einsum.unit, np.zeros(1)) + turns
+    if problem.group.schedule == "overlapped":
+        longest: Floats = np.maximum.reduce(list(units.values()))
+        return longest
+    total: Floats = sum(units.values(), np.zeros(1))
+    return total
+
+
+def _stream_cycles(
+    problem: GroupProblem, uses: list[_Use], space: EinsumSpace, zero: Floats
+) -> Floats:
+    """Lower bound on the DRAM cycles of an Einsum's streams; 0 where they run ahead anyway."""
+    reads = writes = zero
+    if problem.takes_turns:
+        for use in uses:
+            if use.space is space and use.role == "stream" and use.moved is not None:
+                writes = writes + (use.moved if use.is_output else 0.0)
+                reads = reads + use.moved - (use.volume if use.is_output else 0.0)
+    return transfer_cycles(problem.platform.dram, reads, writes) + zero
 
 
 def _uses(
@@ -210,7 +243,7 @@ def _with_room(
 
 
 def _cycles(
-    problem: GroupProblem, uses: list[_Use], moved: Floats, compute: float, zero: Floats
+    problem: GroupProblem, uses: list[_Use], moved: Floats, compute: Floats, zero: Floats
 ) -> Floats:
     """Lower bound on the cycles of the group; moved: cycles of DRAM."""
     read = written = first = zero  # words of the shared level, and of the first tiles

@@ -144,9 +144,32 @@ class PrivateWords:
             np.concatenate([p.turn for p in parts], axis=1),
         )
 
+    @classmethod
+    def none(cls, levels: int) -> PrivateWords:
+        """Nothing known of any candidate."""
+        return cls(np.zeros((levels, 0)), np.zeros((levels, 0)))
+
     def take(self, index: Ints) -> PrivateWords:
         """Some of the candidates."""
+        if not self.stays.shape[1]:
+            return self
         return PrivateWords(self.stays[:, index], self.turn[:, index])
+
+
+def private_tiles(space: EinsumSpace, candidates: CandidateBlock, level: str) -> dict[str, Floats]:
+    """Words of the tiles that candidates keep at a private level, by tensor; float64[n] each."""
+    extents = np.ones(candidates.tile.shape, np.int64)
+    for choice in candidates.node_choices:
+        extents = extents * choice.grid[:, choice.column]
+        if choice.node == level:
+            break
+    return {
+        tensor: np.ceil(
+            prod_of(extents, [r for r, yes in enumerate(space.relevant[tensor]) if yes])
+            * space.share(tensor)
+        )
+        for tensor in candidates.keep.get(level, ())
+    }
 
 
 def private_words(
@@ -157,19 +180,15 @@ def private_words(
     turn = np.zeros((len(levels), candidates.count))
     tile = np.array(outer.tile, dtype=np.int64)[:, None]
     shared = tile // candidates.tile
-    extents = np.ones(candidates.tile.shape, np.int64)
-    for choice in candidates.node_choices:
-        extents = extents * choice.grid[:, choice.column]
-        if choice.node not in candidates.keep:
-            continue
-        at = levels.index(choice.node)
+    for level in candidates.keep:
+        at = levels.index(level)
+        tiles = private_tiles(space, candidates, level)
         for position, tensor in enumerate(space.tensors):
-            if tensor not in candidates.keep[choice.node]:
+            if tensor not in tiles:
                 continue
-            own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
-            words = np.ceil(prod_of(extents, own) * space.share(tensor))
+            words = tiles[tensor]
             still = outer.stay[position] and runs_on(space, tensor, outer)
-            over = still & _open_at(space, candidates, tensor, choice.node, shared, outer)
+            over = still & _open_at(space, candidates, tensor, level, shared, outer)
             stays[at] += np.where(over, words, 0.0)
             turn[at] += np.where(over, 0.0, words)
     return PrivateWords(stays, turn)

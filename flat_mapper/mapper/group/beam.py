@@ -115,7 +115,7 @@ def narrowest(bounds: OuterBounds, incumbent: Incumbent, outers: Outers) -> list
         low, high = 0, space.widest  # hopeless at low; high is tried in any case
         while high - low > 1:
             middle = (low + high) // 2
-            busy = bounds.busy(i, space.lane_cycles / middle)
+            busy = bounds.busy(i, space.lane_cycles / middle, outers)
             hopeful = incumbent.can_improve(np.maximum(outers.cycles, busy), outers.energy).any()
             low, high = (low, middle) if hopeful else (middle, high)
         found.append(high)

@@ -101,12 +101,20 @@ class Fused:
             room=float(self.bounds.occupancy.room(staging, np.array(tile)[:, None])[0]),
             layout=self._layout(tile),
         )
-        # First as if every tile could stay that may: most outer choices end there.
-        parts = [
-            self._priced(part, mask, where, self.problem.may_stay(part.space))
-            for part, mask in zip(self.candidate_sets, masks, strict=True)
-        ]
-        left = self._improving(where, parts)
+        # First as if every tile could stay that may, and a turn took its compute: most outer
+        # choices end there.
+        stays = [self.problem.may_stay(part.space) for part in self.candidate_sets]
+        if self.problem.takes_turns:
+            every = zip(self.candidate_sets, masks, stays, strict=True)
+            rough = [
+                self._priced(part, mask, where, stay, rough=True) for part, mask, stay in every
+            ]
+            some = self._improving(where, rough, offer=False)
+            if some is None:
+                return
+            masks = [_mask(part, s) for part, s in zip(self.candidate_sets, some, strict=True)]
+        every = zip(self.candidate_sets, masks, stays, strict=True)
+        left = self._improving(where, [self._priced(p, m, where, stay) for p, m, stay in every])
         if left is None:
             return
         fronts = [p.take(nondominated(p.costs)) for p in left]
@@ -126,23 +134,20 @@ class Fused:
         return replace(self.layout, passes=passes)
 
     def _improving(
-        self, where: _Where, parts: list[PricedCandidates]
+        self, where: _Where, parts: list[PricedCandidates], *, offer: bool = True
     ) -> list[PricedCandidates] | None:
-        """Candidates that can improve beside the least of the others; None where nothing can."""
+        """Candidates that can improve beside the least of the others; None where nothing can.
+
+        offer: whether costs are exact, so that a first mapping may become the incumbent.
+        """
         layout = where.layout
         least = [p.costs.min(axis=0) for p in parts]
         reaches = [
             found.costs + sum((m for j, m in enumerate(least) if j != i), np.zeros(1))
             for i, found in enumerate(parts)
         ]
-        # Each Einsum's most promising candidate: together a first mapping, which prunes the rest.
-        picks = [
-            int(np.lexsort(self.incumbent.sort_keys(layout.latency(r), layout.energy(r))[::-1])[0])
-            for r in reaches
-        ]
-        total = sum((p.costs[i] for p, i in zip(parts, picks, strict=True)), np.zeros(1))
-        if layout.words(total[None, :])[0] <= where.room:
-            self._offer(where, parts, total[None, :], np.array([picks]))
+        if offer:
+            self._offer_first(where, parts, reaches)
         left = []
         for found, reach in zip(parts, reaches, strict=True):
             good = self.incumbent.can_improve(layout.latency(reach), layout.energy(reach))
@@ -152,12 +157,32 @@ class Fused:
             left.append(found.take(np.flatnonzero(good)))
         return left
 
+    def _offer_first(
+        self, where: _Where, parts: list[PricedCandidates], reaches: list[Floats]
+    ) -> None:
+        """Offer each Einsum's most promising candidate: a first mapping, which prunes the rest."""
+        layout = where.layout
+        picks = [
+            int(np.lexsort(self.incumbent.sort_keys(layout.latency(r), layout.energy(r))[::-1])[0])
+            for r in reaches
+        ]
+        total = sum((p.costs[i] for p, i in zip(parts, picks, strict=True)), np.zeros(1))
+        if layout.words(total[None, :])[0] <= where.room:
+            self._offer(where, parts, total[None, :], np.array([picks]))
+
     def _priced(
-        self, part: CandidateSet, mask: Bools, where: _Where, stay: tuple[bool, ...]
+        self,
+        part: CandidateSet,
+        mask: Bools,
+        where: _Where,
+        stay: tuple[bool, ...],
+        *,
+        rough: bool = False,
     ) -> PricedCandidates:
         """Exact costs of the candidates of a mask, in every shared order that matters.
 
-        stay: by tensor, whether it stays at the private levels over the shared loops.
+        stay:  by tensor, whether it stays at the private levels over the shared loops.
+        rough: a turn takes its compute alone, and private levels are not looked at.
         """
         space = part.space
         index = self.problem.index(space)
@@ -171,19 +196,19 @@ class Fused:
             visited=self.problem.visited if masked is not None else 1.0,
             masked=masked or (),
             stay=stay,
-            kinds=self.problem.kinds(space, where.tile, where.order),
+            kinds=() if rough else self.problem.kinds(space, where.tile, where.order),
             copied=copied_from(self.problem.workload, space.einsum),
         )
         # Under many outer choices an Einsum that meets no difference is priced the same.
-        key = (space.einsum.name, first, mask.tobytes())
+        key = (space.einsum.name, first, rough, mask.tobytes())
         if key not in self._known:
             if len(self._known) > MOST_KNOWN:
                 self._known.clear()
-            self._known[key] = self._priced_under(part, mask, first, where.layout)
+            self._known[key] = self._priced_under(part, mask, first, where.layout, rough=rough)
         return self._known[key]
 
     def _priced_under(
-        self, part: CandidateSet, mask: Bools, first: Outer, layout: CostLayout
+        self, part: CandidateSet, mask: Bools, first: Outer, layout: CostLayout, *, rough: bool
     ) -> PricedCandidates:
         """Exact costs of the candidates of a mask under outer loops, in every shared order."""
         space = part.space
@@ -197,7 +222,8 @@ class Fused:
             for shared_order in shared_orders(space, [candidates]):
                 outer = replace(first, shared_order=shared_order)
                 costs.append(self._vectors(space, candidates, outer, layout))
-                private.append(private_words(space, candidates, outer, levels))
+                if not rough:
+                    private.append(private_words(space, candidates, outer, levels))
                 same = np.ones(len(chosen), np.int64)
                 source.append(np.stack([same * number, chosen, same * len(outers)], axis=1))
                 outers.append(outer)
@@ -206,7 +232,7 @@ class Fused:
             costs=np.concatenate(costs),
             source=np.concatenate(source),
             outers=outers,
-            private=PrivateWords.joined(private),
+            private=PrivateWords.joined(private) if private else PrivateWords.none(len(levels)),
         )
 
     def _vectors(
@@ -289,9 +315,7 @@ class Fused:
         self, where: _Where, whole: CandidateSet, part: PricedCandidates
     ) -> PricedCandidates:
         """Candidates in every choice of what stays over the shared loops."""
-        mask = np.zeros(whole.count, np.bool_)
-        starts = np.cumsum([0, *(b.count for b in whole.blocks)])
-        mask[starts[part.source[:, 0]] + part.source[:, 1]] = True
+        mask = _mask(whole, part)
         stay = part.outers[0].stay
         free = [
             i
@@ -351,3 +375,11 @@ class Fused:
             cycles=costs[0],
             energy=costs[1],
         )
+
+
+def _mask(whole: CandidateSet, part: PricedCandidates) -> Bools:
+    """Which candidates of a set are among some that were priced; bool[n]."""
+    mask = np.zeros(whole.count, np.bool_)
+    starts = np.cumsum([0, *(b.count for b in whole.blocks)])
+    mask[starts[part.source[:, 0]] + part.source[:, 1]] = True
+    return mask

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.stays import StayBounds
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
+from flat_mapper.mapper.cost.candidate_set import CandidateSet
+from flat_mapper.mapper.cost.turns import private_tiles
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
+from flat_mapper.mapper.space.roles import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +32,12 @@ class _Chance:
     slopes: list[float]
     rests: list[float]  # least of the others' energy, then of their weighted sums
     slack: float  # least of the others' cycles
+    streamed: float  # cycles of DRAM in its own turns
 
     def bound(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats]:
         """Lower bounds on the group's (cycles, pJ) with each candidate."""
-        latency = np.maximum(np.maximum(cycles, self.adds * cycles + self.slack), self.one.cycles)
+        turns = np.maximum(cycles, self.streamed)
+        latency = np.maximum(np.maximum(turns, self.adds * turns + self.slack), self.one.cycles)
         return latency, energy + self.rests[0]
 
     def of(self, cycles: Floats, energy: Floats) -> Bools:
@@ -58,6 +65,7 @@ class FusedBounds:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles
         self.candidate_sets = [t.candidate_set for t in tiles]
         self.incumbent, self.log = incumbent, log
+        self._frugal: dict[tuple[int, int], CandidateTiles | None] = {}
 
     def refined(self, outers: Outers) -> Outers:
         """Outer choices with bounds from candidates whose tiles divide theirs."""
@@ -70,16 +78,27 @@ class FusedBounds:
             where = where.ravel()
             by_tile, without = self._by_tile(extents, self.bounds.stagings[int(number)])
             limits = StayBounds.of(self.problem, self.bounds, outers.take(mine))
+            roles = self.bounds.stagings[int(number)].roles
+
+            within = partial(self._within_at, extents, where, roles)
             low = limits.total(
-                [e.min(axis=1)[where] for e in by_tile], [e.min(axis=1)[where] for e in without]
+                [e.min(axis=1)[where] for e in by_tile],
+                [e.min(axis=1)[where] for e in without],
+                within,
             )
             energy[mine] = np.maximum(energy[mine], low + outers.staged[mine])
             passes = [self._passes(t, extents) for t in self.tiles]
             every = zip(self.tiles, adds, passes, strict=True)
-            busy = sum((add * n * t.cycles.min() for t, add, n in every), np.zeros(1))
-            cycles[mine] = np.maximum(cycles[mine], np.ceil(busy[where] * (1 - 1e-14) - 1e-9))
+            busy = sum(
+                (
+                    add * np.maximum((n * t.cycles.min())[where], streamed[mine])
+                    for (t, add, n), streamed in zip(every, outers.streams, strict=True)
+                ),
+                np.zeros(1),
+            )
+            cycles[mine] = np.maximum(cycles[mine], np.ceil(busy * (1 - 1e-14) - 1e-9))
             for slot, slope in enumerate(self.incumbent.slopes(cycles[mine], energy[mine])):
-                sums_of = [
+                sums_of: list[list[Floats]] = [
                     [
                         np.array(
                             [
@@ -91,7 +110,7 @@ class FusedBounds:
                     ]
                     for some in (by_tile, without)
                 ]
-                weighted[slot][mine] = outers.staged[mine] + limits.total(*sums_of)
+                weighted[slot][mine] = outers.staged[mine] + limits.total(sums_of[0], sums_of[1])
         return replace(outers, cycles=cycles, energy=energy, sums=tuple(weighted))
 
     def _by_tile(self, extents: Ints, staging: Staging) -> tuple[list[Floats], list[Floats]]:
@@ -121,6 +140,52 @@ class FusedBounds:
             found[0].append(parts[0])
             found[1].append(parts[-1])
         return found
+
+    def _within_at(
+        self,
+        extents: Ints,
+        where: Ints,
+        roles: Mapping[str, tuple[Role, ...]],
+        i: int,
+        words: int,
+    ) -> Floats:
+        """The same by outer choice; where: its extents among the distinct ones."""
+        return self._within(i, words, extents, roles)[where]
+
+    def _within(
+        self, i: int, words: int, extents: Ints, roles: Mapping[str, tuple[Role, ...]]
+    ) -> Floats:
+        """Least pJ of an Einsum whose tensor stays private beside so many words; float64[n].
+
+        Infinite where no candidate keeps so little beside it.
+        """
+        if (i, words) not in self._frugal:
+            part = self.candidate_sets[i]
+            few = self._beside(part) <= words
+            self._frugal[i, words] = CandidateTiles(part.keep(few)) if few.any() else None
+        tiles = self._frugal[i, words]
+        if tiles is None:
+            return np.full(extents.shape[1], np.inf)
+        local = extents[self.problem.index(tiles.space)]
+        bounds = tiles.bounds(roles[tiles.space.einsum.name])
+        energy = bounds.energy(local, np.arange(tiles.count), self._stay(tiles.space))
+        return self._repeated(tiles, local, energy, self._passes(tiles, extents)).min(axis=1)
+
+    def _beside(self, part: CandidateSet) -> Floats:
+        """Fewest words that candidates keep at their private level beside a tensor that may stay.
+
+        Infinite where they keep no such tensor there; float64[n].
+        """
+        space = part.space
+        level = space.arch.levels[-1].name
+        found = []
+        for block in part.blocks:
+            words = private_tiles(space, block, level)
+            total = sum(words.values(), np.zeros(block.count))
+            rest = [total - n for t, n in words.items() if t in self._stay(space)]
+            none = np.full(block.count, np.inf)
+            found.append(np.minimum.reduce([none, *rest]))
+        return np.concatenate(found)
 
     def _stay(self, space: EinsumSpace) -> tuple[str, ...]:
         """Tensors of an Einsum that may stay private over the shared loops."""
@@ -179,8 +244,8 @@ class FusedBounds:
             for w in slopes
         ]
         busy = [
-            float(t.cycles.min()) * n * add
-            for t, add, n in zip(self.tiles, adds, passes, strict=True)
+            max(float(t.cycles.min()) * n, float(streamed[0])) * add
+            for t, add, n, streamed in zip(self.tiles, adds, passes, one.streams, strict=True)
         ]
         found = []
         for i, (part, mine, extents) in enumerate(zip(self.tiles, energies, local, strict=True)):
@@ -191,6 +256,7 @@ class FusedBounds:
                 slopes=slopes[1:],
                 rests=[sum(some) - some[i] + more for some in lows],
                 slack=sum(busy) - busy[i],
+                streamed=float(one.streams[i, 0]),
             )
             chances = chance.of(passes[i] * part.cycles, mine)
             some = np.flatnonzero(np.isfinite(mine) & chances)

@@ -96,6 +96,16 @@ def tasks(
     return found
 
 
+def space_size(workload: Workload, platform: Platform, mapspace: Mapspace, ert: Ert) -> int:
+    """Combinations in a mapspace, as the certificate of a search counts them."""
+    total = 0
+    for task in tasks(workload, platform, mapspace, ert, masks=True):
+        for search in task.searches:
+            search.prepare()
+            total += len(search.roots.staging) and search.space_size()
+    return total
+
+
 def reconstructed(
     groups: Sequence[GroupSolution],
     cascade: Workload,
@@ -114,5 +124,5 @@ def reconstructed(
 
 
 def lesser(one: Infeasible | None, other: Infeasible) -> Infeasible:
-    """The refusal that asks for less; of equals the first."""
+    """The infeasibility that asks for less; of equals the first."""
     return other if one is None or other.needs < one.needs else one

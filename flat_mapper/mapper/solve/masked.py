@@ -19,13 +19,14 @@ from flat_mapper.mapper.space.group import GroupProblem, group_problem
 from flat_mapper.mapper.space.outer import shared_extents
 from flat_mapper.mapping.space import GroupSpace, Mapspace
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import KEYS, QUERIES, mask_tiles
+from flat_mapper.workload.mask import mask_tiles
 
 
 def skips(problem: GroupProblem) -> bool:
     """Whether the shared loops of a group may cut queries and keys."""
     legal = {m for i in problem.shared_ranks for m in problem.ranks[i].members}
-    return problem.workload.mask is not None and {QUERIES, KEYS} <= legal
+    pair = problem.workload.roles.masked
+    return problem.workload.mask is not None and pair is not None and set(pair) <= legal
 
 
 def masked_problems(
@@ -33,18 +34,19 @@ def masked_problems(
 ) -> list[GroupProblem]:
     """The search problems of a group, one per tile of queries x keys that the mapspace allows."""
     fusion, sizes = mapspace.fusion, workload.rank_sizes
+    queries, keys = pair_of(workload)
     allowed = {
         rank: [d for d in divisors(sizes[rank]) if d in fusion.tiles.get(rank, (d,))]
-        for rank in (QUERIES, KEYS)
+        for rank in (queries, keys)
     }
     found = []
-    for queries, keys in product(*allowed.values()):
-        one = {**fusion.tiles, QUERIES: (queries,), KEYS: (keys,)}
+    for rows, columns in product(*allowed.values()):
+        one = {**fusion.tiles, queries: (rows,), keys: (columns,)}
         space = replace(mapspace, fusion=replace(fusion, tiles=one))
         problem = group_problem(workload, platform, ert, space, group)
         left = None
-        if workload.mask and queries < sizes[QUERIES] and keys < sizes[KEYS]:
-            left = mask_tiles(workload.mask, sizes[QUERIES], sizes[KEYS], queries, keys)
+        if workload.mask and rows < sizes[queries] and columns < sizes[keys]:
+            left = mask_tiles(workload.mask, sizes[queries], sizes[keys], rows, columns)
         found.append(replace(problem, mask_tiles=left))
     return found
 
@@ -76,7 +78,15 @@ def least_cycles(problem: GroupProblem) -> float:
 def pairs_in_tile(problem: GroupProblem) -> int:
     """Pairs of a query and a key in the tile that the problem fixes."""
     fixed = problem.mapspace.fusion.tiles
-    return fixed[QUERIES][0] * fixed[KEYS][0]
+    queries, keys = pair_of(problem.workload)
+    return fixed[queries][0] * fixed[keys][0]
+
+
+def pair_of(workload: Workload) -> tuple[str, str]:
+    """The ranks of queries and keys, which a workload with a mask has."""
+    pair = workload.roles.masked
+    assert pair is not None, f"{workload.name}: a mask without roles"
+    return pair
 
 
 def incumbent_of(problem: GroupProblem, goal: Goal, best: Costs | None) -> GoalIncumbent:
@@ -98,7 +108,7 @@ def _spared_by_no_mask(problem: GroupProblem) -> Costs:
     """Cycles and pJ of accumulators' first visits at most: a mask of tiles leaves them in full."""
     cycles = energy = 0.0
     for space in problem.spaces:
-        if not all(r in space.einsum.output.ranks for r in (QUERIES, KEYS)):
+        if not all(r in space.einsum.output.ranks for r in pair_of(problem.workload)):
             words = (1 - problem.visited) * space.volume[space.output]
             for level in space.arch.levels:
                 read, write, _ = space.prices[level.name]

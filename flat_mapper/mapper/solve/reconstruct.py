@@ -70,7 +70,9 @@ def group_mapping(solution: GroupSolution, sizes: dict[str, int]) -> GroupMappin
         shared=shared,
         staged=tuple(staged),
         schedule=group.schedule,
-        granularity=granularity_of(tile, {r: sizes[r] for r in legal})
+        granularity=granularity_of(
+            tile, {r: sizes[r] for r in legal}, solution.problem.workload.roles
+        )
         if group.declared
         else "none",
     )

@@ -33,7 +33,7 @@ HALF_AS_PROMISING = 4096
 
 @dataclass(slots=True)
 class _Best:
-    """The best of the alternatives so far, and the least refusal."""
+    """The best of the alternatives so far, and the least infeasibility."""
 
     groups: list[GroupSolution] = field(default_factory=list)
     cascade: Workload | None = None
@@ -46,7 +46,7 @@ class _Best:
         return total_of(self.groups) if self.groups else self.cutoff
 
     def take(self, found: list[GroupSolution] | Infeasible | None, cascade: Workload) -> None:
-        """Note what an alternative came to: something better, nothing better, or a refusal."""
+        """Note what an alternative came to: better, no better, or infeasible."""
         if isinstance(found, Infeasible):
             self.infeasible = lesser(self.infeasible, found)
         elif found:

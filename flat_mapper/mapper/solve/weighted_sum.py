@@ -120,7 +120,7 @@ class WeightedSumSearch:
         while todo:
             left, right = todo.pop()
             (c0, e0), (c1, e1) = total_of(left), total_of(right)
-            # No point between two corners beats the corner of the box below them.
+            # No point between two corners lies below the corner of the box below them.
             top = min(known, *(prod(total_of(c)) for c in corners))
             if c1 <= c0 or e1 >= e0 or c0 * e1 >= top:
                 continue

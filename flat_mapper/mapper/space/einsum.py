@@ -14,7 +14,8 @@ from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.space.factors import divisors, on_axes, prod_of, splittings
 from flat_mapper.mapping.space import Mapspace, SlotRule
-from flat_mapper.workload.graph import Einsum, Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

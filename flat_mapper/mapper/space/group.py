@@ -22,9 +22,10 @@ from flat_mapper.mapping.sharing import (
     shared_level,
     with_unmapped,
 )
-from flat_mapper.mapping.space import GRANULARITIES, GroupSpace, Mapspace
-from flat_mapper.workload.graph import Einsum, Workload
-from flat_mapper.workload.mask import KEYS, QUERIES, MaskTiles
+from flat_mapper.mapping.space import GroupSpace, Mapspace, held_ranks
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import MaskTiles
 
 FOLLOW = 0  # a tile extent: whatever the candidates leave
 
@@ -77,12 +78,12 @@ class GroupProblem:
             t: frozenset(r.name for r, yes in zip(space.ranks, mine, strict=True) if yes)
             for t, mine in space.relevant.items()
         }
-        masked = None
-        if self.mask_tiles and self.masked(space) is not None:
-            rows = self.workload.rank_sizes[QUERIES] // self.mask_tiles.rows
+        masked, pair = None, self.workload.roles.masked
+        if self.mask_tiles and pair and self.masked(space) is not None:
+            rows = self.workload.rank_sizes[pair[0]] // self.mask_tiles.rows
             masked = MaskedPasses(
-                queries=QUERIES,
-                keys=KEYS,
+                queries=pair[0],
+                keys=pair[1],
                 rows=rows,
                 visited=self.mask_tiles.visited,
                 visited_first=self.mask_tiles.visited_first,
@@ -111,9 +112,10 @@ class GroupProblem:
 
         An Einsum that runs in each pass over the keys has them without a tensor of its own.
         """
-        if not {QUERIES, KEYS} <= set(space.einsum.ranks):
+        pair = self.workload.roles.masked
+        if pair is None or not set(pair) <= set(space.einsum.ranks):
             return None
-        ranks = (i for i, r in enumerate(space.ranks) if r.members[0] in (QUERIES, KEYS))
+        ranks = (i for i, r in enumerate(space.ranks) if r.members[0] in pair)
         return tuple(ranks)
 
     @cached_property
@@ -169,7 +171,7 @@ def group_problem(
     granularity = mapspace.fusion.granularity
     at_one: tuple[str, ...] = ()  # ranks of which a FLAT-tile holds one
     if group.declared and granularity != "any":
-        at_one = GRANULARITIES[granularity]
+        at_one = held_ranks(granularity, workload.roles)
     ranks = merged_ranks(workload, group.names, _named_ranks(workload, mapspace), at_one)
     whole, legal, inner = group.names, tuple[str, ...](), tuple[str, ...]()
     if group.fused:

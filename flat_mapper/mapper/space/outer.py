@@ -12,8 +12,7 @@ from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapping.sharing import shared_level
-from flat_mapper.mapping.space import GRANULARITIES
-from flat_mapper.workload.mask import QUERIES
+from flat_mapper.mapping.space import held_ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +123,9 @@ def _granular_extent(problem: GroupProblem, i: int) -> int | None:
     granularity, rank = problem.mapspace.fusion.granularity, problem.ranks[i]
     if granularity == "any" or not problem.group.declared:
         return None
-    at_one = GRANULARITIES[granularity]
-    of_rows = QUERIES in rank.members or i in problem.inner
+    roles = problem.workload.roles
+    at_one = held_ranks(granularity, roles)
+    of_rows = roles.queries in rank.members or i in problem.inner
     if granularity == "row" and of_rows and not set(rank.members) <= set(at_one):
         return None
     sizes = zip(rank.members, rank.sizes, strict=True)

@@ -1,0 +1,141 @@
+"""A chip in the words of a problem: what its levels hold and move when a value has other bits.
+
+An architecture counts in words of `datawidth` bits, a problem in values of `word_bits`. Bytes do
+not change with the width of a value: a level keeps its rows and its bytes per second, and holds
+and moves fewer values where they are wider. So its capacity in words, the words of a row and the
+words per cycle change by the ratio of the two widths. What stays as it is, and is said:
+
+- a level of wider words than the rest of its chip (an accumulator) keeps one value in each;
+- a problem that states no width, such as Timeloop's own, is counted in the words of each level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from flat_mapper.arch.edits import set_path
+from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.spec.document import Section
+from flat_mapper.workload.graph import Workload
+
+_BITS = ("word_bits", "word_width", "datawidth")  # the names of a word's bits, the first one wins
+_OPERANDS = ("multiplier_width", "width", "datawidth")  # of a compute unit; the first one wins
+_WORDS = ("read_bandwidth", "write_bandwidth", "shared_bandwidth", "entries")
+_BLOCKS = ("block_size", "n_words")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A chip in the words of a problem, and what had to be converted."""
+
+    platform: Platform
+    notes: tuple[str, ...]
+
+
+def fitted(platform: Platform, workload: Workload) -> Fitted:
+    """The chip in words of a problem's `word_bits`.
+
+    raises: SpecError where a row holds no whole value, or a unit multiplies narrower operands.
+    """
+    if not workload.states_bits:
+        return Fitted(platform=platform, notes=())
+    paths = [platform.matrix, *filter(None, [platform.vector])]
+    levels = [level for arch in paths for level in arch.levels]
+    narrowest = min(level.word_bits for level in levels)
+    changed = {
+        level.name: level
+        for level in levels
+        if level.word_bits != workload.word_bits
+        and (level.word_bits < workload.word_bits or level.word_bits == narrowest)
+    }
+    kept = {
+        level.name: level.word_bits
+        for level in levels
+        if level.word_bits != workload.word_bits and level.name not in changed
+    }
+    matrix, vector = (
+        None if arch is None else _converted(arch, changed, workload.word_bits)
+        for arch in (platform.matrix, platform.vector)
+    )
+    assert matrix is not None
+    notes = [*_notes(changed, workload), *_kept_notes(kept)]
+    return Fitted(platform=replace(platform, matrix=matrix, vector=vector), notes=tuple(notes))
+
+
+def _notes(changed: dict[str, MemoryLevel], workload: Workload) -> list[str]:
+    """What was converted, a line for each width."""
+    lines = []
+    for bits in dict.fromkeys(level.word_bits for level in changed.values()):
+        names = ", ".join(n for n, level in changed.items() if level.word_bits == bits)
+        lines.append(
+            f"{names}: words of {bits} bits taken as {workload.word_bits}, the problem's, at the "
+            "same bytes: capacity, rows and bandwidth in words are "
+            f"{bits / workload.word_bits:g} x those of the architecture"
+        )
+    return lines
+
+
+def _kept_notes(kept: dict[str, int]) -> list[str]:
+    return [f"{name}: words of {bits} bits hold one value each" for name, bits in kept.items()]
+
+
+def _converted(arch: Architecture, changed: dict[str, MemoryLevel], bits: int) -> Architecture:
+    """One path with some of its levels in words of other bits."""
+    mine = [level for level in arch.levels if level.name in changed]
+    _check_unit(arch, arch.compute, bits)
+    if not mine:
+        return arch
+    new = {level.name: _level(arch, level, bits) for level in mine}
+    document = Section(arch.document)
+    for level in new.values():
+        for key, value in level.attributes.items():
+            if value != arch.level(level.name).attributes.get(key):
+                document = set_path(document, f"{level.name}.{key}", value)
+    nodes = tuple(new.get(node.name, node) for node in arch.nodes)
+    return replace(arch, nodes=nodes, document=document if arch.document else arch.document)
+
+
+def _level(arch: Architecture, level: MemoryLevel, bits: int) -> MemoryLevel:
+    """A level of the same bytes in words of other bits."""
+    row, ratio = level.row_words * level.word_bits, level.word_bits / bits
+    unsized = level.row_words == 1 and level.attributes.get("width") is None
+    if row % bits and not unsized:
+        where = f"{arch.path or arch.name}: {level.name}"
+        condition = f"rows of a multiple of {bits} bits, the problem's word_bits"
+        change = f"set word_bits: {level.word_bits} in the problem, or widen the level"
+        raise SpecError(expected(where, condition, f"rows of {row} bits", change))
+    attributes = dict(level.attributes)
+    attributes[next((k for k in _BITS if attributes.get(k) is not None), "datawidth")] = bits
+    for key in _WORDS:
+        if isinstance(value := attributes.get(key), int | float):
+            attributes[key] = int(value * ratio) if key == "entries" else value * ratio
+    for key in _BLOCKS:
+        if attributes.get(key) is not None:
+            attributes[key] = row // bits
+
+    def rate(words: float | None) -> float | None:
+        return None if words is None else words * ratio
+
+    capacity = level.capacity_words
+    return replace(
+        level,
+        word_bits=bits,
+        row_words=max(1, row // bits),
+        capacity_words=None if capacity is None else int(capacity * level.word_bits // bits),
+        read_words_per_cycle=rate(level.read_words_per_cycle),
+        write_words_per_cycle=rate(level.write_words_per_cycle),
+        shared_words_per_cycle=rate(level.shared_words_per_cycle),
+        attributes=attributes,
+    )
+
+
+def _check_unit(arch: Architecture, unit: ComputeUnit, bits: int) -> None:
+    """Refuse a unit whose operands are narrower than the problem's values."""
+    key = next((k for k in _OPERANDS if unit.attributes.get(k) is not None), "")
+    wide = unit.attributes.get(key)
+    if key and isinstance(wide, int) and wide < bits:
+        where = f"{arch.path or arch.name}: {unit.name}.attributes.{key}"
+        condition = f"operands of at least {bits} bits, the problem's word_bits"
+        change = f"set word_bits: {wide} in the problem, or widen the unit"
+        raise SpecError(expected(where, condition, wide, change))

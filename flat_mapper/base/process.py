@@ -1,0 +1,138 @@
+"""Child processes with a log, a time limit and an end: none outlives this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+
+KEPT = 2**16  # chosen: bytes of either end of a log that are looked at
+
+
+def tail(log: Path) -> str:
+    """The beginning and the end of a log, however long it is; Timeloop ends with its reason."""
+    try:
+        with log.open("rb") as file:
+            said = file.read(KEPT)
+            size = file.seek(0, os.SEEK_END)
+            if size > KEPT:
+                file.seek(max(KEPT, size - KEPT))
+                said += b"\n" + file.read(KEPT)
+    except OSError:
+        return ""
+    return said.decode(errors="replace")
+
+
+def run_logged(words: list[str], log: Path, seconds: float | None, limit_s: float) -> str | None:
+    """Run a command with its output in the log; what went wrong, or None.
+
+    It has a process group of its own, so that a signal reaches it through any wrapper, and it does
+    not outlive this process, however that ends.
+    """
+    try:
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                words,
+                cwd=log.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+    except OSError as error:
+        return f"got: {error.strerror or error}"
+    ended = False
+    _RUNNING.add(process.pid)
+    if _STOP.is_set():  # it started while the others were ended
+        _signal(process.pid, signal.SIGKILL)
+    try:
+        ended = _over(process, limit_s if seconds is None else seconds)
+        if not ended and seconds is not None:
+            _signal(process.pid, signal.SIGINT)
+            ended = _over(process, limit_s)
+    finally:
+        _RUNNING.discard(process.pid)
+        _signal(process.pid, signal.SIGKILL)  # whatever its wrapper left behind, too
+        process.wait()
+    if not ended:
+        then = "" if seconds is None else ", nor when interrupted after that"
+        return f"got nothing within {limit_s if seconds is None else seconds:g} s{then}"
+    return f"got exit code {process.returncode}" if process.returncode else None
+
+
+def _die_with_parent() -> None:
+    """In a new process: be killed when the thread that made it ends, this process's end included.
+
+    Only Linux can (prctl with PR_SET_PDEATHSIG, 1); elsewhere the group is killed on the way out.
+    """
+    if _PRCTL is not None:
+        _PRCTL(1, signal.SIGKILL, 0, 0, 0)
+
+
+def _prctl() -> Callable[..., int] | None:
+    import ctypes
+
+    try:
+        found: Callable[..., int] = ctypes.CDLL(None).prctl
+    except (OSError, AttributeError, TypeError):
+        return None
+    return found
+
+
+_PRCTL = _prctl()
+
+
+_RUNNING: set[int] = set()  # process groups of tools that run now
+_STOP = Event()  # set while all of them are to end
+
+
+def waited_for[V, R](function: Callable[[V], R], values: Sequence[V], count: int) -> Iterator[R]:
+    """The function's answers in order, so many at once; an interruption ends what still runs."""
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            yield from pool.map(function, values)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            pool.shutdown(wait=False, cancel_futures=True)
+            with _stopping():
+                pool.shutdown(wait=True)
+            raise
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """End every tool that runs, or starts inside: threads that wait for one go on at once."""
+    _STOP.set()
+    try:
+        for group in tuple(_RUNNING):
+            _signal(group, signal.SIGKILL)
+        yield
+    finally:
+        _STOP.clear()
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _over(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """True where a process ends within some seconds."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def last_words(log: str) -> str:
+    """The line of a log that says most: the last with ERROR in it, else the last."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()]
+    last = (errors or lines or [""])[-1][:200]
+    return f" ({last})" if last else ""

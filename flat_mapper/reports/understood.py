@@ -1,0 +1,207 @@
+"""What was understood of an architecture, a problem or a mapspace, as tables and as documents."""
+
+from __future__ import annotations
+
+from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.base import units
+from flat_mapper.energy.tables import Art, Ert
+from flat_mapper.mapping.space import Mapspace
+from flat_mapper.reports.text import grid
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
+
+Document = dict[str, object]
+_LEVELS = (
+    *("level", "class", "instances", "word", "capacity", "words", "row", "bandwidth"),
+    *("words/cycle", "read a row", "write a row", "area"),
+)
+_UNITS = ("unit", "class", "instances", "peak", "operation", "area")
+_EINSUMS = ("Einsum", "unit", "operation", "sizes", "operations", "MACs", "reads", "writes")
+
+
+def platform_document(platform: Platform, ert: Ert | None, art: Art | None) -> Document:
+    """Levels with capacity, bandwidth and prices, and units with their peaks; energies in pJ."""
+    paths = [platform.matrix, *filter(None, [platform.vector])]
+    levels = {level.name: _level(level, path, ert, art) for path in paths for level in path.levels}
+    compute = {path.compute.name: _unit(path, ert, art) for path in paths}
+    return {
+        "name": platform.name,
+        "clock_hz": 1 / platform.matrix.cycle_seconds,
+        "levels": levels,
+        "units": compute,
+        "area_mm2": art.total_mm2(platform) if art else None,
+    }
+
+
+def _level(level: MemoryLevel, path: Architecture, ert: Ert | None, art: Art | None) -> Document:
+    """One storage level; capacity and bandwidth are those of one instance."""
+    words, rate = level.capacity_words, level.words_per_cycle
+    read, write, _ = ert.actions(level.name) if ert else (None, None, None)
+    return {
+        "class": level.component_class,
+        "instances": level.instances,
+        "word_bits": level.word_bits,
+        "capacity_words": words,
+        "capacity_bytes": None if words is None else units.bytes_of(words, level.word_bits),
+        "row_words": level.row_words,
+        "words_per_cycle": rate,
+        "bytes_per_s": None
+        if rate is None
+        else units.bytes_of(rate, level.word_bits) / path.cycle_seconds,
+        "read_pj": read,
+        "write_pj": write,
+        "area_um2": art.areas_um2.get(level.name) if art else None,
+    }
+
+
+def _unit(path: Architecture, ert: Ert | None, art: Art | None) -> Document:
+    """The compute units of one path together."""
+    unit = path.compute
+    return {
+        "class": unit.component_class,
+        "instances": unit.instances,
+        "operations_per_s": unit.instances / path.cycle_seconds,
+        "compute_pj": ert.energy(unit.name, "compute") if ert else None,
+        "area_um2": art.areas_um2.get(unit.name) if art else None,
+    }
+
+
+def workload_document(workload: Workload) -> Document:
+    """Einsums with their ranks, operations, MACs and bytes; all for one run of the cascade."""
+    return {
+        "name": workload.name,
+        "ranks": dict(workload.rank_sizes),
+        "word_bits": workload.word_bits if workload.states_bits else None,
+        "repeat": workload.repeat,
+        "softmax": workload.softmax,
+        "mask": str(workload.mask) if workload.mask else None,
+        "roles": workload.roles.declared,
+        "operators": {name: list(members) for name, members in workload.operators.items()},
+        "left_out": list(workload.left_out),
+        "einsums": {e.name: _einsum(workload, e) for e in workload.ordered},
+    }
+
+
+def _einsum(workload: Workload, einsum: Einsum) -> Document:
+    """One Einsum; bytes are those of whole tensors."""
+
+    def size(tensor: str) -> float:
+        return units.bytes_of(workload.tensor_words(tensor), workload.bits(tensor))
+
+    points = workload.iterations(einsum)
+    return {
+        "unit": einsum.unit,
+        "operation": einsum.operation,
+        "ranks": {rank: workload.rank_sizes[rank] for rank in einsum.ranks},
+        "operations": points,
+        "macs": points if einsum.unit == "matrix" else 0,
+        "bytes_in": sum(size(a.tensor) for a in einsum.inputs),
+        "bytes_out": size(einsum.output.tensor),
+    }
+
+
+def mapspace_document(space: Mapspace, size: int | None = None) -> Document:
+    """What a mapspace fixes and leaves free; its size where it is known."""
+    fusion = space.fusion
+    staging = fusion.staging if isinstance(fusion.staging, str) else list(fusion.staging)
+    return {
+        "name": space.name,
+        "groups": [list(group) for group in fusion.groups],
+        "unfused_too": fusion.optional or not fusion.groups,
+        "granularity": fusion.granularity if fusion.groups else None,
+        "staging": staging,
+        "schedule": fusion.schedule if fusion.groups else "sequential",
+        "tiles": {rank: list(sizes) for rank, sizes in fusion.tiles.items()},
+        "constraints": len(space.slots) + len(space.keeps),
+        "size": size,
+    }
+
+
+def platform_text(platform: Platform, ert: Ert | None, art: Art | None) -> str:
+    """The tables of `platform_document`."""
+    found = platform_document(platform, ert, art)
+    levels, compute = found["levels"], found["units"]
+    assert isinstance(levels, dict)
+    assert isinstance(compute, dict)
+    rows = [_level_row(name, level) for name, level in levels.items()]
+    peaks = [
+        (
+            *(name, str(u["class"]), f"{u['instances']:,}"),
+            *(units.si(u["operations_per_s"], "op/s"), _pj(u["compute_pj"]), _um2(u["area_um2"])),
+        )
+        for name, u in compute.items()
+    ]
+    total = found["area_mm2"]
+    lines = [
+        grid(rows, head=_LEVELS, right=range(2, 12)),
+        grid(peaks, head=_UNITS, right=range(2, 6)),
+        f"clock {units.si(1 / platform.matrix.cycle_seconds, 'Hz')}"
+        + (f", area on chip {total:.3g} mm2" if isinstance(total, float) else ""),
+    ]
+    return "\n".join(lines)
+
+
+def _level_row(name: str, level: Document) -> tuple[str, ...]:
+    size, rate, speed = level["capacity_bytes"], level["words_per_cycle"], level["bytes_per_s"]
+    words = level["capacity_words"]
+    return (
+        *(name, str(level["class"]), f"{level['instances']:,}", f"{level['word_bits']} bit"),
+        units.size(size) if isinstance(size, float) else "unbounded",
+        units.count(words) if isinstance(words, int) else "-",
+        f"{level['row_words']:,}",
+        f"{speed / 1e9:,.4g} GB/s" if isinstance(speed, float) else "unlimited",
+        f"{rate:,.4g}" if isinstance(rate, int | float) else "-",
+        *(_pj(level["read_pj"]), _pj(level["write_pj"]), _um2(level["area_um2"])),
+    )
+
+
+def _pj(value: object) -> str:
+    return f"{value:.4g} pJ" if isinstance(value, int | float) else "-"
+
+
+def _um2(value: object) -> str:
+    return f"{value:,.4g} um2" if isinstance(value, int | float) else "-"
+
+
+def workload_text(workload: Workload) -> str:
+    """The table of `workload_document`, with what else was understood below."""
+    rows = []
+    for einsum in workload.ordered:
+        e = _einsum(workload, einsum)
+        sizes = " ".join(f"{rank}={workload.rank_sizes[rank]}" for rank in einsum.ranks)
+        macs, reads, writes = e["macs"], e["bytes_in"], e["bytes_out"]
+        assert isinstance(macs, int)
+        assert isinstance(reads, float)
+        assert isinstance(writes, float)
+        counts = (units.count(workload.iterations(einsum)), units.count(macs) if macs else "-")
+        shown = (units.size(reads), units.size(writes))
+        rows.append((einsum.name, einsum.unit, einsum.operation, sizes, *counts, *shown))
+    bits = f"{workload.word_bits}-bit values" if workload.states_bits else "values as wide as words"
+    times = f", {workload.repeat} times one after another" if workload.repeat > 1 else ""
+    lines = [grid(rows, head=_EINSUMS, right=range(4, 8)), f"{bits}{times}"]
+    roles = ", ".join(f"{rank} {role}" for role, rank in workload.roles.declared.items())
+    lines += [f"roles: {roles}"] if roles else []
+    for name, members in workload.operators.items():
+        lines.append(f"one operator where nothing is fused: {name} ({', '.join(members)})")
+    lines += [f"mask: {workload.mask}"] if workload.mask else []
+    return "\n".join(lines)
+
+
+def mapspace_text(space: Mapspace, size: int | None = None) -> str:
+    """What a mapspace leaves free, a line each."""
+    fusion = space.fusion
+    groups = " and ".join(", ".join(group) for group in fusion.groups)
+    unfused = " or not" if fusion.optional else ""
+    staging = fusion.staging if isinstance(fusion.staging, str) else ", ".join(fusion.staging)
+    tiles = "; ".join(f"{r}: {', '.join(map(str, t))}" for r, t in fusion.tiles.items())
+    rows = [
+        ("fused", f"{groups}{unfused}" if groups else "nothing"),
+        ("granularity", fusion.granularity if groups else "-"),
+        ("staged", staging),
+        ("schedule", fusion.schedule if groups else "sequential"),
+        ("shared tiles", tiles or "any that divide"),
+        ("constraints", str(len(space.slots) + len(space.keeps) or "none: inner loops are free")),
+    ]
+    if size is not None:
+        rows.append(("size", f"{units.count(size)} combinations"))
+    return grid(rows)

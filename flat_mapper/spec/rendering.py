@@ -1,0 +1,238 @@
+"""A Jinja2 template rendered to text, in a process of its own that has limits.
+
+`python -m flat_mapper.spec.rendering` reads a request from stdin and writes the answer to stdout,
+both JSON: `flat_mapper.spec.templating` asks. Templates run in Jinja2's sandbox and reach no Python
+object; a template that takes more time or memory than a specification needs ends this process, and
+nothing else. What it may include: `_Run.may_read`.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from flat_mapper.base.errors import SpecError
+from flat_mapper.spec.textfiles import MAX_BYTES, read_text
+
+MAX_INCLUDES = 200  # chosen: files that one document may include, nested ones counted
+MAX_NESTING = 16  # chosen: files including files
+MAX_PRODUCT = 10**6  # chosen: of `*` and `**` inside a template
+CPU_SECONDS = 1.0  # chosen: processor time; Timeloop's own examples take a hundredth
+MEMORY = 512 * 2**20  # chosen: bytes of address space; Python with Jinja2 takes 60 MiB
+INCLUDED = "!include_loaded"  # the tag that stands for an included value in a text
+
+SUFFIXES = (".yaml", ".yml", ".jinja", ".jinja2", ".json")  # of specifications
+_WILD = frozenset("*?[")
+
+
+@dataclass(slots=True)
+class _Run:
+    """State that the files of one document share."""
+
+    root: Path  # nothing outside it is included
+    data: Mapping[str, object]
+    included: list[dict[str, object]] = field(default_factory=list)  # by number
+    files: int = 0
+    room: int = MAX_BYTES  # characters that may still be rendered
+
+    def may_read(self, path: Path) -> bool:
+        """True where a file or folder may be looked at, links followed.
+
+        It is below the root, or a specification right above it (Timeloop's layers include
+        `../problem_base.yaml`), or one that the data name.
+        """
+        real = path.resolve()
+        above = real.parent == self.root.parent and real.suffix in SUFFIXES
+        named = (Path(v).resolve() for v in self.data.values() if isinstance(v, str) and v)
+        return real.is_relative_to(self.root) or above or real in named
+
+
+def rendered(path: Path, data: Mapping[str, object]) -> dict[str, object]:
+    """The text of a template, and the texts and keys of what it includes, by number."""
+    run = _Run(root=path.parent.resolve(), data=data)
+    return {"text": _rendered(path, run, [], 0), "included": run.included}
+
+
+def is_template(text: str) -> bool:
+    """True where a text has to be rendered before it is YAML."""
+    return "{{" in text or "{%" in text
+
+
+def _rendered(path: Path, run: _Run, folders: list[Path], depth: int) -> str:
+    """The text of a file with its templates rendered."""
+    text = read_text(path)
+    if not is_template(text):
+        return _bounded(path, [text], run)
+    run.files += 1
+    if depth > MAX_NESTING or run.files > MAX_INCLUDES:
+        raise SpecError(
+            f"{path}: expected at most {MAX_INCLUDES} includes, nested {MAX_NESTING} deep, got "
+            "more; a file that includes itself?"
+        )
+    import jinja2
+
+    environment = _environment(path, run, folders)
+    environment.globals.update(_functions(path, run, folders, depth))
+    try:
+        pieces = environment.from_string(text).generate(dict(run.data))
+        return _bounded(path, pieces, run)
+    except jinja2.UndefinedError as err:
+        raise SpecError(
+            f"{path}: expected a value for every name of the template, got: {err.message}; "
+            "give it as template data"
+        ) from err
+    except jinja2.TemplateSyntaxError as err:
+        raise SpecError(
+            f"{path}:{err.lineno}: expected a Jinja2 template, got an error: {err.message}"
+        ) from err
+    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, RecursionError) as err:
+        reason = " ".join(str(err).split())
+        raise SpecError(f"{path}: expected a Jinja2 template, got an error: {reason}") from err
+
+
+def _bounded(path: Path, pieces: Iterable[str], run: _Run) -> str:
+    """The pieces joined, within what is left of the size of a file."""
+    parts = []
+    for piece in pieces:
+        parts.append(piece)
+        run.room -= len(piece)
+        if run.room < 0:
+            raise SpecError(
+                f"{path}: expected a template of at most {MAX_BYTES} characters once "
+                "rendered, got more"
+            )
+    return "".join(parts)
+
+
+def _environment(path: Path, run: _Run, folders: list[Path]) -> Any:
+    """A sandbox whose products are bounded too; its own bound on `range` is 100,000."""
+    import jinja2
+    from jinja2.sandbox import SandboxedEnvironment
+
+    class Sandbox(SandboxedEnvironment):
+        intercepted_binops = frozenset(("*", "**"))
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            sizes = [len(v) if isinstance(v, str | list | tuple) else v for v in (left, right)]
+            if all(isinstance(size, int) for size in sizes):
+                a, b = (abs(size) for size in sizes)
+                if (a * b if operator == "*" else b * a.bit_length()) > MAX_PRODUCT:
+                    raise ValueError(f"a product above {MAX_PRODUCT}")
+            return super().call_binop(context, operator, left, right)
+
+    loader = jinja2.FunctionLoader(lambda name: read_text(_matches(path, name, run, folders)[0]))
+    return Sandbox(loader=loader, undefined=jinja2.StrictUndefined)
+
+
+def _functions(
+    path: Path, run: _Run, folders: list[Path], depth: int
+) -> dict[str, Callable[..., object]]:
+    """Names that a template in that file may call."""
+
+    def find(pattern: str) -> list[Path]:
+        return _matches(path, pattern, run, folders)
+
+    def texts(found: list[Path]) -> list[list[str]]:
+        return [[str(p), _rendered(p, run, list(folders), depth + 1)] for p in found]
+
+    def include(pattern: str, keys: str = "") -> str:
+        found = find(pattern)
+        if len(found) > 1:
+            raise SpecError(
+                f"{path}: include: expected one file for {pattern!r}, got {len(found)}; "
+                "use include_all"
+            )
+        return _reference(run, {"keys": keys, "one": texts(found)[0]})
+
+    def include_all(pattern: str, keys: str = "") -> str:
+        return _reference(run, {"keys": keys, "all": texts(find(pattern))})
+
+    def include_text(pattern: str) -> str:
+        return "\n".join(text for _, text in texts(find(pattern)))
+
+    def add_to_path(pattern: str) -> str:
+        folders.extend(find(pattern))
+        return ""
+
+    def path_exists(pattern: str) -> bool:
+        return bool(_matches(path, pattern, run, folders, required=False))
+
+    return {
+        "add_to_path": add_to_path,
+        "cwd": lambda: str(path.parent),
+        "find_path": lambda pattern: str(find(pattern)[0]),
+        "find_paths": lambda pattern: [str(p) for p in find(pattern)],
+        "include": include,
+        "include_all": include_all,
+        "include_text": include_text,
+        "path_exists": path_exists,
+    }
+
+
+def _matches(
+    path: Path, pattern: str, run: _Run, folders: list[Path], *, required: bool = True
+) -> list[Path]:
+    """The files that a pattern means, beside the file first, then in the added folders."""
+    bases = [Path()] if Path(pattern).is_absolute() else [path.parent, *folders]
+    spots = [base / pattern for base in bases]
+    inside = [str(spot) for spot in spots if run.may_read(_fixed_part(spot))]
+    listed = chain.from_iterable(sorted(glob.glob(spot)) for spot in inside)  # noqa: PTH207 (absolute)
+    found = list(filter(run.may_read, map(Path, listed)))
+    if not found and required:
+        looked = ", ".join(str(spot) for spot in spots)
+        got = f"none at {looked}" if inside else f"one that is outside {run.root}"
+        raise SpecError(f"{path}: expected a file {pattern!r} to include, got {got}")
+    return list({p.resolve(): p for p in reversed(found)}.values())[::-1]
+
+
+def _fixed_part(spot: Path) -> Path:
+    """A pattern up to its first wildcard; where it climbs after one, the root of all files."""
+    parts = spot.parts
+    wild = next((i for i, part in enumerate(parts) if _WILD & set(part)), len(parts))
+    return Path("/") if ".." in parts[wild:] else Path(*parts[:wild])
+
+
+def _reference(run: _Run, value: dict[str, object]) -> str:
+    """The text that stands for an included value until the document is read."""
+    run.included.append(value)
+    return f"{INCLUDED} i{len(run.included) - 1}"
+
+
+def _limit() -> None:
+    """Limit this process from now on; what it took to start does not count."""
+    try:
+        import resource
+    except ImportError:  # no such limits on this system; the caller's clock is all there is
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+
+
+def serve() -> None:
+    """One request from stdin, one answer to stdout."""
+    import jinja2.sandbox  # noqa: F401  (before the limits)
+
+    request = json.loads(sys.stdin.read())
+    _limit()
+    answer: dict[str, object]
+    try:
+        answer = rendered(Path(request["path"]), request["data"])
+    except SpecError as error:
+        answer = {"error": str(error)}
+    sys.stdout.write(json.dumps(answer))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    serve()

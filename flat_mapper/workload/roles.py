@@ -1,0 +1,139 @@
+"""What the ranks of a cascade stand for, where a rule needs to know: declared, never guessed.
+
+    roles: {batch: B, heads: H, queries: P, keys: M}
+
+FLAT's granularities are named after batch and heads, a mask is about queries and keys, and so is
+the length of a sequence. The short form of attention declares its own; a cascade that is written
+out says in its file which rank is which. Nothing goes by the letters of a rank.
+
+    operators: {softmax: [S_max, S_exp, S_sum, A]}
+
+An operator is a set of Einsums that a chip without fusion runs as one row-wise unit, which reads
+its rows once and writes its result once: a softmax, a norm. A mapspace's groups may name it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.spec.document import (
+    Section,
+    did_you_mean,
+    refuse_unknown,
+    section_of,
+    take,
+    take_list,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roles:
+    """The rank of each role; empty where no rank has it."""
+
+    NAMES: ClassVar[tuple[str, ...]] = ("batch", "groups", "heads", "queries", "keys")
+
+    batch: str = ""
+    groups: str = ""  # groups of heads that share keys and values
+    heads: str = ""  # of one group, where there are groups
+    queries: str = ""
+    keys: str = ""
+
+    @property
+    def declared(self) -> dict[str, str]:
+        """The rank of every role that has one."""
+        named = ((f.name, str(getattr(self, f.name))) for f in fields(self))
+        return {name: rank for name, rank in named if rank}
+
+    @property
+    def masked(self) -> tuple[str, str] | None:
+        """The ranks that a mask is about, queries and keys; None where one is missing."""
+        return (self.queries, self.keys) if self.queries and self.keys else None
+
+    def within(self, ranks: Container[str]) -> Roles:
+        """The roles of the ranks that are left."""
+        return Roles(**{name: rank for name, rank in self.declared.items() if rank in ranks})
+
+    def ranks_of(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The ranks of some roles, as far as they are declared."""
+        return tuple(self.declared[name] for name in names if name in self.declared)
+
+
+NO_ROLES = Roles()
+
+
+def role_faults(where: str, roles: Roles, sizes: Mapping[str, int], mask: object) -> Iterator[str]:
+    """What cannot be about roles, and about a mask that rests on them; a line each.
+
+    where: the place of the problem.
+    """
+    for name, rank in roles.declared.items():
+        if rank not in sizes:
+            condition = f"a rank among {', '.join(sizes)}"
+            yield expected(f"{where}: roles.{name}", condition, rank, did_you_mean(rank, sizes))
+    ranks = list(roles.declared.values())
+    for rank in dict.fromkeys(r for i, r in enumerate(ranks) if r in ranks[:i]):
+        yield expected(f"{where}: roles", "one role for each rank", f"{rank} twice")
+    if not mask:
+        return
+    if roles.masked is None:
+        change = "add roles: {queries: RANK, keys: RANK}"
+        condition = "roles that say which ranks are its queries and keys"
+        yield expected(f"{where}: mask", condition, ", ".join(roles.declared) or "none", change)
+    elif set(roles.masked) <= set(sizes) and sizes[roles.queries] > sizes[roles.keys]:
+        condition = f"at most the {sizes[roles.keys]} positions of its keys"
+        yield expected(f"{where}: mask", condition, sizes[roles.queries])
+
+
+def operator_faults(
+    where: str, operators: Mapping[str, tuple[str, ...]], einsums: tuple[str, ...]
+) -> Iterator[str]:
+    """What cannot be about operators; a line each."""
+    placed: dict[str, str] = {}
+    for operator, members in operators.items():
+        spot = f"{where}: operators.{operator}"
+        if not members:
+            yield expected(spot, "at least one Einsum", "none", "remove it")
+        if operator in einsums and members != (operator,):
+            yield expected(spot, "a name that no Einsum has", operator)
+        for member in members:
+            if member not in einsums:
+                condition = f"Einsums among {', '.join(einsums)}"
+                yield expected(spot, condition, member, did_you_mean(member, einsums))
+            if placed.setdefault(member, operator) != operator or members.count(member) > 1:
+                yield expected(spot, "each Einsum once, in one operator", member)
+
+
+def check_operators(
+    where: str, operators: Mapping[str, tuple[str, ...]], einsums: tuple[str, ...]
+) -> None:
+    """Raise SpecError at the first of the faults of operators."""
+    for fault in operator_faults(where, operators, einsums):
+        raise SpecError(fault)
+
+
+def read_roles(problem: Section, where: str) -> Roles:
+    """The roles under the key `roles` of a section; none where it is missing."""
+    inside = f"{where}.roles"
+    section = section_of(take(problem, "roles", dict, where, {}), inside)
+    refuse_unknown(section, Roles.NAMES, inside)
+    return Roles(**{name: str(take(section, name, str, inside)).upper() for name in section})
+
+
+def read_operators(problem: Section, where: str) -> dict[str, tuple[str, ...]]:
+    """The members of every operator under the key `operators` of a section."""
+    inside = f"{where}.operators"
+    section = section_of(take(problem, "operators", dict, where, {}), inside)
+    return {
+        str(name): tuple(str(member) for member in take_list(section, name, str, inside))
+        for name in section
+    }
+
+
+def declared_document(roles: Roles, operators: Mapping[str, tuple[str, ...]]) -> dict[str, object]:
+    """What is declared, as these read it; keys without a value are left out."""
+    listed = {name: list(members) for name, members in operators.items()}
+    found: dict[str, object] = {"roles": roles.declared, "operators": listed}
+    return {key: value for key, value in found.items() if value}

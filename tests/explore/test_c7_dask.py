@@ -1,0 +1,90 @@
+"""C7: Dask that cannot start, is not there or is interrupted: one line, exit 3, no empty file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sweep_files import written
+
+from flat_mapper.cli.main import main
+from flat_mapper.explore.sweep import engines
+
+pytest.importorskip("distributed")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    return written(tmp_path)
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("BackendError: ")
+    return said
+
+
+@pytest.mark.parametrize("text", ["not JSON", "[]", "{}", '{"address": 3}', '{"address": "x"}', ""])
+def test_c7_a_scheduler_file_that_is_none(
+    sweep: Path, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engines, "CONNECT_S", 0.5)
+    file, results = sweep.parent / "scheduler.json", sweep.parent / "r.db"
+    file.write_text(text)
+    assert main(["sweep", str(sweep), "-o", str(results), "--scheduler-file", str(file)]) == 3
+    assert "expected the address of a Dask scheduler that runs" in one_line(capsys)
+    assert not list(sweep.parent.glob("r.db*"))
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x", "tcp://127.0.0.1:99999"])
+def test_c7_an_unreachable_scheduler_leaves_no_database(
+    sweep: Path, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engines, "CONNECT_S", 0.5)
+    results = sweep.parent / "r.db"
+    assert main(["sweep", str(sweep), "-o", str(results), "--scheduler", address]) == 3
+    one_line(capsys)
+    assert not list(sweep.parent.glob("r.db*"))
+
+
+def test_c7_workers_that_cannot_start(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def killed(**_: object) -> object:
+        raise RuntimeError("Nanny failed\nto start.")
+        yield
+
+    monkeypatch.setattr("distributed.LocalCluster", killed)
+    results = sweep.parent / "r.db"
+    assert main(["sweep", str(sweep), "-o", str(results), "--workers", "2"]) == 3
+    assert "dask: expected 2 workers to start, got: Nanny failed to start." in one_line(capsys)
+    assert not list(sweep.parent.glob("r.db*"))
+
+
+@pytest.mark.parametrize("after_s", [1.0, 1.8, 2.6])
+def test_c7_ctrl_c_at_the_start_is_one_line(sweep: Path, after_s: float) -> None:
+    words = [sys.executable, "-m", "flat_mapper", "sweep", str(sweep), "-o", "r.db"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [*words, "--workers", "2"],
+        cwd=sweep.parent,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    time.sleep(after_s)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process in front
+    _, said = process.communicate(timeout=60)
+    assert "Traceback" not in said
+    assert process.returncode in (0, 130, -signal.SIGINT)  # over already; Python still starting

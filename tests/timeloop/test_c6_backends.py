@@ -1,0 +1,138 @@
+"""C6: tools that hang, shout, die or answer rubbish; nothing of them is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flat_mapper.base.errors import BackendError
+from flat_mapper.base.process import KEPT, tail
+from flat_mapper.cli.main import main
+from flat_mapper.timeloop.run import TIMEOUT, Command, answer_text, call, command_of, run_folder
+
+ROOT = Path(__file__).parents[2]
+MAP = ("map", "--arch", "edge", "--problem", "tiny", "--backend", "timeloop")
+
+
+def tool(folder: Path, body: str) -> str:
+    """A command that runs a line of Python in the place of a tool."""
+    script = folder / "tool.py"
+    script.write_text(f"import os, pathlib, subprocess, sys, time\n{body}\n")
+    return f"{sys.executable} {script} {{}}"
+
+
+def left(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.startswith("flat-mapper-")]
+
+
+def ended(pid: int) -> bool:
+    """Whether a process is gone, or only waits for its parent to take note."""
+    for _ in range(100):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_c6_a_hanging_tool_ends_at_the_time_limit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = tool(tmp_path, "time.sleep(60)")
+    start = time.monotonic()
+    assert main([*MAP, "--timeloop-cmd", command, "--backend-timeout", "0.3"]) == 3
+    assert time.monotonic() - start < 20
+    assert "got nothing within 0.3 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", ".inf", "1e99", "soon"])
+def test_c6_a_time_limit_is_a_number(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*MAP, "--backend-timeout", seconds]) == 2
+    assert "--backend-timeout: expected number" in capsys.readouterr().err
+
+
+def test_c6_the_limit_reaches_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TIMEOUT, "7")
+    assert command_of().timeout_s == 7
+
+
+def test_c6_what_a_tool_started_ends_with_it(tmp_path: Path) -> None:
+    body = "print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
+    words = tool(tmp_path, body).split()[:2]
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    run = call(Command(wrapper=(*words, "{}"), timeout_s=1.5), run_dir, ())
+    assert run.problem == "got nothing within 1.5 s"
+    assert ended(int(run.said))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_c6_signals_leave_no_orphan_and_no_folder(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "tmp").mkdir()
+    pids = tmp_path / "pids"
+    body = f"open({str(pids)!r}, 'a').write(str(os.getpid()) + chr(10))\ntime.sleep(60)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "tmp")}
+    words = [sys.executable, "-m", "flat_mapper", *MAP, "--timeloop-cmd", tool(tmp_path, body)]
+    process = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 30
+    while not pids.exists() or not pids.read_text().strip():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    assert "Traceback" not in said
+    assert all(ended(int(pid)) for pid in pids.read_text().split())
+    if number != signal.SIGKILL:
+        assert left(tmp_path / "tmp") == []
+
+
+def test_c6_one_failure_keeps_its_own_folder_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert main([*MAP, "--timeloop-cmd", tool(tmp_path, "sys.exit(1)")]) == 3
+    kept = left(tmp_path)
+    assert len(kept) == 1
+    assert kept[0] in capsys.readouterr().err
+
+
+def test_c6_a_run_that_is_interrupted_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(KeyboardInterrupt), run_folder(None, "QK"):
+        raise KeyboardInterrupt
+    assert left(tmp_path) == []
+
+
+def test_c6_a_long_log_is_read_at_its_ends(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        file.write(b"first\n")
+        file.seek(300 * 2**20)
+        file.write(b"\nERROR: last")
+    said = tail(log)
+    assert len(said) <= 2 * KEPT + 1
+    assert said.startswith("first")
+    assert said.endswith("ERROR: last")
+
+
+def test_c6_an_answer_that_is_no_text_is_the_tools_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "stats").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BackendError, match=r"stats: expected text in UTF-8, got 'byte 0xff at 0'"):
+        answer_text(tmp_path / "stats")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    body = "pathlib.Path('out/timeloop-model.stats.txt').write_bytes(b'\\xff\\xfe')"
+    assert main([*MAP, "--timeloop-cmd", tool(tmp_path, body)]) == 3
+    assert "expected text in UTF-8" in capsys.readouterr().err
