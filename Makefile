@@ -100,6 +100,14 @@ $(VENV)-accelforge/.ready: pyproject.toml tools/setup.sh
 	@VENV=$(VENV)-accelforge TOOLS=$(TOOLS) EXTRAS=accelforge,dev sh tools/setup.sh
 	@touch $@
 
+.PHONY: mutants
+
+COUNT = 40
+SEED  = 1
+
+mutants: $(READY)  ## change the model and the mapper at random, COUNT times, and count what the tests catch
+	@nice $(BIN)/python tools/mutants.py --count $(COUNT) --seed $(SEED)
+
 .PHONY: docs docs-output report test-browser
 
 test-browser: $(READY)  ## the report in Chromium; fails where that is missing

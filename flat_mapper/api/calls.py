@@ -7,6 +7,7 @@ is a file.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +23,7 @@ from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Art, Ert, ert_of, load_ert
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
+from flat_mapper.mapper.solve.log import SearchLog, search_log
 from flat_mapper.mapper.solve.optimum import search as best_of
 from flat_mapper.mapping.check import check_mapping, read_checked_record
 from flat_mapper.mapping.space import Mapspace
@@ -112,6 +114,7 @@ def search(
     objective: str = "edp",
     schedule: str = "",
     progress: Progress | None = None,
+    log: Name | None = None,
 ) -> SearchResult | Infeasible:
     """The best mapping of a workload in a mapspace, or why there is none.
 
@@ -119,13 +122,16 @@ def search(
     objective: latency, energy or edp; ties are broken by the other two.
     schedule:  of the fused Einsums, in place of the mapspace's: interleaved, overlapped or any.
     progress:  called with the share done and what is being searched.
+    log:       a file that takes down what is cut, for `flat-mapper verify`.
     """
-    found = compare(
-        *(workload, platform, (mapspace,), ert),
-        objective=objective,
-        schedule=schedule,
-        progress=progress,
-    )
+    with search_log(Path(log)) if log else nullcontext() as listener:
+        found = compare(
+            *(workload, platform, (mapspace,), ert),
+            objective=objective,
+            schedule=schedule,
+            progress=progress,
+            log=listener,
+        )
     return next(iter(found.rows.values()))
 
 
@@ -138,10 +144,12 @@ def compare(
     objective: str = "edp",
     schedule: str = "",
     progress: Progress | None = None,
+    log: SearchLog | None = None,
 ) -> Comparison:
     """The best mapping of each mapspace; the first is what the others are held against.
 
     schedule: of the fused Einsums, in place of the mapspaces' own.
+    log:      takes down what the search of the one mapspace cuts.
     """
     cascade = workload if isinstance(workload, Workload) else load_problem(workload)
     fit = fitted(platform if isinstance(platform, Platform) else load_platform(platform), cascade)
@@ -155,7 +163,7 @@ def compare(
     rows: dict[str, SearchResult | Infeasible] = {}
     for i, space in enumerate(spaces):
         step = _part(progress, i, len(spaces), space.name)
-        found = best_of(cascade, chip, space, table, objective=goal, progress=step)
+        found = best_of(cascade, chip, space, table, objective=goal, progress=step, log=log)
         if isinstance(found, Infeasible):
             rows[space.name] = found
             continue

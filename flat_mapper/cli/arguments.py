@@ -13,6 +13,7 @@ from flat_mapper.cli.arguments_sweep import (
     optimize_arguments,
     report_arguments,
     sweep_arguments,
+    verify_arguments,
 )
 from flat_mapper.spec.document import did_you_mean
 
@@ -221,6 +222,9 @@ def _map(verb: _Parser) -> None:
         help="how timeloop-mapper searches (default linear_pruned)",
     )
 
+    text = "write what the search cuts as JSON lines, gzipped if it ends in .gz; see verify"
+    verb.add_argument("--log", metavar="FILE", help=text)
+
 
 def _compare(verb: _Parser) -> None:
     _inputs(verb)
@@ -383,6 +387,7 @@ _VERBS = {
     "evaluate": ("price a recorded mapping again", _evaluate),
     "crosscheck": ("compare every backend on one mapping", _crosscheck),
     "execute": ("run a recorded mapping on real numbers, and count what moves", _execute),
+    "verify": ("replay a search's log: is no cut wrong?", verify_arguments),
     "lower": ("write a recorded mapping as Timeloop files", _lower),
     "model": ("price one Einsum from Timeloop's files, as timeloop-model does", _model),
     "reproduce": ("set published results beside this model's", _reproduce),

@@ -1,4 +1,4 @@
-"""The grammar of the verbs of many points: sweep, optimize, export, report."""
+"""The grammar of the verbs of many points: sweep, optimize, export, report; and of verify."""
 
 from __future__ import annotations
 
@@ -75,3 +75,11 @@ def report_arguments(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("-o", "--output", required=True, metavar="FILE", help="the page: FILE.html")
     verb.add_argument("--title", default="", metavar="T", help="the page's heading")
+
+
+def verify_arguments(verb: argparse.ArgumentParser) -> None:
+    """Options of verify."""
+    verb.add_argument("log", metavar="FILE", help="what map --log wrote")
+    verb.add_argument("--sample", metavar="N", help="cuts to replay over all rules (default 200)")
+    verb.add_argument("--all", action="store_true", help="replay every cut that the log names")
+    verb.add_argument("--seed", default="0", metavar="S", help="of what is drawn (default 0)")

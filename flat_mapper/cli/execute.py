@@ -1,4 +1,4 @@
-"""The verb execute: a recorded mapping run on real numbers."""
+"""The verbs that check: execute, a mapping run on real numbers; verify, a search's log replayed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from pathlib import Path
 
 from flat_mapper.api.execution import Execution, execute
 from flat_mapper.backends.referee import Disagreement
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.execution.result import Executed
+from flat_mapper.mapper.solve.log import read_log
+from flat_mapper.mapper.solve.replay import Replay, replayed
 from flat_mapper.reports.text import grid
-from flat_mapper.spec.yamlio import dump_json
+from flat_mapper.spec.document import checked
+from flat_mapper.spec.yamlio import dump_json, scalar
 
 _TURNS = 40  # of a timeline that is printed; more are in the JSON
+_SAMPLE = "200"  # cuts that are replayed by default
 _SHOWN = 60  # differences that are printed; all are in the JSON
 
 
@@ -93,3 +98,44 @@ def _differences(found: tuple[Disagreement, ...]) -> str:
     table = grid(rows, head=head, right=(4, 5))
     bad = sum(not d.reason for d in found)
     return f"{table}\nthe model differs in {len(found)} quantities, in {bad} without a reason"
+
+
+def verify_command(arguments: argparse.Namespace) -> int:
+    """A log replayed; 1 where a cut was wrong."""
+    if arguments.all and arguments.sample is not None:
+        raise SpecError(expected("verify", "--sample or --all", "both"))
+    given = _SAMPLE if arguments.sample is None else arguments.sample
+    sample = None if arguments.all else checked(scalar(given), int, "--sample", above=0)
+    seed = checked(scalar(arguments.seed), int, "--seed", above=-1)
+    question, events = read_log(Path(arguments.log))
+    found = replayed(question, events, sample=sample, seed=seed)
+    print(dump_json(_replay_document(found)).rstrip() if arguments.json else _replay_text(found))
+    return 1 if found.fault else 0
+
+
+def _replay_text(found: Replay) -> str:
+    """A table of what was replayed, and the first cut that was wrong."""
+    rows = [
+        (rule, *(f"{n:,}" for n in (r.cut, r.named, r.replayed, r.mappings, r.refused)))
+        for rule, r in found.rows.items()
+    ]
+    head = ("rule", "in the log", "named", "replayed", "mappings", "do not fit")
+    table = grid(rows, head=head, right=(1, 2, 3, 4, 5))
+    return f"{table}\n{f'WRONG: {found.fault}' if found.fault else 'no cut was wrong'}"
+
+
+def _replay_document(found: Replay) -> dict[str, object]:
+    return {
+        "right": not found.fault,
+        "fault": found.fault,
+        "rules": {
+            rule: {
+                "cut": row.cut,
+                "named": row.named,
+                "replayed": row.replayed,
+                "mappings": row.mappings,
+                "refused": row.refused,
+            }
+            for rule, row in found.rows.items()
+        },
+    }

@@ -33,6 +33,7 @@ _HOMES = {
     "lower": "files",
     "model": "files",
     "report": "files",
+    "verify": "execute",
 }
 INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have it
 

@@ -45,6 +45,7 @@ def map_command(arguments: argparse.Namespace) -> int:
             objective=objective,
             schedule=arguments.schedule,
             progress=progress,
+            log=arguments.log,
         )
     if isinstance(found, SearchResult) and arguments.backend == MAPPER:
         with progress_bar() as progress:
@@ -65,6 +66,8 @@ def map_command(arguments: argparse.Namespace) -> int:
 
 def _front(arguments: argparse.Namespace) -> int:
     """All mappings that no other one dominates latency and energy."""
+    if arguments.log:
+        raise SpecError(expected("--log", "one objective", FRONT))
     if arguments.backend != "native":
         condition = f"native with --objective {FRONT}"
         raise SpecError(expected("--backend", condition, arguments.backend))

@@ -14,7 +14,7 @@ that is to dominate another has to do so with one memory row more for every term
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Literal, NamedTuple
@@ -35,11 +35,13 @@ def undominated(
     blocks: Sequence[CandidateBlock],
     rest: Sequence[MemoryLevel | Fanout],
     stay: tuple[bool, ...] = (),
+    dropped: Callable[[CandidateBlock, Ints], None] | None = None,
 ) -> list[CandidateBlock]:
     """Blocks without the candidates that another candidate of any block dominates.
 
-    rest: the nodes that are still to come.
-    stay: of an Einsum that uses private levels in turn with others, which tensors may stay there.
+    rest:    the nodes that are still to come.
+    stay:    of an Einsum that uses private levels in turn with others, which tensors may stay there.
+    dropped: called with a block and those of its candidates that are dominated.
     """
     blocks = [b for b in blocks if b.count]
     if not blocks or any(lv.cluster_size != 1 for lv in space.arch.levels):
@@ -49,6 +51,8 @@ def undominated(
     found, begin = [], 0
     for block in blocks:
         mine = np.flatnonzero(keep[begin : begin + block.count])
+        if dropped is not None:
+            dropped(block, np.flatnonzero(~keep[begin : begin + block.count]))
         begin += block.count
         if len(mine):
             found.append(block if len(mine) == block.count else block.take(mine))

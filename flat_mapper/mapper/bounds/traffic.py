@@ -262,9 +262,7 @@ def _cycles(
             )
     level = shared_level(problem.platform)
     found = np.maximum(np.maximum(moved, compute), transfer_cycles(level, read, written))
-    # With one copy of what crosses DRAM, the first tiles come in the turns and staged transfers.
-    waits = not problem.takes_turns or problem.mapspace.policy.buffering >= 2
-    if problem.group.schedule != "sequential" and waits:
+    if problem.group.schedule != "sequential" and problem.runs_ahead:
         found = found + transfer_cycles(problem.platform.dram, first, first * 0)
     # The sums that cycles come from are off in the last bits.
     return np.ceil(found * (1 - 1e-14) - 1e-9)

@@ -11,7 +11,7 @@ import numpy as np
 from flat_mapper.mapper.cost.price import Moves, moves, one_innermost
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.enumerate import TooMany, Wanted, inner_candidates
+from flat_mapper.mapper.space.enumerate import Dropped, TooMany, Wanted, inner_candidates
 from flat_mapper.mapper.space.factors import prod_of
 from flat_mapper.mapper.space.roles import Role
 
@@ -199,10 +199,12 @@ def enumerated(
     known: CandidateCache,
     least: int,
     most: int,
+    dropped: Dropped | None = None,
 ) -> CandidateSet | None:
     """Candidates of an Einsum with so many compute units in use; None if there are too many.
 
-    most: candidates that a candidate set may have.
+    most:    candidates that a candidate set may have.
+    dropped: called with candidates that have a dominated keep.
     """
     name = (space.einsum.name, space.ranks)
     key = (*name, least)
@@ -210,7 +212,8 @@ def enumerated(
         if least <= known.too_many.get(name, 0):
             return None
         try:
-            blocks = list(_some(inner_candidates(space, Wanted(least=least, most=4 * most)), most))
+            wanted = Wanted(least=least, most=4 * most, dropped=dropped)
+            blocks = list(_some(inner_candidates(space, wanted), most))
         except TooMany:
             known.too_many[name] = least
             return None

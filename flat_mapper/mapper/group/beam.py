@@ -11,6 +11,7 @@ from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.bound_filter import BoundFilter, LowerBounds
 from flat_mapper.mapper.group.incremental import IncrementalEnumeration
 from flat_mapper.mapper.group.incumbent import Incumbent
+from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.roles import Role
@@ -27,6 +28,7 @@ class Beam:
     incumbent: Incumbent
     roles: list[dict[str, tuple[Role, ...]]]
     outers: Outers
+    log: GroupLog | None = None
 
     def first(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates for a good mapping early: where there are too many, the most promising."""
@@ -36,7 +38,12 @@ class Beam:
         ]
 
     def _best_few(
-        self, candidates: CandidateBlock, priced: Floats, free: Floats, cycles: Floats
+        self,
+        candidates: CandidateBlock,
+        keep: frozenset[str],
+        priced: Floats,
+        free: Floats,
+        cycles: Floats,
     ) -> Ints:
         if candidates.count <= BEAM:
             return np.arange(candidates.count)
@@ -52,18 +59,32 @@ class Beam:
         # With lower bounds of all Einsums fewer outer choices can improve, with wider candidates.
         outers = _raised(self.outers, lows)
         alive = self.incumbent.can_improve(outers.cycles, outers.energy)
+        if self.log is not None:
+            self.log.outers(outers, ~alive, self.incumbent, left=True)
         outers = outers.take(np.flatnonzero(alive))
         if not len(outers.staging):
             return [_none(g) for g in self._enumerations(least, self.outers)]
         wider = narrowest(self.bounds, self.incumbent, outers)
-        bound_filter = BoundFilter(self.problem, self.incumbent, outers, lows)
+        bound_filter = BoundFilter(self.problem, outers, lows)
         found: list[CandidateSet] = []
-        for i, enumeration in enumerate(self._enumerations(wider, outers)):
+        if self.log is not None:
+            self.log.width(wider, self.incumbent)
+        for i, enumeration in enumerate(self._enumerations(wider, outers, self.log)):
 
             def can_improve(
-                candidates: CandidateBlock, priced: Floats, free: Floats, cycles: Floats, i: int = i
+                candidates: CandidateBlock,
+                keep: frozenset[str],
+                priced: Floats,
+                free: Floats,
+                cycles: Floats,
+                i: int = i,
             ) -> Ints:
-                return np.flatnonzero(bound_filter.can_improve(i, priced, free, cycles))
+                bound = bound_filter.bound(i, priced, free, cycles)
+                good = self.incumbent.can_improve(*bound)
+                if self.log is not None:
+                    name, cut = self.problem.spaces[i].einsum.name, np.flatnonzero(~good)
+                    self.log.partial_bound(name, candidates, keep, cut, bound, self.incumbent)
+                return np.flatnonzero(good)
 
             mine = whole[i]
             found.append(enumeration.candidate_set(can_improve) if mine is None else mine)
@@ -71,7 +92,9 @@ class Beam:
                 lows[i] = LowerBounds.of(found[-1])
         return found
 
-    def _enumerations(self, least: list[int], outers: Outers) -> list[IncrementalEnumeration]:
+    def _enumerations(
+        self, least: list[int], outers: Outers, log: GroupLog | None = None
+    ) -> list[IncrementalEnumeration]:
         return [
             IncrementalEnumeration(
                 space=space,
@@ -80,6 +103,7 @@ class Beam:
                 tiles=np.unique(outers.tile[self.problem.index(space)], axis=1),
                 masked=self.problem.visited < 1,
                 stay=self.problem.may_stay(space) if len(self.problem.spaces) > 1 else (),
+                log=log,
             )
             for space, roles, units in zip(self.problem.spaces, self.roles, least, strict=True)
         ]

@@ -8,8 +8,7 @@ import numpy as np
 
 from flat_mapper.mapper.bounds.outer import Outers
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.group.incumbent import Incumbent
-from flat_mapper.mapper.space.candidates import Bools, Floats
+from flat_mapper.mapper.space.candidates import Floats
 from flat_mapper.mapper.space.group import GroupProblem
 
 
@@ -47,17 +46,16 @@ class BoundFilter:
     def __init__(
         self,
         problem: GroupProblem,
-        incumbent: Incumbent,
         outers: Outers,
         lows: list[LowerBounds],
     ) -> None:
-        self.incumbent, self.lows = incumbent, lows
+        self.lows = lows
         self.adds = problem.cycles_add
         self.more, self.floors = float(outers.staged.min()), float(outers.floors.min())
         self.least = float(outers.cycles.min())
 
-    def can_improve(self, i: int, priced: Floats, free: Floats, cycles: Floats) -> Bools:
-        """Which candidates of the i-th Einsum can improve on the incumbent; bool[n].
+    def bound(self, i: int, priced: Floats, free: Floats, cycles: Floats) -> tuple[Floats, Floats]:
+        """Lower bounds on the group's (cycles, pJ) with each of the i-th Einsum's candidates.
 
         priced, free: lower bounds on their pJ, with and without DRAM. cycles: of compute.
         """
@@ -71,4 +69,4 @@ class BoundFilter:
         )
         energy = np.maximum(priced + more, free + floors)
         cycles = np.maximum(cycles, self.adds[i] * cycles + busy)
-        return self.incumbent.can_improve(np.maximum(cycles, self.least), energy)
+        return np.maximum(cycles, self.least), energy

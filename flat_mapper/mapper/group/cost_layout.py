@@ -34,7 +34,7 @@ class CostLayout:
     def of(cls, problem: GroupProblem) -> CostLayout:
         """The columns that a group's cost vectors need."""
         dram, turns = problem.platform.dram.name, problem.takes_turns
-        ahead = not turns or problem.mapspace.policy.buffering >= 2
+        ahead = problem.runs_ahead
         overlapped = problem.group.schedule == "overlapped" and ahead
         ports = {
             (level.name, load.port): None

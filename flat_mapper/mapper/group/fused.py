@@ -22,6 +22,7 @@ from flat_mapper.mapper.cost.turns import (
 from flat_mapper.mapper.group.cost_layout import CostLayout
 from flat_mapper.mapper.group.fused_bounds import FusedBounds
 from flat_mapper.mapper.group.incumbent import Incumbent
+from flat_mapper.mapper.group.log import NAMED, GroupLog
 from flat_mapper.mapper.group.pareto import nondominated, sums
 from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick, PricedCandidates
 from flat_mapper.mapper.group.private_join import PrivateJoin, private_fits
@@ -59,12 +60,13 @@ class Fused:
         tiles: list[CandidateTiles],
         incumbent: Incumbent,
         counters: Counters,
+        log: GroupLog | None = None,
     ) -> None:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles
         self.candidate_sets = [t.candidate_set for t in tiles]
-        self.incumbent, self.counters = incumbent, counters
+        self.incumbent, self.counters, self.log = incumbent, counters, log
         self.layout = CostLayout.of(problem)
-        self.bounded = FusedBounds(problem, bounds, tiles, incumbent)
+        self.bounded = FusedBounds(problem, bounds, tiles, incumbent, log)
         self._known: dict[object, PricedCandidates] = {}
 
     def refined(self, outers: Outers) -> Outers:
@@ -345,29 +347,42 @@ class Fused:
         legal = private_fits(self.problem, parts, picks)
         cycles = np.ceil(where.layout.latency(total) - 1e-9)
         energy = where.layout.energy(total)
+        if self.log is not None:
+            for position in np.flatnonzero(~legal)[:NAMED]:
+                costs = float(cycles[position]), float(energy[position])
+                self.log.private(self._solution(where, parts, picks[position], costs))
         some = np.flatnonzero(legal)
         if not len(some):
             return legal
         for slot, place in self.incumbent.improvements(cycles[some], energy[some]):
             position = some[place]
-            chosen = []
-            for whole, part, pick in zip(self.candidate_sets, parts, picks[position], strict=True):
-                number, candidate, which = part.source[pick]
-                candidates = whole.blocks[int(number)].take(np.array([candidate]))
-                chosen.append(
-                    Pick(space=whole.space, candidates=candidates, outer=part.outers[int(which)])
-                )
-            found = GroupSolution(
-                problem=self.problem,
-                staging=where.staging,
-                tile=where.tile,
-                dram_order=where.order,
-                picks=tuple(chosen),
-                cycles=float(cycles[position]),
-                energy=float(energy[position]),
-            )
+            costs = float(cycles[position]), float(energy[position])
+            found = self._solution(where, parts, picks[position], costs)
             self.incumbent.take(slot, found)
+            if self.log is not None:
+                self.log.priced(found)
         return legal
+
+    def _solution(
+        self, where: _Where, parts: list[PricedCandidates], picks: Ints, costs: tuple[float, float]
+    ) -> GroupSolution:
+        """The solution of one candidate of every part; costs: its cycles and pJ."""
+        chosen = []
+        for whole, part, pick in zip(self.candidate_sets, parts, picks, strict=True):
+            number, candidate, which = part.source[pick]
+            candidates = whole.blocks[int(number)].take(np.array([candidate]))
+            chosen.append(
+                Pick(space=whole.space, candidates=candidates, outer=part.outers[int(which)])
+            )
+        return GroupSolution(
+            problem=self.problem,
+            staging=where.staging,
+            tile=where.tile,
+            dram_order=where.order,
+            picks=tuple(chosen),
+            cycles=costs[0],
+            energy=costs[1],
+        )
 
 
 def _mask(whole: CandidateSet, part: PricedCandidates) -> Bools:

@@ -14,6 +14,7 @@ from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.turns import private_tiles
 from flat_mapper.mapper.group.incumbent import Incumbent
+from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem
@@ -34,17 +35,21 @@ class _Chance:
     slack: float  # least of the others' cycles
     streamed: float  # cycles of DRAM in its own turns
 
+    def bound(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats]:
+        """Lower bounds on the group's (cycles, pJ) with each candidate."""
+        turns = np.maximum(cycles, self.streamed)
+        latency = np.maximum(np.maximum(turns, self.adds * turns + self.slack), self.one.cycles)
+        return latency, energy + self.rests[0]
+
     def of(self, cycles: Floats, energy: Floats) -> Bools:
         """Which candidates can improve, by their compute cycles and least energy."""
         one, add = self.one, self.adds
-        turns = np.maximum(cycles, self.streamed)
-        latency = np.maximum(np.maximum(turns, add * turns + self.slack), one.cycles)
         weighted = [
             energy + add * w * cycles + rest
             for w, rest in zip(self.slopes, self.rests[1:], strict=True)
         ]
         below = self.incumbent.sums_can_improve(weighted, one.cycles, one.energy)
-        return below & self.incumbent.can_improve(latency, energy + self.rests[0])
+        return below & self.incumbent.can_improve(*self.bound(cycles, energy))
 
 
 class FusedBounds:
@@ -56,10 +61,11 @@ class FusedBounds:
         bounds: OuterBounds,
         tiles: list[CandidateTiles],
         incumbent: Incumbent,
+        log: GroupLog | None = None,
     ) -> None:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles
         self.candidate_sets = [t.candidate_set for t in tiles]
-        self.incumbent = incumbent
+        self.incumbent, self.log = incumbent, log
         self._frugal: dict[tuple[int, int], CandidateTiles | None] = {}
 
     def refined(self, outers: Outers) -> Outers:
@@ -253,7 +259,10 @@ class FusedBounds:
                 slack=sum(busy) - busy[i],
                 streamed=float(one.streams[i, 0]),
             )
-            some = np.flatnonzero(np.isfinite(mine) & chance.of(passes[i] * part.cycles, mine))
+            chances = chance.of(passes[i] * part.cycles, mine)
+            some = np.flatnonzero(np.isfinite(mine) & chances)
+            if self.log is not None:
+                self._log_tiles(part, np.isfinite(mine) & ~chances, passes[i], mine, chance)
             choice, candidates = part.candidates(np.zeros(len(some), np.int64), some)
             choice, candidates = self._whole(part, extents, choice, candidates)
             inner = part.tile[:, part.which[candidates]]
@@ -261,13 +270,37 @@ class FusedBounds:
             choice, candidates = choice[obeyed], candidates[obeyed]
             energy = bounds[i].candidate_energy(extents, choice, candidates, stay[i])
             energy = energy + (passes[i] - 1) * part.space.compute_energy
-            candidates = candidates[
-                chance.of(passes[i] * self.candidate_sets[i].cycles[candidates], energy)
-            ]
+            cycles = passes[i] * self.candidate_sets[i].cycles[candidates]
+            good = chance.of(cycles, energy)
+            if self.log is not None:
+                self._log_cut(part, candidates[~good], cycles[~good], energy[~good], chance)
+            candidates = candidates[good]
             if len(candidates) == 0:
                 return None
             found.append(candidates)
         return found
+
+    def _log_tiles(
+        self, part: CandidateTiles, cut: Bools, passes: float, energy: Floats, chance: _Chance
+    ) -> None:
+        """Write down the candidates of tiles that cannot improve; energy: least pJ by tile."""
+        tiles = np.flatnonzero(cut)
+        which, candidates = part.candidates(np.arange(len(tiles)), tiles)
+        some = tiles[which]
+        self._log_cut(part, candidates, passes * part.cycles[some], energy[some], chance)
+
+    def _log_cut(
+        self,
+        part: CandidateTiles,
+        candidates: Ints,
+        cycles: Floats,
+        energy: Floats,
+        chance: _Chance,
+    ) -> None:
+        """Write down candidates that cannot improve; cycles, energy: of each."""
+        assert self.log is not None
+        bound, where = chance.bound(cycles, energy), self.log.outer(chance.one)
+        self.log.candidates(part.candidate_set, candidates, bound, self.incumbent, where)
 
     def _whole(
         self, tiles: CandidateTiles, extents: Ints, choice: Ints, candidates: Ints

@@ -16,10 +16,13 @@ from flat_mapper.mapper.cost.candidate_set import CandidateCache, CandidateSet, 
 from flat_mapper.mapper.group.beam import Beam, narrowest
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Incumbent
+from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import Counters
 from flat_mapper.mapper.group.single import Single
 from flat_mapper.mapper.space.candidates import Bools, Floats
+from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.enumerate import Dropped
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging, dram_orders, stagings
 from flat_mapper.mapper.space.roles import Role
@@ -39,6 +42,7 @@ class GroupSearch:
     known: CandidateCache = field(default_factory=CandidateCache)  # candidates of earlier searches
     counters: Counters = field(default_factory=Counters)
     incumbent: Incumbent = field(default_factory=FrontIncumbent)
+    log: GroupLog | None = None
     _found_roots: Outers | None = None  # the outer choices, bounded whatever the candidates
     _roles: list[dict[str, tuple[Role, ...]]] = field(default_factory=list)
 
@@ -81,19 +85,27 @@ class GroupSearch:
         """All candidates of every Einsum; None where they are too many."""
         spaces = zip(self.problem.spaces, self._roles, least, strict=True)
         return [
-            enumerated(s, roles, self.known, units, MOST_CANDIDATES) for s, roles, units in spaces
+            enumerated(s, roles, self.known, units, MOST_CANDIDATES, self._dropped(s))
+            for s, roles, units in spaces
         ]
 
+    def _dropped(self, space: EinsumSpace) -> Dropped | None:
+        """The log's part for keeps that are dominated."""
+        return self.log.dominated_keeps(space.einsum.name) if self.log is not None else None
+
     def _beam(self, outers: Outers) -> Beam:
-        return Beam(self.problem, self.bounds, self.incumbent, self._roles, outers)
+        return Beam(self.problem, self.bounds, self.incumbent, self._roles, outers, self.log)
 
     @property
     def roots(self) -> Outers:
         """All outer choices, bounded whatever the candidates."""
         if self._found_roots is None:
             self._found_roots = self.bounds.roots()
+            fits = self.bounds.fits(self._found_roots)
             self.counters.outer = len(self._found_roots.staging)
-            self.counters.outer_infeasible = int((~self.bounds.fits(self._found_roots)).sum())
+            self.counters.outer_infeasible = int((~fits).sum())
+            if self.log is not None:
+                self.log.roots(self._found_roots, fits)
         return self._found_roots
 
     def floor(self) -> tuple[float, float]:
@@ -117,7 +129,7 @@ class GroupSearch:
         if not warmed:
             self.warm(incumbent)
         self.incumbent = incumbent
-        alive = self._alive_roots()
+        alive = self._alive_roots(logged=True)
         self.counters.outer_bounded = self.counters.outer - len(alive.staging)
         self.counters.outer_bounded -= self.counters.outer_infeasible
         if len(alive.staging):
@@ -128,6 +140,8 @@ class GroupSearch:
                 n if n == most else n - n % (1 << max(0, n.bit_length() - 4))
                 for n, most in zip(fewest, widest, strict=True)
             ]
+            if self.log is not None:
+                self.log.width(least, self.incumbent)
             self._descend(self._built(least, alive), alive)
 
     def warm(self, incumbent: Incumbent) -> None:
@@ -153,13 +167,15 @@ class GroupSearch:
             if not self.incumbent.open:
                 return
 
-    def _alive_roots(self) -> Outers:
+    def _alive_roots(self, *, logged: bool = False) -> Outers:
         """Outer choices that can improve whatever the candidates."""
         roots = self.roots
         fits = self.bounds.fits(roots)
-        return roots.take(
-            np.flatnonzero(fits & self.incumbent.can_improve(roots.cycles, roots.energy))
-        )
+        good = self.incumbent.can_improve(roots.cycles, roots.energy)
+        if logged and self.log is not None:
+            self.log.solve(self.incumbent)
+            self.log.outers(roots, fits & ~good, self.incumbent, left=False)
+        return roots.take(np.flatnonzero(fits & good))
 
     def _promise(self, whole: CandidateSet) -> CandidateSet:
         """The candidates that promise most: those of least bound on the objective."""
@@ -182,13 +198,14 @@ class GroupSearch:
     def _descend(self, candidate_sets: list[CandidateSet], outers: Outers) -> None:
         """Branch and bound over some candidates."""
         if not all(t.count for t in candidate_sets):
+            self._log_empty(outers)
             return
         kept = _kept(candidate_sets, self._promising(candidate_sets, outers, None))
         if all(t.count for t in kept):
             outers = self.bounds.bounded(outers, kept)
-            alive = self.bounds.fits(outers) & self.incumbent.can_improve(
-                outers.cycles, outers.energy
-            )
+            fits = self.bounds.fits(outers)
+            alive = fits & self.incumbent.can_improve(outers.cycles, outers.energy)
+            self._log_cut(outers, fits, alive)
             self.counters.outer_bounded += int((~alive).sum())
             outers = outers.take(np.flatnonzero(alive))
             masks = [np.zeros(t.count, np.bool_) for t in kept]
@@ -199,7 +216,23 @@ class GroupSearch:
             kept = _kept(kept, masks)
         self.counters.candidates_bounded = self.counters.candidates - sum(t.count for t in kept)
         if all(t.count for t in kept) and len(outers.staging):
+            if self.log is not None:
+                self.log.left(kept)
             self._branch(kept, self.bounds.bounded(outers, kept), limit=None)
+        else:
+            self._log_empty(outers)
+
+    def _log_empty(self, outers: Outers) -> None:
+        """Write down outer choices under which some Einsum has no candidate left."""
+        if self.log is not None:
+            everything = np.ones(len(outers.staging), np.bool_)
+            self.log.without("empty", outers, everything)
+
+    def _log_cut(self, outers: Outers, fits: Bools, alive: Bools) -> None:
+        """Write down the outer choices that candidates which are left do not fit or improve."""
+        if self.log is not None:
+            self.log.without("crowded", outers, ~fits)
+            self.log.outers(outers, fits & ~alive, self.incumbent, left=True)
 
     def _promising(
         self, candidate_sets: list[CandidateSet], outers: Outers, staging: Staging | None
@@ -234,6 +267,12 @@ class GroupSearch:
             latency = np.maximum(np.maximum(cycles[i], busy[i]), quick)
             good = self.incumbent.can_improve(latency, energy)
             found.append(good & self.incumbent.sums_can_improve(weighted, *at))
+            if self.log is not None:
+                cut = np.flatnonzero(~found[-1])
+                number = self.bounds.stagings.index(staging) if staging else None
+                where = {} if number is None else {"staging": number}
+                bound = latency[cut], energy[cut]
+                self.log.candidates(candidate_sets[i], cut, bound, self.incumbent, where)
         return found
 
     def _branch(
@@ -242,9 +281,13 @@ class GroupSearch:
         """Evaluate outer choices, the most promising first, until no other can improve."""
         tiles = [CandidateTiles(t) for t in candidate_sets]
         kind = Single if len(candidate_sets) == 1 else Fused
-        inside = kind(self.problem, self.bounds, tiles, self.incumbent, self.counters)
+        # What a first, approximate pass leaves out is not cut.
+        log = self.log if limit is None else None
+        inside = kind(self.problem, self.bounds, tiles, self.incumbent, self.counters, log)
         outers = inside.refined(outers)
         fits = self.bounds.fits(outers)
+        if log is not None:
+            log.without("crowded", outers, ~fits)
         first, second, third = self.incumbent.sort_keys(outers.cycles, outers.energy)
         order = np.lexsort((outers.needs, third, second, first))
         order = order[fits[order]]
@@ -253,8 +296,12 @@ class GroupSearch:
             alive = self._alive(outers.take(order))
             if limit is None:
                 self.counters.outer_bounded += int((~alive).sum())
+            if log is not None:
+                log.outers(outers.take(order), ~alive, self.incumbent, left=True)
             order = order[alive]
             size = inside.evaluate(outers, order if done else order[:8])
+            if log is not None:
+                log.evaluated(outers, order[:size])
             order, done = order[size:], done + size
             if limit is None:
                 self.counters.outer_evaluated += size

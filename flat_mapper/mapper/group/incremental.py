@@ -14,14 +14,16 @@ from flat_mapper.mapper.bounds.dominance import undominated
 from flat_mapper.mapper.bounds.partial import Nodes, least_energy
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.bound_filter import LowerBounds
+from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
 from flat_mapper.mapper.space.enumerate import Wanted, extend, keeps, start
 from flat_mapper.mapper.space.group import FOLLOW
 from flat_mapper.mapper.space.roles import Role
 
-# Of candidates with (least pJ, the same without DRAM, least compute cycles): those to go on with
-Choice = Callable[[CandidateBlock, Floats, Floats, Floats], Ints]
+# Of candidates with (least pJ, the same without DRAM, least compute cycles) if the next level keeps
+# these tensors: those to go on with
+Choice = Callable[[CandidateBlock, frozenset[str], Floats, Floats, Floats], Ints]
 
 AT_ONCE = 1 << 20  # candidates times factors of one more node to look at in one go
 MOST_LEFT = 4_000_000  # candidates that can improve
@@ -37,13 +39,15 @@ class IncrementalEnumeration:
     tiles: Ints  # int64[R, n]
     masked: bool  # a mask spares some passes, so dominance says nothing
     stay: tuple[bool, ...] = ()  # tensors that may stay at private levels used in turn
+    log: GroupLog | None = None
 
     @cached_property
     def wanted(self) -> Wanted:
         """What every candidate has to be."""
         sizes = np.array(self.space.sizes, dtype=np.int64)[:, None]
         tiles = np.where(self.tiles == FOLLOW, sizes, self.tiles)
-        return Wanted(least=self.least, tiles=np.unique(tiles, axis=1))
+        dropped = self.log.dominated_keeps(self.space.einsum.name) if self.log is not None else None
+        return Wanted(least=self.least, tiles=np.unique(tiles, axis=1), dropped=dropped)
 
     def candidate_set(self, choose: Choice) -> CandidateSet:
         """The candidates that are chosen at every node."""
@@ -81,7 +85,9 @@ class IncrementalEnumeration:
             for keep in keeps(self.space, node):
                 inside = block
                 if choose and isinstance(node, MemoryLevel):
-                    inside = block.take(choose(block, *self._costs(block, (node, *rest), keep)))
+                    inside = block.take(
+                        choose(block, keep, *self._costs(block, (node, *rest), keep))
+                    )
                 parts = [
                     self._left(extend(self.space, part, node, keep, self.wanted), rest, choose)
                     for part in _chunks(inside, self._factors(node))
@@ -110,19 +116,33 @@ class IncrementalEnumeration:
         if choose is None:
             return candidates
         if not rest:
-            candidates = candidates.take(
-                choose(candidates, *self._costs(candidates, rest, frozenset()))
-            )
+            candidates = candidates.take(self._chosen(candidates, rest, choose))
         for thinned in self._thinned([candidates], rest):
             candidates = thinned
         if rest and isinstance(rest[0], Fanout):
-            candidates = candidates.take(
-                choose(candidates, *self._costs(candidates, rest, frozenset()))
-            )
+            candidates = candidates.take(self._chosen(candidates, rest, choose))
         return candidates
 
+    def _chosen(self, candidates: CandidateBlock, rest: Nodes, choose: Choice) -> Ints:
+        none = frozenset[str]()
+        return choose(candidates, none, *self._costs(candidates, rest, none))
+
     def _thinned(self, blocks: list[CandidateBlock], rest: Nodes) -> list[CandidateBlock]:
-        return blocks if self.masked else undominated(self.space, blocks, rest, self.stay)
+        return (
+            blocks
+            if self.masked
+            else undominated(
+                self.space,
+                blocks,
+                rest,
+                self.stay,
+                self._dominated if self.log is not None else None,
+            )
+        )
+
+    def _dominated(self, block: CandidateBlock, cut: Ints) -> None:
+        assert self.log is not None
+        self.log.partial("dominance", self.space.einsum.name, block, cut)
 
     def _factors(self, node: MemoryLevel | Fanout) -> int:
         """About how many ways there are to choose the factors of a node."""

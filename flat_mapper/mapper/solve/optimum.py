@@ -20,6 +20,7 @@ from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
+from flat_mapper.mapper.solve.log import SearchLog
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import best_mapping, floor_of
 from flat_mapper.mapper.space.factors import divisors
@@ -55,6 +56,7 @@ def search(
     *,
     objective: Objective = "edp",
     progress: Progress | None = None,
+    log: SearchLog | None = None,
 ) -> Solution | Infeasible:
     """The mapping of least objective in a mapspace, or why there is none.
 
@@ -64,9 +66,12 @@ def search(
 
     objective: latency, energy or edp; ties are broken by the other two.
     progress:  called with the share done and what is being searched.
+    log:       takes down what is cut among mappings whose factors divide the ranks.
     """
     begin = time.perf_counter()
-    found = best_mapping(workload, platform, mapspace, ert, objective=objective, progress=progress)
+    found = best_mapping(
+        *(workload, platform, mapspace, ert), objective=objective, progress=progress, log=log
+    )
     fixed = _fixed_by_nodes(workload, platform, mapspace)
     larger = larger_sizes(workload, mapspace, fixed)
     if not larger:

@@ -17,6 +17,7 @@ from flat_mapper.mapper.group.incumbent import Costs
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.alternatives import Tally, lesser, reconstructed, tasks
+from flat_mapper.mapper.solve.log import SearchLog
 from flat_mapper.mapper.solve.masked import incumbent_of, least_cycles, pairs_in_tile
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch, total_of
@@ -61,6 +62,7 @@ def best_mapping(
     objective: Objective = "edp",
     cutoff: Costs | None = None,
     progress: Progress | None = None,
+    log: SearchLog | None = None,
 ) -> Solution | Infeasible | None:
     """The mapping of least objective whose factors divide the ranks, or why there is none.
 
@@ -70,6 +72,7 @@ def best_mapping(
     objective: latency, energy or edp; ties are broken by the other two.
     cutoff:    cycles and pJ known from elsewhere; None is returned if no mapping improves on it.
     progress:  called with the share done and what is being searched.
+    log:       takes down what is cut, for `replay`.
     """
     if objective not in OBJECTIVES:
         raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
@@ -77,6 +80,8 @@ def best_mapping(
     mapspace = with_arch_rules(mapspace, platform, workload)
     tally, best, goal = Tally(), _Best(cutoff=cutoff), Goal(kind=objective)
     everything = tasks(workload, platform, mapspace, ert, masks=True)
+    if log is not None:
+        log.begin(workload, platform, mapspace, ert, objective, everything)
     # The most promising first; of equals the first stays.
     everything.sort(key=lambda task: _least(task.searches, goal))
     for number, task in enumerate(everything):
@@ -84,6 +89,10 @@ def best_mapping(
             progress(number / len(everything), task.name)
         best.take(_alternative(task.searches, goal, best.total), task.cascade)
         tally.add(task)
+        if log is not None:
+            log.alternative(task, goal, best.total)
+    if log is not None:
+        log.end(best.groups, everything)
     if not best.groups:
         return best.infeasible
     workload = best.cascade or workload

@@ -25,6 +25,8 @@ from flat_mapper.mapper.space.tile_index import ByTile
 
 MOST_TILES = 16  # outer tiles to hold every candidate against
 
+Dropped = Callable[[CandidateBlock, Ints], None]  # a block, and some of its candidates
+
 
 class TooMany(Exception):
     """More candidates than the caller can use."""
@@ -39,6 +41,7 @@ class Wanted:
         None  # int64[R, n]: a candidate's tile divides one of these; None: the ranks
     )
     most: int | None = None  # candidates at any node; beyond, `TooMany` is raised
+    dropped: Dropped | None = None  # called with those that have a dominated keep
 
     def limits(self, sizes: tuple[int, ...]) -> Ints:
         """By rank, what the tile of every candidate divides; int64[R]."""
@@ -103,7 +106,11 @@ def extend(
     else:
         candidates = _at_level(space, candidates, node, keep, wanted)
     idle = dominated_keeps(space, candidates)
-    return candidates.take(np.flatnonzero(~idle)) if idle.any() else candidates
+    if not idle.any():
+        return candidates
+    if wanted.dropped is not None:
+        wanted.dropped(candidates, np.flatnonzero(idle))
+    return candidates.take(np.flatnonzero(~idle))
 
 
 def start(space: EinsumSpace) -> CandidateBlock:

@@ -56,6 +56,11 @@ class GroupProblem:
         """Whether Einsums take turns, and transfers run ahead only where there is room for them."""
         return self.group.fused and self.mapspace.policy.prefetch == "held"
 
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether transfers at DRAM run beside the turns, in two copies of what crosses it."""
+        return not self.takes_turns or self.mapspace.policy.buffering >= 2
+
     def kinds(
         self, space: EinsumSpace, tile: tuple[int, ...], order: tuple[int, ...]
     ) -> tuple[PassKind, ...]:

@@ -1,0 +1,199 @@
+"""The log of a search: complete, replayed without a fault, and caught where it is wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oracles.brute_force import Case
+from oracles.small_cases import online_case, small_case
+
+from flat_mapper.base.errors import SpecError
+from flat_mapper.cli.main import main
+from flat_mapper.mapper.bounds.outer import OuterBounds
+from flat_mapper.mapper.group.objective import Objective
+from flat_mapper.mapper.solve.log import read_log, search_log
+from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.replay import replayed
+from flat_mapper.workload.mask import Mask
+
+Events = list[dict[str, Any]]
+
+
+def logged(case: Case, path: Path, objective: Objective = "edp") -> Events:
+    """The events of a question's log, which is left at the path."""
+    with search_log(path) as log:
+        search(
+            *(case.workload, case.platform, case.mapspace, case.ert), objective=objective, log=log
+        )
+    return read_log(path)[1]
+
+
+# Fused and not, one that fits nowhere, one whose shared level has one copy of what crosses DRAM.
+@pytest.mark.parametrize("seed", [0, 1, 2, 4, 5, 9])
+def test_no_cut_of_a_small_question_is_wrong(seed: int, tmp_path: Path) -> None:
+    path = tmp_path / "search.log.gz"
+    logged(small_case(seed), path)
+    question, events = read_log(path)
+    found = replayed(question, events)
+    assert found.fault == ""
+    assert sum(row.mappings for row in found.rows.values()) > 0
+
+
+@pytest.mark.parametrize("seed", [5, 7, 9])
+def test_no_cut_of_an_online_softmax_is_wrong(seed: int, tmp_path: Path) -> None:
+    path = tmp_path / "search.log"
+    logged(online_case(seed), path, "latency")
+    assert replayed(*read_log(path), sample=100).fault == ""
+
+
+@pytest.mark.parametrize("seed", [0, 9])
+def test_no_cut_under_a_mask_is_wrong(seed: int, tmp_path: Path) -> None:
+    case = online_case(seed)
+    sizes = {**case.workload.rank_sizes, "P": 2, "M": 4}
+    workload = replace(case.workload, rank_sizes=sizes, mask=Mask(causal=True))
+    fusion = replace(case.mapspace.fusion, tiles={"P": (1,), "M": (1,)})  # one of eight is skipped
+    mapspace = replace(case.mapspace, fusion=fusion)
+    path = tmp_path / "search.log"
+    events = logged(replace(case, workload=workload, mapspace=mapspace), path)
+    assert any(event["rule"] == "priced" for event in events)
+    assert replayed(*read_log(path), sample=100).fault == ""
+
+
+@pytest.mark.parametrize("seed", [9, 12, 18])
+def test_no_partial_mapping_was_cut_wrongly(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+    monkeypatch.setattr(import_module("flat_mapper.mapper.group.beam"), "BEAM", 2)
+    path = tmp_path / "search.log"
+    events = logged(small_case(seed), path)
+    assert {"dominance", "partial bound"} & {event["rule"] for event in events}
+    assert replayed(*read_log(path)).fault == ""
+
+
+def test_the_log_changes_no_answer(tmp_path: Path) -> None:
+    case = small_case(0)
+    plain = search(case.workload, case.platform, case.mapspace, case.ert)
+    events = logged(case, tmp_path / "search.log")
+    assert (events[-1]["cycles"], events[-1]["pj"]) == pytest.approx(
+        (plain.result.cycles, plain.result.energy_pj)  # type: ignore[union-attr]
+    )
+
+
+def _raised(event: dict[str, Any]) -> None:
+    event["pj"] = [v and v * 1.5 for v in event["pj"]]
+
+
+def _lowered(event: dict[str, Any]) -> None:
+    event["pj"] = [v and v * 0.01 for v in event["pj"]]
+
+
+def _roomier(event: dict[str, Any]) -> None:
+    event["rule"] = "capacity"
+
+
+def _forgotten(event: dict[str, Any]) -> None:
+    del event["outers"][0]
+
+
+def _cheaper(event: dict[str, Any]) -> None:
+    event["pj"] *= 0.99
+
+
+@pytest.mark.parametrize(
+    ("rule", "falsify", "words"),
+    [
+        ("outer bound", _raised, "outer bound: the model says"),
+        ("candidate bound", _raised, "candidate bound: the model says"),
+        ("outer bound", _lowered, "leaves room for an improvement"),
+        ("evaluated", _roomier, "capacity: the model lets it fit"),
+        ("evaluated", _forgotten, "neither cut nor priced"),
+        ("priced", _cheaper, "priced: the model says"),
+        ("optimum", _cheaper, "optimum: the model says"),
+    ],
+)
+def test_a_falsified_log_is_caught(rule: str, falsify: Any, words: str, tmp_path: Path) -> None:
+    events = logged(small_case(0), tmp_path / "search.log")
+    question, _ = read_log(tmp_path / "search.log")
+    falsify([event for event in events if event["rule"] == rule][-1])
+    assert words in replayed(question, events).fault
+
+
+def test_a_bound_that_is_too_high_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roots = OuterBounds.roots
+    monkeypatch.setattr(
+        OuterBounds, "roots", lambda self: replace(roots(self), energy=1.5 * roots(self).energy)
+    )
+    path = tmp_path / "search.log"
+    logged(small_case(12), path)
+    fault = replayed(*read_log(path)).fault
+    assert "the model says" in fault or "is better than the optimum's" in fault
+
+
+CHIP = """
+architecture:
+  version: 0.4
+  nodes:
+  - !Component {name: DRAM, class: DRAM, attributes: {width: 64, datawidth: 16}}
+  - !Component {name: GLB, class: SRAM, attributes: {depth: 64, width: 16, datawidth: 16}}
+  - !Container {name: PE, spatial: {meshX: 2}}
+  - !Component {name: RF, class: regfile, attributes: {depth: 4, width: 16, datawidth: 16}}
+  - !Component {name: MAC, class: intmac, attributes: {datawidth: 16}}
+"""
+PROBLEM = """
+problem:
+  ranks: {I: 4, J: 2, K: 4, L: 2}
+  word_bits: 16
+  einsums: ["Y[i,j] = A[i,k] * B[k,j]", "Z[i,l] = Y[i,j] * C[j,l]"]
+"""
+SPACE = "mapspace: {fusion: {groups: [[Y, Z]]}}\n"
+PRICES = """
+DRAM: {read: 100, write: 100}
+GLB: {read: 5, write: 6}
+RF: {read: 0.5, write: 0.5}
+MAC: {compute: 1}
+"""
+
+
+def test_the_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {"chip.yaml": CHIP, "problem.yaml": PROBLEM, "space.yaml": SPACE, "ert.yaml": PRICES}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    chip, problem, space, ert = (str(tmp_path / name) for name in files)
+    log = str(tmp_path / "search.log.gz")
+    question = ["--arch", chip, "--problem", problem, "--mapspace", space, "--ert", ert]
+    assert main(["map", *question, "--log", log]) == 0
+    capsys.readouterr()
+    assert main(["verify", log, "--sample", "60"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("no cut was wrong")
+    lines = gzip.decompress(Path(log).read_bytes()).decode().splitlines()
+    last = json.loads(lines[-1])
+    lines[-1] = json.dumps({**last, "pj": last["pj"] * 1.01})
+    Path(log).write_text("\n".join(lines), encoding="utf-8")
+    assert main(["verify", log, "--all", "--json"]) == 1
+    assert "optimum: the model says" in json.loads(capsys.readouterr().out)["fault"]
+
+
+def test_what_is_no_log_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "search.log"
+    path.write_text("{}\n", encoding="utf-8")
+    with pytest.raises(SpecError, match=r"expected a log of `map --log`"):
+        read_log(path)
+    events = logged(small_case(1), path)
+    assert events
+    path.write_text(path.read_text(encoding="utf-8").rpartition('{"rule":"optimum"')[0])
+    with pytest.raises(SpecError, match=r"an optimum in the last line"):
+        read_log(path)
+    assert main(["verify", str(path), "--all", "--sample", "3"]) == 2
+    assert "--sample or --all" in capsys.readouterr().err
+    front = ["map", "--arch", "edge", "--problem", "bert-base", "--objective", "latency,energy"]
+    assert main([*front, "--log", str(path)]) == 2
+    assert "one objective" in capsys.readouterr().err
