@@ -35,6 +35,7 @@ def test_what_dram_takes_at_least_is_added_to_every_candidate() -> None:
     search = SimpleNamespace(
         problem=SimpleNamespace(cycles_add=[1.0]),
         incumbent=GoalIncumbent.of((Goal(kind="energy"),), ((100.0, 50.0),)),
+        log=None,
     )
     (left,) = GroupSearch._promising(search, [candidates], outers, None)  # type: ignore[arg-type]
     assert left.tolist() == [True, False]

@@ -40,7 +40,7 @@ def undominated(
     """Blocks without the candidates that another candidate of any block dominates.
 
     rest:    the nodes that are still to come.
-    stay:    of an Einsum that uses private levels in turn with others, which tensors may stay there.
+    stay:    of an Einsum that takes turns with others: tensors that may stay at private levels.
     dropped: called with a block and those of its candidates that are dominated.
     """
     blocks = [b for b in blocks if b.count]
