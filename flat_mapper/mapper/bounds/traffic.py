@@ -137,14 +137,27 @@ def busy_cycles(problem: GroupProblem, compute: Sequence[float], streams: Floats
 def _stream_cycles(
     problem: GroupProblem, uses: list[_Use], space: EinsumSpace, zero: Floats
 ) -> Floats:
-    """Lower bound on the DRAM cycles of an Einsum's streams; 0 where they run ahead anyway."""
-    reads = writes = zero
-    if problem.takes_turns:
-        for use in uses:
-            if use.space is space and use.role == "stream" and use.moved is not None:
-                writes = writes + (use.moved if use.is_output else 0.0)
-                reads = reads + use.moved - (use.volume if use.is_output else 0.0)
-    return transfer_cycles(problem.platform.dram, reads, writes) + zero
+    """Lower bound on the cycles of an Einsum's transfers in its own turns; 0 if they run ahead.
+
+    They are what it streams from DRAM, and every word once that it exchanges with the shared level.
+    """
+    reads = writes = read = written = zero
+    if not problem.takes_turns:
+        return zero
+    for use in (use for use in uses if use.space is space):
+        output = use.volume if use.is_output else 0.0
+        if use.role == "stream":
+            moved = zero if use.moved is None else use.moved
+            writes = writes + (moved if use.is_output else 0.0)
+            reads = reads + moved - output
+            continue
+        written = written + output
+        read = read + use.volume - output
+        if use.role == "staged" and use.moved is not None:
+            written = written + use.moved - output
+    streamed = transfer_cycles(problem.platform.dram, reads, writes)
+    shared = transfer_cycles(shared_level(problem.platform), read, written)
+    return np.maximum(streamed, shared)
 
 
 def _uses(
