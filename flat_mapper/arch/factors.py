@@ -27,10 +27,10 @@ class FactorLimits:
 
     def joined(self, other: FactorLimits) -> FactorLimits:
         """Both together; of a rank that both name, what stands here."""
-        mine = {*self.exact, *self.at_most}
+        own = {*self.exact, *self.at_most}
         return FactorLimits(
-            exact={**{r: n for r, n in other.exact.items() if r not in mine}, **self.exact},
-            at_most={**{r: n for r, n in other.at_most.items() if r not in mine}, **self.at_most},
+            exact={**{r: n for r, n in other.exact.items() if r not in own}, **self.exact},
+            at_most={**{r: n for r, n in other.at_most.items() if r not in own}, **self.at_most},
         )
 
     def over(self, sizes: Mapping[str, int]) -> FactorLimits:

@@ -82,11 +82,11 @@ def _kept_notes(kept: dict[str, int]) -> list[str]:
 
 def _converted(arch: Architecture, changed: dict[str, MemoryLevel], bits: int) -> Architecture:
     """One path with some of its levels in words of other bits."""
-    mine = [level for level in arch.levels if level.name in changed]
+    own = [level for level in arch.levels if level.name in changed]
     _check_unit(arch, arch.compute, bits)
-    if not mine:
+    if not own:
         return arch
-    new = {level.name: _level(arch, level, bits) for level in mine}
+    new = {level.name: _level(arch, level, bits) for level in own}
     document = Section(arch.document)
     for level in new.values():
         for key, value in level.attributes.items():

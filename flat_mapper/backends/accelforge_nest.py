@@ -54,8 +54,8 @@ def trunk_length(platform: Platform) -> int:
     """The number of outermost levels that the two paths have in common."""
     assert platform.vector is not None
     length = 0
-    for mine, other in zip(platform.matrix.nodes, platform.vector.nodes, strict=False):
-        if mine.name != other.name or not isinstance(other, MemoryLevel):
+    for own, other in zip(platform.matrix.nodes, platform.vector.nodes, strict=False):
+        if own.name != other.name or not isinstance(other, MemoryLevel):
             break
         length += 1
     return length

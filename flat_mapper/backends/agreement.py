@@ -171,7 +171,7 @@ def between_einsums(
     if isinstance(native, Infeasible):
         return ()
     alone = stats_alone(workload, platform, mapping, ert)
-    pairs = (pair for mine in native.einsums for pair in _einsum(mine, alone[mine.einsum], ""))
+    pairs = (pair for own in native.einsums for pair in _einsum(own, alone[own.einsum], ""))
     found = [pair.of for pair in pairs if pair.native != pair.other]
     if found:
         found.append(Quantity(einsum="all", level="", tensor="", quantity="cycles"))
@@ -192,10 +192,10 @@ def comparisons(
         return
     if len(native.einsums) != len(other.einsums):
         raise BackendError(f"{backend}: expected {len(native.einsums)} Einsums, got fewer")
-    for mine, theirs in zip(native.einsums, other.einsums, strict=True):
+    for own, theirs in zip(native.einsums, other.einsums, strict=True):
         if backend == "accelforge":
-            mine = _drained(workload, platform, mine, ert)
-        yield from _einsum(mine, theirs, backend)
+            own = _drained(workload, platform, own, ert)
+        yield from _einsum(own, theirs, backend)
     yield _exact(backend, "all", "", "", "cycles", native.cycles, other.cycles)
     yield _exact(backend, "all", "", "", "offchip_words", native.offchip_words, other.offchip_words)
 
@@ -211,32 +211,32 @@ def _refusals(
     yield _exact(backend, where, level, "", "words needed", needs[0], needs[1])
 
 
-def _einsum(mine: EinsumStats, theirs: EinsumStats, backend: str) -> Iterator[Difference]:
-    name = mine.einsum
+def _einsum(own: EinsumStats, theirs: EinsumStats, backend: str) -> Iterator[Difference]:
+    name = own.einsum
     for quantity in ("computes", "compute_cycles", "lanes", "lanes_total", "cycles"):
-        a, b = getattr(mine, quantity), getattr(theirs, quantity)
+        a, b = getattr(own, quantity), getattr(theirs, quantity)
         yield _exact(backend, name, "", "", quantity, a, b)
-    unit, other_pj = mine.unit, theirs.compute_energy_pj
-    yield _energy(backend, name, unit, "", mine.compute_energy_pj, other_pj)
-    for level in mine.levels:
+    unit, other_pj = own.unit, theirs.compute_energy_pj
+    yield _energy(backend, name, unit, "", own.compute_energy_pj, other_pj)
+    for level in own.levels:
         found = theirs.level(level.level)
         if found is None:
             raise BackendError(f"{backend}: {name}: expected the level {level.level}, got none")
         yield from _level(name, level, found, backend)
 
 
-def _level(name: str, mine: LevelStats, theirs: LevelStats, backend: str) -> Iterator[Difference]:
-    yield _exact(backend, name, mine.level, "", "cycles", mine.cycles, theirs.cycles)
+def _level(name: str, own: LevelStats, theirs: LevelStats, backend: str) -> Iterator[Difference]:
+    yield _exact(backend, name, own.level, "", "cycles", own.cycles, theirs.cycles)
     others = {t.tensor: t for t in theirs.tensors}
-    for tensor in mine.tensors:
+    for tensor in own.tensors:
         other = others.pop(tensor.tensor, None)
         if other is None:
-            raise BackendError(f"{backend}: {name}: {mine.level}: expected {tensor.tensor}")
+            raise BackendError(f"{backend}: {name}: {own.level}: expected {tensor.tensor}")
         for quantity in COUNTS:
             a, b = getattr(tensor, quantity), getattr(other, quantity)
-            yield _exact(backend, name, mine.level, tensor.tensor, quantity, a, b)
+            yield _exact(backend, name, own.level, tensor.tensor, quantity, a, b)
         pj = (tensor.energy_pj, other.energy_pj)
-        yield _energy(backend, name, mine.level, tensor.tensor, *pj)
+        yield _energy(backend, name, own.level, tensor.tensor, *pj)
 
 
 def _exact(

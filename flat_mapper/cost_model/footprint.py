@@ -43,7 +43,7 @@ def tile_words(
 def tensor_tile(nest: Nest, tensor: str, inside: list[IntArray]) -> IntArray:
     """Words of a tensor over given rank extents."""
     words = np.ones(1, np.int64)
-    for extent, mine in zip(inside, nest.relevant[tensor], strict=True):
-        if mine:
+    for extent, own in zip(inside, nest.relevant[tensor], strict=True):
+        if own:
             words = words * extent
     return words

@@ -54,8 +54,8 @@ class _State:
         self.first = np.ones(shape, np.bool_)  # no loop met yet
         for flags in range(1 << len(relevant)):
             product = np.ones(shape, np.int64)
-            for r, mine in enumerate(relevant):
-                if mine:
+            for r, own in enumerate(relevant):
+                if own:
                     product = product * extents[r][flags >> r & 1]
             self.words[flags] = product
             self.moved[flags] = np.zeros(shape, np.bool_)
@@ -75,9 +75,9 @@ class _State:
     def step(self, s: int, r: int, temporal: bool, to_compute: bool) -> None:
         """Put one loop around what is counted so far."""
         factor, last = self.factors[s, r], self.lasts[s, r]
-        bit, mine = 1 << r, self.relevant[r]
+        bit, own = 1 << r, self.relevant[r]
         real = factor > 1
-        quirk = self.first & (factor == last) & (factor >= 3) if temporal and mine else None
+        quirk = self.first & (factor == last) & (factor >= 3) if temporal and own else None
         words, moved = dict(self.words), dict(self.moved)
         for flags in self.words:
             full, final = words[flags & ~bit], words[flags | bit]
@@ -86,15 +86,15 @@ class _State:
             grown = (last - 1) * full + final if in_final else factor * full
             if in_final and quirk is not None:
                 grown = np.where(quirk, factor * full, grown)
-            if temporal and not mine and not to_compute:
+            if temporal and not own and not to_compute:
                 still = ~(was_moved_last if in_final else was_moved)
                 grown = np.where(still, final if in_final else full, grown)
             self.words[flags] = np.where(real, grown, self.words[flags])
             if in_final:
                 now = was_moved_last | ((last > 1) & was_moved)
-                if temporal and mine:
+                if temporal and own:
                     now = now | (last > 1)
             else:
-                now = was_moved | (real if temporal and mine else False)
+                now = was_moved | (real if temporal and own else False)
             self.moved[flags] = np.where(real, now, self.moved[flags])
         self.first = self.first & ~real

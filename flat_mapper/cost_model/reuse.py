@@ -160,7 +160,7 @@ class _Words:
         self.visited = visited
         self.nest, self.factors, self.sizes, self.tensor = nest, factors, sizes, tensor
         self.relevant = nest.relevant[tensor]
-        self.volume = prod(n for n, mine in zip(sizes, self.relevant, strict=True) if mine)
+        self.volume = prod(n for n, own in zip(sizes, self.relevant, strict=True) if own)
 
     def partition(self, level: int) -> IntArray:
         """Words of the tensor behind one instance of a level."""
@@ -174,7 +174,7 @@ class _Words:
                     total = total * np.where(full[r], padded, self.sizes[r])
             return total // _spatial_product(self.nest, self.factors, slot)
         # A product, where a division would do: integer division is many times slower.
-        mine = [r for r, yes in enumerate(self.relevant) if yes]
+        indices = [r for r, yes in enumerate(self.relevant) if yes]
         outside = {s for s in self.nest.spatial_slots if s < slot}
         if not outside:
             return np.full(1, self.volume, np.int64)
@@ -182,7 +182,7 @@ class _Words:
             self.factors.factors[s, r]
             for s in range(len(self.nest.slots))
             if s not in outside
-            for r in mine
+            for r in indices
         )
 
     def _even(self, slot: int) -> BoolArray:

@@ -72,8 +72,8 @@ def turns_latency(
     ahead = policy.buffering >= 2
     for turn in turns:
         name = units[turn.unit]
-        mine = turn.steady if schedule == "overlapped" and ahead else turn.cycles
-        busy[name] = busy.get(name, 0.0) + mine
+        own = turn.steady if schedule == "overlapped" and ahead else turn.cycles
+        busy[name] = busy.get(name, 0.0) + own
     extra = sum(turn.extra for turn in turns)
     slowest: Mapping[str, float] = {dram: transfers[dram]}
     slack = 0.0

@@ -298,8 +298,8 @@ def generate(
         mapped = best(scenario.new, end, "decode", number)
         if isinstance(mapped, Infeasible):
             return mapped
-        mine = {length: n for length, n in lengths.items() if segment_end(length) == end}
-        results = {length: (n, at_length(mapped, table, length)) for length, n in mine.items()}
+        own = {length: n for length, n in lengths.items() if segment_end(length) == end}
+        results = {length: (n, at_length(mapped, table, length)) for length, n in own.items()}
         segments.append(StepSegment(mapped=mapped, results=results))
     return Generation(
         scenario=scenario,

@@ -183,9 +183,9 @@ class _Node:
             condition = f"at most {len(order)}, the ranks of the permutation, or all {len(every)}"
             raise SpecError(expected(f"{where}.split", condition, split, "name more ranks"))
         placed = (*order, *rest)
-        mine = self._loop_ranks
-        return tuple(r for r in placed[:split] if r in mine), tuple(
-            r for r in placed[split:] if r in mine
+        own = self._loop_ranks
+        return tuple(r for r in placed[:split] if r in own), tuple(
+            r for r in placed[split:] if r in own
         )
 
     def _factors(self, body: Section, kind: str) -> FactorLimits:

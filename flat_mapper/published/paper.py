@@ -245,11 +245,11 @@ def _layer_sums(layers: Iterable[TableRow]) -> dict[tuple[object, ...], tuple[_S
         key = (row["platform"], row["seq_len"], row["buffer_bytes"], row["configuration"])
         first, second = found.get(key, ((0, 0.0), (0, 0.0)))
         count = LAYERS[str(row["einsum"])]
-        mine = (count * int(row["cycles"]), count * float(row["macs"]))
+        own = (count * int(row["cycles"]), count * float(row["macs"]))
         if row["einsum"] in ATTENTION_LAYERS:
-            first = (first[0] + mine[0], first[1] + mine[1])
+            first = (first[0] + own[0], first[1] + own[1])
         else:
-            second = (second[0] + mine[0], second[1] + mine[1])
+            second = (second[0] + own[0], second[1] + own[1])
         found[key] = (first, second)
     return found
 

@@ -80,12 +80,12 @@ def _by_model(rows: Sequence[TableRow], column: str, label: str, scale: float = 
         for axis, base in zip(line, bases, strict=True):
             for model in _models(rows):
                 style = MODEL_STYLES.get(model, MODEL_STYLES["bert-base"])
-                mine = _pick(
+                own = _pick(
                     rows, platform=platform, over=base, model=model,
                     configuration="flat", tile_rows="published",
                 )  # fmt: skip
-                x = [int(row["seq_len"]) for row in mine]
-                _line(axis, x, [scale * float(row[column]) for row in mine], model, style)
+                x = [int(row["seq_len"]) for row in own]
+                _line(axis, x, [scale * float(row[column]) for row in own], model, style)
             _level(axis, 1.0 if scale == 1 else 0.0)
             axis.set_title(f"{platform}, over {base}", loc="left")
             _log_lengths(axis)
@@ -106,9 +106,9 @@ def utilization_figure(rows: Sequence[TableRow]) -> Figure:
     for line, (platform, n) in zip(axes, down, strict=True):
         for axis, scope in zip(line, scopes, strict=True):
             for name, style in LINES.items():
-                mine = _pick(rows, platform=platform, seq_len=n, scope=scope, configuration=name)
-                x = [float(row["buffer_bytes"]) for row in mine]
-                _line(axis, x, [float(row["utilization"]) for row in mine], name, style)
+                own = _pick(rows, platform=platform, seq_len=n, scope=scope, configuration=name)
+                x = [float(row["buffer_bytes"]) for row in own]
+                _line(axis, x, [float(row["utilization"]) for row in own], name, style)
             axis.set_xscale("log")
             axis.set_ylim(0, 1.05)
             axis.set_xticks([2e4, 2e6, 2e8], ["20K", "2M", "200M"])
@@ -142,10 +142,10 @@ def _needs(rows: Sequence[TableRow], quantity: str, label: str, scale: float) ->
     for line, platform in zip(axes, platforms, strict=True):
         for axis, model in zip(line, models, strict=True):
             for name, style in LINES.items():
-                mine = _pick(
+                own = _pick(
                     rows, platform=platform, model=model, quantity=quantity, configuration=name
                 )
-                there = [row for row in mine if float(row["value"]) < float("inf")]
+                there = [row for row in own if float(row["value"]) < float("inf")]
                 x = [int(row["seq_len"]) for row in there]
                 _line(axis, x, [scale * float(row["value"]) for row in there], name, style)
             axis.set_yscale("log")
@@ -175,9 +175,9 @@ def share_figure(rows: Sequence[TableRow]) -> Figure:
     paper = {512: 12, 4096: 49, 16384: 79, 65536: 94}  # source: FLAT, ASPLOS'23
     for axis, platform in zip(axes[0], platforms, strict=True):
         for name, style in LINES.items():
-            mine = _pick(rows, platform=platform, configuration=name)
-            x = [int(row["seq_len"]) for row in mine]
-            _line(axis, x, [100 * float(row["share"]) for row in mine], name, style)
+            own = _pick(rows, platform=platform, configuration=name)
+            x = [int(row["seq_len"]) for row in own]
+            _line(axis, x, [100 * float(row["share"]) for row in own], name, style)
         axis.plot(
             list(paper), list(paper.values()), ls="", marker="*", ms=6, color=_GREEN,
             label="the paper", zorder=5,
@@ -199,9 +199,9 @@ def softmax_figure(rows: Sequence[TableRow]) -> Figure:
     axis = axes[0][0]
     for model in models:
         for schedule, (mark, dash) in schedules:
-            mine = _pick(rows, model=model, schedule=schedule)
-            x = [int(row["seq_len"]) for row in mine]
-            y = [float(row["speedup"]) for row in mine]
+            own = _pick(rows, model=model, schedule=schedule)
+            x = [int(row["seq_len"]) for row in own]
+            y = [float(row["speedup"]) for row in own]
             _line(
                 axis,
                 x,

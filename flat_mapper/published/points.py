@@ -133,8 +133,8 @@ class AttentionPoint:
             everything = {f.mapping: f for f in space.found(widest, chip)}
             for rows, name in product(self.rows, self.configurations):
                 choices = replace(CONFIGURATIONS[name], rows=rows)
-                mine = space.mappings(choices, chip)
-                best = fastest((everything[m] for m in mine), choices)
+                own = space.mappings(choices, chip)
+                best = fastest((everything[m] for m in own), choices)
                 yield self._row(space, chip, rows, name, best.mapping)
 
     def _row(

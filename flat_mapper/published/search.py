@@ -66,9 +66,9 @@ class Searched:
             reasons.append(f"stages {' '.join(staged)}")
         if streamed := _only_first(theirs, ours):
             reasons.append(f"streams {' '.join(streamed)}")
-        mine, other = _stationarity(ours), _stationarity(theirs)
-        if mine != other:
-            reasons.append(f"{mine} for {other}")
+        own, other = _stationarity(ours), _stationarity(theirs)
+        if own != other:
+            reasons.append(f"{own} for {other}")
         verdict = "as fast to 0.01%"
         if self.gain(space) > SAME:
             verdict = "faster"

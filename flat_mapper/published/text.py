@@ -110,10 +110,10 @@ def _by_length(rows: Sequence[TableRow], grid: Grid) -> str:
     for platform in grid.platforms:
         for tiles in ("published", "any"):
             for base in ("naive", "flex-stream", "flex"):
-                mine = _pick(
+                own = _pick(
                     rows, platform=platform, tile_rows=tiles, configuration="flat", over=base
                 )
-                by = {row["seq_len"]: f"{row['speedup']:.2f}" for row in mine}
+                by = {row["seq_len"]: f"{row['speedup']:.2f}" for row in own}
                 lines.append((platform, tiles, base, *(by.get(n, "") for n in grid.lengths)))
     return markdown(head, lines)
 
@@ -128,11 +128,11 @@ def _by_model(rows: Sequence[TableRow], grid: Grid) -> str:
             for base in ("naive", "flex-stream", "flex"):
                 cells = []
                 for model in grid.models:
-                    mine = _pick(
+                    own = _pick(
                         rows, platform=platform, tile_rows=tiles, configuration="flat",
                         over=base, model=model,
                     )  # fmt: skip
-                    cells.append(f"{geomean(float(r['speedup']) for r in mine):.2f}")
+                    cells.append(f"{geomean(float(r['speedup']) for r in own):.2f}")
                 lines.append((platform, tiles, base, *cells))
     return markdown(head, lines)
 

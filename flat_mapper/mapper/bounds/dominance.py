@@ -50,12 +50,12 @@ def undominated(
     keep = _undominated(*_columns(sums))
     found, begin = [], 0
     for block in blocks:
-        mine = np.flatnonzero(keep[begin : begin + block.count])
+        own = np.flatnonzero(keep[begin : begin + block.count])
         if dropped is not None:
             dropped(block, np.flatnonzero(~keep[begin : begin + block.count]))
         begin += block.count
-        if len(mine):
-            found.append(block if len(mine) == block.count else block.take(mine))
+        if len(own):
+            found.append(block if len(own) == block.count else block.take(own))
     return found
 
 
@@ -85,8 +85,8 @@ def _undominated(key: Ints, columns: list[Floats], slack: Floats) -> Bools:
     for _ in range(ROUNDS):
         if len(left) < 2:
             break
-        mine = key[left]
-        starts = np.flatnonzero(np.concatenate([[True], mine[1:] != mine[:-1]]))
+        own = key[left]
+        starts = np.flatnonzero(np.concatenate([[True], own[1:] != own[:-1]]))
         group = np.repeat(np.arange(len(starts)), np.diff([*starts, len(left)]))
         first = columns[0][left]
         least = np.flatnonzero(first == np.minimum.reduceat(first, starts)[group])
@@ -153,8 +153,8 @@ class _Sums:
         found = cls(count=candidates.count, key=key)
         beyond = float(lanes_of(rest))
         for tensor, transfers in candidates.transfers.items():
-            mine = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
-            cut = prod(multiple(prod_of(space.splits[f.name][0], mine)) for f in fanouts)
+            own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
+            cut = prod(multiple(prod_of(space.splits[f.name][0], own)) for f in fanouts)
             one = _Tensor(space, tensor, closed_passes(space, candidates.tile, tensor), beyond, cut)
             for i, transfer in enumerate(transfers):
                 found.add(one, transfer, transfers[i + 1] if i + 1 < len(transfers) else None)

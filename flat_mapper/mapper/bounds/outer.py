@@ -176,8 +176,8 @@ class OuterBounds:
         sequences: list[Ints] = []
         for number, order in enumerate(self.orders):
             good = np.ones(grid.shape[1], np.bool_)
-            for mine, own in fixed:
-                good &= obeyed(mine, tuple(r for r in order if r in own), grid < sizes)
+            for relevant, own in fixed:
+                good &= obeyed(relevant, tuple(r for r in order if r in own), grid < sizes)
             sequence = real_loops(sizes // grid, order)
             for earlier in sequences:
                 good &= sequence != earlier
@@ -252,7 +252,7 @@ class OuterBounds:
     ) -> tuple[Floats, Floats]:
         """Lower bounds on pJ of any candidate: with each word once through DRAM, without DRAM."""
         priced, free = np.zeros(grid.shape[1]), np.zeros(grid.shape[1])
-        distinct = [np.unique(mine, return_inverse=True) for mine in grid]
+        distinct = [np.unique(own, return_inverse=True) for own in grid]
         for part in candidate_sets:
             roles = staging.roles[part.space.einsum.name]
             extents = [distinct[i] for i in self.problem.index(part.space)]

@@ -100,8 +100,8 @@ class TileBounds:
         gains: dict[int, Floats] = {}
         partial = set(range(len(space.ranks)))
         for tensor, role in zip(space.tensors, roles, strict=True):
-            mine, gain = tiles.moves(tensor, role)
-            full = full + mine
+            own, gain = tiles.moves(tensor, role)
+            full = full + own
             lacks = [r for r, yes in enumerate(space.relevant[tensor]) if not yes]
             for r in lacks:
                 gains[r] = gains.get(r, np.zeros(1)) + gain
@@ -146,10 +146,10 @@ class TileBounds:
         """Least pJ of pairs: a candidate under an outer tile that it divides; stay: as above."""
         best = self.full[candidate]
         tile = self.tiles.tile[:, self.tiles.which[candidate]]
-        mine = extents[:, choice]
-        same = (mine == tile) | (mine == FOLLOW)
+        own = extents[:, choice]
+        same = (own == tile) | (own == FOLLOW)
         for r, gain in self.gains.items():
-            part = self._spared_fraction(r, np.where(mine[r] == FOLLOW, tile[r], mine[r]), tile)
+            part = self._spared_fraction(r, np.where(own[r] == FOLLOW, tile[r], own[r]), tile)
             for t in self._lacking(r):
                 if stay is not None and t not in stay:
                     continue

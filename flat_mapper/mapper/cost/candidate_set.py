@@ -114,8 +114,8 @@ class CandidateSet:
         return min(float(self._words(block, tensor).min()) for block in self.blocks)
 
     def _words(self, block: CandidateBlock, tensor: str) -> Ints | Floats:
-        mine = [r for r, yes in enumerate(self.space.relevant[tensor]) if yes]
-        return prod_of(block.tile, mine) * self.space.share(tensor)
+        own = [r for r, yes in enumerate(self.space.relevant[tensor]) if yes]
+        return prod_of(block.tile, own) * self.space.share(tensor)
 
     def energy(self, roles: tuple[Role, ...] | None = None, *, priced: bool) -> Floats:
         """Least pJ of every candidate: in given roles, or in whichever roles are cheapest.

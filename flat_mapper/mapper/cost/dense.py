@@ -88,9 +88,9 @@ class DenseLayout:
         tile: int64[R, n]; 0: as large as the candidate's own.
         """
         space = self.space
-        mine = self.tile[:, candidate]
-        tile = np.where(tile == 0, mine, tile)
-        shared = tile // mine
+        own = self.tile[:, candidate]
+        tile = np.where(tile == 0, own, tile)
+        shared = tile // own
         dram = np.array(space.sizes, dtype=np.int64)[:, None] // tile
         costs = Costs(energy=np.full(len(candidate), space.compute_energy), ports={})
         for tensor, role in zip(space.tensors, roles, strict=True):
@@ -168,9 +168,9 @@ def _add_dense(
     """Words of one transfer at both its ends."""
     output = tensor == space.output
     for level, has in transfer.parents:
-        mine = has[candidate]
-        if mine.any():
-            parent_words = np.where(mine, transfer.parent_words[candidate], 0.0)
+        own = has[candidate]
+        if own.any():
+            parent_words = np.where(own, transfer.parent_words[candidate], 0.0)
             parent = level or top
             add_drawn(
                 space,

@@ -86,8 +86,8 @@ class Beam:
                     self.log.partial_bound(name, candidates, keep, cut, bound, self.incumbent)
                 return np.flatnonzero(good)
 
-            mine = whole[i]
-            found.append(enumeration.candidate_set(can_improve) if mine is None else mine)
+            own = whole[i]
+            found.append(enumeration.candidate_set(can_improve) if own is None else own)
             if lows:
                 lows[i] = LowerBounds.of(found[-1])
         return found

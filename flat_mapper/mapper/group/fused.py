@@ -300,9 +300,9 @@ class Fused:
             joint.vectors(v.costs, v.private, w.space.einsum.unit)
             for v, w in zip(variants, self.candidate_sets, strict=True)
         ]
-        for position, mine in enumerate(vectors):
-            chosen = nondominated(mine)
-            combined = joint.sums(total, mine[chosen])
+        for position, own in enumerate(vectors):
+            chosen = nondominated(own)
+            combined = joint.sums(total, own[chosen])
             left = np.repeat(np.arange(len(total)), len(chosen))
             right = np.tile(chosen, len(total))
             rest = sum((v.costs.min(axis=0) for v in variants[position + 1 :]), np.zeros(1))

@@ -74,11 +74,11 @@ class FusedBounds:
         adds = self.problem.cycles_add
         weighted = [np.zeros(len(energy)) for _ in self.incumbent.slopes(cycles, energy)]
         for number in np.unique(outers.staging):
-            mine = np.flatnonzero(outers.staging == number)
-            extents, where = np.unique(outers.tile[:, mine], axis=1, return_inverse=True)
+            own = np.flatnonzero(outers.staging == number)
+            extents, where = np.unique(outers.tile[:, own], axis=1, return_inverse=True)
             where = where.ravel()
             by_tile, without = self._by_tile(extents, self.bounds.stagings[int(number)])
-            limits = StayBounds.of(self.problem, self.bounds, outers.take(mine))
+            limits = StayBounds.of(self.problem, self.bounds, outers.take(own))
             roles = self.bounds.stagings[int(number)].roles
 
             within = partial(self._within_at, extents, where, roles)
@@ -87,18 +87,18 @@ class FusedBounds:
                 [e.min(axis=1)[where] for e in without],
                 within,
             )
-            energy[mine] = np.maximum(energy[mine], low + outers.staged[mine])
+            energy[own] = np.maximum(energy[own], low + outers.staged[own])
             passes = [self._passes(t, extents) for t in self.tiles]
             every = zip(self.tiles, adds, passes, strict=True)
             busy = sum(
                 (
-                    add * np.maximum((n * t.cycles.min())[where], streamed[mine])
+                    add * np.maximum((n * t.cycles.min())[where], streamed[own])
                     for (t, add, n), streamed in zip(every, outers.streams, strict=True)
                 ),
                 np.zeros(1),
             )
-            cycles[mine] = np.maximum(cycles[mine], np.ceil(busy * (1 - 1e-14) - 1e-9))
-            for slot, slope in enumerate(self.incumbent.slopes(cycles[mine], energy[mine])):
+            cycles[own] = np.maximum(cycles[own], np.ceil(busy * (1 - 1e-14) - 1e-9))
+            for slot, slope in enumerate(self.incumbent.slopes(cycles[own], energy[own])):
                 sums_of: list[list[Floats]] = [
                     [
                         np.array(
@@ -111,7 +111,7 @@ class FusedBounds:
                     ]
                     for some in (by_tile, without)
                 ]
-                weighted[slot][mine] = outers.staged[mine] + limits.total(sums_of[0], sums_of[1])
+                weighted[slot][own] = outers.staged[own] + limits.total(sums_of[0], sums_of[1])
         return replace(outers, cycles=cycles, energy=energy, sums=tuple(weighted))
 
     def _by_tile(self, extents: Ints, staging: Staging) -> tuple[list[Floats], list[Floats]]:
@@ -124,18 +124,18 @@ class FusedBounds:
         room = self.bounds.occupancy.room(staging, extents)
         roles = [staging.roles[t.space.einsum.name] for t in self.tiles]
         words = [
-            self.bounds.occupancy.streamed(t.space, t.tile, mine)
-            for t, mine in zip(self.tiles, roles, strict=True)
+            self.bounds.occupancy.streamed(t.space, t.tile, own)
+            for t, own in zip(self.tiles, roles, strict=True)
         ]
         lows = [float(w.min()) for w in words]
         found: tuple[list[Floats], list[Floats]] = ([], [])
-        for tiles, mine, streamed, low in zip(self.tiles, roles, words, lows, strict=True):
+        for tiles, own, streamed, low in zip(self.tiles, roles, words, lows, strict=True):
             local = extents[self.problem.index(tiles.space)]
             fits = streamed[None, :] <= room[:, None] - (sum(lows) - low)
             passes, parts = self._passes(tiles, extents), list[Floats]()
             may = self._stay(tiles.space)
             for stay in dict.fromkeys((may, ())):
-                energy = tiles.bounds(mine).energy(local, np.arange(tiles.count), stay)
+                energy = tiles.bounds(own).energy(local, np.arange(tiles.count), stay)
                 energy = self._repeated(tiles, local, energy, passes)
                 parts.append(np.where(fits, energy, np.inf))
             found[0].append(parts[0])
@@ -249,7 +249,7 @@ class FusedBounds:
             for t, add, n, streamed in zip(self.tiles, adds, passes, one.streams, strict=True)
         ]
         found = []
-        for i, (part, mine, extents) in enumerate(zip(self.tiles, energies, local, strict=True)):
+        for i, (part, own, extents) in enumerate(zip(self.tiles, energies, local, strict=True)):
             chance = _Chance(
                 incumbent=self.incumbent,
                 one=one,
@@ -259,10 +259,10 @@ class FusedBounds:
                 slack=sum(busy) - busy[i],
                 streamed=float(one.streams[i, 0]),
             )
-            chances = chance.of(passes[i] * part.cycles, mine)
-            some = np.flatnonzero(np.isfinite(mine) & chances)
+            chances = chance.of(passes[i] * part.cycles, own)
+            some = np.flatnonzero(np.isfinite(own) & chances)
             if self.log is not None:
-                self._log_tiles(part, np.isfinite(mine) & ~chances, passes[i], mine, chance)
+                self._log_tiles(part, np.isfinite(own) & ~chances, passes[i], own, chance)
             choice, candidates = part.candidates(np.zeros(len(some), np.int64), some)
             choice, candidates = self._whole(part, extents, choice, candidates)
             inner = part.tile[:, part.which[candidates]]

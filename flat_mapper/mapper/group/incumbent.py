@@ -107,8 +107,8 @@ class GoalIncumbent:
         cycles, energy: what the slopes were taken at.
         """
         found = np.zeros(np.shape(sums[0]), np.bool_)
-        for goal, best, mine in zip(self.goals, self.best, sums, strict=True):
-            found |= mine <= goal.limit(cycles, energy, best) * (1 + 1e-12)
+        for goal, best, own in zip(self.goals, self.best, sums, strict=True):
+            found |= own <= goal.limit(cycles, energy, best) * (1 + 1e-12)
         return found
 
     def improvements(self, cycles: Floats, energy: Floats) -> list[tuple[int, int]]:
@@ -170,9 +170,9 @@ class MaskedIncumbent(GoalIncumbent):
     ) -> Sequence[Floats]:
         """Lower bounds on weighted sums, from those of the dense work."""
         left = []
-        for mine, weight in zip(sums, self.slopes(cycles, energy), strict=True):
+        for own, weight in zip(sums, self.slopes(cycles, energy), strict=True):
             with np.errstate(invalid="ignore"):  # an infinite weight says nothing of a sum
-                less = self.visited * mine - self.energy_slack - weight * self.cycle_slack
+                less = self.visited * own - self.energy_slack - weight * self.cycle_slack
             left.append(np.where(np.isnan(less), -np.inf, less))
         return left
 

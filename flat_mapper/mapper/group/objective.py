@@ -66,11 +66,11 @@ def better(goal: Goal, cycles: Floats, energy: Floats, best: tuple[float, float]
     if not np.isfinite(best[0]):
         return np.isfinite(cycles) & np.isfinite(energy)
     other = goal.keys(np.array(best[0]), np.array(best[1]))
-    mine = goal.first(cycles, energy)
+    own = goal.first(cycles, energy)
     tight = 1e-12 * abs(float(other[0]))
-    found: Bools = mine < float(other[0]) - tight
+    found: Bools = own < float(other[0]) - tight
     # Ties are few: only they are worth a second look.
-    equal = np.nonzero(~found & (mine <= float(other[0]) + tight))
+    equal = np.nonzero(~found & (own <= float(other[0]) + tight))
     if len(equal[0]):
         found[equal] = _breaks_tie(goal, cycles[equal], energy[equal], other)
     return found
@@ -90,9 +90,9 @@ def _breaks_tie(
     return found
 
 
-def better_pair(goal: Goal, mine: tuple[float, float], best: tuple[float, float]) -> bool:
+def better_pair(goal: Goal, own: tuple[float, float], best: tuple[float, float]) -> bool:
     """The same for one pair."""
-    return bool(better(goal, np.array([mine[0]]), np.array([mine[1]]), best)[0])
+    return bool(better(goal, np.array([own[0]]), np.array([own[1]]), best)[0])
 
 
 def best_index(goal: Goal, cycles: Floats, energy: Floats) -> int:

@@ -50,10 +50,10 @@ class Single:
         outers = outers.take(order)
         pairs = outers.staging * len(self.bounds.orders) + outers.order
         for pair in np.unique(pairs):
-            mine = np.flatnonzero(pairs == pair)
+            own = np.flatnonzero(pairs == pair)
             step = max(1, PAIRS // self.tiles.count)
-            for start in range(0, len(mine), step):
-                self._priced(outers.take(mine[start : start + step]))
+            for start in range(0, len(own), step):
+                self._priced(outers.take(own[start : start + step]))
         return len(order)
 
     def _priced(self, outers: Outers) -> None:
@@ -65,16 +65,16 @@ class Single:
             return
         space = self.candidate_set.space
         roles = staging.roles[space.einsum.name]
-        tile, mine = outers.tile[:, choice], self.dense.tile[:, candidate]
-        words, cold = self.bounds.occupancy.candidate_words(space, mine, tile, roles)
+        tile, own = outers.tile[:, choice], self.dense.tile[:, candidate]
+        words, cold = self.bounds.occupancy.candidate_words(space, own, tile, roles)
         room = self.bounds.occupancy.room(staging, outers.tile)
         fits = words <= np.broadcast_to(room, len(outers.staging))[choice]
-        fits &= shared_fits(space, tile, mine)
+        fits &= shared_fits(space, tile, own)
         choice, candidate, tile, cold = choice[fits], candidate[fits], tile[:, fits], cold[fits]
         if len(choice) == 0:
             return
         compute = space.lane_cycles / self.dense.spatial[candidate]
-        loops = np.where(tile == FOLLOW, 1, tile // mine[:, fits])
+        loops = np.where(tile == FOLLOW, 1, tile // own[:, fits])
         for shared_order in self.orders:
             obeyed = in_order(space, shared(space), shared_order, loops)
             if not obeyed.any():
@@ -131,8 +131,8 @@ class Single:
         cut: bool[outers, tiles]. bound: cycles and pJ, float64[outers, tiles].
         """
         for one in np.flatnonzero(cut.any(axis=1)):
-            mine = np.flatnonzero(cut[one])
-            near = mine[np.argsort(bound[1][one, mine], kind="stable")[:NAMED]]
+            own = np.flatnonzero(cut[one])
+            near = own[np.argsort(bound[1][one, own], kind="stable")[:NAMED]]
             which, candidates = self.tiles.candidates(np.arange(len(near)), tiles[near])
             costs = bound[0][one, near[which]], bound[1][one, near[which]]
             choice = np.full(len(candidates), one)
@@ -144,10 +144,10 @@ class Single:
         """Write down pairs of an outer choice and a candidate that cannot improve."""
         assert self.log is not None
         for one in np.unique(choice):
-            mine = np.flatnonzero(choice == one)
+            own = np.flatnonzero(choice == one)
             where = self.log.outer(outers.take(np.array([one])))
-            some = bound[0][mine], bound[1][mine]
-            self.log.candidates(self.candidate_set, candidate[mine], some, self.incumbent, where)
+            some = bound[0][own], bound[1][own]
+            self.log.candidates(self.candidate_set, candidate[own], some, self.incumbent, where)
 
     def _take(
         self,

@@ -112,8 +112,8 @@ def _in_sequence(
             fronts[first] = incumbent.solutions
             if not incumbent.solutions and incumbent.open:
                 return searches[first].infeasibility()
-        mine = [s if first == i else renamed(s, searches[i].problem) for s in fronts[first]]
-        sums = _best_sums([(*done, one) for done in sums for one in mine])
+        own = [s if first == i else renamed(s, searches[i].problem) for s in fronts[first]]
+        sums = _best_sums([(*done, one) for done in sums for one in own])
     return sums
 
 

@@ -155,7 +155,7 @@ def _try(
     result = evaluate(cascade, platform, mapping, ert)
     if not isinstance(result, Result):
         return
-    goal, mine = Goal(kind=objective), (float(result.cycles), result.energy_pj)
-    if best is None or better_pair(goal, mine, (float(best.cycles), best.energy_pj)):
+    goal, own = Goal(kind=objective), (float(result.cycles), result.energy_pj)
+    if best is None or better_pair(goal, own, (float(best.cycles), best.energy_pj)):
         certificate = replace(found.certificate, lower_bound=floor_of(result, objective))
         tried.best = replace(found, workload=cascade, result=result, certificate=certificate)

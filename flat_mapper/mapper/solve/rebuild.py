@@ -37,9 +37,9 @@ def _fan_out(
 ) -> None:
     everything = float(grid.prod())
     for tensor, transfers in block.transfers.items():
-        mine = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
+        own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
         for transfer in transfers:
-            transfer.spread = transfer.spread * float(grid[mine].prod())
+            transfer.spread = transfer.spread * float(grid[own].prod())
             transfer.copies = transfer.copies * everything
     block.tile, block.spatial = block.tile * grid, block.spatial * everything
     column = np.zeros(1, np.int64)

@@ -36,9 +36,9 @@ class Members:
         """The loops of a rank that stands on both axes, each of its members on one."""
         chosen = divided(rank.sizes, on_x, on_y)
         assert chosen is not None
-        mine = tuple(m for m, yes in zip(rank.members, chosen, strict=True) if yes)
-        others = tuple(m for m in rank.members if m not in mine)
-        return (("x", self._taken(rank, mine, on_x)), ("y", self._taken(rank, others, on_y)))
+        own = tuple(m for m, yes in zip(rank.members, chosen, strict=True) if yes)
+        others = tuple(m for m in rank.members if m not in own)
+        return (("x", self._taken(rank, own, on_x)), ("y", self._taken(rank, others, on_y)))
 
     def _taken(self, rank: Rank, members: tuple[str, ...], factor: int) -> tuple[Loop, ...]:
         taken = []

@@ -137,8 +137,8 @@ class _Replayer:
         for event in (*self.events[:-1], {"rule": "solve", "at": None}):
             at, rule = event["at"] and tuple(event["at"]), event["rule"]
             if rule == "solve":
-                for mine in [at] if at else list(gone):
-                    self._check_covered(mine, gone.pop(mine, None), never.get(mine, set()))
+                for own in [at] if at else list(gone):
+                    self._check_covered(own, gone.pop(own, None), never.get(own, set()))
                 if at:
                     gone[at] = set()
             elif rule in OUTERS:
@@ -193,12 +193,12 @@ class _Replayer:
 
     def chosen(self, sample: int | None) -> Iterator[tuple[Line, int]]:
         """(event, position in it) of the cuts to replay; of a sample as many of each rule."""
-        mine: dict[str, list[tuple[Line, int]]] = {}
+        own: dict[str, list[tuple[Line, int]]] = {}
         for event in self.events[:-1]:
             if event["rule"] in self.found.rows:
-                mine.setdefault(event["rule"], []).extend((event, i) for i in range(_count(event)))
-        each = None if sample is None else -(-sample // max(1, len(mine)))
-        for items in mine.values():
+                own.setdefault(event["rule"], []).extend((event, i) for i in range(_count(event)))
+        each = None if sample is None else -(-sample // max(1, len(own)))
+        for items in own.values():
             if each is None or each >= len(items):
                 yield from items
             else:
@@ -271,11 +271,11 @@ class _Replayer:
         i = int(least[int(self.rng.integers(len(least)))])
         return [int(roots.staging[i]), int(roots.order[i]), *(int(v) for v in roots.tile[:, i])]
 
-    def _evaluated(self, at: tuple[int, int], mine: GroupSolution) -> Result | Infeasible | None:
+    def _evaluated(self, at: tuple[int, int], own: GroupSolution) -> Result | Infeasible | None:
         """The model's answer to a whole mapping; the other groups as the log has them best."""
         task, parts = self.tasks[at[0]], []
         for position in range(len(task.searches)):
-            one = mine if position == at[1] else self._fill((at[0], position))
+            one = own if position == at[1] else self._fill((at[0], position))
             if one is None:
                 return None
             parts.append(group_mapping(one, dict(task.cascade.rank_sizes)))

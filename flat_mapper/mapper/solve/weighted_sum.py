@@ -31,14 +31,14 @@ class _Pool:
         least = ceil(self.search.floor()[0] - 1e-9)
         lighter: list[GroupSolution] = []
         heavier: list[GroupSolution] = []
-        for mine, solution in self.found:
-            if mine == goal:
+        for own, solution in self.found:
+            if own == goal:
                 return solution
-            if mine.kind == goal.kind == "weighted" and mine.weight <= goal.weight:
+            if own.kind == goal.kind == "weighted" and own.weight <= goal.weight:
                 if solution.cycles <= least:
                     return solution
                 lighter.append(solution)
-            elif mine.kind == goal.kind == "weighted":
+            elif own.kind == goal.kind == "weighted":
                 heavier.append(solution)
         return next((s for s in lighter if any(s is h for h in heavier)), None)
 
@@ -151,8 +151,8 @@ class WeightedSumSearch:
         for one, i in zip(self.searches, self.same, strict=True):
             solution = self.pools[i].known(goal) or self.pools[i].start
             assert solution is not None
-            mine = one is self.searches[i]
-            chosen.append(solution if mine else renamed(solution, one.problem))
+            own = one is self.searches[i]
+            chosen.append(solution if own else renamed(solution, one.problem))
         return chosen
 
 

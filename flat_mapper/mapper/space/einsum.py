@@ -76,7 +76,7 @@ class EinsumSpace:
     def volume(self) -> dict[str, float]:
         """Words of each tensor."""
         return {
-            t: prod(n for n, mine in zip(self.sizes, rel, strict=True) if mine) * self.share(t)
+            t: prod(n for n, own in zip(self.sizes, rel, strict=True) if own) * self.share(t)
             for t, rel in self.relevant.items()
         }
 
@@ -139,21 +139,21 @@ class EinsumSpace:
         rules = self.rules(fanout, "spatial")
         lists = ([r.x for r in rules], [r.y for r in rules])
         one, other = (
-            all(names is None or set(rank.members) & set(names) for names in mine) for mine in lists
+            all(names is None or set(rank.members) & set(names) for names in own) for own in lists
         )
         return one, other
 
     def tile_number(self, tile: np.ndarray) -> np.ndarray:
         """A number for every tile int64[R, n]; equal tiles have equal ones."""
         found = np.zeros(tile.shape[1], np.int64)
-        for size, mine in zip(self.sizes, tile, strict=True):
+        for size, own in zip(self.sizes, tile, strict=True):
             extents = np.array(divisors(size))
             if size < 1 << 16:  # looked up faster than searched
                 places = np.zeros(size + 1, np.int64)
                 places[extents] = np.arange(len(extents))
-                position = places[mine]
+                position = places[own]
             else:
-                position = np.searchsorted(extents, mine)
+                position = np.searchsorted(extents, own)
             found = found * len(extents) + position
         return found
 

@@ -47,7 +47,7 @@ class Wanted:
         """By rank, what the tile of every candidate divides; int64[R]."""
         if self.tiles is None:
             return np.array(sizes, dtype=np.int64)
-        return np.array([multiple(mine) for mine in self.tiles])
+        return np.array([multiple(own) for own in self.tiles])
 
     def fits(self, tile: Ints) -> Bools:
         """Whether tiles divide one of those that are wanted, as far as it is cheap to tell."""
@@ -57,8 +57,8 @@ class Wanted:
         found[:] = False
         for outer in self.tiles.T:
             left = np.flatnonzero(~found)
-            for mine, extent in zip(tile, outer, strict=True):
-                left = left[extent % mine[left] == 0]
+            for own, extent in zip(tile, outer, strict=True):
+                left = left[extent % own[left] == 0]
             found[left] = True
         return found
 
@@ -143,8 +143,8 @@ def _fan_out(
         candidate, column, node_choice = candidate[good], column[good], node_choice.take(good)
     candidates = candidates.take(candidate)
     for tensor, transfers in candidates.transfers.items():
-        mine = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
-        relevant = prod_of(grid, mine).astype(np.float64)
+        own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
+        relevant = prod_of(grid, own).astype(np.float64)
         for transfer in transfers:
             transfer.spread = transfer.spread * relevant[column]
             transfer.copies = transfer.copies * everything[column]
@@ -327,8 +327,8 @@ def _pairs(
     n, m = tiles.shape[1], len(columns)
     room = sizes // tiles
     good = np.ones((n, m), np.bool_)
-    for mine, factors in zip(room, grid[:, columns], strict=True):
-        distinct, at = np.unique(mine, return_inverse=True)
+    for own, factors in zip(room, grid[:, columns], strict=True):
+        distinct, at = np.unique(own, return_inverse=True)
         good &= (distinct[:, None] % factors[None, :] == 0)[at.ravel()]
     tile, column = np.nonzero(good)
     extended = tiles[:, tile] * grid[:, columns[column]]
@@ -344,7 +344,7 @@ def _total(space: EinsumSpace, keep: frozenset[str], tile: Ints) -> Ints | Float
     """Words of the tiles of what a level keeps, whole ones each."""
     total = np.zeros(tile.shape[1], np.int64)
     for tensor in keep:
-        mine = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
-        values, share = prod_of(tile, mine), space.share(tensor)
+        own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
+        values, share = prod_of(tile, own), space.share(tensor)
         total = total + (values if share == 1 else np.ceil(values * share))
     return total

@@ -137,8 +137,8 @@ def _parts(
     if min(sides) == 1 or all(len(s) == 1 for s in sizes):
         return
     some = [
-        [d for d in divisors(prod(mine)) if 1 < d <= sides[0]] if len(mine) > 1 else []
-        for mine in sizes
+        [d for d in divisors(prod(own)) if 1 < d <= sides[0]] if len(own) > 1 else []
+        for own in sizes
     ]
     for parts in product(*([*w, *s] for w, s in zip(whole, some, strict=True))):
         if any(p is not None and p > 1 for p in parts):
@@ -151,7 +151,7 @@ def divided(sizes: tuple[int, ...], one: int, other: int) -> tuple[bool, ...] | 
     The rest are a multiple of the other; None if there is no such choice.
     """
     for chosen in product((True, False), repeat=len(sizes)):
-        mine = prod(n for n, yes in zip(sizes, chosen, strict=True) if yes)
-        if mine % one == 0 and prod(sizes) // mine % other == 0:
+        own = prod(n for n, yes in zip(sizes, chosen, strict=True) if yes)
+        if own % one == 0 and prod(sizes) // own % other == 0:
             return chosen
     return None

@@ -75,8 +75,8 @@ class GroupProblem:
             if i in own
         ]
         tensors = {
-            t: frozenset(r.name for r, yes in zip(space.ranks, mine, strict=True) if yes)
-            for t, mine in space.relevant.items()
+            t: frozenset(r.name for r, yes in zip(space.ranks, relevant, strict=True) if yes)
+            for t, relevant in space.relevant.items()
         }
         masked, pair = None, self.workload.roles.masked
         if self.mask_tiles and pair and self.masked(space) is not None:
@@ -230,8 +230,8 @@ def _own_ranks(einsum: Einsum) -> tuple[str, ...]:
 def tile_words(space: EinsumSpace, tensor: str, tile: Ints) -> Ints | Floats:
     """Words of a tensor over tile extents; tile int64[R, n] by the Einsum's ranks."""
     words = np.ones(tile.shape[1:], np.int64)
-    for r, mine in enumerate(space.relevant[tensor]):
-        if mine:
+    for r, own in enumerate(space.relevant[tensor]):
+        if own:
             words = words * tile[r]
     share = space.share(tensor)
     return words if share == 1 else np.asarray(words * share, np.float64)

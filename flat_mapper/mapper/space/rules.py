@@ -96,9 +96,9 @@ def allowed_orders(orders: list[Order], space: EinsumSpace, node: str) -> list[O
     fixed = permutations_at(space, node)
     if len(fixed) > 1:
         return list(permutations(range(len(space.ranks))))
-    for mine in fixed:
+    for own in fixed:
         orders = list(
-            dict.fromkeys(mine + tuple(r for r in order if r not in mine) for order in orders)
+            dict.fromkeys(own + tuple(r for r in order if r not in own) for order in orders)
         )
     return orders
 
@@ -106,16 +106,16 @@ def allowed_orders(orders: list[Order], space: EinsumSpace, node: str) -> list[O
 def in_order(space: EinsumSpace, node: str, order: Order, factors: Ints) -> Bools:
     """Whether the real loops among int64[R, n] factors obey every permutation of a level."""
     good = np.ones(factors.shape[1], np.bool_)
-    for mine in permutations_at(space, node):
-        good &= obeyed(mine, order, factors > 1)
+    for own in permutations_at(space, node):
+        good &= obeyed(own, order, factors > 1)
     return good
 
 
-def obeyed(mine: Sequence[int], order: Order, real: Bools) -> Bools:
+def obeyed(own: Sequence[int], order: Order, real: Bools) -> Bools:
     """Whether the real loops bool[R, n] of an order have some ranks innermost, as listed."""
     good = np.ones(real.shape[1], np.bool_)
-    place = {r: i for i, r in enumerate(mine)}
+    place = {r: i for i, r in enumerate(own)}
     for inner, outer in combinations(order, 2):
-        if place.get(inner, len(mine)) > place.get(outer, len(mine)):
+        if place.get(inner, len(own)) > place.get(outer, len(own)):
             good &= ~(real[inner] & real[outer])
     return good
