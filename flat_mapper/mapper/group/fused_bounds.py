@@ -81,7 +81,7 @@ class FusedBounds:
             limits = StayBounds.of(self.problem, self.bounds, outers.take(own))
             roles = self.bounds.stagings[int(number)].roles
 
-            within = partial(self._within_at, extents, where, roles)
+            within = partial(self._within, extents, where, roles)
             low = limits.total(
                 [e.min(axis=1)[where] for e in by_tile],
                 [e.min(axis=1)[where] for e in without],
@@ -142,7 +142,7 @@ class FusedBounds:
             found[1].append(parts[-1])
         return found
 
-    def _within_at(
+    def _within(
         self,
         extents: Ints,
         where: Ints,
@@ -150,15 +150,9 @@ class FusedBounds:
         i: int,
         words: int,
     ) -> Floats:
-        """The same by outer choice; where: its extents among the distinct ones."""
-        return self._within(i, words, extents, roles)[where]
-
-    def _within(
-        self, i: int, words: int, extents: Ints, roles: Mapping[str, tuple[Role, ...]]
-    ) -> Floats:
         """Least pJ of an Einsum whose tensor stays private beside so many words; float64[n].
 
-        Infinite where no candidate keeps so little beside it.
+        Infinite where no candidate keeps so little beside it. where: by outer choice, its extents.
         """
         if (i, words) not in self._frugal:
             part = self.candidate_sets[i]
@@ -166,11 +160,11 @@ class FusedBounds:
             self._frugal[i, words] = CandidateTiles(part.keep(few)) if few.any() else None
         tiles = self._frugal[i, words]
         if tiles is None:
-            return np.full(extents.shape[1], np.inf)
+            return np.full(len(where), np.inf)
         local = extents[self.problem.index(tiles.space)]
         bounds = tiles.bounds(roles[tiles.space.einsum.name])
         energy = bounds.energy(local, np.arange(tiles.count), self._stay(tiles.space))
-        return self._repeated(tiles, local, energy, self._passes(tiles, extents)).min(axis=1)
+        return self._repeated(tiles, local, energy, self._passes(tiles, extents)).min(axis=1)[where]
 
     def _beside(self, part: CandidateSet) -> Floats:
         """Fewest words that candidates keep at their private level beside a tensor that may stay.

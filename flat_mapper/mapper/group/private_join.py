@@ -34,8 +34,7 @@ class PrivateJoin:
     @classmethod
     def of(cls, problem: GroupProblem, layout: CostLayout) -> PrivateJoin:
         """The columns that a group needs."""
-        words = [np.inf if n is None else float(n) for n in problem.private_levels.values()]
-        return cls(np.array(words), layout.width, problem.group.schedule == "overlapped")
+        return cls(_limits(problem), layout.width, problem.group.schedule == "overlapped")
 
     def start(self) -> Floats:
         """The sum of nothing; float64[1, D]."""
@@ -64,25 +63,31 @@ class PrivateJoin:
         count = len(self.limits)
         stays = vectors[:, self.width : self.width + count]
         turns = vectors[:, self.width + count :].reshape(len(vectors), len(UNITS), count)
-        turn = turns.sum(axis=1) if self.overlapped else turns.max(axis=1)
-        return (stays + turn <= self.limits).all(axis=1)
+        return _hold(self.limits, stays, turns.swapaxes(0, 1), overlapped=self.overlapped)
 
 
 def private_fits(problem: GroupProblem, parts: Sequence[PricedCandidates], picks: Ints) -> Bools:
-    """Whether candidates, one of each Einsum, fit the private levels together; bool[n].
-
-    picks: int64[n, Einsums].
-    """
-    limits = np.array([np.inf if n is None else float(n) for n in problem.private_levels.values()])[
-        :, None
-    ]
-    stays = np.zeros((len(limits), len(picks)))
-    turns = np.zeros((len(UNITS), len(limits), len(picks)))
+    """Whether picks int64[n, Einsums], one of each, fit the private levels together; bool[n]."""
+    limits = _limits(problem)
+    stays = np.zeros((len(picks), len(limits)))
+    turns = np.zeros((len(UNITS), len(picks), len(limits)))
     for space, part, chosen in zip(problem.spaces, parts, picks.T, strict=True):
-        stays = stays + part.private.stays[:, chosen]
+        stays = stays + part.private.stays[:, chosen].T
         unit = UNITS.index(space.einsum.unit)
-        turns[unit] = np.maximum(turns[unit], part.private.turn[:, chosen])
-    overlapped = problem.group.schedule == "overlapped"
+        turns[unit] = np.maximum(turns[unit], part.private.turn[:, chosen].T)
+    return _hold(limits, stays, turns, overlapped=problem.group.schedule == "overlapped")
+
+
+def _limits(problem: GroupProblem) -> Floats:
+    """Words of each private level; infinite where unlimited."""
+    return np.array([np.inf if n is None else n for n in problem.private_levels.values()], float)
+
+
+def _hold(limits: Floats, stays: Floats, turns: Floats, *, overlapped: bool) -> Bools:
+    """The rule: what stays and the largest turn fit, each unit's own where they overlap; bool[n].
+
+    stays: float64[n, L]. turns: float64[units, n, L].
+    """
     turn = turns.sum(axis=0) if overlapped else turns.max(axis=0)
-    fits: Bools = (stays + turn <= limits).all(axis=0)
+    fits: Bools = (stays + turn <= limits).all(axis=1)
     return fits
