@@ -64,8 +64,8 @@ def load_problem(
     """The workload of a shipped problem or of a file, cut to a scope, at other sizes if asked.
 
     source: a shipped name, a path, or a specification in memory: one Einsum, its problem.
-    scope: attention, block or model; by default the attention of a problem in the short form, and
-           the whole of a cascade that is written out.
+    scope: attention, block, layer, model or vocabulary; by default the attention of a problem
+           in the short form, and the whole of a cascade that is written out.
     lengths: of queries and keys, by the ranks that the problem's roles name.
     phase: `prefill` or `decode`, in place of the file's; see `flat_mapper.workload.reader`.
     softmax: row, online, online-2pass or any, in place of the file's.

@@ -66,7 +66,7 @@ def chip_understood(chip: Chip) -> Understood:
 def problem_understood(path: str) -> Understood:
     """The Einsums that `map` would map, and what its default scope leaves out."""
     workload = load_problem(Path(path))
-    lines = [understood.workload_text(workload), left_out_text(workload.left_out)]
+    lines = [understood.workload_text(workload), left_out_text(workload)]
     return Understood(
         text="\n".join(line for line in lines if line),
         document=understood.workload_document(workload),

@@ -154,7 +154,8 @@ def _problem(verb: _Parser) -> None:
         "--scope",
         default="",
         metavar="S",
-        help="attention, block or model; default: the attention of a problem in the short form, "
+        help="attention, block (its products), layer (all of it), model (all layers) or "
+        "vocabulary; default: the attention of a problem in the short form, "
         "all of a cascade that is written out",
     )
 

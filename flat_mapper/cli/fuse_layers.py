@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from flat_mapper.cli.terminal import say
+from flat_mapper.importers.layer_fusion import FusedLayers, fuse_layers, shape_text
 from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump_json
-from flat_mapper.workload.layer_fusion import FusedLayers, fuse_layers, shape_text
 
 
 def fuse_layers_command(arguments: argparse.Namespace) -> int:

@@ -50,7 +50,7 @@ def need_text(found: Need) -> str:
             report.grid(rows, head=head, right=range(1, 6)),
             f"one of the {noun} is {found.amount(1)}; {found.arch} has "
             f"{found.amount(found.present)}; {found.trials} searches for the least latency",
-            *filter(None, [report.left_out_text(found.left_out)]),
+            *filter(None, [report.left_out_text(found)]),
         )
     )
 

@@ -34,6 +34,7 @@ _UNARY: dict[str, Callable[[Values], Values]] = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "tanh": np.tanh,
     "copy": lambda x: x,
+    "rotary": lambda x: x,  # of the product of words and angles: one point is one complex number
 }
 _BINARY: dict[str, np.ufunc] = {
     "*": np.multiply,

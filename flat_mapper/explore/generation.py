@@ -228,7 +228,7 @@ class Generation:
             f"mappings searched at {ends}, least {first.objective}",
             f"energies from {first.result.energy_source}",
             *first.result.notes,
-            left_out_text(first.workload.left_out),
+            left_out_text(first.workload),
         ]
         return "\n".join(line for line in lines if line)
 

@@ -48,6 +48,7 @@ class Need:
     below: Trial | None  # one step less; None where one step is enough
     trials: int  # searches made
     left_out: tuple[str, ...] = ()  # Einsums of the problem that were not mapped
+    wider: str = "block"  # the scope that has those
 
     @property
     def steps(self) -> int:

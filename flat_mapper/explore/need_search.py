@@ -89,6 +89,7 @@ def smallest_value(
         below=trials.at(steps - 1) if steps > 1 else None,
         trials=len(trials.known),
         left_out=workload.left_out,
+        wider=workload.wider,
     )
 
 

@@ -63,7 +63,12 @@ from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.mask import mask_document, read_mask
 from flat_mapper.workload.notation import einsum_item, read_einsum
-from flat_mapper.workload.roles import declared_document, read_operators, read_roles
+from flat_mapper.workload.roles import (
+    declared_document,
+    read_operators,
+    read_roles,
+    read_views,
+)
 
 RECORD = "fused-mapping.yaml"
 RECORD_VERSION = 2  # 1 did not say what stays in private levels over the shared loops
@@ -118,6 +123,7 @@ def _workload_document(workload: Workload) -> dict[str, object]:
         "repeat": workload.repeat,
         **({"mask": mask_document(workload.mask)} if workload.mask else {}),
         **declared_document(workload.roles, workload.operators),
+        **({"views": dict(workload.views)} if workload.views else {}),
         **({"left_out": list(workload.left_out)} if workload.left_out else {}),
         "einsums": [einsum_item(einsum) for einsum in workload.einsums],
     }
@@ -213,7 +219,7 @@ def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:
 def _workload(node: object, where: str) -> Workload:
     known = (
         *("name", "source", "ranks", "word_bits", "tensor_bits", "softmax", "repeat"),
-        *("states_bits", "mask", "roles", "operators", "left_out", "einsums"),
+        *("states_bits", "mask", "roles", "operators", "views", "left_out", "einsums"),
     )
     refuse_unknown(node, known, where)
     section = section_of(node, where)
@@ -231,6 +237,7 @@ def _workload(node: object, where: str) -> Workload:
         mask=read_mask(section, where),
         roles=read_roles(section, where),
         operators=read_operators(section, where),
+        views=read_views(section, where),
         left_out=tuple(str(n) for n in take_list(node, "left_out", str, where, ())),
         einsums=tuple(einsums),
     )

@@ -99,6 +99,8 @@ def crosses_dram(workload: Workload, names: Sequence[str], tensor: str) -> bool:
     """
     if workload.producers.get(tensor) not in names:
         return True
+    if tensor in workload.views.values():
+        return True
     readers = [e for e in workload.einsums if any(a.tensor == tensor for a in e.inputs)]
     return not readers or any(e.name not in names and not e.each for e in readers)
 

@@ -184,7 +184,7 @@ class Comparison:
             *refused,
             *(f"energies from {source}" for source in sources),
             *dict.fromkeys(n for r in results.values() for n in r.notes),
-            report.left_out_text(self.workload.left_out),
+            report.left_out_text(self.workload),
         ]
         return "\n".join(line for line in lines if line)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from math import prod
+from typing import Protocol
 
 from flat_mapper import __version__
 from flat_mapper.arch.values import Platform
@@ -20,6 +21,18 @@ from flat_mapper.reports.mask import mask_dict, mask_text
 from flat_mapper.workload.graph import Workload
 
 TextRow = tuple[str, ...]
+
+
+class LeavesOut(Protocol):
+    """An answer to a part of a problem: a workload, or what was found for one."""
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of the problem's other Einsums."""
+
+    @property
+    def wider(self) -> str:
+        """The scope that has them."""
 
 
 def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[str, object]:
@@ -130,14 +143,15 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
     sources = f"energies from {result.energy_source}; counts from backend {result.backend}"
     by = [f"energy by {k}: {_parts(p)}" for k, p in result.energy_by().items()]
     more = filter(
-        None, (sources_text(result), mask_text(workload, result), left_out_text(workload.left_out))
+        None, (sources_text(result), mask_text(workload, result), left_out_text(workload))
     )
     return "\n".join([grid(rows), *by, sources, *more, *result.notes])
 
 
-def left_out_text(names: Sequence[str]) -> str:
+def left_out_text(of: LeavesOut) -> str:
     """The Einsums of a problem that were not mapped, in words; empty where all of them were."""
-    return f"left out of the problem: {', '.join(names)}; --scope block has them" if names else ""
+    names = ", ".join(of.left_out)
+    return f"left out of the problem: {names}; --scope {of.wider} has them" if names else ""
 
 
 def sources_text(result: Result) -> str:

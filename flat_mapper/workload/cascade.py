@@ -28,7 +28,7 @@ from flat_mapper.workload.notation import parse_einsum
 from flat_mapper.workload.roles import Roles
 from flat_mapper.workload.softmax import with_softmax
 
-Scope = Literal["attention", "block", "model"]
+Scope = Literal["attention", "block", "layer", "model", "vocabulary"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 SOFTMAX = "softmax"  # the operator that the vector Einsums of the core are
@@ -113,7 +113,7 @@ def scope(workload: Workload, extent: Scope | None) -> Workload:
     """The part of a workload to map.
 
     attention: what the short form of a problem calls its attention, once.
-    block:     the whole cascade, once.
+    block, layer, vocabulary: the whole cascade, once.
     model:     the whole cascade, as often as the model repeats it.
     None:      the attention where a problem has the short form, else the whole cascade, once.
     raises:    SpecError for the attention of a cascade that is written out: which part of it that
@@ -128,7 +128,7 @@ def scope(workload: Workload, extent: Scope | None) -> Workload:
         condition = "block or model for a cascade that is written out"
         change = "leave the scope out: all of its Einsums are mapped, once"
         raise SpecError(expected(f"{workload.name}: scope", condition, extent, change))
-    if extent == "block" or not once.core:
+    if extent not in (None, "attention") or not once.core:
         return once
     lost = tuple(e.name for e in once.ordered if e.name not in once.core)
     return replace(once.subset(once.core), left_out=(*once.left_out, *lost))

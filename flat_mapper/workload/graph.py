@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from math import prod
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from flat_mapper.base.errors import Faults, SpecError, expected
@@ -23,6 +24,8 @@ Softmax = Literal["row", "online", "online-2pass", "any", "none"]
 
 # Counts are int64 all the way; this bound leaves a factor of two for read-modify-write.
 MAX_ITERATIONS = 2**61
+
+NO_VIEWS: Mapping[str, str] = MappingProxyType({})
 
 MAX_EINSUMS = 1000  # chosen: of Einsums, and of ranks; an unrolled model of 40 blocks has 920
 
@@ -45,9 +48,12 @@ class Workload:
     operators: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # one row-wise unit each
     core: tuple[str, ...] = field(default=(), compare=False)  # of the short form: the attention
     left_out: tuple[str, ...] = field(default=(), compare=False)  # the problem's other Einsums
+    wider: str = field(default="block", compare=False)  # the scope that has those
+    views: Mapping[str, str] = field(default_factory=dict)  # tensor: the one that it is, rearranged
+    weights: Mapping[str, int] = field(default_factory=dict, compare=False)  # parameters held
 
     def __post_init__(self) -> None:
-        for fault in faults(self.name, self.rank_sizes, self.einsums):
+        for fault in faults(self.name, self.rank_sizes, self.einsums, self.views):
             raise SpecError(fault)
         for key, bits in {"word_bits": self.word_bits, **self.tensor_bits}.items():
             if not is_size(bits) or bits > BITS.most:
@@ -75,7 +81,18 @@ class Workload:
                     graph.add_edge(self.producers[access.tensor], einsum.name, tensor=access.tensor)
         for name, before in _updated_before(self.einsums):
             graph.add_edge(before.name, name, tensor=before.output.tensor)
+        for name, maker, tensor in self.cuts:
+            graph.add_edge(maker, name, tensor=tensor)
         return graph
+
+    @cached_property
+    def cuts(self) -> tuple[tuple[str, str, str], ...]:
+        """Each Einsum that reads a view, with the Einsum that made it, and the view's name.
+
+        A view is what another Einsum wrote, under other ranks: keys by their position as queries
+        made them, tokens by their expert. It has to be whole in DRAM before it is read.
+        """
+        return tuple(_viewed(self.einsums, self.views))
 
     @cached_property
     def producers(self) -> dict[str, str]:
@@ -83,8 +100,7 @@ class Workload:
 
         Where several write it, the one that does not merely update it.
         """
-        first = {e.output.tensor: e.name for e in self.einsums if e.updates}
-        return first | {e.output.tensor: e.name for e in self.einsums if not e.updates}
+        return _producers(self.einsums)
 
     @cached_property
     def ancestors(self) -> dict[str, tuple[str, ...]]:
@@ -92,7 +108,7 @@ class Workload:
 
         The keys are in execution order too: topological, ties by declaration.
         """
-        waits = _predecessors(self.einsums)
+        waits = _predecessors(self.einsums, self.views)
         closure: dict[str, set[str]] = {}
         while len(closure) < len(waits):
             ready = next(n for n, w in waits.items() if n not in closure and closure.keys() >= w)
@@ -177,6 +193,8 @@ class Workload:
             einsums=einsums,
             rank_sizes={r: n for r, n in self.rank_sizes.items() if r in ranks},
             tensor_bits={t: n for t, n in self.tensor_bits.items() if t in tensors},
+            views={view: of for view, of in self.views.items() if {view, of} <= tensors},
+            weights={t: n for t, n in self.weights.items() if t in tensors},
             roles=roles,
             mask=self.mask if roles.masked else None,
             operators={o: cut for o, of in parts if (cut := tuple(n for n in of if n in kept))},
@@ -198,7 +216,8 @@ class Workload:
         reads in the tile just made. Row-softmax attention gives (B, H, P). An Einsum without the
         rank may say that it runs after that loop; see `inner_ranks`.
 
-        Raises SpecError when the group leaves out an Einsum that stands between two of its own.
+        Raises SpecError when the group leaves out an Einsum that stands between two of its own, or
+        has both sides of a cut.
         """
         group = [self.einsum(n) for n in names]
         for name, before in self.ancestors.items():
@@ -210,6 +229,11 @@ class Workload:
                 raise SpecError(
                     expected(where, f"{name} in it, because {after[0]} waits for it", "a gap")
                 )
+        for reader, maker, view in self.cuts:
+            if {reader, maker} <= set(names):
+                where = f"{self.name}: group {', '.join(names)}"
+                condition = f"{maker} and {reader} in two groups: {view} is read back from DRAM"
+                raise SpecError(expected(where, condition, "one"))
         bound = self.whole_row_ranks(names)
         common = [r for r in self.rank_sizes if all(r in e.ranks or r in e.after for e in group)]
         return tuple(r for r in common if r not in bound)
@@ -265,7 +289,12 @@ def is_size(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def faults(name: str, ranks: Mapping[str, int], einsums: tuple[Einsum, ...]) -> Iterator[str]:
+def faults(
+    name: str,
+    ranks: Mapping[str, int],
+    einsums: tuple[Einsum, ...],
+    views: Mapping[str, str] = NO_VIEWS,
+) -> Iterator[str]:
     """One line in the house form for each thing wrong with a cascade; empty for a sound one."""
     if not einsums:
         yield expected(name, "at least one Einsum", "none")
@@ -283,8 +312,13 @@ def faults(name: str, ranks: Mapping[str, int], einsums: tuple[Einsum, ...]) -> 
     updated = {t for _, e in _updated_before(einsums) for t in [e.output.tensor]}
     written = (e.output.tensor for e in einsums if not (e.updates and e.output.tensor in updated))
     yield from _repeated(f"{name}: tensor", "one Einsum that writes it", written)
+    made = {e.output.tensor for e in einsums}
+    for view, of in views.items():
+        if of not in made or view in made or view not in shapes:
+            condition = "an input of the cascade: one that an Einsum of it makes"
+            yield expected(f"{name}: views.{view}", condition, of)
     try:
-        TopologicalSorter(_predecessors(einsums)).prepare()
+        TopologicalSorter(_predecessors(einsums, views)).prepare()
     except CycleError as error:
         yield expected(name, "Einsums without a cycle", " -> ".join(error.args[1]))
 
@@ -347,14 +381,35 @@ def _updated_before(einsums: tuple[Einsum, ...]) -> Iterator[tuple[str, Einsum]]
                 yield einsum.name, other
 
 
-def _predecessors(einsums: tuple[Einsum, ...]) -> dict[str, set[str]]:
+def _producers(einsums: tuple[Einsum, ...]) -> dict[str, str]:
+    """Of every tensor that is written, the Einsum that does not merely update it."""
+    first = {e.output.tensor: e.name for e in einsums if e.updates}
+    return first | {e.output.tensor: e.name for e in einsums if not e.updates}
+
+
+def _viewed(
+    einsums: tuple[Einsum, ...], views: Mapping[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    """Each Einsum that reads a view, with who wrote what it is, and the view."""
+    producers = _producers(einsums)
+    for einsum in einsums:
+        for access in einsum.inputs:
+            maker = producers.get(views.get(access.tensor, ""))
+            if maker is not None:
+                yield einsum.name, maker, access.tensor
+
+
+def _predecessors(
+    einsums: tuple[Einsum, ...], views: Mapping[str, str] = NO_VIEWS
+) -> dict[str, set[str]]:
     """Of every Einsum, the names of those it waits for; its own output aside."""
-    producers = {e.output.tensor: e.name for e in einsums if e.updates}
-    producers |= {e.output.tensor: e.name for e in einsums if not e.updates}
+    producers = _producers(einsums)
     waits = {
         e.name: {producers[a.tensor] for a in e.inputs if a.tensor in producers} - {e.name}
         for e in einsums
     }
     for name, before in _updated_before(einsums):
         waits[name].add(before.name)
+    for name, maker, _ in _viewed(einsums, views):
+        waits[name].add(maker)
     return waits

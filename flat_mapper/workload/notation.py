@@ -43,6 +43,7 @@ BINARY = (*OPERATORS.values(), "max", "min")  # f(A, B), point by point
 UNARY = (
     *("exp", "log", "sqrt", "rsqrt", "reciprocal", "square", "abs", "neg"),
     *("relu", "gelu", "silu", "sigmoid", "tanh", "copy"),
+    "rotary",  # of words by angles: pairs of words as complex numbers, and their product
 )
 FUNCTIONS = tuple(dict.fromkeys((*REDUCTIONS, *BINARY, *UNARY)))
 

@@ -56,6 +56,7 @@ class Asked:
     softmax: Softmax | None = None
     mask: Mask | None = None
     unmasked: bool = False  # whatever the file says
+    scope: str = ""
     lengths: Lengths | None = None
 
 

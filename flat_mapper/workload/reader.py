@@ -9,6 +9,7 @@
       layers: 12                  # blocks of the model, one after another; by default 1
       feed_forward: plain         # or gated: two products up, joined point by point
       attention: {softmax: row, kv_heads: 4, phase: prefill}   # all of it may be left out: {}
+      layer: {norm: rms, positions: rotary, activation: silu}  # `flat_mapper.workload.short_form`
 
 A size is an integer, or arithmetic over other ranks. The short form is the cascade of
 `flat_mapper.workload.cascade`: its ranks are B, H, P, M, E, F, and for the block around it D (by
@@ -75,6 +76,7 @@ from flat_mapper.workload.roles import (
     operator_faults,
     read_operators,
     read_roles,
+    read_views,
     role_faults,
 )
 from flat_mapper.workload.short_form import short_workload
@@ -83,7 +85,7 @@ from flat_mapper.workload.timeloop import problem_faults, read_problem
 
 PROBLEM_KEYS = (
     *("name", "source", "ranks", "word_bits", "tensor_bits", "layers", "feed_forward"),
-    *("attention", "einsums", "mask", "roles", "operators"),
+    *("attention", "layer", "vocabulary", "einsums", "mask", "roles", "operators", "views"),
 )
 DEFAULT_WORD_BITS = 16  # FLAT, ASPLOS'23: all data are 16 bit
 
@@ -122,6 +124,7 @@ def load_workload(
         mask=mask_of(mask),
         lengths=lengths,
         unmasked=mask.strip() == NONE,
+        scope=scope or "",
     )
     workload = _workload(source, sizes, asked, faults)
     if workload is not None and phase == "decode":
@@ -267,7 +270,7 @@ def _declared_roles(problem: Section, where: str) -> Roles:
     """The roles of a cascade: those of the short form, or those that the file declares."""
     if "attention" not in problem:
         return read_roles(problem, where)
-    for key in ("roles", "operators"):
+    for key in ("roles", "operators", "views"):
         if key in problem:
             condition = "attention without them: the short form has its own"
             raise SpecError(expected(place(where, problem, key), condition, key, "remove it"))
@@ -279,9 +282,12 @@ def _written(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload |
     if file.asked.softmax:
         condition = "attention in the problem, whose softmax can be chosen"
         faults.append(expected(f"{file.where}: softmax", condition, "einsums"))
-    if "feed_forward" in file.problem:
-        at = place(file.where, file.problem, "feed_forward")
+    for key in [k for k in ("feed_forward", "layer", "vocabulary") if k in file.problem]:
+        at = place(file.where, file.problem, key)
         faults.append(expected(at, "attention beside it", "einsums", "write the layer out"))
+    if file.asked.scope == "vocabulary":
+        condition = "attention and a vocabulary in the problem, for --scope vocabulary"
+        faults.append(expected(file.where, condition, "einsums"))
     items = faults.attempt(take, file.problem, "einsums", list, file.where)
     if items is None:
         return None
@@ -306,6 +312,7 @@ def _written(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload |
         einsums=einsums,
         roles=file.roles,
         operators=operators,
+        views=faults.attempt(read_views, file.problem, file.where) or {},
     )
     faults.extend(_gaps(workload, f"{file.where}.operators"))
     return workload

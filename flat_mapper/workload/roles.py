@@ -10,6 +10,11 @@ out says in its file which rank is which. Nothing goes by the letters of a rank.
 
 An operator is a set of Einsums that a chip without fusion runs as one row-wise unit, which reads
 its rows once and writes its result once: a softmax, a norm. A mapspace's groups may name it.
+
+    views: {K: KN}
+
+A view is an input that another Einsum wrote, under other ranks. It goes through DRAM: who reads it
+waits for all of it, and is in no group with who made it.
 """
 
 from __future__ import annotations
@@ -130,6 +135,13 @@ def read_operators(problem: Section, where: str) -> dict[str, tuple[str, ...]]:
         str(name): tuple(str(member) for member in take_list(section, name, str, inside))
         for name in section
     }
+
+
+def read_views(problem: Section, where: str) -> dict[str, str]:
+    """Each tensor under the key `views` of a section, with the one that it is."""
+    inside = f"{where}.views"
+    section = section_of(take(problem, "views", dict, where, {}), inside)
+    return {str(view): str(take(section, view, str, inside)) for view in section}
 
 
 def declared_document(roles: Roles, operators: Mapping[str, tuple[str, ...]]) -> dict[str, object]:

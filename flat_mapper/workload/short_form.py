@@ -1,22 +1,45 @@
-"""The short form of a problem file: attention, and the block of a model around it."""
+"""The short form of a problem file: attention, and the block or the layer of a model around it.
+
+    layer: {norm: rms, norm_at: before, qk_norm: false, positions: rotary, bias: false,
+            qkv_bias: false, activation: silu, parallel: false, cross: false,
+            experts: {count: 8, per_token: 2, shared: 0}}
+    vocabulary: {size: 128256, positions: 0, types: 0, norm_in: false, norm_out: true,
+                 head: vocabulary, tied: false}
+
+What a section leaves out has the value shown, but for `norm: none` and `positions: none`. Without
+`layer` a problem has the products of its blocks alone (`--scope block`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from flat_mapper.base.errors import Faults, SpecError, expected
-from flat_mapper.spec.document import place, refuse_unknown, section_of, take_choice
+from flat_mapper.spec.document import place, refuse_unknown, section_of, take, take_choice
 from flat_mapper.spec.sizes import size_of
 from flat_mapper.workload.cascade import block
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.heads import FEED_FORWARDS, GROUP, PHASES, FeedForward, Phase
+from flat_mapper.workload.notation import UNARY
 from flat_mapper.workload.problem_file import File, check_ranks
 from flat_mapper.workload.softmax import SOFTMAXES
+from flat_mapper.workload.whole_layer import (
+    HEADS,
+    NORM_AT,
+    NORMS,
+    POSITIONS,
+    EndsForm,
+    Experts,
+    LayerForm,
+    ends,
+    layer,
+)
 
 ATTENTION_KEYS = ("softmax", "kv_heads", "phase")
 CORE_RANKS = ("B", "H", "P", "M", "E", "F")
 BLOCK_RANKS = ("D", "FF")
+VOCABULARY = "vocabulary"  # a section, and the scope that has it
 
 
 def short_workload(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload | None:
@@ -28,26 +51,129 @@ def short_workload(file: File, sizes: Mapping[str, int], faults: Faults) -> Work
         got = f"no {', '.join(missing)}"
         faults.append(expected(f"{file.where}.ranks", condition, got))
     form = faults.attempt(_form, file, sizes)
+    whole = faults.attempt(_layer, file)
     if faults or form is None:
         return None
     inner = Faults()
-    workload = inner.attempt(
-        block,
+    width = sizes.get("D") or sizes["H"] * sizes["E"]
+    full = {**sizes, "D": width, "FF": sizes.get("FF") or 4 * width}
+    once = faults.attempt(_ends, file, full, whole)
+    if faults:
+        return None
+    workload = inner.attempt(_block, full, form)
+    if file.asked.scope == VOCABULARY:
+        workload = once
+        if once is None:
+            condition = "vocabulary: {size: N} in the problem, for --scope vocabulary"
+            faults.append(expected(file.where, condition, "none"))
+    elif whole is not None and workload is not None:
+        made = inner.attempt(_whole, full, form, whole)
+        workload = _chosen(file.asked.scope, workload, made, once)
+    elif file.asked.scope == "layer":
+        condition = "layer: {norm: rms, ...} in the problem, for --scope layer"
+        faults.append(expected(file.where, condition, "none", "take --scope block: the products"))
+    faults.extend(f"{file.where}: {line}" for line in inner)
+    return workload
+
+
+def _block(sizes: Mapping[str, int], form: _Form) -> Workload:
+    return block(
         B=sizes["B"],
         H=sizes["H"],
         P=sizes["P"],
         M=sizes["M"],
         E=sizes["E"],
         F=sizes["F"],
-        D=sizes.get("D"),
-        FF=sizes.get("FF"),
+        D=sizes["D"],
+        FF=sizes["FF"],
         kv_heads=form.kv_heads,
         phase=form.phase,
         feed_forward=form.feed_forward,
         softmax=form.softmax,
     )
-    faults.extend(f"{file.where}: {line}" for line in inner)
-    return workload
+
+
+def _whole(sizes: Mapping[str, int], form: _Form, whole: LayerForm) -> Workload:
+    return layer(
+        whole,
+        B=sizes["B"],
+        H=sizes["H"],
+        P=sizes["P"],
+        M=sizes["M"],
+        E=sizes["E"],
+        F=sizes["F"],
+        D=sizes["D"],
+        FF=sizes["FF"],
+        kv_heads=form.kv_heads,
+        feed_forward=form.feed_forward,
+        softmax=form.softmax,
+    )
+
+
+def _chosen(
+    asked: str, products: Workload, whole: Workload | None, once: Workload | None
+) -> Workload | None:
+    """The cascade of a scope, with the names of what a wider one has."""
+    if whole is None:
+        return None
+    if asked in ("layer", "model"):
+        names = tuple(e.name for e in once.einsums) if once else ()
+        return replace(whole, left_out=names, wider=VOCABULARY)
+    if asked != "block":
+        return products
+    has = {e.name for e in products.einsums}
+    names = tuple(e.name for e in whole.einsums if e.name not in has)
+    return replace(products, left_out=names, wider="layer")
+
+
+def _ends(file: File, sizes: Mapping[str, int], whole: LayerForm | None) -> Workload | None:
+    """What the model does once, where the file has its vocabulary."""
+    if VOCABULARY not in file.problem:
+        return None
+    where = f"{file.where}.{VOCABULARY}"
+    section = section_of(take(file.problem, VOCABULARY, dict, file.where), where)
+    refuse_unknown(section, tuple(f.name for f in fields(EndsForm)), where)
+    form = EndsForm(
+        size=take(section, "size", int, where, above=0),
+        positions=take(section, "positions", int, where, 0, above=-1),
+        types=take(section, "types", int, where, 0, above=-1),
+        norm_in=take(section, "norm_in", bool, where, False),
+        norm_out=take(section, "norm_out", bool, where, True),
+        head=take_choice(section, "head", HEADS, where, "vocabulary"),
+        tied=take(section, "tied", bool, where, False),
+    )
+    norm = "none" if whole is None else whole.norm
+    return ends(form, norm, B=sizes["B"], P=sizes["P"], D=sizes["D"])
+
+
+def _layer(file: File) -> LayerForm | None:
+    """What a file says of a whole layer; None where it says nothing."""
+    if "layer" not in file.problem:
+        return None
+    where = f"{file.where}.layer"
+    section = section_of(take(file.problem, "layer", dict, file.where), where)
+    flags = ("qk_norm", "bias", "qkv_bias", "parallel", "two_norms", "cross")
+    refuse_unknown(
+        section, ("norm", "norm_at", "positions", "activation", *flags, "experts"), where
+    )
+    experts = None
+    if "experts" in section:
+        inside = f"{where}.experts"
+        part = section_of(take(section, "experts", dict, where), inside)
+        refuse_unknown(part, ("count", "per_token", "shared"), inside)
+        experts = Experts(
+            count=take(part, "count", int, inside, above=0),
+            per_token=take(part, "per_token", int, inside, above=0),
+            shared=take(part, "shared", int, inside, 0, above=-1),
+        )
+    return LayerForm(
+        norm=take_choice(section, "norm", NORMS, where, "none"),
+        norm_at=take_choice(section, "norm_at", NORM_AT, where, "before"),
+        positions=take_choice(section, "positions", POSITIONS, where, "none"),
+        activation=take_choice(section, "activation", UNARY, where, "silu"),
+        experts=experts,
+        **{flag: take(section, flag, bool, where, False) for flag in flags},
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,7 +101,9 @@ def test_scopes_cut_the_block_or_repeat_it():
 
 
 def test_an_unknown_scope_is_refused():
-    with pytest.raises(SpecError, match="scope: expected one of attention, block, model, got 'la'"):
+    with pytest.raises(
+        SpecError, match=r"scope: expected one of attention, block, layer, .*, got 'la'"
+    ):
         scope(attention(**SIZES), "la")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
-from flat_mapper.workload.layer_fusion import AttentionPair, Product, _pair, fuse_layers
+from flat_mapper.importers.layer_fusion import AttentionPair, Product, _pair, fuse_layers
 from flat_mapper.workload.reader import load_workload
 
 SHAPE = """\

@@ -1,0 +1,352 @@
+"""Builder of a whole layer: norms, projections, positions, attention, feed-forward, residuals.
+
+`flat_mapper.workload.cascade.block` has the products of a layer alone; here is everything between
+them as well, as Einsums of the vector path. What each piece stands for:
+
+    norm         rms: squares, their sum, 1/root, scale (Zhang, Sennrich, 2019, arXiv:1910.07467).
+                 layer: mean and deviation before, shift after (Ba et al., 2016, arXiv:1607.06450)
+    positions    rotary: pairs of words turned by an angle of their position (Su et al., 2021,
+                 arXiv:2104.09864): `rotary`, a complex product of words with ROT
+    keys         the P rows that are new are made by position of a query, KN and VN; K and V are
+                 all M rows by position of a key, from DRAM, the new ones among them: views
+    experts      each token goes to `per_token` of `count` (Shazeer et al., 2017, arXiv:1701.06538).
+                 Routing is a rate: all experts that are at work get equally many tokens, T. What
+                 they read, XE, and what comes back, FCG, are views: tokens by expert, and again by
+                 position
+
+Constant factors (the scale of scores, 1/D in a mean, epsilon) ride along and cost nothing; so does
+the choice of the largest of a router's weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Literal, get_args
+
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.workload.cascade import CORE, ROLES, SOFTMAX
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Softmax, Workload
+from flat_mapper.workload.heads import GROUP, HEAD, FeedForward, grouped, head_sizes
+from flat_mapper.workload.notation import UNARY, parse_einsum
+from flat_mapper.workload.roles import Roles
+from flat_mapper.workload.softmax import with_softmax
+
+Norm = Literal["rms", "layer", "none"]
+NormAt = Literal["before", "after", "around"]
+Positions = Literal["rotary", "none"]
+Head = Literal["vocabulary", "pooler", "none"]
+HEADS: tuple[Head, ...] = get_args(Head)
+NORMS: tuple[Norm, ...] = get_args(Norm)
+NORM_AT: tuple[NormAt, ...] = get_args(NormAt)
+POSITIONS: tuple[Positions, ...] = get_args(Positions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experts:
+    """A mixture of experts in place of the feed-forward layer."""
+
+    count: int
+    per_token: int
+    shared: int = 0  # feed-forward layers of the same width that every token passes
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.per_token <= self.count:
+            condition = f"1 to count ({self.count}) experts"
+            raise SpecError(expected("layer: experts.per_token", condition, self.per_token))
+
+    def working(self, tokens: int) -> int:
+        """Experts that have a token at all, of so many tokens."""
+        return min(self.count, tokens * self.per_token)
+
+    def tokens_each(self, tokens: int) -> int:
+        """Tokens of each expert at work: the mean, rounded up."""
+        return -(-tokens * self.per_token // self.working(tokens))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerForm:
+    """What a layer has besides its products."""
+
+    norm: Norm = "rms"
+    norm_at: NormAt = "before"  # its sublayer, after the residual sum, or before and behind both
+    qk_norm: bool = False  # of each head's queries and keys (Henry et al., 2020, arXiv:2010.04245)
+    positions: Positions = "none"
+    bias: bool = False  # of every product
+    qkv_bias: bool = False  # of the queries, keys and values alone
+    activation: str = "silu"
+    parallel: bool = False  # attention and feed-forward both read the input (GPT-J, Falcon)
+    two_norms: bool = False  # where they are parallel: each by a norm of its own (GPT-NeoX)
+    cross: bool = False  # keys and values are made of another sequence, XK
+    experts: Experts | None = None
+
+
+@dataclass(slots=True)
+class _Lines:
+    """A cascade being written: its Einsums, operators, views and parameters."""
+
+    sizes: dict[str, int]
+    einsums: list[Einsum] = field(default_factory=list)
+    operators: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    views: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, int] = field(default_factory=dict)
+
+    def add(self, line: str, weight: str = "", **said: object) -> None:
+        """An Einsum; `weight` is the input of it that holds parameters."""
+        einsum = replace(parse_einsum(line), **said)  # type: ignore[arg-type]
+        self.einsums.append(einsum)
+        for access in einsum.inputs:
+            if access.tensor == weight:
+                self.weights[weight] = prod(self.sizes[r] for r in access.ranks)
+
+    def biased(self, name: str, ranks: str, right: str, weight: str, bias: str) -> None:
+        """A product, and its bias over the ranks given (none where they are empty)."""
+        product = f"{name}_dot" if bias else name
+        self.add(f"{product}[{ranks}] = {right}", weight)
+        if bias:
+            self.add(f"{name}[{ranks}] = {product}[{ranks}] + B_{name}[{bias}]", f"B_{name}")
+
+    def norm(self, kind: Norm, name: str, source: str, ranks: str, rank: str) -> str:
+        """A norm of a tensor over one rank; the name of what it makes."""
+        if kind == "none":
+            return source
+        rows, first = ",".join(r for r in ranks.split(",") if r != rank), len(self.einsums)
+        if kind == "layer":
+            self.add(f"{name}_sum[{rows}] = sum({source}[{ranks}])")
+            self.add(f"{name}_dev[{ranks}] = {source}[{ranks}] - {name}_sum[{rows}]")
+            source = f"{name}_dev"
+        self.add(f"{name}_sq[{rows}] = square({source}[{ranks}])")
+        self.add(f"{name}_inv[{rows}] = rsqrt({name}_sq[{rows}])")
+        self.add(f"{name}_hat[{ranks}] = {source}[{ranks}] * {name}_inv[{rows}]")
+        last = f"{name}_mul" if kind == "layer" else name
+        self.add(f"{last}[{ranks}] = {name}_hat[{ranks}] * G_{name}[{rank}]", f"G_{name}")
+        if kind == "layer":
+            self.add(f"{name}[{ranks}] = {last}[{ranks}] + S_{name}[{rank}]", f"S_{name}")
+        self.operators[f"norm_{name}"] = tuple(e.name for e in self.einsums[first:])
+        return name
+
+
+def layer(
+    form: LayerForm,
+    *,
+    B: int,
+    H: int,
+    P: int,
+    M: int,
+    E: int,
+    F: int,
+    D: int,
+    FF: int,
+    kv_heads: int | None = None,
+    feed_forward: FeedForward = "plain",
+    softmax: Softmax = "row",
+) -> Workload:
+    """One whole layer: P new positions against M keys and values (P = M: all of them are new).
+
+    H: query heads, all of them; kv_heads, feed_forward and softmax as in `cascade.block`.
+    """
+    sizes = {"B": B, **head_sizes(H, kv_heads), "P": P, "M": M, "E": E, "F": F, "D": D, "FF": FF}
+    lines = _Lines(sizes)
+    before = form.norm_at in ("before", "around")
+    entry = lines.norm(form.norm, "N1", "X", "b,p,d", "d") if before else "X"
+    _attention(lines, form, entry, (f"{GROUP},{HEAD}" if GROUP in sizes else HEAD).lower())
+    stream = _joined(lines, form, "R1", "O", "X", "1")
+    second = "X" if form.parallel else stream
+    if form.parallel and not form.two_norms:
+        inner = entry
+    else:
+        inner = lines.norm(form.norm, "N2", second, "b,p,d", "d") if before else second
+    out = _feed_forward(lines, form, inner, feed_forward)
+    _joined(lines, form, "R2", out, stream, "2")
+    made = Workload(
+        name="layer",
+        rank_sizes=lines.sizes,
+        einsums=tuple(lines.einsums),
+        softmax="row",
+        roles=Roles(**{role: rank for role, rank in ROLES.items() if rank in sizes}),
+        operators=lines.operators,
+        views=lines.views,
+        weights=lines.weights,
+        core=tuple(parse_einsum(line).name for line in CORE),
+    )
+    return with_softmax(made, softmax)
+
+
+def _joined(lines: _Lines, form: LayerForm, name: str, part: str, stream: str, number: str) -> str:
+    """A residual sum, with the norms that stand behind the part or behind the sum."""
+    if form.norm_at == "around":
+        part = lines.norm(form.norm, f"M{number}", part, "b,p,d", "d")
+    lines.add(f"{name}[b,p,d] = {part}[b,p,d] + {stream}[b,p,d]")
+    if form.norm_at == "after":
+        return lines.norm(form.norm, f"N{number}", name, "b,p,d", "d")
+    return name
+
+
+def _attention(lines: _Lines, form: LayerForm, entry: str, heads: str) -> None:
+    """Queries, keys and values, the core, and the product that leaves it."""
+    shared = heads.partition(",")[0]
+    bias = form.bias or form.qkv_bias
+    _projected(lines, form, ("Q", entry, "p", "e", heads), bias=bias, turned=True)
+    where = "m" if form.cross else "p"
+    source, names = ("XK", "KV") if form.cross else (entry, ("KN", "VN"))
+    _projected(lines, form, (names[0], source, where, "e", shared), bias=bias, turned=True)
+    _projected(lines, form, (names[1], source, where, "f", shared), bias=bias, turned=False)
+    if not form.cross:
+        lines.views |= {"K": "KN", "V": "VN"}
+    core = grouped(CORE) if "," in heads else CORE
+    for line in core:
+        lines.add(line)
+    softmax = tuple(e.name for e in (parse_einsum(c) for c in CORE) if e.unit == "vector")
+    lines.operators[SOFTMAX] = softmax
+    right = f"AV[b,{heads},p,f] * WO[{heads},f,d]"
+    lines.biased("O", "b,p,d", right, "WO", "d" if form.bias else "")
+
+
+def _projected(
+    lines: _Lines,
+    form: LayerForm,
+    made: tuple[str, str, str, str, str],
+    *,
+    bias: bool,
+    turned: bool,
+) -> None:
+    """A projection into heads: product, bias, norm of a head, turn by position.
+
+    made: its name, source, rank of positions, rank of a head's width, and ranks of heads.
+    """
+    name, source, position, width, heads = made
+    rotary, normed = turned and form.positions == "rotary", turned and form.qk_norm
+    ranks, weight = f"b,{heads},{position},{width}", f"W{name[0]}"
+    steps = [*["norm"] * normed, *["turn"] * rotary]
+    first = f"{name}_in" if steps else name
+    right = f"{source}[b,{position},d] * {weight}[{heads},{width},d]"
+    lines.biased(first, ranks, right, weight, f"{heads},{width}" if bias else "")
+    if normed:
+        scaled = f"{name}_nrm" if rotary else name
+        lines.norm("rms", scaled, first, ranks, width)
+        first = scaled
+    if rotary:
+        angles = f"ROT{'K' if position == 'm' else ''}[{position},{width}]"
+        lines.add(f"{name}[{ranks}] = rotary({first}[{ranks}] * {angles})")
+
+
+def _feed_forward(lines: _Lines, form: LayerForm, source: str, kind: FeedForward) -> str:
+    """The feed-forward layer, or the experts in its place; the name of what it makes."""
+    if form.activation not in UNARY:
+        condition = f"one of {', '.join(UNARY)}"
+        raise SpecError(expected("layer: activation", condition, form.activation))
+    if form.experts is None:
+        return _dense(lines, form, kind, ("", "b,p", source, ""))
+    return _experts(lines, form, kind, source, form.experts)
+
+
+def _dense(lines: _Lines, form: LayerForm, kind: FeedForward, at: tuple[str, str, str, str]) -> str:
+    """One feed-forward layer.
+
+    at: a suffix of its names, ranks of its positions, its input, and a rank of its weights alone.
+    """
+    suffix, rows, source, own = at
+    bias, head = form.bias, f"{own}," if own else ""
+    width = "fs" if suffix == "S" else "ff"
+
+    def product(name: str, weight: str, ranks: tuple[str, str], inside: str) -> None:
+        right = f"{inside}[{rows},{ranks[0]}] * {weight}{suffix}[{head}{ranks[0]},{ranks[1]}]"
+        over = f"{head}{ranks[1]}" if bias else ""
+        lines.biased(f"{name}{suffix}", f"{rows},{ranks[1]}", right, f"{weight}{suffix}", over)
+
+    wide = f"{rows},{width}"
+    first = "GATE" if kind == "gated" else "UP"
+    product(first, "W1", ("d", width), source)
+    act = "ACT" if kind == "gated" else "FC1"
+    lines.add(f"{act}{suffix}[{wide}] = {form.activation}({first}{suffix}[{wide}])")
+    if kind == "gated":
+        product("UP", "W3", ("d", width), source)
+        lines.add(f"FC1{suffix}[{wide}] = ACT{suffix}[{wide}] * UP{suffix}[{wide}]")
+    product("FC2", "W2", (width, "d"), f"FC1{suffix}")
+    return f"FC2{suffix}"
+
+
+def _experts(
+    lines: _Lines, form: LayerForm, kind: FeedForward, source: str, experts: Experts
+) -> str:
+    """A router, the experts at work, the weighted sum of what they make, and shared layers."""
+    tokens = lines.sizes["B"] * lines.sizes["P"]
+    working = experts.working(tokens)
+    sizes = {"EX": experts.count, "AT": working, "T": experts.tokens_each(tokens)}
+    lines.sizes |= {**sizes, "TOP": experts.per_token}
+    lines.add(f"ROUTE[b,p,ex] = {source}[b,p,d] * WR[d,ex]", "WR")
+    lines.add("RT_exp[b,p,ex] = exp(ROUTE[b,p,ex])")
+    lines.add("RT_sum[b,p] = sum(RT_exp[b,p,ex])")
+    lines.operators["router"] = ("RT_exp", "RT_sum")
+    lines.views |= {"XE": source, "FCG": "FC2X", "MIX": "RT_exp"}
+    held = set(lines.weights)
+    _dense(lines, form, kind, ("X", "at,t", "XE", "at"))
+    for weight in set(lines.weights) - held:  # of all experts, also those that have no token
+        lines.weights[weight] = lines.weights[weight] // working * experts.count
+    lines.add("MIXN[b,p,top] = MIX[b,p,top] / RT_sum[b,p]")
+    lines.add("MOE[b,p,d] = MIXN[b,p,top] * FCG[b,p,top,d]", unit="vector")
+    if not experts.shared:
+        return "MOE"
+    lines.sizes["FS"] = experts.shared * lines.sizes["FF"]
+    shared = _dense(lines, form, kind, ("S", "b,p", source, ""))
+    lines.add(f"MOES[b,p,d] = MOE[b,p,d] + {shared}[b,p,d]")
+    return "MOES"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndsForm:
+    """What a model does once, before its layers and behind them."""
+
+    size: int  # words of the vocabulary
+    positions: int = 0  # rows of a table of positions that is added; 0: none
+    types: int = 0  # rows of a table of segments that is added
+    norm_in: bool = False  # of the sum of embeddings
+    norm_out: bool = True  # behind the last layer
+    head: Head = "vocabulary"  # or a pooler: one square layer over the first position; or none
+    tied: bool = False  # the last product has the embedding's weights
+
+
+def ends(form: EndsForm, norm: Norm, *, B: int, P: int, D: int) -> Workload:
+    """Rows of the embedding in; the last norm and the product over the vocabulary out."""
+    lines = _Lines({"B": B, "P": P, "D": D, "VOC": form.size})
+    # Only the rows of the words that occur are read, one for each position.
+    stream = "TOK"
+    lines.add("TOK[b,p,d] = copy(WT[b,p,d])")
+    lines.weights["WT"] = form.size * D
+    for table, rows, ranks in (("WP", form.positions, "p,d"), ("WS", form.types, "b,p,d")):
+        if rows:
+            lines.add(f"{stream}_{table}[b,p,d] = {stream}[b,p,d] + {table}[{ranks}]")
+            lines.weights[table] = rows * D
+            stream = f"{stream}_{table}"
+    if form.norm_in:
+        lines.norm(norm, "NI", stream, "b,p,d", "d")
+    last = lines.norm(norm, "NF", "X", "b,p,d", "d") if form.norm_out else "X"
+    if form.head == "vocabulary":
+        lines.add(f"LOGITS[b,p,voc] = {last}[b,p,d] * WU[d,voc]", "" if form.tied else "WU")
+    elif form.head == "pooler":
+        lines.sizes["PD"] = D
+        lines.biased("POOL", "b,pd", "FIRST[b,d] * WH[d,pd]", "WH", "pd")
+        lines.add("POOLED[b,pd] = tanh(POOL[b,pd])")
+    used = {r for e in lines.einsums for r in e.ranks}
+    return Workload(
+        name="vocabulary",
+        rank_sizes={r: n for r, n in lines.sizes.items() if r in used},
+        einsums=tuple(lines.einsums),
+        roles=Roles(batch="B", queries="P"),
+        operators=lines.operators,
+        weights=lines.weights,
+    )
+
+
+def totals(workload: Workload) -> Mapping[str, int]:
+    """MACs, parameters and bytes of keys and values of one run of a cascade."""
+    cached = [t for t in ("K", "V") if t in workload.views or t in workload.tensor_ranks]
+    macs = (workload.iterations(e) for e in workload.einsums if e.unit == "matrix")
+    bits = (workload.tensor_words(t) * workload.bits(t) for t in cached)
+    return {
+        "macs": sum(macs),
+        "parameters": sum(workload.weights.values()),
+        "kv_bytes": sum(bits) // 8,
+    }
