@@ -96,6 +96,7 @@ def combine(
         word_bytes=dram.word_bits / 8,
         bound=bound(workload, platform, mapping, ert),
         spill_pj_per_word=(read + write) / 2 / dram.row_words,
+        leak_pj_per_cycle=ert.leak_per_cycle(platform),
         repeat=workload.repeat,
     )
 
@@ -143,6 +144,7 @@ def bound(workload: Workload, platform: Platform, mapping: FusedMapping, ert: Er
     compute = max(peaks.values()) if overlap else sum(peaks.values())
     transfer = 0.0 if dram.words_per_cycle is None else words / dram.words_per_cycle
     longest = max(compute, transfer)
+    energy += sum(ert.leak_per_cycle(platform).values()) * longest
     return Bound(
         cycles=workload.repeat * longest,
         energy_pj=workload.repeat * energy,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import fsum
 
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Schedule
+
+LEAKAGE = "leakage"  # its entry among the parts of an energy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +216,18 @@ class Bound:
     offchip_bytes: float
 
 
+def _closed(cut: dict[str, float], leakage: float, total: float) -> dict[str, float]:
+    """A cut with its leakage, whose parts add up to the total.
+
+    Sums of floats in other orders differ in their last bits: the largest part takes the difference.
+    """
+    found = cut | ({LEAKAGE: leakage} if leakage else {})
+    if found:
+        largest = max(found, key=lambda name: found[name])
+        found[largest] += fsum((total, *(-pj for pj in found.values())))
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """A mapping's cost. Totals cover all `repeat` runs of the cascade; so do `energy_by` parts."""
@@ -229,6 +244,7 @@ class Result:
     word_bytes: float
     bound: Bound
     spill_pj_per_word: float = 0.0
+    leak_pj_per_cycle: Mapping[str, float] = field(default_factory=dict)  # by component
     repeat: int = 1
     area_mm2: float | None = None
     notes: tuple[str, ...] = ()
@@ -250,9 +266,19 @@ class Result:
         return self.repeat * self.spill_pj_per_word * sum(g.spill_words for g in self.groups)
 
     @property
-    def energy_pj(self) -> float:
-        """Every access and every compute."""
+    def dynamic_pj(self) -> float:
+        """Energy of every access and every compute."""
         return self.repeat * sum(e.energy_pj for e in self.einsums) + self.spill_energy_pj
+
+    @property
+    def leakage_by(self) -> dict[str, float]:
+        """pJ by component, in use or not, over the cycles of the whole answer."""
+        return {name: self.cycles * pj for name, pj in self.leak_pj_per_cycle.items()}
+
+    @property
+    def energy_pj(self) -> float:
+        """Dynamic energy and leakage."""
+        return self.dynamic_pj + fsum(self.leakage_by.values())
 
     @property
     def edp_js(self) -> float:
@@ -319,7 +345,10 @@ class Result:
         )
 
     def energy_by(self) -> dict[str, dict[str, float]]:
-        """pJ by component, by tensor and by Einsum; each of the three adds up to `energy_pj`."""
+        """pJ by component, by tensor and by Einsum; each of the three adds up to `energy_pj`.
+
+        Leakage is an entry of its own. `math.fsum` of a cut is the total, to the last digit.
+        """
         component: dict[str, float] = {}
         tensor: dict[str, float] = {}
         einsum: dict[str, float] = {}
@@ -335,7 +364,9 @@ class Result:
             add(stats.einsum, stats.unit, "compute", stats.compute_energy_pj)
         if self.spill_energy_pj:
             add("spill", self.dram, "spill", self.spill_energy_pj / self.repeat)
-        return {"component": component, "tensor": tensor, "einsum": einsum}
+        leakage = fsum(self.leakage_by.values())
+        cuts = {"component": component, "tensor": tensor, "einsum": einsum}
+        return {name: _closed(cut, leakage, self.energy_pj) for name, cut in cuts.items()}
 
     def buffers(self) -> dict[str, BufferUse]:
         """Of each shared level, the use by the group that needs most."""

@@ -28,7 +28,7 @@ _PJ_PER_J = 1e12
 _UM2_PER_M2 = 1e12
 
 Argument = int | float | str
-Price = Mapping[str, float]  # pJ of each action, and `area` in um2
+Price = Mapping[str, float]  # pJ of each action, `area` in um2, `leak` in W
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +109,8 @@ def _is_numbers(price: object) -> bool:
 
 
 def is_price(price: object, question: Question) -> bool:
-    """True where something answers a question: an energy of each action, and an area."""
-    names = {"area", *(name for name, _ in question.actions)}
+    """True where something answers a question: an energy of each action, area and leakage."""
+    names = {"area", "leak", *(name for name, _ in question.actions)}
     if not isinstance(price, dict) or set(price) != names:
         return False
     try:
@@ -132,7 +132,7 @@ def _asked(name: str, question: Question) -> Price:
     component_class = _class_of(name, question.class_name)
     try:
         model = component_class(**_accepted(component_class, question.arguments))
-        answer = {"area": float(model.area) * _UM2_PER_M2}
+        answer = {"area": float(model.area) * _UM2_PER_M2, "leak": float(model.leak_power)}
         for action, aliases in question.actions:
             method = next(getattr(model, alias) for alias in aliases if hasattr(model, alias))
             bits = {} if question.bits is None else {"bits_per_action": question.bits}

@@ -2,7 +2,7 @@
 
 RECIPES says which class of hwcomponents prices which Accelergy class; an attribute
 `hwcomponents_class: "SRAM"` of a component overrides it, and every result carries the question
-that was asked for each component. Leakage is not priced.
+that was asked for each component. Leakage is their power at standby, in every cycle.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from flat_mapper.arch.attributes import technology_nm
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError
+from flat_mapper.base.units import PJ_PER_J
 from flat_mapper.energy.hwcomponents import Argument, Price, Question, prices, versions
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.spec.document import SCALE, checked, did_you_mean
@@ -75,8 +76,9 @@ def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art
     levels: dict[str, dict[str, float]] = {}
     areas: dict[str, float] = {}
     provenance: dict[str, str] = {}
+    cycle_seconds = (platform.matrix if isinstance(platform, Platform) else platform).cycle_seconds
     for name, (node, where) in components.items():
-        energies, areas[name], note = _scaled(node, answers[name], where)
+        energies, areas[name], note = _scaled(node, answers[name], where, cycle_seconds)
         levels[name] = energies
         provenance[name] = f"{questions[name]}{note}"
     source = versions()
@@ -220,9 +222,12 @@ def _plain(attributes: Mapping[str, object]) -> dict[str, Argument]:
 
 
 def _scaled(
-    node: MemoryLevel | ComputeUnit, price: Price, where: str
+    node: MemoryLevel | ComputeUnit, price: Price, where: str, cycle_seconds: float
 ) -> tuple[dict[str, float], float, str]:
-    """Energies in pJ, the area of one instance in um2, and what was done to the answer."""
+    """Energies in pJ, the area of one instance in um2, and what was done to the answer.
+
+    That of `leak` is of a cycle: power over the clock.
+    """
     scales = [
         checked(
             node.attributes.get(key, 1), float, f"{where}.attributes.{key}", above=0, within=SCALE
@@ -230,11 +235,13 @@ def _scaled(
         for key in ("energy_scale", "area_scale")
     ]
     energies = {action: pj * scales[0] for action, pj in price.items() if action != "area"}
+    energies["leak"] *= PJ_PER_J * cycle_seconds
     if "write" in energies:
         energies["update"] = energies["write"]
     area, note = price["area"] * scales[1], ""
     if isinstance(node, MemoryLevel) and _recipe(node, where).kind == "register":
         rows = -(-(node.capacity_words or 0) // node.row_words)
+        energies["leak"] *= rows
         area, note = area * rows, f", {rows} of them in area"
     for key, scale in zip(("energy", "area"), scales, strict=True):
         note += f", {key} x {scale:g}" if scale != 1 else ""

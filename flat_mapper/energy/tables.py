@@ -66,6 +66,23 @@ class Ert:
         """pJ of one read, one write and one update of a storage level."""
         return self.energy(name, "read"), self.energy(name, "write"), self.energy(name, "update")
 
+    def leak(self, name: str) -> float:
+        """pJ that one instance of a component leaks in a cycle; 0 where the table has none."""
+        return self._of(name).get("leak", 0.0)
+
+    def leak_per_cycle(self, platform: Platform | Architecture) -> dict[str, float]:
+        """pJ in a cycle of all instances of each component that leaks, by its name.
+
+        A component of several paths is the same hardware, and leaks once.
+        """
+        found: dict[str, float] = {}
+        for arch in _paths(platform):
+            rows = {level.name: level.clusters for level in arch.levels}
+            for name, count in (rows | {arch.compute.name: arch.compute.instances}).items():
+                pj = count * self.leak(name) if name in self.levels else 0.0
+                found |= {name: pj} if pj else {}
+        return found
+
     def covering(self, platform: Platform | Architecture) -> Ert:
         """This table, where it prices every component of the platform.
 

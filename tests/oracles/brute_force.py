@@ -98,7 +98,7 @@ def answers(case: Case) -> dict[str, Result | None]:
     everything = options(case)
     found: dict[str, Result | None] = {}
     for objective, measure in MEASURES.items():
-        best = min(everything, key=lambda option: measure(option[1]), default=None)
+        best = min(everything, key=lambda option: measure(*option), default=None)
         found[objective] = None if best is None else judged(*best)
     return found
 
@@ -116,7 +116,7 @@ def options(case: Case) -> list[tuple[Case, tuple[Point, ...]]]:
 
 def front(case: Case) -> list[tuple[float, float]]:
     """(cycles, pJ) of the mappings that no other one beats in both, the fastest first."""
-    costs = sorted((total_cycles(p), total_energy(p)) for _, p in options(case))
+    costs = sorted((total_cycles(c, p), total_energy(c, p)) for c, p in options(case))
     kept: list[tuple[float, float]] = []
     for cycles, energy in costs:
         if not kept or energy < kept[-1][1] * (1 - 1e-12):
@@ -136,23 +136,28 @@ def judged(case: Case, points: tuple[Point, ...]) -> Result:
     mapping = FusedMapping(groups=tuple(p.mapping for p in points), policy=case.mapspace.policy)
     result = evaluate(case.workload, case.platform, mapping, case.ert)
     assert isinstance(result, Result), str(result)
-    assert np.isclose(result.energy_pj, total_energy(points), rtol=1e-9)
-    assert result.cycles == total_cycles(points)
+    assert np.isclose(result.energy_pj, total_energy(case, points), rtol=1e-9)
+    assert result.cycles == total_cycles(case, points)
     return result
 
 
-def total_cycles(points: tuple[Point, ...]) -> float:
+def total_cycles(case: Case, points: tuple[Point, ...]) -> float:
     return sum(p.cycles for p in points)
 
 
-def total_energy(points: tuple[Point, ...]) -> float:
-    return sum(p.energy for p in points)
+def total_energy(case: Case, points: tuple[Point, ...]) -> float:
+    """Every action, and what every instance of every component leaks in every cycle."""
+    chip = case.platform
+    paths = [chip.matrix, *([chip.vector] if chip.vector else [])]
+    instances = {node.name: node.instances for a in paths for node in (*a.levels, a.compute)}
+    leak = sum(n * case.ert.levels[name].get("leak", 0) for name, n in instances.items())
+    return sum(p.energy for p in points) + leak * total_cycles(case, points)
 
 
-MEASURES: dict[str, Callable[[tuple[Point, ...]], float]] = {
+MEASURES: dict[str, Callable[[Case, tuple[Point, ...]], float]] = {
     "latency": total_cycles,
     "energy": total_energy,
-    "edp": lambda points: total_cycles(points) * total_energy(points),
+    "edp": lambda case, points: total_cycles(case, points) * total_energy(case, points),
 }
 
 

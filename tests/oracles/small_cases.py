@@ -223,7 +223,7 @@ def _platform(rng: np.random.Generator, *, deep: bool, vector: bool) -> Platform
 
 
 def prices(rng: np.random.Generator, platform: Platform) -> Ert:
-    """Random prices of every level and unit."""
+    """Random prices of every level and unit; in half of the tables some of them leak."""
     archs = (platform.matrix, platform.vector) if platform.vector else (platform.matrix,)
     base = {"DRAM": 100.0, "GLB": 10.0, "L1": 3.0}
     table: dict[str, dict[str, float]] = {}
@@ -234,6 +234,10 @@ def prices(rng: np.random.Generator, platform: Platform) -> Ert:
             actions = zip(("read", "write", "update"), pj, strict=True)
             table.setdefault(level.name, {a: float(pj) for a, pj in actions})
         table[arch.compute.name] = {"compute": float(rng.uniform(0.1, 2.0))}
+    (leaks,) = rng.spawn(1)  # leaves what is drawn afterwards as it is
+    if leaks.random() < 0.5:
+        for name in table:
+            table[name]["leak"] = float(leaks.choice([0, 0.1, 3, 50]) * leaks.random())
     return Ert(levels=table, source="random")
 
 

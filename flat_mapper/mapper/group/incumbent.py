@@ -107,8 +107,9 @@ class GoalIncumbent:
         cycles, energy: what the slopes were taken at.
         """
         found = np.zeros(np.shape(sums[0]), np.bool_)
-        for goal, best, own in zip(self.goals, self.best, sums, strict=True):
-            found |= own <= goal.limit(cycles, energy, best) * (1 + 1e-12)
+        slopes, least = self.slopes(cycles, energy), self.least(cycles, energy)
+        for goal, slope, best, own in zip(self.goals, slopes, self.best, sums, strict=True):
+            found |= own <= goal.limit(slope, *least, best) * (1 + 1e-12)
         return found
 
     def improvements(self, cycles: Floats, energy: Floats) -> list[tuple[int, int]]:
@@ -184,8 +185,9 @@ class MaskedIncumbent(GoalIncumbent):
 
 @dataclass(slots=True)
 class FrontIncumbent:
-    """The Pareto front of cycles and energy so far."""
+    """The Pareto front of cycles and energy so far; energy with leakage, costs without."""
 
+    goal: Goal = field(default_factory=lambda: Goal(kind="edp"))  # says what leaks
     known: list[Costs] = field(default_factory=list)  # of others, to be beaten
     solutions: list[GroupSolution] = field(default_factory=list)
     _stairs: tuple[Floats, Floats] | None = None
@@ -200,6 +202,7 @@ class FrontIncumbent:
         cycles, energy = np.broadcast_arrays(cycles, energy)
         if self.open:
             return np.isfinite(cycles) & np.isfinite(energy)
+        energy = self.goal.whole(cycles, energy)
         fast, least = self._staircase()
         position = np.searchsorted(fast, cycles * (1 + 1e-12), side="right") - 1
         limit = np.where(position < 0, np.inf, least[np.maximum(position, 0)])
@@ -228,24 +231,30 @@ class FrontIncumbent:
         if self._stairs is None:
             points = self.known + [(s.cycles, s.energy) for s in self.solutions]
             fast = np.array(sorted(points))
-            self._stairs = (fast[:, 0], np.minimum.accumulate(fast[:, 1]))
+            energy = self.goal.whole(fast[:, 0], fast[:, 1])
+            self._stairs = (fast[:, 0], np.minimum.accumulate(energy))
         return self._stairs
 
     def improvements(self, cycles: Floats, energy: Floats) -> list[tuple[int, int]]:
         """(0, position) of the front of some costs, as far as it is new."""
-        order = np.lexsort((energy, cycles))
-        lowest = np.minimum.accumulate(np.concatenate([[np.inf], energy[order]]))[:-1]
-        new = order[energy[order] < lowest * (1 - 1e-12)]
+        whole = self.goal.whole(cycles, energy)
+        order = np.lexsort((whole, cycles))
+        lowest = np.minimum.accumulate(np.concatenate([[np.inf], whole[order]]))[:-1]
+        new = order[whole[order] < lowest * (1 - 1e-12)]
         return [(0, int(i)) for i in new[self.can_improve(cycles[new], energy[new])]]
 
     def take(self, slot: int, solution: GroupSolution) -> None:
         """Add a point, and drop those that it dominates."""
+        limit = self._whole(solution) * (1 - 1e-12)
         self.solutions = [
             s
             for s in self.solutions
-            if s.cycles < solution.cycles * (1 - 1e-12) or s.energy < solution.energy * (1 - 1e-12)
+            if s.cycles < solution.cycles * (1 - 1e-12) or self._whole(s) < limit
         ] + [solution]
         self._stairs = None
+
+    def _whole(self, solution: GroupSolution) -> float:
+        return float(self.goal.whole(np.array(solution.cycles), np.array(solution.energy)))
 
     @property
     def mark(self) -> tuple[Costs, ...]:
@@ -254,4 +263,4 @@ class FrontIncumbent:
 
     def sort_keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
         """Keys to sort by: the most promising first."""
-        return Goal(kind="edp").keys(cycles, energy)
+        return self.goal.keys(cycles, energy)

@@ -15,22 +15,32 @@ OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """An objective; `weighted` is weight * cycles + energy, and only used inside the search."""
+    """An objective; `weighted` is weight * cycles + energy, and only used inside the search.
+
+    Bounds, candidates and groups count dynamic energy. The chip leaks in every cycle of the whole
+    answer, so energy is theirs plus `leak` x cycles: monotone in both, and a sum over groups.
+    """
 
     kind: Literal["latency", "energy", "edp", "weighted"]
     weight: float = 0.0
+    leak: float = 0.0  # pJ per cycle
+
+    def whole(self, cycles: Floats, energy: Floats) -> Floats:
+        """Dynamic energy and leakage, pJ."""
+        return energy + self.leak * cycles if self.leak else energy
 
     def first(self, cycles: Floats, energy: Floats) -> Floats:
-        """What is minimised."""
+        """What is minimised; energy: dynamic, here and in all methods."""
+        whole = self.whole(cycles, energy)
         if self.kind == "latency":
             return cycles
         if self.kind == "energy":
-            return energy
-        return cycles * energy if self.kind == "edp" else self.weight * cycles + energy
+            return whole
+        return cycles * whole if self.kind == "edp" else self.weight * cycles + whole
 
     def keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
         """What is minimised, then what breaks its ties; float64[n] each."""
-        first = self.first(cycles, energy)
+        first, energy = self.first(cycles, energy), self.whole(cycles, energy)
         if self.kind == "latency":
             return first, energy, cycles * energy
         if self.kind == "edp":
@@ -40,21 +50,28 @@ class Goal:
     def slope(self, cycles: Floats, energy: Floats) -> Floats:
         """A weight of cycles against energy for `limit`, at costs that are known at least."""
         if self.kind == "edp":
-            return energy / np.maximum(cycles, 1e-300)
-        return np.full(np.shape(cycles), self.weight if self.kind == "weighted" else 0.0)
+            return self.whole(cycles, energy) / np.maximum(cycles, 1e-300) + self.leak
+        weight = self.weight if self.kind == "weighted" else 0.0
+        return np.full(np.shape(cycles), weight + self.leak)
 
-    def limit(self, cycles: Floats, energy: Floats, best: tuple[float, float]) -> Floats:
+    def limit(
+        self, slope: Floats, cycles: Floats, energy: Floats, best: tuple[float, float]
+    ) -> Floats:
         """What `slope * cycles + energy` is below for all that can improve on the best.
 
         For the energy-delay product: with cycles and energy at least (c, e), what can improve lies
-        under a hyperbola, and so under its chord between c and e.
+        under a hyperbola, and so under its chord between c and e: the sum is most at its ends.
         """
         if self.kind == "latency" or not np.isfinite(best[0]):
             return np.full(np.shape(cycles), np.inf)
+        value = float(self.first(np.array(best[0]), np.array(best[1])))
         if self.kind == "edp":
-            return best[0] * best[1] / np.maximum(cycles, 1e-300) + energy
-        weight = self.weight if self.kind == "weighted" else 0.0
-        return np.full(np.shape(cycles), weight * best[0] + best[1])
+            quick = np.maximum(cycles, 1e-300)
+            lean = np.maximum(self.whole(cycles, energy), 1e-300)
+            weight = slope - self.leak
+            with np.errstate(over="ignore", invalid="ignore"):  # a limit may be infinite
+                return np.maximum(weight * quick + value / quick, weight * value / lean + lean)
+        return np.full(np.shape(cycles), value)
 
 
 def better(goal: Goal, cycles: Floats, energy: Floats, best: tuple[float, float]) -> Bools:

@@ -14,6 +14,7 @@ from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, FrontIncumbent
+from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.alternatives import Tally, lesser, reconstructed, tasks
 from flat_mapper.mapper.solve.result import Certificate, Solution
@@ -35,7 +36,7 @@ class _Point:
 
     @property
     def costs(self) -> Costs:
-        """Cycles and pJ."""
+        """Cycles and dynamic pJ."""
         return total_of(list(self.groups))
 
 
@@ -55,17 +56,19 @@ def frontier(
     begin = time.perf_counter()
     mapspace = with_arch_rules(mapspace, platform, workload)
     everything = tasks(workload, platform, mapspace, ert)
+    goal = Goal(kind="edp", leak=sum(ert.leak_per_cycle(platform).values()))
     tally, points = Tally(), list[_Point]()
     infeasible: Infeasible | None = None
     for number, task in enumerate(everything):
         if progress:
             progress(number / len(everything), task.name)
-        found = _in_sequence(task.searches, [p.costs for p in points])
+        found = _in_sequence(task.searches, [p.costs for p in points], goal)
         tally.add(task)
         if isinstance(found, Infeasible):
             infeasible = lesser(infeasible, found)
         else:
-            points = _improved(points + [_Point(groups, task.cascade) for groups in found])
+            points = points + [_Point(groups, task.cascade) for groups in found]
+            points = [points[i] for i in _kept([p.costs for p in points], goal)]
     if not points:
         assert infeasible is not None
         return infeasible
@@ -95,7 +98,7 @@ def frontier(
 
 
 def _in_sequence(
-    searches: list[GroupSearch], known: list[Costs]
+    searches: list[GroupSearch], known: list[Costs], goal: Goal
 ) -> list[tuple[GroupSolution, ...]] | Infeasible:
     """The front of groups in sequence. A front of sums consists of sums of fronts.
 
@@ -107,30 +110,23 @@ def _in_sequence(
     for i, first in enumerate(same):
         searches[i].prepare()
         if first not in fronts:
-            incumbent = FrontIncumbent(known=known if len(searches) == 1 else [])
+            incumbent = FrontIncumbent(goal=goal, known=known if len(searches) == 1 else [])
             searches[first].solve(incumbent)
             fronts[first] = incumbent.solutions
             if not incumbent.solutions and incumbent.open:
                 return searches[first].infeasibility()
         own = [s if first == i else renamed(s, searches[i].problem) for s in fronts[first]]
-        sums = _best_sums([(*done, one) for done in sums for one in own])
+        sums = [(*done, one) for done in sums for one in own]
+        sums = [sums[i] for i in _kept([total_of(list(groups)) for groups in sums], goal)]
     return sums
 
 
-def _best_sums(sums: list[tuple[GroupSolution, ...]]) -> list[tuple[GroupSolution, ...]]:
-    costs = [total_of(list(groups)) for groups in sums]
-    return [sums[i] for i in _kept(costs)]
-
-
-def _improved(points: list[_Point]) -> list[_Point]:
-    return [points[i] for i in _kept([p.costs for p in points])]
-
-
-def _kept(costs: Sequence[Costs]) -> list[int]:
+def _kept(costs: Sequence[Costs], goal: Goal) -> list[int]:
     """Positions of costs that no others dominate, the fastest first; of equals the first."""
     if not costs:
         return []
     cycles, energy = np.array(costs).T
+    energy = goal.whole(cycles, energy)
     order = np.lexsort((np.arange(len(costs)), energy, cycles))
     lowest = np.concatenate([[np.inf], np.minimum.accumulate(energy[order])[:-1]])
     return [int(i) for i in order[energy[order] < lowest * (1 - 1e-12)]]

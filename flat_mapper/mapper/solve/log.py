@@ -88,7 +88,7 @@ class SearchLog:
         self.write({"rule": "alternative", "at": [log.at[0], 0], "against": known, **bound})
 
     def end(self, groups: Sequence[GroupSolution], everything: Sequence[Task]) -> None:
-        """Write the optimum: its groups, and the cycles and pJ of one run; null: nothing fits."""
+        """Write the optimum: its groups, and the cycles and dynamic pJ of one run, or null."""
         logs = {id(s.problem): s.log for task in everything for s in task.searches}
         cycles, energy = total_of(list(groups)) if groups else (None, None)
         number = None

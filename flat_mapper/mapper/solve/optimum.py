@@ -142,7 +142,7 @@ def _try(
     """
     scale = prod(workload.rank_sizes[r] / n for r, n in sizes.items())
     best = tried.best.result if tried.best else None
-    cutoff = (best.cycles / scale, best.energy_pj / scale) if best else None
+    cutoff = (best.cycles / scale, best.dynamic_pj / scale) if best else None
     padded = workload.with_ranks(sizes)
     found = best_mapping(padded, platform, mapspace, ert, objective=objective, cutoff=cutoff)
     if not isinstance(found, Solution):
@@ -155,7 +155,8 @@ def _try(
     result = evaluate(cascade, platform, mapping, ert)
     if not isinstance(result, Result):
         return
-    goal, own = Goal(kind=objective), (float(result.cycles), result.energy_pj)
-    if best is None or better_pair(goal, own, (float(best.cycles), best.energy_pj)):
+    goal = Goal(kind=objective, leak=sum(ert.leak_per_cycle(platform).values()))
+    own = float(result.cycles), result.dynamic_pj
+    if best is None or better_pair(goal, own, (float(best.cycles), best.dynamic_pj)):
         certificate = replace(found.certificate, lower_bound=floor_of(result, objective))
         tried.best = replace(found, workload=cascade, result=result, certificate=certificate)

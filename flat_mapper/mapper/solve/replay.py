@@ -9,7 +9,7 @@ had to: it leaves no room under the best that was known.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,8 @@ class _Replayer:
         found: Replay,
     ) -> None:
         self.question, self.events, self.rng, self.found = question, events, rng, found
-        self.goal = Goal(kind=question.objective)
+        leak = sum(question.ert.leak_per_cycle(question.platform).values())
+        self.goal = Goal(kind=question.objective, leak=leak)
         last = events[-1]
         self.best = None if last["cycles"] is None else (last["cycles"], last["pj"])
         self.tasks: list[Task] = tasks(
@@ -177,7 +178,8 @@ class _Replayer:
         for event in self.events[:-1]:
             if event["rule"] != "outer bound":
                 continue
-            goals = tuple(Goal(kind=k, weight=w) for k, w, _, _ in event["against"])
+            own = ((k, w) for k, w, _, _ in event["against"])
+            goals = tuple(replace(self.goal, kind=k, weight=w) for k, w in own)
             known = tuple(None if c is None else (c, e) for _, _, c, e in event["against"])
             incumbent = GoalIncumbent.of(goals, known)
             cycles, energy = bounds_of(event)
@@ -349,8 +351,8 @@ def _costs(result: Result, position: int) -> tuple[float, float]:
 
 
 def _total(result: Result) -> tuple[float, float]:
-    """Cycles and pJ of one run of a mapping."""
-    return result.cycles / result.repeat, result.energy_pj / result.repeat
+    """Cycles and dynamic pJ of one run of a mapping."""
+    return result.cycles / result.repeat, result.dynamic_pj / result.repeat
 
 
 def _bound(event: Line, i: int) -> tuple[float, float]:

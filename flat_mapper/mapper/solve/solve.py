@@ -70,7 +70,7 @@ def best_mapping(
     constraints that the platform's own nodes carry hold as the mapspace's do.
 
     objective: latency, energy or edp; ties are broken by the other two.
-    cutoff:    cycles and pJ known from elsewhere; None is returned if no mapping improves on it.
+    cutoff:    cycles and dynamic pJ known from elsewhere; None if no mapping improves on it.
     progress:  called with the share done and what is being searched.
     log:       takes down what is cut, for `replay`.
     """
@@ -78,7 +78,8 @@ def best_mapping(
         raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
     begin = time.perf_counter()
     mapspace = with_arch_rules(mapspace, platform, workload)
-    tally, best, goal = Tally(), _Best(cutoff=cutoff), Goal(kind=objective)
+    tally, best = Tally(), _Best(cutoff=cutoff)
+    goal = Goal(kind=objective, leak=sum(ert.leak_per_cycle(platform).values()))
     everything = tasks(workload, platform, mapspace, ert, masks=True)
     if log is not None:
         log.begin(workload, platform, mapspace, ert, objective, everything)
@@ -164,8 +165,7 @@ def _alternative(
     elif best is not None and not better_pair(goal, total, best):
         return None
     else:
-        sequence = WeightedSumSearch(searches)
-        solved = sequence.product(best) if goal.kind == "edp" else sequence.under(goal)
+        solved = WeightedSumSearch(searches, goal).best(best)
     if (
         isinstance(solved, list)
         and best is not None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import ceil, prod
+from math import ceil, inf, prod
+
+import numpy as np
 
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.group.group import GroupSearch
@@ -80,14 +82,16 @@ class _Pool:
 class WeightedSumSearch:
     """The groups of one alternative. Those that differ in names only are solved once."""
 
-    def __init__(self, searches: list[GroupSearch]) -> None:
-        self.searches = searches
+    def __init__(self, searches: list[GroupSearch], goal: Goal) -> None:
+        self.searches, self.goal = searches, goal
         self.same = symmetric_groups([s.problem for s in searches])
         self.pools = {i: _Pool(searches[i]) for i in dict.fromkeys(self.same)}
 
-    def under(self, goal: Goal) -> list[GroupSolution] | Infeasible:
-        """Every group's best under one goal, which is additive in cycles and energy."""
-        return self._solved([goal]) or self._chosen(goal)
+    def best(self, known: Costs | None) -> list[GroupSolution] | Infeasible:
+        """Groups that are the best together; known: of another alternative, to improve on."""
+        if self.goal.kind == "edp":
+            return self.product(known)
+        return self._solved([self.goal]) or self._chosen(self.goal)
 
     def product(self, best: Costs | None) -> list[GroupSolution] | Infeasible:
         """Groups with the least product of summed cycles and summed energy.
@@ -101,16 +105,16 @@ class WeightedSumSearch:
         best: cycles and pJ of another alternative, to improve on.
         """
         bounds = [self.searches[i].floor() for i in self.same]
-        least = (sum(c for c, _ in bounds), sum(e for _, e in bounds))
-        goal = _weight(least[1] / least[0])
+        least = self._whole((sum(c for c, _ in bounds), sum(e for _, e in bounds)))
+        goal = self._weight(least[1] / least[0])
         quick = [pool.warm(goal) for pool in self.pools.values()]
         if not all(quick):
             infeasible = self._solved([goal])
             if infeasible:
                 return infeasible
         corners = [self._chosen(goal)]
-        known = min(prod(total_of(corners[0])), prod(best) if best else float("inf"))
-        ends = [_weight(known / least[0] ** 2), _weight(least[1] ** 2 / known)]
+        known = min(prod(self._cost(corners[0])), prod(self._whole(best)) if best else inf)
+        ends = [self._weight(known / least[0] ** 2), self._weight(least[1] ** 2 / known)]
         infeasible = self._solved(ends)
         if infeasible:
             return infeasible
@@ -119,23 +123,33 @@ class WeightedSumSearch:
         todo = [(fast, lean)]
         while todo:
             left, right = todo.pop()
-            (c0, e0), (c1, e1) = total_of(left), total_of(right)
+            (c0, e0), (c1, e1) = self._cost(left), self._cost(right)
             # No point between two corners lies below the corner of the box below them.
-            top = min(known, *(prod(total_of(c)) for c in corners))
+            top = min(known, *(prod(self._cost(c)) for c in corners))
             if c1 <= c0 or e1 >= e0 or c0 * e1 >= top:
                 continue
-            goal = _weight((e0 - e1) / (c1 - c0))
+            goal = self._weight((e0 - e1) / (c1 - c0))
             self._solved([goal])
             middle = self._chosen(goal)
-            c, e = total_of(middle)
+            c, e = self._cost(middle)
             if goal.weight * c + e < (goal.weight * c0 + e0) * (1 - 1e-12):
                 corners.append(middle)
                 todo += [(left, middle), (middle, right)]
         best_corner = corners[0]
         for corner in corners[1:]:
-            if better_pair(Goal(kind="edp"), total_of(corner), total_of(best_corner)):
+            if better_pair(self.goal, total_of(corner), total_of(best_corner)):
                 best_corner = corner
         return best_corner
+
+    def _weight(self, weight: float) -> Goal:
+        return Goal(kind="weighted", weight=weight, leak=self.goal.leak)
+
+    def _whole(self, costs: Costs) -> Costs:
+        """Cycles, and pJ with leakage."""
+        return costs[0], float(self.goal.whole(np.array(costs[0]), np.array(costs[1])))
+
+    def _cost(self, found: list[GroupSolution]) -> Costs:
+        return self._whole(total_of(found))
 
     def _solved(self, goals: list[Goal]) -> Infeasible | None:
         """Solve every group under some goals, or say which one has no mapping."""
@@ -156,10 +170,6 @@ class WeightedSumSearch:
         return chosen
 
 
-def _weight(weight: float) -> Goal:
-    return Goal(kind="weighted", weight=weight)
-
-
 def total_of(found: list[GroupSolution]) -> Costs:
-    """Cycles and pJ of groups in sequence."""
+    """Cycles and dynamic pJ of groups in sequence."""
     return sum(s.cycles for s in found), sum(s.energy for s in found)
