@@ -51,12 +51,6 @@ class Mask:
         low, high = max(0, first - reach), last + 1 if self.causal else last + 1 + reach
         return low, min(high, keys)
 
-    def seen_by_all(self, first: int, last: int, keys: int) -> tuple[int, int]:
-        """The keys [low, high) that every query at these positions may see; none if low >= high."""
-        reach = self.window - 1 if self.window is not None else keys
-        low, high = max(0, last - reach), first + 1 if self.causal else first + 1 + reach
-        return low, min(high, keys)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskTiles:
@@ -87,21 +81,24 @@ def mask_tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> 
     Both divide their rank. The sum over the rows of tiles is exact; in each, the tiles that are
     seen are a run of columns.
     """
-    whole = visited = first = 0
-    for start in range(keys - queries, keys, rows):
-        low, high = mask.seen(start, start + rows - 1, keys)
-        visited += -(-high // columns) - low // columns
-        first = first or visited
-        low, high = mask.seen_by_all(start, start + rows - 1, keys)
-        whole += max(0, high // columns - -(-low // columns))
-    total = (queries // rows) * (keys // columns)
+    import numpy as np
+
+    start = np.arange(keys - queries, keys, rows)
+    reach = mask.window - 1 if mask.window is not None else keys
+    ahead = 0 if mask.causal else reach
+    low, high = np.maximum(0, start - reach), np.minimum(start + rows + ahead, keys)
+    visited = -(-high // columns) - low // columns
+    low = np.maximum(0, start + rows - 1 - reach)
+    high = np.minimum(start + 1 + ahead, keys)
+    whole = int(np.maximum(0, high // columns - -(-low // columns)).sum())
+    total, every = (queries // rows) * (keys // columns), int(visited.sum())
     return MaskTiles(
         rows=rows,
         keys=columns,
         whole=whole,
-        partial=visited - whole,
+        partial=every - whole,
         total=total,
-        visited_first=first,
+        visited_first=int(visited[0]),
     )
 
 

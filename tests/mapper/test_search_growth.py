@@ -137,7 +137,7 @@ def test_growth_that_drops_nothing_has_the_least_row(seed: int) -> None:
     space = problem.spaces[0]
     tiles = np.array(space.sizes, dtype=np.int64)[:, None]
     enumeration = IncrementalEnumeration(
-        space=space, roles=search_._roles[0], least=1, tiles=tiles, masked=False
+        space=space, roles=search_._roles[0], least=1, tiles=tiles, share=None
     )
     grown = enumeration.candidate_set(lambda candidates, *_: np.arange(candidates.count))
     whole = CandidateSet(

@@ -36,6 +36,7 @@ class Outers:
     floors: Floats  # pJ at DRAM, of all tensors together
     staged: Floats  # pJ at DRAM of staged tensors beyond one pass of every word
     streams: Floats  # by Einsum, cycles of DRAM in its own turns; float64[E, n]
+    visited: Floats  # share of the tiles of queries x keys that a mask leaves
     sums: tuple[Floats, ...] = ()  # by goal of a incumbent: weighted sums, see Incumbent.slopes
 
     def take(self, index: Ints) -> Outers:
@@ -50,6 +51,7 @@ class Outers:
             floors=self.floors[index],
             staged=self.staged[index],
             streams=self.streams[:, index],
+            visited=self.visited[index],
             sums=tuple(s[index] for s in self.sums),
         )
 
@@ -66,6 +68,7 @@ class Outers:
             floors=np.concatenate([p.floors for p in parts]),
             staged=np.concatenate([p.staged for p in parts]),
             streams=np.concatenate([p.streams for p in parts], axis=1),
+            visited=np.concatenate([p.visited for p in parts]),
         )
 
 
@@ -80,44 +83,54 @@ class OuterBounds:
 
     def least(self) -> tuple[float, float]:
         """Lower bounds on (cycles, pJ) of the group: units at their widest, words moved once."""
-        spaces = self.problem.spaces
-        cycles = self.compute([s.lane_cycles / s.widest for s in spaces])
-        energy = self.least_inside()
+        problem = self.problem
+        visited = np.array([problem.least_visited])
+        shares = [float(problem.shares(s, visited)[0]) for s in problem.spaces]
+        every = zip(problem.spaces, shares, strict=True)
+        cycles = self.compute([share * s.lane_cycles / s.widest for s, share in every])
+        energy = float(self.least_inside(visited)[0])
         met: set[str] = set()
-        for space in spaces:
+        for space, share in zip(problem.spaces, shares, strict=True):
             for tensor in space.tensors:
-                if tensor in self.problem.external and tensor not in met:
-                    energy += float(dram_energy(space, tensor, float(space.volume[tensor])))
+                if tensor in problem.external and tensor not in met:
+                    words = float(space.volume[tensor])
+                    energy += share * float(dram_energy(space, tensor, words))
                 met.add(tensor)
         return max(cycles, self.compulsory_cycles()), energy
 
-    def least_inside(self) -> float:
-        """Lower bound on the pJ of the group below DRAM."""
-        energy = 0.0
+    def least_inside(self, visited: Floats) -> Floats:
+        """Lower bound on the pJ of the group below DRAM, by what a mask leaves; float64[n]."""
+        energy = np.zeros(len(visited))
         met: set[str] = set()
         for space in self.problem.spaces:
-            energy += space.compute_energy
+            own = space.compute_energy
             level = space.arch.levels[space.shared]
             read, _, update = space.prices[level.name]
             for tensor in space.tensors:
                 vectors = -(-space.volume[tensor] // level.row_words)
                 if tensor not in self.problem.external or tensor in met:
-                    energy += vectors * (update if tensor == space.output else read)
+                    own += vectors * (update if tensor == space.output else read)
                 met.add(tensor)
+            energy = energy + self.problem.shares(space, visited) * own
         return energy
 
     def busy(self, i: int, cycles: float, outers: Outers) -> Floats:
         """Lower bound on the cycles of the group's turns, where the i-th Einsum takes these."""
         compute = [
-            cycles if i == j else space.lane_cycles / space.widest
+            self.problem.shares(space, outers.visited)
+            * (cycles if i == j else space.lane_cycles / space.widest)
             for j, space in enumerate(self.problem.spaces)
         ]
         return busy_cycles(self.problem, compute, outers.streams)
 
     def compulsory_cycles(self) -> float:
-        """DRAM cycles of moving every outside tensor once."""
-        dram = self.problem.platform.dram
-        words = {t: s.volume[t] for s in self.problem.spaces for t in s.tensors}
+        """DRAM cycles of moving every outside tensor once; of a mask's, what it leaves at least."""
+        dram, visited = self.problem.platform.dram, np.array([self.problem.least_visited])
+        words = {
+            t: s.volume[t] * float(self.problem.shares(s, visited)[0])
+            for s in self.problem.spaces
+            for t in s.tensors
+        }
         out = {s.output for s in self.problem.spaces}
         reads = sum(words[t] for t in self.problem.external if t not in out)
         writes = sum(words[t] for t in self.problem.external if t in out)
@@ -225,15 +238,19 @@ class OuterBounds:
             index = self.problem.index(space)
             orders.append(tuple(index.index(r) for r in self.orders[order] if r in index))
             roles.append(staging.roles[space.einsum.name])
+        visited = self.problem.visited(grid)
         if candidate_sets is None:
-            compute = [s.lane_cycles / s.widest for s in spaces]
+            busy = [s.lane_cycles / s.widest for s in spaces]
         else:
-            compute = [float(t.cycles.min()) for t in candidate_sets]
-        bound = traffic_bound(self.occupancy, grid, roles, orders, candidate_sets, compute)
+            busy = [float(t.cycles.min()) for t in candidate_sets]
+        compute = [c * self.problem.shares(s, visited) for c, s in zip(busy, spaces, strict=True)]
+        bound = traffic_bound(
+            *(self.occupancy, grid, roles, orders, candidate_sets, compute, visited)
+        )
         if candidate_sets is None:
-            energy = bound.floors + self.least_inside()
+            energy = bound.floors + self.least_inside(visited)
         else:
-            priced, free = self._lows(candidate_sets, staging, grid)
+            priced, free = self._lows(candidate_sets, staging, grid, visited)
             energy = np.maximum(priced + bound.staged, free + bound.floors)
         return Outers(
             staging=np.full(grid.shape[1], number),
@@ -245,10 +262,11 @@ class OuterBounds:
             floors=bound.floors,
             staged=bound.staged,
             streams=bound.streams,
+            visited=visited,
         )
 
     def _lows(
-        self, candidate_sets: list[CandidateSet], staging: Staging, grid: Ints
+        self, candidate_sets: list[CandidateSet], staging: Staging, grid: Ints, visited: Floats
     ) -> tuple[Floats, Floats]:
         """Lower bounds on pJ of any candidate: with each word once through DRAM, without DRAM."""
         priced, free = np.zeros(grid.shape[1]), np.zeros(grid.shape[1])
@@ -256,6 +274,9 @@ class OuterBounds:
         for part in candidate_sets:
             roles = staging.roles[part.space.einsum.name]
             extents = [distinct[i] for i in self.problem.index(part.space)]
-            priced += part.lows(roles, extents, priced=True)
-            free += part.lows(roles, extents, priced=False)
+            share = None
+            if self.problem.masked_pair is not None:
+                share = self.problem.shares(part.space, visited)
+            priced += part.lows(roles, extents, priced=True, share=share)
+            free += part.lows(roles, extents, priced=False, share=share)
         return priced, free

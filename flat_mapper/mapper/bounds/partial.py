@@ -14,7 +14,13 @@ from functools import reduce
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.mapper.cost.price import closed_passes, drawn_energy, one_innermost, staged_once
+from flat_mapper.mapper.cost.price import (
+    closed_passes,
+    drawn_energy,
+    first_visits,
+    one_innermost,
+    staged_once,
+)
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Transfer
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
 from flat_mapper.mapper.space.roles import Role
@@ -28,12 +34,14 @@ def least_energy(
     rest: Nodes,
     keep: frozenset[str],
     roles: dict[str, tuple[Role, ...]],
+    share: float = 1.0,
 ) -> tuple[Floats, Floats]:
     """Lower bounds on every candidate's pJ, with DRAM and without.
 
     rest:  the nodes that are still to come, innermost first.
     keep:  what the first of them keeps, if it is a level.
     roles: by tensor, what the search may make of it; see `CandidateSet.energy`.
+    share: of the work that a mask leaves; it does not spare first visits of an output.
     """
     full, stays = (
         [_least(space, candidates, rest, keep, t, roles[t], stays=s) for t in space.tensors]
@@ -42,7 +50,24 @@ def least_energy(
     priced, free = (
         one_innermost(space, [f[i] for f in full], [s[i] for s in stays]) for i in (0, 1)
     )
-    return priced, free
+    if share == 1:
+        return priced, free
+    # Each bound is of a number of first visits at least; all that may be are taken off.
+    spared = (1 - share) * first_visits_at_most(space, candidates, rest)
+    return share * priced - spared, share * free - spared
+
+
+def first_visits_at_most(space: EinsumSpace, candidates: CandidateBlock, rest: Nodes) -> Floats:
+    """pJ that first visits of the output spare at most, in any completion; float64[n]."""
+    beyond = float(lanes_of(rest))
+    inner = first_visits(space, candidates, space.arch.levels[space.shared])
+    levels = [n for n in rest if isinstance(n, MemoryLevel)]
+    volume = float(space.volume[space.output])
+    outside = sum(
+        volume * beyond / lv.row_words * sum(space.prices[lv.name][:2])
+        for lv in (*levels, *space.arch.levels[: space.shared + 1])
+    )
+    return inner * beyond + outside
 
 
 def _least(

@@ -33,6 +33,7 @@ class CandidateTiles:
         self.cycles = self.least(candidate_set.cycles)
         self._bounds: dict[tuple[Role, ...], TileBounds] = {}
         self._moves: dict[tuple[str, Role], tuple[Floats, Floats]] = {}
+        self._spared: dict[Role, tuple[Floats, Floats]] = {}
 
     @property
     def count(self) -> int:
@@ -73,6 +74,16 @@ class CandidateTiles:
             full = np.concatenate([p[0] for p in parts])
             self._moves[key] = (full, full - np.concatenate([p[1] for p in parts]))
         return self._moves[key]
+
+    def spared(self, role: Role) -> tuple[Floats, Floats]:
+        """pJ that first visits of the output spare, see `CandidateSet.spared`.
+
+        role: of the output. returns: by candidate; by tile, the most of its candidates.
+        """
+        if role not in self._spared:
+            own = self.candidate_set.spared((role,))
+            self._spared[role] = own, -self.least(-own)
+        return self._spared[role]
 
     def bounds(self, roles: tuple[Role, ...]) -> TileBounds:
         """Bounds in given roles."""

@@ -11,7 +11,7 @@ import numpy as np
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.cost.price import dram_energy
+from flat_mapper.mapper.cost.price import dram_energy, mask_leaves
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, looped
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import prod_of
@@ -52,20 +52,17 @@ class _Use:
     opening: bool  # whether the group waits for its first tile
     moved: Floats | None  # words through DRAM; None where it has no part in it
     stay: _Stay | None
+    volume: Floats  # words of the tensor; under a mask those of its tiles that are worked on
+    seen: Floats  # lower bound on the words of it that are used at all
 
     def energy(self, words: Floats | float) -> Floats:
         """pJ at DRAM for words."""
-        return dram_energy(self.space, self.tensor, words)
+        return dram_energy(self.space, self.tensor, words, volume=self.volume)
 
     @property
     def is_output(self) -> bool:
         """Whether the Einsum writes it."""
         return self.tensor == self.space.output
-
-    @property
-    def volume(self) -> float:
-        """Words of the whole tensor."""
-        return self.space.volume[self.tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +80,25 @@ def traffic_bound(
     roles: Sequence[tuple[Role, ...]],
     orders: Sequence[tuple[int, ...]],
     candidate_sets: Sequence[CandidateSet] | None,
-    compute: Sequence[float],
+    compute: Sequence[Floats | float],
+    visited: Floats,
 ) -> TrafficBound:
     """Lower bounds of outer tiles int64[R, n], by the tensors of a group.
 
     roles, orders: by Einsum; an order is of the DRAM loops over its ranks, innermost first.
     candidate sets:        candidates by Einsum; None: any.
     compute:       lower bounds on the compute cycles of each Einsum.
+    visited:       share of the tiles of queries x keys that a mask leaves; float64[n].
     """
     problem = occupancy.problem
     uses = [
         use
         for i, space in enumerate(problem.spaces)
         for use in _uses(
-            problem, space, grid, roles[i], orders[i], candidate_sets[i] if candidate_sets else None
+            problem,
+            space,
+            _Loops(grid[problem.index(space)], roles[i], orders[i], problem.shares(space, visited)),
+            candidate_sets[i] if candidate_sets else None,
         )
     ]
     zero = np.zeros(grid.shape[1])
@@ -104,7 +106,7 @@ def traffic_bound(
     staged = zero
     for use in uses:
         if use.role == "staged" and use.moved is not None:
-            staged = staged + use.energy(use.moved) - use.energy(float(use.volume))
+            staged = staged + use.energy(use.moved) - _once(problem, use, visited)
     dram = _dram_traffic(uses, zero)
     floors, moved = _with_room(occupancy, grid, uses, terms, dram)
     streams = np.array([_stream_cycles(problem, uses, space, zero) for space in problem.spaces])
@@ -117,7 +119,19 @@ def traffic_bound(
     )
 
 
-def busy_cycles(problem: GroupProblem, compute: Sequence[float], streams: Floats) -> Floats:
+def _once(problem: GroupProblem, use: _Use, visited: Floats) -> Floats:
+    """pJ at DRAM of one pass of every word, as bounds of candidates have it; float64[n].
+
+    Under a mask these are scaled, and so without rounding; see `CandidateSet.energy`.
+    """
+    rounded, words = problem.masked_pair is None, use.space.volume[use.tensor]
+    once = dram_energy(use.space, use.tensor, words, rounded=rounded)
+    return problem.shares(use.space, visited) * once
+
+
+def busy_cycles(
+    problem: GroupProblem, compute: Sequence[Floats | float], streams: Floats
+) -> Floats:
     """Lower bound on the cycles of a group's turns, by outer choice; float64[n].
 
     compute: of each Einsum. streams: what each moves past the shared level in its turns;
@@ -145,14 +159,14 @@ def _stream_cycles(
     if not problem.takes_turns:
         return zero
     for use in (use for use in uses if use.space is space):
-        output = use.volume if use.is_output else 0.0
+        output = use.volume * use.is_output
         if use.role == "stream":
             moved = zero if use.moved is None else use.moved
             writes = writes + (moved if use.is_output else 0.0)
             reads = reads + moved - output
             continue
         written = written + output
-        read = read + use.volume - output
+        read = read + use.seen * (not use.is_output)
         if use.role == "staged" and use.moved is not None:
             written = written + use.moved - output
     streamed = transfer_cycles(problem.platform.dram, reads, writes)
@@ -160,27 +174,44 @@ def _stream_cycles(
     return np.maximum(streamed, shared)
 
 
+@dataclass(frozen=True, slots=True)
+class _Loops:
+    """The DRAM loops over an Einsum's ranks, by outer tile."""
+
+    extents: Ints  # int64[R, n]
+    roles: tuple[Role, ...]
+    order: tuple[int, ...]
+    share: Floats  # of the Einsum's work that a mask leaves; float64[n]
+
+
 def _uses(
-    problem: GroupProblem,
-    space: EinsumSpace,
-    grid: Ints,
-    roles: tuple[Role, ...],
-    order: tuple[int, ...],
-    part: CandidateSet | None,
+    problem: GroupProblem, space: EinsumSpace, loops: _Loops, part: CandidateSet | None
 ) -> Iterator[_Use]:
     """The tensors of an Einsum."""
-    extents = grid[problem.index(space)]
+    extents, share = loops.extents, loops.share
     tile = np.where(extents == FOLLOW, 1, extents)
     sizes = np.array(space.sizes, dtype=np.int64)[:, None]
     dram = np.where(extents == FOLLOW, 1, sizes // tile)
-    for tensor, role in zip(space.tensors, roles, strict=True):
-        moved = None if role == "inside" else staged_words(space, tensor, dram, order)
+    masked = problem.masked(space) or ()
+    queries = problem.masked_pair[0] if problem.masked_pair else -1
+    for tensor, role in zip(space.tensors, loops.roles, strict=True):
+        whole = np.full(tile.shape[1], float(space.volume[tensor]))
+        relevant = space.relevant[tensor]
+        own = [problem.ranks.index(space.ranks[r]) for r in masked if relevant[r]]
+        volume = whole * share if len(own) == 2 else whole
+        moved = None
+        if role != "inside":
+            moved = staged_words(space, tensor, dram, loops.order)
+            if masked:
+                still = np.ones(tile.shape[1]) > 0
+                left = mask_leaves(relevant, still, dram, loops.order, masked, share)
+                moved = moved * left[0] * left[1]
         stay, smallest = None, space.share(tensor)
         if role == "stream" and moved is not None:
             smallest = part.smallest(tensor) if part else smallest
             kept = part.largest_kept(tensor) if part else space.inner_words
             words = tile_words(space, tensor, tile)
-            again = streamed_words(space, tensor, dram)
+            again = streamed_words(space, tensor, dram) * share
             may = words <= kept
             moved = np.where(may, moved, again)
             if (moved < again).any():
@@ -196,6 +227,8 @@ def _uses(
             and tensor in problem.external,
             moved=moved,
             stay=stay,
+            volume=volume,
+            seen=whole if own in ([], [queries]) else whole * share,
         )
 
 
@@ -265,9 +298,9 @@ def _cycles(
         if use.role != "stream" and use.is_output:
             written = written + use.volume
         elif use.role != "stream":
-            read = read + use.volume
+            read = read + use.seen
         if use.role == "staged" and use.moved is not None:
-            written = written + use.moved - (use.volume if use.is_output else 0.0)
+            written = written + use.moved - use.volume * use.is_output
         if use.opening:
             streams = use.role == "stream"
             first = first + (

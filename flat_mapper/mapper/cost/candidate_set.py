@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flat_mapper.mapper.cost.price import Moves, moves, one_innermost
+from flat_mapper.mapper.cost.price import Moves, first_visits, moves, one_innermost
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.enumerate import Dropped, TooMany, Wanted, inner_candidates
@@ -22,10 +22,14 @@ Extents = tuple[Ints, Ints]
 
 
 class EnergyKey(NamedTuple):
-    """Which bound on energy: in which roles (None: the cheapest), with what DRAM takes or not."""
+    """Which bound on energy: in which roles (None: the cheapest), with what DRAM takes or not.
+
+    share: of the work that a mask leaves; None: no mask is about, and words are rounded to rows.
+    """
 
     roles: tuple[Role, ...] | None
     priced: bool
+    share: float | None = None
 
 
 class ExtentKey(NamedTuple):
@@ -39,7 +43,7 @@ class ExtentKey(NamedTuple):
 class Memo:
     """Bounds of a candidate set that are computed already."""
 
-    moves: dict[str, Moves] = field(default_factory=dict)  # by tensor
+    moves: dict[tuple[str, bool], Moves] = field(default_factory=dict)  # by tensor, rounded or not
     energies: dict[EnergyKey, Floats] = field(default_factory=dict)
     extents: dict[int, Extents] = field(default_factory=dict)  # by rank
     lows: dict[ExtentKey, tuple[Ints, Floats]] = field(default_factory=dict)
@@ -89,15 +93,28 @@ class CandidateSet:
         """int64[R, n]."""
         return np.concatenate([b.tile for b in self.blocks], axis=1)
 
-    def pair(self, tensor: str, role: Role, priced: bool) -> Pair:
+    def pair(self, tensor: str, role: Role, *, priced: bool, rounded: bool = True) -> Pair:
         """Bounds of one tensor in one role: in full, and if it may stay in place."""
-        known = self.memo.moves
-        if tensor not in known:
-            parts = [moves(self.space, b, tensor) for b in self.blocks]
-            known[tensor] = Moves(
+        known, key = self.memo.moves, (tensor, rounded)
+        if key not in known:
+            parts = [moves(self.space, b, tensor, rounded=rounded) for b in self.blocks]
+            known[key] = Moves(
                 inner=_joined([p.inner for p in parts]), drawn=_joined([p.drawn for p in parts])
             )
-        return known[tensor].energy(self.space, tensor, role, priced=priced)
+        return known[key].energy(self.space, tensor, role, priced=priced, rounded=rounded)
+
+    def spared(self, roles: Sequence[Role]) -> Floats:
+        """pJ that first visits of the output spare at most, and a mask does not; float64[n].
+
+        roles: those that the output may have.
+        """
+        tops = dict.fromkeys(0 if r == "stream" else self.space.shared for r in roles)
+        levels = [self.space.arch.levels[top] for top in tops]
+        parts = [
+            np.maximum.reduce([first_visits(self.space, b, level) for level in levels])
+            for b in self.blocks
+        ]
+        return np.concatenate(parts)
 
     def largest_kept(self, tensor: str) -> float:
         """Most words of a tensor that a candidate keeps at inner levels and may hold on to."""
@@ -117,47 +134,85 @@ class CandidateSet:
         own = [r for r, yes in enumerate(self.space.relevant[tensor]) if yes]
         return prod_of(block.tile, own) * self.space.share(tensor)
 
-    def energy(self, roles: tuple[Role, ...] | None = None, *, priced: bool) -> Floats:
+    def energy(
+        self,
+        roles: tuple[Role, ...] | None = None,
+        *,
+        priced: bool,
+        share: float | None = None,
+    ) -> Floats:
         """Least pJ of every candidate: in given roles, or in whichever roles are cheapest.
 
         priced: with what DRAM takes: of a staged tensor for every word once, of a streamed one
                 for what the candidate draws. Else without DRAM.
+        share:  of the work that a mask leaves. Everything moves at least so often, but for first
+                visits, which it does not spare; None: there is no mask.
         """
-        key, known = EnergyKey(roles, priced), self.memo.energies
+        key, known = EnergyKey(roles, priced, share), self.memo.energies
         if key in known:
             return known[key]
+        rounded = share is None
         full, stays = [], []
         for i, tensor in enumerate(self.space.tensors):
             choices = self.roles[tensor] if roles is None else (roles[i],)
-            pairs = [self.pair(tensor, role, priced) for role in choices]
+            pairs = [self.pair(tensor, r, priced=priced, rounded=rounded) for r in choices]
             full.append(np.minimum.reduce([p[0] for p in pairs]))
             stays.append(np.minimum.reduce([p[1] for p in pairs]))
-        known[key] = one_innermost(self.space, full, stays)
+        least = one_innermost(self.space, full, stays)
+        if share is not None and share < 1:
+            output = self.space.output
+            own = self.roles[output] if roles is None else (roles[-1],)
+            least = share * least - (1 - share) * self.spared(own)
+        known[key] = least
         return known[key]
 
-    def lows(self, roles: tuple[Role, ...], extents: Sequence[Extents], *, priced: bool) -> Floats:
+    def lows(
+        self,
+        roles: tuple[Role, ...],
+        extents: Sequence[Extents],
+        *,
+        priced: bool,
+        share: Floats | None = None,
+    ) -> Floats:
         """The least of `energy` over the candidates that may stand under outer tiles.
 
         Of each rank alone: the candidates whose tile divides its extent (0: any candidate).
-        extents: by rank. returns: float64[n].
+        extents: by rank. share: see `energy`; by outer tile. returns: float64[n].
+
+        Of each candidate it is linear in the share, so the least of them is concave: no lower than
+        on the line between its ends.
         """
-        best = np.zeros(1)
+        if share is None:
+            return self._lows(extents, EnergyKey(roles, priced))
+        low = float(share.min())
+        whole = self._lows(extents, EnergyKey(roles, priced, 1.0))
+        if low == 1:
+            return whole
+        part = self._lows(extents, EnergyKey(roles, priced, low))
+        with np.errstate(invalid="ignore"):  # where no candidate fits both are infinite
+            found = part + (share - low) / (1 - low) * (whole - part)
+        return np.where(np.isfinite(part), found, np.inf)
+
+    def _lows(self, extents: Sequence[Extents], key: EnergyKey) -> Floats:
+        """The same of one share."""
+        best = np.full(1, -np.inf)
         for r, (values, where) in enumerate(extents):
-            tiles, least = self._by_tile(roles, r, priced)
+            tiles, least = self._by_tile(r, key)
             legal = (values[:, None] % tiles == 0) | (values == 0)[:, None]
             found = np.where(legal, least, np.inf).min(axis=1, initial=np.inf)
             best = np.maximum(best, found[where])
         return best
 
-    def _by_tile(self, roles: tuple[Role, ...], r: int, priced: bool) -> tuple[Ints, Floats]:
+    def _by_tile(self, r: int, energy: EnergyKey) -> tuple[Ints, Floats]:
         """Of every extent that the candidates' tiles have in a rank, the least energy."""
-        key, memo = ExtentKey(r, EnergyKey(roles, priced)), self.memo
+        key, memo = ExtentKey(r, energy), self.memo
         if key not in memo.lows:
             if r not in memo.extents:
                 memo.extents[r] = np.unique(self.tile[r], return_inverse=True)
             tiles, which = memo.extents[r]
             least = np.full(len(tiles), np.inf)
-            np.minimum.at(least, which, self.energy(roles, priced=priced))
+            own = self.energy(energy.roles, priced=energy.priced, share=energy.share)
+            np.minimum.at(least, which, own)
             memo.lows[key] = (tiles, least)
         return memo.lows[key]
 

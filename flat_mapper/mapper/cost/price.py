@@ -83,7 +83,7 @@ def _staged_cycles(
     tensor: str,
     dram: Ints,
     outer: Outer,
-    left: tuple[Floats | float, float],
+    left: tuple[Floats | float, Floats | float],
 ) -> Floats:
     """Cycles of DRAM for whole tiles, one after another: of what comes, then of what goes."""
     one = np.ones(dram.shape[1])
@@ -105,24 +105,37 @@ def _copied_words(space: EinsumSpace, tensor: str, outer: Outer) -> float:
 
 def _left(
     relevant: tuple[bool, ...], open_: Bools, dram: Ints, outer: Outer
-) -> tuple[Floats | float, float]:
+) -> tuple[Floats | float, Floats | float]:
+    """What a mask leaves of a transfer's passes, and of the tensor itself."""
+    if outer.visited == 1:
+        return 1.0, 1.0
+    return mask_leaves(relevant, open_, dram, outer.dram_order, outer.masked, outer.visited)
+
+
+def mask_leaves(
+    relevant: tuple[bool, ...],
+    open_: Bools,
+    dram: Ints,
+    order: tuple[int, ...],
+    masked: tuple[int, ...],
+    visited: Floats | float,
+) -> tuple[Floats | float, Floats | float]:
     """What a mask leaves of a transfer's passes, and of the tensor itself.
 
     A transfer is passed in each of the masked loops, or it stays in place over one of them.
+    order: of the DRAM loops, innermost first. masked: the mask's ranks that the Einsum has.
     """
-    if outer.visited == 1:
-        return 1.0, 1.0
-    if len(outer.masked) == 2 and all(relevant[r] for r in outer.masked):
-        return 1.0, outer.visited  # every pass brings other words
+    if len(masked) == 2 and all(relevant[r] for r in masked):
+        return 1.0, visited  # every pass brings other words
     every = np.ones(open_.shape, np.bool_)
-    if len(outer.masked) < 2:  # the innermost loop is over a rank that no tensor has
+    if len(masked) < 2:  # the innermost loop is over a rank that no tensor has
         every &= ~open_
-    for r in outer.dram_order:
-        if r in outer.masked and not relevant[r]:
-            every &= ~open_
+    for r in order:
+        if r in masked and not relevant[r]:
+            every = every & ~open_
         if relevant[r]:
             open_ = open_ & (dram[r] == 1)
-    return np.where(every, outer.visited, 1.0), 1.0
+    return np.where(every, visited, 1.0), 1.0
 
 
 def add_staged(
@@ -131,7 +144,7 @@ def add_staged(
     tensor: str,
     dram: Ints,
     order: tuple[int, ...],
-    left: tuple[Floats | float, float] = (1.0, 1.0),
+    left: tuple[Floats | float, Floats | float] = (1.0, 1.0),
 ) -> None:
     """Whole tiles between DRAM and the shared level; left: see `_left`."""
     one = np.ones(dram.shape[1])
@@ -149,7 +162,7 @@ def _add_transfer(
     above: Transfer | None,
     top: MemoryLevel | None,
     passes: Floats,
-    left: tuple[Floats | float, float] = (1.0, 1.0),
+    left: tuple[Floats | float, Floats | float] = (1.0, 1.0),
     copied: float = 0.0,
 ) -> None:
     """Words of one transfer at both its ends, with their energy and port cycles.
@@ -260,7 +273,9 @@ class Moves:
         rounded: whether words are rounded up to whole rows of a memory. Without, what a tensor
                  takes is linear in how often it comes by, and never more than with rounding.
         """
-        once = staged_once(space, tensor, priced=priced) if role == "staged" else 0.0
+        once = 0.0
+        if role == "staged":
+            once = staged_once(space, tensor, priced=priced, rounded=rounded)
         if role == "stream" and not priced:
             return self.inner
         top = space.arch.levels[0 if role == "stream" else space.shared]
@@ -292,12 +307,14 @@ def moves(
     return Moves(inner=(inner[0], inner[1]), drawn=(drawn[0], drawn[1]))
 
 
-def staged_once(space: EinsumSpace, tensor: str, *, priced: bool) -> float:
+def staged_once(space: EinsumSpace, tensor: str, *, priced: bool, rounded: bool = True) -> float:
     """pJ of every word between DRAM and the shared level once; priced: with DRAM's end."""
-    costs = Costs(energy=np.zeros(1), ports={})
+    costs = Costs(energy=np.zeros(1), ports={}, rounded=rounded)
     add_staged(space, costs, tensor, np.ones((len(space.ranks), 1), np.int64), ())
     once = float(costs.energy[0])
-    return once if priced else once - float(dram_energy(space, tensor, space.volume[tensor]))
+    if priced:
+        return once
+    return once - float(dram_energy(space, tensor, space.volume[tensor], rounded=rounded))
 
 
 def one_innermost(space: EinsumSpace, full: list[Floats], stays: list[Floats]) -> Floats:
@@ -331,16 +348,50 @@ def drawn_energy(
     words: Floats | float,
     *,
     rounded: bool = True,
+    volume: Floats | float | None = None,
 ) -> Floats:
-    """pJ at a level of one instance for words of a whole tensor that pass over the whole run."""
+    """pJ at a level of one instance for words of a whole tensor that pass over the whole run.
+
+    volume: words of the tensor; None: all that it has.
+    """
     count = _whole_accesses if rounded else _fractions
     read, _, update = space.prices[level.name]
     if tensor == space.output:
-        again = np.asarray(words) - space.volume[tensor]
+        again = np.asarray(words) - (space.volume[tensor] if volume is None else volume)
         return count(words, level) * update + count(again, level) * read
     return count(words, level) * read
 
 
-def dram_energy(space: EinsumSpace, tensor: str, words: Floats | float) -> Floats:
+def dram_energy(
+    space: EinsumSpace,
+    tensor: str,
+    words: Floats | float,
+    *,
+    rounded: bool = True,
+    volume: Floats | float | None = None,
+) -> Floats:
     """pJ at DRAM for words of a tensor that the Einsum moves over the whole run."""
-    return drawn_energy(space, tensor, space.arch.levels[0], words)
+    level = space.arch.levels[0]
+    return drawn_energy(space, tensor, level, words, rounded=rounded, volume=volume)
+
+
+def first_visits(space: EinsumSpace, candidates: CandidateBlock, top: MemoryLevel) -> Floats:
+    """pJ of the accesses that first visits of an accumulated output spare, not rounded; float64[n].
+
+    top: the level that the outermost transfer leads to. A mask leaves passes out, first visits
+    of what every row of tiles adds to it does not.
+    """
+    tensor, volume = space.output, float(space.volume[space.output])
+    transfers = candidates.transfers[tensor]
+    found = np.zeros(candidates.count)
+    for i, transfer in enumerate(transfers):
+        above = transfers[i + 1] if i + 1 < len(transfers) else None
+        parent = top if above is None or above.child is None else above.child
+        spread, copies = (1.0, 1.0) if above is None else (above.spread, above.copies)
+        words = _fractions(volume / spread, parent)
+        found = found + _served(copies, parent) * words * space.prices[parent.name][0]
+        if transfer.child is not None:
+            words = _fractions(volume / transfer.spread, transfer.child)
+            price = space.prices[transfer.child.name][1]
+            found = found + _served(transfer.copies, transfer.child) * words * price
+    return found

@@ -13,6 +13,7 @@ from flat_mapper.mapper.group.incremental import IncrementalEnumeration
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
+from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.roles import Role
 
@@ -52,7 +53,7 @@ class Beam:
     def filtered(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates that can improve, where there are too many by the others' lower bounds."""
         lows = [
-            g.least_of_all() if t is None else LowerBounds.of(t)
+            g.least_of_all() if t is None else LowerBounds.of(t, g.share)
             for t, g in zip(whole, self._enumerations(least, self.outers), strict=True)
             if len(whole) > 1  # one alone has no others to add
         ]
@@ -89,8 +90,15 @@ class Beam:
             own = whole[i]
             found.append(enumeration.candidate_set(can_improve) if own is None else own)
             if lows:
-                lows[i] = LowerBounds.of(found[-1])
+                lows[i] = LowerBounds.of(found[-1], enumeration.share)
         return found
+
+    def _share(self, space: EinsumSpace, outers: Outers) -> float | None:
+        """Least share of an Einsum's work that a mask leaves; None without one."""
+        if self.problem.masked_pair is None:
+            return None
+        least = np.array([outers.visited.min(initial=1.0)])
+        return float(self.problem.shares(space, least)[0])
 
     def _enumerations(
         self, least: list[int], outers: Outers, log: GroupLog | None = None
@@ -101,7 +109,7 @@ class Beam:
                 roles=roles,
                 least=units,
                 tiles=np.unique(outers.tile[self.problem.index(space)], axis=1),
-                masked=self.problem.visited < 1,
+                share=self._share(space, outers),
                 stay=self.problem.may_stay(space) if len(self.problem.spaces) > 1 else (),
                 log=log,
             )

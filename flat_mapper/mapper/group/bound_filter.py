@@ -21,13 +21,13 @@ class LowerBounds:
     cycles: float
 
     @classmethod
-    def of(cls, candidate_set: CandidateSet) -> LowerBounds:
-        """Over some candidates; infinite if there are none."""
+    def of(cls, candidate_set: CandidateSet, share: float | None = None) -> LowerBounds:
+        """Over some candidates; infinite if there are none. share: see `CandidateSet.energy`."""
         none = cls(np.inf, np.inf, np.inf)
         if not candidate_set.count:
             return none
-        priced, free = (candidate_set.energy(priced=p) for p in (True, False))
-        return none.including(priced, free, candidate_set.cycles)
+        priced, free = (candidate_set.energy(priced=p, share=share) for p in (True, False))
+        return none.including(priced, free, candidate_set.cycles * (1 if share is None else share))
 
     def including(self, priced: Floats, free: Floats, cycles: Floats) -> LowerBounds:
         """Over some more."""

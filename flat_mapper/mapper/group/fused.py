@@ -126,12 +126,15 @@ class Fused:
         if left is not None:
             self._join_private(where, left)
 
+    def _visited(self, tile: tuple[int, ...]) -> float:
+        """Share of the tiles of queries x keys that a mask leaves."""
+        left = self.problem.mask_tiles(tile)
+        return left.visited / left.total if left else 1.0
+
     def _layout(self, tile: tuple[int, ...]) -> CostLayout:
         """The layout of cost vectors under one outer choice."""
         factors = (r.size // t for r, t in zip(self.problem.ranks, tile, strict=True))
-        passes = float(prod(factors))
-        if self.problem.mask_tiles:
-            passes *= self.problem.visited
+        passes = float(prod(factors)) * self._visited(tile)
         return replace(self.layout, passes=passes)
 
     def _improving(
@@ -196,7 +199,7 @@ class Fused:
             shared_order=(),
             roles=where.staging.roles[space.einsum.name],
             passes=self.problem.passes(space, where.tile),
-            visited=self.problem.visited if masked is not None else 1.0,
+            visited=self._visited(where.tile) if masked is not None else 1.0,
             masked=masked or (),
             stay=stay,
             kinds=() if rough else self.problem.kinds(space, where.tile, where.order),

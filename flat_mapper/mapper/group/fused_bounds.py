@@ -11,6 +11,7 @@ import numpy as np
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.stays import StayBounds
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
+from flat_mapper.mapper.bounds.traffic import busy_cycles
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.turns import private_tiles
 from flat_mapper.mapper.group.incumbent import Incumbent
@@ -89,13 +90,14 @@ class FusedBounds:
             )
             energy[own] = np.maximum(energy[own], low + outers.staged[own])
             passes = [self._passes(t, extents) for t in self.tiles]
-            every = zip(self.tiles, adds, passes, strict=True)
-            busy = sum(
-                (
-                    add * np.maximum((n * t.cycles.min())[where], streamed[own])
-                    for (t, add, n), streamed in zip(every, outers.streams, strict=True)
-                ),
-                np.zeros(1),
+            every = zip(self.tiles, by_tile, passes, strict=True)
+            busy = busy_cycles(
+                self.problem,
+                [
+                    (n * np.where(np.isfinite(e), t.cycles, np.inf).min(axis=1))[where]
+                    for t, e, n in every
+                ],
+                outers.streams[:, own],
             )
             cycles[own] = np.maximum(cycles[own], np.ceil(busy * (1 - 1e-14) - 1e-9))
             for slot, slope in enumerate(self.incumbent.slopes(cycles[own], energy[own])):
@@ -136,7 +138,7 @@ class FusedBounds:
             may = self._stay(tiles.space)
             for stay in dict.fromkeys((may, ())):
                 energy = tiles.bounds(own).energy(local, np.arange(tiles.count), stay)
-                energy = self._repeated(tiles, local, energy, passes)
+                energy = self._repeated(tiles, local, energy, passes, own)
                 parts.append(np.where(fits, energy, np.inf))
             found[0].append(parts[0])
             found[1].append(parts[-1])
@@ -162,9 +164,10 @@ class FusedBounds:
         if tiles is None:
             return np.full(len(where), np.inf)
         local = extents[self.problem.index(tiles.space)]
-        bounds = tiles.bounds(roles[tiles.space.einsum.name])
-        energy = bounds.energy(local, np.arange(tiles.count), self._stay(tiles.space))
-        return self._repeated(tiles, local, energy, self._passes(tiles, extents)).min(axis=1)[where]
+        own = roles[tiles.space.einsum.name]
+        energy = tiles.bounds(own).energy(local, np.arange(tiles.count), self._stay(tiles.space))
+        passes = self._passes(tiles, extents)
+        return self._repeated(tiles, local, energy, passes, own).min(axis=1)[where]
 
     def _beside(self, part: CandidateSet) -> Floats:
         """Fewest words that candidates keep at their private level beside a tensor that may stay.
@@ -188,23 +191,38 @@ class FusedBounds:
         return tuple(t for t, yes in zip(space.tensors, may, strict=True) if yes)
 
     def _passes(self, tiles: CandidateTiles, extents: Ints) -> Floats:
-        """How often an Einsum runs in each pass of the other shared loops; float64[n]."""
-        if not tiles.space.einsum.each:
-            return np.ones(extents.shape[1])
+        """How often an Einsum runs in each pass of the other shared loops; float64[n].
+
+        Under a mask that is the share of its work which is left.
+        """
+        space = tiles.space
+        visited = self.problem.visited(extents)
+        if not space.einsum.each:
+            return self.problem.shares(space, visited)
         columns = (tuple(int(v) for v in column) for column in extents.T)
-        return np.array([float(self.problem.passes(tiles.space, c)) for c in columns])
+        runs = np.array([float(self.problem.passes(space, c)) for c in columns])
+        return runs * visited if self.problem.masked(space) is not None else runs
 
     def _repeated(
-        self, tiles: CandidateTiles, local: Ints, energy: Floats, passes: Floats
+        self,
+        tiles: CandidateTiles,
+        local: Ints,
+        energy: Floats,
+        passes: Floats,
+        roles: tuple[Role, ...],
     ) -> Floats:
         """Least pJ by tile of an Einsum that runs so often; float64[n, tiles].
 
         Every run computes. It moves all tensors as well, unless a candidate's tile is the whole
-        outer tile of one that may stay.
+        outer tile of one that may stay. What a mask leaves of the passes is that share of the
+        energy, but for the first visits of its output, which it does not spare.
         """
         if (passes == 1).all():
             return energy
         space, may = tiles.space, self._stay(tiles.space)
+        if not space.einsum.each:
+            spared = tiles.spared(roles[-1])[1]
+            return passes[:, None] * energy - (1 - passes[:, None]) * spared
         same = local[:, :, None] == tiles.tile[:, None, :]
         stays = np.zeros(energy.shape, np.bool_)
         for tensor, relevant in space.relevant.items():
@@ -263,7 +281,7 @@ class FusedBounds:
             obeyed = shared_fits(part.space, extents[:, choice], inner)
             choice, candidates = choice[obeyed], candidates[obeyed]
             energy = bounds[i].candidate_energy(extents, choice, candidates, stay[i])
-            energy = energy + (passes[i] - 1) * part.space.compute_energy
+            energy = _in_passes(part, candidates, energy, passes[i], staging)
             cycles = passes[i] * self.candidate_sets[i].cycles[candidates]
             good = chance.of(cycles, energy)
             if self.log is not None:
@@ -309,3 +327,15 @@ class FusedBounds:
         sizes = np.array(tiles.space.sizes, dtype=np.int64)[:, None]
         good = ~(tiles.on_both_axes[:, candidates] & (extents[:, choice] < sizes)).any(axis=0)
         return choice[good], candidates[good]
+
+
+def _in_passes(
+    part: CandidateTiles, candidates: Ints, energy: Floats, passes: float, staging: Staging
+) -> Floats:
+    """Least pJ of candidates that run so often; see `FusedBounds._repeated`."""
+    if part.space.einsum.each:
+        return energy + (passes - 1) * part.space.compute_energy
+    if passes == 1:
+        return energy
+    spared = part.spared(staging.roles[part.space.einsum.name][-1])[0]
+    return passes * energy - (1 - passes) * spared[candidates]

@@ -242,9 +242,11 @@ class GroupSearch:
         staging: that of the outer choices; None: they have several.
         """
         roles = [staging.roles[t.space.einsum.name] if staging else None for t in candidate_sets]
-        priced = [t.energy(r, priced=True) for t, r in zip(candidate_sets, roles, strict=True)]
-        free = [t.energy(r, priced=False) for t, r in zip(candidate_sets, roles, strict=True)]
-        cycles = [t.cycles for t in candidate_sets]
+        shares = self._shares(outers)
+        every = list(zip(candidate_sets, roles, shares, strict=True))
+        priced = [t.energy(r, priced=True, share=s) for t, r, s in every]
+        free = [t.energy(r, priced=False, share=s) for t, r, s in every]
+        cycles = [t.cycles * (1.0 if s is None else s) for t, _, s in every]
         more, floors = float(outers.staged.min()), float(outers.floors.min())
         adds = self.problem.cycles_add
         quick = sum(float(c.min()) * add for c, add in zip(cycles, adds, strict=True))
@@ -274,6 +276,13 @@ class GroupSearch:
                 bound = latency[cut], energy[cut]
                 self.log.candidates(candidate_sets[i], cut, bound, self.incumbent, where)
         return found
+
+    def _shares(self, outers: Outers) -> list[float | None]:
+        """By Einsum, the least share of its work that a mask leaves; None without one."""
+        if self.problem.masked_pair is None:
+            return [None] * len(self.problem.spaces)
+        least = np.array([outers.visited.min(initial=1.0)])
+        return [float(self.problem.shares(s, least)[0]) for s in self.problem.spaces]
 
     def _branch(
         self, candidate_sets: list[CandidateSet], outers: Outers, limit: int | None

@@ -37,7 +37,7 @@ class IncrementalEnumeration:
     roles: dict[str, tuple[Role, ...]]
     least: int
     tiles: Ints  # int64[R, n]
-    masked: bool  # a mask spares some passes, so dominance says nothing
+    share: float | None = None  # of the work that a mask leaves; None: there is none
     stay: tuple[bool, ...] = ()  # tensors that may stay at private levels used in turn
     log: GroupLog | None = None
 
@@ -130,7 +130,7 @@ class IncrementalEnumeration:
     def _thinned(self, blocks: list[CandidateBlock], rest: Nodes) -> list[CandidateBlock]:
         return (
             blocks
-            if self.masked
+            if self.share is not None
             else undominated(
                 self.space,
                 blocks,
@@ -151,8 +151,10 @@ class IncrementalEnumeration:
     def _costs(
         self, candidates: CandidateBlock, rest: Nodes, keep: frozenset[str]
     ) -> tuple[Floats, Floats, Floats]:
-        priced, free = least_energy(self.space, candidates, rest, keep, self.roles)
-        return priced, free, self.space.lane_cycles / (candidates.spatial * lanes_of(rest))
+        share = 1.0 if self.share is None else self.share
+        priced, free = least_energy(self.space, candidates, rest, keep, self.roles, share)
+        cycles = self.space.lane_cycles / (candidates.spatial * lanes_of(rest))
+        return priced, free, share * cycles
 
 
 def _chunks(candidates: CandidateBlock, factors: int) -> Iterator[CandidateBlock]:

@@ -30,14 +30,6 @@ class Incumbent(Protocol):
     def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
         """Which lower bounds on costs leave room for an improvement; bool[n]."""
 
-    def least(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats]:
-        """Lower bounds on costs, from those that the bounds give."""
-
-    def least_sums(
-        self, sums: Sequence[Floats], cycles: Floats, energy: Floats
-    ) -> Sequence[Floats]:
-        """Lower bounds on weighted sums, from those that the bounds give."""
-
     def slopes(self, cycles: Floats, energy: Floats) -> list[Floats]:
         """By goal, the weight of cycles against energy in the sums of `sums_can_improve`."""
 
@@ -83,20 +75,6 @@ class GoalIncumbent:
             found = found | better(goal, cycles, energy, best)
         return found
 
-    def least_energy(self, energy: float) -> float:
-        """Lower bound on pJ, from that of the bounds."""
-        return energy
-
-    def least(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats]:
-        """Lower bounds on costs, from those that the bounds give."""
-        return cycles, energy
-
-    def least_sums(
-        self, sums: Sequence[Floats], cycles: Floats, energy: Floats
-    ) -> Sequence[Floats]:
-        """Lower bounds on weighted sums, from those that the bounds give."""
-        return sums
-
     def slopes(self, cycles: Floats, energy: Floats) -> list[Floats]:
         """For every goal, the weight of cycles under which `sums_can_improve` takes sums."""
         return [g.slope(cycles, energy) for g in self.goals]
@@ -139,51 +117,6 @@ class GoalIncumbent:
 
 
 @dataclass(slots=True)
-class MaskedIncumbent(GoalIncumbent):
-    """A incumbent under a mask: its bounds are of the dense work, of which a share is left.
-
-    Everything that moves or computes does so at least `visited` times as often as without the mask,
-    but for first visits of accumulators, which no mask spares: at most the slacks.
-    """
-
-    visited: float = 1.0  # fraction of the tiles that the mask leaves
-    cycle_slack: float = 0.0
-    energy_slack: float = 0.0
-
-    def least_energy(self, energy: float) -> float:
-        """Lower bound on pJ, from that of the dense work."""
-        return max(0.0, self.visited * energy - self.energy_slack)
-
-    def least(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats]:
-        """Lower bounds on costs, from those of the dense work."""
-        least = np.finfo(np.float64).tiny  # not 0: products with infinite costs stay infinite
-        return (
-            np.maximum(self.visited * cycles - self.cycle_slack, least),
-            np.maximum(self.visited * energy - self.energy_slack, least),
-        )
-
-    def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
-        """Which lower bounds on the dense work leave room for an improvement; bool[n]."""
-        return GoalIncumbent.can_improve(self, *self.least(cycles, energy))
-
-    def least_sums(
-        self, sums: Sequence[Floats], cycles: Floats, energy: Floats
-    ) -> Sequence[Floats]:
-        """Lower bounds on weighted sums, from those of the dense work."""
-        left = []
-        for own, weight in zip(sums, self.slopes(cycles, energy), strict=True):
-            with np.errstate(invalid="ignore"):  # an infinite weight says nothing of a sum
-                less = self.visited * own - self.energy_slack - weight * self.cycle_slack
-            left.append(np.where(np.isnan(less), -np.inf, less))
-        return left
-
-    def sums_can_improve(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
-        """Which weighted sums of the dense work may belong to something better."""
-        left = self.least_sums(sums, cycles, energy)
-        return GoalIncumbent.sums_can_improve(self, left, cycles, energy)
-
-
-@dataclass(slots=True)
 class FrontIncumbent:
     """The Pareto front of cycles and energy so far; energy with leakage, costs without."""
 
@@ -207,16 +140,6 @@ class FrontIncumbent:
         position = np.searchsorted(fast, cycles * (1 + 1e-12), side="right") - 1
         limit = np.where(position < 0, np.inf, least[np.maximum(position, 0)])
         return energy < limit * (1 - 1e-12)
-
-    def least(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats]:
-        """The same: no mask spares anything."""
-        return cycles, energy
-
-    def least_sums(
-        self, sums: Sequence[Floats], cycles: Floats, energy: Floats
-    ) -> Sequence[Floats]:
-        """The same."""
-        return sums
 
     def slopes(self, cycles: Floats, energy: Floats) -> list[Floats]:
         """A front has no one weight."""

@@ -76,18 +76,13 @@ class GroupLog:
         some = np.flatnonzero(cut)
         if not len(some):
             return
-        cycles, energy = incumbent.least(outers.cycles[some], outers.energy[some])
+        cycles, energy = outers.cycles[some], outers.energy[some]
         event: Event = {"cycles": _list(cycles), "pj": _list(energy)}
         if outers.sums:
             part = outers.take(some)
             event["sums"] = [
-                [_list(w + 0 * c), _list(s)]
-                for w, s, c in zip(
-                    incumbent.slopes(part.cycles, part.energy),
-                    incumbent.least_sums(part.sums, part.cycles, part.energy),
-                    part.sums,
-                    strict=True,
-                )
+                [_list(w + 0 * s), _list(s)]
+                for w, s in zip(incumbent.slopes(part.cycles, part.energy), part.sums, strict=True)
             ]
         self._event(
             "outer bound",
@@ -126,7 +121,7 @@ class GroupLog:
         """
         if not len(cut):
             return
-        cycles, energy = incumbent.least(*np.broadcast_arrays(*bound))
+        cycles, energy = np.broadcast_arrays(*bound)
         near = np.lexsort(incumbent.sort_keys(cycles, energy)[::-1])[:NAMED]
         self._candidates(
             "candidate bound",
@@ -162,7 +157,7 @@ class GroupLog:
         if not len(cut):
             return
         every = np.broadcast_arrays(*bound)
-        cycles, energy = incumbent.least(every[0][cut], every[1][cut])
+        cycles, energy = every[0][cut], every[1][cut]
         near = np.lexsort(incumbent.sort_keys(cycles, energy)[::-1])[:NAMED]
         self._event(
             "partial bound",

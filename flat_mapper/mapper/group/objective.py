@@ -50,7 +50,10 @@ class Goal:
     def slope(self, cycles: Floats, energy: Floats) -> Floats:
         """A weight of cycles against energy for `limit`, at costs that are known at least."""
         if self.kind == "edp":
-            return self.whole(cycles, energy) / np.maximum(cycles, 1e-300) + self.leak
+            ends = np.isfinite(cycles)  # nothing fits where not: no sum is about it
+            whole = np.where(ends, self.whole(np.where(ends, cycles, 0.0), energy), 0.0)
+            whole = np.where(np.isfinite(whole), whole, 0.0)
+            return whole / np.maximum(np.where(ends, cycles, 1.0), 1e-300) + self.leak
         weight = self.weight if self.kind == "weighted" else 0.0
         return np.full(np.shape(cycles), weight + self.leak)
 

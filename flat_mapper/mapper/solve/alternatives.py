@@ -14,7 +14,6 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.solve.masked import masked_problems, skips
 from flat_mapper.mapper.solve.reconstruct import group_mapping
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.space import Mapspace, partitions
@@ -63,17 +62,9 @@ def tasks(
     platform: Platform,
     mapspace: Mapspace,
     ert: Ert,
-    *,
-    masks: bool = False,
 ) -> list[Task]:
-    """All alternatives, in the order of the mapspace.
-
-    masks: whether the caller can do with the tasks of a mask, one per size of its tiles.
-    """
+    """All alternatives, in the order of the mapspace."""
     check_widths(workload, platform)
-    if workload.mask and not masks:
-        condition = "no mask, or the search for one objective (map, compare)"
-        raise SpecError(expected(f"{workload.name}: mask", condition, str(workload.mask)))
     if not any(partitions(workload, mapspace)):
         raise SpecError(
             expected(workload.name, "an Einsum that costs something", "a free softmax alone")
@@ -84,11 +75,7 @@ def tasks(
         known = CandidateCache()
         for groups in partitions(cascade, mapspace):
             problems = [group_problem(cascade, platform, ert, mapspace, g) for g in groups]
-            if len(problems) == 1 and skips(problems[0]):
-                ones = masked_problems(cascade, platform, ert, mapspace, groups[0])
-                found += [Task(cascade, [GroupSearch.of(p, known)]) for p in ones]
-                continue
-            if any(skips(p) for p in problems):
+            if len(problems) > 1 and any(p.masked_pair for p in problems):
                 condition = "a cascade whose keys are cut in one pass, such as softmax online"
                 where = f"{cascade.name}: mask {cascade.mask}"
                 raise SpecError(expected(where, condition, f"{cascade.softmax}, in several groups"))
@@ -99,7 +86,7 @@ def tasks(
 def space_size(workload: Workload, platform: Platform, mapspace: Mapspace, ert: Ert) -> int:
     """Combinations in a mapspace, as the certificate of a search counts them."""
     total = 0
-    for task in tasks(workload, platform, mapspace, ert, masks=True):
+    for task in tasks(workload, platform, mapspace, ert):
         for search in task.searches:
             search.prepare()
             total += len(search.roots.staging) and search.space_size()

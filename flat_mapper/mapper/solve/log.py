@@ -81,9 +81,8 @@ class SearchLog:
         log = task.searches[0].log
         assert log is not None
         least = [s.prepare() for s in task.searches]
-        share = task.searches[0].problem.visited
         cycles, energy = (sum(v) for v in zip(*least, strict=True))
-        bound = {} if share < 1 else {"cycles": cycles, "pj": energy}
+        bound = {"cycles": cycles, "pj": energy}
         known = [[goal.kind, goal.weight, *(best or (None, None))]]
         self.write({"rule": "alternative", "at": [log.at[0], 0], "against": known, **bound})
 

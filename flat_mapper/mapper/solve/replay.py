@@ -92,7 +92,7 @@ class _Replayer:
         last = events[-1]
         self.best = None if last["cycles"] is None else (last["cycles"], last["pj"])
         self.tasks: list[Task] = tasks(
-            *(question.workload, question.platform, question.mapspace, question.ert), masks=True
+            *(question.workload, question.platform, question.mapspace, question.ert)
         )
         self.groups = {
             (number, position): Rebuilder(search.bounds, rng)
@@ -184,10 +184,9 @@ class _Replayer:
             incumbent = GoalIncumbent.of(goals, known)
             cycles, energy = bounds_of(event)
             room = incumbent.can_improve(cycles, energy)
-            share = self.groups[tuple(event["at"])].bounds.problem.visited
             if "sums" in event:
                 sums = [np.array([np.inf if v is None else v for v in s]) for _, s in event["sums"]]
-                room &= incumbent.sums_can_improve(sums, cycles, energy) & (share == 1)
+                room &= incumbent.sums_can_improve(sums, cycles, energy)
             if room.any():
                 outer = event["outers"][int(np.flatnonzero(room)[0])]
                 place = self._place(event["at"])

@@ -13,22 +13,16 @@ from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import Costs
+from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.alternatives import Tally, lesser, reconstructed, tasks
 from flat_mapper.mapper.solve.log import SearchLog
-from flat_mapper.mapper.solve.masked import incumbent_of, least_cycles, pairs_in_tile
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch, total_of
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload
-
-# Under a mask the smallest tiles have the lowest bound and the poorest mappings: reuse ends at the
-# tile. A tile of so many pairs of query and key (64 x 64) is taken to be half as promising as its
-# bound. Only the order of the search depends on it, never its answer.
-HALF_AS_PROMISING = 4096
 
 
 @dataclass(slots=True)
@@ -80,7 +74,7 @@ def best_mapping(
     mapspace = with_arch_rules(mapspace, platform, workload)
     tally, best = Tally(), _Best(cutoff=cutoff)
     goal = Goal(kind=objective, leak=sum(ert.leak_per_cycle(platform).values()))
-    everything = tasks(workload, platform, mapspace, ert, masks=True)
+    everything = tasks(workload, platform, mapspace, ert)
     if log is not None:
         log.begin(workload, platform, mapspace, ert, objective, everything)
     # The most promising first; of equals the first stays.
@@ -127,14 +121,7 @@ def _least(searches: list[GroupSearch], goal: Goal) -> float:
     if len(searches) > 1:
         least = [s.prepare() for s in searches]
         return _value(goal, sum(c for c, _ in least), sum(e for _, e in least))
-    cycles, energy = searches[0].prepare()
-    problem = searches[0].problem
-    if problem.visited < 1:
-        cycles = max(problem.visited * cycles, least_cycles(problem))
-        # Small tiles promise most and keep least: the larger ones are asked first.
-        return _value(goal, cycles, problem.visited * energy) * (
-            1 + HALF_AS_PROMISING / pairs_in_tile(problem)
-        )
+    searches[0].prepare()
     return searches[0].least(goal)
 
 
@@ -152,13 +139,9 @@ def _alternative(
     least = [s.prepare() for s in searches]
     total = (sum(c for c, _ in least), sum(e for _, e in least))
     if len(searches) == 1:
-        incumbent = incumbent_of(searches[0].problem, goal, best)
+        incumbent = GoalIncumbent.of((goal,), (best,))
         if not incumbent.can_improve(np.array([total[0]]), np.array([total[1]]))[0]:
             return None
-        if best is not None and searches[0].problem.visited < 1:
-            busy = least_cycles(searches[0].problem)
-            if not better_pair(goal, (busy, incumbent.least_energy(total[1])), best):
-                return None
         searches[0].solve(incumbent)
         one = incumbent.solutions[0]
         solved = [one] if one else searches[0].infeasibility() if best is None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -25,7 +26,7 @@ from flat_mapper.mapping.sharing import (
 from flat_mapper.mapping.space import GroupSpace, Mapspace, held_ranks
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import MaskTiles
+from flat_mapper.workload.mask import MaskTiles, mask_tiles
 
 FOLLOW = 0  # a tile extent: whatever the candidates leave
 
@@ -44,12 +45,56 @@ class GroupProblem:
     spaces: tuple[EinsumSpace, ...]
     whole: tuple[str, ...]  # the group's Einsums, with the free ones that run between them
     inner: tuple[int, ...] = ()  # those of shared_ranks whose loops stand innermost
-    mask_tiles: MaskTiles | None = None  # of queries x keys, where a mask leaves some out
 
-    @property
-    def visited(self) -> float:
-        """Share of the tiles of queries x keys that a mask leaves."""
-        return self.mask_tiles.visited / self.mask_tiles.total if self.mask_tiles else 1.0
+    @cached_property
+    def masked_pair(self) -> tuple[int, int] | None:
+        """Group ranks of queries and keys, where shared loops may cut both under a mask."""
+        pair = self.workload.roles.masked
+        if self.workload.mask is None or pair is None:
+            return None
+        found = tuple(i for r in pair for i in self.shared_ranks if self.ranks[i].members == (r,))
+        return (found[0], found[1]) if len(found) == 2 else None
+
+    def mask_tiles(self, tile: Sequence[int]) -> MaskTiles | None:
+        """Tiles of queries x keys that a mask leaves under an outer tile; None: all of them."""
+        if self.masked_pair is None or self.workload.mask is None:
+            return None
+        sizes = [self.ranks[i].size for i in self.masked_pair]
+        own = [int(tile[i]) for i in self.masked_pair]
+        if any(n == size for n, size in zip(own, sizes, strict=True)):
+            return None
+        return mask_tiles(self.workload.mask, *sizes, *own)
+
+    def visited(self, tile: Ints) -> Floats:
+        """Share of the tiles of queries x keys that a mask leaves, by outer tile; float64[n].
+
+        tile: int64[R, n].
+        """
+        if self.masked_pair is None:
+            return np.ones(tile.shape[1])
+        shapes, which = np.unique(tile[list(self.masked_pair)], axis=1, return_inverse=True)
+        found = []
+        for shape in shapes.T:
+            whole = np.zeros(len(self.ranks), np.int64)
+            whole[list(self.masked_pair)] = shape
+            left = self.mask_tiles(whole.tolist())
+            found.append(left.visited / left.total if left else 1.0)
+        return np.array(found)[which.ravel()]
+
+    @cached_property
+    def least_visited(self) -> float:
+        """Lower bound on `visited`: tiles of one query and one key leave most out."""
+        left = self.mask_tiles([1] * len(self.ranks))
+        return left.visited / left.total if left else 1.0
+
+    def shares(self, space: EinsumSpace, visited: Floats) -> Floats:
+        """Share of an Einsum's work that a mask leaves, by outer choice; float64[n].
+
+        What runs once for each tile of keys has a row as its work: a mask leaves all rows.
+        """
+        if self.masked(space) is None or space.einsum.each:
+            return np.ones(len(visited))
+        return visited
 
     @property
     def takes_turns(self) -> bool:
@@ -79,14 +124,14 @@ class GroupProblem:
             for t, relevant in space.relevant.items()
         }
         masked, pair = None, self.workload.roles.masked
-        if self.mask_tiles and pair and self.masked(space) is not None:
-            rows = self.workload.rank_sizes[pair[0]] // self.mask_tiles.rows
+        left = self.mask_tiles(tile)
+        if left and pair and self.masked(space) is not None:
             masked = MaskedPasses(
                 queries=pair[0],
                 keys=pair[1],
-                rows=rows,
-                visited=self.mask_tiles.visited,
-                visited_first=self.mask_tiles.visited_first,
+                rows=self.workload.rank_sizes[pair[0]] // left.rows,
+                visited=left.visited,
+                visited_first=left.visited_first,
             )
         return pass_kinds(loops, tensors, space.output, masked)
 
@@ -113,7 +158,7 @@ class GroupProblem:
         An Einsum that runs in each pass over the keys has them without a tensor of its own.
         """
         pair = self.workload.roles.masked
-        if pair is None or not set(pair) <= set(space.einsum.ranks):
+        if self.masked_pair is None or pair is None or not set(pair) <= set(space.einsum.ranks):
             return None
         ranks = (i for i, r in enumerate(space.ranks) if r.members[0] in pair)
         return tuple(ranks)
@@ -212,6 +257,8 @@ def _named_ranks(workload: Workload, mapspace: Mapspace) -> list[str]:
     named = list(mapspace.fusion.tiles)
     for rule in mapspace.slots:
         named += [*rule.factors, *rule.at_most, *rule.innermost, *(rule.x or ()), *(rule.y or ())]
+    if workload.mask is not None:
+        named += workload.roles.masked or ()
     for einsum in workload.einsums:
         named += [*einsum.each, *einsum.after]
     return named
