@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nests import few
 from online_mapping import ONLINE, by_name, cost, mapping
+from oracles.brute_force import front
 from oracles.small_cases import online_case
 from prices import PRICES
 from small_platform import platform
@@ -180,16 +181,23 @@ def test_remainders_are_refused_under_a_mask() -> None:
     assert list(_shared_faults(masked(CAUSAL), fused.groups[0], fused.policy, "QK")) == []
 
 
-def test_fronts_and_needs_refuse_a_mask() -> None:
+def test_needs_refuse_a_mask() -> None:
     case = online_case(5)
     cascade = replace(case.workload, mask=Mask(window=2))
     given = (cascade, case.platform, case.mapspace, case.ert)
     with pytest.raises(SpecError, match="need: attention: expected no mask"):
         smallest_value(*given, "buffer", utilization=0.5)
-    with pytest.raises(
-        SpecError, match=r"attention: mask: expected no mask, or the search for one"
-    ):
-        frontier(*given)
+
+
+def test_a_front_under_a_mask_is_that_of_brute_force() -> None:
+    case = online_case(5)
+    sizes = {**case.workload.rank_sizes, "P": 2, "M": 4}
+    case = replace(case, workload=replace(case.workload.with_ranks(sizes), mask=CAUSAL))
+    found = frontier(case.workload, case.platform, case.mapspace, case.ert)
+    assert isinstance(found, tuple)
+    truth = front(case)
+    assert [s.result.cycles for s in found] == [cycles for cycles, _ in truth]
+    assert [s.result.energy_pj for s in found] == pytest.approx([e for _, e in truth], rel=1e-9)
 
 
 @pytest.mark.nightly

@@ -15,7 +15,7 @@ from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.reconstruct import group_mapping
-from flat_mapper.mapper.space.group import group_problem
+from flat_mapper.mapper.space.group import GroupProblem, group_problem
 from flat_mapper.mapping.space import Mapspace, partitions
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
@@ -75,12 +75,20 @@ def tasks(
         known = CandidateCache()
         for groups in partitions(cascade, mapspace):
             problems = [group_problem(cascade, platform, ert, mapspace, g) for g in groups]
-            if len(problems) > 1 and any(p.masked_pair for p in problems):
+            if len(problems) > 1 and _masked_apart(problems):
                 condition = "a cascade whose keys are cut in one pass, such as softmax online"
                 where = f"{cascade.name}: mask {cascade.mask}"
                 raise SpecError(expected(where, condition, f"{cascade.softmax}, in several groups"))
             found.append(Task(cascade, [GroupSearch.of(p, known) for p in problems]))
     return found
+
+
+def _masked_apart(problems: Sequence[GroupProblem]) -> bool:
+    """Whether several groups cut queries and keys under a mask, or one hands on what it masks."""
+    masked = [p for p in problems if p.masked_pair]
+    pair = set(problems[0].workload.roles.masked or ())
+    ranks = problems[0].workload.tensor_ranks
+    return len(masked) > 1 or any(pair <= set(ranks[t]) for p in masked for t in p.external)
 
 
 def space_size(workload: Workload, platform: Platform, mapspace: Mapspace, ert: Ert) -> int:
