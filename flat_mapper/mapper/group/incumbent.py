@@ -85,9 +85,9 @@ class GoalIncumbent:
         cycles, energy: what the slopes were taken at.
         """
         found = np.zeros(np.shape(sums[0]), np.bool_)
-        slopes, least = self.slopes(cycles, energy), self.least(cycles, energy)
+        slopes = self.slopes(cycles, energy)
         for goal, slope, best, own in zip(self.goals, slopes, self.best, sums, strict=True):
-            found |= own <= goal.limit(slope, *least, best) * (1 + 1e-12)
+            found |= own <= goal.limit(slope, cycles, energy, best) * (1 + 1e-12)
         return found
 
     def improvements(self, cycles: Floats, energy: Floats) -> list[tuple[int, int]]:
