@@ -71,6 +71,18 @@ def compared() -> dict[str, object]:
     return {"workload": "attention", "arch": "small", "objective": "edp", "rows": rows}
 
 
+def lengths() -> dict[str, object]:
+    """An unfused and a fused mapping at two lengths; the longer one's totals are scaled."""
+    rows = []
+    for seq in (512, 1024):
+        for name, mapping in (("naive", unfused()), ("flat", small.fused())):
+            row = _scaled(priced(mapping).to_dict(), 65536, seq)
+            ranks = row["ranks"]
+            assert isinstance(ranks, dict)
+            rows.append({"mapspace": name, "objective": "edp", **row, "ranks": {**ranks, "P": seq}})
+    return {"workload": "attention", "arch": "small", "objective": "edp", "rows": rows}
+
+
 def with_depth(depth: int) -> Platform:
     """The small platform with another depth of its buffer."""
 

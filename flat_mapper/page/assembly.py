@@ -47,6 +47,7 @@ def page(entries: Sequence[SavedEntry], title: str = "", designs: Sequence[Chose
         title=title or _title(entries, shared),
         shared=[(short(path), value) for path, value in shared.items() if value != ""],
         cards=_cards(rows),
+        bests=_bests(rows) if len(rows.questions) > 1 else [],
         curves=len({f.buffer_bytes for _, f in rows.done}) > 1,
         pareto=len(rows.done) > 1,
         refused=_refused(rows.rows),
@@ -83,13 +84,19 @@ def _title(entries: Sequence[SavedEntry], shared: Mapping[str, object]) -> str:
 
 
 def _cards(rows: ReportRows) -> list[_Card]:
-    """The count of configurations, and the best by each objective."""
+    """The count of configurations, and the best by each objective where all answer one question."""
     done = rows.done
     left = len(rows.rows) - len(done)
     note = f"{units.count(left)} without an answer" if left else "all with an answer"
     found = [_Card(label="configurations", value=units.count(len(rows.rows)), note=note)]
     if not done:
         return found
+    if len(rows.questions) > 1:
+        asked = units.count(len(rows.questions))
+        return [
+            *found,
+            _Card(label="workloads and lengths", value=asked, note="the best of each below"),
+        ]
     fast, facts = min(done, key=lambda item: item[1].latency_s)
     gain = f", {fast.speedup:.2f} x the baseline" if fast.speedup and len(done) > 1 else ""
     found.append(
@@ -107,6 +114,36 @@ def _cards(rows: ReportRows) -> list[_Card]:
     share = units.percent(facts.utilization)
     found.append(_Card(label="highest utilization", value=share, note=busy.name))
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Best:
+    """The best configurations for one workload at its sizes, each with its cost."""
+
+    question: str
+    costs: tuple[tuple[str, str], ...]  # value and configuration, in the order of _COSTS
+
+
+_COSTS = (("latency_s", "s", 1.0), ("energy_pj", "J", 1e-12), ("edp_js", "J·s", 1.0))
+
+
+def _bests(rows: ReportRows) -> list[_Best]:
+    """For each question the least latency, energy and energy-delay product."""
+    found = []
+    for asked in rows.questions:
+        done = [(row, facts) for row, facts in rows.done if row.question == asked]
+        costs = []
+        for cost, unit, scale in _COSTS:
+            row, facts = min(done, key=lambda item: getattr(item[1], cost))
+            costs.append((_si(getattr(facts, cost) * scale, unit), _without(row.name, asked)))
+        found.append(_Best(question=asked, costs=tuple(costs)))
+    return found
+
+
+def _without(name: str, question: str) -> str:
+    """A configuration's name without the words of its question."""
+    told = set(question.split(" · "))
+    return " · ".join(word for word in name.split(" · ") if word not in told) or name
 
 
 def _si(value: float, unit: str) -> str:

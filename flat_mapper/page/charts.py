@@ -271,7 +271,7 @@ def _pareto(*, log: bool) -> alt.LayerChart:
     line = (
         alt.Chart(alt.NamedData("front"))
         .mark_line(interpolate="step-after", strokeWidth=1.5, aria=False)
-        .encode(x=x, y=y, color=_own("ink"))
+        .encode(x=x, y=y, color=_own("ink"), detail="question:N")
     )
     points = (
         alt.Chart(alt.NamedData("costs"))
@@ -323,7 +323,9 @@ def _names() -> alt.Y:
     """A row for each configuration, in the order of the table."""
     import altair as alt
 
-    return alt.Y("bar:N", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False))
+    shown = "slice(datum.label, indexof(datum.label, '|') + 1)"  # `bar` begins with a row's number
+    axis = alt.Axis(ticks=False, domain=False, labelExpr=shown)
+    return alt.Y("bar:N", sort=None, title=None, axis=axis)
 
 
 def _own(field: str) -> alt.Color:

@@ -22,6 +22,7 @@ def page_data(rows: ReportRows) -> Json:
     return {
         "varying": list(rows.varying),
         "against": rows.against,
+        "questions": list(rows.questions),
         "components": _components(rows),
         "rows": listed,
         "roofs": roofs,
@@ -45,16 +46,20 @@ def _components(rows: ReportRows) -> list[str]:
 
 
 def _detailed(rows: ReportRows) -> set[int]:
-    """The rows whose details are kept: the Pareto front first, then the least products."""
-    done = [(i, row.facts) for i, row in enumerate(rows.rows) if row.facts is not None]
-    best = front_indices((i, f.latency_s, f.energy_pj) for i, f in done)
-    rest = [i for i, _ in sorted(done, key=lambda item: item[1].edp_js)]
+    """The rows whose details are kept: each question's Pareto front, then the least products."""
+    done = [(i, row, row.facts) for i, row in enumerate(rows.rows) if row.facts is not None]
+    fronts = [
+        front_indices((i, f.latency_s, f.energy_pj) for i, row, f in done if row.question == asked)
+        for asked in rows.questions
+    ]
+    best = [i for front in fronts for i in front]
+    rest = [i for i, _, _ in sorted(done, key=lambda item: item[2].edp_js)]
     return set(list(dict.fromkeys([*best, *rest]))[:DETAILS])
 
 
 def _row(index: int, row: ReportRow, roofs: list[Json]) -> Json:
     told: Json = {"i": index, "name": row.name, "status": row.entry.status}
-    told["inputs"] = dict(row.entry.inputs)
+    told |= {"inputs": dict(row.entry.inputs), "question": row.question}
     facts = row.facts
     if facts is None:
         return told | {"reason": row.entry.reason}

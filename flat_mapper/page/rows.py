@@ -12,6 +12,7 @@ from flat_mapper.page.sources import DONE, Input, SavedEntry
 _LARGE = 1e7  # chosen: numbers from here on are shown with a prefix
 _SIZES = ("B", "H", "P", "M", "E", "F", "D", "FF")
 _ORDER = ("problem", "scope", "arch", "seq", "mapspace", "objective", "backend")
+_CHOSEN = ("arch", "ert", "mapspace", "objective", "backend", "softmax", "schedule")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class ReportRow:
 
     name: str  # what sets it apart from the others
     entry: SavedEntry
+    question: str  # workload and sizes, as far as rows differ in them: only such rows compare
     facts: Facts | None  # None where there is no answer
     speedup: float | None  # times the speed of the row it is held against
     energy_saving: float | None  # share of that row's energy; negative where more is used
@@ -34,6 +36,11 @@ class ReportRows:
     against: str  # what rows are held against, in words
 
     @property
+    def questions(self) -> tuple[str, ...]:
+        """Workloads with their sizes that have an answer, each once, in the order of the rows."""
+        return tuple(dict.fromkeys(row.question for row, _ in self.done))
+
+    @property
     def done(self) -> tuple[tuple[ReportRow, Facts], ...]:
         """Those with an answer."""
         return tuple((row, row.facts) for row in self.rows if row.facts is not None)
@@ -45,9 +52,11 @@ def report_rows(entries: Sequence[SavedEntry]) -> ReportRows:
     facts = [facts_of(e.document, e.where) if e.status == DONE else None for e in entries]
     names = _names(entries, varying)
     apart, against = _baseline_inputs(varying)
+    asked = [path for path in varying if not _is_chosen(path)]
+    questions = _names(entries, asked, unique=False) if asked else [""] * len(entries)
     first: dict[tuple[object, ...], Facts] = {}
     rows = []
-    for name, entry, fact in zip(names, entries, facts, strict=True):
+    for name, question, entry, fact in zip(names, questions, entries, facts, strict=True):
         key = tuple(entry.inputs.get(path) for path in apart)
         if fact is not None:
             first.setdefault(key, fact)
@@ -56,6 +65,7 @@ def report_rows(entries: Sequence[SavedEntry]) -> ReportRows:
             ReportRow(
                 name=name,
                 entry=entry,
+                question=question,
                 facts=fact,
                 speedup=base.latency_s / fact.latency_s if fact and base else None,
                 energy_saving=1 - fact.energy_pj / base.energy_pj if fact and base else None,
@@ -87,8 +97,15 @@ def _told_by(entries: Sequence[SavedEntry], by: str, path: str) -> bool:
     return len(pairs) == len({first for first, _ in pairs})
 
 
-def _names(entries: Sequence[SavedEntry], varying: Sequence[str]) -> list[str]:
-    """A name for each entry, no two alike."""
+def _is_chosen(path: str) -> bool:
+    """True for an input that answers a question (chip, mapspace, ...) and does not pose it."""
+    return path in _CHOSEN or path.startswith(("arch.", "bits."))
+
+
+def _names(
+    entries: Sequence[SavedEntry], varying: Sequence[str], *, unique: bool = True
+) -> list[str]:
+    """A name for each entry; no two alike, where they are to be unique."""
     paths = varying or ("mapspace",)
     names: list[str] = []
     seen: dict[str, int] = {}
@@ -96,7 +113,7 @@ def _names(entries: Sequence[SavedEntry], varying: Sequence[str]) -> list[str]:
         words = [_told(path, entry.inputs.get(path)) for path in paths]
         name = " · ".join(word for word in words if word) or "configuration"
         seen[name] = seen.get(name, 0) + 1
-        names.append(name if seen[name] == 1 else f"{name} #{seen[name]}")
+        names.append(name if seen[name] == 1 or not unique else f"{name} #{seen[name]}")
     return names
 
 

@@ -1,4 +1,4 @@
-"""Two figures of one or more results, as PNG: where the energy goes, and what sets the latency.
+"""Two figures of one or more results: where the energy goes, and what sets the latency.
 
 One column of a paper wide. Colours: Okabe and Ito's eight, told apart by colour-blind readers.
 matplotlib is imported only here, and only when a figure is made.
@@ -34,11 +34,16 @@ _STYLE: dict[str, object] = {
     "legend.frameon": False,
     "legend.fontsize": FONT_PT - 1,
     "svg.hashsalt": "flat-mapper",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
 }
 
 
 def figures(results: Mapping[str, Result]) -> dict[str, bytes]:
-    """energy.png and latency.png of results by configuration; empty without matplotlib."""
+    """The figures `energy` and `latency` of results by configuration, as PNG, SVG and PDF.
+
+    Empty without matplotlib. Texts stay texts: in the SVG as they are, in the PDF as TrueType.
+    """
     try:
         import matplotlib as mpl
     except ImportError:
@@ -46,9 +51,11 @@ def figures(results: Mapping[str, Result]) -> dict[str, bytes]:
     if not results:
         return {}
     with mpl.rc_context(_STYLE):  # type: ignore[arg-type]  # its keys are literals there
+        made = {"energy": energy_figure(results), "latency": latency_figure(results)}
         return {
-            "energy.png": _png(energy_figure(results)),
-            "latency.png": _png(latency_figure(results)),
+            f"{name}.{kind}": _saved(figure, kind)
+            for name, figure in made.items()
+            for kind in _UNDATED
         }
 
 
@@ -165,7 +172,15 @@ def _prefix(value: float, unit: str) -> tuple[str, float]:
     return f"p{unit}", 1e12
 
 
-def _png(figure: Figure) -> bytes:
+# What each format would say of the moment and the machine: the same answer is the same file.
+_UNDATED: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+def _saved(figure: Figure, kind: str) -> bytes:
     data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=DPI, metadata={"Software": None})
+    figure.savefig(data, format=kind, dpi=DPI, metadata=_UNDATED[kind])
     return data.getvalue()

@@ -6,6 +6,8 @@ downloaded. Skipped where one of them is missing; `make test-browser` fails ther
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -13,6 +15,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import pytest
 import report_samples as samples
@@ -57,7 +60,18 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     rows = samples.compared()["rows"]
     assert isinstance(rows, list)
     nothing.write_text(json.dumps({"rows": rows[2:]}))
-    made = {"nothing": nothing, "compared": source, "sweep": samples.sweep(folder / "sweep.db")}
+    formula = folder / "formula.json"
+    named = [{**rows[0], "mapspace": '=1+1,"x"'}, rows[1]]
+    formula.write_text(json.dumps({"rows": named}))
+    lengths = folder / "lengths.json"
+    lengths.write_text(json.dumps(samples.lengths()))
+    made = {
+        "nothing": nothing,
+        "lengths": lengths,
+        "formula": formula,
+        "compared": source,
+        "sweep": samples.sweep(folder / "sweep.db"),
+    }
     found = {}
     for name, path in made.items():
         found[name] = folder / f"{name}.html"
@@ -194,6 +208,117 @@ def test_a_row_shows_its_mapping(opened: Opener) -> None:
     assert page.locator("#pick").input_value() == "0"
 
 
+def test_a_filter_that_does_not_parse_says_so(opened: Opener) -> None:
+    page = opened("sweep")
+    for text, fault in (
+        ("latency>>3", "expected a name, < > <= >= or =, and a number with its unit"),
+        ("latensy<3ms", "expected one of latency, speedup"),
+    ):
+        page.fill("#filter", text)
+        settled(page)
+        assert fault in page.locator("#fault").inner_text()
+        assert (page.locator("#count").text_content() or "").startswith("1,000 of 1,000")
+    page.fill("#filter", "flat")
+    settled(page)
+    assert page.locator("#fault").inner_text() == ""
+
+
+def test_a_choice_of_a_row_scrolls_to_its_mapping(opened: Opener) -> None:
+    page = opened("sweep")
+    assert page.evaluate("scrollY") == 0
+    page.locator("#table button[aria-pressed]:enabled").first.click()
+    page.wait_for_function("document.getElementById('mapping').getBoundingClientRect().top < 120")
+
+
+def test_what_is_chosen_stands_in_the_address(opened: Opener) -> None:
+    page = opened("sweep")
+    page.fill("#filter", "flat util>90%")
+    settled(page)
+    page.locator("th[data-key='energy'] button").click()
+    page.click("nav a[href='#pareto']")
+    page.select_option("#beside", index=2)
+    count, names = page.locator("#count").inner_text(), listed(page)
+    beside = page.locator("#beside").input_value()
+    page.goto(page.url)  # the same link, given to somebody else
+    page.reload()
+    page.wait_for_function(READY)
+    assert page.locator("#filter").input_value() == "flat util>90%"
+    assert page.locator("#count").inner_text() == count
+    assert listed(page) == names
+    assert page.locator("th[data-key='energy']").get_attribute("aria-sort") == "ascending"
+    assert page.locator("#beside").input_value() == beside
+    top = page.evaluate("document.getElementById('pareto').getBoundingClientRect().top")
+    assert -100 < top < 900
+
+
+def test_two_results_stand_beside_each_other(opened: Opener) -> None:
+    page = opened("compared")
+    assert not page.locator("#difference").is_visible()
+    page.select_option("#pick", "0")
+    page.select_option("#beside", "1")
+    settled(page)
+    rows = {
+        cells[0]: cells[1:]
+        for cells in page.locator("#difference-table tbody tr").evaluate_all(
+            "rows => rows.map(row => [...row.children].map(cell => cell.textContent))"
+        )
+    }
+    assert rows["mapspace"][:2] == ["naive", "flat"]
+    assert rows["latency"][2].endswith("\N{MULTIPLICATION SIGN}")
+    assert rows["groups"][1] == "QK + QK_max + QK_exp + QK_sum + A + AV"
+    assert page.locator("#tree .tree").count() == 2
+
+
+@pytest.mark.parametrize("kind", ["SVG", "CSV"])  # a page may save ten files in a row
+def test_every_figure_can_be_saved(kind: str, opened: Opener) -> None:
+    page = opened("sweep")
+    names = page.locator(".files").evaluate_all("all => all.map(p => p.dataset.of)")
+    assert set(names) == set(
+        page.locator(".chart, #tree").evaluate_all("all => all.map(c => c.id)")
+    )
+    for name in names:
+        with page.expect_download() as saved:
+            page.click(f".files[data-of='{name}'] button:text('{kind}')")
+        text = Path(saved.value.path()).read_text(encoding="utf-8")
+        if kind == "SVG":
+            assert ElementTree.fromstring(text).tag.endswith("svg"), name
+            assert len(text) > 1500, name
+        else:
+            rows = list(csv.reader(io.StringIO(text)))
+            assert len(rows) > 2, name
+            assert {len(row) for row in rows} == {len(rows[0])}
+    with page.expect_download() as saved:
+        page.click("#table-csv")
+    rows = list(csv.DictReader(io.StringIO(Path(saved.value.path()).read_text(encoding="utf-8"))))
+    assert len(rows) == 1000
+    assert float(rows[0]["latency"]) > 0
+
+
+def test_a_cell_of_csv_is_no_formula(opened: Opener) -> None:
+    page = opened("formula")
+    with page.expect_download() as saved:
+        page.click("#table-csv")
+    rows = list(csv.DictReader(io.StringIO(Path(saved.value.path()).read_text(encoding="utf-8"))))
+    assert rows[0]["mapspace"] == '\'=1+1,"x"'
+
+
+def test_each_length_has_a_front_and_a_best_of_its_own(opened: Opener) -> None:
+    page = opened("lengths")
+    text = page.locator("#bests").inner_text()
+    assert "P=512" in text
+    assert "P=1024" in text
+    on_front = page.locator("#pareto-note").inner_text()
+    assert "On the front of its workload and sizes: 2 of 4" in on_front
+    assert page.locator("#table td.best").count() >= 4
+
+
+def test_columns_outside_the_view_are_named(opened: Opener) -> None:
+    page = opened("sweep", viewport={"width": 700, "height": 900})
+    assert "limited by" in page.locator("#hidden-columns").inner_text()
+    wide = opened("compared", viewport={"width": 1440, "height": 900})
+    assert wide.locator("#hidden-columns").inner_text() == ""
+
+
 def test_a_page_without_any_answer_says_why(opened: Opener) -> None:
     page = opened("nothing")
     assert "1 of 1 configurations, 1 without an answer" in page.locator("#count").inner_text()
@@ -280,8 +405,10 @@ def test_a_phone_needs_no_sideways_scrolling(opened: Opener) -> None:
         assert box is not None
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 391
-    page.locator("#table button[aria-pressed]").first.tap()
-    assert page.locator("#pick").input_value() == "0"
+    first = page.locator("#table button[aria-pressed]:enabled").first
+    first.tap()
+    name = first.get_attribute("aria-label")
+    assert page.locator("#pick option:checked").inner_text() == name
 
 
 def test_everything_has_an_accessible_name(opened: Opener) -> None:

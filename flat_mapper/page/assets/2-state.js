@@ -38,6 +38,7 @@ const state = {
   hue: "",
   part: "component",
   picked: null,
+  beside: null,
   window: "",
   across: "latency",
   up: "energy",

@@ -29,20 +29,39 @@ const FIRST_ROWS = 40;
 
 const value = (row, key) => (key in row.inputs ? row.inputs[key] : key === "name" ? row.i : row[key]);
 
+const BOUNDS = ["latency", "speedup", "energy", "saving", "edp", "util", "offchip", "live", "area", "capacity"];
+
+// The number that a name in a filter stands for; undefined where there is none.
+function boundKey(asked) {
+  const input = DATA.varying.find(
+    (path) => short(path).toLowerCase() === asked || path.toLowerCase() === asked,
+  );
+  const key = input ?? NAMES[asked] ?? asked;
+  return input ? (numeric(input) ? input : undefined) : BOUNDS.find((name) => name === key);
+}
+
 // Words that must all occur in a row, and comparisons such as `latency<50ms` that must all hold.
-function matcher(text) {
+// A word that is neither leaves all rows in, and stands in `faults` with what was expected.
+function matcher(text, faults = []) {
   const tests = text
     .split(/\s+/)
     .filter(Boolean)
     .map((word) => {
-      const found = /^([\w.-]+)(<=|>=|<|>|=)(.+)$/.exec(word);
+      if (!/[<>]|^[\w.-]+=/.test(word)) return (row) => row.search.includes(word.toLowerCase());
+      const found = /^([\w.-]+)(<=|>=|<|>|=)([^<>=]+)$/.exec(word);
       const bound = found ? quantity(found[3]) : NaN;
-      if (!found || Number.isNaN(bound)) return (row) => row.search.includes(word.toLowerCase());
-      const asked = found[1].toLowerCase();
-      const input = DATA.varying.find(
-        (path) => short(path).toLowerCase() === asked || path.toLowerCase() === asked,
-      );
-      const key = input ?? NAMES[asked] ?? asked;
+      const told = wordsOf(word);
+      if (found?.[2] === "=" && Number.isNaN(bound) && told) return told;
+      const key = found && boundKey(found[1].toLowerCase());
+      if (!found || Number.isNaN(bound) || !key) {
+        const names = [...BOUNDS.slice(0, -1), "buffer", ...DATA.varying.filter(numeric).map(short)];
+        faults.push(
+          !found || Number.isNaN(bound)
+            ? `${word}: expected a name, < > <= >= or =, and a number with its unit, such as latency<50ms; left out`
+            : `${word}: expected one of ${names.join(", ")} before ${found[2]}; left out`,
+        );
+        return () => true;
+      }
       const compare = {
         "<": (a) => a < bound,
         ">": (a) => a > bound,
@@ -55,8 +74,14 @@ function matcher(text) {
   return (row) => tests.every((test) => test(row));
 }
 
-function filtered() {
-  const matches = matcher(state.text);
+// A word with = in it that occurs in some row as it stands, such as a name's `P=512`.
+function wordsOf(word) {
+  const low = word.toLowerCase();
+  return DATA.rows.some((row) => row.search.includes(low)) ? (row) => row.search.includes(low) : null;
+}
+
+function filtered(faults = []) {
+  const matches = matcher(state.text, faults);
   const rows = DATA.rows.filter(
     (row) =>
       matches(row) &&
@@ -110,16 +135,11 @@ function drawBody(rows) {
   const body = at("table").tBodies[0];
   const columns = wanted(DATA.rows);
   const done = rows.filter((row) => row.status === "done");
-  const top = Object.fromEntries(
-    columns.filter((c) => c.meter).map((c) => [c.key, Math.max(...done.map((r) => r[c.key]))]),
-  );
-  const best = Object.fromEntries(
-    columns
-      .filter((c) => c.best && new Set(done.map((r) => r[c.key])).size > 1)
-      .map((c) => [c.key, c.best(...done.map((r) => r[c.key] ?? NaN))]),
+  const marks = new Map(
+    DATA.questions.map((asked) => [asked, extremes(columns, done.filter((row) => row.question === asked))]),
   );
   const listed = state.all ? rows : rows.slice(0, FIRST_ROWS);
-  body.replaceChildren(...listed.map((row) => drawRow(row, columns, top, best, done.length > 1)));
+  body.replaceChildren(...listed.map((row) => drawRow(row, columns, marks.get(row.question))));
   for (const head of at("table").tHead.querySelectorAll("th")) {
     if (head.dataset.key === state.sort)
       head.setAttribute("aria-sort", state.down ? "descending" : "ascending");
@@ -129,7 +149,17 @@ function drawBody(rows) {
   at("more").textContent = `Show all ${whole(rows.length)} rows`;
 }
 
-function drawRow(row, columns, top, best, several) {
+// The largest and the best value of each column among rows that answer one question.
+function extremes(columns, rows) {
+  const of = (key) => rows.map((row) => row[key] ?? NaN);
+  const top = columns.filter((c) => c.meter).map((c) => [c.key, Math.max(...of(c.key))]);
+  const best = columns
+    .filter((c) => c.best && new Set(of(c.key)).size > 1)
+    .map((c) => [c.key, c.best(...of(c.key))]);
+  return { top: Object.fromEntries(top), best: Object.fromEntries(best) };
+}
+
+function drawRow(row, columns, marks) {
   const detailed = String(row.i) in DATA.details;
   const text = inputColumns().length ? String(row.i + 1) : row.name;
   const name = node(
@@ -140,7 +170,7 @@ function drawRow(row, columns, top, best, several) {
       "aria-pressed": String(row.i === state.picked),
       title: detailed ? row.name : `${row.name}: no details are kept`,
       disabled: !detailed,
-      on: { click: () => pick(row.i) },
+      on: { click: () => pick(row.i, true) },
     },
     text,
   );
@@ -169,14 +199,14 @@ function drawRow(row, columns, top, best, several) {
           [
             column.text ? "text" : "",
             column.meter ? "meter" : "",
-            several && column.best && row[column.key] === best[column.key] ? "best" : "",
+            column.best && row[column.key] === marks.best[column.key] ? "best" : "",
           ]
             .join(" ")
             .trim() || null,
       },
       column.shown(row),
     );
-    if (column.meter) cell.style.setProperty("--share", `${(100 * row[column.key]) / top[column.key]}%`);
+    if (column.meter) cell.style.setProperty("--share", `${(100 * row[column.key]) / marks.top[column.key]}%`);
     line.append(cell);
   }
   return line;

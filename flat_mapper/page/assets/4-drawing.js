@@ -1,6 +1,7 @@
 // How a chart is drawn: its theme, its ticks, and where its labels stand.
 
 const views = new Map();
+const drawn = new Map(); // the marks of each chart, as its CSV has them
 const PAINTED = 3000; // marks
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif';
 
@@ -48,6 +49,8 @@ async function draw(id, chart, datasets, tokens = {}, bands = 0) {
   if (!Object.values(datasets)[0].length) {
     views.get(id)?.finalize();
     views.delete(id);
+    drawn.delete(id);
+    offerFiles(id);
     place.replaceChildren(node("p", { class: "note" }, "Nothing to draw."));
     return;
   }
@@ -71,8 +74,10 @@ async function draw(id, chart, datasets, tokens = {}, bands = 0) {
   if (old) old.finalize();
   views.set(id, made);
   made.view.addEventListener("click", (_, item) => {
-    if (item && item.datum && item.datum.i !== undefined) pick(item.datum.i);
+    if (item && item.datum && item.datum.i !== undefined) pick(item.datum.i, id !== "timeline" && id !== "occupancy");
   });
+  drawn.set(id, Object.values(datasets)[0]);
+  offerFiles(id);
 }
 
 function escaped(text) {

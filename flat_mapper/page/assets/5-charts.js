@@ -2,17 +2,18 @@
 
 const ROOFS = 4; // chips whose roofs are drawn at once
 
-// Names by what differs among a few rows; the numbers of the table where that is long.
+// Names by what differs among the rows shown; a row's number before | sets equal names apart.
 function barNames(rows) {
   const paths = DATA.varying.filter((path) => new Set(rows.map((row) => row.inputs[path])).size > 1);
   const told = (row, path) =>
     numeric(path) ? `${short(path)}=${inputText(row.inputs[path])}` : inputText(row.inputs[path]);
-  const names = rows.map((row) =>
-    DATA.rows.length > SHOWN ? paths.map((path) => told(row, path)).join(" · ") : row.name,
-  );
-  const plain = new Set(names).size === rows.length && names.every((name) => name && name.length <= 40);
-  return plain ? names : rows.map((row) => `#${row.i + 1}`);
+  const name = (row) => paths.map((path) => told(row, path)).join(" · ") || row.name;
+  return rows.map((row) => `${row.i}|${shortened(DATA.rows.length > SHOWN ? name(row) : row.name)}`);
 }
+
+// A long name without its middle: what sets names apart stands at their ends.
+const shortened = (name, most = 44) =>
+  name.length <= most ? name : `${name.slice(0, most / 2 - 1)}…${name.slice(1 - most / 2)}`;
 
 function drawCosts(rows) {
   const shown = rows.filter((row) => row.status === "done").slice(0, SHOWN);
@@ -280,7 +281,8 @@ function drawPareto(rows) {
   const { across, up } = state;
   const done = rows.filter((row) => row.status === "done" && row[across] && row[up]);
   const points = done.map((row) => ({ ...row, x: row[across], y: row[up], color: hueOf(row) }));
-  const front = frontOf(points);
+  const fronts = DATA.questions.map((asked) => frontOf(points.filter((p) => p.question === asked)));
+  const front = fronts.flat();
   const first = new Set(front.map((p) => p.i));
   for (const p of points)
     Object.assign(p, {
@@ -289,7 +291,7 @@ function drawPareto(rows) {
     });
   const plain = (key) => COSTS[key].title.replace(" (mm²)", "");
   at("pareto-note").textContent =
-    `On the front: ${whole(front.length)} of ${whole(points.length)} configurations. No other has both less ${plain(across)} and less ${plain(up)}.`;
+    `On ${DATA.questions.length > 1 ? "the front of its workload and sizes" : "the front"}: ${whole(front.length)} of ${whole(points.length)} configurations. No other${DATA.questions.length > 1 ? " with the same workload and sizes" : ""} has both less ${plain(across)} and less ${plain(up)}.`;
   legend(
     "pareto-legend",
     done.map((row) => [tells(row), hueOf(row)]),
@@ -297,7 +299,7 @@ function drawPareto(rows) {
   const wide = [points.map((p) => p.x), points.map((p) => p.y)].some(
     (vs) => Math.max(...vs) > 15 * Math.min(...vs),
   );
-  const line = front.map((p) => ({ x: p.x, y: p.y, ink: faint() }));
+  const line = front.map((p) => ({ x: p.x, y: p.y, question: p.question, ink: faint() }));
   const ticks = (key, values) => {
     const ends = [Math.min(...values) / 1.1, Math.max(...values) * 1.1];
     return COSTS[key].unit.startsWith("bytes") ? binaryTicks(ends) : logTicks(ends);

@@ -1,7 +1,7 @@
 // One mapping: its loop tree, its timeline and what its buffer holds.
 
 const detail = () => DATA.details[state.picked];
-const words = (count, level) => bytes((count * (detail().bits[level] ?? 16)) / 8);
+const words = (found, count, level) => bytes((count * (found.bits[level] ?? 16)) / 8);
 
 function chip(tensor, text, staged = false) {
   return node(
@@ -17,11 +17,18 @@ const looped = (text) => {
   return `for ${rank} in [0:${factor})`;
 };
 
+const treeOf = (found) =>
+  node("div", { class: "tree" }, ...found.groups.map((group, k) => groupBox(found, group, k)));
+
 function drawTree() {
-  const found = detail();
+  const other = DATA.details[state.beside];
+  const titled = (index, found) =>
+    node("div", {}, node("p", { class: "note" }, DATA.rows[index].name), treeOf(found));
+  at("tree").className = other ? "pair even" : "";
   at("tree").replaceChildren(
-    node("div", { class: "tree" }, ...found.groups.map((group, k) => groupBox(found, group, k))),
+    ...(other ? [titled(state.picked, detail()), titled(state.beside, other)] : [treeOf(detail())]),
   );
+  offerFiles("tree");
 }
 
 function groupBox(found, group, k) {
@@ -59,14 +66,14 @@ function groupBox(found, group, k) {
       ...group.einsums.map((name) => einsumCard(found, group, name)),
     ),
   ];
-  box.append(...nested(group, inner));
+  box.append(...nested(found, group, inner));
   return box;
 }
 
 // The shared loops around what runs in each of their passes.
-function nested(group, inner) {
+function nested(found, group, inner) {
   if (!group.shared.length) return inner;
-  const detailText = [...tileOf(group)].join(" ");
+  const detailText = [...tileOf(found, group)].join(" ");
   const head = node(
     "div",
     { class: "head" },
@@ -75,7 +82,7 @@ function nested(group, inner) {
     node(
       "span",
       { class: "note" },
-      `${whole(group.tiles)} of them, ${si(group.tile_cycles * detail().cycle, "s")} each`,
+      `${whole(group.tiles)} of them, ${si(group.tile_cycles * found.cycle, "s")} each`,
     ),
   );
   let now = node("div", { class: "box tile" }, head, ...inner);
@@ -84,13 +91,13 @@ function nested(group, inner) {
   return [now];
 }
 
-function* tileOf(group) {
+function* tileOf(found, group) {
   const cut = new Map();
   for (const loop of group.shared) {
     const [rank, factor] = loop.split("=");
     cut.set(rank, (cut.get(rank) ?? 1) * Number(factor.split(",")[0]));
   }
-  for (const [rank, factor] of cut) yield `${rank}=${Math.ceil(detail().ranks[rank] / factor)}`;
+  for (const [rank, factor] of cut) yield `${rank}=${Math.ceil(found.ranks[rank] / factor)}`;
 }
 
 function holdBar(found, group) {
@@ -99,15 +106,15 @@ function holdBar(found, group) {
   const stack = parts.map(([tensor, count]) => {
     const part = node("i", {
       hue: colour("tensor", tensor),
-      title: `${tensor} ${words(count, group.level)}`,
+      title: `${tensor} ${words(found, count, group.level)}`,
     });
     part.style.width = `${(100 * count) / capacity}%`;
     return part;
   });
-  const said = `${group.level} holds ${parts.map(([t, n]) => `${t} ${words(n, group.level)}`).join(", ")}`;
+  const said = `${group.level} holds ${parts.map(([t, n]) => `${t} ${words(found, n, group.level)}`).join(", ")}`;
   const used = group.capacity
-    ? `${words(group.live, group.level)} of ${words(group.capacity, group.level)} (${percent(group.live / group.capacity)})`
-    : words(group.live, group.level);
+    ? `${words(found, group.live, group.level)} of ${words(found, group.capacity, group.level)} (${percent(group.live / group.capacity)})`
+    : words(found, group.live, group.level);
   return node(
     "div",
     { class: "hold" },
@@ -117,7 +124,7 @@ function holdBar(found, group) {
       "div",
       { class: "chips", style: "margin-top:.35rem" },
       ...parts.map(([tensor, count]) =>
-        chip(tensor, words(count, group.level), group.staged.includes(tensor)),
+        chip(tensor, words(found, count, group.level), group.staged.includes(tensor)),
       ),
       group.staged.length ? node("span", { class: "note" }, "● a whole FLAT-tile stays") : "",
     ),
@@ -160,7 +167,7 @@ function einsumCard(found, group, name) {
             ? node(
                 "div",
                 { class: "chips" },
-                ...kept.map(([tensor, count]) => chip(tensor, words(count, level))),
+                ...kept.map(([tensor, count]) => chip(tensor, words(found, count, level))),
               )
             : "",
           ...texts.map((text) => node("div", { class: "for" }, text)),
@@ -211,6 +218,7 @@ function drawMapping() {
     ...found.notes,
   ].join(" ");
   drawTree();
+  drawDifference();
   return [drawTimeline(found), drawOccupancy(found)];
 }
 
@@ -355,13 +363,13 @@ function drawOccupancy(found) {
       dash: [1, 0],
     });
   legend("occupancy-legend", byOrder(alive));
-  const capacity = group.capacity ? ` of ${words(group.capacity, group.level)}` : "";
+  const capacity = group.capacity ? ` of ${words(found, group.capacity, group.level)}` : "";
   at("occupancy-title").textContent = run
     ? `${group.level} over the run`
     : `${group.level} over one FLAT-tile`;
   at("occupancy-note").textContent = run
-    ? `Each group is charged with all that it holds; the most is ${words(group.live, group.level)}${capacity}.`
-    : `The model charges ${words(group.live, group.level)}${capacity}: the sum of everything held, for the whole tile. Solid: in use from the first Einsum that touches it to the last. Pale: a second copy that travels while the first is used.`;
+    ? `Each group is charged with all that it holds; the most is ${words(found, group.live, group.level)}${capacity}.`
+    : `The model charges ${words(found, group.live, group.level)}${capacity}: the sum of everything held, for the whole tile. Solid: in use from the first Einsum that touches it to the last. Pale: a second copy that travels while the first is used.`;
   const top = Math.max(...lines.map((line) => line.at)) * 1.12;
   return draw(
     "occupancy",

@@ -3,11 +3,16 @@
 let pending = Promise.resolve();
 
 function refresh() {
-  const rows = filtered();
+  const faults = [];
+  const rows = filtered(faults);
   const left = rows.filter((row) => row.status !== "done").length;
+  at("fault").textContent = faults.join("; ");
+  at("filter").setAttribute("aria-invalid", String(faults.length > 0));
   at("count").textContent =
     `${whole(rows.length)} of ${whole(DATA.rows.length)} configurations${left ? `, ${whole(left)} without an answer` : ""}`;
   drawBody(rows);
+  sayHidden();
+  writeAddress();
   pending = Promise.all([
     ...drawCosts(rows),
     ...drawRoofline(rows),
@@ -17,7 +22,7 @@ function refresh() {
   return pending;
 }
 
-function pick(index) {
+function pick(index, show = false) {
   if (!(String(index) in DATA.details)) return;
   state.picked = index;
   for (const line of at("table").tBodies[0].rows) {
@@ -26,6 +31,8 @@ function pick(index) {
     line.querySelector("button").setAttribute("aria-pressed", String(mine));
   }
   at("pick").value = String(index);
+  writeAddress();
+  if (show) at("mapping").scrollIntoView();
   const rows = filtered();
   pending = Promise.all([...drawMapping(), ...drawRoofline(rows), ...drawPareto(rows)]);
 }
@@ -65,8 +72,14 @@ function listen() {
     refresh();
   });
   on("pick", (key) => pick(Number(key)));
+  on("beside", (key) => {
+    state.beside = key === "" ? null : Number(key);
+    writeAddress();
+    pending = Promise.all(drawMapping());
+  });
   on("window", (key) => {
     state.window = key;
+    writeAddress();
     pending = Promise.all(drawMapping());
   });
   on("pareto-x", (key) => {
@@ -81,6 +94,9 @@ function listen() {
     state.all = true;
     refresh();
   });
+  at("table-csv").addEventListener("click", () => save("configurations", "csv", csvOf(tableRows())));
+  at("table").parentElement.addEventListener("scroll", sayHidden, { passive: true });
+  listenToAddress();
   let width = innerWidth;
   addEventListener("resize", () => {
     if (innerWidth !== width) later(everything, 250); // a phone's bars change the height only
@@ -94,6 +110,18 @@ function listen() {
     state.dark = event.matches;
     everything();
   });
+}
+
+// Which columns stand outside the view, so that nobody takes a cut table for a whole one.
+function sayHidden() {
+  const box = at("table").parentElement;
+  const edge = box.getBoundingClientRect().right;
+  const heads = [...at("table").tHead.querySelectorAll("th")];
+  const out = heads.filter((head) => head.getBoundingClientRect().right > edge + 8);
+  box.classList.toggle("more", out.length > 0);
+  at("hidden-columns").textContent = out.length
+    ? `Scroll sideways for ${out.map((head) => head.textContent).join(", ")}.`
+    : "";
 }
 
 function everything() {
@@ -112,6 +140,10 @@ function choices() {
   );
   state.picked = least;
   at("pick").value = String(least);
+  at("beside").replaceChildren(
+    node("option", { value: "" }, "nothing"),
+    ...listed.map((i) => node("option", { value: String(i) }, DATA.rows[i].name)),
+  );
   const rows = DATA.rows.filter((row) => row.status === "done");
   const costs = Object.entries(COSTS).filter(([key]) => new Set(rows.map((row) => row[key])).size > 1);
   for (const [id, now] of [
@@ -129,7 +161,10 @@ paint();
 drawFilters();
 drawHead();
 choices();
+Object.assign(START, state);
+readAddress();
 listen();
 everything().then(() => {
+  if (section) at(section).scrollIntoView({ behavior: "instant" });
   document.documentElement.dataset.ready = String(Math.round(performance.now()));
 });
