@@ -1,18 +1,23 @@
-"""The page of commands, from the parser's own --help."""
+"""Pages of the site that are made from the code: the commands, and the words of every file."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from flat_mapper.arch import attributes, variables
 from flat_mapper.cli.arguments import PROGRAM, grammar
-
-PAGE = "reference/cli.md"
+from flat_mapper.energy.operations import energy_kind
+from flat_mapper.mapping import space_constraints, space_reader
+from flat_mapper.workload import notation, reader, short_form
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the page of commands to those that are written by hand."""
-    files.append(File.generated(config, PAGE, content=commands()))
+    """Add the pages that are made to those that are written by hand."""
+    for page, made in (("reference/cli.md", commands), ("reference/words.md", words)):
+        files.append(File.generated(config, page, content=made()))
     return files
 
 
@@ -28,3 +33,65 @@ def commands() -> str:
 def _help(of: object) -> str:
     text = of.format_help()  # type: ignore[attr-defined]  # an argparse.ArgumentParser
     return f"```text\n{text.rstrip()}\n```"
+
+
+def words() -> str:
+    """Every word that the files of an architecture, a problem and a mapspace may use."""
+    refused = ((f"`{name}`", change) for name, (_, change) in attributes.REFUSED.items())
+    parts = [
+        "# Words of the files",
+        "What the code reads, as it has it. Anything else is refused with the nearest name.",
+        "## Operations of an Einsum",
+        "Products that reduce a rank run on the matrix path, all else on the vector path, unless "
+        f"`unit:` says otherwise ({_listed(notation.UNITS)}). Cycles and energy of a lane are "
+        "variables of the architecture, or prices in an ERT.",
+        _table(("operation", "takes", "cycles", "energy"), _operations()),
+        "## Variables of an architecture",
+        f"{_listed(variables.KNOWN[:3])}, and for each operation those above. Others are for "
+        "expressions.",
+        "## Attributes of a storage component",
+        f"Read by the model: {_listed(attributes.NUMBERS)}; `technology` by the prices. Refused, "
+        "because the model would not follow them:",
+        _table(("attribute", "instead"), refused),
+        "## Keys of a problem",
+        f"`problem:` {_listed(reader.PROBLEM_KEYS)}; in `attention:` "
+        f"{_listed(short_form.ATTENTION_KEYS)}; of an Einsum that is a mapping: "
+        f"{_listed(notation.EINSUM_KEYS)}.",
+        "## Keys of a mapspace",
+        _table(
+            ("in", "keys"),
+            (
+                ("`mapspace`", _listed(space_reader.MAPSPACE_KEYS)),
+                ("`fusion`", _listed(space_reader.FUSION_KEYS)),
+                ("`policy`", _listed(space_reader.POLICY_KEYS)),
+                *(
+                    (f"a constraint of `type: {kind}`", _listed(keys))
+                    for kind, keys in space_constraints.RULE_KEYS.items()
+                ),
+            ),
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _operations() -> Iterable[Sequence[str]]:
+    signs = {name: sign for sign, name in notation.OPERATORS.items()}
+    for name in notation.FUNCTIONS:
+        takes = f"`A {signs[name]} B`" if name in signs else f"`{name}(A)`"
+        if name in notation.REDUCTIONS:
+            takes += " over ranks that the output lacks"
+        if name in notation.BINARY and name not in signs:
+            takes += f", `{name}(A, B)` point by point"
+        kind = energy_kind(name)
+        yield f"`{name}`", takes, f"`{kind}_cycles`", f"`{kind}_energy`"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )

@@ -44,7 +44,7 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 # Attributes that change Timeloop's answer and are not modelled: the values that change nothing,
 # and what to write instead.
-_REFUSED: Mapping[str, tuple[tuple[object, ...], str]] = {
+REFUSED: Mapping[str, tuple[tuple[object, ...], str]] = {
     "network_fill_latency": ((0,), "leave it out"),
     "network_drain_latency": ((0,), "leave it out"),
     "per_dataspace_bandwidth_consumption_scale": (({},), "leave it out"),
@@ -92,7 +92,7 @@ def resolved_attributes(
 def check_attributes(section: Section, attributes: Mapping[str, object], where: str) -> None:
     """Raise SpecError at an attribute that is not modelled or nearly the name of one that is."""
     for key, value in attributes.items():
-        harmless, change = _REFUSED.get(key, ((value,), ""))
+        harmless, change = REFUSED.get(key, ((value,), ""))
         if value is not None and value not in harmless:
             spot = place(where, section, key)
             raise SpecError(
@@ -125,7 +125,7 @@ def check_technology(value: object, where: str) -> None:
 def _misspelt(key: str, section: Section) -> str:
     """The modelled attribute that a key nearly spells, where that one is absent."""
     aliases = {alias for names in _ALIASES.values() for alias in names}
-    if key in _MODELLED or key in aliases or key in _REFUSED or key.endswith(("_a", "_b")):
+    if key in _MODELLED or key in aliases or key in REFUSED or key.endswith(("_a", "_b")):
         return ""
     absent = {name.lower(): name for name in _MODELLED if name not in section}
     near = difflib.get_close_matches(key.lower(), absent, n=1, cutoff=0.85)
