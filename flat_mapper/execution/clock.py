@@ -140,12 +140,12 @@ def _requests(run: GroupRun, jobs: list[Job]) -> list[Request]:
                     words=tile.fetched * shares(tensor), reads=True, deadline=tile.first
                 )
                 if n >= copies:
-                    fetch.after_turns.add(used[n - copies][-1])
+                    fetch.after_turns.update(used[n - copies])
                     fetch.after_requests.append(drains[n - copies])
                     jobs[tile.first].after_requests.append(drains[n - copies])
                 heir = tiles[n + copies].first if n + copies < len(tiles) else inf
                 drain = Request(words=tile.drained * shares(tensor), reads=False, deadline=heir)
-                drain.after_turns.add(used[n][-1])
+                drain.after_turns.update(used[n])
                 drains.append(drain)
                 for user in used[n]:
                     jobs[user].after_requests.append(fetch)
@@ -166,24 +166,29 @@ def _users(jobs: Sequence[Job], touching: Sequence[int], tile: StagedTile) -> Se
 
 
 def _hold_passes(jobs: list[Job], requests: list[Request]) -> None:
-    """Nothing runs ahead: the tiles of a pass come when the one before is over, results gone."""
+    """Nothing runs ahead: the tiles of a pass come when the one before is over, results gone.
+
+    Where units overlap, the last turn of a pass may end before others of it.
+    """
     number = [job.log.turn.pass_number for job in jobs]
-    last: dict[int, int] = {p: n for n, p in enumerate(number)}
+    within: dict[int, set[int]] = {}
+    for n, p in enumerate(number):
+        within.setdefault(p, set()).add(n)
     drains: dict[int, list[Request]] = {}
     fetches: dict[int, list[Request]] = {}
     for request in requests:
         if request.reads:
             fetches.setdefault(number[int(request.deadline)], []).append(request)
         else:
-            (turn,) = request.after_turns
-            request.after_turns = {last[number[turn]]}
-            drains.setdefault(number[turn], []).append(request)
+            p = max(number[n] for n in request.after_turns)
+            request.after_turns = within[p]
+            drains.setdefault(p, []).append(request)
     for n, job in enumerate(jobs):
         job.after_requests += fetches.get(number[n], []) + drains.get(number[n] - 1, [])
     for p, wanted in fetches.items():
         for request in wanted:
             if p:
-                request.after_turns.add(last[p - 1])
+                request.after_turns |= within[p - 1]
                 request.after_requests += drains.get(p - 1, [])
 
 
