@@ -3,8 +3,10 @@
 The native model is the reference. Counts and cycles must be equal; energies may differ by what is
 lost in printing. A difference that follows from another definition is listed with its reason, and
 compared with what that definition makes of the native counts. Other backends count every Einsum as
-if it were alone; what a fused group counts otherwise, because its Einsums use private levels in
-turn, is left out: `execute` is the referee of that.
+if it were alone. Where a fused group counts otherwise, because its Einsums use private levels in
+turn, its counts are compared with those of one pass times the passes. What no other backend has
+(turns' cycles, the energy of what returns, a correction's copy) is left out: `execute` is the
+referee of that.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ from dataclasses import dataclass, field, replace
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.accelforge_answer import expected_actions
 from flat_mapper.backends.accelforge_nest import NotExpressibleError
+from flat_mapper.backends.one_pass import one_pass_counts
 from flat_mapper.base.errors import BackendError, MappingError
 from flat_mapper.cost_model.backend import Backend
 from flat_mapper.cost_model.evaluation import evaluate, stats_alone
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.sharing import copied_from, shared_level
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
 
@@ -33,6 +37,7 @@ COUNTS = (
     "utilized_capacity",
     "utilized_instances",
 )
+ONE_PASS = "one pass times the passes"
 DEFINITION = (
     "AccelForge also prices the reads that drain an output tile, prices an update as a write and "
     "does not round up to whole rows"
@@ -94,6 +99,7 @@ class Crosscheck:
     answers: dict[str, Result | Infeasible]
     absent: dict[str, str] = field(default_factory=dict)  # backend: why it did not answer
     compared: int = 0  # quantities looked at
+    one_pass: int = 0  # those of them that are one pass's, times the passes
     left_out: tuple[Quantity, ...] = ()  # what follows from the rules between Einsums
     differences: tuple[Difference, ...] = ()
 
@@ -109,6 +115,7 @@ class Crosscheck:
             "backends": ["native", *self.answers],
             "absent": self.absent,
             "compared": self.compared,
+            "one_pass": self.one_pass,
             "left_out": [q.to_dict() for q in self.left_out],
             "differences": [d.to_dict() for d in self.differences],
         }
@@ -123,7 +130,8 @@ def crosscheck(
 ) -> Crosscheck:
     """The answers of all backends that are present, each compared with the native model's.
 
-    Left out is what the native model counts otherwise than for every Einsum alone.
+    What the native model counts otherwise than for every Einsum alone is compared with one pass
+    times the passes; left out is what no backend has.
     A backend that has no such mapping (AccelForge: remainders; Timeloop: a rank on both axes of a
     fanout) is absent, with the reason.
     raises: MappingError where the mapping contradicts the workload or the platform, BackendError
@@ -133,31 +141,61 @@ def crosscheck(
     answers: dict[str, Result | Infeasible] = {}
     absent: dict[str, str] = {}
     found: list[Difference] = []
-    compared = 0
+    compared = one_pass = 0
     apart = between_einsums(workload, platform, mapping, ert, native)
+    copies = _copied(workload, mapping, shared_level(platform).name)
+    seen: set[Quantity] = set()
     for backend in backends:
         missing = backend.missing()
         if missing:
             absent[backend.name] = missing
             continue
+        turns: dict[Quantity, int] = {}
         try:
             answer = backend.evaluate(workload, platform, mapping, ert)
+            if apart and isinstance(answer, Result):
+                counts = one_pass_counts(backend, workload, platform, mapping, ert, answer)
+                told = {_quantity(*place): n for place, n in counts.items()}
+                turns = {q: n for q, n in told.items() if q in apart and q not in copies}
         except (NotExpressibleError, MappingError) as error:
             absent[backend.name] = str(error)
             continue
         answers[backend.name] = answer
         everything = comparisons(workload, platform, native, answer, ert, backend.name)
-        pairs = [p for p in everything if p.of not in apart]
+        pairs = [
+            replace(p, other=turns[p.of], reason=ONE_PASS) if p.of in turns else p
+            for p in everything
+            if p.of in turns or p.of not in apart
+        ]
+        seen |= turns.keys()
         compared += len(pairs)
+        one_pass += len(turns)
         found += [p for p in pairs if p.native != p.other]
     return Crosscheck(
         native=native,
         answers=answers,
         absent=absent,
         compared=compared,
+        one_pass=one_pass,
         differences=tuple(found),
-        left_out=apart,
+        left_out=tuple(q for q in apart if q not in seen),
     )
+
+
+def _quantity(einsum: str, level: str, tensor: str, quantity: str) -> Quantity:
+    return Quantity(einsum=einsum, level=level, tensor=tensor, quantity=quantity)
+
+
+def _copied(workload: Workload, mapping: FusedMapping, level: str) -> set[Quantity]:
+    """The counts at the shared level in which a correction's copy of an old value is one part."""
+    found: set[Quantity] = set()
+    for name in (n for g in mapping.groups if len(g.names) > 1 for n in g.names):
+        einsum = workload.einsum(name)
+        tensor = copied_from(workload, einsum)
+        if tensor is not None:
+            found.add(_quantity(name, level, tensor, "scalar_reads"))
+            found.add(_quantity(name, level, einsum.output.tensor, "scalar_updates"))
+    return found
 
 
 def between_einsums(
@@ -166,16 +204,18 @@ def between_einsums(
     mapping: FusedMapping,
     ert: Ert,
     native: Result | Infeasible,
-) -> tuple[Quantity, ...]:
+) -> dict[Quantity, None]:
     """What the native model counts otherwise than for every Einsum alone, as other backends do."""
     if isinstance(native, Infeasible):
-        return ()
+        return {}
     alone = stats_alone(workload, platform, mapping, ert)
     pairs = (pair for own in native.einsums for pair in _einsum(own, alone[own.einsum], ""))
     found = [pair.of for pair in pairs if pair.native != pair.other]
+    if any(q.level == platform.dram.name and q.quantity in COUNTS for q in found):
+        found.append(_quantity("all", "", "", "offchip_words"))  # the sum of these
     if found:
-        found.append(Quantity(einsum="all", level="", tensor="", quantity="cycles"))
-    return tuple(found)
+        found.append(_quantity("all", "", "", "cycles"))
+    return dict.fromkeys(found)
 
 
 def comparisons(

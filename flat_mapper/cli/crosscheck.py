@@ -69,6 +69,11 @@ def crosscheck_text(found: Crosscheck) -> str:
     ]
     if found.differences:
         lines.append(grid([_row(d) for d in found.differences], head=_HEAD, right=(5, 6)))
+    if found.one_pass:
+        lines.append(
+            f"{found.one_pass} counts of tiles that return with every turn: one pass of the group, "
+            "times its passes"
+        )
     if found.left_out:
         places = {f"{q.einsum} at {q.level}" for q in found.left_out if q.level}
         lines.append(

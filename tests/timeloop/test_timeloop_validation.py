@@ -11,14 +11,18 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+from execution import random_fused as fused
+from oracles.small_cases import prices
 from random_mappings import random_mapping
 
 from flat_mapper.arch.reader import load_platform
-from flat_mapper.arch.values import Platform
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.backends.agreement import comparisons, crosscheck
 from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
@@ -161,3 +165,55 @@ def best(arch: str, model: str, length: int, space: Path) -> tuple[Workload, Fus
     found = search(workload, platform, load_mapspace(str(space)), ert)
     assert isinstance(found, Solution)
     return workload, found.result.mapping
+
+
+def spelled_out(arch: Architecture) -> Architecture:
+    """A chip made of values, with the attributes and the instances that Timeloop is told of it."""
+    instances, nodes = 1, list[MemoryLevel | Fanout]()
+    for node in arch.nodes:
+        if isinstance(node, Fanout):
+            instances *= node.fanout_x * node.fanout_y
+            nodes.append(node)
+            continue
+        rates = {
+            f"{port}_bandwidth": rate
+            for port in ("read", "write", "shared")
+            if (rate := getattr(node, f"{port}_words_per_cycle")) is not None
+        }
+        sizes = {"width": 16, "datawidth": 16, "block_size": 1}
+        sizes |= {} if node.name == "DRAM" else {"depth": 4096}
+        named = "DRAM" if node.name == "DRAM" else "SRAM"
+        attributes = sizes | rates
+        nodes.append(
+            replace(node, instances=instances, attributes=attributes, component_class=named)
+        )
+    compute = replace(
+        arch.compute,
+        name=arch.compute.name.replace(".", "-"),
+        instances=instances,
+        attributes={"datawidth": 16},
+    )
+    return replace(arch, nodes=tuple(nodes), compute=compute)
+
+
+def returning_case(seed: int) -> tuple[Workload, Platform, FusedMapping, Ert]:
+    """A random small group on a chip of two to five levels, most of whose tiles return."""
+    rng = random.Random(seed)
+    workload = replace(fused.random_workload(rng), mask=None)
+    platform = fused.random_platform(rng)
+    mapping = fused.random_mapping(rng, workload, platform)
+    assert platform.vector is not None
+    paths = {"matrix": spelled_out(platform.matrix), "vector": spelled_out(platform.vector)}
+    platform = replace(platform, **paths)  # type: ignore[arg-type]
+    return workload, platform, mapping, prices(np.random.default_rng(seed), platform)
+
+
+# Those that Timeloop can say: one factor for a rank and node.
+@pytest.mark.parametrize("seed", [12, 16, 17, 20, 37, 50, 62, 76])
+def test_one_pass_times_the_passes(timeloop: TimeloopBackend, seed: int) -> None:
+    workload, platform, mapping, ert = returning_case(seed)
+    found = crosscheck(workload, platform, mapping, ert, [timeloop])
+    assert not found.absent, found.absent
+    assert found.one_pass > 0
+    assert [str(d) for d in found.differences if d.exceeds] == []
+    TOLD["counts of one pass"] += found.one_pass
