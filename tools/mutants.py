@@ -1,7 +1,8 @@
 """Random changes to the model and the mapper, and how many of them the tests catch.
 
 `python tools/mutants.py --count 40 --seed 1` changes one operator, comparison, min or max, or whole
-number at a time in a copy of the tree, runs the tests there, and prints what no test noticed.
+number at a time, runs the tests that reach the changed function (mutant_trials.py), and prints what
+no test noticed.
 
 What nobody could notice is left out: docstrings, annotations, the words of errors, `__repr__`,
 and upper-case constants of a module, which tune the search and change no answer. A change that only
@@ -12,29 +13,16 @@ from __future__ import annotations
 
 import argparse
 import ast
-import os
 import random
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mutant_trials import Judge, Trial
+
 ROOT = Path(__file__).parent.parent
 PARTS = ("flat_mapper/cost_model", "flat_mapper/mapper")
-COPIED = ("flat_mapper", "tests", "arch", "problems", "mapspaces", "pyproject.toml", "README.md")
-COPIED += ("docs", "sweeps", "examples", "benchmarks", "tools", "Makefile", "CHANGELOG.md")
-# Asked first, of each package: what tests it most directly. All other tests follow.
-FIRST = {
-    "cost_model": ("tests/test_tiny.py", "tests/cost_model", "tests/execution", "tests/mapper"),
-    "mapper": ("tests/test_tiny.py", "tests/mapper"),
-}
-# Tests of the tree's form, and of programs outside of it: no change of a value fails one.
-FORM = ("test_layering", "test_budget", "test_docs", "test_mutants", "replay")
 OPERATORS = {
     ast.Add: ("+", "-"),
     ast.Sub: ("-", "+"),
@@ -165,48 +153,15 @@ def every_change() -> list[Change]:
     ]
 
 
-def tests_of(change: Change, root: Path, *, quick: bool) -> list[str]:
-    """The test files, those first that are asked first; quick: these alone."""
-    first = FIRST["cost_model" if "cost_model" in change.path.parts else "mapper"]
-    every = sorted(str(p.relative_to(root)) for p in (root / "tests").rglob("test_*.py"))
-    every = [name for name in every if not any(word in name for word in FORM)]
-    order = {n: next((i for i, f in enumerate(first) if n.startswith(f)), 99) for n in every}
-    return [n for n in sorted(every, key=order.__getitem__) if order[n] < 99 or not quick]
-
-
-def verdict(change: Change, root: Path, seconds: float, *, quick: bool = False) -> str:
-    """What the tests say of a change in a copy of the tree: `caught`, `timeout` or `survived`."""
-    path = root / change.path
-    data = path.read_bytes()
-    path.write_bytes(change.applied(data))
-    try:
-        return _asked(tests_of(change, root, quick=quick), root, seconds)
-    finally:
-        path.write_bytes(data)
-
-
-def _asked(tests: list[str], root: Path, seconds: float) -> str:
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
-    process = subprocess.Popen(
-        command,
-        cwd=root,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        said, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return "timeout"
-    if process.returncode == 0:
-        return "survived"
-    failed = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return f"caught by {failed[0].split(' - ')[0]}" if failed else "caught"
+def enclosing(change: Change, text: str) -> tuple[str, int]:
+    """The innermost function around a change: its file and first line; line 0: none."""
+    lines = [0]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            last = node.body[-1].end_lineno or 0
+            if node.body[0].lineno <= change.line <= last:
+                lines.append(min(n.lineno for n in (node, *node.decorator_list)))
+    return str(change.path), max(lines)
 
 
 def main() -> int:
@@ -214,35 +169,37 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=40, help="changes to try")
     parser.add_argument("--seed", type=int, default=1, help="of the choice")
-    parser.add_argument("--seconds", type=float, default=1200, help="limit of one change's tests")
     parser.add_argument("--skip", type=int, default=0, help="leave out the first so many")
-    parser.add_argument("--quick", action="store_true", help="only the most direct tests")
+    parser.add_argument("--seconds", type=float, default=400, help="CPU time of a change's tests")
+    parser.add_argument("--known", type=Path, help="file that keeps the tests' measurements")
+    parser.add_argument("--only", default="", help="changes of this text in --list alone")
     parser.add_argument("--list", action="store_true", help="only name the changes")
     arguments = parser.parse_args()
     every = every_change()
     random.Random(arguments.seed).shuffle(every)
-    chosen = every[arguments.skip : arguments.skip + arguments.count]
+    chosen = [c for c in every if arguments.only in str(c)]
+    chosen = chosen[arguments.skip : arguments.skip + arguments.count]
     if arguments.list:
         print("\n".join(map(str, chosen)), f"\n{len(chosen)} of {len(every):,}")
         return 0
-    survivors = []
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder).resolve()
-        for name in COPIED:
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-            elif source.exists():
-                shutil.copy2(source, root / name)
-        for number, change in enumerate(chosen, 1):
-            begin = time.perf_counter()
-            found = verdict(change, root, arguments.seconds, quick=arguments.quick)
-            if found == "survived":
-                survivors.append(change)
-            took = time.perf_counter() - begin
-            print(f"{number:3} {took:5.0f} s  {change}\n      {found}", flush=True)
+    judge = Judge(
+        root=ROOT,
+        parts=PARTS,
+        most=arguments.seconds,
+        known=arguments.known and arguments.known.resolve(),
+        changes=[
+            Trial(
+                name=str(change),
+                path=change.path,
+                function=enclosing(change, (ROOT / change.path).read_text(encoding="utf-8")),
+                text=change.applied((ROOT / change.path).read_bytes()).decode(),
+            )
+            for change in chosen
+        ],
+    )
+    survivors = judge.run()
     print(f"{len(chosen) - len(survivors)} of {len(chosen)} changes caught")
-    print("\n".join(f"survived: {change}" for change in survivors))
+    print("\n".join(f"survived: {name}" for name in survivors))
     return bool(survivors)
 
 
