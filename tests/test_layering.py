@@ -20,7 +20,8 @@ FUNCTION_LIMITS = {"mapper.solve.solve": 70}
 
 # Import order: a package imports from itself and from rows above its own.
 _ROWS = """
-base spec workload importers arch mapping energy execution cost_model
+base spec workload importers arch mapping energy execution
+cost_model.windows cost_model
 mapper.space mapper.cost mapper.bounds mapper.group mapper.solve
 timeloop backends reports api explore explore.sweep page published cli
 """

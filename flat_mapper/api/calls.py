@@ -321,7 +321,7 @@ def model_files(
     if ert is None and given:
         ert = ert_of(given[0][1], str(given[0][0]))
     table, _ = energies(arch, ert)
-    costs = einsum_costs(workload, arch, [mapping], table)
+    costs = einsum_costs(workload, arch, [mapping], table, handed_on=True)
     refused = costs.infeasible(0)
     if refused:
         return refused

@@ -205,9 +205,12 @@ def einsum_costs(
     ert: Ert,
     tiles: MaskTiles | None = None,
     names: Sequence[str] = (),
+    *,
+    handed_on: bool = False,
 ) -> EinsumCosts:
     """The costs of mappings of one Einsum that share keeps, loop orders and rank sizes.
 
+    handed_on: as in `accesses`.
     tiles: of queries x keys, that a mask leaves of the passes of the outermost loops.
     names: the Einsums of its group, those of a free softmax among them; none: it is alone.
     """
@@ -223,7 +226,9 @@ def einsum_costs(
         visited = Visited(ranks=ranks, pairs=tiles.visited, total=tiles.total)
     copied = copied_from(workload, einsum) if len(names) > 1 else None
     factors = factors_of(nest, mappings)
-    return nest_costs(nest, sizes, factors, ert, workload.shares, visited, copied)
+    return nest_costs(
+        *(nest, sizes, factors, ert, workload.shares, visited, copied), handed_on=handed_on
+    )
 
 
 def returning(workload: Workload, names: Sequence[str], mapping: EinsumMapping) -> frozenset[str]:
@@ -246,13 +251,15 @@ def nest_costs(
     shares: Mapping[str, float] | None = None,
     visited: Visited | None = None,
     copied: str | None = None,
+    *,
+    handed_on: bool = False,
 ) -> EinsumCosts:
     """The costs of loop nests given as arrays; factors int64[S, R, n].
 
     shares: words that a value of a tensor takes, where it is not one.
     copied: the tensor whose old value is copied to the output's place; see `copied_from`.
     """
-    found = accesses(nest, factors, sizes, visited)
+    found = accesses(nest, factors, sizes, visited, handed_on=handed_on)
     if copied is not None:
         found = with_copy(nest, factors, sizes, found, copied, visited)
     cycles = operation_cycles(nest.arch, nest.einsum.operation)

@@ -43,6 +43,10 @@ def tile_words(
 def tensor_tile(nest: Nest, tensor: str, inside: list[IntArray]) -> IntArray:
     """Words of a tensor over given rank extents."""
     words = np.ones(1, np.int64)
+    if tensor in nest.windows:
+        for dim in nest.windows[tensor].dims:
+            words = words * (1 + sum(step * (inside[r] - 1) for r, step in dim))
+        return words
     for extent, own in zip(inside, nest.relevant[tensor], strict=True):
         if own:
             words = words * extent

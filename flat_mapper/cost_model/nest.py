@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flat_mapper.arch.values import Architecture
+from flat_mapper.cost_model.windows.tile import Projection
 from flat_mapper.mapping.values import EinsumMapping, Slot, slots_of
 from flat_mapper.workload.einsum import Einsum
 
@@ -64,6 +65,25 @@ class Nest:
         """
         outside = [s for s in self.level_slots if 0 < s < self.level_slots[level]]
         return bool(real[outside][:, list(self.relevant[tensor])].any())
+
+    @cached_property
+    def windows(self) -> dict[str, Projection]:
+        """The dimensions of the tensors of which some dimension is a sum of ranks."""
+        return {a.tensor: self.projection(a.tensor) for a in self.einsum.accesses if a.sums}
+
+    def projection(self, tensor: str) -> Projection:
+        """The dimensions of a tensor, as sums of ranks."""
+        index = {r: i for i, r in enumerate(self.ranks)}
+        access = next(a for a in self.einsum.accesses if a.tensor == tensor)
+        dims = access.sums or tuple(((r, 1),) for r in access.ranks)
+        return Projection(dims=tuple(tuple((index[r], n) for r, n in dim) for dim in dims))
+
+    @property
+    def bare(self) -> bool:
+        """Whether a fanout of several copies has no storage below it."""
+        below = len(self.slots) - 1 - self.level_slots[-1]
+        last = self.arch.fanouts[len(self.arch.fanouts) - below // 2 :]
+        return any(f.fanout_x * f.fanout_y > 1 for f in last)
 
     @cached_property
     def relevant(self) -> dict[str, tuple[bool, ...]]:

@@ -19,8 +19,12 @@ from math import prod
 
 import numpy as np
 
+from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.nest import BoolArray, Factors, IntArray, Nest, Visited
 from flat_mapper.cost_model.remainders import moved_words
+from flat_mapper.cost_model.windows.counts import window_counts
+from flat_mapper.cost_model.windows.nest import Block, Pass
 
 ONE = np.ones(1, np.int64)
 SHARED = 1  # index of the level that Einsums of a group share; those inside it are private
@@ -54,18 +58,27 @@ class Accesses:
 
 
 def accesses(
-    nest: Nest, factors: Factors, sizes: tuple[int, ...], visited: Visited | None = None
+    nest: Nest,
+    factors: Factors,
+    sizes: tuple[int, ...],
+    visited: Visited | None = None,
+    *,
+    handed_on: bool = False,
 ) -> Accesses:
     """Words moved by every mapping of a batch.
 
-    factors: int64[S, R, n].
-    sizes:   rank sizes, in the order of nest.ranks.
+    factors:   int64[S, R, n].
+    sizes:     rank sizes, in the order of nest.ranks.
+    handed_on: computes right below a fanout take words from their neighbours, as Timeloop has it.
     visited: pairs of outermost passes that a mask leaves: what moves in each of them moves in so
              many; what stays in place over one of the two loops moves as often as before.
     source:  timeloop-model (NVlabs/timeloop 4cf6d4c), reproduced on all its recorded answers.
     """
     traffic: dict[tuple[int, str], Traffic] = {}
     for access in nest.einsum.accesses:
+        if access.sums or (handed_on and nest.bare and factors.lasts is None):
+            traffic |= windowed_traffic(nest, factors, access.tensor)
+            continue
         chain = [i for i, kept in enumerate(nest.keep) if access.tensor in kept]
         words = _Words(nest, factors, sizes, access.tensor, visited)
         for position, level in enumerate(chain):
@@ -84,6 +97,63 @@ def accesses(
         ),
         lanes=_spatial_product(nest, factors, len(nest.slots)),
     )
+
+
+def windowed_traffic(nest: Nest, factors: Factors, tensor: str) -> dict[tuple[int, str], Traffic]:
+    """Words moved of a tensor whose tiles may overlap, at the levels that keep it.
+
+    raises: SpecError where loops have remainders.
+    """
+    if factors.lasts is not None:
+        where = f"{nest.einsum.name}: {tensor}"
+        condition = "factors that divide their ranks beside a sum of ranks, as in a convolution"
+        raise SpecError(expected(where, condition, "a remainder"))
+    output = nest.einsum.output.tensor == tensor
+    blocks = [_blocks(nest, factors, tensor, n) for n in range(factors.count)]
+    found = [
+        window_counts(one, nest.projection(tensor), len(nest.ranks), is_output=output)
+        for one in blocks
+    ]
+    traffic = {}
+    for level, position in enumerate(_level_positions(nest)):
+        if tensor in nest.keep[level]:
+            kept = [counts[position] for counts in found]
+            fields = ("reads", "fills", "updates", "temporal_reductions", "partition")
+            traffic[level, tensor] = Traffic(
+                **{f: np.array([getattr(c, f) for c in kept], np.int64) for f in fields}
+            )
+    return traffic
+
+
+def _level_positions(nest: Nest) -> list[int]:
+    """The running number of each level among all nodes."""
+    return [i for i, node in enumerate(nest.arch.nodes) if isinstance(node, MemoryLevel)]
+
+
+def _blocks(nest: Nest, factors: Factors, tensor: str, n: int) -> list[Block]:
+    """The nodes of one loop nest, outermost first, as the count of windows takes them."""
+    left = [int(np.prod(factors.factors[:, r, n])) for r in range(len(nest.ranks))]
+
+    def passes(slot: int) -> tuple[Pass, ...]:
+        found = []
+        for r in reversed(nest.orders[slot]):
+            factor = int(factors.factors[slot, r, n])
+            left[r] //= factor
+            found.append(Pass(r, factor, left[r]))
+        return tuple(p for p in found if p.factor > 1)
+
+    blocks, slot, level = [], 0, 0
+    for node in nest.arch.nodes:
+        if isinstance(node, MemoryLevel):
+            keeps = tensor in nest.keep[level]
+            blocks.append(Block(loops=passes(slot), spatial=False, keeps=keeps))
+            slot, level = slot + 1, level + 1
+        else:
+            y, x = passes(slot), passes(slot + 1)
+            mesh = (node.fanout_x, node.fanout_y)
+            blocks.append(Block(loops=(*y, *x), spatial=True, across=len(x), mesh=mesh))
+            slot += 2
+    return blocks
 
 
 def with_copy(

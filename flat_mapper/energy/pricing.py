@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from flat_mapper.arch.attributes import technology_nm
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
-from flat_mapper.base.errors import SpecError
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.units import PJ_PER_J
 from flat_mapper.energy.hwcomponents import Argument, Price, Question, prices, versions
 from flat_mapper.energy.tables import Art, Ert
@@ -62,6 +62,7 @@ RECIPES: Mapping[str, Recipe] = {
 }
 _GENERIC_STORAGE = "storage"  # registers or an array, by its depth
 _DRAM_TYPES = ("LPDDR4", "LPDDR", "DDR3", "HBM2", "HBM3", "HBM4")
+_DEFAULT_DRAM = "LPDDR4"  # where an architecture gives no type; so does Accelergy's CACTI plug-in
 _OPTIONAL = ("n_banks", "n_rw_ports")
 
 
@@ -81,7 +82,11 @@ def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art
         energies, areas[name], note = _scaled(node, answers[name], where, cycle_seconds)
         levels[name] = energies
         provenance[name] = f"{questions[name]}{note}"
-    source = versions()
+    untyped = [
+        name for name, (node, _) in components.items() if _untyped(node, questions[name].class_name)
+    ]
+    assumed = f"; {', '.join(untyped)} without type: {_DEFAULT_DRAM}" if untyped else ""
+    source = versions() + assumed
     return (
         Ert(levels=levels, source=source, provenance=provenance),
         Art(areas_um2=areas, source=source, provenance=provenance),
@@ -150,15 +155,17 @@ def _recipe(node: MemoryLevel | ComputeUnit, where: str) -> Recipe:
     return recipe
 
 
+def _untyped(node: MemoryLevel | ComputeUnit, class_name: str) -> bool:
+    """Whether a DRAM is priced as the default type."""
+    return class_name == _DEFAULT_DRAM and node.attributes.get("type") is None
+
+
 def _dram_type(node: MemoryLevel, where: str) -> str:
     spot = f"{where}.attributes.type"
-    given = node.attributes.get("type")
+    given = node.attributes.get("type", _DEFAULT_DRAM)
     if given not in _DRAM_TYPES:
-        got = "none" if given is None else repr(str(given))
-        raise SpecError(
-            f"{spot}: expected one of {', '.join(_DRAM_TYPES)} in quotes, got {got}; "
-            'write type: "LPDDR4"'
-        )
+        condition = f"one of {', '.join(_DRAM_TYPES)} in quotes"
+        raise SpecError(expected(spot, condition, str(given), 'write type: "LPDDR4"'))
     return str(given)
 
 

@@ -154,6 +154,8 @@ def _product(file: str, workload: Workload) -> Product | str:
     (einsum,) = workload.einsums
     if einsum.operation != "mul" or len(einsum.inputs) != 2:
         return f"{einsum.operation} of {len(einsum.inputs)} tensors, not a product of two"
+    if einsum.windowed:
+        return f"sums of ranks in {', '.join(einsum.windowed)}, as in a convolution"
     sizes = {r: workload.rank_sizes[r] for r in einsum.ranks if workload.rank_sizes[r] > 1}
     left, right = ({r for r in a.ranks if r in sizes} for a in einsum.inputs)
     output = [r for r in einsum.output.ranks if r in sizes]

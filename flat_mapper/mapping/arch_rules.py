@@ -45,6 +45,7 @@ def with_arch_rules(mapspace: Mapspace, platform: Platform, workload: Workload) 
     raises: SpecError where a constraint cannot be honoured, names nothing of the workload, or
             contradicts the mapspace; and where the hierarchy is none that can be searched.
     """
+    _refuse_windows(workload)
     slots: list[SlotRule] = []
     keeps: list[KeepRule] = []
     charged = mapspace.policy.softmax == "charged" and not workload.mask
@@ -63,6 +64,16 @@ def with_arch_rules(mapspace: Mapspace, platform: Platform, workload: Workload) 
     )
     _check_inside(found, platform, workload)
     return found
+
+
+def _refuse_windows(workload: Workload) -> None:
+    for einsum in workload.einsums:
+        for tensor in einsum.windowed:
+            condition = "plain ranks in every tensor, where mappings are searched for"
+            change = "`flat-mapper model` prices a mapping of a convolution"
+            where = f"{workload.source or workload.name}: {einsum.name}"
+            got = str(next(a for a in einsum.accesses if a.tensor == tensor))
+            raise SpecError(expected(where, condition, got, change))
 
 
 def _nodes(arch: Architecture, einsum: Einsum, workload: Workload) -> Iterator[_Node]:

@@ -45,7 +45,7 @@ def read_mapping(
     for i, item in enumerate(checked(listed, list, spot)):
         at = f"{spot}.{i}" if ": " in spot else f"{spot}: {i}"
         entries.append(_entry(item, arch, einsum, at))
-    merged = _resolved(_merged(entries), sizes or {}, einsum.name)
+    merged = _ordered(_resolved(_merged(entries), sizes or {}, einsum.name), entries, ranks)
     loops = {slot: _loops(slot, merged, ranks) for slot in slots_of(arch)}
     return EinsumMapping(
         einsum=einsum.name,
@@ -128,24 +128,53 @@ def _merged(entries: Sequence[NodeEntry]) -> dict[tuple[str, EntryKind], NodeEnt
             other = first.factors.get(rank, loop)
             if other != loop:
                 _conflict(first, entry, f"{rank}={other.factor}", f"{rank}={loop.factor}")
-        short, long = sorted((first.permutation, entry.permutation), key=len)
-        if long[: len(short)] != short:
-            order = " ".join(first.permutation), " ".join(entry.permutation)
-            _conflict(first, entry, f"the permutation {order[0]}", order[1])
-        if entry.split not in (None, first.split) and first.split is not None:
-            _conflict(first, entry, f"the split {first.split}", str(entry.split))
         for tensor in (*entry.keep, *first.keep):
             if tensor in (*entry.bypass, *first.bypass):
                 _conflict(first, entry, f"{tensor} kept or bypassed", "both")
         merged[entry.node, entry.kind] = replace(
             first,
             factors={**first.factors, **entry.factors},
-            permutation=long,
-            split=entry.split if first.split is None else first.split,
             keep=(*first.keep, *entry.keep),
             bypass=(*first.bypass, *entry.bypass),
         )
     return merged
+
+
+def _ordered(
+    merged: Mapping[tuple[str, EntryKind], NodeEntry],
+    entries: Sequence[NodeEntry],
+    ranks: tuple[str, ...],
+) -> dict[tuple[str, EntryKind], NodeEntry]:
+    """The entries with the one order and split of all that is said about their node.
+
+    Orders must agree on the ranks that have a loop there; where the others stand says nothing.
+    """
+    found = {}
+    for key, entry in merged.items():
+        said = [e for e in entries if (e.node, e.kind) == key]
+        chosen = max(reversed(said), key=lambda e: len(e.permutation))
+        splits = [e.split for e in (chosen, *said) if e.split is not None]
+        one = replace(entry, permutation=chosen.permutation, split=splits[0] if splits else None)
+        real = [r for r in ranks if r in entry.factors and entry.factors[r].factor > 1]
+        long = [r for r in one.permutation if r in real]
+        for other in said:
+            first, second = sorted((other, chosen), key=entries.index)
+            short = [r for r in other.permutation if r in real]
+            if long[: len(short)] != short:
+                orders = [" ".join(r for r in e.permutation if r in real) for e in (first, second)]
+                _conflict(first, second, f"the order {orders[0]}", orders[1])
+            placed = other if other.permutation else replace(other, permutation=one.permutation)
+            along = {r for r in _along_x(placed, ranks) if r in real}
+            if other.split is not None and along != {r for r in _along_x(one, ranks) if r in real}:
+                _conflict(first, second, f"the split {first.split}", str(second.split))
+        found[key] = one
+    return found
+
+
+def _along_x(entry: NodeEntry, ranks: tuple[str, ...]) -> tuple[str, ...]:
+    """The ranks of a spatial entry that lie along X, innermost first."""
+    order = (*entry.permutation, *(r for r in ranks if r not in entry.permutation))
+    return order if entry.split is None else order[: entry.split]
 
 
 def _conflict(first: NodeEntry, second: NodeEntry, said: str, got: str) -> None:
@@ -186,8 +215,8 @@ def _loops(
     if entry is None:
         return ()
     order = (*entry.permutation, *(r for r in ranks if r not in entry.permutation))
-    split = len(order) if entry.split is None else entry.split
-    part = {"temporal": order, "x": order[:split], "y": order[split:]}[slot.axis]
+    along = _along_x(entry, ranks)
+    part = {"temporal": order, "x": along, "y": order[len(along) :]}[slot.axis]
     found = (entry.factors.get(rank) for rank in reversed(part))
     return tuple(loop for loop in found if loop and loop.factor > 1)
 

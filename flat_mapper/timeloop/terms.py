@@ -14,7 +14,7 @@ from typing import Literal
 from flat_mapper.arch.values import Architecture, Fanout
 from flat_mapper.base.errors import MappingError
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot
-from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.graph import Workload
 
 TIMELOOP_VERSION = 0.4
@@ -111,12 +111,30 @@ def problem_document(workload: Workload, einsum: Einsum) -> dict[str, object]:
     for access in einsum.accesses:
         space: dict[str, object] = {
             "name": access.tensor,
-            "projection": [[[letters[rank]]] for rank in access.ranks],
+            "projection": _projection(access, letters),
         }
         spaces.append(space | ({"read_write": True} if access.is_output else {}))
-    shape = {"name": einsum.name, "dimensions": list(letters.values()), "data_spaces": spaces}
+    shape: dict[str, object] = {"name": einsum.name, "dimensions": list(letters.values())}
+    steps = sorted({step for a in einsum.accesses for dim in a.sums for _, step in dim} - {1})
+    if steps:
+        shape["coefficients"] = [{"name": _coefficient(step), "default": step} for step in steps]
+    shape["data_spaces"] = spaces
     sizes = {letters[rank]: workload.rank_sizes[rank] for rank in einsum.ranks}
     return {"problem": {"version": TIMELOOP_VERSION, "shape": shape, "instance": sizes}}
+
+
+def _projection(access: TensorAccess, letters: dict[str, str]) -> list[list[list[str]]]:
+    """A tensor's dimensions, each a list of terms."""
+    dims = access.sums or tuple(((rank, 1),) for rank in access.ranks)
+    return [
+        [[letters[rank], *([_coefficient(step)] if step > 1 else [])] for rank, step in dim]
+        for dim in dims
+    ]
+
+
+def _coefficient(step: int) -> str:
+    """The name of a step that is not 1; Timeloop's terms have names only."""
+    return f"step{step}"
 
 
 def problem_comment(workload: Workload, einsum: Einsum) -> tuple[str, ...]:

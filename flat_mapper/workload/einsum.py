@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # at run time networkx is imported when the graph is first asked for
@@ -13,14 +15,34 @@ Unit = Literal["matrix", "vector"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorAccess:
-    """One tensor as one Einsum touches it. Plain ranks only: attention needs no affine sums."""
+    """One tensor as one Einsum touches it: one rank to a dimension, unless `sums` says more.
+
+    sums: each dimension as a sum of ranks with their steps, such as `2*p + r` of a convolution;
+          empty where all dimensions are plain ranks.
+    """
 
     tensor: str
     ranks: tuple[str, ...]
     is_output: bool = False
+    sums: tuple[tuple[tuple[str, int], ...], ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.tensor}[{','.join(self.ranks).lower()}]"
+        return f"{self.tensor}[{','.join(self._dimensions).lower()}]"
+
+    @property
+    def _dimensions(self) -> tuple[str, ...]:
+        return tuple(" + ".join(map(_term, dim)) for dim in self.sums) if self.sums else self.ranks
+
+    def words(self, extents: Mapping[str, int]) -> int:
+        """Values of the box that it takes over so much of every rank."""
+        if not self.sums:
+            return prod(extents[r] for r in self.ranks)
+        return prod(1 + sum(step * (extents[r] - 1) for r, step in dim) for dim in self.sums)
+
+
+def _term(term: tuple[str, int]) -> str:
+    rank, step = term
+    return rank if step == 1 else f"{step}*{rank}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +76,11 @@ class Einsum:
         for access in self.inputs:
             seen.update(dict.fromkeys(access.ranks))
         return tuple(dict.fromkeys((*seen, *self.each)))
+
+    @property
+    def windowed(self) -> tuple[str, ...]:
+        """Tensors with a dimension that is a sum of ranks: their tiles may overlap."""
+        return tuple(a.tensor for a in self.accesses if a.sums)
 
     @property
     def reduced_ranks(self) -> tuple[str, ...]:

@@ -126,6 +126,10 @@ class Workload:
         return {a.tensor: a.ranks for e in self.einsums for a in e.accesses}
 
     @cached_property
+    def _accesses(self) -> dict[str, TensorAccess]:
+        return {a.tensor: a for e in self.einsums for a in e.accesses}
+
+    @cached_property
     def intermediates(self) -> tuple[str, ...]:
         """Tensors that one Einsum writes and another reads."""
         read = {a.tensor for e in self.einsums for a in e.inputs}
@@ -171,7 +175,7 @@ class Workload:
 
     def tensor_words(self, tensor: str) -> int:
         """Words of a whole tensor."""
-        return prod(self.rank_sizes[r] for r in self.tensor_ranks[tensor])
+        return self._accesses[tensor].words(self.rank_sizes)
 
     def with_ranks(self, sizes: Mapping[str, int]) -> Workload:
         """The same cascade at other rank sizes."""
@@ -336,7 +340,7 @@ def _einsum_faults(
         if len(set(access.ranks)) != len(access.ranks):
             yield expected(f"{where}: {access.tensor}", "each rank once", str(access))
         first = shapes.setdefault(access.tensor, access)
-        if first.ranks != access.ranks:
+        if (first.ranks, first.sums) != (access.ranks, access.sums):
             yield expected(f"{where}: {access.tensor}", f"{first}, as it is elsewhere", str(access))
     tensors = [a.tensor for a in einsum.accesses]
     if len(set(tensors)) != len(tensors) or (einsum.updates and not einsum.each):

@@ -11,11 +11,11 @@
         - {name: QK, projection: [[[B]], [[H]], [[P]], [[M]]], read_write: true}
       instance: {B: 1, H: 12, P: 512, M: 512, E: 64}
 
-Plain projections only: one rank per dimension of a tensor. A sum of ranks, as in a convolution, is
-read where it is plain after all: its ranks of size 1 add nothing, so a 1x1 convolution of stride 1
-is a matrix product. Tensors are dense. Sizes may stand beside `shape`, and keys may have hyphens
-(`data-spaces`), as in older files; names that an instance has beyond ranks and coefficients are
-passed over, as Timeloop does.
+A dimension of a tensor is one rank, or a sum of ranks with steps, as in a convolution. A sum is
+plain after all where only one of its ranks has an extent and steps by 1: a 1x1 convolution of
+stride 1 is a matrix product. Tensors are dense. Sizes may stand beside `shape`, and keys may have
+hyphens (`data-spaces`), as in older files; names that an instance has beyond ranks and coefficients
+are passed over, as Timeloop does.
 Source: Timeloop, src/workload/workload.cpp and shape-models/problem-shape.cpp; timeloopfe,
 v4/problem.py.
 """
@@ -207,8 +207,8 @@ def _access(outline: _Outline, sizes: Mapping[str, int], index: int) -> TensorAc
     space, where = outline.spaces[index], f"{outline.spaces_where}.{index}"
     refuse_unknown(space, _SPACE_KEYS, where)
     at = place(where, space, "projection")
-    ranks = [
-        _plain_rank(outline, sizes, term, f"{at}.{i}")
+    dims = [
+        _dimension(outline, term, f"{at}.{i}")
         for i, term in enumerate(take(space, "projection", list, where))
     ]
     written = space.get("read_write", False)
@@ -216,23 +216,39 @@ def _access(outline: _Outline, sizes: Mapping[str, int], index: int) -> TensorAc
         spot = place(where, space, "read_write")
         raise SpecError(f"{spot}: expected true or false, got {kind_of(written)}")
     name = take(space, "name", str, where)
-    return TensorAccess(tensor=str(name), ranks=tuple(ranks), is_output=bool(written))
+    wide = [tuple(term for term in dim if sizes.get(term[0]) != 1) for dim in dims]
+    if all(len(dim) < 2 and all(step == 1 for _, step in dim) for dim in wide):
+        plain = tuple(_plain_rank(outline, *pair) for pair in zip(dims, wide, strict=True))
+        return TensorAccess(tensor=str(name), ranks=plain, is_output=bool(written))
+    return TensorAccess(
+        tensor=str(name),
+        ranks=tuple(dict.fromkeys(rank for dim in dims for rank, _ in dim)),
+        is_output=bool(written),
+        sums=tuple(dims),
+    )
 
 
-def _plain_rank(outline: _Outline, sizes: Mapping[str, int], terms: object, where: str) -> str:
-    """The rank of one dimension of a tensor: of a sum, the one term that has an extent.
+def _dimension(outline: _Outline, terms: object, where: str) -> tuple[tuple[str, int], ...]:
+    """The ranks of one dimension of a tensor with their steps.
 
     terms: a rank, or a list of [rank] or [rank, coefficient] to be added up.
     """
     if isinstance(terms, str):
         terms = [[terms]]
-    read = [_term(outline, term, where) for term in checked(terms, list, where)]
-    wide = [(rank, factor) for rank, factor in read if sizes.get(rank) != 1]
-    if not read or len(wide) > 1 or any(factor != 1 for _, factor in wide):
-        shown = " + ".join(rank if factor == 1 else f"{factor}*{rank}" for rank, factor in read)
-        condition = "one plain rank: sums and strides, as in a convolution, are not modelled"
-        raise SpecError(expected(where, condition, shown))
-    flat = [term for term in read if term[0] in outline.written] or read
+    read = tuple(_term(outline, term, where) for term in checked(terms, list, where))
+    if not read:
+        raise SpecError(expected(where, "a rank, or a sum of ranks", "none"))
+    for rank, step in read:
+        if step < 1:
+            raise SpecError(expected(where, "steps of 1 or more", f"{step}*{rank}"))
+    return read
+
+
+def _plain_rank(
+    outline: _Outline, dim: tuple[tuple[str, int], ...], wide: tuple[tuple[str, int], ...]
+) -> str:
+    """The rank of a dimension that is plain: the one with an extent, or else one of size 1."""
+    flat = [term for term in dim if term[0] in outline.written] or dim
     return (wide or flat)[0][0]
 
 

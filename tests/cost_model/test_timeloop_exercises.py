@@ -191,7 +191,9 @@ def test_layers_without_attention() -> None:
     """Origin: layer_shapes/resnet18/*.yaml; convolutions, and one matrix product."""
     found = fuse_layers(DESIGNS / "layer_shapes" / "resnet18")
     assert found.pairs == ()
-    assert any("sums and strides, as in a convolution" in what for what in found.said.values())
+    assert any(
+        "sums of ranks in Inputs, as in a convolution" in what for what in found.said.values()
+    )
 
 
 def test_a_layer_works_as_a_problem() -> None:

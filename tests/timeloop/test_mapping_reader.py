@@ -275,15 +275,25 @@ def test_what_cannot_be_read_is_named(entry: dict[str, Any], message: str) -> No
     ("second", "message"),
     [
         ({"factors": "P=3"}, "map.yaml: 1: expected P=2 as at map.yaml: 0, got P=3; remove one"),
-        ({"permutation": "MP"}, "1: expected the permutation P M as at map.yaml: 0, got M P"),
+        ({"permutation": "MP"}, "1: expected the order P M as at map.yaml: 0, got M P; remove one"),
         ({"split": 1}, "1: expected the split 0 as at map.yaml: 0, got 1; remove one"),
     ],
 )
 def test_entries_that_contradict_each_other(second: dict[str, Any], message: str) -> None:
     base = {"target": "PE", "type": "spatial"}
-    first = {**base, "factors": "P=2", "permutation": "PM", "split": 0}
+    first = {**base, "factors": "P=2 M=2", "permutation": "PM", "split": 0}
     with pytest.raises(SpecError, match=message):
         read(first, {**base, **second})
+
+
+def test_orders_need_agree_on_real_loops_only() -> None:
+    """timeloop-mapper writes the ranks without a loop in an order of its own."""
+    base = {"target": "PE", "type": "spatial", "factors": "P=2 M=2"}
+    first = {**base, "permutation": "EPM", "split": 1}
+    with pytest.raises(SpecError, match="expected the split 1"):
+        read(first, {**base, "permutation": "PEM", "split": 1})
+    mapping = read(first, {**base, "permutation": "PME", "split": 0})
+    assert mapping == read({**base, "permutation": "PME", "split": 0})
 
 
 @pytest.mark.parametrize("document", [None, 3, "mapping", {"mapping": 3}, {}, [3], [[]]])

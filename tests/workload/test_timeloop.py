@@ -143,21 +143,26 @@ def test_a_one_by_one_convolution_is_a_matrix_product():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "shown"),
+    ("sizes", "shown", "words"),
     [
-        ("R: 3, S: 1, N: 1, P: 7, Q: 7", "R [+] P"),
-        ("R: 3, S: 1, N: 1, P: 7, Q: 7, Wstride: 2", "R [+] 2[*]P"),
-        ("R: 1, S: 1, N: 1, P: 7, Q: 7, Wstride: 2", "R [+] 2[*]P"),
-        ("R: 1, S: 3, N: 1, P: 7, Q: 7", "S [+] Q"),
+        ("R: 3, S: 1, N: 1, P: 7, Q: 5", "Inputs[n,c,r + p,s + q]", 8 * (7 + 2) * 5),
+        ("R: 3, S: 1, N: 1, P: 7, Q: 5, Wstride: 2", "Inputs[n,c,r + 2*p,s + q]", 8 * 15 * 5),
+        ("R: 1, S: 1, N: 1, P: 7, Q: 5, Wstride: 2", "Inputs[n,c,r + 2*p,s + q]", 8 * 13 * 5),
+        ("R: 1, S: 3, N: 1, P: 7, Q: 5", "Inputs[n,c,r + p,s + q]", 8 * 7 * 7),
     ],
 )
-def test_affine_projections_are_refused(sizes, shown):
-    message = (
-        r"^p.yaml:9: problem.shape.data_spaces.1.projection.\d: expected one plain rank: sums and "
-        rf"strides, as in a convolution, are not modelled, got '{shown}'$"
-    )
-    with pytest.raises(SpecError, match=message):
-        workload(CONV + f"  instance: {{C: 8, M: 16, {sizes}}}")
+def test_sums_of_ranks(sizes, shown, words):
+    """A tensor is the box from its least word to its greatest: (P - 1) * stride + R words wide."""
+    problem = workload(CONV + f"  instance: {{C: 8, M: 16, {sizes}}}")
+    (einsum,) = problem.einsums
+    assert [str(a) for a in einsum.inputs] == ["Weights[c,m,r,s]", shown]
+    assert einsum.windowed == ("Inputs",)
+    assert problem.tensor_words("Inputs") == words
+
+
+def test_a_step_below_one_is_refused():
+    with pytest.raises(SpecError, match=r"projection.2: expected steps of 1 or more, got '0\*P'"):
+        workload(CONV + "  instance: {C: 8, M: 16, R: 3, S: 1, N: 1, P: 7, Q: 7, Wstride: 0}")
 
 
 @pytest.mark.parametrize("density", ["1", "1.0", "{distribution: fixed_structured, density: 1.0}"])
