@@ -13,7 +13,7 @@ from small_platform import fused, platform, workload
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cost_model.backend import refuse_operations
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import EinsumStats, Result
 from flat_mapper.energy.operations import energy_kind, operation_cycles
 from flat_mapper.energy.tables import Ert, ert_of
