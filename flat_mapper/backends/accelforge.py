@@ -30,6 +30,7 @@ from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.latency import level_cycles, throttling
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
 from flat_mapper.cost_model.widths import refuse_widths
+from flat_mapper.energy.operations import operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.check import check_fused
 from flat_mapper.mapping.sharing import shared_level
@@ -71,7 +72,7 @@ class AccelforgeBackend:
         check_fused(workload, platform, mapping)
         refuse_widths(workload, self.name)
         ert = ert.covering(platform)
-        refuse_operations(workload, platform, mapping, ert, self.name)
+        refuse_operations(workload, platform, mapping, self.name)
         for name in (n for n in mapping.einsum_mappings if workload.einsum(n).each):
             condition = "Einsums that run over ranks of their own tensors"
             raise BackendError(
@@ -89,7 +90,7 @@ class AccelforgeBackend:
             frames[name] = costs.stats(0)
         answer = evaluation(workload, platform, mapping, ert)
         stats = {
-            name: _told(workload, platform, nest, answer, frames[name])
+            name: _told(workload, platform, nest, answer, frames[name], ert)
             for name, nest in mapping.einsum_mappings.items()
         }
         result = combine(workload, platform, mapping, ert, stats, backend=self.name)
@@ -110,8 +111,12 @@ def _told(
     nest: EinsumMapping,
     answer: AccelforgeEvaluation,
     frame: EinsumStats,
+    ert: Ert,
 ) -> EinsumStats:
-    """An Einsum's statistics with AccelForge's counts and energies in place of ours."""
+    """An Einsum's statistics with AccelForge's counts and energies in place of ours.
+
+    AccelForge has one price for all that a unit does; an operation has the multiple of it.
+    """
     einsum = workload.einsum(nest.einsum)
     arch = platform.path(einsum.unit)
     tensors: dict[tuple[str, str], TensorStats] = {}
@@ -135,7 +140,7 @@ def _told(
     return replace(
         frame,
         computes=computes,
-        compute_energy_pj=answer.energy_pj.get(unit, 0.0),
+        compute_energy_pj=computes * operation_energy(arch, ert, einsum),
         levels=tuple(
             _level(arch, lv, tuple(tensors[lv.level, t.tensor] for t in lv.tensors), frame)
             for lv in frame.levels

@@ -118,8 +118,8 @@ class EinsumCosts:
     @property
     def compute_energy(self) -> float:
         """pJ of all computes."""
-        arch, operation = self.nest.arch, self.nest.einsum.operation
-        return self.computes * operation_energy(arch, self.ert, operation)
+        arch, einsum = self.nest.arch, self.nest.einsum
+        return self.computes * operation_energy(arch, self.ert, einsum, self.shares)
 
     @cached_property
     def energy(self) -> FloatArray:

@@ -15,7 +15,7 @@ from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Plat
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.units import PJ_PER_J
 from flat_mapper.energy.hwcomponents import Argument, Price, Question, prices, versions
-from flat_mapper.energy.tables import Art, Ert
+from flat_mapper.energy.tables import Art, Ert, Multiplier
 from flat_mapper.spec.document import SCALE, checked, did_you_mean
 
 OVERRIDE = "hwcomponents_class"
@@ -31,7 +31,7 @@ class Recipe:
     """The way to price one Accelergy class."""
 
     class_name: str  # of hwcomponents; for dram: by the attribute `type`
-    kind: str  # dram, array, register, compute: which arguments it takes
+    kind: str  # dram, array, register, file, compute: which arguments it takes
 
 
 # Accelergy's class names, as Timeloop's users write them -> hwcomponents.
@@ -43,7 +43,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     **dict.fromkeys(
         ("regfile", "smartbuffer_RF", "smartbuffer_regfile", "register", "reg", "aladdin_register"),
-        Recipe(class_name="AladdinRegister", kind="register"),
+        Recipe(class_name="AladdinRegister", kind="file"),
     ),
     **dict.fromkeys(
         ("intmac", "mac", "compute"), Recipe(class_name="AladdinIntMAC", kind="compute")
@@ -73,22 +73,32 @@ def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art
     """
     components = _components(platform)
     questions = {name: _question(node, where) for name, (node, where) in components.items()}
-    answers = prices(questions)
+    inside = {n: q for n, (node, at) in components.items() for q in _part(node, at)}
+    answers = prices(questions | {f"{name} inside": q for name, q in inside.items()})
     levels: dict[str, dict[str, float]] = {}
     areas: dict[str, float] = {}
     provenance: dict[str, str] = {}
+    multipliers: dict[str, Multiplier] = {}
     cycle_seconds = (platform.matrix if isinstance(platform, Platform) else platform).cycle_seconds
     for name, (node, where) in components.items():
-        energies, areas[name], note = _scaled(node, answers[name], where, cycle_seconds)
+        price, part = answers[name], answers.get(f"{name} inside")
+        known = str(questions[name])
+        if part and isinstance(node, MemoryLevel):
+            price = {a: max(pj, part[a]) if a != "area" else pj for a, pj in price.items()}
+            known = f"each access the dearer of {known} and {inside[name]}"
+        energies, areas[name], note = _scaled(node, price, where, cycle_seconds)
+        if part and isinstance(node, ComputeUnit):
+            pj = part["compute"] * energies["compute"] / price["compute"]
+            multipliers[name] = Multiplier(bits=_bits(node, where), pj=pj)
         levels[name] = energies
-        provenance[name] = f"{questions[name]}{note}"
+        provenance[name] = f"{known}{note}"
     untyped = [
         name for name, (node, _) in components.items() if _untyped(node, questions[name].class_name)
     ]
     assumed = f"; {', '.join(untyped)} without type: {_DEFAULT_DRAM}" if untyped else ""
     source = versions() + assumed
     return (
-        Ert(levels=levels, source=source, provenance=provenance),
+        Ert(levels=levels, source=source, provenance=provenance, multipliers=multipliers),
         Art(areas_um2=areas, source=source, provenance=provenance),
     )
 
@@ -120,7 +130,8 @@ def _question(node: MemoryLevel | ComputeUnit, where: str) -> Question:
     if recipe.kind == "override":
         arguments |= _plain(node.attributes)
     if isinstance(node, MemoryLevel):
-        arguments |= _array(node) if recipe.kind != "register" else {"width": _width(node)}
+        single = recipe.kind in ("register", "file")
+        arguments |= {"width": _width(node)} if single else _array(node)
     else:
         arguments |= _widths(node, where)
     return Question(
@@ -130,11 +141,30 @@ def _question(node: MemoryLevel | ComputeUnit, where: str) -> Question:
     )
 
 
+def _part(node: MemoryLevel | ComputeUnit, where: str) -> list[Question]:
+    """A second question, of what is inside: a register file's array, a unit's multiplier.
+
+    A row of a register file toggles as a register does; to find it among many takes an array's
+    lines and decoder, which CACTI knows from 64 rows of 32 bits on and hwcomponents scales below.
+    """
+    recipe = _recipe(node, where)
+    if recipe.kind == "file" and isinstance(node, MemoryLevel):
+        given = {"tech_node": _technology_m(node, where), **_array(node)}
+        arguments = tuple(sorted(given.items()))
+        return [Question(class_name="SRAM", arguments=arguments, actions=_STORE)]
+    if recipe.class_name in ("AladdinIntMAC", "AladdinMultiplier") and recipe.kind == "compute":
+        assert isinstance(node, ComputeUnit)
+        arguments = (("tech_node", _technology_m(node, where)), ("width", _bits(node, where)))
+        return [Question(class_name="AladdinMultiplier", arguments=arguments, actions=_COMPUTE)]
+    return []
+
+
 def _recipe(node: MemoryLevel | ComputeUnit, where: str) -> Recipe:
     override = node.attributes.get(OVERRIDE)
     if override is not None:
         name = checked(override, str, f"{where}.attributes.{OVERRIDE}")
         known_classes = {recipe.class_name: recipe for recipe in RECIPES.values()}
+        known_classes["AladdinRegister"] = Recipe(class_name="AladdinRegister", kind="register")
         dram = Recipe(class_name=name, kind="dram") if name in _DRAM_TYPES else None
         return dram or known_classes.get(name) or Recipe(class_name=name, kind="override")
     own = node.component_class
@@ -198,23 +228,26 @@ def _array(node: MemoryLevel) -> dict[str, Argument]:
     return {"width": width, "depth": rows, "size": rows * width, **given}
 
 
-def _widths(node: ComputeUnit, where: str) -> dict[str, Argument]:
-    """Operand widths in bits: multiplier_width, else width or datawidth; the adder's."""
-    attributes = node.attributes
+def _bits(node: ComputeUnit, where: str) -> int:
+    """Bits of an operand: multiplier_width, else width, datawidth or adder_width."""
     names = ("multiplier_width", "width", "datawidth", "adder_width")
-    given = {name: attributes[name] for name in names if attributes.get(name) is not None}
+    given = [(n, node.attributes[n]) for n in names if node.attributes.get(n) is not None]
     if not given:
         raise SpecError(
             f"{where}.attributes: expected multiplier_width (bits of an operand), got none; "
             "add multiplier_width: 16"
         )
-    name, value = next(iter(given.items()))
-    operand = checked(value, int, f"{where}.attributes.{name}", above=0)
-    adder = given.get("adder_width", ADDER_GROWTH * operand)
+    return checked(given[0][1], int, f"{where}.attributes.{given[0][0]}", above=0)
+
+
+def _widths(node: ComputeUnit, where: str) -> dict[str, Argument]:
+    """Operand and adder widths in bits."""
+    operand, adder = _bits(node, where), node.attributes.get("adder_width")
+    wide = ADDER_GROWTH * operand if adder is None else adder
     return {
         "width": operand,
         "multiplier_width": operand,
-        "adder_width": checked(adder, int, f"{where}.attributes.adder_width", above=0),
+        "adder_width": checked(wide, int, f"{where}.attributes.adder_width", above=0),
     }
 
 
@@ -246,9 +279,10 @@ def _scaled(
     if "write" in energies:
         energies["update"] = energies["write"]
     area, note = price["area"] * scales[1], ""
-    if isinstance(node, MemoryLevel) and _recipe(node, where).kind == "register":
+    kind = _recipe(node, where).kind
+    if isinstance(node, MemoryLevel) and kind in ("register", "file"):
         rows = -(-(node.capacity_words or 0) // node.row_words)
-        energies["leak"] *= rows
+        energies["leak"] *= rows if kind == "register" else 1
         area, note = area * rows, f", {rows} of them in area"
     for key, scale in zip(("energy", "area"), scales, strict=True):
         note += f", {key} x {scale:g}" if scale != 1 else ""

@@ -10,8 +10,9 @@ compute unit one operation. Two forms are read: Accelergy's ERT.yaml and ART.yam
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
@@ -43,6 +44,18 @@ _SPARSE = re.compile(r"(gated|skipped|metadata|(de)?compression|random_metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Multiplier:
+    """The multiplier inside a unit, whose energy is as the product of its operands' bits."""
+
+    bits: int  # of the operands that it is built for
+    pj: float  # of one product of such operands, within the unit's `compute`
+
+    def spared_pj(self, operand_bits: Sequence[float]) -> float:
+        """pJ less where operands have fewer bits: what is above them stays zero."""
+        return self.pj * (1 - prod(min(1.0, bits / self.bits) for bits in operand_bits))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ert:
     """Energy of every action of every component, in pJ."""
 
@@ -50,6 +63,7 @@ class Ert:
     source: str  # the file, or the estimator and its version
     provenance: Mapping[str, str] = field(default_factory=dict)  # component: what priced it
     placeholders: tuple[str, ...] = ()  # components whose energies are placeholders
+    multipliers: Mapping[str, Multiplier] = field(default_factory=dict)  # of units, where known
 
     def energy(self, name: str, action: str) -> float:
         """pJ of one action (read, write, update or compute) of one component."""
@@ -100,12 +114,18 @@ class Ert:
         if not missing:
             return self
         origin = {k: other.provenance.get(k, other.source) for k in missing}
-        return Ert(
+        return replace(
+            self,
             levels={**self.levels, **missing},
             source=f"{self.source}; {', '.join(missing)}: {other.source}",
             provenance={**self.provenance, **origin},
             placeholders=(*self.placeholders, *(n for n in other.placeholders if n in missing)),
         )
+
+    def with_compute(self, name: str, pj: float) -> Ert:
+        """This table with another price of one unit's `compute`, and of nothing else in it."""
+        kept = {a: e for a, e in self.levels[name].items() if a == "leak"}
+        return replace(self, levels={**self.levels, name: {**kept, "compute": pj}})
 
     def _of(self, name: str) -> Mapping[str, float]:
         if name in self.levels:

@@ -22,6 +22,7 @@ from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.chip.evaluation import combine, evaluate, stats_alone
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
 from flat_mapper.cost_model.widths import refuse_widths
+from flat_mapper.energy.operations import priced_for
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.check import check_fused
 from flat_mapper.mapping.sharing import shared_level
@@ -88,7 +89,7 @@ class TimeloopBackend:
         check_fused(workload, platform, mapping)
         refuse_widths(workload, self.name)
         ert = ert.covering(platform)
-        refuse_operations(workload, platform, mapping, ert, self.name)
+        refuse_operations(workload, platform, mapping, self.name)
         missing = self.missing()
         if missing:
             raise BackendError(missing)
@@ -192,9 +193,10 @@ def run_files(
     workload: Workload, arch: Architecture, mapping: EinsumMapping, ert: Ert
 ) -> dict[str, str]:
     """The input files of timeloop-model for one Einsum, by name."""
+    table = priced_for(arch, ert, workload.einsum(mapping.einsum), workload.shares)
     documents = (
         processed_document(workload, arch, mapping),
-        ert_document(arch, ert),
+        ert_document(arch, table),
         art_document(arch),
     )
     return {name: dump(document) for name, document in zip(INPUT_FILES, documents, strict=True)}

@@ -23,6 +23,7 @@ from flat_mapper.base.errors import BackendError, MappingError, SpecError, expec
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import EinsumStats, Result
 from flat_mapper.cost_model.widths import refuse_widths
+from flat_mapper.energy.operations import priced_for
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import Objective
 from flat_mapper.mapping.values import EinsumMapping
@@ -156,7 +157,8 @@ class TimeloopMapper:
             except MappingError as error:
                 pairs.append(_pair(stats, None, result.cycle_seconds, str(error)))
                 continue
-            tables = (ert_document(arch, ert), art_document(arch))
+            table = priced_for(arch, ert, workload.einsum(name), workload.shares)
+            tables = (ert_document(arch, table), art_document(arch))
             found = self._search(nests[name], (document, *tables))
             note = "" if found else f"no valid mapping within {self.seconds:g} s"
             pairs.append(_pair(stats, found, result.cycle_seconds, note))

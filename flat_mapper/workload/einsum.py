@@ -55,6 +55,7 @@ class Einsum:
     operation: str  # mul, max, exp, sum, div, ...: what the compute unit does at a point
     unit: Unit  # matrix: the PE array; vector: the special function unit
     text: str = ""  # the notation it was written in
+    states_operation: bool = True  # False: a Timeloop problem's, whose points are all `compute`
     updates: bool = False  # it reads the old words of its output, which others may write too
     # How it stands to the shared loop over a rank that is none of its tensors':
     each: tuple[str, ...] = ()  # it runs once in every pass of that loop

@@ -301,6 +301,7 @@ def _one_einsum(
         output=output,
         inputs=inputs,
         operation="mul",
+        states_operation=False,
         unit="matrix",
     )
     if len(inputs) == 1:

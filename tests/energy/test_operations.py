@@ -10,13 +10,24 @@ from oracles.small_cases import online_case
 from prices import PRICES
 from small_platform import fused, platform, workload
 
+from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import EinsumStats, Result
-from flat_mapper.energy.operations import energy_kind, operation_cycles
+from flat_mapper.energy.operations import (
+    OPERATIONS,
+    energy_kind,
+    multiple,
+    operation_cycles,
+    operation_energy,
+)
+from flat_mapper.energy.pricing import price_with_hwcomponents
 from flat_mapper.energy.tables import Ert, ert_of
+from flat_mapper.timeloop.backend import run_files
+from flat_mapper.workload.cascade import attention
+from flat_mapper.workload.notation import FUNCTIONS
 
 
 def chip(**variables: object) -> Platform:
@@ -38,10 +49,18 @@ def of(result: Result, name: str) -> EinsumStats:
 
 def test_each_einsum_takes_the_cycles_and_energy_of_its_operation() -> None:
     plain, slow = cost(chip()), cost(chip(exp_cycles=4, div_cycles=2, exp_energy=3))
-    for name, cycles, energy in (("QK_exp", 4, 3), ("A", 2, 1), ("QK_max", 1, 1), ("QK", 1, 1)):
+    # In pJ of Horowitz' table: 7 additions and 6 products for exp, over one of each; 4 and 5 for /.
+    exp, div, one = 7 * 0.4 + 6 * 1.1, 4 * 0.4 + 5 * 1.1, 0.4 + 1.1
+    for name, cycles, was, energy in (
+        *(("QK_exp", 4, exp / one, 3), ("A", 2, div / one, div / one)),
+        *(("QK_max", 1, 0.4 / one, 0.4 / one), ("QK_sum", 1, 0.4 / one, 0.4 / one)),
+        ("QK", 1, 1, 1),
+    ):
         before, after = of(plain, name), of(slow, name)
+        compute = PRICES.energy(before.unit, "compute")
         assert after.compute_cycles == cycles * before.compute_cycles
-        assert after.compute_energy_pj == pytest.approx(energy * before.compute_energy_pj)
+        assert before.compute_energy_pj == pytest.approx(was * compute * before.computes)
+        assert after.compute_energy_pj == pytest.approx(energy * compute * after.computes)
         assert after.computes == before.computes
         assert after.ideal_cycles == cycles * before.ideal_cycles
     more = 3 * of(plain, "QK_exp").compute_cycles + of(plain, "A").compute_cycles
@@ -57,6 +76,27 @@ def test_an_energy_table_may_price_operations() -> None:
                    for k, v in prices.items()}, "ert.yaml")  # fmt: skip
     found = of(cost(chip(exp_energy=3), read), "QK_exp")
     assert found.compute_energy_pj == 7.0 * found.computes
+
+
+def test_every_operation_of_the_notation_has_an_energy() -> None:
+    assert {energy_kind(o) for o in FUNCTIONS} == set(OPERATIONS)
+    assert multiple("copy") == 0 < multiple("max") == multiple("add") < multiple("mul") < 1
+    assert multiple("div") < multiple("exp") < multiple("sigmoid") < multiple("gelu")
+
+
+def test_a_product_costs_as_its_operands_are_wide() -> None:
+    # hwcomponents at 22 nm: a product of 16 x 16 bits 1.0729 pJ, an addition of 32 bits 0.0711 pJ;
+    # its own unit of 8 x 8 bits and 16 of sum has 0.2682 and 0.0355.
+    place = load_platform("edge")
+    table, _ = price_with_hwcomponents(place)
+    whole = attention(B=1, H=1, P=4, M=4, E=4, F=4)
+    for bits, pj in (({}, 1.1440), ({"K": 8}, 1.0729 / 2 + 0.0711), ({"K": 4, "Q": 8}, 0.2052)):
+        one = replace(whole, tensor_bits=bits)
+        found = operation_energy(place.matrix, table, one.einsum("QK"), one.shares)
+        assert found == pytest.approx(pj, rel=1e-3)
+    assert operation_energy(place.matrix, replace(table, multipliers={}), one.einsum("QK")) == (
+        table.energy("MAC", "compute")
+    )
 
 
 def test_kinds() -> None:
@@ -81,4 +121,10 @@ def test_search_finds_what_brute_force_finds(seed: int) -> None:
 
 def test_other_tools_have_one_compute_for_all() -> None:
     with pytest.raises(BackendError, match="timeloop: QK_exp: expected operations of one cycle"):
-        refuse_operations(workload(), chip(exp_cycles=4), fused(), PRICES, "timeloop")
+        refuse_operations(workload(), chip(exp_cycles=4), fused(), "timeloop")
+    refuse_operations(workload(), chip(exp_energy=4), fused(), "timeloop")
+    vector = chip(exp_energy=4).vector
+    assert vector is not None
+    nest = fused().einsum_mappings["QK_exp"]
+    ert = run_files(workload(), vector, nest, PRICES)["ERT.yaml"]
+    assert "energy: 4.0" in ert.partition("VALU")[2]  # of an exponential, as of Timeloop's compute

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -47,17 +48,21 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_edge_platform() -> None:
     # hwcomponents 1.0.114 at 22 nm, measured: SRAM of 512 KB in rows of 512 bits 72.9 / 76.1 pJ,
-    # LPDDR4 8 pJ per bit, a 16-bit multiply-accumulate 1.144 pJ, a 16-bit register 0.0487 pJ.
+    # LPDDR4 8 pJ per bit, a 16-bit multiply-accumulate 1.144 pJ, a 16-bit register 0.0487 pJ, an
+    # array of 64 rows of 16 bits 0.0932 / 0.1556.
     platform = load_platform("edge")
     ert, art = price_with_hwcomponents(platform)
     assert ert.covering(platform) is ert
     assert ert.actions("DRAM") == pytest.approx((512, 512, 512))
     assert ert.actions("GLB") == pytest.approx((72.9, 76.1, 76.1), rel=1e-3)
-    assert ert.actions("RF") == pytest.approx((0.0487, 0.0487, 0.0487), rel=1e-3)
+    assert ert.actions("RF") == pytest.approx((0.0932, 0.1556, 0.1556), rel=1e-3)
     assert ert.energy("MAC", "compute") == pytest.approx(1.144, rel=1e-3)
     assert ert.energy("VALU", "compute") == ert.energy("MAC", "compute")
     assert ert.provenance["GLB"] == "SRAM(depth=8192, size=4194304, tech_node=22 nm, width=512)"
-    assert ert.provenance["RF"].startswith("AladdinRegister(tech_node=22 nm, width=16), 64 of them")
+    assert ert.provenance["RF"] == (
+        "each access the dearer of AladdinRegister(tech_node=22 nm, width=16) and "
+        "SRAM(depth=64, size=1024, tech_node=22 nm, width=16), 64 of them in area"
+    )
     assert "hwcomponents-cacti" in ert.source
     assert art.component_mm2(platform)["GLB"] == pytest.approx(0.5365, rel=1e-3)
     assert art.areas_um2["RF"] == pytest.approx(64 * 35.058, rel=1e-3)
@@ -70,12 +75,14 @@ def test_hbm_is_priced_per_bit() -> None:
 
 def test_classes_and_overrides() -> None:
     small = "width: 32, depth: 64, datawidth: 16"
-    register = price_with_hwcomponents(storage("aladdin_register", small))[0].energy("B", "read")
+    file = price_with_hwcomponents(storage("aladdin_register", small))[0].energy("B", "read")
     array = price_with_hwcomponents(storage("SRAM", small))[0].energy("B", "read")
+    single = storage("mine", small + ', hwcomponents_class: "AladdinRegister"')
+    register = price_with_hwcomponents(single)[0].energy("B", "read")
     assert register == pytest.approx(2 * 0.0487, rel=1e-3)
-    assert array != register
+    assert file == array > register
     generic, deep = storage("storage", small), storage("storage", small.replace("64", "65"))
-    assert price_with_hwcomponents(generic)[0].energy("B", "read") == register
+    assert price_with_hwcomponents(generic)[0].energy("B", "read") == file
     assert price_with_hwcomponents(deep)[0].provenance["B"].startswith("SRAM(depth=65")
     override = storage("mine", small + ', hwcomponents_class: "SRAM"')
     assert price_with_hwcomponents(override)[0].energy("B", "read") == array
@@ -93,6 +100,19 @@ def test_classes_and_overrides() -> None:
     assert ert.energy("MAC", "compute") < 0.1
     free = MAC.replace("16}", '16, hwcomponents_class: "DummyCompute"}')
     assert price_with_hwcomponents(arch(mac=free))[0].energy("MAC", "compute") == 0
+
+
+def test_a_register_file_costs_more_the_deeper_it_is() -> None:
+    # Of one row it is a register; from some thirty rows on its lines and decoder cost more.
+    reads = [
+        price_with_hwcomponents(storage("regfile", f"width: 16, depth: {rows}, datawidth: 16"))[
+            0
+        ].energy("B", "read")
+        for rows in (1, 8, 32, 64, 128, 256, 1024)
+    ]
+    assert reads[:2] == pytest.approx([0.0487, 0.0487], rel=1e-3)
+    assert all(a < b for a, b in itertools.pairwise(reads[1:]))
+    assert reads[-1] > 10 * reads[0]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +189,9 @@ print(price_with_hwcomponents(load_platform("edge"))[0].energy("GLB", "read"))
 def test_a_second_run_asks_nothing(cache: Path) -> None:
     first = price_with_hwcomponents(load_platform("edge"))
     assert cache == cache_path()
-    assert len(json.loads(cache.read_text())) == 4  # registers and MACs are the same question
+    assert (
+        len(json.loads(cache.read_text())) == 6
+    )  # twice registers, arrays, MACs, multipliers: asked once
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED], capture_output=True, text=True, check=True, timeout=60
     )
@@ -183,7 +205,7 @@ def test_a_corrupt_cache_is_written_anew(cache: Path, text: str) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_text(text)
     price_with_hwcomponents(arch())
-    assert len(json.loads(cache.read_text())) == 2
+    assert len(json.loads(cache.read_text())) == 3
 
 
 def test_an_unwritable_cache_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +218,7 @@ def test_a_new_version_asks_again(cache: Path, monkeypatch: pytest.MonkeyPatch) 
     price_with_hwcomponents(arch())
     monkeypatch.setattr(hwcomponents_prices, "versions", lambda: "hwcomponents 9")
     price_with_hwcomponents(arch())
-    assert len(json.loads(cache.read_text())) == 4
+    assert len(json.loads(cache.read_text())) == 6
 
 
 def test_without_hwcomponents_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,7 +142,7 @@ def test_a_record_keeps_its_mask_and_timeloop_refuses_it(tmp_path) -> None:  # t
         (tmp_path / name).write_text(lowered.text)
     assert read_record(tmp_path / "fused-mapping.yaml").workload == masked(CAUSAL)
     with pytest.raises(BackendError, match="timeloop: expected no mask"):
-        refuse_operations(masked(CAUSAL), platform(), mapping(), PRICES, "timeloop")
+        refuse_operations(masked(CAUSAL), platform(), mapping(), "timeloop")
 
 
 def test_two_passes_are_not_searched_under_a_mask() -> None:

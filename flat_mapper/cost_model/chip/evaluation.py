@@ -148,7 +148,7 @@ def bound(workload: Workload, platform: Platform, mapping: FusedMapping, ert: Er
         arch, computes = platform.path(einsum.unit), workload.unmasked_iterations(einsum)
         cycles = computes * operation_cycles(arch, einsum.operation)
         peaks[einsum.unit] += cycles / arch.compute.instances
-        energy += computes * operation_energy(arch, ert, einsum.operation)
+        energy += computes * operation_energy(arch, ert, einsum, workload.shares)
         for access in einsum.accesses:
             if crosses_dram(workload, everything, access.tensor):
                 values = workload.tensor_words(access.tensor)

@@ -175,7 +175,7 @@ class EinsumSpace:
     @cached_property
     def compute_energy(self) -> float:
         """pJ of all computes."""
-        return self.iterations * operation_energy(self.arch, self.ert, self.einsum.operation)
+        return self.iterations * operation_energy(self.arch, self.ert, self.einsum, self.shares)
 
     @cached_property
     def lane_cycles(self) -> int:
