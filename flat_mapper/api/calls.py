@@ -290,19 +290,23 @@ def beside_timeloop_mapper(
 
 
 def model_files(
-    files: Sequence[Name] | Mapping[str, object], ert: Ert | Name | None = None
+    files: Sequence[Name] | Mapping[str, object],
+    ert: Ert | Name | None = None,
+    *,
+    data: Mapping[str, object] | None = None,
 ) -> ModelResult | Infeasible:
     """The answer of timeloop-model on an architecture, a problem and a mapping.
 
     files: Timeloop's own v0.4 files; architecture, problem and mapping may stand in any number of
            them. An ERT among them prices the components, unless `ert` is given. Or a
            specification in memory that has all three.
+    data:  values of the names that templates in the files use.
     raises: SpecError, MappingError where a file cannot be read or they contradict each other.
     """
     if not files:
         raise SpecError(expected("model", "files with architecture, problem and mapping", "none"))
     names: Sequence[Name] = () if isinstance(files, Mapping) else files
-    documents = [section_of(load_document(path), str(path)) for path in names]
+    documents = [section_of(load_document(path, data), str(path)) for path in names]
     if isinstance(files, Mapping):
         names, documents = (IN_MEMORY,), [document_of(files)]
     holders = {key: _holder(documents, names, key) for key in ("architecture", "problem")}
@@ -310,7 +314,7 @@ def model_files(
     if isinstance(files, Mapping):
         arch = architecture_of(documents[0], IN_MEMORY)
     else:
-        arch = load_architecture(*(Path(name) for name in names))
+        arch = load_architecture(*(Path(name) for name in names), data=data)
     where, document = holders["problem"]
     workload = read_problem(document, where, arch.variables)
     einsum = workload.einsums[0]
@@ -337,7 +341,7 @@ def model_files(
 
 def _holder(documents: Sequence[Section], files: Sequence[Name], key: str) -> tuple[str, Section]:
     """The one file that has a top-level key."""
-    found = [(str(f), d) for f, d in zip(files, documents, strict=True) if key in d]
+    found = [(str(f), d) for f, d in zip(files, documents, strict=True) if d.get(key)]
     if len(found) == 1:
         return found[0]
     got = " and ".join(f for f, _ in found) or f"none in {', '.join(str(f) for f in files)}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flat_mapper.arch.attributes import resolved_attributes
+from flat_mapper.arch.processed import DUMPED, hierarchy
 from flat_mapper.base.errors import SpecError
 from flat_mapper.spec.document import (
     Section,
@@ -28,7 +29,7 @@ _OURS = (
     "globals",
     "sparse_optimizations",
 )
-_OTHERS = ("problem", "mapping", "mapper", "mapspace", "ERT", "ART")
+_OTHERS = ("problem", "mapping", "mapper", "mapspace", "ERT", "ART", DUMPED)
 # Timeloop's front end takes any top-level key that contains one of these for that one.
 _PARTS = ("components", "constraints", "mapping", "globals")
 
@@ -49,8 +50,9 @@ def check_head(head: Section, where: str) -> None:
 def merged(documents: Sequence[Section], path: str) -> Section:
     """The documents joined, under the keys that are read here."""
     whole = Section()
-    for document in documents:
-        source = document.source or path
+    for written in documents:
+        source = written.source or path
+        document = hierarchy(written, source)
         for key, value in document.items():
             ours = _canonical(key, document, source)
             if value is not None and ours in _OURS:

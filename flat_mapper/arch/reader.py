@@ -24,14 +24,16 @@ from flat_mapper.arch.document import check_head, merged, variables_of
 from flat_mapper.arch.nodes import NodeReader
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.arch.variables import variable_faults
-from flat_mapper.base.errors import Faults, SpecError
+from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import CYCLE_TIME, Section, checked, did_you_mean, section_of
+from flat_mapper.spec.rendering import SUFFIXES
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
 from flat_mapper.spec.yamlio import load_text
 
 _KEPT = ("architecture", "variables", "components")  # the document that lowering starts from
+Files = str | Path | Sequence[str | Path]
 CYCLE_SECONDS = 1e-9  # s; where global_cycle_seconds is not given (Timeloop's tutorials use it)
 
 
@@ -61,14 +63,16 @@ def architecture_of(document: object, name: str = "architecture") -> Architectur
 
 
 def load_platform(
-    source: str | Path | Mapping[str, object],
+    source: Files | Mapping[str, object],
     data: Mapping[str, object] | None = None,
     *,
     vector: Mapping[str, object] | None = None,
 ) -> Platform:
     """The matrix path of that name, and the vector path in NAME.sfu.yaml where that exists.
 
-    source: a shipped name, a path, or a specification in memory (timeloopfe's, say).
+    source: a shipped name, a path, several files and folders that are joined as Timeloop's front
+            end joins them, or a specification in memory (timeloopfe's, say).
+    data:   values of the names that templates in the files use.
     vector: the vector path beside a specification.
     raises: SpecError where nodes of the same name differ between the two.
     """
@@ -92,14 +96,34 @@ class PlatformFiles:
     vector: Section | None = None
 
 
-def platform_files(
-    name_or_path: str | Path, data: Mapping[str, object] | None = None
-) -> PlatformFiles:
-    """The documents of the chip of that name, or in that file and the .sfu.yaml beside it."""
-    path = catalog.resolve("arch", name_or_path)
+def platform_files(source: Files, data: Mapping[str, object] | None = None) -> PlatformFiles:
+    """The documents of the chip of that name, or in those files and the .sfu.yaml beside them."""
+    paths = _paths(source)
+    documents = [_document(path, data) for path in paths]
+    path = next((p for p, d in zip(paths, documents, strict=True) if "architecture" in d), paths[0])
+    matrix = documents[0] if len(documents) == 1 else merged(documents, str(path))
     beside = _vector_file(path)
     vector = _document(beside, data) if beside else None
-    return PlatformFiles(path=path, matrix=_document(path, data), vector=vector)
+    return PlatformFiles(path=path, matrix=matrix, vector=vector)
+
+
+def _paths(source: Files) -> list[Path]:
+    """The files of shipped names, paths and folders, each once; a folder's in their order."""
+    listed = [source] if isinstance(source, str | Path) else list(source)
+    found: dict[Path, Path] = {}
+    for item in listed:
+        folder = Path(item)
+        if not folder.is_dir():
+            path = catalog.resolve("arch", item)
+            found.setdefault(path.resolve(), path)
+            continue
+        inside = [p for p in sorted(folder.iterdir()) if p.suffix in SUFFIXES]
+        for path in (p for p in inside if ".sfu." not in p.name):
+            found.setdefault(path.resolve(), path)
+    if not found:
+        condition = f"files named *{', *'.join(SUFFIXES)}"
+        raise SpecError(expected(str(listed[0]) if listed else "arch", condition, "none"))
+    return list(found.values())
 
 
 def platform_of(files: PlatformFiles) -> Platform:

@@ -9,6 +9,9 @@ from typing import NoReturn
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cli.arguments_sweep import (
+    arch_arguments,
+    data_argument,
+    execute_arguments,
     export_arguments,
     optimize_arguments,
     report_arguments,
@@ -100,7 +103,7 @@ def _inputs(verb: _Parser, *, fronts: bool = False) -> None:
 
 def _cascade(verb: _Parser) -> None:
     """The chip, and what runs on it."""
-    verb.add_argument("--arch", required=True, metavar="A", help="a shipped name or a v0.4 file")
+    arch_arguments(verb)
     _problem(verb)
     verb.add_argument("--seq", metavar="N", help="sequence length: P and M at once")
     verb.add_argument(
@@ -261,7 +264,7 @@ def _need(verb: _Parser) -> None:
 
 
 def _generate(verb: _Parser) -> None:
-    verb.add_argument("--arch", required=True, metavar="A", help="a shipped name or a v0.4 file")
+    arch_arguments(verb)
     _problem(verb)
     verb.add_argument("--prefill", required=True, metavar="N", help="positions of the prompt")
     verb.add_argument("--decode", required=True, metavar="T", help="positions after it")
@@ -298,17 +301,6 @@ def _crosscheck(verb: _Parser) -> None:
     _timeloop_cmd(verb)
 
 
-def _execute(verb: _Parser) -> None:
-    verb.add_argument("record", metavar="fused-mapping.yaml")
-    verb.add_argument("--arch", metavar="A", help="another architecture than the record's")
-    verb.add_argument(
-        "--check", action="store_true", help="hold the native model against it; 1 where it differs"
-    )
-    verb.add_argument(
-        "--shrink", action="store_true", help="cut every loop at DRAM to two passes first"
-    )
-
-
 def _lower(verb: _Parser) -> None:
     verb.add_argument("record", metavar="fused-mapping.yaml")
     verb.add_argument("--arch", metavar="A", help="another architecture than the record's")
@@ -325,6 +317,7 @@ def _lower(verb: _Parser) -> None:
 
 def _model(verb: _Parser) -> None:
     verb.add_argument("files", nargs="+", metavar="FILE", help="Timeloop v0.4 files")
+    data_argument(verb)
     verb.add_argument("--ert", metavar="FILE", help="energies: as for map")
     _timeloop_cmd(verb)
 
@@ -387,7 +380,7 @@ _VERBS = {
     "generate": ("take in a prompt, then decode against a growing cache", _generate),
     "evaluate": ("price a recorded mapping again", _evaluate),
     "crosscheck": ("compare every backend on one mapping", _crosscheck),
-    "execute": ("run a recorded mapping on real numbers, and count what moves", _execute),
+    "execute": ("run a recorded mapping on real numbers, and count what moves", execute_arguments),
     "verify": ("replay a search's log: is no cut wrong?", verify_arguments),
     "lower": ("write a recorded mapping as Timeloop files", _lower),
     "model": ("price one Einsum from Timeloop's files, as timeloop-model does", _model),

@@ -1,8 +1,44 @@
-"""The grammar of the verbs of many points: sweep, optimize, export, report; and of verify."""
+"""The grammar of sweep, optimize, export, report, verify, execute; and of the chip of any verb."""
 
 from __future__ import annotations
 
 import argparse
+
+
+def arch_arguments(verb: argparse.ArgumentParser) -> None:
+    """The chip, which may stand in several files."""
+    verb.add_argument(
+        "--arch",
+        required=True,
+        nargs="+",
+        action="extend",
+        metavar="A",
+        help="a shipped name, or v0.4 files and folders that are read together",
+    )
+    data_argument(verb)
+
+
+def data_argument(verb: argparse.ArgumentParser) -> None:
+    """Values for templates."""
+    verb.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="N=V",
+        help="give the name N of a template (top.yaml.jinja2) the value V; repeatable",
+    )
+
+
+def execute_arguments(verb: argparse.ArgumentParser) -> None:
+    """Of `flat-mapper execute`."""
+    verb.add_argument("record", metavar="fused-mapping.yaml")
+    verb.add_argument("--arch", metavar="A", help="another architecture than the record's")
+    verb.add_argument(
+        "--check", action="store_true", help="hold the native model against it; 1 where it differs"
+    )
+    verb.add_argument(
+        "--shrink", action="store_true", help="cut every loop at DRAM to two passes first"
+    )
 
 
 def sweep_arguments(verb: argparse.ArgumentParser) -> None:

@@ -1,16 +1,19 @@
-"""The verbs about files: lower, model, check, list, report."""
+"""The verbs about files: lower, model, check, list, report; and the chip of any verb."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+from flat_mapper.arch.reader import load_platform
+from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.base.units import size
 from flat_mapper.cli.terminal import say
 from flat_mapper.spec import catalog
 from flat_mapper.spec.textfiles import check_target, write_text
-from flat_mapper.spec.yamlio import dump_json
+from flat_mapper.spec.yamlio import dump_json, scalar
 
 
 def lower_command(arguments: argparse.Namespace) -> int:
@@ -39,7 +42,7 @@ def model_command(arguments: argparse.Namespace) -> int:
     from flat_mapper.api.calls import model_files
     from flat_mapper.cost_model.result import Infeasible
 
-    found = model_files(arguments.files, arguments.ert)
+    found = model_files(arguments.files, arguments.ert, data=template_data(arguments.data))
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
     say(dump_json(found.to_dict()).rstrip() if arguments.json else found)
@@ -90,3 +93,19 @@ def report_command(arguments: argparse.Namespace) -> int:
     line = f"{arguments.output}: {len(entries)} configurations, {size(len(text.encode()))}"
     say(dump_json(told).rstrip() if arguments.json else line)
     return 0
+
+
+def chip_of(arguments: argparse.Namespace) -> Platform:
+    """The chip of `--arch`, with `--data` in its templates."""
+    return load_platform(arguments.arch, template_data(arguments.data))
+
+
+def template_data(pairs: Sequence[str]) -> dict[str, object]:
+    """The values of `--data NAME=VALUE`, numbers as numbers."""
+    found: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier() or name in found:
+            raise SpecError(expected("--data", "NAME=VALUE, each name once", pair))
+        found[name] = scalar(value)
+    return found

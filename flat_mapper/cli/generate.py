@@ -6,6 +6,7 @@ import argparse
 
 from flat_mapper.api import calls as api
 from flat_mapper.base.errors import NothingFeasible
+from flat_mapper.cli.files import chip_of
 from flat_mapper.cli.map import bits_of, progress_bar, size_arguments
 from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible
@@ -25,7 +26,7 @@ def generate_command(arguments: argparse.Namespace) -> int:
     with progress_bar() as progress:
         found = generate(
             arguments.problem,
-            arguments.arch,
+            chip_of(arguments),
             arguments.mapspace,
             arguments.ert,
             scenario=Scenario(**parts),

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flat_mapper.api import calls as api
-from flat_mapper.arch.reader import load_platform
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
 from flat_mapper.base.escape import terminal_text
+from flat_mapper.cli.files import chip_of
 from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.explore.pareto import Front, front
@@ -39,7 +39,7 @@ def map_command(arguments: argparse.Namespace) -> int:
     with progress_bar() as progress:
         found = api.search(
             workload,
-            load_platform(arguments.arch),
+            chip_of(arguments),
             arguments.mapspace,
             arguments.ert,
             objective=objective,
@@ -75,7 +75,7 @@ def _front(arguments: argparse.Namespace) -> int:
     workload = workload_of(arguments)
     with progress_bar() as progress:
         found = front(
-            *(workload, load_platform(arguments.arch), arguments.mapspace, arguments.ert),
+            *(workload, chip_of(arguments), arguments.mapspace, arguments.ert),
             schedule=arguments.schedule,
             progress=progress,
         )
@@ -92,7 +92,7 @@ def compare_command(arguments: argparse.Namespace) -> int:
     with progress_bar() as progress:
         found = api.compare(
             workload,
-            load_platform(arguments.arch),
+            chip_of(arguments),
             arguments.mapspaces or api.MAPSPACES,
             arguments.ert,
             objective=objective,

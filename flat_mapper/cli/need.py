@@ -6,6 +6,7 @@ import argparse
 
 from flat_mapper.base import units
 from flat_mapper.base.errors import NothingFeasible
+from flat_mapper.cli.files import chip_of
 from flat_mapper.cli.map import progress_bar, workload_of
 from flat_mapper.cli.terminal import say
 from flat_mapper.explore.need_result import Need, Trial, Unreached
@@ -23,7 +24,7 @@ def need_command(arguments: argparse.Namespace) -> int:
     with progress_bar() as progress:
         found = need(
             workload,
-            arguments.arch,
+            chip_of(arguments),
             arguments.mapspace,
             arguments.ert,
             quantity=arguments.what,

@@ -380,7 +380,7 @@ def test_faults_are_named_with_their_place(nodes: str, message: str) -> None:
         ),
         (
             "architecture: {version: 0.4, subtree: []}\n",
-            r"got the older subtree/local form; convert",
+            r"expected a compute component .* as the last node, got 'no node'",
         ),
         (
             "architecture: {version: 0.4}\n",
