@@ -67,6 +67,7 @@ class Judge:
     parts: tuple[str, ...]
     changes: list[Trial]
     most: float  # CPU seconds of tests for one change
+    tests: list[str] = field(default_factory=list)  # files and folders; none: all
     known: Path | None = None  # where the measurements are kept from one run to the next
     survivors: list[str] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
@@ -79,7 +80,7 @@ class Judge:
         ignored = [f"--ignore-glob=*{word}*" for word in FORM]
         with tempfile.TemporaryDirectory() as folder:
             plain = ("-q", "-q", "-s", "-p", "no:cacheprovider", f"--basetemp={folder}/tests")
-            code = pytest.main([*plain, *ignored], plugins=[self])
+            code = pytest.main([*plain, *ignored, *self.tests], plugins=[self])
         if code:
             raise SystemExit(code)
         return self.survivors

@@ -172,6 +172,7 @@ def main() -> int:
     parser.add_argument("--skip", type=int, default=0, help="leave out the first so many")
     parser.add_argument("--seconds", type=float, default=400, help="CPU time of a change's tests")
     parser.add_argument("--known", type=Path, help="file that keeps the tests' measurements")
+    parser.add_argument("--tests", nargs="*", default=[], help="files and folders; all by default")
     parser.add_argument("--only", default="", help="changes of this text in --list alone")
     parser.add_argument("--list", action="store_true", help="only name the changes")
     arguments = parser.parse_args()
@@ -186,6 +187,7 @@ def main() -> int:
         root=ROOT,
         parts=PARTS,
         most=arguments.seconds,
+        tests=arguments.tests,
         known=arguments.known and arguments.known.resolve(),
         changes=[
             Trial(
