@@ -8,8 +8,8 @@ Einsums of a group take turns. What a turn takes is found by walking the passes 
 one by one, with what each tensor held in the pass before; and every set of tensors that may stay
 at the private levels over other Einsums' turns is tried.
 
-The declared space: a fused group's DRAM loops are exactly its shared loops, in the order of the
-workload's ranks (keys, where they are cut, come last); a rank stands on one axis of a fanout. The
+The declared space: a fused group's DRAM loops are exactly its shared loops, in any order (keys,
+where they are cut, come last); a rank stands on one axis of a fanout. The
 order of the innermost level's loops is not tried: below it is only the compute unit
 (tests/cost_model/test_laws.py has that as a law).
 """
@@ -95,12 +95,18 @@ class Point:
 
 def answers(case: Case) -> dict[str, Result | None]:
     """Of every objective, the best mapping's result; None where nothing fits."""
+    best = chosen(case)
+    return {o: judged(*best[i]) if best else None for i, o in enumerate(MEASURES)}
+
+
+def chosen(case: Case) -> list[tuple[Case, tuple[Point, ...]]]:
+    """The best combination of every objective; none where nothing fits."""
     everything = options(case)
-    found: dict[str, Result | None] = {}
-    for objective, measure in MEASURES.items():
-        best = min(everything, key=lambda option: measure(*option), default=None)
-        found[objective] = None if best is None else judged(*best)
-    return found
+    return [
+        min(everything, key=lambda option, measure=measure: measure(*option))
+        for measure in MEASURES.values()
+        if everything
+    ]
 
 
 def options(case: Case) -> list[tuple[Case, tuple[Point, ...]]]:
@@ -229,13 +235,10 @@ def shared_loops(case: Case, group: GroupSpace) -> Iterator[tuple[Loop, ...] | N
     ranks = case.workload.shareable_ranks(whole_group(case, group))
     for factors in product(*(divisors(case.workload.rank_sizes[r]) for r in ranks)):
         loops = tuple(Loop(r, f) for r, f in zip(ranks, factors, strict=True) if f > 1)
-        if any(rule.innermost for rule in case.mapspace.slots):
-            inner = case.workload.inner_ranks(whole_group(case, group))
-            last = tuple(loop for loop in loops if loop.rank in inner)
-            others = tuple(loop for loop in loops if loop.rank not in inner)
-            yield from (o + i for o in permutations(others) for i in permutations(last))
-        else:
-            yield loops
+        inner = case.workload.inner_ranks(whole_group(case, group))
+        last = tuple(loop for loop in loops if loop.rank in inner)
+        others = tuple(loop for loop in loops if loop.rank not in inner)
+        yield from (o + i for o in permutations(others) for i in permutations(last))
 
 
 def divisors(n: int) -> list[int]:

@@ -15,6 +15,7 @@ from flat_mapper.mapping.space import Fusion, Mapspace
 from flat_mapper.mapping.values import Policy
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Softmax, Workload
+from flat_mapper.workload.mask import Mask
 from flat_mapper.workload.notation import parse_einsum
 
 GEMM = ("Y[i,j] = A[i,k] * B[k,j]",)
@@ -133,6 +134,14 @@ def online_case(seed: int) -> Case:
     )
 
 
+def masked_case(seed: int) -> Case:
+    """An online softmax under a mask, whose tiles without a visible key are skipped."""
+    case = online_case(4 * seed)
+    mask = (Mask(causal=True), Mask(window=2), Mask(causal=True, window=2))[seed % 3]
+    workload = case.workload.with_ranks({"P": 2, "M": 2, "E": 1, "F": 1})
+    return replace(case, workload=replace(workload, mask=mask))
+
+
 def turns_case(seed: int) -> Case:
     """Two products in one group whose registers hold little, and a bandwidth that binds anywhere.
 
@@ -160,6 +169,34 @@ def turns_case(seed: int) -> Case:
         platform=platform,
         ert=prices(rng, platform),
         mapspace=replace(mapspace, fusion=fusion),
+    )
+
+
+def readers_case(seed: int) -> Case:
+    """A cascade in one group whose intermediate has several readers, so that it keeps its place.
+
+    Or, in every third, one whose elementwise Einsums may each overwrite what the one before made.
+    """
+    rng = np.random.default_rng(seed)
+    lines = (
+        ("T[i,j] = A[i,k] * W[k,j]", "G[i,j] = exp(T[i,j])", "Y[i,j] = G[i,j] * T[i,j]"),
+        ("T[i,j] = A[i,k] * W[k,j]", "S[i] = sum(T[i,j])", "Y[i,j] = T[i,j] / S[i]"),
+        ("T[i,j] = A[i,k] * W[k,j]", "G[i,j] = exp(T[i,j])", "Y[i,j] = silu(G[i,j])"),
+    )[seed % 3]
+    sizes = {r: int(rng.choice((1, 2, 2))) for r in "IJK"}
+    einsums = tuple(parse_einsum(line) for line in lines)
+    workload = Workload(name="readers", rank_sizes=sizes, einsums=einsums)
+    platform = _platform(rng, deep=False, vector=True)
+    mapspace = _mapspace("softmax", rng)
+    return Case(
+        workload=workload,
+        platform=platform,
+        ert=prices(rng, platform),
+        mapspace=replace(
+            mapspace,
+            fusion=replace(mapspace.fusion, groups=(tuple(e.name for e in einsums),)),
+            policy=replace(mapspace.policy, in_place=bool(rng.random() < 0.8)),
+        ),
     )
 
 
