@@ -25,7 +25,7 @@ from flat_mapper.energy.tables import Art, Ert, ert_of, load_ert
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.log import SearchLog, search_log
 from flat_mapper.mapper.solve.optimum import search as best_of
-from flat_mapper.mapping.cores.check import check_mapping, read_checked_record
+from flat_mapper.mapping.check import check_mapping, read_checked_record
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_names import absent_parts, unmatched_rules
 from flat_mapper.reports.answers import Comparison, Evaluation, ModelResult, SearchResult
@@ -216,7 +216,7 @@ def _scheduled(mapspace: Mapspace, schedule: str) -> Mapspace:
         return mapspace
     for one in SCHEDULES:
         if one == schedule:
-            same = one if mapspace.fusion.groups else mapspace.fusion.schedule
+            same = one if mapspace.fusion.fuses else mapspace.fusion.schedule
             return replace(mapspace, fusion=replace(mapspace.fusion, schedule=same))
     condition = f"one of {', '.join(SCHEDULES)}"
     raise SpecError(expected("schedule", condition, schedule, did_you_mean(schedule, SCHEDULES)))

@@ -13,6 +13,7 @@ from flat_mapper.cli.arguments_sweep import (
     data_argument,
     execute_arguments,
     export_arguments,
+    import_hf_arguments,
     optimize_arguments,
     report_arguments,
     sweep_arguments,
@@ -345,18 +346,10 @@ def _fuse_layers(verb: _Parser) -> None:
     verb.add_argument("-o", "--output", metavar="FILE", help="write the fused problem there")
 
 
-def _import_hf(verb: _Parser) -> None:
-    verb.add_argument("config", metavar="config.json", help="the configuration beside a model")
-    verb.add_argument("--part", default="", metavar="P", help="encoder, decoder or cross")
-    verb.add_argument(
-        "--layers",
-        default="",
-        metavar="L",
-        help="window or full, of a model whose layers differ in the keys that they see",
-    )
-    verb.add_argument("--batch", default="1", metavar="B", help="sequences (default 1)")
-    verb.add_argument("--seq", metavar="N", help="positions (default: the model's, at most 4096)")
-    verb.add_argument("-o", "--output", metavar="FILE", help="write the problem there")
+def _why_not(verb: _Parser) -> None:
+    verb.add_argument("einsums", nargs="+", metavar="EINSUM", help="Einsums or operators")
+    _problem(verb)
+    verb.set_defaults(seq=None, phase="")
 
 
 def _check(verb: _Parser) -> None:
@@ -386,7 +379,8 @@ _VERBS = {
     "model": ("price one Einsum from Timeloop's files, as timeloop-model does", _model),
     "reproduce": ("set published results beside this model's", _reproduce),
     "fuse-layers": ("find the attention among Timeloop's layers, and fuse it", _fuse_layers),
-    "import-hf": ("make a problem of a model's config.json", _import_hf),
+    "import-hf": ("make a problem of a model's config.json", import_hf_arguments),
+    "why-not": ("say which rank or tensor keeps Einsums from one fused group", _why_not),
     "check": ("say everything that is wrong with files", _check),
     "list": ("name what ships", _list),
 }

@@ -119,3 +119,18 @@ def verify_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--sample", metavar="N", help="cuts to replay over all rules (default 200)")
     verb.add_argument("--all", action="store_true", help="replay every cut that the log names")
     verb.add_argument("--seed", default="0", metavar="S", help="of what is drawn (default 0)")
+
+
+def import_hf_arguments(verb: argparse.ArgumentParser) -> None:
+    """A configuration, and what the problem takes of it."""
+    verb.add_argument("config", metavar="config.json", help="the configuration beside a model")
+    verb.add_argument("--part", default="", metavar="P", help="encoder, decoder or cross")
+    verb.add_argument(
+        "--layers",
+        default="",
+        metavar="L",
+        help="window or full, of a model whose layers differ in the keys that they see",
+    )
+    verb.add_argument("--batch", default="1", metavar="B", help="sequences (default 1)")
+    verb.add_argument("--seq", metavar="N", help="positions (default: the model's, at most 4096)")
+    verb.add_argument("-o", "--output", metavar="FILE", help="write the problem there")

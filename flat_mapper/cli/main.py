@@ -34,6 +34,7 @@ _HOMES = {
     "model": "files",
     "report": "files",
     "verify": "execute",
+    "why-not": "map",
 }
 INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have it
 

@@ -1,4 +1,4 @@
-"""The verbs that search or price fused mappings: map, compare, evaluate."""
+"""The verbs that search or price fused mappings: map, compare, evaluate; and why-not."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.explore.pareto import Front, front
 from flat_mapper.mapper.solve.front_search import FRONT
+from flat_mapper.mapping.order import execution_order
+from flat_mapper.mapping.partitions import refusal, unshared
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.files import comparison_files, mapping_files
 from flat_mapper.reports.folder import check_folder, write_folder
@@ -113,6 +115,28 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
     _answer(arguments, found, lambda: mapping_files(found))
+    return 0
+
+
+def why_not_command(arguments: argparse.Namespace) -> int:
+    """Whether some Einsums may share loops; exit code 1 with the reason where they may not."""
+    workload = workload_of(arguments)
+    members = (m for n in arguments.einsums for m in workload.operators.get(n, (n,)))
+    asked = {workload.einsum(n).name for n in members}
+    names = tuple(n for n in execution_order(workload) if n in asked)
+    reason = refusal(workload, names) if len(names) > 1 else ""
+    shared = () if reason else workload.shareable_ranks(names)
+    barred = {} if reason else unshared(workload, names)
+    if arguments.json:
+        document = {"einsums": list(names), "legal": not reason, "reason": reason}
+        say(dump_json({**document, "shared": list(shared), "unshared": barred}).rstrip())
+        return int(bool(reason))
+    if reason:
+        say(f"no group: {reason}")
+        return 1
+    say(f"may be a group; shared loops over: {', '.join(shared) or 'none, one tile holds all'}")
+    for rank, why in barred.items():
+        say(f"  not over {rank}: {why}")
     return 0
 
 

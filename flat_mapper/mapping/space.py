@@ -77,16 +77,32 @@ def _at(node: str, einsum: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnyGroups:
+    """Limits of a search over all partitions of a cascade into groups."""
+
+    within: tuple[str, ...] = ()  # only these fuse, Einsums or operators; empty: all
+    never: tuple[tuple[str, ...], ...] = ()  # no two of one list in a group
+    at_most: int = 0  # Einsums of a group of several units; 0: any number
+    products: int = 0  # Einsums of the matrix path in it; 0: any number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fusion:
     """The Einsums that may share loops, and the ways to share them."""
 
     groups: tuple[tuple[str, ...], ...] = ()  # of Einsums, or of operators
+    anything: AnyGroups | None = None  # `groups: any`: the search chooses the partition
     optional: bool = False  # the unfused partition is in the space too
     granularity: Granularity | Literal["any"] = "any"
     staging: Staging | tuple[str, ...] = "any"  # tensors that cross DRAM: kept whole or streamed
     schedule: Schedule | Literal["any"] = "interleaved"  # any: interleaved or overlapped
     tiles: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # allowed tile sizes
     if_present: bool = False  # a group of which a workload has nothing is no fault
+
+    @property
+    def fuses(self) -> bool:
+        """Whether Einsums may share loops at all, by the mapspace's own choice."""
+        return bool(self.groups) or self.anything is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +166,7 @@ def partitions(workload: Workload, mapspace: Mapspace) -> list[tuple[GroupSpace,
         wanted = _wanted(workload, members, mapspace)
         for one in schedules:
             groups = _partition(workload, members, wanted, one)
-            if all(_corrects(workload, g) for g in groups):
+            if all(corrects(workload, g) for g in groups):
                 found.append(groups)
     if mapspace.fusion.optional and mapspace.fusion.groups:
         found.append(_partition(workload, plain, [], "sequential"))
@@ -177,7 +193,7 @@ def _wanted(workload: Workload, names: list[str], mapspace: Mapspace) -> list[tu
     return wanted
 
 
-def _corrects(workload: Workload, group: GroupSpace) -> bool:
+def corrects(workload: Workload, group: GroupSpace) -> bool:
     """True where the loops in whose passes Einsums of a group run can be shared loops of it."""
     each = {r for n in group.names for r in workload.einsum(n).each}
     return not each or (group.fused and each <= set(workload.inner_ranks(group.names)))
@@ -194,7 +210,7 @@ def _partition(
     units = dict(declared)
     for members in workload.operators.values():
         left = [n for n in names if n in members and n not in declared]
-        units |= {n: piece for piece in _pieces(workload, left, names) for n in piece}
+        units |= {n: piece for piece in pieces(workload, left, names) for n in piece}
     groups = list(dict.fromkeys(units.get(n, (n,)) for n in names))
     return tuple(
         GroupSpace(
@@ -207,7 +223,7 @@ def _partition(
     )
 
 
-def _pieces(workload: Workload, members: list[str], names: list[str]) -> list[tuple[str, ...]]:
+def pieces(workload: Workload, members: list[str], names: list[str]) -> list[tuple[str, ...]]:
     """An operator as units that can each run at a stretch; one, unless it corrects itself.
 
     What has to wait for an Einsum outside that waits for a member is a unit of its own, as the

@@ -94,6 +94,12 @@ def _fusion_misses(name: str, fusion: Fusion, names: _Names) -> Iterator[str]:
             missing = [n for n in group if n not in names.left_out]
             for line in _misses(f"{where}.groups", "Einsums or operators", missing, known):
                 yield line if "; " in line or names.operators else f"{line}; {_NO_OPERATORS}"
+    if fusion.anything and not fusion.if_present:
+        limits = {"within": fusion.anything.within}
+        limits |= {"never": tuple(n for one in fusion.anything.never for n in one)}
+        for key, words in limits.items():
+            missing = [n for n in words if n not in names.left_out]
+            yield from _misses(f"{where}.{key}", "Einsums or operators", missing, known)
     if not fusion.if_present:
         yield from _misses(f"{where}.tiles", "ranks", fusion.tiles, names.ranks)
         if isinstance(fusion.staging, tuple):

@@ -5,6 +5,9 @@
       source: where that comes from
       fusion:                          # left out: nothing shares loops
         groups: [[QK, softmax, AV]]    # Einsums, and operators of the problem
+                                       # or any: the search chooses the partition of the cascade,
+                                       # within: [QK, softmax, AV], never: [[FC2, R2]],
+                                       # at_most: 6 (Einsums), products: 1 (of the matrix path)
         optional: false                # true: the unfused alternative is in the space as well
         granularity: any               # any, all, batch, group, head or row
         staging: any                   # any, none, all, or a list of tensors
@@ -33,7 +36,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from flat_mapper.base.errors import Faults, SpecError, expected
-from flat_mapper.mapping.space import GRANULARITIES, Fusion, Mapspace, Staging
+from flat_mapper.mapping.space import GRANULARITIES, AnyGroups, Fusion, Mapspace, Staging
 from flat_mapper.mapping.space_constraints import constraints
 from flat_mapper.mapping.space_part import FilePart
 from flat_mapper.mapping.values import Accounting, Granularity, Overflow, Policy, Schedule
@@ -42,7 +45,11 @@ from flat_mapper.spec.document import COPIES, Section, checked, place, section_o
 from flat_mapper.spec.templating import load_document
 
 MAPSPACE_KEYS = ("description", "source", "fusion", "policy", "constraints")
-FUSION_KEYS = ("groups", "optional", "granularity", "staging", "schedule", "tiles", "if_present")
+LIMIT_KEYS = ("within", "never", "at_most", "products")  # beside groups: any
+FUSION_KEYS = (
+    *("groups", "optional", "granularity", "staging", "schedule", "tiles", "if_present"),
+    *LIMIT_KEYS,
+)
 POLICY_KEYS = ("buffering", "in_place", "overflow", "softmax")
 GRANULARITY_NAMES: tuple[Granularity | str, ...] = ("any", *GRANULARITIES)
 STAGINGS: tuple[Staging, ...] = get_args(Staging)
@@ -108,14 +115,38 @@ def _fusion(outline: FilePart) -> Fusion:
     if part is None:
         return Fusion()
     granularity = part.choice("granularity", GRANULARITY_NAMES, "any")
+    anything = _any_groups(part)
     return Fusion(
-        groups=_groups(part),
+        groups=() if anything else _groups(part),
+        anything=anything,
         optional=part.flag("optional", False),
         granularity=granularity,  # type: ignore[arg-type]  # one of the names checked above
         staging=_staging(part),
         schedule=part.choice("schedule", SCHEDULES, "interleaved"),
         tiles=_tiles(part),
         if_present=part.flag("if_present", False),
+    )
+
+
+def _any_groups(part: FilePart) -> AnyGroups | None:
+    """The limits beside `groups: any`; None where groups are listed."""
+    if str(part.body.get("groups")) != "any":
+        for key in (k for k in LIMIT_KEYS if k in part.body):
+            part.fault(key, "groups: any beside it", "groups that are listed", "remove it")
+        return None
+    never = part.faults.attempt(take_list, part.body, "never", list, part.where, ())
+    listed = [tuple(str(n) for n in items) for items in never or ()]
+    for items in (i for i in listed if len(i) < 2):
+        part.fault("never", "lists of at least two Einsums", list(items))
+    numbers = {
+        key: part.faults.attempt(take, part.body, key, int, part.where, 0, above=-1)
+        for key in ("at_most", "products")
+    }
+    return AnyGroups(
+        within=part.words("within") or (),
+        never=tuple(listed),
+        at_most=numbers["at_most"] or 0,
+        products=numbers["products"] or 0,
     )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:  # at run time networkx is imported when the graph is first asked for
-    pass
+from flat_mapper.base.errors import Faults, expected
+from flat_mapper.base.names import file_name
 
 Unit = Literal["matrix", "vector"]
+
+# Counts are int64 all the way; this bound leaves a factor of two for read-modify-write.
+MAX_ITERATIONS = 2**61
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,3 +90,51 @@ class Einsum:
     def reduced_ranks(self) -> tuple[str, ...]:
         """Ranks that the output lacks."""
         return tuple(r for r in self.ranks if r not in self.output.ranks)
+
+
+def is_size(value: object) -> bool:
+    """True where a value is an integer > 0 (true and false are no integers here)."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def einsum_faults(
+    where: str, ranks: Mapping[str, int], einsum: Einsum, shapes: dict[str, TensorAccess]
+) -> Iterator[str]:
+    """A line for each thing wrong with an Einsum, by itself and beside the shapes seen so far."""
+    named = Faults()  # a folder of files is called after it
+    named.attempt(file_name, einsum.name, f"{where.partition(': ')[0]}: Einsum")
+    yield from named
+    for access in einsum.accesses:
+        for rank in access.ranks:
+            if rank not in ranks:
+                yield expected(f"{where}: {access}", f"ranks among {', '.join(ranks)}", rank)
+        if len(set(access.ranks)) != len(access.ranks):
+            yield expected(f"{where}: {access.tensor}", "each rank once", str(access))
+        first = shapes.setdefault(access.tensor, access)
+        if (first.ranks, first.sums) != (access.ranks, access.sums):
+            yield expected(f"{where}: {access.tensor}", f"{first}, as it is elsewhere", str(access))
+    tensors = [a.tensor for a in einsum.accesses]
+    if len(set(tensors)) != len(tensors) or (einsum.updates and not einsum.each):
+        yield expected(where, "each tensor once in an Einsum", ", ".join(tensors))
+    yield from _loop_faults(where, ranks, einsum)
+    free = [r for r in einsum.output.ranks if all(r not in a.ranks for a in einsum.inputs)]
+    if free and not einsum.updates:
+        yield expected(f"{where}: {einsum.output}", "ranks that an input has", ", ".join(free))
+    points = prod(ranks[r] for r in einsum.ranks if is_size(ranks.get(r)))
+    if points >= MAX_ITERATIONS:
+        yield expected(where, "fewer than 2^61 iterations (counts are 64-bit)", points)
+
+
+def _loop_faults(where: str, ranks: Mapping[str, int], einsum: Einsum) -> Iterator[str]:
+    """An Einsum's faults about shared loops."""
+    own = {r for a in einsum.accesses for r in a.ranks}
+    for key, listed in (("each", einsum.each), ("after", einsum.after)):
+        for rank in listed:
+            if rank not in ranks or rank in own or (key == "after" and rank in einsum.each):
+                others = ", ".join(r for r in ranks if r not in own)
+                condition = f"ranks that none of its tensors has ({others or 'none'})"
+                yield expected(f"{where}: {key}", condition, rank)
+    for tensor in einsum.so_far:
+        if all(a.tensor != tensor for a in einsum.inputs):
+            inputs = ", ".join(a.tensor for a in einsum.inputs)
+            yield expected(f"{where}: so_far", f"inputs of the Einsum ({inputs})", tensor)

@@ -10,10 +10,9 @@ from math import prod
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from flat_mapper.base.errors import Faults, SpecError, expected
-from flat_mapper.base.names import file_name
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import BITS
-from flat_mapper.workload.einsum import Einsum, TensorAccess
+from flat_mapper.workload.einsum import Einsum, TensorAccess, einsum_faults, is_size
 from flat_mapper.workload.mask import Mask, pairs
 from flat_mapper.workload.roles import NO_ROLES, Roles, check_operators, role_faults
 
@@ -21,9 +20,6 @@ if TYPE_CHECKING:  # at run time networkx is imported when the graph is first as
     import networkx as nx
 
 Softmax = Literal["row", "online", "online-2pass", "any", "none"]
-
-# Counts are int64 all the way; this bound leaves a factor of two for read-modify-write.
-MAX_ITERATIONS = 2**61
 
 NO_VIEWS: Mapping[str, str] = MappingProxyType({})
 
@@ -288,11 +284,6 @@ def _waits(reader: Einsum, maker: Einsum, rank: str) -> bool:
     return reads and rank not in reader.after and tensor not in reader.so_far
 
 
-def is_size(value: object) -> bool:
-    """True where a value is an integer > 0 (true and false are no integers here)."""
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
 def faults(
     name: str,
     ranks: Mapping[str, int],
@@ -311,7 +302,7 @@ def faults(
             yield expected(f"{name}: ranks.{rank}", "an integer > 0", size)
     shapes: dict[str, TensorAccess] = {}
     for einsum in einsums:
-        yield from _einsum_faults(f"{name}: {einsum.name}", ranks, einsum, shapes)
+        yield from einsum_faults(f"{name}: {einsum.name}", ranks, einsum, shapes)
     yield from _repeated(f"{name}: Einsum", "one of that name", (e.name for e in einsums))
     updated = {t for _, e in _updated_before(einsums) for t in [e.output.tensor]}
     written = (e.output.tensor for e in einsums if not (e.updates and e.output.tensor in updated))
@@ -325,48 +316,6 @@ def faults(
         TopologicalSorter(_predecessors(einsums, views)).prepare()
     except CycleError as error:
         yield expected(name, "Einsums without a cycle", " -> ".join(error.args[1]))
-
-
-def _einsum_faults(
-    where: str, ranks: Mapping[str, int], einsum: Einsum, shapes: dict[str, TensorAccess]
-) -> Iterator[str]:
-    named = Faults()  # a folder of files is called after it
-    named.attempt(file_name, einsum.name, f"{where.partition(': ')[0]}: Einsum")
-    yield from named
-    for access in einsum.accesses:
-        for rank in access.ranks:
-            if rank not in ranks:
-                yield expected(f"{where}: {access}", f"ranks among {', '.join(ranks)}", rank)
-        if len(set(access.ranks)) != len(access.ranks):
-            yield expected(f"{where}: {access.tensor}", "each rank once", str(access))
-        first = shapes.setdefault(access.tensor, access)
-        if (first.ranks, first.sums) != (access.ranks, access.sums):
-            yield expected(f"{where}: {access.tensor}", f"{first}, as it is elsewhere", str(access))
-    tensors = [a.tensor for a in einsum.accesses]
-    if len(set(tensors)) != len(tensors) or (einsum.updates and not einsum.each):
-        yield expected(where, "each tensor once in an Einsum", ", ".join(tensors))
-    yield from _loop_faults(where, ranks, einsum)
-    free = [r for r in einsum.output.ranks if all(r not in a.ranks for a in einsum.inputs)]
-    if free and not einsum.updates:
-        yield expected(f"{where}: {einsum.output}", "ranks that an input has", ", ".join(free))
-    points = prod(ranks[r] for r in einsum.ranks if is_size(ranks.get(r)))
-    if points >= MAX_ITERATIONS:
-        yield expected(where, "fewer than 2^61 iterations (counts are 64-bit)", points)
-
-
-def _loop_faults(where: str, ranks: Mapping[str, int], einsum: Einsum) -> Iterator[str]:
-    """An Einsum's faults about shared loops."""
-    own = {r for a in einsum.accesses for r in a.ranks}
-    for key, listed in (("each", einsum.each), ("after", einsum.after)):
-        for rank in listed:
-            if rank not in ranks or rank in own or (key == "after" and rank in einsum.each):
-                others = ", ".join(r for r in ranks if r not in own)
-                condition = f"ranks that none of its tensors has ({others or 'none'})"
-                yield expected(f"{where}: {key}", condition, rank)
-    for tensor in einsum.so_far:
-        if all(a.tensor != tensor for a in einsum.inputs):
-            inputs = ", ".join(a.tensor for a in einsum.inputs)
-            yield expected(f"{where}: so_far", f"inputs of the Einsum ({inputs})", tensor)
 
 
 def _repeated(where: str, condition: str, names: Iterable[str]) -> Iterator[str]:

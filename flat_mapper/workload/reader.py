@@ -36,7 +36,7 @@ A problem of Timeloop (a shape and an instance) is read as a workload of one Ein
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -196,7 +196,7 @@ def _workload(
     name = faults.attempt(_word, file, "name")
     cited = faults.attempt(_word, file, "source")
     word_bits = faults.attempt(_bits, file.problem, "word_bits", file.where)
-    tensor_bits = faults.attempt(_tensor_bits, file, workload)
+    tensor_bits = faults.attempt(_tensor_bits, file, workload, sizes)
     mask = faults.attempt(read_mask, file.problem, file.where)
     mask = None if file.asked.unmasked else file.asked.mask or mask
     layers = faults.attempt(_count, file, "layers", 1)
@@ -344,16 +344,27 @@ def _count(file: File, key: str, default: int) -> int:
     return take(file.problem, key, int, file.where, default, above=0, within=within)
 
 
-def _tensor_bits(file: File, workload: Workload | None) -> dict[str, int]:
+def _tensor_bits(file: File, workload: Workload | None, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Widths of the tensors of a scope; those that only another scope has are passed over."""
     where = f"{file.where}.tensor_bits"
     section = section_of(take(file.problem, "tensor_bits", dict, file.where, {}), where)
-    for tensor in section:
-        known = workload.tensor_ranks if workload else section
+    own: Container[str] = workload.tensor_ranks if workload else section
+    for tensor in (t for t in section if t not in own):
+        known = list(dict.fromkeys(_tensors(file, workload, sizes)))
         if tensor not in known:
             at = place(where, section, tensor, shown=False)
             hint = did_you_mean(tensor, known)
             raise SpecError(expected(at, f"tensors among {', '.join(known)}", tensor, hint))
-    return {tensor: _bits(section, tensor, where) for tensor in section}
+    return {tensor: _bits(section, tensor, where) for tensor in section if tensor in own}
+
+
+def _tensors(file: File, workload: Workload | None, sizes: Mapping[str, int]) -> Iterator[str]:
+    """Tensors of a problem in all its scopes."""
+    yield from workload.tensor_ranks if workload else ()
+    for scope in ("", "layer", "vocabulary") if "attention" in file.problem else ():
+        other = replace(file, asked=replace(file.asked, scope=scope))
+        found = short_workload(other, sizes, Faults())
+        yield from found.tensor_ranks if found else ()
 
 
 def _bits(section: Section, key: str, where: str) -> int:

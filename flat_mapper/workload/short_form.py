@@ -150,6 +150,10 @@ def _layer(file: File) -> LayerForm | None:
     """What a file says of a whole layer; None where it says nothing."""
     if "layer" not in file.problem:
         return None
+    if isinstance(file.problem["layer"], int):
+        condition = "a section such as {norm: rms}"
+        at = place(file.where, file.problem, "layer")
+        raise SpecError(expected(at, condition, file.problem["layer"], "did you mean 'layers'?"))
     where = f"{file.where}.layer"
     section = section_of(take(file.problem, "layer", dict, file.where), where)
     flags = ("qk_norm", "bias", "qkv_bias", "parallel", "two_norms", "cross")

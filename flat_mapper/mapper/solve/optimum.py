@@ -15,12 +15,14 @@ from itertools import product
 from math import prod
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
-from flat_mapper.cost_model.chip.evaluation import evaluate
+from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
 from flat_mapper.mapper.solve.log import SearchLog
+from flat_mapper.mapper.solve.partition import best_partition
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import best_mapping, floor_of
 from flat_mapper.mapper.space.factors import divisors
@@ -69,6 +71,12 @@ def search(
     log:       takes down what is cut among mappings whose factors divide the ranks.
     """
     begin = time.perf_counter()
+    if mapspace.fusion.anything is not None:
+        if log is not None:
+            raise SpecError(expected("--log", "a mapspace that lists its groups", mapspace.name))
+        return best_partition(
+            *(workload, platform, mapspace, ert), objective=objective, progress=progress
+        )
     found = best_mapping(
         *(workload, platform, mapspace, ert), objective=objective, progress=progress, log=log
     )

@@ -8,6 +8,9 @@ from dataclasses import replace
 from flat_mapper.mapper.group.picks import GroupSolution, Pick
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging, stagings
+from flat_mapper.mapping.sharing import crosses_dram
+from flat_mapper.mapping.space import GroupSpace, Mapspace
+from flat_mapper.workload.graph import Workload
 
 
 def symmetric_groups(problems: Sequence[GroupProblem]) -> list[int]:
@@ -60,4 +63,52 @@ def renamed(solution: GroupSolution, problem: GroupProblem) -> GroupSolution:
         problem=problem,
         staging=staging,
         picks=(Pick(space=space, candidates=candidates, outer=pick.outer),),
+    )
+
+
+def group_question(workload: Workload, mapspace: Mapspace, ways: Sequence[GroupSpace]) -> object:
+    """All that the best mapping of a group depends on, without names.
+
+    ways: in which the group may run. Where a mapspace has rules about ranks, tensors or Einsums,
+    each group is a question of its own.
+    """
+    names = ways[0].names
+    named = mapspace.slots or mapspace.keeps or mapspace.fusion.tiles
+    if named or not isinstance(mapspace.fusion.staging, str):
+        return names, workload.softmax
+    tensors: dict[str, int] = {}
+    ranks: dict[str, int] = {}
+
+    def numbers(words: Sequence[str], known: dict[str, int]) -> tuple[int, ...]:
+        return tuple(known.setdefault(word, len(known)) for word in words)
+
+    group = [workload.einsum(n) for n in names]
+    does = tuple(
+        (
+            *(e.operation, e.unit, e.updates),
+            tuple((*numbers([a.tensor], tensors), numbers(a.ranks, ranks)) for a in e.accesses),
+            *(numbers(e.each, ranks), numbers(e.after, ranks), numbers(e.so_far, tensors)),
+        )
+        for e in group
+    )
+    fused = len(names) > 1
+    shared = workload.shareable_ranks(names) if fused else ()
+    inner = workload.inner_ranks(names) if fused else ()
+    corrected = {r for e in workload.einsums for r in (*e.each, *e.after)}
+    roles = {rank: role for role, rank in workload.roles.declared.items()}
+    told = workload.mask is not None or mapspace.fusion.granularity != "any"
+    return (
+        does,
+        tuple((workload.bits(t), crosses_dram(workload, names, t)) for t in tensors),
+        tuple(
+            (
+                workload.rank_sizes[r],
+                *(r in shared, r in inner, r in corrected),
+                roles.get(r, "") if told else "",
+            )
+            for r in ranks
+        ),
+        tuple(ranks[r] for r in workload.rank_sizes if r in ranks),  # as loops are listed
+        str(workload.mask),
+        tuple((way.fused, way.schedule, way.declared) for way in ways),
     )

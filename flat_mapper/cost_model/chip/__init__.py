@@ -1,1 +1,0 @@
-"""A whole chip: groups of Einsums on one core or on many."""

@@ -1,0 +1,385 @@
+"""The best partition of a cascade into fused groups: shortest paths with lazily found weights.
+
+Partitions are the paths over the cuts of a cascade (`flat_mapper.mapping.partitions`); latency,
+energy and any weighted sum of them add up over groups. So a group's weight is first a lower bound
+(`flat_mapper.mapper.bounds.border`); the groups on the shortest path are searched one by one, each
+for what it may cost at most if a path through it is to improve on the best known; and where the
+shortest path costs as much as the best known one, that one is the best. The energy-delay product is
+a product of two sums: its minimum is at a corner of the convex hull, the best of some weighted sum
+(`flat_mapper.mapper.solve.weighted_sum`), where every weight is a shortest path of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+import numpy as np
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.progress import Progress
+from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.cost_model.widths import check_widths
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.bounds.border import BorderBounds
+from flat_mapper.mapper.cost.candidate_set import CandidateCache
+from flat_mapper.mapper.group.group import GroupSearch
+from flat_mapper.mapper.group.incumbent import Costs
+from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective
+from flat_mapper.mapper.group.picks import GroupSolution
+from flat_mapper.mapper.solve.alternatives import Tally, Task, lesser, reconstructed
+from flat_mapper.mapper.solve.result import Certificate, Solution
+from flat_mapper.mapper.solve.solve import _alternative, _least, floor_of
+from flat_mapper.mapper.solve.symmetry import group_question, renamed
+from flat_mapper.mapper.space.group import group_problem
+from flat_mapper.mapping.arch_rules import with_arch_rules
+from flat_mapper.mapping.partitions import (
+    FusionGraph,
+    forms,
+    fusion_graph,
+    group_spaces,
+    partition_count,
+    shortest,
+    through,
+)
+from flat_mapper.mapping.space import AnyGroups, GroupSpace, Mapspace
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.softmax import alternatives
+
+TIGHT = 1e-12  # sums that should be equal differ in their last bits
+HUGE = 1e30  # pJ that no mapping takes
+
+Names = tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Group:
+    """What is known of a group, or of all groups that are the same question under other names."""
+
+    least: Costs  # lower bounds
+    found: list[tuple[Names, GroupSolution]] = field(default_factory=list)
+    exact: set[Goal] = field(default_factory=set)
+    over: dict[Goal, float] = field(default_factory=dict)  # no mapping is below
+    infeasible: Infeasible | None = None
+
+    def lower(self, goal: Goal) -> float:
+        """Lower bound under a goal."""
+        if goal in self.exact:
+            return self.upper(goal)
+        return max(_value(goal, self.least), self.over.get(goal, 0.0))
+
+    def upper(self, goal: Goal) -> float:
+        """What the best known mapping costs under a goal."""
+        return min((_value(goal, _costs(s)) for _, s in self.found), default=inf)
+
+    def best(self, goal: Goal) -> tuple[Names, GroupSolution]:
+        """The best known mapping under a goal, with the names it was found for."""
+        return min(self.found, key=lambda one: _value(goal, _costs(one[1])))
+
+
+@dataclass(slots=True)
+class _Cascade:
+    """One form of a cascade: its graph, and what is known of its groups."""
+
+    workload: Workload
+    graph: FusionGraph
+    ways: list[tuple[GroupSpace, ...]]  # to run each group
+    groups: list[_Group]
+    candidates: CandidateCache
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """A partition with what it costs under a goal, and the mappings that do."""
+
+    total: float
+    cascade: _Cascade | None = None
+    groups: tuple[int, ...] = ()
+    chosen: tuple[tuple[Names, GroupSolution], ...] = ()
+
+    @property
+    def costs(self) -> Costs:
+        """Cycles and dynamic pJ."""
+        return sum(s.cycles for _, s in self.chosen), sum(s.energy for _, s in self.chosen)
+
+
+@dataclass(slots=True)
+class PartitionSearch:
+    """Shortest paths over the cuts of all forms of a cascade."""
+
+    platform: Platform
+    mapspace: Mapspace
+    ert: Ert
+    leak: float = 0.0  # pJ per cycle
+    cascades: list[_Cascade] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    deadline: float = inf  # by time.perf_counter
+    progress: Progress | None = None
+    searched: int = 0
+    late: bool = False
+
+    @classmethod
+    def of(
+        cls, workload: Workload, platform: Platform, mapspace: Mapspace, ert: Ert
+    ) -> PartitionSearch:
+        """The search over all partitions that a mapspace leaves."""
+        leak = sum(ert.leak_per_cycle(platform).values())
+        found = cls(platform=platform, mapspace=mapspace, ert=ert, leak=leak)
+        known: dict[object, _Group] = {}
+        limits = mapspace.fusion.anything or AnyGroups()
+        for cascade in alternatives(workload, charged=not workload.mask):
+            for names in forms(cascade):
+                graph = fusion_graph(cascade, names, limits)
+                found.cascades.append(found._form(cascade, graph, known))
+        return found
+
+    def _form(
+        self,
+        workload: Workload,
+        graph: FusionGraph,
+        known: dict[object, _Group],
+    ) -> _Cascade:
+        """A form of a cascade with bounds of all its groups."""
+        spaces = {}
+        for name in graph.names:
+            alone = GroupSpace(names=(name,), fused=False, schedule="sequential", declared=False)
+            problem = group_problem(workload, self.platform, self.ert, self.mapspace, alone)
+            spaces[name] = problem.spaces[0]
+        bounds = BorderBounds(
+            workload=workload, platform=self.platform, mapspace=self.mapspace, spaces=spaces
+        )
+        groups = []
+        ways = [group_spaces(workload, self.mapspace, names) for names in graph.groups]
+        for way in ways:
+            question = group_question(workload, self.mapspace, way)
+            if question not in known:
+                known[question] = _Group(least=bounds.least(way[0].names))
+            groups.append(known[question])
+        return _Cascade(workload, graph, ways, groups, CandidateCache())
+
+    def goal(self, kind: Objective) -> Goal:
+        """An objective on this chip."""
+        return Goal(kind=kind, leak=self.leak)
+
+    def under(self, goal: Goal) -> tuple[_Path, float]:
+        """The best partition under a goal that adds up, and the lower bound of any.
+
+        Where the time is over, the best one known, and a lower bound below it.
+        """
+        for cascade in self.cascades:
+            for number, names in enumerate(cascade.graph.groups):
+                if names in cascade.graph.units:
+                    self._search(cascade, number, goal, inf)
+        while True:
+            best, lower = self._best(goal), self._lowest(goal)
+            form = lower.cascade
+            if self.late or form is None or lower.total >= best.total * (1 - TIGHT):
+                return best, min(lower.total, best.total)
+            doubt = [g for g in lower.groups if goal not in form.groups[g].exact]
+            number = max((len(form.graph.groups[g]), g) for g in doubt)[1]
+            if self.progress:
+                share = lower.total / best.total if best.total < inf else 0.0
+                self.progress(share, "+".join(form.graph.groups[number]))
+            lowers = [g.lower(goal) for g in form.groups]
+            self._search(form, number, goal, best.total - through(form.graph, lowers, number))
+
+    def _best(self, goal: Goal) -> _Path:
+        """The best partition of groups with known mappings."""
+        paths = [_shortest(c, [g.upper(goal) for g in c.groups]) for c in self.cascades]
+        path = min(paths, key=lambda one: one.total)
+        if path.cascade is None:
+            return path
+        chosen = tuple(path.cascade.groups[g].best(goal) for g in path.groups)
+        return _Path(path.total, path.cascade, path.groups, chosen)
+
+    def _lowest(self, goal: Goal) -> _Path:
+        """The partition of least lower bound."""
+        paths = [_shortest(c, [g.lower(goal) for g in c.groups]) for c in self.cascades]
+        return min(paths, key=lambda one: one.total)
+
+    def _search(self, cascade: _Cascade, number: int, goal: Goal, budget: float) -> None:
+        """Find the best mapping of a group, if it costs less than a budget."""
+        group, names = cascade.groups[number], cascade.graph.groups[number]
+        if goal in group.exact or group.lower(goal) >= budget * (1 - TIGHT):
+            return
+        # Some mapping is found in any case, however late it is.
+        if time.perf_counter() > self.deadline and (group.found or budget < inf):
+            self.late = True
+            return
+        limit = min(group.upper(goal), budget)
+        best = None if limit == inf else _pair(goal, limit)
+        for search in self._searches(cascade, number, goal):
+            found = _alternative([search], goal, best)
+            if isinstance(found, Infeasible):
+                group.infeasible = lesser(group.infeasible, found)
+            elif found:
+                group.found.append((names, found[0]))
+                best = _costs(found[0])
+            self.tally.add(Task(cascade.workload, [search]))
+        self.searched += 1
+        if group.upper(goal) <= budget:
+            group.exact.add(goal)
+        group.over[goal] = max(min(budget, group.upper(goal)), group.over.get(goal, 0.0))
+
+    def _searches(self, cascade: _Cascade, number: int, goal: Goal) -> list[GroupSearch]:
+        """The searches of a group, one for each way to run it."""
+        inputs = (cascade.workload, self.platform, self.ert, self.mapspace)
+        problems = [group_problem(*inputs, way) for way in cascade.ways[number]]
+        found = [GroupSearch.of(p, cascade.candidates) for p in problems]
+        return sorted(found, key=lambda s: _least([s], goal)) if len(found) > 1 else found
+
+    def product(self) -> tuple[_Path, float]:
+        """The partition with the least product of summed cycles and summed energy, and its bound.
+
+        As `WeightedSumSearch.product`: corners of the hull under weights between two ends.
+        """
+        (fast, cycles), (lean, energy) = (
+            self.under(self.goal("latency")),
+            self.under(self.goal("energy")),
+        )
+        if not fast.groups or not lean.groups:
+            return fast, inf
+        corners = [fast, lean]
+        known = min(self._edp(c) for c in corners)
+        left, right = (
+            self.under(self._weight(w))[0] for w in (known / cycles**2, energy**2 / known)
+        )
+        corners += [left, right]
+        todo = [(left, right)]
+        while todo and not self.late:
+            one, other = todo.pop()
+            (c0, e0), (c1, e1) = self._whole(one), self._whole(other)
+            top = min(self._edp(c) for c in corners)
+            if c1 <= c0 or e1 >= e0 or c0 * e1 >= top:
+                continue
+            goal = self._weight((e0 - e1) / (c1 - c0))
+            middle, _ = self.under(goal)
+            if _value(goal, middle.costs) < _value(goal, one.costs) * (1 - TIGHT):
+                corners.append(middle)
+                todo += [(one, middle), (middle, other)]
+        best = min(corners, key=self._edp)
+        return best, cycles * energy if self.late else self._edp(best)
+
+    def _weight(self, weight: float) -> Goal:
+        return Goal(kind="weighted", weight=weight, leak=self.leak)
+
+    def _whole(self, path: _Path) -> Costs:
+        """Cycles, and pJ with leakage."""
+        cycles, energy = path.costs
+        return cycles, energy + self.leak * cycles
+
+    def _edp(self, path: _Path) -> float:
+        cycles, energy = self._whole(path)
+        return cycles * energy
+
+    def solutions(self, path: _Path, goal: Goal) -> list[GroupSolution]:
+        """A path's mappings, each under the names of its own group."""
+        cascade = path.cascade
+        assert cascade is not None
+        return [
+            found if names == cascade.graph.groups[g] else self._again(cascade, g, found, goal)
+            for g, (names, found) in zip(path.groups, path.chosen, strict=True)
+        ]
+
+    def _again(
+        self, cascade: _Cascade, number: int, other: GroupSolution, goal: Goal
+    ) -> GroupSolution:
+        """The solution of a group from that of one which is the same question."""
+        if len(other.picks) == 1:
+            (space,) = cascade.ways[number]
+            inputs = (cascade.workload, self.platform, self.ert, self.mapspace, space)
+            return renamed(other, group_problem(*inputs))
+        kind = goal if goal.kind != "edp" else self._weight(_slope(other, self.leak))
+        best = _pair(kind, _value(kind, _costs(other)) * (1 + 1e-9))
+        solved: GroupSolution | None = None
+        for search in self._searches(cascade, number, kind):
+            found = _alternative([search], kind, best)
+            if isinstance(found, list):
+                solved, best = found[0], _costs(found[0])
+        assert solved is not None, f"{cascade.graph.groups[number]}: no mapping as of its like"
+        return solved
+
+
+def _value(goal: Goal, costs: Costs) -> float:
+    """What a goal minimises, at some (cycles, dynamic pJ)."""
+    if costs[0] == inf:
+        return inf
+    return float(goal.first(np.array(costs[0]), np.array(costs[1])))
+
+
+def _costs(solution: GroupSolution) -> Costs:
+    return solution.cycles, solution.energy
+
+
+def _pair(goal: Goal, value: float) -> Costs:
+    """Costs that come to some value under a goal, and lose every tie but for latency."""
+    return (value, HUGE) if goal.kind == "latency" else (0.0, value)
+
+
+def _slope(solution: GroupSolution, leak: float) -> float:
+    """The weight of cycles under which a solution may be the best for the product."""
+    return (solution.energy + leak * solution.cycles) / solution.cycles
+
+
+def _shortest(cascade: _Cascade, weights: Sequence[float]) -> _Path:
+    """The partition of least weight; one without a cascade where every one is infinite."""
+    total, groups = shortest(cascade.graph, weights)
+    return _Path(total) if total == inf else _Path(total, cascade, groups)
+
+
+def best_partition(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    *,
+    objective: Objective = "edp",
+    progress: Progress | None = None,
+    seconds: float = inf,
+) -> Solution | Infeasible:
+    """The best mapping over all partitions of a cascade, or why there is none.
+
+    seconds: after so many no other group is searched; the certificate then has the bound that is
+             proven, and says that the mapping is not.
+    """
+    if objective not in OBJECTIVES:
+        raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
+    if mapspace.policy.softmax != "charged" and mapspace.fusion.anything is not None:
+        condition = "a softmax that is charged: free Einsums belong to no group of their own"
+        raise SpecError(expected(f"{mapspace.name}: groups: any", condition, "softmax: free"))
+    check_widths(workload, platform)
+    begin = time.perf_counter()
+    mapspace = with_arch_rules(mapspace, platform, workload)
+    search = PartitionSearch.of(workload, platform, mapspace, ert)
+    search.progress, search.deadline = progress, begin + seconds
+    goal = search.goal(objective)
+    path, bound = search.product() if objective == "edp" else search.under(goal)
+    if path.cascade is None:
+        reasons = (g.infeasible for c in search.cascades for g in c.groups)
+        tightest: Infeasible | None = None
+        for reason in filter(None, reasons):
+            tightest = lesser(tightest, reason)
+        assert tightest is not None, "no group has a mapping, and none says why"
+        return tightest
+    solutions = search.solutions(path, goal)
+    result = reconstructed(solutions, path.cascade.workload, platform, mapspace, ert)
+    groups = sum(len(c.groups) for c in search.cascades)
+    scale = {"latency": result.cycle_seconds, "energy": 1.0}
+    factor = scale.get(objective, 1e-12 * result.cycle_seconds)
+    return Solution(
+        workload=path.cascade.workload,
+        result=result,
+        mapspace=mapspace.name,
+        objective=objective,
+        certificate=Certificate(
+            mapspace_size=sum(partition_count(c.graph) for c in search.cascades),
+            evaluated=search.tally.evaluated,
+            pruned={"groups: bound": groups - search.searched, **search.tally.pruned},
+            optimal=not search.late,
+            lower_bound=bound * factor if search.late else floor_of(result, objective),
+            seconds=time.perf_counter() - begin,
+        ),
+    )

@@ -1,0 +1,218 @@
+"""The best partition into fused groups, against an enumeration of all partitions.
+
+The enumeration shares the search of one group and nothing else: it goes through all set partitions,
+judges each group by walking the graph, and adds up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+import pytest
+from oracles.small_cases import online_case
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.cost.candidate_set import CandidateCache
+from flat_mapper.mapper.group.group import GroupSearch
+from flat_mapper.mapper.group.incumbent import GoalIncumbent
+from flat_mapper.mapper.group.objective import Goal
+from flat_mapper.mapper.solve.partition import best_partition
+from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapper.space.group import group_problem
+from flat_mapper.mapping.order import execution_order
+from flat_mapper.mapping.partitions import forms, fusion_graph, refusal
+from flat_mapper.mapping.space import AnyGroups, Fusion, GroupSpace, Mapspace
+from flat_mapper.workload.cascade import attention
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.notation import parse_einsum
+from flat_mapper.workload.whole_layer import LayerForm, layer
+
+ANY = Mapspace(name="any", fusion=Fusion(anything=AnyGroups()))
+
+CASCADES = {
+    "chain": ["T[i,k] = A[i,j] * W1[j,k]", "R[i,k] = relu(T[i,k])", "Y[i,l] = R[i,k] * W2[k,l]"],
+    "residual": [
+        *("T[i,k] = A[i,j] * W1[j,k]", "G[i,k] = silu(T[i,k])", "U[i,k] = A[i,j] * W3[j,k]"),
+        *("F[i,k] = G[i,k] * U[i,k]", "Y[i,j] = F[i,k] * W2[k,j]", "Z[i,j] = Y[i,j] + A[i,j]"),
+    ],
+    "siblings": [
+        *("Q[i,k] = X[i,j] * WQ[j,k]", "K[i,k] = X[i,j] * WK[j,k]", "V[i,k] = X[i,j] * WV[j,k]"),
+        *("S[i] = sum(Q[i,k])", "T[i,k] = K[i,k] * S[i]", "U[i,k] = T[i,k] + V[i,k]"),
+    ],
+    "norm": [
+        *("S[i] = square(X[i,j])", "N[i,j] = X[i,j] * S[i]", "T[i,k] = N[i,j] * W[j,k]"),
+        *("P[i] = sum(T[i,k])", "M[i,k] = T[i,k] * P[i]", "Y[i,l] = M[i,k] * V[k,l]"),
+        "Z[i,l] = exp(Y[i,l])",
+    ],
+}
+SIZES = {"I": 2, "J": 2, "K": 4, "L": 2}
+
+
+def _cascade(name: str) -> Workload:
+    einsums = tuple(parse_einsum(line) for line in CASCADES[name])
+    used = {r for e in einsums for r in e.ranks}
+    return Workload(
+        name=name, einsums=einsums, rank_sizes={r: n for r, n in SIZES.items() if r in used}
+    )
+
+
+def _partitions(names: tuple[str, ...]) -> Iterator[list[frozenset[str]]]:
+    """Every set partition."""
+    if not names:
+        yield []
+        return
+    first, rest = names[0], names[1:]
+    for size in range(len(rest) + 1):
+        for chosen in combinations(rest, size):
+            left = tuple(n for n in rest if n not in chosen)
+            for others in _partitions(left):
+                yield [frozenset((first, *chosen)), *others]
+
+
+def _may_be_group(workload: Workload, names: frozenset[str]) -> bool:
+    """Connected by shared tensors, and no path leaves and comes back: by walking."""
+    edges = {
+        (workload.producers[a.tensor], e.name)
+        for e in workload.einsums
+        for a in e.inputs
+        if a.tensor in workload.producers
+    }
+    reached, grown = {min(names)}, True
+    while grown:
+        more = {
+            n
+            for n in names - reached
+            for m in reached
+            if {a.tensor for a in workload.einsum(n).accesses}
+            & {a.tensor for a in workload.einsum(m).accesses}
+        }
+        grown, reached = bool(more), reached | more
+    outside = {b for a, b in edges if a in names and b not in names}
+    for _ in workload.einsums:
+        outside |= {b for a, b in edges if a in outside and b not in names}
+    back = any(a in outside and b in names for a, b in edges)
+    return reached == names and not back
+
+
+def _enumerated(workload: Workload, platform: Platform, ert: Ert, objective: str) -> float:
+    """The least sum over all partitions, groups searched one by one."""
+    known: dict[frozenset[str], float] = {}
+
+    goal = Goal(kind=objective, leak=sum(ert.leak_per_cycle(platform).values()))
+
+    def cost(names: frozenset[str]) -> float:
+        if names not in known:
+            known[names] = float("inf")
+            if _may_be_group(workload, names):
+                fused = len(names) > 1
+                group = GroupSpace(
+                    names=tuple(n for n in execution_order(workload) if n in names),
+                    fused=fused,
+                    schedule="interleaved" if fused else "sequential",
+                    declared=fused,
+                )
+                problem = group_problem(workload, platform, ert, ANY, group)
+                alone = GroupSearch.of(problem, CandidateCache())
+                incumbent = GoalIncumbent.of((goal,), (None,))
+                alone.prepare()
+                alone.solve(incumbent)
+                if incumbent.solutions[0]:
+                    known[names] = float(goal.first(*map(np.array, incumbent.best[0])))
+        return known[names]
+
+    names = tuple(workload.ancestors)
+    best = float("inf")
+    for partition in _partitions(names):
+        waits = [{m for n in g for m in workload.ancestors[n]} - g for g in partition]
+        cyclic = any(
+            waits[i] & b and waits[j] & a
+            for i, a in enumerate(partition)
+            for j, b in enumerate(partition)
+            if i < j
+        )
+        total = float("inf") if cyclic else sum(cost(g) for g in partition)
+        best = min(best, total)
+    return best
+
+
+@pytest.mark.parametrize("name", CASCADES)
+@pytest.mark.parametrize("objective", ["latency", "energy"])
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(n, marks=pytest.mark.nightly) for n in range(2, 8))]
+)
+def test_equal_to_the_enumeration_of_all_partitions(name, objective, seed):
+    workload, case = _cascade(name), online_case(seed)
+    platform, ert = case.platform, case.ert
+    found = best_partition(workload, platform, ANY, ert, objective=objective)
+    best = _enumerated(workload, platform, ert, objective)
+    if isinstance(found, Infeasible):
+        assert best == float("inf")
+        return
+    own = found.result.cycles if objective == "latency" else found.result.energy_pj
+    assert own == pytest.approx(best, rel=1e-9)
+    assert found.certificate.optimal
+
+
+def test_groups_are_connected_and_convex():
+    workload = _cascade("residual")
+    graph = fusion_graph(workload, forms(workload)[0], AnyGroups())
+    names = tuple(workload.ancestors)
+    wanted = {
+        frozenset(c)
+        for size in range(1, len(names) + 1)
+        for c in combinations(names, size)
+        if _may_be_group(workload, frozenset(c))
+    }
+    assert {frozenset(g) for g in graph.groups} == wanted
+
+
+def test_limits():
+    workload = _cascade("residual")
+    names = forms(workload)[0]
+
+    def groups(**limits: object) -> set[frozenset[str]]:
+        found = fusion_graph(workload, names, AnyGroups(**limits)).groups
+        return {frozenset(g) for g in found if len(g) > 1}
+
+    everything = groups()
+    assert groups(at_most=2) == {g for g in everything if len(g) == 2}
+    assert groups(within=("Y", "Z")) == {frozenset(("Y", "Z"))}
+    assert groups(never=(("Y", "Z"),)) == {g for g in everything if not {"Y", "Z"} <= g}
+    assert groups(products=1) == {g for g in everything if len(g & {"T", "U", "Y"}) <= 1}
+
+
+def test_an_operator_is_never_cut():
+    workload = attention(B=1, H=2, P=4, M=4, E=2, F=2)
+    graph = fusion_graph(workload, forms(workload)[0], AnyGroups())
+    softmax = set(workload.operators["softmax"])
+    assert all(not softmax & set(g) or softmax <= set(g) for g in graph.groups)
+    online = attention(B=1, H=2, P=4, M=4, E=2, F=2, softmax="online")
+    corrected, plain = (fusion_graph(online, f, AnyGroups()) for f in forms(online))
+    assert all("QK_cor" in g for g in corrected.groups if len(g) > 1)
+    assert all("QK_cor" not in g for g in plain.groups)
+
+
+def test_why_not():
+    whole = layer(LayerForm(), B=1, H=2, P=4, M=4, E=2, F=2, D=4, FF=8, softmax="online")
+    assert "K is read back from DRAM" in refusal(whole, ("Q", "KN", "QK"))
+    assert "shares no tensor" in refusal(whole, ("O", "FC2"))
+    assert "because" in refusal(whole, ("R1", "N2_hat", "R2"))
+    assert "run in every pass over M" in refusal(whole, ("QK_cor", "QK_max"))
+    assert refusal(whole, ("FC2", "R2")) == ""
+
+
+def test_out_of_time_there_is_a_bound_and_no_proof():
+    workload, case = _cascade("norm"), online_case(2)
+    platform, ert = case.platform, case.ert
+    found = best_partition(workload, platform, ANY, ert, objective="energy", seconds=0)
+    whole = best_partition(workload, platform, ANY, ert, objective="energy")
+    assert isinstance(whole, Solution)
+    assert isinstance(found, Solution)
+    assert whole.certificate.optimal
+    assert not found.certificate.optimal
+    assert found.certificate.lower_bound <= whole.result.energy_pj
+    assert found.result.energy_pj >= whole.result.energy_pj
