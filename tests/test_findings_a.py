@@ -303,3 +303,22 @@ def test_a9_nothing_is_fetched_ahead_into_room_that_nobody_holds(
     result = evaluate(workload, edge, rows_of_bert(4096), edge_ert)
     assert isinstance(result, Result)
     assert (result.cycles, result.offchip_bytes) == (2_139_215_992, 103_884_521_472)
+
+
+# A10: what the first Einsum's unit does is not what multiplies.
+
+
+def test_a10_macs_are_products_on_the_matrix_path(edge: Platform, edge_ert: Ert) -> None:
+    """An exponential of 64 x 64 before a product of 64 x 64 x 64."""
+    lines = ("E[i,k] = exp(A[i,k])", "Y[i,j] = E[i,k] * B[k,j]")
+    workload = Workload(
+        name="exp-first",
+        rank_sizes={"I": 64, "J": 64, "K": 64},
+        einsums=tuple(parse_einsum(line) for line in lines),
+        word_bits=16,
+    )
+    found = fm.search(workload, edge, "flex", edge_ert)
+    assert isinstance(found, SearchResult)
+    assert found.result.macs == 262_144
+    assert found.result.utilization == pytest.approx(262_144 / 1024 / found.result.cycles)
+    assert found.result.busy["VALU"] == pytest.approx(4096 / 256 / found.result.cycles)

@@ -255,13 +255,14 @@ def _need(verb: _Parser) -> None:
     verb.add_argument(
         "--utilization", required=True, metavar="U", help="what the fastest mapping must reach"
     )
+    verb.add_argument("--busy", default="", metavar="UNIT", help="U is this unit's busy share")
     verb.add_argument(
         "--mapspace", default="flat", metavar="M", help="a shipped name or a file (default flat)"
     )
     verb.add_argument(
         "--step", default="1e9", metavar="S", help="of bandwidth, bytes per second (default 1e9)"
     )
-    verb.add_argument("--ert", metavar="FILE", help="energies that break ties (default: none does)")
+    verb.add_argument("--ert", metavar="FILE", help="energies that break ties (default: none)")
 
 
 def _generate(verb: _Parser) -> None:

@@ -9,7 +9,7 @@ from flat_mapper.base.errors import NothingFeasible
 from flat_mapper.cli.files import chip_of
 from flat_mapper.cli.map import progress_bar, workload_of
 from flat_mapper.cli.terminal import say
-from flat_mapper.explore.need_result import Need, Trial, Unreached
+from flat_mapper.explore.need_result import Need, Trial, Unreached, target_text
 from flat_mapper.explore.need_search import need
 from flat_mapper.reports import text as report
 from flat_mapper.spec.document import checked
@@ -29,6 +29,7 @@ def need_command(arguments: argparse.Namespace) -> int:
             arguments.ert,
             quantity=arguments.what,
             utilization=target,
+            busy=arguments.busy,
             step=step,
             progress=progress,
         )
@@ -43,12 +44,24 @@ def need_text(found: Need) -> str:
     trials = [found.reached] if found.below is None else [found.below, found.reached]
     rows = [_row(found, trial) for trial in trials]
     noun = "rows" if found.quantity == "buffer" else "steps"
-    head = ("", noun, found.quantity, "util.", "latency", "off-chip", "granularity", "bottleneck")
+    head = (
+        "",
+        noun,
+        found.quantity,
+        "util.",
+        "busy",
+        "latency",
+        "off-chip",
+        "granularity",
+        "bottleneck",
+    )
     return "\n".join(
         (
             f"{found.workload} on {found.arch}, mapspace {found.mapspace}: the smallest "
-            f"{found.quantity} of {found.node} for a utilization of {found.target:g}",
-            report.grid(rows, head=head, right=range(1, 6)),
+            f"{found.quantity} of {found.node} for {target_text(found.unit)} of {found.target:g}",
+            report.grid(rows, head=head, right=range(1, 7)),
+            f"the problem allows {target_text(found.unit)} of at most {found.ceiling:.6f}: all "
+            "units at their peak, transfers beside them",
             f"one of the {noun} is {found.amount(1)}; {found.arch} has "
             f"{found.amount(found.present)}; {found.trials} searches for the least latency",
             *filter(None, [report.left_out_text(found)]),
@@ -62,10 +75,11 @@ def _row(found: Need, trial: Trial) -> tuple[str, ...]:
     start = (reaches, units.count(steps), found.amount(steps))
     result = trial.result
     if result is None:
-        return (*start, "", "", "", "nothing fits", "")
+        return (*start, "", "", "", "", "nothing fits", "")
     return (
         *start,
-        f"{trial.utilization:.6f}",
+        f"{result.utilization:.6f}",
+        report.busy_text(result),
         units.si(result.latency_s, "s"),
         units.size(result.offchip_bytes),
         result.fused.granularity,

@@ -16,6 +16,7 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.check import check_fused
 from flat_mapper.mapping.sharing import crosses_dram, shared_level, visited_tiles, whole_group
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
+from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
 
@@ -95,10 +96,16 @@ def combine(
         dram=dram.name,
         word_bytes=dram.word_bits / 8,
         bound=bound(workload, platform, mapping, ert),
+        products=tuple(e.name for e in workload.einsums if is_product(e)),
         spill_pj_per_word=(read + write) / 2 / dram.row_words,
         leak_pj_per_cycle=ert.leak_per_cycle(platform),
         repeat=workload.repeat,
     )
+
+
+def is_product(einsum: Einsum) -> bool:
+    """True for a product on the matrix path; so is all that a Timeloop problem says."""
+    return einsum.unit == "matrix" and (einsum.operation == "mul" or not einsum.states_operation)
 
 
 def overflowed(group: GroupMapping, use: BufferUse) -> Infeasible:

@@ -243,6 +243,7 @@ class Result:
     dram: str  # name of the off-chip level
     word_bytes: float
     bound: Bound
+    products: tuple[str, ...] = ()  # Einsums that are products on the matrix path
     spill_pj_per_word: float = 0.0
     leak_pj_per_cycle: Mapping[str, float] = field(default_factory=dict)  # by component
     repeat: int = 1
@@ -300,20 +301,16 @@ class Result:
 
     @property
     def macs(self) -> int:
-        """Computes of the matrix path's unit."""
-        matrix = self.einsums[0].unit if self.einsums else ""
-        return self.repeat * sum(e.computes for e in self.einsums if e.unit == matrix)
+        """Computes of products on the matrix path: what its units multiply and add."""
+        return self.repeat * sum(e.computes for e in self.einsums if e.einsum in self.products)
 
     @property
     def utilization(self) -> float:
-        """Busy share of compute, 0 to 1: cycles the units need at peak over cycles taken.
+        """Share of the matrix path's peak, 0 to 1: cycles its products need there over all taken.
 
-        Units that take turns add up; units that overlap count as the busier one.
+        Nothing else counts, whatever the unit: `busy` says what every unit does.
         """
-        ideal = 0.0
-        for group in self.groups:
-            parts = group.ideal_cycles.values()
-            ideal += max(parts) if group.schedule == "overlapped" else sum(parts)
+        ideal = sum(e.ideal_cycles for e in self.einsums if e.einsum in self.products)
         return self.repeat * ideal / self.cycles
 
     @property
@@ -325,7 +322,7 @@ class Result:
 
     @property
     def intensity(self) -> float:
-        """Operational intensity: computes of the matrix path per off-chip byte."""
+        """Operational intensity: `macs` per off-chip byte."""
         return self.macs / self.offchip_bytes if self.offchip_bytes else float("inf")
 
     @property

@@ -15,7 +15,7 @@ the ends of the segments.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -31,7 +31,7 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports.answers import SearchResult
-from flat_mapper.reports.text import grid, left_out_text
+from flat_mapper.reports.text import busy_text, grid, left_out_text
 from flat_mapper.spec import catalog
 from flat_mapper.spec.yamlio import is_text
 from flat_mapper.workload.cascade import Scope
@@ -50,6 +50,7 @@ _HEAD = (
     "energy",
     "off-chip",
     "util.",
+    "busy",
     "bottleneck",
     "granularity",
 )
@@ -188,7 +189,7 @@ class Generation:
             "objective": first.objective,
             "energy_source": first.result.energy_source,
             **{name: getattr(scenario, name) for name in ("prefill", "decode", "new", "page")},
-            "repeat": first.workload.repeat,
+            "layers": first.workload.repeat,
             "einsums": [e.name for e in first.workload.einsums],
             "left_out": list(first.workload.left_out),
             "notes": list(first.result.notes),
@@ -207,7 +208,8 @@ class Generation:
     def __str__(self) -> str:
         first, scenario = self.prefill, self.scenario
         repeat = first.workload.repeat
-        extent = f"{len(first.workload.einsums)} Einsums" + (f" x {repeat}" if repeat > 1 else "")
+        layers = f"each of {repeat} layers" if repeat > 1 else "one layer"
+        extent = f"{len(first.workload.einsums)} Einsums of {layers}"
         rows = [_row("prefill", scenario.prefill, cost_of(first.result), first.result)]
         for segment in self.segments:
             for length in dict.fromkeys((min(segment.results), max(segment.results))):
@@ -221,6 +223,8 @@ class Generation:
             f"{first.workload.name} on {first.platform.name}, {first.mapspace}, {extent}: prefill "
             f"{scenario.prefill}, then decode {scenario.decode} by {scenario.new}",
             grid(rows, head=_HEAD, right=range(1, 7)),
+            f"counted: {', '.join(e.name for e in first.workload.einsums)}, of {layers}, one after "
+            "another",
             f"{units.si(self.tokens_per_s)} positions per second, "
             f"{units.si(units.joules_of(self.decode.energy_pj / self._tokens), 'J')} each; "
             f"{units.si(first.result.latency_s, 's')} to the first",
@@ -234,10 +238,11 @@ class Generation:
 
 
 def _row(name: str, length: int, cost: StepCost, result: Result | None = None) -> tuple[str, ...]:
-    told = ("", "", "")
+    told = ("", "", "", "")
     if result is not None:
         granularity = result.fused.granularity
-        told = (units.percent(result.utilization), result.bottleneck, granularity)
+        busy = busy_text(result)
+        told = (units.percent(result.utilization), busy, result.bottleneck, granularity)
     return (
         *(name, units.count(cost.steps), units.count(length)),
         units.si(cost.latency_s, "s"),
@@ -266,9 +271,8 @@ def generate(
     """The cost of taking in a prompt and generating positions after it.
 
     problem: a shipped name, a file or the YAML text itself, whose roles name queries and keys.
-    sizes:   of ranks other than those two, which the scenario sets.
-    bits:    of tensors, beside or in place of the file's `tensor_bits`.
-    scope:   attention (of one layer), block, or model (all layers); see `load_problem`.
+    sizes:   of ranks other than those two; bits: of tensors, beside the file's `tensor_bits`.
+    scope:   attention, block, ...: what is counted of a layer; costs are of all layers.
     mask:    causal, window=N, or both with a comma, in place of the file's.
     schedule: of fused Einsums, in place of the mapspace's.
     raises:  SpecError where the scenario or a size cannot be.
@@ -278,6 +282,7 @@ def generate(
     chip = platform if isinstance(platform, Platform) else load_platform(platform)
     table, _ = energies(chip, ert)
     lengths = scenario.lengths()
+    layers = _model(source, sizes, max(lengths)).repeat
     ends = list(dict.fromkeys(segment_end(length) for length in lengths))
 
     def best(positions: int, cache: int, phase: str, number: int) -> SearchResult | Infeasible:
@@ -286,6 +291,8 @@ def generate(
             *(source, scope), sizes=sizes, lengths=cut, phase=phase, softmax=softmax, mask=mask
         )
         workload = with_bits(workload, bits)
+        if workload.repeat == 1 and scope != "vocabulary":  # a cache and a rate are of all layers
+            workload = replace(workload, repeat=layers)
         if progress:
             progress(number / (1 + len(ends)), f"{phase} at {cache}")
         return search(workload, chip, mapspace, table, objective=objective, schedule=schedule)
@@ -298,15 +305,20 @@ def generate(
         mapped = best(scenario.new, end, "decode", number)
         if isinstance(mapped, Infeasible):
             return mapped
-        own = {length: n for length, n in lengths.items() if segment_end(length) == end}
-        results = {length: (n, at_length(mapped, table, length)) for length, n in own.items()}
-        segments.append(StepSegment(mapped=mapped, results=results))
+        segments.append(_segment(mapped, table, lengths, end))
     return Generation(
         scenario=scenario,
         prefill=first,
         segments=tuple(segments),
         cache_bytes=_cache_bytes(source, sizes, bits, max(lengths)),
     )
+
+
+def _segment(mapped: SearchResult, ert: Ert, lengths: Mapping[int, int], end: int) -> StepSegment:
+    """The steps whose cache is of one segment, under its mapping."""
+    own = {length: n for length, n in lengths.items() if segment_end(length) == end}
+    results = {length: (n, at_length(mapped, ert, length)) for length, n in own.items()}
+    return StepSegment(mapped=mapped, results=results)
 
 
 def _check_sizes(source: str | Path, sizes: Mapping[str, object]) -> None:
@@ -331,12 +343,17 @@ def at_length(mapped: SearchResult, ert: Ert, length: int) -> Result:
     return result
 
 
+def _model(source: str | Path, sizes: Mapping[str, object], length: int) -> Workload:
+    """All layers at one step of decode."""
+    lengths = Lengths(queries=1, keys=length)
+    return load_workload(source, "model", sizes=sizes, lengths=lengths, phase="decode")
+
+
 def _cache_bytes(
     source: str | Path, sizes: Mapping[str, object], bits: Mapping[str, int], length: int
 ) -> float:
     """Keys and values of all layers and sequences."""
-    lengths = Lengths(queries=1, keys=length)
-    model = load_workload(source, "model", sizes=sizes, lengths=lengths, phase="decode")
+    model = _model(source, sizes, length)
     held = cached_tensors(model)
     model = with_bits(model, {t: n for t, n in bits.items() if t in held})
     return model.repeat * sum(units.bytes_of(model.tensor_words(t), model.bits(t)) for t in held)

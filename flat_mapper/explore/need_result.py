@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from flat_mapper.base import units
 from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.reports.text import busy_text
 
 Quantity = Literal["buffer", "bandwidth"]
 
@@ -16,10 +17,11 @@ QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """The best utilization at one value."""
+    """The best share at one value."""
 
     steps: int | None  # rows of the buffer or steps of bandwidth; None: unlimited
     found: Result | Infeasible
+    unit: str = ""  # whose share: a unit's busy cycles; none: utilization
 
     @property
     def result(self) -> Result | None:
@@ -27,9 +29,23 @@ class Trial:
         return self.found if isinstance(self.found, Result) else None
 
     @property
-    def utilization(self) -> float:
-        """0 where nothing fits."""
-        return self.result.utilization if self.result else 0.0
+    def share(self) -> float:
+        """Utilization, or the unit's busy share; 0 where nothing fits."""
+        return share_of(self.result, self.unit) if self.result else 0.0
+
+    def ceiling(self, *, overlapped: bool) -> float:
+        """The share that the problem allows: all units at peak, in turn or side by side.
+
+        overlapped: whether the mapspace lets units work side by side.
+        """
+        needs = list(self.result.busy.values()) if self.result else []
+        least = max(needs, default=0.0) if overlapped else sum(needs)
+        return min(1.0, self.share / least) if least else 0.0
+
+
+def share_of(result: Result, unit: str) -> float:
+    """The utilization of a result, or the busy share of one of its units."""
+    return result.busy[unit] if unit else result.utilization
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +63,8 @@ class Need:
     reached: Trial
     below: Trial | None  # one step less; None where one step is enough
     trials: int  # searches made
+    ceiling: float  # the share that the problem allows, whatever the chip's memories
+    unit: str = ""  # whose busy share; none: utilization
     left_out: tuple[str, ...] = ()  # Einsums of the problem that were not mapped
     wider: str = "block"  # the scope that has those
 
@@ -78,13 +96,17 @@ class Need:
             "arch": self.arch,
             "mapspace": self.mapspace,
             "level": self.node,
-            "target_utilization": self.target,
+            "of": f"busy share of {self.unit}" if self.unit else "utilization",
+            "target": self.target,
+            "ceiling": self.ceiling,
             steps: self.steps,
             value: self.value,
             step: self.step,
             f"present_{value}": self.present * self.step,
-            "utilization": self.reached.utilization,
-            "utilization_one_less": self.below.utilization if self.below else 0.0,
+            "reached": self.reached.share,
+            "one_less": self.below.share if self.below else 0.0,
+            "utilization": self.result.utilization,
+            "busy": dict(self.result.busy),
             "latency_s": self.result.latency_s,
             "bottleneck": self.result.bottleneck,
             "granularity": self.result.fused.granularity,
@@ -99,7 +121,7 @@ class Need:
         return units.si(steps * self.step, "B/s")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Unreached:
     """A target that no value reaches, and what binds then."""
 
@@ -107,17 +129,28 @@ class Unreached:
     node: str
     target: float
     found: Result | Infeasible  # the fastest mapping where the quantity is unlimited
+    unit: str = ""
+    ceiling: float = 0.0
 
     def __str__(self) -> str:
         where = f"need {self.quantity}: {self.node}"
         if isinstance(self.found, Infeasible):
             return f"{where}: nothing fits at any value: {self.found}"
-        reached, change = self.found.utilization, "; lower the target, or widen what binds"
+        reached, what = share_of(self.found, self.unit), target_text(self.unit)
         reasons = "; ".join(_binding(self.found))
+        change = "lower the target, or widen what binds"
+        if self.target > self.ceiling:
+            change = "lower the target, or choose units of other rates"
         return (
-            f"{where}: expected a utilization of {self.target:g}, got at most {reached:.4f} with "
-            f"an unlimited {self.quantity} ({reasons}){change}"
+            f"{where}: expected {what} of {self.target:g}, got at most {reached:.4f} with "
+            f"an unlimited {self.quantity} ({reasons}); the problem allows at most "
+            f"{self.ceiling:.4f}, {busy_text(self.found)} busy now; {change}"
         )
+
+
+def target_text(unit: str) -> str:
+    """The target in words."""
+    return f"a busy share of {unit}" if unit else "a utilization"
 
 
 def _binding(result: Result) -> list[str]:

@@ -8,8 +8,9 @@ Every trial is a search over the real model for the fastest mapping, and the ans
 - The bandwidth of DRAM stands in one place of the model: a group takes the longest of its compute
   and of each level's words over bandwidth, then the words of its first tile over bandwidth. Both
   shrink as bandwidth grows, for every mapping, and no mapping becomes illegal.
-- Utilization is the cycles of all computes at peak over the latency. The first is the same for all
-  mappings of a mapspace, except where units overlap in some of them; those are refused.
+- Utilization is the cycles that products need on the matrix path over the latency, a unit's busy
+  share those of its computes. The first is the same for all mappings of a mapspace, except that the
+  forms of a softmax differ in what a vector unit does: there a busy share is refused.
 
 So the values that reach a target are all those from one value on. Both sides of that value are
 searched: the answer reaches the target, one row or step less does not.
@@ -30,10 +31,18 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
-from flat_mapper.explore.need_result import QUANTITIES, Need, Quantity, Trial, Unreached
+from flat_mapper.explore.need_result import (
+    QUANTITIES,
+    Need,
+    Quantity,
+    Trial,
+    Unreached,
+    share_of,
+)
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.space import Mapspace
+from flat_mapper.spec.document import did_you_mean
 from flat_mapper.workload.graph import Workload
 
 STEP_BYTES_PER_S = 1e9  # of bandwidth, where none is given
@@ -47,31 +56,33 @@ def smallest_value(
     quantity: Quantity,
     *,
     utilization: float,
+    busy: str = "",
     step: float = STEP_BYTES_PER_S,
     progress: Progress | None = None,
 ) -> Need | Unreached:
     """The smallest buffer or bandwidth with which the fastest mapping reaches a utilization.
 
+    busy: a compute unit, whose busy share is to reach it instead.
     ert:  breaks ties between mappings of the same latency, at every value alike. Without one, all
           of these are as good: utilization does not depend on energy, and the search is shorter.
     step: of bandwidth, bytes per second; a buffer goes by its rows.
     """
-    _check(quantity, mapspace, utilization)
-    if workload.mask:
-        condition = "no mask: work on masked pairs would count as utilization"
-        raise SpecError(expected(f"need: {workload.name}", condition, str(workload.mask)))
+    _check(quantity, workload, mapspace, utilization)
+    _check_unit(workload, platform, busy)
     knob = Knob.of(platform, quantity, step)
     trials = _Trials(
         workload=workload,
         mapspace=mapspace,
         ert=ert or _no_prices(platform),
         knob=knob,
+        unit=busy,
         progress=progress,
     )
     unlimited = trials.at(None)
+    most = unlimited.ceiling(overlapped=mapspace.fusion.schedule in ("overlapped", "any"))
     if not _reaches(unlimited, utilization):
         return Unreached(
-            quantity=quantity, node=knob.node, target=utilization, found=unlimited.found
+            *(quantity, knob.node, utilization, unlimited.found), unit=busy, ceiling=most
         )
     assert unlimited.result is not None
     low, high = _bracket(trials, unlimited.result, utilization)
@@ -88,6 +99,8 @@ def smallest_value(
         reached=trials.at(steps),
         below=trials.at(steps - 1) if steps > 1 else None,
         trials=len(trials.known),
+        ceiling=most,
+        unit=busy,
         left_out=workload.left_out,
         wider=workload.wider,
     )
@@ -102,24 +115,32 @@ def _no_prices(platform: Platform) -> Ert:
     return Ert(levels=levels, source="none")
 
 
-def _check(quantity: str, mapspace: Mapspace, utilization: float) -> None:
+def _check(quantity: str, workload: Workload, mapspace: Mapspace, utilization: float) -> None:
+    if workload.mask:
+        condition = "no mask: work on masked pairs would count as utilization"
+        raise SpecError(expected(f"need: {workload.name}", condition, str(workload.mask)))
     if quantity not in QUANTITIES:
         raise SpecError(expected("need", f"one of {', '.join(QUANTITIES)}", quantity))
     if not 0 < utilization <= 1:
         raise SpecError(expected("need: utilization", "a share > 0 and <= 1", utilization))
-    fusion = mapspace.fusion
-    mixed = fusion.optional and fusion.schedule in ("overlapped", "any")
-    if mixed and fusion.groups and mapspace.policy.softmax == "charged":
-        condition = "a schedule other than overlapped where fusion is optional"
-        raise SpecError(
-            expected(f"need: {mapspace.name}", condition, "overlapped", "set optional: false")
-        )
     if mapspace.policy.overflow != "reject":
         raise SpecError(expected(f"need: {mapspace.name}", "overflow: reject", "spill"))
 
 
+def _check_unit(workload: Workload, platform: Platform, unit: str) -> None:
+    own = {"matrix": platform.matrix, "vector": platform.vector}
+    used = dict.fromkeys(e.unit for e in workload.einsums)
+    names = [arch.compute.name for one in used if (arch := own[one]) is not None]
+    if unit and unit not in names:
+        condition = f"a compute unit that {workload.name} uses: {', '.join(names)}"
+        raise SpecError(expected("need: busy", condition, unit, did_you_mean(unit, names)))
+    if unit and workload.softmax == "any":
+        condition = "one form of softmax where a unit's busy share is asked for: their work differs"
+        raise SpecError(expected("need: busy", condition, "softmax any", "take row or online"))
+
+
 def _reaches(trial: Trial, target: float) -> bool:
-    reached = trial.utilization
+    reached = trial.share
     return reached >= target or isclose(reached, target, rel_tol=1e-12)
 
 
@@ -199,11 +220,11 @@ class Knob:
         words = max(use.live_words for use in result.buffers().values())
         return max(1, ceil(words * self.level.multiple_buffering / self.level.row_words))
 
-    def least(self, result: Result, target: float) -> int:
+    def least(self, result: Result, target: float, unit: str = "") -> int:
         """Steps that cannot reach a target, as far as compulsory traffic tells; 0 at least."""
         if self.quantity == "buffer":
             return 0
-        ideal = result.utilization * result.cycles
+        ideal = share_of(result, unit) * result.cycles
         words = units.words_of(result.bound.offchip_bytes, self.level.word_bits)
         return max(0, int(words * target / ideal / self._rate(1)) - 1)
 
@@ -216,6 +237,7 @@ class _Trials:
     mapspace: Mapspace
     ert: Ert
     knob: Knob
+    unit: str
     progress: Progress | None
     known: dict[int | None, Trial] = field(default_factory=dict)
 
@@ -234,7 +256,7 @@ class _Trials:
                 objective="latency",
             )
             kept = found if isinstance(found, Infeasible) else found.result
-            self.known[steps] = Trial(steps=steps, found=kept)
+            self.known[steps] = Trial(steps=steps, found=kept, unit=self.unit)
         return self.known[steps]
 
     def smallest(self, low: int, high: int, target: float) -> int:
@@ -260,7 +282,7 @@ class _Trials:
 def _bracket(trials: _Trials, result: Result, target: float) -> tuple[int, int]:
     """A value that is taken not to reach the target, and one that reaches it."""
     knob = trials.knob
-    low, high = knob.least(result, target), knob.enough(result)
+    low, high = knob.least(result, target, trials.unit), knob.enough(result)
     if high is not None:
         return low, high
     high = max(low + 1, ceil(knob.present) if knob.present < float("inf") else 1)
@@ -277,6 +299,7 @@ def need(
     *,
     quantity: Quantity,
     utilization: float,
+    busy: str = "",
     step: float = STEP_BYTES_PER_S,
     progress: Progress | None = None,
 ) -> Need | Unreached:
@@ -285,6 +308,7 @@ def need(
     ert:         breaks ties between mappings of the same latency; by default none does.
     quantity:    buffer (of the level that groups share, in its rows) or bandwidth (of DRAM).
     utilization: of the fastest mapping, a share > 0 and <= 1.
+    busy:        a compute unit, whose busy share is to reach that instead.
     step:        of bandwidth, bytes per second.
     """
     cascade = workload if isinstance(workload, Workload) else load_problem(workload)
@@ -295,6 +319,7 @@ def need(
     return smallest_value(
         *(cascade, chip, space, table, quantity),
         utilization=utilization,
+        busy=busy,
         step=step,
         progress=progress,
     )

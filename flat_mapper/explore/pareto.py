@@ -74,7 +74,7 @@ class Front:
         head, rows = self._table()
         best = self.points[0]
         searched, *_ = report.certificate_text(best.certificate, FRONT, 0.0).splitlines()
-        lines = [self._title(), report.grid(rows, head=head, right=range(1, 8)), ""]
+        lines = [self._title(), report.grid(rows, head=head, right=range(1, 9)), ""]
         said = [*best.result.notes, report.left_out_text(self.workload)]
         whole = f"the whole front{searched.removeprefix('the best')}"
         return "\n".join([*lines, whole, *filter(None, said)])

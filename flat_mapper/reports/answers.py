@@ -179,7 +179,7 @@ class Comparison:
         sources = dict.fromkeys(r.energy_source for r in results.values())
         lines = [
             self._title(),
-            report.grid(self._table(), head=report.COMPARISON_COLUMNS, right=range(1, 8)),
+            report.grid(self._table(), head=report.COMPARISON_COLUMNS, right=range(1, 9)),
             report.policy_text(results),
             *refused,
             *(f"energies from {source}" for source in sources),

@@ -168,7 +168,12 @@ def _times(value: float, bound: float) -> str:
 
 
 def _busy(result: Result) -> str:
-    return "busy: " + ", ".join(f"{u} {units.percent(s)}" for u, s in result.busy.items())
+    return f"busy: {busy_text(result)}"
+
+
+def busy_text(result: Result) -> str:
+    """The share of the cycles that each unit's computes need at its peak."""
+    return ", ".join(f"{u} {units.percent(s)}" for u, s in result.busy.items())
 
 
 def _use(use: BufferUse, word_bits: int) -> str:
@@ -240,6 +245,7 @@ COMPARISON_COLUMNS = (
     "energy",
     "saving",
     "util.",
+    "busy",
     "off-chip",
     "buffer",
     "granularity",
@@ -261,6 +267,7 @@ def comparison_row(name: str, first: Result | None, result: Result | Infeasible)
         units.si(units.joules_of(result.energy_pj), "J"),
         "-" if saved is None else units.percent(saved),
         units.percent(result.utilization),
+        busy_text(result),
         units.size(result.offchip_bytes),
         share,
         result.fused.granularity,

@@ -73,14 +73,20 @@ def test_totals_are_sums_over_the_steps():
     for segment in found.segments:
         for length, (steps, _) in segment.results.items():
             mapping = resized_mapping(segment.mapped.mapping, segment.mapped.workload, "M", length)
-            workload = load_workload(TEXT, sizes={"P": 1, "M": length})
+            workload = load_workload(TEXT, sizes={"P": 1, "M": length})  # one layer of three
             result = evaluate(workload, platform(), mapping, PRICES)
             assert isinstance(result, Result)
-            cycles, energy = cycles + steps * result.cycles, energy + steps * result.energy_pj
+            cycles, energy = (
+                cycles + 3 * steps * result.cycles,
+                energy + 3 * steps * result.energy_pj,
+            )
     assert found.decode.cycles == cycles
     assert found.decode.energy_pj == pytest.approx(energy)
     assert found.total.energy_pj == pytest.approx(energy + found.prefill.result.energy_pj)
-    assert found.decode.macs == sum(4 * 2 * 2 * m * n for m, n in found.scenario.lengths().items())
+    macs = sum(4 * 2 * 2 * m * n for m, n in found.scenario.lengths().items())
+    assert found.decode.macs == 3 * macs
+    assert found.to_dict()["layers"] == 3
+    assert "counted: QK, QK_max, QK_exp, QK_sum, A, AV, of each of 3 layers" in str(found)
 
 
 @pytest.mark.parametrize("softmax", ["row", "online"])
@@ -108,7 +114,7 @@ def test_a_mapping_covers_every_smaller_size(size: int):
     cut = segment.mapped.workload.with_ranks({"M": size})
     result = evaluate(cut, platform(), smaller, PRICES)
     assert isinstance(result, Result)
-    assert result.macs == 4 * 2 * 2 * size
+    assert result.macs == 3 * 4 * 2 * 2 * size
 
 
 def test_what_the_cache_holds():
@@ -127,7 +133,7 @@ def test_more_positions_of_a_step_take_fewer_steps():
     )
     assert isinstance(found, Generation)
     assert found.decode.steps == 1
-    assert found.decode.macs == 4 * 2 * 2 * 8 * 16
+    assert found.decode.macs == 3 * 4 * 2 * 2 * 8 * 16
     assert found.tokens_per_s == 8 / found.decode.latency_s
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from flat_mapper.arch.reader import load_platform
-from flat_mapper.base.errors import SpecError
 from flat_mapper.base.units import bytes_of
 from flat_mapper.cli.main import main
 from flat_mapper.energy.tables import Ert
@@ -110,13 +109,38 @@ def test_command(space: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, "0.03", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["bytes_per_s"] == 2e9 * found["steps"]
-    assert found["utilization_one_less"] < 0.03 <= found["utilization"]
+    assert found["one_less"] < 0.03 <= found["reached"] == found["utilization"]
+    assert found["ceiling"] == 1.0  # the softmax is free, and products fill the array
     assert main([*words, "0.03"]) == 0
     text = capsys.readouterr().out
     assert "misses" in text
     assert "reaches" in text
     assert main([*words, "0.9"]) == 1
     assert "Infeasible: need bandwidth: DRAM: expected" in capsys.readouterr().err
+
+
+def test_the_problem_allows_no_more_than_turns_do(capsys: pytest.CaptureFixture[str]) -> None:
+    # Exponentials of 64 cycles on 256 lanes, products on 1024 units, in turn: for a score of
+    # attention E + F = 32 products take 32 / 1024 cycles, the softmax (64 + 3) / 256.
+    assert EDGE.vector is not None
+    slow = replace(EDGE.vector, variables={**EDGE.vector.variables, "exp_cycles": 64})
+    chip = replace(EDGE, vector=slow)
+    products, softmax = 32 / 1024, 67 / 256
+    missed = smallest_value(TINY, chip, load_mapspace("flat"), ERT, "buffer", utilization=0.95)
+    assert isinstance(missed, Unreached)
+    assert missed.ceiling == pytest.approx(products / (products + softmax))
+    assert "the problem allows at most 0.1067" in str(missed)
+    assert "choose units of other rates" in str(missed)
+    lanes = smallest_value(
+        TINY, chip, load_mapspace("flat"), ERT, "buffer", utilization=0.8, busy="VALU"
+    )
+    assert isinstance(lanes, Need)
+    assert lanes.ceiling == pytest.approx(softmax / (products + softmax))
+    assert lanes.result.busy["VALU"] == lanes.reached.share >= 0.8 > lanes.result.utilization
+    assert lanes.below is None or lanes.below.share < 0.8
+    words = ["need", "buffer", "--arch", "edge", "--problem", "tiny", "--utilization", "0.1"]
+    assert main([*words, "--busy", "VALUE"]) == 2
+    assert "need: busy: expected a compute unit that" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -135,8 +159,10 @@ def test_bad_input(
     assert re.search(message, capsys.readouterr().err)
 
 
-def test_mapspaces_that_count_utilization_two_ways_are_refused() -> None:
+def test_units_side_by_side_count_as_one_does() -> None:
     flat = load_mapspace("flat")
     mixed = replace(flat, fusion=replace(flat.fusion, schedule="overlapped"))
-    with pytest.raises(SpecError, match="expected a schedule other than overlapped"):
-        smallest_value(TINY, EDGE, mixed, ERT, "buffer", utilization=0.5)
+    found = smallest_value(TINY, EDGE, mixed, ERT, "buffer", utilization=0.2)
+    assert isinstance(found, Need)
+    assert found.ceiling == 1.0  # products take longer than the softmax beside them
+    assert 0.2 <= found.result.utilization == found.result.busy["MAC"]
