@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from oracles.brute_force import Case, answers
 
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution

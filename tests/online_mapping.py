@@ -5,7 +5,7 @@ from __future__ import annotations
 from prices import PRICES
 from small_platform import loops, nest, platform, workload
 
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import EinsumStats, Result
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
 from flat_mapper.workload.graph import Workload

@@ -10,7 +10,7 @@ from pathlib import Path
 import small_platform as small
 
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.explore.sweep.store import PointRow, Store

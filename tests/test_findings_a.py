@@ -17,7 +17,7 @@ from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.reader import load_architecture, load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.referee import compare
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert, load_ert
 from flat_mapper.execution.run import execute

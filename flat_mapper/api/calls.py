@@ -25,7 +25,7 @@ from flat_mapper.energy.tables import Art, Ert, ert_of, load_ert
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.log import SearchLog, search_log
 from flat_mapper.mapper.solve.optimum import search as best_of
-from flat_mapper.mapping.check import check_mapping, read_checked_record
+from flat_mapper.mapping.cores.check import check_mapping, read_checked_record
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_names import absent_parts, unmatched_rules
 from flat_mapper.reports.answers import Comparison, Evaluation, ModelResult, SearchResult

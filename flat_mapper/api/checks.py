@@ -13,7 +13,7 @@ from flat_mapper.arch.reader import check_architecture, load_architecture
 from flat_mapper.arch.values import Architecture
 from flat_mapper.base.errors import Faults, FlatMapperError, SpecError, expected
 from flat_mapper.energy.tables import ert_of, load_art
-from flat_mapper.mapping.check import check_mapping, read_checked_record
+from flat_mapper.mapping.cores.check import check_mapping, read_checked_record
 from flat_mapper.spec.document import Section, did_you_mean, section_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.timeloop.mapping_reader import read_mapping

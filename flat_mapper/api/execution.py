@@ -10,7 +10,7 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.referee import Disagreement, compare
 from flat_mapper.base.errors import NothingFeasible
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.execution import run as referee

@@ -28,7 +28,7 @@ _ITERATION = (
     *("maximize_dims_capacity", "no_reuse", "type", "target"),
 )
 CONSTRAINTS: Mapping[str, tuple[str, ...]] = {
-    "spatial": (*_ITERATION, "split", "no_link_transfer"),
+    "spatial": (*_ITERATION, "split", "no_link_transfer", "no_multicast_no_reduction"),
     "temporal": (*_ITERATION, "rmw_first_update"),
     "dataspace": ("keep", "bypass", "keep_only", "bypass_only", "no_coalesce", "type", "target"),
 }

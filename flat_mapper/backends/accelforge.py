@@ -25,14 +25,14 @@ from flat_mapper.backends.accelforge_answer import (
 from flat_mapper.backends.accelforge_nest import AXES, component_name
 from flat_mapper.base.errors import BackendError, expected
 from flat_mapper.cost_model.backend import refuse_operations
+from flat_mapper.cost_model.chip.evaluation import combine
 from flat_mapper.cost_model.einsum import einsum_costs
-from flat_mapper.cost_model.evaluation import combine
 from flat_mapper.cost_model.latency import level_cycles, throttling
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
 from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.operations import operation_energy
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.check import check_fused
+from flat_mapper.mapping.cores.check import check_fused
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, Slot
 from flat_mapper.workload.einsum import TensorAccess

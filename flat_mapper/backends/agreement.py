@@ -20,7 +20,7 @@ from flat_mapper.backends.accelforge_nest import NotExpressibleError
 from flat_mapper.backends.one_pass import one_pass_counts
 from flat_mapper.base.errors import BackendError, MappingError
 from flat_mapper.cost_model.backend import Backend
-from flat_mapper.cost_model.evaluation import evaluate, stats_alone
+from flat_mapper.cost_model.chip.evaluation import evaluate, stats_alone
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.sharing import copied_from, shared_level

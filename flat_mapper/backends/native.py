@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import FusedMapping

@@ -41,6 +41,8 @@ def compare(executed: Executed, result: Result) -> tuple[Disagreement, ...]:
     """
     nests = result.mapping.einsum_mappings
     ragged = {name for name, m in nests.items() if any(p.last for _, at in m.loops for p in at)}
+    cut = [g.names for g in result.groups if g.cores is not None and not g.cores.divides]
+    ragged |= {name for names in cut for name in names}
     found = [*_numbers(executed)]
     for einsum in result.einsums:
         found += _with_reason(_counts(executed, einsum), einsum.einsum in ragged)

@@ -14,7 +14,7 @@ from flat_mapper.backends.registry import BACKENDS
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
 from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.mapping.check import read_checked_record
+from flat_mapper.mapping.cores.check import read_checked_record
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.reports.text import grid
 from flat_mapper.spec.document import checked

@@ -2,29 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import ceil, prod
 
 from flat_mapper.arch.values import Architecture, Platform
-from flat_mapper.cost_model.latency import transfer_cycles
+from flat_mapper.cost_model.latency import Outside, Words, only_dram, transfer_cycles
 from flat_mapper.cost_model.occupancy import buffer_use, shared_tile
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats
 from flat_mapper.cost_model.reuse import SHARED
 from flat_mapper.cost_model.schedule import Latency, ideal_latency, turns_latency
-from flat_mapper.cost_model.turn_taking import turns
+from flat_mapper.cost_model.turn_taking import TurnParts, turn_parts
 from flat_mapper.mapping.sharing import shared_level, whole_group
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.workload.graph import Workload
 
 
-def group_stats(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupTerms:
+    """What the latency of a group is made of, whatever stands outside its shared level.
+
+    Words are those that cross to and from the outside, by tensor: read, written.
+    """
+
+    group: GroupMapping
+    policy: Policy
+    units: Mapping[str, str]  # compute unit by path
+    compute: Mapping[str, int]  # cycles by unit
+    ideal: Mapping[str, float]
+    inside: Mapping[str, float]  # cycles by level, of the shared one and those inside
+    moved: Words  # in all
+    staged: Words  # in whole tiles
+    first: Words  # that the first pass waits for, and that are left after the last
+    turns: tuple[TurnParts, ...]  # none where every transfer overlaps every compute
+    buffer: BufferUse
+    spilled: int
+
+    @property
+    def passes(self) -> int:
+        """Passes of the shared loops, if a mask leaves all."""
+        return prod(loop.factor for loop in self.group.shared)
+
+    def latency(self, outside: Outside) -> Latency:
+        """Latency under the schedule, and under the policy's rule of prefetching."""
+        transfers = {**outside.by_name(self.moved), **self.inside}
+        exposed = outside.cycles(self.first)
+        if not self.turns:
+            return ideal_latency(self.group.schedule, self.compute, transfers, exposed)
+        return turns_latency(
+            self.group.schedule,
+            self.policy,
+            [parts.turn(outside) for parts in self.turns],
+            transfers,
+            outside.in_turn(self.moved),
+            _ways(outside, self.staged),
+            _ways(outside, self.first),
+            self.units,
+        )
+
+
+def _ways(outside: Outside, words: Words) -> float:
+    """Cycles of all that is read and of all that is written, one after the other."""
+    ways = (
+        {t: (r, 0.0) for t, (r, _) in words.items()},
+        {t: (0.0, w) for t, (_, w) in words.items()},
+    )
+    return sum(outside.in_turn(way).cycles for way in ways)
+
+
+def group_terms(
     workload: Workload,
     platform: Platform,
     group: GroupMapping,
     policy: Policy,
     stats: Mapping[str, EinsumStats],
-) -> GroupStats:
-    """Latency of a group from the counts of its Einsums, whoever counted them."""
+) -> GroupTerms:
+    """The terms of a group from the counts of its Einsums, whoever counted them."""
     members = [stats[name] for name in group.names]
     use = buffer_use(workload, platform, group, policy)
     compute: dict[str, int] = {}
@@ -33,34 +86,77 @@ def group_stats(
         compute[member.unit] = compute.get(member.unit, 0) + member.compute_cycles
         ideal[member.unit] = ideal.get(member.unit, 0.0) + member.ideal_cycles
     spilled = _spill_words(platform, group, policy, use, stats) if policy.overflow == "spill" else 0
-    transfers = _transfers(platform, members, spilled)
-    latency = _latency(workload, platform, group, policy, members, compute, transfers)
-    cold = latency.exposed + policy.tile_start_cycles * prod(loop.factor for loop in group.shared)
+    together = len(members) > 1 and policy.prefetch != "ideal"
+    names = whole_group(workload, group.names, policy)
+    first = _first_words(workload, platform, group, everything=together)
+    last = _last_words(workload, platform, group) if together else {}
+    staged: dict[str, tuple[float, float]] = {}
+    for member in members:
+        for t in member.levels[0].tensors:
+            if any(s.tensor == t.tensor for s in member.levels[SHARED].tensors):
+                _add(staged, t.tensor, t.words_read, t.words_written)
+    return GroupTerms(
+        group=group,
+        policy=policy,
+        units={
+            path: platform.path(path).compute.name
+            for path in {workload.einsum(n).unit for n in group.names}
+        },
+        compute=compute,
+        ideal=ideal,
+        inside=_inside(platform, members),
+        moved=_moved(members, spilled),
+        staged=staged,
+        first={t: (first.get(t, 0.0), last.get(t, 0.0)) for t in dict.fromkeys((*first, *last))},
+        turns=turn_parts(workload, platform, group, names) if together else (),
+        buffer=use,
+        spilled=spilled,
+    )
+
+
+def alone(terms: GroupTerms, platform: Platform) -> GroupStats:
+    """A group by itself on one core, with DRAM outside."""
+    outside = only_dram(platform.dram)
+    latency = terms.latency(outside)
+    cold = latency.exposed + terms.policy.tile_start_cycles * terms.passes
     return GroupStats(
-        names=group.names,
-        schedule=group.schedule,
-        compute_cycles=compute,
-        ideal_cycles=ideal,
-        transfer_cycles=transfers,
+        names=terms.group.names,
+        schedule=terms.group.schedule,
+        compute_cycles=terms.compute,
+        ideal_cycles=terms.ideal,
+        transfer_cycles={**outside.by_name(terms.moved), **terms.inside},
         cold_start_cycles=cold,
         cycles=ceil(latency.cycles + cold - 1e-9),
         bottleneck=latency.bottleneck,
-        buffer=use,
-        spill_words=spilled,
+        buffer=terms.buffer,
+        spill_words=terms.spilled,
         slack_cycles=latency.slack,
     )
 
 
-def _transfers(platform: Platform, members: list[EinsumStats], spilled: int) -> dict[str, float]:
-    """Cycles of each level's transfers, summed over the Einsums that use its ports."""
+def _add(words: dict[str, tuple[float, float]], tensor: str, read: float, written: float) -> None:
+    before = words.get(tensor, (0.0, 0.0))
+    words[tensor] = before[0] + read, before[1] + written
+
+
+def _moved(members: list[EinsumStats], spilled: int) -> dict[str, tuple[float, float]]:
+    """Words at the outermost level, by tensor; half of what spills goes out, half comes back."""
+    found: dict[str, tuple[float, float]] = {}
+    for member in members:
+        for t in member.levels[0].tensors:
+            _add(found, t.tensor, t.words_read, t.words_written)
+    if spilled:
+        _add(found, "", spilled / 2, spilled / 2)
+    return found
+
+
+def _inside(platform: Platform, members: list[EinsumStats]) -> dict[str, float]:
+    """Cycles of the transfers of each level on chip, over the Einsums that use its ports."""
     cycles: dict[str, float] = {}
-    levels = {lv.name: lv for arch in _paths(platform) for lv in arch.levels}
+    levels = {lv.name: lv for arch in _paths(platform) for lv in arch.levels[SHARED:]}
     for name, level in levels.items():
         found = [lv for m in members if (lv := m.level(name)) is not None]
-        # Half of what spills goes out, half comes back.
-        extra = spilled / 2 if name == platform.dram.name else 0.0
-        reads = sum(lv.reads for lv in found) + extra
-        writes = sum(lv.writes for lv in found) + extra
+        reads, writes = sum(lv.reads for lv in found), sum(lv.writes for lv in found)
         cycles[name] = float(transfer_cycles(level, reads, writes))
     return cycles
 
@@ -69,53 +165,10 @@ def _paths(platform: Platform) -> tuple[Architecture, ...]:
     return (platform.matrix,) if platform.vector is None else (platform.matrix, platform.vector)
 
 
-def _latency(
-    workload: Workload,
-    platform: Platform,
-    group: GroupMapping,
-    policy: Policy,
-    members: Sequence[EinsumStats],
-    compute: Mapping[str, int],
-    transfers: Mapping[str, float],
-) -> Latency:
-    """Latency of a group under its schedule, and under the policy's rule of prefetching."""
-    if len(members) == 1 or policy.prefetch == "ideal":
-        first = _first_words(workload, platform, group, everything=False)
-        return ideal_latency(group.schedule, compute, transfers, _dram_cycles(platform, first, 0))
-    names = whole_group(workload, group.names, policy)
-    read = _first_words(workload, platform, group, everything=True)
-    written = _last_words(workload, platform, group)
-    at_dram = [(m, lv) for m in members if (lv := m.level(platform.dram.name)) is not None]
-    staged = [
-        (t.words_read, t.words_written)
-        for m, lv in at_dram
-        for t in lv.tensors
-        if any(s.tensor == t.tensor for s in m.levels[SHARED].tensors)
-    ]
-    return turns_latency(
-        group.schedule,
-        policy,
-        turns(workload, platform, group, names),
-        transfers,
-        platform.dram.name,
-        _dram_cycles(platform, sum(r for r, _ in staged), 0)
-        + _dram_cycles(platform, 0, sum(w for _, w in staged)),
-        _dram_cycles(platform, read, 0) + _dram_cycles(platform, 0, written),
-        {
-            path: platform.path(path).compute.name
-            for path in {workload.einsum(n).unit for n in group.names}
-        },
-    )
-
-
-def _dram_cycles(platform: Platform, reads: float, writes: float) -> float:
-    return float(transfer_cycles(platform.dram, reads, writes))
-
-
 def _first_words(
     workload: Workload, platform: Platform, group: GroupMapping, *, everything: bool
-) -> float:
-    """Words from DRAM that the first pass waits for; nothing overlaps them.
+) -> dict[str, float]:
+    """Words from outside that the first pass waits for; nothing overlaps them.
 
     They are the first tiles of the first Einsum's inputs, and with `everything` whatever other
     Einsums have staged.
@@ -127,23 +180,24 @@ def _first_words(
         arch, kept = platform.path(einsum.unit), mapping.kept_at(level)
         for tensor in (a.tensor for a in einsum.inputs):
             waits = position == 0 or (everything and tensor in kept)
-            if waits and tensor in mapping.kept_at(platform.dram.name) and tensor not in found:
+            if waits and tensor in mapping.kept_at(platform.dram.name):
                 tile = shared_tile(workload, arch, mapping, tensor, level)
-                found[tensor] = tile * workload.share(tensor)
-    return sum(found.values())
+                found[tensor] = found.get(tensor, 0.0) + tile * workload.share(tensor)
+    return found
 
 
-def _last_words(workload: Workload, platform: Platform, group: GroupMapping) -> float:
-    """Words to DRAM that are left when the last turn is over: the last tiles of its outputs."""
-    total, level = 0.0, shared_level(platform).name
+def _last_words(workload: Workload, platform: Platform, group: GroupMapping) -> dict[str, float]:
+    """Words that are left when the last turn is over: the last tiles of the group's outputs."""
+    found: dict[str, float] = {}
+    level = shared_level(platform).name
     for position, mapping in enumerate(group.einsums):
         einsum = workload.einsum(mapping.einsum)
         tensor, last = einsum.output.tensor, position + 1 == len(group.einsums)
         leaves = tensor in mapping.kept_at(platform.dram.name)
         if leaves and (last or tensor in mapping.kept_at(level)):
             tile = shared_tile(workload, platform.path(einsum.unit), mapping, tensor, level)
-            total += tile * workload.share(tensor)
-    return total
+            found[tensor] = found.get(tensor, 0.0) + tile * workload.share(tensor)
+    return found
 
 
 def _spill_words(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -72,3 +73,67 @@ def throttling(
 def level_cycles(compute: IntArray, slowdown: FloatArray) -> IntArray:
     """Timeloop's cycles of a level: compute cycles over its throttling, rounded up."""
     return np.ceil(compute / slowdown).astype(np.int64)
+
+
+Words = Mapping[str, tuple[float, float]]  # by tensor: read, written
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A level outside the shared one, as it serves the core whose time is asked for.
+
+    weights: words that the level has to move for a word of a tensor that the core moves: all
+             cores at work move theirs at the same time, and a multicast serves several at once.
+    other:   the weight of the tensors that are not listed.
+    """
+
+    level: MemoryLevel
+    weights: Mapping[str, float] = field(default_factory=dict)
+    other: float = 1.0
+
+    def cycles(self, words: Words) -> float:
+        """Cycles that its ports need for the words that a core moves."""
+        weights = {t: self.weights.get(t, self.other) for t in words}
+        reads = sum(weights[t] * read for t, (read, _) in words.items())
+        writes = sum(weights[t] * written for t, (_, written) in words.items())
+        return float(transfer_cycles(self.level, reads, writes))
+
+
+class InTurn(NamedTuple):
+    """Cycles of words that come one tensor after another, and the level that takes longest."""
+
+    level: str
+    cycles: float
+    least: float  # if all of them could come at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """All that stands outside the shared level: what serves it moves words at the same time."""
+
+    sources: tuple[Source, ...]
+
+    def cycles(self, words: Words) -> float:
+        """Cycles of the slowest source."""
+        return max(source.cycles(words) for source in self.sources)
+
+    def in_turn(self, words: Words) -> InTurn:
+        """Cycles of tensors that come one after another, each from the slowest of its sources.
+
+        With one source that is all of its words; with several an execution may overlap some.
+        """
+        names = self.by_name(words)
+        slowest = max(names, key=lambda name: names[name])
+        cycles = least = names[slowest]
+        if len(self.sources) > 1:
+            cycles = sum(self.cycles({tensor: both}) for tensor, both in words.items())
+        return InTurn(level=slowest, cycles=cycles, least=least)
+
+    def by_name(self, words: Words) -> dict[str, float]:
+        """Cycles of each source, by its level."""
+        return {source.level.name: source.cycles(words) for source in self.sources}
+
+
+def only_dram(dram: MemoryLevel) -> Outside:
+    """DRAM alone, for one core alone."""
+    return Outside(sources=(Source(level=dram),))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import fsum
 
+from flat_mapper.mapping.cores.use import CoreUse
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Schedule
 
 LEAKAGE = "leakage"  # its entry among the parts of an energy
@@ -205,6 +206,7 @@ class GroupStats:
     buffer: BufferUse
     spill_words: int = 0  # extra words to and from DRAM
     slack_cycles: float = 0.0  # by so many `cycles` may be above an execution, see `Latency`
+    cores: CoreUse | None = None  # where tiles are given out to cores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

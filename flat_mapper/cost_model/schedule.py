@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from flat_mapper.cost_model.latency import InTurn
 from flat_mapper.cost_model.turn_taking import COMPUTE, Turn
 from flat_mapper.mapping.values import Policy, Schedule
 
@@ -45,7 +46,7 @@ def turns_latency(
     policy: Policy,
     turns: Sequence[Turn],
     transfers: Mapping[str, float],
-    dram: str,
+    outside: InTurn,
     staged: float,
     exposed: float,
     units: Mapping[str, str],
@@ -65,7 +66,8 @@ def turns_latency(
     slack above it: where transfers bind, first inputs and last outputs count twice, and what units
     overlap is told by bounds.
 
-    transfers: cycles of all words, by level. staged: cycles of whole tiles at DRAM.
+    transfers: cycles of all words, by level; outside: those of what comes from outside.
+    staged:    cycles of whole tiles there.
     exposed:   cycles of the first inputs and the last outputs. units: compute unit by path.
     """
     busy: dict[str, float] = {}
@@ -75,17 +77,19 @@ def turns_latency(
         own = turn.steady if schedule == "overlapped" and ahead else turn.cycles
         busy[name] = busy.get(name, 0.0) + own
     extra = sum(turn.extra for turn in turns)
-    slowest: Mapping[str, float] = {dram: transfers[dram]}
+    slowest: Mapping[str, float] = {outside.level: outside.cycles}
     slack = 0.0
+    overlap = outside.cycles - outside.least
     if schedule == "overlapped" and ahead:
         passes = max(turn.passes for turn in turns)
         most = max(busy.values())
         total = most + (sum(busy.values()) - most) / passes + extra
-        slowest, slack = transfers, total - most
+        slowest, slack = {**transfers, **slowest}, total - most
     else:
         total = sum(busy.values())
     if not ahead:
         slack = total - max(busy.values()) if schedule == "overlapped" else 0.0
+        slack += overlap
         place = _binding(turns, units)
         return Latency(cycles=total + staged, exposed=0.0, bottleneck=place, slack=slack)
     longest = max(slowest, key=lambda name: slowest[name])
@@ -93,7 +97,9 @@ def turns_latency(
         cycles, place = slowest[longest] + extra, longest
     else:
         cycles, place = total, _binding(turns, units)
-    return Latency(cycles=cycles, exposed=exposed, bottleneck=place, slack=slack + exposed + extra)
+    return Latency(
+        cycles=cycles, exposed=exposed, bottleneck=place, slack=slack + exposed + extra + overlap
+    )
 
 
 def _binding(turns: Sequence[Turn], units: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from itertools import product
 from math import prod
 
 from flat_mapper.arch.values import Architecture, Platform
-from flat_mapper.cost_model.latency import transfer_cycles
+from flat_mapper.cost_model.latency import Outside, Words, transfer_cycles
 from flat_mapper.cost_model.nest import Nest, factors_of, nest_of
 from flat_mapper.cost_model.reuse import SHARED, Accesses, accesses
 from flat_mapper.energy.operations import operation_cycles
@@ -44,9 +44,57 @@ class Turn:
         return self.cycles - self.steady
 
 
-def turns(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KindParts:
+    """Passes of an Einsum that move the same tensors."""
+
+    count: float
+    local: Mapping[str, float]  # cycles of the compute, of the shared level and of private ones
+    streamed: Words  # by tensor, past the shared level
+
+    def parts(self, outside: Outside) -> dict[str, float]:
+        """Cycles of a turn: of its compute, and of every level's busiest port."""
+        found = {COMPUTE: self.local[COMPUTE], **outside.by_name(self.streamed)}
+        return {**found, **self.local}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnParts:
+    """What the turns of one Einsum are made of, whatever stands outside the shared level.
+
+    sizes: passes of one size each, and of each the kinds of passes.
+    """
+
+    einsum: str
+    unit: str
+    sizes: tuple[tuple[KindParts, ...], ...]
+
+    def turn(self, outside: Outside) -> Turn:
+        """The turns, under what serves the shared level."""
+        binding: dict[str, float] = {}
+        total = least = passes = 0.0
+        for kinds in self.sizes:
+            parts = [kind.parts(outside) for kind in kinds]
+            # The turn that moves least is the same in most passes.
+            least += sum(k.count for k in kinds) * min(max(p.values()) for p in parts)
+            for kind, part in zip(kinds, parts, strict=True):
+                longest = max(part, key=lambda name: part[name])
+                total += kind.count * part[longest]
+                passes += kind.count
+                binding[longest] = binding.get(longest, 0.0) + kind.count * part[longest]
+        return Turn(
+            einsum=self.einsum,
+            unit=self.unit,
+            passes=passes,
+            cycles=total,
+            steady=least,
+            binding=binding,
+        )
+
+
+def turn_parts(
     workload: Workload, platform: Platform, group: GroupMapping, names: Sequence[str]
-) -> tuple[Turn, ...]:
+) -> tuple[TurnParts, ...]:
     """The turns of a group's Einsums, in execution order.
 
     names: the Einsums of the group, those of a free softmax among them.
@@ -60,33 +108,18 @@ def _turn(
     group: GroupMapping,
     names: Sequence[str],
     mapping: EinsumMapping,
-) -> Turn:
+) -> TurnParts:
     einsum = workload.einsum(mapping.einsum)
     arch = platform.path(einsum.unit)
     stay = [t for t in may_stay(workload, names, einsum) if t in mapping.stay]
     tensors = {a.tensor: frozenset(a.ranks) for a in einsum.accesses}
     masked = _masked(workload, group, einsum)
-    binding: dict[str, float] = {}
-    total = least = passes = 0.0
+    found = []
     for loops, inside, sizes in _sizes(workload, arch, einsum, mapping):
         moves = _PassMoves(workload, arch, einsum, inside, sizes, stay)
         kinds = pass_kinds(loops, tensors, einsum.output.tensor, masked)
-        # The turn that moves least is the same in most passes.
-        least += sum(k.count for k in kinds) * min(max(moves.cycles(k).values()) for k in kinds)
-        for kind in kinds:
-            parts = moves.cycles(kind)
-            longest = max(parts, key=lambda name: parts[name])
-            total += kind.count * parts[longest]
-            passes += kind.count
-            binding[longest] = binding.get(longest, 0.0) + kind.count * parts[longest]
-    return Turn(
-        einsum=einsum.name,
-        unit=einsum.unit,
-        passes=passes,
-        cycles=total,
-        steady=least,
-        binding=binding,
-    )
+        found.append(tuple(moves.parts(kind) for kind in kinds))
+    return TurnParts(einsum=einsum.name, unit=einsum.unit, sizes=tuple(found))
 
 
 def _masked(workload: Workload, group: GroupMapping, einsum: Einsum) -> MaskedPasses | None:
@@ -194,16 +227,18 @@ class _PassMoves:
         per_compute = operation_cycles(arch, einsum.operation)
         self.compute = float(self.accesses.compute[0]) * per_compute
 
-    def cycles(self, kind: PassKind) -> dict[str, float]:
-        """Cycles of a turn: of its compute, and of every level's busiest port."""
-        found = {COMPUTE: self.compute}
-        for i, level in enumerate(self.arch.levels):
-            found[level.name] = float(transfer_cycles(level, *self._words(i, kind)))
-        return found
+    def parts(self, kind: PassKind) -> KindParts:
+        """A turn in a pass of a kind."""
+        local = {COMPUTE: self.compute}
+        for i, level in enumerate(self.arch.levels[SHARED:], SHARED):
+            words = self._words(i, kind).values()
+            reads, writes = sum(r for r, _ in words), sum(w for _, w in words)
+            local[level.name] = float(transfer_cycles(level, reads, writes))
+        return KindParts(count=kind.count, local=local, streamed=self._words(0, kind))
 
-    def _words(self, level: int, kind: PassKind) -> tuple[float, float]:
+    def _words(self, level: int, kind: PassKind) -> dict[str, tuple[float, float]]:
         """Words read from and written to one instance of a level in a pass of a kind."""
-        reads = writes = 0.0
+        found: dict[str, tuple[float, float]] = {}
         output = self.einsum.output.tensor
         for access in self.einsum.accesses:
             tensor = access.tensor
@@ -211,6 +246,7 @@ class _PassMoves:
             if level not in chain or (level < SHARED and SHARED in chain):
                 continue  # whole tiles cross DRAM beside the turns
             share, traffic = self.workload.share(tensor), self.accesses.traffic[level, tensor]
+            reads = writes = 0.0
             at = chain.index(level)
             below = chain[at + 1] if at + 1 < len(chain) else None
             again = 0.0 if kind.first or tensor != output else float(traffic.partition[0])
@@ -222,7 +258,8 @@ class _PassMoves:
             if level == SHARED and self.copied and not kind.first:
                 reads += share * float(traffic.partition[0]) * (tensor == self.copied)
                 writes += share * float(traffic.partition[0]) * (tensor == output)
-        return reads, writes
+            found[tensor] = reads, writes
+        return found
 
     def _moves(self, tensor: str, child: int | None, kind: PassKind) -> bool:
         """Whether a keeper's tiles are replaced in a pass of a kind."""

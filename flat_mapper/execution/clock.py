@@ -34,6 +34,7 @@ class Request:
     deadline: number of the turn that waits for it.
     """
 
+    tensor: str
     words: float
     reads: bool
     deadline: float
@@ -49,7 +50,7 @@ class Job:
     log: TurnLog
     unit: str
     cycles: float
-    rates: Words  # of DRAM, words per cycle, that its streams take
+    rates: tuple[Words, ...]  # of each port outside, words per cycle that its streams take
     after_turns: set[int] = field(default_factory=set)
     after_requests: list[Request] = field(default_factory=list)
     start: float = -1.0
@@ -64,11 +65,11 @@ def timeline(run: GroupRun) -> tuple[float, tuple[TurnTime, ...]]:
         return cycles, (TurnTime(einsum=turn.einsum, pass_number=0, start=0.0, end=cycles),)
     jobs = [_job(run, log) for log in run.logs]
     requests = _requests(run, jobs)
-    moved = {way: sum(r.words for r in requests if r.reads == way) for way in (True, False)}
+    staged = [(r.tensor, (r.words, 0.0) if r.reads else (0.0, r.words)) for r in requests]
     _order(run, jobs)
     end = _Clock(run, jobs, requests).run()
     if run.facts.group.schedule == "overlapped":
-        end = max(end, _busiest(run, (moved[True], moved[False])))
+        end = max(end, _busiest(run, staged))
     turns = (
         TurnTime(
             einsum=j.log.turn.einsum, pass_number=j.log.turn.pass_number, start=j.start, end=j.end
@@ -98,23 +99,26 @@ def _alone(run: GroupRun) -> float:
     """Timeloop's cycles of one Einsum: the slowest of compute and all levels, over the run."""
     (log,) = run.logs
     (one,) = run.runs.values()
-    dram = [0.0, 0.0]
-    for (level, tensor), c in one.counters.items():
-        if level == DRAM:
-            share = run.facts.workload.share(tensor)
-            dram[0] += c.reads * share
-            dram[1] += (c.fills + c.updates) * share
+    share = run.facts.workload.share
+    moved = {
+        tensor: (c.reads * share(tensor), (c.fills + c.updates) * share(tensor))
+        for (level, tensor), c in one.counters.items()
+        if level == DRAM
+    }
     levels = levels_of(run.platform)
     ports = [port_cycles(levels[name], *words) for name, words in log.ports.items()]
-    return max(_compute(run, log), port_cycles(run.platform.dram, *dram), *ports, 0.0)
+    ports += [port_cycles(p.level, *p.moved(moved)) for p in run.outside]
+    return max(_compute(run, log), *ports, 0.0)
 
 
 def _job(run: GroupRun, log: TurnLog) -> Job:
     """A turn takes as long as the slowest of its compute, its ports, and its own streams."""
-    levels, dram = levels_of(run.platform), run.platform.dram
-    ports = (port_cycles(levels[name], *words) for name, words in log.ports.items())
-    cycles = max(float(_compute(run, log)), port_cycles(dram, *log.streamed), *ports)
-    rates = (log.streamed[0] / cycles, log.streamed[1] / cycles) if cycles else (0.0, 0.0)
+    levels = levels_of(run.platform)
+    ports = [port_cycles(levels[name], *words) for name, words in log.ports.items()]
+    streams = [port.moved(log.streamed) for port in run.outside]
+    ports += [port_cycles(p.level, *words) for p, words in zip(run.outside, streams, strict=True)]
+    cycles = max(float(_compute(run, log)), *ports)
+    rates = tuple((r / cycles, w / cycles) if cycles else (0.0, 0.0) for r, w in streams)
     unit = log.unit if run.facts.group.schedule == "overlapped" else ""
     return Job(log=log, unit=unit, cycles=cycles, rates=rates)
 
@@ -137,14 +141,22 @@ def _requests(run: GroupRun, jobs: list[Job]) -> list[Request]:
             used = [_users(jobs, touching[tensor], tile) for tile in tiles]
             for n, tile in enumerate(tiles):
                 fetch = Request(
-                    words=tile.fetched * shares(tensor), reads=True, deadline=tile.first
+                    tensor=tensor,
+                    words=tile.fetched * shares(tensor),
+                    reads=True,
+                    deadline=tile.first,
                 )
                 if n >= copies:
                     fetch.after_turns.update(used[n - copies])
                     fetch.after_requests.append(drains[n - copies])
                     jobs[tile.first].after_requests.append(drains[n - copies])
                 heir = tiles[n + copies].first if n + copies < len(tiles) else inf
-                drain = Request(words=tile.drained * shares(tensor), reads=False, deadline=heir)
+                drain = Request(
+                    tensor=tensor,
+                    words=tile.drained * shares(tensor),
+                    reads=False,
+                    deadline=heir,
+                )
                 drain.after_turns.update(used[n])
                 drains.append(drain)
                 for user in used[n]:
@@ -248,16 +260,21 @@ def _room(run: GroupRun, job: Job, at: dict[tuple[str, int], int], tensor: str) 
         _wait(job, at, user, number - copies)
 
 
-def _busiest(run: GroupRun, staged: Words) -> float:
+def _busiest(run: GroupRun, staged: Sequence[tuple[str, Words]]) -> float:
     """Cycles of the busiest level's words in all: units that overlap share its ports."""
-    dram = run.platform.dram.name
-    total: dict[str, list[float]] = {dram: [*staged]}
+    total: dict[str, list[float]] = {}
+    streamed = [one for log in run.logs for one in log.streamed.items()]
+    for port in run.outside:
+        at = total.setdefault(port.level.name, [0.0, 0.0])
+        for tensor, (reads, writes) in (*staged, *streamed):
+            at[0] += port.weight(tensor) * reads
+            at[1] += port.weight(tensor) * writes
     for log in run.logs:
-        for name, (reads, writes) in (*log.ports.items(), (dram, log.streamed)):
+        for name, (reads, writes) in log.ports.items():
             at = total.setdefault(name, [0.0, 0.0])
             at[0] += reads
             at[1] += writes
-    levels = levels_of(run.platform)
+    levels = levels_of(run.platform) | {p.level.name: p.level for p in run.outside}
     return max((port_cycles(levels[name], *words) for name, words in total.items()), default=0.0)
 
 
@@ -265,7 +282,7 @@ class _Clock:
     """Jobs and requests, from event to event."""
 
     def __init__(self, run: GroupRun, jobs: list[Job], requests: list[Request]) -> None:
-        self.dram, self.jobs = run.platform.dram, jobs
+        self.outside, self.jobs = run.outside, jobs
         self.requests = sorted(requests, key=lambda r: (r.deadline, not r.reads))
         self.ended: set[int] = set()
         self.now = 0.0
@@ -324,21 +341,27 @@ class _Clock:
     def _rates(self) -> list[tuple[Request, float]]:
         """Words per cycle of every request that may move now, the earliest deadline first."""
         jobs = [self.jobs[n] for n in self.running.values()]
-        left = _left(self.dram, sum(j.rates[0] for j in jobs), sum(j.rates[1] for j in jobs))
+        lefts = [
+            _left(p.level, sum(j.rates[i][0] for j in jobs), sum(j.rates[i][1] for j in jobs))
+            for i, p in enumerate(self.outside)
+        ]
         found = []
         for request in self.requests:
             if not self._free(request):
                 continue
-            rate = left(request.reads, 0.0)
-            left(request.reads, rate)
+            weights = [p.weight(request.tensor) for p in self.outside]
+            used = [(left, w) for left, w in zip(lefts, weights, strict=True) if w]
+            rate = min((left(request.reads, 0.0) / w for left, w in used), default=inf)
+            for left, weight in used:
+                left(request.reads, rate * weight)
             found.append((request, rate))
         return found
 
 
-def _left(dram: MemoryLevel, reads: float, writes: float) -> Callable[[bool, float], float]:
-    """What is left of DRAM's bandwidth: asked with 0, told with what is taken."""
-    rates = {True: dram.read_words_per_cycle, False: dram.write_words_per_cycle}
-    shared = dram.shared_words_per_cycle
+def _left(level: MemoryLevel, reads: float, writes: float) -> Callable[[bool, float], float]:
+    """What is left of a level's bandwidth: asked with 0, told with what is taken."""
+    rates = {True: level.read_words_per_cycle, False: level.write_words_per_cycle}
+    shared = level.shared_words_per_cycle
     streams = {True: reads, False: writes}
     own = {w: inf if rate is None else rate - streams[w] for w, rate in rates.items()}
     both = [inf if shared is None else shared - reads - writes]

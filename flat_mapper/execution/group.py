@@ -27,23 +27,43 @@ class TurnLog:
     unit: str
     steps: int
     ports: Mapping[str, Words]  # of the shared level and those below it
-    streamed: Words  # DRAM words that pass the shared level by
+    streamed: Mapping[str, Words]  # by tensor, words from outside that pass the shared level by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """A level outside the shared one; weights: words that it moves for one of a tensor's."""
+
+    level: MemoryLevel
+    weights: Mapping[str, float] = field(default_factory=dict)
+    other: float = 1.0
+
+    def weight(self, tensor: str) -> float:
+        """Words that the level moves for a word of a tensor."""
+        return self.weights.get(tensor, self.other)
+
+    def moved(self, words: Mapping[str, Words]) -> Words:
+        """Words read and written there, for the words of some tensors."""
+        read = sum(self.weight(t) * r for t, (r, _) in words.items())
+        return read, sum(self.weight(t) * w for t, (_, w) in words.items())
 
 
 @dataclass
 class GroupRun:
-    """One group at work."""
+    """One group at work; `outside`: the levels that serve it, by default DRAM alone."""
 
     facts: GroupFacts
     platform: Platform
     policy: Policy
     dram: Mapping[str, Place]
+    outside: tuple[Port, ...] = ()
     runs: dict[str, EinsumRun] = field(default_factory=dict)
     logs: list[TurnLog] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         facts = self.facts
         self.places = shared_places(facts, self.policy)
+        self.outside = self.outside or (Port(level=self.platform.dram),)
         self.alone = len(facts.group.einsums) == 1
         for name, nest in facts.nests.items():
             self._check_stay(nest.mapping)
@@ -54,6 +74,7 @@ class GroupRun:
                 shared=self.places,
                 resident=frozenset(nest.mapping.stay),
                 alone=self.alone,
+                hidden=facts.hidden,
             )
         self.turns = turns_of(facts)
         self.copied = {n: x for e in facts.einsums if (n := e.name) and (x := copied(facts, e))}
@@ -132,7 +153,7 @@ class GroupRun:
         tiles: int,
     ) -> TurnLog:
         ports: dict[str, Words] = {}
-        streamed = (0.0, 0.0)
+        streamed: dict[str, Words] = {}
         if turn.einsum in self.facts.free:
             return TurnLog(
                 turn=turn, unit=run.nest.einsum.unit, steps=0, ports=ports, streamed=streamed
@@ -143,7 +164,7 @@ class GroupRun:
             read, written = c.reads - reads, c.fills - fills + c.updates - updates
             if level == DRAM:
                 if SHARED not in run.nest.keepers(tensor):
-                    streamed = (streamed[0] + read * share, streamed[1] + written * share)
+                    streamed[tensor] = read * share, written * share
                 continue
             n = run.nest.instances(run.nest.level_slots[level])
             name = run.nest.arch.levels[level].name

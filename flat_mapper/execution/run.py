@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -11,6 +12,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.execution.clock import timeline
+from flat_mapper.execution.cores import CoresRun, steps_of
 from flat_mapper.execution.group import GroupRun
 from flat_mapper.execution.nest import FlatNest, flat_nest
 from flat_mapper.execution.place import Place, new_place
@@ -33,8 +35,11 @@ def execute(
     seed:   of the random inputs.
     raises: SpecError where it takes more than `MAX_STEPS` temporal steps.
     """
-    nests = _nests(workload, platform, mapping)
+    split = [group for group in mapping.groups if group.on_cores]
+    ordinary = replace(mapping, groups=tuple(g for g in mapping.groups if not g.on_cores))
+    nests = _nests(workload, platform, ordinary)
     steps = sum(prod(s.factor for s in nest.temporal) for nest in nests.values())
+    steps += sum(steps_of(workload, platform, group) for group in split)
     if steps > MAX_STEPS:
         condition = f"at most {MAX_STEPS:,} steps of temporal loops"
         raise SpecError(expected("execute", condition, f"{steps:,}", "use --shrink"))
@@ -42,24 +47,41 @@ def execute(
     with np.errstate(all="ignore"):  # words that do not exist are computed on and thrown away
         whole = evaluated(workload, inputs)
         work = _groups(workload, platform, mapping, nests)
-        dram = _dram(workload, [n for facts in work for n in facts.nests.values()], inputs)
-        runs = [_run(facts, platform, mapping, dram) for facts in work]
-    mapped = [run for run in runs if run.facts.group.einsums]
-    taken = {name: run.runs[name].steps for run in mapped for name in run.facts.group.names}
+        flat = [n for facts in work if isinstance(facts, GroupFacts) for n in facts.nests.values()]
+        dram = _dram(workload, flat, inputs)
+        runs = [_run(facts, workload, platform, mapping, dram) for facts in work]
+    mapped = [r for r in runs if isinstance(r, CoresRun) or r.facts.group.einsums]
+    taken = {name: n for run in mapped for name, n in _steps(run)}
+    kept = {
+        workload.einsum(nest.einsum).output.tensor
+        for nest in mapping.einsum_mappings.values()
+        if workload.einsum(nest.einsum).output.tensor in nest.kept_at(platform.dram.name)
+    }
     return Executed(
         workload=workload.name,
         arch=platform.name,
         seed=seed,
         steps=sum(taken.values()),
-        errors=_errors(workload, nests, dram, whole),
-        counts=tuple(m for run in mapped for m in _counts(run)),
-        groups=tuple(_executed(run) for run in mapped),
-        compute_cycles={
-            n: k * operation_cycles(nests[n].arch, nests[n].einsum.operation)
-            for n, k in taken.items()
-        },
+        errors=_errors(workload, kept, dram, whole),
+        counts=tuple(
+            m for r in mapped for m in (r.counts() if isinstance(r, CoresRun) else _counts(r))
+        ),
+        groups=tuple(r.executed() if isinstance(r, CoresRun) else _executed(r) for r in mapped),
+        compute_cycles={n: k * _cycles(workload, platform, n) for n, k in taken.items()},
         shrunk={},
     )
+
+
+def _cycles(workload: Workload, platform: Platform, name: str) -> int:
+    """Cycles of one operation of an Einsum."""
+    einsum = workload.einsum(name)
+    return operation_cycles(platform.path(einsum.unit), einsum.operation)
+
+
+def _steps(run: GroupRun | CoresRun) -> list[tuple[str, int]]:
+    if isinstance(run, CoresRun):
+        return [(name, run.steps(name)) for name in run.group.names]
+    return [(name, run.runs[name].steps) for name in run.facts.group.names]
 
 
 def _nests(workload: Workload, platform: Platform, mapping: FusedMapping) -> dict[str, FlatNest]:
@@ -75,17 +97,23 @@ def _groups(
     platform: Platform,
     mapping: FusedMapping,
     nests: Mapping[str, FlatNest],
-) -> list[GroupFacts]:
-    """The groups in execution order, with what a free softmax leaves out of them or of all."""
-    lacking = left_out(workload, list(nests))
+) -> list[GroupFacts | GroupMapping]:
+    """The groups in execution order, with what a free softmax leaves out of them or of all.
+
+    Those on many cores are as they are mapped.
+    """
+    lacking = left_out(workload, list(mapping.einsum_mappings))
     if lacking and mapping.policy.softmax != "free":
         lacking = tuple(n for n in lacking if not workload.einsum(n).each)
         if lacking:
             condition = "a nest for every Einsum where the softmax is charged"
             raise SpecError(expected("execute", condition, f"none for {', '.join(lacking)}"))
-    found: list[GroupFacts] = []
+    found: list[GroupFacts | GroupMapping] = []
     done: set[str] = set()
     for group in mapping.groups:
+        if group.on_cores:
+            found.append(group)
+            continue
         own = inside(workload, group, lacking)
         before = {a for n in group.names for a in workload.ancestors[n]}
         for name in lacking:
@@ -116,9 +144,19 @@ def _facts(workload: Workload, group: GroupMapping, nests: Mapping[str, FlatNest
 
 
 def _run(
-    facts: GroupFacts, platform: Platform, mapping: FusedMapping, dram: Mapping[str, Place]
-) -> GroupRun:
-    run = GroupRun(facts=facts, platform=platform, policy=mapping.policy, dram=dram)
+    facts: GroupFacts | GroupMapping,
+    workload: Workload,
+    platform: Platform,
+    mapping: FusedMapping,
+    dram: Mapping[str, Place],
+) -> GroupRun | CoresRun:
+    run: GroupRun | CoresRun
+    if isinstance(facts, GroupMapping):
+        run = CoresRun(
+            workload=workload, platform=platform, group=facts, policy=mapping.policy, dram=dram
+        )
+    else:
+        run = GroupRun(facts=facts, platform=platform, policy=mapping.policy, dram=dram)
     run.run()
     return run
 
@@ -146,15 +184,14 @@ def _part(place: Place, extents: Mapping[str, int], shape: tuple[int, ...]) -> V
 
 def _errors(
     workload: Workload,
-    nests: Mapping[str, FlatNest],
+    kept: Collection[str],
     dram: Mapping[str, Place],
     whole: Mapping[str, Values],
 ) -> tuple[Error, ...]:
     """Every tensor that an Einsum leaves at DRAM against its plain value."""
     found = []
     for tensor, right in whole.items():
-        kept = [n for n in nests.values() if n.einsum.output.tensor == tensor]
-        if not any(0 in nest.keepers(tensor) for nest in kept):
+        if tensor not in kept:
             continue
         ranks = workload.tensor_ranks[tensor]
         extents = {r: dram[tensor].strides[r] for r in ranks}

@@ -12,6 +12,7 @@ from flat_mapper.execution.turn import DRAM, SHARED
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import Mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class GroupFacts:
     group: GroupMapping
     nests: Mapping[str, FlatNest]  # by Einsum, in execution order
     free: frozenset[str] = frozenset()  # those of them that cost nothing
+    hidden: tuple[Mask, int] | None = None  # of a tile of a masked whole, see `EinsumRun`
 
     @property
     def einsums(self) -> tuple[Einsum, ...]:

@@ -51,6 +51,8 @@ class EinsumRun:
 
     resident: tensors whose private tiles may stay from one turn to the next.
     alone:    whether the group is this Einsum only, and its DRAM loops are its own.
+    hidden:   the mask where the tile is a part of the whole, and by how many positions its first
+              query is behind its first key.
     """
 
     workload: Workload
@@ -59,6 +61,7 @@ class EinsumRun:
     shared: Mapping[str, Place]
     resident: frozenset[str]
     alone: bool
+    hidden: tuple[Mask, int] | None = None
     counters: dict[tuple[int, str], Counter] = field(default_factory=dict)
     tiles: list[StagedTile] = field(default_factory=list)
     steps: int = 0
@@ -72,7 +75,7 @@ class EinsumRun:
         self.inputs = [self.chains[a.tensor] for a in einsum.inputs]
         self.seen: set[tuple[int, ...]] = set()
         self.open_tiles: dict[str, StagedTile] = {}
-        self.masked = self._masked(self.workload.mask)
+        self.masked = self._masked(self.hidden[0] if self.hidden else self.workload.mask)
         self.fixed = 0 if self.alone else self.nest.dram_loops
         out = self.output.access.ranks
         self.kept_dram = [i for i in range(self.fixed) if self.nest.temporal[i].rank in out]
@@ -118,6 +121,7 @@ class EinsumRun:
         }
         queries, keys = pairs
         before = workload.rank_sizes[keys] - workload.rank_sizes[queries]
+        before = self.hidden[1] if self.hidden else before
 
         def hide(index: Index, values: Values) -> Values:
             query = first[queries] + weighted(at[queries], index) + before

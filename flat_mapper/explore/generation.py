@@ -25,7 +25,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.resize import resized_mapping

@@ -7,6 +7,9 @@
       policy: {buffering: 2.0, in_place: true, overflow: reject, softmax: charged}
       groups:
       - einsums: [QK, ..., AV]             # execution order
+        level: GLB                         # the fusion level; left out where it is the outermost
+        cores: {DRAM: [B=4]}               # tiles given out to cores, by where the loops stand
+        resident: [K]                      # what a level between holds from before
         shared: [H=12, P=8]                # loops run outermost first everywhere in this file
         staged: [Q, K, V]
         schedule: interleaved
@@ -19,7 +22,7 @@
 
 A loop is `rank=factor`, or `rank=factor,last` where the last pass of the loops above is shorter.
 What `record_text` says, `read_record` gives back equal. It reads only; whether the mapping is legal
-is `mapping.check`'s to say.
+is `mapping.cores.check`'s to say.
 """
 
 from __future__ import annotations
@@ -132,6 +135,9 @@ def _workload_document(workload: Workload) -> dict[str, object]:
 def _group_document(group: GroupMapping) -> dict[str, object]:
     return {
         "einsums": list(group.names),
+        **({"level": group.level} if group.level else {}),
+        **({"cores": {lv: _loop_list(at) for lv, at in group.cores}} if group.cores else {}),
+        **({"resident": list(group.resident)} if group.resident else {}),
         "shared": _loop_list(group.shared),
         "staged": list(group.staged),
         "schedule": group.schedule,
@@ -290,7 +296,10 @@ def _staged(
 
 
 def _group(node: object, workload: Workload, platform: Platform, where: str) -> GroupMapping:
-    known = ("einsums", "shared", "staged", "schedule", "granularity", "nests")
+    known = (
+        *("einsums", "level", "cores", "resident"),
+        *("shared", "staged", "schedule", "granularity", "nests"),
+    )
     refuse_unknown(node, known, where)
     names = take_list(node, "einsums", str, where)
     nests = take(node, "nests", dict, where)
@@ -301,8 +310,13 @@ def _group(node: object, workload: Workload, platform: Platform, where: str) -> 
         nest = take(nests, name, dict, f"{where}.nests")
         arch = platform.path(einsum.unit)
         mappings.append(_nest(nest, einsum, arch, f"{where}.nests.{name}"))
+    cores = take(node, "cores", dict, where, {})
+    spot = f"{where}.cores"
     return GroupMapping(
         einsums=tuple(mappings),
+        level=take(node, "level", str, where, ""),
+        cores=tuple((str(n), _loops(take_list(cores, n, str, spot), spot)) for n in cores),
+        resident=tuple(str(t) for t in take_list(node, "resident", str, where, ())),
         shared=_loops(take_list(node, "shared", str, where), f"{where}.shared"),
         staged=_staged(node, workload, names, where),
         schedule=take_choice(node, "schedule", get_args(Schedule), where),

@@ -20,16 +20,22 @@ def resized_mapping(
 
     mapping: with loops over the rank that multiply to its size, as the search makes them.
     """
-    groups = tuple(_resized_group(g, workload, rank, size) for g in mapping.groups)
+    groups = tuple(resized_group(g, workload, rank, size) for g in mapping.groups)
     return replace(mapping, groups=groups)
 
 
-def _resized_group(group: GroupMapping, workload: Workload, rank: str, size: int) -> GroupMapping:
+def resized_group(
+    group: GroupMapping, workload: Workload, rank: str, size: int, tile: int = 0
+) -> GroupMapping:
+    """One group of a mapping, for a smaller size of one rank of its workload.
+
+    tile: of the rank in a pass of the shared loops; by default their number divides it.
+    """
     if len(group.einsums) == 1 or not any(loop.rank == rank for loop in group.shared):
         nests = tuple(_resized_nest(m, rank, size) for m in group.einsums)
         return replace(group, einsums=nests)
     passes = prod(loop.factor for loop in group.shared if loop.rank == rank)
-    tile = workload.rank_sizes[rank] // passes
+    tile = tile or workload.rank_sizes[rank] // passes
     count = -(-size // tile)
     shared = tuple(_counted(loop, rank, count) for loop in group.shared)
     shared = tuple(loop for loop in shared if loop.factor > 1)

@@ -71,13 +71,20 @@ class EinsumMapping:
 class GroupMapping:
     """Einsums that run together.
 
-    The shared loops are the DRAM-level temporal loops of every Einsum in the group, as far as they
-    are over its ranks; a FLAT-tile is what one pass of them covers. A group of one operator has no
-    shared loops: its DRAM loops are its own.
+    The shared loops are the temporal loops of every Einsum in the group outside its fusion level,
+    as far as they are over its ranks; a FLAT-tile is what one pass of them covers. A group of one
+    operator has no shared loops: its DRAM loops are its own.
+
+    `cores` are the shared loops in space, over the fanouts outside the fusion level: their passes
+    are the tiles that are given out to the cores, in the order of these loops; each core runs all
+    the temporal shared loops of its tile. They are listed by the level at which they stand.
     """
 
     einsums: tuple[EinsumMapping, ...]  # execution order
     shared: tuple[Loop, ...] = ()  # outermost first
+    level: str = ""  # the fusion level; by default the outermost one on chip
+    cores: tuple[tuple[str, tuple[Loop, ...]], ...] = ()  # outermost first
+    resident: tuple[str, ...] = ()  # what a level between holds before the first pass
     staged: tuple[str, ...] = ()  # tensors whose whole tile stays in the shared buffer
     schedule: Schedule = "sequential"
     granularity: Granularity = "none"
@@ -86,6 +93,16 @@ class GroupMapping:
     def names(self) -> tuple[str, ...]:
         """The Einsums, in execution order."""
         return tuple(m.einsum for m in self.einsums)
+
+    @property
+    def given_out(self) -> tuple[Loop, ...]:
+        """The loops whose passes are given out to cores, outermost first."""
+        return tuple(loop for _, loops in self.cores for loop in loops)
+
+    @property
+    def on_cores(self) -> bool:
+        """Whether it says where it is fused, or what is given out."""
+        return bool(self.level or self.cores)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

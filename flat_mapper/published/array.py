@@ -16,8 +16,8 @@ from itertools import product
 from typing import Literal
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.cost_model.chip.evaluation import combine, evaluate
 from flat_mapper.cost_model.einsum import einsum_costs
-from flat_mapper.cost_model.evaluation import combine, evaluate
 from flat_mapper.cost_model.result import EinsumStats, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import EinsumMapping, Granularity

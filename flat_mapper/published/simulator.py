@@ -19,7 +19,7 @@ from typing import Literal
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.published.mapping import SimulatorMapping, simulator_mapping

@@ -19,12 +19,12 @@ from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Plat
 from flat_mapper.base.errors import BackendError
 from flat_mapper.base.process import waited_for
 from flat_mapper.cost_model.backend import refuse_operations
-from flat_mapper.cost_model.evaluation import combine, evaluate, stats_alone
+from flat_mapper.cost_model.chip.evaluation import combine, evaluate, stats_alone
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
 from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.operations import priced_for
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.check import check_fused
+from flat_mapper.mapping.cores.check import check_fused
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.spec.document import Quoted

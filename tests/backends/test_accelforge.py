@@ -17,7 +17,7 @@ from flat_mapper.backends.accelforge import AccelforgeBackend
 from flat_mapper.backends.accelforge_lowering import accelforge_documents, einsum_documents
 from flat_mapper.backends.accelforge_nest import NotExpressibleError
 from flat_mapper.backends.agreement import crosscheck
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.workload.cascade import attention
 

@@ -9,7 +9,7 @@ from small_platform import fused, loops, nest, platform
 
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Policy, Schedule

@@ -13,8 +13,8 @@ from prices import PRICES
 from small_platform import fused, platform, workload
 
 from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.einsum import einsum_costs, nest_costs
-from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.nest import Factors
 from flat_mapper.cost_model.result import EinsumStats, Result
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Loop

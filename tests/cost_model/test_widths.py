@@ -19,7 +19,7 @@ from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.backends.accelforge import AccelforgeBackend
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.record import read_record

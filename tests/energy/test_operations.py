@@ -14,7 +14,7 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cost_model.backend import refuse_operations
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import EinsumStats, Result
 from flat_mapper.energy.operations import (
     OPERATIONS,

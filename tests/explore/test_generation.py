@@ -13,7 +13,7 @@ from small_platform import platform
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.explore.generation import Generation, Scenario, at_length, generate, segment_end
 from flat_mapper.mapping.resize import resized_mapping

@@ -6,7 +6,7 @@ import pytest
 
 from flat_mapper.arch.reader import load_architecture
 from flat_mapper.arch.values import Platform
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import ert_of
 from flat_mapper.mapper.solve.optimum import search

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import small_platform as small
 
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.optimum import is_awkward, larger_sizes, search

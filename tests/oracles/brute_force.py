@@ -27,8 +27,8 @@ from oracles.constrained import first_of_equals, obeying_factors, obeying_keeps,
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.cost_model import reuse
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.einsum import EinsumCosts, nest_costs
-from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.nest import Factors, FloatArray, Nest, Visited
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.operations import operation_cycles

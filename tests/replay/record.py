@@ -12,7 +12,7 @@ import cases
 import small_platform as small
 import stand_in
 
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.timeloop.accelergy import chosen_accelergy
 from flat_mapper.timeloop.backend import TimeloopBackend

@@ -9,7 +9,7 @@ import pytest
 import small_platform as small
 
 from flat_mapper import load_problem, search
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.result import Certificate

@@ -13,8 +13,8 @@ import small_platform as small
 
 from flat_mapper.backends.agreement import crosscheck
 from flat_mapper.base.errors import BackendError, SpecError
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.einsum import einsum_costs
-from flat_mapper.cost_model.evaluation import evaluate
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
 from flat_mapper.mapping.values import FusedMapping, Policy
 from flat_mapper.timeloop.backend import TimeloopBackend, run_files

@@ -16,7 +16,7 @@ import small_platform as small
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import BackendError, MappingError, SpecError
 from flat_mapper.cli.main import main
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.occupancy import buffer_use
 from flat_mapper.cost_model.result import Result
 from flat_mapper.mapping.sharing import shared_level

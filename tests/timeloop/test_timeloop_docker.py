@@ -13,7 +13,7 @@ import pytest
 import small_platform as small
 
 from flat_mapper.base.errors import BackendError
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.timeloop.accelergy import chosen_accelergy
 from flat_mapper.timeloop.backend import TimeloopBackend

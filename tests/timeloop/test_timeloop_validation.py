@@ -24,7 +24,7 @@ from random_mappings import random_mapping
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.backends.agreement import comparisons, crosscheck
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.pricing import price_with_hwcomponents
 from flat_mapper.energy.tables import Ert

@@ -22,7 +22,7 @@ from flat_mapper.cost_model.result import Result
 from flat_mapper.explore.need_search import smallest_value
 from flat_mapper.mapper.solve.front_search import frontier
 from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapping.check import _shared_faults
+from flat_mapper.mapping.cores.check import _shared_faults
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Fusion, Mapspace
 from flat_mapper.reports.mask import mask_dict, mask_text

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.tables import Ert

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from flat_mapper.cost_model.evaluation import evaluate
+from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.group.incumbent import GoalIncumbent
 from flat_mapper.mapper.group.objective import Goal

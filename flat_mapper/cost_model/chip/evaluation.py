@@ -6,15 +6,25 @@ from collections.abc import Mapping
 from math import ceil
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.cost_model.chip.cores import group_on_cores
+from flat_mapper.cost_model.chip.tile import tile_cost
+from flat_mapper.cost_model.chip.totals import chip_group, chip_stats
 from flat_mapper.cost_model.einsum import einsum_costs
-from flat_mapper.cost_model.group import group_stats
-from flat_mapper.cost_model.residence import private_overflow
-from flat_mapper.cost_model.result import Bound, BufferUse, EinsumStats, Infeasible, Result
+from flat_mapper.cost_model.group import alone, group_terms
+from flat_mapper.cost_model.result import (
+    Bound,
+    BufferUse,
+    EinsumStats,
+    GroupStats,
+    Infeasible,
+    Result,
+)
 from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.check import check_fused
-from flat_mapper.mapping.sharing import crosses_dram, shared_level, visited_tiles, whole_group
+from flat_mapper.mapping.cores.check import check_fused
+from flat_mapper.mapping.cores.tiles import CoreQuestion
+from flat_mapper.mapping.sharing import crosses_dram, visited_tiles
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
@@ -30,22 +40,23 @@ def evaluate(
     check_fused(workload, platform, mapping)
     check_widths(workload, platform)
     stats: dict[str, EinsumStats] = {}
-    shared = shared_level(platform).name
+    groups: dict[tuple[str, ...], GroupStats] = {}
     for group in mapping.groups:
-        visited = visited_tiles(workload, group)
-        names = whole_group(workload, group.names, mapping.policy)
-        for nest in group.einsums:
-            arch = platform.path(workload.einsum(nest.einsum).unit)
-            costs = einsum_costs(workload, arch, [nest], ert, visited, names)
-            # What the shared level holds is the group's affair: copies, and buffers in common.
-            refused = costs.infeasible(0, apart=shared)
-            if refused is not None:
-                return refused
-            stats[nest.einsum] = costs.stats(0)
-        overflow = private_overflow(workload, platform, group, names)
-        if overflow is not None:
-            return overflow
-    return combine(workload, platform, mapping, ert, stats, backend="native")
+        if group.on_cores:
+            on = group_on_cores(workload, platform, group, mapping.policy, ert)
+            if isinstance(on, Infeasible):
+                return on
+            found = chip_stats(on, ert)
+            groups[group.names] = chip_group(on, found)
+            stats |= {one.einsum: one for one in found}
+            continue
+        core = CoreQuestion(workload=workload, platform=platform, group=group)
+        cost = tile_cost(core, mapping.policy, ert)
+        if isinstance(cost, Infeasible):
+            return cost
+        stats |= {one.einsum: one for one in cost.stats}
+        groups[group.names] = alone(cost.terms, platform)
+    return combine(workload, platform, mapping, ert, stats, groups, backend="native")
 
 
 def stats_alone(
@@ -71,13 +82,19 @@ def combine(
     mapping: FusedMapping,
     ert: Ert,
     stats: Mapping[str, EinsumStats],
+    known: Mapping[tuple[str, ...], GroupStats] | None = None,
     *,
     backend: str,
 ) -> Result | Infeasible:
-    """Add up the Einsums of a mapping, whoever counted them, under the shared buffer."""
+    """Add up the Einsums of a mapping, whoever counted them, under the shared buffer.
+
+    known: groups of which it is known what they take.
+    """
     groups = []
     for group in mapping.groups:
-        found = group_stats(workload, platform, group, mapping.policy, stats)
+        found = (known or {}).get(group.names) or alone(
+            group_terms(workload, platform, group, mapping.policy, stats), platform
+        )
         use = found.buffer
         if use.spilled and mapping.policy.overflow == "reject":
             return overflowed(group, use)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.base.errors import MappingError, expected
+from flat_mapper.mapping.cores.tiles import largest_question
+from flat_mapper.mapping.cores.view import core_count
 from flat_mapper.mapping.record import MappingRecord, read_record
 from flat_mapper.mapping.sharing import (
     carried_tensors,
@@ -142,10 +144,31 @@ def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -
             expected("groups", f"each of {', '.join(expected_names)} once", ", ".join(names))
         )
     for group in mapping.groups:
-        for nest in group.einsums:
-            check_mapping(workload, platform.path(workload.einsum(nest.einsum).unit), nest)
-        for fault in _group_faults(workload, platform, group, mapping.policy):
-            raise MappingError(fault)
+        if group.on_cores:
+            core = largest_question(workload, platform, mapping.policy, group)
+            _check_group(core.workload, core.platform, core.group, mapping.policy)
+        else:
+            _check_alone(platform, group)
+            _check_group(workload, platform, group, mapping.policy)
+
+
+def _check_group(
+    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
+) -> None:
+    for nest in group.einsums:
+        check_mapping(workload, platform.path(workload.einsum(nest.einsum).unit), nest)
+    for fault in _group_faults(workload, platform, group, policy):
+        raise MappingError(fault)
+
+
+def _check_alone(platform: Platform, group: GroupMapping) -> None:
+    """Refuse a fused group that shares a level of which there are several, and does not say how."""
+    level, where = shared_level(platform).name, f"{' + '.join(group.names)}: level"
+    cores = core_count(platform.matrix, level)
+    if len(group.einsums) > 1 and cores > 1:
+        change = f"write level: {level}, and cores: {{...}}"
+        condition = f"a fusion level, of which each of {cores} cores has its own"
+        raise MappingError(expected(where, condition, "none", change))
 
 
 def _group_faults(

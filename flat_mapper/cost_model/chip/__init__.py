@@ -1,0 +1,1 @@
+"""A whole chip: groups of Einsums on one core or on many."""

@@ -1,0 +1,393 @@
+"""A group on the cores of a chip: what all of its tiles move, and when the fullest core is done.
+
+Every tile is an ordinary group on one core (`cost_model.chip.tile`). Each core that is at work has
+an equal share of the bandwidth of every level outside it, fixed when it takes a tile. As long as
+all tiles are equal, cores take them in rounds and do the same at the same time: what several of
+them need is read once where the chip can multicast. Else each core reads for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import groupby
+from math import ceil, prod
+
+from flat_mapper.arch.cores import CoreFacts, core_facts, multicasts
+from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.base.errors import MappingError, expected
+from flat_mapper.cost_model.chip.rounds import given
+from flat_mapper.cost_model.chip.tile import LEVEL, TileCost, extended, tile_cost
+from flat_mapper.cost_model.latency import Outside, Source
+from flat_mapper.cost_model.result import GroupStats, Infeasible
+from flat_mapper.cost_model.schedule import Latency
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.cores.tiles import (
+    GivenTiles,
+    core_question,
+    given_tiles,
+    tile_extent,
+)
+from flat_mapper.mapping.cores.use import CoreUse
+from flat_mapper.mapping.cores.view import core_count, fusion_level, levels_between
+from flat_mapper.mapping.values import GroupMapping, Loop, Policy
+from flat_mapper.workload.graph import Workload
+
+STREAM = "stream of a core"  # the limit of one core, where it binds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """Equal tiles that cores take at one time, in a number of rounds alike."""
+
+    cores: int  # at work
+    distinct: tuple[tuple[str, int], ...]  # different tiles, of the tensors that are multicast
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupOnCores:
+    """One group, its tiles and what each costs."""
+
+    workload: Workload
+    platform: Platform
+    group: GroupMapping
+    policy: Policy
+    tiles: GivenTiles
+    costs: tuple[TileCost, ...]  # by class
+    known: dict[tuple[int, Round], Latency] = field(default_factory=dict)
+
+    @cached_property
+    def level(self) -> MemoryLevel:
+        """The fusion level."""
+        return fusion_level(self.platform, self.group)
+
+    @cached_property
+    def cores(self) -> int:
+        """Cores of the chip."""
+        return core_count(self.platform.matrix, self.level.name)
+
+    @cached_property
+    def facts(self) -> CoreFacts:
+        """Fixed costs of a core."""
+        return core_facts(self.platform.matrix)
+
+    @property
+    def levels_between(self) -> tuple[MemoryLevel, ...]:
+        """The levels between DRAM and the fusion level."""
+        return levels_between(self.platform.matrix, self.level.name)
+
+    def core_level(self, arch: Architecture, level: MemoryLevel) -> MemoryLevel:
+        """A level inside, as one core has it."""
+        instances = level.instances // core_count(arch, self.level.name)
+        return replace(level, instances=instances)
+
+    def saved_reads(self, tensor: str) -> int:
+        """Tiles of a tensor that need no read of their own, as another core's serves them."""
+        return sum(
+            count * (one.cores - dict(one.distinct)[tensor])
+            for one, count in self.rounds.items()
+            if tensor in dict(one.distinct)
+        )
+
+    @property
+    def at_work(self) -> int:
+        """Cores that are given a tile."""
+        return min(self.cores, self.tiles.count)
+
+    @cached_property
+    def tensors(self) -> dict[str, tuple[str, ...]]:
+        """Tensors that cores exchange with the outside, with their ranks."""
+        moved = (t for cost in self.costs for t in cost.terms.moved)
+        return {t: self.workload.tensor_ranks[t] for t in dict.fromkeys(moved)}
+
+    @cached_property
+    def shared_reads(self) -> tuple[str, ...]:
+        """Tensors of which one read may serve several cores."""
+        made = {self.workload.einsum(n).output.tensor for n in self.group.names}
+        arch, level = self.platform.matrix, self.platform.matrix.level(self.level.name)
+        return tuple(t for t in self.tensors if t not in made and multicasts(arch, level, t))
+
+    @cached_property
+    def between(self) -> dict[str, MemoryLevel]:
+        """Of tensors that a level between DRAM and the cores keeps, that level."""
+        found: dict[str, MemoryLevel] = {}
+        for level in self.levels_between:
+            for nest in self.group.einsums:
+                found |= {t: level for t in nest.kept_at(level.name) if t in self.tensors}
+        return found
+
+    @cached_property
+    def outer_words(self) -> dict[str, float]:
+        """Words that DRAM sends to a level between, of the tensors kept there."""
+        found = {}
+        for tensor, level in self.between.items():
+            passes = self.runs(tensor, level.name)
+            values = self.workload.tensor_words(tensor) * passes
+            resident = tensor in self.group.resident
+            found[tensor] = 0.0 if resident else values * self.workload.share(tensor)
+        return found
+
+    def outer_loops(self, level: str) -> tuple[Loop, ...]:
+        """The loops given out that stand outside a level between."""
+        names = [lv.name for lv in self.platform.matrix.levels]
+        at = names.index(level)
+        return tuple(p for n, loops in self.group.cores if names.index(n) < at for p in loops)
+
+    def runs(self, tensor: str, level: str) -> int:
+        """How often a whole tensor comes to a level between: loops over ranks that it lacks."""
+        loops = [p for p in self.outer_loops(level) if p.factor > 1]
+        ranks = self.tensors[tensor]
+        while loops and loops[-1].rank not in ranks:
+            loops.pop()
+        return prod(p.factor for p in loops if p.rank not in ranks)
+
+    @cached_property
+    def equal(self) -> int:
+        """Tiles at the head of the order that are equal."""
+        order = self.tiles.order
+        other = (order != order[0]).nonzero()[0]
+        return int(other[0]) if len(other) else self.tiles.count
+
+    @cached_property
+    def rounds(self) -> dict[Round, int]:
+        """Rounds of equal tiles, by what they share."""
+        found: dict[Round, int] = {}
+        cores, total = self.cores, self.tiles.count
+        whole = total if self.equal == total else self.equal // cores * cores
+        if not self.shared_reads:
+            rounds = {cores: whole // cores, whole % cores: 1}
+            return {Round(cores=n, distinct=()): many for n, many in rounds.items() if n and many}
+        for first in range(0, whole, cores):
+            last = min(first + cores, whole)
+            distinct = tuple(
+                (t, self.tiles.distinct(self.tensors[t], first, last)) for t in self.shared_reads
+            )
+            one = Round(cores=last - first, distinct=distinct)
+            found[one] = found.get(one, 0) + 1
+        return found
+
+    @property
+    def rest(self) -> Iterator[tuple[int, int]]:
+        """The tiles after those rounds: (class, how many follow each other)."""
+        order = self.tiles.order[sum(r.cores * n for r, n in self.rounds.items()) :]
+        for kind, run in groupby(order.tolist()):
+            yield kind, len(list(run))
+
+    def outside(self, cores: int, distinct: Mapping[str, int]) -> Outside:
+        """What serves one of so many cores at work."""
+        sent = {t: float(distinct.get(t, cores)) for t in self.tensors}
+        sources = []
+        keepers = {lv.name: lv for lv in self.between.values()}
+        dram = dict(sent)
+        for tensor, words in self.outer_words.items():
+            dram[tensor] = cores * words / self.all_words(tensor)
+        sources.append(Source(level=self.platform.dram, weights=dram, other=float(cores)))
+        for name, level in keepers.items():
+            here = {t: w for t, w in sent.items() if t in self.between}
+            own = {t: w for t, w in here.items() if self.between[t].name == name}
+            sources.append(Source(level=level, weights=own, other=0.0))
+        limit = self.facts.stream_bytes_per_cycle
+        if limit is not None:
+            words = limit * 8 / self.workload.word_bits
+            level = MemoryLevel(
+                name=STREAM,
+                component_class="",
+                capacity_words=None,
+                word_bits=self.workload.word_bits,
+                row_words=1,
+                shared_words_per_cycle=words,
+            )
+            sources.append(Source(level=level))
+        return Outside(sources=tuple(sources))
+
+    def all_words(self, tensor: str) -> float:
+        """Words of a tensor that all tiles read, each for itself."""
+        parts = zip(self.tiles.classes, self.costs, strict=True)
+        return sum(c.count * cost.terms.moved.get(tensor, (0.0, 0.0))[0] for c, cost in parts)
+
+    def latency(self, kind: int, at: Round) -> Latency:
+        """Cycles of a tile of a class, its fixed costs among what nothing overlaps."""
+        key = kind, at
+        if key not in self.known:
+            cost = self.costs[kind]
+            found = cost.terms.latency(self.outside(at.cores, dict(at.distinct)))
+            fixed = self.facts.tile_cycles + self.facts.step_cycles * cost.steps
+            fixed += self.policy.tile_start_cycles * cost.steps
+            self.known[key] = Latency(
+                cycles=found.cycles,
+                exposed=found.exposed + fixed,
+                bottleneck=found.bottleneck,
+                slack=found.slack,
+            )
+        return self.known[key]
+
+    def stats(self) -> GroupStats:
+        """Latency of the group: that of its fullest core."""
+        begin = 0.0
+        slack = most = 0.0
+        cold: float = 0.0
+        share: dict[str, float] = {}
+
+        def note(found: Latency, count: float) -> float:
+            nonlocal cold
+            cycles = found.cycles + found.exposed
+            share[found.bottleneck] = share.get(found.bottleneck, 0.0) + count * cycles
+            cold += count * found.exposed / self.at_work
+            return cycles
+
+        kind, busy = int(self.tiles.order[0]), 0.0
+        for one, count in self.rounds.items():
+            found = self.latency(kind, one)
+            cycles = note(found, one.cores * count)
+            begin += count * cycles
+            busy += one.cores * count * cycles
+            slack += count * found.slack
+            most += count
+        free = Round(cores=self.at_work, distinct=())
+        timed = []
+        for other, count in self.rest:
+            found = self.latency(other, free)
+            cycles = note(found, count)
+            busy += count * cycles
+            timed.append((cycles, count, found.slack))
+        loads, taken = given([begin] * self.cores, ((c, n) for c, n, _ in timed))
+        slack += taken * max((s for _, _, s in timed), default=0.0)
+        longest = max(loads)
+        launch = self.facts.launch_seconds / self.platform.matrix.cycle_seconds
+        terms = self.costs[0].terms
+        return GroupStats(
+            names=self.group.names,
+            schedule=self.group.schedule,
+            compute_cycles={},
+            ideal_cycles={},
+            transfer_cycles={},
+            cold_start_cycles=cold + launch,
+            cycles=ceil(longest + launch - 1e-9),
+            bottleneck=max(share, key=lambda name: share[name]),
+            buffer=terms.buffer,
+            slack_cycles=slack,
+            cores=CoreUse(
+                cores=self.cores,
+                tiles=self.tiles.count,
+                rounds=int(most) + taken,
+                busy_cycles=busy,
+                longest_cycles=longest,
+                launch_cycles=launch,
+                divides=all(
+                    self.workload.rank_sizes[p.rank] % p.factor == 0 for p in self.group.given_out
+                ),
+            ),
+        )
+
+
+def group_on_cores(
+    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy, ert: Ert
+) -> GroupOnCores | Infeasible:
+    """A group with its tiles and their costs, or why a tile does not fit a core.
+
+    raises: MappingError where a level between cannot keep what the mapping lets it keep.
+    """
+    tiles = given_tiles(workload, platform, group)
+    costs = _costs(workload, platform, group, policy, ert, tiles)
+    if isinstance(costs, Infeasible):
+        return costs
+    found = GroupOnCores(
+        workload=workload,
+        platform=platform,
+        group=group,
+        policy=policy,
+        tiles=tiles,
+        costs=costs,
+    )
+    over = _between_overflow(found)
+    return over if over is not None else found
+
+
+def _costs(
+    workload: Workload,
+    platform: Platform,
+    group: GroupMapping,
+    policy: Policy,
+    ert: Ert,
+    tiles: GivenTiles,
+) -> tuple[TileCost, ...] | Infeasible:
+    """The cost of each class; of those with many key passes by what one more adds."""
+    pair = workload.roles.masked
+    keys = pair[1] if pair and any(pair[1] in dict(c.sizes) for c in tiles.classes) else ""
+    step = tile_extent(platform, group, keys, inside=True, workload=workload) if keys else 1
+    direct: dict[tuple[tuple[str, int], ...], TileCost] = {}
+    found: list[TileCost] = []
+
+    def cost(sizes: Mapping[str, int]) -> TileCost | Infeasible:
+        key = tuple(sorted(sizes.items()))
+        if key not in direct:
+            core = core_question(workload, platform, group, sizes)
+            one = tile_cost(core, policy, ert)
+            if isinstance(one, Infeasible):
+                return one
+            direct[key] = one
+        return direct[key]
+
+    for kind in sorted(tiles.classes, key=lambda c: -prod(n for _, n in c.sizes)):
+        sizes = dict(kind.sizes)
+        passes, left = divmod(sizes.get(keys, 0), step)
+        base = LEVEL - bool(left)
+        if passes <= base:
+            one = cost(sizes)
+        else:
+            short = cost({**sizes, keys: (base - 1) * step + left})
+            one = cost({**sizes, keys: base * step + left})
+            if not isinstance(short, Infeasible) and not isinstance(one, Infeasible):
+                one = extended(short, one, passes - base)
+        if isinstance(one, Infeasible):
+            return one
+        direct[kind.sizes] = one
+    found = [direct[kind.sizes] for kind in tiles.classes]
+    return tuple(found)
+
+
+def _between_overflow(on: GroupOnCores) -> Infeasible | None:
+    """The level between DRAM and the cores that cannot hold what it keeps."""
+    terms: dict[str, list[tuple[str, int]]] = {}
+    for tensor, level in on.between.items():
+        _check_between(on, tensor, level)
+        loops = on.outer_loops(level.name)
+        cut = prod(p.factor for p in loops if p.rank in on.tensors[tensor])
+        inside = on.tiles.count // prod(p.factor for p in loops)
+        flying = min(cut, -(-(on.at_work - 1) // inside) + 1)
+        copies = max(on.policy.buffering, flying) if cut > 1 else 1.0
+        words = on.workload.tensor_words(tensor) * on.workload.share(tensor) / cut
+        terms.setdefault(level.name, []).append((tensor, ceil(words * copies)))
+    for level in on.levels_between:
+        held = terms.get(level.name, [])
+        needs = sum(words for _, words in held)
+        if level.usable_words is not None and needs > level.usable_words:
+            return Infeasible(
+                level=level.name,
+                needs=needs,
+                has=level.usable_words,
+                terms=tuple(held),
+                where=" + ".join(on.group.names),
+                hint=f"let a tensor bypass {level.name}, or let more loops stand outside it",
+            )
+    return None
+
+
+def _check_between(on: GroupOnCores, tensor: str, level: MemoryLevel) -> None:
+    where = f"{' + '.join(on.group.names)}: {tensor} at {level.name}"
+    if tensor in {on.workload.einsum(n).output.tensor for n in on.group.names}:
+        raise MappingError(expected(where, "an input of the group", "an output", "let it bypass"))
+    names = [lv.name for lv in on.platform.matrix.levels]
+    outside = names[: names.index(level.name)]
+    for nest in on.group.einsums:
+        for slot, loops in nest.loops:
+            ranks = {p.rank for p in loops if slot.node in outside}
+            if tensor in nest.kept_at(level.name) and ranks & set(on.tensors[tensor]):
+                condition = f"loops in time over its ranks at {level.name} or further in"
+                raise MappingError(expected(where, condition, f"one at {slot.node}"))
+    if tensor in on.group.resident and on.outer_loops(level.name):
+        loops = on.outer_loops(level.name)
+        if any(p.rank in on.tensors[tensor] for p in loops):
+            condition = "all of it there at once, as it is resident"
+            raise MappingError(expected(where, condition, f"parts, by {loops}"))

@@ -1,0 +1,398 @@
+"""A group on many cores, run core by core: every tile on real numbers, on a core of its own.
+
+Tiles go to cores in their order, each to the core that is free first. Which words come from where
+is told tile by tile, from the words that the tiles touch.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import product
+from math import prod
+
+import numpy as np
+
+from flat_mapper.arch.cores import core_facts, multicasts
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.execution.clock import timeline
+from flat_mapper.execution.group import GroupRun, Port, tensor_of
+from flat_mapper.execution.nest import FlatNest, flat_nest
+from flat_mapper.execution.place import Place, new_place
+from flat_mapper.execution.real_numbers import Values
+from flat_mapper.execution.result import Alive, ExecutedGroup, Moved, TurnTime
+from flat_mapper.execution.shared import GroupFacts
+from flat_mapper.execution.turn import DRAM, may_see
+from flat_mapper.mapping.resize import resized_group
+from flat_mapper.mapping.values import (
+    EinsumMapping,
+    GroupMapping,
+    Policy,
+    Slot,
+    rank_extent,
+)
+from flat_mapper.workload.graph import Workload
+
+Region = tuple[tuple[int, int], ...]  # of a tensor: (first, extent) along each of its ranks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """What one core does at a time: (first, extent) along each rank."""
+
+    parts: Mapping[str, tuple[int, int]]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The extents."""
+        return {rank: extent for rank, (_, extent) in self.parts.items()}
+
+    def region(self, ranks: tuple[str, ...]) -> Region:
+        """The part of a tensor with these ranks."""
+        return tuple(self.parts[r] for r in ranks)
+
+
+@dataclass
+class CoresRun:
+    """A group on the cores of a chip."""
+
+    workload: Workload
+    platform: Platform
+    group: GroupMapping
+    policy: Policy
+    dram: Mapping[str, Place]
+    runs: list[GroupRun] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        arch = self.platform.matrix
+        self.level = arch.level(self.group.level or arch.levels[1].name)
+        outside = arch.nodes[: arch.nodes.index(self.level)]
+        self.outside = [n for n in outside if isinstance(n, MemoryLevel)]
+        self.cores = prod(n.fanout_x * n.fanout_y for n in outside if isinstance(n, Fanout))
+        self.tiles = list(self._tiles())
+        self.at_work = min(self.cores, len(self.tiles))
+
+    def _tiles(self) -> Iterator[Tile]:
+        """The tiles in the order in which they are given out: along each loop the largest first."""
+        sizes, loops = self.workload.rank_sizes, [p for _, at in self.group.cores for p in at]
+        axes = []
+        for loop in loops:
+            tile = self._tile(loop.rank)
+            along = [
+                (i, self._parts(loop.rank, i * tile, min(tile, sizes[loop.rank] - i * tile)))
+                for i in range(loop.factor)
+            ]
+            axes.append(sorted(along, key=lambda one: -prod(n for _, n in one[1].values())))
+        for chosen in product(*axes):
+            parts = {rank: (0, size) for rank, size in sizes.items()}
+            for _, own in chosen:
+                parts |= own
+            yield Tile(parts=parts)
+
+    def _tile(self, rank: str) -> int:
+        """The extent of a rank in the nests."""
+        return max(rank_extent(nest, rank) for nest in self.group.einsums)
+
+    def _parts(self, rank: str, first: int, extent: int) -> dict[str, tuple[int, int]]:
+        """A tile's part of a rank, and of the keys that it sees where these are cut."""
+        found = {rank: (first, extent)}
+        mask, pair = self.workload.mask, self.workload.roles.masked
+        cut = {p.rank for p in self.group.shared if p.factor > 1}
+        if mask is None or pair is None or rank != pair[0] or pair[1] not in cut:
+            return found
+        keys, tile = self.workload.rank_sizes[pair[1]], self._pass(pair[1])
+        position = keys - self.workload.rank_sizes[rank] + first
+        queries = np.arange(position, position + extent)[:, None]
+        visible = may_see(mask, queries, np.arange(keys)).any(axis=0)
+        seen = [start for start in range(0, keys, tile) if visible[start : start + tile].any()]
+        last = min(seen[-1] + tile, keys)
+        return found | {pair[1]: (seen[0], last - seen[0])}
+
+    def _pass(self, rank: str) -> int:
+        """The extent of a rank in one pass of the shared loops in time."""
+        names = {lv.name for lv in self.outside}
+        return max(
+            prod(
+                p.factor
+                for s, at in nest.loops
+                if s.node not in names
+                for p in at
+                if p.rank == rank
+            )
+            for nest in self.group.einsums
+            if rank not in self.workload.einsum(nest.einsum).each
+        )
+
+    def run(self) -> None:
+        """Every tile."""
+        for tile in self.tiles:
+            self.runs.append(self._run(tile))
+
+    def _run(self, tile: Tile) -> GroupRun:
+        workload, core = self.workload, self._core_platform()
+        group = replace(
+            self.group, einsums=tuple(map(self._core_nest, self.group.einsums)), cores=(), level=""
+        )
+        whole = {r: max(n, self._tile(r)) for r, n in workload.rank_sizes.items()}
+        full = replace(workload, rank_sizes=whole, mask=None)
+        for rank, extent in tile.sizes.items():
+            largest = self._tile(rank) if self._is_given(rank) else whole[rank]
+            if extent < largest:
+                group = resized_group(group, full, rank, extent, self._pass(rank))
+        hidden = None
+        pair = workload.roles.masked
+        if workload.mask is not None and pair is not None:
+            before = workload.rank_sizes[pair[1]] - workload.rank_sizes[pair[0]]
+            if self._is_given(pair[0]):
+                behind = before + tile.parts[pair[0]][0] - tile.parts[pair[1]][0]
+                hidden = workload.mask, behind
+        kept = None if hidden else workload.mask
+        small = replace(workload, rank_sizes=tile.sizes, mask=kept, repeat=1)
+        nests: dict[str, FlatNest] = {}
+        for nest in group.einsums:
+            einsum = small.einsum(nest.einsum)
+            nests[nest.einsum] = flat_nest(core.path(einsum.unit), einsum, nest, small.rank_sizes)
+        facts = GroupFacts(workload=small, group=group, nests=nests, hidden=hidden)
+        places = self._brought(facts, tile)
+        run = GroupRun(facts=facts, platform=core, policy=self.policy, dram=places)
+        run.run()
+        self._sent(run, tile)
+        return run
+
+    def _is_given(self, rank: str) -> bool:
+        return any(p.rank == rank for _, at in self.group.cores for p in at)
+
+    def _core_platform(self) -> Platform:
+        def core(arch: Architecture) -> Architecture:
+            at = arch.nodes.index(arch.level(self.level.name))
+            return replace(arch, nodes=(arch.levels[0], *arch.nodes[at:]))
+
+        vector = self.platform.vector
+        return replace(
+            self.platform,
+            matrix=core(self.platform.matrix),
+            vector=core(vector) if vector is not None else None,
+        )
+
+    def _core_nest(self, nest: EinsumMapping) -> EinsumMapping:
+        """The nest with all its loops outside the fusion level at DRAM."""
+        names = [lv.name for lv in self.outside]
+        time = [p for n in names for s, at in nest.loops if s.node == n for p in at]
+        kept = dict.fromkeys(t for n, tensors in nest.keep if n in names for t in tensors)
+        return replace(
+            nest,
+            loops=(
+                (Slot(names[0], "temporal"), tuple(time)),
+                *((s, at) for s, at in nest.loops if s.node not in names),
+            ),
+            keep=((names[0], tuple(kept)), *((n, at) for n, at in nest.keep if n not in names)),
+        )
+
+    def _part(self, place: Place, region: Region) -> Values:
+        """A part of a tensor in its place."""
+        shape, below = [], place.size
+        for stride in (place.strides[r] for r in self.workload.tensor_ranks[place.tensors[0]]):
+            shape.append(below // stride)
+            below = stride
+        return place.data.reshape(shape)[tuple(slice(a, a + n) for a, n in region)]
+
+    def _brought(self, facts: GroupFacts, tile: Tile) -> dict[str, Place]:
+        """The tile's part of every tensor, where the core finds it."""
+        found = {}
+        for tensor in dict.fromkeys(a.tensor for e in facts.einsums for a in e.accesses):
+            ranks = self.workload.tensor_ranks[tensor]
+            using = [n for n in facts.nests.values() if tensor in _tensors(n)]
+            extents = {r: max(n.extent(r, 0) for n in using) for r in ranks}
+            found[tensor] = place = new_place(tensor, extents, 1)
+            if tensor not in self.dram:
+                continue
+            region = tile.region(ranks)
+            own = tuple((0, n) for _, n in region)
+            self._part(place, own)[...] = self._part(self.dram[tensor], region)
+        return found
+
+    def _sent(self, run: GroupRun, tile: Tile) -> None:
+        """The tile's results put where they belong in the whole."""
+        for one in run.runs.values():
+            tensor = tensor_of(one)
+            if DRAM not in one.nest.keepers(tensor):
+                continue
+            region = tile.region(self.workload.tensor_ranks[tensor])
+            own = tuple((0, n) for _, n in region)
+            self._part(self.dram[tensor], region)[...] = self._part(run.dram[tensor], own)
+
+    @property
+    def in_rounds(self) -> int:
+        """Tiles at the head of the order that cores take in rounds: all equal."""
+        first = self.tiles[0].sizes
+        equal = next((n for n, t in enumerate(self.tiles) if t.sizes != first), len(self.tiles))
+        return equal if equal == len(self.tiles) else equal // self.cores * self.cores
+
+    def _round(self, number: int) -> tuple[int, int]:
+        """The tiles that run at the same time as one, as far as it is known: first, last + 1."""
+        first = number // self.cores * self.cores
+        return first, min(first + self.cores, self.in_rounds)
+
+    def _made(self, tensor: str) -> bool:
+        return any(self.workload.einsum(n).output.tensor == tensor for n in self.group.names)
+
+    def _multicast(self, tensor: str) -> bool:
+        arch = self.platform.matrix
+        return not self._made(tensor) and multicasts(arch, arch.level(self.level.name), tensor)
+
+    def served(self, tensor: str, number: int) -> bool:
+        """Whether another core's read of the same words in the same round serves a tile too."""
+        if number >= self.in_rounds or not self._multicast(tensor):
+            return False
+        ranks, (first, _) = self.workload.tensor_ranks[tensor], self._round(number)
+        mine = self.tiles[number].region(ranks)
+        return any(self.tiles[n].region(ranks) == mine for n in range(first, number))
+
+    def keeper(self, tensor: str) -> MemoryLevel:
+        """The level that the cores find a tensor at."""
+        found = self.outside[0]
+        for level in self.outside[1:]:
+            if any(tensor in nest.kept_at(level.name) for nest in self.group.einsums):
+                found = level
+        return found
+
+    def passed_on(self, tensor: str) -> int:
+        """Values that DRAM sends to the level between that keeps a tensor.
+
+        A loop that stands there or further in sees all of the tensor's part at once.
+        """
+        if tensor in self.group.resident:
+            return 0
+        names = [lv.name for lv in self.platform.matrix.levels]
+        at = names.index(self.keeper(tensor).name)
+        loops = [p for n, ls in self.group.cores if names.index(n) < at for p in ls]
+        ranks, before, sent = self.workload.tensor_ranks[tensor], None, 0
+        for index in product(*(range(p.factor) for p in loops)):
+            here = {p.rank: i for p, i in zip(loops, index, strict=True) if p.rank in ranks}
+            if here != before:
+                words = 1
+                for rank in ranks:
+                    size = self.workload.rank_sizes[rank]
+                    tile = self._tile(rank) if rank in here else size
+                    words *= min(tile, size - here.get(rank, 0) * tile)
+                sent += words
+            before = here
+        return sent
+
+    def counts(self) -> list[Moved]:
+        """What all cores moved."""
+        found: dict[tuple[str, str, str], list[int]] = {}
+        for number, run in enumerate(self.runs):
+            for name, one in run.runs.items():
+                arch = one.nest.arch
+                for (level, tensor), c in one.counters.items():
+                    outer = level == DRAM
+                    where = self.keeper(tensor).name if outer else arch.levels[level].name
+                    at = found.setdefault((name, where, tensor), [0, 0, 0])
+                    at[0] += 0 if outer and self.served(tensor, number) else c.reads
+                    at[1] += c.fills
+                    at[2] += c.updates
+        dram = self.outside[0].name
+        for name, where, tensor in list(found):
+            if where in {lv.name for lv in self.outside[1:]}:
+                sent = self.passed_on(tensor)
+                found[name, where, tensor][1] += sent
+                found[name, dram, tensor] = [sent, 0, 0]
+        return [
+            Moved(einsum=n, level=lv, tensor=t, instances=1, reads=r, fills=f, updates=u)
+            for (n, lv, t), (r, f, u) in found.items()
+        ]
+
+    def _ports(self, number: int) -> tuple[Port, ...]:
+        """What serves a tile's core: all levels outside, in equal parts for all cores at work."""
+        first, last = self._round(number) if number < self.in_rounds else (0, self.at_work)
+        cores = float(last - first)
+        dram: dict[str, float] = {}
+        sent: dict[str, float] = {}
+        for tensor in {t for r in self.runs for one in r.runs.values() for t in _tensors(one.nest)}:
+            ranks = self.workload.tensor_ranks[tensor]
+            sent[tensor] = cores
+            if number < self.in_rounds and self._multicast(tensor):
+                sent[tensor] = float(len({t.region(ranks) for t in self.tiles[first:last]}))
+            dram[tensor] = sent[tensor]
+            if self.keeper(tensor) is not self.outside[0]:
+                dram[tensor] = cores * self.passed_on(tensor) / self._reads(tensor)
+        ports = [Port(level=self.outside[0], weights=dram)]
+        for level in self.outside[1:]:
+            kept = {t: w for t, w in sent.items() if self.keeper(t) is level}
+            if kept:
+                ports.append(Port(level=level, weights=kept, other=0.0))
+        limit = core_facts(self.platform.matrix).stream_bytes_per_cycle
+        if limit is not None:
+            rate = limit * 8 / self.workload.word_bits
+            name, none = "stream of a core", None
+            own = replace(self.outside[0], read_words_per_cycle=none, write_words_per_cycle=none)
+            ports.append(Port(level=replace(own, name=name, shared_words_per_cycle=rate)))
+        return tuple(ports)
+
+    def _reads(self, tensor: str) -> int:
+        """Values that all tiles read from outside, each for itself."""
+        return sum(
+            c.reads
+            for run in self.runs
+            for one in run.runs.values()
+            for (level, name), c in one.counters.items()
+            if level == DRAM and name == tensor
+        )
+
+    def executed(self) -> ExecutedGroup:
+        """When the last core is done."""
+        facts = core_facts(self.platform.matrix)
+        free = [(0.0, core) for core in range(self.cores)]
+        last, passes = 0.0, 0
+        turns: tuple[TurnTime, ...] = ()
+        for number, run in enumerate(self.runs):
+            run.outside = self._ports(number)
+            cycles, own = timeline(run)
+            passes += run.turns[-1].pass_number + 1
+            cycles += facts.tile_cycles
+            cycles += facts.step_cycles * (run.turns[-1].pass_number + 1)
+            start, core = heapq.heappop(free)
+            heapq.heappush(free, (start + cycles, core))
+            last = max(last, start + cycles)
+            turns = turns or own
+        launch = facts.launch_seconds / self.platform.matrix.cycle_seconds
+        return ExecutedGroup(
+            names=self.group.names,
+            schedule=self.group.schedule,
+            passes=passes,
+            cycles=last + launch,
+            turns=turns,
+            alive=self._alive(),
+        )
+
+    def _alive(self) -> tuple[Alive, ...]:
+        """The most words alive at each level of a core."""
+        worst: dict[str, Alive] = {}
+        for run in self.runs:
+            for alive in run.alive():
+                if alive.level not in worst or alive.words > worst[alive.level].words:
+                    worst[alive.level] = alive
+        return tuple(worst.values())
+
+    def steps(self, name: str) -> int:
+        """Steps of an Einsum's compute units, as a share of each core at work."""
+        return -(-sum(run.runs[name].steps for run in self.runs) // self.at_work)
+
+
+def _tensors(nest: FlatNest) -> tuple[str, ...]:
+    return tuple(a.tensor for a in nest.einsum.accesses)
+
+
+def steps_of(workload: Workload, platform: Platform, group: GroupMapping) -> int:
+    """Temporal steps of a group in all its tiles, at most."""
+    tiles = prod(p.factor for _, at in group.cores for p in at)
+    names = {n.name for n in platform.matrix.nodes if isinstance(n, Fanout)}
+    names |= {
+        n.name for n in (platform.vector.nodes if platform.vector else ()) if isinstance(n, Fanout)
+    }
+    return tiles * sum(
+        prod(p.factor for s, at in nest.loops if s.node not in names for p in at)
+        for nest in group.einsums
+    )

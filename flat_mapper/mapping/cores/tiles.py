@@ -1,0 +1,310 @@
+"""Tiles given out to cores: of which sizes there are how many, and in what order they go.
+
+The passes of the loops `cores` of a group are its tiles, in the order of the loops, outermost
+first. Along each loop the larger tiles go first, so that the smaller ones fill what is left. Tiles
+need not divide a rank: the last one is smaller. Under a mask a tile of queries works on the tiles
+of keys that some query of it may see, each done whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.base.errors import MappingError, expected
+from flat_mapper.mapping.cores.view import (
+    core_nest,
+    core_platform,
+    fusion_level,
+    levels_between,
+    time_outside,
+    view_faults,
+)
+from flat_mapper.mapping.resize import resized_group
+from flat_mapper.mapping.values import GroupMapping, Policy, rank_extent
+from flat_mapper.workload.graph import Workload
+
+MOST_TILES = 2**24  # chosen: some hundred MB of indices
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileClass:
+    """Tiles of one size."""
+
+    sizes: tuple[tuple[str, int], ...]  # by rank
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenTiles:
+    """The tiles of a group, largest class first.
+
+    order: int64[T], the class of each tile, in the order in which they are given out.
+    at:    int64[T] by rank, which of its tiles it is; of masked keys, the first that it sees.
+    """
+
+    classes: tuple[TileClass, ...]
+    order: IntArray
+    at: Mapping[str, IntArray]
+
+    @property
+    def count(self) -> int:
+        """T."""
+        return len(self.order)
+
+    def distinct(self, ranks: tuple[str, ...], first: int, last: int) -> int:
+        """Different tiles of a tensor with these ranks among the tiles first to last - 1."""
+        own = [self.at[r][first:last] for r in self.at if r in ranks]
+        if not own:
+            return 1
+        return len(np.unique(np.stack(own), axis=1).T)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreQuestion:
+    """One core's problem: a tile of the workload, on one core, in one core's nests."""
+
+    workload: Workload
+    platform: Platform
+    group: GroupMapping
+
+
+def given_tiles(workload: Workload, platform: Platform, group: GroupMapping) -> GivenTiles:
+    """The tiles of a group; one where nothing is given out."""
+    loops = group.given_out
+    if prod(loop.factor for loop in loops) > MOST_TILES:
+        count = prod(loop.factor for loop in loops)
+        where = f"{' + '.join(group.names)}: cores"
+        raise MappingError(expected(where, f"at most {MOST_TILES:,} tiles", f"{count:,}"))
+    keys = _key_passes(workload, platform, group)
+    # Along each loop: (index, sizes by rank), the largest first.
+    axes: list[list[tuple[int, dict[str, int]]]] = []
+    begins: list[int] = []  # of the tiles of queries, the first key that they see
+    for loop in loops:
+        size, tile = workload.rank_sizes[loop.rank], tile_extent(platform, group, loop.rank)
+        along = []
+        for i in range(loop.factor):
+            sizes = {loop.rank: min(tile, size - i * tile)}
+            if keys and loop.rank == keys.queries:
+                first, last = keys.seen(i * tile, sizes[loop.rank])
+                sizes[keys.keys] = last - first
+                begins.append(first)
+            along.append((i, sizes))
+        along.sort(key=lambda one: -prod(one[1].values()))
+        axes.append(along)
+    codes, names = _coded(axes)
+    order = np.zeros(1, np.int64)
+    at: dict[str, IntArray] = {}
+    total = prod(len(along) for along in axes)
+    inner = total
+    for along, loop, own in zip(axes, loops, codes, strict=True):
+        inner //= len(along)
+        index = np.arange(total, dtype=np.int64) // inner % len(along)
+        at[loop.rank] = np.array([i for i, _ in along], np.int64)[index]
+        if keys and loop.rank == keys.queries:
+            at[keys.keys] = np.array([begins[i] for i, _ in along], np.int64)[index]
+        order = order * (max(own) + 1) + np.array(own, np.int64)[index]
+    found, back, counts = np.unique(order, return_inverse=True, return_counts=True)
+    classes = [
+        TileClass(sizes=_sizes(int(code), codes, names), count=int(n))
+        for code, n in zip(found, counts, strict=True)
+    ]
+    if not loops:
+        return GivenTiles(
+            classes=(TileClass(sizes=(), count=1),), order=np.zeros(1, np.int64), at={}
+        )
+    return GivenTiles(classes=tuple(classes), order=back.astype(np.int64).reshape(-1), at=at)
+
+
+def _coded(
+    axes: list[list[tuple[int, dict[str, int]]]],
+) -> tuple[list[list[int]], list[list[dict[str, int]]]]:
+    """Along each loop a number for each different size of a tile, and the sizes of each number."""
+    codes, names = [], []
+    for along in axes:
+        seen: list[dict[str, int]] = []
+        own = []
+        for _, sizes in along:
+            if sizes not in seen:
+                seen.append(sizes)
+            own.append(seen.index(sizes))
+        codes.append(own)
+        names.append(seen)
+    return codes, names
+
+
+def _sizes(
+    code: int, codes: list[list[int]], names: list[list[dict[str, int]]]
+) -> tuple[tuple[str, int], ...]:
+    found: dict[str, int] = {}
+    for own, sizes in zip(reversed(codes), reversed(names), strict=True):
+        code, number = divmod(code, max(own) + 1)
+        found |= sizes[number]
+    return tuple(sorted(found.items()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Keys:
+    """Keys that a tile of queries works on, under a mask."""
+
+    workload: Workload
+    queries: str
+    keys: str
+    tile: int  # keys of one pass
+
+    def seen(self, start: int, rows: int) -> tuple[int, int]:
+        """Keys [first, last) of the tiles that some of these queries may see, each tile whole."""
+        mask, sizes = self.workload.mask, self.workload.rank_sizes
+        assert mask is not None
+        size = sizes[self.keys]
+        first = size - sizes[self.queries] + start
+        low, high = mask.seen(first, first + rows - 1, size)
+        return low // self.tile * self.tile, min(-(-high // self.tile) * self.tile, size)
+
+
+def _key_passes(workload: Workload, platform: Platform, group: GroupMapping) -> _Keys | None:
+    """How tiles of queries see keys; None where a mask leaves all, or whole rows are done."""
+    pair = workload.roles.masked
+    if workload.mask is None or pair is None:
+        return None
+    queries, keys = pair
+    given = {loop.rank for loop in group.given_out}
+    cut = {loop.rank for loop in group.shared if loop.factor > 1}
+    if queries not in given or keys not in cut:
+        return None
+    tile = tile_extent(platform, group, keys, inside=True, workload=workload)
+    return _Keys(workload=workload, queries=queries, keys=keys, tile=tile)
+
+
+def tile_extent(
+    platform: Platform,
+    group: GroupMapping,
+    rank: str,
+    *,
+    inside: bool = False,
+    workload: Workload | None = None,
+) -> int:
+    """The extent of a rank in the largest tile of a core, as its nests have it.
+
+    inside: in one pass of the temporal shared loops only.
+    """
+    level = fusion_level(platform, group).name
+    outside = {lv.name for lv in (platform.dram, *levels_between(platform.matrix, level))}
+    found = {}
+    for nest in group.einsums:
+        if not any(p.rank == rank for _, at in nest.loops for p in at):
+            continue
+        if workload is not None and rank in workload.einsum(nest.einsum).each:
+            continue
+        if inside:
+            within = [p for s, at in nest.loops if s.node not in outside for p in at]
+            found[nest.einsum] = prod(p.factor for p in within if p.rank == rank)
+        else:
+            found[nest.einsum] = rank_extent(nest, rank)
+    return max(found.values(), default=1)
+
+
+def core_question(
+    workload: Workload, platform: Platform, group: GroupMapping, sizes: Mapping[str, int]
+) -> CoreQuestion:
+    """The problem of one core with a tile of some sizes.
+
+    sizes: of the ranks that are given out, and of the keys that a tile of queries sees.
+    """
+    level = fusion_level(platform, group).name
+    nests = tuple(
+        core_nest(platform.path(workload.einsum(m.einsum).unit), m, level) for m in group.einsums
+    )
+    full = {loop.rank: tile_extent(platform, group, loop.rank) for loop in group.given_out}
+    pair = workload.roles.masked
+    kept = workload.mask
+    if pair and (pair[0] in full or pair[1] in sizes):
+        kept = None
+    whole = {r: max(n, full.get(r, n)) for r, n in workload.rank_sizes.items()} | full
+    core = replace(workload, rank_sizes=whole, mask=kept, repeat=1)
+    own = replace(group, einsums=nests, level="", cores=(), resident=())
+    for rank, size in sizes.items():
+        if size < whole[rank]:
+            tile = tile_extent(platform, group, rank, inside=True, workload=workload)
+            own = resized_group(own, core, rank, size, tile)
+    core = replace(core, rank_sizes={**whole, **dict(sizes)})
+    return CoreQuestion(workload=core, platform=core_platform(platform, level), group=own)
+
+
+def largest_question(
+    workload: Workload, platform: Platform, policy: Policy, group: GroupMapping
+) -> CoreQuestion:
+    """The problem of a core with the largest tile, after a check of what is given out.
+
+    raises: MappingError.
+    """
+    for fault in _faults(workload, platform, group, policy):
+        raise MappingError(fault)
+    full = {loop.rank: tile_extent(platform, group, loop.rank) for loop in group.given_out}
+    return core_question(workload, platform, group, full)
+
+
+def given_ranks(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Ranks over which a group's tiles may be given out to cores.
+
+    Each core works without the others: nothing is carried over such a rank, and no result is summed
+    over it.
+    """
+    inner = workload.inner_ranks(names)
+    made = [workload.einsum(n).output.ranks for n in names]
+    legal = workload.shareable_ranks(names)
+    return tuple(r for r in legal if r not in inner and all(r in ranks for ranks in made))
+
+
+def _faults(
+    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
+) -> Iterator[str]:
+    where = f"{' + '.join(group.names)}: cores"
+    level = fusion_level(platform, group).name
+    yield from view_faults(platform, group, level)
+    legal = given_ranks(workload, group.names)
+    between = [lv.name for lv in (platform.dram, *levels_between(platform.matrix, level))]
+    for name, _ in group.cores:
+        if name not in between:
+            condition = f"loops at levels outside {level} ({', '.join(between)})"
+            yield expected(where, condition, name)
+    ranks = [loop.rank for loop in group.given_out]
+    for loop in group.given_out:
+        if loop.rank not in legal or ranks.count(loop.rank) > 1:
+            condition = f"one loop each over {', '.join(legal) or 'nothing'}"
+            yield expected(where, condition, loop.rank, "cores work on tiles without each other")
+            continue
+        size, tile = workload.rank_sizes[loop.rank], tile_extent(platform, group, loop.rank)
+        if loop.factor != -(-size // tile):
+            condition = f"{-(-size // tile)} tiles of {tile} for {size}"
+            yield expected(f"{where}: {loop.rank}", condition, loop.factor)
+    for nest in group.einsums if len(group.einsums) > 1 else ():
+        arch = platform.path(workload.einsum(nest.einsum).unit)
+        time, own = time_outside(arch, nest, level), workload.einsum(nest.einsum).ranks
+        if time != tuple(loop for loop in group.shared if loop.rank in own):
+            yield expected(
+                f"{nest.einsum}: loops outside {level}", "the group's shared loops", time
+            )
+    yield from _rule_faults(workload, group, policy, where)
+
+
+def _rule_faults(
+    workload: Workload, group: GroupMapping, policy: Policy, where: str
+) -> Iterator[str]:
+    """Rules of a policy, and a mask, that tiles on cores do not go with."""
+    pair = workload.roles.masked
+    cut = {loop.rank for loop in group.shared if loop.factor > 1}
+    given = {loop.rank for loop in group.given_out}
+    if workload.mask and pair and pair[0] in given and set(pair) <= cut:
+        condition = f"{pair[0]} cut by the cores' loops or by those in time, under a mask"
+        yield expected(where, condition, "both")
+    if policy.softmax == "free" and len(group.einsums) > 1 and group.cores:
+        yield expected(where, "a charged softmax", "a free one")
+    if policy.overflow == "spill" and group.cores:
+        yield expected(where, "overflow: reject", "spill")

@@ -1,0 +1,102 @@
+"""One core of a chip: the levels from its fusion level in, and its part of a group's mapping.
+
+A core sees two things outside its fusion level: what it moves words from and to, and nothing else.
+So its architecture is DRAM, standing for everything outside, and the nodes from the fusion level
+in; its nests have all temporal loops outside the fusion level at DRAM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from math import prod
+
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.base.errors import MappingError, expected
+from flat_mapper.mapping.sharing import shared_level
+from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Loop, Slot, slots_of
+
+
+def fusion_level(platform: Platform, group: GroupMapping) -> MemoryLevel:
+    """The level at which a group holds its intermediates.
+
+    raises: MappingError where a path of the chip has no such level on chip.
+    """
+    if not group.level:
+        return shared_level(platform)
+    for arch in (platform.matrix, *filter(None, [platform.vector])):
+        names = [level.name for level in arch.levels[1:]]
+        if group.level not in names:
+            where = f"{' + '.join(group.names)}: level"
+            condition = f"a level on chip of {arch.name} ({', '.join(names)})"
+            raise MappingError(expected(where, condition, group.level))
+    return platform.matrix.level(group.level)
+
+
+def core_count(arch: Architecture, level: str) -> int:
+    """Instances of a level: the product of the fanouts outside it."""
+    nodes = arch.nodes[: arch.nodes.index(arch.level(level))]
+    return prod(n.fanout_x * n.fanout_y for n in nodes if isinstance(n, Fanout))
+
+
+def levels_between(arch: Architecture, level: str) -> tuple[MemoryLevel, ...]:
+    """The levels between DRAM and another one, outermost first."""
+    names = [lv.name for lv in arch.levels]
+    return arch.levels[1 : names.index(level)]
+
+
+def core_platform(platform: Platform, level: str) -> Platform:
+    """The chip as one core sees it; its DRAM stands for all that is outside the level."""
+    vector = platform.vector
+    return replace(
+        platform,
+        matrix=_core(platform.matrix, level),
+        vector=None if vector is None else _core(vector, level),
+    )
+
+
+def _core(arch: Architecture, level: str) -> Architecture:
+    cores, at = core_count(arch, level), arch.nodes.index(arch.level(level))
+    inside = tuple(
+        replace(node, instances=node.instances // cores) if isinstance(node, MemoryLevel) else node
+        for node in arch.nodes[at:]
+    )
+    compute = replace(arch.compute, instances=arch.compute.instances // cores)
+    return replace(arch, nodes=(arch.levels[0], *inside), compute=compute)
+
+
+def core_nest(arch: Architecture, nest: EinsumMapping, level: str) -> EinsumMapping:
+    """An Einsum's nest as one core runs it."""
+    names = [node.name for node in arch.nodes[: arch.nodes.index(arch.level(level))]]
+    outside = {slot for slot in slots_of(arch) if slot.node in names}
+    dram = arch.levels[0].name
+    time = tuple(loop for slot, at in nest.loops if slot in outside for loop in at)
+    inside = tuple((slot, at) for slot, at in nest.loops if slot not in outside)
+    kept = dict.fromkeys(t for name, tensors in nest.keep if name in names for t in tensors)
+    return replace(
+        nest,
+        loops=((Slot(dram, "temporal"), time), *inside) if time else inside,
+        keep=((dram, tuple(kept)), *((n, at) for n, at in nest.keep if n not in names)),
+    )
+
+
+def time_outside(arch: Architecture, nest: EinsumMapping, level: str) -> tuple[Loop, ...]:
+    """The temporal loops of a nest outside a level, outermost first."""
+    outside = {lv.name for lv in (arch.levels[0], *levels_between(arch, level))}
+    return tuple(p for slot, at in nest.loops if slot.node in outside for p in at)
+
+
+def view_faults(platform: Platform, group: GroupMapping, level: str) -> Iterator[str]:
+    """Why one core's part of a group cannot be told; a line each."""
+    for arch in (platform.matrix, *filter(None, [platform.vector])):
+        outside = arch.nodes[: arch.nodes.index(arch.level(level))]
+        if core_count(arch, level) != core_count(platform.matrix, level):
+            condition = f"{core_count(platform.matrix, level)} instances of {level} on both paths"
+            yield expected(arch.name, condition, core_count(arch, level))
+        fanouts = {node.name for node in outside if isinstance(node, Fanout)}
+        for nest in group.einsums:
+            for slot, loops in nest.loops:
+                if slot.node in fanouts and slot.axis != "temporal" and loops:
+                    change = "write cores: {DRAM: [...]} in its group"
+                    condition = "no loops of one Einsum's own over what is outside the fusion level"
+                    yield expected(f"{nest.einsum}: {slot.node}", condition, loops, change)

@@ -1,0 +1,133 @@
+"""Random mappings of small cascades on chips of several cores: unequal tiles, masks, a level more.
+
+A tile of the cascade is mapped on one core as `random_fused` maps a cascade; then the fanout of
+cores, and perhaps a level between DRAM and them, are put around it.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from execution.random_fused import random_mapping, random_platform, random_workload
+
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.mapping.values import FusedMapping, GroupMapping, Loop, Slot
+from flat_mapper.workload.graph import Workload
+
+
+def random_cores_case(seed: int) -> tuple[Workload, Platform, FusedMapping]:
+    """A cascade, a chip of one to seven cores, and a mapping of the cascade on it."""
+    rng = random.Random(seed)
+    while True:
+        whole = random_workload(rng)
+        names = tuple(whole.ancestors)
+        if "QK2" in names:
+            continue
+        legal, inner = whole.shareable_ranks(names), whole.inner_ranks(names)
+        summed = {r for e in whole.einsums for r in e.reduced_ranks}
+        free = [r for r in legal if r not in inner and r not in summed]
+        given = [r for r in free if rng.random() < 0.7]
+        tiles = {r: rng.randint(1, whole.rank_sizes[r]) for r in given}
+        core = replace(whole, rank_sizes={**whole.rank_sizes, **tiles}, mask=None)
+        alone = random_platform(rng)
+        mapping = random_mapping(rng, core, alone)
+        (group,) = mapping.groups
+        pair = whole.roles.masked
+        cut = {p.rank for p in group.shared}
+        if whole.mask and pair and pair[0] in given and set(pair) <= cut:
+            continue  # both in time and over cores
+        if whole.mask and pair and pair[0] not in given:
+            whole = replace(whole, mask=None)
+        break
+    rng.shuffle(given)
+    between = rng.choice((None, "L2"))
+    platform = _chip(rng, alone, between)
+    lifted = _lifted(rng, whole, group, between, given, tiles)
+    return whole, platform, replace(mapping, groups=(lifted,))
+
+
+def _chip(rng: random.Random, alone: Platform, between: str | None) -> Platform:
+    """The chip of one core with a fanout of one to seven of them between DRAM and the buffer."""
+    deaf = {"spatial": {"no_multicast_no_reduction": ["*"]}} if rng.random() < 0.5 else {}
+    fanout = Fanout(name="core", fanout_x=rng.randint(1, 7), constraints=deaf)
+    rate = rng.choice((None, 1.0, 4.0))
+    level = MemoryLevel(
+        name="MID",
+        component_class="SRAM",
+        capacity_words=None,
+        word_bits=16,
+        row_words=1,
+        shared_words_per_cycle=rate,
+    )
+    facts = {
+        "core_tile_cycles": rng.choice((0, 5)),
+        "core_step_cycles": rng.choice((0, 3)),
+        "launch_seconds": rng.choice((0, 7e-9)),
+        **({"core_stream_bytes_per_cycle": 2} if rng.random() < 0.3 else {}),
+    }
+
+    def around(arch: Architecture) -> Architecture:
+        dram, *inside = arch.nodes
+        more = (level, fanout) if between else (fanout,)
+        copies = fanout.fanout_x
+        own = [replace(n, instances=copies * n.instances) if isinstance(n, MemoryLevel) else n
+               for n in inside]  # fmt: skip
+        unit = replace(arch.compute, instances=copies * arch.compute.instances)
+        return replace(arch, nodes=(dram, *more, *own), compute=unit, variables=facts)
+
+    assert alone.vector is not None
+    return Platform(name="chip", matrix=around(alone.matrix), vector=around(alone.vector))
+
+
+def _lifted(
+    rng: random.Random,
+    whole: Workload,
+    group: GroupMapping,
+    between: str | None,
+    given: list[str],
+    tiles: dict[str, int],
+) -> GroupMapping:
+    """The group of a core's tile as the group of the whole."""
+    loops = [Loop(r, -(-whole.rank_sizes[r] // tiles[r])) for r in given]
+    split = rng.randint(0, len(loops)) if between else len(loops)
+    cores = [("DRAM", tuple(loops[:split])), ("MID", tuple(loops[split:]))]
+    made = {whole.einsum(m.einsum).output.tensor for m in group.einsums}
+    outer = {p.rank for p in group.shared if rng.random() < 0.5} if between else set()
+    first = next((i for i, p in enumerate(group.shared) if p.rank not in outer), 99)
+    at_mid = {p.rank for p in group.shared[first:]} if between else set()
+    moved = dict.fromkeys(t for m in group.einsums for t in m.kept_at("DRAM"))
+    held = [
+        t
+        for t in moved
+        if between
+        and t not in made
+        and rng.random() < 0.6
+        and not {p.rank for p in group.shared[:first]} & set(whole.tensor_ranks[t])
+    ]
+    nests = []
+    for nest in group.einsums:
+        slots = []
+        for slot, at in nest.loops:
+            if slot.node != "DRAM":
+                slots.append((slot, at))
+                continue
+            slots.append((slot, tuple(p for p in at if p.rank not in at_mid)))
+            if between:
+                mid = tuple(p for p in at if p.rank in at_mid)
+                slots.append((Slot("MID", "temporal"), mid))
+        keep = list(nest.keep)
+        if between:
+            keep.insert(1, ("MID", tuple(t for t in nest.kept_at("DRAM") if t in held)))
+        nests.append(replace(nest, loops=tuple((s, at) for s, at in slots if at), keep=tuple(keep)))
+    given_whole = {p.rank for p in loops[:split]}
+    resident = tuple(
+        t for t in held if not given_whole & set(whole.tensor_ranks[t]) and rng.random() < 0.3
+    )
+    return replace(
+        group,
+        einsums=tuple(nests),
+        level="GLB",
+        cores=tuple((n, at) for n, at in cores if at),
+        resident=resident,
+    )
