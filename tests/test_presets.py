@@ -24,6 +24,17 @@ PLATFORMS = {
     "gpu-sm": (312e12 / 2 / 108, 64, 164),  # 312 TFLOPS over 108 multiprocessors
     "fusemax": (256 * 256 * 940e6, 256, 16 * 1024),
 }
+# Chips of many cores: peak MACs per second, cores, KiB of a core, lanes of a core, DRAM bytes/s.
+MANY_CORES = {
+    "a100": (312e12 / 2, 108, 164 + 256, 64, 2039e9),
+    "h100": (989.4e12 / 2, 132, 228 + 256, 128, 3350e9),
+    "h200": (989.4e12 / 2, 132, 228 + 256, 128, 4800e9),
+    "l40s": (362.05e12 / 2, 142, 100 + 256, 128, 864e9),
+    "b200": (2250e12 / 2, 148, 228 + 256 + 256, 128, 7700e9),
+    "blackhole-p100a": (110 * 1024 * 1350e6, 110, 1536, 32, 448e9),
+    "tpu-v5e": (197e12 / 2, 1, 128 * 1024, 2048, 819e9),
+    "tpu-v6e": (918e12 / 2, 1, 128 * 1024, 2048, 1640e9),
+}
 # Weights of all layers, without embeddings.
 WEIGHTS = {
     "llama3-8b": 8.03e9 - 2 * 128256 * 4096,
@@ -60,8 +71,20 @@ def test_a_platform_has_its_peak_and_maps(name: str):
     assert found.result.macs == 2 * 4 * 4 * 2 * 2
 
 
+@pytest.mark.parametrize("name", MANY_CORES)
+def test_a_chip_of_many_cores_has_its_peak(name: str):
+    macs, cores, kib, lanes, bytes_per_s = MANY_CORES[name]
+    platform = load_platform(name)
+    assert platform.vector is not None
+    seconds, core = platform.matrix.cycle_seconds, platform.matrix.levels[-1]
+    assert platform.matrix.compute.instances / seconds == pytest.approx(macs, rel=0.01)
+    assert (core.instances, platform.vector.compute.instances) == (cores, cores * lanes)
+    assert (core.capacity_words or 0) * core.word_bits == kib * 1024 * 8
+    assert (platform.dram.words_per_cycle or 0) * 2 / seconds == pytest.approx(bytes_per_s)
+
+
 def test_every_platform_is_here():
-    assert {name for name, _ in catalog.shipped("arch")} == set(PLATFORMS)
+    assert {name for name, _ in catalog.shipped("arch")} == {*PLATFORMS, *MANY_CORES}
 
 
 @pytest.mark.parametrize("name", WEIGHTS)

@@ -8,6 +8,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.occupancy import tile_occupancies
 from flat_mapper.cost_model.residence import private_needs
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats, Result
+from flat_mapper.mapping.cores.tiles import one_core
 from flat_mapper.mapping.sharing import whole_group
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.reports.tree import tree_tile_words
@@ -56,7 +57,9 @@ def _group_dict(
     mapping: GroupMapping,
     stats: GroupStats,
 ) -> dict[str, object]:
-    held = tile_occupancies(workload, platform, mapping, result.mapping.policy)
+    core = one_core(workload, platform, mapping)
+    policy = result.mapping.policy
+    held = tile_occupancies(core.workload, core.platform, core.group, policy)
     shared = mapping.shared if len(mapping.einsums) > 1 else ()
     return {
         "einsums": list(stats.names),
@@ -65,6 +68,9 @@ def _group_dict(
         "shared": [f"{loop.rank}={loop.factor}" for loop in shared],
         "flat_tiles": prod(loop.factor for loop in shared),
         "staged": list(mapping.staged),
+        "level": stats.buffer.level,
+        "given_out": [f"{loop.rank}={loop.factor}" for loop in mapping.given_out],
+        **(stats.cores.to_dict() if stats.cores else {}),
         "cycles": stats.cycles,
         "cold_start_cycles": stats.cold_start_cycles,
         "compute_cycles": dict(stats.compute_cycles),
@@ -82,7 +88,7 @@ def _group_dict(
         },
         "private": {
             use.level: use.to_dict()
-            for use in private_use(workload, platform, mapping, result.mapping.policy)
+            for use in private_use(core.workload, core.platform, core.group, policy)
         },
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from math import prod
 from typing import Protocol
@@ -13,6 +13,7 @@ from flat_mapper.base import units
 from flat_mapper.cost_model.residence import STAYS
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, Infeasible, Result
 from flat_mapper.mapper.solve.result import Certificate
+from flat_mapper.mapping.cores.tiles import one_core
 from flat_mapper.mapping.record import record_document
 from flat_mapper.mapping.sharing import with_unmapped
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
@@ -133,6 +134,7 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
             _times(result.offchip_bytes, bound.offchip_bytes),
         ),
         ("bottleneck", result.bottleneck, ""),
+        *_core_rows(result),
         *(
             (f"{name} in use", _use(use, capacity.get(name, workload.word_bits)), "")
             for name, use in result.buffers().items()
@@ -146,6 +148,16 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
         None, (sources_text(result), mask_text(workload, result), left_out_text(workload))
     )
     return "\n".join([grid(rows), *by, sources, *more, *result.notes])
+
+
+def _core_rows(result: Result) -> Iterator[tuple[str, str, str]]:
+    """How well the tiles of each group fill the cores that they are given to."""
+    for group in result.groups:
+        use = group.cores
+        if use is not None:
+            idle = f"cores idle {units.percent(use.idle_share)}, imbalance {use.imbalance:.3f}"
+            rounds = f"{use.tiles} on {use.cores} cores, at most {use.rounds} on one"
+            yield ("tiles", rounds, idle)
 
 
 def left_out_text(of: LeavesOut) -> str:
@@ -196,7 +208,8 @@ def buffer_text(workload: Workload, platform: Platform, result: Result) -> str:
     """
     policy, uses = result.mapping.policy, list(result.buffers().values())
     for group in result.mapping.groups:
-        private = private_use(workload, platform, group, policy)
+        core = one_core(workload, platform, group)
+        private = private_use(core.workload, core.platform, core.group, policy)
         uses += [use for use in private if any(STAYS in term for term, _ in use.terms)]
     lines = []
     for use in uses:

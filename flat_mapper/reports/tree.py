@@ -10,6 +10,8 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.cost_model import footprint
 from flat_mapper.cost_model.nest import factors_of, nest_of
 from flat_mapper.cost_model.residence import private_uses
+from flat_mapper.mapping.cores.tiles import one_core
+from flat_mapper.mapping.cores.view import core_count, fusion_level, levels_between
 from flat_mapper.mapping.sharing import whole_group
 from flat_mapper.mapping.values import (
     EinsumMapping,
@@ -115,10 +117,36 @@ def fused_tree_text(workload: Workload, platform: Platform, fused: FusedMapping)
         f"{rules}, overflow {policy.overflow}",
     )
     below = tuple(
-        _group_branch(workload, platform, group, whole_group(workload, group.names, policy))
+        _on_cores(workload, platform, group, whole_group(workload, group.names, policy))
         for group in fused.groups
     )
     return "\n".join(_drawn(_Branch(lines, below), "", "")) + "\n"
+
+
+def _on_cores(
+    workload: Workload, platform: Platform, group: GroupMapping, names: tuple[str, ...]
+) -> _Branch:
+    """A group as one core runs it, under the loops whose passes are given out to cores."""
+    core = one_core(workload, platform, group)
+    branch = _group_branch(core.workload, core.platform, core.group, names)
+    if not group.on_cores:
+        return branch
+    level = fusion_level(platform, group).name
+    cores = core_count(platform.matrix, level)
+    note = f"   tiles given out to {cores} cores, fused in {level}; below, the largest on its core"
+    below = branch.below
+    kept = {
+        lv.name: ", ".join(dict.fromkeys(t for m in group.einsums for t in m.kept_at(lv.name)))
+        for lv in levels_between(platform.matrix, level)
+    }
+    between = [f"{name} keeps {tensors}" for name, tensors in kept.items() if tensors]
+    for loop in reversed(group.given_out):
+        if loop.factor > 1:
+            below = (_Branch((loop_text(loop) + " on cores" + note,), below),)
+            note = ""
+    crossing = f"{platform.dram.name} keeps {_crossing(workload, platform, group)}"
+    lines = (branch.lines[0], crossing, *between, *branch.lines[2:])
+    return _Branch(lines, below)
 
 
 def _group_branch(

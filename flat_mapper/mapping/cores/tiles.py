@@ -237,6 +237,18 @@ def core_question(
     return CoreQuestion(workload=core, platform=core_platform(platform, level), group=own)
 
 
+def one_core(workload: Workload, platform: Platform, group: GroupMapping) -> CoreQuestion:
+    """The problem of a core with the largest tile; of a group on one core, all of it."""
+    if not group.on_cores:
+        return CoreQuestion(workload=workload, platform=platform, group=group)
+    sizes = {loop.rank: tile_extent(platform, group, loop.rank) for loop in group.given_out}
+    keys = _key_passes(workload, platform, group)
+    if keys:
+        tiles = given_tiles(workload, platform, group).classes
+        sizes[keys.keys] = max(dict(tile.sizes)[keys.keys] for tile in tiles)
+    return core_question(workload, platform, group, sizes)
+
+
 def largest_question(
     workload: Workload, platform: Platform, policy: Policy, group: GroupMapping
 ) -> CoreQuestion:
