@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+from flat_mapper.api.layers import best_of_layers, together
 from flat_mapper.arch.document import variables_of
 from flat_mapper.arch.reader import architecture_of, load_architecture, load_platform
 from flat_mapper.arch.values import Architecture, Platform
@@ -24,7 +25,6 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Art, Ert, ert_of, load_ert
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.log import SearchLog, search_log
-from flat_mapper.mapper.solve.optimum import search as best_of
 from flat_mapper.mapping.cores.check import check_mapping, read_checked_record
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_names import absent_parts, unmatched_rules
@@ -33,6 +33,7 @@ from flat_mapper.spec import catalog
 from flat_mapper.spec.document import Section, did_you_mean, section_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
+from flat_mapper.spec.yamlio import is_text
 from flat_mapper.timeloop.accelergy import ACCELERGY, chosen_accelergy
 from flat_mapper.timeloop.mapper import SECONDS, timeloop_mapper
 from flat_mapper.timeloop.mapping_reader import read_mapping
@@ -59,17 +60,20 @@ def load_problem(
     phase: str = "",
     softmax: str = "",
     mask: str = "",
+    layers: str = "",
     bits: Mapping[str, int] = NO_BITS,
 ) -> Workload:
     """The workload of a shipped problem or of a file, cut to a scope, at other sizes if asked.
 
-    source: a shipped name, a path, or a specification in memory: one Einsum, its problem.
+    source: a shipped name, a path, the YAML text of a problem, or a specification in memory: one
+            Einsum, its problem.
     scope: attention, block, layer, model or vocabulary; by default the attention of a problem
            in the short form, and the whole of a cascade that is written out.
     lengths: of queries and keys, by the ranks that the problem's roles name.
     phase: `prefill` or `decode`, in place of the file's; see `flat_mapper.workload.reader`.
     softmax: row, online, online-2pass or any, in place of the file's.
     mask: causal, window=N, or both with a comma, in place of the file's.
+    layers: the mask of the kind of layers that is meant, where the problem has several.
     bits: of tensors of the scope, beside or in place of the file's `tensor_bits`.
     """
     if isinstance(source, Mapping):
@@ -77,9 +81,15 @@ def load_problem(
         variables = variables_of(document.get("variables"), IN_MEMORY)
         read = replace(read_problem(document, IN_MEMORY, variables), states_bits=False)
         return problem_yaml.set_ranks(read, sizes)
-    path = catalog.resolve("problems", source)
+    path = source if is_text(source) else catalog.resolve("problems", source)
     found = problem_yaml.load_workload(
-        *(path, scope), sizes=sizes, lengths=lengths, phase=phase, softmax=softmax, mask=mask
+        *(path, scope),
+        sizes=sizes,
+        lengths=lengths,
+        phase=phase,
+        softmax=softmax,
+        mask=mask,
+        layers=layers,
     )
     return with_bits(found, bits)
 
@@ -124,9 +134,12 @@ def search(
     progress:  called with the share done and what is being searched.
     log:       a file that takes down what is cut, for `flat-mapper verify`.
     """
+    cascade = workload if isinstance(workload, Workload) else load_problem(workload)
+    if log:
+        cascade.one_kind("--log")
     with search_log(Path(log)) if log else nullcontext() as listener:
         found = compare(
-            *(workload, platform, (mapspace,), ert),
+            *(cascade, platform, (mapspace,), ert),
             objective=objective,
             schedule=schedule,
             progress=progress,
@@ -152,7 +165,8 @@ def compare(
     log:      takes down what the search of the one mapspace cuts.
     """
     cascade = workload if isinstance(workload, Workload) else load_problem(workload)
-    fit = fitted(platform if isinstance(platform, Platform) else load_platform(platform), cascade)
+    read = platform if isinstance(platform, Platform) else load_platform(platform)
+    fit = fitted(read, cascade.each_kind[0])
     chip, goal = fit.platform, objective_of(objective)
     table, art = energies(chip, ert)
     spaces = [mapspace_of(m, cascade, chip, schedule) for m in mapspaces]
@@ -163,21 +177,23 @@ def compare(
     rows: dict[str, SearchResult | Infeasible] = {}
     for i, space in enumerate(spaces):
         step = _part(progress, i, len(spaces), space.name)
-        found = best_of(cascade, chip, space, table, objective=goal, progress=step, log=log)
+        found = best_of_layers(cascade, chip, space, table, objective=goal, progress=step, log=log)
         if isinstance(found, Infeasible):
             rows[space.name] = found
             continue
-        rows[space.name] = SearchResult(
-            workload=found.workload,
-            platform=chip,
-            result=noted(
-                sourced(found.result, chip, table, art),
-                (*fit.notes, *absent_parts(space, cascade)),
-            ),
-            mapspace=space.name,
-            objective=found.objective,
-            certificate=found.certificate,
-        )
+        notes = (*fit.notes, *absent_parts(space, cascade))
+        kinds = [
+            SearchResult(
+                workload=one.workload,
+                platform=chip,
+                result=noted(sourced(one.result, chip, table, art), notes),
+                mapspace=space.name,
+                objective=one.objective,
+                certificate=one.certificate,
+            )
+            for one in found
+        ]
+        rows[space.name] = together(cascade, kinds)
     return Comparison(workload=cascade, platform=chip, objective=goal, rows=rows)
 
 
@@ -259,6 +275,12 @@ def again(mapped: SearchResult, ert: Ert | Name | None, backend: str) -> SearchR
     """A found mapping priced by another backend."""
     if backend == mapped.result.backend:
         return mapped
+    if mapped.layers:
+        kinds = [again(part, ert, backend) for part in mapped.layers]
+        refused = next((kind for kind in kinds if isinstance(kind, Infeasible)), None)
+        return refused or together(
+            mapped.workload, [kind for kind in kinds if isinstance(kind, SearchResult)]
+        )
     table, art = energies(mapped.platform, ert)
     result = get_backend(backend).evaluate(mapped.workload, mapped.platform, mapped.mapping, table)
     if not isinstance(result, Result):
@@ -280,6 +302,7 @@ def beside_timeloop_mapper(
     algorithm: Timeloop's name of how it searches.
     raises: BackendError where timeloop-mapper is missing or fails.
     """
+    mapped.workload.one_kind("--backend timeloop-mapper")
     table, _ = energies(mapped.platform, ert)
     beside = timeloop_mapper(seconds, algorithm).beside(
         *(mapped.workload, mapped.platform, mapped.result, table),

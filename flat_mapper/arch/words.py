@@ -36,8 +36,10 @@ class Fitted:
 def fitted(platform: Platform, workload: Workload) -> Fitted:
     """The chip in words of a problem's `word_bits`.
 
-    raises: SpecError where a row holds no whole value, or a unit multiplies narrower operands.
+    raises: SpecError where a row holds no whole value, a unit multiplies narrower operands, or the
+            problem's layers are of several kinds.
     """
+    workload.one_kind(workload.name)
     if not workload.states_bits:
         return Fitted(platform=platform, notes=())
     paths = [platform.matrix, *filter(None, [platform.vector])]

@@ -148,6 +148,13 @@ def _problem(verb: _Parser) -> None:
         "default: the problem's",
     )
     verb.add_argument(
+        "--layers",
+        default="",
+        metavar="K",
+        help="of a problem whose layers have several masks, those with this one; default: with "
+        "--scope model all of them, else the most frequent",
+    )
+    verb.add_argument(
         "--schedule",
         default="",
         metavar="C",
@@ -161,6 +168,12 @@ def _problem(verb: _Parser) -> None:
         help="attention, block (its products), layer (all of it), model (all layers) or "
         "vocabulary; default: the attention of a problem in the short form, "
         "all of a cascade that is written out",
+    )
+
+
+def _mapspace(verb: _Parser) -> None:
+    verb.add_argument(
+        "--mapspace", default="flat", metavar="M", help="a shipped name or a file (default flat)"
     )
 
 
@@ -196,22 +209,16 @@ def _timeloop_cmd(verb: _Parser) -> None:
     )
 
 
-def _output(verb: _Parser) -> None:
-    verb.add_argument("-o", "--output", metavar="DIR", help="write the files of the answer there")
-    _force(verb)
-
-
-def _force(verb: _Parser) -> None:
-    verb.add_argument(
-        "--force", action="store_true", help="write into a folder that holds other files"
-    )
+def _output(verb: _Parser, *, needed: bool = False) -> None:
+    text = "write the files of the answer there"
+    verb.add_argument("-o", "--output", metavar="DIR", required=needed, help=text)
+    text = "write into a folder that holds other files"
+    verb.add_argument("--force", action="store_true", help=text)
 
 
 def _map(verb: _Parser) -> None:
     _inputs(verb, fronts=True)
-    verb.add_argument(
-        "--mapspace", default="flat", metavar="M", help="a shipped name or a file (default flat)"
-    )
+    _mapspace(verb)
     _prices(verb)
     verb.add_argument(
         "--mapper-seconds",
@@ -226,7 +233,6 @@ def _map(verb: _Parser) -> None:
         metavar="A",
         help="how timeloop-mapper searches (default linear_pruned)",
     )
-
     text = "write what the search cuts as JSON lines, gzipped if it ends in .gz; see verify"
     verb.add_argument("--log", metavar="FILE", help=text)
 
@@ -256,9 +262,7 @@ def _need(verb: _Parser) -> None:
         "--utilization", required=True, metavar="U", help="what the fastest mapping must reach"
     )
     verb.add_argument("--busy", default="", metavar="UNIT", help="U is this unit's busy share")
-    verb.add_argument(
-        "--mapspace", default="flat", metavar="M", help="a shipped name or a file (default flat)"
-    )
+    _mapspace(verb)
     verb.add_argument(
         "--step", default="1e9", metavar="S", help="of bandwidth, bytes per second (default 1e9)"
     )
@@ -276,9 +280,7 @@ def _generate(verb: _Parser) -> None:
     verb.add_argument(
         "--page", default="16", metavar="K", help="positions that the cache grows by (default 16)"
     )
-    verb.add_argument(
-        "--mapspace", default="flat", metavar="M", help="a shipped name or a file (default flat)"
-    )
+    _mapspace(verb)
     verb.add_argument(
         "--objective", default="edp", metavar="O", help="edp (default), latency or energy"
     )
@@ -297,7 +299,7 @@ def _crosscheck(verb: _Parser) -> None:
     )
     verb.add_argument("--arch", metavar="A", help="a shipped name or a v0.4 file")
     verb.add_argument("--problem", metavar="P", help="a shipped name or a file")
-    verb.add_argument("--mapspace", default="flat", metavar="M", help="default flat")
+    _mapspace(verb)
     verb.add_argument("--seq", metavar="N", help="sequence length: P and M at once")
     verb.add_argument("--ert", metavar="FILE", help="energies: as for map")
     _timeloop_cmd(verb)
@@ -313,8 +315,7 @@ def _lower(verb: _Parser) -> None:
         dest="tool",
         help="mapper: timeloop-mapper's inputs too, in mapper/ (default model)",
     )
-    verb.add_argument("-o", "--output", required=True, metavar="DIR", help="where the files go")
-    _force(verb)
+    _output(verb, needed=True)
 
 
 def _model(verb: _Parser) -> None:

@@ -129,7 +129,7 @@ def import_hf_arguments(verb: argparse.ArgumentParser) -> None:
         "--layers",
         default="",
         metavar="L",
-        help="window or full, of a model whose layers differ in the keys that they see",
+        help="window or full: of a model whose layers differ, these alone",
     )
     verb.add_argument("--batch", default="1", metavar="B", help="sequences (default 1)")
     verb.add_argument("--seq", metavar="N", help="positions (default: the model's, at most 4096)")

@@ -35,6 +35,7 @@ def generate_command(arguments: argparse.Namespace) -> int:
             bits=bits_of(arguments),
             softmax=arguments.softmax,
             mask=arguments.mask,
+            layers=arguments.layers,
             schedule=arguments.schedule,
             objective=objective,
             progress=progress,

@@ -184,6 +184,7 @@ def workload_of(arguments: argparse.Namespace) -> Workload:
         phase=arguments.phase,
         softmax=arguments.softmax,
         mask=arguments.mask,
+        layers=arguments.layers,
         bits=bits_of(arguments),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import fsum
 
 from flat_mapper.mapping.cores.use import CoreUse
@@ -43,9 +43,7 @@ class TensorStats:
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
-        names = ("scalar_reads", "scalar_fills", "scalar_updates", "temporal_reductions")
-        more = ("utilized_capacity", "utilized_instances", "energy_pj")
-        return {name: getattr(self, name) for name in (*names, *more)}
+        return {f.name: getattr(self, f.name) for f in fields(self)[1:-1]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +216,12 @@ class Bound:
     offchip_bytes: float
 
 
+def _moved(einsums: tuple[EinsumStats, ...], dram: str) -> float:
+    """Words of some Einsums through DRAM's ports."""
+    levels = (e.level(dram) for e in einsums)
+    return sum(t.moved_words for lv in levels if lv is not None for t in lv.tensors)
+
+
 def _closed(cut: dict[str, float], leakage: float, total: float) -> dict[str, float]:
     """A cut with its leakage, whose parts add up to the total.
 
@@ -232,7 +236,11 @@ def _closed(cut: dict[str, float], leakage: float, total: float) -> dict[str, fl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A mapping's cost. Totals cover all `repeat` runs of the cascade; so do `energy_by` parts."""
+    """A mapping's cost. Totals cover all `repeat` runs of the cascade; so do `energy_by` parts.
+
+    Of a model whose layers are of several kinds it is the first kind's, with `others`: totals, the
+    bound and `energy_by` are those of all; mapping, groups and einsums are the first kind's.
+    """
 
     workload: str
     arch: str
@@ -252,11 +260,20 @@ class Result:
     area_mm2: float | None = None
     notes: tuple[str, ...] = ()
     extra: Mapping[str, object] = field(default_factory=dict)  # provenance of inputs
+    others: tuple[Result, ...] = ()  # layers of other kinds, which run before or after these
+
+    @property
+    def _runs(self) -> tuple[Result, ...]:
+        return (self, *self.others)
+
+    @property
+    def _all_groups(self) -> list[tuple[Result, GroupStats]]:
+        return [(run, group) for run in self._runs for group in run.groups]
 
     @property
     def cycles(self) -> int:
-        """Groups run one after another."""
-        return self.repeat * sum(g.cycles for g in self.groups)
+        """Groups run one after another, and so do layers."""
+        return sum(run.repeat * group.cycles for run, group in self._all_groups)
 
     @property
     def latency_s(self) -> float:
@@ -266,12 +283,13 @@ class Result:
     @property
     def spill_energy_pj(self) -> float:
         """Energy of what the shared buffer spills to DRAM and back."""
-        return self.repeat * self.spill_pj_per_word * sum(g.spill_words for g in self.groups)
+        return sum(r.repeat * r.spill_pj_per_word * g.spill_words for r, g in self._all_groups)
 
     @property
     def dynamic_pj(self) -> float:
         """Energy of every access and every compute."""
-        return self.repeat * sum(e.energy_pj for e in self.einsums) + self.spill_energy_pj
+        used = sum(r.repeat * sum(e.energy_pj for e in r.einsums) for r in self._runs)
+        return used + self.spill_energy_pj
 
     @property
     def leakage_by(self) -> dict[str, float]:
@@ -291,9 +309,10 @@ class Result:
     @property
     def offchip_words(self) -> float:
         """Words through DRAM's ports, spills included."""
-        levels = (e.level(self.dram) for e in self.einsums)
-        moved = sum(t.moved_words for lv in levels if lv is not None for t in lv.tensors)
-        return self.repeat * (moved + sum(g.spill_words for g in self.groups))
+        return sum(
+            r.repeat * (_moved(r.einsums, r.dram) + sum(g.spill_words for g in r.groups))
+            for r in self._runs
+        )
 
     @property
     def offchip_bytes(self) -> float:
@@ -304,7 +323,7 @@ class Result:
     @property
     def macs(self) -> int:
         """Computes of products on the matrix path: what its units multiply and add."""
-        return self.repeat * sum(e.computes for e in self.einsums if e.einsum in self.products)
+        return sum(run.repeat * e.computes for run, e in self._products)
 
     @property
     def utilization(self) -> float:
@@ -312,15 +331,20 @@ class Result:
 
         Nothing else counts, whatever the unit: `busy` says what every unit does.
         """
-        ideal = sum(e.ideal_cycles for e in self.einsums if e.einsum in self.products)
-        return self.repeat * ideal / self.cycles
+        return sum(run.repeat * e.ideal_cycles for run, e in self._products) / self.cycles
+
+    @property
+    def _products(self) -> list[tuple[Result, EinsumStats]]:
+        return [(r, e) for r in self._runs for e in r.einsums if e.einsum in r.products]
 
     @property
     def busy(self) -> dict[str, float]:
         """Of each unit, the share of all cycles that its computes need at peak."""
-        units = dict.fromkeys(e.unit for e in self.einsums)
-        total = sum(g.cycles for g in self.groups)
-        return {u: sum(g.ideal_cycles.get(u, 0.0) for g in self.groups) / total for u in units}
+        ideal = {e.unit: 0.0 for r in self._runs for e in r.einsums}
+        for run, group in self._all_groups:
+            for unit, cycles in group.ideal_cycles.items():
+                ideal[unit] = ideal.get(unit, 0.0) + run.repeat * cycles
+        return {unit: cycles / self.cycles for unit, cycles in ideal.items()}
 
     @property
     def intensity(self) -> float:
@@ -331,8 +355,9 @@ class Result:
     def bottleneck(self) -> str:
         """The unit or level that sets most of the latency."""
         shares: dict[str, int] = {}
-        for group in self.groups:
-            shares[group.bottleneck] = shares.get(group.bottleneck, 0) + group.cycles
+        for run, group in self._all_groups:
+            cycles = run.repeat * group.cycles
+            shares[group.bottleneck] = shares.get(group.bottleneck, 0) + cycles
         return max(shares, key=lambda name: shares[name])
 
     @property
@@ -348,29 +373,27 @@ class Result:
 
         Leakage is an entry of its own. `math.fsum` of a cut is the total, to the last digit.
         """
-        component: dict[str, float] = {}
-        tensor: dict[str, float] = {}
-        einsum: dict[str, float] = {}
+        cuts: dict[str, dict[str, float]] = {"component": {}, "tensor": {}, "einsum": {}}
 
         def add(name: str, level: str, held: str, pj: float) -> None:
-            for table, key in ((component, level), (tensor, held), (einsum, name)):
-                table[key] = table.get(key, 0.0) + self.repeat * pj
+            for cut, key in zip(cuts.values(), (level, held, name), strict=True):
+                cut[key] = cut.get(key, 0.0) + pj
 
-        for stats in self.einsums:
-            for level in stats.levels:
-                for t in level.tensors:
-                    add(stats.einsum, level.level, t.tensor, t.energy_pj)
-            add(stats.einsum, stats.unit, "compute", stats.compute_energy_pj)
+        for run in self._runs:
+            for stats in run.einsums:
+                for level in stats.levels:
+                    for t in level.tensors:
+                        add(stats.einsum, level.level, t.tensor, run.repeat * t.energy_pj)
+                add(stats.einsum, stats.unit, "compute", run.repeat * stats.compute_energy_pj)
         if self.spill_energy_pj:
-            add("spill", self.dram, "spill", self.spill_energy_pj / self.repeat)
+            add("spill", self.dram, "spill", self.spill_energy_pj)
         leakage = fsum(self.leakage_by.values())
-        cuts = {"component": component, "tensor": tensor, "einsum": einsum}
         return {name: _closed(cut, leakage, self.energy_pj) for name, cut in cuts.items()}
 
     def buffers(self) -> dict[str, BufferUse]:
         """Of each shared level, the use by the group that needs most."""
         worst: dict[str, BufferUse] = {}
-        for group in self.groups:
+        for _, group in self._all_groups:
             held = worst.get(group.buffer.level)
             if held is None or held.live_words < group.buffer.live_words:
                 worst[group.buffer.level] = group.buffer

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -31,6 +32,7 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports.answers import SearchResult
+from flat_mapper.reports.layers import with_others
 from flat_mapper.reports.text import busy_text, grid, left_out_text
 from flat_mapper.spec import catalog
 from flat_mapper.spec.yamlio import is_text
@@ -189,9 +191,10 @@ class Generation:
             "objective": first.objective,
             "energy_source": first.result.energy_source,
             **{name: getattr(scenario, name) for name in ("prefill", "decode", "new", "page")},
-            "layers": first.workload.repeat,
+            "layers": first.workload.all_layers,
             "einsums": [e.name for e in first.workload.einsums],
             "left_out": list(first.workload.left_out),
+            "other_layers": [kind.to_dict() for kind in first.workload.other_layers],
             "notes": list(first.result.notes),
             "time_to_first_s": first.result.latency_s,
             "tokens_per_s": self.tokens_per_s,
@@ -207,7 +210,7 @@ class Generation:
 
     def __str__(self) -> str:
         first, scenario = self.prefill, self.scenario
-        repeat = first.workload.repeat
+        repeat = first.workload.all_layers
         layers = f"each of {repeat} layers" if repeat > 1 else "one layer"
         extent = f"{len(first.workload.einsums)} Einsums of {layers}"
         rows = [_row("prefill", scenario.prefill, cost_of(first.result), first.result)]
@@ -264,6 +267,7 @@ def generate(
     bits: Mapping[str, int] = NO_BITS,
     softmax: str = "",
     mask: str = "",
+    layers: str = "",
     schedule: str = "",
     objective: str = "edp",
     progress: Progress | None = None,
@@ -274,6 +278,7 @@ def generate(
     sizes:   of ranks other than those two; bits: of tensors, beside the file's `tensor_bits`.
     scope:   attention, block, ...: what is counted of a layer; costs are of all layers.
     mask:    causal, window=N, or both with a comma, in place of the file's.
+    layers:  the mask of the kind of layers that is meant, where the problem has several.
     schedule: of fused Einsums, in place of the mapspace's.
     raises:  SpecError where the scenario or a size cannot be.
     """
@@ -282,17 +287,15 @@ def generate(
     chip = platform if isinstance(platform, Platform) else load_platform(platform)
     table, _ = energies(chip, ert)
     lengths = scenario.lengths()
-    layers = _model(source, sizes, max(lengths)).repeat
     ends = list(dict.fromkeys(segment_end(length) for length in lengths))
+    read = partial(load_workload, sizes=sizes, softmax=softmax, mask=mask, layers=layers)
 
     def best(positions: int, cache: int, phase: str, number: int) -> SearchResult | Infeasible:
         cut = Lengths(queries=positions, keys=cache)
-        workload = load_workload(
-            *(source, scope), sizes=sizes, lengths=cut, phase=phase, softmax=softmax, mask=mask
-        )
-        workload = with_bits(workload, bits)
+        workload = with_bits(read(source, scope, lengths=cut, phase=phase), bits)
         if workload.repeat == 1 and scope != "vocabulary":  # a cache and a rate are of all layers
-            workload = replace(workload, repeat=layers)
+            whole = read(source, "model", lengths=cut, phase=phase)
+            workload = _as_often(workload, whole)
         if progress:
             progress(number / (1 + len(ends)), f"{phase} at {cache}")
         return search(workload, chip, mapspace, table, objective=objective, schedule=schedule)
@@ -321,6 +324,17 @@ def _segment(mapped: SearchResult, ert: Ert, lengths: Mapping[int, int], end: in
     return StepSegment(mapped=mapped, results=results)
 
 
+def _as_often(workload: Workload, model: Workload) -> Workload:
+    """A part of a layer as often as the model has it, in layers of the same kinds."""
+    return replace(
+        workload,
+        mask=model.mask,
+        repeat=model.repeat,
+        layers=model.layers,
+        other_layers=model.other_layers,
+    )
+
+
 def _check_sizes(source: str | Path, sizes: Mapping[str, object]) -> None:
     """Refuse sizes of the ranks that the scenario sets."""
     sequence = sequence_ranks(load_workload(source), "generate")
@@ -332,6 +346,9 @@ def _check_sizes(source: str | Path, sizes: Mapping[str, object]) -> None:
 
 def at_length(mapped: SearchResult, ert: Ert, length: int) -> Result:
     """The cost of one step at a shorter cache than the mapping was searched for."""
+    if mapped.layers:
+        first, *others = (at_length(part, ert, length) for part in mapped.layers)
+        return with_others(first, others)
     keys = mapped.workload.roles.keys
     size = mapped.workload.rank_sizes[keys]
     if length == size:
@@ -356,7 +373,9 @@ def _cache_bytes(
     model = _model(source, sizes, length)
     held = cached_tensors(model)
     model = with_bits(model, {t: n for t, n in bits.items() if t in held})
-    return model.repeat * sum(units.bytes_of(model.tensor_words(t), model.bits(t)) for t in held)
+    return model.all_layers * sum(
+        units.bytes_of(model.tensor_words(t), model.bits(t)) for t in held
+    )
 
 
 def cached_tensors(workload: Workload) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from flat_mapper.base import units
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.reports.text import busy_text
+from flat_mapper.workload.mask import LayerKind, Mask
 
 Quantity = Literal["buffer", "bandwidth"]
 
@@ -67,6 +68,8 @@ class Need:
     unit: str = ""  # whose busy share; none: utilization
     left_out: tuple[str, ...] = ()  # Einsums of the problem that were not mapped
     wider: str = "block"  # the scope that has those
+    mask: Mask | None = None
+    other_layers: tuple[LayerKind, ...] = ()  # layers of the problem with another mask
 
     @property
     def steps(self) -> int:
@@ -112,6 +115,7 @@ class Need:
             "granularity": self.result.fused.granularity,
             "searches": self.trials,
             "left_out": list(self.left_out),
+            "other_layers": [kind.to_dict() for kind in self.other_layers],
         }
 
     def amount(self, steps: float) -> str:

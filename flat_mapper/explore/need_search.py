@@ -103,6 +103,8 @@ def smallest_value(
         unit=busy,
         left_out=workload.left_out,
         wider=workload.wider,
+        mask=workload.mask,
+        other_layers=workload.other_layers,
     )
 
 

@@ -40,6 +40,7 @@ class Front:
             "mapspace": self.mapspace,
             "objective": FRONT,
             "left_out": list(self.workload.left_out),
+            "other_layers": [kind.to_dict() for kind in self.workload.other_layers],
             "rows": [point.to_dict() for point in self.points],
         }
 

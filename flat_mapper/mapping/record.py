@@ -64,7 +64,7 @@ from flat_mapper.spec.document import (
 from flat_mapper.spec.yamlio import dump, load
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Softmax, Workload
-from flat_mapper.workload.mask import mask_document, read_mask
+from flat_mapper.workload.mask import mask_document, read_layers, read_mask
 from flat_mapper.workload.notation import einsum_item, read_einsum
 from flat_mapper.workload.roles import (
     declared_document,
@@ -115,6 +115,7 @@ def record_document(
 
 
 def _workload_document(workload: Workload) -> dict[str, object]:
+    others = [kind.to_dict() for kind in workload.other_layers]
     return {
         "name": workload.name,
         "source": workload.source,
@@ -128,6 +129,7 @@ def _workload_document(workload: Workload) -> dict[str, object]:
         **declared_document(workload.roles, workload.operators),
         **({"views": dict(workload.views)} if workload.views else {}),
         **({"left_out": list(workload.left_out)} if workload.left_out else {}),
+        **({"other_layers": others} if others else {}),
         "einsums": [einsum_item(einsum) for einsum in workload.einsums],
     }
 
@@ -225,12 +227,14 @@ def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:
 def _workload(node: object, where: str) -> Workload:
     known = (
         *("name", "source", "ranks", "word_bits", "tensor_bits", "softmax", "repeat"),
-        *("states_bits", "mask", "roles", "operators", "views", "left_out", "einsums"),
+        *("states_bits", "mask", "roles", "operators", "views", "left_out", "other_layers"),
+        "einsums",
     )
     refuse_unknown(node, known, where)
     section = section_of(node, where)
     items = take_list(node, "einsums", dict, where)
     einsums = (read_einsum(item, f"{where}.einsums.{i}") for i, item in enumerate(items))
+    others = read_layers(section, where, "other_layers") if "other_layers" in section else ()
     return Workload(
         name=str(take(node, "name", str, where)),
         source=str(take(node, "source", str, where, "")),
@@ -245,6 +249,7 @@ def _workload(node: object, where: str) -> Workload:
         operators=read_operators(section, where),
         views=read_views(section, where),
         left_out=tuple(str(n) for n in take_list(node, "left_out", str, where, ())),
+        other_layers=others,
         einsums=tuple(einsums),
     )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
 from typing import TYPE_CHECKING, Literal, overload
 
 from flat_mapper.arch.values import Architecture, Platform
@@ -13,6 +14,8 @@ from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
 from flat_mapper.reports.frame import Library, answer_record, data_frame, einsum_records
+from flat_mapper.reports.layers import kind_of, kinds_text, with_others
+from flat_mapper.reports.mask import mask_text
 from flat_mapper.reports.timeloop_mapper import beside_text
 from flat_mapper.reports.tree import fused_tree_text, loop_nest_text
 from flat_mapper.timeloop.mapper import Beside
@@ -78,6 +81,7 @@ class SearchResult:
     objective: str
     certificate: Certificate
     beside: Beside | None = None  # what timeloop-mapper finds, where it was asked
+    layers: tuple[SearchResult, ...] = ()  # one for each kind, where layers have several masks
 
     @property
     def mapping(self) -> FusedMapping:
@@ -89,10 +93,24 @@ class SearchResult:
         """The mapping and its cost alone."""
         return Evaluation(workload=self.workload, platform=self.platform, result=self.result)
 
+    def each(self, change: Callable[[SearchResult], SearchResult]) -> SearchResult:
+        """The same with a change to the answer of each kind of layers."""
+        if not self.layers:
+            return change(self)
+        return joined(self.workload, [change(part) for part in self.layers])
+
     def to_dict(self) -> dict[str, object]:
-        """The names of `flat-mapper map --json`."""
+        """The names of `flat-mapper map --json`.
+
+        Of layers of several kinds the totals are those of all, loops and counts of the first kind;
+        `layers` has each kind's own answer.
+        """
         found: dict[str, object] = {"mapspace": self.mapspace, "objective": self.objective}
         found |= self.priced.to_dict() | {"search": self.certificate.to_dict()}
+        if self.layers:
+            kinds = [kind_of(part.workload).to_dict() for part in self.layers]
+            answers = [part.to_dict() for part in self.layers]
+            found["layers"] = [k | a for k, a in zip(kinds, answers, strict=True)]
         return found | ({"timeloop_mapper": self.beside.to_dict()} if self.beside else {})
 
     @overload
@@ -115,8 +133,58 @@ class SearchResult:
             "edp": self.result.edp_js,
         }.get(self.objective, self.result.edp_js)
         found = report.certificate_text(self.certificate, self.objective, reached)
+        if self.layers:
+            return f"{self.mapspace}: {self._kinds()}\n\n{found}"
         beside = f"\n\n{beside_text(self.beside)}" if self.beside else ""
         return f"{self.mapspace}: {self.priced}\n\n{found}{beside}"
+
+    def _kinds(self) -> str:
+        """The totals, a row for each kind of layers, then the loops of each."""
+        result, workload = self.result, self.workload
+        parts = [
+            f"{result.workload} on {result.arch}, {workload.all_layers} layers of "
+            f"{len(self.layers)} kinds",
+            report.summary_text(workload, self.platform, result),
+            kinds_text([(part.workload, part.result) for part in self.layers], result),
+        ]
+        for part in self.layers:
+            tree = fused_tree_text(part.workload, self.platform, part.mapping).rstrip()
+            lines = [str(kind_of(part.workload)), tree, mask_text(part.workload, part.result)]
+            lines.append(report.buffer_text(part.workload, self.platform, part.result))
+            parts.append("\n".join(filter(None, lines)))
+        return "\n\n".join(parts)
+
+
+def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
+    """The answer for a model whose layers are of several kinds, of the answers for each of them."""
+    first, *others = parts
+    if not others:
+        return first
+    result = with_others(first.result, [part.result for part in others])
+    floors = {
+        "latency": result.bound.cycles * result.cycle_seconds,
+        "energy": result.bound.energy_pj,
+        "edp": result.bound.energy_pj * 1e-12 * result.bound.cycles * result.cycle_seconds,
+    }
+    certificates = [part.certificate for part in parts]
+    pruned: dict[str, int] = {}
+    for certificate in certificates:
+        for rule, count in certificate.pruned.items():
+            pruned[rule] = pruned.get(rule, 0) + count
+    return replace(
+        first,
+        workload=replace(first.workload, layers=workload.layers),
+        result=result,
+        certificate=Certificate(
+            mapspace_size=prod(c.mapspace_size for c in certificates),
+            evaluated=sum(c.evaluated for c in certificates),
+            pruned=pruned,
+            optimal=all(c.optimal for c in certificates),
+            lower_bound=floors[first.objective],
+            seconds=sum(c.seconds for c in certificates),
+        ),
+        layers=tuple(parts),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +214,7 @@ class Comparison:
             "arch": self.platform.name,
             "objective": self.objective,
             "left_out": list(self.workload.left_out),
+            "other_layers": [kind.to_dict() for kind in self.workload.other_layers],
             "rows": [self._row_dict(name, row) for name, row in self.rows.items()],
         }
 

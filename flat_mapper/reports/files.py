@@ -33,7 +33,15 @@ def comparison_files(comparison: Comparison) -> dict[str, bytes]:
 
 
 def record_files(answer: Evaluation | SearchResult) -> dict[str, bytes]:
-    """fused-mapping.yaml with the architectures beside it, and Timeloop's files per Einsum."""
+    """fused-mapping.yaml with the architectures beside it, and Timeloop's files per Einsum.
+
+    Of layers of several kinds, a folder of these for each: layers-1, layers-2, ...
+    """
+    if isinstance(answer, SearchResult) and answer.layers:
+        found: dict[str, bytes] = {}
+        for number, part in enumerate(answer.layers, 1):
+            found |= {f"layers-{number}/{name}": d for name, d in record_files(part).items()}
+        return found
     lowered = lower_fused(answer.workload, answer.platform, answer.mapping)
     return {name: file.text.encode() for name, file in lowered.items()}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flat_mapper.base import units
 from flat_mapper.cost_model.result import Result
 from flat_mapper.mapping.sharing import visited_tiles
@@ -11,10 +13,11 @@ from flat_mapper.workload.graph import Workload
 def mask_dict(workload: Workload, result: Result) -> dict[str, object] | None:
     """Tiles by what the mask leaves of them, and MACs done, unmasked and dense; None without one.
 
-    Tiles are counted for one head of one batch element.
+    Tiles are counted for one head of one batch element; of several kinds of layers, the first.
     """
     if workload.mask is None:
         return None
+    result = replace(result, others=())
     matrix = [e for e in workload.einsums if e.unit == "matrix"]
     found: dict[str, object] = {
         "mask": str(workload.mask),

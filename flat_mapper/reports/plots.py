@@ -95,9 +95,10 @@ def latency_figure(results: Mapping[str, Result]) -> Figure:
 
 def _by_bottleneck(result: Result, unit_per_cycle: float) -> dict[str, float]:
     spans: dict[str, float] = {}
-    for group in result.groups:
-        took = result.repeat * group.cycles * unit_per_cycle
-        spans[group.bottleneck] = spans.get(group.bottleneck, 0.0) + took
+    for part in (result, *result.others):
+        for group in part.groups:
+            took = part.repeat * group.cycles * unit_per_cycle
+            spans[group.bottleneck] = spans.get(group.bottleneck, 0.0) + took
     return spans
 
 

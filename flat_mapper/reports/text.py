@@ -20,6 +20,7 @@ from flat_mapper.mapping.values import FusedMapping, GroupMapping
 from flat_mapper.reports.groups import einsum_dict, group_dicts, platform_dict, private_use
 from flat_mapper.reports.mask import mask_dict, mask_text
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import NONE, LayerKind, Mask
 
 TextRow = tuple[str, ...]
 
@@ -35,6 +36,14 @@ class LeavesOut(Protocol):
     def wider(self) -> str:
         """The scope that has them."""
 
+    @property
+    def mask(self) -> Mask | None:
+        """The mask of its layers."""
+
+    @property
+    def other_layers(self) -> tuple[LayerKind, ...]:
+        """Layers of the problem with another mask."""
+
 
 def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[str, object]:
     """A result under the names of `flat-mapper map --json`."""
@@ -47,6 +56,7 @@ def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[
         "ranks": dict(workload.rank_sizes),
         "repeat": result.repeat,
         "left_out": list(workload.left_out),
+        "other_layers": [kind.to_dict() for kind in workload.other_layers],
         "arch": result.arch,
         "backend": result.backend,
         "energy_source": result.energy_source,
@@ -144,9 +154,8 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
         rows.append(("area", f"{result.area_mm2:.3g} mm2", "on chip"))
     sources = f"energies from {result.energy_source}; counts from backend {result.backend}"
     by = [f"energy by {k}: {_parts(p)}" for k, p in result.energy_by().items()]
-    more = filter(
-        None, (sources_text(result), mask_text(workload, result), left_out_text(workload))
-    )
+    masked = "" if workload.layers else mask_text(workload, result)
+    more = filter(None, (sources_text(result), masked, left_out_text(workload)))
     return "\n".join([grid(rows), *by, sources, *more, *result.notes])
 
 
@@ -161,9 +170,20 @@ def _core_rows(result: Result) -> Iterator[tuple[str, str, str]]:
 
 
 def left_out_text(of: LeavesOut) -> str:
-    """The Einsums of a problem that were not mapped, in words; empty where all of them were."""
-    names = ", ".join(of.left_out)
-    return f"left out of the problem: {names}; --scope {of.wider} has them" if names else ""
+    """The Einsums and the layers of a problem that were not mapped; empty where all of them were.
+
+    A line each.
+    """
+    names, lines = ", ".join(of.left_out), []
+    if names:
+        lines.append(f"left out of the problem: {names}; --scope {of.wider} has them")
+    if of.other_layers:
+        others = ", ".join(str(kind) for kind in of.other_layers)
+        lines.append(
+            f"one kind of layer, with the mask {of.mask or NONE}; the model has also {others}: "
+            "--layers chooses, --scope model adds all up"
+        )
+    return "\n".join(lines)
 
 
 def sources_text(result: Result) -> str:

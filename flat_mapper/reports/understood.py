@@ -77,6 +77,8 @@ def workload_document(workload: Workload) -> Document:
         "mask": str(workload.mask) if workload.mask else None,
         "roles": workload.roles.declared,
         "operators": {name: list(members) for name, members in workload.operators.items()},
+        "layers": [kind.to_dict() for kind in workload.layers],
+        "other_layers": [kind.to_dict() for kind in workload.other_layers],
         "left_out": list(workload.left_out),
         "einsums": {e.name: _einsum(workload, e) for e in workload.ordered},
     }
@@ -177,13 +179,15 @@ def workload_text(workload: Workload) -> str:
         shown = (units.size(reads), units.size(writes))
         rows.append((einsum.name, einsum.unit, einsum.operation, sizes, *counts, *shown))
     bits = f"{workload.word_bits}-bit values" if workload.states_bits else "values as wide as words"
-    times = f", {workload.repeat} times one after another" if workload.repeat > 1 else ""
+    runs = workload.all_layers
+    times = f", {runs} times one after another" if runs > 1 else ""
     lines = [grid(rows, head=_EINSUMS, right=range(4, 8)), f"{bits}{times}"]
     roles = ", ".join(f"{rank} {role}" for role, rank in workload.roles.declared.items())
     lines += [f"roles: {roles}"] if roles else []
     for name, members in workload.operators.items():
         lines.append(f"one operator where nothing is fused: {name} ({', '.join(members)})")
-    lines += [f"mask: {workload.mask}"] if workload.mask else []
+    lines += [f"mask: {workload.mask}"] if workload.mask and not workload.layers else []
+    lines += [str(kind) for kind in workload.layers]
     return "\n".join(lines)
 
 

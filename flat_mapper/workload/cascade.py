@@ -116,6 +116,7 @@ def scope(workload: Workload, extent: Scope | None) -> Workload:
     block, layer, vocabulary: the whole cascade, once.
     model:     the whole cascade, as often as the model repeats it.
     None:      the attention where a problem has the short form, else the whole cascade, once.
+    Where layers differ in their mask, once is of the kind that most have.
     raises:    SpecError for the attention of a cascade that is written out: which part of it that
                is, nobody has said.
     """
@@ -123,7 +124,8 @@ def scope(workload: Workload, extent: Scope | None) -> Workload:
         raise SpecError(expected("scope", f"one of {', '.join(SCOPES)}", extent))
     if extent == "model":
         return workload
-    once = replace(workload, repeat=1)
+    one = workload.of_kind(workload.layers[0]) if workload.layers else workload
+    once = replace(one, repeat=1)
     if extent == "attention" and not once.core:
         condition = "block or model for a cascade that is written out"
         change = "leave the scope out: all of its Einsums are mapped, once"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import BITS
 from flat_mapper.workload.einsum import Einsum, TensorAccess, einsum_faults, is_size
-from flat_mapper.workload.mask import Mask, pairs
+from flat_mapper.workload.mask import NONE, LayerKind, Mask, pairs
 from flat_mapper.workload.roles import NO_ROLES, Roles, check_operators, role_faults
 
 if TYPE_CHECKING:  # at run time networkx is imported when the graph is first asked for
@@ -40,6 +40,8 @@ class Workload:
     source: str = ""
     mask: Mask | None = None  # which keys a query may see, by the ranks that `roles` names
     repeat: int = 1  # times the whole cascade runs, one after another (layers of a model)
+    layers: tuple[LayerKind, ...] = ()  # where masks differ: what it stands for, see `each_kind`
+    other_layers: tuple[LayerKind, ...] = field(default=(), compare=False)  # and what it does not
     roles: Roles = NO_ROLES  # what the ranks stand for, as far as it is said
     operators: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # one row-wise unit each
     core: tuple[str, ...] = field(default=(), compare=False)  # of the short form: the attention
@@ -58,11 +60,38 @@ class Workload:
             if key != "word_bits" and key not in self.tensor_ranks:
                 condition = f"one of {', '.join(self.tensor_ranks)}"
                 raise SpecError(expected(f"{self.name}: tensor_bits", condition, key))
-        for fault in role_faults(self.name, self.roles, self.rank_sizes, self.mask):
+        masks = (self.mask, *(kind.mask for kind in self.layers))
+        for fault in role_faults(self.name, self.roles, self.rank_sizes, any(masks)):
             raise SpecError(fault)
         check_operators(self.name, self.operators, tuple(self.ancestors))
         if not is_size(self.repeat):
             raise SpecError(expected(f"{self.name}: repeat", "an integer > 0", self.repeat))
+
+    @property
+    def all_layers(self) -> int:
+        """Times that the cascade runs, layers of every kind together."""
+        return sum(kind.count for kind in self.layers) or self.repeat
+
+    @property
+    def each_kind(self) -> tuple[Workload, ...]:
+        """A workload for each kind of its layers; itself where all have the same mask."""
+        if not self.layers:
+            return (self,)
+        return tuple(
+            replace(self, layers=(), mask=kind.mask, repeat=kind.count) for kind in self.layers
+        )
+
+    def of_kind(self, kind: LayerKind) -> Workload:
+        """The layers of one kind alone; it knows the others by name."""
+        others = tuple(other for other in self.layers if other != kind)
+        return replace(self, layers=(), mask=kind.mask, repeat=kind.count, other_layers=others)
+
+    def one_kind(self, where: str) -> None:
+        """Raise SpecError where layers differ: what follows takes one kind of them."""
+        if self.layers:
+            words = " or ".join(f"--layers {k.mask.words if k.mask else NONE}" for k in self.layers)
+            got = ", ".join(str(kind) for kind in self.layers)
+            raise SpecError(expected(where, "layers of one kind", got, f"choose {words}"))
 
     @cached_property
     def graph(self) -> nx.DiGraph:
@@ -197,6 +226,8 @@ class Workload:
             weights={t: n for t, n in self.weights.items() if t in tensors},
             roles=roles,
             mask=self.mask if roles.masked else None,
+            layers=self.layers if roles.masked else (),
+            repeat=self.repeat if roles.masked else self.all_layers,
             operators={o: cut for o, of in parts if (cut := tuple(n for n in of if n in kept))},
             core=tuple(n for n in self.core if n in kept),
         )

@@ -18,8 +18,8 @@ from typing import Literal
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import Section, did_you_mean, place, section_of, take
 from flat_mapper.spec.yamlio import load
-from flat_mapper.workload.hf_layers import LayerKind, layer_kinds
-from flat_mapper.workload.mask import Mask
+from flat_mapper.workload.hf_layers import layer_kinds
+from flat_mapper.workload.mask import NONE, LayerKind, Mask
 
 StackPart = Literal["encoder", "decoder", "cross"]
 
@@ -171,16 +171,7 @@ class Model:
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
         found = {name: getattr(self, name) for name in self.__slots__}
-        kinds = [{"layers": k.layers, "causal": k.causal, "window": k.window} for k in self.kinds]
-        return found | {"kinds": kinds}
-
-    def masks(self, positions: int) -> dict[Mask | None, int]:
-        """The masks over so many positions, each with how many layers have it."""
-        found: dict[Mask | None, int] = {}
-        for kind in self.kinds:
-            mask = kind.mask(positions)
-            found[mask] = found.get(mask, 0) + kind.layers
-        return found
+        return found | {"kinds": [kind.to_dict() for kind in self.kinds]}
 
 
 def load_config(path: str | Path, part: str = "") -> Model:
@@ -291,13 +282,13 @@ def problem_text(
     name:   of the problem.
     origin: the file it comes from.
     length: positions; 0 for the model's own, at most LONGEST.
-    layers: window or full, where a model has layers with and without a window that cuts keys off.
-    raises: SpecError where it has both and none is chosen: a problem has one mask.
+    layers: window or full: of a model that has layers with and without a window, those alone.
     """
     positions = length or min(model.positions, LONGEST)
     cross = model.part == "cross"
     keys = model.keys if cross and model.keys != model.positions else positions
-    mask, count = _chosen(model, origin, positions, layers)
+    kinds = _chosen(model, origin, layers)
+    count = sum(kind.count for kind in kinds)
     shared = "" if model.kv_heads == model.heads else f" over {model.kv_heads} key-value heads"
     others = model.layers - count
     lines = [
@@ -309,9 +300,7 @@ def problem_text(
         f"# Chosen: batch {batch}, N = {positions}, {model.word_bits}-bit words.",
     ]
     if others:
-        lines.append(
-            f"# The model's other {others} layers have another mask: a problem of their own."
-        )
+        lines.append(f"# Chosen: the layers with {layers} attention, without the other {others}.")
     ranks = {
         **{"B": batch, "H": model.heads, "P": positions, "M": keys if cross else "P"},
         **{"E": model.head_width, "F": "E", "D": model.width, "FF": model.feed_forward},
@@ -319,25 +308,30 @@ def problem_text(
     attention = "softmax: row" + (f", kv_heads: {model.kv_heads}" if shared else "")
     lines += ["problem:", f"  name: {name}", f'  source: "{origin}"', "  ranks:"]
     lines += [f"    {rank}: {size}" for rank, size in ranks.items()]
-    lines += [f"  word_bits: {model.word_bits}", f"  layers: {count}"]
-    lines += [f"  mask: {_mask_words(mask)}"] if mask else []
+    lines += [f"  word_bits: {model.word_bits}", *_layer_lines(kinds)]
     lines += ["  feed_forward: gated"] if model.gated else []
     return "\n".join([*lines, f"  attention: {{{attention}}}", ""])
 
 
-def _chosen(model: Model, origin: str, positions: int, layers: str) -> tuple[Mask | None, int]:
-    """The mask of the layers that a problem is about, and how many there are."""
-    found = model.masks(positions)
-    by_word = {"window" if mask and mask.window else "full": mask for mask in found}
-    if layers and layers not in by_word:
+def _chosen(model: Model, origin: str, layers: str) -> tuple[LayerKind, ...]:
+    """The kinds of layers that a problem is about."""
+    if not layers:
+        return model.kinds
+    by_word = {"window" if k.mask and k.mask.window else "full": k for k in model.kinds}
+    if layers not in by_word:
         condition = f"one of {', '.join(by_word)}"
         raise SpecError(expected(f"{origin}: --layers", condition, layers))
-    if layers or len(found) == 1:
-        mask = by_word[layers] if layers else next(iter(found))
-        return mask, found[mask]
-    got = " and ".join(f"{n} with the mask {mask or 'none'}" for mask, n in found.items())
-    change = "choose --layers window or --layers full, a problem for each, and add the two up"
-    raise SpecError(expected(f"{origin}: layers", "layers that all see the same keys", got, change))
+    return (by_word[layers],)
+
+
+def _layer_lines(kinds: tuple[LayerKind, ...]) -> list[str]:
+    """The layers of a problem with their masks."""
+    if len(kinds) == 1:
+        mask = kinds[0].mask
+        return [f"  layers: {kinds[0].count}"] + ([f"  mask: {_mask_words(mask)}"] if mask else [])
+    words = (_mask_words(kind.mask) if kind.mask else NONE for kind in kinds)
+    counted = zip(kinds, words, strict=True)
+    return ["  layers:", *(f"  - {{count: {k.count}, mask: {mask}}}" for k, mask in counted)]
 
 
 def _mask_words(mask: Mask) -> str:

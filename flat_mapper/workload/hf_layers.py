@@ -9,28 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import Section, place, take, take_list
-from flat_mapper.workload.mask import Mask
+from flat_mapper.workload.mask import LayerKind, Mask
 
 WINDOW = "sliding_window"
 _SLIDING, _FULL = "sliding_attention", "full_attention"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerKind:
-    """Layers that see the same keys."""
-
-    layers: int
-    causal: bool
-    window: int | None
-
-    def mask(self, positions: int) -> Mask | None:
-        """Their mask over so many positions; a window that cuts nothing off is none."""
-        window = self.window if self.window is not None and self.window < positions else None
-        return Mask(causal=self.causal, window=window) if self.causal or window else None
+def _mask(causal: bool, window: int | None) -> Mask | None:
+    return Mask(causal=causal, window=window) if causal or window else None
 
 
 def _alternate(config: Section, layer: int, where: str) -> bool:
@@ -72,7 +61,7 @@ def layer_kinds(
     if config.get("use_bidirectional_attention"):
         causal = False
     if kind not in _WINDOWED:
-        return (LayerKind(layers=layers, causal=causal, window=None),)
+        return (LayerKind(count=layers, mask=_mask(causal, None)),)
     rule, default = _WINDOWED[kind]
     window = take(config, WINDOW, int, where, None, above=0) if WINDOW in config else default
     if config.get("layer_types") is not None:
@@ -86,4 +75,4 @@ def layer_kinds(
     else:
         sliding = [rule(config, layer, where) for layer in range(layers)]
     counts = Counter(window if one else None for one in sliding)
-    return tuple(LayerKind(layers=n, causal=causal, window=w) for w, n in counts.items())
+    return tuple(LayerKind(count=n, mask=_mask(causal, w)) for w, n in counts.items())

@@ -10,15 +10,28 @@ Files and the command line say it so:
     mask: {window: 1024, causal: true}    # a sliding window over what came before
 
     --mask causal    --mask window=1024    --mask causal,window=1024    --mask none
+
+Where the layers of a model differ in their mask, `layers` lists the kinds, in any order:
+
+    layers: [{count: 52, mask: {window: 1024, causal: true}}, {count: 10, mask: causal}]
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.spec.document import Section, place, refuse_unknown, section_of, take
+from flat_mapper.spec.document import (
+    COUNT,
+    Section,
+    place,
+    refuse_unknown,
+    section_of,
+    take,
+    take_list,
+)
 
 WORDS = "causal, window=N, causal,window=N or none"
 NONE = "none"  # the word that takes a mask away
@@ -45,11 +58,39 @@ class Mask:
         parts = ["causal"] * self.causal + [f"window {self.window}"] * (self.window is not None)
         return ", ".join(parts)
 
+    @property
+    def words(self) -> str:
+        """The mask as `mask_of` reads it."""
+        parts = ["causal"] * self.causal + [f"window={self.window}"] * (self.window is not None)
+        return ",".join(parts)
+
+    def within(self, keys: int) -> Mask | None:
+        """The same over so many keys: a window that cuts none of them off is no window."""
+        if self.window is None or self.window < keys:
+            return self
+        return Mask(causal=True) if self.causal else None
+
     def seen(self, first: int, last: int, keys: int) -> tuple[int, int]:
         """The keys [low, high) that some query at the positions first to last may see."""
         reach = self.window - 1 if self.window is not None else keys
         low, high = max(0, first - reach), last + 1 if self.causal else last + 1 + reach
         return low, min(high, keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerKind:
+    """Layers of a model that have the same mask."""
+
+    count: int
+    mask: Mask | None
+
+    def __str__(self) -> str:
+        layers = "layer" if self.count == 1 else "layers"
+        return f"{self.count} {layers} with the mask {self.mask or NONE}"
+
+    def to_dict(self) -> dict[str, object]:
+        """As `read_layers` reads it."""
+        return {"count": self.count} | ({"mask": mask_document(self.mask)} if self.mask else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +155,8 @@ def read_mask(section: Section, where: str) -> Mask | None:
         return None
     spot = place(where, section, "mask")
     if isinstance(node, str):
+        if str(node) == NONE:
+            return None
         if str(node) != "causal":
             raise SpecError(expected(spot, "causal, or {window: N}", str(node)))
         return Mask(causal=True)
@@ -125,6 +168,35 @@ def read_mask(section: Section, where: str) -> Mask | None:
     if not causal and window is None:
         raise SpecError(expected(spot, "causal, a window, or both", "neither"))
     return Mask(causal=causal, window=window)
+
+
+def read_layers(section: Section, where: str, key: str = "layers") -> tuple[LayerKind, ...]:
+    """The kinds of layers under a key that lists them."""
+    kinds = []
+    for i, node in enumerate(take_list(section, key, dict, where)):
+        spot = f"{where}.{key}.{i}"
+        part = section_of(node, spot)
+        refuse_unknown(part, ("count", "mask"), spot)
+        count = take(part, "count", int, spot, above=0, within=COUNT)
+        kinds.append(LayerKind(count=count, mask=read_mask(part, spot)))
+    if not kinds:
+        condition = "a number, or at least one {count: N, mask: K}"
+        raise SpecError(expected(place(where, section, key), condition, "an empty list"))
+    return tuple(kinds)
+
+
+def merged_layers(kinds: Iterable[LayerKind], keys: int) -> tuple[LayerKind, ...]:
+    """The kinds that differ over so many keys: most layers first, then those that see most."""
+    counts: dict[Mask | None, int] = {}
+    for kind in kinds:
+        mask = kind.mask.within(keys) if kind.mask else None
+        counts[mask] = counts.get(mask, 0) + kind.count
+
+    def rank(kind: LayerKind) -> tuple[int, bool, int]:
+        mask = kind.mask or Mask(window=keys + 1)
+        return -kind.count, mask.causal, -(mask.window or keys + 1)
+
+    return tuple(sorted((LayerKind(count=n, mask=m) for m, n in counts.items()), key=rank))
 
 
 def mask_document(mask: Mask) -> object:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from flat_mapper.base.errors import Faults, SpecError, expected
-from flat_mapper.spec.document import Section, did_you_mean, place
+from flat_mapper.spec.document import COUNT, Section, did_you_mean, place, take
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.heads import Phase
-from flat_mapper.workload.mask import Mask
+from flat_mapper.workload.mask import NONE, LayerKind, Mask, mask_of, read_layers, read_mask
 from flat_mapper.workload.roles import Roles
 
 _CONDITION = "roles that say which ranks are queries and keys"
@@ -86,3 +86,36 @@ def check_ranks(file: File, known: Iterable[str], faults: Faults) -> None:
             at = place(where, file.ranks, name, shown=False)
             hint = did_you_mean(name, listed)
             faults.append(expected(at, f"ranks among {', '.join(listed)}", name, hint))
+
+
+def layers_of(file: File) -> tuple[LayerKind, ...]:
+    """The kinds of layers of a problem, with the masks that were asked for."""
+    asked, problem = file.asked, file.problem
+    if isinstance(problem.get("layers"), list):
+        kinds = read_layers(problem, file.where)
+        if "mask" in problem:
+            at, condition = place(file.where, problem, "mask"), "a mask in each of layers, or here"
+            raise SpecError(expected(at, condition, "both", "remove one"))
+    else:
+        count = take(problem, "layers", int, file.where, 1, above=0, within=COUNT)
+        kinds = (LayerKind(count=count, mask=read_mask(problem, file.where)),)
+    if asked.mask or asked.unmasked:
+        return tuple(LayerKind(count=kind.count, mask=asked.mask) for kind in kinds)
+    return kinds
+
+
+def chosen_layers(workload: Workload, layers: str) -> Workload:
+    """The workload with the layers that are asked for."""
+    if not layers:
+        return workload
+    wanted, kinds = mask_of(layers, "--layers"), workload.layers
+    if wanted and workload.roles.masked:
+        wanted = wanted.within(workload.rank_sizes[workload.roles.keys])
+    if not kinds and workload.mask == wanted:
+        return workload
+    for kind in kinds:
+        if kind.mask == wanted:
+            return workload.of_kind(kind)
+    masks = [kind.mask for kind in kinds] or [workload.mask]
+    condition = f"one of {', '.join(mask.words if mask else NONE for mask in masks)}"
+    raise SpecError(expected(f"{workload.name}: --layers", condition, layers))

@@ -17,10 +17,10 @@ default H * E) and FF (by default 4 * D). H counts query heads. `kv_heads` (or a
 heads of keys and values where query heads share them; then the cascade has G groups and, as its H,
 the heads of one group. `phase: decode` says that all but P of the M keys and values come from a
 cache. `mask: causal` or `mask: {window: 1024}` (`flat_mapper.workload.mask`) leaves out what
-is masked. `softmax` is row, online, online-2pass or any (`flat_mapper.workload.softmax`). In place
-of `attention`, a cascade may be written out, in the notation of `flat_mapper.workload.notation`
-(and of `flat_mapper.workload.notation`, where an Einsum says how it stands to shared loops),
-and with ranks of any name:
+is masked; `layers` may list kinds of layers, each with its mask. `softmax` is row, online,
+online-2pass or any (`flat_mapper.workload.softmax`). In place of `attention`, a cascade may be
+written out, in the notation of `flat_mapper.workload.notation` (which also has words for how an
+Einsum stands to shared loops), and with ranks of any name:
 
       einsums:
       - T[i,k] = A[i,j] * W1[j,k]
@@ -44,7 +44,6 @@ from types import MappingProxyType
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec.document import (
     BITS,
-    COUNT,
     Section,
     did_you_mean,
     place,
@@ -61,13 +60,19 @@ from flat_mapper.workload.cascade import scope as scoped
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.graph import faults as workload_faults
 from flat_mapper.workload.heads import PHASES
-from flat_mapper.workload.mask import NONE, mask_of, read_mask
+from flat_mapper.workload.mask import (
+    NONE,
+    mask_of,
+    merged_layers,
+)
 from flat_mapper.workload.notation import read_einsum
 from flat_mapper.workload.problem_file import (
     Asked,
     File,
     Lengths,
     check_ranks,
+    chosen_layers,
+    layers_of,
     sequence_ranks,
     sequence_sizes,
 )
@@ -101,6 +106,7 @@ def load_workload(
     phase: str = "",
     softmax: str = "",
     mask: str = "",
+    layers: str = "",
 ) -> Workload:
     """The workload of a problem file, cut to a scope.
 
@@ -114,6 +120,8 @@ def load_workload(
             (or what `lengths` or `sizes` says), and as many keys as there would have been.
     softmax: takes the place of the file's: row, online, online-2pass or any.
     mask:   takes the place of the file's: causal, window=N, or both with a comma.
+    layers: the mask, in the same words, of the kind of layers that is meant, where the problem has
+            several. By default all in the scope `model`, else the most frequent.
     raises: SpecError with the first fault; `check_problem` has them all.
     """
     faults = Faults()
@@ -134,7 +142,7 @@ def load_workload(
         workload = _workload(source, step, replace(asked, lengths=None), faults)
     if workload is None:
         raise SpecError(faults[0])
-    return scoped(workload, scope)
+    return scoped(chosen_layers(workload, layers), scope)
 
 
 def check_problem(source: str | Path) -> list[str]:
@@ -197,22 +205,24 @@ def _workload(
     cited = faults.attempt(_word, file, "source")
     word_bits = faults.attempt(_bits, file.problem, "word_bits", file.where)
     tensor_bits = faults.attempt(_tensor_bits, file, workload, sizes)
-    mask = faults.attempt(read_mask, file.problem, file.where)
-    mask = None if file.asked.unmasked else file.asked.mask or mask
-    layers = faults.attempt(_count, file, "layers", 1)
-    if faults or workload is None:
+    kinds = faults.attempt(layers_of, file)
+    if faults or workload is None or kinds is None:
         return None
-    faults.extend(role_faults(file.where, workload.roles, workload.rank_sizes, mask))
+    masked = any(kind.mask for kind in kinds)
+    faults.extend(role_faults(file.where, workload.roles, workload.rank_sizes, masked))
     if faults:
         return None
+    keys = workload.rank_sizes[workload.roles.keys] if masked else 1
+    kinds = merged_layers(kinds, keys)
     return replace(
         workload,
         name=name or file.stem,
         source=cited or "",
         word_bits=word_bits or DEFAULT_WORD_BITS,
         tensor_bits=tensor_bits or {},
-        repeat=layers or 1,
-        mask=mask,
+        repeat=kinds[0].count,
+        mask=kinds[0].mask,
+        layers=kinds if len(kinds) > 1 else (),
     )
 
 
@@ -337,11 +347,6 @@ def _gaps(workload: Workload, where: str) -> Iterator[str]:
 
 def _word(file: File, key: str) -> str:
     return str(take(file.problem, key, str, file.where, ""))
-
-
-def _count(file: File, key: str, default: int) -> int:
-    within = BITS if key == "word_bits" else COUNT
-    return take(file.problem, key, int, file.where, default, above=0, within=within)
 
 
 def _tensor_bits(file: File, workload: Workload | None, sizes: Mapping[str, int]) -> dict[str, int]:

@@ -177,13 +177,17 @@ def test_b4_an_imported_model_has_its_masks_and_its_layers(
     assert problem(MISTRAL, "--seq", "8192") == ("causal, window 4096", 32, pairs)
     assert problem(MISTRAL, "--seq", "4096")[:2] == ("causal", 32)
     for config, counts in ((GEMMA3, (29, 5)), (GEMMA2, (13, 13))):
+        window = config["sliding_window"]
         windowed = problem(config, "--seq", "8192", "--layers", "window")
         full = problem(config, "--seq", "8192", "--layers", "full")
         assert (windowed[1], full[1]) == counts
-        assert (windowed[0], full[0]) == (f"causal, window {config['sliding_window']}", "causal")
-        line = refusal(capsys, "import-hf", str(tmp_path / "config.json"), "--seq", "8192")
-        assert "expected layers that all see the same keys" in line
-        assert "choose --layers window or --layers full" in line
+        assert (windowed[0], full[0]) == (f"causal, window {window}", "causal")
+        problem(config, "--seq", "8192")
+        whole = api.load_problem(str(tmp_path / "model.yaml"), "model")
+        kinds = {str(kind.mask): kind.count for kind in whole.layers}
+        assert kinds == {f"causal, window {window}": counts[0], "causal": counts[1]}
+        path = str(tmp_path / "config.json")
+        assert "one of window, full" in refusal(capsys, "import-hf", path, "--layers", "all")
     encoder = {**MISTRAL, "model_type": "bert", "max_position_embeddings": 512}
     assert problem(encoder)[0] == "None"
 

@@ -11,6 +11,7 @@ from flat_mapper.api import calls as api
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.workload.hf import ARCHITECTURES, load_config, problem_text
+from flat_mapper.workload.mask import Mask
 from flat_mapper.workload.reader import load_workload
 
 LLAMA = {
@@ -101,9 +102,8 @@ MODELS = [
 @pytest.mark.parametrize(("config", "part", "shape"), MODELS)
 def test_a_configuration_becomes_its_problem(tmp_path: Path, config, part, shape):
     model = load_config(written(tmp_path, config), part)
-    layers = "full" if len(model.masks(4096)) > 1 else ""
-    text = problem_text(model, "mine", "config.json", layers=layers)
-    workload = load_workload(text, "model")
+    text = problem_text(model, "mine", "config.json")
+    workload = load_workload(text, "model", layers="causal" if len(model.kinds) > 1 else "")
     sizes = workload.rank_sizes
     kv_heads = sizes.get("G", sizes["H"])
     heads = sizes["H"] * sizes.get("G", 1)
@@ -137,12 +137,11 @@ def test_details_of_a_file(tmp_path: Path):
     assert load_config(written(tmp_path, gated), "decoder").layers == 8
     eight = {**LLAMA, "torch_dtype": "float8_e4m3fn"}
     assert load_config(written(tmp_path, eight)).word_bits == 8
-    sliding = "  mask: {window: 4096, causal: true}"
-    for config, said in ((MISTRAL, True), (QWEN2, False), (LLAMA, False)):
+    for config, window in ((MISTRAL, 4096), (QWEN2, None), (LLAMA, None)):
         model = load_config(written(tmp_path, config))
-        assert "  mask: causal" in problem_text(model, "mine", "config.json").splitlines()
-        longer = problem_text(model, "mine", "config.json", length=8192)
-        assert (sliding in longer.splitlines()) == said
+        for length, cut in ((4096, None), (8192, window)):
+            text = problem_text(model, "mine", "config.json", length=length)
+            assert load_workload(text).mask == Mask(causal=True, window=cut)
     text = problem_text(load_config(written(tmp_path, BERT)), "b", "c", batch=8, length=128)
     assert {"    B: 8", "    P: 128", "    M: P"} <= set(text.splitlines())
 

@@ -148,14 +148,16 @@ def _searched(chip: Chip, task: PointTask, ert: Ert, art: Art | None) -> SearchR
         found = api.again(found, ert, backend)
     if isinstance(found, Infeasible) or art is None:
         return found
-    return replace(found, result=replace(found.result, area_mm2=art.total_mm2(chip.platform)))
+    area = art.total_mm2(chip.platform)
+    return found.each(lambda part: replace(part, result=replace(part.result, area_mm2=area)))
 
 
 def _timeless(document: dict[str, object]) -> dict[str, object]:
     """An answer without what differs from run to run: the seconds of its search."""
-    search = document.get("search")
+    search, layers = document.get("search"), document.get("layers")
     kept = {k: v for k, v in search.items() if k != "seconds"} if isinstance(search, dict) else {}
-    return document | {"search": kept}
+    kinds = [_timeless(kind) for kind in layers] if isinstance(layers, list) else None
+    return document | {"search": kept} | ({"layers": kinds} if kinds else {})
 
 
 def _fault(error: Exception) -> tuple[Status, str]:

@@ -131,6 +131,7 @@ def _check_keep(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> N
 
 def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -> None:
     """Raise MappingError where a fused mapping contradicts itself, the workload or the platform."""
+    workload.one_kind(workload.name)
     names = [n for g in mapping.groups for n in g.names]
     expected_names = [
         e.name

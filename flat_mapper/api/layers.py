@@ -1,0 +1,89 @@
+"""The search of a model whose layers differ in their mask: each kind once, then all together.
+
+Layers run one after another, so latency and energy add up, and the least of either is the sum of
+each kind's least. Energy-delay products do not add up: each kind gets the mapping of its own least,
+and by Cauchy and Schwarz no choice of mappings has a product of sums below the square of the sum of
+their roots. How far above it the answer is, it says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import sqrt
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.base import units
+from flat_mapper.base.progress import Progress
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.group.objective import Objective
+from flat_mapper.mapper.solve.log import SearchLog
+from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapping.space import Mapspace
+from flat_mapper.reports.answers import SearchResult, joined
+from flat_mapper.workload.graph import Workload
+
+SAME = 1e-9  # chosen: relative; products of floats that should be equal differ by less
+
+
+def best_of_layers(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    *,
+    objective: Objective = "edp",
+    progress: Progress | None = None,
+    log: SearchLog | None = None,
+) -> tuple[Solution, ...] | Infeasible:
+    """The best mapping of each kind of layers, in the order of `each_kind`, or why there is none.
+
+    log: takes down what is cut, where all layers are of one kind.
+    """
+    kinds = workload.each_kind
+    found: list[Solution] = []
+    for number, kind in enumerate(kinds):
+        one = search(
+            *(kind, platform, mapspace, ert),
+            objective=objective,
+            progress=_part(progress, number, len(kinds), kind),
+            log=log,
+        )
+        if isinstance(one, Infeasible):
+            return one
+        found.append(one)
+    return tuple(found)
+
+
+def together(workload: Workload, kinds: list[SearchResult]) -> SearchResult:
+    """The answer for all kinds of layers; of energy-delay products it says how good the sum is."""
+    whole = joined(workload, kinds)
+    gap = edp_gap([kind.result for kind in kinds]) if whole.objective == "edp" else 0.0
+    if not gap:
+        return whole
+    note = (
+        "each kind of layers has the mapping of its own least edp: no choice of mappings for all "
+        f"of them together is better by more than {units.percent(gap, 3)}"
+    )
+    return replace(
+        whole,
+        result=replace(whole.result, notes=(*whole.result.notes, note)),
+        certificate=replace(whole.certificate, optimal=False),
+    )
+
+
+def edp_gap(results: list[Result]) -> float:
+    """The share by which the product of sums is above what no choice for each kind can beat."""
+    total = sum(r.latency_s for r in results) * sum(r.energy_pj for r in results)
+    least = sum(sqrt(r.latency_s * r.energy_pj) for r in results) ** 2
+    gap = total / least - 1
+    return gap if gap > SAME else 0.0
+
+
+def _part(progress: Progress | None, index: int, count: int, kind: Workload) -> Progress | None:
+    """Progress of one kind among several."""
+    if progress is None or count == 1:
+        return progress
+    told = f"{kind.repeat} layers, {kind.mask or 'no mask'}"
+    return lambda share, text: progress((index + share) / count, f"{told}: {text}")
