@@ -68,7 +68,7 @@ $(READY): pyproject.toml tools/setup.sh
 	@VENV=$(VENV) TOOLS=$(TOOLS) sh tools/setup.sh
 	@touch $@
 
-.PHONY: bench figures test-timeloop test-accelforge record-timeloop today
+.PHONY: bench figures test-timeloop timeloop-exercises test-accelforge record-timeloop today
 
 figures: $(READY)  ## FLAT's tables and figures by this model, into OUT/paper (2 minutes on 2 cores)
 	@$(FLAT) reproduce paper -o $(OUT)/paper && find $(OUT)/paper -type f | sort
@@ -89,6 +89,9 @@ bench: $(READY)  ## what the mapper costs on this machine, into docs/performance
 
 test-timeloop: $(READY)  ## native against the real timeloop-model; fails where that is missing
 	@FLAT_MAPPER_REQUIRE_TIMELOOP=1 $(BIN)/python -m pytest -s -m needs_timeloop tests/timeloop
+
+timeloop-exercises: $(READY)  ## Timeloop's exercises in CHECKOUT, here and by timeloop-model, into docs/timeloop.md
+	@$(BIN)/python tools/timeloop_exercises.py $(CHECKOUT) --write
 
 test-accelforge: $(VENV)-accelforge/.ready  ## native against AccelForge, in an environment of its own
 	@FLAT_MAPPER_REQUIRE_ACCELFORGE=1 $(VENV)-accelforge/bin/python -m pytest tests/backends/test_accelforge.py

@@ -19,6 +19,7 @@ from flat_mapper.spec.document import (
     take_choice,
     take_list,
 )
+from flat_mapper.spec.expressions import resolved
 
 Outside = Mapping[str, Mapping[str, object]]  # target: kind: constraint
 
@@ -35,11 +36,16 @@ CONSTRAINTS: Mapping[str, tuple[str, ...]] = {
 
 
 def node_constraints(
-    body: Section, outside: Mapping[str, object], where: str, kinds: tuple[str, ...]
+    body: Section,
+    outside: Mapping[str, object],
+    where: str,
+    kinds: tuple[str, ...],
+    names: Mapping[str, object],
 ) -> dict[str, object]:
     """The constraints of a node, with those of a list beside the nodes added.
 
     kinds: those that this node may have.
+    names: what expressions may refer to.
     """
     written = body.get("constraints")
     group = section_of({} if written is None else written, place(where, body, "constraints"))
@@ -49,7 +55,21 @@ def node_constraints(
     for kind, node in groups.items():
         if node is not None:
             refuse_unknown(node, CONSTRAINTS[kind], f"{inside}.{kind}")
-    return {kind: node for kind, node in groups.items() if node}
+    return {
+        kind: _worked_out(section_of(node, inside), names, f"{inside}.{kind}")
+        for kind, node in groups.items()
+        if node
+    }
+
+
+def _worked_out(node: Section, names: Mapping[str, object], where: str) -> Section:
+    """A constraint with its numbers worked out, where they are expressions."""
+    numbers = {
+        key: resolved(node[key], names, f"{where}.{key}")
+        for key in ("split", "maximize_dims_capacity")
+        if isinstance(node.get(key), str)
+    }
+    return Section({**node, **numbers}, node.source, node.lines) if numbers else node
 
 
 def listed_constraints(node: object, where: str) -> dict[str, dict[str, object]]:

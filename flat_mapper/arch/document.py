@@ -55,7 +55,9 @@ def merged(documents: Sequence[Section], path: str) -> Section:
         document = hierarchy(written, source)
         for key, value in document.items():
             ours = _canonical(key, document, source)
-            if value is not None and ours in _OURS:
+            if ours == "problem":
+                whole[ours] = value  # expressions may name its sizes
+            elif value is not None and ours in _OURS:
                 spot = place(source, document, key)
                 whole[ours] = _joined(ours, whole.get(ours), value, spot)
     if "architecture" not in whole:

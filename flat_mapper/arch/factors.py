@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import product
+from math import prod
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import checked, did_you_mean, kind_of
@@ -40,6 +42,54 @@ class FactorLimits:
             exact={r: n for r, n in exact.items() if n <= sizes[r]},
             at_most={r: n for r, n in self.at_most.items() if r in sizes and n < sizes[r]},
         )
+
+
+def largest_factors(sizes: Mapping[str, int], capacity: int) -> dict[str, int]:
+    """The divisors of ranks, one for each, whose product is the largest within a capacity.
+
+    Of several such products, the one that gives most to the ranks named first.
+    """
+    found: dict[int, dict[str, int]] = {1: {}}
+    for rank, size in sizes.items():
+        divisors = [n for n in range(1, min(size, capacity) + 1) if size % n == 0]
+        grown = {
+            reached * n: {**factors, rank: n}
+            for reached, factors in found.items()
+            for n in divisors
+            if reached * n <= capacity
+        }
+        found = dict(sorted(grown.items()))
+    return found[max(found)]
+
+
+def largest_on_mesh(
+    sizes: Mapping[str, int],
+    fixed: Mapping[str, int],
+    mesh: tuple[int, int],
+    axes: Mapping[str, str],
+) -> dict[str, int]:
+    """The divisors of ranks with the largest product on a mesh, each rank along one axis.
+
+    fixed: factors that the mesh has besides.
+    mesh:  copies along X and Y.
+    axes:  `x` or `y` for ranks whose axis is given.
+    """
+    best: dict[str, int] = dict.fromkeys(sizes, 1)
+    ranks = (*fixed, *sizes)
+    for placed in product(*(axes.get(rank, "xy") for rank in ranks)):
+        at = dict(zip(ranks, placed, strict=True))
+        rooms = {
+            axis: copies // prod(n for rank, n in fixed.items() if at[rank] == axis)
+            for axis, copies in zip("xy", mesh, strict=True)
+        }
+        if not all(rooms.values()):
+            continue
+        found: dict[str, int] = {}
+        for axis, room in rooms.items():
+            found |= largest_factors({r: n for r, n in sizes.items() if at[r] == axis}, room)
+        if prod(found.values()) > prod(best.values()):
+            best = {rank: found[rank] for rank in sizes}
+    return best
 
 
 def read_factors(value: object, known: tuple[str, ...], where: str) -> FactorLimits:

@@ -247,7 +247,7 @@ class NodeReader:
 
     def _constraints(self, body: Section, where: str, kinds: tuple[str, ...]) -> dict[str, object]:
         outside = self.outside.get(str(body["name"]), {})
-        return node_constraints(body, outside, where, kinds)
+        return node_constraints(body, outside, where, kinds, self.names)
 
     def _copies(
         self, spatial: Section, where: str, attributes: Mapping[str, object]

@@ -206,7 +206,7 @@ def _read(documents: Sequence[Section], name: str, path: str, faults: Faults) ->
     variables = variables_of(whole.get("variables"), path)
     faults.extend(variable_faults(documents, path))
     outside = listed_constraints(whole.get("constraints", []), f"{path}: constraints")
-    reader = NodeReader(variables, faults, outside)
+    reader = NodeReader({**_specification(whole), **variables}, faults, outside)
     reader.read(head["nodes"], f"{where}.nodes")
     for target in outside:
         if target not in reader.seen and not faults:
@@ -229,6 +229,13 @@ def _read(documents: Sequence[Section], name: str, path: str, faults: Faults) ->
         document={key: whole[key] for key in _KEPT if key in whole},
         path=path,
     )
+
+
+def _specification(whole: Section) -> dict[str, object]:
+    """`spec.problem.instance` for expressions, where a problem stands in the same files."""
+    problem = whole.get("problem")
+    instance = problem.get("instance") if isinstance(problem, Mapping) else None
+    return {"spec": {"problem": {"instance": instance}}} if isinstance(instance, Mapping) else {}
 
 
 def _vector_file(path: Path) -> Path | None:

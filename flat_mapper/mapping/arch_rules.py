@@ -6,8 +6,10 @@
 
 A name that no Einsum has is an error, as it is to timeloop-mapper; a rank or a tensor of one Einsum
 says nothing to the others. A factor above its rank's size is passed over, and so is everything
-about a rank of size 1, whose loops are no loops. Under !Parallel a tensor passes the branches that
-do not keep it. Source: Timeloop, src/mapping/constraints.cpp; timeloopfe, v4/processors.
+about a rank of size 1, whose loops are no loops. `maximize_dims` fixes the factors of each list of
+ranks at divisors with the largest product that the node has room for. Under !Parallel a tensor
+passes the branches that do not keep it. Source: Timeloop, src/mapping/constraints.cpp; timeloopfe,
+v4/processors.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flat_mapper.arch.constraints import kept_in, tensors_of
-from flat_mapper.arch.factors import FactorLimits, read_factors, read_order
+from flat_mapper.arch.factors import FactorLimits, largest_on_mesh, read_factors, read_order
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.sharing import crosses_dram
@@ -30,10 +32,12 @@ _HONOURED: Mapping[str, tuple[str, ...]] = {
     "temporal": (
         *("factors", "factors_only", "permutation"),
         *("no_iteration_over_dataspaces", "must_iterate_over_dataspaces"),
+        *("maximize_dims", "maximize_dims_capacity"),
     ),
     "spatial": (
         *("factors", "factors_only", "permutation", "split"),
         *("no_iteration_over_dataspaces", "must_iterate_over_dataspaces"),
+        *("maximize_dims", "maximize_dims_capacity"),
     ),
     "dataspace": ("keep", "bypass", "keep_only", "bypass_only"),
 }
@@ -88,6 +92,7 @@ def _nodes(arch: Architecture, einsum: Einsum, workload: Workload) -> Iterator[_
                 einsum=einsum,
                 workload=workload,
                 outermost=node is arch.levels[0],
+                arch=arch,
             )
 
 
@@ -101,6 +106,7 @@ class _Node:
     einsum: Einsum
     workload: Workload
     outermost: bool  # DRAM
+    arch: Architecture
 
     def slot_rules(self) -> Iterator[SlotRule]:
         """Rules about the node's loops."""
@@ -218,7 +224,53 @@ class _Node:
         found = (
             FactorLimits(exact=dict.fromkeys(sorted(closed), 1)).joined(found) if closed else found
         )
+        if "maximize_dims" in body:
+            found = found.joined(self._maximized(body, found, kind))
         return found.over({r: self.workload.rank_sizes[r] for r in self._loop_ranks})
+
+    def _maximized(self, body: Section, found: FactorLimits, kind: str) -> FactorLimits:
+        """The factors of the lists of `maximize_dims`, one list after another.
+
+        Their ranks have what the exact factors of all nodes leave, and the node has room for what
+        its own exact factors leave; on a mesh every rank lies along one axis.
+        """
+        where, node = f"{self.where}.{kind}", self.node
+        room = take(body, "maximize_dims_capacity", int, where, None, above=0)
+        mesh = (node.fanout_x, node.fanout_y) if isinstance(node, Fanout) else None
+        if room is None and mesh is None:
+            condition = "maximize_dims_capacity beside maximize_dims: a level has no fanout"
+            raise SpecError(expected(where, condition, "none"))
+        known = tuple(self.workload.rank_sizes)
+        left = {r: self.workload.rank_sizes[r] for r in self._loop_ranks}
+        for other in _fixed_factors(self.arch, known):
+            for rank, factor in other.items():
+                if rank in left and factor and left[rank] % factor == 0:
+                    left[rank] //= factor
+        along = {} if room is None else dict.fromkeys(left, "x")
+        if mesh and room is None:
+            for axis, ranks in zip("xy", self._axes(body, self._order(body, kind)), strict=True):
+                along |= dict.fromkeys(ranks or (), axis)
+        listed = take(body, "maximize_dims", list, where)
+        fixed = {r: n for r, n in found.exact.items() if n > 1}
+        exact: dict[str, int] = {}
+        for i, group in enumerate(listed if isinstance(listed[0], list) else [listed]):
+            spot = f"{where}.maximize_dims.{i}"
+            order = read_order(group, known, spot)
+            for rank in order:
+                if rank in found.exact:
+                    condition = "ranks whose factor the node does not fix"
+                    raise SpecError(expected(spot, condition, rank))
+            sizes = {r: left[r] for r in order if r in left}
+            copies = (room, 1) if room is not None else mesh
+            assert copies is not None
+            best = largest_on_mesh(
+                sizes,
+                {**fixed, **exact},
+                copies,
+                along if room is None else dict.fromkeys(left, "x"),
+            )
+            exact |= best
+        return FactorLimits(exact=exact)
 
     def _ranks_of(self, body: Section, key: str, where: str) -> set[str]:
         tensors = tensors_of(body, key, where, tuple(self.workload.tensor_ranks))
@@ -257,6 +309,15 @@ class _Node:
     def _loop_ranks(self) -> tuple[str, ...]:
         """The Einsum's ranks that can have a loop."""
         return tuple(r for r in self._every_rank if self.workload.rank_sizes[r] > 1)
+
+
+def _fixed_factors(arch: Architecture, known: tuple[str, ...]) -> Iterator[Mapping[str, int]]:
+    """The exact factors that each node of an architecture has for its loops."""
+    for node in arch.nodes:
+        for kind, body in node.constraints.items():
+            if kind != "dataspace" and isinstance(body, Mapping) and body.get("factors"):
+                where = f"{arch.path or arch.name}: {node.name}.constraints.{kind}.factors"
+                yield read_factors(body["factors"], known, where).exact
 
 
 def _agreed(mapspace: Mapspace, keeps: tuple[KeepRule, ...]) -> tuple[KeepRule, ...]:

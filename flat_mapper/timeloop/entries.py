@@ -26,9 +26,11 @@ KINDS: dict[str, EntryKind] = {
     "datatype": "dataspace",
     "bypass": "dataspace",
 }
+# Of a node's constraints; a mapping has the factors that come of them.
+_MAXIMIZED = ("maximize_dims", "maximize_dims_capacity")
 _KEYS: dict[EntryKind, tuple[str, ...]] = {
-    "temporal": ("factors", "factors_only", "permutation"),
-    "spatial": ("factors", "factors_only", "permutation", "split"),
+    "temporal": ("factors", "factors_only", "permutation", *_MAXIMIZED),
+    "spatial": ("factors", "factors_only", "permutation", "split", *_MAXIMIZED),
     "dataspace": ("keep", "bypass", "keep_only", "bypass_only"),
 }
 _PLAIN = re.compile(r"\s*[A-Za-z_][A-Za-z0-9_]*\s*=\s*[0-9]+\s*")

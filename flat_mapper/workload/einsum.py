@@ -117,7 +117,8 @@ def einsum_faults(
     if len(set(tensors)) != len(tensors) or (einsum.updates and not einsum.each):
         yield expected(where, "each tensor once in an Einsum", ", ".join(tensors))
     yield from _loop_faults(where, ranks, einsum)
-    free = [r for r in einsum.output.ranks if all(r not in a.ranks for a in einsum.inputs)]
+    read = {r for a in einsum.inputs for r in a.ranks}
+    free = [r for r in einsum.output.ranks if r not in read and ranks.get(r) != 1]
     if free and not einsum.updates:
         yield expected(f"{where}: {einsum.output}", "ranks that an input has", ", ".join(free))
     points = prod(ranks[r] for r in einsum.ranks if is_size(ranks.get(r)))

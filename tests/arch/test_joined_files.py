@@ -141,3 +141,12 @@ def test_the_command_joins_files_and_fills_templates(
     assert read.matrix.fanouts[0].fanout_x == 2
     assert main(["map", *arch[:3], "--data", "columns", *rest]) == 2
     assert "--data: expected NAME=VALUE, each name once, got 'columns'" in capsys.readouterr().err
+
+
+def test_expressions_may_name_the_sizes_of_a_problem_beside_the_chip() -> None:
+    """Origin: the 2024 tutorial's arch.yaml, `split: len(spec.problem.instance)`."""
+    text = NODES.replace("split: 2", "split: len(spec.problem.instance)") + VARIABLES
+    arch = load_architecture(text + "problem: {instance: {N: 1, M: 2, C: 3}}\n")
+    assert arch.fanouts[0].constraints["spatial"]["split"] == 3  # type: ignore[index]
+    with pytest.raises(SpecError, match=r"expected a name among .*, got 'spec'"):
+        load_architecture(text)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
+from math import prod
 from random import Random
 
 import pytest
 
+from flat_mapper.arch.factors import largest_factors
 from flat_mapper.arch.reader import load_architecture
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError
@@ -282,9 +285,17 @@ def test_lists_of_tensors(dataspace: str, keep: tuple[str, ...], bypass: tuple[s
             platform(temporal="{no_reuse: true}"),
             "spad.constraints.temporal: expected constraints that the search honours: factors, "
             "factors_only, permutation, no_iteration_over_dataspaces, "
-            "must_iterate_over_dataspaces, got 'no_reuse: True'; remove it",
+            "must_iterate_over_dataspaces, maximize_dims, maximize_dims_capacity, "
+            "got 'no_reuse: True'; remove it",
         ),
-        (platform("{maximize_dims: [[C, M]]}"), "got \"maximize_dims: [['C', 'M']]\""),
+        (
+            platform(temporal="{maximize_dims: [C]}"),
+            "spad.constraints.temporal: expected maximize_dims_capacity beside maximize_dims",
+        ),
+        (
+            platform("{maximize_dims: [[C, M]], factors: [M=2]}"),
+            "maximize_dims.0: expected ranks whose factor the node does not fix, got 'M'",
+        ),
         (platform(temporal="{factors: [Q=1]}"), "factors: expected ranks of the problem, C, M, P"),
         (
             platform(temporal="{factors: [P>=2]}"),
@@ -402,3 +413,44 @@ def _drawn(rng: Random) -> FusedMapping:
         einsums=(nest,), shared=(), staged=kept, schedule="sequential", granularity="none"
     )
     return FusedMapping(groups=(group,))
+
+
+@pytest.mark.parametrize(
+    ("constraint", "temporal", "factors"),
+    [
+        ("{maximize_dims: [[C, M]]}", "{}", {"C": 4, "M": 4}),  # 4 x 4 PEs
+        ("{maximize_dims: [M]}", "{}", {"M": 4}),  # a rank lies along one axis
+        ("{maximize_dims: [[C], [P]], factors: [M=2]}", "{}", {"C": 4, "P": 2, "M": 2}),
+        (
+            "{maximize_dims: [[C, P]], permutation: [C, P, M], split: 2}",
+            *("{}", {"C": 4, "P": 1}),  # both along X
+        ),
+        ("{maximize_dims: [[C, M]], maximize_dims_capacity: 4}", "{}", {"C": 4, "M": 1}),
+        ("{maximize_dims: [[C, M]]}", "{factors: [C=4]}", {"C": 2, "M": 4}),  # C has 2 left
+    ],
+)
+def test_maximize_dims(constraint: str, temporal: str, factors: dict[str, int]) -> None:
+    """As Timeloop's front end chooses them, bottom up and list by list."""
+    rules = with_arch_rules(FREE, platform(constraint, temporal=temporal), workload()).slots
+    (spatial,) = (rule for rule in rules if rule.kind == "spatial")
+    assert dict(spatial.factors) == factors
+    if temporal == "{}":
+        loops = dict(best(platform(constraint)).loops)
+        found: dict[str, int] = {}
+        for slot, at in loops.items():
+            for loop in at if slot.node == "PE" else ():
+                found[loop.rank] = found.get(loop.rank, 1) * loop.factor
+        found = {rank: n for rank, n in found.items() if rank in factors}
+        assert found == {rank: n for rank, n in factors.items() if n > 1}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "capacity"),
+    [({"A": 12, "B": 10}, 16), ({"A": 7, "B": 9, "C": 4}, 30), ({"A": 5}, 4), ({}, 8)],
+)
+def test_largest_factors_by_enumeration(sizes: dict[str, int], capacity: int) -> None:
+    found = largest_factors(sizes, capacity)
+    divisors = [[n for n in range(1, size + 1) if size % n == 0] for size in sizes.values()]
+    products = [prod(choice) for choice in product(*divisors)]
+    assert prod(found.values()) == max(p for p in products if p <= capacity)
+    assert all(sizes[rank] % n == 0 for rank, n in found.items())

@@ -213,12 +213,16 @@ def test_constraints_of_the_nodes_count_as_entries() -> None:
         read({"target": "GLB", "type": "temporal", "factors": "P=3"}, arch=arch)
 
 
+def test_what_a_constraint_maximizes_a_mapping_says_by_its_factors() -> None:
+    """timeloop-mapper's mappings have the factors that its front end chose."""
+    arch = constrained(PE={"spatial": {"maximize_dims": [["P"]], "maximize_dims_capacity": 4}})
+    entry = {"target": "PE", "type": "spatial", "factors": "P=4"}
+    assert loops(read(entry, arch=arch)) == {"PE.x": [("P", 4, 4)]}
+
+
 def test_constraints_that_a_mapping_cannot_hold_are_named() -> None:
     arch = constrained(GLB={"temporal": {"no_reuse": ["Q"]}})
     with pytest.raises(SpecError, match=r"GLB.constraints.temporal: unknown key 'no_reuse'"):
-        read(arch=arch)
-    arch = constrained(PE={"spatial": {"maximize_dims": [["P"]]}})
-    with pytest.raises(SpecError, match=r"PE.constraints.spatial: unknown key 'maximize_dims'"):
         read(arch=arch)
     arch = constrained(PE={"temporal": {"factors": ["P=1"]}})
     with pytest.raises(SpecError, match=r"PE.constraints.temporal: expected constraints on spat"):

@@ -265,3 +265,13 @@ def test_a_layer_whose_output_has_ranks_of_size_one() -> None:
     assert [str(a) for a in einsum.accesses] == [
         *("Weights[c,m,r,s]", "Inputs[n,c,p,q]", "Outputs[n,m,q,p]"),
     ]
+
+
+def test_an_output_of_one_element_may_have_a_rank_of_its_own():
+    """Origin: sparseloop/01.2.1-DUDU-dot-product: Z[M] with M = 1."""
+    dot = "problem: {shape: {name: dot, dimensions: [K, Z], data_spaces: "
+    dot += "[{name: A, projection: [K]}, {name: B, projection: [K]}, "
+    dot += "{name: O, projection: [Z], read_write: true}]}, "
+    assert workload(dot + "instance: {K: 16, Z: 1}}").tensor_words("O") == 1
+    with pytest.raises(SpecError, match="expected ranks that an input has, got 'Z'"):
+        workload(dot + "instance: {K: 16, Z: 2}}")
