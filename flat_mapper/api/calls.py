@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,6 +19,7 @@ from flat_mapper.arch.reader import architecture_of, load_architecture, load_pla
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.backends.registry import get_backend
+from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.einsum import einsum_costs
@@ -125,6 +127,10 @@ def search(
     schedule: str = "",
     progress: Progress | None = None,
     log: Name | None = None,
+    budget: Budget | None = None,
+    time_limit: float | None = None,
+    gap: float | None = None,
+    memory_limit: float | None = None,
 ) -> SearchResult | Infeasible:
     """The best mapping of a workload in a mapspace, or why there is none.
 
@@ -133,10 +139,17 @@ def search(
     schedule:  of the fused Einsums, in place of the mapspace's: interleaved, overlapped or any.
     progress:  called with the share done and what is being searched.
     log:       a file that takes down what is cut, for `flat-mapper verify`.
+    budget:    what the search may spend; where it ends, the certificate has the gap that is proven.
+    time_limit, gap, memory_limit: the same in seconds, as a share (0.01), and in MB.
     """
     cascade = workload if isinstance(workload, Workload) else load_problem(workload)
     if log:
         cascade.one_kind("--log")
+    own = budget or Budget(
+        seconds=inf if time_limit is None else time_limit,
+        gap=gap or 0.0,
+        megabytes=inf if memory_limit is None else memory_limit,
+    )
     with search_log(Path(log)) if log else nullcontext() as listener:
         found = compare(
             *(cascade, platform, (mapspace,), ert),
@@ -144,6 +157,7 @@ def search(
             schedule=schedule,
             progress=progress,
             log=listener,
+            budget=own,
         )
     return next(iter(found.rows.values()))
 
@@ -158,11 +172,13 @@ def compare(
     schedule: str = "",
     progress: Progress | None = None,
     log: SearchLog | None = None,
+    budget: Budget | None = None,
 ) -> Comparison:
     """The best mapping of each mapspace; the first is what the others are held against.
 
     schedule: of the fused Einsums, in place of the mapspaces' own.
     log:      takes down what the search of the one mapspace cuts.
+    budget:   what that search may spend.
     """
     cascade = workload if isinstance(workload, Workload) else load_problem(workload)
     read = platform if isinstance(platform, Platform) else load_platform(platform)
@@ -177,7 +193,9 @@ def compare(
     rows: dict[str, SearchResult | Infeasible] = {}
     for i, space in enumerate(spaces):
         step = _part(progress, i, len(spaces), space.name)
-        found = best_of_layers(cascade, chip, space, table, objective=goal, progress=step, log=log)
+        found = best_of_layers(
+            cascade, chip, space, table, objective=goal, progress=step, log=log, budget=budget
+        )
         if isinstance(found, Infeasible):
             rows[space.name] = found
             continue

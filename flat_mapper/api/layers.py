@@ -13,6 +13,7 @@ from math import sqrt
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
+from flat_mapper.base.budget import Budget
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
@@ -36,10 +37,12 @@ def best_of_layers(
     objective: Objective = "edp",
     progress: Progress | None = None,
     log: SearchLog | None = None,
+    budget: Budget | None = None,
 ) -> tuple[Solution, ...] | Infeasible:
     """The best mapping of each kind of layers, in the order of `each_kind`, or why there is none.
 
-    log: takes down what is cut, where all layers are of one kind.
+    log:    takes down what is cut, where all layers are of one kind.
+    budget: what all of them together may spend.
     """
     kinds = workload.each_kind
     found: list[Solution] = []
@@ -49,6 +52,7 @@ def best_of_layers(
             objective=objective,
             progress=_part(progress, number, len(kinds), kind),
             log=log,
+            budget=budget,
         )
         if isinstance(one, Infeasible):
             return one

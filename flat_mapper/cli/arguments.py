@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.cli.arguments_search import search_arguments
 from flat_mapper.cli.arguments_sweep import (
     arch_arguments,
     data_argument,
@@ -233,8 +234,8 @@ def _map(verb: _Parser) -> None:
         metavar="A",
         help="how timeloop-mapper searches (default linear_pruned)",
     )
-    text = "write what the search cuts as JSON lines, gzipped if it ends in .gz; see verify"
-    verb.add_argument("--log", metavar="FILE", help=text)
+
+    search_arguments(verb)
 
 
 def _compare(verb: _Parser) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from flat_mapper.api import calls as api
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
 from flat_mapper.base.escape import terminal_text
+from flat_mapper.cli.arguments_search import budget_of
 from flat_mapper.cli.files import chip_of
 from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible
@@ -29,6 +32,7 @@ from flat_mapper.workload.heads import GROUP
 from flat_mapper.workload.problem_file import Lengths, sequence_lengths
 
 PATIENCE_S = 1.0  # a search shorter than this shows no progress bar
+PERIOD_S = 5.0  # off a terminal, between two lines about how far it is
 
 
 def map_command(arguments: argparse.Namespace) -> int:
@@ -48,6 +52,7 @@ def map_command(arguments: argparse.Namespace) -> int:
             schedule=arguments.schedule,
             progress=progress,
             log=arguments.log,
+            budget=budget_of(arguments),
         )
     if isinstance(found, SearchResult) and arguments.backend == MAPPER:
         with progress_bar() as progress:
@@ -233,8 +238,15 @@ def progress_bar() -> Iterator[Callable[[float, str], None]]:
     )
     task = bar.add_task("", total=1.0)
 
+    begin = last = time.monotonic()
+
     def show(share: float, text: str) -> None:
-        bar.update(task, completed=share, description=terminal_text(text))
+        nonlocal last
+        if console.is_terminal:
+            bar.update(task, completed=share, description=terminal_text(text))
+        elif time.monotonic() - last > PERIOD_S:
+            last = time.monotonic()
+            print(f"{last - begin:.0f} s: {terminal_text(text)}", file=sys.stderr, flush=True)
 
     timer = Timer(PATIENCE_S, bar.start)
     timer.daemon = True

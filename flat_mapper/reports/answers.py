@@ -166,7 +166,15 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
         "energy": result.bound.energy_pj,
         "edp": result.bound.energy_pj * 1e-12 * result.bound.cycles * result.cycle_seconds,
     }
+    reached = {
+        "latency": result.latency_s,
+        "energy": result.energy_pj,
+        "edp": result.edp_js,
+    }
     certificates = [part.certificate for part in parts]
+    # The root of a product of two sums is no less than the sum of the parts' roots (Cauchy, Schwarz).
+    power = 2 if first.objective == "edp" else 1
+    proven = sum(c.proven_bound ** (1 / power) for c in certificates) ** power
     pruned: dict[str, int] = {}
     for certificate in certificates:
         for rule, count in certificate.pruned.items():
@@ -181,6 +189,9 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
             pruned=pruned,
             optimal=all(c.optimal for c in certificates),
             lower_bound=floors[first.objective],
+            proven_bound=proven,
+            gap=max(0.0, reached[first.objective] / proven - 1),
+            stopped=next(filter(None, (c.stopped for c in certificates)), ""),
             seconds=sum(c.seconds for c in certificates),
         ),
         layers=tuple(parts),

@@ -248,6 +248,10 @@ def certificate_text(certificate: Certificate, objective: str, reached: float) -
     work = f"{priced} inner mappings priced, {certificate.seconds:.1f} s"
     pruned = "; ".join(f"{rule} {units.count(n)}" for rule, n in certificate.pruned.items() if n)
     lines = [f"{proof} of {size} mappings by {objective}: {work}"]
+    if not certificate.optimal:
+        ended = f"; stopped: {certificate.stopped}" if certificate.stopped else ""
+        bound = f"no mapping is below {certificate.proven_bound:.4g}"
+        lines.append(f"gap: at most {100 * certificate.gap:.2f} % ({bound}{ended})")
     lines += [f"pruned: {pruned}"] if pruned else []
     if certificate.lower_bound > 0:
         bound = "the lower bound (each input and output moved once, units at their peak)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ from oracles.small_cases import small_case
 from flat_mapper import load_platform, load_problem
 from flat_mapper.api.calls import energies, mapspace_of
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.base.errors import SpecError
 from flat_mapper.mapper.bounds.dominance import undominated
 from flat_mapper.mapper.bounds.partial import least_energy
 from flat_mapper.mapper.cost.candidate_set import CandidateCache, CandidateSet
@@ -158,11 +156,3 @@ def test_four_levels_are_searched() -> None:
     assert isinstance(found, Solution)
     assert found.certificate.optimal
     assert found.result.utilization > 0.8
-
-
-def test_too_many_to_grow_is_said_with_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
-    monkeypatch.setattr(import_module("flat_mapper.mapper.group.incremental"), "MOST_LEFT", 3)
-    case = small_case(1)
-    with pytest.raises(SpecError, match=r"expected at most 3 partial loop nests .* got "):
-        search(case.workload, case.platform, case.mapspace, case.ert)

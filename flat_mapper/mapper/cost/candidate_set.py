@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from flat_mapper.base.budget import Budget
 from flat_mapper.mapper.cost.price import Moves, first_visits, moves, one_innermost
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
@@ -255,6 +256,7 @@ def enumerated(
     least: int,
     most: int,
     dropped: Dropped | None = None,
+    budget: Budget | None = None,
 ) -> CandidateSet | None:
     """Candidates of an Einsum with so many compute units in use; None if there are too many.
 
@@ -267,8 +269,8 @@ def enumerated(
         if least <= known.too_many.get(name, 0):
             return None
         try:
-            wanted = Wanted(least=least, most=4 * most, dropped=dropped)
-            blocks = list(_some(inner_candidates(space, wanted), most))
+            wanted = Wanted(least=least, most=2 * most, dropped=dropped)
+            blocks = list(_some(inner_candidates(space, wanted), most, budget or Budget()))
         except TooMany:
             known.too_many[name] = least
             return None
@@ -278,10 +280,11 @@ def enumerated(
     return CandidateSet(space=space, blocks=found.blocks, roles=roles, memo=memo)
 
 
-def _some(blocks: Iterator[CandidateBlock], most: int) -> Iterator[CandidateBlock]:
+def _some(blocks: Iterator[CandidateBlock], most: int, budget: Budget) -> Iterator[CandidateBlock]:
     """So many candidates at most."""
     count = 0
     for block in blocks:
+        budget.step()
         count += block.count
         if count > most:
             raise TooMany

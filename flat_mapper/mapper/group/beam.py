@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from flat_mapper.base.budget import Budget
+from flat_mapper.mapper.bounds.bound_filter import BoundFilter, LowerBounds
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.group.bound_filter import BoundFilter, LowerBounds
 from flat_mapper.mapper.group.incremental import IncrementalEnumeration
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import GroupLog
@@ -17,7 +19,11 @@ from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.roles import Role
 
+FIRST = 4000  # candidates of an Einsum that the first pass extends at a node
 BEAM = 100  # candidates with one set of keeps that the first pass extends at a node
+
+
+Drop = Callable[[Floats, Floats], None]  # lower bounds on the group's cycles and pJ
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +36,22 @@ class Beam:
     roles: list[dict[str, tuple[Role, ...]]]
     outers: Outers
     log: GroupLog | None = None
+    budget: Budget = field(default_factory=Budget)
+    most: int = 200_000  # candidates of an Einsum at a node
+    drop: Drop | None = None  # called with bounds of what is left out; None: nothing may be
 
     def first(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates for a good mapping early: where there are too many, the most promising."""
         return [
-            g.candidate_set(self._best_few) if t is None else t
+            replace(g, most=FIRST, crowd=self._first_few).candidate_set(self._best_few)
+            if t is None
+            else t
             for t, g in zip(whole, self._enumerations(least, self.outers), strict=True)
         ]
+
+    def _first_few(self, priced: Floats, free: Floats, cycles: Floats, most: int) -> Ints:
+        keys = self.incumbent.sort_keys(*np.broadcast_arrays(cycles, priced))
+        return np.lexsort(keys[::-1])[:most]
 
     def _best_few(
         self,
@@ -87,7 +102,16 @@ class Beam:
                     self.log.partial_bound(name, candidates, keep, cut, bound, self.incumbent)
                 return np.flatnonzero(good)
 
+            def crowd(priced: Floats, free: Floats, cycles: Floats, most: int, i: int = i) -> Ints:
+                bound = np.broadcast_arrays(*bound_filter.bound(i, priced, free, cycles))
+                order = np.lexsort(self.incumbent.sort_keys(*bound)[::-1])
+                assert self.drop is not None
+                self.drop(bound[0][order[most:]], bound[1][order[most:]])
+                return order[:most]
+
             own = whole[i]
+            if self.drop is not None:
+                enumeration = replace(enumeration, crowd=crowd)
             found.append(enumeration.candidate_set(can_improve) if own is None else own)
             if lows:
                 lows[i] = LowerBounds.of(found[-1], enumeration.share)
@@ -112,6 +136,8 @@ class Beam:
                 share=self._share(space, outers),
                 stay=self.problem.may_stay(space) if len(self.problem.spaces) > 1 else (),
                 log=log,
+                budget=self.budget,
+                most=self.most,
             )
             for space, roles, units in zip(self.problem.spaces, self.roles, least, strict=True)
         ]

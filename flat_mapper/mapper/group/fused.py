@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
@@ -47,6 +48,7 @@ class _Where:
     layout: CostLayout
 
 
+AT_ONCE = 32  # outer choices between two looks at which of the others can improve
 MOST_KNOWN = 1000  # priced sets of candidates that are remembered
 
 
@@ -69,18 +71,22 @@ class Fused:
         self.bounded = FusedBounds(problem, bounds, tiles, incumbent, log)
         self._known: dict[object, PricedCandidates] = {}
 
-    def refined(self, outers: Outers) -> Outers:
+    def refined(self, outers: Outers, step: Callable[[], None]) -> Outers:
         """Outer choices with bounds from candidates whose tiles divide theirs."""
-        return self.bounded.refined(outers)
+        return self.bounded.refined(outers, step)
 
-    def evaluate(self, outers: Outers, order: Ints) -> int:
-        """Go through outer choices until one improves; returns how many."""
+    def evaluate(self, outers: Outers, order: Ints, step: Callable[[], None]) -> int:
+        """Go through outer choices until one improves, a few at a time; returns how many.
+
+        step: called with every piece of work.
+        """
         mark = self.incumbent.mark
-        for number, choice in enumerate(order):
+        for number, choice in enumerate(order[:AT_ONCE]):
+            step()
             self._evaluate(outers.take(np.array([choice])))
             if self.incumbent.mark != mark:
                 return number + 1
-        return len(order)
+        return len(order[:AT_ONCE])
 
     def _evaluate(self, one: Outers) -> None:
         """One outer choice in full: price candidates, join Einsums, keep the best."""

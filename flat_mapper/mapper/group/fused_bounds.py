@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -22,6 +22,8 @@ from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapper.space.rules import shared_fits
+
+PAIRS = 1 << 22  # outer choices times tiles of candidates that are bounded in one go
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +71,13 @@ class FusedBounds:
         self.incumbent, self.log = incumbent, log
         self._frugal: dict[tuple[int, int], CandidateTiles | None] = {}
 
-    def refined(self, outers: Outers) -> Outers:
+    def refined(self, outers: Outers, step: Callable[[], None]) -> Outers:
         """Outer choices with bounds from candidates whose tiles divide theirs."""
         energy, cycles = outers.energy.copy(), outers.cycles.copy()
         adds = self.problem.cycles_add
         weighted = [np.zeros(len(energy)) for _ in self.incumbent.slopes(cycles, energy)]
-        for number in np.unique(outers.staging):
-            own = np.flatnonzero(outers.staging == number)
+        for number, own in self._parts(outers):
+            step()
             extents, where = np.unique(outers.tile[:, own], axis=1, return_inverse=True)
             where = where.ravel()
             by_tile, without = self._by_tile(extents, self.bounds.stagings[int(number)])
@@ -115,6 +117,14 @@ class FusedBounds:
                 ]
                 weighted[slot][own] = outers.staged[own] + limits.total(sums_of[0], sums_of[1])
         return replace(outers, cycles=cycles, energy=energy, sums=tuple(weighted))
+
+    def _parts(self, outers: Outers) -> Iterator[tuple[int, Ints]]:
+        """(staging, outer choices with it), so many as go with all tiles at once."""
+        at_once = max(1, PAIRS // max(t.count for t in self.tiles))
+        for number in np.unique(outers.staging):
+            own = np.flatnonzero(outers.staging == number)
+            for start in range(0, len(own), at_once):
+                yield int(number), own[start : start + at_once]
 
     def _by_tile(self, extents: Ints, staging: Staging) -> tuple[list[Floats], list[Floats]]:
         """By Einsum, least pJ of candidates by tile under outer tiles; float64[n, tiles] each.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
 
+from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
@@ -20,16 +21,18 @@ from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import Counters
 from flat_mapper.mapper.group.single import Single
-from flat_mapper.mapper.space.candidates import Bools, Floats
+from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.enumerate import Dropped
+from flat_mapper.mapper.space.enumerate import Dropped, TooMany
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging, dram_orders, stagings
 from flat_mapper.mapper.space.roles import Role
 
 MOST_CANDIDATES = 400_000  # candidates of an Einsum that are kept at once
 WARM_CANDIDATES = 400  # candidates per Einsum that the first, approximate pass looks at
-WARM_OUTERS = 8  # and outer choices
+WARM_TILES = 4  # and tiles of outer choices, with so many candidates of their own
+WARM_FEW = 100
+WARM_OUTERS = 4  # in so many outer choices each
 WARM_ALONE = 1000  # the same of an Einsum on its own, where they come cheap
 
 
@@ -43,11 +46,17 @@ class GroupSearch:
     counters: Counters = field(default_factory=Counters)
     incumbent: Incumbent = field(default_factory=FrontIncumbent)
     log: GroupLog | None = None
+    budget: Budget = field(default_factory=Budget)
     _found_roots: Outers | None = None  # the outer choices, bounded whatever the candidates
+    _left: list[Outers] | None = None  # outer choices still to be searched; None: not begun
+    _dropped: dict[Goal, float] = field(default_factory=dict)  # least bound of what is left out
+    _more: int = 1  # times as many candidates as the budget says, where fewer lead nowhere
     _roles: list[dict[str, tuple[Role, ...]]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, problem: GroupProblem, known: CandidateCache) -> GroupSearch:
+    def of(
+        cls, problem: GroupProblem, known: CandidateCache, budget: Budget | None = None
+    ) -> GroupSearch:
         """The search of a group. `known` keeps candidates for other groups of the same Einsums."""
         choices = stagings(problem)
         bounds = OuterBounds(
@@ -56,7 +65,7 @@ class GroupSearch:
             stagings=choices,
             orders=dram_orders(problem),
         )
-        return cls(problem=problem, bounds=bounds, known=known)
+        return cls(problem=problem, bounds=bounds, known=known, budget=budget or Budget())
 
     def prepare(self) -> tuple[float, float]:
         """The least (cycles, energy) of the group."""
@@ -69,32 +78,64 @@ class GroupSearch:
                 self._roles.append(options)
         return self.bounds.least()
 
-    def _built(self, least: list[int], outers: Outers) -> list[CandidateSet]:
+    def _built(self, least: list[int], outers: Outers, *, whole: bool) -> list[CandidateSet]:
         """Candidates of every Einsum that use at least so many compute units.
 
         Where they are too many to be kept, only those that can improve under some outer choices.
+        whole: whether all of these are wanted: else the most promising of what is too much.
+        raises: TooMany where they are and all are wanted.
         """
-        whole = self._whole(least)
-        found = [t for t in whole if t is not None]
-        if len(found) < len(whole):
-            found = self._beam(outers).filtered(whole, least)
+        every = self._whole(least)
+        found = [t for t in every if t is not None]
+        if len(found) < len(every):
+            beam = replace(self._beam(outers), drop=None if whole else self._drop)
+            found = beam.filtered(every, least)
         self.counters.candidates = max(self.counters.candidates, sum(t.count for t in found))
         return found
+
+    def _drop(self, cycles: Floats, energy: Floats) -> None:
+        """Remember the least bound of candidates that are left out for their number."""
+        for goal in self.incumbent.aims:
+            least = float(goal.first(cycles, energy).min(initial=np.inf))
+            self._dropped[goal] = min(self._dropped.get(goal, np.inf), least)
+
+    def proven(self, goal: Goal) -> float:
+        """Lower bound on the objective of all mappings that were not searched under a goal."""
+        least = self._dropped.get(goal, np.inf)
+        for outers in [self.roots] if self._left is None else self._left:
+            fits = self.bounds.fits(outers)
+            bound = goal.first(outers.cycles[fits], outers.energy[fits])
+            least = min(least, float(bound.min(initial=np.inf)))
+        return least
+
+    def _step(self) -> None:
+        """One piece of work; the search stops where there is a mapping to stop with."""
+        self.budget.step(known=not self.incumbent.open)
 
     def _whole(self, least: list[int]) -> list[CandidateSet | None]:
         """All candidates of every Einsum; None where they are too many."""
         spaces = zip(self.problem.spaces, self._roles, least, strict=True)
+        most = min(MOST_CANDIDATES, 2 * self.budget.candidates)
         return [
-            enumerated(s, roles, self.known, units, MOST_CANDIDATES, self._dropped(s))
+            enumerated(s, roles, self.known, units, most, self._dominated_keeps(s), self.budget)
             for s, roles, units in spaces
         ]
 
-    def _dropped(self, space: EinsumSpace) -> Dropped | None:
+    def _dominated_keeps(self, space: EinsumSpace) -> Dropped | None:
         """The log's part for keeps that are dominated."""
         return self.log.dominated_keeps(space.einsum.name) if self.log is not None else None
 
     def _beam(self, outers: Outers) -> Beam:
-        return Beam(self.problem, self.bounds, self.incumbent, self._roles, outers, self.log)
+        return Beam(
+            problem=self.problem,
+            bounds=self.bounds,
+            incumbent=self.incumbent,
+            roles=self._roles,
+            outers=outers,
+            log=self.log,
+            budget=self.budget,
+            most=self._more * self.budget.candidates,
+        )
 
     @property
     def roots(self) -> Outers:
@@ -124,46 +165,127 @@ class GroupSearch:
     def solve(self, incumbent: Incumbent, *, warmed: bool = False) -> None:
         """Let every mapping of the group that can improve take part in a incumbent.
 
+        Where the budget ends first, `proven` bounds what was not searched.
         warmed: whether the incumbent knows a good mapping of the group already.
         """
-        if not warmed:
-            self.warm(incumbent)
-        self.incumbent = incumbent
+        self._left = None
+        self._dropped.clear()
+        try:
+            if not warmed:
+                self.warm(incumbent)
+            self.incumbent = incumbent
+            self._search_all()
+            while self.incumbent.open and self._dropped:  # what was left out may be all that fits
+                self._more *= 8
+                self._dropped.clear()
+                self._search_all()
+        except Stopped:
+            return
+        except KeyboardInterrupt:
+            if self.incumbent.open:
+                raise
+            self.budget.stopped = "Ctrl-C"
+
+    def _search_all(self) -> None:
+        """Search all outer choices that can improve."""
         alive = self._alive_roots(logged=True)
         self.counters.outer_bounded = self.counters.outer - len(alive.staging)
         self.counters.outer_bounded -= self.counters.outer_infeasible
-        if len(alive.staging):
-            # Rounded down, so that searches with other goals find the candidates again.
-            fewest = narrowest(self.bounds, self.incumbent, alive)
-            widest = [s.widest for s in self.problem.spaces]
-            least = [
-                n if n == most else n - n % (1 << max(0, n.bit_length() - 4))
-                for n, most in zip(fewest, widest, strict=True)
-            ]
-            if self.log is not None:
-                self.log.width(least, self.incumbent)
-            self._descend(self._built(least, alive), alive)
+        self._left = [alive] if len(alive.staging) else []
+        while self._left:
+            self._search(self._left[-1])
+
+    def _search(self, outers: Outers) -> None:
+        """Search the outer choices that come next, in parts where their candidates are too many."""
+        assert self._left is not None
+        # Rounded down, so that searches with other goals find the candidates again.
+        fewest = narrowest(self.bounds, self.incumbent, outers)
+        widest = [s.widest for s in self.problem.spaces]
+        least = [
+            n if n == most else n - n % (1 << max(0, n.bit_length() - 4))
+            for n, most in zip(fewest, widest, strict=True)
+        ]
+        if self.log is not None:
+            self.log.width(least, self.incumbent)
+        parts = self._halves(outers) if self.log is None else []
+        try:
+            found = self._built(least, outers, whole=bool(parts))
+        except TooMany:
+            self._left[-1:] = parts
+            return
+        self._descend(found, outers)
+        self._left.pop()
+
+    def _halves(self, outers: Outers) -> list[Outers]:
+        """Outer choices in two parts by their tiles, the more promising one last; or none."""
+        tiles, which = np.unique(outers.tile, axis=1, return_inverse=True)
+        if tiles.shape[1] < 2:
+            return []
+        promise = np.full(tiles.shape[1], np.inf)
+        keys = self.incumbent.sort_keys(outers.cycles, outers.energy)
+        np.minimum.at(promise, which.ravel(), keys[0])
+        better = np.zeros(tiles.shape[1], np.bool_)
+        better[np.argsort(promise, kind="stable")[: max(1, tiles.shape[1] // 4)]] = True
+        mask = better[which.ravel()]
+        return [outers.take(np.flatnonzero(~mask)), outers.take(np.flatnonzero(mask))]
+
+    def _narrow(self, outers: Outers) -> None:
+        """Note what is left of the outer choices that are being searched."""
+        if self._left:
+            self._left[-1] = outers
 
     def warm(self, incumbent: Incumbent) -> None:
-        """A good mapping early, from the most promising candidates under promising outer choices.
-
-        Candidates that fill the array: what they achieve tells how narrow a candidate may be at
-        all.
-        """
+        """A good mapping early, from promising candidates under promising outer choices."""
         self.incumbent = incumbent
-        widest = [s.widest for s in self.problem.spaces]
         alive = self._alive_roots()
         first, second, third = self.incumbent.sort_keys(alive.cycles, alive.energy)
-        best = np.lexsort((third, second, first))
-        whole, several = self._whole(widest), len(widest) > 1
-        limit = WARM_OUTERS if several else WARM_ALONE
+        # Of equal promise the largest tile: it keeps most.
+        best = np.lexsort((third, second, -alive.needs, first))
+        if len(self.problem.spaces) == 1:
+            self._warm_alone(alive, best)
+            return
+        _, begin, which = np.unique(
+            alive.tile[:, best], axis=1, return_index=True, return_inverse=True
+        )
+        for number, at in enumerate(np.argsort(begin, kind="stable")):
+            if number >= WARM_TILES and not self.incumbent.open:
+                return
+            self._step()
+            outers = alive.take(best[which.ravel() == at])
+            good = self.incumbent.can_improve(outers.cycles, outers.energy)
+            outers = outers.take(np.flatnonzero(good))
+            near = self._near(outers) if len(outers.staging) else []
+            if near:
+                self._branch(near, self.bounds.bounded(outers, near), limit=WARM_OUTERS)
+
+    def _near(self, outers: Outers) -> list[CandidateSet]:
+        """Promising candidates under outer choices of one tile; none if an Einsum has none.
+
+        Those that fill the array, where there are such: what they achieve tells how narrow a
+        candidate may be at all.
+        """
+        found = []
+        for whole in self._whole([s.widest for s in self.problem.spaces]):
+            if whole is None:
+                break
+            tile = outers.tile[self.problem.index(whole.space), :1]
+            found.append(whole.keep((tile % whole.tile == 0).all(axis=0)))
+        if len(found) < len(self.problem.spaces) or not all(t.count for t in found):
+            least = [1] * len(self.problem.spaces)
+            found = self._beam(outers).first([None] * len(least), least)
+        return [self._promise(t, WARM_FEW) for t in found] if all(t.count for t in found) else []
+
+    def _warm_alone(self, alive: Outers, best: Ints) -> None:
+        """The same for an Einsum on its own, where outer choices come cheap."""
+        whole = self._whole([s.widest for s in self.problem.spaces])
         # An incremental enumeration starts under a few outer choices, which keep it small.
         incremental = any(t is None for t in whole)
-        for some in (best[:limit], best) if incremental else (best,):
-            wide = self._beam(alive.take(some)).first(whole, widest) if len(some) else []
+        for some in (best[:WARM_ALONE], best) if incremental else (best,):
+            least = [s.widest for s in self.problem.spaces]
+            wide = self._beam(alive.take(some)).first(whole, least) if len(some) else []
             if wide and all(t.count for t in wide):
-                promising = [self._promise(t) for t in wide]
-                self._branch(promising, self.bounds.bounded(alive, promising), limit=limit)
+                promising = [self._promise(t, WARM_CANDIDATES) for t in wide]
+                self._branch(promising, self.bounds.bounded(alive, promising), limit=WARM_ALONE)
             if not self.incumbent.open:
                 return
 
@@ -177,21 +299,17 @@ class GroupSearch:
             self.log.outers(roots, fits & ~good, self.incumbent, left=False)
         return roots.take(np.flatnonzero(fits & good))
 
-    def _promise(self, whole: CandidateSet) -> CandidateSet:
+    def _promise(self, whole: CandidateSet, most: int) -> CandidateSet:
         """The candidates that promise most: those of least bound on the objective."""
-        if whole.count <= 2 * WARM_CANDIDATES:
+        if whole.count <= 2 * most:
             return whole
         energy, cycles = whole.energy(priced=True), whole.cycles
         mask = np.zeros(whole.count, np.bool_)
-        mask[
-            np.argpartition(self.incumbent.sort_keys(cycles, energy)[0], WARM_CANDIDATES)[
-                :WARM_CANDIDATES
-            ]
-        ] = True
+        mask[np.argpartition(self.incumbent.sort_keys(cycles, energy)[0], most)[:most]] = True
         # The widest candidates too: where transfers bind, the bound on cycles says little.
         wide = np.flatnonzero(cycles == cycles.min())
-        if len(wide) > WARM_CANDIDATES:
-            wide = wide[np.argpartition(energy[wide], WARM_CANDIDATES)[:WARM_CANDIDATES]]
+        if len(wide) > most:
+            wide = wide[np.argpartition(energy[wide], most)[:most]]
         mask[wide] = True
         return whole.keep(mask)
 
@@ -208,6 +326,7 @@ class GroupSearch:
             self._log_cut(outers, fits, alive)
             self.counters.outer_bounded += int((~alive).sum())
             outers = outers.take(np.flatnonzero(alive))
+            self._narrow(outers)
             masks = [np.zeros(t.count, np.bool_) for t in kept]
             for number in np.unique(outers.staging):
                 chosen = outers.take(np.flatnonzero(outers.staging == number))
@@ -293,7 +412,7 @@ class GroupSearch:
         # What a first, approximate pass leaves out is not cut.
         log = self.log if limit is None else None
         inside = kind(self.problem, self.bounds, tiles, self.incumbent, self.counters, log)
-        outers = inside.refined(outers)
+        outers = inside.refined(outers, self._step)
         fits = self.bounds.fits(outers)
         if log is not None:
             log.without("crowded", outers, ~fits)
@@ -308,7 +427,11 @@ class GroupSearch:
             if log is not None:
                 log.outers(outers.take(order), ~alive, self.incumbent, left=True)
             order = order[alive]
-            size = inside.evaluate(outers, order if done else order[:8])
+            if limit is None:
+                self._narrow(outers.take(order))
+            self._step()
+            some = order[: max(1, limit - done)] if limit else order if done else order[:8]
+            size = inside.evaluate(outers, some, self._step)
             if log is not None:
                 log.evaluated(outers, order[:size])
             order, done = order[size:], done + size

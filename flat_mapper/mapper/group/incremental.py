@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.budget import Budget
+from flat_mapper.mapper.bounds.bound_filter import LowerBounds
 from flat_mapper.mapper.bounds.dominance import undominated
 from flat_mapper.mapper.bounds.partial import Nodes, least_energy
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.group.bound_filter import LowerBounds
 from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
-from flat_mapper.mapper.space.enumerate import Wanted, extend, keeps, start
-from flat_mapper.mapper.space.group import FOLLOW
+from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, keeps, start
+from flat_mapper.mapper.space.group import FOLLOW, tile_words
 from flat_mapper.mapper.space.roles import Role
 
 # Of candidates with (least pJ, the same without DRAM, least compute cycles) if the next level keeps
 # these tensors: those to go on with
 Choice = Callable[[CandidateBlock, frozenset[str], Floats, Floats, Floats], Ints]
 
-AT_ONCE = 1 << 20  # candidates times factors of one more node to look at in one go
-MOST_LEFT = 4_000_000  # candidates that can improve
+# Of so many bounds, the positions of those to go on with, where not all can be kept
+Crowd = Callable[[Floats, Floats, Floats, int], Ints]
+
+AT_ONCE = 1 << 18  # candidates times factors of one more node to look at in one go
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,9 @@ class IncrementalEnumeration:
     share: float | None = None  # of the work that a mask leaves; None: there is none
     stay: tuple[bool, ...] = ()  # tensors that may stay at private levels used in turn
     log: GroupLog | None = None
+    budget: Budget = field(default_factory=Budget)
+    most: int = 200_000  # candidates to keep at a node
+    crowd: Crowd | None = None  # what to do with more; None: `TooMany` is raised
 
     @cached_property
     def wanted(self) -> Wanted:
@@ -58,18 +63,19 @@ class IncrementalEnumeration:
         return CandidateSet(space=self.space, blocks=blocks, roles=self.roles)
 
     def least_of_all(self) -> LowerBounds:
-        """Lower bounds on any candidate, seen from the first fanout on."""
+        """Lower bounds on any candidate, seen from the first fanout on, or before it gets long."""
         blocks = [start(self.space)]
         nodes = tuple(reversed(self.space.inner_nodes))
-        found = LowerBounds(np.inf, np.inf, np.inf)
         for position, node in enumerate(nodes):
             rest = nodes[position + 1 :]
             blocks = self._extend(blocks, node, rest, None)
-            if isinstance(node, Fanout) or not rest:
-                for candidates in blocks:
-                    for keep in keeps(self.space, rest[0]) if rest else [frozenset[str]()]:
-                        found = found.including(*self._costs(candidates, rest, keep))
+            count = sum(b.count for b in blocks)
+            if isinstance(node, Fanout) or not rest or count * self._factors(rest[0]) > AT_ONCE:
                 break
+        found = LowerBounds(np.inf, np.inf, np.inf)
+        for candidates in blocks:
+            for keep in keeps(self.space, rest[0]) if rest else [frozenset[str]()]:
+                found = found.including(*self._costs(candidates, rest, keep))
         return found
 
     def _extend(
@@ -81,6 +87,7 @@ class IncrementalEnumeration:
     ) -> list[CandidateBlock]:
         """Candidates with one more node around them."""
         found: list[CandidateBlock] = []
+        left = 0
         for block in blocks:
             for keep in keeps(self.space, node):
                 inside = block
@@ -88,22 +95,51 @@ class IncrementalEnumeration:
                     inside = block.take(
                         choose(block, keep, *self._costs(block, (node, *rest), keep))
                     )
-                parts = [
-                    self._left(extend(self.space, part, node, keep, self.wanted), rest, choose)
-                    for part in _chunks(inside, self._factors(node))
-                ]
-                parts = [p for p in parts if p.count]
-                if parts:
-                    found.append(CandidateBlock.joined(parts))
-        if choose is not None:
-            found = self._thinned(found, rest)
-        left = sum(b.count for b in found)
-        if left > MOST_LEFT:
-            where = f"{self.space.einsum.name} on {self.space.arch.name}"
-            condition = f"at most {MOST_LEFT:,} partial loop nests that can improve at {node.name}"
-            change = "fix factors, spatial ranks or keeps there, in the mapspace or the node"
-            raise SpecError(expected(where, condition, f"{left:,}", change))
+                for part in _chunks(inside, self._factors(node)):
+                    self.budget.step()
+                    own = extend(self.space, part, node, keep, self.wanted)
+                    own = self._left(own, rest, choose)
+                    if not own.count:
+                        continue
+                    found.append(own)
+                    left += own.count
+                    if choose is not None and left > 2 * self.most:
+                        found = self._fewer(_by_keeps(found), rest)
+                        left = sum(b.count for b in found)
+        found = _by_keeps(found)
+        return self._fewer(found, rest) if choose is not None else found
+
+    def _fewer(self, blocks: list[CandidateBlock], rest: Nodes) -> list[CandidateBlock]:
+        """Candidates that no other one dominates; where they are too many, those of `crowd`."""
+        blocks = self._thinned(blocks, rest)
+        if sum(b.count for b in blocks) <= self.most:
+            return blocks
+        if self.crowd is None:
+            raise TooMany
+        # A node that changes nothing stands before the rest: what the next one keeps is open.
+        open_ = (Fanout(name="", fanout_x=1, fanout_y=1), *rest) if rest else rest
+        none = frozenset[str]()
+        parts = [np.broadcast_arrays(*self._costs(b, open_, none)) for b in blocks]
+        priced, free, cycles = (np.concatenate(p) for p in zip(*parts, strict=True))
+        mask = np.zeros(len(priced), np.bool_)
+        # Some with the smallest tiles, as what promises most may not fit beside the others.
+        mask[np.argsort(self._words(blocks), kind="stable")[: -(-self.most // 8)]] = True
+        crowd = np.flatnonzero(~mask)
+        best = self.crowd(priced[crowd], free[crowd], cycles[crowd], self.most - int(mask.sum()))
+        mask[crowd[best]] = True
+        found, begin = [], 0
+        for block in blocks:
+            own = np.flatnonzero(mask[begin : begin + block.count])
+            begin += block.count
+            if len(own):
+                found.append(block.take(own))
         return found
+
+    def _words(self, blocks: list[CandidateBlock]) -> Floats:
+        """Words of all tensors in the tiles of candidates; float64[n]."""
+        tile = np.concatenate([b.tile for b in blocks], axis=1)
+        words = [tile_words(self.space, t, tile) for t in self.space.tensors]
+        return np.asarray(sum(words), np.float64)
 
     def _left(
         self, candidates: CandidateBlock, rest: Nodes, choose: Choice | None
@@ -155,6 +191,14 @@ class IncrementalEnumeration:
         priced, free = least_energy(self.space, candidates, rest, keep, self.roles, share)
         cycles = self.space.lane_cycles / (candidates.spatial * lanes_of(rest))
         return priced, free, share * cycles
+
+
+def _by_keeps(blocks: list[CandidateBlock]) -> list[CandidateBlock]:
+    """Blocks of candidates that keep the same, joined."""
+    same: dict[object, list[CandidateBlock]] = {}
+    for block in blocks:
+        same.setdefault(tuple(block.keep.items()), []).append(block)
+    return [CandidateBlock.joined(parts) for parts in same.values()]
 
 
 def _chunks(candidates: CandidateBlock, factors: int) -> Iterator[CandidateBlock]:

@@ -20,6 +20,10 @@ class Incumbent(Protocol):
     """The best solutions so far, and which costs can still improve on them."""
 
     @property
+    def aims(self) -> tuple[Goal, ...]:
+        """What is minimised."""
+
+    @property
     def open(self) -> bool:
         """Whether a solution is still missing."""
 
@@ -56,12 +60,29 @@ class GoalIncumbent:
     goals: tuple[Goal, ...]
     best: list[Costs]
     solutions: list[GroupSolution | None] = field(default_factory=list)
+    gap: float = 0.0  # relative; what cannot improve by more counts as no improvement
 
     @classmethod
-    def of(cls, goals: tuple[Goal, ...], known: tuple[Costs | None, ...]) -> GoalIncumbent:
+    def of(
+        cls, goals: tuple[Goal, ...], known: tuple[Costs | None, ...], gap: float = 0.0
+    ) -> GoalIncumbent:
         """A incumbent that costs known from elsewhere take part in."""
         best = [k if k is not None else NONE for k in known]
-        return cls(goals=goals, best=best, solutions=[None] * len(goals))
+        return cls(goals=goals, best=best, solutions=[None] * len(goals), gap=gap)
+
+    @property
+    def aims(self) -> tuple[Goal, ...]:
+        """What is minimised."""
+        return self.goals
+
+    @property
+    def aspired(self) -> list[Costs]:
+        """By goal, costs that a mapping has to be better than to be looked for."""
+        if not self.gap:
+            return self.best
+        every = zip(self.goals, self.best, strict=True)
+        shares = [(1 + self.gap) ** (-0.5 if g.kind == "edp" else -1.0) for g in self.goals]
+        return [(c * share, e * share) for (_, (c, e)), share in zip(every, shares, strict=True)]
 
     @property
     def open(self) -> bool:
@@ -70,8 +91,9 @@ class GoalIncumbent:
 
     def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
         """Which lower bounds on costs can improve under some goal."""
-        found = better(self.goals[0], cycles, energy, self.best[0])
-        for goal, best in zip(self.goals[1:], self.best[1:], strict=True):
+        first, *others = self.aspired
+        found = better(self.goals[0], cycles, energy, first)
+        for goal, best in zip(self.goals[1:], others, strict=True):
             found = found | better(goal, cycles, energy, best)
         return found
 
@@ -86,7 +108,7 @@ class GoalIncumbent:
         """
         found = np.zeros(np.shape(sums[0]), np.bool_)
         slopes = self.slopes(cycles, energy)
-        for goal, slope, best, own in zip(self.goals, slopes, self.best, sums, strict=True):
+        for goal, slope, best, own in zip(self.goals, slopes, self.aspired, sums, strict=True):
             found |= own <= goal.limit(slope, cycles, energy, best) * (1 + 1e-12)
         return found
 
@@ -124,6 +146,11 @@ class FrontIncumbent:
     known: list[Costs] = field(default_factory=list)  # of others, to be beaten
     solutions: list[GroupSolution] = field(default_factory=list)
     _stairs: tuple[Floats, Floats] | None = None
+
+    @property
+    def aims(self) -> tuple[Goal, ...]:
+        """One goal that stands for the front."""
+        return (self.goal,)
 
     @property
     def open(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 
 import numpy as np
@@ -20,6 +20,7 @@ from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Outer
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, shared, shared_fits
 
+ORDERED = 20_000  # outer choices in one go
 PAIRS = 1 << 20  # pairs of candidates' tiles and outer choices to look at in one go
 
 
@@ -41,18 +42,23 @@ class Single:
         self.dense = DenseLayout.of(candidate_set)
         self.orders = shared_orders(candidate_set.space, candidate_set.blocks)
 
-    def refined(self, outers: Outers) -> Outers:
+    def refined(self, outers: Outers, step: Callable[[], None]) -> Outers:
         """The same: `evaluate` bounds pairs of candidates and outer choices itself."""
         return outers
 
-    def evaluate(self, outers: Outers, order: Ints) -> int:
-        """Offer all candidates under some outer choices to the incumbent; returns how many."""
+    def evaluate(self, outers: Outers, order: Ints, tick: Callable[[], None]) -> int:
+        """Offer all candidates under some outer choices to the incumbent; returns how many.
+
+        tick: called with every piece of work.
+        """
+        order = order[:ORDERED]
         outers = outers.take(order)
         pairs = outers.staging * len(self.bounds.orders) + outers.order
         for pair in np.unique(pairs):
             own = np.flatnonzero(pairs == pair)
             step = max(1, PAIRS // self.tiles.count)
             for start in range(0, len(own), step):
+                tick()
                 self._priced(outers.take(own[start : start + step]))
         return len(order)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
@@ -62,8 +63,9 @@ def tasks(
     platform: Platform,
     mapspace: Mapspace,
     ert: Ert,
+    budget: Budget | None = None,
 ) -> list[Task]:
-    """All alternatives, in the order of the mapspace."""
+    """All alternatives, in the order of the mapspace; budget: of all their searches together."""
     check_widths(workload, platform)
     if not any(partitions(workload, mapspace)):
         raise SpecError(
@@ -79,7 +81,7 @@ def tasks(
                 condition = "a cascade whose keys are cut in one pass, such as softmax online"
                 where = f"{cascade.name}: mask {cascade.mask}"
                 raise SpecError(expected(where, condition, f"{cascade.softmax}, in several groups"))
-            found.append(Task(cascade, [GroupSearch.of(p, known) for p in problems]))
+            found.append(Task(cascade, [GroupSearch.of(p, known, budget) for p in problems]))
     return found
 
 

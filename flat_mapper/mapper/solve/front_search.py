@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, FrontIncumbent
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.solve.alternatives import Tally, lesser, reconstructed, tasks
+from flat_mapper.mapper.solve.alternatives import Tally, Task, lesser, reconstructed, tasks
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
 from flat_mapper.mapper.solve.weighted_sum import total_of
@@ -73,16 +74,21 @@ def frontier(
         assert infeasible is not None
         return infeasible
     seconds = time.perf_counter() - begin
+    exact = all(s.proven(goal) == inf for task in everything for s in _opened(task))
     solutions = []
     for point in points:
         result = reconstructed(point.groups, point.cascade, platform, mapspace, ert)
         bound = result.bound
+        least = bound.energy_pj * 1e-12 * bound.cycles * result.cycle_seconds
         certificate = Certificate(
             mapspace_size=tally.size,
             evaluated=tally.evaluated,
             pruned=tally.pruned,
-            optimal=True,
-            lower_bound=bound.energy_pj * 1e-12 * bound.cycles * result.cycle_seconds,
+            optimal=exact,
+            lower_bound=least,
+            proven_bound=result.edp_js if exact else least,
+            gap=0.0 if exact else result.edp_js / least - 1,
+            stopped="",
             seconds=seconds,
         )
         solutions.append(
@@ -95,6 +101,12 @@ def frontier(
             )
         )
     return tuple(solutions)
+
+
+def _opened(task: Task) -> list[GroupSearch]:
+    """The searches of an alternative that were asked: of symmetric groups the first."""
+    same = symmetric_groups([s.problem for s in task.searches])
+    return [task.searches[i] for i in dict.fromkeys(same)]
 
 
 def _in_sequence(

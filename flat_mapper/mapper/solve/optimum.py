@@ -15,6 +15,7 @@ from itertools import product
 from math import prod
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.chip.evaluation import evaluate
@@ -24,7 +25,7 @@ from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
 from flat_mapper.mapper.solve.log import SearchLog
 from flat_mapper.mapper.solve.partition import best_partition
 from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.mapper.solve.solve import best_mapping, floor_of
+from flat_mapper.mapper.solve.solve import best_mapping, floor_of, value_of
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.resize import resized_mapping
@@ -59,6 +60,7 @@ def search(
     objective: Objective = "edp",
     progress: Progress | None = None,
     log: SearchLog | None = None,
+    budget: Budget | None = None,
 ) -> Solution | Infeasible:
     """The mapping of least objective in a mapspace, or why there is none.
 
@@ -69,16 +71,24 @@ def search(
     objective: latency, energy or edp; ties are broken by the other two.
     progress:  called with the share done and what is being searched.
     log:       takes down what is cut among mappings whose factors divide the ranks.
+    budget:    what may be spent; where it ends, the best so far is returned with its gap.
     """
-    begin = time.perf_counter()
+    begin, budget = time.perf_counter(), budget or Budget()
     if mapspace.fusion.anything is not None:
         if log is not None:
             raise SpecError(expected("--log", "a mapspace that lists its groups", mapspace.name))
         return best_partition(
-            *(workload, platform, mapspace, ert), objective=objective, progress=progress
+            *(workload, platform, mapspace, ert),
+            objective=objective,
+            progress=progress,
+            budget=budget,
         )
     found = best_mapping(
-        *(workload, platform, mapspace, ert), objective=objective, progress=progress, log=log
+        *(workload, platform, mapspace, ert),
+        objective=objective,
+        progress=progress,
+        log=log,
+        budget=budget,
     )
     fixed = _fixed_by_nodes(workload, platform, mapspace)
     larger = larger_sizes(workload, mapspace, fixed)
@@ -93,15 +103,19 @@ def search(
         if progress:
             cut = ", ".join(f"{r} as {n}" for r, n in sizes.items())
             progress(number / len(larger), cut)
-        _try(tried, workload, platform, mapspace, ert, objective, sizes)
+        _try(tried, workload, platform, mapspace, ert, objective, sizes, budget)
     if tried.best is None:
         assert isinstance(found, Infeasible)
         return found
+    bound = floor_of(tried.best.result, objective)  # of mappings with remainders too
     certificate = replace(
         tried.best.certificate,
         mapspace_size=tried.size,
         evaluated=tried.evaluated,
         optimal=False,
+        proven_bound=bound,
+        gap=value_of(tried.best.result, objective) / bound - 1,
+        stopped=budget.stopped,
         seconds=time.perf_counter() - begin,
     )
     return replace(tried.best, certificate=certificate)
@@ -143,6 +157,7 @@ def _try(
     ert: Ert,
     objective: Objective,
     sizes: Mapping[str, int],
+    budget: Budget,
 ) -> None:
     """The best mapping at larger sizes, cut back, if it may be better.
 
@@ -152,7 +167,9 @@ def _try(
     best = tried.best.result if tried.best else None
     cutoff = (best.cycles / scale, best.dynamic_pj / scale) if best else None
     padded = workload.with_ranks(sizes)
-    found = best_mapping(padded, platform, mapspace, ert, objective=objective, cutoff=cutoff)
+    found = best_mapping(
+        *(padded, platform, mapspace, ert), objective=objective, cutoff=cutoff, budget=budget
+    )
     if not isinstance(found, Solution):
         return
     tried.count(found)

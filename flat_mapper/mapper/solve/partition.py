@@ -19,6 +19,7 @@ from math import inf
 import numpy as np
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible
@@ -32,7 +33,7 @@ from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.alternatives import Tally, Task, lesser, reconstructed
 from flat_mapper.mapper.solve.result import Certificate, Solution
-from flat_mapper.mapper.solve.solve import _alternative, _least, floor_of
+from flat_mapper.mapper.solve.solve import floor_of, least_of, solve_group, value_of
 from flat_mapper.mapper.solve.symmetry import group_question, renamed
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
@@ -117,9 +118,11 @@ class PartitionSearch:
     cascades: list[_Cascade] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
     deadline: float = inf  # by time.perf_counter
+    budget: Budget = field(default_factory=Budget)  # of all groups' searches
     progress: Progress | None = None
     searched: int = 0
     late: bool = False
+    loose: bool = False  # whether some group was not searched to its end
 
     @classmethod
     def of(
@@ -210,9 +213,10 @@ class PartitionSearch:
             self.late = True
             return
         limit = min(group.upper(goal), budget)
-        best = None if limit == inf else _pair(goal, limit)
+        best, left = None if limit == inf else _pair(goal, limit), inf
         for search in self._searches(cascade, number, goal):
-            found = _alternative([search], goal, best)
+            found, own = solve_group(search, goal, best)
+            left = min(left, own)
             if isinstance(found, Infeasible):
                 group.infeasible = lesser(group.infeasible, found)
             elif found:
@@ -220,6 +224,9 @@ class PartitionSearch:
                 best = _costs(found[0])
             self.tally.add(Task(cascade.workload, [search]))
         self.searched += 1
+        if left < min(budget, group.upper(goal)) * (1 - TIGHT):
+            self.loose = True  # some mappings were left out for their number, or for the time
+        self.late |= bool(self.budget.stopped)
         if group.upper(goal) <= budget:
             group.exact.add(goal)
         group.over[goal] = max(min(budget, group.upper(goal)), group.over.get(goal, 0.0))
@@ -228,8 +235,8 @@ class PartitionSearch:
         """The searches of a group, one for each way to run it."""
         inputs = (cascade.workload, self.platform, self.ert, self.mapspace)
         problems = [group_problem(*inputs, way) for way in cascade.ways[number]]
-        found = [GroupSearch.of(p, cascade.candidates) for p in problems]
-        return sorted(found, key=lambda s: _least([s], goal)) if len(found) > 1 else found
+        found = [GroupSearch.of(p, cascade.candidates, self.budget) for p in problems]
+        return sorted(found, key=lambda s: least_of([s], goal)) if len(found) > 1 else found
 
     def product(self) -> tuple[_Path, float]:
         """The partition with the least product of summed cycles and summed energy, and its bound.
@@ -296,7 +303,7 @@ class PartitionSearch:
         best = _pair(kind, _value(kind, _costs(other)) * (1 + 1e-9))
         solved: GroupSolution | None = None
         for search in self._searches(cascade, number, kind):
-            found = _alternative([search], kind, best)
+            found, _ = solve_group(search, kind, best)
             if isinstance(found, list):
                 solved, best = found[0], _costs(found[0])
         assert solved is not None, f"{cascade.graph.groups[number]}: no mapping as of its like"
@@ -338,12 +345,12 @@ def best_partition(
     *,
     objective: Objective = "edp",
     progress: Progress | None = None,
-    seconds: float = inf,
+    budget: Budget | None = None,
 ) -> Solution | Infeasible:
     """The best mapping over all partitions of a cascade, or why there is none.
 
-    seconds: after so many no other group is searched; the certificate then has the bound that is
-             proven, and says that the mapping is not.
+    budget: once it is spent no other group is searched; the certificate then has the bound that is
+            proven, and says that the mapping is not.
     """
     if objective not in OBJECTIVES:
         raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
@@ -354,7 +361,8 @@ def best_partition(
     begin = time.perf_counter()
     mapspace = with_arch_rules(mapspace, platform, workload)
     search = PartitionSearch.of(workload, platform, mapspace, ert)
-    search.progress, search.deadline = progress, begin + seconds
+    search.budget = budget or Budget()
+    search.progress, search.deadline = progress, begin + search.budget.seconds
     goal = search.goal(objective)
     path, bound = search.product() if objective == "edp" else search.under(goal)
     if path.cascade is None:
@@ -369,6 +377,8 @@ def best_partition(
     groups = sum(len(c.groups) for c in search.cascades)
     scale = {"latency": result.cycle_seconds, "energy": 1.0}
     factor = scale.get(objective, 1e-12 * result.cycle_seconds)
+    floor, reached = floor_of(result, objective), value_of(result, objective)
+    proven = floor if search.loose else max(floor, bound * factor) if search.late else reached
     return Solution(
         workload=path.cascade.workload,
         result=result,
@@ -378,8 +388,11 @@ def best_partition(
             mapspace_size=sum(partition_count(c.graph) for c in search.cascades),
             evaluated=search.tally.evaluated,
             pruned={"groups: bound": groups - search.searched, **search.tally.pruned},
-            optimal=not search.late,
-            lower_bound=bound * factor if search.late else floor_of(result, objective),
+            optimal=not (search.late or search.loose),
+            lower_bound=floor,
+            proven_bound=min(proven, reached),
+            gap=reached / proven - 1 if proven < reached else 0.0,
+            stopped=search.budget.stopped,
             seconds=time.perf_counter() - begin,
         ),
     )

@@ -18,6 +18,9 @@ class Certificate:
     pruned: Mapping[str, int]  # by rule
     optimal: bool
     lower_bound: float  # of the objective: compulsory traffic and peak compute
+    proven_bound: float  # of the objective: no mapping of the mapspace is below
+    gap: float  # what was found over `proven_bound`, less one
+    stopped: str  # what ended the search early; empty where nothing did
     seconds: float
 
     def to_dict(self) -> dict[str, object]:
@@ -28,6 +31,9 @@ class Certificate:
             "pruned": dict(self.pruned),
             "optimal": self.optimal,
             "lower_bound": self.lower_bound,
+            "proven_bound": self.proven_bound,
+            "gap": self.gap,
+            "stopped": self.stopped,
             "seconds": self.seconds,
         }
 

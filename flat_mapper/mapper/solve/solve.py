@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible, Result
@@ -16,7 +18,7 @@ from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.solve.alternatives import Tally, lesser, reconstructed, tasks
+from flat_mapper.mapper.solve.alternatives import Tally, Task, lesser, reconstructed, tasks
 from flat_mapper.mapper.solve.log import SearchLog
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch, total_of
@@ -57,6 +59,7 @@ def best_mapping(
     cutoff: Costs | None = None,
     progress: Progress | None = None,
     log: SearchLog | None = None,
+    budget: Budget | None = None,
 ) -> Solution | Infeasible | None:
     """The mapping of least objective whose factors divide the ranks, or why there is none.
 
@@ -65,24 +68,28 @@ def best_mapping(
 
     objective: latency, energy or edp; ties are broken by the other two.
     cutoff:    cycles and dynamic pJ known from elsewhere; None if no mapping improves on it.
-    progress:  called with the share done and what is being searched.
+    progress:  called with the part that is proven and what is being searched.
     log:       takes down what is cut, for `replay`.
+    budget:    what may be spent; the best so far is returned where it ends, with its gap.
     """
     if objective not in OBJECTIVES:
         raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
     begin = time.perf_counter()
-    mapspace = with_arch_rules(mapspace, platform, workload)
+    mapspace, budget = with_arch_rules(mapspace, platform, workload), budget or Budget()
     tally, best = Tally(), _Best(cutoff=cutoff)
     goal = Goal(kind=objective, leak=sum(ert.leak_per_cycle(platform).values()))
-    everything = tasks(workload, platform, mapspace, ert)
+    everything = tasks(workload, platform, mapspace, ert, budget)
     if log is not None:
         log.begin(workload, platform, mapspace, ert, objective, everything)
     # The most promising first; of equals the first stays.
-    everything.sort(key=lambda task: _least(task.searches, goal))
+    everything.sort(key=lambda task: least_of(task.searches, goal))
+    run = _Run(goal, everything, best, budget.gap)
+    if progress:
+        budget.report = lambda: progress(*run.progress())
     for number, task in enumerate(everything):
-        if progress:
-            progress(number / len(everything), task.name)
-        best.take(_alternative(task.searches, goal, best.total), task.cascade)
+        run.number = number
+        budget.answered = bool(best.groups)
+        best.take(run.alternative(task), task.cascade)
         tally.add(task)
         if log is not None:
             log.alternative(task, goal, best.total)
@@ -90,8 +97,10 @@ def best_mapping(
         log.end(best.groups, everything)
     if not best.groups:
         return best.infeasible
+    budget.answered = True
     workload = best.cascade or workload
     result = reconstructed(best.groups, workload, platform, mapspace, ert)
+    reached, share = value_of(result, objective), run.bound() / run.value()
     return Solution(
         workload=workload,
         result=result,
@@ -101,11 +110,107 @@ def best_mapping(
             mapspace_size=tally.size,
             evaluated=tally.evaluated,
             pruned=tally.pruned,
-            optimal=True,
+            optimal=share >= 1 - 1e-12,
             lower_bound=floor_of(result, objective),
+            proven_bound=reached * min(share, 1.0),
+            gap=max(0.0, 1 / share - 1),
+            stopped=budget.stopped,
             seconds=time.perf_counter() - begin,
         ),
     )
+
+
+def value_of(result: Result, objective: Objective) -> float:
+    """The objective of a result: s, pJ or J s."""
+    values = {"latency": result.latency_s, "energy": result.energy_pj, "edp": result.edp_js}
+    return values[objective]
+
+
+@dataclass(slots=True)
+class _Run:
+    """One search over alternatives: what is known, and what is proven."""
+
+    goal: Goal
+    everything: list[Task]
+    best: _Best
+    gap: float
+    number: int = 0
+    proven: dict[int, float] = field(default_factory=dict)  # of alternatives that were opened
+
+    def value(self) -> float:
+        """The objective of the best mapping so far; infinite where there is none."""
+        known = [] if self.best.total is None else [self.best.total]
+        task = self.everything[self.number]
+        if len(task.searches) == 1 and isinstance(task.searches[0].incumbent, GoalIncumbent):
+            known += task.searches[0].incumbent.best
+        return min((_value(self.goal, *costs) for costs in known), default=inf)
+
+    def bound(self) -> float:
+        """Lower bound on the objective of any mapping of the mapspace."""
+        least = self.value() / (1 + self.gap)
+        for number, task in enumerate(self.everything):
+            if number in self.proven:
+                least = min(least, self.proven[number])
+            elif len(task.searches) == 1:
+                least = min(least, task.searches[0].proven(self.goal))
+            else:
+                least = min(least, least_of(task.searches, self.goal))
+        return least
+
+    def progress(self) -> tuple[float, str]:
+        """(share that is proven, phase with best, bound and gap), for who waits."""
+        value, bound, name = self.value(), self.bound(), self.everything[self.number].name
+        phase = f"{self.number + 1} of {len(self.everything)}, {name}"
+        if value == inf:
+            return 0.0, f"{phase}: no mapping yet, bound {bound:.4g}"
+        gap = 100 * (value / bound - 1) if bound > 0 else inf
+        return bound / value, f"{phase}: best {value:.4g}, bound {bound:.4g}, gap {gap:.2f} %"
+
+    def alternative(self, task: Task) -> list[GroupSolution] | Infeasible | None:
+        """The best of one partition into groups, if it improves on the best so far."""
+        goal, best, searches = self.goal, self.best.total, task.searches
+        solved: list[GroupSolution] | Infeasible | None
+        if len(searches) == 1:
+            solved, self.proven[self.number] = solve_group(searches[0], goal, best, self.gap)
+            return solved
+        least = [s.prepare() for s in searches]
+        total = (sum(c for c, _ in least), sum(e for _, e in least))
+        if best is not None and not better_pair(goal, total, best):
+            self.proven[self.number] = inf
+            return None
+        sequence = WeightedSumSearch(searches, goal, self.gap)
+        solved = sequence.best(best)
+        finished = isinstance(solved, Infeasible) or (sequence.exact and not self.gap)
+        self.proven[self.number] = inf if finished else sequence.bound()
+        if (
+            isinstance(solved, list)
+            and best is not None
+            and not better_pair(goal, total_of(solved), best)
+        ):
+            return None
+        return solved
+
+
+def solve_group(
+    search: GroupSearch, goal: Goal, best: Costs | None, gap: float = 0.0
+) -> tuple[list[GroupSolution] | Infeasible | None, float]:
+    """The best mapping of one group, if it improves on one that is known.
+
+    best: cycles and dynamic pJ to improve on; None: nothing is known. gap: relative; what improves
+    by less need not be found.
+    returns: the solution in a list, None where there is none better, or why there is none at all;
+             and the lower bound of what was left out or not searched, infinite where nothing was.
+    """
+    least = search.prepare()
+    incumbent = GoalIncumbent.of((goal,), (best,), gap)
+    if not incumbent.can_improve(np.array([least[0]]), np.array([least[1]]))[0]:
+        return None, inf
+    search.solve(incumbent)
+    left, one = search.proven(goal), incumbent.solutions[0]
+    if one is None:
+        return search.infeasibility() if best is None else None, left
+    better = best is None or better_pair(goal, (one.cycles, one.energy), best)
+    return [one] if better else None, left
 
 
 def floor_of(result: Result, objective: Objective) -> float:
@@ -116,7 +221,7 @@ def floor_of(result: Result, objective: Objective) -> float:
     return {"latency": latency, "energy": bound.energy_pj, "edp": edp}[objective]
 
 
-def _least(searches: list[GroupSearch], goal: Goal) -> float:
+def least_of(searches: list[GroupSearch], goal: Goal) -> float:
     """Lower bound on the objective of groups in sequence, to rank alternatives by."""
     if len(searches) > 1:
         least = [s.prepare() for s in searches]
@@ -127,32 +232,3 @@ def _least(searches: list[GroupSearch], goal: Goal) -> float:
 
 def _value(goal: Goal, cycles: float, energy: float) -> float:
     return float(goal.first(np.array(cycles), np.array(energy)))
-
-
-def _alternative(
-    searches: list[GroupSearch],
-    goal: Goal,
-    best: Costs | None,
-) -> list[GroupSolution] | Infeasible | None:
-    """The best of one partition into groups, if it improves on the best so far."""
-    solved: list[GroupSolution] | Infeasible | None
-    least = [s.prepare() for s in searches]
-    total = (sum(c for c, _ in least), sum(e for _, e in least))
-    if len(searches) == 1:
-        incumbent = GoalIncumbent.of((goal,), (best,))
-        if not incumbent.can_improve(np.array([total[0]]), np.array([total[1]]))[0]:
-            return None
-        searches[0].solve(incumbent)
-        one = incumbent.solutions[0]
-        solved = [one] if one else searches[0].infeasibility() if best is None else None
-    elif best is not None and not better_pair(goal, total, best):
-        return None
-    else:
-        solved = WeightedSumSearch(searches, goal).best(best)
-    if (
-        isinstance(solved, list)
-        and best is not None
-        and not better_pair(goal, total_of(solved), best)
-    ):
-        return None
-    return solved

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import combinations
 from math import ceil, inf, prod
 
 import numpy as np
 
+from flat_mapper.base.budget import Stopped
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent
@@ -22,6 +25,8 @@ class _Pool:
     search: GroupSearch
     found: list[tuple[Goal, GroupSolution]] = field(default_factory=list)
     start: GroupSolution | None = None  # a good one, under no goal the best
+    bounds: dict[Goal, float] = field(default_factory=dict)  # proven, of goals that were solved
+    exact: bool = True  # whether all of these were solved to the end
 
     def known(self, goal: Goal) -> GroupSolution | None:
         """The best under a goal, where that follows from what is solved already.
@@ -47,9 +52,19 @@ class _Pool:
     def warm(self, goal: Goal) -> GroupSolution | None:
         """A good solution, not the best one; None where the quick way finds none."""
         incumbent = GoalIncumbent.of((goal,), (None,))
-        self.search.warm(incumbent)
+        with suppress(Stopped):
+            self.search.warm(incumbent)
         self.start = incumbent.solutions[0]
         return self.start
+
+    def proven(self, goal: Goal) -> float:
+        """Lower bound on a goal that is a sum over groups."""
+        cycles, energy = self.search.floor()
+        least = float(goal.first(np.array(cycles), np.array(energy)))
+        known = self.known(goal) if self.exact else None
+        if known is not None:
+            least = max(least, _value(goal, known))
+        return max(least, self.bounds.get(goal, 0.0))
 
     def solve(self, goals: list[Goal]) -> Infeasible | None:
         """Solve for all goals that are not known yet, in one pass."""
@@ -65,6 +80,9 @@ class _Pool:
             chosen = solution or start
             if chosen is None:
                 return self.search.infeasibility()
+            left = self.search.proven(goal)
+            self.bounds[goal] = min(_value(goal, chosen), left)
+            self.exact &= left >= _value(goal, chosen)
             self.found.append((goal, chosen))
         return None
 
@@ -82,8 +100,9 @@ class _Pool:
 class WeightedSumSearch:
     """The groups of one alternative. Those that differ in names only are solved once."""
 
-    def __init__(self, searches: list[GroupSearch], goal: Goal) -> None:
-        self.searches, self.goal = searches, goal
+    def __init__(self, searches: list[GroupSearch], goal: Goal, gap: float = 0.0) -> None:
+        self.searches, self.goal, self.gap = searches, goal, gap
+        self.weights: dict[Goal, None] = {}
         self.same = symmetric_groups([s.problem for s in searches])
         self.pools = {i: _Pool(searches[i]) for i in dict.fromkeys(self.same)}
 
@@ -121,7 +140,7 @@ class WeightedSumSearch:
         fast, lean = (self._chosen(g) for g in ends)
         corners += [fast, lean]
         todo = [(fast, lean)]
-        while todo:
+        while todo and not self._near_enough(corners):
             left, right = todo.pop()
             (c0, e0), (c1, e1) = self._cost(left), self._cost(right)
             # No point between two corners lies below the corner of the box below them.
@@ -141,8 +160,46 @@ class WeightedSumSearch:
                 best_corner = corner
         return best_corner
 
+    def _near_enough(self, corners: list[list[GroupSolution]]) -> bool:
+        """Whether the best corner is known to be as near to the best of all as is asked for."""
+        if not self.gap:
+            return False
+        top = min(prod(self._cost(c)) for c in corners)
+        return self.bound() * (1 + self.gap) >= top
+
+    @property
+    def exact(self) -> bool:
+        """Whether every group was solved to the end."""
+        return all(pool.exact for pool in self.pools.values())
+
+    def bound(self) -> float:
+        """Lower bound on the objective of the groups together.
+
+        A weighted sum of cycles and energy that no combination is below is a half-plane with all of
+        them, and so are the least cycles and energy. The product is quasi-concave: over what the
+        half-planes have in common it is least at a corner.
+        """
+        if self.goal.kind != "edp":
+            return sum(self.pools[i].proven(self.goal) for i in self.same)
+        floors = [self._whole(self.searches[i].floor()) for i in self.same]
+        lines = [(1.0, 0.0, sum(c for c, _ in floors)), (0.0, 1.0, sum(e for _, e in floors))]
+        lines += [
+            (g.weight, 1.0, sum(self.pools[i].proven(g) for i in self.same)) for g in self.weights
+        ]
+        found = inf
+        for (a, b, least), (c, d, other) in combinations(lines, 2):
+            if a * d == b * c:
+                continue
+            x = (least * d - other * b) / (a * d - b * c)
+            y = (a * other - c * least) / (a * d - b * c)
+            if all(p * x + q * y >= low * (1 - 1e-9) for p, q, low in lines):
+                found = min(found, x * y)
+        return max(found, lines[0][2] * lines[1][2]) if found < inf else lines[0][2] * lines[1][2]
+
     def _weight(self, weight: float) -> Goal:
-        return Goal(kind="weighted", weight=weight, leak=self.goal.leak)
+        goal = Goal(kind="weighted", weight=weight, leak=self.goal.leak)
+        self.weights.setdefault(goal)
+        return goal
 
     def _whole(self, costs: Costs) -> Costs:
         """Cycles, and pJ with leakage."""
@@ -168,6 +225,11 @@ class WeightedSumSearch:
             own = one is self.searches[i]
             chosen.append(solution if own else renamed(solution, one.problem))
         return chosen
+
+
+def _value(goal: Goal, solution: GroupSolution) -> float:
+    """What a goal minimises, of a solution."""
+    return float(goal.first(np.array(solution.cycles), np.array(solution.energy)))
 
 
 def total_of(found: list[GroupSolution]) -> Costs:

@@ -1,0 +1,71 @@
+"""The budget of a search: seconds, memory, steps, and how near to the best is near enough."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
+
+REPORT_S = 0.5  # between two reports
+CANDIDATES_PER_MB = 200  # partial mappings that a search keeps at one node
+
+
+class Stopped(Exception):
+    """The budget is spent."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Budget:
+    """What a search may spend, and what it has spent.
+
+    seconds: wall time. megabytes: peak memory of the process. steps: pieces of work, a number that
+    does not depend on the machine. gap: relative; what cannot improve by more is left out.
+    """
+
+    seconds: float = inf
+    megabytes: float = inf
+    steps: float = inf
+    gap: float = 0.0
+    begin: float = field(default_factory=time.monotonic)
+    spent: int = 0
+    answered: bool = False  # whether there is a whole answer to stop with
+    stopped: str = ""  # what ran out
+    report: Callable[[], None] | None = None  # called now and then
+    reported: float = 0.0  # when
+
+    @property
+    def candidates(self) -> int:
+        """Partial mappings of one Einsum that may be kept at a node."""
+        return int(min(200_000, max(2_000, CANDIDATES_PER_MB * self.megabytes)))
+
+    def step(self, *, known: bool = False) -> None:
+        """Count one piece of work; raises Stopped where the budget is spent and an answer is known.
+
+        known: whether the caller has an answer to its own part of the question.
+        """
+        self.spent += 1
+        now = time.monotonic()
+        if self.report and now - self.reported > REPORT_S:
+            self.reported = now
+            self.report()
+        if not self.stopped:
+            if self.spent > self.steps:
+                self.stopped = "steps"
+            elif now - self.begin > self.seconds:
+                self.stopped = "time"
+            elif self.megabytes < inf and peak_megabytes() > self.megabytes:
+                self.stopped = "memory"
+        if self.stopped and (known or self.answered):
+            raise Stopped
+
+
+def peak_megabytes() -> float:
+    """Peak memory of this process, MB; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return 0.0
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -1,0 +1,112 @@
+"""A search that ends early: its bound is below the best of brute force, its answer above.
+
+Budgets are numbers of steps, so that no test depends on the machine's speed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from importlib import import_module
+
+import pytest
+from agreement import value
+from oracles.brute_force import Case, answers
+from oracles.small_cases import online_case, small_case, turns_case
+
+from flat_mapper.base.budget import Budget
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.mapper.group.group import GroupSearch
+from flat_mapper.mapper.group.objective import OBJECTIVES
+from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.workload.mask import Mask
+
+KINDS = {"small": small_case, "online": online_case, "turns": turns_case}
+QUESTIONS = (
+    *(("small", seed) for seed in (1, 4, 5, 8, 9, 16)),
+    *(("online", seed) for seed in (1, 5, 9)),
+    *(("turns", seed) for seed in (4, 5, 10)),
+    ("masked", 5),
+)
+
+
+@cache
+def question(kind: str, seed: int) -> tuple[Case, dict[str, Result | None]]:
+    """A case with its truth by objective."""
+    case = KINDS.get(kind, online_case)(seed)
+    if kind == "masked":
+        sizes = {**case.workload.rank_sizes, "P": 2, "M": 4}
+        cascade = replace(case.workload.with_ranks(sizes), mask=Mask(causal=True))
+        case = replace(case, workload=cascade)
+    return case, answers(case)
+
+
+def check(case: Case, truth: Result | None, budget: Budget, objective: str) -> Solution | None:
+    """The answer under a budget, once its bound and its cost enclose the truth."""
+    found = search(
+        *(case.workload, case.platform, case.mapspace, case.ert),
+        objective=objective,  # type: ignore[arg-type]
+        budget=budget,
+    )
+    if truth is None:
+        assert isinstance(found, Infeasible)
+        return None
+    assert isinstance(found, Solution), found
+    own, best = value(found.result, objective), value(truth, objective)
+    proof = found.certificate
+    assert proof.proven_bound <= best * (1 + 1e-9)
+    assert best <= own * (1 + 1e-9)
+    assert proof.gap == pytest.approx(own / proof.proven_bound - 1, abs=1e-9)
+    assert not proof.optimal or own == pytest.approx(best, rel=1e-9)
+    return found
+
+
+@pytest.mark.parametrize(("kind", "seed"), QUESTIONS)
+def test_an_early_end_leaves_a_true_gap(kind: str, seed: int) -> None:
+    case, truth = question(kind, seed)
+    for objective in OBJECTIVES:
+        found = [check(case, truth[objective], Budget(steps=n), objective) for n in (0, 2, 6, 20)]
+        ends = [f.certificate.stopped for f in found if f]
+        assert "steps" in ends or not ends or ends[0] == ""
+
+
+@pytest.mark.parametrize(("kind", "seed"), QUESTIONS)
+def test_what_is_too_much_to_keep_leaves_a_true_gap(
+    kind: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+    monkeypatch.setattr(Budget, "candidates", 2)
+    case, truth = question(kind, seed)
+    for objective in OBJECTIVES:
+        check(case, truth[objective], Budget(), objective)
+
+
+def test_what_is_left_out_is_told_by_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+    monkeypatch.setattr(Budget, "candidates", 1)
+    found = []
+    for kind, seed in QUESTIONS:
+        case, truth = question(kind, seed)
+        found.append(check(case, truth["energy"], Budget(), "energy"))
+    assert not all(f.certificate.optimal for f in found if f)
+
+
+@pytest.mark.parametrize(("kind", "seed"), QUESTIONS)
+def test_a_gap_is_kept(kind: str, seed: int) -> None:
+    case, truth = question(kind, seed)
+    for objective in OBJECTIVES:
+        found = check(case, truth[objective], Budget(gap=0.2), objective)
+        assert found is None or found.certificate.gap <= 0.2 + 1e-9
+
+
+def test_ctrl_c_gives_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: GroupSearch, outers: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GroupSearch, "_search", interrupted)
+    case, truth = question("online", 5)
+    found = check(case, truth["edp"], Budget(), "edp")
+    assert found is not None
+    assert found.certificate.stopped == "Ctrl-C"
+    assert not found.certificate.optimal
