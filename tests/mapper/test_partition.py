@@ -14,6 +14,7 @@ import pytest
 from oracles.small_cases import online_case
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
@@ -208,11 +209,12 @@ def test_why_not():
 def test_out_of_time_there_is_a_bound_and_no_proof():
     workload, case = _cascade("norm"), online_case(2)
     platform, ert = case.platform, case.ert
-    found = best_partition(workload, platform, ANY, ert, objective="energy", seconds=0)
+    none = Budget(seconds=0)
+    found = best_partition(workload, platform, ANY, ert, objective="energy", budget=none)
     whole = best_partition(workload, platform, ANY, ert, objective="energy")
     assert isinstance(whole, Solution)
     assert isinstance(found, Solution)
     assert whole.certificate.optimal
     assert not found.certificate.optimal
-    assert found.certificate.lower_bound <= whole.result.energy_pj
+    assert found.certificate.proven_bound <= whole.result.energy_pj
     assert found.result.energy_pj >= whole.result.energy_pj
