@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.cli.arguments_search import search_arguments
 from flat_mapper.cli.arguments_sweep import (
     arch_arguments,
     data_argument,
@@ -17,6 +16,7 @@ from flat_mapper.cli.arguments_sweep import (
     import_hf_arguments,
     optimize_arguments,
     report_arguments,
+    search_arguments,
     sweep_arguments,
     verify_arguments,
 )

@@ -13,7 +13,7 @@ from flat_mapper.api import calls as api
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
 from flat_mapper.base.escape import terminal_text
-from flat_mapper.cli.arguments_search import budget_of
+from flat_mapper.cli.arguments_sweep import budget_of
 from flat_mapper.cli.files import chip_of
 from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible
