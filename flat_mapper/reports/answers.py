@@ -172,7 +172,7 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
         "edp": result.edp_js,
     }
     certificates = [part.certificate for part in parts]
-    # The root of a product of two sums is no less than the sum of the parts' roots (Cauchy, Schwarz).
+    # A product of two sums is no less than the square of the sum of the parts' roots (Cauchy).
     power = 2 if first.objective == "edp" else 1
     proven = sum(c.proven_bound ** (1 / power) for c in certificates) ** power
     pruned: dict[str, int] = {}
