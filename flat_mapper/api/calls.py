@@ -13,7 +13,7 @@ from math import inf
 from pathlib import Path
 from types import MappingProxyType
 
-from flat_mapper.api.layers import best_of_layers, together
+from flat_mapper.api.layers import best_of_layers, noted, sourced, together
 from flat_mapper.arch.document import variables_of
 from flat_mapper.arch.reader import architecture_of, load_architecture, load_platform
 from flat_mapper.arch.values import Architecture, Platform
@@ -213,20 +213,6 @@ def compare(
         ]
         rows[space.name] = together(cascade, kinds)
     return Comparison(workload=cascade, platform=chip, objective=goal, rows=rows)
-
-
-def sourced(result: Result, platform: Platform, table: Ert, art: Art | None) -> Result:
-    """A result with the chip's area, and with what priced each component."""
-    area = art.total_mm2(platform) if art else None
-    priced: dict[str, object] = {"energies": table.provenance}
-    if table.placeholders:
-        priced["placeholders"] = list(table.placeholders)
-    return replace(result, area_mm2=area, extra={**result.extra, **priced})
-
-
-def noted(result: Result, notes: Sequence[str]) -> Result:
-    """A result that says some more of how its inputs were taken."""
-    return replace(result, notes=(*result.notes, *notes)) if notes else result
 
 
 def mapspace_of(

@@ -8,6 +8,7 @@ their roots. How far above it the answer is, it says.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import sqrt
 
@@ -16,7 +17,7 @@ from flat_mapper.base import units
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.energy.tables import Ert
+from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapper.group.objective import Objective
 from flat_mapper.mapper.solve.log import SearchLog
 from flat_mapper.mapper.solve.optimum import search
@@ -83,6 +84,20 @@ def edp_gap(results: list[Result]) -> float:
     least = sum(sqrt(r.latency_s * r.energy_pj) for r in results) ** 2
     gap = total / least - 1
     return gap if gap > SAME else 0.0
+
+
+def sourced(result: Result, platform: Platform, table: Ert, art: Art | None) -> Result:
+    """A result with the chip's area, and with what priced each component."""
+    area = art.total_mm2(platform) if art else None
+    priced: dict[str, object] = {"energies": table.provenance}
+    if table.placeholders:
+        priced["placeholders"] = list(table.placeholders)
+    return replace(result, area_mm2=area, extra={**result.extra, **priced})
+
+
+def noted(result: Result, notes: Sequence[str]) -> Result:
+    """A result that says some more of how its inputs were taken."""
+    return replace(result, notes=(*result.notes, *notes)) if notes else result
 
 
 def _part(progress: Progress | None, index: int, count: int, kind: Workload) -> Progress | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flat_mapper.api import calls as api
+from flat_mapper.api.layers import noted, sourced
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
@@ -107,8 +108,8 @@ def front(
         SearchResult(
             workload=one.workload,
             platform=chip,
-            result=api.noted(
-                api.sourced(one.result, chip, table, art),
+            result=noted(
+                sourced(one.result, chip, table, art),
                 (*fit.notes, *absent_parts(space, cascade)),
             ),
             mapspace=space.name,

@@ -76,10 +76,7 @@ class Fused:
         return self.bounded.refined(outers, step)
 
     def evaluate(self, outers: Outers, order: Ints, step: Callable[[], None]) -> int:
-        """Go through outer choices until one improves, a few at a time; returns how many.
-
-        step: called with every piece of work.
-        """
+        """Go through outer choices until one improves, a few at a time; returns how many."""
         mark = self.incumbent.mark
         for number, choice in enumerate(order[:AT_ONCE]):
             step()

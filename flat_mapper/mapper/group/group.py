@@ -20,6 +20,7 @@ from flat_mapper.mapper.group.incumbent import FrontIncumbent, Incumbent
 from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import Counters
+from flat_mapper.mapper.group.promising import halves, most_promising, promising
 from flat_mapper.mapper.group.single import Single
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
@@ -207,7 +208,7 @@ class GroupSearch:
         ]
         if self.log is not None:
             self.log.width(least, self.incumbent)
-        parts = self._halves(outers) if self.log is None else []
+        parts = halves(self.incumbent, outers) if self.log is None else []
         try:
             found = self._built(least, outers, whole=bool(parts))
         except TooMany:
@@ -215,19 +216,6 @@ class GroupSearch:
             return
         self._descend(found, outers)
         self._left.pop()
-
-    def _halves(self, outers: Outers) -> list[Outers]:
-        """Outer choices in two parts by their tiles, the more promising one last; or none."""
-        tiles, which = np.unique(outers.tile, axis=1, return_inverse=True)
-        if tiles.shape[1] < 2:
-            return []
-        promise = np.full(tiles.shape[1], np.inf)
-        keys = self.incumbent.sort_keys(outers.cycles, outers.energy)
-        np.minimum.at(promise, which.ravel(), keys[0])
-        better = np.zeros(tiles.shape[1], np.bool_)
-        better[np.argsort(promise, kind="stable")[: max(1, tiles.shape[1] // 4)]] = True
-        mask = better[which.ravel()]
-        return [outers.take(np.flatnonzero(~mask)), outers.take(np.flatnonzero(mask))]
 
     def _narrow(self, outers: Outers) -> None:
         """Note what is left of the outer choices that are being searched."""
@@ -259,11 +247,7 @@ class GroupSearch:
                 self._branch(near, self.bounds.bounded(outers, near), limit=WARM_OUTERS)
 
     def _near(self, outers: Outers) -> list[CandidateSet]:
-        """Promising candidates under outer choices of one tile; none if an Einsum has none.
-
-        Those that fill the array, where there are such: what they achieve tells how narrow a
-        candidate may be at all.
-        """
+        """Promising candidates under outer choices of one tile, wide ones if there are such."""
         found = []
         for whole in self._whole([s.widest for s in self.problem.spaces]):
             if whole is None:
@@ -273,7 +257,11 @@ class GroupSearch:
         if len(found) < len(self.problem.spaces) or not all(t.count for t in found):
             least = [1] * len(self.problem.spaces)
             found = self._beam(outers).first([None] * len(least), least)
-        return [self._promise(t, WARM_FEW) for t in found] if all(t.count for t in found) else []
+        return (
+            [most_promising(self.incumbent, t, WARM_FEW) for t in found]
+            if all(t.count for t in found)
+            else []
+        )
 
     def _warm_alone(self, alive: Outers, best: Ints) -> None:
         """The same for an Einsum on its own, where outer choices come cheap."""
@@ -284,8 +272,8 @@ class GroupSearch:
             least = [s.widest for s in self.problem.spaces]
             wide = self._beam(alive.take(some)).first(whole, least) if len(some) else []
             if wide and all(t.count for t in wide):
-                promising = [self._promise(t, WARM_CANDIDATES) for t in wide]
-                self._branch(promising, self.bounds.bounded(alive, promising), limit=WARM_ALONE)
+                few = [most_promising(self.incumbent, t, WARM_CANDIDATES) for t in wide]
+                self._branch(few, self.bounds.bounded(alive, few), limit=WARM_ALONE)
             if not self.incumbent.open:
                 return
 
@@ -298,20 +286,6 @@ class GroupSearch:
             self.log.solve(self.incumbent)
             self.log.outers(roots, fits & ~good, self.incumbent, left=False)
         return roots.take(np.flatnonzero(fits & good))
-
-    def _promise(self, whole: CandidateSet, most: int) -> CandidateSet:
-        """The candidates that promise most: those of least bound on the objective."""
-        if whole.count <= 2 * most:
-            return whole
-        energy, cycles = whole.energy(priced=True), whole.cycles
-        mask = np.zeros(whole.count, np.bool_)
-        mask[np.argpartition(self.incumbent.sort_keys(cycles, energy)[0], most)[:most]] = True
-        # The widest candidates too: where transfers bind, the bound on cycles says little.
-        wide = np.flatnonzero(cycles == cycles.min())
-        if len(wide) > most:
-            wide = wide[np.argpartition(energy[wide], most)[:most]]
-        mask[wide] = True
-        return whole.keep(mask)
 
     def _descend(self, candidate_sets: list[CandidateSet], outers: Outers) -> None:
         """Branch and bound over some candidates."""
@@ -356,52 +330,8 @@ class GroupSearch:
     def _promising(
         self, candidate_sets: list[CandidateSet], outers: Outers, staging: Staging | None
     ) -> list[Bools]:
-        """Candidates of each candidate set that may still be part of a better solution.
-
-        staging: that of the outer choices; None: they have several.
-        """
-        roles = [staging.roles[t.space.einsum.name] if staging else None for t in candidate_sets]
-        shares = self._shares(outers)
-        every = list(zip(candidate_sets, roles, shares, strict=True))
-        priced = [t.energy(r, priced=True, share=s) for t, r, s in every]
-        free = [t.energy(r, priced=False, share=s) for t, r, s in every]
-        cycles = [t.cycles * (1.0 if s is None else s) for t, _, s in every]
-        more, floors = float(outers.staged.min()), float(outers.floors.min())
-        adds = self.problem.cycles_add
-        quick = sum(float(c.min()) * add for c, add in zip(cycles, adds, strict=True))
-        quick = max(quick, float(outers.cycles.min()))
-        lean = max(
-            sum(float(e.min()) for e in priced) + more, sum(float(e.min()) for e in free) + floors
-        )
-        sums: list[list[Floats]] = [[] for _ in candidate_sets]
-        at = np.array(quick), np.array(lean)
-        for slope in (0.0, *(float(w) for w in self.incumbent.slopes(*at))):
-            parts = [
-                [e + slope * add * c for e, c, add in zip(some, cycles, adds, strict=True)]
-                for some in (priced, free)
-            ]
-            for i, both in enumerate(zip(*(_with_rest(some) for some in parts), strict=True)):
-                sums[i].append(np.maximum(both[0] + more, both[1] + floors))
-        busy = _with_rest([c * add for c, add in zip(cycles, adds, strict=True)])
-        found = []
-        for i, (energy, *weighted) in enumerate(sums):
-            latency = np.maximum(np.maximum(cycles[i], busy[i]), quick)
-            good = self.incumbent.can_improve(latency, energy)
-            found.append(good & self.incumbent.sums_can_improve(weighted, *at))
-            if self.log is not None:
-                cut = np.flatnonzero(~found[-1])
-                number = self.bounds.stagings.index(staging) if staging else None
-                where = {} if number is None else {"staging": number}
-                bound = latency[cut], energy[cut]
-                self.log.candidates(candidate_sets[i], cut, bound, self.incumbent, where)
-        return found
-
-    def _shares(self, outers: Outers) -> list[float | None]:
-        """By Einsum, the least share of its work that a mask leaves; None without one."""
-        if self.problem.masked_pair is None:
-            return [None] * len(self.problem.spaces)
-        least = np.array([outers.visited.min(initial=1.0)])
-        return [float(self.problem.shares(s, least)[0]) for s in self.problem.spaces]
+        """Candidates that may still be part of a better solution; see `promising`."""
+        return promising(self.bounds, self.incumbent, self.log, candidate_sets, outers, staging)
 
     def _branch(
         self, candidate_sets: list[CandidateSet], outers: Outers, limit: int | None
@@ -467,9 +397,3 @@ class GroupSearch:
 def _kept(candidate_sets: list[CandidateSet], masks: list[Bools]) -> list[CandidateSet]:
     """The candidates of each candidate set that its mask keeps."""
     return [t if m.all() else t.keep(m) for t, m in zip(candidate_sets, masks, strict=True)]
-
-
-def _with_rest(parts: list[Floats]) -> list[Floats]:
-    """Each array plus the least of all the others."""
-    lows = [float(p.min()) for p in parts]
-    return [p + (sum(lows) - low) for p, low in zip(parts, lows, strict=True)]

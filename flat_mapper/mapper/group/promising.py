@@ -1,0 +1,105 @@
+"""Candidates that may be part of an improvement, whatever the other Einsums do."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
+from flat_mapper.mapper.cost.candidate_set import CandidateSet
+from flat_mapper.mapper.group.incumbent import Incumbent
+from flat_mapper.mapper.group.log import GroupLog
+from flat_mapper.mapper.space.candidates import Bools, Floats
+from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapper.space.outer import Staging
+
+
+def promising(
+    bounds: OuterBounds,
+    incumbent: Incumbent,
+    log: GroupLog | None,
+    candidate_sets: list[CandidateSet],
+    outers: Outers,
+    staging: Staging | None,
+) -> list[Bools]:
+    """Candidates of each candidate set that may still be part of a better solution.
+
+    staging: that of the outer choices; None: they have several.
+    """
+    roles = [staging.roles[t.space.einsum.name] if staging else None for t in candidate_sets]
+    shares = _shares(bounds.problem, outers)
+    every = list(zip(candidate_sets, roles, shares, strict=True))
+    priced = [t.energy(r, priced=True, share=s) for t, r, s in every]
+    free = [t.energy(r, priced=False, share=s) for t, r, s in every]
+    cycles = [t.cycles * (1.0 if s is None else s) for t, _, s in every]
+    more, floors = float(outers.staged.min()), float(outers.floors.min())
+    adds = bounds.problem.cycles_add
+    quick = sum(float(c.min()) * add for c, add in zip(cycles, adds, strict=True))
+    quick = max(quick, float(outers.cycles.min()))
+    lean = max(
+        sum(float(e.min()) for e in priced) + more, sum(float(e.min()) for e in free) + floors
+    )
+    sums: list[list[Floats]] = [[] for _ in candidate_sets]
+    at = np.array(quick), np.array(lean)
+    for slope in (0.0, *(float(w) for w in incumbent.slopes(*at))):
+        parts = [
+            [e + slope * add * c for e, c, add in zip(some, cycles, adds, strict=True)]
+            for some in (priced, free)
+        ]
+        for i, both in enumerate(zip(*(_with_rest(some) for some in parts), strict=True)):
+            sums[i].append(np.maximum(both[0] + more, both[1] + floors))
+    busy = _with_rest([c * add for c, add in zip(cycles, adds, strict=True)])
+    found = []
+    for i, (energy, *weighted) in enumerate(sums):
+        latency = np.maximum(np.maximum(cycles[i], busy[i]), quick)
+        good = incumbent.can_improve(latency, energy)
+        found.append(good & incumbent.sums_can_improve(weighted, *at))
+        if log is not None:
+            cut = np.flatnonzero(~found[-1])
+            number = bounds.stagings.index(staging) if staging else None
+            where = {} if number is None else {"staging": number}
+            bound = latency[cut], energy[cut]
+            log.candidates(candidate_sets[i], cut, bound, incumbent, where)
+    return found
+
+
+def _shares(problem: GroupProblem, outers: Outers) -> list[float | None]:
+    """By Einsum, the least share of its work that a mask leaves; None without one."""
+    if problem.masked_pair is None:
+        return [None] * len(problem.spaces)
+    least = np.array([outers.visited.min(initial=1.0)])
+    return [float(problem.shares(s, least)[0]) for s in problem.spaces]
+
+
+def _with_rest(parts: list[Floats]) -> list[Floats]:
+    """Each array plus the least of all the others."""
+    lows = [float(p.min()) for p in parts]
+    return [p + (sum(lows) - low) for p, low in zip(parts, lows, strict=True)]
+
+
+def most_promising(incumbent: Incumbent, whole: CandidateSet, most: int) -> CandidateSet:
+    """The candidates that promise most: those of least bound on the objective."""
+    if whole.count <= 2 * most:
+        return whole
+    energy, cycles = whole.energy(priced=True), whole.cycles
+    mask = np.zeros(whole.count, np.bool_)
+    mask[np.argpartition(incumbent.sort_keys(cycles, energy)[0], most)[:most]] = True
+    # The widest candidates too: where transfers bind, the bound on cycles says little.
+    wide = np.flatnonzero(cycles == cycles.min())
+    if len(wide) > most:
+        wide = wide[np.argpartition(energy[wide], most)[:most]]
+    mask[wide] = True
+    return whole.keep(mask)
+
+
+def halves(incumbent: Incumbent, outers: Outers) -> list[Outers]:
+    """Outer choices in two parts by their tiles, the more promising one last; or none."""
+    tiles, which = np.unique(outers.tile, axis=1, return_inverse=True)
+    if tiles.shape[1] < 2:
+        return []
+    promise = np.full(tiles.shape[1], np.inf)
+    keys = incumbent.sort_keys(outers.cycles, outers.energy)
+    np.minimum.at(promise, which.ravel(), keys[0])
+    better = np.zeros(tiles.shape[1], np.bool_)
+    better[np.argsort(promise, kind="stable")[: max(1, tiles.shape[1] // 4)]] = True
+    mask = better[which.ravel()]
+    return [outers.take(np.flatnonzero(~mask)), outers.take(np.flatnonzero(mask))]
