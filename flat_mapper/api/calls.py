@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from math import inf
 from pathlib import Path
 from types import MappingProxyType
 
@@ -145,11 +144,7 @@ def search(
     cascade = workload if isinstance(workload, Workload) else load_problem(workload)
     if log:
         cascade.one_kind("--log")
-    own = budget or Budget(
-        seconds=inf if time_limit is None else time_limit,
-        gap=gap or 0.0,
-        megabytes=inf if memory_limit is None else memory_limit,
-    )
+    own = budget or Budget.within(time_limit, gap, memory_limit)
     with search_log(Path(log)) if log else nullcontext() as listener:
         found = compare(
             *(cascade, platform, (mapspace,), ert),

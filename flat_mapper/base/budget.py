@@ -35,6 +35,15 @@ class Budget:
     report: Callable[[], None] | None = None  # called now and then
     reported: float = 0.0  # when
 
+    @classmethod
+    def within(cls, seconds: float | None, gap: float | None, megabytes: float | None) -> Budget:
+        """A budget of which parts may be left open."""
+        return cls(
+            seconds=inf if seconds is None else seconds,
+            gap=gap or 0.0,
+            megabytes=inf if megabytes is None else megabytes,
+        )
+
     @property
     def candidates(self) -> int:
         """Partial mappings of one Einsum that may be kept at a node."""

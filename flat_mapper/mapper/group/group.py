@@ -20,7 +20,7 @@ from flat_mapper.mapper.group.incumbent import FrontIncumbent, Incumbent
 from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import Counters
-from flat_mapper.mapper.group.promising import halves, most_promising, promising
+from flat_mapper.mapper.group.promise import halves, most_promising, promising
 from flat_mapper.mapper.group.single import Single
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
