@@ -107,18 +107,25 @@ def search(
     if tried.best is None:
         assert isinstance(found, Infeasible)
         return found
-    bound = floor_of(tried.best.result, objective)  # of mappings with remainders too
+    return _with_remainders(tried, tried.best, objective, budget, begin)
+
+
+def _with_remainders(
+    tried: _Tried, best: Solution, objective: Objective, budget: Budget, begin: float
+) -> Solution:
+    """The best of all sizes; its bound is one of mappings with remainders too."""
+    bound = floor_of(best.result, objective)
     certificate = replace(
-        tried.best.certificate,
+        best.certificate,
         mapspace_size=tried.size,
         evaluated=tried.evaluated,
         optimal=False,
         proven_bound=bound,
-        gap=value_of(tried.best.result, objective) / bound - 1,
+        gap=value_of(best.result, objective) / bound - 1,
         stopped=budget.stopped,
         seconds=time.perf_counter() - begin,
     )
-    return replace(tried.best, certificate=certificate)
+    return replace(best, certificate=certificate)
 
 
 def _fixed_by_nodes(workload: Workload, platform: Platform, mapspace: Mapspace) -> set[str]:
