@@ -13,7 +13,7 @@ from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump_json, scalar
 from flat_mapper.workload.hf import load_config, problem_text
 
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
 def import_hf_command(arguments: argparse.Namespace) -> int:
@@ -22,10 +22,10 @@ def import_hf_command(arguments: argparse.Namespace) -> int:
     batch = checked(scalar(arguments.batch), int, "--batch", above=0)
     length = 0 if arguments.seq is None else checked(scalar(arguments.seq), int, "--seq", above=0)
     target = Path(arguments.output) if arguments.output else None
-    name = target.stem if target else path.parent.name or path.stem
+    name = _stem(target) if target else path.parent.name or path.stem
     if not _NAME.fullmatch(name):
         if target:
-            condition = "a file name of letters, digits, - and _ before .yaml"
+            condition = "a file name of letters, digits, dots, - and _ before .yaml"
             raise SpecError(expected("-o", condition, target.name))
         name = "model"
     model = load_config(path, arguments.part)
@@ -41,3 +41,8 @@ def import_hf_command(arguments: argparse.Namespace) -> int:
     else:
         say(text.rstrip())
     return 0
+
+
+def _stem(path: Path) -> str:
+    """A file's name without the suffix of YAML; other dots are part of it."""
+    return path.stem if path.suffix in (".yaml", ".yml") else path.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,8 +40,8 @@ def map_command(arguments: argparse.Namespace) -> int:
     if arguments.objective.replace(" ", "") == FRONT:
         return _front(arguments)
     seconds = checked(scalar(arguments.mapper_seconds), float, "--mapper-seconds", above=0)
-    _check(arguments)
     objective, workload = api.objective_of(arguments.objective), workload_of(arguments)
+    _check(arguments, _folders(workload))
     with progress_bar() as progress:
         found = api.search(
             workload,
@@ -78,8 +78,8 @@ def _front(arguments: argparse.Namespace) -> int:
     if arguments.backend != "native":
         condition = f"native with --objective {FRONT}"
         raise SpecError(expected("--backend", condition, arguments.backend))
-    _check(arguments)
     workload = workload_of(arguments)
+    _check(arguments)
     with progress_bar() as progress:
         found = front(
             *(workload, chip_of(arguments), arguments.mapspace, arguments.ert),
@@ -94,13 +94,15 @@ def _front(arguments: argparse.Namespace) -> int:
 
 def compare_command(arguments: argparse.Namespace) -> int:
     """The best mappings of several mapspaces."""
-    _check(arguments)
     objective, workload = api.objective_of(arguments.objective), workload_of(arguments)
+    spaces = arguments.mapspaces or api.MAPSPACES
+    named = [Path(space).stem for space in spaces]
+    _check(arguments, [f"{n}/{f}" for n in named for f in ("", *_folders(workload))])
     with progress_bar() as progress:
         found = api.compare(
             workload,
             chip_of(arguments),
-            arguments.mapspaces or api.MAPSPACES,
+            spaces,
             arguments.ert,
             objective=objective,
             schedule=arguments.schedule,
@@ -145,8 +147,18 @@ def why_not_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    """Refuse what can be refused before the work: the backend's name, the folder."""
+def _folders(workload: Workload) -> list[str]:
+    """Folders that an answer about a workload may have."""
+    kinds = [f"layers-{i}" for i in range(1, len(workload.layers) + 1)]
+    names = [einsum.name for einsum in workload.einsums]
+    return [*kinds, *(f"{kind}/{name}" for kind in kinds for name in names), *names]
+
+
+def _check(arguments: argparse.Namespace, folders: Iterable[str] = ()) -> None:
+    """Refuse what can be refused before the work: the backend's name, the folder and those in it.
+
+    folders: that will be made in it.
+    """
     if arguments.command == "map" and arguments.backend == MAPPER:
         missing = timeloop_mapper(algorithm=arguments.mapper_algorithm).missing()
         if missing:
@@ -154,7 +166,7 @@ def _check(arguments: argparse.Namespace) -> None:
     else:
         get_backend(arguments.backend)
     if arguments.output:
-        check_folder(Path(arguments.output), force=arguments.force)
+        check_folder(Path(arguments.output), force=arguments.force, inside=folders)
 
 
 def _answer(

@@ -25,6 +25,7 @@ from math import prod
 from pathlib import Path
 
 from flat_mapper.base.errors import FlatMapperError, SpecError, expected
+from flat_mapper.spec.templating import searched
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.reader import load_workload
@@ -131,7 +132,8 @@ def fuse_layers(folder: str | Path) -> FusedLayers:
     products: list[Product] = []
     for path in paths:
         try:
-            found = _product(path.name, load_workload(path))
+            with searched(where.resolve().parent):  # what the layers of a net have in common
+                found = _product(path.name, load_workload(path))
         except FlatMapperError as error:
             said[path.name] = f"left out, not read: {error}"
             continue

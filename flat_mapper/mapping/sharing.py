@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 
 from flat_mapper.arch.values import MemoryLevel, Platform
@@ -110,6 +110,7 @@ def in_place_classes(workload: Workload, names: Sequence[str]) -> dict[str, str]
 
     An elementwise vector Einsum may make its output in the place of an input of the same shape: the
     scores QK, their exponentials and A are one buffer in FLAT's footprint (its single R x N term).
+    Of several the widest place is taken, whatever the order of the operands.
     Only what nobody needs any more is overwritten: made in the group, read by no later Einsum of
     it, and neither carried nor on its way to DRAM. What arrives from DRAM is never overwritten, as
     the next tile arrives beside it. An Einsum that runs after the shared loops overwrites nothing:
@@ -126,13 +127,22 @@ def in_place_classes(workload: Workload, names: Sequence[str]) -> dict[str, str]
         if einsum.unit != "vector" or einsum.after or einsum.updates or einsum.reduced_ranks:
             continue
         needed = {a.tensor for e in einsums[position + 1 :] for a in e.inputs}
-        for access in einsum.inputs:
-            tensor, same = access.tensor, set(access.ranks) == set(einsum.output.ranks)
-            inside = not crosses_dram(workload, names, tensor)
-            if same and inside and tensor not in needed and tensor not in carried:
-                first[einsum.output.tensor] = first[tensor]
-                break
+        places = [
+            first[access.tensor]
+            for access in einsum.inputs
+            if set(access.ranks) == set(einsum.output.ranks)
+            and not crosses_dram(workload, names, access.tensor)
+            and access.tensor not in needed
+            and access.tensor not in carried
+        ]
+        if places:
+            first[einsum.output.tensor] = max(places, key=lambda p: _widest(workload, first, p))
     return first
+
+
+def _widest(workload: Workload, first: Mapping[str, str], place: str) -> int:
+    """Bits of the widest tensor that has had a place."""
+    return max(workload.bits(tensor) for tensor, at in first.items() if at == place)
 
 
 def may_stay(workload: Workload, names: Sequence[str], einsum: Einsum) -> tuple[str, ...]:

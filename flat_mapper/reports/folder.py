@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
@@ -21,11 +21,14 @@ RESULT = "result.json"
 LISTING = ".flat-mapper.json"
 
 
-def check_folder(folder: Path, *, force: bool = False) -> None:
+def check_folder(folder: Path, *, force: bool = False, inside: Iterable[str] = ()) -> None:
     """Raise SpecError where a folder plainly cannot be written: before the work is done.
 
-    force: whether a folder that this package did not write may be written into.
+    force:  whether a folder that this package did not write may be written into.
+    inside: names of the folders that will be made in it.
     """
+    for name in inside:
+        _check_spot(folder / name)
     try:
         base = next(p for p in (folder.absolute(), *folder.absolute().parents) if _there(p))
         if folder.is_symlink():
@@ -90,11 +93,14 @@ def _check_names(folder: Path, files: Mapping[str, bytes]) -> None:
                 raise SpecError(
                     f"{where}: expected names that do not clash, got the file {above!r}"
                 )
-            spot = folder / above
-            if spot.is_symlink() or (_there(spot) and not spot.is_dir()):
-                got = "a link" if spot.is_symlink() else "a file"
-                raise SpecError(f"{spot}: expected a folder, or nothing, got {got}; remove it")
+            _check_spot(folder / above)
         check_target(folder / name)
+
+
+def _check_spot(spot: Path) -> None:
+    if spot.is_symlink() or (_there(spot) and not spot.is_dir()):
+        got = "a link" if spot.is_symlink() else "a file"
+        raise SpecError(f"{spot}: expected a folder, or nothing, got {got}; remove it")
 
 
 def _replace(folder: Path, files: Mapping[str, bytes], new: Path, old: Path) -> None:

@@ -13,7 +13,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -27,6 +27,7 @@ MAX_NESTING = 16  # chosen: files including files
 MAX_PRODUCT = 10**6  # chosen: of `*` and `**` inside a template
 CPU_SECONDS = 1.0  # chosen: processor time; Timeloop's own examples take a hundredth
 MEMORY = 512 * 2**20  # chosen: bytes of address space; Python with Jinja2 takes 60 MiB
+SEARCH_PATH = "FLAT_MAPPER_INCLUDE"  # of the environment: folders to include from
 INCLUDED = "!include_loaded"  # the tag that stands for an included value in a text
 
 SUFFIXES = (".yaml", ".yml", ".jinja", ".jinja2", ".json")  # of specifications
@@ -37,7 +38,9 @@ _WILD = frozenset("*?[")
 class _Run:
     """State that the files of one document share."""
 
-    root: Path  # nothing outside it is included
+    roots: tuple[
+        Path, ...
+    ]  # the first file's folder, and the search path: nothing else is included
     data: Mapping[str, object]
     included: list[dict[str, object]] = field(default_factory=list)  # by number
     files: int = 0
@@ -46,18 +49,22 @@ class _Run:
     def may_read(self, path: Path) -> bool:
         """True where a file or folder may be looked at, links followed.
 
-        It is below the root, or a specification right above it (Timeloop's layers include
-        `../problem_base.yaml`), or one that the data name.
+        It is below the folder of the first file or one of the search path, or the data name it.
         """
         real = path.resolve()
-        above = real.parent == self.root.parent and real.suffix in SUFFIXES
         named = (Path(v).resolve() for v in self.data.values() if isinstance(v, str) and v)
-        return real.is_relative_to(self.root) or above or real in named
+        return any(real.is_relative_to(root) for root in self.roots) or real in named
 
 
-def rendered(path: Path, data: Mapping[str, object]) -> dict[str, object]:
-    """The text of a template, and the texts and keys of what it includes, by number."""
-    run = _Run(root=path.parent.resolve(), data=data)
+def rendered(
+    path: Path, data: Mapping[str, object], search: Sequence[str] = ()
+) -> dict[str, object]:
+    """The text of a template, and the texts and keys of what it includes, by number.
+
+    search: folders beside that of the file from which it may include.
+    """
+    roots = (path.parent.resolve(), *(Path(folder).resolve() for folder in search))
+    run = _Run(roots=roots, data=data)
     return {"text": _rendered(path, run, [], 0), "included": run.included}
 
 
@@ -188,7 +195,10 @@ def _matches(
     found = list(filter(run.may_read, map(Path, listed)))
     if not found and required:
         looked = ", ".join(str(spot) for spot in spots)
-        got = f"none at {looked}" if inside else f"one that is outside {run.root}"
+        if inside:
+            got = f"none at {looked}"
+        else:
+            got = f"one that is outside {run.roots[0]}; name its folder in {SEARCH_PATH}"
         raise SpecError(f"{path}: expected a file {pattern!r} to include, got {got}")
     return list({p.resolve(): p for p in reversed(found)}.values())[::-1]
 
@@ -226,7 +236,7 @@ def serve() -> None:
     _limit()
     answer: dict[str, object]
     try:
-        answer = rendered(Path(request["path"]), request["data"])
+        answer = rendered(Path(request["path"]), request["data"], request["search"])
     except SpecError as error:
         answer = {"error": str(error)}
     sys.stdout.write(json.dumps(answer))

@@ -3,10 +3,10 @@
 A file that holds `{{` or `{%` is a template. What it may call: include(path, keys),
 include_all(glob, keys), include_text(path), cwd(), find_path(path), find_paths(path),
 path_exists(path) and add_to_path(folder); paths are relative to the file, then to the added
-folders, and lead to nothing outside the folder of the first file but to specifications right above
-it. Templates are rendered by a
-process with limits of time and memory (`flat_mapper.spec.rendering`), which only a file that is a
-template pays for. The names follow Timeloop's front end (accelergy, utils/yaml.py, v0.4).
+folders, and lead to nothing outside the folder of the first file and those of the search path: the
+environment's FLAT_MAPPER_INCLUDE, and `searched`. Templates are rendered by a process with limits
+of time and memory (`flat_mapper.spec.rendering`), which only a file that is a template pays for.
+The names follow Timeloop's front end (accelergy, utils/yaml.py, v0.4).
 """
 
 from __future__ import annotations
@@ -14,18 +14,33 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.spec.document import Section, Tagged, did_you_mean, kind_of
-from flat_mapper.spec.rendering import CPU_SECONDS, INCLUDED, MEMORY, is_template
+from flat_mapper.spec.rendering import CPU_SECONDS, INCLUDED, MEMORY, SEARCH_PATH, is_template
 from flat_mapper.spec.textfiles import note_input
 from flat_mapper.spec.yamlio import MAX_NODES, load_text, read_text
 
 WAIT_S = 20.0  # chosen: for a renderer that waits for the disk or for a processor
+
+
+_SEARCHED: ContextVar[tuple[str, ...]] = ContextVar("searched", default=())
+
+
+@contextmanager
+def searched(folder: Path) -> Iterator[None]:
+    """A folder on the search path of all that is read inside."""
+    token = _SEARCHED.set((*_SEARCHED.get(), str(folder)))
+    try:
+        yield
+    finally:
+        _SEARCHED.reset(token)
 
 
 def load_document(path: str | Path, data: Mapping[str, object] | None = None) -> object:
@@ -54,7 +69,10 @@ def _rendered(path: Path, data: Mapping[str, object]) -> Any:
     package = str(Path(__file__).parents[2])
     others = os.environ.get("PYTHONPATH", "")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (package, others)))}
-    request = json.dumps({"path": str(path.absolute()), "data": dict(data)}, default=str)
+    listed = [*_SEARCHED.get(), *filter(None, os.environ.get(SEARCH_PATH, "").split(os.pathsep))]
+    request = json.dumps(
+        {"path": str(path.absolute()), "data": dict(data), "search": listed}, default=str
+    )
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "flat_mapper.spec.rendering"],

@@ -10,6 +10,7 @@ vocabularies are not part of a problem.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Literal
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import Section, did_you_mean, place, section_of, take
-from flat_mapper.spec.yamlio import load
+from flat_mapper.spec.yamlio import load, scalar
 from flat_mapper.workload.hf_layers import layer_kinds
 from flat_mapper.workload.mask import NONE, LayerKind, Mask
 
@@ -306,7 +307,12 @@ def problem_text(
         **{"E": model.head_width, "F": "E", "D": model.width, "FF": model.feed_forward},
     }
     attention = "softmax: row" + (f", kv_heads: {model.kv_heads}" if shared else "")
-    lines += ["problem:", f"  name: {name}", f'  source: "{origin}"', "  ranks:"]
+    lines += [
+        "problem:",
+        f"  name: {name if scalar(name) == name else json.dumps(name)}",
+        f'  source: "{origin}"',
+        "  ranks:",
+    ]
     lines += [f"    {rank}: {size}" for rank, size in ranks.items()]
     lines += [f"  word_bits: {model.word_bits}", *_layer_lines(kinds)]
     lines += ["  feed_forward: gated"] if model.gated else []

@@ -16,6 +16,7 @@ from sweep_files import written
 from flat_mapper.base.errors import MAX_LINE, SpecError
 from flat_mapper.base.escape import csv_cell, html_text, terminal_text
 from flat_mapper.base.names import file_name
+from flat_mapper.cli.main import main
 from flat_mapper.energy import hwcomponents
 from flat_mapper.explore.sweep.spec import load_sweep
 from flat_mapper.reports import folder as output
@@ -241,3 +242,30 @@ def test_c8_a_range_of_tiny_steps_is_refused_at_once(tmp_path: Path) -> None:
             load_sweep(sweep)
     finally:
         signal.alarm(0)
+
+
+@pytest.mark.parametrize(
+    ("command", "blocked"),
+    [
+        ("map --arch edge --problem tiny --mapspace flat", "AV"),
+        ("compare --arch edge --problem tiny --mapspace flat naive", "naive"),
+        ("compare --arch edge --problem tiny --mapspace naive flat", "flat/QK"),
+    ],
+)
+def test_c1_what_is_in_the_way_of_an_answer_is_seen_before_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, blocked: str
+) -> None:
+    def searched(*_: object, **__: object) -> None:
+        raise AssertionError("the search began")
+
+    monkeypatch.setattr("flat_mapper.api.calls.best_of_layers", searched)
+    for link in (False, True):
+        folder = tmp_path / f"out-{link}"
+        spot = folder / blocked
+        spot.parent.mkdir(parents=True)
+        (folder / "result.json").write_text('{"files": ["result.json"]}')
+        if link:
+            spot.symlink_to(tmp_path / "elsewhere")
+        else:
+            spot.write_text("mine")
+        assert main([*command.split(), "-o", str(folder)]) == 2

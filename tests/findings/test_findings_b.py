@@ -12,9 +12,11 @@ from renaming import Renaming, nodes_of
 from flat_mapper.api import calls as api
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.cli.main import main
+from flat_mapper.mapping.sharing import in_place_classes
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.notation import parse_einsum
 
 SMALL = {"B": 2, "H": 4, "P": 6, "E": 4, "F": 4}
 
@@ -59,6 +61,21 @@ def test_b3_renaming_and_reordering_everything_changes_no_number(
     found = api.search(workload, platform, mapspace)
     again = api.search(new.workload(workload), new.platform(arch, tmp_path), new.mapspace(mapspace))
     assert numbers(again) == pytest.approx(numbers(found), rel=1e-12)
+
+
+def test_b3_the_place_of_a_result_does_not_hang_on_the_order_of_operands() -> None:
+    """Y = G + H in the place of the wider one, whichever is named first."""
+    sizes = {"I": 4, "J": 4, "K": 4}
+    lines = ("T[i,k] = A[i,j] * W[j,k]", "G[i,k] = exp(T[i,k])", "H[i,k] = U[i,j] * V[j,k]")
+    bits = {"G": 8, "T": 8, "H": 32, "Y": 16}
+    live = []
+    for operands in ("G[i,k] + H[i,k]", "H[i,k] + G[i,k]"):
+        einsums = tuple(parse_einsum(line) for line in (*lines, f"Y[i,k] = {operands}"))
+        cascade = Workload(name="sum", rank_sizes=sizes, einsums=einsums, tensor_bits=bits)
+        names = tuple(e.name for e in cascade.ordered)
+        live.append(in_place_classes(cascade, names))
+    assert live[0] == live[1]
+    assert live[0]["Y"] == live[0]["H"] == "H"
 
 
 def test_b1_a_written_cascade_is_mapped_whole(

@@ -10,7 +10,7 @@ import pytest
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.spec.document import Tagged
-from flat_mapper.spec.templating import load_document
+from flat_mapper.spec.templating import load_document, searched
 
 TOP = """\
 {{add_to_path(cwd() ~ '/parts')}}
@@ -95,7 +95,7 @@ def test_rendered_text_is_bounded(tmp_path: Path) -> None:
 def test_plain_files_do_not_import_jinja2(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("a: 1")
     code = (
-        "import sys; from flat_mapper.spec.templating import load_document; "
+        "import sys; from flat_mapper.spec.templating import load_document, searched; "
         f"assert load_document({str(tmp_path / 'x.yaml')!r}) == {{'a': 1}}; "
         "assert 'jinja2' not in sys.modules"
     )
@@ -133,6 +133,8 @@ def test_c3_templates_are_limited_in_time_and_memory(tmp_path: Path, text: str) 
         "{{include('link.yaml')}}",
         "{{include('*/../../secret.yaml')}}",
         "{{include('../../up.yaml')}}",
+        "{{include('../above.yaml')}}",
+        "{{include_text('../above.yaml')}}",
         "{{include('../beside/x.yaml')}}",
         "{{add_to_path('/etc')}}{{include('passwd')}}",
         "{{add_to_path('..')}}{{include('secret')}}",
@@ -147,7 +149,10 @@ def test_c3_nothing_outside_the_folder_is_included(tmp_path: Path, text: str) ->
     beside = tmp_path / "above" / "beside"
     for folder in (inside, beside):
         folder.mkdir(parents=True)
-    hidden = (tmp_path / "up.yaml", inside.parent / "secret", beside / "x.yaml")
+    hidden = (
+        *(tmp_path / "up.yaml", inside.parent / "secret", beside / "x.yaml"),
+        inside.parent / "above.yaml",
+    )
     for file in hidden:
         file.write_text("hidden words")
     (inside / "x.yaml").write_text(text)
@@ -175,3 +180,23 @@ def test_c3_includes_of_includes_stay_bounded(tmp_path: Path) -> None:
         (tmp_path / f"a{i}.yaml").write_text(text)
     with pytest.raises(SpecError, match=r"expected at most 500000 values, includes expanded"):
         load_document(tmp_path / "a14.yaml")
+
+
+def test_c3_the_search_path_is_named_by_who_runs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, common = tmp_path / "net", tmp_path / "common"
+    inside.mkdir()
+    common.mkdir()
+    (common / "base.yaml").write_text("a: 1\n")
+    layer = inside / "layer.yaml"
+    layer.write_text("{{include('../common/base.yaml')}}")
+    with pytest.raises(SpecError, match=r"outside .*net; name its folder in FLAT_MAPPER_INCLUDE"):
+        load_document(layer)
+    monkeypatch.setenv("FLAT_MAPPER_INCLUDE", str(common))
+    assert load_document(layer) == {"a": 1}
+    monkeypatch.delenv("FLAT_MAPPER_INCLUDE")
+    with searched(common):
+        assert load_document(layer) == {"a": 1}
+    with pytest.raises(SpecError, match="outside"):
+        load_document(layer)

@@ -175,6 +175,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert f"{target}: written" in capsys.readouterr().out
     assert load_workload(target).rank_sizes["B"] == 4
     assert main(["check", str(target)]) == 0
+    for name in ("llama-3.1-8b.yaml", "3.1.yaml", "null.yaml", "v1.5"):
+        dotted = tmp_path / name
+        assert main(["import-hf", str(path), "-o", str(dotted)]) == 0
+        assert load_workload(dotted).name == name.removesuffix(".yaml")
+    capsys.readouterr()
     assert main(["import-hf", str(path), "--seq", "128"]) == 0
     assert "    P: 128" in capsys.readouterr().out
     assert main(["import-hf", str(path), "--json"]) == 0
