@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 
@@ -296,3 +297,14 @@ def _mapspace(kind: str, rng: np.random.Generator) -> Mapspace:
         softmax="charged" if kind == "softmax" else "free",
     )
     return Mapspace(name=kind, fusion=fusion, policy=policy)
+
+
+QUESTIONS: dict[str, Callable[[int], Case]] = {
+    "small": small_case,
+    "turns": turns_case,
+    "online": online_case,
+    "readers": readers_case,
+    "masked": masked_case,
+    "ruled product": ruled_product,
+    "ruled group": ruled_group,
+}
