@@ -250,7 +250,7 @@ class GroupSearch:
         """Promising candidates under outer choices of one tile, wide ones if there are such."""
         found = []
         for whole in self._whole([s.widest for s in self.problem.spaces]):
-            if whole is None:
+            if whole is None or not whole.count:
                 break
             tile = outers.tile[self.problem.index(whole.space), :1]
             found.append(whole.keep((tile % whole.tile == 0).all(axis=0)))
