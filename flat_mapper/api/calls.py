@@ -27,6 +27,7 @@ from flat_mapper.energy.tables import Art, Ert, ert_of, load_ert
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.log import SearchLog, search_log
 from flat_mapper.mapping.cores.check import check_mapping, read_checked_record
+from flat_mapper.mapping.data_spaces import binding_notes
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_names import absent_parts, unmatched_rules
 from flat_mapper.reports.answers import Comparison, Evaluation, ModelResult, SearchResult
@@ -194,7 +195,7 @@ def compare(
         if isinstance(found, Infeasible):
             rows[space.name] = found
             continue
-        notes = (*fit.notes, *absent_parts(space, cascade))
+        notes = (*fit.notes, *absent_parts(space, cascade), *binding_notes(chip, cascade))
         kinds = [
             SearchResult(
                 workload=one.workload,
@@ -348,8 +349,7 @@ def model_files(
         ert = ert_of(given[0][1], str(given[0][0]))
     table, _ = energies(arch, ert)
     costs = einsum_costs(workload, arch, [mapping], table, handed_on=True)
-    refused = costs.infeasible(0)
-    if refused:
+    if refused := costs.infeasible(0):
         return refused
     return ModelResult(
         workload=workload,

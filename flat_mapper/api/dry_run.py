@@ -13,6 +13,7 @@ from flat_mapper.base.errors import BackendError
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapper.solve.alternatives import space_size
 from flat_mapper.mapping.arch_rules import check_hierarchy, with_arch_rules
+from flat_mapper.mapping.data_spaces import binding_notes
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_names import absent_parts
 from flat_mapper.mapping.space_reader import load_mapspace
@@ -91,7 +92,7 @@ def together(chip: Chip, problem: str, mapspace: str) -> Understood:
     fit = fitted(chip.platform, workload)
     space = mapspace_of(mapspace, workload, fit.platform)
     size = _size(workload, fit.platform, space, chip)
-    notes = [*fit.notes, *absent_parts(space, workload)]
+    notes = [*fit.notes, *absent_parts(space, workload), *binding_notes(fit.platform, workload)]
     document = understood.mapspace_document(space, size) | {
         "workload": workload.name,
         "arch": chip.platform.name,

@@ -13,6 +13,7 @@ from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.front_search import FRONT, frontier
+from flat_mapper.mapping.data_spaces import binding_notes
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_names import absent_parts
 from flat_mapper.reports import html as answers_html
@@ -110,7 +111,7 @@ def front(
             platform=chip,
             result=noted(
                 sourced(one.result, chip, table, art),
-                (*fit.notes, *absent_parts(space, cascade)),
+                (*fit.notes, *absent_parts(space, cascade), *binding_notes(chip, cascade)),
             ),
             mapspace=space.name,
             objective=one.objective,

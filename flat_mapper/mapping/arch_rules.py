@@ -17,13 +17,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from flat_mapper.arch.constraints import kept_in, tensors_of
+from flat_mapper.arch.constraints import tensors_of
 from flat_mapper.arch.factors import FactorLimits, largest_on_mesh, read_factors, read_order
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.mapping.data_spaces import binding, bound_section, check_branches
 from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.mapping.space import GroupSpace, KeepRule, Mapspace, SlotRule, partitions
-from flat_mapper.spec.document import Section, Tagged, section_of, take
+from flat_mapper.spec.document import Section, take
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
@@ -59,7 +60,7 @@ def with_arch_rules(mapspace: Mapspace, platform: Platform, workload: Workload) 
             einsum = cascade.einsum(name)
             arch = platform.path(einsum.unit)
             check_hierarchy(arch)
-            _check_branches(arch, einsum)
+            check_branches(arch, einsum, binding(arch, einsum, cascade))
             for node in _nodes(arch, einsum, cascade):
                 slots += [rule for rule in node.slot_rules() if rule not in slots]
                 keeps += [rule for rule in node.keep_rules() if rule not in keeps]
@@ -81,8 +82,12 @@ def _refuse_windows(workload: Workload) -> None:
 
 
 def _nodes(arch: Architecture, einsum: Einsum, workload: Workload) -> Iterator[_Node]:
-    for node in arch.nodes:
-        groups = {kind: section_of(body, "") for kind, body in node.constraints.items() if body}
+    bound = binding(arch, einsum, workload)
+    for one in arch.nodes:
+        groups = {k: bound_section(bound, body) for k, body in one.constraints.items() if body}
+        node = one
+        if bound and isinstance(one, MemoryLevel) and one.keeps_only is not None:
+            node = replace(one, keeps_only=bound.names(one.keeps_only))
         if groups or (isinstance(node, MemoryLevel) and node.keeps_only is not None):
             where = f"{arch.path or arch.name}: {node.name}.constraints"
             yield _Node(
@@ -91,7 +96,7 @@ def _nodes(arch: Architecture, einsum: Einsum, workload: Workload) -> Iterator[_
                 groups=groups,
                 einsum=einsum,
                 workload=workload,
-                outermost=node is arch.levels[0],
+                outermost=one is arch.levels[0],
                 arch=arch,
             )
 
@@ -345,26 +350,6 @@ def check_hierarchy(arch: Architecture) -> None:
             got = f"{node.fanout_x} x {node.fanout_y} copies of it"
             change = "the search supports one instance of that level; give it the sum of them"
             raise SpecError(expected(f"{where}: {node.name}", condition, got, change))
-
-
-def _check_branches(arch: Architecture, einsum: Einsum) -> None:
-    """Under !Parallel, every tensor of an Einsum has a branch, as Timeloop's front end demands."""
-    stack: list[object] = [arch.document.get("architecture", arch.document)]
-    while stack:
-        node = stack.pop()
-        body = node.body if isinstance(node, Tagged) else node
-        nodes = body.get("nodes") if isinstance(body, Mapping) else None
-        children = list(nodes) if isinstance(nodes, list) else []
-        stack.extend(children)
-        if not isinstance(node, Tagged) or node.tag != "!Parallel":
-            continue
-        where = f"{arch.path or arch.name}: !Parallel"
-        kept = {t for child in children for t in kept_in(child, where, {})}
-        lost = [a.tensor for a in einsum.accesses if a.tensor not in kept and "*" not in kept]
-        if lost and len(children) > 1:
-            condition = f"a branch that keeps each tensor of {einsum.name}"
-            change = f"add `- !Nothing {{constraints: {{dataspace: {{keep: [{lost[0]}]}}}}}}`"
-            raise SpecError(expected(where, condition, f"none for {', '.join(lost)}", change))
 
 
 def _check_inside(mapspace: Mapspace, platform: Platform, workload: Workload) -> None:

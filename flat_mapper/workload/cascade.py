@@ -147,7 +147,7 @@ def _workload(name: str, lines: tuple[str, ...], sizes: dict[str, int], word_bit
         einsums=tuple(parse_einsum(line) for line in lines),
         word_bits=word_bits,
         softmax="row",
-        roles=Roles(**{role: rank for role, rank in ROLES.items() if rank in sizes}),
+        roles=Roles.of({role: rank for role, rank in ROLES.items() if rank in sizes}),
         operators={SOFTMAX: tuple(e.name for e in core if e.unit == "vector")},
         core=tuple(e.name for e in core),
     )

@@ -79,6 +79,7 @@ from flat_mapper.workload.problem_file import (
 from flat_mapper.workload.roles import (
     Roles,
     operator_faults,
+    read_data_spaces,
     read_operators,
     read_roles,
     read_views,
@@ -91,6 +92,7 @@ from flat_mapper.workload.timeloop import problem_faults, read_problem
 PROBLEM_KEYS = (
     *("name", "source", "ranks", "word_bits", "tensor_bits", "layers", "feed_forward"),
     *("attention", "layer", "vocabulary", "einsums", "mask", "roles", "operators", "views"),
+    "data_spaces",
 )
 DEFAULT_WORD_BITS = 16  # FLAT, ASPLOS'23: all data are 16 bit
 
@@ -206,6 +208,7 @@ def _workload(
     word_bits = faults.attempt(_bits, file.problem, "word_bits", file.where)
     tensor_bits = faults.attempt(_tensor_bits, file, workload, sizes)
     kinds = faults.attempt(layers_of, file)
+    spaces = faults.attempt(read_data_spaces, file.problem, file.where)
     if faults or workload is None or kinds is None:
         return None
     masked = any(kind.mask for kind in kinds)
@@ -220,6 +223,7 @@ def _workload(
         source=cited or "",
         word_bits=word_bits or DEFAULT_WORD_BITS,
         tensor_bits=tensor_bits or {},
+        roles=replace(workload.roles, data_spaces=spaces or {}),
         repeat=kinds[0].count,
         mask=kinds[0].mask,
         layers=kinds if len(kinds) > 1 else (),
@@ -284,7 +288,7 @@ def _declared_roles(problem: Section, where: str) -> Roles:
         if key in problem:
             condition = "attention without them: the short form has its own"
             raise SpecError(expected(place(where, problem, key), condition, key, "remove it"))
-    return Roles(**ROLES)
+    return Roles.of(ROLES)
 
 
 def _written(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload | None:

@@ -20,7 +20,7 @@ waits for all of it, and is in no group with who made it.
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from flat_mapper.base.errors import SpecError, expected
@@ -45,11 +45,19 @@ class Roles:
     heads: str = ""  # of one group, where there are groups
     queries: str = ""
     keys: str = ""
+    # Of Einsums, what stands for the data spaces that a chip's constraints name.
+    data_spaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def of(cls, ranks: Mapping[str, str]) -> Roles:
+        """The roles of some names."""
+        found = cls()
+        return replace(found, **{name: ranks[name] for name in cls.NAMES if name in ranks})  # type: ignore[arg-type]
 
     @property
     def declared(self) -> dict[str, str]:
         """The rank of every role that has one."""
-        named = ((f.name, str(getattr(self, f.name))) for f in fields(self))
+        named = ((name, str(getattr(self, name))) for name in self.NAMES)
         return {name: rank for name, rank in named if rank}
 
     @property
@@ -59,7 +67,8 @@ class Roles:
 
     def within(self, ranks: Container[str]) -> Roles:
         """The roles of the ranks that are left."""
-        return Roles(**{name: rank for name, rank in self.declared.items() if rank in ranks})
+        kept = {name: rank for name, rank in self.declared.items() if rank in ranks}
+        return replace(Roles.of(kept), data_spaces=self.data_spaces)
 
     def ranks_of(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The ranks of some roles, as far as they are declared."""
@@ -124,7 +133,18 @@ def read_roles(problem: Section, where: str) -> Roles:
     inside = f"{where}.roles"
     section = section_of(take(problem, "roles", dict, where, {}), inside)
     refuse_unknown(section, Roles.NAMES, inside)
-    return Roles(**{name: str(take(section, name, str, inside)).upper() for name in section})
+    return Roles.of({name: str(take(section, name, str, inside)).upper() for name in section})
+
+
+def read_data_spaces(problem: Section, where: str) -> dict[str, dict[str, str]]:
+    """The tensors under the key `data_spaces` of a section, by Einsum and data space."""
+    inside = f"{where}.data_spaces"
+    section = section_of(take(problem, "data_spaces", dict, where, {}), inside)
+    found = {}
+    for einsum in section:
+        names = section_of(take(section, einsum, dict, inside), f"{inside}.{einsum}")
+        found[einsum] = {n: str(take(names, n, str, f"{inside}.{einsum}")) for n in names}
+    return found
 
 
 def read_operators(problem: Section, where: str) -> dict[str, tuple[str, ...]]:

@@ -165,7 +165,7 @@ def layer(
         rank_sizes=lines.sizes,
         einsums=tuple(lines.einsums),
         softmax="row",
-        roles=Roles(**{role: rank for role, rank in ROLES.items() if rank in sizes}),
+        roles=Roles.of({role: rank for role, rank in ROLES.items() if rank in sizes}),
         operators=lines.operators,
         views=lines.views,
         weights=lines.weights,
