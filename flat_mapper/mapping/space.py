@@ -98,6 +98,13 @@ class Fusion:
     schedule: Schedule | Literal["any"] = "interleaved"  # any: interleaved or overlapped
     tiles: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # allowed tile sizes
     if_present: bool = False  # a group of which a workload has nothing is no fault
+    level: str = ""  # the fusion level by name, or any; by default the outermost one on chip
+    cores: tuple[str, ...] | Literal["any"] = ()  # ranks whose tiles may be given out to cores
+
+    @property
+    def on_cores(self) -> bool:
+        """Whether the level or the cores are chosen."""
+        return bool(self.level or self.cores)
 
     @property
     def fuses(self) -> bool:

@@ -48,6 +48,7 @@ MAPSPACE_KEYS = ("description", "source", "fusion", "policy", "constraints")
 LIMIT_KEYS = ("within", "never", "at_most", "products")  # beside groups: any
 FUSION_KEYS = (
     *("groups", "optional", "granularity", "staging", "schedule", "tiles", "if_present"),
+    *("level", "cores"),
     *LIMIT_KEYS,
 )
 POLICY_KEYS = ("buffering", "in_place", "overflow", "softmax")
@@ -125,7 +126,16 @@ def _fusion(outline: FilePart) -> Fusion:
         schedule=part.choice("schedule", SCHEDULES, "interleaved"),
         tiles=_tiles(part),
         if_present=part.flag("if_present", False),
+        level=part.faults.attempt(take, part.body, "level", str, part.where, "") or "",
+        cores=_cores(part),
     )
+
+
+def _cores(part: FilePart) -> tuple[str, ...] | Literal["any"]:
+    """Ranks whose tiles may be given out to cores."""
+    if str(part.body.get("cores")) == "any":
+        return "any"
+    return tuple(rank.upper() for rank in part.words("cores") or ())
 
 
 def _any_groups(part: FilePart) -> AnyGroups | None:

@@ -23,6 +23,7 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
 from flat_mapper.mapper.solve.log import SearchLog
+from flat_mapper.mapper.solve.on_cores import best_on_cores
 from flat_mapper.mapper.solve.partition import best_partition
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import best_mapping, floor_of, value_of
@@ -73,7 +74,18 @@ def search(
     log:       takes down what is cut among mappings whose factors divide the ranks.
     budget:    what may be spent; where it ends, the best so far is returned with its gap.
     """
-    begin, budget = time.perf_counter(), budget or Budget()
+    begin = time.perf_counter()
+    if mapspace.fusion.on_cores:
+        if log is not None or mapspace.fusion.anything is not None:
+            condition = "a mapspace without level and cores"
+            raise SpecError(expected("--log, groups: any", condition, mapspace.name))
+        return best_on_cores(
+            *(workload, platform, mapspace, ert),
+            objective=objective,
+            progress=progress,
+            budget=budget,
+        )
+    budget = budget or Budget()
     if mapspace.fusion.anything is not None:
         if log is not None:
             raise SpecError(expected("--log", "a mapspace that lists its groups", mapspace.name))

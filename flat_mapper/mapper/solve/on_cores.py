@@ -1,0 +1,324 @@
+"""The search on a chip of many cores: at which level to fuse, and which tiles to give out.
+
+For given tiles the problem of one core is an ordinary one: a tile of the workload under the core's
+part of the bandwidths. It is solved twice, with an equal share of DRAM and with all that it wants;
+what comes of both is laid over the cores in every way, and priced as it is. Without a mask the
+second solution bounds every mapping with these tiles from below: no core is faster, and the fullest
+has as many tiles as the others or more. Under one, units at peak on the tiles of pairs that are
+left do. The least bound of all tiles is part of the certificate: what was found is the best where
+it reaches that, and else no further from it than the gap.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import product
+from math import inf, prod
+
+from flat_mapper.arch.values import Architecture, Platform
+from flat_mapper.base.budget import Budget, Stopped
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.progress import Progress
+from flat_mapper.cost_model.chip.evaluation import evaluate
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.energy.operations import operation_cycles
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
+from flat_mapper.mapper.solve.result import Certificate, Solution
+from flat_mapper.mapper.solve.solve import best_mapping, floor_of, value_of
+from flat_mapper.mapper.space.factors import divisors
+from flat_mapper.mapping.cores.lift import lifted
+from flat_mapper.mapping.cores.tiles import given_ranks
+from flat_mapper.mapping.cores.view import core_count, core_platform
+from flat_mapper.mapping.space import Mapspace
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import mask_tiles
+from flat_mapper.workload.softmax import alternatives
+
+EXACT = 1e-12  # rounding of float64
+TRIED = 24  # chosen: tiles that are tried where no budget is given; some CPU seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """A fusion level and the extents of a tile, with what no mapping of it beats."""
+
+    workload: Workload
+    level: str
+    tile: tuple[tuple[str, int], ...]
+    keys: int  # of a pass, where a mask makes it matter; 0: free
+    cores: int
+    least: float  # cycles
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles there are."""
+        sizes = self.workload.rank_sizes
+        return prod(-(-sizes[r] // n) for r, n in self.tile)
+
+    @property
+    def rounds(self) -> int:
+        """Tiles of the fullest core, at least."""
+        return -(-self.tiles // self.cores)
+
+
+@dataclass
+class _Search:
+    """What is asked, and what came of it so far."""
+
+    platform: Platform
+    mapspace: Mapspace
+    ert: Ert
+    objective: Objective
+    best: tuple[Workload, Result] | None = None
+    size: int = 0
+    evaluated: int = 0
+    pruned: dict[str, int] = field(default_factory=dict)
+    refused: Infeasible | None = None
+
+    @property
+    def goal(self) -> Goal:
+        """The objective, with leakage."""
+        return Goal(kind=self.objective, leak=sum(self.ert.leak_per_cycle(self.platform).values()))
+
+    def run(self, one: Assignment) -> float:
+        """Try an assignment; the least cycles of its mappings."""
+        inner = replace(
+            self.mapspace,
+            fusion=replace(
+                self.mapspace.fusion,
+                level="",
+                cores=(),
+                tiles={
+                    **{
+                        r: t
+                        for r, t in self.mapspace.fusion.tiles.items()
+                        if r not in dict(one.tile)
+                    },
+                    **({_keys(one.workload): (one.keys,)} if one.keys else {}),
+                },
+            ),
+        )
+        sizes = {**one.workload.rank_sizes, **dict(one.tile)}
+        core = replace(one.workload, rank_sizes=sizes, mask=None, repeat=1)
+        least = inf
+        at_work = min(one.cores, one.tiles)
+        for share in (None, at_work):
+            chip = _served(core_platform(self.platform, one.level), share)
+            found = best_mapping(core, chip, inner, self.ert, objective=self.objective)
+            if not isinstance(found, Solution):
+                self.refused = found if isinstance(found, Infeasible) else self.refused
+                return inf
+            self.size += found.certificate.mapspace_size
+            self.evaluated += found.certificate.evaluated
+            if share is None and self.objective == "latency":
+                least = one.rounds * float(found.result.cycles) if not one.keys else one.least
+                if self.best and least >= self.best[1].cycles / self.best[0].repeat:
+                    return least
+            self._lay_out(one, found)
+        return least if least < inf else one.least
+
+    def _lay_out(self, one: Assignment, found: Solution) -> None:
+        mapping = found.result.mapping
+        for whole in lifted(one.workload, self.platform, mapping, one.level, dict(one.tile)):
+            result = evaluate(one.workload, self.platform, whole, self.ert)
+            if isinstance(result, Infeasible):
+                self.refused = self.refused or result
+                continue
+            self.evaluated += 1
+            own = float(result.cycles), result.dynamic_pj
+            best = self.best[1] if self.best else None
+            if best is None or better_pair(self.goal, own, (float(best.cycles), best.dynamic_pj)):
+                self.best = one.workload, result
+
+
+def best_on_cores(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    *,
+    objective: Objective = "edp",
+    progress: Progress | None = None,
+    budget: Budget | None = None,
+) -> Solution | Infeasible:
+    """The best mapping on the cores of a chip that was found, and how far any other may be.
+
+    budget: what may be spent; without one the search ends after some tiles.
+
+    raises: SpecError where the mapspace names a level that is not on every path.
+    """
+    begin, limit = time.perf_counter(), TRIED if budget is None else inf
+    budget = budget or Budget()
+    search = _Search(platform=platform, mapspace=mapspace, ert=ert, objective=objective)
+    charged = mapspace.policy.softmax == "charged"
+    everything = sorted(
+        (
+            one
+            for cascade in alternatives(workload, charged=charged)
+            for level in _levels(platform, mapspace)
+            for one in _assignments(cascade, platform, mapspace, level)
+        ),
+        key=lambda one: (one.least, one.tiles),
+    )
+    left = inf
+    for number, one in enumerate(everything):
+        best = search.best[1].cycles / search.best[0].repeat if search.best else inf
+        if objective == "latency" and one.least >= best:
+            search.pruned["tiles"] = len(everything) - number
+            break
+        if progress:
+            progress(number / len(everything), f"{one.level}, {_text(one.tile)}")
+        try:
+            budget.step(known=search.best is not None)
+            if number >= limit and search.best:
+                budget.stopped = "tiles"
+                raise Stopped
+            left = min(left, search.run(one))
+        except Stopped:
+            left = min(left, one.least)
+            search.pruned["tiles left"] = len(everything) - number
+            break
+    if search.best is None:
+        assert search.refused is not None
+        return search.refused
+    cascade, result = search.best
+    floor = bound = floor_of(result, objective)
+    if objective == "latency":
+        bound = max(floor, min(left * cascade.repeat, result.cycles) * result.cycle_seconds)
+    gap = value_of(result, objective) / bound - 1
+    return Solution(
+        workload=cascade,
+        result=result,
+        mapspace=mapspace.name,
+        objective=objective,
+        certificate=Certificate(
+            mapspace_size=max(search.size, 1),
+            evaluated=search.evaluated,
+            pruned=search.pruned,
+            optimal=gap < EXACT,
+            lower_bound=floor,
+            proven_bound=bound,
+            gap=max(gap, 0.0),
+            stopped=budget.stopped,
+            seconds=time.perf_counter() - begin,
+        ),
+    )
+
+
+def _text(tile: tuple[tuple[str, int], ...]) -> str:
+    return " ".join(f"{r}={n}" for r, n in tile) or "one tile"
+
+
+def _keys(workload: Workload) -> str:
+    pair = workload.roles.masked
+    assert pair is not None
+    return pair[1]
+
+
+def _levels(platform: Platform, mapspace: Mapspace) -> list[str]:
+    """The levels at which a group may be fused: on chip, and on every path."""
+    paths = [platform.matrix, *filter(None, [platform.vector])]
+    common = [
+        level.name
+        for level in platform.matrix.levels[1:]
+        if all(any(lv.name == level.name for lv in path.levels[1:]) for path in paths)
+    ]
+    wanted = mapspace.fusion.level
+    if wanted == "any":
+        return common
+    if wanted and wanted not in common:
+        where = f"{mapspace.name}: fusion.level"
+        raise SpecError(expected(where, f"any or one of {', '.join(common)}", wanted))
+    return [wanted or common[0]]
+
+
+def _assignments(
+    workload: Workload, platform: Platform, mapspace: Mapspace, level: str
+) -> Iterator[Assignment]:
+    """Every extent of a tile that divides, on the cores that have the level."""
+    names = tuple(workload.ancestors)
+    cores = core_count(platform.matrix, level)
+    legal = given_ranks(workload, names) if cores > 1 else ()
+    wanted = mapspace.fusion.cores
+    ranks = [r for r in legal if wanted == "any" or r in wanted]
+    fixed, sizes = mapspace.fusion.tiles, workload.rank_sizes
+    extents = [[n for n in divisors(sizes[r]) if n in fixed.get(r, (n,))] for r in ranks]
+    pair = workload.roles.masked
+    for chosen in product(*extents):
+        tile = tuple(zip(ranks, chosen, strict=True))
+        one = Assignment(workload=workload, level=level, tile=tile, keys=0, cores=cores, least=0.0)
+        cut = pair is not None and dict(tile).get(pair[0], sizes[pair[0]]) < sizes[pair[0]]
+        skips = workload.mask is not None and cut and pair is not None
+        keys = [0]
+        if skips and pair and pair[1] in workload.inner_ranks(names):
+            keys = [n for n in divisors(sizes[pair[1]]) if n in fixed.get(pair[1], (n,))]
+        for n in keys:
+            yield replace(one, keys=n, least=_least(platform, mapspace, replace(one, keys=n)))
+
+
+def _least(platform: Platform, mapspace: Mapspace, one: Assignment) -> float:
+    """Cycles that no mapping with these tiles beats: units at peak, the fullest core's tiles.
+
+    Cores share the work of all tiles at best; one of them has the largest tile, and where all are
+    equal as many as the rounds.
+    """
+    workload, sizes, tile = one.workload, one.workload.rank_sizes, dict(one.tile)
+    share, largest = _kept(one)
+    whole: dict[str, float] = {}
+    alone: dict[str, float] = {}
+    for einsum in workload.einsums:
+        passes = 1.0
+        if einsum.each:
+            passes = sizes[_keys(workload)] / one.keys if one.keys else 0.0
+        pair = workload.roles.masked or ()
+        cut = set(pair) <= {*einsum.ranks, *einsum.each}
+        arch = platform.path(einsum.unit)
+        cycles = passes * operation_cycles(arch, einsum.operation) / arch.compute.instances
+        points = workload.iterations(einsum) * cycles
+        parts = prod(-(-sizes[r] // n) for r, n in tile.items() if r in einsum.ranks)
+        whole[einsum.unit] = whole.get(einsum.unit, 0.0) + points * (share if cut else 1.0)
+        one_core = points / parts * one.cores * (largest if cut else 1.0)
+        alone[einsum.unit] = alone.get(einsum.unit, 0.0) + one_core
+    overlap = mapspace.fusion.schedule in ("overlapped", "any")
+    total, most = (max(c.values()) if overlap else sum(c.values()) for c in (whole, alone))
+    return max(total, most * (one.rounds if not one.keys else 1))
+
+
+def _kept(one: Assignment) -> tuple[float, float]:
+    """Shares of the pairs of queries and keys that are worked on: of all, of the largest tile."""
+    workload, pair = one.workload, one.workload.roles.masked
+    if not one.keys or pair is None or workload.mask is None:
+        return 1.0, 1.0
+    queries, keys = (workload.rank_sizes[r] for r in pair)
+    rows = dict(one.tile)[pair[0]]
+    tiles = mask_tiles(workload.mask, queries, keys, rows, one.keys)
+    most = max(
+        -(-high // one.keys) - low // one.keys
+        for start in range(keys - queries, keys, rows)
+        for low, high in [workload.mask.seen(start, start + rows - 1, keys)]
+    )
+    return tiles.visited / tiles.total, most * one.keys / keys
+
+
+def _served(platform: Platform, cores: int | None) -> Platform:
+    """A core with an equal share of DRAM, or with all that it wants."""
+
+    def slower(arch: Architecture) -> Architecture:
+        dram, *inside = arch.nodes
+        keys = ("read_words_per_cycle", "write_words_per_cycle", "shared_words_per_cycle")
+        rates: Mapping[str, float | None] = {
+            key: None if cores is None or rate is None else rate / cores
+            for key in keys
+            if (rate := getattr(dram, key)) is not None or True
+        }
+        return replace(arch, nodes=(replace(dram, **rates), *inside))  # type: ignore[arg-type]
+
+    vector = platform.vector
+    return replace(
+        platform,
+        matrix=slower(platform.matrix),
+        vector=slower(vector) if vector is not None else None,
+    )
