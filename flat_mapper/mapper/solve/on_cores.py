@@ -59,6 +59,13 @@ class Assignment:
         return prod(-(-sizes[r] // n) for r, n in self.tile)
 
     @property
+    def cuts_queries(self) -> bool:
+        """Whether tiles have some of the queries each: then a mask leaves them different keys."""
+        queries = self.workload.roles.queries
+        size = self.workload.rank_sizes.get(queries, 1)
+        return dict(self.tile).get(queries, size) < size
+
+    @property
     def rounds(self) -> int:
         """Tiles of the fullest core, at least."""
         return -(-self.tiles // self.cores)
@@ -102,7 +109,8 @@ class _Search:
             ),
         )
         sizes = {**one.workload.rank_sizes, **dict(one.tile)}
-        core = replace(one.workload, rank_sizes=sizes, mask=None, repeat=1)
+        mask = None if one.cuts_queries else one.workload.mask
+        core = replace(one.workload, rank_sizes=sizes, mask=mask, repeat=1)
         least = inf
         at_work = min(one.cores, one.tiles)
         for share in (None, at_work):
@@ -150,14 +158,16 @@ def best_on_cores(
 
     raises: SpecError where the mapspace names a level that is not on every path.
     """
-    begin, limit = time.perf_counter(), TRIED if budget is None else inf
-    budget = budget or Budget()
+    if mapspace.policy.softmax == "free":
+        where = f"{mapspace.name}: policy.softmax"
+        raise SpecError(expected(where, "charged, where tiles are given out to cores", "free"))
+    begin, budget = time.perf_counter(), budget or Budget()
+    limit = TRIED if min(budget.seconds, budget.steps) == inf else inf
     search = _Search(platform=platform, mapspace=mapspace, ert=ert, objective=objective)
-    charged = mapspace.policy.softmax == "charged"
     everything = sorted(
         (
             one
-            for cascade in alternatives(workload, charged=charged)
+            for cascade in alternatives(workload)
             for level in _levels(platform, mapspace)
             for one in _assignments(cascade, platform, mapspace, level)
         ),
@@ -250,10 +260,8 @@ def _assignments(
     for chosen in product(*extents):
         tile = tuple(zip(ranks, chosen, strict=True))
         one = Assignment(workload=workload, level=level, tile=tile, keys=0, cores=cores, least=0.0)
-        cut = pair is not None and dict(tile).get(pair[0], sizes[pair[0]]) < sizes[pair[0]]
-        skips = workload.mask is not None and cut and pair is not None
         keys = [0]
-        if skips and pair and pair[1] in workload.inner_ranks(names):
+        if workload.mask and one.cuts_queries and pair and pair[1] in workload.inner_ranks(names):
             keys = [n for n in divisors(sizes[pair[1]]) if n in fixed.get(pair[1], (n,))]
         for n in keys:
             yield replace(one, keys=n, least=_least(platform, mapspace, replace(one, keys=n)))
@@ -277,7 +285,9 @@ def _least(platform: Platform, mapspace: Mapspace, one: Assignment) -> float:
         cut = set(pair) <= {*einsum.ranks, *einsum.each}
         arch = platform.path(einsum.unit)
         cycles = passes * operation_cycles(arch, einsum.operation) / arch.compute.instances
-        points = workload.iterations(einsum) * cycles
+        whole_mask = workload.mask is not None and not one.cuts_queries
+        count = workload.unmasked_iterations if whole_mask else workload.iterations
+        points = count(einsum) * cycles
         parts = prod(-(-sizes[r] // n) for r, n in tile.items() if r in einsum.ranks)
         whole[einsum.unit] = whole.get(einsum.unit, 0.0) + points * (share if cut else 1.0)
         one_core = points / parts * one.cores * (largest if cut else 1.0)

@@ -278,6 +278,9 @@ def _faults(
     workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
 ) -> Iterator[str]:
     where = f"{' + '.join(group.names)}: cores"
+    if policy.softmax == "free" and len(group.einsums) > 1:
+        yield expected(where, "a charged softmax", "a free one")
+        return
     level = fusion_level(platform, group).name
     yield from view_faults(platform, group, level)
     legal = given_ranks(workload, group.names)
@@ -316,7 +319,5 @@ def _rule_faults(
     if workload.mask and pair and pair[0] in given and set(pair) <= cut:
         condition = f"{pair[0]} cut by the cores' loops or by those in time, under a mask"
         yield expected(where, condition, "both")
-    if policy.softmax == "free" and len(group.einsums) > 1 and group.cores:
-        yield expected(where, "a charged softmax", "a free one")
     if policy.overflow == "spill" and group.cores:
         yield expected(where, "overflow: reject", "spill")

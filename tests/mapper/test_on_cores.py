@@ -1,0 +1,112 @@
+"""The search on the cores of a chip: executed, beside all tiles one by one, and on one core."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from oracles.fused_questions import fused_question
+
+from flat_mapper.api.execution import unpriced
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.backends.referee import compare
+from flat_mapper.cost_model.chip.evaluation import evaluate
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.execution.run import execute
+from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapping.cores.lift import lifted
+from flat_mapper.mapping.cores.tiles import given_ranks
+from flat_mapper.mapping.cores.view import core_platform
+from flat_mapper.mapping.space import Mapspace
+
+SEEDS = (6, 31, 63, 66, 87, 95, 157, 161, 189, 409)
+
+
+def many(alone: Platform, cores: int) -> Platform:
+    """A chip with so many of another's cores on its DRAM; nothing is multicast."""
+
+    def around(arch: Architecture) -> Architecture:
+        dram, *inside = arch.nodes
+        deaf = {"spatial": {"no_multicast_no_reduction": ["*"]}}
+        own = [
+            replace(n, instances=cores * n.instances) if isinstance(n, MemoryLevel) else n
+            for n in inside
+        ]
+        unit = replace(arch.compute, instances=cores * arch.compute.instances)
+        fanout = Fanout(name="core", fanout_x=cores, constraints=deaf)
+        return replace(arch, nodes=(dram, fanout, *own), compute=unit)
+
+    vector = alone.vector
+    return replace(
+        alone, matrix=around(alone.matrix), vector=around(vector) if vector is not None else None
+    )
+
+
+def on_cores(space: Mapspace, level: str) -> Mapspace:
+    """A mapspace whose tiles are given out, with the level at which they are fused."""
+    return replace(space, fusion=replace(space.fusion, level=level, cores="any"))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_best_mapping_on_cores_does_what_the_model_says(seed: int) -> None:
+    case = fused_question(seed)
+    if case.mapspace.policy.softmax == "free":
+        pytest.skip("is refused")
+    cores = random.Random(seed).randint(2, 5)
+    platform, ert = many(case.platform, cores), unpriced(case.platform)
+    level = platform.matrix.levels[1].name
+    space = on_cores(case.mapspace, level)
+    found = search(case.workload, platform, space, ert, objective="latency")
+    if isinstance(found, Infeasible):
+        return
+    again = evaluate(found.workload, platform, found.result.mapping, ert)
+    assert isinstance(again, Result)
+    assert again.cycles == found.result.cycles
+    executed = execute(found.workload, platform, found.result.mapping)
+    assert executed.right
+    assert [d for d in compare(executed, found.result) if not d.reason] == []
+    assert found.certificate.lower_bound <= found.result.latency_s * (1 + 1e-12)
+    assert_no_tile_is_better(found, platform, case.mapspace, level)
+
+
+def assert_no_tile_is_better(
+    found: Solution, platform: Platform, space: Mapspace, level: str
+) -> None:
+    """The best of each tile on one core, laid over the cores, is no better than what was found."""
+    workload, ert = found.workload, unpriced(platform)
+    if workload.mask is not None:
+        return
+    core = core_platform(platform, level)
+    names = tuple(workload.ancestors)
+    for rank in given_ranks(workload, names):
+        for extent in (n for n in (1, 2) if workload.rank_sizes[rank] % n == 0):
+            tile = workload.with_ranks({rank: extent})
+            one = search(tile, core, space, ert, objective="latency")
+            if not isinstance(one, Solution):
+                continue
+            for whole in lifted(workload, platform, one.result.mapping, level, {rank: extent}):
+                result = evaluate(workload, platform, whole, ert)
+                if isinstance(result, Result):
+                    assert found.result.cycles <= result.cycles
+                    assert found.certificate.lower_bound <= result.latency_s * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:5])
+def test_one_core_is_the_chip_without_cores(seed: int) -> None:
+    """To the last digit."""
+    case = fused_question(seed)
+    if case.mapspace.policy.softmax == "free":
+        pytest.skip("is refused")
+    level = case.platform.matrix.levels[1].name
+    for objective in ("latency", "energy", "edp"):
+        plain = search(case.workload, case.platform, case.mapspace, case.ert, objective=objective)
+        one = search(
+            *(case.workload, many(case.platform, 1), on_cores(case.mapspace, level), case.ert),
+            objective=objective,
+        )
+        assert isinstance(plain, Solution) == isinstance(one, Solution)
+        if isinstance(plain, Solution) and isinstance(one, Solution):
+            assert one.result.cycles == plain.result.cycles
+            assert one.result.energy_pj == plain.result.energy_pj
