@@ -12,7 +12,7 @@ it reaches that, and else no further from it than the gap.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from math import inf, prod
@@ -38,7 +38,7 @@ from flat_mapper.workload.mask import mask_tiles
 from flat_mapper.workload.softmax import alternatives
 
 EXACT = 1e-12  # rounding of float64
-TRIED = 24  # chosen: tiles that are tried where no budget is given; some CPU seconds
+TRIED = 10  # chosen: tiles that are tried where no budget is given; some CPU seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +128,31 @@ class _Search:
             self._lay_out(one, found)
         return least if least < inf else one.least
 
+    def over(
+        self, everything: Sequence[Assignment], budget: Budget, progress: Progress | None
+    ) -> float:
+        """Try assignments, the most promising first; the least cycles of all mappings."""
+        limit = TRIED if min(budget.seconds, budget.steps) == inf else inf
+        left = inf
+        for number, one in enumerate(everything):
+            best = self.best[1].cycles / self.best[0].repeat if self.best else inf
+            if self.objective == "latency" and one.least >= best:
+                self.pruned["tiles"] = len(everything) - number
+                break
+            if progress:
+                progress(number / len(everything), f"{one.level}, {_text(one.tile)}")
+            try:
+                budget.step(known=self.best is not None)
+                if number >= limit and self.best:
+                    budget.stopped = "tiles"
+                    raise Stopped
+                left = min(left, self.run(one))
+            except Stopped:
+                left = min(left, one.least)
+                self.pruned["tiles left"] = len(everything) - number
+                break
+        return left
+
     def _lay_out(self, one: Assignment, found: Solution) -> None:
         mapping = found.result.mapping
         for whole in lifted(one.workload, self.platform, mapping, one.level, dict(one.tile)):
@@ -162,7 +187,6 @@ def best_on_cores(
         where = f"{mapspace.name}: policy.softmax"
         raise SpecError(expected(where, "charged, where tiles are given out to cores", "free"))
     begin, budget = time.perf_counter(), budget or Budget()
-    limit = TRIED if min(budget.seconds, budget.steps) == inf else inf
     search = _Search(platform=platform, mapspace=mapspace, ert=ert, objective=objective)
     everything = sorted(
         (
@@ -173,24 +197,7 @@ def best_on_cores(
         ),
         key=lambda one: (one.least, one.tiles),
     )
-    left = inf
-    for number, one in enumerate(everything):
-        best = search.best[1].cycles / search.best[0].repeat if search.best else inf
-        if objective == "latency" and one.least >= best:
-            search.pruned["tiles"] = len(everything) - number
-            break
-        if progress:
-            progress(number / len(everything), f"{one.level}, {_text(one.tile)}")
-        try:
-            budget.step(known=search.best is not None)
-            if number >= limit and search.best:
-                budget.stopped = "tiles"
-                raise Stopped
-            left = min(left, search.run(one))
-        except Stopped:
-            left = min(left, one.least)
-            search.pruned["tiles left"] = len(everything) - number
-            break
+    left = search.over(everything, budget, progress)
     if search.best is None:
         assert search.refused is not None
         return search.refused

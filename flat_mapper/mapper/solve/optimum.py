@@ -79,22 +79,14 @@ def search(
         if log is not None or mapspace.fusion.anything is not None:
             condition = "a mapspace without level and cores"
             raise SpecError(expected("--log, groups: any", condition, mapspace.name))
-        return best_on_cores(
-            *(workload, platform, mapspace, ert),
-            objective=objective,
-            progress=progress,
-            budget=budget,
-        )
+        what = workload, platform, mapspace, ert
+        return best_on_cores(*what, objective=objective, progress=progress, budget=budget)
     budget = budget or Budget()
     if mapspace.fusion.anything is not None:
         if log is not None:
             raise SpecError(expected("--log", "a mapspace that lists its groups", mapspace.name))
-        return best_partition(
-            *(workload, platform, mapspace, ert),
-            objective=objective,
-            progress=progress,
-            budget=budget,
-        )
+        what = workload, platform, mapspace, ert
+        return best_partition(*what, objective=objective, progress=progress, budget=budget)
     found = best_mapping(
         *(workload, platform, mapspace, ert),
         objective=objective,
