@@ -2,7 +2,8 @@
 
     layer: {norm: rms, norm_at: before, qk_norm: false, positions: rotary, bias: false,
             qkv_bias: false, activation: silu, parallel: false, cross: false,
-            experts: {count: 8, per_token: 2, shared: 0}}
+            experts: {count: 8, per_token: 2, shared: 0},
+            latent: {rank: 512, rotary: 64, queries: 1536}}
     vocabulary: {size: 128256, positions: 0, types: 0, norm_in: false, norm_out: true,
                  head: vocabulary, tied: false}
 
@@ -31,6 +32,7 @@ from flat_mapper.workload.whole_layer import (
     POSITIONS,
     EndsForm,
     Experts,
+    Latent,
     LayerForm,
     ends,
     layer,
@@ -157,9 +159,8 @@ def _layer(file: File) -> LayerForm | None:
     where = f"{file.where}.layer"
     section = section_of(take(file.problem, "layer", dict, file.where), where)
     flags = ("qk_norm", "bias", "qkv_bias", "parallel", "two_norms", "cross")
-    refuse_unknown(
-        section, ("norm", "norm_at", "positions", "activation", *flags, "experts"), where
-    )
+    known = ("norm", "norm_at", "positions", "activation", *flags, "experts", "latent")
+    refuse_unknown(section, known, where)
     experts = None
     if "experts" in section:
         inside = f"{where}.experts"
@@ -170,12 +171,23 @@ def _layer(file: File) -> LayerForm | None:
             per_token=take(part, "per_token", int, inside, above=0),
             shared=take(part, "shared", int, inside, 0, above=-1),
         )
+    latent = None
+    if "latent" in section:
+        inside = f"{where}.latent"
+        part = section_of(take(section, "latent", dict, where), inside)
+        refuse_unknown(part, ("rank", "rotary", "queries"), inside)
+        latent = Latent(
+            rank=take(part, "rank", int, inside, above=0),
+            rotary=take(part, "rotary", int, inside, above=0),
+            queries=take(part, "queries", int, inside, 0, above=-1),
+        )
     return LayerForm(
         norm=take_choice(section, "norm", NORMS, where, "none"),
         norm_at=take_choice(section, "norm_at", NORM_AT, where, "before"),
         positions=take_choice(section, "positions", POSITIONS, where, "none"),
         activation=take_choice(section, "activation", UNARY, where, "silu"),
         experts=experts,
+        latent=latent,
         **{flag: take(section, flag, bool, where, False) for flag in flags},
     )
 

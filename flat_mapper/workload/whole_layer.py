@@ -67,6 +67,19 @@ class Experts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Latent:
+    """Keys and values kept as one latent row for all heads (DeepSeek-V2, arXiv:2405.04434).
+
+    E is the width of a head's query and key without position. Both are made of the latent again for
+    every position: the expanded form, that of a prefill.
+    """
+
+    rank: int  # words of the latent
+    rotary: int  # words of a query and of the one key that carry the position
+    queries: int = 0  # words of the queries' own latent; 0: they have none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerForm:
     """What a layer has besides its products."""
 
@@ -81,6 +94,7 @@ class LayerForm:
     two_norms: bool = False  # where they are parallel: each by a norm of its own (GPT-NeoX)
     cross: bool = False  # keys and values are made of another sequence, XK
     experts: Experts | None = None
+    latent: Latent | None = None
 
 
 @dataclass(slots=True)
@@ -147,6 +161,9 @@ def layer(
 
     H: query heads, all of them; kv_heads, feed_forward and softmax as in `cascade.block`.
     """
+    if form.latent is not None and (kv_heads is not None or softmax in ("online-2pass", "any")):
+        condition = "softmax row or online, and no kv_heads: all heads have one latent"
+        raise SpecError(expected("layer: latent", condition, kv_heads or softmax))
     sizes = {"B": B, **head_sizes(H, kv_heads), "P": P, "M": M, "E": E, "F": F, "D": D, "FF": FF}
     lines = _Lines(sizes)
     before = form.norm_at in ("before", "around")
@@ -186,22 +203,49 @@ def _joined(lines: _Lines, form: LayerForm, name: str, part: str, stream: str, n
 
 def _attention(lines: _Lines, form: LayerForm, entry: str, heads: str) -> None:
     """Queries, keys and values, the core, and the product that leaves it."""
-    shared = heads.partition(",")[0]
-    bias = form.bias or form.qkv_bias
-    _projected(lines, form, ("Q", entry, "p", "e", heads), bias=bias, turned=True)
-    where = "m" if form.cross else "p"
-    source, names = ("XK", "KV") if form.cross else (entry, ("KN", "VN"))
-    _projected(lines, form, (names[0], source, where, "e", shared), bias=bias, turned=True)
-    _projected(lines, form, (names[1], source, where, "f", shared), bias=bias, turned=False)
-    if not form.cross:
-        lines.views |= {"K": "KN", "V": "VN"}
-    core = grouped(CORE) if "," in heads else CORE
-    for line in core:
+    if form.latent is not None:
+        scores: tuple[str, ...] = _latent(lines, entry, form.latent)
+    else:
+        shared = heads.partition(",")[0]
+        bias = form.bias or form.qkv_bias
+        _projected(lines, form, ("Q", entry, "p", "e", heads), bias=bias, turned=True)
+        where = "m" if form.cross else "p"
+        source, names = ("XK", "KV") if form.cross else (entry, ("KN", "VN"))
+        _projected(lines, form, (names[0], source, where, "e", shared), bias=bias, turned=True)
+        _projected(lines, form, (names[1], source, where, "f", shared), bias=bias, turned=False)
+        if not form.cross:
+            lines.views |= {"K": "KN", "V": "VN"}
+        scores = CORE[:1]
+    core = (*scores, *CORE[1:])
+    for line in grouped(core) if "," in heads else core:
         lines.add(line)
     softmax = tuple(e.name for e in (parse_einsum(c) for c in CORE) if e.unit == "vector")
     lines.operators[SOFTMAX] = softmax
     right = f"AV[b,{heads},p,f] * WO[{heads},f,d]"
     lines.biased("O", "b,p,d", right, "WO", "d" if form.bias else "")
+
+
+def _latent(lines: _Lines, entry: str, latent: Latent) -> tuple[str, ...]:
+    """Queries, the latent, and what is made of it for every head; the line of the scores."""
+    lines.sizes |= {"L": latent.rank, "R": latent.rotary}
+    source, width = entry, "d"
+    if latent.queries:
+        lines.sizes["CQ"] = latent.queries
+        lines.add(f"CQ_in[b,p,cq] = {entry}[b,p,d] * WDQ[cq,d]", "WDQ")
+        source, width = lines.norm("rms", "CQ", "CQ_in", "b,p,cq", "cq"), "cq"
+    lines.add(f"Q[b,h,p,e] = {source}[b,p,{width}] * WQ[h,e,{width}]", "WQ")
+    lines.add(f"QR_in[b,h,p,r] = {source}[b,p,{width}] * WQR[h,r,{width}]", "WQR")
+    lines.add("QR[b,h,p,r] = rotary(QR_in[b,h,p,r] * ROT[p,r])")
+    lines.add(f"CN_in[b,p,l] = {entry}[b,p,d] * WDKV[l,d]", "WDKV")
+    lines.norm("rms", "CN", "CN_in", "b,p,l", "l")
+    lines.add(f"KRN_in[b,p,r] = {entry}[b,p,d] * WKR[r,d]", "WKR")
+    lines.add("KRN[b,p,r] = rotary(KRN_in[b,p,r] * ROT[p,r])")
+    lines.views |= {"CKV": "CN", "KR": "KRN"}
+    lines.add("K[b,h,m,e] = CKV[b,m,l] * WK[h,e,l]", "WK")
+    lines.add("V[b,h,m,f] = CKV[b,m,l] * WV[h,f,l]", "WV")
+    lines.add("QKE[b,h,p,m] = Q[b,h,p,e] * K[b,h,m,e]")
+    lines.add("QKR[b,h,p,m] = QR[b,h,p,r] * KR[b,m,r]")
+    return ("QK[b,h,p,m] = QKE[b,h,p,m] + QKR[b,h,p,m]",)
 
 
 def _projected(
@@ -342,7 +386,9 @@ def ends(form: EndsForm, norm: Norm, *, B: int, P: int, D: int) -> Workload:
 
 def totals(workload: Workload) -> Mapping[str, int]:
     """MACs, parameters and bytes of keys and values of one run of a cascade."""
-    cached = [t for t in ("K", "V") if t in workload.views or t in workload.tensor_ranks]
+    keys = workload.roles.keys
+    views = [v for v in workload.views if keys and keys in workload.tensor_ranks.get(v, ())]
+    cached = views or [t for t in ("K", "V") if t in workload.tensor_ranks]
     macs = (workload.iterations(e) for e in workload.einsums if e.unit == "matrix")
     bits = (workload.tensor_words(t) * workload.bits(t) for t in cached)
     return {

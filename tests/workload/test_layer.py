@@ -11,7 +11,7 @@ import pytest
 from flat_mapper.base.errors import SpecError
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.reader import load_workload
-from flat_mapper.workload.whole_layer import Experts, LayerForm, layer, totals
+from flat_mapper.workload.whole_layer import Experts, Latent, LayerForm, layer, totals
 
 PROBLEMS = Path(__file__).parents[2] / "problems"
 SIZES = {"B": 2, "H": 4, "P": 4, "M": 8, "E": 4, "F": 4, "D": 16, "FF": 32}
@@ -121,6 +121,24 @@ def test_routing_is_a_rate():
     assert totals(few)["parameters"] == totals(whole)["parameters"]
     assert whole.views["FCG"] == "FC2X"
     assert whole.views["XE"] == "N2"
+
+
+def test_latent_attention_is_that_of_deepseek_v3():
+    """Its attention's parameters and cache by hand, from the released config.json."""
+    form = LayerForm(norm="rms", latent=Latent(rank=512, rotary=64, queries=1536))
+    sizes = {"B": 1, "H": 128, "P": 16, "M": 64, "E": 128, "F": 128, "D": 7168, "FF": 18432}
+    whole = layer(form, **sizes, feed_forward="gated", softmax="online")
+    queries = 7168 * 1536 + 1536 + 1536 * 128 * (128 + 64)
+    keys = 7168 * (512 + 64) + 512 + 512 * 128 * (128 + 128)
+    dense = 3 * 7168 * 18432
+    found = totals(whole)
+    assert found["parameters"] == queries + keys + 128 * 128 * 7168 + dense + 2 * 7168
+    assert found["kv_bytes"] == 64 * (512 + 64) * 2
+    pairs = 128 * 16 * 64 * (128 + 64 + 128)
+    made = 16 * (7168 * 1536 + 1536 * 128 * 192 + 7168 * 576 + 128 * 128 * 7168 + dense)
+    assert found["macs"] == pairs + made + 64 * 512 * 128 * 256
+    with pytest.raises(SpecError, match="softmax row or online"):
+        layer(form, **sizes, softmax="any")
 
 
 def test_a_view_is_read_back_from_dram():
