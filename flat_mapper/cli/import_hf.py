@@ -8,10 +8,10 @@ from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cli.terminal import say
+from flat_mapper.importers.hf import load_config, problem_text
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump_json, scalar
-from flat_mapper.workload.hf import load_config, problem_text
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 

@@ -1,7 +1,7 @@
 """What a Hugging Face model has in a layer besides its products, and once: norms to vocabulary.
 
-After the modeling files of the library transformers (huggingface.co/docs/transformers). A value is
-the section of a problem file (`flat_mapper.workload.short_form`), or a function of the configuration.
+After the modeling files of the library transformers (huggingface.co/docs/transformers). A table's
+value makes a section of a problem file (`flat_mapper.workload.short_form`) of a configuration.
 """
 
 from __future__ import annotations
@@ -85,6 +85,10 @@ def _qwen2(config: Section) -> Form:
     return {**_llama(config), "qkv_bias": True}
 
 
+def _gpt_oss(config: Section) -> Form:
+    return {"norm": "rms", "positions": "rotary", "bias": _flag(config, "attention_bias", True)}
+
+
 def _qk_normed(config: Section) -> Form:
     return {**_llama(config), "qk_norm": True}
 
@@ -154,9 +158,14 @@ def _tied(default: bool) -> Callable[[Section], Form]:
     return form
 
 
-def _with_positions(key: str, extra: Form, default: int = 0) -> Callable[[Section], Form]:
+def _with_positions(
+    key: str, extra: Form, default: int, more: int = 0
+) -> Callable[[Section], Form]:
+    """A table of positions; more: rows of it that stand for none (OPT's offset)."""
+
     def form(config: Section) -> Form:
-        return {"positions": config.get(key) or default, **extra}
+        rows = config.get(key) or default
+        return {"positions": rows + more if isinstance(rows, int) else default, **extra}
 
     return form
 
@@ -165,7 +174,8 @@ _POOLED: Form = {"types": 2, "norm_in": True, "norm_out": False, "head": "pooler
 _LAYERS: Mapping[str, Callable[[Section], Form]] = {
     **dict.fromkeys(("bert", "roberta", "distilbert"), _bert),
     **dict.fromkeys(("gpt2", "vit", "clip"), _gpt2),
-    **dict.fromkeys(("llama", "mistral", "mixtral", "gemma", "phi3", "llama4", "gpt_oss"), _llama),
+    **dict.fromkeys(("llama", "mistral", "mixtral", "gemma", "phi3", "llama4"), _llama),
+    "gpt_oss": _gpt_oss,
     "qwen2": _qwen2,
     "qwen3": _qk_normed,
     "gemma2": _gemma2,
@@ -192,5 +202,5 @@ _ENDS: Mapping[str, Callable[[Section], Form]] = {
         "max_position_embeddings", {"norm_in": True, "norm_out": False, "head": "none"}, 512
     ),
     "gpt2": _with_positions("n_positions", {"tied": True}, 1024),
-    "opt": _with_positions("max_position_embeddings", {"tied": True}, 2048),
+    "opt": _with_positions("max_position_embeddings", {"tied": True}, 2048, 2),
 }

@@ -62,6 +62,7 @@ from flat_mapper.workload.graph import faults as workload_faults
 from flat_mapper.workload.heads import PHASES
 from flat_mapper.workload.mask import (
     NONE,
+    LayerKind,
     mask_of,
     merged_layers,
 )
@@ -85,7 +86,7 @@ from flat_mapper.workload.roles import (
     read_views,
     role_faults,
 )
-from flat_mapper.workload.short_form import short_workload
+from flat_mapper.workload.short_form import VOCABULARY, short_workload
 from flat_mapper.workload.softmax import SOFTMAXES
 from flat_mapper.workload.timeloop import problem_faults, read_problem
 
@@ -209,6 +210,8 @@ def _workload(
     tensor_bits = faults.attempt(_tensor_bits, file, workload, sizes)
     kinds = faults.attempt(layers_of, file)
     spaces = faults.attempt(read_data_spaces, file.problem, file.where)
+    if asked.scope == VOCABULARY:
+        kinds = (LayerKind(count=1, mask=None),)
     if faults or workload is None or kinds is None:
         return None
     masked = any(kind.mask for kind in kinds)

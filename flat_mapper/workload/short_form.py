@@ -22,19 +22,17 @@ from flat_mapper.spec.sizes import size_of
 from flat_mapper.workload.cascade import block
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.heads import FEED_FORWARDS, GROUP, PHASES, FeedForward, Phase
+from flat_mapper.workload.model_ends import HEADS, EndsForm, ends
 from flat_mapper.workload.notation import UNARY
 from flat_mapper.workload.problem_file import File, check_ranks
 from flat_mapper.workload.softmax import SOFTMAXES
 from flat_mapper.workload.whole_layer import (
-    HEADS,
     NORM_AT,
     NORMS,
     POSITIONS,
-    EndsForm,
     Experts,
     Latent,
     LayerForm,
-    ends,
     layer,
 )
 
@@ -118,6 +116,9 @@ def _chosen(
     """The cascade of a scope, with the names of what a wider one has."""
     if whole is None:
         return None
+    if "QKE" in whole.core:  # a latent: its block's products are its layer's
+        products = replace(whole, left_out=(), wider="layer")
+        return products if asked not in ("layer", "model") else whole
     if asked in ("layer", "model"):
         names = tuple(e.name for e in once.einsums) if once else ()
         return replace(whole, left_out=names, wider=VOCABULARY)

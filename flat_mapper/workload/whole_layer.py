@@ -20,7 +20,6 @@ the choice of the largest of a router's weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Literal, get_args
@@ -37,8 +36,6 @@ from flat_mapper.workload.softmax import with_softmax
 Norm = Literal["rms", "layer", "none"]
 NormAt = Literal["before", "after", "around"]
 Positions = Literal["rotary", "none"]
-Head = Literal["vocabulary", "pooler", "none"]
-HEADS: tuple[Head, ...] = get_args(Head)
 NORMS: tuple[Norm, ...] = get_args(Norm)
 NORM_AT: tuple[NormAt, ...] = get_args(NormAt)
 POSITIONS: tuple[Positions, ...] = get_args(Positions)
@@ -98,7 +95,7 @@ class LayerForm:
 
 
 @dataclass(slots=True)
-class _Lines:
+class Lines:
     """A cascade being written: its Einsums, operators, views and parameters."""
 
     sizes: dict[str, int]
@@ -165,7 +162,7 @@ def layer(
         condition = "softmax row or online, and no kv_heads: all heads have one latent"
         raise SpecError(expected("layer: latent", condition, kv_heads or softmax))
     sizes = {"B": B, **head_sizes(H, kv_heads), "P": P, "M": M, "E": E, "F": F, "D": D, "FF": FF}
-    lines = _Lines(sizes)
+    lines = Lines(sizes)
     before = form.norm_at in ("before", "around")
     entry = lines.norm(form.norm, "N1", "X", "b,p,d", "d") if before else "X"
     _attention(lines, form, entry, (f"{GROUP},{HEAD}" if GROUP in sizes else HEAD).lower())
@@ -188,10 +185,13 @@ def layer(
         weights=lines.weights,
         core=tuple(parse_einsum(line).name for line in CORE),
     )
-    return with_softmax(made, softmax)
+    formed = with_softmax(made, softmax)
+    if form.latent is None:
+        return formed
+    return replace(formed, core=("QKE", "QKR", *formed.core))
 
 
-def _joined(lines: _Lines, form: LayerForm, name: str, part: str, stream: str, number: str) -> str:
+def _joined(lines: Lines, form: LayerForm, name: str, part: str, stream: str, number: str) -> str:
     """A residual sum, with the norms that stand behind the part or behind the sum."""
     if form.norm_at == "around":
         part = lines.norm(form.norm, f"M{number}", part, "b,p,d", "d")
@@ -201,7 +201,7 @@ def _joined(lines: _Lines, form: LayerForm, name: str, part: str, stream: str, n
     return name
 
 
-def _attention(lines: _Lines, form: LayerForm, entry: str, heads: str) -> None:
+def _attention(lines: Lines, form: LayerForm, entry: str, heads: str) -> None:
     """Queries, keys and values, the core, and the product that leaves it."""
     if form.latent is not None:
         scores: tuple[str, ...] = _latent(lines, entry, form.latent)
@@ -225,7 +225,7 @@ def _attention(lines: _Lines, form: LayerForm, entry: str, heads: str) -> None:
     lines.biased("O", "b,p,d", right, "WO", "d" if form.bias else "")
 
 
-def _latent(lines: _Lines, entry: str, latent: Latent) -> tuple[str, ...]:
+def _latent(lines: Lines, entry: str, latent: Latent) -> tuple[str, ...]:
     """Queries, the latent, and what is made of it for every head; the line of the scores."""
     lines.sizes |= {"L": latent.rank, "R": latent.rotary}
     source, width = entry, "d"
@@ -249,7 +249,7 @@ def _latent(lines: _Lines, entry: str, latent: Latent) -> tuple[str, ...]:
 
 
 def _projected(
-    lines: _Lines,
+    lines: Lines,
     form: LayerForm,
     made: tuple[str, str, str, str, str],
     *,
@@ -276,7 +276,7 @@ def _projected(
         lines.add(f"{name}[{ranks}] = rotary({first}[{ranks}] * {angles})")
 
 
-def _feed_forward(lines: _Lines, form: LayerForm, source: str, kind: FeedForward) -> str:
+def _feed_forward(lines: Lines, form: LayerForm, source: str, kind: FeedForward) -> str:
     """The feed-forward layer, or the experts in its place; the name of what it makes."""
     if form.activation not in UNARY:
         condition = f"one of {', '.join(UNARY)}"
@@ -286,7 +286,7 @@ def _feed_forward(lines: _Lines, form: LayerForm, source: str, kind: FeedForward
     return _experts(lines, form, kind, source, form.experts)
 
 
-def _dense(lines: _Lines, form: LayerForm, kind: FeedForward, at: tuple[str, str, str, str]) -> str:
+def _dense(lines: Lines, form: LayerForm, kind: FeedForward, at: tuple[str, str, str, str]) -> str:
     """One feed-forward layer.
 
     at: a suffix of its names, ranks of its positions, its input, and a rank of its weights alone.
@@ -313,7 +313,7 @@ def _dense(lines: _Lines, form: LayerForm, kind: FeedForward, at: tuple[str, str
 
 
 def _experts(
-    lines: _Lines, form: LayerForm, kind: FeedForward, source: str, experts: Experts
+    lines: Lines, form: LayerForm, kind: FeedForward, source: str, experts: Experts
 ) -> str:
     """A router, the experts at work, the weighted sum of what they make, and shared layers."""
     tokens = lines.sizes["B"] * lines.sizes["P"]
@@ -337,62 +337,3 @@ def _experts(
     shared = _dense(lines, form, kind, ("S", "b,p", source, ""))
     lines.add(f"MOES[b,p,d] = MOE[b,p,d] + {shared}[b,p,d]")
     return "MOES"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndsForm:
-    """What a model does once, before its layers and behind them."""
-
-    size: int  # words of the vocabulary
-    positions: int = 0  # rows of a table of positions that is added; 0: none
-    types: int = 0  # rows of a table of segments that is added
-    norm_in: bool = False  # of the sum of embeddings
-    norm_out: bool = True  # behind the last layer
-    head: Head = "vocabulary"  # or a pooler: one square layer over the first position; or none
-    tied: bool = False  # the last product has the embedding's weights
-
-
-def ends(form: EndsForm, norm: Norm, *, B: int, P: int, D: int) -> Workload:
-    """Rows of the embedding in; the last norm and the product over the vocabulary out."""
-    lines = _Lines({"B": B, "P": P, "D": D, "VOC": form.size})
-    # Only the rows of the words that occur are read, one for each position.
-    stream = "TOK"
-    lines.add("TOK[b,p,d] = copy(WT[b,p,d])")
-    lines.weights["WT"] = form.size * D
-    for table, rows, ranks in (("WP", form.positions, "p,d"), ("WS", form.types, "b,p,d")):
-        if rows:
-            lines.add(f"{stream}_{table}[b,p,d] = {stream}[b,p,d] + {table}[{ranks}]")
-            lines.weights[table] = rows * D
-            stream = f"{stream}_{table}"
-    if form.norm_in:
-        lines.norm(norm, "NI", stream, "b,p,d", "d")
-    last = lines.norm(norm, "NF", "X", "b,p,d", "d") if form.norm_out else "X"
-    if form.head == "vocabulary":
-        lines.add(f"LOGITS[b,p,voc] = {last}[b,p,d] * WU[d,voc]", "" if form.tied else "WU")
-    elif form.head == "pooler":
-        lines.sizes["PD"] = D
-        lines.biased("POOL", "b,pd", "FIRST[b,d] * WH[d,pd]", "WH", "pd")
-        lines.add("POOLED[b,pd] = tanh(POOL[b,pd])")
-    used = {r for e in lines.einsums for r in e.ranks}
-    return Workload(
-        name="vocabulary",
-        rank_sizes={r: n for r, n in lines.sizes.items() if r in used},
-        einsums=tuple(lines.einsums),
-        roles=Roles(batch="B", queries="P"),
-        operators=lines.operators,
-        weights=lines.weights,
-    )
-
-
-def totals(workload: Workload) -> Mapping[str, int]:
-    """MACs, parameters and bytes of keys and values of one run of a cascade."""
-    keys = workload.roles.keys
-    views = [v for v in workload.views if keys and keys in workload.tensor_ranks.get(v, ())]
-    cached = views or [t for t in ("K", "V") if t in workload.tensor_ranks]
-    macs = (workload.iterations(e) for e in workload.einsums if e.unit == "matrix")
-    bits = (workload.tensor_words(t) * workload.bits(t) for t in cached)
-    return {
-        "macs": sum(macs),
-        "parameters": sum(workload.weights.values()),
-        "kv_bytes": sum(bits) // 8,
-    }

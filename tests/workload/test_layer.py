@@ -10,8 +10,9 @@ import pytest
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.model_ends import totals
 from flat_mapper.workload.reader import load_workload
-from flat_mapper.workload.whole_layer import Experts, Latent, LayerForm, layer, totals
+from flat_mapper.workload.whole_layer import Experts, Latent, LayerForm, layer
 
 PROBLEMS = Path(__file__).parents[2] / "problems"
 SIZES = {"B": 2, "H": 4, "P": 4, "M": 8, "E": 4, "F": 4, "D": 16, "FF": 32}

@@ -51,6 +51,7 @@ from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
 
 TIGHT = 1e-12  # sums that should be equal differ in their last bits
+MOST_KEPT = 1_000_000  # chosen: candidates that are kept for other groups, 1 GB or so
 HUGE = 1e30  # pJ that no mapping takes
 
 Names = tuple[str, ...]
@@ -227,6 +228,8 @@ class PartitionSearch:
         if left < min(budget, group.upper(goal)) * (1 - TIGHT):
             self.loose = True  # some mappings were left out for their number, or for the time
         self.late |= bool(self.budget.stopped)
+        if sum(t.count for t in cascade.candidates.candidate_sets.values()) > MOST_KEPT:
+            cascade.candidates = CandidateCache()
         if group.upper(goal) <= budget:
             group.exact.add(goal)
         group.over[goal] = max(min(budget, group.upper(goal)), group.over.get(goal, 0.0))

@@ -37,6 +37,10 @@ def _later(config: Section, layer: int, where: str) -> bool:
     return layer >= take(config, "max_window_layers", int, where, 28, above=-1)
 
 
+def _where_set(config: Section, layer: int, where: str) -> bool:
+    return config.get(WINDOW) is not None
+
+
 def _all(config: Section, layer: int, where: str) -> bool:
     return True
 
@@ -50,6 +54,9 @@ _WINDOWED: Mapping[str, tuple[_Rule, int]] = {
     "gemma3": (_but_one, 4096),
     "qwen2": (_later, 4096),
     "qwen3": (_later, 4096),
+    "mixtral": (_where_set, 4096),
+    "phi3": (_where_set, 4096),
+    "gpt_oss": (_alternate, 128),
 }
 
 

@@ -1,11 +1,8 @@
 """A Hugging Face `config.json` read as a problem: `flat-mapper import-hf`.
 
-The file is the one beside a model's weights; nothing is fetched. `ARCHITECTURES` says how each
-`model_type` names its sizes, after the configuration classes of the library transformers
-(huggingface.co/docs/transformers, "Configuration" of each model); where a class has a default and
-files leave the key out, the default stands there. Read are the shapes of the attention and of the
-layers around it, and which keys they see (`flat_mapper.workload.hf_layers`). Positions, norms and
-vocabularies are not part of a problem.
+The file is the one beside a model's weights; nothing is fetched. Read are the shapes of the
+attention and of the layers around it (`flat_mapper.importers.hf_families`), which keys they see
+(`hf_layers`), and what else is in a layer and around all of them (`hf_forms`).
 """
 
 from __future__ import annotations
@@ -14,141 +11,24 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.importers.hf_families import (
+    ARCHITECTURES,
+    NO_ATTENTION,
+    Default,
+    Family,
+    Stack,
+    StackPart,
+)
+from flat_mapper.importers.hf_forms import ends_form, layer_form
+from flat_mapper.importers.hf_layers import layer_kinds
 from flat_mapper.spec.document import Section, did_you_mean, place, section_of, take
 from flat_mapper.spec.yamlio import load, scalar
-from flat_mapper.workload.hf_layers import layer_kinds
 from flat_mapper.workload.mask import NONE, LayerKind, Mask
-
-StackPart = Literal["encoder", "decoder", "cross"]
 
 LONGEST = 4096  # chosen: positions where none are asked for and the model has more
 MODEL_WORD_BITS = 16  # chosen, where the file says nothing of 8 bits: what models are run with
-# Keys that say the feed-forward layer is a mixture of experts.
-EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "num_experts_per_tok")
-
-Default = int | str | None  # a size, the key of another size, or none: the key is required
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stack:
-    """A configuration's names for the sizes of one stack of layers; each with its default."""
-
-    layers: tuple[str, Default]
-    heads: tuple[str, Default]
-    width: tuple[str, Default]
-    feed_forward: tuple[str, Default]
-    positions: tuple[str, Default]  # as many as the model was made for
-    kv_heads: tuple[str, Default] = ("", None)  # empty: each head has its own
-    head_width: tuple[str, Default] = ("", None)  # empty: width / heads
-    gated: bool = False
-    keys: tuple[str, Default] = ("", None)  # positions of the keys, where they are others
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
-    """The stacks of an architecture; `inside` names a section that holds its text model."""
-
-    stacks: Mapping[StackPart, Stack]
-    inside: str = ""
-
-
-def _decoder(
-    *,
-    heads: int | None = None,
-    kv_heads: Default = "heads",
-    head_width: int | None = None,
-    positions: int | None = None,
-) -> Stack:
-    """The names that Llama's configuration has, and with it most decoders since."""
-    return Stack(
-        layers=("num_hidden_layers", None),
-        heads=("num_attention_heads", heads),
-        width=("hidden_size", None),
-        feed_forward=("intermediate_size", None),
-        positions=("max_position_embeddings", positions),
-        kv_heads=("num_key_value_heads", kv_heads),
-        head_width=("head_dim", head_width),
-        gated=True,
-    )
-
-
-_BERT = Stack(
-    layers=("num_hidden_layers", None),
-    heads=("num_attention_heads", None),
-    width=("hidden_size", None),
-    feed_forward=("intermediate_size", None),
-    positions=("max_position_embeddings", 512),
-)
-_VIT = Stack(
-    layers=("num_hidden_layers", None),
-    heads=("num_attention_heads", None),
-    width=("hidden_size", None),
-    feed_forward=("intermediate_size", None),
-    positions=("patches", None),  # worked out by `_patches`
-)
-_GPT2 = Stack(
-    layers=("n_layer", None),
-    heads=("n_head", None),
-    width=("n_embd", None),
-    feed_forward=("n_inner", "4 * width"),
-    positions=("n_positions", 1024),
-)
-
-
-def _t5(layers: tuple[str, Default]) -> Stack:
-    return Stack(
-        layers=layers,
-        heads=("num_heads", None),
-        width=("d_model", None),
-        feed_forward=("d_ff", None),
-        positions=("n_positions", 512),  # relative positions have no limit; T5 was trained at 512
-        head_width=("d_kv", 64),
-    )
-
-
-def _whisper(side: str, positions: tuple[str, int], keys: tuple[str, Default]) -> Stack:
-    return Stack(
-        layers=(f"{side}_layers", None),
-        heads=(f"{side}_attention_heads", None),
-        width=("d_model", None),
-        feed_forward=(f"{side}_ffn_dim", None),
-        positions=positions,
-        keys=keys,
-    )
-
-
-_TEXT, _SOUND = ("max_target_positions", 448), ("max_source_positions", 1500)
-_LLAMA = Family(stacks={"decoder": _decoder(positions=2048)})
-_GEMMA3 = _decoder(heads=8, kv_heads=4, head_width=256, positions=131072)
-ARCHITECTURES: Mapping[str, Family] = {
-    **dict.fromkeys(("bert", "roberta"), Family(stacks={"encoder": _BERT})),
-    "vit": Family(stacks={"encoder": _VIT}),
-    "gpt2": Family(stacks={"decoder": _GPT2}),
-    **dict.fromkeys(("llama", "qwen2"), _LLAMA),
-    "mistral": Family(stacks={"decoder": _decoder(kv_heads=8, positions=131072)}),
-    "qwen3": Family(stacks={"decoder": _decoder(head_width=128, positions=32768)}),
-    "gemma": Family(stacks={"decoder": _decoder(head_width=256, positions=8192)}),
-    "gemma2": Family(stacks={"decoder": _decoder(head_width=256, positions=8192)}),
-    "gemma3_text": Family(stacks={"decoder": _GEMMA3}),
-    "gemma3": Family(stacks={"decoder": _GEMMA3}, inside="text_config"),
-    "t5": Family(
-        stacks={
-            "encoder": _t5(("num_layers", None)),
-            "decoder": _t5(("num_decoder_layers", "num_layers")),
-            "cross": _t5(("num_decoder_layers", "num_layers")),
-        }
-    ),
-    "whisper": Family(
-        stacks={
-            "encoder": _whisper("encoder", _SOUND, ("", None)),
-            "decoder": _whisper("decoder", _TEXT, ("", None)),
-            "cross": _whisper("decoder", _TEXT, _SOUND),
-        }
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +48,10 @@ class Model:
     keys: int
     word_bits: int
     kinds: tuple[LayerKind, ...]  # layers by the keys that they see
+    form: Mapping[str, object]  # the problem's section `layer`
+    ends: Mapping[str, object]  # and `vocabulary`
+    dense: int = 0  # other layers, whose feed-forward is no mixture of experts
+    chunk: int = 0  # positions of a chunk that attention does not leave; 0: there are none
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
@@ -185,20 +69,21 @@ def load_config(path: str | Path, part: str = "") -> Model:
     kind = take(config, "model_type", str, where)
     family = ARCHITECTURES.get(kind)
     if family is None:
+        if kind in NO_ATTENTION:
+            condition = "a model of attention layers"
+            change = "state-space and recurrent layers are no attention; write the layer as Einsums"
+            at = place(where, config, "model_type")
+            raise SpecError(expected(at, condition, str(kind), change))
         known = ", ".join(ARCHITECTURES)
         spot = place(where, config, "model_type")
         raise SpecError(
             expected(spot, f"one of {known}", str(kind), did_you_mean(kind, ARCHITECTURES))
         )
     chosen = _part(family, part, kind)
-    if family.inside:
-        config = section_of(take(config, family.inside, dict, where), where)
-        where = f"{where}: {family.inside}"
-    for key in EXPERTS:
-        if config.get(key):
-            condition = "one feed-forward layer for every position"
-            got = f"{key} {config[key]}"
-            raise SpecError(expected(where, condition, got, "write the block out as Einsums"))
+    if chosen in family.inside:
+        inside = family.inside[chosen]
+        config = section_of(take(config, inside, dict, where), where)
+        where = f"{where}: {inside}"
     return _model(config, where, str(kind), chosen, family.stacks[chosen])
 
 
@@ -228,15 +113,21 @@ def _model(config: Section, where: str, kind: str, part: StackPart, stack: Stack
             condition = f"a multiple of the {heads} heads, or a width of a head"
             raise SpecError(expected(place(where, config, stack.width[0]), condition, width))
         per_head = width // heads
-    positions = _patches(config, where) if kind == "vit" else size("positions", stack.positions)
+    pictures = stack.positions[0] == "patches"
+    positions = _patches(config, where) if pictures else size("positions", stack.positions)
     gated = stack.gated or "gated" in str(config.get("feed_forward_proj") or "")
-    layers = size("layers", stack.layers)
+    every = size("layers", stack.layers)
+    dense = _dense(config, where, every)
+    layers = every - dense
+    kv_heads = size("kv_heads", stack.kv_heads) if stack.kv_heads[0] else heads
+    if kind == "falcon":
+        kv_heads = _falcon_kv_heads(config, where, heads)
     return Model(
         model_type=kind,
         part=part,
         layers=layers,
         heads=heads,
-        kv_heads=size("kv_heads", stack.kv_heads) if stack.kv_heads[0] else heads,
+        kv_heads=kv_heads,
         head_width=per_head,
         width=width,
         feed_forward=size("feed_forward", stack.feed_forward),
@@ -245,7 +136,27 @@ def _model(config: Section, where: str, kind: str, part: StackPart, stack: Stack
         keys=size("keys", stack.keys) if stack.keys[0] else positions,
         word_bits=_word_bits(config),
         kinds=layer_kinds(config, where, kind, part, layers),
+        form=layer_form(config, where, kind, part),
+        ends=ends_form(config, kind, part),
+        dense=dense,
+        chunk=take(config, "attention_chunk_size", int, where, 0, above=-1)
+        if config.get("attention_chunk_size")
+        else 0,
     )
+
+
+def _dense(config: Section, where: str, layers: int) -> int:
+    """Layers of a mixture's model whose feed-forward is an ordinary one."""
+    first = take(config, "first_k_dense_replace", int, where, 0, above=-1)
+    step = take(config, "interleave_moe_layer_step", int, where, 1, above=0)
+    return min(first, layers) + (layers - layers // step)
+
+
+def _falcon_kv_heads(config: Section, where: str, heads: int) -> int:
+    """Falcon's heads of keys and values: one, or a number of its newer architecture."""
+    if config.get("new_decoder_architecture"):
+        return take(config, "num_kv_heads", int, where, heads, above=0)
+    return 1 if config.get("multi_query", True) else heads
 
 
 def _size(config: Section, where: str, key: tuple[str, Default], known: Mapping[str, int]) -> int:
@@ -300,6 +211,13 @@ def problem_text(
         f"{model.positions} positions.",
         f"# Chosen: batch {batch}, N = {positions}, {model.word_bits}-bit words.",
     ]
+    if model.chunk and positions > model.chunk:
+        condition = (
+            f"at most the {model.chunk} positions of a chunk, which attention does not leave"
+        )
+        raise SpecError(expected(f"{origin}: --seq", condition, positions))
+    if model.dense:
+        lines.append(f"# The other {model.dense} layers have no experts: they are not in it.")
     if others:
         lines.append(f"# Chosen: the layers with {layers} attention, without the other {others}.")
     ranks = {
@@ -316,7 +234,17 @@ def problem_text(
     lines += [f"    {rank}: {size}" for rank, size in ranks.items()]
     lines += [f"  word_bits: {model.word_bits}", *_layer_lines(kinds)]
     lines += ["  feed_forward: gated"] if model.gated else []
-    return "\n".join([*lines, f"  attention: {{{attention}}}", ""])
+    lines.append(f"  attention: {{{attention}}}")
+    sections = (("layer", model.form), ("vocabulary", model.ends))
+    lines += [f"  {name}: {_flow(form)}" for name, form in sections if form]
+    return "\n".join([*lines, ""])
+
+
+def _flow(value: object) -> str:
+    """A section in one line."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_flow(one)}' for key, one in value.items())}}}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _chosen(model: Model, origin: str, layers: str) -> tuple[LayerKind, ...]:
