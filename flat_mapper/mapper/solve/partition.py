@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-import numpy as np
-
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import SpecError, expected
@@ -32,6 +30,7 @@ from flat_mapper.mapper.group.incumbent import Costs
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.alternatives import Tally, Task, lesser, reconstructed
+from flat_mapper.mapper.solve.known_group import KnownGroup, Names, costs_of, goal_value, pair_of
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.solve import floor_of, least_of, solve_group, value_of
 from flat_mapper.mapper.solve.symmetry import group_question, renamed
@@ -52,34 +51,6 @@ from flat_mapper.workload.softmax import alternatives
 
 TIGHT = 1e-12  # sums that should be equal differ in their last bits
 MOST_KEPT = 1_000_000  # chosen: candidates that are kept for other groups, 1 GB or so
-HUGE = 1e30  # pJ that no mapping takes
-
-Names = tuple[str, ...]
-
-
-@dataclass(slots=True)
-class _Group:
-    """What is known of a group, or of all groups that are the same question under other names."""
-
-    least: Costs  # lower bounds
-    found: list[tuple[Names, GroupSolution]] = field(default_factory=list)
-    exact: set[Goal] = field(default_factory=set)
-    over: dict[Goal, float] = field(default_factory=dict)  # no mapping is below
-    infeasible: Infeasible | None = None
-
-    def lower(self, goal: Goal) -> float:
-        """Lower bound under a goal."""
-        if goal in self.exact:
-            return self.upper(goal)
-        return max(_value(goal, self.least), self.over.get(goal, 0.0))
-
-    def upper(self, goal: Goal) -> float:
-        """What the best known mapping costs under a goal."""
-        return min((_value(goal, _costs(s)) for _, s in self.found), default=inf)
-
-    def best(self, goal: Goal) -> tuple[Names, GroupSolution]:
-        """The best known mapping under a goal, with the names it was found for."""
-        return min(self.found, key=lambda one: _value(goal, _costs(one[1])))
 
 
 @dataclass(slots=True)
@@ -89,7 +60,7 @@ class _Cascade:
     workload: Workload
     graph: FusionGraph
     ways: list[tuple[GroupSpace, ...]]  # to run each group
-    groups: list[_Group]
+    groups: list[KnownGroup]
     candidates: CandidateCache
 
 
@@ -132,7 +103,7 @@ class PartitionSearch:
         """The search over all partitions that a mapspace leaves."""
         leak = sum(ert.leak_per_cycle(platform).values())
         found = cls(platform=platform, mapspace=mapspace, ert=ert, leak=leak)
-        known: dict[object, _Group] = {}
+        known: dict[object, KnownGroup] = {}
         limits = mapspace.fusion.anything or AnyGroups()
         for cascade in alternatives(workload, charged=not workload.mask):
             for names in forms(cascade):
@@ -141,10 +112,7 @@ class PartitionSearch:
         return found
 
     def _form(
-        self,
-        workload: Workload,
-        graph: FusionGraph,
-        known: dict[object, _Group],
+        self, workload: Workload, graph: FusionGraph, known: dict[object, KnownGroup]
     ) -> _Cascade:
         """A form of a cascade with bounds of all its groups."""
         spaces = {}
@@ -160,7 +128,7 @@ class PartitionSearch:
         for way in ways:
             question = group_question(workload, self.mapspace, way)
             if question not in known:
-                known[question] = _Group(least=bounds.least(way[0].names))
+                known[question] = KnownGroup(least=bounds.least(way[0].names))
             groups.append(known[question])
         return _Cascade(workload, graph, ways, groups, CandidateCache())
 
@@ -182,7 +150,10 @@ class PartitionSearch:
             form = lower.cascade
             if self.late or form is None or lower.total >= best.total * (1 - TIGHT):
                 return best, min(lower.total, best.total)
-            doubt = [g for g in lower.groups if goal not in form.groups[g].exact]
+            known = [g.exact | g.stuck for g in form.groups]
+            doubt = [g for g in lower.groups if goal not in known[g]]
+            if not doubt:
+                return best, min(lower.total, best.total)
             number = max((len(form.graph.groups[g]), g) for g in doubt)[1]
             if self.progress:
                 share = lower.total / best.total if best.total < inf else 0.0
@@ -207,14 +178,14 @@ class PartitionSearch:
     def _search(self, cascade: _Cascade, number: int, goal: Goal, budget: float) -> None:
         """Find the best mapping of a group, if it costs less than a budget."""
         group, names = cascade.groups[number], cascade.graph.groups[number]
-        if goal in group.exact or group.lower(goal) >= budget * (1 - TIGHT):
+        if goal in group.exact | group.stuck or group.lower(goal) >= budget * (1 - TIGHT):
             return
         # Some mapping is found in any case, however late it is.
         if time.perf_counter() > self.deadline and (group.found or budget < inf):
             self.late = True
             return
         limit = min(group.upper(goal), budget)
-        best, left = None if limit == inf else _pair(goal, limit), inf
+        best, left = None if limit == inf else pair_of(goal, limit), inf
         for search in self._searches(cascade, number, goal):
             found, own = solve_group(search, goal, best)
             left = min(left, own)
@@ -222,17 +193,19 @@ class PartitionSearch:
                 group.infeasible = lesser(group.infeasible, found)
             elif found:
                 group.found.append((names, found[0]))
-                best = _costs(found[0])
+                best = costs_of(found[0])
             self.tally.add(Task(cascade.workload, [search]))
         self.searched += 1
-        if left < min(budget, group.upper(goal)) * (1 - TIGHT):
+        proven = min(left, budget, group.upper(goal))
+        if proven < min(budget, group.upper(goal)) * (1 - TIGHT):
             self.loose = True  # some mappings were left out for their number, or for the time
+            group.stuck.add(goal)
+        elif group.upper(goal) <= budget:
+            group.exact.add(goal)
+        group.over[goal] = max(proven, group.over.get(goal, 0.0))
         self.late |= bool(self.budget.stopped)
         if sum(t.count for t in cascade.candidates.candidate_sets.values()) > MOST_KEPT:
             cascade.candidates = CandidateCache()
-        if group.upper(goal) <= budget:
-            group.exact.add(goal)
-        group.over[goal] = max(min(budget, group.upper(goal)), group.over.get(goal, 0.0))
 
     def _searches(self, cascade: _Cascade, number: int, goal: Goal) -> list[GroupSearch]:
         """The searches of a group, one for each way to run it."""
@@ -267,7 +240,7 @@ class PartitionSearch:
                 continue
             goal = self._weight((e0 - e1) / (c1 - c0))
             middle, _ = self.under(goal)
-            if _value(goal, middle.costs) < _value(goal, one.costs) * (1 - TIGHT):
+            if goal_value(goal, middle.costs) < goal_value(goal, one.costs) * (1 - TIGHT):
                 corners.append(middle)
                 todo += [(one, middle), (middle, other)]
         best = min(corners, key=self._edp)
@@ -303,30 +276,14 @@ class PartitionSearch:
             inputs = (cascade.workload, self.platform, self.ert, self.mapspace, space)
             return renamed(other, group_problem(*inputs))
         kind = goal if goal.kind != "edp" else self._weight(_slope(other, self.leak))
-        best = _pair(kind, _value(kind, _costs(other)) * (1 + 1e-9))
+        best = pair_of(kind, goal_value(kind, costs_of(other)) * (1 + 1e-9))
         solved: GroupSolution | None = None
         for search in self._searches(cascade, number, kind):
             found, _ = solve_group(search, kind, best)
             if isinstance(found, list):
-                solved, best = found[0], _costs(found[0])
+                solved, best = found[0], costs_of(found[0])
         assert solved is not None, f"{cascade.graph.groups[number]}: no mapping as of its like"
         return solved
-
-
-def _value(goal: Goal, costs: Costs) -> float:
-    """What a goal minimises, at some (cycles, dynamic pJ)."""
-    if costs[0] == inf:
-        return inf
-    return float(goal.first(np.array(costs[0]), np.array(costs[1])))
-
-
-def _costs(solution: GroupSolution) -> Costs:
-    return solution.cycles, solution.energy
-
-
-def _pair(goal: Goal, value: float) -> Costs:
-    """Costs that come to some value under a goal, and lose every tie but for latency."""
-    return (value, HUGE) if goal.kind == "latency" else (0.0, value)
 
 
 def _slope(solution: GroupSolution, leak: float) -> float:
