@@ -13,13 +13,12 @@ from prices import EDGE_ERT, PRICES
 from small_platform import loops, nest
 
 import flat_mapper as fm
-from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.reader import load_architecture, load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.referee import compare
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.energy.tables import Ert, load_ert
+from flat_mapper.energy.tables import Ert, load_ert, unpriced
 from flat_mapper.execution.run import execute
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Policy
 from flat_mapper.reports.answers import SearchResult

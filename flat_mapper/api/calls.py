@@ -13,9 +13,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from flat_mapper.api.layers import best_of_layers, noted, sourced, together
+from flat_mapper.api.prices import energies, searched_energies
 from flat_mapper.arch.document import variables_of
 from flat_mapper.arch.reader import architecture_of, load_architecture, load_platform
-from flat_mapper.arch.values import Architecture, Platform
+from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.budget import Budget
@@ -23,7 +24,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.energy.tables import Art, Ert, ert_of, load_ert
+from flat_mapper.energy.tables import Ert, ert_of
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.log import SearchLog, search_log
 from flat_mapper.mapping.cores.check import check_mapping, read_checked_record
@@ -36,7 +37,6 @@ from flat_mapper.spec.document import Section, did_you_mean, section_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
 from flat_mapper.spec.yamlio import is_text
-from flat_mapper.timeloop.accelergy import ACCELERGY, chosen_accelergy
 from flat_mapper.timeloop.mapper import SECONDS, timeloop_mapper
 from flat_mapper.timeloop.mapping_reader import read_mapping
 from flat_mapper.workload import reader as problem_yaml
@@ -101,22 +101,6 @@ def with_bits(workload: Workload, bits: Mapping[str, int]) -> Workload:
     return replace(workload, tensor_bits={**workload.tensor_bits, **bits}) if bits else workload
 
 
-def energies(platform: Platform | Architecture, ert: Name | Ert | None) -> tuple[Ert, Art | None]:
-    """The energies of a platform: a table's, a file's, Accelergy's, or hwcomponents'.
-
-    The last two come with areas; the word `accelergy` asks for it. A table must price the whole
-    matrix path; the vector path is left out where softmax is free.
-    """
-    if ert == ACCELERGY:
-        return chosen_accelergy().price(platform)
-    if ert is not None:
-        table = ert if isinstance(ert, Ert) else load_ert(ert)
-        return table.covering(platform.matrix if isinstance(platform, Platform) else platform), None
-    from flat_mapper.energy.pricing import price_with_hwcomponents
-
-    return price_with_hwcomponents(platform)
-
-
 def search(
     workload: Workload | Source,
     platform: Platform | Source,
@@ -135,7 +119,8 @@ def search(
     """The best mapping of a workload in a mapspace, or why there is none.
 
     ert:       a table, its file, or `accelergy` to run that; by default hwcomponents prices.
-    objective: latency, energy or edp; ties are broken by the other two.
+    objective: latency, energy or edp; ties are broken by the other two. Latency where nothing
+               says what the chip's components cost, and the answer says so.
     schedule:  of the fused Einsums, in place of the mapspace's: interleaved, overlapped or any.
     progress:  called with the share done and what is being searched.
     log:       a file that takes down what is cut, for `flat-mapper verify`.
@@ -179,8 +164,8 @@ def compare(
     cascade = workload if isinstance(workload, Workload) else load_problem(workload)
     read = platform if isinstance(platform, Platform) else load_platform(platform)
     fit = fitted(read, cascade.each_kind[0])
-    chip, goal = fit.platform, objective_of(objective)
-    table, art = energies(chip, ert)
+    chip = fit.platform
+    table, art, goal, said = searched_energies(chip, ert, objective_of(objective))
     spaces = [mapspace_of(m, cascade, chip, schedule) for m in mapspaces]
     names = [space.name for space in spaces]
     if not names or len(set(names)) < len(names):
@@ -195,7 +180,10 @@ def compare(
         if isinstance(found, Infeasible):
             rows[space.name] = found
             continue
-        notes = (*fit.notes, *absent_parts(space, cascade), *binding_notes(chip, cascade))
+        notes = (
+            *(*fit.notes, *said),
+            *(*absent_parts(space, cascade), *binding_notes(chip, cascade)),
+        )
         kinds = [
             SearchResult(
                 workload=one.workload,

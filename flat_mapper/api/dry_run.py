@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from flat_mapper.api.calls import energies, load_problem, mapspace_of
+from flat_mapper.api.calls import load_problem, mapspace_of
+from flat_mapper.api.prices import energies
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
-from flat_mapper.base.errors import BackendError
+from flat_mapper.base.errors import BackendError, UnpricedError
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapper.solve.alternatives import space_size
 from flat_mapper.mapping.arch_rules import check_hierarchy, with_arch_rules
@@ -51,7 +52,7 @@ def read_chip(path: str, ert: str | None = None) -> Chip:
         check_hierarchy(arch)
     try:
         table, art = energies(platform, ert)
-    except BackendError:
+    except (BackendError, UnpricedError):
         return Chip(platform=platform, ert=None, art=None)
     return Chip(platform=platform, ert=table, art=art)
 

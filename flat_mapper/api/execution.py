@@ -12,7 +12,7 @@ from flat_mapper.backends.referee import Disagreement, compare
 from flat_mapper.base.errors import NothingFeasible
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.energy.tables import Ert
+from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution import run as referee
 from flat_mapper.execution.result import Executed
 from flat_mapper.execution.shrink import cut_ranks, shrunk
@@ -73,13 +73,3 @@ def execute(
     if isinstance(result, Infeasible):
         raise NothingFeasible(result)
     return Execution(executed=executed, checked=True, differences=compare(executed, result))
-
-
-def unpriced(platform: Platform) -> Ert:
-    """A table in which nothing costs energy: counts and cycles do not need one."""
-    levels: dict[str, dict[str, float]] = {}
-    for arch in (platform.matrix, *filter(None, [platform.vector])):
-        for level in arch.levels:
-            levels[level.name] = dict.fromkeys(("read", "write", "update"), 0.0)
-        levels[arch.compute.name] = {"compute": 0.0}
-    return Ert(levels=levels, source="none")

@@ -19,7 +19,7 @@ _OPERATIONS = tuple(dict.fromkeys((*BINARY, *REDUCTIONS, *UNARY)))
 # Of a core; see `arch.cores`.
 CORE = ("core_tile_cycles", "core_step_cycles", "core_stream_bytes_per_cycle", "launch_seconds")
 KNOWN = (
-    *("version", "technology", "global_cycle_seconds", *CORE),
+    *("version", "technology", "global_cycle_seconds", "power_limit_w", *CORE),
     *(f"{operation}{suffix}" for operation in _OPERATIONS for suffix in _SUFFIXES),
 )
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -25,6 +25,10 @@ class SpecError(FlatMapperError):
     """A file, an argument or an expression that cannot be read as what it should be."""
 
 
+class UnpricedError(SpecError):
+    """A component whose energy nothing says: its chip can be searched for latency alone."""
+
+
 class MappingError(FlatMapperError):
     """A mapping that contradicts its own problem or architecture."""
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from flat_mapper.api import calls as api
+from flat_mapper.api.prices import energies
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
@@ -32,7 +33,7 @@ def crosscheck_command(arguments: argparse.Namespace) -> int:
     if len(lacking) == len(backends):
         raise BackendError(f"crosscheck: nothing to compare with: {lacking[0]}")
     workload, platform, mapping = _mapping(arguments)
-    table, _ = api.energies(platform, arguments.ert)
+    table, _ = energies(platform, arguments.ert)
     found = crosscheck(workload, platform, mapping, table, backends)
     say(dump_json(found.to_dict()).rstrip() if arguments.json else crosscheck_text(found))
     return 0 if found.agrees else 1

@@ -223,10 +223,7 @@ def _moved(einsums: tuple[EinsumStats, ...], dram: str) -> float:
 
 
 def _closed(cut: dict[str, float], leakage: float, total: float) -> dict[str, float]:
-    """A cut with its leakage, whose parts add up to the total.
-
-    Sums of floats in other orders differ in their last bits: the largest part takes the difference.
-    """
+    """A cut with its leakage; the largest part takes what the order of a sum of floats changes."""
     found = cut | ({LEAKAGE: leakage} if leakage else {})
     if found:
         largest = max(found, key=lambda name: found[name])
@@ -256,6 +253,7 @@ class Result:
     products: tuple[str, ...] = ()  # Einsums that are products on the matrix path
     spill_pj_per_word: float = 0.0
     leak_pj_per_cycle: Mapping[str, float] = field(default_factory=dict)  # by component
+    power_limit_w: float | None = None  # the chip's own, all its components together
     repeat: int = 1
     area_mm2: float | None = None
     notes: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from flat_mapper.arch.attributes import technology_nm
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
-from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.errors import SpecError, UnpricedError, expected
 from flat_mapper.base.units import PJ_PER_J
 from flat_mapper.energy.hwcomponents import Argument, Price, Question, prices, versions
 from flat_mapper.energy.tables import Art, Ert, Multiplier
@@ -177,7 +177,7 @@ def _recipe(node: MemoryLevel | ComputeUnit, where: str) -> Recipe:
         kinds = {name: r for name, r in RECIPES.items() if (r.kind == "compute") != stores}
         known = [*kinds, *([_GENERIC_STORAGE] if stores else [])]
         hint = did_you_mean(own, known)
-        raise SpecError(
+        raise UnpricedError(
             f"{where}: expected a class that hwcomponents prices ({', '.join(known)}), got "
             f"{own!r}; {hint + ' ' if hint else ''}or name one of its classes in the attribute "
             f'{OVERRIDE}: "...", or give energies in an ERT file'
@@ -205,7 +205,8 @@ def _technology_m(node: MemoryLevel | ComputeUnit, where: str) -> float:
     size = technology_nm(given)
     if size is None:
         got = "none" if given is None else repr(given)
-        raise SpecError(
+        kind = UnpricedError if given is None else SpecError
+        raise kind(
             f'{where}.attributes.technology: expected a node such as "22nm", got {got}; write '
             'technology: "22nm" among the variables'
         )
@@ -233,7 +234,7 @@ def _bits(node: ComputeUnit, where: str) -> int:
     names = ("multiplier_width", "width", "datawidth", "adder_width")
     given = [(n, node.attributes[n]) for n in names if node.attributes.get(n) is not None]
     if not given:
-        raise SpecError(
+        raise UnpricedError(
             f"{where}.attributes: expected multiplier_width (bits of an operand), got none; "
             "add multiplier_width: 16"
         )

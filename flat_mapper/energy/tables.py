@@ -165,6 +165,19 @@ class Art:
         return sum(self.component_mm2(platform).values())
 
 
+UNPRICED = "none"  # the source of a table that knows no energy
+
+
+def unpriced(platform: Platform) -> Ert:
+    """A table in which nothing costs energy: counts and cycles do not need one."""
+    levels: dict[str, dict[str, float]] = {}
+    for arch in _paths(platform):
+        for level in arch.levels:
+            levels[level.name] = dict.fromkeys(("read", "write", "update"), 0.0)
+        levels[arch.compute.name] = {"compute": 0.0}
+    return Ert(levels=levels, source=UNPRICED)
+
+
 def load_ert(path: str | Path) -> Ert:
     """The energy table in a file, in Accelergy's form or in the short one."""
     return ert_of(load_document(path), str(path))

@@ -20,7 +20,8 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from flat_mapper.api.calls import NO_BITS, Name, energies, search, with_bits
+from flat_mapper.api.calls import NO_BITS, Name, search, with_bits
+from flat_mapper.api.prices import energies
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units

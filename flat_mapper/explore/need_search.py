@@ -18,11 +18,11 @@ searched: the answer reaches the target, one row or step less does not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil, isclose
 
-from flat_mapper.api.calls import Name, Source, energies, load_problem, mapspace_of
+from flat_mapper.api.calls import Name, Source, load_problem, mapspace_of
+from flat_mapper.api.prices import energies
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.arch.words import fitted
@@ -30,7 +30,7 @@ from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.energy.tables import Ert
+from flat_mapper.energy.tables import Ert, unpriced
 from flat_mapper.explore.need_result import (
     QUANTITIES,
     Need,
@@ -73,7 +73,7 @@ def smallest_value(
     trials = _Trials(
         workload=workload,
         mapspace=mapspace,
-        ert=ert or _no_prices(platform),
+        ert=ert or unpriced(platform),
         knob=knob,
         unit=busy,
         progress=progress,
@@ -106,15 +106,6 @@ def smallest_value(
         mask=workload.mask,
         other_layers=workload.other_layers,
     )
-
-
-def _no_prices(platform: Platform) -> Ert:
-    """Energies that break no tie."""
-    paths = [platform.matrix, *([platform.vector] if platform.vector else [])]
-    free = {"read": 0.0, "write": 0.0, "update": 0.0}
-    levels: dict[str, Mapping[str, float]] = {lv.name: free for a in paths for lv in a.levels}
-    levels |= {arch.compute.name: {"compute": 0.0} for arch in paths}
-    return Ert(levels=levels, source="none")
 
 
 def _check(quantity: str, workload: Workload, mapspace: Mapspace, utilization: float) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from flat_mapper.api import calls as api
 from flat_mapper.api.layers import noted, sourced
+from flat_mapper.api.prices import energies
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
@@ -101,7 +102,7 @@ def front(
     fit = fitted(platform if isinstance(platform, Platform) else load_platform(platform), cascade)
     chip = fit.platform
     space = api.mapspace_of(mapspace, cascade, chip, schedule)
-    table, art = api.energies(chip, ert)
+    table, art = energies(chip, ert)
     found = frontier(cascade, chip, space, table, progress=progress)
     if isinstance(found, Infeasible):
         return found

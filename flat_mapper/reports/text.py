@@ -17,6 +17,7 @@ from flat_mapper.mapping.cores.tiles import one_core
 from flat_mapper.mapping.record import record_document
 from flat_mapper.mapping.sharing import with_unmapped
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
+from flat_mapper.reports.energy import energy_rows, energy_text, power_w, power_warning, times
 from flat_mapper.reports.groups import einsum_dict, group_dicts, platform_dict, private_use
 from flat_mapper.reports.mask import mask_dict, mask_text
 from flat_mapper.workload.graph import Workload
@@ -64,6 +65,8 @@ def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[
         "cycles": result.cycles,
         "energy_pj": result.energy_pj,
         "edp_js": result.edp_js,
+        "power_w": power_w(result),
+        "power_limit_w": result.power_limit_w,
         "utilization": result.utilization,
         "busy": dict(result.busy),
         "macs": result.macs,
@@ -129,19 +132,14 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
     bound = result.bound
     capacity = {lv.name: lv.word_bits for lv in platform.matrix.levels}
     rows = [
-        ("latency", units.si(result.latency_s, "s"), _times(result.cycles, bound.cycles)),
+        ("latency", units.si(result.latency_s, "s"), times(result.cycles, bound.cycles)),
         ("cycles", units.count(result.cycles), ""),
-        (
-            "energy",
-            units.si(units.joules_of(result.energy_pj), "J"),
-            _times(result.energy_pj, bound.energy_pj),
-        ),
-        ("energy-delay product", units.si(result.edp_js, "J*s"), ""),
+        *energy_rows(result),
         ("utilization", units.percent(result.utilization), _busy(result)),
         (
             "off-chip traffic",
             units.size(result.offchip_bytes),
-            _times(result.offchip_bytes, bound.offchip_bytes),
+            times(result.offchip_bytes, bound.offchip_bytes),
         ),
         ("bottleneck", result.bottleneck, ""),
         *_core_rows(result),
@@ -153,10 +151,11 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
     if result.area_mm2 is not None:
         rows.append(("area", f"{result.area_mm2:.3g} mm2", "on chip"))
     sources = f"energies from {result.energy_source}; counts from backend {result.backend}"
-    by = [f"energy by {k}: {_parts(p)}" for k, p in result.energy_by().items()]
+    by = [f"energy by {k}: {_parts(p)}" for k, p in result.energy_by().items() if any(p.values())]
     masked = "" if workload.layers else mask_text(workload, result)
-    more = filter(None, (sources_text(result), masked, left_out_text(workload)))
-    return "\n".join([grid(rows), *by, sources, *more, *result.notes])
+    more = [power_warning(result), sources_text(result), masked, left_out_text(workload)]
+    lines = [grid(rows), *by, sources, *more, *result.notes]
+    return "\n".join(line for line in lines if line)
 
 
 def _core_rows(result: Result) -> Iterator[tuple[str, str, str]]:
@@ -193,10 +192,6 @@ def sources_text(result: Result) -> str:
     if all(source == result.energy_source for source in listed.values()):
         return ""
     return grid([(f"  {name}", str(source)) for name, source in listed.items()])
-
-
-def _times(value: float, bound: float) -> str:
-    return f"{value / bound:.3f} x the lower bound" if bound > 0 else ""
 
 
 def _busy(result: Result) -> str:
@@ -301,7 +296,7 @@ def comparison_row(name: str, first: Result | None, result: Result | Infeasible)
         name,
         units.si(result.latency_s, "s"),
         "-" if gain is None else f"{gain:.2f}x",
-        units.si(units.joules_of(result.energy_pj), "J"),
+        energy_text(result.energy_pj, result.energy_source),
         "-" if saved is None else units.percent(saved),
         units.percent(result.utilization),
         busy_text(result),
@@ -319,7 +314,9 @@ def speedup(first: Result | None, result: Result) -> float | None:
 
 def energy_saving(first: Result | None, result: Result) -> float | None:
     """The share of the first one's energy that is saved, at most 1; negative where more is used."""
-    return 1 - result.energy_pj / first.energy_pj if first else None
+    if first is None or not first.energy_pj:
+        return None
+    return 1 - result.energy_pj / first.energy_pj
 
 
 def model_text(stats: EinsumStats) -> str:

@@ -9,13 +9,12 @@ import pytest
 from execution.random_fused import random_mapping, random_platform, random_workload
 from execution.tiny import chip, fused, products
 
-from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.agreement import COUNTS, Crosscheck, crosscheck
 from flat_mapper.cli.crosscheck import crosscheck_text
 from flat_mapper.cost_model.chip.evaluation import combine, stats_alone
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.energy.tables import Ert
+from flat_mapper.energy.tables import Ert, unpriced
 from flat_mapper.mapping.cores.check import check_fused
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload

@@ -8,11 +8,11 @@ import nests
 from execution.tiny import chip, fused, products
 from hypothesis import given, settings
 
-from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.referee import UPPER, compare
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
+from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.result import Error
 from flat_mapper.execution.run import execute
 from flat_mapper.mapping.values import (

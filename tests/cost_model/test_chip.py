@@ -9,13 +9,13 @@ import pytest
 from execution.tiny import chip, fused, products, with_group
 from flash import flash
 
-from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.chip.rounds import given
 from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
 from flat_mapper.mapping.values import FusedMapping, Loop
 from flat_mapper.workload.cascade import attention

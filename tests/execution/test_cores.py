@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from execution.random_cores import random_cores_case
 
-from flat_mapper.api.execution import unpriced
 from flat_mapper.backends.referee import compare
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
+from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
 
 

@@ -129,11 +129,6 @@ def test_b5_roles_and_operators_are_known_or_refused(
 
 REFUSED_BY_MAP = [
     (
-        "class: intmac, attributes: {multiplier_width: 16",
-        "class: fpmac, attributes: {width: 16",
-        "",
-    ),
-    (
         "- !Component\n    name: GLB",
         "- !Container {name: DIE, spatial: {meshX: 2}}\n  - !Component\n    name: GLB",
         "",

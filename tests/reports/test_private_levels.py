@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from execution.tiny import chip, fused, products
 
-from flat_mapper.api.execution import unpriced
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
+from flat_mapper.energy.tables import unpriced
 from flat_mapper.reports.answers import Evaluation
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import ceil
 
+from flat_mapper.arch.power import power_limit_w
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.chip.cores import group_on_cores
 from flat_mapper.cost_model.chip.tile import tile_cost
@@ -116,6 +117,7 @@ def combine(
         products=tuple(e.name for e in workload.einsums if is_product(e)),
         spill_pj_per_word=(read + write) / 2 / dram.row_words,
         leak_pj_per_cycle=ert.leak_per_cycle(platform),
+        power_limit_w=power_limit_w(platform.matrix),
         repeat=workload.repeat,
     )
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from flat_mapper.api import calls as api
+from flat_mapper.api.prices import energies
 from flat_mapper.base.errors import BackendError, FlatMapperError
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Art, Ert
@@ -46,7 +47,7 @@ class Batch:
 def priced(chip: Chip) -> Prices:
     """Costs of the parts of a chip; slow where hwcomponents has not been asked before."""
     try:
-        ert, art = api.energies(chip.platform, chip.ert)
+        ert, art = energies(chip.platform, chip.ert)
     except Exception as error:  # whatever goes wrong is the answer of every point on this chip
         status, reason = _fault(error)
         return Prices(status=status, reason=reason)

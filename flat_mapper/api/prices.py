@@ -1,0 +1,46 @@
+"""Energies of a chip: from a table, a file, Accelergy or hwcomponents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flat_mapper.arch.values import Architecture, Platform
+from flat_mapper.base.errors import UnpricedError
+from flat_mapper.energy.tables import Art, Ert, load_ert, unpriced
+from flat_mapper.mapper.group.objective import Objective
+from flat_mapper.timeloop.accelergy import ACCELERGY, chosen_accelergy
+
+
+def energies(
+    platform: Platform | Architecture, ert: str | Path | Ert | None
+) -> tuple[Ert, Art | None]:
+    """The energies of a platform: a table's, a file's, Accelergy's, or hwcomponents'.
+
+    The last two come with areas; the word `accelergy` asks for it. A table must price the whole
+    matrix path; the vector path is left out where softmax is free.
+    """
+    if ert == ACCELERGY:
+        return chosen_accelergy().price(platform)
+    if ert is not None:
+        table = ert if isinstance(ert, Ert) else load_ert(ert)
+        return table.covering(platform.matrix if isinstance(platform, Platform) else platform), None
+    from flat_mapper.energy.pricing import price_with_hwcomponents
+
+    return price_with_hwcomponents(platform)
+
+
+def searched_energies(
+    platform: Platform, ert: str | Path | Ert | None, objective: Objective
+) -> tuple[Ert, Art | None, Objective, tuple[str, ...]]:
+    """The energies that a search has, what it minimises with them, and what is to be said.
+
+    raises: UnpricedError where nothing says what a component costs, and energy was asked for.
+    """
+    try:
+        table, art = energies(platform, ert)
+    except UnpricedError as error:
+        if objective == "energy":
+            raise
+        note = f"energies unknown, searched for latency alone: {error}"
+        return unpriced(platform), None, "latency", (note,)
+    return table, art, objective, ()
