@@ -194,7 +194,7 @@ def asked_of_timeloop(found: ModelResult, folder: Path) -> EinsumStats:
     """timeloop-model's answer on the mapping of a native one, with the same energies."""
     table = prices(found.arch)
     documents = (
-        processed_document(found.workload, found.arch, found.mapping),
+        processed_document(found.workload, found.arch, found.mapping, handed_on=True),
         ert_document(found.arch, table),
         art_document(found.arch),
     )

@@ -29,6 +29,7 @@ class Directive:
     loops: tuple[Loop, ...]  # outermost first; y outside x
     split: int | None  # spatial only: how many of the innermost loops lie along x
     letters: dict[str, str]
+    bare: bool = False  # copies of computes alone, with no storage in them
 
     @property
     def factors(self) -> list[str]:
@@ -56,6 +57,7 @@ def directives(arch: Architecture, einsum: Einsum, mapping: EinsumMapping) -> li
     raises: MappingError where a rank has two loops at one node; Timeloop writes one factor.
     """
     letters, found = rank_letters(einsum), []
+    innermost = arch.nodes.index(arch.levels[-1])
     for node in arch.nodes:
         y, x = mapping.at(Slot(node.name, "y")), mapping.at(Slot(node.name, "x"))
         if not isinstance(node, Fanout):
@@ -72,7 +74,14 @@ def directives(arch: Architecture, einsum: Einsum, mapping: EinsumMapping) -> li
             )
         kind: Literal["temporal", "spatial"] = "temporal" if split is None else "spatial"
         found.append(
-            Directive(target=node.name, kind=kind, loops=loops, split=split, letters=letters)
+            Directive(
+                target=node.name,
+                kind=kind,
+                loops=loops,
+                split=split,
+                letters=letters,
+                bare=kind == "spatial" and arch.nodes.index(node) > innermost,
+            )
         )
     return found
 

@@ -156,7 +156,9 @@ def mapping_document(
             "permutation": directive.permutation,
         }
         if directive.split is not None:
-            entries.append({**loops, "split": directive.split})
+            tensors = [a.tensor for a in einsum.accesses]
+            apart = {"no_link_transfer": tensors} if directive.bare else {}
+            entries.append({**loops, "split": directive.split, **apart})
             continue
         keep, bypass = kept_and_bypassed(einsum, mapping, directive.target)
         spaces: dict[str, object]

@@ -29,12 +29,18 @@ _COMPUTE = ("mac", "intmac", "fpmac", "compute")
 
 
 def processed_document(
-    workload: Workload, arch: Architecture, mapping: EinsumMapping
+    workload: Workload, arch: Architecture, mapping: EinsumMapping, *, handed_on: bool = False
 ) -> dict[str, object]:
-    """Architecture, problem and mapping of one Einsum in one document for `timeloop-model`."""
+    """Architecture, problem and mapping of one Einsum in one document for `timeloop-model`.
+
+    handed_on: computes with no storage beside them take words from their neighbours, as Timeloop
+               has it; by default they do not, as the native model has it.
+    """
     workload = sized_workload(workload, mapping)
     einsum = workload.einsum(mapping.einsum)
     entries = [e for d in directives(arch, einsum, mapping) for e in _entries(d, mapping, einsum)]
+    for entry in entries if handed_on else ():
+        entry.pop("no_link_transfer", None)
     document = processed_architecture(arch)
     tree = document.pop("architecture")
     problem = problem_document(workload, einsum)
@@ -143,8 +149,9 @@ def _entries(
         return [loops, {"target": target, "type": "bypass", "keep": keep, "bypass": bypass}]
     ones = " ".join(f"{letter}=1" for letter in directive.letters.values())
     tensors = [a.tensor for a in einsum.accesses]
+    apart = {"no_link_transfer": tensors} if directive.bare else {}
     return [
-        {**loops, "split": directive.split},
+        {**loops, "split": directive.split, **apart},
         {**loops, "type": "temporal", "factors": ones},
         {"target": target, "type": "bypass", "keep": [], "bypass": tensors},
     ]

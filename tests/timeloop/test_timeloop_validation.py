@@ -209,7 +209,7 @@ def returning_case(seed: int) -> tuple[Workload, Platform, FusedMapping, Ert]:
 
 
 # Those that Timeloop can say: one factor for a rank and node.
-@pytest.mark.parametrize("seed", [12, 16, 17, 20, 37, 50, 62, 76])
+@pytest.mark.parametrize("seed", [12, 16, 17, 20, 37, 50, 62, 71, 75, 76])
 def test_one_pass_times_the_passes(timeloop: TimeloopBackend, seed: int) -> None:
     workload, platform, mapping, ert = returning_case(seed)
     found = crosscheck(workload, platform, mapping, ert, [timeloop])

@@ -387,3 +387,18 @@ def test_einsums_in_place_get_the_room_that_timeloop_asks_for() -> None:
         )
         assert buffer["attributes"] == {"width": 512, "datawidth": 16, "depth": rows}
         assert ("GLB is 2050 rows deep here, and 2000 in" in file.text) == (rows > 2000)
+
+
+def test_computes_without_storage_hand_nothing_on() -> None:
+    """By itself Timeloop lets such computes take words from their neighbours on the mesh."""
+    matrix = small.platform().matrix
+    bare = replace(matrix, nodes=tuple(n for n in matrix.nodes if n.name != "RF"))
+    workload = small.workload()
+    mapping = EinsumMapping(einsum="QK", loops=(), keep=(("DRAM", ("Q", "K", "QK")),))
+    sized = workload.with_ranks(dict.fromkeys(workload.rank_sizes, 1))
+    for arch, said in ((matrix, None), (bare, ["Q", "K", "QK"])):
+        document: Any = processed_document(sized, arch, mapping)
+        (entry,) = (e for e in document["mapping"] if e["type"] == "spatial")
+        assert entry.get("no_link_transfer") == said
+    handed: Any = processed_document(sized, bare, mapping, handed_on=True)
+    assert not any("no_link_transfer" in entry for entry in handed["mapping"])
