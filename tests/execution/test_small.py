@@ -7,8 +7,12 @@ from dataclasses import replace
 import pytest
 from execution.tiny import chip, fused, products, with_group
 
+from flat_mapper.api.execution import unpriced
+from flat_mapper.backends.referee import compare
+from flat_mapper.cost_model.chip.evaluation import evaluate
+from flat_mapper.cost_model.result import Result
 from flat_mapper.execution.run import execute
-from flat_mapper.mapping.values import Schedule
+from flat_mapper.mapping.values import Loop, Schedule
 
 
 def test_what_may_not_stay_is_fetched_in_every_turn() -> None:
@@ -83,3 +87,35 @@ def test_a_stream_moves_in_its_own_turn() -> None:
     changed = with_group(mapping, einsums=(streaming, z))
     (group,) = execute(products(), chip(0.5), changed).groups
     assert group.turns[0].end - group.turns[0].start == 8
+
+
+def test_a_tile_that_its_own_loop_replaces_comes_again_in_every_pass() -> None:
+    """B may stay, but two columns of it take turns in the registers, so each comes in each pass.
+
+    At the buffer a turn of Y reads 4 words of A, 4 of B, 2 old ones of Y, and updates 4; a row of
+    A is filled in, 2 words, and in the first pass B, 4. At half a word a cycle that is 40 cycles,
+    then 32; if B stayed in the registers, 24.
+    """
+    mapping = fused(stay=("B",))
+    y, z = mapping.groups[0].einsums
+    at = {"DRAM": (Loop("I", 2),), "GLB": (Loop("J", 2),), "RF": (Loop("K", 2),)}
+    columns = replace(y, loops=tuple((slot, at[slot.node]) for slot, _ in y.loops))
+    changed = with_group(mapping, einsums=(columns, z))
+    slow = chip(None)
+    narrow = {
+        path: replace(
+            arch,
+            nodes=tuple(
+                replace(n, shared_words_per_cycle=0.5) if n.name == "GLB" else n for n in arch.nodes
+            ),
+        )
+        for path, arch in (("matrix", slow.matrix), ("vector", slow.vector))
+        if arch is not None
+    }
+    platform = replace(slow, **narrow)
+    executed = execute(products(), platform, changed)
+    first, _, second, _ = executed.groups[0].turns
+    assert (first.end - first.start, second.end - second.start) == (40, 32)
+    result = evaluate(products(), platform, changed, unpriced(platform))
+    assert isinstance(result, Result)
+    assert compare(executed, result) == ()
