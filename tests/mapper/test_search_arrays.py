@@ -1,0 +1,47 @@
+"""Arrays of the search that a reader can check by hand: what is joined, marked and thinned."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from mapper.test_search_growth import problem_of
+
+from flat_mapper.mapper.group import pareto
+from flat_mapper.mapper.group.fused import _mask
+from flat_mapper.mapper.space.candidates import CandidateBlock
+from flat_mapper.mapper.space.enumerate import Wanted, inner_candidates
+
+
+def test_priced_candidates_are_found_in_their_set() -> None:
+    """Two blocks, of two and three candidates: the second of the first, the first of the second."""
+    whole = SimpleNamespace(count=5, blocks=[SimpleNamespace(count=2), SimpleNamespace(count=3)])
+    part = SimpleNamespace(source=np.array([[0, 1], [1, 0]]))
+    mask = _mask(whole, part)  # type: ignore[arg-type]
+    assert mask.tolist() == [False, True, True, False, False]
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 512])
+def test_what_no_other_vector_dominates_is_kept(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pareto, "CHUNK", chunk)
+    costs = np.array([[3, 1], [1, 3], [2, 2], [2, 3], [3, 1], [1, 4], [4, 0], [5, 5]], float)
+    kept = sorted(int(i) for i in pareto.nondominated(costs))
+    assert kept == [0, 1, 2, 6]  # of equal ones, 0 and 4, the first
+
+
+def test_candidates_in_parts_are_the_candidates() -> None:
+    space = problem_of(0).spaces[0]
+    block = max(inner_candidates(space, Wanted(least=1)), key=lambda b: b.count)
+    assert block.count > 4
+    half = block.count // 3
+    parts = [block.take(np.arange(half)), block.take(np.arange(half, block.count))]
+    whole = CandidateBlock.joined(parts)
+    assert (whole.tile == block.tile).all()
+    assert (whole.spatial == block.spatial).all()
+    for tensor, transfers in block.transfers.items():
+        for one, other in zip(transfers, whole.transfers[tensor], strict=True):
+            assert (one.passes == other.passes).all()
+            assert (one.open == other.open).all()
