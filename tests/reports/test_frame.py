@@ -30,7 +30,15 @@ def compared() -> Comparison:
             mapspace=name,
             objective="edp",
             certificate=Certificate(
-                mapspace_size=1, evaluated=1, pruned={}, optimal=True, lower_bound=0.0, seconds=0.0
+                mapspace_size=1,
+                evaluated=1,
+                pruned={},
+                optimal=True,
+                lower_bound=0.0,
+                seconds=0.0,
+                proven_bound=0.0,
+                gap=0.0,
+                stopped="",
             ),
         )
     rows["<tight>"] = Infeasible(level="GLB", needs=2, has=1, terms=(("QK", 2),))

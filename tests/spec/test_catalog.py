@@ -29,7 +29,7 @@ def test_what_ships_has_a_line_each() -> None:
 
 def test_misses_list_the_names(tmp_path: Path) -> None:
     with pytest.raises(
-        SpecError, match=r"arch: expected one of cloud, edge.*, got 'egde'; did you"
+        SpecError, match=r"arch: expected one of .*cloud, edge.*, got 'egde'; did you"
     ):
         resolve("arch", "egde")
     with pytest.raises(SpecError, match=r"got 'zzz'; or give the path of a file"):
