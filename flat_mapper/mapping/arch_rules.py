@@ -67,7 +67,7 @@ def with_arch_rules(mapspace: Mapspace, platform: Platform, workload: Workload) 
     found = replace(
         mapspace, slots=(*mapspace.slots, *slots), keeps=_agreed(mapspace, tuple(keeps))
     )
-    _check_inside(found, platform, workload)
+    _check_inside(replace(found, keeps=tuple(keeps)), platform, workload)
     return found
 
 
@@ -355,7 +355,8 @@ def check_hierarchy(arch: Architecture) -> None:
 def _check_inside(mapspace: Mapspace, platform: Platform, workload: Workload) -> None:
     """A tensor that a fused group hands on inside the shared level cannot bypass that level.
 
-    Refused where it rules out every alternative; of several the search leaves those out.
+    Refused where the architecture's rules rule out every alternative; of several the search leaves
+    those out. Where a mapspace's own rules do, nothing is feasible, and the answer names them.
     """
     found = [
         _bypassed(groups, mapspace, platform, workload) for groups in partitions(workload, mapspace)

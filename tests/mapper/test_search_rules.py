@@ -90,6 +90,14 @@ def test_staging_that_a_rule_contradicts() -> None:
     assert isinstance(best(case, keeps=(KeepRule(level="GLB", keep=("A",)),)), Infeasible)
 
 
+def test_a_group_cannot_bypass_what_it_hands_on() -> None:
+    """Enumeration finds no mapping of this one either, among the many below."""
+    case = ruled_group(117)
+    found = search(case.workload, case.platform, case.mapspace, case.ert)
+    assert isinstance(found, Infeasible)
+    assert found.hint.endswith("relax one of: GLB of A bypass [QK_exp]")
+
+
 @pytest.mark.parametrize("seed", QUICK)
 def test_products_under_rules(seed: int) -> None:
     agree(ruled_product(seed), seed)
