@@ -29,6 +29,15 @@ def energy_rows(result: Result) -> list[tuple[str, ...]]:
     ]
 
 
+def zero_energies(result: Result) -> list[str]:
+    """What the energy counts as zero, because nothing says what it costs."""
+    if result.energy_source == UNPRICED:
+        return []
+    parts = [name for name in result.energy_by()["component"] if name != LEAKAGE]
+    tight = [name for name in parts if name not in result.leak_pj_per_cycle]
+    return ["networks between levels", *([f"leakage of {', '.join(tight)}"] if tight else [])]
+
+
 def power_warning(result: Result) -> str:
     """A line where the chip would draw more than it may; empty where it would not."""
     drawn, limit = sum(power_w(result).values()), result.power_limit_w

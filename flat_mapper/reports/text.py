@@ -17,7 +17,14 @@ from flat_mapper.mapping.cores.tiles import one_core
 from flat_mapper.mapping.record import record_document
 from flat_mapper.mapping.sharing import with_unmapped
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
-from flat_mapper.reports.energy import energy_rows, energy_text, power_w, power_warning, times
+from flat_mapper.reports.energy import (
+    energy_rows,
+    energy_text,
+    power_w,
+    power_warning,
+    times,
+    zero_energies,
+)
 from flat_mapper.reports.groups import einsum_dict, group_dicts, platform_dict, private_use
 from flat_mapper.reports.mask import mask_dict, mask_text
 from flat_mapper.workload.graph import Workload
@@ -67,6 +74,7 @@ def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[
         "edp_js": result.edp_js,
         "power_w": power_w(result),
         "power_limit_w": result.power_limit_w,
+        "zero_energies": zero_energies(result),
         "utilization": result.utilization,
         "busy": dict(result.busy),
         "macs": result.macs,
@@ -153,7 +161,9 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
     sources = f"energies from {result.energy_source}; counts from backend {result.backend}"
     by = [f"energy by {k}: {_parts(p)}" for k, p in result.energy_by().items() if any(p.values())]
     masked = "" if workload.layers else mask_text(workload, result)
-    more = [power_warning(result), sources_text(result), masked, left_out_text(workload)]
+    zero = zero_energies(result)
+    counted = f"counted as zero: {'; '.join(zero)}" if zero else ""
+    more = [counted, power_warning(result), sources_text(result), masked, left_out_text(workload)]
     lines = [grid(rows), *by, sources, *more, *result.notes]
     return "\n".join(line for line in lines if line)
 

@@ -83,6 +83,7 @@ def energy(capsys: pytest.CaptureFixture[str], path: str) -> dict[str, float]:
     found = answer(capsys, "map", "--arch", path, "--problem", "tiny", "--mapspace", "flat-r")
     parts = found["energy_by"]["component"]
     assert math.fsum(parts.values()) == found["energy_pj"]
+    assert found["zero_energies"] == ["networks between levels", "leakage of DRAM"]
     assert sum(found["power_w"].values()) == pytest.approx(
         found["energy_pj"] * 1e-12 / found["latency_s"]
     )
