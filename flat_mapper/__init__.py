@@ -2,11 +2,23 @@
 
     import flat_mapper as fm
 
-    best = fm.search(fm.load_problem("bert-base"), fm.load_platform("edge"), "flat")
-    print(best)                # the table, the loop tree, the certificate
+    best = fm.search("bert-base", "edge", "flat", seq=512)
+    if best:                   # an Infeasible is false, and says why when its result is asked for
+        print(best)            # the table, the loop tree, the certificate
+        fm.save(best, "out")   # result.json, the record, Timeloop's files
     best.to_dict()             # the same, for machines
 
-Everything is imported when it is first used.
+A problem, a chip, a mapspace is a shipped name, a path, or a value:
+
+    load_problem, load_platform, load_architecture, load_mapspace, attention   values of files
+    search, compare, front, need, generate                                     questions
+    evaluate, execute, model                                                   of a given mapping
+    save, load, lower, report, load_results                                    files of answers
+    sweep, optimize                                                            many questions
+    import_hf, reproduce                                                       of others' files
+
+Errors are `FlatMapperError`: `SpecError` (bad input), `MappingError`, `BackendError` (a tool is
+missing or failed), `NothingFeasible`. Everything is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -14,18 +26,64 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flat_mapper.api.calls import compare, evaluate, load_problem, model_files, search
+    from flat_mapper.api.calls import load_problem, model_files
+    from flat_mapper.api.calls import model_files as model
     from flat_mapper.api.execution import execute
     from flat_mapper.arch.reader import load_architecture, load_platform
-    from flat_mapper.explore.generation import generate
+    from flat_mapper.base.errors import (
+        BackendError,
+        FlatMapperError,
+        MappingError,
+        NothingFeasible,
+        SpecError,
+    )
+    from flat_mapper.cost_model.result import Infeasible
+    from flat_mapper.explore.generation import Scenario, generate
     from flat_mapper.explore.need_search import need
     from flat_mapper.explore.pareto import front
+    from flat_mapper.facade.verbs import (
+        compare,
+        evaluate,
+        import_hf,
+        load,
+        lower,
+        optimize,
+        report,
+        reproduce,
+        save,
+        search,
+        sweep,
+    )
     from flat_mapper.mapping.space_reader import load_mapspace
     from flat_mapper.page.saved import load_results
     from flat_mapper.workload.cascade import attention
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "api.calls": "load_problem model_files",
+    "api.execution": "execute",
+    "arch.reader": "load_architecture load_platform",
+    "base.errors": "BackendError FlatMapperError MappingError NothingFeasible SpecError",
+    "cost_model.result": "Infeasible",
+    "explore.generation": "Scenario generate",
+    "explore.need_search": "need",
+    "explore.pareto": "front",
+    "facade.verbs": "compare evaluate import_hf load lower optimize report reproduce save search "
+    "sweep",
+    "mapping.space_reader": "load_mapspace",
+    "page.saved": "load_results",
+    "workload.cascade": "attention",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 __all__ = [
+    "BackendError",
+    "FlatMapperError",
+    "Infeasible",
+    "MappingError",
+    "NothingFeasible",
+    "Scenario",
+    "SpecError",
     "__version__",
     "attention",
     "compare",
@@ -33,42 +91,35 @@ __all__ = [
     "execute",
     "front",
     "generate",
+    "import_hf",
+    "load",
     "load_architecture",
     "load_mapspace",
     "load_platform",
     "load_problem",
     "load_results",
+    "lower",
+    "model",
     "model_files",
     "need",
+    "optimize",
+    "report",
+    "reproduce",
+    "save",
     "search",
+    "sweep",
 ]
-
-_HOMES = {
-    "attention": "workload.cascade",
-    "compare": "api.calls",
-    "evaluate": "api.calls",
-    "execute": "api.execution",
-    "front": "explore.pareto",
-    "generate": "explore.generation",
-    "load_architecture": "arch.reader",
-    "load_mapspace": "mapping.space_reader",
-    "load_platform": "arch.reader",
-    "load_problem": "api.calls",
-    "load_results": "page.saved",
-    "model_files": "api.calls",
-    "need": "explore.need_search",
-    "search": "api.calls",
-}
 
 
 def __getattr__(name: str) -> object:
     """A public name, imported now."""
-    home = _HOMES.get(name)
+    own = "model_files" if name == "model" else name
+    home = _HOME_OF.get(own)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    value: object = getattr(import_module(f"{__name__}.{home}"), own)
     globals()[name] = value
     return value
 

@@ -266,9 +266,8 @@ def again(mapped: SearchResult, ert: Ert | Name | None, backend: str) -> SearchR
     if mapped.layers:
         kinds = [again(part, ert, backend) for part in mapped.layers]
         refused = next((kind for kind in kinds if isinstance(kind, Infeasible)), None)
-        return refused or together(
-            mapped.workload, [kind for kind in kinds if isinstance(kind, SearchResult)]
-        )
+        answers = [kind for kind in kinds if isinstance(kind, SearchResult)]
+        return together(mapped.workload, answers) if refused is None else refused
     table, art = energies(mapped.platform, ert)
     result = get_backend(backend).evaluate(mapped.workload, mapped.platform, mapped.mapping, table)
     if not isinstance(result, Result):
@@ -337,7 +336,7 @@ def model_files(
         ert = ert_of(given[0][1], str(given[0][0]))
     table, _ = energies(arch, ert)
     costs = einsum_costs(workload, arch, [mapping], table, handed_on=True)
-    if refused := costs.infeasible(0):
+    if (refused := costs.infeasible(0)) is not None:
         return refused
     return ModelResult(
         workload=workload,

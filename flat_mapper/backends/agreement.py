@@ -244,10 +244,10 @@ def _refusals(
     native: Result | Infeasible, other: Result | Infeasible, backend: str
 ) -> Iterator[Difference]:
     sides = [x if isinstance(x, Infeasible) else None for x in (native, other)]
-    levels = [x.level if x else "" for x in sides]
-    needs = [x.needs if x else 0 for x in sides]
+    levels = [x.level if x is not None else "" for x in sides]
+    needs = [x.needs if x is not None else 0 for x in sides]
     level = levels[0] or levels[1]
-    where = next((x.where for x in sides if x), "")
+    where = next((x.where for x in sides if x is not None), "")
     yield _exact(backend, where, level, "", "words needed", needs[0], needs[1])
 
 

@@ -45,6 +45,16 @@ class NothingFeasible(FlatMapperError):
         self.infeasible = infeasible
 
 
+class MissingResult(NothingFeasible, AttributeError):
+    """The result of a question that has none was asked for; says why there is none."""
+
+    def __init__(self, infeasible: object, name: str) -> None:
+        if name.startswith("__"):  # what Python looks for by itself: no reason is wanted
+            AttributeError.__init__(self, name)
+        else:
+            super().__init__(infeasible)
+
+
 def expected(where: str, condition: str, got: object, change: str = "") -> str:
     """One error line in the house form."""
     tail = f"; {change}" if change else ""

@@ -7,7 +7,6 @@ import argparse
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import checked
-from flat_mapper.spec.yamlio import scalar
 
 
 def arch_arguments(verb: argparse.ArgumentParser) -> None:
@@ -162,6 +161,8 @@ def search_arguments(verb: argparse.ArgumentParser) -> None:
 
 def budget_of(arguments: argparse.Namespace) -> Budget:
     """The budget that the command line gives a search."""
+    from flat_mapper.spec.yamlio import scalar  # yaml is no part of the grammar
+
     found = Budget()
     if arguments.time_limit is not None:
         found.seconds = checked(scalar(arguments.time_limit), float, "--time-limit", above=0)
@@ -174,6 +175,8 @@ def budget_of(arguments: argparse.Namespace) -> Budget:
 
 def _share(text: str) -> float:
     """A share from words such as 1% or 0.01."""
+    from flat_mapper.spec.yamlio import scalar  # yaml is no part of the grammar
+
     number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
     value = checked(scalar(number), float, "--gap", above=0) / (100 if percent else 1)
     if value > 1:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import fsum
+from typing import Literal, NoReturn
 
+from flat_mapper.base.errors import MissingResult
 from flat_mapper.mapping.cores.use import CoreUse
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Schedule
 
@@ -161,7 +163,7 @@ class BufferUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Infeasible:
-    """A mapping that a level cannot hold. A value: being infeasible is an answer."""
+    """A mapping that a level cannot hold. A value, and false: being infeasible is an answer."""
 
     level: str
     needs: int  # words
@@ -178,15 +180,14 @@ class Infeasible:
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
-        return {
-            "infeasible": str(self),
-            "level": self.level,
-            "needs": self.needs,
-            "has": self.has,
-            "terms": dict(self.terms),
-            "where": self.where,
-            "hint": self.hint,
-        }
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {"infeasible": str(self), **named, "terms": dict(self.terms)}
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise MissingResult(self, name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,8 +316,7 @@ class Result:
     @property
     def offchip_bytes(self) -> float:
         """Bytes through DRAM's ports."""
-        value = self.offchip_words * self.word_bytes
-        return int(value) if value == int(value) else value
+        return int(v) if (v := self.offchip_words * self.word_bytes) == int(v) else v
 
     @property
     def macs(self) -> int:

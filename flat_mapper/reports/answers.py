@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Literal, overload
 
 from flat_mapper.arch.values import Architecture, Platform
+from flat_mapper.base import units
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
 from flat_mapper.mapper.solve.result import Certificate
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
@@ -24,6 +25,12 @@ from flat_mapper.workload.graph import Workload
 if TYPE_CHECKING:
     import pandas
     import polars
+
+
+def _brief(kind: str, result: Result) -> str:
+    """An answer in a line; `print` has its tables."""
+    latency, energy = units.si(result.latency_s, "s"), units.si(result.energy_pj * 1e-12, "J")
+    return f"<{kind}: {result.workload} on {result.arch}, {latency}, {energy}; print() for all>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +62,9 @@ class Evaluation:
         """The tables of the terminal, for a notebook."""
         head, *parts = self._parts()
         return answers_html.text(head, *parts)
+
+    def __repr__(self) -> str:
+        return _brief("Evaluation", self.result)
 
     def __str__(self) -> str:
         return "\n\n".join(self._parts())
@@ -125,6 +135,9 @@ class SearchResult:
         """The tables of the terminal, for a notebook."""
         head, _, rest = str(self).partition("\n\n")
         return answers_html.text(head, rest)
+
+    def __repr__(self) -> str:
+        return _brief(f"SearchResult in {self.mapspace}", self.result)
 
     def __str__(self) -> str:
         reached = {
@@ -250,6 +263,9 @@ class Comparison:
     def _repr_html_(self) -> str:
         """The table of the terminal, for a notebook."""
         return answers_html.html_table(report.COMPARISON_COLUMNS, self._table(), self._title())
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {', '.join(self.rows)}: {self._title()}; print() for all>"
 
     def __str__(self) -> str:
         refused = [

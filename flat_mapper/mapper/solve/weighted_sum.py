@@ -129,13 +129,13 @@ class WeightedSumSearch:
         quick = [pool.warm(goal) for pool in self.pools.values()]
         if not all(quick):
             infeasible = self._solved([goal])
-            if infeasible:
+            if infeasible is not None:
                 return infeasible
         corners = [self._chosen(goal)]
         known = min(prod(self._cost(corners[0])), prod(self._whole(best)) if best else inf)
         ends = [self._weight(known / least[0] ** 2), self._weight(least[1] ** 2 / known)]
         infeasible = self._solved(ends)
-        if infeasible:
+        if infeasible is not None:
             return infeasible
         fast, lean = (self._chosen(g) for g in ends)
         corners += [fast, lean]
@@ -212,7 +212,7 @@ class WeightedSumSearch:
         """Solve every group under some goals, or say which one has no mapping."""
         for pool in self.pools.values():
             infeasible = pool.solve(goals)
-            if infeasible:
+            if infeasible is not None:
                 return infeasible
         return None
 

@@ -1,0 +1,110 @@
+"""The package from Python: what a user's script does, its types, and what has no answer."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import flat_mapper as fm
+from flat_mapper.reports.answers import Evaluation, SearchResult
+
+SCRIPT = """\
+from pathlib import Path
+
+import flat_mapper as fm
+
+best = fm.search("tiny", "edge", "flat-h", seq=16)
+latency: float = best.result.latency_s
+if best:
+    names: list[str] = fm.save(best, "out", force=True)
+again = fm.load("out")
+assert again.result.latency_s == latency
+assert fm.evaluate(best if best else Path("out")).result.energy_pj == best.result.energy_pj
+both = fm.compare("tiny", "edge", ["naive", "flat-h"], objective="latency")
+assert set(both.feasible) == {"naive", "flat-h"}
+files: dict[str, bytes] = fm.lower(best) if best else {}
+assert "fused-mapping.yaml" in files
+assert len(repr(best)) < 200 and len(repr(both)) < 300
+page = fm.report("out", "page.html")
+try:
+    fm.search("tinny", "edge")
+except fm.SpecError as error:
+    assert "did you mean" in str(error)
+scenario = fm.Scenario(prefill=8, decode=4)
+text = fm.generate("tiny", "edge", "flat-h", scenario=scenario)
+"""
+HOPELESS = """problem:
+  ranks: {B: 1, H: 1, P: 64, M: 1000000, E: 64, F: 64}
+  attention: {}
+"""
+
+
+def test_a_users_script_runs_and_is_typed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(SCRIPT, encoding="utf-8")
+    root = Path(fm.__file__).parents[1]
+    for command in (
+        ["-m", "mypy", "--strict", "--no-incremental", "--follow-imports=silent", str(path)],
+        [str(path)],
+    ):
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(root), "MYPYPATH": str(root), "HOME": str(Path.home())},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_infeasible_answer_is_false_and_says_why_when_its_result_is_asked_for() -> None:
+    found = fm.search(HOPELESS, "edge", "flat-h", objective="latency")
+    assert isinstance(found, fm.Infeasible)
+    assert not found
+    for name in ("result", "mapping", "certificate", "to_frame"):
+        with pytest.raises(fm.NothingFeasible, match="GLB: needs "):
+            getattr(found, name)
+    assert not hasattr(found, "result")
+    assert pickle.loads(pickle.dumps(found)) == found == copy.deepcopy(found)
+
+
+def test_a_length_and_a_scope_are_taken_for_names_and_values() -> None:
+    found = fm.search("tiny", "edge", "naive", seq=32)
+    assert isinstance(found, SearchResult)
+    assert {found.workload.rank_sizes[r] for r in ("P", "M")} == {32}
+    value = fm.search(fm.load_problem("tiny"), fm.load_platform("edge"), "naive", seq=32)
+    assert value.result.latency_s == found.result.latency_s
+    whole = fm.search("tiny", "edge", "naive", scope="model")
+    assert whole.result.repeat == fm.load_problem("tiny", "model").repeat
+    with pytest.raises(fm.SpecError, match="scope: expected a problem by name"):
+        fm.search(fm.load_problem("tiny"), "edge", scope="model")
+
+
+def test_an_answer_is_saved_and_loaded(tmp_path: Path) -> None:
+    found = fm.search("tiny", "edge", "flat-h")
+    assert isinstance(found, SearchResult)
+    names = fm.save(found, tmp_path / "out")
+    assert "result.json" in names
+    again = fm.load(tmp_path / "out")
+    assert isinstance(again, Evaluation)
+    assert again.mapping == found.mapping
+    assert again.result.energy_pj == pytest.approx(found.result.energy_pj)
+    assert set(fm.lower(found)) == set(fm.lower(tmp_path / "out"))
+    assert any(name.startswith("mapper/") for name in fm.lower(found, tool="mapper"))
+    with pytest.raises(fm.SpecError, match="model or mapper"):
+        fm.lower(found, tool="x")
+
+
+def test_help_is_a_page_that_names_everything() -> None:
+    text = fm.__doc__ or ""
+    assert len(text.splitlines()) < 40
+    for name in fm.__all__:
+        assert name in text or name in ("__version__", "Infeasible", "model_files", "Scenario")
+        assert getattr(fm, name) is not None
