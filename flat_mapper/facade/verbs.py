@@ -12,6 +12,7 @@ from pathlib import Path
 from flat_mapper.api import calls as api
 from flat_mapper.api.calls import MAPSPACES, Name, Source
 from flat_mapper.api.layers import sourced
+from flat_mapper.api.prices import energies
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.registry import get_backend
@@ -26,6 +27,7 @@ from flat_mapper.explore.sweep.optimize import DesignFront, Search
 from flat_mapper.explore.sweep.run import SweepProgress, run_sweep
 from flat_mapper.explore.sweep.spec import load_sweep
 from flat_mapper.explore.sweep.store import Store
+from flat_mapper.importers.hf import load_config, problem_text
 from flat_mapper.mapping.record import RECORD
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.page.saved import SavedResults, load_results
@@ -45,7 +47,6 @@ from flat_mapper.reports.files import (
 from flat_mapper.reports.folder import write_folder
 from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.hf import load_config, problem_text
 from flat_mapper.workload.problem_file import sequence_lengths, sequence_ranks
 
 Answer = Evaluation | SearchResult | Comparison
@@ -142,7 +143,7 @@ def evaluate(
     mapping.workload.one_kind("evaluate")
     chip = mapping.platform if platform is None else platform
     chip = chip if isinstance(chip, Platform) else load_platform(chip)
-    table, art = api.energies(chip, ert)
+    table, art = energies(chip, ert)
     found = get_backend(backend).evaluate(mapping.workload, chip, mapping.mapping, table)
     if isinstance(found, Infeasible):
         return found
