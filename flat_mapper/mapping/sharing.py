@@ -66,11 +66,13 @@ def visited_tiles(workload: Workload, group: GroupMapping) -> MaskTiles | None:
 
     Only what the shared loops cut on both sides is skipped. A row softmax does whole rows.
     """
-    cut = {loop.rank: loop.factor for loop in group.shared}
+    cut = {loop.rank: loop.factor for loop in (*group.given_out, *group.shared)}
     pair = workload.roles.masked
     if workload.mask is None or pair is None or any(cut.get(r, 1) == 1 for r in pair):
         return None
     queries, keys = (workload.rank_sizes[r] for r in pair)
+    if group.given_out and (queries % cut[pair[0]] or keys % cut[pair[1]]):
+        return None  # tiles of several sizes
     return mask_tiles(workload.mask, queries, keys, queries // cut[pair[0]], keys // cut[pair[1]])
 
 

@@ -19,6 +19,9 @@ be cut by a shared loop there, because every pass needs what the one before made
 corrected as above), the second makes the scores again (QK2) and needs no correction of AV.
 FuseMax's two-pass cascade keeps the exponentials of the first pass instead: a whole row of them on
 chip, as the row softmax does.
+
+With its keys in parts (`with_splits`), each part has a maximum, a sum and a numerator of its own,
+and a row is merged once from them all, as FlashDecoding does (Dao et al., 2023).
 """
 
 from __future__ import annotations
@@ -63,6 +66,72 @@ def with_softmax(workload: Workload, softmax: Softmax) -> Workload:
             for name, of in workload.operators.items()
         },
         core=tuple(e.name for e in inside) if workload.core else (),
+    )
+
+
+SPLIT, MERGE = "S", "merge"  # the rank of the parts of the keys, and the operator after them
+
+
+def with_splits(workload: Workload, parts: int) -> Workload:
+    """Online attention with its keys in so many parts, which are merged by Einsums of their own.
+
+    The parts are a rank of every tensor with keys and of what is made of one part; cores may take
+    one each. The last Einsums are the operator `merge`: they read the maximum, the sum and the
+    numerator of every part.
+
+    raises: SpecError where the softmax is not online, or the parts do not divide the keys.
+    """
+    where = f"{workload.name}: splits"
+    keys = workload.roles.keys
+    if workload.softmax != "online" or not keys or workload.mask:
+        got = f"{workload.softmax}, {workload.mask or 'no mask'}"
+        raise SpecError(expected(where, "an online softmax without a mask", got))
+    if workload.rank_sizes[keys] % parts or SPLIT in workload.rank_sizes:
+        condition = f"a divisor of {workload.rank_sizes[keys]} keys, and no rank {SPLIT}"
+        raise SpecError(expected(where, condition, parts))
+    split = {
+        a.tensor for e in workload.einsums for a in e.accesses if keys in (*a.ranks, *e.each)
+    } | {e.output.tensor for e in workload.einsums if keys in e.reduced_ranks}
+    last = next(e for e in workload.einsums if e.after)
+    made = [_with_part(e, split, keys) for e in workload.einsums if e is not last]
+    row = str(workload.einsum("QK_max").output).removeprefix("QK_max")
+    part, whole = row.replace("]", f",{SPLIT.lower()}]"), str(last.output)
+    inner = whole.removeprefix(last.output.tensor)
+    partial = f"AV{inner.replace(']', f',{SPLIT.lower()}]')}"
+    merging = (
+        ("QK_top", f"QK_top{row} = max(QK_max{part})"),
+        ("QK_scale", f"QK_scale{part} = exp(QK_max{part} - QK_top{row})"),
+        ("QK_all", f"QK_all{row} = QK_sum{part} * QK_scale{part}"),
+        ("AV_all", f"AV_all{inner} = {partial} * QK_scale{part}"),
+        (last.name, f"{whole} = AV_all{inner} / QK_all{row}"),
+    )
+    einsums = tuple(parse_einsum(text, name=n, unit="vector") for n, text in merging)
+    sizes = {**workload.rank_sizes, SPLIT: parts, keys: workload.rank_sizes[keys] // parts}
+    first = tuple(e.name for e in made)
+    operators = {o: tuple(n for n in of if n in first) for o, of in workload.operators.items()}
+    return replace(
+        workload,
+        rank_sizes=sizes,
+        einsums=(*made, *einsums),
+        operators={**operators, MERGE: tuple(e.name for e in einsums)},
+        core=(*first, *(e.name for e in einsums)) if workload.core else (),
+    )
+
+
+def _with_part(einsum: Einsum, split: set[str], keys: str) -> Einsum:
+    """An Einsum of one part of the keys: the parts are the last rank of what has them."""
+
+    def part(access: TensorAccess) -> TensorAccess:
+        return replace(access, ranks=(*access.ranks, SPLIT)) if access.tensor in split else access
+
+    text = einsum.text or ""
+    for access in einsum.accesses:
+        text = text.replace(str(access), str(part(access)))
+    return replace(
+        einsum,
+        output=part(einsum.output),
+        inputs=tuple(part(a) for a in einsum.inputs),
+        text=text,
     )
 
 

@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 
 import pytest
+from execution.tiny import chip
 from oracles.fused_questions import fused_question
 
 from flat_mapper.api.execution import unpriced
@@ -13,6 +14,7 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.backends.referee import compare
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.execution.reference import evaluated, inputs_of
 from flat_mapper.execution.run import execute
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
@@ -20,6 +22,8 @@ from flat_mapper.mapping.cores.lift import lifted
 from flat_mapper.mapping.cores.tiles import given_ranks
 from flat_mapper.mapping.cores.view import core_platform
 from flat_mapper.mapping.space import Mapspace
+from flat_mapper.mapping.space_reader import load_mapspace
+from flat_mapper.workload.cascade import attention
 
 SEEDS = (6, 31, 63, 66, 87, 95, 157, 161, 189, 409)
 
@@ -91,6 +95,27 @@ def assert_no_tile_is_better(
                 if isinstance(result, Result):
                     assert found.result.cycles <= result.cycles
                     assert found.certificate.lower_bound <= result.latency_s * (1 + 1e-12)
+
+
+def test_one_query_spreads_its_keys_over_the_cores() -> None:
+    """One head of one query: without parts of the keys three of four cores have nothing to do."""
+    workload = attention(B=1, H=1, P=1, M=64, E=2, F=2, softmax="online")
+    platform = many(chip(None), 4)
+    space = on_cores(load_mapspace("flat"), "GLB")
+    found = search(workload, platform, space, unpriced(platform), objective="latency")
+    assert isinstance(found, Solution)
+    (first, merging) = found.result.mapping.groups
+    assert [(p.rank, p.factor) for p in first.given_out if p.factor > 1] == [("S", 4)]
+    assert merging.names == ("QK_top", "QK_scale", "QK_all", "AV_all", "AV_div")
+    executed = execute(found.workload, platform, found.result.mapping)
+    assert executed.right
+    assert [d for d in compare(executed, found.result) if not d.reason] == []
+    # The parts of a row add up to what the online softmax makes of it whole.
+    inputs = inputs_of(found.workload, 0)
+    parts = evaluated(found.workload, inputs)["AV_div"]
+    joined = {t: inputs[t].transpose(0, 1, 4, 2, 3).reshape(1, 1, 64, 2) for t in ("K", "V")}
+    joined["Q"] = inputs["Q"]
+    assert parts == pytest.approx(evaluated(workload, joined)["AV_div"])
 
 
 @pytest.mark.parametrize("seed", SEEDS[:5])

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from math import inf, prod
 
-from flat_mapper.arch.values import Architecture, Platform
+from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
@@ -33,12 +33,13 @@ from flat_mapper.mapping.cores.lift import lifted
 from flat_mapper.mapping.cores.tiles import given_ranks
 from flat_mapper.mapping.cores.view import core_count, core_platform
 from flat_mapper.mapping.space import Mapspace
+from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import mask_tiles
-from flat_mapper.workload.softmax import alternatives
+from flat_mapper.workload.softmax import MERGE, SPLIT, alternatives, with_splits
 
 EXACT = 1e-12  # rounding of float64
-TRIED = 10  # chosen: tiles that are tried where no budget is given; some CPU seconds
+TRIED = 8  # chosen: tiles that are tried where no budget is given; some CPU seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,12 @@ class Assignment:
     keys: int  # of a pass, where a mask makes it matter; 0: free
     cores: int
     least: float  # cycles
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The Einsums before the parts of the keys are merged."""
+        merging = self.workload.operators.get(MERGE, ()) if SPLIT in dict(self.tile) else ()
+        return tuple(n for n in self.workload.ancestors if n not in merging)
 
     @property
     def tiles(self) -> int:
@@ -122,10 +129,17 @@ class _Search:
             self.size += found.certificate.mapspace_size
             self.evaluated += found.certificate.evaluated
             if share is None and self.objective == "latency":
-                least = one.rounds * float(found.result.cycles) if not one.keys else one.least
+                tile = sum(g.cycles for g in found.result.groups if g.names[0] in one.names)
+                least = one.rounds * float(tile) if not one.keys else one.least
                 if self.best and least >= self.best[1].cycles / self.best[0].repeat:
                     return least
-            self._lay_out(one, found)
+            mapping = found.result.mapping
+            if len(one.names) < len(one.workload.ancestors):
+                again = self._merged(one, chip, inner, mapping)
+                if again is None:
+                    return inf
+                mapping = again
+            self._lay_out(one, mapping)
         return least if least < inf else one.least
 
     def over(
@@ -153,8 +167,20 @@ class _Search:
                 break
         return left
 
-    def _lay_out(self, one: Assignment, found: Solution) -> None:
-        mapping = found.result.mapping
+    def _merged(
+        self, one: Assignment, chip: Platform, inner: Mapspace, mapping: FusedMapping
+    ) -> FusedMapping | None:
+        """A mapping of a tile with one part of the keys, and of what merges all parts of a tile."""
+        sizes = {**one.workload.rank_sizes, **dict(one.tile), SPLIT: one.workload.rank_sizes[SPLIT]}
+        core = replace(one.workload, rank_sizes=sizes, repeat=1)
+        found = best_mapping(core, chip, inner, self.ert, objective=self.objective)
+        if not isinstance(found, Solution):
+            return None
+        before = [g for g in mapping.groups if g.names[0] in one.names]
+        after = [g for g in found.result.mapping.groups if g.names[0] not in one.names]
+        return replace(mapping, groups=(*before, *after))
+
+    def _lay_out(self, one: Assignment, mapping: FusedMapping) -> None:
         for whole in lifted(one.workload, self.platform, mapping, one.level, dict(one.tile)):
             result = evaluate(one.workload, self.platform, whole, self.ert)
             if isinstance(result, Infeasible):
@@ -191,7 +217,7 @@ def best_on_cores(
     everything = sorted(
         (
             one
-            for cascade in alternatives(workload)
+            for cascade in _cascades(workload, platform, mapspace)
             for level in _levels(platform, mapspace)
             for one in _assignments(cascade, platform, mapspace, level)
         ),
@@ -202,6 +228,10 @@ def best_on_cores(
         assert search.refused is not None
         return search.refused
     cascade, result = search.best
+    left_out = _deaf_inside(platform, [lv.name for lv in platform.matrix.levels[1:]])
+    if mapspace.fusion.level == "any" and left_out:
+        note = f"not fused at {', '.join(left_out)}: inside, every instance reads for itself"
+        result = replace(result, notes=(*result.notes, note))
     floor = bound = floor_of(result, objective)
     if objective == "latency":
         bound = max(floor, min(left * cascade.repeat, result.cycles) * result.cycle_seconds)
@@ -225,6 +255,20 @@ def best_on_cores(
     )
 
 
+def _cascades(workload: Workload, platform: Platform, mapspace: Mapspace) -> Iterator[Workload]:
+    """The forms of the softmax, and of an online one the keys in parts, a core each."""
+    wanted, keys = mapspace.fusion.cores, workload.roles.keys
+    for cascade in alternatives(workload):
+        yield cascade
+        if cascade.softmax != "online" or cascade.mask or not keys:
+            continue
+        if wanted == "any" or keys in wanted:
+            most = max(core_count(platform.matrix, lv) for lv in _levels(platform, mapspace))
+            for parts in divisors(cascade.rank_sizes[keys]):
+                if 1 < parts <= most:
+                    yield with_splits(cascade, parts)
+
+
 def _text(tile: tuple[tuple[str, int], ...]) -> str:
     return " ".join(f"{r}={n}" for r, n in tile) or "one tile"
 
@@ -245,23 +289,39 @@ def _levels(platform: Platform, mapspace: Mapspace) -> list[str]:
     ]
     wanted = mapspace.fusion.level
     if wanted == "any":
-        return common
+        return [name for name in common if name not in _deaf_inside(platform, common)]
     if wanted and wanted not in common:
         where = f"{mapspace.name}: fusion.level"
         raise SpecError(expected(where, f"any or one of {', '.join(common)}", wanted))
     return [wanted or common[0]]
 
 
+def _deaf_inside(platform: Platform, names: Sequence[str]) -> list[str]:
+    """Levels inside which a fanout reads for each instance, which no loop of one Einsum may use."""
+    found = []
+    for name in names:
+        arch = platform.matrix
+        inside = arch.nodes[arch.nodes.index(arch.level(name)) :]
+        rules = (n.constraints.get("spatial") for n in inside if isinstance(n, Fanout))
+        keys = ("no_reuse", "no_multicast_no_reduction")
+        if any(isinstance(rule, Mapping) and any(rule.get(k) for k in keys) for rule in rules):
+            found.append(name)
+    return found
+
+
 def _assignments(
     workload: Workload, platform: Platform, mapspace: Mapspace, level: str
 ) -> Iterator[Assignment]:
     """Every extent of a tile that divides, on the cores that have the level."""
-    names = tuple(workload.ancestors)
+    merging = workload.operators.get(MERGE, ()) if SPLIT in workload.rank_sizes else ()
+    names = tuple(n for n in workload.ancestors if n not in merging)
     cores = core_count(platform.matrix, level)
     legal = given_ranks(workload, names) if cores > 1 else ()
     wanted = mapspace.fusion.cores
-    ranks = [r for r in legal if wanted == "any" or r in wanted]
-    fixed, sizes = mapspace.fusion.tiles, workload.rank_sizes
+    if merging and cores == 1:
+        return
+    ranks = [r for r in legal if wanted == "any" or r in wanted or r == SPLIT]
+    fixed, sizes = {**mapspace.fusion.tiles, SPLIT: (1,)}, workload.rank_sizes
     extents = [[n for n in divisors(sizes[r]) if n in fixed.get(r, (n,))] for r in ranks]
     pair = workload.roles.masked
     for chosen in product(*extents):
@@ -284,7 +344,7 @@ def _least(platform: Platform, mapspace: Mapspace, one: Assignment) -> float:
     share, largest = _kept(one)
     whole: dict[str, float] = {}
     alone: dict[str, float] = {}
-    for einsum in workload.einsums:
+    for einsum in (workload.einsum(n) for n in one.names):
         passes = 1.0
         if einsum.each:
             passes = sizes[_keys(workload)] / one.keys if one.keys else 0.0

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.mapping.cores.tiles import given_ranks
 from flat_mapper.mapping.cores.view import levels_between
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot
 from flat_mapper.workload.graph import Workload
@@ -57,11 +58,17 @@ def _whole(
             group,
             einsums=tuple(_nest(workload, group, m, at, keep=keep) for m in group.einsums),
             level=level,
-            cores=tuple((n, loops) for n, loops in cores if loops),
+            cores=tuple((n, own) for n, loops in cores if (own := _own(workload, group, loops))),
         )
         for group in mapping.groups
     )
     return replace(mapping, groups=groups)
+
+
+def _own(workload: Workload, group: GroupMapping, loops: tuple[Loop, ...]) -> tuple[Loop, ...]:
+    """Of the loops whose passes are given out, those that a group may have."""
+    legal = given_ranks(workload, group.names)
+    return tuple(loop for loop in loops if loop.rank in legal)
 
 
 def _nest(
