@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 from agreement import agree
 from oracles.brute_force import Case
-from oracles.small_cases import one_product, ruled_group, ruled_product
+from oracles.small_cases import one_product, ruled_group, ruled_product, small_case
 
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.solve.optimum import search
@@ -122,3 +122,14 @@ def test_many_groups_under_rules(seed: int, monkeypatch: pytest.MonkeyPatch) -> 
     if seed % 2:
         monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
     agree(ruled_group(seed), seed)
+
+
+@pytest.mark.parametrize("rank", ["I", "J"])
+def test_a_permutation_at_dram_leaves_one_order_of_shared_loops(rank: str) -> None:
+    """Free, J outside of I is the best of this question: 20 cycles, and 21 the other way round."""
+    case = small_case(26)
+    rule = SlotRule(node="DRAM", kind="temporal", innermost=(rank,))
+    found = best(case, rule)
+    assert isinstance(found, Solution)
+    assert found.result.cycles == {"I": 20, "J": 21}[rank]
+    agree(replace(case, mapspace=replace(case.mapspace, slots=(rule,))), 26)
