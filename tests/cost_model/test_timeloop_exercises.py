@@ -21,7 +21,7 @@ from flat_mapper.importers.layer_fusion import fuse_layers
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.mapping.values import EinsumMapping, Slot
+from flat_mapper.mapping.values import EinsumMapping, Policy, Slot
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.reader import load_workload
@@ -196,10 +196,26 @@ def test_layers_without_attention() -> None:
     )
 
 
-def test_a_layer_works_as_a_problem() -> None:
+def test_a_layer_works_as_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     """Origin: layer_shapes/gpt2/000.yaml, which includes layer_shapes/problem_base.yaml."""
+    monkeypatch.setenv("FLAT_MAPPER_INCLUDE", str(DESIGNS / "layer_shapes"))
     workload = load_workload(DESIGNS / "layer_shapes" / "gpt2" / "000.yaml")
     assert workload.name == "000"
     assert {r: n for r, n in workload.rank_sizes.items() if n > 1} == {
         **{"C": 1024, "M": 3072, "P": 256},
     }
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_attention_on_the_example_designs(name: str) -> None:
+    """Origin: example_designs/<name>/arch.yaml, unedited, under Inputs, Weights and Outputs."""
+    chip = load_platform(architecture(name))
+    text = "problem:\n  ranks: {B: 1, H: 2, P: 64, M: P, E: 16, F: 16, D: 32, FF: 64}\n"
+    text += "  word_bits: 8\n  attention: {softmax: row}\n"
+    policy = Policy(buffering=1, softmax="free")
+    found = search(load_workload(text), chip, Mapspace(name="free", policy=policy), prices(chip))
+    assert isinstance(found, Solution), str(found)
+    for einsum, weights in (("QK", "K"), ("AV", "V")):
+        mapping = found.result.mapping.einsum_mappings[einsum]
+        keepers = [level for level, tensors in mapping.keep if weights in tensors]
+        assert any("weight" in level.lower() or level == "pe_spad" for level in keepers), keepers
