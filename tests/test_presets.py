@@ -21,7 +21,6 @@ PLATFORMS = {
     "cloud": (256 * 256 * 940e6, 256, 32 * 1024),
     "tpu-v4i": (69e12, 1024, 128 * 1024),  # 138 TFLOPS
     "eyeriss": (168 * 200e6, 14, 108),
-    "gpu-sm": (312e12 / 2 / 108, 64, 164),  # 312 TFLOPS over 108 multiprocessors
     "fusemax": (256 * 256 * 940e6, 256, 16 * 1024),
 }
 # Chips of many cores: peak MACs per second, cores, KiB of a core, lanes of a core, DRAM bytes/s.
