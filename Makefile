@@ -23,7 +23,7 @@ NAME  = $(basename $(notdir $(ARCH)))-$(basename $(notdir $(PROBLEM)))
 .PHONY: run edge cloud map compare lower test lint type format help clean
 .DEFAULT_GOAL := help
 
-run: $(READY)  ## compare on BERT-base at N = 512 and 4096, map it, and say where the files are
+run: $(READY)  ## compare on BERT-base at N = 512 and 4096, map it, and say where the files are (20 s)
 	@for n in 512 4096; do $(FLAT) compare $(INPUT) $(EACH) --seq $$n -o $(OUT)/$(NAME)-$$n || exit; done
 	@$(FLAT) map $(INPUT) --mapspace $(MAPSPACE) --seq $(SEQ) -o $(OUT)/$(NAME)-$(SEQ)-$(MAPSPACE) && find $(OUT) -maxdepth 2 -type f | sort
 	@echo "the command is $(VENV)/bin/flat-mapper; try $(VENV)/bin/flat-mapper --help"
@@ -43,13 +43,13 @@ compare: $(READY)  ## one row for each of MAPSPACES
 lower: $(READY)  ## Timeloop files for the mapping that `make map` left in OUT
 	@$(FLAT) lower $(OUT)/$(NAME)-$(SEQ)-$(basename $(notdir $(MAPSPACE)))/fused-mapping.yaml -o $(OUT)/lowered
 
-test: $(READY)  ## the tests, all but the thousands of nightly cases
-	@$(BIN)/python -m pytest
+test: $(READY)  ## the tests, all but the thousands of nightly cases (3 minutes)
+	@$(BIN)/python -m pytest && echo "left out: the nightly cases, an hour of them; $(BIN)/python -m pytest -m nightly"
 
 lint: $(READY)  ## ruff: rules and format; and what the package weighs against its budget
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python tools/budget.py
 
-type: $(READY)  ## mypy --strict
+type: $(READY)  ## mypy --strict (20 s)
 	@$(BIN)/mypy
 
 format: $(READY)  ## let ruff rewrite the files

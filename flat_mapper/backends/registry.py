@@ -49,3 +49,13 @@ def get_backend(name: str) -> Backend:
     if missing:
         raise BackendError(missing)
     return backend
+
+
+def version_text() -> str:
+    """This package's version, and the backends that are found, a line each."""
+    from flat_mapper import __version__
+
+    lines = [f"flat-mapper {__version__}"]
+    for name, made in BACKENDS.items():
+        lines.append(f"  backend {name}: {made().missing() or 'found'}")
+    return "\n".join(lines)

@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(f"BackendError: {error}", 3)
     except FlatMapperError as error:
         return _failed(f"{type(error).__name__}: {error}", 2)
-    except KeyboardInterrupt:
-        return _failed("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as error:
+        return _failed(str(error) or "interrupted", INTERRUPTED)
     except BrokenPipeError:
         return READER_GONE
     except OSError as error:
@@ -71,6 +71,11 @@ def _run(argv: Sequence[str]) -> int:
     for word in argv:
         if any("\ud800" <= c <= "\udfff" or c == "\0" for c in word):
             raise SpecError(expected("flat-mapper", "arguments in UTF-8 without NUL", word))
+    if list(argv) == ["--version"]:
+        from flat_mapper.backends.registry import version_text
+
+        say(version_text())
+        return 0
     arguments = parsed(argv)
     if arguments is None:
         return 0

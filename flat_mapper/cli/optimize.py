@@ -6,7 +6,7 @@ import argparse
 
 from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.cli.sweep import MANY, code_of, engine_of, watching, workers_of
+from flat_mapper.cli.sweep import MANY, code_of, engine_of, resumable, watching, workers_of
 from flat_mapper.cli.terminal import say
 from flat_mapper.explore.sweep.designs import BUDGETS, Design, Problem, load_design_problem
 from flat_mapper.explore.sweep.inputs import Inputs
@@ -43,10 +43,11 @@ def optimize_command(arguments: argparse.Namespace) -> int:
         raise SpecError(f"{arguments.problem}: expected {condition}, got {got}")
     with Store(arguments.output) as store, watching(arguments.json) as watch:
         search = Search(problem, inputs, store, watch)
-        if method == "grid":
-            found = search.exhaustive(lambda: engine_of(arguments, workers))
-        else:
-            found = search.optuna(lambda: engine_of(arguments, workers), trials, seed)
+        with resumable(store, arguments.output):
+            if method == "grid":
+                found = search.exhaustive(lambda: engine_of(arguments, workers))
+            else:
+                found = search.optuna(lambda: engine_of(arguments, workers), trials, seed)
         code = code_of(store.counts())
     say(dump_json(found.to_dict()).rstrip() if arguments.json else front_text(problem, found))
     return code if found.front or code else 1

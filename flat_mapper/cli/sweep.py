@@ -36,7 +36,8 @@ def sweep_command(arguments: argparse.Namespace) -> int:
         raise SpecError(f"{arguments.sweep}: expected {condition}, got {sweep.size:,}")
     inputs = Inputs(sweep)
     with Store(arguments.output) as store, watching(arguments.json) as watch:
-        found = run_sweep(inputs, store, lambda: engine_of(arguments, workers), watch)
+        with resumable(store, arguments.output):
+            found = run_sweep(inputs, store, lambda: engine_of(arguments, workers), watch)
         counts = store.counts()
         content = store.digest()
     document: dict[str, object] = {
@@ -95,6 +96,17 @@ def workers_of(arguments: argparse.Namespace) -> int:
     if count > MOST_WORKERS:
         raise SpecError(expected("--workers", f"at most {MOST_WORKERS}", count))
     return count
+
+
+@contextmanager
+def resumable(store: Store, output: str) -> Iterator[None]:
+    """Work whose interruption says what is stored, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        stored = sum(store.counts().values())
+        text = f"interrupted: {stored:,} points are stored in {output}; the same command goes on"
+        raise KeyboardInterrupt(text) from error
 
 
 def engine_of(arguments: argparse.Namespace, workers: int) -> AbstractContextManager[Engine]:

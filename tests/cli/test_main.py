@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from prices import EDGE_ERT
 
+from flat_mapper.backends.registry import BACKENDS
 from flat_mapper.base.errors import SpecError
+from flat_mapper.cli import sweep as sweep_verbs
 from flat_mapper.cli.main import main
 from flat_mapper.reports import folder as output
 
@@ -227,3 +229,33 @@ def test_a_front_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFi
     }
     assert main(["map", *inputs]) == 0
     assert f"{len(rows)} mappings on the front" in capsys.readouterr().out
+
+
+def test_an_interrupted_sweep_says_what_is_stored_and_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, out = tmp_path / "s.yaml", tmp_path / "r.db"
+    spec.write_text(
+        "sweep:\n  fixed: {arch: edge, problem: tiny, mapspace: flat-h}\n  grid: {seq: [8, 16]}\n"
+    )
+    real = sweep_verbs.run_sweep
+
+    def interrupted(inputs: object, store: object, engine: object, watch: object) -> None:
+        real(inputs, store, engine, watch, positions=[0])  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep_verbs, "run_sweep", interrupted)
+    command = ["sweep", str(spec), "-o", str(out), "--workers", "0"]
+    assert main(command) == 130
+    said = f"interrupted: 1 points are stored in {out}; the same command goes on\n"
+    assert capsys.readouterr().err == said
+    monkeypatch.undo()
+    assert main(command) == 0
+    assert "1 computed now" in capsys.readouterr().out
+
+
+def test_the_version_names_the_backends(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "  backend native: found"
+    assert [line.split()[1].rstrip(":") for line in lines[1:]] == list(BACKENDS)
