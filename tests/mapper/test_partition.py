@@ -19,7 +19,7 @@ from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import GoalIncumbent
+from flat_mapper.mapper.group.incumbent import FrontIncumbent, GoalIncumbent
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.solve.partition import best_partition
 from flat_mapper.mapper.solve.result import Solution
@@ -158,6 +158,50 @@ def test_equal_to_the_enumeration_of_all_partitions(name, objective, seed):
     assert found.certificate.optimal
 
 
+def _fronts(workload: Workload, platform: Platform, ert: Ert) -> float:
+    """The least energy-delay product over all partitions, from the whole front of each group."""
+    leak = sum(ert.leak_per_cycle(platform).values())
+    known: dict[frozenset[str], list[tuple[float, float]]] = {}
+
+    def points(names: frozenset[str]) -> list[tuple[float, float]]:
+        if names not in known:
+            known[names] = []
+            if _may_be_group(workload, names):
+                fused = len(names) > 1
+                group = GroupSpace(
+                    names=tuple(n for n in execution_order(workload) if n in names),
+                    fused=fused,
+                    schedule="interleaved" if fused else "sequential",
+                    declared=fused,
+                )
+                problem = group_problem(workload, platform, ert, ANY, group)
+                alone = GroupSearch.of(problem, CandidateCache())
+                front = FrontIncumbent(goal=Goal(kind="edp", leak=leak))
+                alone.prepare()
+                alone.solve(front)
+                known[names] = [(s.cycles, s.energy + leak * s.cycles) for s in front.solutions]
+        return known[names]
+
+    best = float("inf")
+    for partition in _partitions(tuple(workload.ancestors)):
+        sums = [(0.0, 0.0)]
+        for group in partition:
+            sums = [(c + x, e + y) for c, e in sums for x, y in points(group)]
+        best = min([best, *(c * e for c, e in sums)])
+    return best
+
+
+@pytest.mark.parametrize("seed", [1, 2, pytest.param(5, marks=pytest.mark.nightly)])
+def test_the_product_is_the_least_of_all_partitions(seed):
+    workload, case = _cascade("chain"), online_case(seed)
+    found = best_partition(workload, case.platform, ANY, case.ert, objective="edp")
+    best = _fronts(workload, case.platform, case.ert)
+    if isinstance(found, Infeasible):
+        assert best == float("inf")
+        return
+    assert found.result.cycles * found.result.energy_pj == pytest.approx(best, rel=1e-9)
+
+
 def test_groups_are_connected_and_convex():
     workload = _cascade("residual")
     graph = fusion_graph(workload, forms(workload)[0], AnyGroups())
@@ -218,3 +262,25 @@ def test_out_of_time_there_is_a_bound_and_no_proof():
     assert not found.certificate.optimal
     assert found.certificate.proven_bound <= whole.result.energy_pj
     assert found.result.energy_pj >= whole.result.energy_pj
+
+
+def test_like_groups_are_found_though_the_time_is_over():
+    """The second norm is the first one's question: its mapping is found, whatever is spent."""
+    lines = [
+        *("S[i] = square(X[i,j])", "N[i,j] = X[i,j] * S[i]", "T[i,k] = N[i,j] * W[j,k]"),
+        *("R[i] = square(T[i,k])", "M[i,k] = T[i,k] * R[i]"),
+    ]
+    workload = Workload(
+        name="norms",
+        einsums=tuple(parse_einsum(line) for line in lines),
+        rank_sizes={"I": 4, "J": 4, "K": 4},
+        operators={"one": ("S", "N"), "two": ("R", "M")},
+    )
+    case = online_case(2)
+    late = best_partition(
+        *(workload, case.platform, ANY, case.ert), objective="latency", budget=Budget(seconds=0)
+    )
+    assert isinstance(late, Solution)
+    one, two = (next(g for g in late.result.groups if n in g.names) for n in ("N", "M"))
+    assert len(late.result.groups) == 3
+    assert two.cycles <= one.cycles

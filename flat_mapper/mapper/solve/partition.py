@@ -278,7 +278,10 @@ class PartitionSearch:
         kind = goal if goal.kind != "edp" else self._weight(_slope(other, self.leak))
         best = pair_of(kind, goal_value(kind, costs_of(other)) * (1 + 1e-9))
         solved: GroupSolution | None = None
-        for search in self._searches(cascade, number, kind):
+        spent, self.budget = self.budget, Budget()  # it is known to exist: found to the end
+        searches = self._searches(cascade, number, kind)
+        self.budget = spent
+        for search in searches:
             found, _ = solve_group(search, kind, best)
             if isinstance(found, list):
                 solved, best = found[0], costs_of(found[0])
