@@ -19,7 +19,7 @@ from flat_mapper.arch.reader import architecture_of, load_architecture, load_pla
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.backends.registry import get_backend
-from flat_mapper.base.budget import Budget
+from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.einsum import einsum_costs
@@ -115,6 +115,7 @@ def search(
     time_limit: float | None = None,
     gap: float | None = None,
     memory_limit: float | None = None,
+    limits: Limits | None = None,
 ) -> SearchResult | Infeasible:
     """The best mapping of a workload in a mapspace, or why there is none.
 
@@ -125,12 +126,12 @@ def search(
     progress:  called with the share done and what is being searched.
     log:       a file that takes down what is cut, for `flat-mapper verify`.
     budget:    what the search may spend; where it ends, the certificate has the gap that is proven.
-    time_limit, gap, memory_limit: the same in seconds, as a share (0.01), and in MB.
+    time_limit, gap, memory_limit, limits: its parts, in seconds, as a share (0.01), in MB.
     """
     cascade = workload if isinstance(workload, Workload) else load_problem(workload)
     if log:
         cascade.one_kind("--log")
-    own = budget or Budget.within(time_limit, gap, memory_limit)
+    own = budget or Budget.within(time_limit, gap, memory_limit, limits)
     with search_log(Path(log)) if log else nullcontext() as listener:
         found = compare(
             *(cascade, platform, (mapspace,), ert),

@@ -45,6 +45,8 @@ def best_of_layers(
     log:    takes down what is cut, where all layers are of one kind.
     budget: what all of them together may spend.
     """
+    if budget is not None and budget.limits:
+        workload.one_kind("--max-latency, --max-energy and --max-buffer")
     kinds = workload.each_kind
     found: list[Solution] = []
     for number, kind in enumerate(kinds):

@@ -16,6 +16,18 @@ class Stopped(Exception):
     """The budget is spent."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What an answer may take beside what is minimised."""
+
+    latency_s: float = inf
+    energy_j: float = inf
+    buffer_bytes: float = inf  # of the level that fused Einsums share
+
+    def __bool__(self) -> bool:
+        return min(self.latency_s, self.energy_j, self.buffer_bytes) < inf
+
+
 @dataclass(slots=True, kw_only=True)
 class Budget:
     """What a search may spend, and what it has spent.
@@ -28,6 +40,7 @@ class Budget:
     megabytes: float = inf
     steps: float = inf
     gap: float = 0.0
+    limits: Limits = field(default_factory=Limits)  # of the answer
     begin: float = field(default_factory=time.monotonic)
     spent: int = 0
     answered: bool = False  # whether there is a whole answer to stop with
@@ -36,9 +49,16 @@ class Budget:
     reported: float = 0.0  # when
 
     @classmethod
-    def within(cls, seconds: float | None, gap: float | None, megabytes: float | None) -> Budget:
+    def within(
+        cls,
+        seconds: float | None,
+        gap: float | None,
+        megabytes: float | None,
+        limits: Limits | None = None,
+    ) -> Budget:
         """A budget of which parts may be left open."""
         return cls(
+            limits=limits or Limits(),
             seconds=inf if seconds is None else seconds,
             gap=gap or 0.0,
             megabytes=inf if megabytes is None else megabytes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from flat_mapper.base.budget import Budget
+from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import checked
 
@@ -155,6 +155,13 @@ def search_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--memory-limit", metavar="MB", help="peak memory of the process, at which the search stops"
     )
+    verb.add_argument("--max-latency", metavar="S", help="seconds that the mapping may take")
+    verb.add_argument("--max-energy", metavar="J", help="joules that it may take")
+    verb.add_argument(
+        "--max-buffer",
+        metavar="BYTES",
+        help="of the level that fused Einsums share, that it may use",
+    )
     text = "write what the search cuts as JSON lines, gzipped if it ends in .gz; see verify"
     verb.add_argument("--log", metavar="FILE", help=text)
 
@@ -163,7 +170,17 @@ def budget_of(arguments: argparse.Namespace) -> Budget:
     """The budget that the command line gives a search."""
     from flat_mapper.spec.yamlio import scalar  # yaml is no part of the grammar
 
-    found = Budget()
+    most = {
+        "latency_s": ("--max-latency", arguments.max_latency),
+        "energy_j": ("--max-energy", arguments.max_energy),
+        "buffer_bytes": ("--max-buffer", arguments.max_buffer),
+    }
+    given = {
+        name: checked(scalar(text), float, flag, above=0)
+        for name, (flag, text) in most.items()
+        if text is not None
+    }
+    found = Budget(limits=Limits(**given))
     if arguments.time_limit is not None:
         found.seconds = checked(scalar(arguments.time_limit), float, "--time-limit", above=0)
     if arguments.memory_limit is not None:

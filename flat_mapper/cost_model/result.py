@@ -171,9 +171,13 @@ class Infeasible:
     terms: tuple[tuple[str, int], ...]
     where: str = ""  # the Einsum or group
     hint: str = ""
+    unit: str = "words"
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {words}" for name, words in self.terms if words)
+        if self.unit != "words":
+            hint = f"; {self.hint}" if self.hint else ""
+            return f"{self.level}: needs {self.needs:,} {self.unit}, has {self.has:,}{hint}"
         place = f"{self.where}: " if self.where else ""
         hint = f"; {self.hint}" if self.hint else ""
         return f"{place}{self.level}: needs {self.needs} words ({parts}), has {self.has}{hint}"

@@ -58,7 +58,8 @@ class SharedOccupancy:
     @property
     def capacity(self) -> int | None:
         """Words of the shared level."""
-        return shared_level(self.problem.platform).usable_words
+        has, most = shared_level(self.problem.platform).usable_words, self.problem.buffer_words
+        return min((n for n in (has, most) if n is not None), default=None)
 
     def candidate_words(
         self, space: EinsumSpace, inner: Ints, tile: Ints, roles: tuple[Role, ...]

@@ -28,12 +28,12 @@ def infeasibility(
             hint = "the mapspace's constraints leave no loop nest"
             return _ruled_out(problem, name, einsum, hint, [einsum], nodes)
     level = shared_level(problem.platform)
-    names = problem.group.names
+    names, capacity = problem.group.names, bounds.occupancy.capacity
     outside = [level.name, problem.platform.dram.name]
-    if outers is None or len(outers.needs) == 0 or level.usable_words is None:
+    if outers is None or len(outers.needs) == 0 or capacity is None:
         hint = "the mapspace's fusion section and its constraints leave no tile"
         return _ruled_out(problem, level.name, where, hint, names, outside)
-    if _rules(problem) and outers.needs.min() <= level.usable_words:
+    if _rules(problem) and outers.needs.min() <= capacity:
         hint = "the mapspace's constraints leave no mapping that fits"
         return _ruled_out(problem, level.name, where, hint, (), ())
     choice = int(outers.needs.argmin())
@@ -54,7 +54,7 @@ def infeasibility(
     return Infeasible(
         level=level.name,
         needs=sum(terms.values()),
-        has=level.usable_words,
+        has=capacity,
         terms=tuple(terms.items()),
         where=where,
         hint=f"give {level.name} more words, shorten the sequence, or allow smaller tiles",

@@ -176,7 +176,8 @@ class GroupSearch:
                 self.warm(incumbent)
             self.incumbent = incumbent
             self._search_all()
-            while self.incumbent.open and self._dropped:  # what was left out may be all that fits
+            while self.incumbent.open and min(self._dropped.values(), default=np.inf) < np.inf:
+                # What was left out may be all that fits.
                 self._more *= 8
                 self._dropped.clear()
                 self._search_all()

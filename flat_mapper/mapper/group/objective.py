@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -24,6 +24,8 @@ class Goal:
     kind: Literal["latency", "energy", "edp", "weighted"]
     weight: float = 0.0
     leak: float = 0.0  # pJ per cycle
+    most_cycles: float = np.inf  # what takes more counts as infinite
+    most_pj: float = np.inf  # with leakage
 
     def whole(self, cycles: Floats, energy: Floats) -> Floats:
         """Dynamic energy and leakage, pJ."""
@@ -32,11 +34,24 @@ class Goal:
     def first(self, cycles: Floats, energy: Floats) -> Floats:
         """What is minimised; energy: dynamic, here and in all methods."""
         whole = self.whole(cycles, energy)
+        if self.is_limited:
+            over = (cycles > self.most_cycles * (1 + 1e-12)) | (whole > self.most_pj * (1 + 1e-12))
+            return np.where(over, np.inf, self.free.first(cycles, energy))
         if self.kind == "latency":
             return cycles
         if self.kind == "energy":
             return whole
         return cycles * whole if self.kind == "edp" else self.weight * cycles + whole
+
+    @property
+    def free(self) -> Goal:
+        """The same without limits."""
+        return replace(self, most_cycles=np.inf, most_pj=np.inf)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit beside what is minimised."""
+        return self.most_cycles < np.inf or self.most_pj < np.inf
 
     def keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
         """What is minimised, then what breaks its ties; float64[n] each."""
@@ -84,7 +99,7 @@ def better(goal: Goal, cycles: Floats, energy: Floats, best: tuple[float, float]
     """
     cycles, energy = np.broadcast_arrays(cycles, energy)
     if not np.isfinite(best[0]):
-        return np.isfinite(cycles) & np.isfinite(energy)
+        return np.isfinite(cycles) & np.isfinite(energy) & (goal.first(cycles, energy) < np.inf)
     other = goal.keys(np.array(best[0]), np.array(best[1]))
     own = goal.first(cycles, energy)
     tight = 1e-12 * abs(float(other[0]))

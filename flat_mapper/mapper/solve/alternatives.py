@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
@@ -64,8 +64,13 @@ def tasks(
     mapspace: Mapspace,
     ert: Ert,
     budget: Budget | None = None,
+    buffer_words: int | None = None,
 ) -> list[Task]:
-    """All alternatives, in the order of the mapspace; budget: of all their searches together."""
+    """All alternatives, in the order of the mapspace.
+
+    budget:       of all their searches together.
+    buffer_words: of the shared level that may be used; None: all.
+    """
     check_widths(workload, platform)
     if not any(partitions(workload, mapspace)):
         raise SpecError(
@@ -76,7 +81,12 @@ def tasks(
     for cascade in alternatives(workload, charged=charged):
         known = CandidateCache()
         for groups in partitions(cascade, mapspace):
-            problems = [group_problem(cascade, platform, ert, mapspace, g) for g in groups]
+            problems = [
+                replace(
+                    group_problem(cascade, platform, ert, mapspace, g), buffer_words=buffer_words
+                )
+                for g in groups
+            ]
             if len(problems) > 1 and _masked_apart(problems):
                 condition = "a cascade whose keys are cut in one pass, such as softmax online"
                 where = f"{cascade.name}: mask {cascade.mask}"

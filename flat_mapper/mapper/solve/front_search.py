@@ -63,7 +63,7 @@ def frontier(
     for number, task in enumerate(everything):
         if progress:
             progress(number / len(everything), task.name)
-        found = _in_sequence(task.searches, [p.costs for p in points], goal)
+        found = front_in_sequence(task.searches, [p.costs for p in points], goal)
         tally.add(task)
         if isinstance(found, Infeasible):
             infeasible = lesser(infeasible, found)
@@ -109,7 +109,7 @@ def _opened(task: Task) -> list[GroupSearch]:
     return [task.searches[i] for i in dict.fromkeys(same)]
 
 
-def _in_sequence(
+def front_in_sequence(
     searches: list[GroupSearch], known: list[Costs], goal: Goal
 ) -> list[tuple[GroupSolution, ...]] | Infeasible:
     """The front of groups in sequence. A front of sums consists of sums of fronts.

@@ -15,13 +15,14 @@ from itertools import product
 from math import prod
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget
+from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
+from flat_mapper.mapper.solve.limits import is_over, why_not
 from flat_mapper.mapper.solve.log import SearchLog
 from flat_mapper.mapper.solve.on_cores import best_on_cores
 from flat_mapper.mapper.solve.partition import best_partition
@@ -74,26 +75,23 @@ def search(
     log:       takes down what is cut among mappings whose factors divide the ranks.
     budget:    what may be spent; where it ends, the best so far is returned with its gap.
     """
-    begin = time.perf_counter()
-    if mapspace.fusion.on_cores:
-        if log is not None or mapspace.fusion.anything is not None:
-            condition = "a mapspace without level and cores"
-            raise SpecError(expected("--log, groups: any", condition, mapspace.name))
-        what = workload, platform, mapspace, ert
-        return best_on_cores(*what, objective=objective, progress=progress, budget=budget)
-    budget = budget or Budget()
-    if mapspace.fusion.anything is not None:
-        if log is not None:
-            raise SpecError(expected("--log", "a mapspace that lists its groups", mapspace.name))
-        what = workload, platform, mapspace, ert
-        return best_partition(*what, objective=objective, progress=progress, budget=budget)
+    begin, budget = time.perf_counter(), budget or Budget()
+    what, fusion = (workload, platform, mapspace, ert), mapspace.fusion
+    if fusion.on_cores or fusion.anything is not None:
+        if log is not None or budget.limits or (fusion.on_cores and fusion.anything is not None):
+            condition = "a mapspace that lists its groups, without level and cores"
+            raise SpecError(expected("--log, --max-..., groups: any", condition, mapspace.name))
+        elsewhere = best_on_cores if fusion.on_cores else best_partition
+        return elsewhere(*what, objective=objective, progress=progress, budget=budget)
     found = best_mapping(
-        *(workload, platform, mapspace, ert),
+        *what,
         objective=objective,
         progress=progress,
         log=log,
         budget=budget,
     )
+    if budget.limits and not isinstance(found, Solution):
+        return _why_not(workload, platform, mapspace, ert, budget.limits)
     fixed = _fixed_by_nodes(workload, platform, mapspace)
     larger = larger_sizes(workload, mapspace, fixed)
     if not larger:
@@ -130,6 +128,18 @@ def _with_remainders(
         seconds=time.perf_counter() - begin,
     )
     return replace(best, certificate=certificate)
+
+
+def _why_not(
+    workload: Workload, platform: Platform, mapspace: Mapspace, ert: Ert, limits: Limits
+) -> Infeasible:
+    """The limit that no mapping whose factors divide the ranks keeps."""
+
+    def solved(objective: Objective, own: Limits) -> Solution | Infeasible | None:
+        question = (workload, platform, mapspace, ert)
+        return best_mapping(*question, objective=objective, budget=Budget(limits=own))
+
+    return why_not(limits, solved)
 
 
 def _fixed_by_nodes(workload: Workload, platform: Platform, mapspace: Mapspace) -> set[str]:
@@ -189,7 +199,7 @@ def _try(
         mapping = resized_mapping(mapping, cascade, rank, workload.rank_sizes[rank])
         cascade = cascade.with_ranks({rank: workload.rank_sizes[rank]})
     result = evaluate(cascade, platform, mapping, ert)
-    if not isinstance(result, Result):
+    if not isinstance(result, Result) or is_over(result, budget.limits):
         return
     goal = Goal(kind=objective, leak=sum(ert.leak_per_cycle(platform).values()))
     own = float(result.cycles), result.dynamic_pj

@@ -19,6 +19,7 @@ from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.alternatives import Tally, Task, lesser, reconstructed, tasks
+from flat_mapper.mapper.solve.limits import buffer_words, limited_goal, limited_sequence
 from flat_mapper.mapper.solve.log import SearchLog
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch, total_of
@@ -70,15 +71,18 @@ def best_mapping(
     cutoff:    cycles and dynamic pJ known from elsewhere; None if no mapping improves on it.
     progress:  called with the part that is proven and what is being searched.
     log:       takes down what is cut, for `replay`.
-    budget:    what may be spent; the best so far is returned where it ends, with its gap.
+    budget:    what may be spent, and what the answer may take beside the objective; where it
+               ends, the best so far is returned with its gap.
     """
     if objective not in OBJECTIVES:
         raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
     begin = time.perf_counter()
     mapspace, budget = with_arch_rules(mapspace, platform, workload), budget or Budget()
     tally, best = Tally(), _Best(cutoff=cutoff)
-    goal = Goal(kind=objective, leak=sum(ert.leak_per_cycle(platform).values()))
-    everything = tasks(workload, platform, mapspace, ert, budget)
+    leak, limits = sum(ert.leak_per_cycle(platform).values()), budget.limits
+    goal = limited_goal(Goal(kind=objective, leak=leak), limits, workload, platform)
+    words = buffer_words(limits, platform)
+    everything = tasks(workload, platform, mapspace, ert, budget, words)
     if log is not None:
         log.begin(workload, platform, mapspace, ert, objective, everything)
     # The most promising first; of equals the first stays.
@@ -178,6 +182,9 @@ class _Run:
         if best is not None and not better_pair(goal, total, best):
             self.proven[self.number] = inf
             return None
+        if goal.is_limited:
+            solved, self.proven[self.number] = limited_sequence(searches, goal)
+            return solved
         sequence = WeightedSumSearch(searches, goal, self.gap)
         solved = sequence.best(best)
         finished = isinstance(solved, Infeasible) or (sequence.exact and not self.gap)

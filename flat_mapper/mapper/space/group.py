@@ -45,6 +45,7 @@ class GroupProblem:
     spaces: tuple[EinsumSpace, ...]
     whole: tuple[str, ...]  # the group's Einsums, with the free ones that run between them
     inner: tuple[int, ...] = ()  # those of shared_ranks whose loops stand innermost
+    buffer_words: int | None = None  # of the shared level that may be used; None: all
 
     @cached_property
     def masked_pair(self) -> tuple[int, int] | None:
