@@ -175,12 +175,9 @@ class Infeasible:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {words}" for name, words in self.terms if words)
-        if self.unit != "words":
-            hint = f"; {self.hint}" if self.hint else ""
-            return f"{self.level}: needs {self.needs:,} {self.unit}, has {self.has:,}{hint}"
-        place = f"{self.where}: " if self.where else ""
-        hint = f"; {self.hint}" if self.hint else ""
-        return f"{place}{self.level}: needs {self.needs} words ({parts}), has {self.has}{hint}"
+        needs = f"{self.needs} {self.unit}" + (f" ({parts})" if self.unit == "words" else "")
+        place, hint = self.where and f"{self.where}: ", self.hint and f"; {self.hint}"
+        return f"{place}{self.level}: needs {needs}, has {self.has}{hint}"
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
