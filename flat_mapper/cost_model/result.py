@@ -166,16 +166,16 @@ class Infeasible:
     """A mapping that a level cannot hold. A value, and false: being infeasible is an answer."""
 
     level: str
-    needs: int  # words
-    has: int  # words
+    needs: int
+    has: int
     terms: tuple[tuple[str, int], ...]
     where: str = ""  # the Einsum or group
     hint: str = ""
     unit: str = "words"
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{name} {words}" for name, words in self.terms if words)
-        needs = f"{self.needs} {self.unit}" + (f" ({parts})" if self.unit == "words" else "")
+        parts = [f"{name} {words}" for name, words in self.terms if words]
+        needs = f"{self.needs} {self.unit}" + f" ({', '.join(parts)})" * (self.unit == "words")
         place, hint = self.where and f"{self.where}: ", self.hint and f"; {self.hint}"
         return f"{place}{self.level}: needs {needs}, has {self.has}{hint}"
 
