@@ -90,13 +90,7 @@ def best_mapping(
     run = _Run(goal, everything, best, budget.gap)
     if progress:
         budget.report = lambda: progress(*run.progress())
-    for number, task in enumerate(everything):
-        run.number = number
-        budget.answered = bool(best.groups)
-        best.take(run.alternative(task), task.cascade)
-        tally.add(task)
-        if log is not None:
-            log.alternative(task, goal, best.total)
+    run.through(budget, tally, log)
     if log is not None:
         log.end(best.groups, everything)
     if not best.groups:
@@ -104,23 +98,24 @@ def best_mapping(
     budget.answered = True
     workload = best.cascade or workload
     result = reconstructed(best.groups, workload, platform, mapspace, ert)
-    reached, share = value_of(result, objective), run.bound() / run.value()
+    share = run.bound() / run.value()
+    certificate = Certificate(
+        mapspace_size=tally.size,
+        evaluated=tally.evaluated,
+        pruned=tally.pruned,
+        optimal=share >= 1 - 1e-12,
+        lower_bound=floor_of(result, objective),
+        proven_bound=value_of(result, objective) * min(share, 1.0),
+        gap=max(0.0, 1 / share - 1),
+        stopped=budget.stopped,
+        seconds=time.perf_counter() - begin,
+    )
     return Solution(
         workload=workload,
         result=result,
         mapspace=mapspace.name,
         objective=objective,
-        certificate=Certificate(
-            mapspace_size=tally.size,
-            evaluated=tally.evaluated,
-            pruned=tally.pruned,
-            optimal=share >= 1 - 1e-12,
-            lower_bound=floor_of(result, objective),
-            proven_bound=reached * min(share, 1.0),
-            gap=max(0.0, 1 / share - 1),
-            stopped=budget.stopped,
-            seconds=time.perf_counter() - begin,
-        ),
+        certificate=certificate,
     )
 
 
@@ -169,6 +164,16 @@ class _Run:
             return 0.0, f"{phase}: no mapping yet, bound {bound:.4g}"
         gap = 100 * (value / bound - 1) if bound > 0 else inf
         return bound / value, f"{phase}: best {value:.4g}, bound {bound:.4g}, gap {gap:.2f} %"
+
+    def through(self, budget: Budget, tally: Tally, log: SearchLog | None) -> None:
+        """Search one alternative after another."""
+        for number, task in enumerate(self.everything):
+            self.number = number
+            budget.answered = bool(self.best.groups)
+            self.best.take(self.alternative(task), task.cascade)
+            tally.add(task)
+            if log is not None:
+                log.alternative(task, self.goal, self.best.total)
 
     def alternative(self, task: Task) -> list[GroupSolution] | Infeasible | None:
         """The best of one partition into groups, if it improves on the best so far."""
