@@ -110,7 +110,8 @@ class WeightedSumSearch:
         """Groups that are the best together; known: of another alternative, to improve on."""
         if self.goal.kind == "edp":
             return self.product(known)
-        return self._solved([self.goal]) or self._chosen(self.goal)
+        infeasible = self._solved([self.goal])
+        return self._chosen(self.goal) if infeasible is None else infeasible
 
     def product(self, best: Costs | None) -> list[GroupSolution] | Infeasible:
         """Groups with the least product of summed cycles and summed energy.
