@@ -386,12 +386,9 @@ def _served(platform: Platform, cores: int | None) -> Platform:
     def slower(arch: Architecture) -> Architecture:
         dram, *inside = arch.nodes
         keys = ("read_words_per_cycle", "write_words_per_cycle", "shared_words_per_cycle")
-        rates: Mapping[str, float | None] = {
-            key: None if cores is None or rate is None else rate / cores
-            for key in keys
-            if (rate := getattr(dram, key)) is not None or True
-        }
-        return replace(arch, nodes=(replace(dram, **rates), *inside))  # type: ignore[arg-type]
+        rates = {k: getattr(dram, k) for k in keys}
+        rates = {k: rate / cores if cores and rate else None for k, rate in rates.items()}
+        return replace(arch, nodes=(replace(dram, **rates), *inside))
 
     vector = platform.vector
     return replace(
