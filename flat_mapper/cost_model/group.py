@@ -11,7 +11,7 @@ from flat_mapper.cost_model.latency import Outside, Words, only_dram, transfer_c
 from flat_mapper.cost_model.occupancy import buffer_use, shared_tile
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats
 from flat_mapper.cost_model.reuse import SHARED
-from flat_mapper.cost_model.schedule import Latency, ideal_latency, turns_latency
+from flat_mapper.cost_model.schedule import Latency, Rounds, ideal_latency, rounds_of, turns_latency
 from flat_mapper.cost_model.turn_taking import TurnParts, turn_parts
 from flat_mapper.mapping.sharing import shared_level, whole_group
 from flat_mapper.mapping.values import GroupMapping, Policy
@@ -37,6 +37,7 @@ class GroupTerms:
     turns: tuple[TurnParts, ...]  # none where every transfer overlaps every compute
     buffer: BufferUse
     spilled: int
+    rounds: Rounds | None = None
 
     @property
     def passes(self) -> int:
@@ -58,6 +59,7 @@ class GroupTerms:
             _ways(outside, self.staged),
             _ways(outside, self.first),
             self.units,
+            self.rounds,
         )
 
 
@@ -111,6 +113,7 @@ def group_terms(
         turns=turn_parts(workload, platform, group, names) if together else (),
         buffer=use,
         spilled=spilled,
+        rounds=rounds_of(workload, group.names, group.phases),
     )
 
 

@@ -14,6 +14,7 @@ from math import ceil, prod
 
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.cost_model.result import BufferUse
+from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import (
     carried_tensors,
     in_place_classes,
@@ -49,7 +50,7 @@ class TileCopies:
 
     def in_flight(self, tensor: str) -> bool:
         """Whether an intermediate needs a second tile: two units work on two tiles at once."""
-        if self.schedule != "overlapped" or tensor not in self.workload.producers:
+        if not overlaps(self.schedule) or tensor not in self.workload.producers:
             return False
         if tensor in self.carried:
             return True

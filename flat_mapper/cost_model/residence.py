@@ -12,6 +12,7 @@ from flat_mapper.cost_model.footprint import tile_words
 from flat_mapper.cost_model.nest import factors_of, nest_of
 from flat_mapper.cost_model.result import BufferUse, Infeasible
 from flat_mapper.cost_model.reuse import SHARED
+from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.passes import SharedLoop, innermost_run
 from flat_mapper.mapping.values import GroupMapping, sized_workload
 from flat_mapper.workload.graph import Workload
@@ -76,7 +77,7 @@ def private_needs(
     for level, uses in private_uses(workload, platform, group, names).items():
         worst: dict[str, PrivateUse] = {}
         for use in uses:
-            unit = use.unit if group.schedule == "overlapped" else ""
+            unit = use.unit if overlaps(group.schedule) else ""
             if unit not in worst or sum(use.turn.values()) > sum(worst[unit].turn.values()):
                 worst[unit] = use
         terms = [(f"{t} of {u.einsum}, {STAYS}", n) for u in uses for t, n in u.stays.items()]

@@ -4,10 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from flat_mapper.cost_model.latency import InTurn
 from flat_mapper.cost_model.turn_taking import COMPUTE, Turn
-from flat_mapper.mapping.values import Policy, Schedule
+from flat_mapper.mapping.order import overlaps, rounds_behind
+from flat_mapper.mapping.values import Phases, Policy, Schedule
+from flat_mapper.workload.graph import Workload
+
+Cycles = float | npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounds:
+    """What the schedule `phases` goes round and round in."""
+
+    phases: Phases
+    rare: frozenset[str]  # Einsums that do not run in every pass, but when a loop is done
+    behind: int  # rounds between the first Einsum and the last
+
+
+def rounds_of(workload: Workload, names: Sequence[str], phases: Phases) -> Rounds | None:
+    """The rounds of a group's phases; None where it has none."""
+    if not phases:
+        return None
+    rare = frozenset(n for n in names if workload.einsum(n).after)
+    behind = max(rounds_behind(workload, names, phases).values())
+    return Rounds(phases=phases, rare=rare, behind=behind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +58,7 @@ def ideal_latency(
 
     compute, transfers: cycles by unit and by level. first: cycles of the first inputs.
     """
-    busy = max(compute.values()) if schedule == "overlapped" else sum(compute.values())
+    busy = max(compute.values()) if overlaps(schedule) else sum(compute.values())
     longest = max(transfers, key=lambda name: transfers[name])
     exposed = first if schedule != "sequential" else 0.0
     if transfers[longest] > busy:
@@ -50,8 +76,9 @@ def turns_latency(
     staged: float,
     exposed: float,
     units: Mapping[str, str],
+    rounds: Rounds | None = None,
 ) -> Latency:
-    """Latency of a group whose Einsums take turns.
+    """Latency of a group whose Einsums take turns; in each of `phases` as overlapped.
 
     interleaved: the turns of all units, one after another, or all words of DRAM if these take
                  longer; then with what turns that bring new tiles take more than the others, as
@@ -63,32 +90,32 @@ def turns_latency(
                  turns that bring new tiles are not overlapped by how much longer they are.
 
     It is never less than an execution of the turns and transfers one by one, and not more than the
-    slack above it: where transfers bind, first inputs and last outputs count twice, and what units
-    overlap is told by bounds.
+    slack above it: bound transfers count first inputs and last outputs twice; overlap is a bound.
 
     transfers: cycles of all words, by level; outside: those of what comes from outside.
-    staged:    cycles of whole tiles there.
-    exposed:   cycles of the first inputs and the last outputs. units: compute unit by path.
+    staged:    cycles of whole tiles there. units: compute unit by path.
+    exposed:   cycles of the first inputs and the last outputs.
+    rounds:    of `phases`; the first and last ones may expose as much as the first and last pass.
     """
     busy: dict[str, float] = {}
     ahead = policy.buffering >= 2
     for turn in turns:
         name = units[turn.unit]
-        own = turn.steady if schedule == "overlapped" and ahead else turn.cycles
+        own = turn.steady if overlaps(schedule) and ahead else turn.cycles
         busy[name] = busy.get(name, 0.0) + own
     extra = sum(turn.extra for turn in turns)
     slowest: Mapping[str, float] = {outside.level: outside.cycles}
     slack = 0.0
     overlap = outside.cycles - outside.least
-    if schedule == "overlapped" and ahead:
-        passes = max(turn.passes for turn in turns)
+    if overlaps(schedule) and ahead:
         most = max(busy.values())
-        total = most + (sum(busy.values()) - most) / passes + extra
+        total = _at_once(turns, units, rounds, busy) + extra
+        exposed *= 1 + (rounds.behind if rounds else 0)
         slowest, slack = {**transfers, **slowest}, total - most
     else:
         total = sum(busy.values())
     if not ahead:
-        slack = total - max(busy.values()) if schedule == "overlapped" else 0.0
+        slack = total - max(busy.values()) if overlaps(schedule) else 0.0
         slack += overlap
         place = _binding(turns, units)
         return Latency(cycles=total + staged, exposed=0.0, bottleneck=place, slack=slack)
@@ -100,6 +127,58 @@ def turns_latency(
     return Latency(
         cycles=cycles, exposed=exposed, bottleneck=place, slack=slack + exposed + extra + overlap
     )
+
+
+def _at_once(
+    turns: Sequence[Turn],
+    units: Mapping[str, str],
+    rounds: Rounds | None,
+    busy: Mapping[str, float],
+) -> float:
+    """Cycles of turns of equal length on units that work at once, each so long busy."""
+    if rounds is not None:
+        return _phased(turns, units, rounds)
+    most, passes = max(busy.values()), max(turn.passes for turn in turns)
+    return most + (sum(busy.values()) - most) / passes
+
+
+def _phased(turns: Sequence[Turn], units: Mapping[str, str], rounds: Rounds) -> float:
+    """Cycles of all rounds over the phases, with turns of equal length."""
+    total, passes = 0.0, max(turn.passes for turn in turns)
+    for phase in rounds.phases:
+        every: dict[str, float] = dict.fromkeys(units.values(), 0.0)
+        rare: dict[str, float] = dict.fromkeys(units.values(), 0.0)
+        times = 1.0
+        for turn in (t for t in turns if t.einsum in phase):
+            if turn.einsum in rounds.rare:
+                rare[units[turn.unit]] += turn.steady / turn.passes
+                times = max(times, turn.passes)
+            else:
+                every[units[turn.unit]] += passes * turn.steady / turn.passes
+        pairs = [(every[unit], rare[unit]) for unit in every]
+        total += float(phase_cycles(pairs, passes, times, rounds.behind))
+    return total
+
+
+def phase_cycles(
+    units: Sequence[tuple[Cycles, Cycles]], passes: float, times: float, behind: int
+) -> Cycles:
+    """Cycles of one phase in all rounds, at most; numbers, or arrays over candidates.
+
+    A unit that is not the busiest has that much room for what runs in some passes only. Rounds in
+    which not all Einsums work yet, or any more, are as if the units took turns.
+
+    units:  cycles of each in all passes, and cycles in one pass of Einsums that run in a few.
+    times:  passes of those. behind: rounds between the first Einsum and the last.
+    """
+    most, every_unit = units[0][0], units[0][0]
+    for every, _ in units[1:]:
+        most, every_unit = np.maximum(most, every), every_unit + every
+    found = most + (every_unit - most) * behind / passes
+    for every, rare in units:
+        found = found + times * np.maximum(rare - (most - every) / passes, 0.0)
+        found = found + rare * min(behind, 1)  # the last of them is alone in the last round
+    return found
 
 
 def _binding(turns: Sequence[Turn], units: Mapping[str, str]) -> str:

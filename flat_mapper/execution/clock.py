@@ -19,6 +19,7 @@ from math import inf
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.execution.group import GroupRun, TurnLog, Words, levels_of
+from flat_mapper.execution.passes import hold_phases
 from flat_mapper.execution.result import TurnTime
 from flat_mapper.execution.turn import DRAM, StagedTile
 from flat_mapper.workload.einsum import Einsum
@@ -68,7 +69,7 @@ def timeline(run: GroupRun) -> tuple[float, tuple[TurnTime, ...]]:
     staged = [(r.tensor, (r.words, 0.0) if r.reads else (0.0, r.words)) for r in requests]
     _order(run, jobs)
     end = _Clock(run, jobs, requests).run()
-    if run.facts.group.schedule == "overlapped":
+    if run.facts.apart:
         end = max(end, _busiest(run, staged))
     turns = (
         TurnTime(
@@ -119,7 +120,7 @@ def _job(run: GroupRun, log: TurnLog) -> Job:
     ports += [port_cycles(p.level, *words) for p, words in zip(run.outside, streams, strict=True)]
     cycles = max(float(_compute(run, log)), *ports)
     rates = tuple((r / cycles, w / cycles) if cycles else (0.0, 0.0) for r, w in streams)
-    unit = log.unit if run.facts.group.schedule == "overlapped" else ""
+    unit = log.unit if run.facts.apart else ""
     return Job(log=log, unit=unit, cycles=cycles, rates=rates)
 
 
@@ -206,7 +207,7 @@ def _hold_passes(jobs: list[Job], requests: list[Request]) -> None:
 
 def _order(run: GroupRun, jobs: list[Job]) -> None:
     """Who waits for whom: in turn, each for the one before; else each for what it uses."""
-    if run.facts.group.schedule != "overlapped":
+    if not run.facts.apart:
         for n in range(1, len(jobs)):
             jobs[n].after_turns.add(n - 1)
         return
@@ -214,6 +215,10 @@ def _order(run: GroupRun, jobs: list[Job]) -> None:
     for n, job in enumerate(jobs):
         _order_overlapped(run, job, at)
         job.after_turns.discard(n)
+    # Where nothing runs ahead, a pass is over before the next begins, whatever the phases.
+    if run.facts.group.schedule == "phases" and run.policy.buffering >= 2:
+        names, units = [j.log.turn.einsum for j in jobs], [j.unit for j in jobs]
+        hold_phases(run.facts.group.phases, names, units, [j.after_turns for j in jobs])
 
 
 def _order_overlapped(run: GroupRun, job: Job, at: dict[tuple[str, int], int]) -> None:

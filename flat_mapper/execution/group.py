@@ -177,7 +177,7 @@ class GroupRun:
     def _note_alive(self, run: EinsumRun) -> None:
         """Keep the worst moment of every private level: own tiles, and what others left there."""
         einsum = run.nest.einsum
-        apart = self.facts.group.schedule == "overlapped"
+        apart = self.facts.apart
         pool = einsum.unit if apart else ""
         now: dict[str, dict[str, int]] = {}
         for name, other in self.runs.items():

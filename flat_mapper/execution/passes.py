@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.execution.shared import GroupFacts
 
 
@@ -68,3 +69,37 @@ def _tiles(facts: GroupFacts, rank: str) -> int:
         if p.rank == rank:
             count *= p.factor
     return count
+
+
+def hold_phases(
+    phases: Sequence[Sequence[str]],
+    names: Sequence[str],
+    units: Sequence[str],
+    after: Sequence[set[int]],
+) -> None:
+    """Let turns wait as the schedule `phases` has it, round after round.
+
+    A phase waits for the phase before. In each an Einsum has its next turn if that is ready.
+    names, units: of the turns' Einsums. after: the turns that each waits for; the phase before is
+    added to it.
+    """
+    left: dict[str, list[int]] = {}
+    for n, name in enumerate(names):
+        left.setdefault(name, []).append(n)
+    over: set[int] = set()
+    before: set[int] = set()
+    while any(left.values()):
+        progress = len(over)
+        for phase in phases:
+            now: set[int] = set()
+            for n in [turns[0] for name, turns in left.items() if turns and name in phase]:
+                if after[n] <= over | {m for m in now if units[m] == units[n]}:
+                    left[names[n]].pop(0)
+                    now.add(n)
+            for n in now:
+                after[n].update(before)
+            over |= now
+            before = now or before
+        if len(over) == progress:
+            condition = "phases in which some Einsum can have its turn"
+            raise MappingError(expected("phases", condition, "Einsums that wait in a circle"))

@@ -35,6 +35,11 @@ class GroupFacts:
         """Ranks that shared loops cut."""
         return tuple(p.rank for p in self.group.shared if p.factor > 1)
 
+    @property
+    def apart(self) -> bool:
+        """Whether units work at once, on different passes."""
+        return self.group.schedule in ("overlapped", "phases")
+
     def makers(self, tensor: str) -> list[Einsum]:
         """The Einsums of the group that write a tensor."""
         return [e for e in self.einsums if e.output.tensor == tensor]
@@ -145,7 +150,7 @@ def _copies(facts: GroupFacts, tensor: str, policy: Policy) -> float:
     finished = free and bool(facts.makers(tensor)) and facts.leaves_finished(tensor)
     if facts.off_chip(tensor) and not finished:
         return policy.buffering
-    if facts.group.schedule != "overlapped":
+    if not facts.apart:
         return 1.0
     passed = facts.between_units(tensor) or facts.carried(tensor)
     return 2.0 if passed or finished else 1.0

@@ -79,7 +79,7 @@ def smallest_value(
         progress=progress,
     )
     unlimited = trials.at(None)
-    most = unlimited.ceiling(overlapped=mapspace.fusion.schedule in ("overlapped", "any"))
+    most = unlimited.ceiling(overlapped=mapspace.fusion.schedule in ("overlapped", "phases", "any"))
     if not _reaches(unlimited, utilization):
         return Unreached(
             *(quantity, knob.node, utilization, unlimited.found), unit=busy, ceiling=most

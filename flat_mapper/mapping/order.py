@@ -4,10 +4,22 @@ Of Einsums that do not wait for each other one has to go first, and what a fused
 on which. The choice rests on what they do, not on their names or on their order in a file: fewest
 points first, then the shape of the cascade around them. Only Einsums that are alike in all of that
 keep the order of the file; exchanging them changes no number.
+
+Phases: the turns of a group's Einsums, grouped by hand.
+
+The schedule `phases` goes round its phases again and again. A phase begins when the one before is
+over. In a phase the units work at once, each on its Einsums in execution order, and an Einsum works
+on its next pass. One that needs what a later phase or another unit of its own phase makes is a
+round behind it. FuseMax's binding (MICRO'24) is such a schedule.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+from flat_mapper.base.errors import MappingError, expected
+from flat_mapper.mapping.sharing import carried_tensors, copied_from, in_place_classes
+from flat_mapper.mapping.values import Phases, Schedule
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
@@ -83,3 +95,87 @@ def _numbered(values: dict[str, object]) -> dict[str, int]:
     """Equal values as equal numbers, in the order of how the values are written."""
     listed = sorted({repr(value) for value in values.values()})
     return {name: listed.index(repr(value)) for name, value in values.items()}
+
+
+Wait = tuple[str, str, int]  # the second Einsum waits for the first's turn of so many passes before
+
+
+def overlaps(schedule: Schedule | str) -> bool:
+    """Whether units work at once, on different passes."""
+    return schedule in ("overlapped", "phases")
+
+
+def of_group(phases: Phases, names: Sequence[str]) -> Phases:
+    """The phases as far as Einsums of a group are in them."""
+    parts = (tuple(n for n in phase if n in names) for phase in phases)
+    return tuple(part for part in parts if part)
+
+
+def check_phases(workload: Workload, names: Sequence[str], phases: Phases, where: str) -> None:
+    """Raise MappingError unless every Einsum of a group is in one phase, and none waits in vain."""
+    listed = [n for phase in phases for n in phase]
+    if sorted(listed) != sorted(names):
+        condition = f"each of {', '.join(names)} in one phase"
+        got = " then ".join(" + ".join(phase) for phase in phases) or "none"
+        raise MappingError(expected(f"{where}: phases", condition, got))
+    rounds_behind(workload, names, phases)
+
+
+def rounds_behind(workload: Workload, names: Sequence[str], phases: Phases) -> dict[str, int]:
+    """Of each Einsum, by how many rounds it is behind the first.
+
+    raises: MappingError where Einsums wait for each other in a circle.
+    """
+    waits = tuple(_waits(workload, names))
+    at = {n: i for i, phase in enumerate(phases) for n in phase}
+    order = {n: i for i, n in enumerate(names)}
+
+    def behind(first: str, second: str) -> int:
+        """Rounds that the second is behind the first where both work on one pass."""
+        same = workload.einsum(first).unit == workload.einsum(second).unit
+        here = at[first] == at[second] and same and order[first] < order[second]
+        return 0 if at[first] < at[second] or here else 1
+
+    found = dict.fromkeys(names, 0)
+    for _ in range(len(found) + 1):
+        late = [
+            (second, found[first] - distance + behind(first, second))
+            for first, second, distance in waits
+        ]
+        late = [(name, least) for name, least in late if least > found[name]]
+        if not late:
+            return found
+        for name, least in late:
+            found[name] = max(found[name], least)
+    name = late[0][0]
+    condition = "an order of phases in which every Einsum has its inputs and room for its output"
+    change = f"move {name} or what it reads to another phase"
+    raise MappingError(
+        expected(f"phases: {name}", condition, "Einsums that wait in a circle", change)
+    )
+
+
+def _waits(workload: Workload, names: Sequence[str]) -> Iterator[Wait]:
+    """Who waits for whom: for inputs, for old values, and for a copy that nobody reads any more."""
+    einsums = [workload.einsum(n) for n in names]
+    carried = carried_tensors(workload, tuple(names))
+    places = in_place_classes(workload, names)
+    for i, einsum in enumerate(einsums):
+        tensor, read = einsum.output.tensor, {a.tensor for a in einsum.inputs}
+        for other in einsums[:i]:
+            if other.output.tensor in read or _touches(other, tensor):
+                yield other.name, einsum.name, 0
+        old = {tensor if tensor in carried else None, copied_from(workload, einsum)}
+        yield from ((e.name, einsum.name, 1) for e in einsums if e.output.tensor in old)
+        place = {t for t, at in places.items() if at == places[tensor]}
+        users = [e for e in einsums if any(_touches(e, t) for t in place)]
+        copies = 2 if len({e.unit for e in users}) > 1 or tensor in carried else 1
+        yield from ((user.name, einsum.name, copies) for user in users)
+    # Of what comes from outside there are two tiles: of one pass and of the next.
+    for tensor in dict.fromkeys(a.tensor for e in einsums for a in e.inputs):
+        users = [e for e in einsums if _touches(e, tensor)]
+        yield from ((a.name, b.name, 2) for a in users for b in users)
+
+
+def _touches(einsum: Einsum, tensor: str) -> bool:
+    return any(a.tensor == tensor for a in einsum.accesses)

@@ -13,6 +13,7 @@
         shared: [H=12, P=8]                # loops run outermost first everywhere in this file
         staged: [Q, K, V]
         schedule: interleaved
+        phases: []                         # lists of Einsums, with the schedule of that name
         granularity: row
         nests:
           QK:
@@ -54,6 +55,7 @@ from flat_mapper.spec.document import (
     BITS,
     COPIES,
     CYCLES,
+    checked,
     place,
     refuse_unknown,
     section_of,
@@ -143,6 +145,7 @@ def _group_document(group: GroupMapping) -> dict[str, object]:
         "shared": _loop_list(group.shared),
         "staged": list(group.staged),
         "schedule": group.schedule,
+        **({"phases": [list(p) for p in group.phases]} if group.phases else {}),
         "granularity": group.granularity,
         "nests": {
             mapping.einsum: {
@@ -303,7 +306,7 @@ def _staged(
 def _group(node: object, workload: Workload, platform: Platform, where: str) -> GroupMapping:
     known = (
         *("einsums", "level", "cores", "resident"),
-        *("shared", "staged", "schedule", "granularity", "nests"),
+        *("shared", "staged", "schedule", "phases", "granularity", "nests"),
     )
     refuse_unknown(node, known, where)
     names = take_list(node, "einsums", str, where)
@@ -325,6 +328,10 @@ def _group(node: object, workload: Workload, platform: Platform, where: str) -> 
         shared=_loops(take_list(node, "shared", str, where), f"{where}.shared"),
         staged=_staged(node, workload, names, where),
         schedule=take_choice(node, "schedule", get_args(Schedule), where),
+        phases=tuple(
+            tuple(str(checked(n, str, f"{where}.phases.{i}")) for n in part)
+            for i, part in enumerate(take_list(node, "phases", list, where, ()))
+        ),
         granularity=take_choice(node, "granularity", get_args(Granularity), where),
     )
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.mapping.order import execution_order
-from flat_mapper.mapping.values import Granularity, Policy, Schedule
+from flat_mapper.mapping.order import check_phases, execution_order, of_group
+from flat_mapper.mapping.values import Granularity, Phases, Policy, Schedule
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.roles import Roles
 from flat_mapper.workload.softmax import passes
@@ -96,6 +96,7 @@ class Fusion:
     granularity: Granularity | Literal["any"] = "any"
     staging: Staging | tuple[str, ...] = "any"  # tensors that cross DRAM: kept whole or streamed
     schedule: Schedule | Literal["any"] = "interleaved"  # any: interleaved or overlapped
+    phases: Phases = ()  # of Einsums or operators, where the schedule is `phases`
     tiles: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # allowed tile sizes
     if_present: bool = False  # a group of which a workload has nothing is no fault
     level: str = ""  # the fusion level by name, or any; by default the outermost one on chip
@@ -150,6 +151,7 @@ class GroupSpace:
     fused: bool  # shares loops; else a single Einsum with DRAM loops of its own
     schedule: Schedule
     declared: bool  # fused by the mapspace's own choice, not as one row-wise operator
+    phases: Phases = ()
 
 
 def partitions(workload: Workload, mapspace: Mapspace) -> list[tuple[GroupSpace, ...]]:
@@ -174,10 +176,24 @@ def partitions(workload: Workload, mapspace: Mapspace) -> list[tuple[GroupSpace,
         for one in schedules:
             groups = _partition(workload, members, wanted, one)
             if all(corrects(workload, g) for g in groups):
-                found.append(groups)
+                found.append(tuple(_with_phases(workload, mapspace, g) for g in groups))
     if mapspace.fusion.optional and mapspace.fusion.groups:
         found.append(_partition(workload, plain, [], "sequential"))
     return found
+
+
+def _with_phases(workload: Workload, mapspace: Mapspace, group: GroupSpace) -> GroupSpace:
+    """A group with the phases of its Einsums, where they are its schedule.
+
+    raises: MappingError where phases leave an Einsum out or let Einsums wait for each other.
+    """
+    if group.schedule != "phases":
+        return group
+    operators = workload.operators
+    listed = [[m for n in part for m in operators.get(n, (n,))] for part in mapspace.fusion.phases]
+    phases = of_group(tuple(map(tuple, listed)), group.names)
+    check_phases(workload, group.names, phases, f"{mapspace.name}: fusion")
+    return replace(group, phases=phases)
 
 
 def _wanted(workload: Workload, names: list[str], mapspace: Mapspace) -> list[tuple[str, ...]]:

@@ -100,6 +100,9 @@ def _fusion_misses(name: str, fusion: Fusion, names: _Names) -> Iterator[str]:
         for key, words in limits.items():
             missing = [n for n in words if n not in names.left_out]
             yield from _misses(f"{where}.{key}", "Einsums or operators", missing, known)
+    for phase in fusion.phases:
+        missing = [n for n in phase if n not in names.left_out]
+        yield from _misses(f"{where}.phases", "Einsums or operators", missing, known)
     if not fusion.if_present:
         yield from _misses(f"{where}.tiles", "ranks", fusion.tiles, names.ranks)
         if isinstance(fusion.staging, tuple):

@@ -11,7 +11,9 @@
         optional: false                # true: the unfused alternative is in the space as well
         granularity: any               # any, all, batch, group, head or row
         staging: any                   # any, none, all, or a list of tensors
-        schedule: interleaved          # sequential, interleaved, overlapped, or any of the last two
+        schedule: interleaved          # sequential, interleaved, overlapped, phases, or any, which
+                                       # is the better of interleaved and overlapped
+        phases: [[QK], [softmax, AV]]  # of the schedule `phases`: who works at one time
         tiles: {P: [64, 128]}          # the tile sizes that a shared rank may take
         if_present: false              # true: a problem may have nothing of a group or a list
       policy: {buffering: 2, in_place: true, overflow: reject, softmax: charged}
@@ -39,7 +41,14 @@ from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.mapping.space import GRANULARITIES, AnyGroups, Fusion, Mapspace, Staging
 from flat_mapper.mapping.space_constraints import constraints
 from flat_mapper.mapping.space_part import FilePart
-from flat_mapper.mapping.values import Accounting, Granularity, Overflow, Policy, Schedule
+from flat_mapper.mapping.values import (
+    Accounting,
+    Granularity,
+    Overflow,
+    Phases,
+    Policy,
+    Schedule,
+)
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import COPIES, Section, checked, place, section_of, take, take_list
 from flat_mapper.spec.templating import load_document
@@ -47,7 +56,7 @@ from flat_mapper.spec.templating import load_document
 MAPSPACE_KEYS = ("description", "source", "fusion", "policy", "constraints")
 LIMIT_KEYS = ("within", "never", "at_most", "products")  # beside groups: any
 FUSION_KEYS = (
-    *("groups", "optional", "granularity", "staging", "schedule", "tiles", "if_present"),
+    *("groups", "optional", "granularity", "staging", "schedule", "phases", "tiles", "if_present"),
     *("level", "cores"),
     *LIMIT_KEYS,
 )
@@ -124,6 +133,7 @@ def _fusion(outline: FilePart) -> Fusion:
         granularity=granularity,  # type: ignore[arg-type]  # one of the names checked above
         staging=_staging(part),
         schedule=part.choice("schedule", SCHEDULES, "interleaved"),
+        phases=_phases(part),
         tiles=_tiles(part),
         if_present=part.flag("if_present", False),
         level=part.faults.attempt(take, part.body, "level", str, part.where, "") or "",
@@ -162,21 +172,38 @@ def _any_groups(part: FilePart) -> AnyGroups | None:
 
 def _groups(part: FilePart) -> tuple[tuple[str, ...], ...]:
     """The Einsums that share loops; none of them twice."""
-    lists = part.faults.attempt(take_list, part.body, "groups", list, part.where, ())
+    groups = _lists(part, "groups", "group")
     spot = place(part.where, part.body, "groups")
-    groups: list[tuple[str, ...]] = []
+    for i, group in enumerate(groups):
+        if len(group) < 2:
+            condition = "at least two Einsums that share loops"
+            part.faults.append(expected(f"{spot}.{i}", condition, [*group], "remove the group"))
+    return groups
+
+
+def _phases(part: FilePart) -> Phases:
+    """The phases of the schedule of that name; no Einsum in two."""
+    phases = _lists(part, "phases", "phase")
+    asked = part.body.get("schedule") == "phases"
+    if asked != bool(phases):
+        condition = "phases and `schedule: phases` together"
+        part.fault("phases", condition, [list(p) for p in phases], "add the other or remove this")
+    return phases
+
+
+def _lists(part: FilePart, key: str, noun: str) -> tuple[tuple[str, ...], ...]:
+    """Lists of Einsums or operators; none of them twice."""
+    lists = part.faults.attempt(take_list, part.body, key, list, part.where, ())
+    spot = place(part.where, part.body, key)
+    found: list[tuple[str, ...]] = []
     for i, items in enumerate(lists or ()):
         names = [
             part.faults.attempt(checked, n, str, f"{spot}.{i}.{j}") for j, n in enumerate(items)
         ]
-        groups.append(tuple(str(name) for name in names if name is not None))
-        if len(items) < 2:
-            condition = "at least two Einsums that share loops"
-            part.faults.append(expected(f"{spot}.{i}", condition, items, "remove the group"))
-    members = [name for group in groups for name in group]
-    for name in (name for name, count in Counter(members).items() if count > 1):
-        part.fault("groups", "each Einsum in one group", name, "remove one")
-    return tuple(groups)
+        found.append(tuple(str(name) for name in names if name is not None))
+    for name in (name for name, n in Counter(n for ns in found for n in ns).items() if n > 1):
+        part.fault(key, f"each Einsum in one {noun}", name, "remove one")
+    return tuple(found)
 
 
 def _staging(part: FilePart) -> Staging | tuple[str, ...]:

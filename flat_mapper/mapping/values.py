@@ -10,7 +10,8 @@ from flat_mapper.workload.graph import Workload
 
 Axis = Literal["temporal", "x", "y"]
 Granularity = Literal["all", "batch", "group", "head", "row", "tile", "none"]
-Schedule = Literal["sequential", "interleaved", "overlapped"]
+Schedule = Literal["sequential", "interleaved", "overlapped", "phases"]
+Phases = tuple[tuple[str, ...], ...]  # of Einsums; see `mapping.order`
 Overflow = Literal["reject", "spill"]
 Accounting = Literal["charged", "free"]
 Drain = Literal["whole", "early"]
@@ -88,6 +89,7 @@ class GroupMapping:
     staged: tuple[str, ...] = ()  # tensors whose whole tile stays in the shared buffer
     schedule: Schedule = "sequential"
     granularity: Granularity = "none"
+    phases: Phases = ()  # of the schedule of that name
 
     @property
     def names(self) -> tuple[str, ...]:

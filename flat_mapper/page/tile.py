@@ -13,6 +13,8 @@ from itertools import pairwise
 from math import ceil
 from typing import Literal
 
+from flat_mapper.mapping.order import overlaps
+
 SegmentKind = Literal["compute", "transfer", "cold start"]
 SPILL = "spill"  # words that leave the shared buffer for DRAM and come back
 
@@ -164,7 +166,7 @@ def _computes(group: Group) -> Iterator[tuple[Work, float, float]]:
     """When each Einsum of a tile starts and ends; units that overlap have a clock each."""
     clocks: dict[str, float] = {}
     for work in group.works:
-        clock = work.unit if group.schedule == "overlapped" else ""
+        clock = work.unit if overlaps(group.schedule) else ""
         begin = clocks.get(clock, 0.0)
         clocks[clock] = begin + work.compute_cycles / group.flat_tiles
         yield work, begin, clocks[clock]
@@ -235,7 +237,7 @@ def _spans(group: Group, period: float) -> Iterator[tuple[Holding, bool, float, 
     begins = {work.einsum: begin for work, begin, _ in _computes(group)}
     ends = {work.einsum: end for work, _, end in _computes(group)}
     for held in group.held:
-        always = group.schedule == "overlapped"
+        always = overlaps(group.schedule)
         yield (
             held,
             False,

@@ -681,7 +681,7 @@ def fixed_words(
             ranks = workload.tensor_ranks[tensor]
             words = prod(workload.rank_sizes[r] // cut.get(r, 1) for r in ranks)
             words *= workload.share(tensor)
-            worst[tensor] = (words, 2.0 if group.schedule == "overlapped" else 1.0)
+            worst[tensor] = (words, 2.0 if group.schedule in ("overlapped", "phases") else 1.0)
     for mine in roles.values():
         for tensor, role in mine.items():
             if role == "stream":
@@ -697,7 +697,7 @@ def fixed_words(
                     workload.einsum(workload.producers[tensor]).unit
                 }
                 twice = len(units) > 1 or tensor in carried
-                copies = 2.0 if group.schedule == "overlapped" and twice else 1.0
+                copies = 2.0 if group.schedule in ("overlapped", "phases") and twice else 1.0
             key = classes.get(tensor, tensor)
             before = worst.get(key, (0, 0.0))
             worst[key] = (max(words, before[0]), max(copies, before[1]))
@@ -736,6 +736,7 @@ def combined(
                         )
                     ),
                     schedule=group.schedule,
+                    phases=group.phases,
                 ),
             )
         )
@@ -779,7 +780,9 @@ def useful_picks(
         fits = total[:, at_room] <= room
         for k, limit in enumerate(limits):
             turn = total[:, 4 + 2 * k : 6 + 2 * k]
-            both = turn.sum(axis=1) if group.schedule == "overlapped" else turn.max(axis=1)
+            both = (
+                turn.sum(axis=1) if group.schedule in ("overlapped", "phases") else turn.max(axis=1)
+            )
             stays = total[:, 2 * len(own) + others.index(private + 2 * k)]
             fits &= both + stays <= limit
         good = np.flatnonzero(fits)
@@ -794,6 +797,15 @@ def private_words(platform: Platform, name: str) -> float:
     return inf if words is None else words
 
 
+# Rounds by which the last Einsum of T (matrix), G (vector), Y (matrix) is behind T, by hand: each
+# reads what the one before makes, which comes of another unit or a later phase.
+BEHIND = {
+    (("T",), ("G",), ("Y",)): 0,
+    (("T", "Y"), ("G",)): 1,
+    (("T",), ("G", "Y")): 1,
+}
+
+
 def group_cycles(
     case: Case, group: GroupSpace, units: list[str], rows: list[FloatArray], passes: float
 ) -> float:
@@ -801,13 +813,23 @@ def group_cycles(
     platform, policy = case.platform, case.mapspace.policy
     taking_turns = group.fused and policy.prefetch == "held"
     overlapped = group.schedule == "overlapped"
+    phased = group.schedule == "phases"
     busy: dict[str, float] = {}
     for unit, row in zip(units, rows, strict=True):
-        busy[unit] = busy.get(unit, 0.0) + row[1 if taking_turns and overlapped else 0]
+        busy[unit] = busy.get(unit, 0.0) + row[1 if taking_turns and (overlapped or phased) else 0]
     parts = busy.values()
     steady = max(parts) if overlapped else sum(parts)
+    if taking_turns and group.schedule == "phases" and policy.buffering >= 2:
+        overlapped, behind = True, BEHIND[group.phases]
+        steady = 0.0
+        for phase in group.phases:
+            at = [(units[i], row[1]) for i, row in enumerate(rows) if group.names[i] in phase]
+            each = [sum(c for u, c in at if u == unit) for unit in set(units)]
+            steady += max(each) + behind * (sum(each) - max(each)) / passes
     extra = sum(row[0] - row[1] for row in rows) if taking_turns else 0.0
-    if taking_turns and overlapped:
+    if taking_turns and group.schedule == "phases" and overlapped:
+        steady += extra
+    elif taking_turns and overlapped:
         steady += (sum(parts) - max(parts)) / passes + extra
     archs = (platform.matrix, platform.vector) if platform.vector else (platform.matrix,)
     levels = {lv.name: lv for arch in archs for lv in arch.levels}
@@ -822,6 +844,7 @@ def group_cycles(
             reads, writes = total[LEVELS + 2 * i], total[LEVELS + 1 + 2 * i]
             steady = max(steady, port_cycles(level, reads, writes) + extra)
     exposed = port_cycles(dram, total[FIRST], 0.0) + port_cycles(dram, 0.0, total[LAST])
+    exposed *= 1 + BEHIND.get(group.phases, 0)
     return ceil(steady + exposed - 1e-9)
 
 

@@ -25,6 +25,7 @@ from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.check import check_fused
 from flat_mapper.mapping.cores.tiles import CoreQuestion
+from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import crosses_dram, visited_tiles
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
 from flat_mapper.workload.einsum import Einsum
@@ -166,7 +167,7 @@ def bound(workload: Workload, platform: Platform, mapping: FusedMapping, ert: Er
     words = sum(outside.values())
     read, _, update = ert.actions(dram.name)
     energy += ceil(words / dram.row_words) * min(read, update)
-    overlap = any(g.schedule == "overlapped" for g in mapping.groups)
+    overlap = any(overlaps(g.schedule) for g in mapping.groups)
     compute = max(peaks.values()) if overlap else sum(peaks.values())
     transfer = 0.0 if dram.words_per_cycle is None else words / dram.words_per_cycle
     longest = max(compute, transfer)

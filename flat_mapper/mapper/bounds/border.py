@@ -14,6 +14,7 @@ from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import divisors
+from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import (
     crosses_dram,
     in_place_classes,
@@ -175,8 +176,9 @@ class BorderBounds:
             space, unit = self.spaces[name], self.workload.einsum(name).unit
             cycles = self._share(name, skips) * space.lane_cycles / space.widest
             units[unit] = units.get(unit, 0.0) + cycles
-        overlaps = self.mapspace.fusion.schedule in ("overlapped", "any") and len(names) > 1
-        return max(units.values()) if overlaps else sum(units.values())
+        schedule = self.mapspace.fusion.schedule
+        at_once = (schedule == "any" or overlaps(schedule)) and len(names) > 1
+        return max(units.values()) if at_once else sum(units.values())
 
     def _inside(self, names: tuple[str, ...], skips: bool) -> float:
         """pJ below DRAM at least: computes, and intermediates at the shared level."""

@@ -21,6 +21,7 @@ from flat_mapper.mapper.space.outer import (
     tiles,
 )
 from flat_mapper.mapper.space.rules import in_order, moves_inward, obeyed
+from flat_mapper.mapping.order import overlaps
 
 
 @dataclass(slots=True)
@@ -141,7 +142,7 @@ class OuterBounds:
         units: dict[str, float] = {}
         for space, value in zip(self.problem.spaces, cycles, strict=True):
             units[space.einsum.unit] = units.get(space.einsum.unit, 0.0) + value
-        overlapped = self.problem.group.schedule == "overlapped"
+        overlapped = overlaps(self.problem.group.schedule)
         return max(units.values()) if overlapped else sum(units.values())
 
     def fits(self, outers: Outers) -> Bools:

@@ -17,6 +17,7 @@ from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import prod_of
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
 from flat_mapper.mapper.space.roles import Role
+from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import shared_level
 
 
@@ -141,7 +142,7 @@ def busy_cycles(
     for space, cycles, streamed in zip(problem.spaces, compute, streams, strict=True):
         turns = np.maximum(cycles, streamed)
         units[space.einsum.unit] = units.get(space.einsum.unit, np.zeros(1)) + turns
-    if problem.group.schedule == "overlapped":
+    if overlaps(problem.group.schedule):
         longest: Floats = np.maximum.reduce(list(units.values()))
         return longest
     total: Floats = sum(units.values(), np.zeros(1))

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from flat_mapper.cost_model.latency import port_loads
+from flat_mapper.cost_model.schedule import Rounds, phase_cycles
 from flat_mapper.mapper.cost.price import Costs
 from flat_mapper.mapper.cost.turns import TurnCycles
 from flat_mapper.mapper.space.candidates import Floats
 from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapping.order import overlaps
+from flat_mapper.workload.einsum import Einsum
 
 UNITS = ("matrix", "vector")
 
@@ -19,7 +22,8 @@ UNITS = ("matrix", "vector")
 class CostLayout:
     """The columns of a cost vector.
 
-    Cycles by unit, of turns that overlap as if all were steady; where transfers run ahead of turns,
+    Cycles by unit, and in the schedule `phases` by phase, of turns that overlap as if all were
+    steady; where transfers run ahead of turns,
     what these have beyond the steady ones; cycles by port; cycles of whole tiles at DRAM where
     nothing runs ahead; first inputs and last outputs; energy; words.
     """
@@ -29,13 +33,15 @@ class CostLayout:
     takes_turns: bool = False
     runs_ahead: bool = True  # whether the shared level has two copies of what crosses DRAM
     passes: float = 1.0  # of the shared loops
+    rounds: Rounds | None = None
+    rare_passes: float = 1.0  # of Einsums that run when a loop is done
 
     @classmethod
     def of(cls, problem: GroupProblem) -> CostLayout:
         """The columns that a group's cost vectors need."""
         dram, turns = problem.platform.dram.name, problem.takes_turns
         ahead = problem.runs_ahead
-        overlapped = problem.group.schedule == "overlapped" and ahead
+        overlapped = overlaps(problem.group.schedule) and ahead
         ports = {
             (level.name, load.port): None
             for space in problem.spaces
@@ -48,11 +54,13 @@ class CostLayout:
             overlapped=overlapped,
             takes_turns=turns,
             runs_ahead=ahead,
+            rounds=problem.rounds if overlapped else None,
         )
 
     def vectors(
         self,
-        unit: str,
+        einsum: Einsum,
+        count: float,
         turns: TurnCycles,
         exposed: Floats,
         costs: Costs,
@@ -60,16 +68,47 @@ class CostLayout:
     ) -> Floats:
         """Cost vectors of n candidates of one Einsum; float64[n, D].
 
-        turns: cycles on the Einsum's unit. exposed: cycles that nothing overlaps. words: streamed
-        ones.
+        count: of its turns, where there are phases. turns: cycles on its unit.
+        exposed: cycles that nothing overlaps. words: streamed ones.
         """
         zero = np.zeros(len(words))
         steady = turns.steady if self.overlapped else turns.total
-        units = [steady + zero if unit == name else zero for name in UNITS]
+        units = [zero] * self.unit_columns
+        units[self._column(einsum)] = zero + self._column_cycles(einsum, steady, count)
         extra = [turns.total - turns.steady + zero] if self.has_extra else []
         ports = [costs.ports.get(p, zero) + zero for p in self.ports]
         staged = [] if self.runs_ahead else [costs.staged + zero]
         return np.stack([*units, *extra, *ports, *staged, exposed, costs.energy, words], axis=1)
+
+    @property
+    def unit_columns(self) -> int:
+        """Columns of cycles by unit; of each phase two sets, one of rare Einsums."""
+        return len(UNITS) * (2 * len(self.rounds.phases) if self.rounds else 1)
+
+    def _column(self, einsum: Einsum) -> int:
+        unit = UNITS.index(einsum.unit)
+        if self.rounds is None:
+            return unit
+        phase = next(i for i, names in enumerate(self.rounds.phases) if einsum.name in names)
+        return 2 * len(UNITS) * phase + len(UNITS) * (einsum.name in self.rounds.rare) + unit
+
+    def _column_cycles(self, einsum: Einsum, steady: Floats, count: float) -> Floats:
+        """Of what runs in a few passes the cycles in one of them; else as if it ran in all."""
+        if self.rounds is None:
+            return steady
+        if einsum.name in self.rounds.rare:
+            return steady / count
+        return steady * self.passes / count
+
+    def _phased(self, vectors: Floats, rounds: Rounds) -> Floats:
+        """Cycles of the turns of units that work at once, phase by phase; float64[n]."""
+        total = np.zeros(len(vectors))
+        for columns in vectors[:, : self.unit_columns].T.reshape(
+            len(rounds.phases), 2, len(UNITS), len(vectors)
+        ):
+            pairs = list(zip(columns[0], columns[1], strict=True))
+            total += phase_cycles(pairs, self.passes, self.rare_passes, rounds.behind)
+        return total
 
     @property
     def has_extra(self) -> bool:
@@ -79,7 +118,7 @@ class CostLayout:
     @property
     def width(self) -> int:
         """Columns of a vector."""
-        return len(UNITS) + self.has_extra + len(self.ports) + (not self.runs_ahead) + 3
+        return self.unit_columns + self.has_extra + len(self.ports) + (not self.runs_ahead) + 3
 
     def energy(self, vectors: Floats) -> Floats:
         """pJ; float64[n]."""
@@ -92,10 +131,13 @@ class CostLayout:
     def latency(self, vectors: Floats) -> Floats:
         """Cycles under the group's schedule; float64[n]."""
         matrix, vector, exposed = vectors[:, 0], vectors[:, 1], vectors[:, -3]
-        first = len(UNITS) + self.has_extra
-        extra = vectors[:, 2] if self.has_extra else 0.0
+        first = self.unit_columns + self.has_extra
+        extra = vectors[:, self.unit_columns] if self.has_extra else 0.0
         busy = matrix + vector
-        if self.overlapped:
+        if self.rounds is not None:
+            busy = self._phased(vectors, self.rounds) + extra
+            exposed = exposed * (1 + self.rounds.behind)
+        elif self.overlapped:
             most = np.maximum(matrix, vector)
             busy = most + extra
             if self.takes_turns:

@@ -131,14 +131,14 @@ class Fused:
 
     def _visited(self, tile: tuple[int, ...]) -> float:
         """Share of the tiles of queries x keys that a mask leaves."""
-        left = self.problem.mask_tiles(tile)
-        return left.visited / left.total if left else 1.0
+        return m.visited / m.total if (m := self.problem.mask_tiles(tile)) else 1.0
 
     def _layout(self, tile: tuple[int, ...]) -> CostLayout:
         """The layout of cost vectors under one outer choice."""
         factors = (r.size // t for r, t in zip(self.problem.ranks, tile, strict=True))
         passes = float(prod(factors)) * self._visited(tile)
-        return replace(self.layout, passes=passes)
+        rare = self.problem.rare_turns(tile, self.bounds.orders[0])
+        return replace(self.layout, passes=passes, rare_passes=rare)
 
     def _improving(
         self, where: _Where, parts: list[PricedCandidates], *, offer: bool = True
@@ -206,6 +206,7 @@ class Fused:
             masked=masked or (),
             stay=stay,
             kinds=() if rough else self.problem.kinds(space, where.tile, where.order),
+            turns=self.problem.turns(space, where.tile, where.order),
             copied=copied_from(self.problem.workload, space.einsum),
         )
         # Under many outer choices an Einsum that meets no difference is priced the same.
@@ -263,7 +264,7 @@ class Fused:
         words, exposed = self.bounds.occupancy.candidate_words(
             space, candidates.tile, tile, outer.roles
         )
-        return layout.vectors(space.einsum.unit, turns, exposed, costs, words)
+        return layout.vectors(space.einsum, outer.turns, turns, exposed, costs, words)
 
     def _join(self, where: _Where, parts: list[PricedCandidates]) -> bool:
         """Add up the Einsums' fronts under one outer choice; whether all that improves is legal."""

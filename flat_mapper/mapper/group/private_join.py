@@ -17,6 +17,7 @@ from flat_mapper.mapper.group.pareto import sums
 from flat_mapper.mapper.group.picks import PricedCandidates
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapping.order import overlaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class PrivateJoin:
     @classmethod
     def of(cls, problem: GroupProblem, layout: CostLayout) -> PrivateJoin:
         """The columns that a group needs."""
-        return cls(_limits(problem), layout.width, problem.group.schedule == "overlapped")
+        return cls(_limits(problem), layout.width, overlaps(problem.group.schedule))
 
     def start(self) -> Floats:
         """The sum of nothing; float64[1, D]."""
@@ -75,7 +76,7 @@ def private_fits(problem: GroupProblem, parts: Sequence[PricedCandidates], picks
         stays = stays + part.private.stays[:, chosen].T
         unit = UNITS.index(space.einsum.unit)
         turns[unit] = np.maximum(turns[unit], part.private.turn[:, chosen].T)
-    return _hold(limits, stays, turns, overlapped=problem.group.schedule == "overlapped")
+    return _hold(limits, stays, turns, overlapped=overlaps(problem.group.schedule))
 
 
 def _limits(problem: GroupProblem) -> Floats:

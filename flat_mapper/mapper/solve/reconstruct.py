@@ -70,6 +70,7 @@ def group_mapping(solution: GroupSolution, sizes: dict[str, int]) -> GroupMappin
         shared=shared,
         staged=tuple(staged),
         schedule=group.schedule,
+        phases=group.phases,
         granularity=granularity_of(
             tile, {r: sizes[r] for r in legal}, solution.problem.workload.roles
         )

@@ -10,9 +10,11 @@ from math import prod
 import numpy as np
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.cost_model.schedule import Rounds, rounds_of
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, Rank, merged_ranks
+from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.passes import MaskedPasses, PassKind, SharedLoop, pass_kinds
 from flat_mapper.mapping.sharing import (
     carried_tensors,
@@ -136,6 +138,22 @@ class GroupProblem:
             )
         return pass_kinds(loops, tensors, space.output, masked)
 
+    @cached_property
+    def rounds(self) -> Rounds | None:
+        """What the schedule `phases` goes round in."""
+        return rounds_of(self.workload, self.group.names, self.group.phases)
+
+    def turns(self, space: EinsumSpace, tile: tuple[int, ...], order: tuple[int, ...]) -> float:
+        """How many turns an Einsum has; told apart in phases only."""
+        if self.rounds is None:
+            return 1.0
+        return sum((kind.count for kind in self.kinds(space, tile, order)), 0.0)
+
+    def rare_turns(self, tile: tuple[int, ...], order: tuple[int, ...]) -> float:
+        """How many turns those Einsums have that run when a loop is done; told apart in phases."""
+        rare = (self.turns(s, tile, order) for s in self.spaces if s.einsum.after)
+        return max(rare, default=1.0)
+
     def may_stay(self, space: EinsumSpace) -> tuple[bool, ...]:
         """By tensor, whether it may stay at the private levels while others have their turn."""
         legal = may_stay(self.workload, self.whole, space.einsum)
@@ -201,7 +219,7 @@ class GroupProblem:
     @cached_property
     def cycles_add(self) -> tuple[int, ...]:
         """By Einsum, 1 where compute cycles add to the group's lower bound, else 0."""
-        if self.group.schedule != "overlapped":
+        if not overlaps(self.group.schedule):
             return (1,) * len(self.spaces)
         return tuple(int(s.einsum.unit == "matrix") for s in self.spaces)
 

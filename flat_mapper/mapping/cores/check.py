@@ -10,6 +10,7 @@ from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.mapping.cores.tiles import largest_question
 from flat_mapper.mapping.cores.view import core_count
+from flat_mapper.mapping.order import check_phases
 from flat_mapper.mapping.record import MappingRecord, read_record
 from flat_mapper.mapping.sharing import (
     carried_tensors,
@@ -156,6 +157,8 @@ def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -
 def _check_group(
     workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
 ) -> None:
+    if group.schedule == "phases" or group.phases:
+        check_phases(workload, group.names, group.phases, " + ".join(group.names))
     for nest in group.einsums:
         check_mapping(workload, platform.path(workload.einsum(nest.einsum).unit), nest)
     for fault in _group_faults(workload, platform, group, policy):
