@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
@@ -94,6 +93,8 @@ _STOP = Event()  # set while all of them are to end
 
 def waited_for[V, R](function: Callable[[V], R], values: Sequence[V], count: int) -> Iterator[R]:
     """The function's answers in order, so many at once; an interruption ends what still runs."""
+    from concurrent.futures import ThreadPoolExecutor  # 10 ms that other commands do not pay
+
     with ThreadPoolExecutor(count) as pool:
         try:
             yield from pool.map(function, values)
