@@ -82,6 +82,14 @@ def test_what_is_too_much_to_keep_leaves_a_true_gap(
         check(case, truth[objective], Budget(), objective)
 
 
+def test_dominance_under_a_mask_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+    case, truth = question("masked", 5)
+    for objective in OBJECTIVES:
+        found = check(case, truth[objective], Budget(), objective)
+        assert found is None or found.certificate.optimal
+
+
 def test_what_is_left_out_is_told_by_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
     monkeypatch.setattr(Budget, "candidates", 1)

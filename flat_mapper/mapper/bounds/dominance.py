@@ -36,17 +36,21 @@ def undominated(
     rest: Sequence[MemoryLevel | Fanout],
     stay: tuple[bool, ...] = (),
     dropped: Callable[[CandidateBlock, Ints], None] | None = None,
+    share: float | None = None,
 ) -> list[CandidateBlock]:
     """Blocks without the candidates that another candidate of any block dominates.
 
     rest:    the nodes that are still to come.
     stay:    of an Einsum that takes turns with others: tensors that may stay at private levels.
     dropped: called with a block and those of its candidates that are dominated.
+    share:   least share of the passes that a mask leaves; None: there is none. It leaves first
+             visits, which then are up to 1 / share as many beside the passes, and whole rows of a
+             memory need not stay whole.
     """
     blocks = [b for b in blocks if b.count]
     if not blocks or any(lv.cluster_size != 1 for lv in space.arch.levels):
         return list(blocks)
-    sums = [_Sums.of(space, block, rest, stay) for block in blocks]
+    sums = [_Sums.of(space, block, rest, stay, share) for block in blocks]
     keep = _undominated(*_columns(sums))
     found, begin = [], 0
     for block in blocks:
@@ -141,6 +145,7 @@ class _Sums:
         candidates: CandidateBlock,
         rest: Sequence[MemoryLevel | Fanout],
         stay: tuple[bool, ...],
+        share: float | None = None,
     ) -> _Sums:
         """The sums of a block."""
         fanouts = [n for n in rest if isinstance(n, Fanout)]
@@ -155,7 +160,8 @@ class _Sums:
         for tensor, transfers in candidates.transfers.items():
             own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
             cut = prod(multiple(prod_of(space.splits[f.name][0], own)) for f in fanouts)
-            one = _Tensor(space, tensor, closed_passes(space, candidates.tile, tensor), beyond, cut)
+            closed = closed_passes(space, candidates.tile, tensor)
+            one = _Tensor(space, tensor, closed, beyond, cut, share)
             for i, transfer in enumerate(transfers):
                 found.add(one, transfer, transfers[i + 1] if i + 1 < len(transfers) else None)
             found.put(_Sum(_PASSES, "total", tensor), transfers[-1].passes)
@@ -243,6 +249,7 @@ class _Sums:
                 self.put(_Sum(quantity, "open", one.tensor), still)
                 self.put(_Sum(quantity, "once", one.tensor), still * (not spared))
         rounded = _rounded(words * transfer.passes, level.row_words, one.cut)
+        rounded = rounded | (one.share is not None)
         if rounded.any():
             self.slack = self.slack + np.where(rounded, at.copies * one.beyond * price, 0.0)
 
@@ -265,6 +272,7 @@ class _Tensor:
     closed: Floats  # irrelevant loops outside the candidates in all
     beyond: float  # instances that fanouts to come make of one
     cut: int  # what they may divide an instance's share by
+    share: float | None  # of the passes that a mask leaves at least
 
     @property
     def output(self) -> bool:
@@ -277,4 +285,4 @@ class _Tensor:
     @property
     def most(self) -> Floats:
         """First visits at most, of one instance now."""
-        return np.minimum(self.beyond, self.closed)
+        return np.minimum(self.beyond, self.closed) / (self.share or 1.0)

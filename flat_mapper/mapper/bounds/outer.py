@@ -248,11 +248,10 @@ class OuterBounds:
         bound = traffic_bound(
             *(self.occupancy, grid, roles, orders, candidate_sets, compute, visited)
         )
-        if candidate_sets is None:
-            energy = bound.floors + self.least_inside(visited)
-        else:
+        energy = bound.floors + self.least_inside(visited)
+        if candidate_sets is not None:
             priced, free = self._lows(candidate_sets, staging, grid, visited)
-            energy = np.maximum(priced + bound.staged, free + bound.floors)
+            energy = np.maximum(energy, np.maximum(priced + bound.staged, free + bound.floors))
         return Outers(
             staging=np.full(grid.shape[1], number),
             order=np.full(grid.shape[1], order),

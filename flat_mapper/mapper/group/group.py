@@ -97,7 +97,7 @@ class GroupSearch:
     def _drop(self, cycles: Floats, energy: Floats) -> None:
         """Remember the least bound of candidates that are left out for their number."""
         for goal in self.incumbent.aims:
-            least = float(goal.first(cycles, energy).min(initial=np.inf))
+            least = float(goal.first(cycles, np.maximum(energy, 0.0)).min(initial=np.inf))
             self._dropped[goal] = min(self._dropped.get(goal, np.inf), least)
 
     def proven(self, goal: Goal) -> float:
@@ -172,7 +172,7 @@ class GroupSearch:
         self._left = None
         self._dropped.clear()
         try:
-            if not warmed:
+            if not warmed and incumbent.open:
                 self.warm(incumbent)
             self.incumbent = incumbent
             self._search_all()

@@ -164,17 +164,8 @@ class IncrementalEnumeration:
         return choose(candidates, none, *self._costs(candidates, rest, none))
 
     def _thinned(self, blocks: list[CandidateBlock], rest: Nodes) -> list[CandidateBlock]:
-        return (
-            blocks
-            if self.share is not None
-            else undominated(
-                self.space,
-                blocks,
-                rest,
-                self.stay,
-                self._dominated if self.log is not None else None,
-            )
-        )
+        dropped = self._dominated if self.log is not None else None
+        return undominated(self.space, blocks, rest, self.stay, dropped, self.share)
 
     def _dominated(self, block: CandidateBlock, cut: Ints) -> None:
         assert self.log is not None
