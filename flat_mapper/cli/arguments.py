@@ -329,13 +329,16 @@ def _model(verb: _Parser) -> None:
 def _reproduce(verb: _Parser) -> None:
     verb.add_argument(
         "what",
-        choices=("simulator", "search", "paper"),
+        choices=("simulator", "search", "paper", "silicon"),
         metavar="WHAT",
         help="simulator: the rows of FLAT's own, priced; search: a search of its mapspace beside "
-        "its choices; paper: the tables and figures of the paper",
+        "its choices; paper: the tables and figures of the paper; silicon: measured prefill times "
+        "on H100",
     )
     verb.add_argument(
-        "--csv", metavar="FILE", help="its rows: the FuseMax artifact's flat_validation.csv"
+        "--csv",
+        metavar="FILE",
+        help="its rows: the FuseMax artifact's flat_validation.csv; silicon: measured times",
     )
     only = "paper: these alone"
     verb.add_argument("--models", nargs="+", metavar="P", help=f"{only}; shipped names or files")

@@ -13,6 +13,7 @@ from flat_mapper.published.array import mapping_text
 from flat_mapper.published.paper import Grid, paper_tables
 from flat_mapper.published.plots import paper_figures
 from flat_mapper.published.search import SPACES, Searched, search_rows
+from flat_mapper.published.silicon import fitted, measured, summary
 from flat_mapper.published.simulator import (
     BesideSimulator,
     compare_rows,
@@ -38,6 +39,8 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
     """FLAT's simulator row by row, or a search beside it; or the tables of the paper."""
     if arguments.what == "paper":
         return _paper(arguments)
+    if arguments.what == "silicon":
+        return _silicon(arguments)
     rows = simulator_rows(find_csv(arguments.csv))
     if arguments.what == "search":
         searched = search_rows(rows)
@@ -45,6 +48,33 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
         return 0
     found = compare_rows(rows)
     say(_document(found) if arguments.json else simulator_text(found))
+    return 0
+
+
+def _silicon(arguments: argparse.Namespace) -> int:
+    """Measured times row by row, or their errors by kernel."""
+    if not arguments.csv:
+        condition = "a file of measured prefill times"
+        raise SpecError(expected("--csv", condition, "none", "give --csv FILE"))
+    rows = measured(Path(arguments.csv))
+    found = list(summary(rows))
+    if arguments.json:
+        document = {"rows": [row.to_dict() for row in rows], "summary": found, "fitted": fitted()}
+        say(dump_json(document).rstrip())
+        return 0
+    lines = [
+        (
+            str(s["kernel"]),
+            str(s["mask"]),
+            "set aside" if s["set_aside"] else "fitted to",
+            str(s["rows"]),
+            f"{s['median_percent']:.1f}%",
+            f"{s['p90_percent']:.1f}%",
+        )
+        for s in found
+    ]
+    head = ("kernel", "mask", "rows that were", "n", "median error", "90th percentile")
+    say(report.grid(lines, head=head, right=(3, 4, 5)))
     return 0
 
 

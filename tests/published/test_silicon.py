@@ -1,0 +1,59 @@
+"""Measured rows beside the model: a sample of FlashAttention-3 on H100.
+
+Rows: aiconfigurator-core 0.12.0 (NVIDIA, Apache-2.0), systems/data/h100_sxm/attention.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flat_mapper.base.errors import SpecError
+from flat_mapper.published.silicon import measured, summary
+
+HEAD = (
+    "device,framework,kernel,batch,heads,kv_heads,head_dim,v_head_dim,seq,window,causal,sink,"
+    "dtype,latency_ms\n"
+)
+ROWS = """\
+h100-sxm,sglang-0.5.14,fa3,1,16,2,128,128,4096,0,1,0,bfloat16,0.138622
+h100-sxm,vllm-0.24.0,vllm_flash_attn_fa3,1,16,2,128,128,4096,0,1,0,bfloat16,0.130512
+h100-sxm,sglang-0.5.14,fa3,16,16,4,256,256,4096,0,1,0,bfloat16,4.26165
+h100-sxm,vllm-0.24.0,vllm_flash_attn_fa3,4,64,8,64,64,4096,128,1,0,bfloat16,0.379957
+"""
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.csv"
+    path.write_text(HEAD + ROWS, encoding="utf-8")
+    return path
+
+
+def test_a_sample_is_near_what_was_measured(rows: Path) -> None:
+    """Within a third each; without what is fitted within 60 %."""
+    for costs, most in ((True, 1 / 3), (False, 0.6)):
+        found = measured(rows, costs=costs)
+        assert len(found) == 4
+        assert all(abs(r.error) < most for r in found), [r.error for r in found]
+
+
+def test_summary_counts_every_row_once(rows: Path) -> None:
+    found = measured(rows)
+    assert sum(int(str(s["rows"])) for s in summary(found)) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("h100-sxm", "h1", "expected a chip and head size among h100: 64, 96"),
+        (",4096,", ",x,", "seq: expected a whole number >= 1, got 'x'"),
+        (",0.", ",-0.", "latency_ms: expected milliseconds > 0"),
+    ],
+)
+def test_a_row_that_cannot_be_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(HEAD + ROWS.replace(old, new), encoding="utf-8")
+    with pytest.raises(SpecError, match=message):
+        measured(path)
