@@ -118,3 +118,16 @@ def test_latent_attention_reads_its_latent_for_keys_and_values():
 def test_a_head_count_that_does_not_divide_is_refused():
     with pytest.raises(SpecError, match=r"llama3-8b\.yaml.*kv_heads: expected a divisor of the 32"):
         api.load_problem("llama3-8b", sizes={"G": 5})
+
+
+@pytest.mark.parametrize("arch", MANY_CORES)
+def test_a_chip_of_many_cores_maps_a_small_problem(arch: str) -> None:
+    found = api.search("tiny", arch, "cores", objective="latency")
+    assert isinstance(found, SearchResult), found
+    assert found.result.cycles > 0
+
+
+@pytest.mark.parametrize("arch", [name for name in MANY_CORES if not name.startswith("tpu")])
+def test_a_mapspace_for_one_array_names_the_one_for_cores(arch: str) -> None:
+    with pytest.raises(SpecError, match=r"expected .*; use --mapspace cores"):
+        api.search("tiny", arch, "flat")

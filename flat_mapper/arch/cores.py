@@ -64,11 +64,14 @@ def _number(arch: Architecture, name: str) -> float | None:
     return checked(value, float, where, within=SECONDS if "seconds" in name else CYCLES)
 
 
+NO_MULTICAST = ("no_multicast_no_reduction", "no_reuse")  # two of Timeloop's names for one rule
+
+
 def multicasts(arch: Architecture, level: MemoryLevel, tensor: str) -> bool:
     """Whether one read outside a level may serve several instances of it."""
     for node in arch.nodes[: arch.nodes.index(level)]:
         spatial = node.constraints.get("spatial") if isinstance(node, Fanout) else None
-        for key in ("no_multicast_no_reduction", "no_reuse"):
+        for key in NO_MULTICAST:
             listed = spatial.get(key) if isinstance(spatial, dict) else None
             if listed is True or (
                 isinstance(listed, Sequence) and ("*" in listed or tensor in listed)

@@ -62,6 +62,7 @@ RECIPES: Mapping[str, Recipe] = {
 }
 _GENERIC_STORAGE = "storage"  # registers or an array, by its depth
 _DRAM_TYPES = ("LPDDR4", "LPDDR", "DDR3", "HBM2", "HBM3", "HBM4")
+_UNPRICED_DRAM = ("DDR4", "DDR5", "GDDR5", "GDDR6", "LPDDR5")  # memories without a model
 _DEFAULT_DRAM = "LPDDR4"  # where an architecture gives no type; so does Accelergy's CACTI plug-in
 _OPTIONAL = ("n_banks", "n_rw_ports")
 
@@ -195,7 +196,8 @@ def _dram_type(node: MemoryLevel, where: str) -> str:
     given = node.attributes.get("type", _DEFAULT_DRAM)
     if given not in _DRAM_TYPES:
         condition = f"one of {', '.join(_DRAM_TYPES)} in quotes"
-        raise SpecError(expected(spot, condition, str(given), 'write type: "LPDDR4"'))
+        kind = UnpricedError if given in _UNPRICED_DRAM else SpecError
+        raise kind(expected(spot, condition, str(given), 'write type: "LPDDR4"'))
     return str(given)
 
 

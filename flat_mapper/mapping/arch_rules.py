@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flat_mapper.arch.constraints import tensors_of
+from flat_mapper.arch.cores import NO_MULTICAST
 from flat_mapper.arch.factors import FactorLimits, largest_on_mesh, read_factors, read_order
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
@@ -29,6 +30,7 @@ from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
 
+GIVE_TILES = "use --mapspace cores, or write fusion: {cores: any, level: any}"
 _HONOURED: Mapping[str, tuple[str, ...]] = {
     "temporal": (
         *("factors", "factors_only", "permutation"),
@@ -154,6 +156,9 @@ class _Node:
                 got = f"{kind} on {self.node.name}"
                 raise SpecError(expected(where, "spatial constraints on fanouts only", got))
             for key, value in said.items():
+                if key in NO_MULTICAST and kind == "spatial":
+                    condition = f"a mapspace that gives tiles to {self.node.name} ({key}: {value})"
+                    raise SpecError(expected(where, condition, "one for one array", GIVE_TILES))
                 if key not in (*_HONOURED[kind], "target", "type"):
                     condition = f"constraints that the search honours: {', '.join(_HONOURED[kind])}"
                     raise SpecError(expected(where, condition, f"{key}: {value}", "remove it"))
@@ -348,7 +353,7 @@ def check_hierarchy(arch: Architecture) -> None:
         if isinstance(node, Fanout) and node.fanout_x * node.fanout_y > 1:
             condition = f"no fanout outside {shared.name}, the outermost level on chip"
             got = f"{node.fanout_x} x {node.fanout_y} copies of it"
-            change = "the search supports one instance of that level; give it the sum of them"
+            change = GIVE_TILES
             raise SpecError(expected(f"{where}: {node.name}", condition, got, change))
 
 

@@ -70,6 +70,9 @@ def mapped(mapspace: str = "flat") -> SearchResult:
             optimal=True,
             lower_bound=result().edp_js / 2,
             seconds=0.5,
+            proven_bound=result().edp_js,
+            gap=0.0,
+            stopped="",
         ),
     )
 
@@ -98,6 +101,9 @@ def test_map_has_the_documented_names() -> None:
         "pruned",
         "optimal",
         "lower_bound",
+        "proven_bound",
+        "gap",
+        "stopped",
         "seconds",
     }
     assert set(document["buffer"]["GLB"]) == {"capacity_words", "live_words", "terms"}
@@ -133,7 +139,15 @@ def test_a_mapping_prints_its_cost_its_loops_its_buffer_and_its_proof() -> None:
 )
 def test_a_large_mapspace_is_printed_to_its_first_digit(size: int, text: str) -> None:
     certificate = Certificate(
-        mapspace_size=size, evaluated=1, pruned={}, optimal=True, lower_bound=0.0, seconds=0.5
+        mapspace_size=size,
+        evaluated=1,
+        pruned={},
+        optimal=True,
+        lower_bound=0.0,
+        seconds=0.5,
+        proven_bound=1.0,
+        gap=0.0,
+        stopped="",
     )
     assert f"the best of {text} mappings" in report.certificate_text(certificate, "edp", 1.0)
 
