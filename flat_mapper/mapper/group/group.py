@@ -107,7 +107,7 @@ class GroupSearch:
             fits = self.bounds.fits(outers)
             bound = goal.first(outers.cycles[fits], outers.energy[fits])
             least = min(least, float(bound.min(initial=np.inf)))
-        return least
+        return max(least, self.least(goal))  # what bounds all of them bounds the rest
 
     def _step(self) -> None:
         """One piece of work; the search stops where there is a mapping to stop with."""
