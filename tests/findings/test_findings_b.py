@@ -50,7 +50,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize(("problem", "arch", "space"), CASES)
 def test_b3_renaming_and_reordering_everything_changes_no_number(
     problem: str, arch: str, space: str, seed: int, tmp_path: Path
