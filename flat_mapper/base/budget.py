@@ -10,7 +10,7 @@ from math import inf
 
 REPORT_S = 0.5  # between two reports
 CANDIDATES_PER_MB = 200  # partial mappings that a search keeps at one node
-MOST_CANDIDATES = 1_000_000  # chosen: some 2 GB; fewer leave a long causal prefill unproven
+MOST_PARTIAL = 1_000_000  # chosen: some 2 GB; fewer leave a long causal prefill unproven
 
 
 class Stopped(Exception):
@@ -68,7 +68,7 @@ class Budget:
     @property
     def candidates(self) -> int:
         """Partial mappings of one Einsum that may be kept at a node."""
-        return int(min(MOST_CANDIDATES, max(2_000, CANDIDATES_PER_MB * self.megabytes)))
+        return int(min(MOST_PARTIAL, max(2_000, CANDIDATES_PER_MB * self.megabytes)))
 
     def step(self, *, known: bool = False) -> None:
         """Count one piece of work; raises Stopped where the budget is spent and an answer is known.
