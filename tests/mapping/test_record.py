@@ -150,11 +150,14 @@ def fused_mappings(draw: st.DrawFn) -> tuple[Workload, FusedMapping]:
         draw(nests(workload, einsum, PLATFORM.path(einsum.unit), tiles))
         for einsum in workload.ordered
     )
+    schedule = draw(st.sampled_from(get_args(Schedule)))
+    names = tuple(member.einsum for member in members)
     group = GroupMapping(
         einsums=members,
         shared=tuple(shared),
+        phases=tuple((n,) for n in names) if schedule == "phases" else (),
         staged=tuple(draw(st.lists(st.sampled_from(("Q", "K", "V", "AV")), unique=True))),
-        schedule=draw(st.sampled_from(get_args(Schedule))),
+        schedule=schedule,
         granularity=draw(st.sampled_from(get_args(Granularity))),
     )
     policy = Policy(
