@@ -72,7 +72,7 @@ def map_command(arguments: argparse.Namespace) -> int:
 
 
 def _front(arguments: argparse.Namespace) -> int:
-    """All mappings that no other one dominates latency and energy."""
+    """All mappings that no other one dominates in latency and energy."""
     if arguments.log:
         raise SpecError(expected("--log", "one objective", FRONT))
     if arguments.backend != "native":

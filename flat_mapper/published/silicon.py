@@ -23,7 +23,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
-from flat_mapper.energy.tables import Ert
+from flat_mapper.energy.tables import unpriced
 from flat_mapper.published.kernel_mapping import flash
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
@@ -116,7 +116,7 @@ def _priced(where: str, row: Mapping[str, str], costs: bool) -> MeasuredRow:
     workload, together = _workload(sizes)
     rows, keys = _tile(shipped, sizes, together)
     platform = _with_costs(load_platform(chip), FITTED.get(row["kernel"]) if costs else None)
-    whole, prices = ("H",) if together > 1 else (), _free(platform)
+    whole, prices = ("H",) if together > 1 else (), unpriced(platform)
     for cached in (("K", "V"), ()):  # from DRAM where a head is more than L2 holds
         mapping = flash(workload, platform, rows, keys, whole=whole, cached=cached)
         result = evaluate(workload, platform, mapping, prices)
@@ -200,14 +200,6 @@ def _with_costs(platform: Platform, costs: Costs | None) -> Platform:
 def fitted() -> dict[str, dict[str, float]]:
     """The fitted numbers by kernel."""
     return {kernel: asdict(costs) for kernel, costs in FITTED.items()}
-
-
-def _free(platform: Platform) -> Ert:
-    """Prices of nothing: times are what is compared."""
-    paths = [platform.matrix, *filter(None, [platform.vector])]
-    none = {"read": 0.0, "write": 0.0, "update": 0.0, "compute": 0.0}
-    names = {n for a in paths for n in (*(lv.name for lv in a.levels), a.compute.name)}
-    return Ert(levels=dict.fromkeys(names, none), source="none: times only")
 
 
 def summary(rows: Sequence[MeasuredRow]) -> Iterator[dict[str, object]]:

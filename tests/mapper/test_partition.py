@@ -99,6 +99,27 @@ def _may_be_group(workload: Workload, names: frozenset[str]) -> bool:
     return reached == names and not back
 
 
+def _solve_alone(
+    workload: Workload,
+    platform: Platform,
+    ert: Ert,
+    names: frozenset[str],
+    incumbent: GoalIncumbent | FrontIncumbent,
+) -> None:
+    """Let the incumbent have what the search of one group finds, and nothing else."""
+    fused = len(names) > 1
+    group = GroupSpace(
+        names=tuple(n for n in execution_order(workload) if n in names),
+        fused=fused,
+        schedule="interleaved" if fused else "sequential",
+        declared=fused,
+    )
+    problem = group_problem(workload, platform, ert, ANY, group)
+    alone = GroupSearch.of(problem, CandidateCache())
+    alone.prepare()
+    alone.solve(incumbent)
+
+
 def _enumerated(workload: Workload, platform: Platform, ert: Ert, objective: str) -> float:
     """The least sum over all partitions, groups searched one by one."""
     known: dict[frozenset[str], float] = {}
@@ -109,18 +130,8 @@ def _enumerated(workload: Workload, platform: Platform, ert: Ert, objective: str
         if names not in known:
             known[names] = float("inf")
             if _may_be_group(workload, names):
-                fused = len(names) > 1
-                group = GroupSpace(
-                    names=tuple(n for n in execution_order(workload) if n in names),
-                    fused=fused,
-                    schedule="interleaved" if fused else "sequential",
-                    declared=fused,
-                )
-                problem = group_problem(workload, platform, ert, ANY, group)
-                alone = GroupSearch.of(problem, CandidateCache())
                 incumbent = GoalIncumbent.of((goal,), (None,))
-                alone.prepare()
-                alone.solve(incumbent)
+                _solve_alone(workload, platform, ert, names, incumbent)
                 if incumbent.solutions[0]:
                     known[names] = float(goal.first(*map(np.array, incumbent.best[0])))
         return known[names]
@@ -167,18 +178,8 @@ def _fronts(workload: Workload, platform: Platform, ert: Ert) -> float:
         if names not in known:
             known[names] = []
             if _may_be_group(workload, names):
-                fused = len(names) > 1
-                group = GroupSpace(
-                    names=tuple(n for n in execution_order(workload) if n in names),
-                    fused=fused,
-                    schedule="interleaved" if fused else "sequential",
-                    declared=fused,
-                )
-                problem = group_problem(workload, platform, ert, ANY, group)
-                alone = GroupSearch.of(problem, CandidateCache())
                 front = FrontIncumbent(goal=Goal(kind="edp", leak=leak))
-                alone.prepare()
-                alone.solve(front)
+                _solve_alone(workload, platform, ert, names, front)
                 known[names] = [(s.cycles, s.energy + leak * s.cycles) for s in front.solutions]
         return known[names]
 
