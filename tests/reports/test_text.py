@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import report_samples as samples
 import small_platform as small
 
 from flat_mapper import load_problem, search
@@ -138,17 +139,7 @@ def test_a_mapping_prints_its_cost_its_loops_its_buffer_and_its_proof() -> None:
     [(999_999, "999,999"), (2_494_000, "2e6"), (96 * 10**64, "1e66"), (26 * 10**400, "3e401")],
 )
 def test_a_large_mapspace_is_printed_to_its_first_digit(size: int, text: str) -> None:
-    certificate = Certificate(
-        mapspace_size=size,
-        evaluated=1,
-        pruned={},
-        optimal=True,
-        lower_bound=0.0,
-        seconds=0.5,
-        proven_bound=1.0,
-        gap=0.0,
-        stopped="",
-    )
+    certificate = samples.certificate(size)
     assert f"the best of {text} mappings" in report.certificate_text(certificate, "edp", 1.0)
 
 
