@@ -13,7 +13,9 @@ from flat_mapper.published.array import mapping_text
 from flat_mapper.published.paper import Grid, paper_tables
 from flat_mapper.published.plots import paper_figures
 from flat_mapper.published.search import SPACES, Searched, search_rows
-from flat_mapper.published.silicon import fitted, measured, summary
+from flat_mapper.published.silicon.accuracy import summary
+from flat_mapper.published.silicon.families import measured
+from flat_mapper.published.silicon.gpu import fitted
 from flat_mapper.published.simulator import (
     BesideSimulator,
     compare_rows,
@@ -65,6 +67,7 @@ def _silicon(arguments: argparse.Namespace) -> int:
     lines = [
         (
             str(s["kernel"]),
+            str(s["phase"]),
             str(s["mask"]),
             "set aside" if s["set_aside"] else "fitted to",
             str(s["rows"]),
@@ -73,8 +76,8 @@ def _silicon(arguments: argparse.Namespace) -> int:
         )
         for s in found
     ]
-    head = ("kernel", "mask", "rows that were", "n", "median error", "90th percentile")
-    say(report.grid(lines, head=head, right=(3, 4, 5)))
+    head = ("kernel", "phase", "mask", "rows that were", "n", "median error", "90th percentile")
+    say(report.grid(lines, head=head, right=(4, 5, 6)))
     return 0
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from flat_mapper.base.errors import SpecError
-from flat_mapper.published.silicon import measured, summary
+from flat_mapper.published.silicon.accuracy import summary
+from flat_mapper.published.silicon.families import measured
 
 HEAD = (
     "device,framework,kernel,batch,heads,kv_heads,head_dim,v_head_dim,seq,window,causal,sink,"
@@ -32,11 +33,10 @@ def rows(tmp_path: Path) -> Path:
 
 
 def test_a_sample_is_near_what_was_measured(rows: Path) -> None:
-    """Within a third each; without what is fitted within 60 %."""
-    for costs, most in ((True, 1 / 3), (False, 0.6)):
-        found = measured(rows, costs=costs)
-        assert len(found) == 4
-        assert all(abs(r.error) < most for r in found), [r.error for r in found]
+    """Within a third each."""
+    found = measured(rows)
+    assert len(found) == 4
+    assert all(abs(r.error) < 1 / 3 for r in found), [r.error for r in found]
 
 
 def test_summary_counts_every_row_once(rows: Path) -> None:

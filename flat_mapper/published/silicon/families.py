@@ -1,0 +1,34 @@
+"""Families of measured kernels, and all rows of a file priced.
+
+A family is a function from a row to a `Case`, and a test by the row's columns whether it is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.published.silicon import gpu
+from flat_mapper.published.silicon.rows import Case, Columns, MeasuredRow, priced, read_rows
+
+Family = tuple[str, Callable[[Columns], bool], Callable[[str, Columns], Case]]
+FAMILIES: tuple[Family, ...] = ((gpu.COLUMNS, gpu.is_meant, gpu.case),)
+
+
+def cases(path: Path) -> list[Case]:
+    """The rows of a file of measured times as questions.
+
+    raises: SpecError for a file of no family, and for rows that cannot be.
+    """
+    rows = read_rows(path)
+    for _, meant, case in FAMILIES:
+        if meant(rows[0]):
+            return [case(f"{path}: row {i}", row) for i, row in enumerate(rows, 2)]
+    condition = "the columns of " + "; or ".join(names for names, _, _ in FAMILIES)
+    raise SpecError(expected(str(path), condition, ",".join(rows[0])))
+
+
+def measured(path: Path) -> tuple[MeasuredRow, ...]:
+    """The rows of a file of measured times, priced."""
+    return tuple(priced(case) for case in cases(path))
