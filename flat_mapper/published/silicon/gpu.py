@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.published.silicon.flash import flash
+from flat_mapper.published.silicon.flash_mapping import flash
 from flat_mapper.published.silicon.rows import Case, Columns, seconds_of, sizes_of
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
