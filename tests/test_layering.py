@@ -23,7 +23,8 @@ _ROWS = """
 base spec workload importers arch mapping mapping.cores energy execution
 cost_model.windows cost_model cost_model.chip
 mapper.space mapper.cost mapper.bounds mapper.group mapper.solve
-timeloop backends reports api explore explore.sweep page published published.silicon facade cli
+timeloop backends reports api explore explore.sweep page
+published published.silicon published.fusemax facade cli
 """
 ORDER = tuple(_ROWS.split())
 FOLDER_MODULES = 15  # beside __init__

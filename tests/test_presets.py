@@ -22,6 +22,7 @@ PLATFORMS = {
     "tpu-v4i": (69e12, 1024, 128 * 1024),  # 138 TFLOPS
     "eyeriss": (168 * 200e6, 14, 108),
     "fusemax": (256 * 256 * 940e6, 256, 16 * 1024),
+    "fusemax-proposal": (256 * 256 * 940e6, 256, 16 * 1024),
 }
 # Chips of many cores: peak MACs per second, cores, KiB of a core, lanes of a core, DRAM bytes/s.
 MANY_CORES = {

@@ -329,11 +329,11 @@ def _model(verb: _Parser) -> None:
 def _reproduce(verb: _Parser) -> None:
     verb.add_argument(
         "what",
-        choices=("simulator", "search", "paper", "silicon"),
+        choices=("simulator", "search", "paper", "silicon", "fusemax"),
         metavar="WHAT",
         help="simulator: the rows of FLAT's own, priced; search: a search of its mapspace beside "
         "its choices; paper: the tables and figures of the paper; silicon: measured prefill times "
-        "on H100",
+        "on H100; fusemax: FuseMax's own attn-binding, attn-arch, attn-cascade or pareto",
     )
     verb.add_argument(
         "--csv",

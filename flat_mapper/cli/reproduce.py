@@ -10,6 +10,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cli.map import progress_bar
 from flat_mapper.cli.terminal import say
 from flat_mapper.published.array import mapping_text
+from flat_mapper.published.fusemax.rows import fusemax_rows, fusemax_text
 from flat_mapper.published.paper import Grid, paper_tables
 from flat_mapper.published.plots import paper_figures
 from flat_mapper.published.search import SPACES, Searched, search_rows
@@ -43,6 +44,8 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
         return _paper(arguments)
     if arguments.what == "silicon":
         return _silicon(arguments)
+    if arguments.what == "fusemax":
+        return _fusemax(arguments)
     rows = simulator_rows(find_csv(arguments.csv))
     if arguments.what == "search":
         searched = search_rows(rows)
@@ -78,6 +81,19 @@ def _silicon(arguments: argparse.Namespace) -> int:
     ]
     head = ("kernel", "phase", "mask", "rows that were", "n", "median error", "90th percentile")
     say(report.grid(lines, head=head, right=(4, 5, 6)))
+    return 0
+
+
+def _fusemax(arguments: argparse.Namespace) -> int:
+    """FuseMax's own results beside the model's, row by row."""
+    if not arguments.csv:
+        condition = "a file of the FuseMax artifact's results"
+        raise SpecError(expected("--csv", condition, "none", "give --csv FILE"))
+    rows = fusemax_rows(Path(arguments.csv))
+    if arguments.json:
+        say(dump_json({"rows": [row.to_dict() for row in rows]}).rstrip())
+    else:
+        say(fusemax_text(rows))
     return 0
 
 

@@ -17,7 +17,7 @@ from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule, part
 from flat_mapper.mapping.space_names import unmatched_rules
 from flat_mapper.mapping.space_reader import check_mapspace, load_mapspace
 from flat_mapper.mapping.values import Policy
-from flat_mapper.spec.catalog import shipped
+from flat_mapper.spec.catalog import resolve, shipped
 from flat_mapper.workload.reader import load_workload
 
 TINY = Path(__file__).parents[2] / "problems" / "tiny.yaml"
@@ -93,6 +93,9 @@ def test_factors_in_timeloops_older_form(tmp_path: Path) -> None:
 
 # What ships
 
+FUSEMAX = ("fusemax-arch", "fusemax-binding", "fusemax-cascade")  # of the problem fusemax-attention
+ANY_PROBLEM = tuple(name for name, _ in shipped("mapspaces") if name not in FUSEMAX)
+
 
 def test_each_has_a_line_a_source_and_no_faults() -> None:
     lines = dict(shipped("mapspaces"))
@@ -110,6 +113,7 @@ def test_each_has_a_line_a_source_and_no_faults() -> None:
             "any",
             "elementwise",
             "cores",
+            *FUSEMAX,
         )
     }
     assert all(lines.values())
@@ -124,7 +128,7 @@ def test_each_has_a_line_a_source_and_no_faults() -> None:
 @pytest.mark.parametrize("arch", ["edge", "cloud"])
 def test_shipped_rules_name_what_shipped_platforms_have(arch: str, scope: str) -> None:
     workload, platform = load_workload(TINY, scope), load_platform(arch)  # type: ignore[arg-type]
-    for name, _ in shipped("mapspaces"):
+    for name in ANY_PROBLEM:
         assert unmatched_rules(load_mapspace(name), workload, platform) == []
 
 
@@ -136,11 +140,20 @@ def test_groups_of_the_shipped_mapspaces() -> None:
         name: [
             [group.names for group in part] for part in partitions(workload, load_mapspace(name))
         ]
-        for name, _ in shipped("mapspaces")
+        for name in ANY_PROBLEM
     }
     assert found["naive"] == found["flex"] == found["flex-stream"] == [unfused]
     assert found["flat-m"] == found["flat-b"] == found["flat-h"] == found["flat-r"] == [[core]]
     assert found["flat"] == [[core], unfused]
+
+
+@pytest.mark.parametrize("name", FUSEMAX)
+def test_mapspaces_of_one_problem_fuse_all_of_it(name: str) -> None:
+    workload = load_workload(resolve("problems", "fusemax-attention"))
+    mapspace = load_mapspace(name)
+    assert unmatched_rules(mapspace, workload, load_platform("fusemax-proposal")) == []
+    part, _ = partitions(workload, mapspace)  # the other: one tile of keys, nothing to correct
+    assert [set(group.names) for group in part] == [{e.name for e in workload.einsums}]
 
 
 # What is refused

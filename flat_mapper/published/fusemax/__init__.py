@@ -1,0 +1,1 @@
+"""FuseMax's own results, beside the model's of the mappings of its artifact."""

@@ -1,0 +1,265 @@
+"""FuseMax's own results (MICRO'24) beside the model: its cascade in the mappings of its artifact.
+
+A row of `attn-binding`, `attn-arch`, `attn-cascade` or `pareto` of the artifact is a workload
+(problems/fusemax-attention.yaml), a chip (arch/fusemax-proposal.yaml), a schedule
+(mapspaces/fusemax-*.yaml) and a mapping: tiles of as many queries and keys as the array is wide,
+and blocks of P1 of these tiles of queries over which keys and values are read once. What stands in
+the row is what `evaluate` says of that mapping.
+
+P1 is the largest power of two that divides a row's tiles and whose block fits L3 as the artifact
+counts it: once each, the queries and running numerators beside two tiles of keys and values; in
+`attn-cascade` the scores and exponentials too. In `pareto` it is 2, doubled until memory no
+longer binds. The model asks for more room, as it holds the scores of a whole pass in L3 and two
+copies of what units or DRAM exchange: the row says how much, and is priced with that much room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from math import inf
+from pathlib import Path
+
+from flat_mapper.arch.edits import Edits, edited_platform
+from flat_mapper.arch.reader import load_platform, platform_files
+from flat_mapper.arch.values import Fanout, MemoryLevel, Platform
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.cost_model.chip.evaluation import evaluate
+from flat_mapper.cost_model.result import Result
+from flat_mapper.energy.tables import Ert
+from flat_mapper.published.fusemax.block import DRAM, L3, Kind, block_mapping
+from flat_mapper.published.silicon.rows import Columns, read_rows
+from flat_mapper.reports.text import grid
+from flat_mapper.spec import catalog
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.reader import load_workload
+
+CHIP, PROBLEM = "fusemax-proposal", "fusemax-attention"
+BATCH = 64
+ONE_BY_ONE = 262144  # positions beyond which the worst mapping of a batch passes 64-bit counts
+# Heads, and words of a query. source: the artifact's workloads.
+MODELS: Mapping[str, tuple[int, int]] = {
+    "BERT": (12, 64),
+    "TrXL": (16, 64),
+    "T5": (8, 64),
+    "XLM": (16, 128),
+}
+ON_ARRAY = ("LM", "SLN", "SLD")  # that FuseMax's array takes from the lanes
+PARETO_LENGTH = 262144
+LEAST_BLOCKS = 2  # of a pareto row
+NAMES = ("latency", "traffic", "energy")
+UNITS = {"K": 1024, "M": 1024**2}
+
+
+KINDS: Mapping[str, Kind] = {
+    "attn-binding": Kind(mapspace="fusemax-binding"),
+    "attn-arch": Kind(mapspace="fusemax-arch", serial=True),
+    "attn-cascade": Kind(mapspace="fusemax-cascade", on_lanes=True),
+    "pareto": Kind(mapspace="fusemax-binding"),
+}
+# A subtraction and an exponential, each a cycle of a lane, on FLAT's machine.
+LANES: Edits = {"variables.exp_cycles": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusemaxRow:
+    """A row of the artifact, and the model's answer."""
+
+    columns: Columns
+    workload: Workload
+    platform: Platform
+    result: Result
+    queries: int  # of a block
+
+    @property
+    def l3_words(self) -> tuple[int, int]:
+        """Words of L3: that the model asks for, and that the artifact's chip has."""
+        has = _level(load_platform(CHIP)).usable_words or 0
+        return self.result.groups[0].buffer.live_words, has
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """Ours over the artifact's, of what the row has."""
+        return {k: v / float(self.columns[k]) for k, v in self.ours.items() if self.columns.get(k)}
+
+    @property
+    def ours(self) -> dict[str, float]:
+        """Of the whole batch: s, bytes and pJ. Of a part of it that is evaluated, as often."""
+        one, times = self.result, BATCH // self.workload.rank_sizes["B"]
+        found = {"latency": one.latency_s, "traffic": one.offchip_bytes, "energy": one.energy_pj}
+        return {name: times * value for name, value in found.items()}
+
+    def to_dict(self) -> dict[str, object]:
+        """All columns, and what was found."""
+        needs, has = self.l3_words
+        return {
+            **self.columns,
+            "block_queries": self.queries,
+            **{f"ours_{name}": value for name, value in self.ours.items()},
+            **{f"ratio_{name}": ratio for name, ratio in self.ratios.items()},
+            "schedule": self.result.groups[0].schedule,
+            "bottleneck": self.result.groups[0].bottleneck,
+            "l3_words_needed": needs,
+            "l3_words": has,
+            "left_out": _left_out(needs, has, self.columns),
+        }
+
+
+def _left_out(needs: int, has: int, row: Columns) -> list[str]:
+    found = ["area"] if "area" in row else []
+    if needs > has and "accel" not in row:
+        found.append(f"capacity: L3 has {has:,} words, the model's rule asks for {needs:,}")
+    return found
+
+
+def fusemax_rows(path: Path) -> list[FusemaxRow]:
+    """The rows of a file of the artifact, whose name says which of its files it is.
+
+    raises: SpecError for a name or row that cannot be.
+    """
+    names = [name for name in KINDS if name in path.stem]
+    if len(names) != 1:
+        condition = f"a file whose name has one of {', '.join(KINDS)}"
+        raise SpecError(expected("--csv", condition, path.name, "rename it"))
+    (name,) = names
+    return [_row(f"{path}: row {i}", name, row) for i, row in enumerate(read_rows(path), 2)]
+
+
+def _row(where: str, name: str, row: Columns) -> FusemaxRow:
+    model = row.get("model", "")
+    if model not in MODELS:
+        raise SpecError(expected(f"{where}: model", f"one of {', '.join(MODELS)}", model))
+    heads, width = MODELS[model]
+    length, wide = PARETO_LENGTH, 256
+    if name == "pareto":
+        wide = _size(f"{where}: PE_dim", row.get("PE_dim", ""))
+    else:
+        length = _size(f"{where}: seq_len", row.get("seq_len", ""))
+    if length % wide:
+        condition = f"a multiple of the array's {wide}"
+        raise SpecError(expected(where, condition, length))
+    sizes = {"B": BATCH, "H": heads, "P": length, "M": wide, "E": width}
+    if length > ONE_BY_ONE:
+        sizes["B"] = 1
+    workload = load_workload(catalog.resolve("problems", PROBLEM), sizes=sizes)
+    kind = KINDS[name]
+    if kind.on_lanes:
+        einsums = [replace(e, unit="vector") if e.name in ON_ARRAY else e for e in workload.einsums]
+        workload = replace(workload, einsums=tuple(einsums))
+    for column in NAMES:
+        if row.get(column):
+            _positive(f"{where}: {column}", row[column])
+    found = max(_answers(workload, kind, wide, name == "pareto"), key=lambda one: one.queries)
+    return replace(found, columns=row)
+
+
+def _size(where: str, text: str) -> int:
+    number, unit = text.strip(), 1
+    if number[-1:] in UNITS:
+        number, unit = number[:-1], UNITS[number[-1]]
+    if not number.isdecimal() or not 0 < int(number) * unit < 2**31:
+        raise SpecError(expected(where, "a whole number > 0, or one with K or M", text))
+    return int(number) * unit
+
+
+def _positive(where: str, text: str) -> None:
+    try:
+        right = 0 < float(text) < inf
+    except ValueError:
+        right = False
+    if not right:
+        raise SpecError(expected(where, "a number > 0", text))
+
+
+def _answers(workload: Workload, kind: Kind, wide: int, pareto: bool) -> Iterator[FusemaxRow]:
+    """The answers for growing blocks, the last of which is the row's."""
+    edits = {**(LANES if kind.on_lanes else {}), "variables.pe_dim": wide}
+    platform = edited_platform(platform_files(catalog.resolve("arch", CHIP)), edits)
+    tiles = workload.rank_sizes["P"] // wide
+    least = LEAST_BLOCKS if pareto else 1
+    for count in (2**i for i in range(tiles.bit_length()) if tiles % 2**i == 0):
+        queries = count * wide
+        if count < min(least, tiles):
+            continue
+        room = inf if pareto else _level(platform).usable_words or inf
+        if count > 1 and _words(workload, kind, queries) > room:
+            return
+        if not pareto and _fits(workload, kind, 2 * queries, tiles * wide, room):
+            continue
+        yield (found := _answer(workload, platform, kind, queries))
+        if pareto and found.result.groups[0].bottleneck != DRAM:
+            return
+
+
+def _fits(workload: Workload, kind: Kind, queries: int, whole: int, room: float) -> bool:
+    """Whether a larger block would do as well."""
+    return whole % queries == 0 and _words(workload, kind, queries) <= room
+
+
+def _words(workload: Workload, kind: Kind, queries: int) -> int:
+    """Words of L3 that a block takes as the artifact counts them."""
+    at = workload.rank_sizes
+    scores = at["M"] if kind.on_lanes else 0
+    return 2 * (queries * (at["E"] + scores) + at["M"] * (at["E"] + at["F"]))
+
+
+def _answer(workload: Workload, platform: Platform, kind: Kind, queries: int) -> FusemaxRow:
+    mapping = block_mapping(workload, platform, kind, queries)
+    chip = _with_room(platform)
+    result = evaluate(workload, chip, mapping, _prices())
+    assert isinstance(result, Result), result
+    return FusemaxRow(columns={}, workload=workload, platform=chip, result=result, queries=queries)
+
+
+@cache
+def _prices() -> Ert:
+    """Energies of the chip as it is, whatever room a row is given."""
+    from flat_mapper.energy.pricing import price_with_hwcomponents
+
+    return price_with_hwcomponents(load_platform(CHIP))[0]
+
+
+def _level(platform: Platform) -> MemoryLevel:
+    return platform.matrix.level(L3)
+
+
+def _with_room(platform: Platform) -> Platform:
+    """The chip with as much room in L3 as anything asks for."""
+
+    def roomy(nodes: tuple[MemoryLevel | Fanout, ...]) -> tuple[MemoryLevel | Fanout, ...]:
+        return tuple(
+            replace(n, capacity_words=None) if isinstance(n, MemoryLevel) and n.name == L3 else n
+            for n in nodes
+        )
+
+    assert platform.vector is not None
+    matrix = replace(platform.matrix, nodes=roomy(platform.matrix.nodes))
+    vector = replace(platform.vector, nodes=roomy(platform.vector.nodes))
+    return replace(platform, matrix=matrix, vector=vector)
+
+
+def fusemax_text(rows: Sequence[FusemaxRow]) -> str:
+    """A table: ours over the artifact's, and the room in L3."""
+    lines = []
+    for row in rows:
+        ratios, (needs, has) = row.ratios, row.l3_words
+        size = row.columns.get("seq_len") or f"{row.columns['PE_dim']} PEs"
+        lines.append(
+            (
+                row.columns["model"],
+                size,
+                f"{row.queries:,}",
+                f"{row.ours['latency']:.6g} s",
+                *(f"{ratios[k]:.4f}" if k in ratios else "-" for k in NAMES),
+                row.result.groups[0].bottleneck,
+                f"{needs / has:.2f}",
+            )
+        )
+    head = ("model", "size", "block", "latency", *(f"{n} ratio" for n in NAMES))
+    table = grid(lines, head=(*head, "bottleneck", "L3 asked / had"), right=(2, 3, 4, 5, 6, 8))
+    worst = {
+        n: max((abs(r.ratios[n] - 1) for r in rows if n in r.ratios), default=None) for n in NAMES
+    }
+    told = [f"{name} {100 * off:.2f}%" for name, off in worst.items() if off is not None]
+    return "\n".join((table, "", f"largest differences over {len(rows)} rows: {', '.join(told)}"))
