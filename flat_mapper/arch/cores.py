@@ -8,6 +8,15 @@ Variables of the matrix path's file, each 0 or unlimited where it is not given:
       launch_seconds: 3e-6             # for each group: a kernel that is launched
       core_stream_bytes_per_cycle: 64  # that one core moves from and to all that is outside it
 
+Of a kernel that was measured there, by the name that a group of a mapping has:
+
+    variables:
+      fa3_prefill_factor: 0.97          # on all cycles but the launch's
+      fa3_prefill_tile_cycles: 8000     # in the place of core_tile_cycles
+      fa3_prefill_launch_seconds: 3e-6  # in the place of launch_seconds
+      fa3_prefill_median_error: 0.06    # on rows that were never fitted to
+      fa3_prefill_p90_error: 0.15
+
 Timeloop's `no_multicast_no_reduction: [K, V]` (or `["*"]`) among the spatial constraints of a
 fanout says that the words of these tensors are read once for each instance.
 """
@@ -18,12 +27,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
-from flat_mapper.arch.variables import CORE
+from flat_mapper.arch.variables import CORE, FITTED, HELD_ASIDE
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import CYCLES, Range, checked
 
 SECONDS = Range(least=0, most=1e6, unit="s")
 BYTES = Range(least=1e-9, most=1e15, unit="bytes per cycle")
+SHARE = Range(least=0, most=1e3, unit="")
 UNKNOWN = "unknown"
 
 
@@ -35,20 +45,44 @@ class CoreFacts:
     step_cycles: float = 0.0
     launch_seconds: float = 0.0
     stream_bytes_per_cycle: float | None = None
+    factor: float = 1.0  # on all cycles but the launch's
 
 
-def core_facts(arch: Architecture) -> CoreFacts:
-    """The facts of a core.
+def core_facts(arch: Architecture, kernel: str = "") -> CoreFacts:
+    """The facts of a core, with what is fitted for a kernel.
 
-    raises: SpecError where one that is needed is `unknown`, or is no number in its range.
+    raises: SpecError where one that is needed is `unknown`, or is no number in its range, and for
+            a kernel of which the chip's file says nothing.
     """
     tile, step, stream, launch = (_number(arch, name) for name in CORE)
+    factor: float | None = None
+    if kernel:
+        factor, tile, launch = (_number(arch, f"{kernel}{end}") for end in FITTED)
+        if factor is None:
+            known = ", ".join(kernels(arch)) or "none"
+            where = f"{arch.path or arch.name}: variables.{kernel}{FITTED[0]}"
+            change = "leave the kernel out of the mapping to count none of its costs"
+            condition = f"a number for a kernel of this chip ({known})"
+            raise SpecError(expected(where, condition, "none", change))
     return CoreFacts(
         tile_cycles=tile or 0.0,
         step_cycles=step or 0.0,
         launch_seconds=launch or 0.0,
         stream_bytes_per_cycle=stream,
+        factor=1.0 if factor is None else factor,
     )
+
+
+def kernels(arch: Architecture) -> tuple[str, ...]:
+    """Kernels for which a chip's file has fitted costs."""
+    end = FITTED[0]
+    return tuple(n.removesuffix(end) for n in arch.variables if n.endswith(end))
+
+
+def fitted_costs(arch: Architecture, kernel: str) -> dict[str, float]:
+    """All that a chip's file says of a kernel: the costs, and the errors on rows set aside."""
+    found = {end[1:]: _number(arch, f"{kernel}{end}") for end in (*FITTED, *HELD_ASIDE)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _number(arch: Architecture, name: str) -> float | None:
@@ -61,6 +95,8 @@ def _number(arch: Architecture, name: str) -> float | None:
         raise SpecError(expected(where, "a number, which this question needs", UNKNOWN, change))
     if name == "core_stream_bytes_per_cycle":
         return checked(value, float, where, within=BYTES)
+    if name.endswith((FITTED[0], *HELD_ASIDE)):
+        return checked(value, float, where, within=SHARE)
     return checked(value, float, where, within=SECONDS if "seconds" in name else CYCLES)
 
 

@@ -26,7 +26,7 @@ from flat_mapper.cost_model.reuse import Accesses, Traffic, accesses, with_copy
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.sharing import copied_from, may_stay
-from flat_mapper.mapping.values import EinsumMapping, sized_workload
+from flat_mapper.mapping.values import EinsumMapping, sized_ranks
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import MaskTiles
 
@@ -217,7 +217,8 @@ def einsum_costs(
     einsum = workload.einsum(mappings[0].einsum)
     nest = nest_of(arch, einsum, mappings[0], returning(workload, names, mappings[0]))
     (sizes,) = {
-        tuple(sized_workload(workload, m).rank_sizes[r] for r in nest.ranks) for m in mappings
+        tuple(sizes[r] for r in nest.ranks)
+        for sizes in (sized_ranks(workload, m) for m in mappings)
     }
     visited = None
     pair = workload.roles.masked

@@ -14,7 +14,7 @@ from flat_mapper.cost_model.result import BufferUse, Infeasible
 from flat_mapper.cost_model.reuse import SHARED
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.passes import SharedLoop, innermost_run
-from flat_mapper.mapping.values import GroupMapping, sized_workload
+from flat_mapper.mapping.values import GroupMapping, sized_ranks
 from flat_mapper.workload.graph import Workload
 
 STAYS = "which stays"  # said of a tile
@@ -43,7 +43,7 @@ def private_uses(
         arch, returns = platform.path(einsum.unit), returning(workload, names, mapping)
         nest = nest_of(arch, einsum, mapping, returns)
         factors = factors_of(nest, [mapping])
-        sizes = sized_workload(workload, mapping).rank_sizes
+        sizes = sized_ranks(workload, mapping)
         tiles = tile_words(nest, factors, tuple(sizes[r] for r in nest.ranks))
         real = factors.factors[:, :, 0] > 1
         loops = [

@@ -74,7 +74,7 @@ class CoresRun:
         self.at_work = min(self.cores, len(self.tiles))
 
     def _tiles(self) -> Iterator[Tile]:
-        """The tiles in the order in which they are given out: along each loop the largest first."""
+        """The tiles in the order in which they are given out."""
         sizes, loops = self.workload.rank_sizes, [p for _, at in self.group.cores for p in at]
         axes = []
         for loop in loops:
@@ -83,7 +83,9 @@ class CoresRun:
                 (i, self._parts(loop.rank, i * tile, min(tile, sizes[loop.rank] - i * tile)))
                 for i in range(loop.factor)
             ]
-            axes.append(sorted(along, key=lambda one: -prod(n for _, n in one[1].values())))
+            if self.group.order == "largest":
+                along.sort(key=lambda one: -prod(n for _, n in one[1].values()))
+            axes.append(along)
         for chosen in product(*axes):
             parts = {rank: (0, size) for rank, size in sizes.items()}
             for _, own in chosen:
@@ -343,7 +345,7 @@ class CoresRun:
 
     def executed(self) -> ExecutedGroup:
         """When the last core is done."""
-        facts = core_facts(self.platform.matrix)
+        facts = core_facts(self.platform.matrix, self.group.kernel)
         free = [(0.0, core) for core in range(self.cores)]
         last, passes = 0.0, 0
         turns: tuple[TurnTime, ...] = ()
@@ -362,7 +364,7 @@ class CoresRun:
             names=self.group.names,
             schedule=self.group.schedule,
             passes=passes,
-            cycles=last + launch,
+            cycles=last * facts.factor + launch,
             turns=turns,
             alive=self._alive(),
         )

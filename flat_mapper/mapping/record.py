@@ -14,6 +14,8 @@
         staged: [Q, K, V]
         schedule: interleaved
         phases: []                         # lists of Einsums, with the schedule of that name
+        order: largest                     # or loop: how tiles are given out
+        kernel: fa3_prefill                # whose fitted costs the chip's file has
         granularity: row
         nests:
           QK:
@@ -49,6 +51,7 @@ from flat_mapper.mapping.values import (
     Prefetch,
     Schedule,
     Slot,
+    TileOrder,
     slots_of,
 )
 from flat_mapper.spec.document import (
@@ -146,6 +149,8 @@ def _group_document(group: GroupMapping) -> dict[str, object]:
         "staged": list(group.staged),
         "schedule": group.schedule,
         **({"phases": [list(p) for p in group.phases]} if group.phases else {}),
+        **({"order": group.order} if group.order != "largest" else {}),
+        **({"kernel": group.kernel} if group.kernel else {}),
         "granularity": group.granularity,
         "nests": {
             mapping.einsum: {
@@ -306,7 +311,7 @@ def _staged(
 def _group(node: object, workload: Workload, platform: Platform, where: str) -> GroupMapping:
     known = (
         *("einsums", "level", "cores", "resident"),
-        *("shared", "staged", "schedule", "phases", "granularity", "nests"),
+        *("shared", "staged", "schedule", "phases", "order", "kernel", "granularity", "nests"),
     )
     refuse_unknown(node, known, where)
     names = take_list(node, "einsums", str, where)
@@ -332,6 +337,8 @@ def _group(node: object, workload: Workload, platform: Platform, where: str) -> 
             tuple(str(checked(n, str, f"{where}.phases.{i}")) for n in part)
             for i, part in enumerate(take_list(node, "phases", list, where, ()))
         ),
+        order=take_choice(node, "order", get_args(TileOrder), where, "largest"),
+        kernel=take(node, "kernel", str, where, ""),
         granularity=take_choice(node, "granularity", get_args(Granularity), where),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,6 +13,8 @@ Axis = Literal["temporal", "x", "y"]
 Granularity = Literal["all", "batch", "group", "head", "row", "tile", "none"]
 Schedule = Literal["sequential", "interleaved", "overlapped", "phases"]
 Phases = tuple[tuple[str, ...], ...]  # of Einsums; see `mapping.order`
+# How tiles are given out along each loop of `cores`: the larger ones first, or as the loop runs.
+TileOrder = Literal["largest", "loop"]
 Overflow = Literal["reject", "spill"]
 Accounting = Literal["charged", "free"]
 Drain = Literal["whole", "early"]
@@ -79,6 +82,8 @@ class GroupMapping:
     `cores` are the shared loops in space, over the fanouts outside the fusion level: their passes
     are the tiles that are given out to the cores, in the order of these loops; each core runs all
     the temporal shared loops of its tile. They are listed by the level at which they stand.
+
+    `kernel` names the measured kernel whose fitted costs the group has; see `arch.cores`.
     """
 
     einsums: tuple[EinsumMapping, ...]  # execution order
@@ -90,6 +95,8 @@ class GroupMapping:
     schedule: Schedule = "sequential"
     granularity: Granularity = "none"
     phases: Phases = ()  # of the schedule of that name
+    order: TileOrder = "largest"
+    kernel: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -157,13 +164,19 @@ def rank_extent(mapping: EinsumMapping, rank: str) -> int:
     return count
 
 
-def sized_workload(workload: Workload, mapping: EinsumMapping) -> Workload:
-    """The workload as one Einsum's nest has it.
+def sized_ranks(workload: Workload, mapping: EinsumMapping) -> Mapping[str, int]:
+    """Sizes of the ranks as one Einsum's nest has them.
 
     A rank in each of whose passes the Einsum runs once is as long as its loop in the nest.
     """
     each = workload.einsum(mapping.einsum).each
-    if not each:
-        return workload
     passes = {rank: rank_extent(mapping, rank) for rank in each}
-    return replace(workload, rank_sizes={**workload.rank_sizes, **passes}, mask=None)
+    return {**workload.rank_sizes, **passes} if each else workload.rank_sizes
+
+
+def sized_workload(workload: Workload, mapping: EinsumMapping) -> Workload:
+    """The workload as one Einsum's nest has it."""
+    sizes = sized_ranks(workload, mapping)
+    if sizes is workload.rank_sizes:
+        return workload
+    return replace(workload, rank_sizes=sizes, mask=None)

@@ -8,26 +8,26 @@ them need is read once where the chip can multicast. Else each core reads for it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import groupby
 from math import ceil, prod
+
+import numpy as np
 
 from flat_mapper.arch.cores import CoreFacts, core_facts, multicasts
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
-from flat_mapper.cost_model.chip.rounds import given
-from flat_mapper.cost_model.chip.tile import LEVEL, TileCost, extended, tile_cost
+from flat_mapper.cost_model.chip.classes import PricedTiles, priced_tiles
+from flat_mapper.cost_model.chip.rounds import given, runs_of
 from flat_mapper.cost_model.latency import Outside, Source
 from flat_mapper.cost_model.result import GroupStats, Infeasible
 from flat_mapper.cost_model.schedule import Latency
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.tiles import (
     GivenTiles,
-    core_question,
+    IntArray,
     given_tiles,
-    tile_extent,
 )
 from flat_mapper.mapping.cores.use import CoreUse
 from flat_mapper.mapping.cores.view import core_count, fusion_level, levels_between
@@ -45,6 +45,26 @@ class Round:
     distinct: tuple[tuple[str, int], ...]  # different tiles, of the tensors that are multicast
 
 
+@dataclass(slots=True, kw_only=True)
+class _Timed:
+    """When tiles are done, before the factor of a kernel."""
+
+    begin: float  # cycles of the rounds of equal tiles
+    longest: float = 0.0  # of the fullest core
+    busy: float = 0.0  # of all cores
+    cold: float = 0.0  # of all cores, that nothing overlaps
+    slack: float = 0.0
+    rounds: int = 0
+    share: dict[str, float] = field(default_factory=dict)  # of all cores, by bottleneck
+
+    def note(self, found: Latency, count: int) -> None:
+        """So many tiles."""
+        cycles = count * (found.cycles + found.exposed)
+        self.share[found.bottleneck] = self.share.get(found.bottleneck, 0.0) + cycles
+        self.cold += count * found.exposed
+        self.busy += cycles
+
+
 @dataclass(frozen=True, kw_only=True)
 class GroupOnCores:
     """One group, its tiles and what each costs."""
@@ -54,7 +74,7 @@ class GroupOnCores:
     group: GroupMapping
     policy: Policy
     tiles: GivenTiles
-    costs: tuple[TileCost, ...]  # by class
+    priced: PricedTiles
     known: dict[tuple[int, Round], Latency] = field(default_factory=dict)
 
     @cached_property
@@ -70,7 +90,7 @@ class GroupOnCores:
     @cached_property
     def facts(self) -> CoreFacts:
         """Fixed costs of a core."""
-        return core_facts(self.platform.matrix)
+        return core_facts(self.platform.matrix, self.group.kernel)
 
     @property
     def levels_between(self) -> tuple[MemoryLevel, ...]:
@@ -98,7 +118,7 @@ class GroupOnCores:
     @cached_property
     def tensors(self) -> dict[str, tuple[str, ...]]:
         """Tensors that cores exchange with the outside, with their ranks."""
-        moved = (t for cost in self.costs for t in cost.terms.moved)
+        moved = (t for cost in self.priced.direct for t in cost.terms.moved)
         return {t: self.workload.tensor_ranks[t] for t in dict.fromkeys(moved)}
 
     @cached_property
@@ -167,12 +187,10 @@ class GroupOnCores:
             found[one] = found.get(one, 0) + 1
         return found
 
-    @property
-    def rest(self) -> Iterator[tuple[int, int]]:
-        """The tiles after those rounds: (class, how many follow each other)."""
-        order = self.tiles.order[sum(r.cores * n for r, n in self.rounds.items()) :]
-        for kind, run in groupby(order.tolist()):
-            yield kind, len(list(run))
+    @cached_property
+    def rest(self) -> IntArray:
+        """The classes of the tiles after those rounds, in their order."""
+        return self.tiles.order[sum(r.cores * n for r, n in self.rounds.items()) :]
 
     def outside(self, cores: int, distinct: Mapping[str, int]) -> Outside:
         """What serves one of so many cores at work."""
@@ -203,14 +221,13 @@ class GroupOnCores:
 
     def all_words(self, tensor: str) -> float:
         """Words of a tensor that all tiles read, each for itself."""
-        parts = zip(self.tiles.classes, self.costs, strict=True)
-        return sum(c.count * cost.terms.moved.get(tensor, (0.0, 0.0))[0] for c, cost in parts)
+        return self.priced.total(lambda cost: cost.terms.moved.get(tensor, (0.0, 0.0))[0])
 
     def latency(self, kind: int, at: Round) -> Latency:
         """Cycles of a tile of a class, its fixed costs among what nothing overlaps."""
         key = kind, at
         if key not in self.known:
-            cost = self.costs[kind]
+            cost = self.priced.cost(kind)
             found = cost.terms.latency(self.outside(at.cores, dict(at.distinct)))
             fixed = self.facts.tile_cycles + self.facts.step_cycles * cost.steps
             fixed += self.policy.tile_start_cycles * cost.steps
@@ -222,57 +239,54 @@ class GroupOnCores:
             )
         return self.known[key]
 
-    def stats(self) -> GroupStats:
-        """Latency of the group: that of its fullest core."""
-        begin = 0.0
-        slack = most = 0.0
-        cold: float = 0.0
-        share: dict[str, float] = {}
-
-        def note(found: Latency, count: float) -> float:
-            nonlocal cold
-            cycles = found.cycles + found.exposed
-            share[found.bottleneck] = share.get(found.bottleneck, 0.0) + count * cycles
-            cold += count * found.exposed / self.at_work
-            return cycles
-
-        kind, busy = int(self.tiles.order[0]), 0.0
+    def _timed(self) -> _Timed:
+        """All tiles, each on the core that is free first."""
+        timed = _Timed(begin=0.0)
+        kind = int(self.tiles.order[0])
         for one, count in self.rounds.items():
             found = self.latency(kind, one)
-            cycles = note(found, one.cores * count)
-            begin += count * cycles
-            busy += one.cores * count * cycles
-            slack += count * found.slack
-            most += count
+            timed.note(found, one.cores * count)
+            timed.begin += count * (found.cycles + found.exposed)
+            timed.slack += count * found.slack
+            timed.rounds += count
         free = Round(cores=self.at_work, distinct=())
-        timed = []
-        for other, count in self.rest:
-            found = self.latency(other, free)
-            cycles = note(found, count)
-            busy += count * cycles
-            timed.append((cycles, count, found.slack))
-        loads, taken = given([begin] * self.cores, ((c, n) for c, n, _ in timed))
-        slack += taken * max((s for _, _, s in timed), default=0.0)
-        longest = max(loads)
+        kinds, numbers = np.unique(self.rest, return_counts=True)
+        many = dict(zip(kinds.tolist(), numbers.tolist(), strict=True))
+        times = np.zeros(len(self.tiles.classes))
+        wait = 0.0
+        for other, found in self.priced.latencies(
+            kinds.tolist(), lambda kind: self.latency(kind, free)
+        ):
+            times[other] = found.cycles + found.exposed
+            wait = max(wait, found.slack)
+            timed.note(found, many[other])
+        loads, taken = given([timed.begin] * self.cores, runs_of(times[self.rest]))
+        timed.slack += taken * wait
+        timed.rounds += taken
+        timed.longest = max(loads)
+        return timed
+
+    def stats(self) -> GroupStats:
+        """Latency of the group: that of its fullest core."""
+        timed, factor = self._timed(), self.facts.factor
         launch = self.facts.launch_seconds / self.platform.matrix.cycle_seconds
-        terms = self.costs[0].terms
         return GroupStats(
             names=self.group.names,
             schedule=self.group.schedule,
             compute_cycles={},
             ideal_cycles={},
             transfer_cycles={},
-            cold_start_cycles=cold + launch,
-            cycles=ceil(longest + launch - 1e-9),
-            bottleneck=max(share, key=lambda name: share[name]),
-            buffer=terms.buffer,
-            slack_cycles=slack,
+            cold_start_cycles=factor * timed.cold / self.at_work + launch,
+            cycles=ceil(factor * timed.longest + launch - 1e-9),
+            bottleneck=max(timed.share, key=lambda name: timed.share[name]),
+            buffer=self.priced.cost(0).terms.buffer,
+            slack_cycles=factor * timed.slack,
             cores=CoreUse(
                 cores=self.cores,
                 tiles=self.tiles.count,
-                rounds=int(most) + taken,
-                busy_cycles=busy,
-                longest_cycles=longest,
+                rounds=timed.rounds,
+                busy_cycles=factor * timed.busy,
+                longest_cycles=factor * timed.longest,
                 launch_cycles=launch,
                 divides=all(
                     self.workload.rank_sizes[p.rank] % p.factor == 0 for p in self.group.given_out
@@ -289,62 +303,19 @@ def group_on_cores(
     raises: MappingError where a level between cannot keep what the mapping lets it keep.
     """
     tiles = given_tiles(workload, platform, group)
-    costs = _costs(workload, platform, group, policy, ert, tiles)
-    if isinstance(costs, Infeasible):
-        return costs
+    priced = priced_tiles(workload, platform, group, policy, ert, tiles)
+    if isinstance(priced, Infeasible):
+        return priced
     found = GroupOnCores(
         workload=workload,
         platform=platform,
         group=group,
         policy=policy,
         tiles=tiles,
-        costs=costs,
+        priced=priced,
     )
     over = _between_overflow(found)
     return over if over is not None else found
-
-
-def _costs(
-    workload: Workload,
-    platform: Platform,
-    group: GroupMapping,
-    policy: Policy,
-    ert: Ert,
-    tiles: GivenTiles,
-) -> tuple[TileCost, ...] | Infeasible:
-    """The cost of each class; of those with many key passes by what one more adds."""
-    pair = workload.roles.masked
-    keys = pair[1] if pair and any(pair[1] in dict(c.sizes) for c in tiles.classes) else ""
-    step = tile_extent(platform, group, keys, inside=True, workload=workload) if keys else 1
-    direct: dict[tuple[tuple[str, int], ...], TileCost] = {}
-    found: list[TileCost] = []
-
-    def cost(sizes: Mapping[str, int]) -> TileCost | Infeasible:
-        key = tuple(sorted(sizes.items()))
-        if key not in direct:
-            core = core_question(workload, platform, group, sizes)
-            one = tile_cost(core, policy, ert)
-            if isinstance(one, Infeasible):
-                return one
-            direct[key] = one
-        return direct[key]
-
-    for kind in sorted(tiles.classes, key=lambda c: -prod(n for _, n in c.sizes)):
-        sizes = dict(kind.sizes)
-        passes, left = divmod(sizes.get(keys, 0), step)
-        base = LEVEL - bool(left)
-        if passes <= base:
-            one = cost(sizes)
-        else:
-            short = cost({**sizes, keys: (base - 1) * step + left})
-            one = cost({**sizes, keys: base * step + left})
-            if not isinstance(short, Infeasible) and not isinstance(one, Infeasible):
-                one = extended(short, one, passes - base)
-        if isinstance(one, Infeasible):
-            return one
-        direct[kind.sizes] = one
-    found = [direct[kind.sizes] for kind in tiles.classes]
-    return tuple(found)
 
 
 def _between_overflow(on: GroupOnCores) -> Infeasible | None:

@@ -6,6 +6,16 @@ import heapq
 from collections.abc import Iterable
 from math import ceil
 
+import numpy as np
+import numpy.typing as npt
+
+
+def runs_of(cycles: npt.NDArray[np.float64]) -> Iterable[tuple[float, int]]:
+    """Runs of tiles that take as long as each other: (cycles, how many)."""
+    first = np.flatnonzero(np.diff(cycles, prepend=np.nan))
+    many = np.diff(first, append=len(cycles))
+    return zip(cycles[first].tolist(), many.tolist(), strict=True)
+
 
 def given(loads: list[float], tiles: Iterable[tuple[float, int]]) -> tuple[list[float], int]:
     """Loads of the cores after some more tiles, and the most tiles that a core was given.
@@ -16,7 +26,7 @@ def given(loads: list[float], tiles: Iterable[tuple[float, int]]) -> tuple[list[
     """
     free = [(load, core) for core, load in enumerate(loads)]
     heapq.heapify(free)
-    taken = [0] * len(loads)
+    taken, replace = [0] * len(loads), heapq.heapreplace
     for cycles, count in tiles:
         left = count
         if cycles > 0 and left > 4 * len(free):
@@ -29,7 +39,7 @@ def given(loads: list[float], tiles: Iterable[tuple[float, int]]) -> tuple[list[
                 left -= sure * len(free)
         for _ in range(left):
             load, core = free[0]
-            heapq.heapreplace(free, (load + cycles, core))
+            replace(free, (load + cycles, core))
             taken[core] += 1
     done = [0.0] * len(loads)
     for load, core in free:

@@ -21,6 +21,8 @@ from flat_mapper.mapping.sharing import shared_level, visited_tiles, whole_group
 from flat_mapper.mapping.values import Policy
 
 LEVEL = 4  # passes from which on each further one costs the same
+MEMO = 512  # chosen: tiles remembered, some tens of MB
+_known: dict[str, TileCost | Infeasible] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +35,20 @@ class TileCost:
 
 
 def tile_cost(core: CoreQuestion, policy: Policy, ert: Ert) -> TileCost | Infeasible:
-    """Counts and terms of one core's problem, or why it does not fit."""
+    """Counts and terms of one core's problem, or why it does not fit.
+
+    Problems of other sizes have tiles in common, so the last ones are remembered, by all that they
+    are made of.
+    """
+    key = repr((core, policy, ert))
+    if key not in _known:
+        if len(_known) >= MEMO:
+            _known.clear()
+        _known[key] = _tile_cost(core, policy, ert)
+    return _known[key]
+
+
+def _tile_cost(core: CoreQuestion, policy: Policy, ert: Ert) -> TileCost | Infeasible:
     workload, platform, group = core.workload, core.platform, core.group
     visited = visited_tiles(workload, group)
     names = whole_group(workload, group.names, policy)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from math import ceil
 
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.chip.cores import GroupOnCores
+from flat_mapper.cost_model.chip.tile import TileCost
 from flat_mapper.cost_model.einsum import tensor_energy
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.cost_model.result import EinsumStats, GroupStats, LevelStats, TensorStats
 from flat_mapper.cost_model.reuse import Traffic
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.cores.tiles import IntArray
 
+Found = Callable[[TileCost], TensorStats]
 _COUNTS = ("scalar_reads", "scalar_fills", "scalar_updates", "temporal_reductions")
 
 
@@ -40,28 +44,37 @@ def chip_group(on: GroupOnCores, stats: Sequence[EinsumStats]) -> GroupStats:
         found = [lv for one in stats if (lv := one.level(level.name)) is not None]
         reads, writes = sum(lv.reads for lv in found), sum(lv.writes for lv in found)
         transfers[level.name] = float(transfer_cycles(level, reads, writes))
-    inside = [cost.terms.inside for cost in on.costs]
-    counts = [kind.count for kind in on.tiles.classes]
-    for name in inside[0]:
-        transfers[name] = _sum(counts, [cycles[name] for cycles in inside]) / on.at_work
+    for name in on.priced.direct[0].terms.inside:
+        transfers[name] = on.priced.total(partial(_inside, name)) / on.at_work
     return replace(
         on.stats(), compute_cycles=compute, ideal_cycles=ideal, transfer_cycles=transfers
     )
 
 
+def _inside(level: str, cost: TileCost) -> float:
+    return cost.terms.inside[level]
+
+
+def _named(found: Found, name: str, cost: TileCost) -> int:
+    return int(getattr(found(cost), name))
+
+
+def _of_all(found: Found, name: str, cost: TileCost) -> int:
+    return _named(found, name, cost) * found(cost).utilized_instances
+
+
 def _einsum(on: GroupOnCores, ert: Ert, position: int) -> EinsumStats:
-    counts = [kind.count for kind in on.tiles.classes]
-    parts = [cost.stats[position] for cost in on.costs]
-    first, total = parts[0], sum(counts)
+    first, total = on.priced.cost(0).stats[position], on.tiles.count
     arch = on.platform.path(on.workload.einsum(first.einsum).unit)
-    compute = _even([n * p.compute_cycles for n, p in zip(counts, parts, strict=True)], on.at_work)
+    cycles = on.priced.total(lambda cost: cost.stats[position].compute_cycles)
+    compute = -(-cycles // on.at_work)
     stats = replace(
         first,
-        computes=sum(n * p.computes for n, p in zip(counts, parts, strict=True)),
+        computes=on.priced.total(lambda cost: cost.stats[position].computes),
         compute_cycles=compute,
         lanes=first.lanes * on.at_work,
         lanes_total=arch.compute.instances,
-        compute_energy_pj=_sum(counts, [p.compute_energy_pj for p in parts]),
+        compute_energy_pj=on.priced.total(lambda cost: cost.stats[position].compute_energy_pj),
         levels=(),
     )
     levels = []
@@ -70,7 +83,7 @@ def _einsum(on: GroupOnCores, ert: Ert, position: int) -> EinsumStats:
             tensors = tuple(_outside_tensors(on, ert, level, position))
         else:
             tensors = tuple(_tensors(on, ert, on.core_level(arch, level), position))
-        levels.append(_level(on, level, tensors, compute, parts, total))
+        levels.append(_level(level, tensors, compute, first, total))
     return replace(stats, levels=tuple(levels))
 
 
@@ -78,25 +91,15 @@ def _outside(on: GroupOnCores) -> tuple[MemoryLevel, ...]:
     return (on.platform.dram, *on.levels_between)
 
 
-def _even(parts: list[int], cores: int) -> int:
-    """A share of the sum, rounded up."""
-    return -(-sum(parts) // cores)
-
-
-def _sum(counts: list[int], values: list[float]) -> float:
-    return sum(n * v for n, v in zip(counts, values, strict=True))
-
-
 def _level(
-    on: GroupOnCores,
     level: MemoryLevel,
     tensors: tuple[TensorStats, ...],
     compute: int,
-    parts: list[EinsumStats],
+    first: EinsumStats,
     total: int,
 ) -> LevelStats:
     """A level's ports: as of one tile where there is one, else the mean of those in use."""
-    alone = parts[0].level(level.name)
+    alone = first.level(level.name)
     if total == 1 and alone is not None and alone.cycles:
         return LevelStats(
             level=level.name, cycles=alone.cycles, throttling=alone.throttling, tensors=tensors
@@ -117,57 +120,69 @@ def _tensors(
     on: GroupOnCores, ert: Ert, level: MemoryLevel, position: int
 ) -> Iterator[TensorStats]:
     """Tensors at the fusion level or inside it."""
-    counts = [kind.count for kind in on.tiles.classes]
-    even = len(counts) == 1 and on.tiles.count % on.at_work == 0
-    found = [cost.stats[position].level(level.name) for cost in on.costs]
-    for i, first in enumerate(found[0].tensors if found[0] is not None else ()):
-        each = [lv.tensors[i] for lv in found if lv is not None]
-        energy = _sum(counts, [_energy(ert, level, t) for t in each])
+    even = len(on.tiles.classes) == 1 and on.tiles.count % on.at_work == 0
+    at = on.priced.cost(0).stats[position].level(level.name)
+    for i, first in enumerate(at.tensors if at is not None else ()):
+
+        def found(cost: TileCost, number: int = i) -> TensorStats:
+            own = cost.stats[position].level(level.name)
+            assert own is not None
+            return own.tensors[number]
+
+        energy = _all_energy(on, ert, level, found)
         if even:
             rounds = on.tiles.count // on.at_work
             times = {name: getattr(first, name) * rounds for name in _COUNTS}
             instances = first.utilized_instances * on.at_work
         else:
-            times = {
-                name: sum(
-                    n * getattr(t, name) * t.utilized_instances
-                    for n, t in zip(counts, each, strict=True)
-                )
-                for name in _COUNTS
-            }
+            times = {n: on.priced.total(partial(_of_all, found, n)) for n in _COUNTS}
             instances = 1
         yield replace(first, **times, utilized_instances=instances, energy_pj=energy)
 
 
-def _energy(ert: Ert, level: MemoryLevel, t: TensorStats) -> float:
-    zero = np.zeros(1, np.int64)
-    reads, fills, updates = (
-        np.array([n], np.int64) for n in (t.scalar_reads, t.scalar_fills, t.scalar_updates)
-    )
-    traffic = Traffic(
+def _all_energy(on: GroupOnCores, ert: Ert, level: MemoryLevel, found: Found) -> float:
+    """Energy of all tiles, of which each rounds its words up to rows."""
+    actions = ert.actions(level.name)
+    if not any(actions):
+        return 0.0
+    counts = [on.priced.each(partial(_named, found, name)) for name in _COUNTS[:3]]
+    instances = on.priced.each(lambda cost: found(cost).utilized_instances)
+    share = found(on.priced.direct[0]).share
+    each = tensor_energy(level, _traffic(*counts), instances, actions, share)
+    return float(each @ np.array(on.priced.counts, np.float64))
+
+
+def _traffic(reads: IntArray, fills: IntArray, updates: IntArray) -> Traffic:
+    zero = np.zeros_like(reads)
+    return Traffic(
         reads=reads, fills=fills, updates=updates, temporal_reductions=zero, partition=zero
     )
+
+
+def _energy(ert: Ert, level: MemoryLevel, t: TensorStats) -> float:
+    counts = [np.array([n], np.int64) for n in (t.scalar_reads, t.scalar_fills, t.scalar_updates)]
     instances = np.array([t.utilized_instances], np.int64)
-    return float(tensor_energy(level, traffic, instances, ert.actions(level.name), t.share)[0])
+    actions = ert.actions(level.name)
+    return float(tensor_energy(level, _traffic(*counts), instances, actions, t.share)[0])
 
 
 def _outside_tensors(
     on: GroupOnCores, ert: Ert, level: MemoryLevel, position: int
 ) -> Iterator[TensorStats]:
     """Tensors that a level outside the cores keeps."""
-    counts = [kind.count for kind in on.tiles.classes]
-    for i, first in enumerate(on.costs[0].stats[position].levels[0].tensors):
+    known = on.priced.cost(0).stats[position].levels[0].tensors
+    for i, first in enumerate(known):
         tensor = first.tensor
         keeper = on.between.get(tensor, on.platform.dram)
-        each = [cost.stats[position].levels[0].tensors[i] for cost in on.costs]
         capacity = on.workload.tensor_words(tensor)
         if level.name == keeper.name:
-            totals = {
-                name: sum(n * getattr(t, name) for n, t in zip(counts, each, strict=True))
-                for name in _COUNTS
-            }
-            saved = on.saved_reads(tensor)
-            totals["scalar_reads"] -= saved * each[int(on.tiles.order[0])].scalar_reads
+
+            def found(cost: TileCost, number: int = i) -> TensorStats:
+                return cost.stats[position].levels[0].tensors[number]
+
+            totals = {n: on.priced.total(partial(_named, found, n)) for n in _COUNTS}
+            one = found(on.priced.cost(int(on.tiles.order[0])))
+            totals["scalar_reads"] -= on.saved_reads(tensor) * one.scalar_reads
             if keeper is not on.platform.dram:
                 totals["scalar_fills"] = round(on.outer_words[tensor] / first.share)
         elif level.name == on.platform.dram.name:

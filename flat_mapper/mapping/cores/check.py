@@ -167,6 +167,11 @@ def _check_group(
 
 def _check_alone(platform: Platform, group: GroupMapping) -> None:
     """Refuse a fused group that shares a level of which there are several, and does not say how."""
+    if group.kernel or group.order != "largest":
+        key = "kernel" if group.kernel else "order"
+        condition = "none in a group whose tiles are not given out to cores"
+        got = group.kernel or group.order
+        raise MappingError(expected(f"{' + '.join(group.names)}: {key}", condition, got))
     level, where = shared_level(platform).name, f"{' + '.join(group.names)}: level"
     cores = core_count(platform.matrix, level)
     if len(group.einsums) > 1 and cores > 1:

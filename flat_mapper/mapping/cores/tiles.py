@@ -1,7 +1,8 @@
 """Tiles given out to cores: of which sizes there are how many, and in what order they go.
 
 The passes of the loops `cores` of a group are its tiles, in the order of the loops, outermost
-first. Along each loop the larger tiles go first, so that the smaller ones fill what is left. Tiles
+first. Along each loop the larger tiles go first, so that the smaller ones fill what is left, unless
+the group's order is that of the loop. Tiles
 need not divide a rank: the last one is smaller. Under a mask a tile of queries works on the tiles
 of keys that some query of it may see, each done whole.
 """
@@ -83,7 +84,7 @@ def given_tiles(workload: Workload, platform: Platform, group: GroupMapping) -> 
         where = f"{' + '.join(group.names)}: cores"
         raise MappingError(expected(where, f"at most {MOST_TILES:,} tiles", f"{count:,}"))
     keys = _key_passes(workload, platform, group)
-    # Along each loop: (index, sizes by rank), the largest first.
+    # Along each loop: (index, sizes by rank), in the order given out.
     axes: list[list[tuple[int, dict[str, int]]]] = []
     begins: list[int] = []  # of the tiles of queries, the first key that they see
     for loop in loops:
@@ -96,7 +97,8 @@ def given_tiles(workload: Workload, platform: Platform, group: GroupMapping) -> 
                 sizes[keys.keys] = last - first
                 begins.append(first)
             along.append((i, sizes))
-        along.sort(key=lambda one: -prod(one[1].values()))
+        if group.order == "largest":
+            along.sort(key=lambda one: -prod(one[1].values()))
         axes.append(along)
     codes, names = _coded(axes)
     order = np.zeros(1, np.int64)
