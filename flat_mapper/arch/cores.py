@@ -7,6 +7,7 @@ Variables of the matrix path's file, each 0 or unlimited where it is not given:
       core_step_cycles: 691            # for each pass of the shared loops in time: a tile of keys
       launch_seconds: 3e-6             # for each group: a kernel that is launched
       core_stream_bytes_per_cycle: 64  # that one core moves from and to all that is outside it
+      core_stream_value_cycles: 0.08   # for each value that it moves so, beside its bytes
 
 Of a kernel that was measured there, by the name that a group of a mapping has:
 
@@ -23,7 +24,7 @@ fanout says that the words of these tensors are read once for each instance.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
@@ -45,6 +46,7 @@ class CoreFacts:
     step_cycles: float = 0.0
     launch_seconds: float = 0.0
     stream_bytes_per_cycle: float | None = None
+    stream_value_cycles: float = 0.0
     factor: float = 1.0  # on all cycles but the launch's
 
 
@@ -54,7 +56,7 @@ def core_facts(arch: Architecture, kernel: str = "") -> CoreFacts:
     raises: SpecError where one that is needed is `unknown`, or is no number in its range, and for
             a kernel of which the chip's file says nothing.
     """
-    tile, step, stream, launch = (_number(arch, name) for name in CORE)
+    tile, step, stream, launch, value = (_number(arch, name) for name in CORE)
     factor: float | None = None
     if kernel:
         factor, tile, launch = (_number(arch, f"{kernel}{end}") for end in FITTED)
@@ -69,8 +71,19 @@ def core_facts(arch: Architecture, kernel: str = "") -> CoreFacts:
         step_cycles=step or 0.0,
         launch_seconds=launch or 0.0,
         stream_bytes_per_cycle=stream,
+        stream_value_cycles=value or 0.0,
         factor=1.0 if factor is None else factor,
     )
+
+
+def stream_weights(
+    facts: CoreFacts, word_bits: int, shares: Mapping[str, float], tensors: Iterable[str]
+) -> dict[str, float]:
+    """Of each tensor, words that take as long as one of its words and its share of a value."""
+    if facts.stream_bytes_per_cycle is None or not facts.stream_value_cycles:
+        return {}
+    words = facts.stream_value_cycles * facts.stream_bytes_per_cycle * 8 / word_bits
+    return {tensor: 1 + words / shares.get(tensor, 1.0) for tensor in tensors}
 
 
 def kernels(arch: Architecture) -> tuple[str, ...]:

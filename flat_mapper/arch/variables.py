@@ -17,7 +17,10 @@ from flat_mapper.workload.notation import BINARY, REDUCTIONS, UNARY
 _SUFFIXES = ("_cycles", "_energy")
 _OPERATIONS = tuple(dict.fromkeys((*BINARY, *REDUCTIONS, *UNARY)))
 # Of a core; see `arch.cores`.
-CORE = ("core_tile_cycles", "core_step_cycles", "core_stream_bytes_per_cycle", "launch_seconds")
+CORE = (
+    *("core_tile_cycles", "core_step_cycles", "core_stream_bytes_per_cycle", "launch_seconds"),
+    "core_stream_value_cycles",
+)
 # Of a kernel, behind its name; the first two fixed costs stand in the place of a core's.
 FITTED = ("_factor", "_tile_cycles", "_launch_seconds")
 HELD_ASIDE = ("_median_error", "_p90_error")

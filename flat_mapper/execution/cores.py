@@ -7,50 +7,30 @@ is told tile by tile, from the words that the tiles touch.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from math import prod
 
-import numpy as np
-
 from flat_mapper.arch.cores import core_facts, multicasts
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.execution.clock import timeline
-from flat_mapper.execution.group import GroupRun, Port, tensor_of
+from flat_mapper.execution.core_tiles import CoreTiles, Region, Tile
+from flat_mapper.execution.group import GroupRun, Port, chained, tensor_of
+from flat_mapper.execution.link import Place, new_place
 from flat_mapper.execution.nest import FlatNest, flat_nest
-from flat_mapper.execution.place import Place, new_place
 from flat_mapper.execution.real_numbers import Values
 from flat_mapper.execution.result import Alive, ExecutedGroup, Moved, TurnTime
 from flat_mapper.execution.shared import GroupFacts
-from flat_mapper.execution.turn import DRAM, may_see
+from flat_mapper.execution.turn import DRAM
 from flat_mapper.mapping.resize import resized_group
 from flat_mapper.mapping.values import (
     EinsumMapping,
     GroupMapping,
     Policy,
     Slot,
-    rank_extent,
 )
 from flat_mapper.workload.graph import Workload
-
-Region = tuple[tuple[int, int], ...]  # of a tensor: (first, extent) along each of its ranks
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tile:
-    """What one core does at a time: (first, extent) along each rank."""
-
-    parts: Mapping[str, tuple[int, int]]
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """The extents."""
-        return {rank: extent for rank, (_, extent) in self.parts.items()}
-
-    def region(self, ranks: tuple[str, ...]) -> Region:
-        """The part of a tensor with these ranks."""
-        return tuple(self.parts[r] for r in ranks)
 
 
 @dataclass
@@ -70,61 +50,10 @@ class CoresRun:
         outside = arch.nodes[: arch.nodes.index(self.level)]
         self.outside = [n for n in outside if isinstance(n, MemoryLevel)]
         self.cores = prod(n.fanout_x * n.fanout_y for n in outside if isinstance(n, Fanout))
-        self.tiles = list(self._tiles())
+        names = frozenset(level.name for level in self.outside)
+        self.given = CoreTiles(workload=self.workload, group=self.group, outside=names)
+        self.tiles = list(self.given.tiles())
         self.at_work = min(self.cores, len(self.tiles))
-
-    def _tiles(self) -> Iterator[Tile]:
-        """The tiles in the order in which they are given out."""
-        sizes, loops = self.workload.rank_sizes, [p for _, at in self.group.cores for p in at]
-        axes = []
-        for loop in loops:
-            tile = self._tile(loop.rank)
-            along = [
-                (i, self._parts(loop.rank, i * tile, min(tile, sizes[loop.rank] - i * tile)))
-                for i in range(loop.factor)
-            ]
-            if self.group.order == "largest":
-                along.sort(key=lambda one: -prod(n for _, n in one[1].values()))
-            axes.append(along)
-        for chosen in product(*axes):
-            parts = {rank: (0, size) for rank, size in sizes.items()}
-            for _, own in chosen:
-                parts |= own
-            yield Tile(parts=parts)
-
-    def _tile(self, rank: str) -> int:
-        """The extent of a rank in the nests."""
-        return max(rank_extent(nest, rank) for nest in self.group.einsums)
-
-    def _parts(self, rank: str, first: int, extent: int) -> dict[str, tuple[int, int]]:
-        """A tile's part of a rank, and of the keys that it sees where these are cut."""
-        found = {rank: (first, extent)}
-        mask, pair = self.workload.mask, self.workload.roles.masked
-        cut = {p.rank for p in self.group.shared if p.factor > 1}
-        if mask is None or pair is None or rank != pair[0] or pair[1] not in cut:
-            return found
-        keys, tile = self.workload.rank_sizes[pair[1]], self._pass(pair[1])
-        position = keys - self.workload.rank_sizes[rank] + first
-        queries = np.arange(position, position + extent)[:, None]
-        visible = may_see(mask, queries, np.arange(keys)).any(axis=0)
-        seen = [start for start in range(0, keys, tile) if visible[start : start + tile].any()]
-        last = min(seen[-1] + tile, keys)
-        return found | {pair[1]: (seen[0], last - seen[0])}
-
-    def _pass(self, rank: str) -> int:
-        """The extent of a rank in one pass of the shared loops in time."""
-        names = {lv.name for lv in self.outside}
-        return max(
-            prod(
-                p.factor
-                for s, at in nest.loops
-                if s.node not in names
-                for p in at
-                if p.rank == rank
-            )
-            for nest in self.group.einsums
-            if rank not in self.workload.einsum(nest.einsum).each
-        )
 
     def run(self) -> None:
         """Every tile."""
@@ -136,12 +65,12 @@ class CoresRun:
         group = replace(
             self.group, einsums=tuple(map(self._core_nest, self.group.einsums)), cores=(), level=""
         )
-        whole = {r: max(n, self._tile(r)) for r, n in workload.rank_sizes.items()}
+        whole = {r: max(n, self.given.extent(r)) for r, n in workload.rank_sizes.items()}
         full = replace(workload, rank_sizes=whole, mask=None)
         for rank, extent in tile.sizes.items():
-            largest = self._tile(rank) if self._is_given(rank) else whole[rank]
+            largest = self.given.extent(rank) if self._is_given(rank) else whole[rank]
             if extent < largest:
-                group = resized_group(group, full, rank, extent, self._pass(rank))
+                group = resized_group(group, full, rank, extent, self.given.passed(rank))
         hidden = None
         pair = workload.roles.masked
         if workload.mask is not None and pair is not None:
@@ -229,12 +158,18 @@ class CoresRun:
         """Tiles at the head of the order that cores take in rounds: all equal."""
         first = self.tiles[0].sizes
         equal = next((n for n, t in enumerate(self.tiles) if t.sizes != first), len(self.tiles))
+        if self.group.order == "lists":
+            return equal if equal == len(self.tiles) else 0
         return equal if equal == len(self.tiles) else equal // self.cores * self.cores
 
-    def _round(self, number: int) -> tuple[int, int]:
-        """The tiles that run at the same time as one, as far as it is known: first, last + 1."""
+    def _round(self, number: int) -> Sequence[int]:
+        """The tiles that run at the same time as one, as far as it is known, in their order."""
+        if self.group.order == "lists":
+            lists = self.given.lists(self.cores)
+            place = next(number - own[0] for own in lists if number in own)
+            return [own[place] for own in lists if place < len(own)]
         first = number // self.cores * self.cores
-        return first, min(first + self.cores, self.in_rounds)
+        return range(first, min(first + self.cores, self.in_rounds))
 
     def _made(self, tensor: str) -> bool:
         return any(self.workload.einsum(n).output.tensor == tensor for n in self.group.names)
@@ -247,9 +182,9 @@ class CoresRun:
         """Whether another core's read of the same words in the same round serves a tile too."""
         if number >= self.in_rounds or not self._multicast(tensor):
             return False
-        ranks, (first, _) = self.workload.tensor_ranks[tensor], self._round(number)
-        mine = self.tiles[number].region(ranks)
-        return any(self.tiles[n].region(ranks) == mine for n in range(first, number))
+        ranks, mine = self.workload.tensor_ranks[tensor], self.tiles[number]
+        before = [n for n in self._round(number) if n < number]
+        return any(self.tiles[n].region(ranks) == mine.region(ranks) for n in before)
 
     def keeper(self, tensor: str) -> MemoryLevel:
         """The level that the cores find a tensor at."""
@@ -276,7 +211,7 @@ class CoresRun:
                 words = 1
                 for rank in ranks:
                     size = self.workload.rank_sizes[rank]
-                    tile = self._tile(rank) if rank in here else size
+                    tile = self.given.extent(rank) if rank in here else size
                     words *= min(tile, size - here.get(rank, 0) * tile)
                 sent += words
             before = here
@@ -308,15 +243,15 @@ class CoresRun:
 
     def _ports(self, number: int) -> tuple[Port, ...]:
         """What serves a tile's core: all levels outside, in equal parts for all cores at work."""
-        first, last = self._round(number) if number < self.in_rounds else (0, self.at_work)
-        cores = float(last - first)
+        together = self._round(number) if number < self.in_rounds else range(self.at_work)
+        cores = float(len(together))
         dram: dict[str, float] = {}
         sent: dict[str, float] = {}
         for tensor in {t for r in self.runs for one in r.runs.values() for t in _tensors(one.nest)}:
             ranks = self.workload.tensor_ranks[tensor]
             sent[tensor] = cores
             if number < self.in_rounds and self._multicast(tensor):
-                sent[tensor] = float(len({t.region(ranks) for t in self.tiles[first:last]}))
+                sent[tensor] = float(len({self.tiles[n].region(ranks) for n in together}))
             dram[tensor] = sent[tensor]
             if self.keeper(tensor) is not self.outside[0]:
                 dram[tensor] = cores * self.passed_on(tensor) / self._reads(tensor)
@@ -330,8 +265,18 @@ class CoresRun:
             rate = limit * 8 / self.workload.word_bits
             name, none = "stream of a core", None
             own = replace(self.outside[0], read_words_per_cycle=none, write_words_per_cycle=none)
-            ports.append(Port(level=replace(own, name=name, shared_words_per_cycle=rate)))
+            level = replace(own, name=name, shared_words_per_cycle=rate)
+            ports.append(Port(level=level, weights=self._stream_weights(sent)))
         return tuple(ports)
+
+    def _stream_weights(self, tensors: Iterable[str]) -> dict[str, float]:
+        """Words that take a core's stream as long as a word and its share of a value."""
+        facts = core_facts(self.platform.matrix)
+        if not facts.stream_bytes_per_cycle or not facts.stream_value_cycles:
+            return {}
+        bits = {t: self.workload.bits(t) for t in tensors}
+        bare = {t: n / 8 / facts.stream_bytes_per_cycle for t, n in bits.items()}
+        return {t: (cycles + facts.stream_value_cycles) / cycles for t, cycles in bare.items()}
 
     def _reads(self, tensor: str) -> int:
         """Values that all tiles read from outside, each for itself."""
@@ -345,6 +290,8 @@ class CoresRun:
 
     def executed(self) -> ExecutedGroup:
         """When the last core is done."""
+        if self.group.order == "lists":
+            return self._executed_lists()
         facts = core_facts(self.platform.matrix, self.group.kernel)
         free = [(0.0, core) for core in range(self.cores)]
         last, passes = 0.0, 0
@@ -359,6 +306,28 @@ class CoresRun:
             heapq.heappush(free, (start + cycles, core))
             last = max(last, start + cycles)
             turns = turns or own
+        return self._answer(last, passes, turns)
+
+    def _executed_lists(self) -> ExecutedGroup:
+        """The same where each core has a list: its tiles are one run, with one core's buffers.
+
+        All places of the lists share as little as the one that shares least.
+        """
+        facts, last, passes = core_facts(self.platform.matrix, self.group.kernel), 0.0, 0
+        turns: tuple[TurnTime, ...] = ()
+        ports = max((self._ports(own) for own in self.given.lists(self.cores)[0]), key=_demand)
+        for own in self.given.lists(self.cores):
+            run = chained([self.runs[n] for n in own])
+            run.outside = ports
+            cycles, found = timeline(run)
+            steps = run.turns[-1].pass_number + 1
+            passes += steps
+            cycles += facts.tile_cycles * len(own) + facts.step_cycles * steps
+            last, turns = max(last, cycles), turns or found
+        return self._answer(last, passes, turns)
+
+    def _answer(self, last: float, passes: int, turns: tuple[TurnTime, ...]) -> ExecutedGroup:
+        facts = core_facts(self.platform.matrix, self.group.kernel)
         launch = facts.launch_seconds / self.platform.matrix.cycle_seconds
         return ExecutedGroup(
             names=self.group.names,
@@ -381,6 +350,10 @@ class CoresRun:
     def steps(self, name: str) -> int:
         """Steps of an Einsum's compute units, as a share of each core at work."""
         return -(-sum(run.runs[name].steps for run in self.runs) // self.at_work)
+
+
+def _demand(ports: tuple[Port, ...]) -> float:
+    return sum(sum(port.weights.values()) for port in ports)
 
 
 def _tensors(nest: FlatNest) -> tuple[str, ...]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
-from flat_mapper.execution.link import Counter
+from flat_mapper.execution.link import Counter, Place
 from flat_mapper.execution.passes import Turn, turns_of
-from flat_mapper.execution.place import Place
 from flat_mapper.execution.result import Alive
 from flat_mapper.execution.shared import GroupFacts, held_words, shared_places
 from flat_mapper.execution.turn import DRAM, SHARED, EinsumRun
@@ -228,3 +228,25 @@ def copied(facts: GroupFacts, einsum: Einsum) -> str:
     if len(facts.makers(einsum.output.tensor)) > 1:
         return ""
     return next((t for t in einsum.so_far if facts.carried(t)), "")
+
+
+def chained(runs: Sequence[GroupRun]) -> GroupRun:
+    """The runs of several tiles on one core, which knows of the next one while it does the last."""
+    whole = copy.copy(runs[0])
+    whole.runs = {name: copy.copy(one) for name, one in runs[0].runs.items()}
+    whole.logs, whole.turns = [], ()
+    for one in whole.runs.values():
+        one.tiles = []
+    turns = passes = 0
+    for run in runs:
+        whole.turns += tuple(
+            replace(t, number=t.number + turns, pass_number=t.pass_number + passes)
+            for t in run.turns
+        )
+        whole.logs += [replace(log, turn=whole.turns[turns + log.turn.number]) for log in run.logs]
+        for name, one in run.runs.items():
+            whole.runs[name].tiles += [
+                replace(t, first=t.first + turns, last=t.last + turns) for t in one.tiles
+            ]
+        turns, passes = len(whole.turns), passes + run.turns[-1].pass_number + 1
+    return whole

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil, prod
 
+from flat_mapper.execution.link import Place, new_place
 from flat_mapper.execution.nest import FlatNest
-from flat_mapper.execution.place import Place, new_place
 from flat_mapper.execution.turn import DRAM, SHARED
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.workload.einsum import Einsum

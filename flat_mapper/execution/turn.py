@@ -8,9 +8,17 @@ from itertools import product
 
 import numpy as np
 
-from flat_mapper.execution.link import BoolArray, Counter, Index, Lanes, Link, Window
+from flat_mapper.execution.link import (
+    BoolArray,
+    Counter,
+    Index,
+    Lanes,
+    Link,
+    Place,
+    Window,
+    new_place,
+)
 from flat_mapper.execution.nest import FlatNest, IntArray, weighted
-from flat_mapper.execution.place import Place, new_place
 from flat_mapper.execution.real_numbers import Arithmetic, Values, arithmetic
 from flat_mapper.workload.einsum import TensorAccess
 from flat_mapper.workload.graph import Workload

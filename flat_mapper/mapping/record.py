@@ -14,7 +14,7 @@
         staged: [Q, K, V]
         schedule: interleaved
         phases: []                         # lists of Einsums, with the schedule of that name
-        order: largest                     # or loop: how tiles are given out
+        order: largest                     # or loop, or lists: how tiles are given out
         kernel: fa3_prefill                # whose fitted costs the chip's file has
         granularity: row
         nests:

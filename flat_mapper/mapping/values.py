@@ -13,8 +13,9 @@ Axis = Literal["temporal", "x", "y"]
 Granularity = Literal["all", "batch", "group", "head", "row", "tile", "none"]
 Schedule = Literal["sequential", "interleaved", "overlapped", "phases"]
 Phases = tuple[tuple[str, ...], ...]  # of Einsums; see `mapping.order`
-# How tiles are given out along each loop of `cores`: the larger ones first, or as the loop runs.
-TileOrder = Literal["largest", "loop"]
+# How tiles are given out along each loop of `cores`: the larger ones first, or as the loop runs,
+# each to the core that is free first; or in lists, see `mapping.cores.tiles`.
+TileOrder = Literal["largest", "loop", "lists"]
 Overflow = Literal["reject", "spill"]
 Accounting = Literal["charged", "free"]
 Drain = Literal["whole", "early"]

@@ -65,6 +65,7 @@ def _chip(rng: random.Random, alone: Platform, between: str | None) -> Platform:
         "core_step_cycles": rng.choice((0, 3)),
         "launch_seconds": rng.choice((0, 7e-9)),
         **({"core_stream_bytes_per_cycle": 2} if rng.random() < 0.3 else {}),
+        "core_stream_value_cycles": rng.choice((0, 0.25)),
         "mine_factor": rng.choice((0.9, 1.7)),
         "mine_tile_cycles": rng.choice((0, 11)),
         "mine_launch_seconds": rng.choice((0, 3e-9)),
@@ -133,6 +134,6 @@ def _lifted(
         level="GLB",
         cores=tuple((n, at) for n, at in cores if at),
         resident=resident,
-        order=rng.choice(("largest", "loop")),
+        order=rng.choice(("largest", "loop", "lists")),
         kernel=rng.choice(("", "mine")),
     )

@@ -15,19 +15,17 @@ from math import ceil, prod
 
 import numpy as np
 
-from flat_mapper.arch.cores import CoreFacts, core_facts, multicasts
+from flat_mapper.arch.cores import CoreFacts, core_facts, multicasts, stream_weights
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
-from flat_mapper.base.errors import MappingError, expected
-from flat_mapper.cost_model.chip.classes import PricedTiles, priced_tiles
+from flat_mapper.cost_model.chip.classes import PricedTiles
 from flat_mapper.cost_model.chip.rounds import given, runs_of
 from flat_mapper.cost_model.latency import Outside, Source
-from flat_mapper.cost_model.result import GroupStats, Infeasible
+from flat_mapper.cost_model.result import GroupStats
 from flat_mapper.cost_model.schedule import Latency
-from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.tiles import (
     GivenTiles,
     IntArray,
-    given_tiles,
+    list_starts,
 )
 from flat_mapper.mapping.cores.use import CoreUse
 from flat_mapper.mapping.cores.view import core_count, fusion_level, levels_between
@@ -172,6 +170,8 @@ class GroupOnCores:
     @cached_property
     def rounds(self) -> dict[Round, int]:
         """Rounds of equal tiles, by what they share."""
+        if self.group.order == "lists":
+            return self._list_rounds()
         found: dict[Round, int] = {}
         cores, total = self.cores, self.tiles.count
         whole = total if self.equal == total else self.equal // cores * cores
@@ -181,9 +181,28 @@ class GroupOnCores:
         for first in range(0, whole, cores):
             last = min(first + cores, whole)
             distinct = tuple(
-                (t, self.tiles.distinct(self.tensors[t], first, last)) for t in self.shared_reads
+                (t, self.tiles.distinct(self.tensors[t], slice(first, last)))
+                for t in self.shared_reads
             )
             one = Round(cores=last - first, distinct=distinct)
+            found[one] = found.get(one, 0) + 1
+        return found
+
+    @cached_property
+    def starts(self) -> IntArray:
+        """Where the cores' lists of tiles begin in the order, and the end of the last."""
+        return list_starts(self.tiles.count, self.tiles.together, self.cores)
+
+    def _list_rounds(self) -> dict[Round, int]:
+        """The first tiles of all lists, the second ones, and so on; none where tiles differ."""
+        found: dict[Round, int] = {}
+        if self.equal < self.tiles.count:
+            return found
+        lengths = np.diff(self.starts)
+        for place in range(int(lengths.max())):
+            now = self.starts[:-1][lengths > place] + place
+            distinct = ((t, self.tiles.distinct(self.tensors[t], now)) for t in self.shared_reads)
+            one = Round(cores=len(now), distinct=tuple(distinct))
             found[one] = found.get(one, 0) + 1
         return found
 
@@ -216,7 +235,9 @@ class GroupOnCores:
                 row_words=1,
                 shared_words_per_cycle=words,
             )
-            sources.append(Source(level=level))
+            shares = self.workload.shares
+            own = stream_weights(self.facts, self.workload.word_bits, shares, self.tensors)
+            sources.append(Source(level=level, weights=own))
         return Outside(sources=tuple(sources))
 
     def all_words(self, tensor: str) -> float:
@@ -229,18 +250,57 @@ class GroupOnCores:
         if key not in self.known:
             cost = self.priced.cost(kind)
             found = cost.terms.latency(self.outside(at.cores, dict(at.distinct)))
-            fixed = self.facts.tile_cycles + self.facts.step_cycles * cost.steps
-            fixed += self.policy.tile_start_cycles * cost.steps
             self.known[key] = Latency(
                 cycles=found.cycles,
-                exposed=found.exposed + fixed,
+                exposed=found.exposed + self._fixed(cost.steps),
                 bottleneck=found.bottleneck,
                 slack=found.slack,
             )
         return self.known[key]
 
+    def _fixed(self, steps: int) -> float:
+        """Fixed costs of a tile of so many passes."""
+        each = self.facts.step_cycles + self.policy.tile_start_cycles
+        return self.facts.tile_cycles + each * steps
+
+    def _listed(self) -> _Timed:
+        """All tiles, each core with a list of its own.
+
+        First inputs and last outputs of a tile stand beside its neighbours in the list, but for the
+        first of a list, and for one that waits for its units where the one before waited for words.
+        Where tiles are equal all places of the lists share as little as the one that shares least.
+        """
+        order, starts = self.tiles.order, self.starts
+        least = {
+            t: max((dict(one.distinct)[t] for one in self.rounds), default=self.at_work)
+            for t in self.shared_reads
+        }
+        at = Round(cores=len(starts) - 1, distinct=tuple(least.items()) if self.rounds else ())
+        count = len(self.tiles.classes)
+        steady, ends, waits = np.zeros(count), np.zeros(count), np.zeros(count, np.bool_)
+        timed, slack = _Timed(begin=0.0), np.zeros(count)
+        outside = {source.level.name for source in self.outside(1, {}).sources}
+        for kind, found in self.priced.latencies(range(count), lambda one: self.latency(one, at)):
+            fixed = self._fixed(self.priced.cost(kind).steps)
+            steady[kind], ends[kind] = found.cycles + fixed, found.exposed - fixed
+            slack[kind], waits[kind] = found.slack, found.bottleneck in outside
+            share = self.tiles.classes[kind].count * found.cycles
+            timed.share[found.bottleneck] = timed.share.get(found.bottleneck, 0.0) + share
+        alone = np.zeros(self.tiles.count, np.bool_)
+        alone[1:] = waits[order][:-1] & ~waits[order][1:]
+        alone[starts[:-1]] = True
+        cycles = steady[order] + np.where(alone, ends[order], 0.0)
+        timed.longest = float(np.add.reduceat(cycles, starts[:-1]).max())
+        timed.slack = float(np.add.reduceat(slack[order], starts[:-1]).max())
+        timed.busy = float(cycles.sum())
+        timed.cold = float(np.where(alone, ends[order], 0.0).sum())
+        timed.rounds = int(np.diff(starts).max())
+        return timed
+
     def _timed(self) -> _Timed:
         """All tiles, each on the core that is free first."""
+        if self.group.order == "lists":
+            return self._listed()
         timed = _Timed(begin=0.0)
         kind = int(self.tiles.order[0])
         for one, count in self.rounds.items():
@@ -293,72 +353,3 @@ class GroupOnCores:
                 ),
             ),
         )
-
-
-def group_on_cores(
-    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy, ert: Ert
-) -> GroupOnCores | Infeasible:
-    """A group with its tiles and their costs, or why a tile does not fit a core.
-
-    raises: MappingError where a level between cannot keep what the mapping lets it keep.
-    """
-    tiles = given_tiles(workload, platform, group)
-    priced = priced_tiles(workload, platform, group, policy, ert, tiles)
-    if isinstance(priced, Infeasible):
-        return priced
-    found = GroupOnCores(
-        workload=workload,
-        platform=platform,
-        group=group,
-        policy=policy,
-        tiles=tiles,
-        priced=priced,
-    )
-    over = _between_overflow(found)
-    return over if over is not None else found
-
-
-def _between_overflow(on: GroupOnCores) -> Infeasible | None:
-    """The level between DRAM and the cores that cannot hold what it keeps."""
-    terms: dict[str, list[tuple[str, int]]] = {}
-    for tensor, level in on.between.items():
-        _check_between(on, tensor, level)
-        loops = on.outer_loops(level.name)
-        cut = prod(p.factor for p in loops if p.rank in on.tensors[tensor])
-        inside = on.tiles.count // prod(p.factor for p in loops)
-        flying = min(cut, -(-(on.at_work - 1) // inside) + 1)
-        copies = max(on.policy.buffering, flying) if cut > 1 else 1.0
-        words = on.workload.tensor_words(tensor) * on.workload.share(tensor) / cut
-        terms.setdefault(level.name, []).append((tensor, ceil(words * copies)))
-    for level in on.levels_between:
-        held = terms.get(level.name, [])
-        needs = sum(words for _, words in held)
-        if level.usable_words is not None and needs > level.usable_words:
-            return Infeasible(
-                level=level.name,
-                needs=needs,
-                has=level.usable_words,
-                terms=tuple(held),
-                where=" + ".join(on.group.names),
-                hint=f"let a tensor bypass {level.name}, or let more loops stand outside it",
-            )
-    return None
-
-
-def _check_between(on: GroupOnCores, tensor: str, level: MemoryLevel) -> None:
-    where = f"{' + '.join(on.group.names)}: {tensor} at {level.name}"
-    if tensor in {on.workload.einsum(n).output.tensor for n in on.group.names}:
-        raise MappingError(expected(where, "an input of the group", "an output", "let it bypass"))
-    names = [lv.name for lv in on.platform.matrix.levels]
-    outside = names[: names.index(level.name)]
-    for nest in on.group.einsums:
-        for slot, loops in nest.loops:
-            ranks = {p.rank for p in loops if slot.node in outside}
-            if tensor in nest.kept_at(level.name) and ranks & set(on.tensors[tensor]):
-                condition = f"loops in time over its ranks at {level.name} or further in"
-                raise MappingError(expected(where, condition, f"one at {slot.node}"))
-    if tensor in on.group.resident and on.outer_loops(level.name):
-        loops = on.outer_loops(level.name)
-        if any(p.rank in on.tensors[tensor] for p in loops):
-            condition = "all of it there at once, as it is resident"
-            raise MappingError(expected(where, condition, f"parts, by {loops}"))

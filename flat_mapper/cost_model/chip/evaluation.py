@@ -7,7 +7,7 @@ from math import ceil
 
 from flat_mapper.arch.power import power_limit_w
 from flat_mapper.arch.values import Platform
-from flat_mapper.cost_model.chip.cores import group_on_cores
+from flat_mapper.cost_model.chip.group import group_on_cores
 from flat_mapper.cost_model.chip.tile import tile_cost
 from flat_mapper.cost_model.chip.totals import chip_group, chip_stats
 from flat_mapper.cost_model.einsum import einsum_costs

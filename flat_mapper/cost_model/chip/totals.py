@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from math import ceil
+from typing import Any
 
 import numpy as np
 
@@ -180,7 +181,9 @@ def _outside_tensors(
             def found(cost: TileCost, number: int = i) -> TensorStats:
                 return cost.stats[position].levels[0].tensors[number]
 
-            totals = {n: on.priced.total(partial(_named, found, n)) for n in _COUNTS}
+            totals: dict[str, Any] = {
+                n: on.priced.total(partial(_named, found, n)) for n in _COUNTS
+            }
             one = found(on.priced.cost(int(on.tiles.order[0])))
             totals["scalar_reads"] -= on.saved_reads(tensor) * one.scalar_reads
             if keeper is not on.platform.dram:

@@ -2,7 +2,13 @@
 
 The passes of the loops `cores` of a group are its tiles, in the order of the loops, outermost
 first. Along each loop the larger tiles go first, so that the smaller ones fill what is left, unless
-the group's order is that of the loop. Tiles
+the group's order is that of the loop.
+
+In the order `lists` every core has its tiles from the start: as many as the others or one more, in
+the order of the loops. Under a mask an even number of tiles of queries, if these are the innermost
+loop, goes in pairs of one from the front and one from the back, so that lists are about as long as
+each other. A core knows its next tile, and fetches the first inputs of it beside the one before.
+source: the program factory of ttnn's scaled_dot_product_attention (tt-metal). Tiles
 need not divide a rank: the last one is smaller. Under a mask a tile of queries works on the tiles
 of keys that some query of it may see, each done whole.
 """
@@ -27,7 +33,7 @@ from flat_mapper.mapping.cores.view import (
     view_faults,
 )
 from flat_mapper.mapping.resize import resized_group
-from flat_mapper.mapping.values import GroupMapping, Policy, rank_extent
+from flat_mapper.mapping.values import GroupMapping, Loop, Policy, rank_extent
 from flat_mapper.workload.graph import Workload
 
 MOST_TILES = 2**24  # chosen: some hundred MB of indices
@@ -48,20 +54,22 @@ class GivenTiles:
 
     order: int64[T], the class of each tile, in the order in which they are given out.
     at:    int64[T] by rank, which of its tiles it is; of masked keys, the first that it sees.
+    together: so many that follow each other go to one core.
     """
 
     classes: tuple[TileClass, ...]
     order: IntArray
     at: Mapping[str, IntArray]
+    together: int = 1
 
     @property
     def count(self) -> int:
         """T."""
         return len(self.order)
 
-    def distinct(self, ranks: tuple[str, ...], first: int, last: int) -> int:
-        """Different tiles of a tensor with these ranks among the tiles first to last - 1."""
-        own = [self.at[r][first:last] for r in self.at if r in ranks]
+    def distinct(self, ranks: tuple[str, ...], among: slice | IntArray) -> int:
+        """Different tiles of a tensor with these ranks among some tiles."""
+        own = [self.at[r][among] for r in self.at if r in ranks]
         if not own:
             return 1
         return len(np.unique(np.stack(own), axis=1).T)
@@ -99,6 +107,8 @@ def given_tiles(workload: Workload, platform: Platform, group: GroupMapping) -> 
             along.append((i, sizes))
         if group.order == "largest":
             along.sort(key=lambda one: -prod(one[1].values()))
+        if _paired(group, loop, keys):
+            along = [along[i // 2 if i % 2 == 0 else -1 - i // 2] for i in range(len(along))]
         axes.append(along)
     codes, names = _coded(axes)
     order = np.zeros(1, np.int64)
@@ -121,7 +131,26 @@ def given_tiles(workload: Workload, platform: Platform, group: GroupMapping) -> 
         return GivenTiles(
             classes=(TileClass(sizes=(), count=1),), order=np.zeros(1, np.int64), at={}
         )
-    return GivenTiles(classes=tuple(classes), order=back.astype(np.int64).reshape(-1), at=at)
+    return GivenTiles(
+        classes=tuple(classes),
+        order=back.astype(np.int64).reshape(-1),
+        at=at,
+        together=2 if _paired(group, loops[-1], keys) else 1,
+    )
+
+
+def _paired(group: GroupMapping, loop: Loop, keys: _Keys | None) -> bool:
+    """Whether the tiles along a loop go in pairs."""
+    inner = group.order == "lists" and loop is group.given_out[-1]
+    return inner and keys is not None and loop.rank == keys.queries and loop.factor % 2 == 0
+
+
+def list_starts(tiles: int, together: int, cores: int) -> IntArray:
+    """Where the list of each core at work begins in the order of tiles, and the end of the last."""
+    units = tiles // together
+    lists = min(cores, units)
+    numbers = np.arange(lists + 1, dtype=np.int64)
+    return together * (numbers * (units // lists) + np.minimum(numbers, units % lists))
 
 
 def _coded(

@@ -1,0 +1,84 @@
+"""A group on cores put together, and what the levels between DRAM and the cores can hold."""
+
+from __future__ import annotations
+
+from math import ceil, prod
+
+from flat_mapper.arch.values import MemoryLevel, Platform
+from flat_mapper.base.errors import MappingError, expected
+from flat_mapper.cost_model.chip.classes import priced_tiles
+from flat_mapper.cost_model.chip.cores import GroupOnCores
+from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.cores.tiles import given_tiles
+from flat_mapper.mapping.values import GroupMapping, Policy
+from flat_mapper.workload.graph import Workload
+
+
+def group_on_cores(
+    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy, ert: Ert
+) -> GroupOnCores | Infeasible:
+    """A group with its tiles and their costs, or why a tile does not fit a core.
+
+    raises: MappingError where a level between cannot keep what the mapping lets it keep.
+    """
+    tiles = given_tiles(workload, platform, group)
+    priced = priced_tiles(workload, platform, group, policy, ert, tiles)
+    if isinstance(priced, Infeasible):
+        return priced
+    found = GroupOnCores(
+        workload=workload,
+        platform=platform,
+        group=group,
+        policy=policy,
+        tiles=tiles,
+        priced=priced,
+    )
+    over = _between_overflow(found)
+    return over if over is not None else found
+
+
+def _between_overflow(on: GroupOnCores) -> Infeasible | None:
+    """The level between DRAM and the cores that cannot hold what it keeps."""
+    terms: dict[str, list[tuple[str, int]]] = {}
+    for tensor, level in on.between.items():
+        _check_between(on, tensor, level)
+        loops = on.outer_loops(level.name)
+        cut = prod(p.factor for p in loops if p.rank in on.tensors[tensor])
+        inside = on.tiles.count // prod(p.factor for p in loops)
+        flying = min(cut, -(-(on.at_work - 1) // inside) + 1)
+        copies = max(on.policy.buffering, flying) if cut > 1 else 1.0
+        words = on.workload.tensor_words(tensor) * on.workload.share(tensor) / cut
+        terms.setdefault(level.name, []).append((tensor, ceil(words * copies)))
+    for level in on.levels_between:
+        held = terms.get(level.name, [])
+        needs = sum(words for _, words in held)
+        if level.usable_words is not None and needs > level.usable_words:
+            return Infeasible(
+                level=level.name,
+                needs=needs,
+                has=level.usable_words,
+                terms=tuple(held),
+                where=" + ".join(on.group.names),
+                hint=f"let a tensor bypass {level.name}, or let more loops stand outside it",
+            )
+    return None
+
+
+def _check_between(on: GroupOnCores, tensor: str, level: MemoryLevel) -> None:
+    where = f"{' + '.join(on.group.names)}: {tensor} at {level.name}"
+    if tensor in {on.workload.einsum(n).output.tensor for n in on.group.names}:
+        raise MappingError(expected(where, "an input of the group", "an output", "let it bypass"))
+    names = [lv.name for lv in on.platform.matrix.levels]
+    outside = names[: names.index(level.name)]
+    for nest in on.group.einsums:
+        for slot, loops in nest.loops:
+            ranks = {p.rank for p in loops if slot.node in outside}
+            if tensor in nest.kept_at(level.name) and ranks & set(on.tensors[tensor]):
+                condition = f"loops in time over its ranks at {level.name} or further in"
+                raise MappingError(expected(where, condition, f"one at {slot.node}"))
+    if tensor in on.group.resident and on.outer_loops(level.name):
+        loops = on.outer_loops(level.name)
+        if any(p.rank in on.tensors[tensor] for p in loops):
+            condition = "all of it there at once, as it is resident"
+            raise MappingError(expected(where, condition, f"parts, by {loops}"))
