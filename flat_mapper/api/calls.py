@@ -21,6 +21,7 @@ from flat_mapper.arch.words import fitted
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.formats import Width
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.result import Infeasible, Result
@@ -47,7 +48,7 @@ from flat_mapper.workload.timeloop import read_problem
 
 MAPSPACES = ("naive", "flex-stream", "flex", "flat")  # what `compare` compares by default
 UNCHANGED: Mapping[str, object] = MappingProxyType({})
-NO_BITS: Mapping[str, int] = MappingProxyType({})
+NO_BITS: Mapping[str, Width] = MappingProxyType({})
 
 Name = str | Path
 Source = Name | Mapping[str, object]  # the latter: a specification in memory, timeloopfe's or plain
@@ -63,7 +64,7 @@ def load_problem(
     softmax: str = "",
     mask: str = "",
     layers: str = "",
-    bits: Mapping[str, int] = NO_BITS,
+    bits: Mapping[str, Width] = NO_BITS,
 ) -> Workload:
     """The workload of a shipped problem or of a file, cut to a scope, at other sizes if asked.
 
@@ -76,7 +77,8 @@ def load_problem(
     softmax: row, online, online-2pass or any, in place of the file's.
     mask: causal, window=N, or both with a comma, in place of the file's.
     layers: the mask of the kind of layers that is meant, where the problem has several.
-    bits: of tensors of the scope, beside or in place of the file's `tensor_bits`.
+    bits: of tensors of the scope, or their number formats, beside or in place of the file's
+          `tensor_bits`.
     """
     if isinstance(source, Mapping):
         document = document_of(source)
@@ -96,7 +98,7 @@ def load_problem(
     return with_bits(found, bits)
 
 
-def with_bits(workload: Workload, bits: Mapping[str, int]) -> Workload:
+def with_bits(workload: Workload, bits: Mapping[str, Width]) -> Workload:
     """The workload with other widths of some of its tensors."""
     return replace(workload, tensor_bits={**workload.tensor_bits, **bits}) if bits else workload
 

@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from flat_mapper.base.formats import FORMATS
 from flat_mapper.spec.document import Section, Tagged, place, section_of
 from flat_mapper.workload.notation import BINARY, REDUCTIONS, UNARY
 
@@ -27,6 +28,7 @@ HELD_ASIDE = ("_median_error", "_p90_error")
 KNOWN = (
     *("version", "technology", "global_cycle_seconds", "power_limit_w", *CORE),
     *(f"{operation}{suffix}" for operation in _OPERATIONS for suffix in _SUFFIXES),
+    *(f"{form}_{o}{suffix}" for form in FORMATS for o in _OPERATIONS for suffix in _SUFFIXES),
 )
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NEAR = 0.8  # chosen: of difflib's ratio; exp_cycle and exp_cycles have 0.95

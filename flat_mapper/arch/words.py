@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from flat_mapper.arch.edits import set_path
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.formats import value_bits
 from flat_mapper.spec.document import Section
 from flat_mapper.workload.graph import Workload
 
@@ -40,8 +41,9 @@ def fitted(platform: Platform, workload: Workload) -> Fitted:
             problem's layers are of several kinds.
     """
     workload.one_kind(workload.name)
+    unsaid = _unsaid_notes(platform.matrix, workload)
     if not workload.states_bits:
-        return Fitted(platform=platform, notes=())
+        return Fitted(platform=platform, notes=unsaid)
     paths = [platform.matrix, *filter(None, [platform.vector])]
     levels = [level for arch in paths for level in arch.levels]
     narrowest = min(level.word_bits for level in levels)
@@ -61,7 +63,7 @@ def fitted(platform: Platform, workload: Workload) -> Fitted:
         for arch in (platform.matrix, platform.vector)
     )
     assert matrix is not None
-    notes = [*_notes(changed, workload), *_kept_notes(kept)]
+    notes = [*_notes(changed, workload), *_kept_notes(kept), *unsaid]
     return Fitted(platform=replace(platform, matrix=matrix, vector=vector), notes=tuple(notes))
 
 
@@ -76,6 +78,17 @@ def _notes(changed: dict[str, MemoryLevel], workload: Workload) -> list[str]:
             f"{bits / workload.word_bits:g} x those of the architecture"
         )
     return lines
+
+
+def _unsaid_notes(arch: Architecture, workload: Workload) -> tuple[str, ...]:
+    """Formats of operands of products of which the matrix path's file says no rate."""
+    products = [e for e in workload.einsums if e.unit == "matrix"]
+    formats = dict.fromkeys(workload.widths.format(a.tensor) for e in products for a in e.inputs)
+    other = [f for f in formats if f and value_bits(f) != workload.word_bits]
+    unsaid = [f for f in other if f"{f}_mul_cycles" not in arch.variables]
+    names = ", ".join(unsaid)
+    note = f"{names}: {arch.compute.name} takes as long for a product as for other values; the "
+    return (note + "architecture says nothing else (FORMAT_mul_cycles)",) if unsaid else ()
 
 
 def _kept_notes(kept: dict[str, int]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, isclose
 
 from flat_mapper.cost_model.result import EinsumStats, GroupStats, Result
 from flat_mapper.execution.result import Executed, ExecutedGroup
@@ -92,7 +92,7 @@ def _counts(executed: Executed, stats: EinsumStats) -> Iterator[Disagreement]:
                     model=said,
                 )
     cycles = executed.compute_cycles[stats.einsum]
-    if cycles != stats.compute_cycles:
+    if not isclose(cycles, stats.compute_cycles, rel_tol=ROUNDING):
         yield Disagreement(
             where=stats.einsum,
             level="",

@@ -15,7 +15,7 @@ _SMALL_PREFIXES = ("", "m", "u", "n", "p", "f", "a")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
-def bytes_of(words: float, word_bits: int) -> float:
+def bytes_of(words: float, word_bits: float) -> float:
     """Bytes that a number of words takes."""
     return words * word_bits / 8
 

@@ -131,8 +131,8 @@ def _problem(verb: _Parser) -> None:
         "--bits",
         action="append",
         default=[],
-        metavar="T=N",
-        help="give values of tensor T a width of N bits; repeatable",
+        metavar="T=W",
+        help="give values of tensor T a width: bits, or a format (fp8_e4m3, bfp8_b); repeatable",
     )
     verb.add_argument("--kv-heads", metavar="G", help="heads of keys and values (default: H)")
     verb.add_argument(

@@ -13,6 +13,7 @@ from flat_mapper.api import calls as api
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
 from flat_mapper.base.escape import terminal_text
+from flat_mapper.base.formats import Width
 from flat_mapper.cli.arguments_sweep import budget_of
 from flat_mapper.cli.files import chip_of
 from flat_mapper.cli.terminal import say
@@ -24,7 +25,8 @@ from flat_mapper.mapping.partitions import refusal, unshared
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.files import comparison_files, mapping_files
 from flat_mapper.reports.folder import check_folder, write_folder
-from flat_mapper.spec.document import BITS, checked
+from flat_mapper.spec.document import checked
+from flat_mapper.spec.sizes import width_of
 from flat_mapper.spec.yamlio import dump_json, scalar
 from flat_mapper.timeloop.mapper import MAPPER, timeloop_mapper
 from flat_mapper.workload.graph import Workload
@@ -206,15 +208,15 @@ def workload_of(arguments: argparse.Namespace) -> Workload:
     )
 
 
-def bits_of(arguments: argparse.Namespace) -> dict[str, int]:
+def bits_of(arguments: argparse.Namespace) -> dict[str, Width]:
     """Widths of tensors that the command line sets."""
-    found: dict[str, int] = {}
+    found: dict[str, Width] = {}
     for text in arguments.bits:
         tensor, equals, value = text.partition("=")
         if not tensor.strip() or not equals or not value.strip():
-            raise SpecError(expected("--bits", "TENSOR=BITS, such as K=8", text))
+            raise SpecError(expected("--bits", "TENSOR=BITS, such as K=8 or K=fp8_e4m3", text))
         name = tensor.strip()
-        found[name] = checked(scalar(value), int, f"--bits {name}", above=0, within=BITS)
+        found[name] = width_of(scalar(value.strip()), f"--bits {name}")
     return found
 
 

@@ -36,7 +36,7 @@ class Backend(Protocol):
 def refuse_operations(
     workload: Workload, platform: Platform, mapping: FusedMapping, who: str
 ) -> None:
-    """Refuse operations of several cycles, and masks: no other tool has them.
+    """Refuse operations of other than one cycle, and masks: no other tool has them.
 
     raises: BackendError.
     """
@@ -44,11 +44,10 @@ def refuse_operations(
         condition = "no mask: it has no loops that are longer for some queries than for others"
         raise BackendError(expected(who, condition, str(workload.mask), "use --backend native"))
     for name in mapping.einsum_mappings:
-        operation = workload.einsum(name).operation
-        arch = platform.path(workload.einsum(name).unit)
-        cycles = operation_cycles(arch, operation)
-        if cycles > 1:
+        einsum = workload.einsum(name)
+        cycles = operation_cycles(platform.path(einsum.unit), einsum, workload.widths)
+        if cycles != 1:
             condition = f"operations of one cycle, as {who} has them"
             change = "use --backend native, or leave out the cycles of operations"
-            got = f"{energy_kind(operation)} of {cycles}"
+            got = f"{energy_kind(einsum.operation)} of {cycles:g}"
             raise BackendError(expected(f"{who}: {name}", condition, got, change))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from flat_mapper.arch.values import Architecture, MemoryLevel
+from flat_mapper.base.formats import PLAIN, Widths
 from flat_mapper.cost_model.footprint import tile_words
 from flat_mapper.cost_model.latency import level_cycles, throttling
 from flat_mapper.cost_model.nest import (
@@ -41,7 +42,7 @@ class EinsumCosts:
     ert: Ert
     accesses: Accesses
     tiles: dict[tuple[int, str], IntArray]  # values
-    shares: Mapping[str, float] = field(default_factory=dict)  # words of a value, where not one
+    widths: Widths = PLAIN
     visited: Visited | None = None
 
     def reads(self, level: int) -> list[IntArray | FloatArray]:
@@ -60,7 +61,7 @@ class EinsumCosts:
 
     def share(self, tensor: str) -> float:
         """Words of one value."""
-        return self.shares.get(tensor, 1)
+        return self.widths.share(tensor)
 
     def tile(self, level: int, tensor: str) -> IntArray:
         """Words of a tile, whole ones."""
@@ -119,7 +120,7 @@ class EinsumCosts:
     def compute_energy(self) -> float:
         """pJ of all computes."""
         arch, einsum = self.nest.arch, self.nest.einsum
-        return self.computes * operation_energy(arch, self.ert, einsum, self.shares)
+        return self.computes * operation_energy(arch, self.ert, einsum, self.widths)
 
     @cached_property
     def energy(self) -> FloatArray:
@@ -156,10 +157,10 @@ class EinsumCosts:
             einsum=self.nest.einsum.name,
             unit=compute.name,
             computes=self.computes,
-            compute_cycles=_at(self.accesses.compute, n),
+            compute_cycles=_amount(self.accesses.compute, n),
             lanes=_at(self.accesses.lanes, n),
             lanes_total=compute.instances,
-            cycles_per_compute=operation_cycles(self.nest.arch, self.nest.einsum.operation),
+            cycles_per_compute=operation_cycles(self.nest.arch, self.nest.einsum, self.widths),
             compute_energy_pj=self.compute_energy,
             levels=tuple(self._level(i, n) for i in range(len(self.nest.keep))),
         )
@@ -198,6 +199,12 @@ def _at(values: IntArray, n: int) -> int:
     return int(values[n if len(values) > 1 else 0])
 
 
+def _amount(values: IntArray | FloatArray, n: int) -> float:
+    """The same, of numbers that need not be whole."""
+    value = values[n if len(values) > 1 else 0]
+    return int(value) if float(value).is_integer() else float(value)
+
+
 def einsum_costs(
     workload: Workload,
     arch: Architecture,
@@ -228,7 +235,7 @@ def einsum_costs(
     copied = copied_from(workload, einsum) if len(names) > 1 else None
     factors = factors_of(nest, mappings)
     return nest_costs(
-        *(nest, sizes, factors, ert, workload.shares, visited, copied), handed_on=handed_on
+        *(nest, sizes, factors, ert, workload.widths, visited, copied), handed_on=handed_on
     )
 
 
@@ -249,7 +256,7 @@ def nest_costs(
     sizes: tuple[int, ...],
     factors: Factors,
     ert: Ert,
-    shares: Mapping[str, float] | None = None,
+    widths: Widths = PLAIN,
     visited: Visited | None = None,
     copied: str | None = None,
     *,
@@ -257,21 +264,21 @@ def nest_costs(
 ) -> EinsumCosts:
     """The costs of loop nests given as arrays; factors int64[S, R, n].
 
-    shares: words that a value of a tensor takes, where it is not one.
+    widths: of the values of its tensors.
     copied: the tensor whose old value is copied to the output's place; see `copied_from`.
     """
     found = accesses(nest, factors, sizes, visited, handed_on=handed_on)
     if copied is not None:
         found = with_copy(nest, factors, sizes, found, copied, visited)
-    cycles = operation_cycles(nest.arch, nest.einsum.operation)
+    cycles = operation_cycles(nest.arch, nest.einsum, widths)
     return EinsumCosts(
         nest=nest,
         sizes=sizes,
         factors=factors,
         ert=ert,
-        accesses=replace(found, compute=found.compute * cycles) if cycles > 1 else found,
+        accesses=replace(found, compute=np.multiply(found.compute, cycles)),
         tiles=tile_words(nest, factors, sizes),
-        shares=shares or {},
+        widths=widths,
         visited=visited,
     )
 

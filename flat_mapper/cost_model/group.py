@@ -28,7 +28,7 @@ class GroupTerms:
     group: GroupMapping
     policy: Policy
     units: Mapping[str, str]  # compute unit by path
-    compute: Mapping[str, int]  # cycles by unit
+    compute: Mapping[str, float]  # cycles by unit
     ideal: Mapping[str, float]
     inside: Mapping[str, float]  # cycles by level, of the shared one and those inside
     moved: Words  # in all
@@ -82,7 +82,7 @@ def group_terms(
     """The terms of a group from the counts of its Einsums, whoever counted them."""
     members = [stats[name] for name in group.names]
     use = buffer_use(workload, platform, group, policy)
-    compute: dict[str, int] = {}
+    compute: dict[str, float] = {}
     ideal: dict[str, float] = {}
     for member in members:
         compute[member.unit] = compute.get(member.unit, 0) + member.compute_cycles

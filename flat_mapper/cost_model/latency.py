@@ -51,7 +51,7 @@ def transfer_cycles(level: MemoryLevel, reads: Amount, writes: Amount) -> FloatA
 
 def throttling(
     level: MemoryLevel,
-    compute: IntArray,
+    compute: IntArray | FloatArray,
     reads: list[IntArray | FloatArray],
     writes: list[IntArray | FloatArray],
 ) -> FloatArray:
@@ -70,7 +70,7 @@ def throttling(
     return slowdown
 
 
-def level_cycles(compute: IntArray, slowdown: FloatArray) -> IntArray:
+def level_cycles(compute: IntArray | FloatArray, slowdown: FloatArray) -> IntArray:
     """Timeloop's cycles of a level: compute cycles over its throttling, rounded up."""
     return np.ceil(compute / slowdown).astype(np.int64)
 

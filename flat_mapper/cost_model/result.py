@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from math import fsum
+from math import ceil, fsum
 from typing import Literal, NoReturn
 
 from flat_mapper.base.errors import MissingResult
@@ -88,12 +88,12 @@ class EinsumStats:
     einsum: str
     unit: str  # name of the compute unit
     computes: int
-    compute_cycles: int
+    compute_cycles: float  # whole, unless an operation takes a part of a cycle
     lanes: int  # compute units that take part
     lanes_total: int
     compute_energy_pj: float
     levels: tuple[LevelStats, ...]  # outermost first
-    cycles_per_compute: int = 1  # of one lane
+    cycles_per_compute: float = 1  # of one lane
 
     @property
     def ideal_cycles(self) -> float:
@@ -103,7 +103,7 @@ class EinsumStats:
     @property
     def cycles(self) -> int:
         """The slowest of compute and levels."""
-        return max(self.compute_cycles, *(lv.cycles for lv in self.levels))
+        return max(ceil(self.compute_cycles), *(lv.cycles for lv in self.levels))
 
     @property
     def utilization(self) -> float:
@@ -197,7 +197,7 @@ class GroupStats:
 
     names: tuple[str, ...]
     schedule: Schedule
-    compute_cycles: Mapping[str, int]  # by unit
+    compute_cycles: Mapping[str, float]  # by unit
     ideal_cycles: Mapping[str, float]  # by unit: the computes at full array
     transfer_cycles: Mapping[str, float]  # by level
     cold_start_cycles: float

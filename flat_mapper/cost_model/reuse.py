@@ -21,7 +21,7 @@ import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.cost_model.nest import BoolArray, Factors, IntArray, Nest, Visited
+from flat_mapper.cost_model.nest import BoolArray, Factors, FloatArray, IntArray, Nest, Visited
 from flat_mapper.cost_model.remainders import moved_words
 from flat_mapper.cost_model.windows.counts import window_counts
 from flat_mapper.cost_model.windows.nest import Block, Pass
@@ -47,13 +47,14 @@ class Accesses:
 
     traffic:   (level index, tensor) -> Traffic, for the tensors kept at the level.
     instances: int64[n] of each level: the instances that take part.
-    compute:   int64[n] cycles of the compute unit: the product of all temporal factors.
+    compute:   [n] cycles of the compute unit: the product of all temporal factors, times the cycles
+               of an operation.
     lanes:     int64[n] compute units in use.
     """
 
     traffic: dict[tuple[int, str], Traffic]
     instances: tuple[IntArray, ...]
-    compute: IntArray
+    compute: IntArray | FloatArray
     lanes: IntArray
 
 

@@ -48,7 +48,7 @@ class Latency:
 
 def ideal_latency(
     schedule: Schedule,
-    compute: Mapping[str, int],
+    compute: Mapping[str, float],
     transfers: Mapping[str, float],
     first: float,
 ) -> Latency:

@@ -224,7 +224,7 @@ class _PassMoves:
         self.real = factors.factors[:, :, 0] > 1
         self.accesses: Accesses = accesses(self.nest, factors, self.sizes)
         self.copied = copied_from(workload, einsum)
-        per_compute = operation_cycles(arch, einsum.operation)
+        per_compute = operation_cycles(arch, einsum, workload.widths)
         self.compute = float(self.accesses.compute[0]) * per_compute
 
     def parts(self, kind: PassKind) -> KindParts:

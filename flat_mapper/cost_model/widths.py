@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.formats import words
 from flat_mapper.mapping.limits import check_counts
 from flat_mapper.workload.graph import Workload
 
@@ -15,10 +16,10 @@ def check_widths(workload: Workload, platform: Platform) -> None:
     A level counts in its own words. A tensor without a width of its own takes one for each value,
     whatever their bits. Where widths differ, `word_bits` has to be the width of every level's word:
     then a value of b bits takes b / word_bits of a word, and values are packed. Powers of two keep
-    these shares exact in floating point.
+    these shares exact in floating point, those of block formats too.
     """
     check_counts(workload, platform)
-    if not workload.shares:
+    if not workload.widths.shares:
         return
     bits = workload.word_bits
     if bits & (bits - 1):
@@ -36,8 +37,8 @@ def check_widths(workload: Workload, platform: Platform) -> None:
 
 def refuse_widths(workload: Workload, who: str) -> None:
     """Raise SpecError where somebody counts words of one width only."""
-    if workload.shares:
-        widths = ", ".join(f"{t} {workload.bits(t)}" for t in workload.shares)
+    if shares := workload.widths.shares:
+        widths = ", ".join(f"{t} {words(workload.tensor_bits[t])}" for t in shares)
         condition = f"{workload.word_bits} bits for every tensor"
         change = "use the native backend, or remove tensor_bits"
         raise SpecError(expected(who, condition, widths, change))

@@ -1,12 +1,15 @@
 """Costs of one operation of a compute unit: cycles of a lane, and energy.
 
-A lane takes one cycle for any operation. Its energy is a multiple of the unit's `compute`, which is
-a multiply-accumulate: the additions and multiplications that it is composed of (OPERATIONS), by
-their published energies. An architecture says otherwise in its variables, an energy table in pJ:
+A lane takes one cycle for any operation, whatever the number format. Its energy is a multiple of
+the unit's `compute`, which is a multiply-accumulate: the additions and multiplications that it is
+composed of (OPERATIONS), by their published energies. An architecture says otherwise in its
+variables, an energy table in pJ:
 
     variables:
-      exp_cycles: 4     # cycles of a lane for an exponential
+      exp_cycles: 2.2   # cycles of a lane for an exponential, on average
       div_energy: 3     # a division costs three times the unit's `compute`
+      fp8_e4m3_mul_cycles: 0.5    # two products a cycle where both operands have that format
+      fp8_e4m3_mul_energy: 0.6    # and each costs 0.6 of the unit's `compute`
 
     VALU: {compute: 0.6, exp: 2.4}
 
@@ -18,16 +21,14 @@ a rank is the unit's `compute` itself, and `mul_energy` multiplies it too.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from flat_mapper.arch.values import Architecture
-from flat_mapper.base.errors import SpecError
+from flat_mapper.base.formats import PLAIN, Widths, value_bits
 from flat_mapper.energy.tables import Ert
 from flat_mapper.spec.document import CYCLES, Range, checked
 from flat_mapper.workload.einsum import Einsum
 
 MULTIPLE = Range(least=0, most=1e9, unit="times the unit's compute")
-ALL_ONE: Mapping[str, float] = MappingProxyType({})
 
 # pJ of one operation on 16-bit floating point at 45 nm and 0.9 V. Source: M. Horowitz, "Computing's
 # energy problem", ISSCC 2014. Only their ratio is used, so the node of a chip does not matter.
@@ -68,17 +69,33 @@ def energy_kind(operation: str) -> str:
     return _KINDS.get(operation, operation)
 
 
-def operation_cycles(arch: Architecture, operation: str) -> int:
-    """Cycles of one lane for one operation."""
-    key = f"{energy_kind(operation)}_cycles"
-    cycles = arch.variables.get(key, 1)
-    if isinstance(cycles, float) and cycles.is_integer():
-        cycles = int(cycles)
-    where = f"{arch.path or arch.name}: variables.{key}"
-    try:
-        return checked(cycles, int, f"{where}: cycles of a lane", above=0, within=CYCLES)
-    except SpecError as error:
-        raise SpecError(f"{error}; for a faster unit, add lanes") from error
+def operation_cycles(arch: Architecture, einsum: Einsum, widths: Widths = PLAIN) -> float:
+    """Cycles of one lane for one operation of an Einsum; below 1 where a lane does several.
+
+    Of operands in several formats the one that takes longest decides.
+    """
+    keys = _keys(arch, einsum, widths, f"{energy_kind(einsum.operation)}_cycles")
+    cycles = max(_cycles(arch, key) for key in keys)
+    return int(cycles) if cycles.is_integer() else cycles
+
+
+def _cycles(arch: Architecture, key: str) -> float:
+    where = f"{_place(arch, key)}: cycles of a lane"
+    return checked(arch.variables.get(key, 1), float, where, above=0, within=CYCLES)
+
+
+def _keys(arch: Architecture, einsum: Einsum, widths: Widths, name: str) -> tuple[str, ...]:
+    """The variables that say something of an operation, one for each format of its operands.
+
+    That of the format (`fp8_e4m3_mul_cycles`) where the architecture has it, else that of all.
+    """
+    own = (f"{form}_{name}" for a in einsum.inputs if (form := widths.format(a.tensor)))
+    plain = [name] if any(not widths.format(a.tensor) for a in einsum.inputs) else []
+    return tuple(dict.fromkeys([*(k if k in arch.variables else name for k in own), *plain]))
+
+
+def _place(arch: Architecture, key: str) -> str:
+    return f"{arch.path or arch.name}: variables.{key}"
 
 
 def multiple(kind: str) -> float:
@@ -87,13 +104,11 @@ def multiple(kind: str) -> float:
     return (adds * ADD_PJ + muls * MUL_PJ) / (ADD_PJ + MUL_PJ)
 
 
-def operation_energy(
-    arch: Architecture, ert: Ert, einsum: Einsum, shares: Mapping[str, float] = ALL_ONE
-) -> float:
+def operation_energy(arch: Architecture, ert: Ert, einsum: Einsum, widths: Widths = PLAIN) -> float:
     """pJ of one operation: the table's own price, or a multiple of the unit's `compute`.
 
-    shares: words of a value, by tensor, where not one. The product of a multiply-accumulate costs
-            as much as its operands have bits: see `Ert.multipliers`.
+    widths: of values. Unless a variable prices their format, the product of a multiply-accumulate
+            costs as much as its operands have bits: see `Ert.multipliers`.
     """
     name, kind = arch.compute.name, energy_kind(einsum.operation)
     compute, reduces = ert.energy(name, "compute"), kind == "mul" and bool(einsum.reduced_ranks)
@@ -101,16 +116,20 @@ def operation_energy(
         return compute
     if kind in ert.levels[name]:
         return ert.levels[name][kind]
-    where = f"{arch.path or arch.name}: variables.{kind}_energy"
-    factor = arch.variables.get(f"{kind}_energy", 1 if reduces else multiple(kind))
-    if reduces and name in ert.multipliers and len(einsum.inputs) == 2:
-        bits = [shares.get(a.tensor, 1) * arch.levels[0].word_bits for a in einsum.inputs]
+    keys, other = _keys(arch, einsum, widths, f"{kind}_energy"), 1 if reduces else multiple(kind)
+    factor = max(
+        checked(arch.variables.get(key, other), float, _place(arch, key), within=MULTIPLE)
+        for key in keys
+    )
+    priced = any(key != f"{kind}_energy" for key in keys)
+    if reduces and name in ert.multipliers and len(einsum.inputs) == 2 and not priced:
+        word = arch.levels[0].word_bits
+        own = {t: value_bits(widths.widths[t]) for t in widths.shares}
+        bits = [own.get(a.tensor, word) for a in einsum.inputs]
         compute -= ert.multipliers[name].spared_pj(bits)
-    return compute * checked(factor, float, where, within=MULTIPLE)
+    return compute * factor
 
 
-def priced_for(
-    arch: Architecture, ert: Ert, einsum: Einsum, shares: Mapping[str, float] = ALL_ONE
-) -> Ert:
+def priced_for(arch: Architecture, ert: Ert, einsum: Einsum, widths: Widths = PLAIN) -> Ert:
     """The table for one Einsum alone: `compute` is what its operation costs."""
-    return ert.with_compute(arch.compute.name, operation_energy(arch, ert, einsum, shares))
+    return ert.with_compute(arch.compute.name, operation_energy(arch, ert, einsum, widths))

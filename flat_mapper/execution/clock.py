@@ -91,9 +91,9 @@ def port_cycles(level: MemoryLevel, reads: float, writes: float) -> float:
     return max((words / rate for rate, words in limits if rate is not None), default=0.0)
 
 
-def _compute(run: GroupRun, log: TurnLog) -> int:
+def _compute(run: GroupRun, log: TurnLog) -> float:
     nest = run.facts.nests[log.turn.einsum]
-    return log.steps * operation_cycles(nest.arch, nest.einsum.operation)
+    return log.steps * operation_cycles(nest.arch, nest.einsum, run.facts.workload.widths)
 
 
 def _alone(run: GroupRun) -> float:
@@ -118,7 +118,7 @@ def _job(run: GroupRun, log: TurnLog) -> Job:
     ports = [port_cycles(levels[name], *words) for name, words in log.ports.items()]
     streams = [port.moved(log.streamed) for port in run.outside]
     ports += [port_cycles(p.level, *words) for p, words in zip(run.outside, streams, strict=True)]
-    cycles = max(float(_compute(run, log)), *ports)
+    cycles = max(_compute(run, log), *ports)
     rates = tuple((r / cycles, w / cycles) if cycles else (0.0, 0.0) for r, w in streams)
     unit = log.unit if run.facts.apart else ""
     return Job(log=log, unit=unit, cycles=cycles, rates=rates)

@@ -347,9 +347,9 @@ class CoresRun:
                     worst[alive.level] = alive
         return tuple(worst.values())
 
-    def steps(self, name: str) -> int:
-        """Steps of an Einsum's compute units, as a share of each core at work."""
-        return -(-sum(run.runs[name].steps for run in self.runs) // self.at_work)
+    def steps(self, name: str, each: float = 1) -> float:
+        """Steps of an Einsum's compute units, of `each`, as a whole share of each core at work."""
+        return -(-sum(run.runs[name].steps for run in self.runs) * each // self.at_work)
 
 
 def _demand(ports: tuple[Port, ...]) -> float:

@@ -99,7 +99,7 @@ class Executed:
     errors: tuple[Error, ...]
     counts: tuple[Moved, ...]
     groups: tuple[ExecutedGroup, ...]
-    compute_cycles: Mapping[str, int]  # by Einsum: temporal steps taken, times cycles of one
+    compute_cycles: Mapping[str, float]  # by Einsum: temporal steps taken, times cycles of one
     shrunk: Mapping[str, tuple[int, int]]  # rank -> size before and after `--shrink`
 
     @property

@@ -67,20 +67,31 @@ def execute(
             m for r in mapped for m in (r.counts() if isinstance(r, CoresRun) else _counts(r))
         ),
         groups=tuple(r.executed() if isinstance(r, CoresRun) else _executed(r) for r in mapped),
-        compute_cycles={n: k * _cycles(workload, platform, n) for n, k in taken.items()},
+        compute_cycles={
+            name: _busy(run, name, _cycles(workload, platform, name))
+            for run in mapped
+            for name, _ in _steps(run)
+        },
         shrunk={},
     )
 
 
-def _cycles(workload: Workload, platform: Platform, name: str) -> int:
+def _cycles(workload: Workload, platform: Platform, name: str) -> float:
     """Cycles of one operation of an Einsum."""
     einsum = workload.einsum(name)
-    return operation_cycles(platform.path(einsum.unit), einsum.operation)
+    return operation_cycles(platform.path(einsum.unit), einsum, workload.widths)
+
+
+def _busy(run: GroupRun | CoresRun, name: str, each: float) -> float:
+    """Cycles of an Einsum's compute units: its steps, each of so many."""
+    if isinstance(run, CoresRun):
+        return run.steps(name, each)
+    return run.runs[name].steps * each
 
 
 def _steps(run: GroupRun | CoresRun) -> list[tuple[str, int]]:
     if isinstance(run, CoresRun):
-        return [(name, run.steps(name)) for name in run.group.names]
+        return [(name, int(run.steps(name))) for name in run.group.names]
     return [(name, run.runs[name].steps) for name in run.facts.group.names]
 
 

@@ -26,6 +26,7 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.formats import Width
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
@@ -265,7 +266,7 @@ def generate(
     scenario: Scenario,
     scope: Scope | None = None,
     sizes: Mapping[str, object] = _UNCHANGED,
-    bits: Mapping[str, int] = NO_BITS,
+    bits: Mapping[str, Width] = NO_BITS,
     softmax: str = "",
     mask: str = "",
     layers: str = "",
@@ -368,7 +369,7 @@ def _model(source: str | Path, sizes: Mapping[str, object], length: int) -> Work
 
 
 def _cache_bytes(
-    source: str | Path, sizes: Mapping[str, object], bits: Mapping[str, int], length: int
+    source: str | Path, sizes: Mapping[str, object], bits: Mapping[str, Width], length: int
 ) -> float:
     """Keys and values of all layers and sequences."""
     model = _model(source, sizes, length)

@@ -66,6 +66,7 @@ from flat_mapper.spec.document import (
     take_choice,
     take_list,
 )
+from flat_mapper.spec.sizes import widths_of
 from flat_mapper.spec.yamlio import dump, load
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Softmax, Workload
@@ -249,7 +250,9 @@ def _workload(node: object, where: str) -> Workload:
         rank_sizes=_integers(node, "ranks", where),
         word_bits=take(node, "word_bits", int, where, above=0, within=BITS),
         states_bits=take(node, "states_bits", bool, where, True),
-        tensor_bits=_integers(node, "tensor_bits", where),
+        tensor_bits=widths_of(
+            section_of(take(node, "tensor_bits", dict, where), where), f"{where}.tensor_bits"
+        ),
         softmax=take_choice(node, "softmax", get_args(Softmax), where),
         repeat=take(node, "repeat", int, where, above=0),
         mask=read_mask(section, where),

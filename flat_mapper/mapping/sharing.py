@@ -142,7 +142,7 @@ def in_place_classes(workload: Workload, names: Sequence[str]) -> dict[str, str]
     return first
 
 
-def _widest(workload: Workload, first: Mapping[str, str], place: str) -> int:
+def _widest(workload: Workload, first: Mapping[str, str], place: str) -> float:
     """Bits of the widest tensor that has had a place."""
     return max(workload.bits(tensor) for tensor, at in first.items() if at == place)
 

@@ -22,7 +22,7 @@ class EinsumFacts:
     notation: str
     unit: str
     cycles: int
-    compute_cycles: int
+    compute_cycles: float
     computes: int
     energy_pj: float
     utilization: float
@@ -204,7 +204,7 @@ def _einsum(name: str, node: object, where: str) -> EinsumFacts:
         notation=take(part, "notation", str, where),
         unit=take(part, "unit", str, where),
         cycles=take(part, "cycles", int, where, above=0),
-        compute_cycles=take(part, "compute_cycles", int, where),
+        compute_cycles=take(part, "compute_cycles", float, where),
         computes=take(part, "computes", int, where),
         energy_pj=take(part, "energy_pj", float, where),
         utilization=take(part, "utilization", float, where),

@@ -1,4 +1,4 @@
-"""Sizes in a problem file: integers, or expressions over the other sizes."""
+"""Sizes in a problem file, integers or expressions over the other sizes; and widths of values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from flat_mapper.base.errors import Faults, SpecError, expected
-from flat_mapper.spec.document import Quoted, Section, checked, place
+from flat_mapper.base.formats import FORMATS, Width, near
+from flat_mapper.spec.document import BITS, Quoted, Section, checked, place
 from flat_mapper.spec.expressions import expression_value
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -53,6 +54,22 @@ def sizes_of(
             size = faults.attempt(size_of, values[name], known, spot)
             known.update({name: size} if size else {})
     return {name: known[name] for name in values if name in known}
+
+
+def width_of(value: object, where: str) -> Width:
+    """Bits of a value, or the name of a number format."""
+    if not isinstance(value, str):
+        return checked(value, int, where, above=0, within=BITS)
+    if value not in FORMATS:
+        raise SpecError(expected(where, f"bits, or one of {near(value)}", value))
+    return str(value)
+
+
+def widths_of(section: Section, where: str) -> dict[str, Width]:
+    """Widths by tensor."""
+    return {
+        tensor: width_of(width, place(where, section, tensor)) for tensor, width in section.items()
+    }
 
 
 def _referred(value: object, values: Mapping[str, object]) -> tuple[str, ...]:

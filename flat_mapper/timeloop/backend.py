@@ -193,7 +193,7 @@ def run_files(
     workload: Workload, arch: Architecture, mapping: EinsumMapping, ert: Ert
 ) -> dict[str, str]:
     """The input files of timeloop-model for one Einsum, by name."""
-    table = priced_for(arch, ert, workload.einsum(mapping.einsum), workload.shares)
+    table = priced_for(arch, ert, workload.einsum(mapping.einsum), workload.widths)
     documents = (
         processed_document(workload, arch, mapping),
         ert_document(arch, table),

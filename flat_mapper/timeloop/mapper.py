@@ -157,7 +157,7 @@ class TimeloopMapper:
             except MappingError as error:
                 pairs.append(_pair(stats, None, result.cycle_seconds, str(error)))
                 continue
-            table = priced_for(arch, ert, workload.einsum(name), workload.shares)
+            table = priced_for(arch, ert, workload.einsum(name), workload.widths)
             tables = (ert_document(arch, table), art_document(arch))
             found = self._search(nests[name], (document, *tables))
             note = "" if found else f"no valid mapping within {self.seconds:g} s"

@@ -13,6 +13,8 @@ from typing import Literal
 
 from flat_mapper.arch.values import Architecture, Fanout
 from flat_mapper.base.errors import MappingError
+from flat_mapper.base.formats import words
+from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot
 from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.graph import Workload
@@ -146,7 +148,7 @@ def _coefficient(step: int) -> str:
     return f"step{step}"
 
 
-def problem_comment(workload: Workload, einsum: Einsum) -> tuple[str, ...]:
+def problem_comment(workload: Workload, arch: Architecture, einsum: Einsum) -> tuple[str, ...]:
     """A comment with what a reader of the problem must know and cannot see in it."""
     comment = []
     if einsum.operation != "mul":
@@ -160,10 +162,13 @@ def problem_comment(workload: Workload, einsum: Einsum) -> tuple[str, ...]:
         comment.append(f"Timeloop's dimensions are single letters: {', '.join(renamed)}.")
     odd = [t for a in einsum.accesses if workload.bits(t := a.tensor) != workload.word_bits]
     if odd:
-        widths = ", ".join(f"{t} {workload.bits(t)}" for t in odd)
+        widths = ", ".join(f"{t} {words(workload.tensor_bits[t])}" for t in odd)
         comment.append(
             f"Timeloop counts words of one width; not {workload.word_bits} bits wide: {widths}."
         )
+    cycles = operation_cycles(arch, einsum, workload.widths)
+    if cycles != 1:
+        comment.append(f"Timeloop counts a cycle an operation; it takes {cycles:g} here.")
     return tuple(comment)
 
 

@@ -107,7 +107,7 @@ def lower_einsum(
         ),
         "problem.yaml": Lowered(
             document=problem_document(workload, einsum),
-            comment=(title, *problem_comment(workload, einsum)),
+            comment=(title, *problem_comment(workload, arch, einsum)),
         ),
         "mapping.yaml": Lowered(
             document=mapping_document(workload, arch, mapping),
@@ -123,7 +123,7 @@ def lower_einsum(
         files["mapping.yaml"] = replace(mapped, comment=(*mapped.comment, note))
         files["processed.yaml"] = Lowered(
             document=processed_document(workload, arch, mapping),
-            comment=(title, *problem_comment(workload, einsum), *room),
+            comment=(title, *problem_comment(workload, arch, einsum), *room),
         )
     return files
 

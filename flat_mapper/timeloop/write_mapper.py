@@ -89,7 +89,7 @@ def mapper_files(
         "arch.yaml": Lowered(document=document, comment=tuple(comment)),
         "problem.yaml": Lowered(
             document=problem_document(workload, einsum),
-            comment=problem_comment(workload, einsum),
+            comment=problem_comment(workload, arch, einsum),
         ),
         "constraints.yaml": Lowered(
             document=constraints_document(workload, arch, mapping),

@@ -11,7 +11,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.spec.document import BITS
+from flat_mapper.base.formats import Width, Widths, stored_bits
+from flat_mapper.spec.document import BITS, checked
+from flat_mapper.spec.sizes import width_of
 from flat_mapper.workload.einsum import Einsum, TensorAccess, einsum_faults, is_size
 from flat_mapper.workload.mask import NONE, LayerKind, Mask, pairs
 from flat_mapper.workload.roles import NO_ROLES, Roles, check_operators, role_faults
@@ -35,7 +37,7 @@ class Workload:
     einsums: tuple[Einsum, ...]
     word_bits: int = 16
     states_bits: bool = field(default=True, compare=False)  # False: values are an arch's words
-    tensor_bits: Mapping[str, int] = field(default_factory=dict)  # where it differs from word_bits
+    tensor_bits: Mapping[str, Width] = field(default_factory=dict)  # where not word_bits
     softmax: Softmax = "none"
     source: str = ""
     mask: Mask | None = None  # which keys a query may see, by the ranks that `roles` names
@@ -53,13 +55,12 @@ class Workload:
     def __post_init__(self) -> None:
         for fault in faults(self.name, self.rank_sizes, self.einsums, self.views):
             raise SpecError(fault)
-        for key, bits in {"word_bits": self.word_bits, **self.tensor_bits}.items():
-            if not is_size(bits) or bits > BITS.most:
-                condition = f"bits, an integer from 1 to {BITS.most:g}"
-                raise SpecError(expected(f"{self.name}: {key}", condition, bits))
-            if key != "word_bits" and key not in self.tensor_ranks:
-                condition = f"one of {', '.join(self.tensor_ranks)}"
-                raise SpecError(expected(f"{self.name}: tensor_bits", condition, key))
+        checked(self.word_bits, int, f"{self.name}: word_bits", above=0, within=BITS)
+        for key, width in self.tensor_bits.items():
+            width_of(width, f"{self.name}: {key}")
+            if key not in self.tensor_ranks:
+                known = f"one of {', '.join(self.tensor_ranks)}"
+                raise SpecError(expected(f"{self.name}: tensor_bits", known, key))
         masks = (self.mask, *(kind.mask for kind in self.layers))
         for fault in role_faults(self.name, self.roles, self.rank_sizes, any(masks)):
             raise SpecError(fault)
@@ -168,9 +169,9 @@ class Workload:
         names = ", ".join(e.name for e in self.einsums)
         raise SpecError(expected(self.name, f"one of the Einsums {names}", name))
 
-    def bits(self, tensor: str) -> int:
-        """Bits of one word of a tensor."""
-        return self.tensor_bits.get(tensor, self.word_bits)
+    def bits(self, tensor: str) -> float:
+        """Bits that a value of a tensor takes."""
+        return stored_bits(self.tensor_bits.get(tensor, self.word_bits))
 
     def share(self, tensor: str) -> float:
         """Words of `word_bits` that one value of a tensor takes."""
@@ -178,9 +179,10 @@ class Workload:
         return bits // self.word_bits if bits % self.word_bits == 0 else bits / self.word_bits
 
     @cached_property
-    def shares(self) -> dict[str, float]:
-        """`share` of the tensors where it is not 1."""
-        return {t: share for t in self.tensor_ranks if (share := self.share(t)) != 1}
+    def widths(self) -> Widths:
+        """Widths of its tensors; `share` of those where it is not 1."""
+        shares = {t: share for t in self.tensor_bits if (share := self.share(t)) != 1}
+        return Widths(shares=shares, widths=self.tensor_bits)
 
     def iterations(self, einsum: Einsum) -> int:
         """Points of an Einsum's iteration space; for a matrix Einsum these are its MACs.

@@ -69,5 +69,5 @@ def totals(workload: Workload) -> Mapping[str, int]:
     return {
         "macs": sum(macs),
         "parameters": sum(workload.weights.values()),
-        "kv_bytes": sum(bits) // 8,
+        "kv_bytes": int(sum(bits)) // 8,
     }

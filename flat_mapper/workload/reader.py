@@ -5,7 +5,7 @@
       source: where the sizes come from
       ranks: {B: 64, H: 12, P: 512, M: P, E: D / H, F: D / H, D: 768, FF: 4 * D}
       word_bits: 16               # the default
-      tensor_bits: {QK: 32}       # where a tensor differs from word_bits
+      tensor_bits: {QK: 32}       # where a tensor differs from word_bits; or a number format
       layers: 12                  # blocks of the model, one after another; by default 1
       feed_forward: plain         # or gated: two products up, joined point by point
       attention: {softmax: row, kv_heads: 4, phase: prefill}   # all of it may be left out: {}
@@ -42,6 +42,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from flat_mapper.base.errors import Faults, SpecError, expected
+from flat_mapper.base.formats import Width
 from flat_mapper.spec.document import (
     BITS,
     Section,
@@ -52,7 +53,7 @@ from flat_mapper.spec.document import (
     take,
     unknown_key,
 )
-from flat_mapper.spec.sizes import size_of, sizes_of
+from flat_mapper.spec.sizes import size_of, sizes_of, widths_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import is_text, load
 from flat_mapper.workload.cascade import ROLES, Scope
@@ -356,7 +357,9 @@ def _word(file: File, key: str) -> str:
     return str(take(file.problem, key, str, file.where, ""))
 
 
-def _tensor_bits(file: File, workload: Workload | None, sizes: Mapping[str, int]) -> dict[str, int]:
+def _tensor_bits(
+    file: File, workload: Workload | None, sizes: Mapping[str, int]
+) -> dict[str, Width]:
     """Widths of the tensors of a scope; those that only another scope has are passed over."""
     where = f"{file.where}.tensor_bits"
     section = section_of(take(file.problem, "tensor_bits", dict, file.where, {}), where)
@@ -367,7 +370,8 @@ def _tensor_bits(file: File, workload: Workload | None, sizes: Mapping[str, int]
             at = place(where, section, tensor, shown=False)
             hint = did_you_mean(tensor, known)
             raise SpecError(expected(at, f"tensors among {', '.join(known)}", tensor, hint))
-    return {tensor: _bits(section, tensor, where) for tensor in section if tensor in own}
+    found = widths_of(section, where)
+    return {tensor: width for tensor, width in found.items() if tensor in own}
 
 
 def _tensors(file: File, workload: Workload | None, sizes: Mapping[str, int]) -> Iterator[str]:

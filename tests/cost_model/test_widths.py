@@ -180,7 +180,7 @@ def test_the_command_line_sets_widths(capsys: pytest.CaptureFixture[str], tmp_pa
     ("arguments", "message"),
     [
         (["--bits", "Kk=8"], "tensor_bits: expected one of Q, K"),
-        (["--bits", "K"], "--bits: expected TENSOR=BITS, such as K=8, got 'K'"),
+        (["--bits", "K"], "--bits: expected TENSOR=BITS, such as K=8 or K=fp8_e4m3, got 'K'"),
         (["--bits", "K=0"], "--bits K: expected int > 0, got 0"),
     ],
 )

@@ -278,7 +278,7 @@ def choice(
             continue
         factors = Factors(factors=mine)
         priced = nest_costs(
-            *(nest, sizes, factors, case.ert, case.workload.shares, seen_pairs),
+            *(nest, sizes, factors, case.ert, case.workload.widths, seen_pairs),
             copied=copied_from(case.workload, einsum),
         )
         seen = vectors(case, group, priced, roles, kinds)
@@ -341,7 +341,7 @@ def turn_cycles(
     )
     factors[0] = 1
     inside = reuse.accesses(replace(nest, returns=frozenset()), Factors(factors=factors), tile)
-    compute = inside.compute * operation_cycles(arch, nest.einsum.operation)
+    compute = inside.compute * operation_cycles(arch, nest.einsum, workload.widths)
     copied = copied_from(workload, nest.einsum)
     output = nest.einsum.output.tensor
     total = np.zeros(factors.shape[2])

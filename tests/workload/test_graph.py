@@ -111,8 +111,9 @@ def test_every_fault_is_listed_not_only_the_first():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"word_bits": 0}, "w: word_bits: expected bits, an integer from 1 to 1024, got 0"),
-        ({"tensor_bits": {"X": 1.5}}, "w: X: expected bits, an integer from 1 to 1024, got 1.5"),
+        ({"word_bits": 0}, "w: word_bits: expected int > 0, got 0"),
+        ({"tensor_bits": {"X": 1.5}}, "w: X: expected int > 0, got 1.5"),
+        ({"tensor_bits": {"X": "fp7"}}, "w: X: expected bits, or one of fp.*, bfp4_b, got 'fp7'"),
         ({"tensor_bits": {"Z": 8}}, "w: tensor_bits: expected one of X, Y, got 'Z'"),
         ({"repeat": -1}, "w: repeat: expected an integer > 0, got -1"),
     ],

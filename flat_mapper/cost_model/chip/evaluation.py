@@ -156,9 +156,9 @@ def bound(workload: Workload, platform: Platform, mapping: FusedMapping, ert: Er
     for name in names:
         einsum = workload.einsum(name)
         arch, computes = platform.path(einsum.unit), workload.unmasked_iterations(einsum)
-        cycles = computes * operation_cycles(arch, einsum.operation)
+        cycles = computes * operation_cycles(arch, einsum, workload.widths)
         peaks[einsum.unit] += cycles / arch.compute.instances
-        energy += computes * operation_energy(arch, ert, einsum, workload.shares)
+        energy += computes * operation_energy(arch, ert, einsum, workload.widths)
         for access in einsum.accesses:
             if crosses_dram(workload, everything, access.tensor):
                 values = workload.tensor_words(access.tensor)

@@ -83,13 +83,10 @@ def extended(short: TileCost, longer: TileCost, passes: int) -> TileCost:
     def words(a: Words, b: Words) -> dict[str, tuple[float, float]]:
         return {t: (on(a[t][0], b[t][0]), on(a[t][1], b[t][1])) for t in a}
 
-    def whole(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, int]:
-        return {name: on(a[name], b[name]) for name in a}
-
     one, two = short.terms, longer.terms
     terms = replace(
         two,
-        compute=whole(one.compute, two.compute),
+        compute=by_name(one.compute, two.compute),
         ideal=by_name(one.ideal, two.ideal),
         inside=by_name(one.inside, two.inside),
         moved=words(one.moved, two.moved),

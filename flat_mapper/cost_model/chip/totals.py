@@ -35,7 +35,7 @@ def chip_stats(on: GroupOnCores, ert: Ert) -> tuple[EinsumStats, ...]:
 
 def chip_group(on: GroupOnCores, stats: Sequence[EinsumStats]) -> GroupStats:
     """A group's latency, with what its units and the levels outside the cores take in all."""
-    compute: dict[str, int] = {}
+    compute: dict[str, float] = {}
     ideal: dict[str, float] = {}
     for one in stats:
         compute[one.unit] = compute.get(one.unit, 0) + one.compute_cycles
@@ -68,7 +68,7 @@ def _einsum(on: GroupOnCores, ert: Ert, position: int) -> EinsumStats:
     first, total = on.priced.cost(0).stats[position], on.tiles.count
     arch = on.platform.path(on.workload.einsum(first.einsum).unit)
     cycles = on.priced.total(lambda cost: cost.stats[position].compute_cycles)
-    compute = -(-cycles // on.at_work)
+    compute = ceil(cycles / on.at_work - 1e-9)
     stats = replace(
         first,
         computes=on.priced.total(lambda cost: cost.stats[position].computes),

@@ -351,7 +351,7 @@ def _least(platform: Platform, mapspace: Mapspace, one: Assignment) -> float:
         pair = workload.roles.masked or ()
         cut = set(pair) <= {*einsum.ranks, *einsum.each}
         arch = platform.path(einsum.unit)
-        cycles = passes * operation_cycles(arch, einsum.operation) / arch.compute.instances
+        cycles = passes * operation_cycles(arch, einsum, workload.widths) / arch.compute.instances
         whole_mask = workload.mask is not None and not one.cuts_queries
         count = workload.unmasked_iterations if whole_mask else workload.iterations
         points = count(einsum) * cycles

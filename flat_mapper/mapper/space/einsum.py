@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from math import factorial, prod
 
 import numpy as np
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
+from flat_mapper.base.formats import PLAIN, Widths
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.space.factors import divisors, on_axes, prod_of, splittings
@@ -42,7 +43,7 @@ class EinsumSpace:
     mapspace: Mapspace
     ranks: tuple[Rank, ...]
     shared: int  # index of the shared level among arch.levels
-    shares: Mapping[str, float] = field(default_factory=dict)  # words of a value, where not one
+    widths: Widths = PLAIN
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -82,7 +83,7 @@ class EinsumSpace:
 
     def share(self, tensor: str) -> float:
         """Words that one value of a tensor takes."""
-        return self.shares.get(tensor, 1)
+        return self.widths.share(tensor)
 
     @cached_property
     def iterations(self) -> int:
@@ -175,12 +176,12 @@ class EinsumSpace:
     @cached_property
     def compute_energy(self) -> float:
         """pJ of all computes."""
-        return self.iterations * operation_energy(self.arch, self.ert, self.einsum, self.shares)
+        return self.iterations * operation_energy(self.arch, self.ert, self.einsum, self.widths)
 
     @cached_property
-    def lane_cycles(self) -> int:
+    def lane_cycles(self) -> float:
         """Cycles of all computes on one compute unit."""
-        return self.iterations * operation_cycles(self.arch, self.einsum.operation)
+        return self.iterations * operation_cycles(self.arch, self.einsum, self.widths)
 
     def options(self, node: str, kind: str, rank: int, limit: int) -> list[int]:
         """Factors a rank may take at a node: divisors up to a limit, under the mapspace's rules."""

@@ -254,7 +254,7 @@ def group_problem(
                 mapspace=mapspace,
                 ranks=tuple(r for r in ranks if r.members[0] in _own_ranks(einsum)),
                 shared=[lv.name for lv in arch.levels].index(shared_level(platform).name),
-                shares=workload.shares,
+                widths=workload.widths,
             )
         )
     return GroupProblem(

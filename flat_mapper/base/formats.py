@@ -1,0 +1,104 @@
+"""Number formats by name: the bits of a value, and of the scale that a block of values shares.
+
+A tensor's width is a number of bits, or the name of a format. What a value takes where it is stored
+or moved is its own bits and its part of the block's scale: 8.5 bits in `bfp8_b`. A block that is
+not full takes as much as its values do. What a unit does with a format, an architecture says.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+Width = int | str  # bits of a value, or the name of a format
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """A number format: `bits` of a value, and `scale_bits` for every `block` of values."""
+
+    bits: int
+    block: int = 1
+    scale_bits: int = 0
+
+    @property
+    def stored_bits(self) -> float:
+        """Bits that a value takes, its part of the block's scale included."""
+        bits = self.bits + self.scale_bits / self.block
+        return int(bits) if bits.is_integer() else bits
+
+
+def _mx(bits: int) -> Format:
+    return Format(bits=bits, block=32, scale_bits=8)
+
+
+# fp8: Micikevicius et al., "FP8 formats for deep learning", 2022. mx*: OCP Microscaling Formats
+# (MX) Specification v1.0, 2023: 32 values and a scale of 8 bits. nvfp4: 16 values and an fp8 scale,
+# NVIDIA, "Introducing NVFP4", 2025; the scale of the whole tensor is left out. bfp*_b: a tile of
+# 32x32 values has 64 shared exponents of 8 bits, 1088 and 576 bytes in all (Tenstorrent polaris,
+# ttsim/perf/roofline_sdpa.py at 0334f829). tf32 is stored as fp32 (NVIDIA A100 whitepaper, 2020).
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        "fp32": Format(bits=32),
+        "tf32": Format(bits=32),
+        "bf16": Format(bits=16),
+        "fp16": Format(bits=16),
+        "fp8_e4m3": Format(bits=8),
+        "fp8_e5m2": Format(bits=8),
+        "int8": Format(bits=8),
+        "int4": Format(bits=4),
+        "mxfp8": _mx(8),
+        "mxint8": _mx(8),
+        "mxfp6": _mx(6),
+        "mxfp4": _mx(4),
+        "nvfp4": Format(bits=4, block=16, scale_bits=8),
+        "bfp8_b": Format(bits=8, block=16, scale_bits=8),
+        "bfp4_b": Format(bits=4, block=16, scale_bits=8),
+    }
+)
+
+
+def stored_bits(width: Width) -> float:
+    """Bits that a value of a width takes where it is stored or moved."""
+    return FORMATS[width].stored_bits if isinstance(width, str) else width
+
+
+def value_bits(width: Width) -> int:
+    """Bits of the value itself."""
+    return FORMATS[width].bits if isinstance(width, str) else width
+
+
+def words(width: Width) -> str:
+    """A width as it is printed: `8`, `bfp8_b (8.5)`."""
+    return f"{width} ({stored_bits(width):g})" if isinstance(width, str) else str(width)
+
+
+def near(name: str) -> str:
+    """Known formats, the nearest one first."""
+    close = difflib.get_close_matches(name, FORMATS, n=1)
+    return ", ".join(dict.fromkeys((*close, *FORMATS)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Widths:
+    """Widths of the tensors that have one of their own.
+
+    share: words that a value takes, where it is not one.
+    """
+
+    shares: Mapping[str, float] = field(default_factory=dict)
+    widths: Mapping[str, Width] = field(default_factory=dict)
+
+    def share(self, tensor: str) -> float:
+        """Words of one value."""
+        return self.shares.get(tensor, 1)
+
+    def format(self, tensor: str) -> str:
+        """The name of its number format; empty where it has only bits."""
+        width = self.widths.get(tensor, 0)
+        return width if isinstance(width, str) else ""
+
+
+PLAIN = Widths()
