@@ -65,8 +65,7 @@ class Workload:
         for fault in role_faults(self.name, self.roles, self.rank_sizes, any(masks)):
             raise SpecError(fault)
         check_operators(self.name, self.operators, tuple(self.ancestors))
-        if not is_size(self.repeat):
-            raise SpecError(expected(f"{self.name}: repeat", "an integer > 0", self.repeat))
+        checked(self.repeat, int, f"{self.name}: repeat", above=0)
 
     @property
     def all_layers(self) -> int:

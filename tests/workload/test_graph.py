@@ -115,7 +115,7 @@ def test_every_fault_is_listed_not_only_the_first():
         ({"tensor_bits": {"X": 1.5}}, "w: X: expected int > 0, got 1.5"),
         ({"tensor_bits": {"X": "fp7"}}, "w: X: expected bits, or one of fp.*, bfp4_b, got 'fp7'"),
         ({"tensor_bits": {"Z": 8}}, "w: tensor_bits: expected one of X, Y, got 'Z'"),
-        ({"repeat": -1}, "w: repeat: expected an integer > 0, got -1"),
+        ({"repeat": -1}, "w: repeat: expected int > 0, got -1"),
     ],
 )
 def test_fields_are_checked(fields, message):

@@ -235,7 +235,7 @@ class GroupOnCores:
                 row_words=1,
                 shared_words_per_cycle=words,
             )
-            shares = self.workload.shares
+            shares = self.workload.widths.shares
             own = stream_weights(self.facts, self.workload.word_bits, shares, self.tensors)
             sources.append(Source(level=level, weights=own))
         return Outside(sources=tuple(sources))
