@@ -20,7 +20,7 @@ FUNCTION_LIMITS = {"mapper.solve.solve": 70}
 
 # Import order: a package imports from itself and from rows above its own.
 _ROWS = """
-base spec workload importers arch mapping mapping.cores energy execution
+base spec workload importers importers.graphs arch mapping mapping.cores energy execution
 cost_model.windows cost_model cost_model.chip
 mapper.space mapper.cost mapper.bounds mapper.group mapper.solve
 timeloop backends reports api explore explore.sweep page
@@ -36,6 +36,7 @@ SAME_NAME = {"cli.main", "mapper.solve.optimum", "mapper.solve.front_search"}
 OWNERS = {
     "yaml": ("spec.yamlio",),
     "altair": ("page.*",),
+    "onnx": ("importers.graphs.onnx_file",),
     "pandas": ("reports.*", "page.saved"),
     "polars": ("reports.*", "page.saved"),
     "networkx": ("workload.graph",),
@@ -54,7 +55,7 @@ OWNERS = {
     "concurrent": ("base.parallel", "base.process"),
     "pickle": (),
 }
-HEAVY = ("networkx", "matplotlib", "accelforge", "hwcomponents", "rich", "jinja2", "numpy")
+HEAVY = ("networkx", "matplotlib", "accelforge", "hwcomponents", "rich", "jinja2", "numpy", "onnx")
 
 
 def _sources() -> dict[str, ast.Module]:

@@ -140,6 +140,20 @@ def import_hf_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("-o", "--output", metavar="FILE", help="write the problem there")
 
 
+def import_onnx_arguments(verb: argparse.ArgumentParser) -> None:
+    """A graph, and the sizes that it leaves open."""
+    verb.add_argument(
+        "file", metavar="FILE.onnx", help="a model's graph; its weights may be missing"
+    )
+    verb.add_argument(
+        "--dim",
+        nargs="+",
+        metavar="NAME=SIZE",
+        help="sizes of dimensions that the file leaves open",
+    )
+    verb.add_argument("-o", "--output", metavar="FILE", help="write the problem there")
+
+
 def search_arguments(verb: argparse.ArgumentParser) -> None:
     """Arguments that end a search early, or log it."""
     verb.add_argument(

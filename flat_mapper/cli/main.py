@@ -29,6 +29,8 @@ _HOMES = {
     "compare": "map",
     "evaluate": "map",
     "export": "sweep",
+    "import-hf": "imports",
+    "import-onnx": "imports",
     "list": "files",
     "lower": "files",
     "model": "files",

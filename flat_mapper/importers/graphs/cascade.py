@@ -1,0 +1,400 @@
+"""A cascade being made out of a model's operator graph, one operator after another.
+
+A front end (`onnx_file`, `torch_graph`) walks its graph in order and calls a method here for every
+operator. Products, sums and functions of words become Einsums. What only arranges words (reshape,
+transpose, a repeated head) costs nothing and leaves no trace but in the ranks. Constant factors
+ride along. Where one operator needs the same words under two ranks, as keys are by position of a
+query and of a key, the second is a view, through DRAM. Everything else is a *cut*: what it makes
+comes from DRAM too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from math import prod
+
+from flat_mapper.importers.graphs.axes import (
+    Axis,
+    Dim,
+    aligned,
+    dim,
+    flat,
+    keep_apart,
+    reshaped,
+    unify,
+)
+from flat_mapper.importers.graphs.slices import Slice
+from flat_mapper.importers.graphs.values import Line, Part, Rows, Tensor, Value
+from flat_mapper.workload.mask import Mask
+
+# Functions of one word, made of several steps; what is not here is one Einsum a step.
+FUNCTION_OF: Mapping[tuple[str, ...], str] = {
+    ("erf", "mul"): "gelu",
+    ("cube", "add", "tanh", "mul"): "gelu",  # its approximation by a tanh
+    ("sigmoid", "mul"): "silu",
+    ("sqrt", "reciprocal"): "rsqrt",
+    ("cube",): "square",  # an operation as dear
+    ("erf",): "gelu",
+}
+STEP_OF = {"mul": "square", "add": "copy", "sub": "copy", "div": "reciprocal", "turned": "copy"}
+SIGNS = {"mul": "*", "add": "+", "sub": "-", "div": "/"}
+TURNED = "turned"  # the second half of a row in front of the first, one of them negated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """An operator that is no Einsum of the cascade."""
+
+    operator: str
+    name: str
+    result: Tensor
+    macs: int = 0  # multiply-accumulates that are left out with it
+
+
+@dataclass(slots=True)
+class GraphCascade:
+    """Einsums so far."""
+
+    lines: list[Line] = field(default_factory=list)
+    cuts: list[Cut] = field(default_factory=list)
+    slices: list[Slice] = field(default_factory=list)
+    outputs: set[Tensor] = field(default_factory=set)
+    hints: list[tuple[Dim, str]] = field(default_factory=list)  # what axes are called
+    attentions: list[tuple[Dim, Dim, Dim]] = field(default_factory=list)  # batch, queries, keys
+    masks: list[Mask | None] = field(default_factory=list)  # of each of them
+    tables: dict[str, int] = field(default_factory=dict)  # parameters that are looked up
+    _names: set[str] = field(default_factory=set)
+    _rows: dict[Tensor, Rows] = field(default_factory=dict)
+    _done: dict[tuple[Tensor, tuple[str, ...]], Tensor] = field(default_factory=dict)
+    _views: dict[tuple[Tensor, Dim], Tensor] = field(default_factory=dict)
+    _copies: dict[Axis, Axis] = field(default_factory=dict)
+    _masked: dict[Tensor, Mask] = field(default_factory=dict)
+
+    def source(self, name: str, shape: Sequence[int], *, parameters: int = 0) -> Value:
+        """A tensor from outside: an input of the model, a parameter, a constant."""
+        dims = tuple(dim(size) for size in shape)
+        tensor = Tensor(self._named(name), flat(a for d in dims for a in d), parameters=parameters)
+        return Value(tensor=tensor, dims=dims)
+
+    def cut(
+        self, operator: str, name: str, inputs: Sequence[Value], shape: Sequence[int], macs: int = 0
+    ) -> Value:
+        """What an operator makes that is no Einsum."""
+        found = self.source(name, shape)
+        made = [self.done(v).tensor for v in inputs]
+        roots = [root for t in made if (root := t if t.made else t.view_of)]
+        if roots:
+            found.tensor.view_of = roots[-1]
+            self.cuts.append(
+                Cut(operator=operator, name=found.tensor.name, result=found.tensor, macs=macs)
+            )
+        return found
+
+    def contract(
+        self, name: str, operands: Sequence[tuple[Value, Sequence[object]]], out: Sequence[object]
+    ) -> Value:
+        """A product of tensors, summed over what the output lacks.
+
+        operands: each with a label for every dimension; dimensions of one label run together.
+        """
+        form = " * ".join(f"{{{i}}}" for i in range(len(operands)))
+        return self._joined(name, form, operands, out)
+
+    def pointwise(self, name: str, operation: str, left: Value, right: Value) -> Value:
+        """Two tensors word by word, as numpy broadcasts them: mul, add, sub, div, max or min."""
+        found = self._one_word(operation, left, right) or self._turn(name, operation, left, right)
+        if found is not None:
+            return found
+        most = max(len(left.dims), len(right.dims))
+        operands = [(v, range(most - len(v.dims), most)) for v in (left, right)]
+        sign = SIGNS.get(operation)
+        form = f"{{0}} {sign} {{1}}" if sign else f"{operation}({{0}}, {{1}})"
+        return self._joined(name, form, operands, range(most))
+
+    def function(self, step: str, value: Value) -> Value:
+        """A function of one word; it is made an Einsum when something else reads it."""
+        return replace(value, steps=(*value.steps, step))
+
+    def reduce(
+        self, name: str, operation: str, value: Value, over: Sequence[int], *, keep: bool
+    ) -> Value:
+        """A sum (also a mean) or a maximum over some dimensions."""
+        if operation == "square" or value.steps == ("square",):
+            self.hints += [(value.dims[i], "D") for i in over]
+        steps = FUNCTION_OF.get(value.steps, value.steps[0] if len(value.steps) == 1 else "")
+        if operation == "sum" and steps and steps != TURNED and value.part is None:
+            operation, value = steps, replace(value, steps=())
+        value = self.done(value)
+        dims: list[Dim] = []
+        for i, one in enumerate(value.dims):
+            if i not in over:
+                dims.append(one)
+            elif keep:
+                dims.append(())
+        return self._emit(name, f"{operation}({{0}})", tuple(dims), [value])
+
+    def mask(self, value: Value, mask: Mask) -> Value:
+        """Scores of which some are hidden; that costs nothing by itself."""
+        value = self.done(value)
+        self._masked[value.tensor] = mask
+        return value
+
+    def softmax(self, name: str, value: Value, over: int) -> Value:
+        """A row softmax over one dimension, as four Einsums."""
+        value = self.done(value)
+        over %= len(value.dims)
+        if len(value.dims) > 2 and over == len(value.dims) - 1:
+            batch, heads, (queries, keys) = value.dims[0], value.dims[1:-2], value.dims[-2:]
+            self.attentions.append((batch, queries, keys))
+            self.masks.append(self._masked.get(value.tensor))
+            self.hints += [(batch, "B"), (queries, "P"), (keys, "M")]
+            self.hints += [(d, n) for d, n in zip(reversed(flat_each(heads)), "HG", strict=False)]
+        top = self.reduce(f"{name}_max", "max", value, (over,), keep=True)
+        both = range(len(value.dims))
+        shifted = self._joined(f"{name}_exp", "exp({0} - {1})", [(value, both), (top, both)], both)
+        total = self.reduce(f"{name}_sum", "sum", shifted, (over,), keep=True)
+        return self.pointwise(name, "div", shifted, total)
+
+    def norm(
+        self, name: str, kind: str, value: Value, scale: Value | None, shift: Value | None
+    ) -> Value:
+        """A norm over the last dimension: `layer`, or `rms`."""
+        value, last = self.done(value), (len(value.dims) - 1,)
+        self.hints.append((value.dims[-1], "D"))
+        if kind == "layer":
+            mean = self.reduce(f"{name}_sum", "sum", value, last, keep=True)
+            value = self.pointwise(f"{name}_dev", "sub", value, mean)
+        square = self.reduce(f"{name}_sq", "square", value, last, keep=True)
+        value = self.pointwise(f"{name}_hat", "mul", value, self.function("rsqrt", square))
+        if scale is not None:
+            value = self.pointwise(
+                f"{name}_mul" if shift is not None else name, "mul", value, scale
+            )
+        return value if shift is None else self.pointwise(name, "add", value, shift)
+
+    def reshape(self, name: str, value: Value, shape: Sequence[int]) -> Value:
+        """The same words in another shape."""
+        if value.part is not None:
+            value = self.done(value)
+        known = prod(size for size in shape if size != -1)
+        shape = [prod(value.shape) // known if size == -1 else size for size in shape]
+        dims = reshaped(value.dims, shape)
+        return self.cut("Reshape", name, [value], shape) if dims is None else value.with_dims(dims)
+
+    def transposed(self, value: Value, order: Sequence[int]) -> Value:
+        """The same words with their dimensions in another order."""
+        if value.part is not None:
+            value = self.done(value)
+        return value.with_dims(tuple(value.dims[i] for i in order))
+
+    def expand(self, value: Value, shape: Sequence[int]) -> Value:
+        """The same words, repeated along dimensions of one position, or new ones in front."""
+        value = self.done(value)
+        dims = ((),) * (len(shape) - len(value.dims)) + value.dims
+        pairs = zip(dims, shape, strict=True)
+        return value.with_dims(tuple(d if d or size <= 1 else dim(size) for d, size in pairs))
+
+    def without(self, value: Value, dimension: int) -> Value:
+        """The value without a dimension of one position."""
+        value = self.done(value)
+        return value.with_dims((*value.dims[:dimension], *value.dims[dimension + 1 :]))
+
+    def part(self, value: Value, dimension: int, start: int, stop: int) -> Value:
+        """Positions start to stop of a dimension."""
+        if (start, stop) == (0, value.shape[dimension]):
+            return value
+        if value.part is not None:
+            value = self.done(value)
+        dims = (*value.dims[:dimension], dim(stop - start), *value.dims[dimension + 1 :])
+        whole = replace(value, steps=())
+        part = Part(whole=whole, dimension=dimension, start=start, stop=stop)
+        return replace(value, dims=dims, part=part)
+
+    def concat(self, name: str, values: Sequence[Value], dimension: int) -> Value:
+        """Tensors behind one another: a turned row, or a cut."""
+        parts = [v.part for v in values]
+        first = parts[0]
+        if first and all(p and p.whole.tensor is first.whole.tensor for p in parts):
+            spans = sorted((p.start, p.stop) for p in parts if p)
+            whole = spans[0][0] == 0 and spans[-1][1] == first.whole.shape[dimension]
+            joined = all(a[1] == b[0] for a, b in pairwise(spans))
+            if whole and joined and all(set(v.steps) <= {"neg"} for v in values):
+                return replace(first.whole, steps=(TURNED,))
+        shape = list(values[0].shape)
+        shape[dimension] = sum(v.shape[dimension] for v in values)
+        return self.cut("Concat", name, values, shape)
+
+    def done(self, value: Value) -> Value:
+        """The value as a tensor that stands in the cascade."""
+        if value.part is not None:
+            value = self._part(value, value.part)
+        angles, value = value.angles, replace(value, angles=None)
+        known = FUNCTION_OF.get(value.steps)
+        steps = (known,) if known else tuple(STEP_OF.get(s, s) for s in value.steps)
+        for i, step in enumerate(steps):
+            key = (value.tensor, steps[: i + 1])
+            if key not in self._done:
+                name = f"{value.tensor.name}_{step}"
+                self._done[key] = self._emit(name, f"{step}({{0}})", value.dims, [value]).tensor
+            value = replace(value, tensor=self._done[key], steps=())
+        return value if angles is None else self.pointwise("turned", "mul", value, angles)
+
+    def _one_word(self, operation: str, left: Value, right: Value) -> Value | None:
+        """Both sides are functions of one word: so is what they make."""
+        same = left.tensor is right.tensor and left.part is right.part is None
+        flats = [flat(a for d in v.dims for a in d) for v in (left, right)]
+        if not same or left.shape != right.shape or flats[0] != flats[1] or operation not in SIGNS:
+            return None
+        return replace(left, steps=(*left.steps, *right.steps, operation))
+
+    def _turn(self, name: str, operation: str, left: Value, right: Value) -> Value | None:
+        """A rotary embedding: x * cos + turned(x) * sin, as one Einsum of pairs of words."""
+        for one, other in ((left, right), (right, left)):
+            if one.steps != (TURNED,):
+                continue
+            if operation == "mul" and one.angles is None and not other.tensor.made:
+                return replace(one, angles=other)
+            line = next((n for n in reversed(self.lines) if n.output is other.tensor), None)
+            turned = line and line.form == "{0} * {1}" and one.tensor in line.inputs
+            if operation == "add" and one.angles is not None and line and turned:
+                self.lines.remove(line)
+                self._names.discard(line.output.name)
+                line.inputs.sort(key=lambda tensor: tensor is not one.tensor)
+                line.inputs[1].parameters = 0  # angles are none
+                inputs = [replace(one, tensor=t, steps=(), angles=None) for t in line.inputs]
+                return self._emit(name, "rotary({0} * {1})", other.dims, inputs)
+        return None
+
+    def _joined(
+        self,
+        name: str,
+        form: str,
+        operands: Sequence[tuple[Value, Sequence[object]]],
+        out: Sequence[object],
+    ) -> Value:
+        """An Einsum of several tensors; who is made first, others fit themselves to."""
+        bound: dict[object, Dim] = {}
+        done = [(self.done(value), labels) for value, labels in operands]
+        fitted: dict[int, Value] = {}
+        for i in sorted(range(len(done)), key=lambda i: not done[i][0].tensor.made):
+            value, labels = done[i]
+            fitted[i] = self._fitted(value, labels, bound)
+            for label, one in zip(labels, fitted[i].dims, strict=True):
+                bound[label] = bound.get(label) or one
+        dims = tuple(bound[label] for label in out)
+        return self._emit(name, form, dims, [fitted[i] for i in range(len(done))])
+
+    def _fitted(self, value: Value, labels: Sequence[object], bound: Mapping[object, Dim]) -> Value:
+        """A value whose dimensions are those of their labels, and no others'."""
+        target: list[Dim | None] = []
+        for label, one in zip(labels, value.dims, strict=True):
+            want = bound.get(label)
+            if want and one:
+                target.append(None if unify(want, one) else want)
+            else:
+                others = flat(a for key, d in bound.items() if key != label for a in d)
+                taken = set(flat(one)) & set(others)
+                target.append(tuple(map(self._copy, flat(one))) if taken else None)
+        return self._view(value, target) if any(t is not None for t in target) else value
+
+    def _copy(self, axis: Axis) -> Axis:
+        """A second axis for the same positions; always the same one."""
+        return self._copies.setdefault(axis, Axis(axis.size))
+
+    def _view(self, value: Value, target: Sequence[Dim | None]) -> Value:
+        """A value under other axes where the target says so."""
+        wanted = tuple(t if t is not None else d for t, d in zip(target, value.dims, strict=True))
+        pairs = [aligned(d, t) for t, d in zip(wanted, value.dims, strict=True)]
+        found: dict[Axis, Axis] = {old: new for pair in pairs if pair for old, new in pair}
+        leaves = value.tensor.leaves
+        axes = tuple(found.get(axis, axis) for axis in leaves)
+        if any(pair is None for pair in pairs):
+            axes = flat(a for d in wanted for a in d)
+        if axes == leaves:
+            return value.with_dims(wanted)
+        key = (value.tensor, axes)
+        if key not in self._views:
+            root = value.tensor if value.tensor.made else value.tensor.view_of
+            name = self._named(f"{value.tensor.name}_again")
+            self._views[key] = Tensor(name, axes, view_of=root)
+        return replace(value, tensor=self._views[key], dims=wanted)
+
+    def _part(self, value: Value, part: Part) -> Value:
+        """A part as a tensor of its own; whether it can be made alone is found in the end."""
+        whole = self.done(part.whole)
+        old = flat(whole.dims[part.dimension])
+        if len(old) != 1 or old[0] not in whole.tensor.leaves:
+            name = f"{whole.tensor.name}_part"
+            return replace(self.cut("Slice", name, [whole], value.shape), steps=value.steps)
+        span = (part.start, part.stop)
+        for known in self.slices:
+            if (known.whole, known.axis, known.span) == (whole.tensor, old[0], span):
+                tensor, new = known.tensor, known.part
+                break
+        else:
+            new = value.dims[part.dimension]
+            axes = tuple(
+                a for leaf in whole.tensor.leaves for a in (new if leaf is old[0] else (leaf,))
+            )
+            tensor = Tensor(self._named(f"{whole.tensor.name}_part"), axes, made=True)
+            self.slices.append(
+                Slice(tensor=tensor, whole=whole.tensor, axis=old[0], part=new, span=span)
+            )
+        dims = (*whole.dims[: part.dimension], new, *whole.dims[part.dimension + 1 :])
+        return Value(tensor=tensor, dims=dims, steps=value.steps)
+
+    def _emit(self, name: str, form: str, dims: tuple[Dim, ...], inputs: Sequence[Value]) -> Value:
+        """An Einsum over the axes that its inputs have."""
+        present = dict.fromkeys(leaf for v in inputs for leaf in v.tensor.leaves)
+        axes = tuple(leaf for leaf in flat(a for d in dims for a in d) if leaf in present)
+        keep_apart(present)
+        output = Tensor(self._named(name), axes, made=True)
+        line = Line(form, output, [v.tensor for v in inputs])
+        self.lines.append(line)
+        self._note_rows(line, tuple(a for a in present if a not in axes))
+        return Value(tensor=output, dims=dims)
+
+    def _note_rows(self, line: Line, lost: Dim) -> None:
+        """See whether an Einsum is of a row-wise operator: a norm, a softmax."""
+        first = line.inputs[0]
+        if lost and len(line.inputs) == 1:
+            known = self._rows.get(first)
+            rows = known if known and flat(known.rank) == lost else Rows(first, lost, [])
+        else:
+            of = {id(r): r for t in line.inputs if (r := self._rows.get(t))}
+            if len(of) != 1 or lost:
+                return
+            (rows,) = of.values()
+            others = [t for t in line.inputs if self._rows.get(t) is not rows]
+            scale = rows.joined and all(
+                not t.made and set(t.leaves) <= set(flat(rows.rank)) for t in others
+            )
+            whole = set(flat(rows.rank)) <= set(line.output.leaves)
+            if not others and (len(line.inputs) > 1 or not rows.joined or not whole):
+                rows.joined |= len(line.inputs) > 1
+            elif others == [rows.source]:
+                rows.joined = True
+            elif not others or not scale:
+                return
+        rows.lines.append(line)
+        self._rows[line.output] = rows
+        line.operator = rows.lines
+
+    def _named(self, name: str) -> str:
+        """A name for a tensor and its Einsum that no other has."""
+        plain = re.sub(r"\W+", "_", name).strip("_")[:80] or "T"
+        plain = plain if plain[0].isalpha() else f"T_{plain}"
+        found, count = plain, 1
+        while found.lower() in self._names:
+            count += 1
+            found = f"{plain}_{count}"
+        self._names.add(found.lower())
+        return found
+
+
+def flat_each(dims: Sequence[Dim]) -> list[Dim]:
+    """Each leaf of some dimensions as a dimension of its own."""
+    return [(leaf,) for leaf in flat(a for d in dims for a in d)]

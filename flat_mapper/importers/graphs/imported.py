@@ -1,0 +1,215 @@
+"""What an import comes to: a problem of one cascade, and what is not in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.importers.graphs.axes import Axis, flat
+from flat_mapper.importers.graphs.cascade import Cut, GraphCascade
+from flat_mapper.importers.graphs.slices import parted
+from flat_mapper.importers.graphs.values import Line, Tensor
+from flat_mapper.spec.yamlio import dump
+from flat_mapper.workload.graph import MAX_EINSUMS, Workload
+from flat_mapper.workload.mask import Mask, mask_document
+from flat_mapper.workload.notation import format_einsum, parse_einsum
+from flat_mapper.workload.roles import Roles, declared_document
+
+LEAST_SHARE = 0.999  # of a model's multiply-accumulates that an import has
+NO_RANK = "ONE"  # of a tensor of one word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """A model's graph as one cascade."""
+
+    workload: Workload
+    cuts: tuple[str, ...]  # operators between two of its Einsums that are none
+    notes: tuple[str, ...]
+    macs: int
+    cut_macs: int
+    weight_words: int
+
+    @property
+    def share(self) -> float:
+        """The part of the model's multiply-accumulates that is in the cascade."""
+        return self.macs / (self.macs + self.cut_macs)
+
+    def to_dict(self) -> dict[str, object]:
+        """The figures by name."""
+        return {
+            "name": self.workload.name,
+            "einsums": len(self.workload.einsums),
+            "macs": self.macs,
+            "macs_share": self.share,
+            "weight_words": self.weight_words,
+            "cuts": list(self.cuts),
+            "notes": list(self.notes),
+        }
+
+    def summary(self) -> str:
+        """What is in it and what is not, a line each."""
+        left = f", {self.cut_macs:,} cut" if self.cut_macs else ""
+        return "\n".join(
+            [
+                f"{self.workload.name}: {len(self.workload.einsums)} Einsums, {self.macs:,} MACs "
+                f"({self.share:.4%} of the graph's{left}), {self.weight_words:,} words of weights",
+                *(f"cut: {cut}" for cut in self.cuts),
+                *self.notes,
+            ]
+        )
+
+    def problem_text(self, origin: str) -> str:
+        """The problem file."""
+        work = self.workload
+        head = [
+            f"# {work.name}: {len(work.einsums)} Einsums out of {origin}",
+            "#",
+            f"# Source: {origin}; {self.macs:,} multiply-accumulates, {self.share:.4%} of the "
+            f"graph's; {self.weight_words:,} words of weights.",
+            *(f"# Cut: {cut}" for cut in self.cuts),
+            *(f"# {note}" for note in self.notes),
+        ]
+        problem: dict[str, object] = {
+            "name": work.name,
+            "source": origin,
+            "ranks": dict(work.rank_sizes),
+            "word_bits": work.word_bits,
+            **({"mask": mask_document(work.mask)} if work.mask else {}),
+            **declared_document(work.roles, work.operators),
+            **({"views": dict(work.views)} if work.views else {}),
+        }
+        lines = [f"  - {format_einsum(e)}" for e in work.einsums]
+        return "\n".join([*head, dump({"problem": problem}).rstrip(), "  einsums:", *lines, ""])
+
+
+def finished(
+    graph: GraphCascade, name: str, *, notes: Sequence[str] = (), bits: int = 16
+) -> Imported:
+    """The problem of a graph.
+
+    notes: what the front end has to say. bits: of a word.
+    raises: SpecError where too few of the multiply-accumulates are in it.
+    """
+    lines = parted(graph.lines, graph.slices, graph.outputs)
+    if not lines:
+        condition = "a graph with products of tensors, or functions of their words"
+        raise SpecError(expected(name, condition, "none"))
+    if len(lines) > MAX_EINSUMS:
+        condition = f"at most {MAX_EINSUMS} Einsums"
+        change = "export fewer layers: they are alike, and a problem has a number of them"
+        raise SpecError(expected(name, condition, len(lines), change))
+    names = _rank_names(graph, lines)
+    einsums = tuple(parse_einsum(_text(line, names)) for line in lines)
+    tensors = dict.fromkeys(t for line in lines for t in line.inputs)
+    views = {t.name: t.view_of.name for t in tensors if t.view_of and not t.made}
+    roles, mask, said = _attention(graph, names)
+    sizes = {n: axis.size for axis, n in names.items()}
+    if any(not t.leaves for line in lines for t in (line.output, *line.inputs)):
+        sizes[NO_RANK] = 1
+    workload = Workload(
+        name=name,
+        rank_sizes=sizes,
+        einsums=einsums,
+        word_bits=bits,
+        roles=roles,
+        mask=mask,
+        operators=dict(_operators(lines)),
+        views=views,
+    )
+    macs = sum(workload.iterations(e) for e in einsums if e.unit == "matrix")
+    read = {t for line in lines for t in line.inputs}
+    between = [c for c in graph.cuts if c.result in read or c.macs]
+    found = Imported(
+        workload=workload,
+        cuts=tuple(_words(c) for c in between),
+        notes=(*notes, *said),
+        macs=macs,
+        cut_macs=sum(c.macs for c in between),
+        weight_words=sum(t.parameters for t in tensors) + sum(graph.tables.values()),
+    )
+    if found.macs == 0 or found.share < LEAST_SHARE:
+        condition = f"at least {LEAST_SHARE:.1%} of the multiply-accumulates in Einsums"
+        got = f"{found.macs:,} of {found.macs + found.cut_macs:,}"
+        change = f"left out are {'; '.join(found.cuts) or 'none'}"
+        raise SpecError(expected(name, condition, got, change))
+    return found
+
+
+def _words(cut: Cut) -> str:
+    left = f", {cut.macs:,} multiply-accumulates" if cut.macs else ""
+    return f"{cut.operator} {cut.name}{left}"
+
+
+def _rank_names(graph: GraphCascade, lines: list[Line]) -> dict[Axis, str]:
+    """A name for each axis of the Einsums, in order of first use; hints first."""
+    _hint_widths(graph, lines)
+    hinted: dict[Axis, str] = {}
+    for axes, hint in graph.hints:
+        leaves = flat(axes)
+        for leaf in leaves if len(leaves) == 1 else ():
+            hinted.setdefault(leaf, hint)
+    used: dict[Axis, None] = {}
+    for line in lines:
+        used |= dict.fromkeys(leaf for t in (line.output, *line.inputs) for leaf in t.leaves)
+    counts: dict[str, int] = {}
+    names = {}
+    for axis in used:
+        hint = hinted.get(axis, "R")
+        counts[hint] = counts.get(hint, 0) + 1
+        names[axis] = hint if counts[hint] == 1 else f"{hint}{counts[hint]}"
+    return names
+
+
+def _hint_widths(graph: GraphCascade, lines: list[Line]) -> None:
+    """E and F of an attention: what its scores sum over, and what its values have of their own."""
+    keys = {leaf for _, _, k in graph.attentions for leaf in flat(k)}
+    for line in lines:
+        if line.form != "{0} * {1}" or len(line.inputs) != 2:
+            continue
+        left, right = (set(t.leaves) for t in line.inputs)
+        made = set(line.output.leaves)
+        lost = (left & right) - made
+        if keys & made and keys & (left ^ right):
+            graph.hints += [((a,), "E") for a in lost]
+        elif keys & lost:
+            graph.hints += [((a,), "F") for a in right - left]
+
+
+def _text(line: Line, names: dict[Axis, str]) -> str:
+    def access(tensor: Tensor) -> str:
+        ranks = ",".join(names[leaf] for leaf in tensor.leaves) or NO_RANK
+        return f"{tensor.name}[{ranks.lower()}]"
+
+    return f"{access(line.output)} = {line.form.format(*map(access, line.inputs))}"
+
+
+def _operators(lines: list[Line]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The row-wise operators, each under the name of its last Einsum."""
+    seen = []
+    for line in lines:
+        if len(line.operator) > 1 and line.operator not in seen:
+            seen.append(line.operator)
+            members = [n for n in line.operator if n in lines]
+            kind = "softmax" if any(n.form.startswith("exp") for n in members) else "norm"
+            last = members[-1].output.name
+            yield f"{kind}_{last}", tuple(n.output.name for n in members)
+
+
+def _attention(graph: GraphCascade, names: dict[Axis, str]) -> tuple[Roles, Mask | None, list[str]]:
+    """Roles of the ranks and the mask, where all attentions have the same."""
+    found: dict[str, set[str]] = {"batch": set(), "queries": set(), "keys": set()}
+    for axes in graph.attentions:
+        for role, one in zip(found, axes, strict=True):
+            found[role].update(names[leaf] for leaf in flat(one) if leaf in names)
+    roles = Roles.of({role: next(iter(r)) for role, r in found.items() if len(r) == 1})
+    said, mask = [], None
+    kinds = list(dict.fromkeys(graph.masks))
+    if len(kinds) > 1:
+        said.append("Masks differ among attentions: none is in the problem, so all keys are seen.")
+    elif kinds and kinds[0]:
+        mask = kinds[0] if roles.masked else None
+        if mask is None:
+            said.append("A mask is left out: attentions differ in their queries or keys.")
+    return roles, mask, said
