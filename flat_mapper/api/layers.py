@@ -25,6 +25,7 @@ from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports.answers import SearchResult, joined
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.visible_keys import seen
 
 SAME = 1e-9  # chosen: relative; products of floats that should be equal differ by less
 
@@ -47,7 +48,7 @@ def best_of_layers(
     """
     if budget is not None and budget.limits:
         workload.one_kind("--max-latency, --max-energy and --max-buffer")
-    kinds = workload.each_kind
+    kinds = tuple(map(seen, workload.each_kind))
     found: list[Solution] = []
     for number, kind in enumerate(kinds):
         one = search(

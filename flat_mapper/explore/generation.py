@@ -42,6 +42,7 @@ from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.problem_file import Lengths, sequence_ranks
 from flat_mapper.workload.reader import load_workload
+from flat_mapper.workload.visible_keys import at_keys
 
 PAGE = 16  # positions; vLLM's default block size (Kwon et al., SOSP 2023)
 STEPS = 8  # chosen: segments to a factor of two of the cache length
@@ -328,8 +329,11 @@ def _segment(mapped: SearchResult, ert: Ert, lengths: Mapping[int, int], end: in
 
 def _as_often(workload: Workload, model: Workload) -> Workload:
     """A part of a layer as often as the model has it, in layers of the same kinds."""
+    keys = workload.roles.keys
     return replace(
         workload,
+        rank_sizes={**workload.rank_sizes, keys: model.rank_sizes[keys]},
+        unseen=model.unseen,
         mask=model.mask,
         repeat=model.repeat,
         layers=model.layers,
@@ -353,19 +357,22 @@ def at_length(mapped: SearchResult, ert: Ert, length: int) -> Result:
         return with_others(first, others)
     keys = mapped.workload.roles.keys
     size = mapped.workload.rank_sizes[keys]
-    if length == size:
+    workload = at_keys(mapped.workload, length)
+    left = workload.rank_sizes[keys]
+    if left == size:
         return mapped.result
-    workload = mapped.workload.with_ranks({keys: length})
-    mapping = resized_mapping(mapped.mapping, mapped.workload, keys, length)
+    mapping = resized_mapping(mapped.mapping, mapped.workload, keys, left)
     result = evaluate(workload, mapped.platform, mapping, ert)
     assert isinstance(result, Result), f"tiles that fit at {size} fit at {length}: {result}"
     return result
 
 
 def _model(source: str | Path, sizes: Mapping[str, object], length: int) -> Workload:
-    """All layers at one step of decode."""
+    """All layers at one step of decode, over the whole cache: what no query sees is kept in it."""
     lengths = Lengths(queries=1, keys=length)
-    return load_workload(source, "model", sizes=sizes, lengths=lengths, phase="decode")
+    model = load_workload(source, "model", sizes=sizes, lengths=lengths, phase="decode")
+    keys = model.roles.keys
+    return model.with_ranks({keys: model.rank_sizes[keys] + model.unseen}) if keys else model
 
 
 def _cache_bytes(

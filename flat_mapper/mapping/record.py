@@ -57,6 +57,7 @@ from flat_mapper.mapping.values import (
 from flat_mapper.spec.document import (
     BITS,
     COPIES,
+    COUNT,
     CYCLES,
     checked,
     place,
@@ -132,6 +133,7 @@ def _workload_document(workload: Workload) -> dict[str, object]:
         "softmax": workload.softmax,
         "repeat": workload.repeat,
         **({"mask": mask_document(workload.mask)} if workload.mask else {}),
+        **({"unseen": workload.unseen} if workload.unseen else {}),
         **declared_document(workload.roles, workload.operators),
         **({"views": dict(workload.views)} if workload.views else {}),
         **({"left_out": list(workload.left_out)} if workload.left_out else {}),
@@ -236,7 +238,16 @@ def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:
 def _workload(node: object, where: str) -> Workload:
     known = (
         *("name", "source", "ranks", "word_bits", "tensor_bits", "softmax", "repeat"),
-        *("states_bits", "mask", "roles", "operators", "views", "left_out", "other_layers"),
+        *(
+            "states_bits",
+            "mask",
+            "unseen",
+            "roles",
+            "operators",
+            "views",
+            "left_out",
+            "other_layers",
+        ),
         "einsums",
     )
     refuse_unknown(node, known, where)
@@ -256,6 +267,7 @@ def _workload(node: object, where: str) -> Workload:
         softmax=take_choice(node, "softmax", get_args(Softmax), where),
         repeat=take(node, "repeat", int, where, above=0),
         mask=read_mask(section, where),
+        unseen=take(node, "unseen", int, where, 0, within=COUNT),
         roles=read_roles(section, where),
         operators=read_operators(section, where),
         views=read_views(section, where),

@@ -19,11 +19,14 @@ def mask_dict(workload: Workload, result: Result) -> dict[str, object] | None:
         return None
     result = replace(result, others=())
     matrix = [e for e in workload.einsums if e.unit == "matrix"]
+    keys = str(workload.roles.keys)
+    whole = workload.with_ranks({keys: workload.rank_sizes[keys] + workload.unseen})
     found: dict[str, object] = {
         "mask": str(workload.mask),
+        "unseen_keys": workload.unseen,
         "macs": result.macs,
         "effective_macs": result.repeat * sum(workload.unmasked_iterations(e) for e in matrix),
-        "dense_macs": result.repeat * sum(workload.iterations(e) for e in matrix),
+        "dense_macs": result.repeat * sum(whole.iterations(e) for e in matrix),
     }
     for group in result.mapping.groups:
         tiles = visited_tiles(workload, group)
@@ -33,6 +36,14 @@ def mask_dict(workload: Workload, result: Result) -> dict[str, object] | None:
                 **{"partial": tiles.partial, "skipped": tiles.skipped},
             }
     return found
+
+
+def unseen_text(workload: Workload) -> str:
+    """How many of the keys no query sees; empty where there are none."""
+    if not workload.unseen:
+        return ""
+    keys = workload.rank_sizes[str(workload.roles.keys)] + workload.unseen
+    return f" (the first {workload.unseen:,} of {keys:,} keys, which no query sees, are left out)"
 
 
 def mask_text(workload: Workload, result: Result) -> str:
@@ -45,8 +56,8 @@ def mask_text(workload: Workload, result: Result) -> str:
     assert isinstance(left, int)
     assert isinstance(dense, int)
     text = (
-        f"mask {found['mask']}: {units.count(done)} MACs done, {units.count(left)} unmasked, "
-        f"{units.count(dense)} dense"
+        f"mask {found['mask']}{unseen_text(workload)}: {units.count(done)} MACs done, "
+        f"{units.count(left)} unmasked, {units.count(dense)} dense"
     )
     tiles = found.get("tiles")
     if not isinstance(tiles, dict):

@@ -6,6 +6,7 @@ from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base import units
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapping.space import Mapspace
+from flat_mapper.reports.mask import unseen_text
 from flat_mapper.reports.text import grid
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
@@ -75,6 +76,7 @@ def workload_document(workload: Workload) -> Document:
         "repeat": workload.repeat,
         "softmax": workload.softmax,
         "mask": str(workload.mask) if workload.mask else None,
+        "unseen_keys": workload.unseen,
         "roles": workload.roles.declared,
         "operators": {name: list(members) for name, members in workload.operators.items()},
         "layers": [kind.to_dict() for kind in workload.layers],
@@ -186,7 +188,8 @@ def workload_text(workload: Workload) -> str:
     lines += [f"roles: {roles}"] if roles else []
     for name, members in workload.operators.items():
         lines.append(f"one operator where nothing is fused: {name} ({', '.join(members)})")
-    lines += [f"mask: {workload.mask}"] if workload.mask and not workload.layers else []
+    if workload.mask and not workload.layers:
+        lines.append(f"mask: {workload.mask}{unseen_text(workload)}")
     lines += [str(kind) for kind in workload.layers]
     return "\n".join(lines)
 

@@ -41,6 +41,7 @@ class Workload:
     softmax: Softmax = "none"
     source: str = ""
     mask: Mask | None = None  # which keys a query may see, by the ranks that `roles` names
+    unseen: int = 0  # first keys that no query sees, beside those of `rank_sizes`
     repeat: int = 1  # times the whole cascade runs, one after another (layers of a model)
     layers: tuple[LayerKind, ...] = ()  # where masks differ: what it stands for, see `each_kind`
     other_layers: tuple[LayerKind, ...] = field(default=(), compare=False)  # and what it does not

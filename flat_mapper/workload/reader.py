@@ -90,6 +90,7 @@ from flat_mapper.workload.roles import (
 from flat_mapper.workload.short_form import VOCABULARY, short_workload
 from flat_mapper.workload.softmax import SOFTMAXES
 from flat_mapper.workload.timeloop import problem_faults, read_problem
+from flat_mapper.workload.visible_keys import seen
 
 PROBLEM_KEYS = (
     *("name", "source", "ranks", "word_bits", "tensor_bits", "layers", "feed_forward"),
@@ -146,7 +147,7 @@ def load_workload(
         workload = _workload(source, step, replace(asked, lengths=None), faults)
     if workload is None:
         raise SpecError(faults[0])
-    return scoped(chosen_layers(workload, layers), scope)
+    return seen(scoped(chosen_layers(workload, layers), scope))
 
 
 def check_problem(source: str | Path) -> list[str]:
