@@ -15,7 +15,7 @@ A problem, a chip, a mapspace is a shipped name, a path, or a value:
     evaluate, execute, model                                                   of a given mapping
     save, load, lower, report, load_results                                    files of answers
     sweep, optimize                                                            many questions
-    import_hf, import_onnx, reproduce                                          of others' files
+    import_hf, import_onnx, import_torch, reproduce                            of others' files
 
 Errors are `FlatMapperError`: `SpecError` (bad input), `MappingError`, `BackendError` (a tool is
 missing or failed), `NothingFeasible`. Everything is imported when it is first used.
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         sweep,
     )
     from flat_mapper.importers.graphs.onnx_file import import_onnx
+    from flat_mapper.importers.graphs.torch_graph import import_torch
     from flat_mapper.mapping.space_reader import load_mapspace
     from flat_mapper.page.saved import load_results
     from flat_mapper.workload.cascade import attention
@@ -73,6 +74,7 @@ _HOMES = {
     "facade.verbs": "compare evaluate import_hf load lower optimize report reproduce save search "
     "sweep",
     "importers.graphs.onnx_file": "import_onnx",
+    "importers.graphs.torch_graph": "import_torch",
     "mapping.space_reader": "load_mapspace",
     "page.saved": "load_results",
     "workload.cascade": "attention",
@@ -95,6 +97,7 @@ __all__ = [
     "generate",
     "import_hf",
     "import_onnx",
+    "import_torch",
     "load",
     "load_architecture",
     "load_mapspace",

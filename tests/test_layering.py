@@ -37,6 +37,7 @@ OWNERS = {
     "yaml": ("spec.yamlio",),
     "altair": ("page.*",),
     "onnx": ("importers.graphs.onnx_file",),
+    "torch": ("importers.graphs.torch_graph",),
     "pandas": ("reports.*", "page.saved"),
     "polars": ("reports.*", "page.saved"),
     "networkx": ("workload.graph",),
@@ -55,7 +56,17 @@ OWNERS = {
     "concurrent": ("base.parallel", "base.process"),
     "pickle": (),
 }
-HEAVY = ("networkx", "matplotlib", "accelforge", "hwcomponents", "rich", "jinja2", "numpy", "onnx")
+HEAVY = (
+    "networkx",
+    "matplotlib",
+    "accelforge",
+    "hwcomponents",
+    "rich",
+    "jinja2",
+    "numpy",
+    "onnx",
+    "torch",
+)
 
 
 def _sources() -> dict[str, ast.Module]:

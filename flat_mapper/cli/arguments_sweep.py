@@ -154,6 +154,12 @@ def import_onnx_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("-o", "--output", metavar="FILE", help="write the problem there")
 
 
+def import_torch_arguments(verb: argparse.ArgumentParser) -> None:
+    """A program of torch.export."""
+    verb.add_argument("file", metavar="FILE.pt2", help="what torch.export.save wrote")
+    verb.add_argument("-o", "--output", metavar="FILE", help="write the problem there")
+
+
 def search_arguments(verb: argparse.ArgumentParser) -> None:
     """Arguments that end a search early, or log it."""
     verb.add_argument(

@@ -10,6 +10,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cli.terminal import say
 from flat_mapper.importers.graphs.imported import Imported
 from flat_mapper.importers.graphs.onnx_file import import_onnx
+from flat_mapper.importers.graphs.torch_graph import import_torch
 from flat_mapper.importers.hf import load_config, problem_text
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.textfiles import write_text
@@ -51,6 +52,14 @@ def import_onnx_command(arguments: argparse.Namespace) -> int:
         sizes[name] = checked(scalar(size), int, f"--dim {name}", above=0)
     path = Path(arguments.file)
     found = import_onnx(path, sizes=sizes, name=_name(target, path.stem))
+    return _written(found, path.name, target, json=arguments.json)
+
+
+def import_torch_command(arguments: argparse.Namespace) -> int:
+    """The problem of a program that torch exported, and what is cut out of it."""
+    target = Path(arguments.output) if arguments.output else None
+    path = Path(arguments.file)
+    found = import_torch(path, name=_name(target, path.stem))
     return _written(found, path.name, target, json=arguments.json)
 
 

@@ -31,6 +31,7 @@ _HOMES = {
     "export": "sweep",
     "import-hf": "imports",
     "import-onnx": "imports",
+    "import-torch": "imports",
     "list": "files",
     "lower": "files",
     "model": "files",

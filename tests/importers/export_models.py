@@ -45,16 +45,23 @@ def models() -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
     yield "llama", tf.LlamaForCausalLM(llama), (ids,)
 
 
+def drawn(model: Any) -> None:
+    """Draw all weights."""
+    import torch
+
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    model.eval()
+
+
 def exported(model: Any, inputs: tuple[Any, ...], target: Path) -> dict[str, int]:
     """Write a model without its weights; what the libraries count of it."""
     import onnx
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    torch.manual_seed(0)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter)
-    model.eval()
+    drawn(model)
     model.set_attn_implementation("eager")  # the counter does not see into a fused one
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(*inputs)

@@ -51,7 +51,8 @@ def test_products_are_those_that_torch_counts(name: str) -> None:
 
 
 def test_weights_are_the_library_s_where_none_is_tied_or_repeated() -> None:
-    assert read("llama").weight_words == COUNTS["llama"]["parameters"]
+    for name in ("llama", "vit"):
+        assert read(name).weight_words == COUNTS[name]["parameters"]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -170,6 +171,31 @@ def test_what_is_no_graph_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["import-onnx", str(tmp_path / "x.onnx")]) == 2
     assert main(["import-onnx", str(tmp_path / "y.onnx")]) == 2
     assert "expected an ONNX file" in capsys.readouterr().err
+
+
+def test_without_torch_the_command_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    if importlib.util.find_spec("torch"):
+        pytest.skip("torch is here")
+    assert main(["import-torch", "x.pt2"]) == 3
+    assert "pip install torch" in capsys.readouterr().err
+
+
+@pytest.mark.nightly
+def test_what_torch_exports_is_the_same_cascade(tmp_path: Path) -> None:
+    """Einsums of torch.export's graph beside those of the ONNX file, for the four models."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from export_models import drawn, models
+
+    from flat_mapper.importers.graphs.torch_graph import import_torch
+
+    for name, model, inputs in models():
+        drawn(model)
+        found = import_torch(torch.export.export(model, inputs), name=name)
+        assert found.macs == COUNTS[name]["macs"]
+        assert found.weight_words == COUNTS[name]["parameters"]
+        assert shapes(found.workload) == shapes(read(name).workload)
+        assert found.workload.mask == read(name).workload.mask
 
 
 @pytest.mark.nightly

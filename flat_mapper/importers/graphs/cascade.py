@@ -65,7 +65,7 @@ class GraphCascade:
     hints: list[tuple[Dim, str]] = field(default_factory=list)  # what axes are called
     attentions: list[tuple[Dim, Dim, Dim]] = field(default_factory=list)  # batch, queries, keys
     masks: list[Mask | None] = field(default_factory=list)  # of each of them
-    tables: dict[str, int] = field(default_factory=dict)  # parameters that are looked up
+    tables: dict[str, int] = field(default_factory=dict)  # parameters that no Einsum reads
     _names: set[str] = field(default_factory=set)
     _rows: dict[Tensor, Rows] = field(default_factory=dict)
     _done: dict[tuple[Tensor, tuple[str, ...]], Tensor] = field(default_factory=dict)
@@ -85,6 +85,7 @@ class GraphCascade:
         """What an operator makes that is no Einsum."""
         found = self.source(name, shape)
         made = [self.done(v).tensor for v in inputs]
+        self.tables |= {t.name: t.parameters for v in inputs if (t := v.tensor).parameters}
         roots = [root for t in made if (root := t if t.made else t.view_of)]
         if roots:
             found.tensor.view_of = roots[-1]

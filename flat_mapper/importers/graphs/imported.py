@@ -127,7 +127,7 @@ def finished(
         notes=(*notes, *said),
         macs=macs,
         cut_macs=sum(c.macs for c in between),
-        weight_words=sum(t.parameters for t in tensors) + sum(graph.tables.values()),
+        weight_words=sum((graph.tables | {t.name: t.parameters for t in tensors}).values()),
     )
     if found.macs == 0 or found.share < LEAST_SHARE:
         condition = f"at least {LEAST_SHARE:.1%} of the multiply-accumulates in Einsums"
