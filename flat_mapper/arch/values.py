@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flat_mapper.base.errors import SpecError, expected
 
@@ -26,6 +26,30 @@ class MemoryLevel:
     attributes: Mapping[str, object] = field(default_factory=dict)  # resolved, for pricing
     constraints: Mapping[str, object] = field(default_factory=dict)  # Timeloop's, as written
     keeps_only: tuple[str, ...] | None = None  # under !Parallel: the tensors of its branch
+    # Of what serves many cores at a time, as one of them sees it:
+    weights: Mapping[str, float] = field(default_factory=dict)  # words moved for one of a tensor's
+    totals: Mapping[str, float] = field(default_factory=dict)  # words moved, however often read
+
+    def slowed(self, by: float) -> MemoryLevel:
+        """The level with its rates divided by a number; 0: unlimited."""
+        if by == 1:
+            return self
+
+        def slower(rate: float | None) -> float | None:
+            return None if rate is None or by == 0 else rate / by
+
+        return replace(
+            self,
+            read_words_per_cycle=slower(self.read_words_per_cycle),
+            write_words_per_cycle=slower(self.write_words_per_cycle),
+            shared_words_per_cycle=slower(self.shared_words_per_cycle),
+        )
+
+    def weight(self, tensor: str, words: float) -> float:
+        """Words that it moves for one of a tensor's, of which a core reads so many in all."""
+        if tensor in self.totals:
+            return self.totals[tensor] / words if words else 0.0
+        return self.weights.get(tensor, 1.0)
 
     @property
     def usable_words(self) -> int | None:

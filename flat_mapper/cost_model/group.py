@@ -119,7 +119,7 @@ def group_terms(
 
 def alone(terms: GroupTerms, platform: Platform) -> GroupStats:
     """A group by itself on one core, with DRAM outside."""
-    outside = only_dram(platform.dram)
+    outside = only_dram(platform.dram, terms.moved)
     latency = terms.latency(outside)
     cold = latency.exposed + terms.policy.tile_start_cycles * terms.passes
     return GroupStats(

@@ -134,6 +134,7 @@ class Outside:
         return {source.level.name: source.cycles(words) for source in self.sources}
 
 
-def only_dram(dram: MemoryLevel) -> Outside:
-    """DRAM alone, for one core alone."""
-    return Outside(sources=(Source(level=dram),))
+def only_dram(dram: MemoryLevel, moved: Words) -> Outside:
+    """DRAM alone, for one core alone; moved: all words."""
+    weights = {t: dram.weight(t, read + written) for t, (read, written) in moved.items()}
+    return Outside(sources=(Source(level=dram, weights=weights),))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import ceil, prod
+from math import ceil
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from flat_mapper.cost_model.chip.rounds import given, runs_of
 from flat_mapper.cost_model.latency import Outside, Source
 from flat_mapper.cost_model.result import GroupStats
 from flat_mapper.cost_model.schedule import Latency
+from flat_mapper.mapping.cores.between import times_brought
 from flat_mapper.mapping.cores.tiles import (
     GivenTiles,
     IntArray,
@@ -140,7 +141,7 @@ class GroupOnCores:
         """Words that DRAM sends to a level between, of the tensors kept there."""
         found = {}
         for tensor, level in self.between.items():
-            passes = self.runs(tensor, level.name)
+            passes = times_brought(self.tensors[tensor], self.outer_loops(level.name))
             values = self.workload.tensor_words(tensor) * passes
             resident = tensor in self.group.resident
             found[tensor] = 0.0 if resident else values * self.workload.share(tensor)
@@ -151,14 +152,6 @@ class GroupOnCores:
         names = [lv.name for lv in self.platform.matrix.levels]
         at = names.index(level)
         return tuple(p for n, loops in self.group.cores if names.index(n) < at for p in loops)
-
-    def runs(self, tensor: str, level: str) -> int:
-        """How often a whole tensor comes to a level between: loops over ranks that it lacks."""
-        loops = [p for p in self.outer_loops(level) if p.factor > 1]
-        ranks = self.tensors[tensor]
-        while loops and loops[-1].rank not in ranks:
-            loops.pop()
-        return prod(p.factor for p in loops if p.rank not in ranks)
 
     @cached_property
     def equal(self) -> int:

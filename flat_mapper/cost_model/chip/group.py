@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from math import ceil, prod
-
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.cost_model.chip.classes import priced_tiles
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.cores.between import words_held
 from flat_mapper.mapping.cores.tiles import given_tiles
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.workload.graph import Workload
@@ -43,13 +42,15 @@ def _between_overflow(on: GroupOnCores) -> Infeasible | None:
     terms: dict[str, list[tuple[str, int]]] = {}
     for tensor, level in on.between.items():
         _check_between(on, tensor, level)
-        loops = on.outer_loops(level.name)
-        cut = prod(p.factor for p in loops if p.rank in on.tensors[tensor])
-        inside = on.tiles.count // prod(p.factor for p in loops)
-        flying = min(cut, -(-(on.at_work - 1) // inside) + 1)
-        copies = max(on.policy.buffering, flying) if cut > 1 else 1.0
-        words = on.workload.tensor_words(tensor) * on.workload.share(tensor) / cut
-        terms.setdefault(level.name, []).append((tensor, ceil(words * copies)))
+        words = words_held(
+            on.workload.tensor_words(tensor) * on.workload.share(tensor),
+            on.tensors[tensor],
+            on.outer_loops(level.name),
+            on.tiles.count,
+            on.at_work,
+            on.policy.buffering,
+        )
+        terms.setdefault(level.name, []).append((tensor, words))
     for level in on.levels_between:
         held = terms.get(level.name, [])
         needs = sum(words for _, words in held)

@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.mapper.cost.price import closed_passes
+from flat_mapper.mapper.cost.innermost import closed_passes
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints, Transfer
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
 from flat_mapper.mapper.space.factors import multiple, prod_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -62,12 +62,18 @@ class SharedOccupancy:
         return min((n for n in (has, most) if n is not None), default=None)
 
     def candidate_words(
-        self, space: EinsumSpace, inner: Ints, tile: Ints, roles: tuple[Role, ...]
+        self,
+        space: EinsumSpace,
+        inner: Ints,
+        tile: Ints,
+        roles: tuple[Role, ...],
+        weights: Mapping[str, Floats],
     ) -> tuple[Floats, Floats]:
         """Occupancy that depends on the candidates, and cycles of first inputs and last outputs.
 
         Counted are streamed tiles, and staged ones that follow the candidate.
         inner: int64[R, n], tiles of the candidates. tile: int64[R, n or 1], below the DRAM loops.
+        weights: words that DRAM moves for one, by tensor; 0 where it is not told.
         """
         problem, count = self.problem, inner.shape[1]
         total, first, last = np.zeros(count), np.zeros(count), np.zeros(count)
@@ -83,15 +89,21 @@ class SharedOccupancy:
             if tensor not in problem.external or role == "inside":
                 continue
             staged = role == "staged" and problem.takes_turns
+            moved = words * weights.get(tensor, self.weight(tensor))
             if tensor == space.output:
-                last = last + words * (closing or staged)
+                last = last + moved * (closing or staged)
             else:
-                first = first + words * (opening or staged)
+                first = first + moved * (opening or staged)
         if problem.group.schedule == "sequential" and not problem.takes_turns:
             return total, np.zeros(count)
         dram = problem.platform.dram
         exposed = transfer_cycles(dram, first, first * 0) + transfer_cycles(dram, last * 0, last)
         return total, exposed
+
+    def weight(self, tensor: str) -> float:
+        """Words that DRAM moves for one of a tensor's, at least."""
+        dram = self.problem.platform.dram
+        return 0.0 if tensor in dram.totals else dram.weights.get(tensor, 1.0)
 
     def streamed(self, space: EinsumSpace, inner: Ints, roles: tuple[Role, ...]) -> Floats:
         """Words of streamed tensors in tiles int64[R, n] of the candidates."""

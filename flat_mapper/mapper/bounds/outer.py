@@ -133,6 +133,7 @@ class OuterBounds:
             for t in s.tensors
         }
         out = {s.output for s in self.problem.spaces}
+        words = {t: n * dram.weight(t, n) for t, n in words.items()}
         reads = sum(words[t] for t in self.problem.external if t not in out)
         writes = sum(words[t] for t in self.problem.external if t in out)
         return float(transfer_cycles(dram, np.array([float(reads)]), np.array([float(writes)]))[0])

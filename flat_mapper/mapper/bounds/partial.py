@@ -14,11 +14,10 @@ from functools import reduce
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
+from flat_mapper.mapper.cost.innermost import closed_passes, one_innermost
 from flat_mapper.mapper.cost.price import (
-    closed_passes,
     drawn_energy,
     first_visits,
-    one_innermost,
     staged_once,
 )
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Transfer

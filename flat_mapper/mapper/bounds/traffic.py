@@ -65,6 +65,16 @@ class _Use:
         """Whether the Einsum writes it."""
         return self.tensor == self.space.output
 
+    @property
+    def weight(self) -> float:
+        """Words that DRAM moves for one of it; 0 where it moves a number of them in all."""
+        return 0.0 if self.total else self.space.arch.levels[0].weights.get(self.tensor, 1.0)
+
+    @property
+    def total(self) -> float:
+        """Words that DRAM moves of it however often it is read; else 0."""
+        return self.space.arch.levels[0].totals.get(self.tensor, 0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class _Dram:
@@ -163,8 +173,8 @@ def _stream_cycles(
         output = use.volume * use.is_output
         if use.role == "stream":
             moved = zero if use.moved is None else use.moved
-            writes = writes + (moved if use.is_output else 0.0)
-            reads = reads + moved - output
+            writes = writes + use.weight * (moved if use.is_output else 0.0)
+            reads = reads + use.weight * (moved - output) + use.total
             continue
         written = written + output
         read = read + use.seen * (not use.is_output)
@@ -241,9 +251,9 @@ def _dram_traffic(uses: list[_Use], zero: Floats) -> _Dram:
             energy = energy + use.energy(use.moved)
             words = use.moved
             if use.is_output:
-                writes = writes + words
+                writes = writes + use.weight * words
                 words = words - use.volume
-            reads = reads + words
+            reads = reads + use.weight * words + use.total
     return _Dram(energy, reads, writes)
 
 
@@ -279,8 +289,8 @@ def _with_room(
             if not stays_here and use.moved is not None:
                 more = stay.again - use.moved
                 energy = energy + use.energy(stay.again) - use.energy(use.moved)
-                reads = reads + more
-                writes = writes + (more if use.is_output else 0.0)
+                reads = reads + use.weight * more
+                writes = writes + use.weight * (more if use.is_output else 0.0)
         good = fits([s for s, yes in zip(streams, stays, strict=True) if yes])
         cycles = transfer_cycles(level, reads, writes)
         floors = np.where(good, np.minimum(floors, energy), floors)
@@ -304,7 +314,7 @@ def _cycles(
             written = written + use.moved - use.volume * use.is_output
         if use.opening:
             streams = use.role == "stream"
-            first = first + (
+            first = first + use.weight * (
                 use.smallest if streams else tile_words(use.space, use.tensor, use.tile)
             )
     level = shared_level(problem.platform)

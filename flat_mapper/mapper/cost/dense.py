@@ -15,7 +15,7 @@ import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.cost.price import Costs, add_drawn, add_filled, add_staged
+from flat_mapper.mapper.cost.price import Costs, add_drawn, add_filled, add_staged, add_total
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints, looped
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.roles import Role
@@ -100,7 +100,7 @@ class DenseLayout:
             for open_ in (False, True):
                 passes, still = looped(relevant, one, np.full(1, open_), shared, shared_order)
                 times[open_], _ = looped(relevant, passes, still, dram, dram_order)
-            top = space.arch.levels[0 if role == "stream" else space.shared]
+            top = space.source(tensor, role)
             for transfer in self.transfers[tensor]:
                 passes = transfer.passes[candidate] * np.where(
                     transfer.open[candidate], times[True], times[False]
@@ -108,6 +108,8 @@ class DenseLayout:
                 _add_dense(space, costs, tensor, transfer, candidate, passes, top)
             if role == "staged":
                 add_staged(space, costs, tensor, dram, dram_order)
+            if role != "inside":
+                add_total(space, costs, tensor, one)
         return costs
 
 

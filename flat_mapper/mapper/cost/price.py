@@ -8,6 +8,7 @@ import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.latency import port_loads, transfer_cycles
+from flat_mapper.mapper.cost.innermost import closed_passes
 from flat_mapper.mapper.space.candidates import (
     Bools,
     CandidateBlock,
@@ -28,6 +29,7 @@ class Costs:
     ports: dict[tuple[str, str], Floats]  # (level, read | write | shared) -> cycles
     rounded: bool = True  # words to whole rows of a memory
     staged: Floats = field(default_factory=lambda: np.zeros(1))  # cycles of whole tiles at DRAM
+    weights: dict[str, Floats] = field(default_factory=dict)  # by tensor, see MemoryLevel.weight
 
     def accesses(self, words: Floats | float, level: MemoryLevel) -> Floats:
         """Vector accesses for a number of words."""
@@ -56,7 +58,8 @@ def candidate_costs(space: EinsumSpace, candidates: CandidateBlock, outer: Outer
     shared, dram = tile // candidates.tile, sizes // tile
     for position, (tensor, role) in enumerate(zip(space.tensors, outer.roles, strict=True)):
         transfers = candidates.transfers[tensor]
-        parent = space.arch.levels[0 if role == "stream" else space.shared]
+        parent = space.source(tensor, role)
+        words = np.zeros(1)
         for i, transfer in enumerate(transfers):
             passes, open_ = looped(
                 space.relevant[tensor], transfer.passes, transfer.open, shared, outer.shared_order
@@ -68,14 +71,29 @@ def candidate_costs(space: EinsumSpace, candidates: CandidateBlock, outer: Outer
             above = transfers[i + 1] if i + 1 < len(transfers) else None
             copied = _copied_words(space, tensor, outer) if above is None else 0.0
             _add_transfer(space, costs, tensor, transfer, above, parent, passes, left, copied)
+            words = passes * left[0] * left[1] * float(space.volume[tensor])
         if role == "staged":
             still = np.ones(dram.shape[1]) > 0
             left = _left(space.relevant[tensor], still, dram, outer)
             alone = Costs(energy=np.zeros(1), ports={})
-            add_staged(space, alone, tensor, dram, outer.dram_order, left)
+            words = add_staged(space, alone, tensor, dram, outer.dram_order, left)
             costs.add(alone)
             costs.staged = costs.staged + _staged_cycles(space, tensor, dram, outer, left)
+        if role != "inside":
+            add_total(space, costs, tensor, words)
     return costs
+
+
+def add_total(space: EinsumSpace, costs: Costs, tensor: str, words: Floats) -> None:
+    """What DRAM moves for a tensor of which it moves so much however often it is read.
+
+    words: that the shared level and those below read of it.
+    """
+    dram, none = space.arch.levels[0], np.zeros(1)
+    costs.weights[tensor] = none + dram.weights.get(tensor, 1.0)
+    if tensor in dram.totals:
+        costs.add_words(dram, none + dram.totals[tensor], none)
+        costs.weights[tensor] = dram.totals[tensor] / np.maximum(words, 1e-300)
 
 
 def _staged_cycles(
@@ -90,7 +108,9 @@ def _staged_cycles(
     passes, _ = looped(space.relevant[tensor], one, one > 0, dram, outer.dram_order)
     volume = float(space.volume[tensor]) * left[1]
     words = volume * passes * left[0]
-    level, none = space.arch.levels[0], words * 0
+    level, none = space.source(tensor, "stream"), words * 0
+    if (total := space.arch.levels[0].totals.get(tensor)) is not None:
+        level, words = space.arch.levels[0], none + total
     if tensor != space.output:
         return transfer_cycles(level, words, none)
     return transfer_cycles(level, words - volume, none) + transfer_cycles(level, none, words)
@@ -145,13 +165,16 @@ def add_staged(
     dram: Ints,
     order: tuple[int, ...],
     left: tuple[Floats | float, Floats | float] = (1.0, 1.0),
-) -> None:
-    """Whole tiles between DRAM and the shared level; left: see `_left`."""
+) -> Floats:
+    """Whole tiles between DRAM and the shared level; returns their words. left: see `_left`."""
     one = np.ones(dram.shape[1])
     passes, _ = looped(space.relevant[tensor], one, one > 0, dram, order)
     level = space.arch.levels[space.shared]
     transfer = Transfer(child=level, passes=one, open=one > 0, spread=one, copies=one)
-    _add_transfer(space, costs, tensor, transfer, None, space.arch.levels[0], passes, left)
+    top = space.source(tensor, "stream")
+    _add_transfer(space, costs, tensor, transfer, None, top, passes, left)
+    words: Floats = float(space.volume[tensor]) * passes * left[0] * left[1]
+    return words
 
 
 def _add_transfer(
@@ -315,30 +338,6 @@ def staged_once(space: EinsumSpace, tensor: str, *, priced: bool, rounded: bool 
     if priced:
         return once
     return once - float(dram_energy(space, tensor, space.volume[tensor], rounded=rounded))
-
-
-def one_innermost(space: EinsumSpace, full: list[Floats], stays: list[Floats]) -> Floats:
-    """Least pJ of candidates, from what each tensor takes in full, and if it may stay in place.
-
-    At most one rank is the innermost real loop outside a candidate, and only tensors that lack it
-    may stay in place; so the bound is a minimum over ranks.
-    """
-    best = sum(full, np.zeros(1))
-    for r in range(len(space.ranks)):
-        lacking = [not space.relevant[t][r] for t in space.tensors]
-        if any(lacking):
-            parts = (s if lacks else f for f, s, lacks in zip(full, stays, lacking, strict=True))
-            best = np.minimum(best, sum(parts, np.zeros(1)))
-    return best + space.compute_energy
-
-
-def closed_passes(space: EinsumSpace, tile: Ints, tensor: str) -> Floats:
-    """How often a tile comes by if every irrelevant loop outside brings it again; float64[n]."""
-    passes = np.ones(tile.shape[1])
-    for r, size in enumerate(space.sizes):
-        if not space.relevant[tensor][r]:
-            passes = passes * (size // tile[r])
-    return passes
 
 
 def drawn_energy(

@@ -5,7 +5,7 @@ The rules are those of `cost_model.turn_taking` and `cost_model.residence`, over
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 
@@ -49,8 +49,16 @@ class _Move:
     open: Bools
 
 
-def turn_cycles(space: EinsumSpace, candidates: CandidateBlock, outer: Outer) -> TurnCycles:
-    """Cycles of the turns of candidates under given outer loops."""
+def turn_cycles(
+    space: EinsumSpace,
+    candidates: CandidateBlock,
+    outer: Outer,
+    weights: Mapping[str, Floats],
+) -> TurnCycles:
+    """Cycles of the turns of candidates under given outer loops.
+
+    weights: words that DRAM moves for one that streams, by tensor.
+    """
     tile = np.array(outer.tile, dtype=np.int64)[:, None]
     sizes = np.array(space.sizes, dtype=np.int64)[:, None]
     shared, dram = tile // candidates.tile, sizes // tile
@@ -59,7 +67,8 @@ def turn_cycles(space: EinsumSpace, candidates: CandidateBlock, outer: Outer) ->
     for position, tensor in enumerate(space.tensors):
         pieces = prod_of(dram, [r for r, yes in enumerate(space.relevant[tensor]) if yes])
         volume = space.volume[tensor] / pieces
-        moves = list(_moves(space, candidates, outer, position, volume, shared))
+        weight = weights.get(tensor, 1.0) if outer.roles[position] == "stream" else 1.0
+        moves = list(_moves(space, candidates, outer, position, volume, shared, weight))
         for kind, found in zip(outer.kinds, ports, strict=True):
             again = tensor == space.output and not kind.first
             fresh = tensor in kind.fresh
@@ -84,8 +93,12 @@ def _moves(
     position: int,
     volume: Floats,
     shared: Ints,
+    weight: Floats | float,
 ) -> Iterator[_Move]:
-    """The transfers of a tensor in one pass of the DRAM loops; volume: of its tile there."""
+    """The transfers of a tensor in one pass of the DRAM loops; volume: of its tile there.
+
+    weight: words that the outermost level moves for one.
+    """
     tensor = space.tensors[position]
     transfers = candidates.transfers[tensor]
     top = space.arch.levels[0 if outer.roles[position] == "stream" else space.shared]
@@ -94,7 +107,7 @@ def _moves(
             space.relevant[tensor], transfer.passes, transfer.open, shared, outer.shared_order
         )
         above = transfers[i + 1] if i + 1 < len(transfers) else None
-        parent_words = volume if above is None else volume / above.spread
+        parent_words = volume * weight if above is None else volume / above.spread
         child_words = volume / transfer.spread
         yield _Move(
             parent=top if above is None else _child(above),

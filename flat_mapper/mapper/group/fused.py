@@ -256,13 +256,13 @@ class Fused:
         """Cost vectors of candidates under given outer loops; float64[n, D]."""
         costs = candidate_costs(space, candidates, outer)
         if outer.kinds:
-            turns = turn_cycles(space, candidates, outer)
+            turns = turn_cycles(space, candidates, outer, costs.weights)
         else:
             compute = outer.visited * outer.passes * space.lane_cycles / candidates.spatial
             turns = TurnCycles(total=compute, steady=compute)
         tile = np.array(outer.tile, dtype=np.int64)[:, None]
         words, exposed = self.bounds.occupancy.candidate_words(
-            space, candidates.tile, tile, outer.roles
+            space, candidates.tile, tile, outer.roles, costs.weights
         )
         return layout.vectors(space.einsum, outer.turns, turns, exposed, costs, words)
 

@@ -72,7 +72,7 @@ class Single:
         space = self.candidate_set.space
         roles = staging.roles[space.einsum.name]
         tile, own = outers.tile[:, choice], self.dense.tile[:, candidate]
-        words, cold = self.bounds.occupancy.candidate_words(space, own, tile, roles)
+        words, cold = self.bounds.occupancy.candidate_words(space, own, tile, roles, {})
         room = self.bounds.occupancy.room(staging, outers.tile)
         fits = words <= np.broadcast_to(room, len(outers.staging))[choice]
         fits &= shared_fits(space, tile, own)

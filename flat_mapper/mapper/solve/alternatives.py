@@ -15,7 +15,7 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.solve.reconstruct import group_mapping
+from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.space.group import GroupProblem, group_problem
 from flat_mapper.mapping.space import Mapspace, partitions
 from flat_mapper.mapping.values import FusedMapping

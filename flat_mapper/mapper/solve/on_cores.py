@@ -1,196 +1,223 @@
 """The search on a chip of many cores: at which level to fuse, and which tiles to give out.
 
-For given tiles the problem of one core is an ordinary one: a tile of the workload under the core's
-part of the bandwidths. It is solved twice, with an equal share of DRAM and with all that it wants;
-what comes of both is laid over the cores in every way, and priced as it is. Without a mask the
-second solution bounds every mapping with these tiles from below: no core is faster, and the fullest
-has as many tiles as the others or more. Under one, units at peak on the tiles of pairs that are
-left do. The least bound of all tiles is part of the certificate: what was found is the best where
-it reaches that, and else no further from it than the gap.
+Groups run one after another, so each is given out for itself. For given tiles the problem of one
+core is an ordinary one: a tile of the workload, with DRAM as one core sees it while the others do
+as much (`MemoryLevel.weight`). It is solved first under the least that DRAM may have to move: what
+is given out in any way takes as long, or longer. So the most promising tiles are searched one after
+another, and those are left out that this bound rules out. Under a mask tiles differ: one of fewer
+passes over keys takes its part of the largest one's cycles, or more, and the bound is what the
+fullest core is given. What comes of a tile is laid over the cores in every way (`lifted`), and
+priced by the model. The least bound of all tiles is part of the certificate.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import product
-from math import inf, prod
+from math import inf
 
-from flat_mapper.arch.values import Architecture, Fanout, Platform
+from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
+from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.chip.evaluation import evaluate
+from flat_mapper.cost_model.chip.group import group_on_cores
+from flat_mapper.cost_model.chip.totals import chip_stats
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.cost.candidate_set import CandidateCache
+from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
+from flat_mapper.mapper.group.reconstruct import group_mapping
+from flat_mapper.mapper.solve.assignments import (
+    Assignment,
+    at_dram,
+    at_peak,
+    cascades,
+    deaf_inside,
+    every_assignment,
+    fusion_levels,
+    least_moved,
+    on_fullest,
+)
 from flat_mapper.mapper.solve.result import Certificate, Solution
-from flat_mapper.mapper.solve.solve import best_mapping, floor_of, value_of
-from flat_mapper.mapper.space.factors import divisors
+from flat_mapper.mapper.solve.solve import best_mapping, floor_of, solve_group, value_of
+from flat_mapper.mapper.space.group import group_problem
+from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.cores.lift import lifted
-from flat_mapper.mapping.cores.tiles import given_ranks
-from flat_mapper.mapping.cores.view import core_count, core_platform
-from flat_mapper.mapping.space import Mapspace
-from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.mapping.cores.view import core_count, core_platform, served
+from flat_mapper.mapping.space import GroupSpace, Mapspace, partitions
+from flat_mapper.mapping.values import FusedMapping, GroupMapping
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import mask_tiles
-from flat_mapper.workload.softmax import MERGE, SPLIT, alternatives, with_splits
 
 EXACT = 1e-12  # rounding of float64
-TRIED = 8  # chosen: tiles that are tried where no budget is given; some CPU seconds
+# Where no budget is given the search ends after so many tiles that are no better than the best, but
+# not before so many mappings are priced: chosen, some CPU seconds.
+PATIENCE = 2
+ENOUGH = 4000
+ANY_PJ = 1e300
+Costs = tuple[float, float]  # cycles and dynamic pJ
+
+
+@dataclass(slots=True)
+class _Counters:
+    """What was looked at, of all groups."""
+
+    size: int = 0
+    evaluated: int = 0
+    in_vain: int = 0  # tiles that were searched since one was better
+    pruned: int = 0
+    left: int = 0
+
+    def of(self) -> dict[str, int]:
+        """Tiles left out, by why."""
+        named = {"tiles": self.pruned, "tiles left": self.left}
+        return {name: n for name, n in named.items() if n}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
-    """A fusion level and the extents of a tile, with what no mapping of it beats."""
-
-    workload: Workload
-    level: str
-    tile: tuple[tuple[str, int], ...]
-    keys: int  # of a pass, where a mask makes it matter; 0: free
-    cores: int
-    least: float  # cycles
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The Einsums before the parts of the keys are merged."""
-        merging = self.workload.operators.get(MERGE, ()) if SPLIT in dict(self.tile) else ()
-        return tuple(n for n in self.workload.ancestors if n not in merging)
-
-    @property
-    def tiles(self) -> int:
-        """How many tiles there are."""
-        sizes = self.workload.rank_sizes
-        return prod(-(-sizes[r] // n) for r, n in self.tile)
-
-    @property
-    def cuts_queries(self) -> bool:
-        """Whether tiles have some of the queries each: then a mask leaves them different keys."""
-        queries = self.workload.roles.queries
-        size = self.workload.rank_sizes.get(queries, 1)
-        return dict(self.tile).get(queries, size) < size
-
-    @property
-    def rounds(self) -> int:
-        """Tiles of the fullest core, at least."""
-        return -(-self.tiles // self.cores)
-
-
-@dataclass
-class _Search:
-    """What is asked, and what came of it so far."""
+class _Question:
+    """What is asked, of all cascades and groups."""
 
     platform: Platform
     mapspace: Mapspace
     ert: Ert
-    objective: Objective
-    best: tuple[Workload, Result] | None = None
-    size: int = 0
-    evaluated: int = 0
-    pruned: dict[str, int] = field(default_factory=dict)
-    refused: Infeasible | None = None
+    goal: Goal
+    budget: Budget
+    progress: Progress | None
+    count: _Counters = field(default_factory=_Counters)
 
     @property
-    def goal(self) -> Goal:
-        """The objective, with leakage."""
-        return Goal(kind=self.objective, leak=sum(self.ert.leak_per_cycle(self.platform).values()))
+    def buffering(self) -> float:
+        """Copies of what crosses DRAM."""
+        return self.mapspace.policy.buffering
 
-    def run(self, one: Assignment) -> float:
-        """Try an assignment; the least cycles of its mappings."""
-        inner = replace(
-            self.mapspace,
-            fusion=replace(
-                self.mapspace.fusion,
-                level="",
-                cores=(),
-                tiles={
-                    **{
-                        r: t
-                        for r, t in self.mapspace.fusion.tiles.items()
-                        if r not in dict(one.tile)
-                    },
-                    **({_keys(one.workload): (one.keys,)} if one.keys else {}),
-                },
-            ),
+    def least(self, one: Assignment) -> float:
+        """Cycles that no mapping beats: of the units of all cores, and of DRAM."""
+        return max(at_peak(self.platform, one), at_dram(self.platform, one, self.buffering))
+
+    @property
+    def bounds(self) -> bool:
+        """Whether what is minimised adds up over tiles as bounds have it."""
+        return self.goal.kind == "latency"
+
+
+@dataclass(slots=True)
+class _Group:
+    """The search of one group over all that may be given out."""
+
+    question: _Question
+    workload: Workload
+    group: GroupSpace
+    below: float = inf  # cycles that an answer has to stay below
+    best: tuple[Costs, GroupMapping] | None = None
+    bound: float = inf  # cycles that no mapping beats
+    refused: Infeasible | None = None
+    known: dict[object, CandidateCache] = field(default_factory=dict)
+
+    @property
+    def most(self) -> float:
+        """Cycles that a mapping has to stay below to be of use."""
+        return min(self.below, self.best[0][0]) if self.best else self.below
+
+    def run(self) -> None:
+        """Search the most promising tiles first."""
+        question = self.question
+        everything = list(
+            every_assignment(self.workload, question.platform, question.mapspace, self.group)
         )
-        sizes = {**one.workload.rank_sizes, **dict(one.tile)}
-        mask = None if one.cuts_queries else one.workload.mask
-        core = replace(one.workload, rank_sizes=sizes, mask=mask, repeat=1)
-        least = inf
-        at_work = min(one.cores, one.tiles)
-        for share in (None, at_work):
-            chip = _served(core_platform(self.platform, one.level), share)
-            found = best_mapping(core, chip, inner, self.ert, objective=self.objective)
-            if not isinstance(found, Solution):
-                self.refused = found if isinstance(found, Infeasible) else self.refused
-                return inf
-            self.size += found.certificate.mapspace_size
-            self.evaluated += found.certificate.evaluated
-            if share is None and self.objective == "latency":
-                tile = sum(g.cycles for g in found.result.groups if g.names[0] in one.names)
-                least = one.rounds * float(tile) if not one.keys else one.least
-                if self.best and least >= self.best[1].cycles / self.best[0].repeat:
-                    return least
-            mapping = found.result.mapping
-            if len(one.names) < len(one.workload.ancestors):
-                again = self._merged(one, chip, inner, mapping)
-                if again is None:
-                    return inf
-                mapping = again
-            self._lay_out(one, mapping)
-        return least if least < inf else one.least
-
-    def over(
-        self, everything: Sequence[Assignment], budget: Budget, progress: Progress | None
-    ) -> float:
-        """Try assignments, the most promising first; the least cycles of all mappings."""
-        limit = TRIED if min(budget.seconds, budget.steps) == inf else inf
-        left = inf
-        for number, one in enumerate(everything):
-            best = self.best[1].cycles / self.best[0].repeat if self.best else inf
-            if self.objective == "latency" and one.least >= best:
-                self.pruned["tiles"] = len(everything) - number
-                break
-            if progress:
-                progress(number / len(everything), f"{one.level}, {_text(one.tile)}")
+        order = sorted(
+            (question.least(one), -one.at_work, one.count, i) for i, one in enumerate(everything)
+        )
+        for number, (least, _, _, i) in enumerate(order):
+            one, left = everything[i], len(order) - number
+            if question.bounds and least >= self.most:
+                question.count.pruned += left
+                self.bound = min(self.bound, least)
+                return
+            if question.progress:
+                question.progress(number / len(order), str(one))
             try:
-                budget.step(known=self.best is not None)
-                if number >= limit and self.best:
-                    budget.stopped = "tiles"
-                    raise Stopped
-                left = min(left, self.run(one))
+                self._try(one)
             except Stopped:
-                left = min(left, one.least)
-                self.pruned["tiles left"] = len(everything) - number
-                break
-        return left
+                question.count.left += left
+                self.bound = min(self.bound, least)
+                return
 
-    def _merged(
-        self, one: Assignment, chip: Platform, inner: Mapspace, mapping: FusedMapping
-    ) -> FusedMapping | None:
-        """A mapping of a tile with one part of the keys, and of what merges all parts of a tile."""
-        sizes = {**one.workload.rank_sizes, **dict(one.tile), SPLIT: one.workload.rank_sizes[SPLIT]}
-        core = replace(one.workload, rank_sizes=sizes, repeat=1)
-        found = best_mapping(core, chip, inner, self.ert, objective=self.objective)
-        if not isinstance(found, Solution):
-            return None
-        before = [g for g in mapping.groups if g.names[0] in one.names]
-        after = [g for g in found.result.mapping.groups if g.names[0] not in one.names]
-        return replace(mapping, groups=(*before, *after))
+    def _try(self, one: Assignment) -> None:
+        """One assignment: its bound, and the best mappings that are found."""
+        question = self.question
+        least = on_fullest(question.platform, one)
+        if question.bounds and least >= self.most:
+            question.count.pruned += 1
+            self.bound = min(self.bound, least)
+            return
+        question.budget.step(known=self.best is not None)
+        spends = min(question.budget.seconds, question.budget.steps) < inf
+        in_vain, priced = question.count.in_vain, question.count.evaluated
+        if self.best and not spends and in_vain >= PATIENCE and priced >= ENOUGH:
+            question.budget.stopped = question.budget.stopped or "tiles"
+            raise Stopped
+        question.count.in_vain += 1
+        weights, totals = least_moved(question.platform, one, question.buffering)
+        cycles = self._solved(one, weights, totals)
+        least = max(least, on_fullest(question.platform, one, cycles))
+        self.bound = min(self.bound, least)
+        if (weights or totals) and not (question.bounds and least >= self.most):
+            self._solved(one, {}, {})
 
-    def _lay_out(self, one: Assignment, mapping: FusedMapping) -> None:
-        for whole in lifted(one.workload, self.platform, mapping, one.level, dict(one.tile)):
-            result = evaluate(one.workload, self.platform, whole, self.ert)
-            if isinstance(result, Infeasible):
-                self.refused = self.refused or result
+    def _solved(
+        self, one: Assignment, weights: Mapping[str, float], totals: Mapping[str, float]
+    ) -> float:
+        """Cycles that no mapping of the largest tile beats; its best mapping is laid out.
+
+        weights, totals: of what DRAM moves beside what one core of all at work does.
+        """
+        question = self.question
+        core = core_platform(question.platform, one.level)
+        chip = served(core, one.at_work, weights, totals)
+        workload = one.core_workload
+        space = with_arch_rules(one.inner(question.mapspace), chip, workload)
+        problem = group_problem(workload, chip, question.ert, space, one.group)
+        known = self.known.setdefault((one.level, one.tile), CandidateCache())
+        search = GroupSearch.of(problem, known)
+        share = on_fullest(question.platform, one, 1e9) / 1e9  # of the fullest core in tiles
+        cutoff = self.most / share if question.bounds else inf
+        found, left = solve_group(
+            search, question.goal, (cutoff, ANY_PJ) if cutoff < inf else None, question.budget.gap
+        )
+        question.count.size += len(search.roots.staging) and search.space_size()
+        question.count.evaluated += search.counters.evaluated
+        if isinstance(found, Infeasible):
+            self.refused = _least_refused([self.refused, found])
+            return inf
+        if not found:
+            return min(cutoff, left)
+        mapping = group_mapping(found[0], dict(workload.rank_sizes))
+        self._lay_out(one, mapping)
+        return min(found[0].cycles, left)
+
+    def _lay_out(self, one: Assignment, mapping: GroupMapping) -> None:
+        """Price a tile's mapping in every way to give tiles out."""
+        question = self.question
+        where = self.workload, question.platform
+        for whole in lifted(*where, mapping, one.level, dict(one.tile)):
+            on = group_on_cores(*where, whole, question.mapspace.policy, question.ert)
+            if isinstance(on, Infeasible):
+                self.refused = _least_refused([self.refused, on])
                 continue
-            self.evaluated += 1
-            own = float(result.cycles), result.dynamic_pj
-            best = self.best[1] if self.best else None
-            if best is None or better_pair(self.goal, own, (float(best.cycles), best.dynamic_pj)):
-                self.best = one.workload, result
+            question.count.evaluated += 1
+            own = _costs(on, question.ert)
+            if self.best is None or better_pair(question.goal, own, self.best[0]):
+                self.best = own, whole
+                question.count.in_vain = 0
+
+
+def _costs(on: GroupOnCores, ert: Ert) -> Costs:
+    energy = sum(one.energy_pj for one in chip_stats(on, ert))
+    return float(on.stats().cycles), energy
 
 
 def best_on_cores(
@@ -212,187 +239,161 @@ def best_on_cores(
     if mapspace.policy.softmax == "free":
         where = f"{mapspace.name}: policy.softmax"
         raise SpecError(expected(where, "charged, where tiles are given out to cores", "free"))
-    begin, budget = time.perf_counter(), budget or Budget()
-    search = _Search(platform=platform, mapspace=mapspace, ert=ert, objective=objective)
-    everything = sorted(
-        (
-            one
-            for cascade in _cascades(workload, platform, mapspace)
-            for level in _levels(platform, mapspace)
-            for one in _assignments(cascade, platform, mapspace, level)
-        ),
-        key=lambda one: (one.least, one.tiles),
+    what = workload, platform, mapspace, ert
+    levels = fusion_levels(platform, mapspace)
+    if levels == [platform.matrix.levels[1].name] and core_count(platform.matrix, levels[0]) == 1:
+        return _on_one_core(*what, objective, progress, budget)
+    begin = time.perf_counter()
+    question = _Question(
+        platform=platform,
+        mapspace=mapspace,
+        ert=ert,
+        goal=Goal(kind=objective, leak=sum(ert.leak_per_cycle(platform).values())),
+        budget=budget or Budget(),
+        progress=progress,
     )
-    left = search.over(everything, budget, progress)
-    if search.best is None:
-        assert search.refused is not None
-        return search.refused
-    cascade, result = search.best
-    left_out = _deaf_inside(platform, [lv.name for lv in platform.matrix.levels[1:]])
-    if mapspace.fusion.level == "any" and left_out:
-        note = f"not fused at {', '.join(left_out)}: inside, every instance reads for itself"
-        result = replace(result, notes=(*result.notes, note))
-    floor = bound = floor_of(result, objective)
-    if objective == "latency":
-        bound = max(floor, min(left * cascade.repeat, result.cycles) * result.cycle_seconds)
-    gap = value_of(result, objective) / bound - 1
+    chosen, bound = _searched(question, workload)
+    if isinstance(chosen, Infeasible):
+        return chosen
+    cascade, groups = chosen
+    mapping = FusedMapping(groups=groups, policy=mapspace.policy)
+    result = evaluate(cascade, platform, mapping, ert)
+    assert isinstance(result, Result), f"the search chose a mapping that does not fit: {result}"
+    return _solution(question, cascade, _noted(result, platform, mapspace), bound, begin)
+
+
+def _on_one_core(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    objective: Objective,
+    progress: Progress | None,
+    budget: Budget | None,
+) -> Solution | Infeasible:
+    """The answer of the chip without cores, of which all say that they are on its one."""
+    level = platform.matrix.levels[1].name
+    space = replace(mapspace, fusion=replace(mapspace.fusion, level="", cores=()))
+    what = workload, core_platform(platform, level), space, ert
+    found = best_mapping(*what, objective=objective, progress=progress, budget=budget)
+    if not isinstance(found, Solution):
+        assert found is not None
+        return found
+    mapping = found.result.mapping
+    whole = replace(mapping, groups=tuple(replace(g, level=level) for g in mapping.groups))
+    result = evaluate(found.workload, platform, whole, ert)
+    assert isinstance(result, Result), f"a core that does not do what a chip does: {result}"
+    return replace(found, result=result)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Alternative:
+    """A cascade in groups, with cycles that no mapping of each beats."""
+
+    workload: Workload
+    groups: tuple[GroupSpace, ...]
+    least: tuple[float, ...]
+
+
+def _searched(
+    question: _Question, workload: Workload
+) -> tuple[tuple[Workload, tuple[GroupMapping, ...]] | Infeasible, float]:
+    """The best of all cascades and partitions; and cycles that no mapping beats."""
+    best: tuple[Costs, Workload, tuple[GroupMapping, ...]] | None = None
+    bound, refused = inf, None
+    for one in _alternatives(question, workload):
+        below = best[0][0] if best and question.bounds else inf
+        if sum(one.least) >= below:
+            question.count.pruned += 1
+            bound = min(bound, sum(one.least))
+            continue
+        groups, least = _alternative(question, one, below)
+        bound = min(bound, sum(least))
+        found = [group.best for group in groups if group.best]
+        if len(found) < len(one.groups):
+            refused = _least_refused([refused, *(g.refused for g in groups)])
+            continue
+        own = sum(c for (c, _), _ in found), sum(e for (_, e), _ in found)
+        if best is None or better_pair(question.goal, own, best[0]):
+            best = own, one.workload, tuple(mapping for _, mapping in found)
+    if best is None:
+        assert refused is not None
+        return refused, 0.0
+    return best[1:], bound
+
+
+def _least_refused(found: Iterable[Infeasible | None]) -> Infeasible | None:
+    """Of several reasons why nothing fits, the one that asks for least."""
+    return min((one for one in found if one is not None), key=lambda one: one.needs, default=None)
+
+
+def _alternatives(question: _Question, workload: Workload) -> list[_Alternative]:
+    """Cascades in groups, the most promising first."""
+    platform, mapspace = question.platform, question.mapspace
+    found = []
+    for cascade in cascades(workload, platform, mapspace):
+        for groups in partitions(cascade, mapspace):
+            least = tuple(
+                min(question.least(one) for one in every_assignment(cascade, platform, mapspace, g))
+                for g in groups
+            )
+            found.append(_Alternative(workload=cascade, groups=groups, least=least))
+    return sorted(found, key=lambda one: sum(one.least))
+
+
+def _alternative(
+    question: _Question, one: _Alternative, below: float
+) -> tuple[list[_Group], list[float]]:
+    """The groups of an alternative as far as they may be of use, and cycles of each at least."""
+    least, groups = list(one.least), []
+    for i, group in enumerate(one.groups):
+        search = _Group(
+            question=question,
+            workload=one.workload,
+            group=group,
+            below=below - sum(least) + least[i],
+        )
+        search.run()
+        groups.append(search)
+        least[i] = max(least[i], search.bound)
+        if search.best is None:
+            break
+    return groups, least
+
+
+def _noted(result: Result, platform: Platform, mapspace: Mapspace) -> Result:
+    """The result with a line on levels that were left out."""
+    left_out = deaf_inside(platform, [lv.name for lv in platform.matrix.levels[1:]])
+    if mapspace.fusion.level != "any" or not left_out:
+        return result
+    note = f"not fused at {', '.join(left_out)}: inside, every instance reads for itself"
+    return replace(result, notes=(*result.notes, note))
+
+
+def _solution(
+    question: _Question, cascade: Workload, result: Result, bound: float, begin: float
+) -> Solution:
+    """The answer with its certificate; bound: cycles that no mapping beats."""
+    objective, count = question.goal.kind, question.count
+    assert objective != "weighted"
+    floor = proven = floor_of(result, objective)
+    if question.bounds:
+        proven = max(floor, min(bound * cascade.repeat, result.cycles) * result.cycle_seconds)
+    gap = value_of(result, objective) / proven - 1
     return Solution(
         workload=cascade,
         result=result,
-        mapspace=mapspace.name,
+        mapspace=question.mapspace.name,
         objective=objective,
         certificate=Certificate(
-            mapspace_size=max(search.size, 1),
-            evaluated=search.evaluated,
-            pruned=search.pruned,
+            mapspace_size=max(count.size, 1),
+            evaluated=count.evaluated,
+            pruned=count.of(),
             optimal=gap < EXACT,
             lower_bound=floor,
-            proven_bound=bound,
+            proven_bound=proven,
             gap=max(gap, 0.0),
-            stopped=budget.stopped,
+            stopped=question.budget.stopped,
             seconds=time.perf_counter() - begin,
         ),
-    )
-
-
-def _cascades(workload: Workload, platform: Platform, mapspace: Mapspace) -> Iterator[Workload]:
-    """The forms of the softmax, and of an online one the keys in parts, a core each."""
-    wanted, keys = mapspace.fusion.cores, workload.roles.keys
-    for cascade in alternatives(workload):
-        yield cascade
-        if cascade.softmax != "online" or cascade.mask or not keys:
-            continue
-        if wanted == "any" or keys in wanted:
-            most = max(core_count(platform.matrix, lv) for lv in _levels(platform, mapspace))
-            for parts in divisors(cascade.rank_sizes[keys]):
-                if 1 < parts <= most:
-                    yield with_splits(cascade, parts)
-
-
-def _text(tile: tuple[tuple[str, int], ...]) -> str:
-    return " ".join(f"{r}={n}" for r, n in tile) or "one tile"
-
-
-def _keys(workload: Workload) -> str:
-    pair = workload.roles.masked
-    assert pair is not None
-    return pair[1]
-
-
-def _levels(platform: Platform, mapspace: Mapspace) -> list[str]:
-    """The levels at which a group may be fused: on chip, and on every path."""
-    paths = [platform.matrix, *filter(None, [platform.vector])]
-    common = [
-        level.name
-        for level in platform.matrix.levels[1:]
-        if all(any(lv.name == level.name for lv in path.levels[1:]) for path in paths)
-    ]
-    wanted = mapspace.fusion.level
-    if wanted == "any":
-        return [name for name in common if name not in _deaf_inside(platform, common)]
-    if wanted and wanted not in common:
-        where = f"{mapspace.name}: fusion.level"
-        raise SpecError(expected(where, f"any or one of {', '.join(common)}", wanted))
-    return [wanted or common[0]]
-
-
-def _deaf_inside(platform: Platform, names: Sequence[str]) -> list[str]:
-    """Levels inside which a fanout reads for each instance, which no loop of one Einsum may use."""
-    found = []
-    for name in names:
-        arch = platform.matrix
-        inside = arch.nodes[arch.nodes.index(arch.level(name)) :]
-        rules = (n.constraints.get("spatial") for n in inside if isinstance(n, Fanout))
-        keys = ("no_reuse", "no_multicast_no_reduction")
-        if any(isinstance(rule, Mapping) and any(rule.get(k) for k in keys) for rule in rules):
-            found.append(name)
-    return found
-
-
-def _assignments(
-    workload: Workload, platform: Platform, mapspace: Mapspace, level: str
-) -> Iterator[Assignment]:
-    """Every extent of a tile that divides, on the cores that have the level."""
-    merging = workload.operators.get(MERGE, ()) if SPLIT in workload.rank_sizes else ()
-    names = tuple(n for n in workload.ancestors if n not in merging)
-    cores = core_count(platform.matrix, level)
-    legal = given_ranks(workload, names) if cores > 1 else ()
-    wanted = mapspace.fusion.cores
-    if merging and cores == 1:
-        return
-    ranks = [r for r in legal if wanted == "any" or r in wanted or r == SPLIT]
-    fixed, sizes = {**mapspace.fusion.tiles, SPLIT: (1,)}, workload.rank_sizes
-    extents = [[n for n in divisors(sizes[r]) if n in fixed.get(r, (n,))] for r in ranks]
-    pair = workload.roles.masked
-    for chosen in product(*extents):
-        tile = tuple(zip(ranks, chosen, strict=True))
-        one = Assignment(workload=workload, level=level, tile=tile, keys=0, cores=cores, least=0.0)
-        keys = [0]
-        if workload.mask and one.cuts_queries and pair and pair[1] in workload.inner_ranks(names):
-            keys = [n for n in divisors(sizes[pair[1]]) if n in fixed.get(pair[1], (n,))]
-        for n in keys:
-            yield replace(one, keys=n, least=_least(platform, mapspace, replace(one, keys=n)))
-
-
-def _least(platform: Platform, mapspace: Mapspace, one: Assignment) -> float:
-    """Cycles that no mapping with these tiles beats: units at peak, the fullest core's tiles.
-
-    Cores share the work of all tiles at best; one of them has the largest tile, and where all are
-    equal as many as the rounds.
-    """
-    workload, sizes, tile = one.workload, one.workload.rank_sizes, dict(one.tile)
-    share, largest = _kept(one)
-    whole: dict[str, float] = {}
-    alone: dict[str, float] = {}
-    for einsum in (workload.einsum(n) for n in one.names):
-        passes = 1.0
-        if einsum.each:
-            passes = sizes[_keys(workload)] / one.keys if one.keys else 0.0
-        pair = workload.roles.masked or ()
-        cut = set(pair) <= {*einsum.ranks, *einsum.each}
-        arch = platform.path(einsum.unit)
-        cycles = passes * operation_cycles(arch, einsum, workload.widths) / arch.compute.instances
-        whole_mask = workload.mask is not None and not one.cuts_queries
-        count = workload.unmasked_iterations if whole_mask else workload.iterations
-        points = count(einsum) * cycles
-        parts = prod(-(-sizes[r] // n) for r, n in tile.items() if r in einsum.ranks)
-        whole[einsum.unit] = whole.get(einsum.unit, 0.0) + points * (share if cut else 1.0)
-        one_core = points / parts * one.cores * (largest if cut else 1.0)
-        alone[einsum.unit] = alone.get(einsum.unit, 0.0) + one_core
-    overlap = mapspace.fusion.schedule in ("overlapped", "any")
-    total, most = (max(c.values()) if overlap else sum(c.values()) for c in (whole, alone))
-    return max(total, most * (one.rounds if not one.keys else 1))
-
-
-def _kept(one: Assignment) -> tuple[float, float]:
-    """Shares of the pairs of queries and keys that are worked on: of all, of the largest tile."""
-    workload, pair = one.workload, one.workload.roles.masked
-    if not one.keys or pair is None or workload.mask is None:
-        return 1.0, 1.0
-    queries, keys = (workload.rank_sizes[r] for r in pair)
-    rows = dict(one.tile)[pair[0]]
-    tiles = mask_tiles(workload.mask, queries, keys, rows, one.keys)
-    most = max(
-        -(-high // one.keys) - low // one.keys
-        for start in range(keys - queries, keys, rows)
-        for low, high in [workload.mask.seen(start, start + rows - 1, keys)]
-    )
-    return tiles.visited / tiles.total, most * one.keys / keys
-
-
-def _served(platform: Platform, cores: int | None) -> Platform:
-    """A core with an equal share of DRAM, or with all that it wants."""
-
-    def slower(arch: Architecture) -> Architecture:
-        dram, *inside = arch.nodes
-        keys = ("read_words_per_cycle", "write_words_per_cycle", "shared_words_per_cycle")
-        rates = {k: getattr(dram, k) for k in keys}
-        rates = {k: rate / cores if cores and rate else None for k, rate in rates.items()}
-        return replace(arch, nodes=(replace(dram, **rates), *inside))
-
-    vector = platform.vector
-    return replace(
-        platform,
-        matrix=slower(platform.matrix),
-        vector=slower(vector) if vector is not None else None,
     )

@@ -19,10 +19,10 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.group.incumbent import GoalIncumbent
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import GroupSolution
+from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.solve.alternatives import Task, tasks
 from flat_mapper.mapper.solve.log import SearchQuestion, bounds_of
 from flat_mapper.mapper.solve.rebuild import Rebuilder, candidate
-from flat_mapper.mapper.solve.reconstruct import group_mapping
 from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
 from flat_mapper.mapping.values import FusedMapping
 

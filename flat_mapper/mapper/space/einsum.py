@@ -85,6 +85,13 @@ class EinsumSpace:
         """Words that one value of a tensor takes."""
         return self.widths.share(tensor)
 
+    def source(self, tensor: str, role: str) -> MemoryLevel:
+        """Where the levels below the shared one find a tensor: there, or outside if it streams."""
+        if role != "stream":
+            return self.arch.levels[self.shared]
+        dram = self.arch.levels[0]
+        return dram.slowed(0.0 if tensor in dram.totals else dram.weights.get(tensor, 1.0))
+
     @cached_property
     def iterations(self) -> int:
         """Points of the iteration space."""

@@ -7,7 +7,7 @@ in; its nests have all temporal loops outside the fusion level at DRAM.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import prod
 
@@ -63,6 +63,29 @@ def _core(arch: Architecture, level: str) -> Architecture:
     )
     compute = replace(arch.compute, instances=arch.compute.instances // cores)
     return replace(arch, nodes=(arch.levels[0], *inside), compute=compute)
+
+
+def served(
+    platform: Platform, cores: int, weights: Mapping[str, float], totals: Mapping[str, float]
+) -> Platform:
+    """One core of so many at work, with an equal share of DRAM.
+
+    weights, totals: words that DRAM moves for one of a tensor's, or in all, beside an equal share
+    of what the cores read one by one.
+    """
+
+    def slower(arch: Architecture) -> Architecture:
+        dram, *inside = arch.nodes
+        assert isinstance(dram, MemoryLevel)
+        own = replace(dram.slowed(cores), weights=weights, totals=totals)
+        return replace(arch, nodes=(own, *inside))
+
+    vector = platform.vector
+    return replace(
+        platform,
+        matrix=slower(platform.matrix),
+        vector=slower(vector) if vector is not None else None,
+    )
 
 
 def core_nest(arch: Architecture, nest: EinsumMapping, level: str) -> EinsumMapping:
