@@ -14,7 +14,7 @@ from flat_mapper.published.fusemax.rows import fusemax_rows, fusemax_text
 from flat_mapper.published.paper import Grid, paper_tables
 from flat_mapper.published.plots import paper_figures
 from flat_mapper.published.search import SPACES, Searched, search_rows
-from flat_mapper.published.silicon.accuracy import summary
+from flat_mapper.published.silicon.accuracy import findings, summary
 from flat_mapper.published.silicon.families import measured
 from flat_mapper.published.silicon.gpu import fitted
 from flat_mapper.published.simulator import (
@@ -64,7 +64,12 @@ def _silicon(arguments: argparse.Namespace) -> int:
     rows = measured(Path(arguments.csv))
     found = list(summary(rows))
     if arguments.json:
-        document = {"rows": [row.to_dict() for row in rows], "summary": found, "fitted": fitted()}
+        document = {
+            "rows": [row.to_dict() for row in rows],
+            "summary": found,
+            "fitted": fitted(),
+            **findings(rows),
+        }
         say(dump_json(document).rstrip())
         return 0
     lines = [
@@ -81,7 +86,17 @@ def _silicon(arguments: argparse.Namespace) -> int:
     ]
     head = ("kernel", "phase", "mask", "rows that were", "n", "median error", "90th percentile")
     say(report.grid(lines, head=head, right=(4, 5, 6)))
+    for name, some in findings(rows).items():
+        for one in some:
+            say(f"{name.replace('_', ' ')}: {', '.join(map(_told, one.items()))}")
     return 0
+
+
+def _told(item: tuple[str, object]) -> str:
+    name, value = item
+    return (
+        f"{name.replace('_', ' ')} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+    )
 
 
 def _fusemax(arguments: argparse.Namespace) -> int:

@@ -36,10 +36,14 @@ class Case:
     workload: Workload
     platform: Platform
     mappings: Sequence[FusedMapping]
+    kept_back: bool | None = None  # where the source of the rows says which are set aside
+    left_out: tuple[str, ...] = ()  # what the mapping does not say
 
     @property
     def aside(self) -> bool:
-        """Whether the row is never fitted to: a third of all shapes."""
+        """Whether the row is never fitted to: a third of all shapes, unless its source says."""
+        if self.kept_back is not None:
+            return self.kept_back
         return int(sha256(self.shape.encode()).hexdigest()[:8], 16) % 3 == 0
 
 
@@ -71,6 +75,7 @@ class MeasuredRow:
             "measured_s": self.case.measured_s,
             "schedule": longest.schedule,
             "bottleneck": longest.bottleneck,
+            "left_out": list(self.case.left_out),
         }
 
 

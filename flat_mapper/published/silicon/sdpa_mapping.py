@@ -1,0 +1,94 @@
+"""Mapping of ttnn's scaled_dot_product_attention: chunks of queries on Tensix cores, in lists.
+
+A core holds a chunk of queries, and goes over the keys chunk by chunk; products and exponentials
+take turns on its L1. Chunks of all heads in a row are given to the cores from the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+from flat_mapper.arch.values import Architecture, Fanout, Platform
+from flat_mapper.mapping.values import Axis, EinsumMapping, FusedMapping, GroupMapping, Loop, Slot
+from flat_mapper.workload.graph import Workload
+
+CORE, DRAM = "L1", "DRAM"
+GIVEN = ("B", "G", "H", "P")  # in the order in which chunks are given out
+AXES: tuple[Axis, ...] = ("y", "x")
+
+
+def chunk_mapping(
+    workload: Workload, platform: Platform, tile: Mapping[str, int], kernel: str
+) -> FusedMapping:
+    """Chunks of `tile` over the cores: of ranks that are given out their part, of M a chunk."""
+    sizes = workload.rank_sizes
+    given = [Loop(r, -(-sizes[r] // tile[r])) for r in GIVEN if r in tile]
+    passes = Loop("M", sizes["M"] // tile["M"])
+    group = GroupMapping(
+        einsums=tuple(_nest(workload, platform, name, tile, passes) for name in workload.ancestors),
+        shared=(passes,) if passes.factor > 1 else (),
+        level=CORE,
+        cores=((DRAM, tuple(given)),),
+        schedule="interleaved",
+        order="lists",
+        kernel=kernel,
+    )
+    if passes.factor == 1:  # one chunk of keys: nothing to correct
+        once = tuple(m for m in group.einsums if not workload.einsum(m.einsum).each)
+        group = GroupMapping(
+            einsums=once,
+            level=CORE,
+            cores=group.cores,
+            schedule="interleaved",
+            order="lists",
+            kernel=kernel,
+        )
+    return FusedMapping(groups=(group,))
+
+
+def _nest(
+    workload: Workload, platform: Platform, name: str, tile: Mapping[str, int], passes: Loop
+) -> EinsumMapping:
+    einsum = workload.einsum(name)
+    arch, sizes = platform.path(einsum.unit), workload.rank_sizes
+    extents = {r: tile.get(r, sizes[r]) for r in einsum.ranks if r not in einsum.each}
+    time = (passes,) if "M" in einsum.ranks and passes.factor > 1 else ()
+    spatial, left = _spread(arch, extents)
+    inner = tuple(Loop(r, n) for r, n in left.items() if n > 1)
+    loops = ((Slot(DRAM, "temporal"), time), (Slot(CORE, "temporal"), inner), *spatial)
+    tensors = tuple(dict.fromkeys(a.tensor for a in einsum.accesses))
+    # An operand that another Einsum of the group has fetched is there.
+    first = {t: n for n in reversed(workload.ancestors) for t in _operands(workload, n)}
+    crossing = tuple(
+        t for t in tensors if t not in workload.intermediates and first.get(t, name) == name
+    )
+    here = tuple(t for t in tensors if not (einsum.after and t == einsum.output.tensor))
+    return EinsumMapping(
+        einsum=name,
+        loops=tuple((slot, at) for slot, at in loops if at),
+        keep=tuple((level, some) for level, some in ((DRAM, crossing), (CORE, here)) if some),
+    )
+
+
+def _operands(workload: Workload, name: str) -> list[str]:
+    return [a.tensor for a in workload.einsum(name).inputs]
+
+
+def _spread(
+    arch: Architecture, extents: Mapping[str, int]
+) -> tuple[list[tuple[Slot, tuple[Loop, ...]]], dict[str, int]]:
+    """Ranks over the units of a core, as many as divide; and what is left of each."""
+    left, found = dict(extents), list[tuple[Slot, tuple[Loop, ...]]]()
+    nodes = arch.nodes[arch.nodes.index(arch.level(CORE)) :]
+    for node, axis in ((n, a) for n in nodes if isinstance(n, Fanout) for a in AXES):
+        room, loops = node.fanout_y if axis == "y" else node.fanout_x, list[Loop]()
+        for rank in sorted(left, key=lambda r: -left[r]):
+            free = room // prod(p.factor for p in loops)
+            factor = max(d for d in range(1, free + 1) if left[rank] % d == 0)
+            if factor > 1:
+                loops.append(Loop(rank, factor))
+                left[rank] //= factor
+        if loops:
+            found.append((Slot(node.name, axis), tuple(loops)))
+    return found, left
