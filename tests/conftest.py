@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import answer_schema
 import pytest
+
+from flat_mapper.spec import answers
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -27,3 +31,16 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == path.read_text(encoding="utf-8")
 
     return check
+
+
+@pytest.fixture(autouse=True)
+def _described(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every answer in JSON that a test makes has the schema that the docs publish."""
+    written = answers.dump_json
+
+    def checked(document: dict[str, object]) -> str:
+        text = written(document)
+        assert answer_schema.faults(json.loads(text)) == []
+        return text
+
+    monkeypatch.setattr(answers, "dump_json", checked)

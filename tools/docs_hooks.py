@@ -1,9 +1,12 @@
-"""Pages of the site that are made from the code: the commands, and the words of every file."""
+"""Pages of the site that are made: the commands, the words of every file, the names of answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -16,7 +19,12 @@ from flat_mapper.workload import notation, reader, short_form
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made to those that are written by hand."""
-    for page, made in (("reference/cli.md", commands), ("reference/words.md", words)):
+    pages = (
+        ("reference/cli.md", commands),
+        ("reference/words.md", words),
+        ("reference/answers.md", answers),
+    )
+    for page, made in pages:
         files.append(File.generated(config, page, content=made()))
     return files
 
@@ -72,6 +80,50 @@ def words() -> str:
         ),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def answers() -> str:
+    """Every kind of answer in JSON with its names, then the parts of which they are made."""
+    path = Path(__file__).parent.parent / "docs/reference/answers.schema.yaml"
+    schema = yaml.safe_load(path.read_text(encoding="utf-8"))
+    parts = [
+        "# Answers",
+        "The names in the JSON of every command, from [its schema](answers.schema.yaml); "
+        "[JSON](json.md) says how it may change.",
+    ]
+    for name, body in schema["$defs"].items():
+        if "description" not in body:
+            continue
+        bases = [_type(base) for base in body.get("allOf", ())]
+        also = f" Also what {', '.join(bases)} has." if bases else ""
+        parts += [f"## {name}", f"{body['description']}{also}"]
+        rows = []
+        for key, of in body.get("properties", {}).items():
+            absent = "" if key in body.get("required", ()) else " (optional)"
+            rows.append((f"`{key}`{absent}", _type(of), of.get("description", "")))
+        parts += [_table(("name", "type", "is"), rows)] if rows else []
+    return "\n\n".join(parts) + "\n"
+
+
+_SIMPLE = {"names": "list of string", "counts": "integer by name", "numbers": "number by name"}
+_SIMPLE |= {"words": "string by name"}
+
+
+def _type(of: Mapping[str, Any]) -> str:
+    """The type of a value in words, with a link where it has a section."""
+    if "$ref" in of:
+        name = of["$ref"].rpartition("/")[2]
+        return _SIMPLE.get(name) or f"[{name}](#{name})"
+    if "anyOf" in of:
+        return " or ".join(_type(one) for one in of["anyOf"])
+    if "const" in of or "enum" in of:
+        return " or ".join(f"`{value}`" for value in of.get("enum", [of.get("const")]))
+    kind = of.get("type", "any")
+    if kind == "array":
+        return f"list of {_type(of['items'])}"
+    if kind == "object":
+        return f"{_type(of['additionalProperties'])} by name"
+    return str(kind) if isinstance(kind, str) else " or ".join(kind)
 
 
 def _operations() -> Iterable[Sequence[str]]:

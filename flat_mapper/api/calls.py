@@ -39,7 +39,7 @@ from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
 from flat_mapper.spec.yamlio import is_text
 from flat_mapper.timeloop.mapper import SECONDS, timeloop_mapper
-from flat_mapper.timeloop.mapping_reader import read_mapping
+from flat_mapper.timeloop.mapping_reader import hands_nothing_on, read_mapping
 from flat_mapper.workload import reader as problem_yaml
 from flat_mapper.workload.cascade import SCOPES, Scope
 from flat_mapper.workload.graph import Workload
@@ -338,7 +338,8 @@ def model_files(
     if ert is None and given:
         ert = ert_of(given[0][1], str(given[0][0]))
     table, _ = energies(arch, ert)
-    costs = einsum_costs(workload, arch, [mapping], table, handed_on=True)
+    apart = hands_nothing_on(document, arch, einsum, where)
+    costs = einsum_costs(workload, arch, [mapping], table, handed_on=not apart)
     if (refused := costs.infeasible(0)) is not None:
         return refused
     return ModelResult(

@@ -18,8 +18,9 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapping.cores.check import read_checked_record
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.reports.text import grid
+from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
-from flat_mapper.spec.yamlio import dump_json, scalar
+from flat_mapper.spec.yamlio import scalar
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.problem_file import Lengths, sequence_lengths
 
@@ -35,7 +36,7 @@ def crosscheck_command(arguments: argparse.Namespace) -> int:
     workload, platform, mapping = _mapping(arguments)
     table, _ = energies(platform, arguments.ert)
     found = crosscheck(workload, platform, mapping, table, backends)
-    say(dump_json(found.to_dict()).rstrip() if arguments.json else crosscheck_text(found))
+    say(answer_json("crosscheck", found.to_dict()) if arguments.json else crosscheck_text(found))
     return 0 if found.agrees else 1
 
 

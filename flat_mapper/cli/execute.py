@@ -12,8 +12,9 @@ from flat_mapper.execution.result import Executed
 from flat_mapper.mapper.solve.log import read_log
 from flat_mapper.mapper.solve.replay import Replay, replayed
 from flat_mapper.reports.text import grid
+from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
-from flat_mapper.spec.yamlio import dump_json, scalar
+from flat_mapper.spec.yamlio import scalar
 
 _TURNS = 40  # of a timeline that is printed; more are in the JSON
 _SAMPLE = "200"  # cuts that are replayed by default
@@ -25,7 +26,7 @@ def execute_command(arguments: argparse.Namespace) -> int:
     done = execute(
         Path(arguments.record), arguments.arch, shrink=arguments.shrink, check=arguments.check
     )
-    print(dump_json(done.to_dict()).rstrip() if arguments.json else execution_text(done))
+    print(answer_json("execute", done.to_dict()) if arguments.json else execution_text(done))
     return 0 if done.executed.right and done.agrees else 1
 
 
@@ -109,7 +110,7 @@ def verify_command(arguments: argparse.Namespace) -> int:
     seed = checked(scalar(arguments.seed), int, "--seed", above=-1)
     question, events = read_log(Path(arguments.log))
     found = replayed(question, events, sample=sample, seed=seed)
-    print(dump_json(_replay_document(found)).rstrip() if arguments.json else _replay_text(found))
+    print(answer_json("verify", _replay_document(found)) if arguments.json else _replay_text(found))
     return 1 if found.fault else 0
 
 

@@ -12,8 +12,9 @@ from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.base.units import size
 from flat_mapper.cli.terminal import say
 from flat_mapper.spec import catalog
+from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.textfiles import check_target, write_text
-from flat_mapper.spec.yamlio import dump_json, scalar
+from flat_mapper.spec.yamlio import scalar
 
 
 def lower_command(arguments: argparse.Namespace) -> int:
@@ -33,7 +34,7 @@ def lower_command(arguments: argparse.Namespace) -> int:
     files = record_files(found) | (mapper_folder(found) if arguments.tool == "mapper" else {})
     names = write_folder(Path(arguments.output), files, force=arguments.force)
     text = "\n".join(f"{arguments.output}/{name}" for name in names)
-    say(dump_json({"files": names}).rstrip() if arguments.json else text)
+    say(answer_json("lower", {"files": names}) if arguments.json else text)
     return 0
 
 
@@ -45,7 +46,7 @@ def model_command(arguments: argparse.Namespace) -> int:
     found = model_files(arguments.files, arguments.ert, data=template_data(arguments.data))
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
-    say(dump_json(found.to_dict()).rstrip() if arguments.json else found)
+    say(answer_json("model", found.to_dict()) if arguments.json else found)
     return 0
 
 
@@ -56,7 +57,7 @@ def check_command(arguments: argparse.Namespace) -> int:
     checked = check_files(arguments.files)
     faults = [line for file in checked for line in file.faults]
     if arguments.json:
-        say(dump_json({"files": [file.to_dict() for file in checked]}).rstrip())
+        say(answer_json("check", {"files": [file.to_dict() for file in checked]}))
     else:
         say("\n".join(str(file) for file in checked))
     return 2 if faults else 0
@@ -72,7 +73,7 @@ def list_command(arguments: argparse.Namespace) -> int:
         raise SpecError(expected("list", f"one of {', '.join(kinds)}", arguments.kind))
     found = {kind: catalog.shipped(kind) for kind in wanted}
     if arguments.json:
-        say(dump_json({kind: dict(names) for kind, names in found.items()}).rstrip())
+        say(answer_json("list", {kind: dict(names) for kind, names in found.items()}))
         return 0
     for kind, names in found.items():
         say(f"{kind}\n{grid([(f'  {name}', line) for name, line in names])}")
@@ -91,7 +92,7 @@ def report_command(arguments: argparse.Namespace) -> int:
     write_text(Path(arguments.output), text)
     told = {"file": str(arguments.output), "configurations": len(entries), "bytes": len(text)}
     line = f"{arguments.output}: {len(entries)} configurations, {size(len(text.encode()))}"
-    say(dump_json(told).rstrip() if arguments.json else line)
+    say(answer_json("report", told) if arguments.json else line)
     return 0
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from flat_mapper.cli.terminal import say
 from flat_mapper.importers.layer_fusion import FusedLayers, fuse_layers, shape_text
+from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.textfiles import write_text
-from flat_mapper.spec.yamlio import dump_json
 
 
 def fuse_layers_command(arguments: argparse.Namespace) -> int:
@@ -18,7 +18,7 @@ def fuse_layers_command(arguments: argparse.Namespace) -> int:
     if target:
         write_text(target, found.problem_text(target.name.partition(".")[0]))
     if arguments.json:
-        say(dump_json({**found.to_dict(), "written": str(target or "")}).rstrip())
+        say(answer_json("fuse-layers", {**found.to_dict(), "written": str(target or "")}))
         return 0
     say(fuse_text(found))
     if target:

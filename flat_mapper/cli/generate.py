@@ -11,8 +11,9 @@ from flat_mapper.cli.map import bits_of, progress_bar, size_arguments
 from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.explore.generation import Scenario, generate
+from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
-from flat_mapper.spec.yamlio import dump_json, scalar
+from flat_mapper.spec.yamlio import scalar
 
 
 def generate_command(arguments: argparse.Namespace) -> int:
@@ -42,5 +43,5 @@ def generate_command(arguments: argparse.Namespace) -> int:
         )
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
-    say(dump_json(found.to_dict()).rstrip() if arguments.json else found)
+    say(answer_json("generate", found.to_dict()) if arguments.json else found)
     return 0

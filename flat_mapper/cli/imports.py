@@ -12,9 +12,10 @@ from flat_mapper.importers.graphs.imported import Imported
 from flat_mapper.importers.graphs.onnx_file import import_onnx
 from flat_mapper.importers.graphs.torch_graph import import_torch
 from flat_mapper.importers.hf import load_config, problem_text
+from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.textfiles import write_text
-from flat_mapper.spec.yamlio import dump_json, scalar
+from flat_mapper.spec.yamlio import scalar
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
@@ -33,7 +34,7 @@ def import_hf_command(arguments: argparse.Namespace) -> int:
     if target:
         write_text(target, text)
     if arguments.json:
-        say(dump_json({**model.to_dict(), "written": str(target or "")}).rstrip())
+        say(answer_json("import-hf", {**model.to_dict(), "written": str(target or "")}))
     elif target:
         say(f"{target}: written; flat-mapper map --problem {target} --arch ...")
     else:
@@ -69,7 +70,7 @@ def _written(found: Imported, origin: str, target: Path | None, *, json: bool) -
     if target:
         write_text(target, text)
     if json:
-        say(dump_json({**found.to_dict(), "written": str(target or "")}).rstrip())
+        say(answer_json("import-onnx", {**found.to_dict(), "written": str(target or "")}))
     elif target:
         say(found.summary())
         say(f"{target}: written; flat-mapper map --problem {target} --arch ... --mapspace any")

@@ -25,9 +25,10 @@ from flat_mapper.mapping.partitions import refusal, unshared
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.files import comparison_files, mapping_files
 from flat_mapper.reports.folder import check_folder, write_folder
+from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.sizes import width_of
-from flat_mapper.spec.yamlio import dump_json, scalar
+from flat_mapper.spec.yamlio import scalar
 from flat_mapper.timeloop.mapper import MAPPER, timeloop_mapper
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.heads import GROUP
@@ -138,7 +139,7 @@ def why_not_command(arguments: argparse.Namespace) -> int:
     barred = {} if reason else unshared(workload, names)
     if arguments.json:
         document = {"einsums": list(names), "legal": not reason, "reason": reason}
-        say(dump_json({**document, "shared": list(shared), "unshared": barred}).rstrip())
+        say(answer_json("why-not", {**document, "shared": list(shared), "unshared": barred}))
         return int(bool(reason))
     if reason:
         say(f"no group: {reason}")
@@ -181,7 +182,7 @@ def _answer(
     if arguments.output:
         names = write_folder(Path(arguments.output), files(), force=arguments.force)
         where = f"\n\n{len(names)} files in {arguments.output}: {', '.join(_tops(names))}"
-    say(dump_json(found.to_dict()).rstrip() if arguments.json else f"{found}{where}")
+    say(answer_json(found.kind, found.to_dict()) if arguments.json else f"{found}{where}")
 
 
 def _tops(names: list[str]) -> list[str]:

@@ -12,8 +12,9 @@ from flat_mapper.cli.terminal import say
 from flat_mapper.explore.need_result import Need, Trial, Unreached, target_text
 from flat_mapper.explore.need_search import need
 from flat_mapper.reports import text as report
+from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
-from flat_mapper.spec.yamlio import dump_json, scalar
+from flat_mapper.spec.yamlio import scalar
 
 
 def need_command(arguments: argparse.Namespace) -> int:
@@ -35,7 +36,7 @@ def need_command(arguments: argparse.Namespace) -> int:
         )
     if isinstance(found, Unreached):
         raise NothingFeasible(found)
-    say(dump_json(found.to_dict()).rstrip() if arguments.json else need_text(found))
+    say(answer_json("need", found.to_dict()) if arguments.json else need_text(found))
     return 0
 
 

@@ -13,8 +13,9 @@ from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.optimize import DesignFront, Search
 from flat_mapper.explore.sweep.store import Store
 from flat_mapper.reports.text import grid
+from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked, did_you_mean
-from flat_mapper.spec.yamlio import dump_json, scalar
+from flat_mapper.spec.yamlio import scalar
 
 METHODS = ("grid", "optuna")
 
@@ -33,7 +34,7 @@ def optimize_command(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         told = {"designs": problem.designs, "points": problem.sweep.size}
         line = f"{problem.designs:,} designs, {problem.sweep.size:,} points"
-        say(dump_json(told).rstrip() if arguments.json else line)
+        say(answer_json("optimize-plan", told) if arguments.json else line)
         return 0
     if not arguments.output:
         raise SpecError("flat-mapper optimize: expected -o/--output, got none")
@@ -49,7 +50,7 @@ def optimize_command(arguments: argparse.Namespace) -> int:
             else:
                 found = search.optuna(lambda: engine_of(arguments, workers), trials, seed)
         code = code_of(store.counts())
-    say(dump_json(found.to_dict()).rstrip() if arguments.json else front_text(problem, found))
+    say(answer_json("optimize", found.to_dict()) if arguments.json else front_text(problem, found))
     return code if found.front or code else 1
 
 

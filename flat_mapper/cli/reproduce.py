@@ -26,9 +26,11 @@ from flat_mapper.published.simulator import (
 )
 from flat_mapper.published.text import paper_files, paper_text
 from flat_mapper.reports import text as report
+from flat_mapper.reports.files import result_file
 from flat_mapper.reports.folder import RESULT, check_folder, write_folder
+from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
-from flat_mapper.spec.yamlio import dump_json, scalar
+from flat_mapper.spec.yamlio import scalar
 
 _NAMES = {
     "offchip_bytes": "DRAM bytes",
@@ -70,7 +72,7 @@ def _silicon(arguments: argparse.Namespace) -> int:
             "fitted": fitted(),
             **findings(rows),
         }
-        say(dump_json(document).rstrip())
+        say(answer_json("reproduce-silicon", document))
         return 0
     lines = [
         (
@@ -106,7 +108,7 @@ def _fusemax(arguments: argparse.Namespace) -> int:
         raise SpecError(expected("--csv", condition, "none", "give --csv FILE"))
     rows = fusemax_rows(Path(arguments.csv))
     if arguments.json:
-        say(dump_json({"rows": [row.to_dict() for row in rows]}).rstrip())
+        say(answer_json("reproduce-fusemax", {"rows": [row.to_dict() for row in rows]}))
     else:
         say(fusemax_text(rows))
     return 0
@@ -121,9 +123,13 @@ def _paper(arguments: argparse.Namespace) -> int:
         tables = paper_tables(grid, progress=progress)
     if arguments.output:
         files = paper_files(tables, grid) | paper_figures(tables)
-        names = dump_json({"files": [*files, RESULT]}).encode()
+        names = result_file("files", {}, files)
         write_folder(Path(arguments.output), files | {RESULT: names}, force=arguments.force)
-    say(dump_json(dict(tables)).rstrip() if arguments.json else paper_text(tables, grid).rstrip())
+    say(
+        answer_json("reproduce-paper", dict(tables))
+        if arguments.json
+        else paper_text(tables, grid).rstrip()
+    )
     return 0
 
 
@@ -179,7 +185,7 @@ def _document(comparisons: tuple[BesideSimulator, ...]) -> str:
         for name, (error, row) in largest_errors(comparisons).items()
     }
     rows = [comparison.to_dict() for comparison in comparisons]
-    return dump_json({"rows": rows, "largest_errors": worst}).rstrip()
+    return answer_json("reproduce-simulator", {"rows": rows, "largest_errors": worst})
 
 
 def search_text(rows: list[Searched]) -> str:
@@ -213,4 +219,4 @@ def _least(rows: list[Searched], space: str) -> float:
 
 
 def _search_document(rows: list[Searched]) -> str:
-    return dump_json({"rows": [row.to_dict() for row in rows]}).rstrip()
+    return answer_json("reproduce-search", {"rows": [row.to_dict() for row in rows]})

@@ -15,8 +15,9 @@ from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.run import SweepProgress, Watch, run_sweep
 from flat_mapper.explore.sweep.spec import Sweep, load_sweep
 from flat_mapper.explore.sweep.store import Status, Store
+from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
-from flat_mapper.spec.yamlio import dump_json, scalar
+from flat_mapper.spec.yamlio import scalar
 
 MANY = 100_000  # chosen: points that nobody asks for by accident; a day at one a second
 NEWS_S = 30.0  # chosen: between two lines of progress where there is no terminal
@@ -50,7 +51,7 @@ def sweep_command(arguments: argparse.Namespace) -> int:
         "file": str(arguments.output),
         "content": content,  # the same for the same sweep, whatever happened on the way
     }
-    say(dump_json(document).rstrip() if arguments.json else _summary(document, counts))
+    say(answer_json("sweep", document) if arguments.json else _summary(document, counts))
     return code_of(counts)
 
 
@@ -63,7 +64,7 @@ def export_command(arguments: argparse.Namespace) -> int:
     if arguments.output:
         told = {"rows": count, "file": str(arguments.output)}
         line = f"{count:,} rows in {arguments.output}"
-        say(dump_json(told).rstrip() if arguments.json else line)
+        say(answer_json("export", told) if arguments.json else line)
     return 0
 
 
@@ -72,7 +73,7 @@ def _dry_run(arguments: argparse.Namespace, sweep: Sweep) -> int:
     Inputs(sweep)
     axes = {", ".join(axis.names): len(axis) for axis in sweep.axes}
     if arguments.json:
-        say(dump_json({"points": sweep.size, "axes": axes}).rstrip())
+        say(answer_json("sweep-plan", {"points": sweep.size, "axes": axes}))
         return 0
     say(f"{sweep.size:,} points")
     for names, count in axes.items():

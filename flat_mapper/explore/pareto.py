@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from flat_mapper.api import calls as api
 from flat_mapper.api.layers import noted, sourced
@@ -20,9 +21,8 @@ from flat_mapper.mapping.space_names import absent_parts
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import SearchResult
-from flat_mapper.reports.files import record_files
+from flat_mapper.reports.files import record_files, result_file
 from flat_mapper.reports.folder import RESULT
-from flat_mapper.spec.yamlio import dump_json
 from flat_mapper.workload.graph import Workload
 
 
@@ -30,6 +30,7 @@ from flat_mapper.workload.graph import Workload
 class Front:
     """Mappings with less energy the more time they take, the fastest first."""
 
+    kind: ClassVar = "front"  # of answers as JSON
     workload: Workload
     platform: Platform
     mapspace: str
@@ -52,9 +53,9 @@ class Front:
         found: dict[str, bytes] = {}
         for number, point in enumerate(self.points, 1):
             inside = record_files(point)
-            inside[RESULT] = dump_json(point.to_dict()).encode()
+            inside[RESULT] = result_file(point.kind, point.to_dict(), inside)
             found |= {f"{number}/{path}": data for path, data in inside.items()}
-        return found | {RESULT: dump_json(self.to_dict()).encode()}
+        return found | {RESULT: result_file(self.kind, self.to_dict(), found)}
 
     def _title(self) -> str:
         sizes = " ".join(f"{rank}={size}" for rank, size in self.workload.rank_sizes.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, ClassVar, Literal, overload
 
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base import units
@@ -37,6 +37,7 @@ def _brief(kind: str, result: Result) -> str:
 class Evaluation:
     """A fused mapping with its cost."""
 
+    kind: ClassVar = "evaluate"  # of answers as JSON
     workload: Workload
     platform: Platform
     result: Result
@@ -84,6 +85,7 @@ class Evaluation:
 class SearchResult:
     """The best mapping of a mapspace, with its cost and the certificate of the search."""
 
+    kind: ClassVar = "map"  # of answers as JSON
     workload: Workload
     platform: Platform
     result: Result
@@ -215,6 +217,7 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
 class Comparison:
     """The best mappings of several mapspaces; the first one is what the others are held against."""
 
+    kind: ClassVar = "compare"  # of answers as JSON
     workload: Workload
     platform: Platform
     objective: str

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.folder import RESULT
 from flat_mapper.reports.plots import figures
-from flat_mapper.spec.yamlio import dump_json
+from flat_mapper.spec.answers import answer_json
 from flat_mapper.timeloop.headroom import held_words
 from flat_mapper.timeloop.write import lower_fused
 from flat_mapper.timeloop.write_mapper import lower_for_mapper
@@ -18,7 +18,7 @@ def mapping_files(answer: Evaluation | SearchResult) -> dict[str, bytes]:
     files = record_files(answer)
     name = answer.mapspace if isinstance(answer, SearchResult) else "mapping"
     files |= figures({name: answer.result})
-    return files | {RESULT: _json(answer.to_dict(), files)}
+    return files | {RESULT: result_file(answer.kind, answer.to_dict(), files)}
 
 
 def comparison_files(comparison: Comparison) -> dict[str, bytes]:
@@ -26,10 +26,10 @@ def comparison_files(comparison: Comparison) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for name, row in comparison.feasible.items():
         inside = record_files(row)
-        inside[RESULT] = _json(row.to_dict(), inside)
+        inside[RESULT] = result_file(row.kind, row.to_dict(), inside)
         files |= {f"{name}/{path}": data for path, data in inside.items()}
     files |= figures({name: row.result for name, row in comparison.feasible.items()})
-    return files | {RESULT: _json(comparison.to_dict(), files)}
+    return files | {RESULT: result_file(comparison.kind, comparison.to_dict(), files)}
 
 
 def record_files(answer: Evaluation | SearchResult) -> dict[str, bytes]:
@@ -53,5 +53,6 @@ def mapper_folder(priced: Evaluation) -> dict[str, bytes]:
     return {f"mapper/{name}": file.text.encode() for name, file in lowered.items()}
 
 
-def _json(document: dict[str, object], files: Mapping[str, bytes]) -> bytes:
-    return dump_json(document | {"files": [*files, RESULT]}).encode()
+def result_file(kind: str, document: Mapping[str, object], files: Iterable[str]) -> bytes:
+    """An answer as its result.json, which lists the files beside it, and itself."""
+    return f"{answer_json(kind, {**document, 'files': [*files, RESULT]})}\n".encode()

@@ -30,7 +30,7 @@ KINDS: dict[str, EntryKind] = {
 _MAXIMIZED = ("maximize_dims", "maximize_dims_capacity")
 _KEYS: dict[EntryKind, tuple[str, ...]] = {
     "temporal": ("factors", "factors_only", "permutation", *_MAXIMIZED),
-    "spatial": ("factors", "factors_only", "permutation", "split", *_MAXIMIZED),
+    "spatial": ("factors", "factors_only", "permutation", "split", "no_link_transfer", *_MAXIMIZED),
     "dataspace": ("keep", "bypass", "keep_only", "bypass_only"),
 }
 _PLAIN = re.compile(r"\s*[A-Za-z_][A-Za-z0-9_]*\s*=\s*[0-9]+\s*")
@@ -51,6 +51,7 @@ class NodeEntry:
     split: int | None = None
     keep: tuple[str, ...] = ()
     bypass: tuple[str, ...] = ()
+    apart: bool = False  # instances hand no words on to their neighbours
 
 
 def parsed_entry(section: Section, kind: EntryKind, einsum: Einsum, where: str) -> NodeEntry:
@@ -75,7 +76,18 @@ def parsed_entry(section: Section, kind: EntryKind, einsum: Einsum, where: str) 
         split=split,
         keep=keep,
         bypass=bypass,
+        apart=_apart(stated, einsum, where),
     )
+
+
+def _apart(section: Section, einsum: Einsum, where: str) -> bool:
+    """Whether no tensor's words are handed on: all of them are listed, or none."""
+    names = tuple(a.tensor for a in einsum.accesses)
+    listed = _listed(section, "no_link_transfer", names, where)
+    if listed and len(listed) < len(names):
+        condition = f"all of the tensors {', '.join(names)}, or none"
+        raise SpecError(expected(f"{where}.no_link_transfer", condition, ", ".join(listed)))
+    return bool(listed)
 
 
 def _factors(value: object, einsum: Einsum, where: str) -> dict[str, Loop]:

@@ -38,13 +38,7 @@ def read_mapping(
     Constraints written inside the architecture's nodes count as entries, as in the front end.
     """
     ranks = tuple(r for r in sizes or einsum.ranks if r in einsum.ranks)
-    listed, spot = document, where
-    if isinstance(document, Mapping):
-        listed, spot = take(document, "mapping", list, where), f"{where}: mapping"
-    entries = list(_node_constraints(arch, einsum))
-    for i, item in enumerate(checked(listed, list, spot)):
-        at = f"{spot}.{i}" if ": " in spot else f"{spot}: {i}"
-        entries.append(_entry(item, arch, einsum, at))
+    entries, spot = _entries(document, arch, einsum, where)
     merged = _ordered(_resolved(_merged(entries), sizes or {}, einsum.name), entries, ranks)
     loops = {slot: _loops(slot, merged, ranks) for slot in slots_of(arch)}
     return EinsumMapping(
@@ -52,6 +46,29 @@ def read_mapping(
         loops=tuple((slot, at) for slot, at in loops.items() if at),
         keep=_kept(arch, einsum, merged, spot),
     )
+
+
+def hands_nothing_on(
+    document: object, arch: Architecture, einsum: Einsum, where: str = "mapping"
+) -> bool:
+    """Whether a mapping says `no_link_transfer` at the innermost fanout."""
+    last = arch.fanouts[-1].name if arch.fanouts else ""
+    entries, _ = _entries(document, arch, einsum, where)
+    return any(e.apart for e in entries if e.node == last)
+
+
+def _entries(
+    document: object, arch: Architecture, einsum: Einsum, where: str
+) -> tuple[list[NodeEntry], str]:
+    """The entries of the nodes' constraints and of a mapping, and its place for errors."""
+    listed, spot = document, where
+    if isinstance(document, Mapping):
+        listed, spot = take(document, "mapping", list, where), f"{where}: mapping"
+    entries = list(_node_constraints(arch, einsum))
+    for i, item in enumerate(checked(listed, list, spot)):
+        at = f"{spot}.{i}" if ": " in spot else f"{spot}: {i}"
+        entries.append(_entry(item, arch, einsum, at))
+    return entries, spot
 
 
 def _entry(item: object, arch: Architecture, einsum: Einsum, where: str) -> NodeEntry:

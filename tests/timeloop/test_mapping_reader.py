@@ -12,7 +12,7 @@ from flat_mapper.arch.values import Architecture, Fanout
 from flat_mapper.base.errors import MappingError, SpecError
 from flat_mapper.mapping.cores.check import check_mapping
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot, rank_extent
-from flat_mapper.timeloop.mapping_reader import read_mapping
+from flat_mapper.timeloop.mapping_reader import hands_nothing_on, read_mapping
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
@@ -333,3 +333,14 @@ def test_a_remainder_that_yaml_split_at_its_comma() -> None:
     split = read({"target": "GLB", "type": "temporal", "factors": ["P=32", 5, "M=2"]})
     assert split == read({"target": "GLB", "type": "temporal", "factors": ["P=32,5", "M=2"]})
     assert ("P", 32, 5) in loops(split)["GLB"]
+
+
+def test_words_are_handed_on_unless_a_spatial_entry_says_no_link_transfer() -> None:
+    arch = replace(ARCH, nodes=(*ARCH.nodes[:1], Fanout(name="PE", fanout_x=2)))
+    entry = {"target": "PE", "type": "spatial", "factors": ["M=2"]}
+    names = [access.tensor for access in EINSUM.accesses]
+    for listed, apart in ((None, False), (names, True), (["*"], True)):
+        said = entry if listed is None else {**entry, "no_link_transfer": listed}
+        assert hands_nothing_on([said], arch, EINSUM) is apart
+    with pytest.raises(SpecError, match="no_link_transfer: expected all of the tensors Q, K, QK"):
+        hands_nothing_on([{**entry, "no_link_transfer": names[:1]}], arch, EINSUM)

@@ -1,0 +1,106 @@
+"""The JSON of every command against the schema that the docs publish."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import answer_schema
+import pytest
+import sweep_files
+from simulator_rows import HEADING, ROWS
+
+from flat_mapper.cli.arguments import grammar
+from flat_mapper.cli.main import main
+
+ASKED = "--problem attend.yaml --ert ert.yaml"
+NANO = f"{ASKED} --arch nano.yaml"
+TEXTS = {
+    "tight.sfu.yaml": sweep_files.FILES["nano.sfu.yaml"].replace("depth: 256", "depth: 4"),
+    "tight.yaml": sweep_files.FILES["nano.yaml"].replace("depth: 256", "depth: 4"),
+    "two.yaml": """
+sweep:
+  fixed: {arch: nano.yaml, ert: ert.yaml, problem: attend.yaml, mapspace: flat-h}
+  grid: {arch.GLB.depth: [4, 256]}
+""",
+    "design.yaml": """
+optimize:
+  fixed: {arch: nano.yaml, ert: ert.yaml, mapspace: flat-r}
+  grid: {arch.GLB.depth: [16, 64]}
+  workloads: [{problem: attend.yaml, seq: 4}]
+  budgets: {buffer: 1024}
+""",
+    "config.json": json.dumps(
+        {"model_type": "bert", "hidden_size": 8, "intermediate_size": 16}
+        | {"num_attention_heads": 2, "num_hidden_layers": 1, "max_position_embeddings": 8}
+    ),
+    "net/qk.yaml": """
+problem:
+  version: 0.4
+  shape:
+    dimensions: [K, N, T, G]
+    data_spaces:
+    - {name: Weights, projection: [K, N, G]}
+    - {name: Inputs, projection: [T, K, G]}
+    - {name: Outputs, projection: [T, N, G], read_write: true}
+  instance: {K: 8, N: 16, T: 16, G: 4}
+""",
+    "silicon.csv": "device,framework,kernel,batch,heads,kv_heads,head_dim,v_head_dim,seq,window,"
+    "causal,sink,dtype,latency_ms\n"
+    "h100-sxm,sglang-0.5.14,fa3,1,16,2,128,128,4096,0,1,0,bfloat16,0.138622\n",
+    "rows.csv": "\n".join([HEADING, ROWS[2], ""]),
+}
+TEXTS["net/av.yaml"] = TEXTS["net/qk.yaml"].replace("K: 8, N: 16", "K: 16, N: 8")
+
+# Exit code and command, in an order in which each finds what it needs.
+COMMANDS = (
+    (0, f"map {NANO} --mapspace flat-h -o out --log search.log"),
+    (0, f"map {NANO} --objective latency,energy --mapspace flat-h -o points"),
+    (0, f"map {NANO} --mask causal --softmax online --mapspace flat-r"),
+    (0, f"compare {NANO} --mapspace flat-h flat-r -o both"),
+    (0, f"compare {ASKED} --mapspace flat-h flat-r --arch tight.yaml"),
+    (0, "evaluate out/fused-mapping.yaml --ert ert.yaml"),
+    (0, "execute out/fused-mapping.yaml --check"),
+    (0, "verify search.log --sample 2"),
+    (0, "lower out/fused-mapping.yaml -o low"),
+    (0, "model out/QK/arch.yaml out/QK/problem.yaml out/QK/mapping.yaml --ert ert.yaml"),
+    (0, f"need buffer {NANO} --utilization 0.01"),
+    (0, f"need bandwidth {NANO} --utilization 0.01 --step 4e9"),
+    (0, "generate --problem attend.yaml --arch nano.yaml --ert ert.yaml --prefill 4 --decode 4"),
+    (0, "sweep two.yaml -o sweep.db --workers 0"),
+    (0, "sweep two.yaml --dry-run"),
+    (0, "export sweep.db -o rows.jsonl --format jsonl"),
+    (0, "optimize design.yaml -o design.db --workers 0"),
+    (0, "optimize design.yaml --dry-run"),
+    (0, "report out both sweep.db -o page.html"),
+    (0, "reproduce simulator --csv rows.csv"),
+    (0, "reproduce search --csv rows.csv"),
+    (0, "reproduce silicon --csv silicon.csv"),
+    (0, "fuse-layers net -o net.yaml"),
+    (0, "import-hf config.json"),
+    (0, "why-not QK softmax AV --problem attend.yaml"),
+    (1, "why-not QK QK_sum --problem attend.yaml"),
+    (2, "check nano.yaml attend.yaml out/fused-mapping.yaml nothing.yaml"),
+    (0, "list"),
+)
+# Kinds of answers that the tests of their own folders print.
+ELSEWHERE = {"crosscheck", "reproduce-paper", "reproduce-fusemax", "files", "import-onnx"}
+
+
+def test_every_command_prints_json_of_the_published_schema(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sweep_files.written(tmp_path)
+    (tmp_path / "net").mkdir()
+    for name, text in TEXTS.items():
+        Path(name).write_text(text, encoding="utf-8")
+    seen = set(ELSEWHERE)
+    for code, command in COMMANDS:
+        assert main([*command.split(), "--json"]) == code, capsys.readouterr().err
+        document = json.loads(capsys.readouterr().out)
+        seen.add(answer_schema.kind_of(document))
+    for path in tmp_path.rglob("result.json"):
+        assert answer_schema.faults(json.loads(path.read_text("utf-8"))) == [], path
+    assert seen == set(answer_schema.kinds())
+    assert {c.split()[0] for _, c in COMMANDS} | {"crosscheck", "import-onnx"} == set(grammar()[1])
