@@ -70,7 +70,7 @@ def _written(found: Imported, origin: str, target: Path | None, *, json: bool) -
     if target:
         write_text(target, text)
     if json:
-        say(answer_json("import-onnx", {**found.to_dict(), "written": str(target or "")}))
+        say(answer_json("import-graph", {**found.to_dict(), "written": str(target or "")}))
     elif target:
         say(found.summary())
         say(f"{target}: written; flat-mapper map --problem {target} --arch ... --mapspace any")

@@ -84,7 +84,7 @@ COMMANDS = (
     (0, "list"),
 )
 # Kinds of answers that the tests of their own folders print.
-ELSEWHERE = {"crosscheck", "reproduce-paper", "reproduce-fusemax", "files", "import-onnx"}
+ELSEWHERE = {"crosscheck", "reproduce-paper", "reproduce-fusemax", "files", "import-graph"}
 
 
 def test_every_command_prints_json_of_the_published_schema(
@@ -103,4 +103,8 @@ def test_every_command_prints_json_of_the_published_schema(
     for path in tmp_path.rglob("result.json"):
         assert answer_schema.faults(json.loads(path.read_text("utf-8"))) == [], path
     assert seen == set(answer_schema.kinds())
-    assert {c.split()[0] for _, c in COMMANDS} | {"crosscheck", "import-onnx"} == set(grammar()[1])
+    assert {c.split()[0] for _, c in COMMANDS} | {
+        "crosscheck",
+        "import-onnx",
+        "import-torch",
+    } == set(grammar()[1])
