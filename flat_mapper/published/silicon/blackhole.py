@@ -8,7 +8,7 @@ fitted to the rows that polaris' own model was fitted to; what that predicted is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -53,7 +53,8 @@ def case(where: str, row: Columns) -> Case:
     raises: SpecError for a variant or format that is not known, and for sizes that cannot be.
     """
     at = sizes_of(where, row, SIZES, FLAGS)
-    _check(where, row, at)
+    check_words(where, row, WORDS)
+    _check(where, at)
     workload, tile = _workload(row, at)
     platform = _platform(row, at)
     return Case(
@@ -64,7 +65,7 @@ def case(where: str, row: Columns) -> Case:
         measured_s=seconds_of(where, row, "wall_us", 1e-6),
         workload=workload,
         platform=platform,
-        mappings=[chunk_mapping(workload, platform, tile, _kernel(row))],
+        mappings=[chunk_mapping(workload, platform, tile, _kernel(row), "lists")],
         kept_back=row.get("polaris_use", "") != "fit",
         left_out=unsaid(row),
     )
@@ -82,17 +83,25 @@ def unsaid(row: Columns) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _check(where: str, row: Columns, at: Mapping[str, int]) -> None:
-    known: Mapping[str, Mapping[str, object] | tuple[str, ...]] = {
-        "variant": VARIANTS,
-        "fidelity": FIDELITY,
-        "input_dtype": FORMATS,
-        "kv_dtype": FORMATS,
-        "accum": ACCUM,
-    }
-    for key, words in known.items():
+KNOWN: Mapping[str, tuple[str, ...]] = {
+    "variant": VARIANTS,
+    "fidelity": tuple(FIDELITY),
+    "input_dtype": tuple(FORMATS),
+    "q_dtype": tuple(FORMATS),
+    "kv_dtype": tuple(FORMATS),
+    "accum": tuple(ACCUM),
+}
+
+
+def check_words(where: str, row: Columns, names: Sequence[str]) -> None:
+    """Raise SpecError for a word that is not known."""
+    for key in names:
+        words = KNOWN[key]
         if row.get(key) not in words:
             raise SpecError(expected(f"{where}: {key}", f"one of {', '.join(words)}", row.get(key)))
+
+
+def _check(where: str, at: Mapping[str, int]) -> None:
     if at["num_heads"] % at["num_kv_heads"]:
         raise SpecError(
             expected(f"{where}: num_heads", "a multiple of num_kv_heads", at["num_heads"])
@@ -117,8 +126,13 @@ def _workload(row: Columns, at: Mapping[str, int]) -> tuple[Workload, dict[str, 
             B=at["S"] * at["batch"], H=1, P=at["num_heads"], M=keys,
             E=at["head_dim"], F=at["head_dim"], softmax="online",
         )  # fmt: skip
-        found = _values_of_keys(found)
-        return _with_formats(found, row), {"B": 1, "H": 1, "P": at["num_heads"], "M": tile["M"]}
+        found = values_of_keys(found)
+        return with_formats(found, row["input_dtype"], row["kv_dtype"], row["accum"]), {
+            "B": 1,
+            "H": 1,
+            "P": at["num_heads"],
+            "M": tile["M"],
+        }
     grouped = at["num_heads"] > at["num_kv_heads"]
     found = attention(
         B=at["batch"],
@@ -135,10 +149,10 @@ def _workload(row: Columns, at: Mapping[str, int]) -> tuple[Workload, dict[str, 
     if at["causal"] or at["window"]:
         found = replace(found, mask=Mask(causal=bool(at["causal"]), window=at["window"] or None))
     given = {r: 1 for r in ("B", "G", "H") if r in found.rank_sizes}
-    return _with_formats(found, row), {**given, **tile}
+    return with_formats(found, row["input_dtype"], row["kv_dtype"], row["accum"]), {**given, **tile}
 
 
-def _values_of_keys(workload: Workload) -> Workload:
+def values_of_keys(workload: Workload) -> Workload:
     """Attention whose values are its keys: what the cores have fetched serves twice."""
 
     def latent(einsum: Einsum) -> Einsum:
@@ -168,17 +182,19 @@ def _with_dense_mask(workload: Workload) -> Workload:
     return replace(workload, einsums=einsums, operators=operators, core=core)
 
 
-def _with_formats(workload: Workload, row: Columns) -> Workload:
-    own = {**dict.fromkeys(("Q", "AV_div", "D"), FORMATS[row["input_dtype"]])}
-    own |= dict.fromkeys(("K", "V"), FORMATS[row["kv_dtype"]])
-    own |= dict.fromkeys(MADE, ACCUM[row["accum"]])
+def with_formats(workload: Workload, queries: str, keys: str, accum: str) -> Workload:
+    """The widths of what is read and written, and of what is made."""
+    own = {**dict.fromkeys(("Q", "AV_div", "D"), FORMATS[queries])}
+    own |= dict.fromkeys(("K", "V"), FORMATS[keys])
+    own |= dict.fromkeys(MADE, ACCUM[accum])
     return replace(
         workload, tensor_bits={t: b for t, b in own.items() if t in workload.tensor_ranks}
     )
 
 
 @cache
-def _files() -> PlatformFiles:
+def chip_files() -> PlatformFiles:
+    """The documents of the card."""
     return platform_files(catalog.resolve("arch", CHIP))
 
 
@@ -189,17 +205,17 @@ def _platform(row: Columns, at: Mapping[str, int]) -> Platform:
     exp = "fp32" if row["accum"] == "float32" else exp
     edits: dict[str, object] = {
         "core.meshX": at["cores"],
-        "variables.exp_cycles": _number(facts, f"sdpa_exp_{exp}") / 32,
+        "variables.exp_cycles": number(facts, f"sdpa_exp_{exp}") / 32,
         "variables.core_stream_bytes_per_cycle": _stream(row, at, facts),
     }
-    chip = edited_platform(_files(), edits)
+    chip = edited_platform(chip_files(), edits)
     matrix = replace(
         chip.matrix, variables={**chip.matrix.variables, "mul_cycles": FIDELITY[row["fidelity"]]}
     )
     if _passed_on(row, at):
         return replace(chip, matrix=matrix)
     assert chip.vector is not None
-    return replace(chip, matrix=_deaf(matrix), vector=_deaf(chip.vector))
+    return replace(chip, matrix=each_reads(matrix), vector=each_reads(chip.vector))
 
 
 def _passed_on(row: Columns, at: Mapping[str, int]) -> bool:
@@ -210,11 +226,11 @@ def _passed_on(row: Columns, at: Mapping[str, int]) -> bool:
 def _stream(row: Columns, at: Mapping[str, int], facts: Mapping[str, object]) -> float:
     """Bytes a cycle that a core takes in, of the number of cores nearest to the row's."""
     nearest = min(STREAMS, key=lambda cores: abs(cores - at["cores"]))
-    return _number(facts, "sdpa_stream_passed_on" if _passed_on(row, at) else STREAMS[nearest])
+    return number(facts, "sdpa_stream_passed_on" if _passed_on(row, at) else STREAMS[nearest])
 
 
-def _deaf(arch: Architecture) -> Architecture:
-    """The chip without multicast."""
+def each_reads(arch: Architecture) -> Architecture:
+    """A path of the card on which each core reads for itself."""
     alone = {"spatial": {"no_multicast_no_reduction": ["*"]}}
     nodes = tuple(
         replace(n, constraints=alone) if isinstance(n, Fanout) and n.name == "core" else n
@@ -223,7 +239,8 @@ def _deaf(arch: Architecture) -> Architecture:
     return replace(arch, nodes=nodes)
 
 
-def _number(facts: Mapping[str, object], name: str) -> float:
+def number(facts: Mapping[str, object], name: str) -> float:
+    """A fact of the chip's file."""
     value = facts[name]
     assert isinstance(value, int | float), name
     return float(value)

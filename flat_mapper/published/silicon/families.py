@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.published.silicon import blackhole, gpu
+from flat_mapper.published.silicon import blackhole, blackhole_decode, gpu
 from flat_mapper.published.silicon.rows import Case, Columns, MeasuredRow, priced, read_rows
 
 Family = tuple[str, Callable[[Columns], bool], Callable[[str, Columns], Case]]
 FAMILIES: tuple[Family, ...] = (
     (gpu.COLUMNS, gpu.is_meant, gpu.case),
     (blackhole.COLUMNS, blackhole.is_meant, blackhole.case),
+    (blackhole_decode.COLUMNS, blackhole_decode.is_meant, blackhole_decode.case),
 )
 
 

@@ -10,28 +10,43 @@ from collections.abc import Mapping
 from math import prod
 
 from flat_mapper.arch.values import Architecture, Fanout, Platform
-from flat_mapper.mapping.values import Axis, EinsumMapping, FusedMapping, GroupMapping, Loop, Slot
+from flat_mapper.mapping.sharing import crosses_dram
+from flat_mapper.mapping.values import (
+    Axis,
+    EinsumMapping,
+    FusedMapping,
+    GroupMapping,
+    Loop,
+    Slot,
+    TileOrder,
+)
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.softmax import MERGE
 
 CORE, DRAM = "L1", "DRAM"
-GIVEN = ("B", "G", "H", "P")  # in the order in which chunks are given out
+GIVEN = ("B", "G", "H", "P", "S")  # in the order in which chunks are given out
 AXES: tuple[Axis, ...] = ("y", "x")
 
 
 def chunk_mapping(
-    workload: Workload, platform: Platform, tile: Mapping[str, int], kernel: str
+    workload: Workload, platform: Platform, tile: Mapping[str, int], kernel: str, order: TileOrder
 ) -> FusedMapping:
-    """Chunks of `tile` over the cores: of ranks that are given out their part, of M a chunk."""
+    """Chunks of `tile` over the cores: of ranks that are given out their part, of M a chunk.
+
+    Keys in parts are merged by a group of their own, row by row.
+    """
     sizes = workload.rank_sizes
+    merge = workload.operators.get(MERGE, ())
+    names = tuple(n for n in workload.ancestors if n not in merge)
     given = [Loop(r, -(-sizes[r] // tile[r])) for r in GIVEN if r in tile]
     passes = Loop("M", sizes["M"] // tile["M"])
     group = GroupMapping(
-        einsums=tuple(_nest(workload, platform, name, tile, passes) for name in workload.ancestors),
+        einsums=tuple(_nest(workload, platform, n, tile, passes, names) for n in names),
         shared=(passes,) if passes.factor > 1 else (),
         level=CORE,
         cores=((DRAM, tuple(given)),),
         schedule="interleaved",
-        order="lists",
+        order=order,
         kernel=kernel,
     )
     if passes.factor == 1:  # one chunk of keys: nothing to correct
@@ -41,14 +56,31 @@ def chunk_mapping(
             level=CORE,
             cores=group.cores,
             schedule="interleaved",
-            order="lists",
+            order=order,
             kernel=kernel,
         )
-    return FusedMapping(groups=(group,))
+    if not merge:
+        return FusedMapping(groups=(group,))
+    rows = tuple(loop for loop in given if loop.rank != "S")
+    none = Loop("M", 1)
+    whole = {r: n for r, n in tile.items() if r != "S"}
+    after = GroupMapping(
+        einsums=tuple(_nest(workload, platform, n, whole, none, merge) for n in merge),
+        level=CORE,
+        cores=((DRAM, rows),),
+        schedule="interleaved",
+        order=order,
+    )
+    return FusedMapping(groups=(group, after))
 
 
 def _nest(
-    workload: Workload, platform: Platform, name: str, tile: Mapping[str, int], passes: Loop
+    workload: Workload,
+    platform: Platform,
+    name: str,
+    tile: Mapping[str, int],
+    passes: Loop,
+    group: tuple[str, ...],
 ) -> EinsumMapping:
     einsum = workload.einsum(name)
     arch, sizes = platform.path(einsum.unit), workload.rank_sizes
@@ -59,9 +91,14 @@ def _nest(
     loops = ((Slot(DRAM, "temporal"), time), (Slot(CORE, "temporal"), inner), *spatial)
     tensors = tuple(dict.fromkeys(a.tensor for a in einsum.accesses))
     # An operand that another Einsum of the group has fetched is there.
-    first = {t: n for n in reversed(workload.ancestors) for t in _operands(workload, n)}
+    first = {t: n for n in reversed(group) for t in _operands(workload, n)}
+    made = {workload.einsum(n).output.tensor for n in group}
+    left_by = {workload.einsum(n).output.tensor: n for n in group}
     crossing = tuple(
-        t for t in tensors if t not in workload.intermediates and first.get(t, name) == name
+        t
+        for t in tensors
+        if (t not in made and first.get(t, name) == name)
+        or (t == einsum.output.tensor and left_by[t] == name and crosses_dram(workload, group, t))
     )
     here = tuple(t for t in tensors if not (einsum.after and t == einsum.output.tensor))
     return EinsumMapping(
