@@ -16,7 +16,6 @@ from flat_mapper.published.plots import paper_figures
 from flat_mapper.published.search import SPACES, Searched, search_rows
 from flat_mapper.published.silicon.accuracy import findings, summary
 from flat_mapper.published.silicon.families import measured
-from flat_mapper.published.silicon.gpu import fitted
 from flat_mapper.published.simulator import (
     BesideSimulator,
     compare_rows,
@@ -69,7 +68,6 @@ def _silicon(arguments: argparse.Namespace) -> int:
         document = {
             "rows": [row.to_dict() for row in rows],
             "summary": found,
-            "fitted": fitted(),
             **findings(rows),
         }
         say(answer_json("reproduce-silicon", document))

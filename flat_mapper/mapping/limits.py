@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flat_mapper.arch.values import Architecture, Platform
+from flat_mapper.arch.variables import CORE, FITTED
 from flat_mapper.base.errors import SpecError
 from flat_mapper.workload.graph import Workload
 
@@ -44,5 +45,6 @@ def _cycles_per_word(arch: Architecture) -> float:
         float(value)
         for name, value in arch.variables.items()
         if name.endswith("_cycles") and isinstance(value, int | float)
+        if name not in CORE and not name.endswith(FITTED)  # once a tile, not an operation
     )
     return max((1.0, *(1 / rate for rate in rates), *costs))

@@ -61,6 +61,7 @@ def case(where: str, row: Columns) -> Case:
         where=where,
         columns={**row, "device": "p100a", "kernel": _kernel(row)},
         phase="prefill",
+        kernel=_kernel(row),
         shape="|".join(row[k] for k in ("S", "kv_seq", "num_heads", "head_dim", "variant")),
         measured_s=seconds_of(where, row, "wall_us", 1e-6),
         workload=workload,

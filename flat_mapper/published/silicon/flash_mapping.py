@@ -1,66 +1,114 @@
-"""FlashAttention's mapping: a tile of queries on a core, keys tile by tile, K and V in L2."""
+"""FlashAttention's mapping: tiles of queries on cores, keys tile by tile, K and V in L2.
+
+Beside it the mappings of the kernels around it: the copy of new keys and values into the cache,
+and the merge of keys in parts.
+"""
 
 from __future__ import annotations
 
-from math import prod
+from collections.abc import Mapping
+from functools import cache
 
 from flat_mapper.arch.values import Architecture, Fanout, Platform
-from flat_mapper.mapping.values import Axis, EinsumMapping, FusedMapping, GroupMapping, Loop, Slot
+from flat_mapper.mapping.values import (
+    Axis,
+    EinsumMapping,
+    GroupMapping,
+    Loop,
+    Slot,
+    TileOrder,
+)
 from flat_mapper.workload.graph import Workload
 
 Placed = tuple[Slot, tuple[Loop, ...]]
 CORE, CACHE = "SMEM", "L2"  # levels of the shipped GPUs
+GIVEN = ("B", "G", "H", "S", "P")  # ranks in the order in which kernels give out their tiles
 
 
-def flash(
+def flash_group(
     workload: Workload,
     platform: Platform,
-    rows: int,
-    keys: int,
+    names: tuple[str, ...],
+    tile: Mapping[str, int],
     *,
-    whole: tuple[str, ...] = (),
     cached: tuple[str, ...] = ("K", "V"),
-) -> FusedMapping:
-    """Online attention in tiles of `rows` queries x `keys` keys, of one head or a group of heads.
+    order: TileOrder = "largest",
+    kernel: str = "",
+) -> GroupMapping:
+    """Online attention in tiles of queries x keys, of one head or a group of heads.
 
-    keys:   a divisor of the keys. whole: ranks that a tile has whole.
+    names:  its Einsums. tile: sizes of P and M, a divisor of the keys, and of what is more than 1.
     cached: operands of which L2 holds a head.
     """
-    sizes = workload.rank_sizes
-    given = [r for r in ("B", "G", "H", "P") if r in sizes and r not in whole]
-    tile = dict.fromkeys(given, 1) | {"P": rows}
-    loops = [Loop(r, -(-sizes[r] // tile[r])) for r in given]
-    outer = tuple(loop for loop in loops if loop.rank != "P")
-    queries = tuple(loop for loop in loops if loop.rank == "P")
-    nests = tuple(_nest(workload, platform, n, tile, keys, cached) for n in workload.ancestors)
-    group = GroupMapping(
+    keys = tile["M"]
+    cores = _cores(workload, platform, names, tile)
+    passes = (Loop("M", workload.rank_sizes["M"] // keys),)
+    split = next((n for n, loop in enumerate(cores) if loop.rank == "P"), len(cores))
+    nests = tuple(_nest(workload, platform, n, names, tile, passes, cached) for n in names)
+    outer, inner = tuple(cores[:split]), tuple(cores[split:])
+    return GroupMapping(
         einsums=nests,
-        shared=(Loop("M", sizes["M"] // keys),),
+        shared=passes if passes[0].factor > 1 else (),
         level=CORE,
-        cores=tuple((lv, part) for lv, part in (("DRAM", outer), (CACHE, queries)) if part),
+        cores=tuple((lv, part) for lv, part in (("DRAM", outer), (CACHE, inner)) if part),
         schedule="interleaved",
+        order=order,
+        kernel=kernel,
     )
-    return FusedMapping(groups=(group,))
+
+
+def spread_group(
+    workload: Workload, platform: Platform, names: tuple[str, ...], tile: Mapping[str, int]
+) -> GroupMapping:
+    """Einsums of a kernel that reads and writes DRAM, in tiles given out to cores.
+
+    tile: sizes of ranks of which a tile has not all.
+    """
+    cores = _cores(workload, platform, names, tile)
+    return GroupMapping(
+        einsums=tuple(_nest(workload, platform, n, names, tile, (), ()) for n in names),
+        level=CORE,
+        cores=(("DRAM", tuple(cores)),) if cores else (),
+        schedule="interleaved" if len(names) > 1 else "sequential",
+    )
+
+
+def _cores(
+    workload: Workload, platform: Platform, names: tuple[str, ...], tile: Mapping[str, int]
+) -> list[Loop]:
+    """The loops whose passes are given out."""
+    sizes = workload.rank_sizes
+    ranks = {r for n in names for r in workload.einsum(n).output.ranks}
+    order = [
+        r for r in (*GIVEN, "M") if r in ranks and r in tile and (r != "M" or "P" not in ranks)
+    ]
+    return [Loop(r, -(-sizes[r] // tile[r])) for r in order if sizes[r] > tile[r]]
 
 
 def _nest(
     workload: Workload,
     platform: Platform,
     name: str,
-    tile: dict[str, int],
-    keys: int,
+    group: tuple[str, ...],
+    tile: Mapping[str, int],
+    passes: tuple[Loop, ...],
     cached: tuple[str, ...],
 ) -> EinsumMapping:
     einsum = workload.einsum(name)
     arch, sizes = platform.path(einsum.unit), workload.rank_sizes
-    extents = {r: tile.get(r, sizes[r]) for r in einsum.ranks if r not in einsum.each}
-    extents |= {"M": keys} if "M" in extents else {}
-    passes = (Loop("M", sizes["M"] // keys),) if "M" in einsum.ranks else ()
+    extents = {r: min(tile.get(r, n), n) for r, n in sizes.items() if r in einsum.ranks}
+    extents = {r: n for r, n in extents.items() if r not in einsum.each}
+    own = tuple(p for p in passes if p.rank in einsum.ranks and p.factor > 1)
     spatial, left = _spread(arch, extents)
     inner = tuple(Loop(r, n) for r, n in left.items() if n > 1)
-    loops = ((Slot(CACHE, "temporal"), passes), (Slot(CORE, "temporal"), inner), *spatial)
-    tensors = [a.tensor for a in einsum.accesses]
-    crossing = tuple(t for t in tensors if t not in workload.intermediates)
+    loops = ((Slot(CACHE, "temporal"), own), (Slot(CORE, "temporal"), inner), *spatial)
+    tensors = tuple(dict.fromkeys(a.tensor for a in einsum.accesses))
+    made = {workload.einsum(n).output.tensor for n in group}
+    read = {a.tensor for e in workload.einsums if e.name not in group for a in e.inputs}
+    leaves = made & read | made - set(workload.intermediates)
+    crossing = tuple(
+        t for t in tensors if (t not in made) or (t in leaves and workload.producers.get(t) == name)
+    )
     kept = (
         ("DRAM", crossing),
         (CACHE, tuple(t for t in crossing if t in cached)),
@@ -74,19 +122,34 @@ def _nest(
 
 
 def _spread(arch: Architecture, extents: dict[str, int]) -> tuple[list[Placed], dict[str, int]]:
-    """The ranks over the arrays of a core, as many instances as divide; and what is left."""
+    """The ranks over the arrays of a core, so that most instances work; and what is left."""
     left, found = dict(extents), list[Placed]()
     nodes = arch.nodes[arch.nodes.index(arch.level(CORE)) :]
     axes: tuple[Axis, ...] = ("y", "x")
     for node, axis in ((n, a) for n in nodes if isinstance(n, Fanout) for a in axes):
         room = node.fanout_y if axis == "y" else node.fanout_x
-        loops = list[Loop]()
-        for rank in sorted(left, key=lambda r: -left[r]):
-            free = room // prod(p.factor for p in loops)
-            factor = max(d for d in range(1, free + 1) if left[rank] % d == 0)
-            if factor > 1:
-                loops.append(Loop(rank, factor))
-                left[rank] //= factor
+        _, factors = _fullest(room, tuple(sorted(left.items(), key=lambda item: -item[1])))
+        loops = tuple(Loop(rank, n) for rank, n in factors if n > 1)
+        for loop in loops:
+            left[loop.rank] //= loop.factor
         if loops:
-            found.append((Slot(node.name, axis), tuple(loops)))
+            found.append((Slot(node.name, axis), loops))
     return found, left
+
+
+@cache
+def _fullest(
+    room: int, ranks: tuple[tuple[str, int], ...]
+) -> tuple[int, tuple[tuple[str, int], ...]]:
+    """Factors of ranks, divisors of their sizes, whose product comes closest to so many."""
+    if not ranks or room < 2:
+        return 1, ()
+    (rank, size), others = ranks[0], ranks[1:]
+    best: tuple[int, tuple[tuple[str, int], ...]] = 0, ()
+    for factor in (d for d in range(min(room, size), 0, -1) if size % d == 0):
+        product, inner = _fullest(room // factor, others)
+        if factor * product > best[0]:
+            best = factor * product, ((rank, factor), *inner)
+        if best[0] == room:
+            break
+    return best

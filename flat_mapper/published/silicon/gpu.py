@@ -1,132 +1,241 @@
-"""FlashAttention on NVIDIA's chips: the mapping that a row's kernel uses.
+"""Rows of FlashAttention on NVIDIA's chips: the problem and the mapping of a row's kernel.
 
-A tile of queries on a core, keys tile by tile, scores and exponentials in turns. Tile sizes are
-those that FlashAttention-3 ships for keys in pages (`hopper/tile_size.h` and `heuristics.h` of
-Dao-AILab/flash-attention at 0251105a), where the heads of a group share a tile's rows.
+The problem is the one that the kernel works on: head sizes and, without a mask, keys are rounded up
+to what it computes with. A prefill is two kernels, the copy of new keys and values into the cache
+and the attention; a decode with its keys in parts is the attention and the merge.
 
-What is left out: the copy of new keys and values into the cache, elements that a kernel computes
-beyond a mask or a head size, and split keys.
+What is left out: rows of a tile beyond those of the heads of one query (decode), keys beyond the
+last whole tile under a mask, the copy of the one new key of a decode, sinks, and the pages' table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import ceil, prod
 
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.published.silicon.flash_mapping import flash
+from flat_mapper.mapping.cores.view import core_count
+from flat_mapper.mapping.values import FusedMapping, GroupMapping
+from flat_mapper.published.silicon.flash_mapping import CORE, flash_group, spread_group
+from flat_mapper.published.silicon.gpu_kernels import CHIPS, Kernel, Phase, kernel_of, splits
 from flat_mapper.published.silicon.rows import Case, Columns, seconds_of, sizes_of
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
+from flat_mapper.workload.notation import parse_einsum
+from flat_mapper.workload.softmax import MERGE, with_splits
 
-# Rows and keys of a tile by chip and head size; causal or windowed, keys in pages.
-TILES: Mapping[str, Mapping[int, tuple[int, int]]] = {
-    "h100": {64: (192, 128), 96: (192, 128), 128: (128, 128), 192: (128, 96), 256: (128, 80)},
-}
-NUMBERS = ("batch", "heads", "kv_heads", "head_dim", "v_head_dim", "seq", "window", "causal")
-COLUMNS = f"device, kernel, {', '.join(NUMBERS)}, latency_ms"
+NUMBERS = ("batch", "heads", "kv_heads", "head_dim", "v_head_dim", "window")
+COLUMNS = f"device, kernel, {', '.join(NUMBERS)}, seq or kv_len, latency_ms"
+BITS = {"bfloat16": 16, "float16": 16}
+COPIED = 64  # tokens of a tile of the copy, at most
+# Keys of a pass in a decode. The kernels work on more, but fetch the first ones of a tile while the
+# tile before it ends, and the model lets nothing overlap the first pass.
+STREAMED = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Costs:
-    """What is fitted for a kernel: a factor on the chip's cycle, two fixed costs, and a rate.
+class Row:
+    """A row of a GPU's file."""
 
-    The rate is what one core takes in from L2; no document of the chip has it.
-    source: fitted to 70 rows of each kernel of `gpu/h100_prefill.csv` that are not set aside, by
-    least median error, tile cycles among 0, 2500 and 5000.
-    """
+    kernel: Kernel
+    batch: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    v_head_dim: int
+    queries: int
+    keys: int
+    window: int
+    causal: bool
 
-    factor: float
-    tile_cycles: float
-    launch_seconds: float
-    stream_bytes_per_cycle: float
+    @property
+    def together(self) -> int:
+        """Heads of a group."""
+        return self.heads // self.kv_heads
 
+    @property
+    def mask(self) -> Mask | None:
+        """What a prefill may see."""
+        window = self.window if 0 < self.window < self.keys else None
+        if self.kernel.phase != "prefill" or not (self.causal or window):
+            return None
+        return Mask(causal=self.causal, window=window)
 
-FITTED: Mapping[str, Costs] = {
-    kernel: Costs(factor=factor, tile_cycles=2500, launch_seconds=3e-6, stream_bytes_per_cycle=22)
-    for kernel, factor in (("fa3", 0.918), ("vllm_flash_attn_fa3", 0.919))
-}
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Rows and keys of a tile."""
+        found = self.kernel.tile(max(self.head_dim, self.v_head_dim), window=self.window > 0)
+        assert found is not None
+        return found
 
 
 def is_meant(row: Columns) -> bool:
     """Whether a row's columns are those of a GPU's kernel."""
-    return "heads" in row and "latency_ms" in row
+    return "heads" in row and "latency_ms" in row and ("seq" in row or "kv_len" in row)
 
 
-def case(where: str, row: Columns) -> Case:
+def case(where: str, columns: Columns) -> Case:
     """A row as a question.
 
-    raises: SpecError for a chip or head size that is not known, or sizes that cannot be.
+    raises: SpecError for a chip, a number format or a head size that is not known, or sizes that
+            cannot be.
     """
-    sizes = sizes_of(where, row, NUMBERS, ("window", "causal"))
-    if sizes["heads"] % sizes["kv_heads"]:
-        raise SpecError(expected(f"{where}: heads", "a multiple of kv_heads", sizes["heads"]))
-    chip = str(row.get("device")).partition("-")[0]
-    shipped = TILES.get(chip, {}).get(sizes["head_dim"])
-    if shipped is None:
-        known = "; ".join(f"{c}: {', '.join(map(str, of))}" for c, of in TILES.items())
-        raise SpecError(expected(where, f"a chip and head size among {known}", chip))
-    workload, together = _workload(sizes)
-    rows, keys = _tile(shipped, sizes, together)
-    platform = _with_costs(load_platform(chip), FITTED.get(row["kernel"]))
-    whole = ("H",) if together > 1 else ()
+    chip = str(columns.get("device")).partition("-")[0]
+    if chip not in CHIPS:
+        raise SpecError(expected(f"{where}: device", f"a chip among {', '.join(CHIPS)}", chip))
+    bits = BITS.get(columns.get("dtype", "bfloat16"))
+    if bits is None:
+        raise SpecError(expected(f"{where}: dtype", ", ".join(BITS), columns.get("dtype")))
+    row = _row(where, columns, chip)
+    platform = _platform(chip)
+    workload = _workload(row, core_count(platform.matrix, CORE))
+    length = "kv_len" if "kv_len" in columns else "seq"
     return Case(
         where=where,
-        columns=row,
-        phase="prefill",
-        shape="|".join(row[k] for k in ("batch", "heads", "kv_heads", "head_dim", "seq")),
-        measured_s=seconds_of(where, row),
+        columns=columns,
+        phase=row.kernel.phase,
+        kernel=row.kernel.name,
+        shape="|".join(columns[k] for k in ("batch", "heads", "kv_heads", "head_dim", length)),
+        measured_s=seconds_of(where, columns),
         workload=workload,
         platform=platform,
-        # from DRAM where a head is more than L2 holds
         mappings=[
-            flash(workload, platform, rows, keys, whole=whole, cached=cached)
-            for cached in (("K", "V"), ())
+            FusedMapping(groups=tuple(_groups(row, workload, platform, cached)))
+            for cached in (("K", "V"), ())  # from DRAM where a head is more than L2 holds
         ],
     )
 
 
-def _workload(sizes: Mapping[str, int]) -> tuple[Workload, int]:
-    """The attention of a row, and how many heads a group has."""
-    together = sizes["heads"] // sizes["kv_heads"]
+@lru_cache(maxsize=8)
+def _platform(chip: str) -> Platform:
+    return load_platform(chip)
+
+
+def _row(where: str, columns: Columns, chip: str) -> Row:
+    decode = "kv_len" in columns
+    length = "kv_len" if decode else "seq"
+    sizes = sizes_of(where, columns, (*NUMBERS, length), ("window",))
+    causal = columns.get("causal", "1") == "1"
+    phase: Phase = "decode" if decode else "prefill" if causal else "encoder"
+    if sizes["heads"] % sizes["kv_heads"]:
+        raise SpecError(expected(f"{where}: heads", "a multiple of kv_heads", sizes["heads"]))
+    kernel = kernel_of(chip, columns.get("kernel", ""), phase)
+    widest = max(sizes["head_dim"], sizes["v_head_dim"])
+    if kernel.padded(widest) is None:
+        condition = f"a head size of at most {max(kernel.tiles)}, which the kernel has"
+        raise SpecError(expected(f"{where}: head_dim", condition, widest))
+    return Row(
+        kernel=kernel,
+        **{k: sizes[k] for k in NUMBERS},
+        queries=1 if decode else sizes[length],
+        keys=sizes[length],
+        causal=causal,
+    )
+
+
+def _workload(row: Row, cores: int) -> Workload:
+    """The problem that a row's kernels work on."""
+    keys, parts = row.keys, 1
+    if row.kernel.phase == "decode":
+        keys = min(keys, row.window) if row.window else keys
+        keys, parts = _parts(row, keys, cores)
+    elif row.mask is None:
+        keys = _whole(keys, row.tile[1])
     found = attention(
-        B=sizes["batch"],
-        H=sizes["heads"],
-        P=sizes["seq"],
-        M=sizes["seq"],
-        E=sizes["head_dim"],
-        F=sizes["v_head_dim"],
-        kv_heads=sizes["kv_heads"] if together > 1 else None,
+        B=row.batch,
+        H=row.heads,
+        P=row.queries,
+        M=keys,
+        E=row.kernel.padded(row.head_dim) or row.head_dim,
+        F=row.kernel.padded(row.v_head_dim) or row.v_head_dim,
+        kv_heads=row.kv_heads if row.together > 1 else None,
         softmax="online",
     )
-    mask = Mask(causal=bool(sizes["causal"]), window=sizes["window"] or None)
-    return replace(found, mask=mask if sizes["causal"] or sizes["window"] else None), together
+    if row.kernel.phase == "prefill":
+        found = replace(_with_copies(found), mask=row.mask)
+    return with_splits(found, parts) if parts > 1 else found
 
 
-def _tile(shipped: tuple[int, int], sizes: Mapping[str, int], together: int) -> tuple[int, int]:
-    """Queries of a tile whose rows are those of a group's heads, and keys that divide the row's."""
-    rows = max(1, shipped[0] // together)
-    return rows, max(d for d in range(1, shipped[1] + 1) if sizes["seq"] % d == 0)
+def _whole(size: int, tile: int) -> int:
+    return ceil(size / tile) * tile
 
 
-def _with_costs(platform: Platform, costs: Costs | None) -> Platform:
-    if costs is None:
-        return platform
-    own = {
-        "core_tile_cycles": costs.tile_cycles,
-        "launch_seconds": costs.launch_seconds,
-        "core_stream_bytes_per_cycle": costs.stream_bytes_per_cycle,
-    }
-    seconds = platform.matrix.cycle_seconds * costs.factor
-    variables = {**platform.matrix.variables, **own}
-    matrix = replace(platform.matrix, variables=variables, cycle_seconds=seconds)
-    vector = platform.vector and replace(platform.vector, cycle_seconds=seconds)
-    return replace(platform, matrix=matrix, vector=vector)
+def _parts(row: Row, keys: int, cores: int) -> tuple[int, int]:
+    """Keys of a decode in whole tiles, as many in each part, and the parts."""
+    rows, tile = row.tile
+    heads = row.kv_heads if row.kernel.packs else row.heads
+    tiles = heads * ceil((row.together if row.kernel.packs else 1) / rows)
+    wanted = 1
+    if row.together > 1 or row.kernel.alone:
+        wanted = splits(
+            row.kernel, cores=cores, batch=row.batch, tiles=tiles, keys=keys, tile_keys=tile
+        )
+    blocks = ceil(keys / tile)
+    each = ceil(blocks / wanted)
+    parts = ceil(blocks / each)
+    if parts == 1:
+        return (keys, 1) if keys < tile else (_whole(keys, tile), 1)
+    return parts * each * tile, parts
 
 
-def fitted() -> dict[str, dict[str, float]]:
-    """The fitted numbers by kernel."""
-    return {kernel: asdict(costs) for kernel, costs in FITTED.items()}
+def _with_copies(workload: Workload) -> Workload:
+    """A workload whose K and V are copied into a cache first."""
+    accesses = {a.tensor: str(a) for e in workload.einsums for a in e.inputs}
+    copies = tuple(
+        parse_einsum(
+            f"{accesses[t]} = copy({accesses[t].replace(t, f'{t}_new', 1)})", unit="vector"
+        )
+        for t in ("K", "V")
+    )
+    return replace(workload, einsums=(*copies, *workload.einsums))
+
+
+def _groups(
+    row: Row, workload: Workload, platform: Platform, cached: tuple[str, ...]
+) -> list[GroupMapping]:
+    """The kernels of a row as groups, in their order."""
+    merge = workload.operators.get(MERGE, ())
+    copies = tuple(n for n in ("K", "V") if n in workload.producers.values())
+    names = tuple(n for n in workload.ancestors if n not in (*merge, *copies))
+    rows, keys = row.tile
+    packed = row.together if row.kernel.packs else 1
+    tile = dict.fromkeys(("B", "G", "S"), 1) | {"H": packed}
+    tile["P"] = min(row.queries, max(1, rows // packed))
+    most = keys if row.queries > 1 else STREAMED
+    tile["M"] = _divisor(workload.rank_sizes["M"], most)
+    found = [spread_group(workload, platform, (n,), _copied(workload, platform, n)) for n in copies]
+    found.append(
+        flash_group(
+            workload,
+            platform,
+            names,
+            tile,
+            cached=cached if row.queries > 1 else (),
+            order=row.kernel.order,
+            kernel=row.kernel.name,
+        )
+    )
+    if merge:
+        found.append(spread_group(workload, platform, merge, {"B": 1, "G": 1, "H": 1}))
+    return found
+
+
+def _divisor(size: int, most: int) -> int:
+    """The largest divisor of a size that is at most so much."""
+    return max(d for d in range(1, most + 1) if size % d == 0)
+
+
+def _copied(workload: Workload, platform: Platform, name: str) -> Mapping[str, int]:
+    """The tile of a copy: some tokens of all heads, as many as a core holds twice."""
+    output = workload.einsum(name).output.tensor
+    ranks = workload.tensor_ranks[output]
+    sizes = workload.rank_sizes
+    words = prod(sizes[r] for r in ranks if r not in ("B", "M"))
+    room = platform.matrix.level(CORE).usable_words or words
+    tokens = max(1, min(COPIED, room // (4 * words)))
+    return {"B": 1, "M": _divisor(sizes["M"], tokens)}

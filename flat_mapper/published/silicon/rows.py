@@ -31,6 +31,7 @@ class Case:
     where: str  # file and line, of messages
     columns: Columns
     phase: str  # prefill, decode or encoder
+    kernel: str  # whose fitted costs the chip's file has
     shape: str  # of which the SHA-256 says whether it is set aside
     measured_s: float
     workload: Workload

@@ -1,0 +1,173 @@
+"""FlashAttention's kernels on NVIDIA's chips: tile sizes, what shares a tile, and how keys split.
+
+source: Dao-AILab/flash-attention at 0251105a (BSD-3-Clause): `hopper/tile_size.h`, `heuristics.h`,
+        `flash_api.cpp` and `flash_prepare_scheduler.cu` of FlashAttention-3, and
+        `csrc/flash_attn/src/flash_fwd_launch_template.h` and `flash_api.cpp` of FlashAttention-2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+from flat_mapper.mapping.values import TileOrder
+
+Phase = Literal["prefill", "decode", "encoder"]
+Sizes = Mapping[int, tuple[int, int]]  # rows and keys of a tile, by head size
+
+# Keys in pages, causal or not; without pages and mask (an encoder); in pages with a window.
+SM90_PAGED: Sizes = {
+    64: (192, 128),
+    96: (192, 128),
+    128: (128, 128),
+    192: (128, 96),
+    256: (128, 80),
+}
+SM90_DENSE: Sizes = {
+    64: (192, 192),
+    96: (192, 144),
+    128: (128, 176),
+    192: (128, 112),
+    256: (128, 80),
+}
+SM90_WINDOW: Sizes = {**SM90_PAGED, 256: (128, 64)}
+SM8X_PAGED: Sizes = {64: (128, 112), 96: (128, 64), 128: (128, 64), 192: (128, 64), 256: (128, 64)}
+SPLIT_KV: Sizes = {64: (64, 256), 96: (64, 128), 128: (64, 128), 192: (64, 64), 256: (64, 64)}
+MOST_SPLITS, FULL, NEARLY = 128, 0.8, 0.85  # of the heuristics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """A kernel of attention in one phase.
+
+    name:     as the variables of a chip's file have it.
+    packs:    whether the heads of a group share the rows of a tile.
+    ahead:    cores for whose number of tiles the split of keys is chosen, over those of the chip.
+    block:    keys that the split counts in; of a tile where it is 0.
+    """
+
+    name: str
+    phase: Phase
+    tiles: Sizes
+    windowed: Sizes
+    packs: bool
+    order: TileOrder
+    ahead: int = 1
+    block: int = 0
+    dynamic: bool = False  # splits are chosen again when lengths are known
+    alone: bool = True  # keys are split where a head has keys of its own, too
+
+    def tile(self, head_dim: int, *, window: bool) -> tuple[int, int] | None:
+        """Rows and keys of a tile; None for a head size that the kernel lacks."""
+        table = self.windowed if window else self.tiles
+        size = self.padded(head_dim)
+        return None if size is None else table[size]
+
+    def padded(self, size: int) -> int | None:
+        """The head size that the kernel computes with."""
+        return next((n for n in sorted(self.tiles) if n >= size), None)
+
+
+def _fa3(name: str, phase: Phase) -> Kernel:
+    dense = phase == "encoder"
+    return Kernel(
+        name=f"{name}_{phase}",
+        phase=phase,
+        tiles=SM90_DENSE if dense else SM90_PAGED,
+        windowed=SM90_WINDOW,
+        packs=not dense,
+        order="largest",
+        dynamic=True,
+    )
+
+
+def _fa3_sm8x(name: str, phase: Phase) -> Kernel:
+    return Kernel(
+        name=f"{name}_{phase}",
+        phase=phase,
+        tiles=SM8X_PAGED,
+        windowed=SM8X_PAGED,
+        packs=True,
+        order="loop",
+        dynamic=True,
+    )
+
+
+def _fa2(name: str, phase: Phase) -> Kernel:
+    decode = phase == "decode"
+    return Kernel(
+        name=f"{name}_{phase}",
+        phase=phase,
+        tiles=SPLIT_KV,
+        windowed=SPLIT_KV,
+        packs=decode,
+        order="loop",
+        ahead=2,
+        block=128,
+        alone=False,
+    )
+
+
+# By architecture and kernel of a row; the first of an architecture stands for kernels of no table.
+HOPPER = {
+    "fa3": _fa3,
+    "vllm_flash_attn_fa3": _fa3,
+    "flash_attention_v3": _fa3,
+    "vllm_vit_flash_attn_fa3": _fa3,
+}
+AMPERE = {"vllm_flash_attn": _fa2, "flash_attention": _fa3_sm8x}
+CHIPS = {"h100": HOPPER, "h200": HOPPER, "b200": HOPPER, "a100": AMPERE, "l40s": AMPERE}
+# The kernel with fitted costs that is nearest to one that has none, by phase.
+NEAREST = {
+    "h100": {"prefill": "vllm_flash_attn_fa3", "decode": "vllm_flash_attn_fa3"},
+    "a100": {"prefill": "vllm_flash_attn", "decode": "vllm_flash_attn"},
+}
+
+
+def kernel_of(chip: str, name: str, phase: Phase) -> Kernel:
+    """The kernel of a row; where no table has it, the nearest one of the chip.
+
+    chip: a key of `CHIPS`.
+    """
+    table = CHIPS[chip]
+    if phase == "encoder" and table is HOPPER:
+        known = name if name in ("flash_attention_v3", "vllm_vit_flash_attn_fa3") else ""
+        name = known or ("vllm_vit_flash_attn_fa3" if "vllm" in name else "flash_attention_v3")
+    elif name not in table:
+        vllm = next(n for n in table if n.startswith("vllm"))
+        name = vllm if "vllm" in name else next(n for n in table if not n.startswith("vllm"))
+    return table[name](name, phase)
+
+
+def splits(kernel: Kernel, *, cores: int, batch: int, tiles: int, keys: int, tile_keys: int) -> int:
+    """Parts into which a kernel cuts the keys of each row of tiles.
+
+    cores: of the chip. batch: sequences. tiles: of one sequence: heads by tiles of queries.
+    keys:  of a sequence. tile_keys: of a tile.
+    """
+    blocks = ceil(keys / (kernel.block or tile_keys))
+    alone = 1 if kernel.dynamic else batch
+    most = _fullest(alone * tiles, cores * kernel.ahead, blocks, skips=not kernel.dynamic)
+    if not kernel.dynamic or most == 1:
+        return most
+    share = ceil(1.1 * batch * blocks * tiles / cores)  # a tenth more than an equal share
+    return max(1, min(ceil(blocks / share), most))
+
+
+def _fullest(tiles: int, cores: int, blocks: int, *, skips: bool) -> int:
+    """The fewest parts that fill the cores nearly as well as any number of them does.
+
+    skips: numbers of parts with as many blocks a part as one part less.
+    """
+    if tiles >= FULL * cores or (blocks <= 4 and not skips):
+        return 1
+    full: dict[int, float] = {}
+    for parts in range(1, min(MOST_SPLITS, cores, blocks) + 1):
+        if skips and parts > 1 and ceil(blocks / parts) == ceil(blocks / (parts - 1)):
+            continue
+        waves = tiles * parts / cores
+        full[parts] = waves / ceil(waves)
+    best = max(full.values())
+    return next(parts for parts, share in full.items() if share >= NEARLY * best)
