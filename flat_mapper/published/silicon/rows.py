@@ -31,12 +31,12 @@ class Case:
     where: str  # file and line, of messages
     columns: Columns
     phase: str  # prefill, decode or encoder
-    kernel: str  # whose fitted costs the chip's file has
     shape: str  # of which the SHA-256 says whether it is set aside
     measured_s: float
     workload: Workload
     platform: Platform
     mappings: Sequence[FusedMapping]
+    kernel: str = ""  # whose fitted costs the chip's file has
     kept_back: bool | None = None  # where the source of the rows says which are set aside
     left_out: tuple[str, ...] = ()  # what the mapping does not say
 
