@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import print_docs  # noqa: E402  # a tool, and no part of the package
 
-FAST = ("README.md", "docs/tutorial.md")
+FAST = ("README.md", "docs/tutorial.md", "docs/search.md")
 PAGES = [
     pytest.param(page, marks=[] if page in FAST else pytest.mark.nightly)
     for page in print_docs.PAGES

@@ -39,6 +39,7 @@ PAGES = (
     "README.md",
     "docs/tutorial.md",
     "docs/softmax.md",
+    "docs/search.md",
     *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs/howto").glob("*.md")),
 )
 _FENCE = re.compile(
