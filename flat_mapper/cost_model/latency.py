@@ -12,7 +12,7 @@ import numpy.typing as npt
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.nest import FloatArray, IntArray
 
-Port = Literal["read", "write", "shared"]
+Port = Literal["read", "write", "shared", "in turn"]
 Amount = float | IntArray | npt.NDArray[np.floating[Any]]
 
 
@@ -47,6 +47,21 @@ def transfer_cycles(level: MemoryLevel, reads: Amount, writes: Amount) -> FloatA
     for port in port_loads(level, reads, writes):
         cycles = np.maximum(cycles, port.words / port.words_per_cycle)
     return cycles
+
+
+def ways_compete(level: MemoryLevel) -> bool:
+    """Whether words that go one way may leave a port idle that words of both ways need."""
+    one_way = (level.read_words_per_cycle, level.write_words_per_cycle)
+    return level.shared_words_per_cycle is not None and one_way != (None, None)
+
+
+def loads_in_turn(level: MemoryLevel, reads: Amount, writes: Amount) -> Iterator[PortLoad]:
+    """The limited ports of a level, and where its ways compete, one way after the other."""
+    yield from port_loads(level, reads, writes)
+    if ways_compete(level):
+        none = reads * 0
+        cycles = transfer_cycles(level, reads, none) + transfer_cycles(level, none, writes)
+        yield PortLoad("in turn", 1.0, cycles)
 
 
 def throttling(
@@ -120,12 +135,18 @@ class Outside:
     def in_turn(self, words: Words) -> InTurn:
         """Cycles of tensors that come one after another, each from the slowest of its sources.
 
-        With one source that is all of its words; with several an execution may overlap some.
+        With one source that is all of its words; with several an execution may overlap some, as
+        with what is read and what is written at ports of a source for one way and for both.
         """
         names = self.by_name(words)
         slowest = max(names, key=lambda name: names[name])
         cycles = least = names[slowest]
-        if len(self.sources) > 1:
+        if any(ways_compete(source.level) for source in self.sources):
+            cycles = sum(
+                self.cycles({t: (read, 0.0)}) + self.cycles({t: (0.0, written)})
+                for t, (read, written) in words.items()
+            )
+        elif len(self.sources) > 1:
             cycles = sum(self.cycles({tensor: both}) for tensor, both in words.items())
         return InTurn(level=slowest, cycles=cycles, least=least)
 

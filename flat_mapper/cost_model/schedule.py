@@ -87,6 +87,7 @@ def turns_latency(
                  whatever the schedule: a pass begins when its tiles are there, and ends when its
                  outputs are gone.
     overlapped:  the turns of the busiest unit, with one pass of the others as the way in and out;
+                 or all words of a level, from outside with one pass of all units after the last;
                  turns that bring new tiles are not overlapped by how much longer they are.
 
     It is never less than an execution of the turns and transfers one by one, and not more than the
@@ -98,20 +99,27 @@ def turns_latency(
     rounds:    of `phases`; the first and last ones may expose as much as the first and last pass.
     """
     busy: dict[str, float] = {}
+    once: dict[str, float] = {}  # in one pass, with what does not run in all
     ahead = policy.buffering >= 2
     for turn in turns:
         name = units[turn.unit]
         own = turn.steady if overlaps(schedule) and ahead else turn.cycles
         busy[name] = busy.get(name, 0.0) + own
+        once[name] = once.get(name, 0.0) + turn.once
     extra = sum(turn.extra for turn in turns)
-    slowest: Mapping[str, float] = {outside.level: outside.cycles}
-    slack = 0.0
+    slowest: dict[str, float] = {outside.level: outside.cycles}
+    slack = late = 0.0
     overlap = outside.cycles - outside.least
     if overlaps(schedule) and ahead:
-        most = max(busy.values())
-        total = _at_once(turns, units, rounds, busy) + extra
-        exposed *= 1 + (rounds.behind if rounds else 0)
-        slowest, slack = {**transfers, **slowest}, total - most
+        if rounds is not None:
+            total = _phased(turns, units, rounds) + extra
+            exposed *= 1 + rounds.behind
+        else:
+            one = sum(once.values())
+            total = max(busy[name] + one - once[name] for name in busy) + extra
+            late = max(one - exposed, 0.0)
+        slowest = {**transfers, outside.level: outside.cycles + late}
+        slack = total - max(busy.values())
     else:
         total = sum(busy.values())
     if not ahead:
@@ -122,24 +130,12 @@ def turns_latency(
     longest = max(slowest, key=lambda name: slowest[name])
     if slowest[longest] + extra > total:
         cycles, place = slowest[longest] + extra, longest
+        slack += late * (place == outside.level)
     else:
         cycles, place = total, _binding(turns, units)
     return Latency(
         cycles=cycles, exposed=exposed, bottleneck=place, slack=slack + exposed + extra + overlap
     )
-
-
-def _at_once(
-    turns: Sequence[Turn],
-    units: Mapping[str, str],
-    rounds: Rounds | None,
-    busy: Mapping[str, float],
-) -> float:
-    """Cycles of turns of equal length on units that work at once, each so long busy."""
-    if rounds is not None:
-        return _phased(turns, units, rounds)
-    most, passes = max(busy.values()), max(turn.passes for turn in turns)
-    return most + (sum(busy.values()) - most) / passes
 
 
 def _phased(turns: Sequence[Turn], units: Mapping[str, str], rounds: Rounds) -> float:
@@ -177,7 +173,7 @@ def phase_cycles(
     found = most + (every_unit - most) * behind / passes
     for every, rare in units:
         found = found + times * np.maximum(rare - (most - every) / passes, 0.0)
-        found = found + rare * min(behind, 1)  # the last of them is alone in the last round
+        found = found + rare * behind  # in the last rounds the busiest has no more to do
     return found
 
 

@@ -36,6 +36,7 @@ class Turn:
     passes: float
     cycles: float  # of all turns
     steady: float  # of all turns, if none brought a tile that stays over others
+    once: float  # of the longest of these
     binding: Mapping[str, float]  # cycles of the turns that the compute or a level sets
 
     @property
@@ -72,11 +73,12 @@ class TurnParts:
     def turn(self, outside: Outside) -> Turn:
         """The turns, under what serves the shared level."""
         binding: dict[str, float] = {}
-        total = least = passes = 0.0
+        total = least = once = passes = 0.0
         for kinds in self.sizes:
             parts = [kind.parts(outside) for kind in kinds]
             # The turn that moves least is the same in most passes.
-            least += sum(k.count for k in kinds) * min(max(p.values()) for p in parts)
+            steady = min(max(p.values()) for p in parts)
+            least, once = least + sum(k.count for k in kinds) * steady, max(once, steady)
             for kind, part in zip(kinds, parts, strict=True):
                 longest = max(part, key=lambda name: part[name])
                 total += kind.count * part[longest]
@@ -88,6 +90,7 @@ class TurnParts:
             passes=passes,
             cycles=total,
             steady=least,
+            once=once,
             binding=binding,
         )
 

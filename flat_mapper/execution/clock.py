@@ -19,7 +19,7 @@ from math import inf
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.execution.group import GroupRun, TurnLog, Words, levels_of
-from flat_mapper.execution.passes import hold_phases
+from flat_mapper.execution.passes import Order, hold_phases, in_order
 from flat_mapper.execution.result import TurnTime
 from flat_mapper.execution.turn import DRAM, StagedTile
 from flat_mapper.workload.einsum import Einsum
@@ -64,11 +64,19 @@ def timeline(run: GroupRun) -> tuple[float, tuple[TurnTime, ...]]:
         cycles = _alone(run)
         turn = run.turns[0]
         return cycles, (TurnTime(einsum=turn.einsum, pass_number=0, start=0.0, end=cycles),)
+    # Where units overlap, the matrix path may go ahead of a pass or not: the best is taken.
+    choice = run.facts.group.schedule == "overlapped" and run.policy.buffering >= 2
+    orders: tuple[Order, ...] = ("pass", "ready", "program") if choice else ("pass",)
+    return min((_in_order(run, order) for order in orders), key=lambda found: found[0])
+
+
+def _in_order(run: GroupRun, order: Order) -> tuple[float, tuple[TurnTime, ...]]:
+    """The same for one order of the turns; infinite where they wait for each other in it."""
     jobs = [_job(run, log) for log in run.logs]
     requests = _requests(run, jobs)
     staged = [(r.tensor, (r.words, 0.0) if r.reads else (0.0, r.words)) for r in requests]
     _order(run, jobs)
-    end = _Clock(run, jobs, requests).run()
+    end = _Clock(run, jobs, requests, order).run()
     if run.facts.apart:
         end = max(end, _busiest(run, staged))
     turns = (
@@ -286,14 +294,17 @@ def _busiest(run: GroupRun, staged: Sequence[tuple[str, Words]]) -> float:
 class _Clock:
     """Jobs and requests, from event to event."""
 
-    def __init__(self, run: GroupRun, jobs: list[Job], requests: list[Request]) -> None:
+    def __init__(
+        self, run: GroupRun, jobs: list[Job], requests: list[Request], order: Order
+    ) -> None:
         self.outside, self.jobs = run.outside, jobs
         self.requests = sorted(requests, key=lambda r: (r.deadline, not r.reads))
         self.ended: set[int] = set()
         self.now = 0.0
         self.waiting: dict[str, list[int]] = {}
-        for n, job in enumerate(jobs):
-            self.waiting.setdefault(job.unit, []).append(n)
+        for n in in_order([(job.log.turn, job.unit) for job in jobs], order):
+            self.waiting.setdefault(jobs[n].unit, []).append(n)
+        self.fixed = {"matrix"} if order == "program" else set[str]()
         self.running: dict[str, int] = {}
 
     def run(self) -> float:
@@ -305,8 +316,9 @@ class _Clock:
             ends = [self.jobs[n].end for n in self.running.values()]
             ends += [self.now + r.words / rate for r, rate in rates if rate > 0]
             if not ends:
-                assert not any(self.waiting.values()), "a turn waits for itself"
-                return self.now
+                waits = any(self.waiting.values())
+                assert self.fixed or not waits, "a turn waits for itself"
+                return inf if waits else self.now
             step = min(ends) - self.now
             for request, rate in rates:
                 request.words = 0.0 if rate == inf else request.words - rate * step
@@ -329,12 +341,13 @@ class _Clock:
         return turns and all(r.done for r in waits.after_requests)
 
     def _start(self) -> bool:
-        """Give free units the earliest turn that is ready."""
+        """Give free units the first turn that is ready."""
         begun = False
         for unit, queue in self.waiting.items():
             if unit in self.running:
                 continue
-            ready = next((n for n in queue if self._free(self.jobs[n])), None)
+            first = queue[:1] if unit in self.fixed else queue
+            ready = next((n for n in first if self._free(self.jobs[n])), None)
             if ready is not None:
                 queue.remove(ready)
                 job = self.jobs[ready]

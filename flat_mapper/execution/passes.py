@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Literal
 
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.execution.shared import GroupFacts
+
+# By what a unit takes its next turn. pass: of those ready that of the earliest pass. On the matrix
+# path also ready: that of the group's first Einsum; program: none but the one whose turn it is,
+# the first Einsum's of the next pass before the others' of this one, as in a software pipeline.
+Order = Literal["pass", "ready", "program"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +75,22 @@ def _tiles(facts: GroupFacts, rank: str) -> int:
         if p.rank == rank:
             count *= p.factor
     return count
+
+
+def in_order(turns: Sequence[tuple[Turn, str]], order: Order) -> list[int]:
+    """The positions of turns in the order in which their units look at them; each with its unit."""
+    place = {name: i for i, name in enumerate(dict.fromkeys(turn.einsum for turn, _ in turns))}
+
+    def rank(n: int) -> tuple[int, ...]:
+        turn, unit = turns[n]
+        if order == "pass" or unit != "matrix":
+            return (n,)
+        if order == "ready":
+            return (place[turn.einsum], n)
+        first = place[turn.einsum] == 0
+        return (turn.pass_number - first, not first, n)
+
+    return sorted(range(len(turns)), key=rank)
 
 
 def hold_phases(

@@ -94,7 +94,10 @@ def overwritten(facts: GroupFacts) -> dict[str, str]:
 
 
 def shared_places(facts: GroupFacts, policy: Policy) -> dict[str, Place]:
-    """A place for every tensor that an Einsum of the group keeps at the shared level."""
+    """A place for every tensor that an Einsum of the group keeps at the shared level.
+
+    One that tensors share is as large as the largest of them, with its padding to whole loops.
+    """
     extents: dict[str, dict[str, int]] = {}
     for nest in facts.nests.values():
         slot = nest.level_slots[SHARED]
@@ -104,14 +107,16 @@ def shared_places(facts: GroupFacts, policy: Policy) -> dict[str, Place]:
                 for rank in access.ranks:
                     known[rank] = max(known[rank], nest.extent(rank, slot))
     instead = overwritten(facts) if policy.in_place else {}
-    places: dict[str, Place] = {}
+    holder: dict[str, str] = {}
     for tensor in _in_order(facts, extents):
-        old = instead.get(tensor)
-        if old in places and prod(extents[old].values()) >= prod(extents[tensor].values()):
-            places[tensor] = places[old]
-            places[tensor].tensors.append(tensor)
-        else:
-            places[tensor] = new_place(tensor, extents[tensor], 1)
+        holder[tensor] = holder.get(instead.get(tensor, ""), tensor)
+        room = extents[holder[tensor]]
+        room.update({rank: max(room[rank], n) for rank, n in extents[tensor].items()})
+    places = {t: new_place(t, extents[t], 1) for t, first in holder.items() if t == first}
+    for tensor, first in holder.items():
+        if tensor != first:
+            places[tensor] = places[first]
+            places[first].tensors.append(tensor)
     return places
 
 

@@ -722,7 +722,7 @@ def combined(
         rows = [c.costs[i] for c, i in zip(choices, picks, strict=True)]
         points.append(
             Point(
-                cycles=group_cycles(case, group, units, rows, max(c.passes for c in choices)),
+                cycles=group_cycles(case, group, units, rows, [c.passes for c in choices]),
                 energy=float(sum(row[ENERGY] for row in rows)),
                 mapping=GroupMapping(
                     einsums=tuple(c.nests[i] for c, i in zip(choices, picks, strict=True)),
@@ -761,13 +761,14 @@ def useful_picks(
     limits = [private_words(case.platform, name) for name in names[2:]]
     picks: list[tuple[int, ...]] = [()]
     width = choices[0].costs.shape[1]
-    # The columns of a unit's own: cycles, steady cycles, and most words of a turn by level.
-    own = [0, 1, *range(private + 1, width, 2)]
+    # The columns of a unit's own: cycles, steady cycles, those of one turn, and most words of a
+    # turn by level.
+    own = [0, 1, width, *range(private + 1, width, 2)]
     others = [i for i in range(width) if i not in own]
     at_room = 2 * len(own) + others.index(HELD)
     sums = np.zeros((1, 2 * len(own) + len(others)))
     for choice_, unit in zip(choices, units, strict=True):
-        costs = choice_.costs
+        costs = np.column_stack([choice_.costs, choice_.costs[:, 1] / choice_.passes])
         vector = int(unit == "vector")
         longer = [(*pick, i) for pick in picks for i in range(len(costs))]
         total = np.repeat(sums, len(costs), axis=0)
@@ -775,11 +776,11 @@ def useful_picks(
         for k, column in enumerate(own):
             at = 2 * k + vector
             both = total[:, at] + mine[:, column]
-            total[:, at] = both if k < 2 else np.maximum(total[:, at], mine[:, column])
+            total[:, at] = both if k < 3 else np.maximum(total[:, at], mine[:, column])
         total[:, 2 * len(own) :] += mine[:, others]
         fits = total[:, at_room] <= room
         for k, limit in enumerate(limits):
-            turn = total[:, 4 + 2 * k : 6 + 2 * k]
+            turn = total[:, 6 + 2 * k : 8 + 2 * k]
             both = (
                 turn.sum(axis=1) if group.schedule in ("overlapped", "phases") else turn.max(axis=1)
             )
@@ -807,10 +808,10 @@ BEHIND = {
 
 
 def group_cycles(
-    case: Case, group: GroupSpace, units: list[str], rows: list[FloatArray], passes: float
+    case: Case, group: GroupSpace, units: list[str], rows: list[FloatArray], runs: list[float]
 ) -> float:
-    """The latency rule of the schedules, on the summed counts."""
-    platform, policy = case.platform, case.mapspace.policy
+    """The latency rule of the schedules, on the summed counts; runs: of each Einsum."""
+    platform, policy, passes = case.platform, case.mapspace.policy, max(runs)
     taking_turns = group.fused and policy.prefetch == "held"
     overlapped = group.schedule == "overlapped"
     phased = group.schedule == "phases"
@@ -827,10 +828,14 @@ def group_cycles(
             each = [sum(c for u, c in at if u == unit) for unit in set(units)]
             steady += max(each) + behind * (sum(each) - max(each)) / passes
     extra = sum(row[0] - row[1] for row in rows) if taking_turns else 0.0
+    one = 0.0  # cycles of one pass of all units, where units overlap
     if taking_turns and group.schedule == "phases" and overlapped:
         steady += extra
     elif taking_turns and overlapped:
-        steady += (sum(parts) - max(parts)) / passes + extra
+        once = [row[1] / times for row, times in zip(rows, runs, strict=True)]
+        one = sum(once)
+        others = {u: sum(c for v, c in zip(units, once, strict=True) if v != u) for u in busy}
+        steady = max(busy[unit] + others[unit] for unit in busy) + extra
     archs = (platform.matrix, platform.vector) if platform.vector else (platform.matrix,)
     levels = {lv.name: lv for arch in archs for lv in arch.levels}
     total = sum(rows[1:], rows[0])
@@ -839,13 +844,25 @@ def group_cycles(
         steady = sum(row[0] for row in rows)
         staged = port_cycles(dram, total[STAGED], 0.0) + port_cycles(dram, 0.0, total[STAGED + 1])
         return ceil(steady + staged - 1e-9)
+    exposed = port_cycles(dram, total[FIRST], 0.0) + port_cycles(dram, 0.0, total[LAST])
+    exposed *= 1 + BEHIND.get(group.phases, 0)
     for i, level in enumerate(levels.values()):
         if not taking_turns or overlapped or level.name == dram.name:
             reads, writes = total[LEVELS + 2 * i], total[LEVELS + 1 + 2 * i]
-            steady = max(steady, port_cycles(level, reads, writes) + extra)
-    exposed = port_cycles(dram, total[FIRST], 0.0) + port_cycles(dram, 0.0, total[LAST])
-    exposed *= 1 + BEHIND.get(group.phases, 0)
+            own = taking_turns and level.name == dram.name
+            cycles = dram_cycles(level, reads, writes) + max(0.0, one - exposed) if own else 0.0
+            steady = max(steady, cycles + extra, port_cycles(level, reads, writes) + extra)
     return ceil(steady + exposed - 1e-9)
+
+
+def dram_cycles(level: MemoryLevel, reads: float, writes: float) -> float:
+    """Cycles of what comes and goes beside turns: with ports of both kinds one way, then the other.
+
+    A port for both ways may be idle while the one for the only way that has words is full.
+    """
+    if level.shared_words_per_cycle and (level.read_words_per_cycle or level.write_words_per_cycle):
+        return port_cycles(level, reads, 0.0) + port_cycles(level, 0.0, writes)
+    return port_cycles(level, reads, writes)
 
 
 def port_cycles[T: (float, np.ndarray)](level: MemoryLevel, reads: T, writes: T) -> T:

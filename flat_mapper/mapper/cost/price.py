@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.cost_model.latency import port_loads, transfer_cycles
+from flat_mapper.cost_model.latency import loads_in_turn, transfer_cycles
 from flat_mapper.mapper.cost.innermost import closed_passes
 from flat_mapper.mapper.space.candidates import (
     Bools,
@@ -26,7 +26,7 @@ class Costs:
     """Of n candidates: pJ, and the cycles that each limited port needs."""
 
     energy: Floats
-    ports: dict[tuple[str, str], Floats]  # (level, read | write | shared) -> cycles
+    ports: dict[tuple[str, str], Floats]  # (level, read | write | shared | in turn) -> cycles
     rounded: bool = True  # words to whole rows of a memory
     staged: Floats = field(default_factory=lambda: np.zeros(1))  # cycles of whole tiles at DRAM
     weights: dict[str, Floats] = field(default_factory=dict)  # by tensor, see MemoryLevel.weight
@@ -43,7 +43,7 @@ class Costs:
 
     def add_words(self, level: MemoryLevel, reads: Floats, writes: Floats) -> None:
         """Account for words of one instance."""
-        for port, words_per_cycle, words in port_loads(level, reads, writes):
+        for port, words_per_cycle, words in loads_in_turn(level, reads, writes):
             key = (level.name, port)
             self.ports[key] = self.ports.get(key, np.zeros(1)) + words / words_per_cycle
 

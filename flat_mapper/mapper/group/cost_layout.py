@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flat_mapper.cost_model.latency import port_loads
+from flat_mapper.cost_model.latency import loads_in_turn
 from flat_mapper.cost_model.schedule import Rounds, phase_cycles
 from flat_mapper.mapper.cost.price import Costs
 from flat_mapper.mapper.cost.turns import TurnCycles
@@ -23,7 +23,7 @@ class CostLayout:
     """The columns of a cost vector.
 
     Cycles by unit, and in the schedule `phases` by phase, of turns that overlap as if all were
-    steady; where transfers run ahead of turns,
+    steady; where units overlap, cycles of one pass by unit; where transfers run ahead of turns,
     what these have beyond the steady ones; cycles by port; cycles of whole tiles at DRAM where
     nothing runs ahead; first inputs and last outputs; energy; words.
     """
@@ -32,6 +32,7 @@ class CostLayout:
     overlapped: bool  # whether the units work at once
     takes_turns: bool = False
     runs_ahead: bool = True  # whether the shared level has two copies of what crosses DRAM
+    dram: str = ""  # its name
     passes: float = 1.0  # of the shared loops
     rounds: Rounds | None = None
     rare_passes: float = 1.0  # of Einsums that run when a loop is done
@@ -46,8 +47,9 @@ class CostLayout:
             (level.name, load.port): None
             for space in problem.spaces
             for level in space.arch.levels
-            for load in port_loads(level, 0, 0)
-            if not turns or overlapped or level.name == dram
+            for load in loads_in_turn(level, 0, 0)
+            if (turns and level.name == dram)
+            or (load.port != "in turn" and (overlapped or not turns))
         }
         return cls(
             ports=tuple(ports),
@@ -55,6 +57,7 @@ class CostLayout:
             takes_turns=turns,
             runs_ahead=ahead,
             rounds=problem.rounds if overlapped else None,
+            dram=dram,
         )
 
     def vectors(
@@ -68,13 +71,15 @@ class CostLayout:
     ) -> Floats:
         """Cost vectors of n candidates of one Einsum; float64[n, D].
 
-        count: of its turns, where there are phases. turns: cycles on its unit.
+        count: of its turns, where units overlap. turns: cycles on its unit.
         exposed: cycles that nothing overlaps. words: streamed ones.
         """
         zero = np.zeros(len(words))
         steady = turns.steady if self.overlapped else turns.total
         units = [zero] * self.unit_columns
         units[self._column(einsum)] = zero + self._column_cycles(einsum, steady, count)
+        if self.has_once:
+            units[len(UNITS) + UNITS.index(einsum.unit)] = zero + steady / count
         extra = [turns.total - turns.steady + zero] if self.has_extra else []
         ports = [costs.ports.get(p, zero) + zero for p in self.ports]
         staged = [] if self.runs_ahead else [costs.staged + zero]
@@ -83,7 +88,12 @@ class CostLayout:
     @property
     def unit_columns(self) -> int:
         """Columns of cycles by unit; of each phase two sets, one of rare Einsums."""
-        return len(UNITS) * (2 * len(self.rounds.phases) if self.rounds else 1)
+        return len(UNITS) * (2 * len(self.rounds.phases) if self.rounds else 1 + self.has_once)
+
+    @property
+    def has_once(self) -> bool:
+        """Whether one pass has columns of its own."""
+        return self.overlapped and self.takes_turns and self.rounds is None
 
     def _column(self, einsum: Einsum) -> int:
         unit = UNITS.index(einsum.unit)
@@ -133,16 +143,18 @@ class CostLayout:
         matrix, vector, exposed = vectors[:, 0], vectors[:, 1], vectors[:, -3]
         first = self.unit_columns + self.has_extra
         extra = vectors[:, self.unit_columns] if self.has_extra else 0.0
-        busy = matrix + vector
+        busy, ports = matrix + vector, vectors[:, first:-3]
         if self.rounds is not None:
             busy = self._phased(vectors, self.rounds) + extra
             exposed = exposed * (1 + self.rounds.behind)
         elif self.overlapped:
-            most = np.maximum(matrix, vector)
-            busy = most + extra
-            if self.takes_turns:
-                busy = busy + (matrix + vector - most) / self.passes
+            if self.has_once:
+                matrix_once, vector_once = vectors[:, 2], vectors[:, 3]
+                matrix, vector = matrix + vector_once, vector + matrix_once
+                late = np.maximum(matrix_once + vector_once - exposed, 0.0)
+                outside = np.array([level == self.dram for level, _ in self.ports])
+                ports = ports + late[:, None] * outside
+            busy = np.maximum(matrix, vector) + extra
         if not self.runs_ahead:
             return busy + vectors[:, -4]
-        slowest = vectors[:, first:-3].max(axis=1, initial=0.0)
-        return np.maximum(busy, slowest + extra) + exposed
+        return np.maximum(busy, ports.max(axis=1, initial=0.0) + extra) + exposed

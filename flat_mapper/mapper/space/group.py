@@ -144,13 +144,15 @@ class GroupProblem:
         return rounds_of(self.workload, self.group.names, self.group.phases)
 
     def turns(self, space: EinsumSpace, tile: tuple[int, ...], order: tuple[int, ...]) -> float:
-        """How many turns an Einsum has; told apart in phases only."""
-        if self.rounds is None:
+        """How many turns an Einsum has; told apart where units overlap only."""
+        if not overlaps(self.group.schedule):
             return 1.0
         return sum((kind.count for kind in self.kinds(space, tile, order)), 0.0)
 
     def rare_turns(self, tile: tuple[int, ...], order: tuple[int, ...]) -> float:
         """How many turns those Einsums have that run when a loop is done; told apart in phases."""
+        if self.rounds is None:
+            return 1.0
         rare = (self.turns(s, tile, order) for s in self.spaces if s.einsum.after)
         return max(rare, default=1.0)
 

@@ -27,7 +27,7 @@ class Outer:
     masked: tuple[int, ...] = ()  # those of the two that are ranks of the Einsum
     stay: tuple[bool, ...] = ()  # by tensor, whether it may stay private over the DRAM loops
     kinds: tuple[PassKind, ...] = ()  # of passes, where the Einsum takes turns with others
-    turns: float = 1.0  # of the Einsum, where the schedule is `phases`
+    turns: float = 1.0  # of the Einsum, where units overlap
     copied: str | None = None  # tensor whose old value is copied to the output's place
 
     def may_stay(self, position: int) -> bool:
