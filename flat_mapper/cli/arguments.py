@@ -346,6 +346,13 @@ def _reproduce(verb: _Parser) -> None:
     verb.add_argument("--models", nargs="+", metavar="P", help=f"{only}; shipped names or files")
     verb.add_argument("--platforms", nargs="+", metavar="A", help=f"{only}; edge or cloud")
     verb.add_argument("--seq", nargs="+", metavar="N", dest="lengths", help=f"{only}; lengths")
+    only = "silicon"
+    verb.add_argument(
+        "--best", action="store_true", help=f"{only}: the best mapping's time too, 10 s a row"
+    )
+    verb.add_argument(
+        "--sensitivity", action="store_true", help=f"{only}: which number moves the times most"
+    )
     _output(verb)
 
 

@@ -14,8 +14,9 @@ from flat_mapper.published.fusemax.rows import fusemax_rows, fusemax_text
 from flat_mapper.published.paper import Grid, paper_tables
 from flat_mapper.published.plots import paper_figures
 from flat_mapper.published.search import SPACES, Searched, search_rows
-from flat_mapper.published.silicon.accuracy import findings, summary
+from flat_mapper.published.silicon.answer import answer_text, said
 from flat_mapper.published.silicon.families import measured
+from flat_mapper.published.silicon.records import records
 from flat_mapper.published.simulator import (
     BesideSimulator,
     compare_rows,
@@ -60,43 +61,18 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
 def _silicon(arguments: argparse.Namespace) -> int:
     """Measured times row by row, or their errors by kernel."""
     if not arguments.csv:
-        condition = "a file of measured prefill times"
+        condition = "a file of measured times"
         raise SpecError(expected("--csv", condition, "none", "give --csv FILE"))
-    rows = measured(Path(arguments.csv))
-    found = list(summary(rows))
-    if arguments.json:
-        document = {
-            "rows": [row.to_dict() for row in rows],
-            "summary": found,
-            **findings(rows),
-        }
-        say(answer_json("reproduce-silicon", document))
-        return 0
-    lines = [
-        (
-            str(s["kernel"]),
-            str(s["phase"]),
-            str(s["mask"]),
-            "set aside" if s["set_aside"] else "fitted to",
-            str(s["rows"]),
-            f"{s['median_percent']:.1f}%",
-            f"{s['p90_percent']:.1f}%",
-        )
-        for s in found
-    ]
-    head = ("kernel", "phase", "mask", "rows that were", "n", "median error", "90th percentile")
-    say(report.grid(lines, head=head, right=(4, 5, 6)))
-    for name, some in findings(rows).items():
-        for one in some:
-            say(f"{name.replace('_', ' ')}: {', '.join(map(_told, one.items()))}")
+    if arguments.output:
+        check_folder(Path(arguments.output), force=arguments.force)
+    rows, kind = measured(Path(arguments.csv)), "reproduce-silicon"
+    document = said(rows, best=arguments.best, moved=arguments.sensitivity)
+    if arguments.output:
+        files = records(rows)
+        files[RESULT] = result_file(kind, document, files)
+        write_folder(Path(arguments.output), files, force=arguments.force)
+    say(answer_json(kind, document) if arguments.json else answer_text(document))
     return 0
-
-
-def _told(item: tuple[str, object]) -> str:
-    name, value = item
-    return (
-        f"{name.replace('_', ' ')} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-    )
 
 
 def _fusemax(arguments: argparse.Namespace) -> int:

@@ -10,8 +10,15 @@ from pathlib import Path
 import pytest
 
 from flat_mapper.base.errors import SpecError
+from flat_mapper.cost_model.chip.evaluation import evaluate
+from flat_mapper.cost_model.result import Result
+from flat_mapper.energy.tables import unpriced
+from flat_mapper.mapping.cores.check import read_checked_record
 from flat_mapper.published.silicon.accuracy import summary
-from flat_mapper.published.silicon.families import measured
+from flat_mapper.published.silicon.families import cases, measured
+from flat_mapper.published.silicon.fit import fitted_to
+from flat_mapper.published.silicon.records import records
+from flat_mapper.reports.folder import write_folder
 
 HEAD = (
     "device,framework,kernel,batch,heads,kv_heads,head_dim,v_head_dim,seq,window,causal,sink,"
@@ -57,3 +64,45 @@ def test_a_row_that_cannot_be_is_named(tmp_path: Path, old: str, new: str, messa
     path.write_text(HEAD + ROWS.replace(old, new), encoding="utf-8")
     with pytest.raises(SpecError, match=message):
         measured(path)
+
+
+OTHERS = {
+    "decode": (
+        "device,framework,kernel,batch,heads,kv_heads,head_dim,v_head_dim,kv_len,window,sink,"
+        "dtype,latency_ms\n"
+        "h100-sxm,sglang-0.5.14,fa3,8,12,2,256,256,4096,0,0,bfloat16,0.0392\n"
+        "a100-sxm,vllm-0.14.0,vllm_flash_attn,8,48,8,128,128,16384,0,0,bfloat16,0.3428\n"
+        "l40s,vllm-0.14.0,vllm_flash_attn,8,8,8,128,128,16384,0,0,bfloat16,0.8\n"
+    ),
+    "encoder": (
+        HEAD + "h100-sxm,vllm-0.24.0,vllm_vit_flash_attn_fa3,1,20,20,80,80,2304,0,0,0,bfloat16,"
+        "0.0828\n"
+    ),
+    "prefill": HEAD
+    + "h200,vllm-0.24.0,vllm_flash_attn_fa3,1,4,4,192,128,1000,128,1,1,bfloat16,0.1\n",
+}
+
+
+@pytest.mark.parametrize("phase", OTHERS)
+def test_a_prediction_is_what_evaluate_says_of_the_record(tmp_path: Path, phase: str) -> None:
+    """Chips without rows of their own, windows, sinks and odd sizes among them."""
+    path, folder = tmp_path / "rows.csv", tmp_path / "out"
+    path.write_text(OTHERS[phase], encoding="utf-8")
+    rows = measured(path)
+    assert {row.case.phase for row in rows} == {phase}
+    write_folder(folder, records(rows))
+    for line, row in enumerate(rows, 2):
+        record = read_checked_record(folder / f"row-{line}.yaml")
+        again = evaluate(
+            record.workload, record.platform, record.mapping, unpriced(record.platform)
+        )
+        assert isinstance(again, Result)
+        assert again.latency_s == row.predicted_s
+
+
+def test_nothing_is_fitted_to_rows_set_aside(rows: Path) -> None:
+    own = [case for case in cases(rows) if not case.aside and case.kernel == "fa3_prefill"]
+    found = fitted_to(own)
+    assert found.rows == len(own)
+    with pytest.raises(AssertionError):
+        fitted_to([case for case in cases(rows) if case.aside])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import correlation, median, quantiles
 
-from flat_mapper.arch.cores import core_facts
+from flat_mapper.arch.cores import core_facts, fitted_costs
+from flat_mapper.arch.variables import FITTED
 from flat_mapper.published.silicon.rows import Columns, MeasuredRow
 
 
@@ -14,7 +15,7 @@ def summary(rows: Sequence[MeasuredRow]) -> Iterator[dict[str, object]]:
 
     def kind(row: MeasuredRow) -> tuple[str, str, str, str, bool]:
         at = row.case.columns
-        mask = "window" if at.get("window", "0") != "0" else "full"
+        mask = row.case.kind or ("window" if at.get("window", "0") != "0" else "full")
         return at.get("device", ""), at.get("kernel", ""), row.case.phase, mask, row.case.aside
 
     for which in sorted(dict.fromkeys(map(kind, rows))):
@@ -29,6 +30,24 @@ def summary(rows: Sequence[MeasuredRow]) -> Iterator[dict[str, object]]:
             "rows": len(some),
             **errors(some),
         }
+
+
+def fitted(rows: Sequence[MeasuredRow]) -> list[dict[str, object]]:
+    """The fitted numbers behind the rows, by chip and kernel, and how many they are."""
+    found: dict[tuple[str, str], dict[str, object]] = {}
+    for row in rows:
+        arch = row.case.platform.matrix
+        for kernel in dict.fromkeys(g.kernel for g in row.result.mapping.groups if g.kernel):
+            if (arch.name, kernel) not in found:
+                costs = fitted_costs(arch, kernel)
+                own = sum(f"_{name}" in FITTED for name in costs)
+                found[arch.name, kernel] = {
+                    "arch": arch.name,
+                    "kernel": kernel,
+                    "numbers": own,
+                    **costs,
+                }
+    return list(found.values())
 
 
 def leave_one_out(rows: Sequence[MeasuredRow]) -> dict[str, float]:

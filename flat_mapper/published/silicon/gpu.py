@@ -20,7 +20,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.cores.view import core_count
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
-from flat_mapper.published.silicon.flash_mapping import CORE, flash_group, spread_group
+from flat_mapper.published.silicon.flash_mapping import CACHE, CORE, flash_group, spread_group
 from flat_mapper.published.silicon.gpu_kernels import CHIPS, Kernel, Phase, kernel_of, splits
 from flat_mapper.published.silicon.rows import Case, Columns, seconds_of, sizes_of
 from flat_mapper.workload.cascade import attention
@@ -100,6 +100,8 @@ def case(where: str, columns: Columns) -> Case:
         columns=columns,
         phase=row.kernel.phase,
         kernel=row.kernel.name,
+        kind=_kind(row, platform),
+        attention=_attention(row, row.keys),
         shape="|".join(columns[k] for k in ("batch", "heads", "kv_heads", "head_dim", length)),
         measured_s=seconds_of(where, columns),
         workload=workload,
@@ -146,6 +148,14 @@ def _workload(row: Row, cores: int) -> Workload:
         keys, parts = _parts(row, keys, cores)
     elif row.mask is None:
         keys = _whole(keys, row.tile[1])
+    found = _attention(row, keys)
+    if row.kernel.phase == "prefill":
+        found = _with_copies(found)
+    return with_splits(found, parts) if parts > 1 else found
+
+
+def _attention(row: Row, keys: int) -> Workload:
+    """The attention alone, of so many keys."""
     found = attention(
         B=row.batch,
         H=row.heads,
@@ -156,9 +166,21 @@ def _workload(row: Row, cores: int) -> Workload:
         kv_heads=row.kv_heads if row.together > 1 else None,
         softmax="online",
     )
-    if row.kernel.phase == "prefill":
-        found = replace(_with_copies(found), mask=row.mask)
-    return with_splits(found, parts) if parts > 1 else found
+    return replace(found, mask=row.mask)
+
+
+def _kind(row: Row, platform: Platform) -> str:
+    """Rows that are summed up together: by mask, or by where the cache of a decode is.
+
+    dram: a cache of more than twice L2. kv<128: of fewer keys, tiny units of work. near L2: others.
+    """
+    if row.kernel.phase != "decode":
+        return "window" if row.window else "full"
+    if row.keys < 128:
+        return "kv<128"
+    words = row.batch * row.keys * row.kv_heads * (row.head_dim + row.v_head_dim)
+    room = platform.matrix.level(CACHE).usable_words
+    return "dram" if room is None or words > 2 * room else "near L2"
 
 
 def _whole(size: int, tile: int) -> int:

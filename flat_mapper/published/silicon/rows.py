@@ -37,6 +37,8 @@ class Case:
     platform: Platform
     mappings: Sequence[FusedMapping]
     kernel: str = ""  # whose fitted costs the chip's file has
+    kind: str = ""  # of rows that are summed up together; by default by their window
+    attention: Workload | None = None  # without the kernels beside it, to search mappings of
     kept_back: bool | None = None  # where the source of the rows says which are set aside
     left_out: tuple[str, ...] = ()  # what the mapping does not say
 

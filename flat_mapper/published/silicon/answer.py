@@ -1,0 +1,54 @@
+"""What is said of measured rows: a document for machines, tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flat_mapper.published.silicon.accuracy import findings, fitted, summary
+from flat_mapper.published.silicon.headroom import best_seconds
+from flat_mapper.published.silicon.rows import MeasuredRow
+from flat_mapper.published.silicon.sensitivity import sensitivity
+from flat_mapper.reports import text as report
+
+
+def said(rows: Sequence[MeasuredRow], *, best: bool, moved: bool) -> dict[str, object]:
+    """All rows, errors by kernel, and what was fitted.
+
+    best: with the time of the best mapping. moved: with what each number of the chips changes.
+    """
+    listed = [row.to_dict() for row in rows]
+    if best:
+        listed = [d | {"best_s": best_seconds(r)} for d, r in zip(listed, rows, strict=True)]
+    document: dict[str, object] = {
+        "rows": listed,
+        "summary": list(summary(rows)),
+        "fitted": fitted(rows),
+        **findings(rows),
+    }
+    return document | ({"sensitivity": list(sensitivity(rows))} if moved else {})
+
+
+def answer_text(document: dict[str, object]) -> str:
+    """Errors by kernel, then what else was asked."""
+    parts = []
+    for name in ("summary", "fitted", "leave_one_out", "best_chunks", "sensitivity"):
+        some = document.get(name)
+        if isinstance(some, list) and some:
+            head = tuple(dict.fromkeys(key for one in some for key in one))
+            lines = [tuple(_cell(one.get(key, "")) for key in head) for one in some]
+            numbers = [
+                i
+                for i, key in enumerate(head)
+                if all(isinstance(one.get(key, 0), int | float) for one in some)
+            ]
+            names = tuple(key.replace("_", " ") for key in head)
+            parts.append(
+                f"{name.replace('_', ' ')}\n" + report.grid(lines, head=names, right=numbers)
+            )
+    return "\n\n".join(parts)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
