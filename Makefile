@@ -28,38 +28,38 @@ run: $(READY)  ## compare on BERT-base at N = 512 and 4096, map it, and say wher
 	@$(FLAT) map $(INPUT) --mapspace $(MAPSPACE) --seq $(SEQ) -o $(OUT)/$(NAME)-$(SEQ)-$(MAPSPACE) && find $(OUT) -maxdepth 2 -type f | sort
 	@echo "the command is $(VENV)/bin/flat-mapper; try $(VENV)/bin/flat-mapper --help"
 
-edge:  ## run, on the edge platform
+edge:  ## run, on the edge platform (20 s)
 	@$(MAKE) --no-print-directory run ARCH=edge
 
-cloud:  ## run, on the cloud platform
+cloud:  ## run, on the cloud platform (1 minute)
 	@$(MAKE) --no-print-directory run ARCH=cloud
 
-map: $(READY)  ## the best mapping of PROBLEM on ARCH in MAPSPACE
+map: $(READY)  ## the best mapping of PROBLEM on ARCH in MAPSPACE (10 s)
 	@$(FLAT) map $(INPUT) --mapspace $(MAPSPACE) --seq $(SEQ) -o $(OUT)/$(NAME)-$(SEQ)-$(basename $(notdir $(MAPSPACE)))
 
-compare: $(READY)  ## one row for each of MAPSPACES
+compare: $(READY)  ## one row for each of MAPSPACES (10 s)
 	@$(FLAT) compare $(INPUT) $(EACH) --seq $(SEQ) -o $(OUT)/$(NAME)-$(SEQ)
 
-lower: $(READY)  ## Timeloop files for the mapping that `make map` left in OUT
+lower: $(READY)  ## Timeloop files for the mapping that `make map` left in OUT (2 s)
 	@$(FLAT) lower $(OUT)/$(NAME)-$(SEQ)-$(basename $(notdir $(MAPSPACE)))/fused-mapping.yaml -o $(OUT)/lowered
 
 test: $(READY)  ## the tests, all but the thousands of nightly cases (3 minutes)
 	@$(BIN)/python -m pytest && echo "left out: the nightly cases, an hour of them; $(BIN)/python -m pytest -m nightly"
 
-lint: $(READY)  ## ruff: rules and format; and what the package weighs against its budget
+lint: $(READY)  ## ruff: rules and format; and what the package weighs against its budget (5 s)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python tools/budget.py
 
 type: $(READY)  ## mypy --strict (20 s)
 	@$(BIN)/mypy
 
-format: $(READY)  ## let ruff rewrite the files
+format: $(READY)  ## let ruff rewrite the files (1 s)
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-help:  ## this list
+help:  ## this list, with times on two cores once `make` has set up (1 s)
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-16s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo "  with ARCH=$(ARCH) PROBLEM=$(PROBLEM) MAPSPACE=$(MAPSPACE) MAPSPACES=\"$(MAPSPACES)\" SEQ=$(SEQ) OBJECTIVE=$(OBJECTIVE) OUT=$(OUT)"
 
-clean:  ## remove the environments, caches and the results of these variables
+clean:  ## remove the environments, caches and the results of these variables (1 s)
 	rm -rf $(VENV) $(VENV)-accelforge $(VENV)-docs site $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf $(wildcard $(OUT)/$(NAME)-* $(OUT)/lowered); find flat_mapper tests -name __pycache__ -prune -exec rm -rf {} +
 
@@ -75,10 +75,10 @@ figures: $(READY)  ## FLAT's tables and figures by this model, into OUT/paper (2
 
 .PHONY: sweep optimize
 
-sweep: $(READY)  ## the grid in SWEEP, on all cores; stopped at any moment, it goes on where it was
+sweep: $(READY)  ## the grid in SWEEP, on all cores; stopped at any moment, it goes on where it was (minutes)
 	@$(FLAT) sweep $(SWEEP) -o $(OUT)/$(basename $(notdir $(SWEEP))).db
 
-optimize: $(READY)  ## the best architectures for the mix in DESIGN, within its budgets
+optimize: $(READY)  ## the best architectures for the mix in DESIGN, within its budgets (minutes)
 	@$(FLAT) optimize $(DESIGN) -o $(OUT)/$(basename $(notdir $(DESIGN))).db
 
 today: $(READY)  ## the attention of today's models on three chips, into docs/today.md (2 minutes)
@@ -87,16 +87,16 @@ today: $(READY)  ## the attention of today's models on three chips, into docs/to
 bench: $(READY)  ## what the mapper costs on this machine, into docs/performance.md (10 minutes)
 	@$(BIN)/python benchmarks/bench.py docs/performance.md
 
-test-timeloop: $(READY)  ## native against the real timeloop-model; fails where that is missing
+test-timeloop: $(READY)  ## native against the real timeloop-model; fails where that is missing (minutes)
 	@FLAT_MAPPER_REQUIRE_TIMELOOP=1 $(BIN)/python -m pytest -s -m needs_timeloop tests/timeloop
 
-timeloop-exercises: $(READY)  ## Timeloop's exercises in CHECKOUT, here and by timeloop-model, into docs/timeloop.md
+timeloop-exercises: $(READY)  ## Timeloop's exercises in CHECKOUT, here and by timeloop-model, into docs/timeloop.md (minutes)
 	@$(BIN)/python tools/timeloop_exercises.py $(CHECKOUT) --write
 
-test-accelforge: $(VENV)-accelforge/.ready  ## native against AccelForge, in an environment of its own
+test-accelforge: $(VENV)-accelforge/.ready  ## native against AccelForge, in an environment of its own (1 minute)
 	@FLAT_MAPPER_REQUIRE_ACCELFORGE=1 $(VENV)-accelforge/bin/python -m pytest tests/backends/test_accelforge.py
 
-record-timeloop: $(READY)  ## run the real Timeloop again for the replay in tests/replay
+record-timeloop: $(READY)  ## run the real Timeloop again for the replay in tests/replay (minutes)
 	@PYTHONPATH=tests:tests/replay $(BIN)/python tests/replay/record.py
 
 $(VENV)-accelforge/.ready: pyproject.toml tools/setup.sh
@@ -108,22 +108,22 @@ $(VENV)-accelforge/.ready: pyproject.toml tools/setup.sh
 COUNT = 40
 SEED  = 1
 
-mutants: $(READY)  ## change the model and the mapper at random, COUNT times, and count what the tests catch
+mutants: $(READY)  ## change the model and the mapper at random, COUNT times, and count what the tests catch (an hour)
 	@nice $(BIN)/python tools/mutants.py --count $(COUNT) --seed $(SEED)
 
 .PHONY: docs docs-output report test-browser
 
-test-browser: $(READY)  ## the report in Chromium; fails where that is missing
+test-browser: $(READY)  ## the report in Chromium; fails where that is missing (1 minute)
 	@FLAT_MAPPER_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/page/test_browser.py
 
-docs-output: $(READY)  ## run the commands of README.md and the tutorial, and write down what they print
+docs-output: $(READY)  ## run the commands of README.md and the tutorial, and write down what they print (3 minutes)
 	@$(BIN)/python tools/print_docs.py
 
-docs: $(VENV)-docs/.ready  ## the pages of docs/ as a site, into site/
+docs: $(VENV)-docs/.ready  ## the pages of docs/ as a site, into site/ (30 s)
 	@COLUMNS=100 NO_COLOR=1 NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --quiet --strict
 	@echo "site/index.html"
 
-report: $(READY)  ## one page of what `make run` or `make compare` left in OUT
+report: $(READY)  ## one page of what `make run` or `make compare` left in OUT (5 s)
 	@$(FLAT) report $(wildcard $(OUT)/$(NAME)-*) -o $(OUT)/report.html
 
 $(VENV)-docs/.ready: pyproject.toml tools/setup.sh

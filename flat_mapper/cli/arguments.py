@@ -10,18 +10,22 @@ from typing import NoReturn
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cli.arguments_sweep import (
     arch_arguments,
+    check_arguments,
     data_argument,
     execute_arguments,
     export_arguments,
+    fuse_layers_arguments,
     import_hf_arguments,
     import_onnx_arguments,
     import_torch_arguments,
+    list_arguments,
     optimize_arguments,
     report_arguments,
     search_arguments,
     sweep_arguments,
     verify_arguments,
 )
+from flat_mapper.cli.overview import CODES, USAGE, overview_text
 from flat_mapper.spec.document import did_you_mean
 
 PROGRAM = "flat-mapper"
@@ -81,15 +85,23 @@ def grammar() -> tuple[_Parser, dict[str, _Parser]]:
 
     parser = _Parser(
         prog=PROGRAM,
+        usage=USAGE,
         allow_abbrev=False,
-        description="Find, price and lower fused mappings of attention for spatial accelerators.",
-        epilog="Exit codes: 0 done, 1 nothing feasible, 2 bad input, 3 backend missing or failed.",
+        add_help=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=overview_text({name: text for name, (text, _) in _VERBS.items()}),
+        epilog=CODES,
     )
-    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    unsaid = argparse.SUPPRESS
+    parser.add_argument("-h", "--help", action="help", help=unsaid)
+    version = f"{PROGRAM} {__version__}"
+    parser.add_argument("--version", action="version", version=version, help=unsaid)
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, prog=PROGRAM, help=unsaid
+    )
     verbs: dict[str, _Parser] = {}
     for name, (text, fill) in _VERBS.items():
-        verb = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        verb = commands.add_parser(name, description=text, allow_abbrev=False)
         assert isinstance(verb, _Parser)
         fill(verb)
         verb.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -356,48 +368,33 @@ def _reproduce(verb: _Parser) -> None:
     _output(verb)
 
 
-def _fuse_layers(verb: _Parser) -> None:
-    verb.add_argument("folder", metavar="DIR", help="a folder of Timeloop problems, one a layer")
-    verb.add_argument("-o", "--output", metavar="FILE", help="write the fused problem there")
-
-
 def _why_not(verb: _Parser) -> None:
     verb.add_argument("einsums", nargs="+", metavar="EINSUM", help="Einsums or operators")
     _problem(verb)
     verb.set_defaults(seq=None, phase="")
 
 
-def _check(verb: _Parser) -> None:
-    verb.add_argument("files", nargs="+", metavar="FILE", help="files of any kind")
-
-
-def _list(verb: _Parser) -> None:
-    verb.add_argument(
-        "kind", nargs="?", default="", metavar="KIND", help="arch, problems or mapspaces"
-    )
-
-
 _VERBS = {
     "map": ("find the best mapping in a mapspace", _map),
     "compare": ("compare the best mappings of several mapspaces", _compare),
-    "need": ("find the smallest buffer or bandwidth that reaches a utilization", _need),
+    "need": ("find the least buffer or bandwidth for a utilization", _need),
     "sweep": ("search every point of a grid, and keep each", sweep_arguments),
     "optimize": ("find the best architectures for a mix of workloads", optimize_arguments),
-    "export": ("write the rows of a sweep as CSV, Parquet or JSON Lines", export_arguments),
-    "report": ("make one page of saved answers, to look at in a browser", report_arguments),
+    "export": ("write a sweep's rows as CSV, Parquet or JSON Lines", export_arguments),
+    "report": ("make a page of saved answers, for a browser", report_arguments),
     "generate": ("take in a prompt, then decode against a growing cache", _generate),
     "evaluate": ("price a recorded mapping again", _evaluate),
     "crosscheck": ("compare every backend on one mapping", _crosscheck),
-    "execute": ("run a recorded mapping on real numbers, and count what moves", execute_arguments),
+    "execute": ("run a mapping on real numbers, and count what moves", execute_arguments),
     "verify": ("replay a search's log: is no cut wrong?", verify_arguments),
     "lower": ("write a recorded mapping as Timeloop files", _lower),
-    "model": ("price one Einsum from Timeloop's files, as timeloop-model does", _model),
+    "model": ("price one Einsum from Timeloop's files, as it does", _model),
     "reproduce": ("set published results beside this model's", _reproduce),
-    "fuse-layers": ("find the attention among Timeloop's layers, and fuse it", _fuse_layers),
-    "import-hf": ("make a problem of a model's config.json", import_hf_arguments),
+    "fuse-layers": ("find the attention among Timeloop's layers, fuse it", fuse_layers_arguments),
+    "import-hf": ("make a problem of a model", import_hf_arguments),
     "import-onnx": ("make a problem of a model's ONNX graph", import_onnx_arguments),
     "import-torch": ("make a problem of a graph that torch exported", import_torch_arguments),
-    "why-not": ("say which rank or tensor keeps Einsums from one fused group", _why_not),
-    "check": ("say everything that is wrong with files", _check),
-    "list": ("name what ships", _list),
+    "why-not": ("say what keeps Einsums from one fused group", _why_not),
+    "check": ("say everything that is wrong with files", check_arguments),
+    "list": ("name what ships", list_arguments),
 }

@@ -1,4 +1,4 @@
-"""The grammar of sweep, optimize, export, report, verify, execute; any chip, any search budget."""
+"""The grammar of the commands that search nothing themselves, of sweeps, of any chip and budget."""
 
 from __future__ import annotations
 
@@ -219,3 +219,18 @@ def _share(text: str) -> float:
     if value > 1:
         raise SpecError(expected("--gap", "a share up to 100%, such as 1% or 0.01", text))
     return value
+
+
+def fuse_layers_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("folder", metavar="DIR", help="a folder of Timeloop problems, one a layer")
+    verb.add_argument("-o", "--output", metavar="FILE", help="write the fused problem there")
+
+
+def check_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("files", nargs="+", metavar="FILE", help="files of any kind")
+
+
+def list_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "kind", nargs="?", default="", metavar="KIND", help="arch, problems or mapspaces"
+    )

@@ -1,4 +1,4 @@
-"""The verbs import-hf, import-onnx and import-torch: a model's own file as a problem."""
+"""The verbs that make a problem of others' files: import-hf, -onnx, -torch, and fuse-layers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from flat_mapper.importers.graphs.imported import Imported
 from flat_mapper.importers.graphs.onnx_file import import_onnx
 from flat_mapper.importers.graphs.torch_graph import import_torch
 from flat_mapper.importers.hf import load_config, problem_text
+from flat_mapper.importers.layer_fusion import FusedLayers, fuse_layers, shape_text
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.textfiles import write_text
@@ -93,3 +94,26 @@ def _name(target: Path | None, otherwise: str) -> str:
 def _stem(path: Path) -> str:
     """A file's name without the suffix of YAML; other dots are part of it."""
     return path.stem if path.suffix in (".yaml", ".yml") else path.name
+
+
+def fuse_layers_command(arguments: argparse.Namespace) -> int:
+    """Say what became of each file; write the problem where it was asked for."""
+    found = fuse_layers(arguments.folder)
+    target = Path(arguments.output) if arguments.output else None
+    if target:
+        write_text(target, found.problem_text(target.name.partition(".")[0]))
+    if arguments.json:
+        say(answer_json("fuse-layers", {**found.to_dict(), "written": str(target or "")}))
+        return 0
+    say(fuse_text(found))
+    if target:
+        say(f"\n{target}: written; flat-mapper map --problem {target} --arch ...")
+    return 0
+
+
+def fuse_text(found: FusedLayers) -> str:
+    """A line for each file, then how many pairs there are of each shape."""
+    lines = [f"{name}: {what}" for name, what in found.said.items()]
+    lines += ["", f"{len(found.said)} files, {len(found.pairs)} pairs that are attention"]
+    lines += [f"  {count} x {shape_text(shape)}" for shape, count in found.shapes().items()]
+    return "\n".join(lines)

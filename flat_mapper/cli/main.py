@@ -29,6 +29,7 @@ _HOMES = {
     "compare": "map",
     "evaluate": "map",
     "export": "sweep",
+    "fuse-layers": "imports",
     "import-hf": "imports",
     "import-onnx": "imports",
     "import-torch": "imports",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flat_mapper.cli.arguments import grammar
 from flat_mapper.cli.main import main
 
 ROOT = Path(__file__).parents[2]
@@ -138,3 +139,12 @@ def test_a_mapping_is_checked_with_its_problem(
     (folder / "mapping.yaml").write_text("mapping: []\n")
     assert main(["check", "mapping.yaml"]) == 2
     assert "check it together with a sound architecture" in capsys.readouterr().out
+
+
+def test_help_is_one_screen_that_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    words = set(re.findall(r"[\w-]+", "\n".join(lines)))
+    assert set(grammar()[1]) <= words
