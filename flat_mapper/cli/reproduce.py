@@ -15,8 +15,10 @@ from flat_mapper.published.paper import Grid, paper_tables
 from flat_mapper.published.plots import paper_figures
 from flat_mapper.published.search import SPACES, Searched, search_rows
 from flat_mapper.published.silicon.answer import answer_text, said
+from flat_mapper.published.silicon.counters import are_counters, counted, counters_text
 from flat_mapper.published.silicon.families import measured
 from flat_mapper.published.silicon.records import records
+from flat_mapper.published.silicon.rows import read_rows
 from flat_mapper.published.simulator import (
     BesideSimulator,
     compare_rows,
@@ -63,6 +65,8 @@ def _silicon(arguments: argparse.Namespace) -> int:
     if not arguments.csv:
         condition = "a file of measured times"
         raise SpecError(expected("--csv", condition, "none", "give --csv FILE"))
+    if are_counters(read_rows(Path(arguments.csv))):
+        return _counters(arguments)
     if arguments.output:
         check_folder(Path(arguments.output), force=arguments.force)
     rows, kind = measured(Path(arguments.csv)), "reproduce-silicon"
@@ -72,6 +76,16 @@ def _silicon(arguments: argparse.Namespace) -> int:
         files[RESULT] = result_file(kind, document, files)
         write_folder(Path(arguments.output), files, force=arguments.force)
     say(answer_json(kind, document) if arguments.json else answer_text(document))
+    return 0
+
+
+def _counters(arguments: argparse.Namespace) -> int:
+    """Busy cycles of units, row by row."""
+    rows = counted(Path(arguments.csv))
+    if arguments.json:
+        say(answer_json("reproduce-counters", {"rows": [row.to_dict() for row in rows]}))
+    else:
+        say(counters_text(rows))
     return 0
 
 

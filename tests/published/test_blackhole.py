@@ -18,7 +18,9 @@ from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
 from flat_mapper.published.silicon.accuracy import findings, leave_one_out
+from flat_mapper.published.silicon.counters import are_counters, counted, counters_text
 from flat_mapper.published.silicon.families import measured
+from flat_mapper.published.silicon.rows import read_rows
 from flat_mapper.published.silicon.sdpa_mapping import chunk_mapping
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.mask import Mask
@@ -106,6 +108,31 @@ def test_decode_is_near_what_was_measured(tmp_path: Path) -> None:
     assert abs(latent.error) < 0.3
     assert [len(row.result.groups) for row in (paged, unpaged, latent)] == [1, 1, 2]  # a merge
     assert "queries that are in L1 already are read from DRAM" in latent.case.left_out
+
+
+COUNTERS = """\
+variant,S,kv_seq,batch,num_heads,num_kv_heads,head_dim,v_head_dim,causal,window,chunk_start,\
+dense_mask,mask_density,joint_seq,paged,q_chunk,k_chunk,cores,fidelity,input_dtype,kv_dtype,accum,\
+exp_approx,fpu_cycles,sfpu_cycles,math_cycles
+plain,4096,4096,1,32,8,128,128,1,0,0,0,,0,0,128,512,110,HiFi2,bfp8_b,bfp8_b,bfloat16,1,678931,203031,0
+plain,4096,4096,1,32,8,128,128,0,0,0,0,,0,0,128,128,110,HiFi2,bfp8_b,bfp8_b,bfloat16,1,1403662,597085,0
+"""
+
+
+def test_busy_cycles_are_those_of_products_and_exponentials(tmp_path: Path) -> None:
+    """By hand: 32 heads of 32 x 32 steps of 128 tile products of 32 cycles, on 110 cores."""
+    path = tmp_path / "counters.csv"
+    path.write_text(COUNTERS, encoding="utf-8")
+    assert are_counters(read_rows(path))
+    wide, whole = counted(path)
+    assert whole.ours["fpu_cycles"] == pytest.approx(32 * 32 * 32 * 128 * 32 / 110)
+    assert all(0.8 < row.ratios["fpu_cycles"] < 1.05 for row in (wide, whole))
+    assert wide.ratios["sfpu_cycles"] > whole.ratios["sfpu_cycles"] > 0.5  # fewer steps
+    assert "median ratios: matrix unit 0.9" in counters_text([wide, whole])
+    broken = COUNTERS.replace(",1403662,", ",0,")
+    path.write_text(broken, encoding="utf-8")
+    with pytest.raises(SpecError, match="row 3: fpu_cycles: expected a number > 0, got '0'"):
+        counters_text(counted(path))
 
 
 def test_one_left_out_has_the_others_factor(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def fitted(rows: Sequence[MeasuredRow]) -> list[dict[str, object]]:
         for kernel in dict.fromkeys(g.kernel for g in row.result.mapping.groups if g.kernel):
             if (arch.name, kernel) not in found:
                 costs = fitted_costs(arch, kernel)
+                costs = {name: n for name, n in costs.items() if name not in row.case.sourced}
                 own = sum(f"_{name}" in FITTED for name in costs)
                 found[arch.name, kernel] = {
                     "arch": arch.name,

@@ -66,6 +66,8 @@ def case(where: str, row: Columns) -> Case:
         where=where,
         columns={**row, "device": "p100a", "kernel": kernel},
         phase="decode",
+        kernel=kernel,
+        sourced=() if kernel.endswith("mla") else ("factor",),
         shape="|".join(row[k] for k in ("batch", "q_heads", "head_dim", "cur_pos")),
         measured_s=seconds_of(where, row, "wall_us", 1e-6),
         workload=workload,

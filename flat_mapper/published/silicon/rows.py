@@ -41,6 +41,7 @@ class Case:
     attention: Workload | None = None  # without the kernels beside it, to search mappings of
     kept_back: bool | None = None  # where the source of the rows says which are set aside
     left_out: tuple[str, ...] = ()  # what the mapping does not say
+    sourced: tuple[str, ...] = ()  # costs of the kernel that were not fitted
 
     @property
     def aside(self) -> bool:
@@ -111,16 +112,32 @@ def sizes_of(
     return found
 
 
-def seconds_of(where: str, row: Columns, column: str = "latency_ms", unit: float = 1e-3) -> float:
+def seconds_of(
+    where: str,
+    row: Columns,
+    column: str = "latency_ms",
+    unit: float = 1e-3,
+    *,
+    most: float = 1e6,
+    noun: str = "",
+) -> float:
     """The measured time of a row."""
     try:
         value = float(row[column]) * unit
     except (KeyError, ValueError):
         value = 0.0
-    if not 0 < value < 1e6:
+    if not 0 < value < most:
         unit_name = {1e-3: "milliseconds", 1e-6: "microseconds"}.get(unit, "seconds")
-        raise SpecError(expected(f"{where}: {column}", f"{unit_name} > 0", row.get(column)))
+        raise SpecError(expected(f"{where}: {column}", f"{noun or unit_name} > 0", row.get(column)))
     return value
+
+
+def count_of(case: Case, column: str) -> float:
+    """A positive number of a row that is no time.
+
+    raises: SpecError.
+    """
+    return seconds_of(case.where, case.columns, column, 1.0, most=1e15, noun="a number")
 
 
 def priced(case: Case) -> MeasuredRow:
