@@ -11,7 +11,7 @@
 A problem, a chip, a mapspace is a shipped name, a path, or a value:
 
     load_problem, load_platform, load_architecture, load_mapspace, attention   values of files
-    search, compare, front, need, generate                                     questions
+    search, compare, front, need, generate, tiles                              questions
     evaluate, execute, model                                                   of a given mapping
     save, load, lower, report, load_results                                    files of answers
     sweep, optimize                                                            many questions
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         save,
         search,
         sweep,
+        tiles,
     )
     from flat_mapper.importers.graphs.onnx_file import import_onnx
     from flat_mapper.importers.graphs.torch_graph import import_torch
@@ -72,7 +73,7 @@ _HOMES = {
     "explore.need_search": "need",
     "explore.pareto": "front",
     "facade.verbs": "compare evaluate import_hf load lower optimize report reproduce save search "
-    "sweep",
+    "sweep tiles",
     "importers.graphs.onnx_file": "import_onnx",
     "importers.graphs.torch_graph": "import_torch",
     "mapping.space_reader": "load_mapspace",
@@ -114,6 +115,7 @@ __all__ = [
     "save",
     "search",
     "sweep",
+    "tiles",
 ]
 
 

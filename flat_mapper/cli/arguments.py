@@ -21,8 +21,10 @@ from flat_mapper.cli.arguments_sweep import (
     list_arguments,
     optimize_arguments,
     report_arguments,
+    reproduce_arguments,
     search_arguments,
     sweep_arguments,
+    tiles_arguments,
     verify_arguments,
 )
 from flat_mapper.cli.overview import CODES, USAGE, overview_text
@@ -284,6 +286,12 @@ def _need(verb: _Parser) -> None:
     verb.add_argument("--ert", metavar="FILE", help="energies that break ties (default: none)")
 
 
+def _tiles(verb: _Parser) -> None:
+    _cascade(verb)
+    tiles_arguments(verb)
+    _output(verb)
+
+
 def _generate(verb: _Parser) -> None:
     arch_arguments(verb)
     _problem(verb)
@@ -341,30 +349,7 @@ def _model(verb: _Parser) -> None:
 
 
 def _reproduce(verb: _Parser) -> None:
-    verb.add_argument(
-        "what",
-        choices=("simulator", "search", "paper", "silicon", "fusemax"),
-        metavar="WHAT",
-        help="simulator: the rows of FLAT's own, priced; search: a search of its mapspace beside "
-        "its choices; paper: the tables and figures of the paper; silicon: measured prefill times "
-        "on H100; fusemax: FuseMax's own attn-binding, attn-arch, attn-cascade or pareto",
-    )
-    verb.add_argument(
-        "--csv",
-        metavar="FILE",
-        help="its rows: the FuseMax artifact's flat_validation.csv; silicon: measured times",
-    )
-    only = "paper: these alone"
-    verb.add_argument("--models", nargs="+", metavar="P", help=f"{only}; shipped names or files")
-    verb.add_argument("--platforms", nargs="+", metavar="A", help=f"{only}; edge or cloud")
-    verb.add_argument("--seq", nargs="+", metavar="N", dest="lengths", help=f"{only}; lengths")
-    only = "silicon"
-    verb.add_argument(
-        "--best", action="store_true", help=f"{only}: the best mapping's time too, 10 s a row"
-    )
-    verb.add_argument(
-        "--sensitivity", action="store_true", help=f"{only}: which number moves the times most"
-    )
+    reproduce_arguments(verb)
     _output(verb)
 
 
@@ -378,6 +363,7 @@ _VERBS = {
     "map": ("find the best mapping in a mapspace", _map),
     "compare": ("compare the best mappings of several mapspaces", _compare),
     "need": ("find the least buffer or bandwidth for a utilization", _need),
+    "tiles": ("find the best tile sizes of a kernel, in its words", _tiles),
     "sweep": ("search every point of a grid, and keep each", sweep_arguments),
     "optimize": ("find the best architectures for a mix of workloads", optimize_arguments),
     "export": ("write a sweep's rows as CSV, Parquet or JSON Lines", export_arguments),

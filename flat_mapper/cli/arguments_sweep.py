@@ -226,6 +226,20 @@ def fuse_layers_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("-o", "--output", metavar="FILE", help="write the fused problem there")
 
 
+def tiles_arguments(verb: argparse.ArgumentParser) -> None:
+    """Which kernel's tiles, and how many of them."""
+    verb.add_argument(
+        "--for",
+        required=True,
+        dest="kernel",
+        metavar="K",
+        help="fa3, fa2, triton, flex, splash, rpa3 or ttnn",
+    )
+    verb.add_argument("--count", default="5", metavar="N", help="tiles that are shown (default 5)")
+    text = "print what a user pastes of the best tile"
+    verb.add_argument("--snippet", action="store_true", help=text)
+
+
 def check_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("files", nargs="+", metavar="FILE", help="files of any kind")
 
@@ -233,4 +247,32 @@ def check_arguments(verb: argparse.ArgumentParser) -> None:
 def list_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "kind", nargs="?", default="", metavar="KIND", help="arch, problems or mapspaces"
+    )
+
+
+def reproduce_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "what",
+        choices=("simulator", "search", "paper", "silicon", "fusemax", "tiles"),
+        metavar="WHAT",
+        help="simulator: the rows of FLAT's own, priced; search: a search of its mapspace beside "
+        "its choices; paper: the tables and figures of the paper; silicon: measured prefill times "
+        "on H100; fusemax: FuseMax's own attn-binding, attn-arch, attn-cascade or pareto; "
+        "tiles: shipped tile sizes beside the best ones",
+    )
+    verb.add_argument(
+        "--csv",
+        metavar="FILE",
+        help="its rows: the FuseMax artifact's flat_validation.csv; silicon: measured times",
+    )
+    only = "paper: these alone"
+    verb.add_argument("--models", nargs="+", metavar="P", help=f"{only}; shipped names or files")
+    verb.add_argument("--platforms", nargs="+", metavar="A", help=f"{only}; edge or cloud")
+    verb.add_argument("--seq", nargs="+", metavar="N", dest="lengths", help=f"{only}; lengths")
+    only = "silicon"
+    verb.add_argument(
+        "--best", action="store_true", help=f"{only}: the best mapping's time too, 10 s a row"
+    )
+    verb.add_argument(
+        "--sensitivity", action="store_true", help=f"{only}: which number moves the times most"
     )

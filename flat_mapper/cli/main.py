@@ -30,6 +30,7 @@ _HOMES = {
     "evaluate": "map",
     "export": "sweep",
     "fuse-layers": "imports",
+    "generate": "need",
     "import-hf": "imports",
     "import-onnx": "imports",
     "import-torch": "imports",

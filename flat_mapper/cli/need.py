@@ -1,14 +1,17 @@
-"""The verb that asks for the smallest buffer or bandwidth: need."""
+"""Verbs of many searches: need, for the least buffer or bandwidth, and generate, for all steps."""
 
 from __future__ import annotations
 
 import argparse
 
+from flat_mapper.api import calls as api
 from flat_mapper.base import units
 from flat_mapper.base.errors import NothingFeasible
 from flat_mapper.cli.files import chip_of
-from flat_mapper.cli.map import progress_bar, workload_of
+from flat_mapper.cli.map import bits_of, progress_bar, size_arguments, workload_of
 from flat_mapper.cli.terminal import say
+from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.explore.generation import Scenario, generate
 from flat_mapper.explore.need_result import Need, Trial, Unreached, target_text
 from flat_mapper.explore.need_search import need
 from flat_mapper.reports import text as report
@@ -86,3 +89,34 @@ def _row(found: Need, trial: Trial) -> tuple[str, ...]:
         result.fused.granularity,
         result.bottleneck,
     )
+
+
+def generate_command(arguments: argparse.Namespace) -> int:
+    """The cost of every step, summed."""
+    parts = {
+        name: checked(scalar(getattr(arguments, name)), int, f"--{name}", above=0)
+        for name in ("prefill", "decode", "new", "page")
+    }
+    scope, objective = api.scope_of(arguments.scope), api.objective_of(arguments.objective)
+    sizes = size_arguments(arguments)
+    with progress_bar() as progress:
+        found = generate(
+            arguments.problem,
+            chip_of(arguments),
+            arguments.mapspace,
+            arguments.ert,
+            scenario=Scenario(**parts),
+            scope=scope,
+            sizes=sizes,
+            bits=bits_of(arguments),
+            softmax=arguments.softmax,
+            mask=arguments.mask,
+            layers=arguments.layers,
+            schedule=arguments.schedule,
+            objective=objective,
+            progress=progress,
+        )
+    if isinstance(found, Infeasible):
+        raise NothingFeasible(found)
+    say(answer_json("generate", found.to_dict()) if arguments.json else found)
+    return 0

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 GROUPS = {
-    "search": ("map", "compare", "need", "generate"),
+    "search": ("map", "compare", "need", "tiles", "generate"),
     "many": ("sweep", "optimize", "export", "report"),
-    "price": ("evaluate", "model"),
+    "price": ("evaluate",),
     "prove": ("execute", "verify", "crosscheck", "reproduce"),
     "files": ("check", "why-not", "list", "lower", "fuse-layers", "import-hf"),
 }
 # Commands that are named beside another one, to which they are alike.
-BESIDE = {"import-onnx": "import-hf", "import-torch": "import-hf"}
+BESIDE = {"import-onnx": "import-hf", "import-torch": "import-hf", "model": "evaluate"}
 USAGE = "flat-mapper COMMAND ... | COMMAND --help | --version"
 CODES = "exit codes: 0 done, 1 nothing feasible, 2 bad input, 3 backend missing or failed"
 

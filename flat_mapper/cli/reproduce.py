@@ -9,6 +9,7 @@ from pathlib import Path
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cli.map import progress_bar
 from flat_mapper.cli.terminal import say
+from flat_mapper.cli.tiles import reproduce_tiles
 from flat_mapper.published.array import mapping_text
 from flat_mapper.published.fusemax.rows import fusemax_rows, fusemax_text
 from flat_mapper.published.paper import Grid, paper_tables
@@ -50,6 +51,8 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
         return _silicon(arguments)
     if arguments.what == "fusemax":
         return _fusemax(arguments)
+    if arguments.what == "tiles":
+        return reproduce_tiles(arguments)
     rows = simulator_rows(find_csv(arguments.csv))
     if arguments.what == "search":
         searched = search_rows(rows)

@@ -28,6 +28,7 @@ from flat_mapper.explore.sweep.run import SweepProgress, run_sweep
 from flat_mapper.explore.sweep.spec import load_sweep
 from flat_mapper.explore.sweep.store import Store
 from flat_mapper.importers.hf import load_config, problem_text
+from flat_mapper.kernels.best import Ranked, kernel_named, ranked
 from flat_mapper.mapping.record import RECORD
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.page.saved import SavedResults, load_results
@@ -248,3 +249,27 @@ def reproduce(csv: Name | None = None) -> tuple[BesideSimulator, ...]:
     csv: the FuseMax artifact's flat_validation.csv; by default where its environment says.
     """
     return compare_rows(simulator_rows(find_csv(None if csv is None else str(csv))))
+
+
+def tiles(
+    kernel: str,
+    problem: Workload | Source,
+    arch: Platform | Source,
+    *,
+    seq: int | None = None,
+    phase: str = "",
+    mask: str = "",
+) -> Ranked:
+    """The best tile sizes of a kernel, in its own words; see `Ranked`.
+
+    kernel: fa3, fa2, triton, flex, splash, rpa3 or ttnn.
+    seq, phase, mask: in place of a problem's own.
+    """
+    found = problem
+    if not isinstance(found, Workload):
+        lengths = None if seq is None else sequence_lengths(seq, phase)
+        found = api.load_problem(found, lengths=lengths, phase=phase, softmax="online", mask=mask)
+    elif seq is not None or phase or mask:
+        raise SpecError(expected("tiles", "a problem by name, file or text", "a Workload"))
+    platform = arch if isinstance(arch, Platform) else load_platform(arch)
+    return ranked(kernel_named(kernel), platform, found)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # at run time networkx is imported when the graph is first as
 Softmax = Literal["row", "online", "online-2pass", "any", "none"]
 
 NO_VIEWS: Mapping[str, str] = MappingProxyType({})
-
 MAX_EINSUMS = 1000  # chosen: of Einsums, and of ranks; an unrolled model of 40 blocks has 920
 
 

@@ -48,6 +48,9 @@ problem:
     "silicon.csv": "device,framework,kernel,batch,heads,kv_heads,head_dim,v_head_dim,seq,window,"
     "causal,sink,dtype,latency_ms\n"
     "h100-sxm,sglang-0.5.14,fa3,1,16,2,128,128,4096,0,1,0,bfloat16,0.138622\n",
+    "shipped.csv": "kernel,device,kv_dtype,q_heads,kv_heads,head_dim,page_size,max_model_len,"
+    "bkv_tokens,bq_tokens\nrpa-v3,TPU v6e,bfloat16,8,4,128,128,128,128,32\n"
+    "rpa-v3,TPU v7,bfloat16,8,4,128,128,128,128,32\n",
     "rows.csv": "\n".join([HEADING, ROWS[2], ""]),
 }
 TEXTS["net/av.yaml"] = TEXTS["net/qk.yaml"].replace("K: 8, N: 16", "K: 16, N: 8")
@@ -76,6 +79,8 @@ COMMANDS = (
     (0, "reproduce simulator --csv rows.csv"),
     (0, "reproduce search --csv rows.csv"),
     (0, "reproduce silicon --csv silicon.csv"),
+    (0, "reproduce tiles --csv shipped.csv"),
+    (0, "tiles --for rpa3 --arch tpu-v6e --problem attend.yaml"),
     (0, "fuse-layers net -o net.yaml"),
     (0, "import-hf config.json"),
     (0, "why-not QK softmax AV --problem attend.yaml"),

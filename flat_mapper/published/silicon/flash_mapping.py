@@ -1,4 +1,4 @@
-"""FlashAttention's mapping: tiles of queries on cores, keys tile by tile, K and V in L2.
+"""FlashAttention's mapping: tiles of queries on cores, keys tile by tile, K and V in L2 if any.
 
 Beside it the mappings of the kernels around it: the copy of new keys and values into the cache,
 and the merge of keys in parts.
@@ -7,9 +7,11 @@ and the merge of keys in parts.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 
-from flat_mapper.arch.values import Architecture, Fanout, Platform
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.values import (
     Axis,
     EinsumMapping,
@@ -21,8 +23,27 @@ from flat_mapper.mapping.values import (
 from flat_mapper.workload.graph import Workload
 
 Placed = tuple[Slot, tuple[Loop, ...]]
-CORE, CACHE = "SMEM", "L2"  # levels of the shipped GPUs
 GIVEN = ("B", "G", "H", "S", "P")  # ranks in the order in which kernels give out their tiles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Levels:
+    """A chip as kernels see it: the level of a core, and what stands between DRAM and the cores."""
+
+    core: str
+    between: str  # DRAM itself where nothing does
+
+
+def levels_of(nodes: tuple[MemoryLevel | Fanout, ...]) -> Levels:
+    """The levels of the nodes of a chip's path, whose first fanout is that of its cores.
+
+    raises: SpecError where no level is inside a fanout.
+    """
+    first = next((i for i, n in enumerate(nodes) if isinstance(n, Fanout)), len(nodes))
+    inside = [n.name for n in nodes[first:] if isinstance(n, MemoryLevel)]
+    if not inside:
+        raise SpecError(expected("cores", "a level inside the first fanout of the chip", "none"))
+    return Levels(core=inside[0], between=nodes[first - 1].name)
 
 
 def flash_group(
@@ -38,9 +59,9 @@ def flash_group(
     """Online attention in tiles of queries x keys, of one head or a group of heads.
 
     names:  its Einsums. tile: sizes of P and M, a divisor of the keys, and of what is more than 1.
-    cached: operands of which L2 holds a head.
+    cached: operands of which the level between holds a head.
     """
-    keys = tile["M"]
+    keys, levels = tile["M"], levels_of(platform.matrix.nodes)
     cores = _cores(workload, platform, names, tile)
     passes = (Loop("M", workload.rank_sizes["M"] // keys),)
     split = next((n for n, loop in enumerate(cores) if loop.rank == "P"), len(cores))
@@ -49,8 +70,8 @@ def flash_group(
     return GroupMapping(
         einsums=nests,
         shared=passes if passes[0].factor > 1 else (),
-        level=CORE,
-        cores=tuple((lv, part) for lv, part in (("DRAM", outer), (CACHE, inner)) if part),
+        level=levels.core,
+        cores=_stands(platform, levels, outer, inner),
         schedule="interleaved",
         order=order,
         kernel=kernel,
@@ -67,10 +88,20 @@ def spread_group(
     cores = _cores(workload, platform, names, tile)
     return GroupMapping(
         einsums=tuple(_nest(workload, platform, n, names, tile, (), ()) for n in names),
-        level=CORE,
-        cores=(("DRAM", tuple(cores)),) if cores else (),
+        level=levels_of(platform.matrix.nodes).core,
+        cores=((platform.dram.name, tuple(cores)),) if cores else (),
         schedule="interleaved" if len(names) > 1 else "sequential",
     )
+
+
+def _stands(
+    platform: Platform, levels: Levels, outer: tuple[Loop, ...], inner: tuple[Loop, ...]
+) -> tuple[tuple[str, tuple[Loop, ...]], ...]:
+    """The loops that are given out, by the level at which they stand."""
+    dram = platform.dram.name
+    if levels.between == dram:
+        return ((dram, (*outer, *inner)),) if outer or inner else ()
+    return tuple((lv, at) for lv, at in ((dram, outer), (levels.between, inner)) if at)
 
 
 def _cores(
@@ -82,7 +113,8 @@ def _cores(
     order = [
         r for r in (*GIVEN, "M") if r in ranks and r in tile and (r != "M" or "P" not in ranks)
     ]
-    return [Loop(r, -(-sizes[r] // tile[r])) for r in order if sizes[r] > tile[r]]
+    found = [Loop(r, -(-sizes[r] // tile[r])) for r in order if sizes[r] > tile[r]]
+    return found or [Loop(r, 1) for r in order[-1:]]  # one tile, which one core has
 
 
 def _nest(
@@ -99,9 +131,14 @@ def _nest(
     extents = {r: min(tile.get(r, n), n) for r, n in sizes.items() if r in einsum.ranks}
     extents = {r: n for r, n in extents.items() if r not in einsum.each}
     own = tuple(p for p in passes if p.rank in einsum.ranks and p.factor > 1)
-    spatial, left = _spread(arch, extents)
+    levels, dram = levels_of(platform.matrix.nodes), platform.dram.name
+    spatial, left = _spread(arch, levels.core, extents)
     inner = tuple(Loop(r, n) for r, n in left.items() if n > 1)
-    loops = ((Slot(CACHE, "temporal"), own), (Slot(CORE, "temporal"), inner), *spatial)
+    loops = (
+        (Slot(levels.between, "temporal"), own),
+        (Slot(levels.core, "temporal"), inner),
+        *spatial,
+    )
     tensors = tuple(dict.fromkeys(a.tensor for a in einsum.accesses))
     made = {workload.einsum(n).output.tensor for n in group}
     read = {a.tensor for e in workload.einsums if e.name not in group for a in e.inputs}
@@ -110,9 +147,12 @@ def _nest(
         t for t in tensors if (t not in made) or (t in leaves and workload.producers.get(t) == name)
     )
     kept = (
-        ("DRAM", crossing),
-        (CACHE, tuple(t for t in crossing if t in cached)),
-        (CORE, tuple(t for t in tensors if not (einsum.after and t == einsum.output.tensor))),
+        (dram, crossing),
+        (levels.between, tuple(t for t in crossing if t in cached and levels.between != dram)),
+        (
+            levels.core,
+            tuple(t for t in tensors if not (einsum.after and t == einsum.output.tensor)),
+        ),
     )
     return EinsumMapping(
         einsum=name,
@@ -121,10 +161,12 @@ def _nest(
     )
 
 
-def _spread(arch: Architecture, extents: dict[str, int]) -> tuple[list[Placed], dict[str, int]]:
+def _spread(
+    arch: Architecture, core: str, extents: dict[str, int]
+) -> tuple[list[Placed], dict[str, int]]:
     """The ranks over the arrays of a core, so that most instances work; and what is left."""
     left, found = dict(extents), list[Placed]()
-    nodes = arch.nodes[arch.nodes.index(arch.level(CORE)) :]
+    nodes = arch.nodes[arch.nodes.index(arch.level(core)) :]
     axes: tuple[Axis, ...] = ("y", "x")
     for node, axis in ((n, a) for n in nodes if isinstance(n, Fanout) for a in axes):
         room = node.fanout_y if axis == "y" else node.fanout_x

@@ -20,7 +20,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.cores.view import core_count
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
-from flat_mapper.published.silicon.flash_mapping import CACHE, CORE, flash_group, spread_group
+from flat_mapper.published.silicon.flash_mapping import flash_group, levels_of, spread_group
 from flat_mapper.published.silicon.gpu_kernels import CHIPS, Kernel, Phase, kernel_of, splits
 from flat_mapper.published.silicon.rows import Case, Columns, seconds_of, sizes_of
 from flat_mapper.workload.cascade import attention
@@ -93,7 +93,7 @@ def case(where: str, columns: Columns) -> Case:
         raise SpecError(expected(f"{where}: dtype", ", ".join(BITS), columns.get("dtype")))
     row = _row(where, columns, chip)
     platform = _platform(chip)
-    workload = _workload(row, core_count(platform.matrix, CORE))
+    workload = _workload(row, core_count(platform.matrix, levels_of(platform.matrix.nodes).core))
     length = "kv_len" if "kv_len" in columns else "seq"
     return Case(
         where=where,
@@ -179,7 +179,7 @@ def _kind(row: Row, platform: Platform) -> str:
     if row.keys < 128:
         return "kv<128"
     words = row.batch * row.keys * row.kv_heads * (row.head_dim + row.v_head_dim)
-    room = platform.matrix.level(CACHE).usable_words
+    room = platform.matrix.level(levels_of(platform.matrix.nodes).between).usable_words
     return "dram" if room is None or words > 2 * room else "near L2"
 
 
@@ -258,6 +258,6 @@ def _copied(workload: Workload, platform: Platform, name: str) -> Mapping[str, i
     ranks = workload.tensor_ranks[output]
     sizes = workload.rank_sizes
     words = prod(sizes[r] for r in ranks if r not in ("B", "M"))
-    room = platform.matrix.level(CORE).usable_words or words
+    room = platform.matrix.level(levels_of(platform.matrix.nodes).core).usable_words or words
     tokens = max(1, min(COPIED, room // (4 * words)))
     return {"B": 1, "M": _divisor(sizes["M"], tokens)}

@@ -1,0 +1,166 @@
+"""The best tiles of a kernel for a problem on a chip, by what the model says of their mappings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.arch.words import fitted
+from flat_mapper.base.errors import NothingFeasible, SpecError, expected
+from flat_mapper.cost_model.chip.evaluation import evaluate
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.energy.tables import unpriced
+from flat_mapper.kernels.accelerators import RPA3, SPLASH, TTNN
+from flat_mapper.kernels.kernel import Fit, Kernel, Shape, Tile, shape_of
+from flat_mapper.kernels.nvidia import FA2, FA3, FLEX, TRITON
+from flat_mapper.kernels.tile_mapping import mapping_of_tile, streaming, worked_on
+from flat_mapper.published.silicon.flash_mapping import levels_of
+from flat_mapper.spec.document import did_you_mean
+from flat_mapper.workload.graph import Workload
+
+KERNELS: Mapping[str, Kernel] = {k.name: k for k in (FA3, FA2, TRITON, FLEX, SPLASH, RPA3, TTNN)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priced:
+    """A tile that fits, and the model's answer for its mapping."""
+
+    tile: Tile
+    fit: Fit
+    workload: Workload
+    result: Result
+
+    @property
+    def seconds(self) -> float:
+        """What `evaluate` says of the mapping."""
+        return self.result.latency_s
+
+    @property
+    def bottleneck(self) -> str:
+        """Of the group that takes longest."""
+        return max(self.result.groups, key=lambda group: group.cycles).bottleneck
+
+    def to_dict(self) -> dict[str, object]:
+        """For machines."""
+        return {
+            "tile": dict(self.tile.words),
+            "predicted_s": self.seconds,
+            "bottleneck": self.bottleneck,
+            "fit": self.fit.to_dict(),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """Tiles of a kernel, the fastest first; `unfit` did not fit by its own rule or the model's."""
+
+    kernel: Kernel
+    platform: Platform
+    workload: Workload
+    tiles: tuple[Priced, ...]
+    asked: int
+    unfit: int
+    notes: tuple[str, ...]
+
+    @property
+    def best(self) -> Priced:
+        """The fastest one; of equals the one that needs least of what is scarce."""
+        return self.tiles[0]
+
+    @property
+    def fitted(self) -> str:
+        """The kernel whose measured costs are in the prediction."""
+        return self.best.result.mapping.groups[0].kernel
+
+    def to_dict(self, count: int) -> dict[str, object]:
+        """For machines: the best, and so many in all."""
+        return {
+            "kernel": self.kernel.name,
+            "workload": self.workload.name,
+            "arch": self.platform.name,
+            "fit_rule": self.kernel.rule,
+            "fit": "estimated" if self.kernel.estimated else "as the kernel has it",
+            "fitted_costs": self.fitted or None,
+            "asked": self.asked,
+            "unfit": self.unfit,
+            "notes": list(self.notes),
+            "tiles": [tile.to_dict() for tile in self.tiles[:count]],
+        }
+
+
+def kernel_named(name: str) -> Kernel:
+    """A kernel by name."""
+    if name not in KERNELS:
+        condition = f"a kernel among {', '.join(KERNELS)}"
+        raise SpecError(expected("--for", condition, name, did_you_mean(name, KERNELS)))
+    return KERNELS[name]
+
+
+def ranked(
+    kernel: Kernel,
+    platform: Platform,
+    workload: Workload,
+    tiles: Iterable[Tile] | None = None,
+) -> Ranked:
+    """All tiles of a kernel's lattice that fit, the fastest first.
+
+    tiles:  in place of the lattice.
+    raises: SpecError for a chip or a problem that the kernel is not for, NothingFeasible where no
+            tile fits.
+    """
+    workload.one_kind(workload.name)
+    if workload.softmax != "online":
+        condition = "an online softmax, which these kernels have"
+        raise SpecError(expected(f"{workload.name}: tiles", condition, workload.softmax))
+    if platform.name not in kernel.chips:
+        condition = f"a chip among {', '.join(kernel.chips)}, which {kernel.name} is for"
+        raise SpecError(expected("--arch", condition, platform.name))
+    fit = fitted(platform, workload)
+    shape = shape_of(workload)
+    found: list[Priced] = []
+    asked, nearest = 0, None
+    for tile in kernel.lattice(shape, platform.name) if tiles is None else tiles:
+        asked += 1
+        own = kernel.tightest(shape, platform.name, tile)
+        answer = priced(kernel, fit.platform, workload, shape, tile) if own.fits else own
+        if isinstance(answer, Priced):
+            found.append(answer)
+        elif isinstance(answer, Fit) and (nearest is None or answer.needs < nearest.needs):
+            nearest = answer
+        elif nearest is None and isinstance(answer, Infeasible):
+            nearest = Fit(what=f"words of {answer.level}", needs=answer.needs, has=answer.has)
+    if not found:
+        raise NothingFeasible(
+            f"no tile of {kernel.name} fits {platform.name}"
+            + (f": the nearest needs {nearest.needs:,.0f} {nearest.what}" if nearest else "")
+            + (f", has {nearest.has:,.0f}" if nearest else "; its lattice has none for the shape")
+        )
+    found.sort(key=lambda p: (p.seconds, p.fit.needs / p.fit.has))
+    return Ranked(
+        kernel=kernel,
+        platform=streaming(fit.platform, shape),
+        workload=workload,
+        tiles=tuple(found),
+        asked=asked,
+        unfit=asked - len(found),
+        notes=fit.notes,
+    )
+
+
+def priced(
+    kernel: Kernel, platform: Platform, workload: Workload, shape: Shape, tile: Tile
+) -> Priced | Infeasible:
+    """A tile with the model's answer for its mapping, or why the model has no room for it."""
+    problem, prices = worked_on(workload, tile), unpriced(platform)
+    result: Result | Infeasible | None = None
+    platform = streaming(platform, shape)
+    levels = levels_of(platform.matrix.nodes)
+    for kept in (True, False) if levels.between != platform.dram.name else (False,):
+        mapping = mapping_of_tile(problem, platform, kernel, shape, tile, kept=kept)
+        result = evaluate(problem, platform, mapping, prices)
+        if isinstance(result, Result):
+            scarce = kernel.tightest(shape, platform.name, tile)
+            return Priced(tile=tile, fit=scarce, workload=problem, result=result)
+    assert isinstance(result, Infeasible)
+    return result
