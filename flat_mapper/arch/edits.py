@@ -138,6 +138,20 @@ def set_path(document: Section, path: str, value: object) -> Section:
     return _with(document, "architecture", _with(head, "nodes", nodes))
 
 
+def constrained(
+    files: PlatformFiles, node: str, kind: str, rule: Mapping[str, object]
+) -> PlatformFiles:
+    """The documents with a constraint of a kind (spatial, temporal, dataspace) at a node."""
+
+    def one(document: Section) -> Section:
+        head = _section(document["architecture"])
+        section = Section(dict(rule), document.source)
+        nodes = _changed(head["nodes"], _Spot(node, "constraints", kind), section)
+        return _with(document, "architecture", _with(head, "nodes", nodes))
+
+    return replace(files, matrix=one(files.matrix), vector=files.vector and one(files.vector))
+
+
 def _changed(nodes: object, spot: _Spot, value: object) -> object:
     """The nodes with the one of the spot changed, in whatever branch it stands."""
     changed: list[object] = []

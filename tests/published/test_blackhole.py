@@ -17,9 +17,11 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
+from flat_mapper.mapping.record import read_record
 from flat_mapper.published.silicon.accuracy import findings, leave_one_out
 from flat_mapper.published.silicon.counters import are_counters, counted, counters_text
 from flat_mapper.published.silicon.families import measured
+from flat_mapper.published.silicon.records import records
 from flat_mapper.published.silicon.rows import read_rows
 from flat_mapper.published.silicon.sdpa_mapping import chunk_mapping
 from flat_mapper.workload.cascade import attention
@@ -108,6 +110,21 @@ def test_decode_is_near_what_was_measured(tmp_path: Path) -> None:
     assert abs(latent.error) < 0.3
     assert [len(row.result.groups) for row in (paged, unpaged, latent)] == [1, 1, 2]  # a merge
     assert "queries that are in L1 already are read from DRAM" in latent.case.left_out
+
+
+def test_records_are_priced_as_the_rows_were(tmp_path: Path) -> None:
+    """Each with the chip as its kernel has it: cores, passes, exponentials, streams."""
+    rows = measured(written(tmp_path, OTHERS))
+    files = records(rows)
+    for name, text in files.items():
+        (tmp_path / name).write_bytes(text)
+    assert sum(name.startswith("blackhole") for name in files) > 4
+    for line, row in enumerate(rows, 2):
+        record = read_record(tmp_path / f"row-{line}.yaml")
+        prices = unpriced(record.platform)
+        again = evaluate(record.workload, record.platform, record.mapping, prices)
+        assert isinstance(again, Result)
+        assert again.cycles == row.result.cycles, row.case.columns["label"]
 
 
 COUNTERS = """\

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
-from flat_mapper.arch.edits import edited_platform
-from flat_mapper.arch.reader import PlatformFiles, load_platform, platform_files
-from flat_mapper.arch.values import Architecture, Fanout, Platform
+from flat_mapper.arch.edits import Edits, constrained, edited, set_path
+from flat_mapper.arch.reader import PlatformFiles, load_platform, platform_files, platform_of
+from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.published.silicon.rows import Case, Columns, seconds_of, sizes_of
 from flat_mapper.published.silicon.sdpa_mapping import chunk_mapping
@@ -210,14 +210,7 @@ def _platform(row: Columns, at: Mapping[str, int]) -> Platform:
         "variables.exp_cycles": number(facts, f"sdpa_exp_{exp}") / 32,
         "variables.core_stream_bytes_per_cycle": _stream(row, at, facts),
     }
-    chip = edited_platform(chip_files(), edits)
-    matrix = replace(
-        chip.matrix, variables={**chip.matrix.variables, "mul_cycles": FIDELITY[row["fidelity"]]}
-    )
-    if _passed_on(row, at):
-        return replace(chip, matrix=matrix)
-    assert chip.vector is not None
-    return replace(chip, matrix=each_reads(matrix), vector=each_reads(chip.vector))
+    return card(edits, row["fidelity"], alone=not _passed_on(row, at))
 
 
 def _passed_on(row: Columns, at: Mapping[str, int]) -> bool:
@@ -226,19 +219,25 @@ def _passed_on(row: Columns, at: Mapping[str, int]) -> bool:
 
 
 def _stream(row: Columns, at: Mapping[str, int], facts: Mapping[str, object]) -> float:
-    """Bytes a cycle that a core takes in, of the number of cores nearest to the row's."""
-    nearest = min(STREAMS, key=lambda cores: abs(cores - at["cores"]))
+    """Bytes a cycle that a core takes in, of the number of cores nearest to those at work."""
+    chunks = -(-at["S"] // at["q_chunk"])
+    paired = bool(at["causal"] or at["window"]) and chunks % 2 == 0
+    at_work = min(at["cores"], at["batch"] * at["num_heads"] * chunks // (1 + paired))
+    nearest = min(STREAMS, key=lambda cores: abs(cores - at_work))
     return number(facts, "sdpa_stream_passed_on" if _passed_on(row, at) else STREAMS[nearest])
 
 
-def each_reads(arch: Architecture) -> Architecture:
-    """A path of the card on which each core reads for itself."""
-    alone = {"spatial": {"no_multicast_no_reduction": ["*"]}}
-    nodes = tuple(
-        replace(n, constraints=alone) if isinstance(n, Fanout) and n.name == "core" else n
-        for n in arch.nodes
-    )
-    return replace(arch, nodes=nodes)
+def card(edits: Edits, fidelity: str, *, alone: bool) -> Platform:
+    """The card with some facts set, and the matrix unit's passes.
+
+    alone: each core reads for itself.
+    """
+    files = edited(chip_files(), edits)
+    matrix = set_path(files.matrix, "variables.mul_cycles", FIDELITY[fidelity])
+    files = replace(files, matrix=matrix)
+    if alone:
+        files = constrained(files, "core", "spatial", {"no_multicast_no_reduction": ["*"]})
+    return platform_of(files)
 
 
 def number(facts: Mapping[str, object], name: str) -> float:

@@ -7,18 +7,14 @@ that merge. DRAM is as fast as it was measured to be in decode.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
-from flat_mapper.arch.edits import edited_platform
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.published.silicon.blackhole import (
     CHIP,
-    FIDELITY,
+    card,
     check_words,
-    chip_files,
-    each_reads,
     number,
     values_of_keys,
     with_formats,
@@ -123,8 +119,4 @@ def _platform(row: Columns, at: Mapping[str, int]) -> Platform:
         "variables.offchip_bytes_per_s": number(facts, f"sdpa_decode_bytes_{which}"),
         "variables.exp_cycles": number(facts, "sdpa_exp_accurate") / 32,
     }
-    chip = edited_platform(chip_files(), edits)
-    own = {**chip.matrix.variables, "mul_cycles": FIDELITY[row["fidelity"]]}
-    assert chip.vector is not None
-    matrix = each_reads(replace(chip.matrix, variables=own))
-    return replace(chip, matrix=matrix, vector=each_reads(chip.vector))
+    return card(edits, row["fidelity"], alone=True)
