@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from mapper.test_search_growth import problem_of
 
 from flat_mapper.mapper.group import pareto
 from flat_mapper.mapper.group.fused import _mask
+from flat_mapper.mapper.group.objective import Goal, better_pair
+from flat_mapper.mapper.solve.partition import _slope
 from flat_mapper.mapper.space.candidates import CandidateBlock
 from flat_mapper.mapper.space.enumerate import Wanted, inner_candidates
 
@@ -20,6 +23,33 @@ def test_priced_candidates_are_found_in_their_set() -> None:
     part = SimpleNamespace(source=np.array([[0, 1], [1, 0]]))
     mask = _mask(whole, part)  # type: ignore[arg-type]
     assert mask.tolist() == [False, True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "improves"),
+    [
+        ("latency", (9.0, 90.0), True),
+        ("latency", (10.0, 19.0), True),  # then energy
+        ("latency", (10.0, 21.0), False),
+        ("latency", (10.0, 20.0), False),
+        ("latency", (10.0, 20.0 * (1 - 5e-13)), False),  # rounding
+        ("energy", (9.0, 20.0), True),  # then the product
+        ("energy", (11.0, 20.0), False),
+        ("edp", (5.0, 40.0), True),  # then cycles
+        ("edp", (20.0, 10.0), False),  # energy is last
+        ("edp", (10.0, 20.0 * (1 - 1e-11)), True),
+    ],
+)
+def test_ties_with_the_best_are_broken_in_order(
+    kind: Literal["latency", "energy", "edp"], own: tuple[float, float], improves: bool
+) -> None:
+    """The best so far takes 10 cycles and 20 pJ."""
+    assert better_pair(Goal(kind=kind), own, (10.0, 20.0)) == improves
+
+
+def test_a_weight_of_cycles_counts_leakage() -> None:
+    """30 pJ and, of 2 pJ a cycle, 20 more in 10 cycles: 5 pJ a cycle."""
+    assert _slope(SimpleNamespace(energy=30.0, cycles=10.0), 2.0) == 5.0  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 512])
