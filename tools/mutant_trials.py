@@ -117,8 +117,9 @@ class Judge:
         able = [i for i, r in enumerate(self.records) if r.passed and reaches(r, change)]
         able.sort(key=lambda i: -self.records[i].worth)
         before = cpu_seconds()
-        said = forked(lambda: self.tried(session, change, able))
-        places = [int(word) for word in said.split() if word.isdigit()]
+        said, places = self.trial(session, change, able)
+        while not said.endswith((b"failed", b"survived")) and self.slow_alone(session, places[-1:]):
+            said, places = self.trial(session, change, able)
         caught = said.endswith(b"failed") or not said.endswith(b"survived")
         for i in places:
             self.records[i].tries += 1
@@ -133,6 +134,40 @@ class Judge:
         took = f"{cpu_seconds() - before:5.1f} s, {len(places)} of {len(able)} tests"
         print(f"{number:3} {took}  {change.name}\n      {how}", flush=True)
 
+    def trial(
+        self, session: pytest.Session, change: Trial, able: list[int]
+    ) -> tuple[bytes, list[int]]:
+        """What a fork says of a change, and the places of the tests that it began."""
+        said = forked(lambda: self.tried(session, change, able))
+        return said, [int(word) for word in said.split() if word.isdigit()]
+
+    def slow_alone(self, session: pytest.Session, places: list[int]) -> bool:
+        """Whether the test that ran out of time does so on the code as it is.
+
+        It was measured after others of its file, which had made what it shares with them. Then all
+        of its file get the time that it takes.
+        """
+        if not places:
+            return False
+        (at,) = places
+        item = session.items[at]
+        seconds = float(forked(lambda: self.alone(item)) or 0)
+        if seconds <= limit(self.records[at]):
+            return False
+        for other, record in zip(session.items, self.records, strict=True):
+            if other.path == item.path:
+                record.seconds = max(record.seconds, seconds)
+        if self.known:
+            names = [one.nodeid for one in session.items]
+            self.known.write_bytes(pickle.dumps((names, self.records)))
+        return True
+
+    def alone(self, item: pytest.Item) -> Iterator[bytes]:
+        """CPU seconds of one test without any before it."""
+        begin = cpu_seconds()
+        run_item(item, None)
+        yield b"%f" % (cpu_seconds() - begin)
+
     def tried(self, session: pytest.Session, change: Trial, able: list[int]) -> Iterator[bytes]:
         """The places of the tests as they begin, then `failed` or `survived`."""
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -142,7 +177,7 @@ class Judge:
             if cpu_seconds() - begin > self.most:
                 break
             yield b"%d " % i
-            signal.setitimer(signal.ITIMER_PROF, 10 + 10 * self.records[i].seconds)
+            signal.setitimer(signal.ITIMER_PROF, limit(self.records[i]))
             following = session.items[able[at + 1]] if at + 1 < len(able) else None
             run_item(session.items[i], following)
             if session.testsfailed:
@@ -175,6 +210,11 @@ class Judge:
         for item, record in zip(session.items, records, strict=True):
             record.entered |= of_fixtures[item.path]  # one of the file may stand for all
         yield pickle.dumps(records)
+
+
+def limit(record: Record) -> float:
+    """CPU seconds after which a test is taken for one that does not end."""
+    return 10 + 10 * record.seconds
 
 
 class Tracker:

@@ -98,44 +98,51 @@ def turns_latency(
     exposed:   cycles of the first inputs and the last outputs.
     rounds:    of `phases`; the first and last ones may expose as much as the first and last pass.
     """
-    busy: dict[str, float] = {}
-    once: dict[str, float] = {}  # in one pass, with what does not run in all
-    ahead = policy.buffering >= 2
-    for turn in turns:
-        name = units[turn.unit]
-        own = turn.steady if overlaps(schedule) and ahead else turn.cycles
-        busy[name] = busy.get(name, 0.0) + own
-        once[name] = once.get(name, 0.0) + turn.once
-    extra = sum(turn.extra for turn in turns)
-    slowest: dict[str, float] = {outside.level: outside.cycles}
-    slack = late = 0.0
     overlap = outside.cycles - outside.least
-    if overlaps(schedule) and ahead:
-        if rounds is not None:
-            total = _phased(turns, units, rounds) + extra
-            exposed *= 1 + rounds.behind
-        else:
-            one = sum(once.values())
-            total = max(busy[name] + one - once[name] for name in busy) + extra
-            late = max(one - exposed, 0.0)
-        slowest = {**transfers, outside.level: outside.cycles + late}
-        slack = total - max(busy.values())
-    else:
-        total = sum(busy.values())
-    if not ahead:
-        slack = total - max(busy.values()) if overlaps(schedule) else 0.0
-        slack += overlap
+    busy = _by_unit(turns, units, [turn.cycles for turn in turns])
+    total = sum(busy.values())
+    if policy.buffering < 2:
+        slack = overlap + (total - max(busy.values()) if overlaps(schedule) else 0.0)
         place = _binding(turns, units)
         return Latency(cycles=total + staged, exposed=0.0, bottleneck=place, slack=slack)
-    longest = max(slowest, key=lambda name: slowest[name])
-    if slowest[longest] + extra > total:
-        cycles, place = slowest[longest] + extra, longest
-        slack += late * (place == outside.level)
+    extra, late, slack = sum(turn.extra for turn in turns), 0.0, 0.0
+    slowest: dict[str, float] = {outside.level: outside.cycles}
+    if overlaps(schedule):
+        total, late, exposed = _at_once(turns, units, rounds, exposed)
+        total += extra
+        slack = total - max(_by_unit(turns, units, [turn.steady for turn in turns]).values())
+        slowest = {**transfers, outside.level: outside.cycles + late}
+    place = max(slowest, key=lambda name: slowest[name])
+    if slowest[place] + extra > total:
+        total, slack = slowest[place] + extra, slack + late * (place == outside.level)
     else:
-        cycles, place = total, _binding(turns, units)
-    return Latency(
-        cycles=cycles, exposed=exposed, bottleneck=place, slack=slack + exposed + extra + overlap
-    )
+        place = _binding(turns, units)
+    slack += exposed + extra + overlap
+    return Latency(cycles=total, exposed=exposed, bottleneck=place, slack=slack)
+
+
+def _by_unit(
+    turns: Sequence[Turn], units: Mapping[str, str], cycles: Sequence[float]
+) -> dict[str, float]:
+    """Cycles of turns added up by compute unit."""
+    found: dict[str, float] = {}
+    for turn, value in zip(turns, cycles, strict=True):
+        found[units[turn.unit]] = found.get(units[turn.unit], 0.0) + value
+    return found
+
+
+def _at_once(
+    turns: Sequence[Turn], units: Mapping[str, str], rounds: Rounds | None, exposed: float
+) -> tuple[float, float, float]:
+    """Of units that work at once: cycles of turns of equal length; by how much a pass of all units
+    after the last words from outside is longer than what is exposed; and that.
+    """
+    if rounds is not None:
+        return _phased(turns, units, rounds), 0.0, exposed * (1 + rounds.behind)
+    busy = _by_unit(turns, units, [turn.steady for turn in turns])
+    once = _by_unit(turns, units, [turn.once for turn in turns])
+    one = sum(once.values())
+    return max(busy[u] + one - once[u] for u in busy), max(one - exposed, 0.0), exposed
 
 
 def _phased(turns: Sequence[Turn], units: Mapping[str, str], rounds: Rounds) -> float:
