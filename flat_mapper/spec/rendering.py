@@ -28,6 +28,9 @@ MAX_PRODUCT = 10**6  # chosen: of `*` and `**` inside a template
 CPU_SECONDS = 1.0  # chosen: processor time; Timeloop's own examples take a hundredth
 MEMORY = 512 * 2**20  # chosen: bytes of address space; Python with Jinja2 takes 60 MiB
 SEARCH_PATH = "FLAT_MAPPER_INCLUDE"  # of the environment: folders to include from
+# What the layers of a net have in common, in the folder above theirs.
+# Source: timeloop-accelergy-exercises, layer_shapes.
+SHARED_BASE = "problem_base.yaml"
 INCLUDED = "!include_loaded"  # the tag that stands for an included value in a text
 
 SUFFIXES = (".yaml", ".yml", ".jinja", ".jinja2", ".json")  # of specifications
@@ -49,9 +52,12 @@ class _Run:
     def may_read(self, path: Path) -> bool:
         """True where a file or folder may be looked at, links followed.
 
-        It is below the folder of the first file or one of the search path, or the data name it.
+        It is below the folder of the first file or one of the search path, or the data name it, or
+        it is the shared base of a folder of layers.
         """
         real = path.resolve()
+        if real == self.roots[0].parent / SHARED_BASE:
+            return True
         named = (Path(v).resolve() for v in self.data.values() if isinstance(v, str) and v)
         return any(real.is_relative_to(root) for root in self.roots) or real in named
 

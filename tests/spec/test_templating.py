@@ -200,3 +200,16 @@ def test_c3_the_search_path_is_named_by_who_runs_it(
         assert load_document(layer) == {"a": 1}
     with pytest.raises(SpecError, match="outside"):
         load_document(layer)
+
+
+def test_the_base_of_a_folder_of_layers_is_included_from_the_folder_above(tmp_path: Path) -> None:
+    layer = tmp_path / "net" / "layer.yaml"
+    layer.parent.mkdir()
+    layer.write_text("{{include_text('../problem_base.yaml')}}")
+    base = tmp_path / "problem_base.yaml"
+    base.write_text("a: 1\n")
+    assert load_document(layer) == {"a": 1}
+    base.rename(tmp_path / "secret")
+    base.symlink_to(tmp_path / "secret")
+    with pytest.raises(SpecError, match="outside"):
+        load_document(layer)
