@@ -17,6 +17,7 @@ from flat_mapper.reports import text as report
 from flat_mapper.reports.frame import Library, answer_record, data_frame, einsum_records
 from flat_mapper.reports.layers import kind_of, kinds_text, with_others
 from flat_mapper.reports.mask import mask_text
+from flat_mapper.reports.plots import pictures
 from flat_mapper.reports.timeloop_mapper import beside_text
 from flat_mapper.reports.tree import fused_tree_text, loop_nest_text
 from flat_mapper.timeloop.mapper import Beside
@@ -264,8 +265,9 @@ class Comparison:
         return data_frame(records, library)
 
     def _repr_html_(self) -> str:
-        """The table of the terminal, for a notebook."""
-        return answers_html.html_table(report.COMPARISON_COLUMNS, self._table(), self._title())
+        """The table of the terminal and the figures of `-o`, for a notebook."""
+        table = answers_html.html_table(report.COMPARISON_COLUMNS, self._table(), self._title())
+        return table + pictures({name: row.result for name, row in self.feasible.items()})
 
     def __repr__(self) -> str:
         return f"<Comparison of {', '.join(self.rows)}: {self._title()}; print() for all>"

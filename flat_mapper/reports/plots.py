@@ -39,9 +39,10 @@ _STYLE: dict[str, object] = {
 }
 
 
-def figures(results: Mapping[str, Result]) -> dict[str, bytes]:
-    """The figures `energy` and `latency` of results by configuration, as PNG, SVG and PDF.
+def figures(results: Mapping[str, Result], kinds: Sequence[str] = ()) -> dict[str, bytes]:
+    """The figures `energy` and `latency` of results by configuration; as PNG, SVG and PDF.
 
+    kinds: those formats alone.
     Empty without matplotlib. Texts stay texts: in the SVG as they are, in the PDF as TrueType.
     """
     try:
@@ -55,8 +56,14 @@ def figures(results: Mapping[str, Result]) -> dict[str, bytes]:
         return {
             f"{name}.{kind}": _saved(figure, kind)
             for name, figure in made.items()
-            for kind in _UNDATED
+            for kind in kinds or _UNDATED
         }
+
+
+def pictures(results: Mapping[str, Result]) -> str:
+    """The same figures in a page, for a notebook; nothing without matplotlib."""
+    texts = (data.decode() for data in figures(results, ("svg",)).values())
+    return "".join(text[text.index("<svg") :] for text in texts)
 
 
 def energy_figure(results: Mapping[str, Result]) -> Figure:
