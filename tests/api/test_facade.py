@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import sweep_files
+from simulator_rows import HEADING, ROWS
 
 import flat_mapper as fm
 from flat_mapper.reports.answers import Evaluation, SearchResult
@@ -108,3 +111,53 @@ def test_help_is_a_page_that_names_everything() -> None:
     for name in fm.__all__:
         assert name in text or name in ("__version__", "Infeasible", "model_files", "Scenario")
         assert getattr(fm, name) is not None
+
+
+def test_a_sweep_from_python_computes_nothing_twice(tmp_path: Path) -> None:
+    asked, results = sweep_files.written(tmp_path), tmp_path / "rows.db"
+    seen: list[int] = []
+    rows = fm.sweep(asked, results, workers=0, progress=lambda now: seen.append(now.seen))
+    assert len(rows) == sweep_files.POINTS
+    assert max(seen) == sweep_files.POINTS
+    seen.clear()
+    again = fm.sweep(asked, results, workers=0, progress=lambda now: seen.append(now.computed))
+    assert again.entries == rows.entries
+    assert not any(seen)
+
+
+def test_designs_from_python_are_those_within_the_budgets(tmp_path: Path) -> None:
+    sweep_files.written(tmp_path)
+    asked = tmp_path / "design.yaml"
+    asked.write_text(
+        "optimize:\n  fixed: {arch: nano.yaml, ert: ert.yaml, mapspace: flat-r}\n"
+        "  grid: {arch.GLB.depth: [16, 64]}\n  workloads: [{problem: attend.yaml, seq: 4}]\n"
+        "  budgets: {buffer: 256}\n",
+        encoding="utf-8",
+    )
+    found = fm.optimize(asked, tmp_path / "designs.db", workers=0)
+    assert found.over == {"buffer": 1}
+    assert [design.coordinates["arch.GLB.depth"] for design in found.front] == [16]
+    with pytest.raises(fm.SpecError, match="method: expected grid or optuna, got 'x'"):
+        fm.optimize(asked, tmp_path / "designs.db", method="x", workers=0)
+
+
+def test_a_models_configuration_is_a_problem(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(
+        json.dumps(
+            {"model_type": "bert", "hidden_size": 8, "intermediate_size": 16}
+            | {"num_attention_heads": 2, "num_hidden_layers": 3, "max_position_embeddings": 8}
+        ),
+        encoding="utf-8",
+    )
+    problem = fm.load_problem(fm.import_hf(config, batch=2, seq=4, name="mine"))
+    assert problem.name == "mine"
+    assert {r: problem.rank_sizes[r] for r in "BHPME"} == {"B": 2, "H": 2, "P": 4, "M": 4, "E": 4}
+
+
+def test_rows_of_the_simulator_are_priced(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join([HEADING, *ROWS, ""]), encoding="utf-8")
+    found = fm.reproduce(path)
+    assert len(found) == len(ROWS)
+    assert all(abs(error) < 0.01 for one in found for error in one.errors.values())
