@@ -118,12 +118,15 @@ NO_MULTICAST = ("no_multicast_no_reduction", "no_reuse")  # two of Timeloop's na
 
 def multicasts(arch: Architecture, level: MemoryLevel, tensor: str) -> bool:
     """Whether one read outside a level may serve several instances of it."""
-    for node in arch.nodes[: arch.nodes.index(level)]:
-        spatial = node.constraints.get("spatial") if isinstance(node, Fanout) else None
-        for key in NO_MULTICAST:
-            listed = spatial.get(key) if isinstance(spatial, dict) else None
-            if listed is True or (
-                isinstance(listed, Sequence) and ("*" in listed or tensor in listed)
-            ):
-                return False
-    return True
+    outside = arch.nodes[: arch.nodes.index(level)]
+    return not any(isinstance(node, Fanout) and reads_apart(node, tensor) for node in outside)
+
+
+def reads_apart(fanout: Fanout, tensor: str) -> bool:
+    """Whether every instance inside a fanout reads a tensor for itself."""
+    spatial = fanout.constraints.get("spatial")
+    for key in NO_MULTICAST:
+        listed = spatial.get(key) if isinstance(spatial, dict) else None
+        if listed is True or (isinstance(listed, Sequence) and ("*" in listed or tensor in listed)):
+            return True
+    return False

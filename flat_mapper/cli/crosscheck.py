@@ -12,6 +12,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.backends.agreement import Crosscheck, Difference, crosscheck
 from flat_mapper.backends.registry import BACKENDS
+from flat_mapper.backends.rounds import crosscheck_rounds
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
 from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible, Result
@@ -35,7 +36,9 @@ def crosscheck_command(arguments: argparse.Namespace) -> int:
         raise BackendError(f"crosscheck: nothing to compare with: {lacking[0]}")
     workload, platform, mapping = _mapping(arguments)
     table, _ = energies(platform, arguments.ert)
-    found = crosscheck(workload, platform, mapping, table, backends)
+    on_cores = any(group.cores for group in mapping.groups)
+    compare = crosscheck_rounds if on_cores else crosscheck
+    found = compare(workload, platform, mapping, table, backends)
     say(answer_json("crosscheck", found.to_dict()) if arguments.json else crosscheck_text(found))
     return 0 if found.agrees else 1
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel
 from flat_mapper.mapping.values import EinsumMapping, sized_workload
 from flat_mapper.spec.document import Quoted
@@ -38,7 +39,11 @@ def processed_document(
     """
     workload = sized_workload(workload, mapping)
     einsum = workload.einsum(mapping.einsum)
-    entries = [e for d in directives(arch, einsum, mapping) for e in _entries(d, mapping, einsum)]
+    entries = [
+        entry
+        for directive in directives(arch, einsum, mapping)
+        for entry in _entries(directive, mapping, einsum, _apart(arch, directive.target, einsum))
+    ]
     for entry in entries if handed_on else ():
         entry.pop("no_link_transfer", None)
     document = processed_architecture(arch)
@@ -132,10 +137,20 @@ def empty_level(name: str) -> str:
     return f"inter_{name}_spatial"
 
 
+def _apart(arch: Architecture, name: str, einsum: Einsum) -> list[str]:
+    """Tensors that every instance inside a fanout reads for itself."""
+    node = next(n for n in arch.nodes if n.name == name)
+    tensors = [a.tensor for a in einsum.accesses]
+    return [t for t in tensors if isinstance(node, Fanout) and reads_apart(node, t)]
+
+
 def _entries(
-    directive: Directive, mapping: EinsumMapping, einsum: Einsum
+    directive: Directive, mapping: EinsumMapping, einsum: Einsum, each: list[str]
 ) -> list[dict[str, object]]:
-    """A node's entries in the raw reader's types: temporal, spatial, bypass."""
+    """A node's entries in the raw reader's types: temporal, spatial, bypass.
+
+    each: tensors of which one read serves one instance of a fanout only.
+    """
     spatial = directive.kind == "spatial"
     target = empty_level(directive.target) if spatial else directive.target
     loops: dict[str, object] = {
@@ -150,6 +165,9 @@ def _entries(
     ones = " ".join(f"{letter}=1" for letter in directive.letters.values())
     tensors = [a.tensor for a in einsum.accesses]
     apart = {"no_link_transfer": tensors} if directive.bare else {}
+    if each:
+        # The name that the raw reader knows in a mapping; nor does a neighbour hand words on.
+        apart = {"no_link_transfer": each, **apart, "no_reuse": each}
     return [
         {**loops, "split": directive.split, **apart},
         {**loops, "type": "temporal", "factors": ones},

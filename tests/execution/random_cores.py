@@ -137,3 +137,26 @@ def _lifted(
         order=rng.choice(("largest", "loop", "lists")),
         kernel=rng.choice(("", "mine")),
     )
+
+
+def for_timeloop(platform: Platform) -> Platform:
+    """A random chip with what Timeloop asks of every node: sizes, widths and a class it knows."""
+
+    def sized(level: MemoryLevel) -> MemoryLevel:
+        attributes: dict[str, object] = {"width": 16 * level.row_words, "datawidth": 16}
+        if level.name == "DRAM":
+            more: dict[str, object] = {"type": "LPDDR4"}
+        else:
+            more = {"depth": 1 << 20}
+        kind = "DRAM" if level.name == "DRAM" else "SRAM"
+        return replace(level, component_class=kind, attributes=attributes | more)
+
+    def path(arch: Architecture, unit: str) -> Architecture:
+        nodes = tuple(sized(n) if isinstance(n, MemoryLevel) else n for n in arch.nodes)
+        compute = replace(arch.compute, name=unit, component_class="intmac")
+        return replace(arch, nodes=nodes, compute=replace(compute, attributes={"datawidth": 16}))
+
+    assert platform.vector is not None
+    return replace(
+        platform, matrix=path(platform.matrix, "MAC"), vector=path(platform.vector, "VALU")
+    )

@@ -27,6 +27,10 @@ ERT = Ert(
 )
 
 
+# Seeds of `execution.random_cores` whose rounds are recorded.
+ROUNDS = {"multicast": 4, "apart": 183}
+
+
 def overfull() -> tuple[Platform, FusedMapping]:
     """A buffer with room for one tile of scores, and softmax Einsums that overwrite theirs.
 

@@ -9,15 +9,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import cases
+import numpy as np
 import small_platform as small
 import stand_in
+from execution.random_cores import for_timeloop, random_cores_case
+from oracles.small_cases import prices
 
+from flat_mapper.arch.values import Platform
+from flat_mapper.backends.rounds import crosscheck_rounds
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.timeloop.accelergy import chosen_accelergy
 from flat_mapper.timeloop.backend import TimeloopBackend
 from flat_mapper.timeloop.mapper import timeloop_mapper
 from flat_mapper.timeloop.run import command_of
+from flat_mapper.workload.graph import Workload
 
 SECONDS = 10.0  # of each search
 
@@ -38,8 +46,20 @@ def model(work: Path) -> Iterator[tuple[str, Path]]:
     for name, case in alone.items():
         one = replace(backend, folder=work / name)
         one.einsum(case[0], platform.matrix, case[1], cases.ERT)
+    for name, seed in cases.ROUNDS.items():
+        chip, prices_of = cores_platform(seed)
+        on_cores = replace(backend, folder=work / name)
+        crosscheck_rounds(*chip, prices_of, [on_cores])
     for run in sorted(work.glob("*/*")):
         yield f"{run.parent.name}-{run.name}", run
+
+
+def cores_platform(seed: int) -> tuple[tuple[Workload, Platform, FusedMapping], Ert]:
+    """A random mapping on cores, and its prices."""
+    workload, platform, mapping = random_cores_case(seed)
+    platform = for_timeloop(platform)
+    ert = prices(np.random.default_rng(1), platform)
+    return (replace(workload, mask=None), platform, mapping), ert
 
 
 def mapper(work: Path) -> Iterator[tuple[str, Path]]:
