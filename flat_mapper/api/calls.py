@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from flat_mapper.api.layers import best_of_layers, noted, sourced, together
-from flat_mapper.api.prices import energies, searched_energies
+from flat_mapper.api.prices import energies, known_energies, searched_energies
 from flat_mapper.arch.document import variables_of
 from flat_mapper.arch.reader import architecture_of, load_architecture, load_platform
 from flat_mapper.arch.values import Platform
@@ -254,11 +254,11 @@ def evaluate(
         chip = load_platform(chip)
     read = read_checked_record(Path(record), chip)
     fit = fitted(read.platform, read.workload)
-    table, art = energies(fit.platform, ert)
+    table, art, said = known_energies(fit.platform, ert)
     result = evaluator.evaluate(read.workload, fit.platform, read.mapping, table)
     if isinstance(result, Infeasible):
         return result
-    priced = noted(sourced(result, fit.platform, table, art), fit.notes)
+    priced = noted(sourced(result, fit.platform, table, art), (*fit.notes, *said))
     return Evaluation(workload=read.workload, platform=fit.platform, result=priced)
 
 

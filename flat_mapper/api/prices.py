@@ -29,6 +29,16 @@ def energies(
     return price_with_hwcomponents(platform)
 
 
+def known_energies(
+    platform: Platform, ert: str | Path | Ert | None
+) -> tuple[Ert, Art | None, tuple[str, ...]]:
+    """The energies of a platform, none where nothing says them, and what is to be said of it."""
+    try:
+        return *energies(platform, ert), ()
+    except UnpricedError as error:
+        return unpriced(platform), None, (f"energies unknown, times alone: {error}",)
+
+
 def searched_energies(
     platform: Platform, ert: str | Path | Ert | None, objective: Objective
 ) -> tuple[Ert, Art | None, Objective, tuple[str, ...]]:

@@ -12,11 +12,13 @@ from math import ceil
 from typing import cast
 
 from flat_mapper.arch.cores import kernels
+from flat_mapper.arch.edits import set_path
 from flat_mapper.arch.values import Platform
 from flat_mapper.kernels.kernel import Kernel, Shape, Tile
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.values import FusedMapping, TileOrder
 from flat_mapper.published.silicon.flash_mapping import GIVEN, flash_group, spread_group
+from flat_mapper.spec.document import Section
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import MERGE, with_splits
 
@@ -89,5 +91,7 @@ def streaming(platform: Platform, shape: Shape) -> Platform:
         name = f"{prefix}{min(known, key=lambda n: abs(n - cores))}" if known else ""
     if name not in variables:
         return platform
-    own = {**variables, "core_stream_bytes_per_cycle": variables[name]}
-    return replace(platform, matrix=replace(platform.matrix, variables=own))
+    rate, key = variables[name], "core_stream_bytes_per_cycle"
+    document = set_path(Section(platform.matrix.document), f"variables.{key}", rate)
+    own = {**variables, key: rate}
+    return replace(platform, matrix=replace(platform.matrix, variables=own, document=document))
