@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -15,6 +16,8 @@ from flat_mapper.workload.reader import load_workload
 from flat_mapper.workload.whole_layer import Experts, Latent, LayerForm, layer
 
 PROBLEMS = Path(__file__).parents[2] / "problems"
+COUNTS = Path(__file__).parents[1] / "data" / "graphs" / "released.json"
+RELEASED = json.loads(COUNTS.read_text(encoding="utf-8"))
 SIZES = {"B": 2, "H": 4, "P": 4, "M": 8, "E": 4, "F": 4, "D": 16, "FF": 32}
 
 
@@ -48,6 +51,16 @@ def test_macs_follow_the_configurations():
     assert _model("llama3-8b")["macs"] == 32 * (attention + dense) + n * 4096 * 128256
     mixture = 2 * dense + n * 4096 * 8  # two experts a token, and the router
     assert _model("mixtral-8x7b")["macs"] == 32 * (attention + mixture) + n * 4096 * 32000
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_totals_are_what_torch_and_transformers_count(name):
+    """Recorded by tests/importers/count_models.py; BERT has no cache, and no keys to come."""
+    found, theirs = _model(name, B=1, P=128, M=128), RELEASED[name]
+    assert found["parameters"] == theirs["parameters"]
+    assert found["macs"] == theirs["macs"]
+    if theirs["kv_values"]:
+        assert found["kv_bytes"] == 2 * theirs["kv_values"]
 
 
 def test_bytes_of_keys_and_values():
