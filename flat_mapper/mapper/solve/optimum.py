@@ -22,6 +22,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
+from flat_mapper.mapper.solve.core_partition import best_core_partition
 from flat_mapper.mapper.solve.limits import is_over, why_not
 from flat_mapper.mapper.solve.log import SearchLog
 from flat_mapper.mapper.solve.on_cores import best_on_cores
@@ -78,10 +79,12 @@ def search(
     begin, budget = time.perf_counter(), budget or Budget()
     what, fusion = (workload, platform, mapspace, ert), mapspace.fusion
     if fusion.on_cores or fusion.anything is not None:
-        if log is not None or budget.limits or (fusion.on_cores and fusion.anything is not None):
+        if log is not None or budget.limits:
             condition = "a mapspace that lists its groups, without level and cores"
-            raise SpecError(expected("--log, --max-..., groups: any", condition, mapspace.name))
+            raise SpecError(expected("--log, --max-...", condition, mapspace.name))
         elsewhere = best_on_cores if fusion.on_cores else best_partition
+        if fusion.on_cores and fusion.anything is not None:
+            elsewhere = best_core_partition
         return elsewhere(*what, objective=objective, progress=progress, budget=budget)
     found = best_mapping(
         *what,

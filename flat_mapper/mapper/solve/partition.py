@@ -26,11 +26,17 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.bounds.border import BorderBounds
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import Costs
+from flat_mapper.mapper.group.incumbent import (
+    Costs,
+    KnownGroup,
+    Names,
+    costs_of,
+    goal_value,
+    pair_of,
+)
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.alternatives import Tally, Task, lesser, reconstructed
-from flat_mapper.mapper.solve.known_group import KnownGroup, Names, costs_of, goal_value, pair_of
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.solve import floor_of, least_of, solve_group, value_of
 from flat_mapper.mapper.solve.symmetry import group_question, renamed
