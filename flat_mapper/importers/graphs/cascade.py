@@ -22,6 +22,7 @@ from flat_mapper.importers.graphs.axes import (
     aligned,
     dim,
     flat,
+    flat_each,
     keep_apart,
     reshaped,
     unify,
@@ -394,8 +395,3 @@ class GraphCascade:
             found = f"{plain}_{count}"
         self._names.add(found.lower())
         return found
-
-
-def flat_each(dims: Sequence[Dim]) -> list[Dim]:
-    """Each leaf of some dimensions as a dimension of its own."""
-    return [(leaf,) for leaf in flat(a for d in dims for a in d)]
