@@ -47,6 +47,22 @@ def test_ties_with_the_best_are_broken_in_order(
     assert better_pair(Goal(kind=kind), own, (10.0, 20.0)) == improves
 
 
+def test_what_can_improve_is_below_a_limit() -> None:
+    """Beside 10 cycles and 20 pJ: as a sum with 2 pJ a cycle 40; as a product below 200.
+
+    What improves on the product with 5 cycles and 8 pJ at least is below the chord between (5, 40)
+    and (25, 8); with 3 pJ a cycle that is 83 at the second end.
+    """
+    least, best = (np.array([5.0]), np.array([8.0])), (10.0, 20.0)
+    weighted = Goal(kind="weighted", weight=2.0)
+    assert weighted.limit(np.array([2.0]), *least, best).tolist() == [40.0]
+    assert Goal(kind="edp").limit(np.array([3.0]), *least, best).tolist() == [83.0]
+    leaking = Goal(kind="edp", leak=1.0)  # of 30 pJ in all, 300 and 5 cycles and 13 pJ at least
+    limit = leaking.limit(np.array([3.0]), *least, best)
+    assert limit[0] == pytest.approx(max(2 * 5 + 300 / 5, 2 * 300 / 13 + 13))
+    assert np.isinf(Goal(kind="latency").limit(np.array([0.0]), *least, best)).all()
+
+
 def test_a_weight_of_cycles_counts_leakage() -> None:
     """30 pJ and, of 2 pJ a cycle, 20 more in 10 cycles: 5 pJ a cycle."""
     assert _slope(SimpleNamespace(energy=30.0, cycles=10.0), 2.0) == 5.0  # type: ignore[arg-type]
