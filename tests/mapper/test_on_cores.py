@@ -26,9 +26,10 @@ from flat_mapper.execution.run import execute
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapper.solve.solve import best_mapping
 from flat_mapper.mapping.cores.lift import lifted
 from flat_mapper.mapping.cores.tiles import given_ranks
-from flat_mapper.mapping.cores.view import core_platform
+from flat_mapper.mapping.cores.view import core_platform, served
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.mapping.values import FusedMapping
@@ -191,3 +192,21 @@ def assert_one_core_is_none(case: Case, objective: Objective) -> None:
         assert one.result.cycles == plain.result.cycles
         assert one.result.energy_pj == plain.result.energy_pj
         assert one.certificate.gap == pytest.approx(plain.certificate.gap)
+
+
+@pytest.mark.parametrize("seed", [9, 12])
+def test_the_search_has_dram_as_one_core_sees_it(seed: int) -> None:
+    """Words weighted by tensor, or so many in all: as fast as the model says, and proven."""
+    case, rng = fused_question(seed), random.Random(seed)
+    tensors = sorted(case.workload.tensor_ranks)
+    made = {e.output.tensor for e in case.workload.einsums}
+    weights = {t: rng.choice((0.0, 0.5, 1.0, 2.0, 3.5)) for t in tensors}
+    totals = {t: rng.choice((3.0, 17.0, 40.0)) for t in tensors if t not in made}
+    chip = served(case.platform, 1, weights, totals)
+    found = best_mapping(case.workload, chip, case.mapspace, case.ert, objective="latency")
+    assert isinstance(found, Solution)
+    assert found.certificate.optimal
+    again = evaluate(found.workload, chip, found.result.mapping, case.ert)
+    assert isinstance(again, Result)
+    assert again.cycles == found.result.cycles
+    assert found.certificate.proven_bound == pytest.approx(again.latency_s, rel=1e-12)
