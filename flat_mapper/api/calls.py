@@ -38,7 +38,6 @@ from flat_mapper.spec.document import Section, did_you_mean, section_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
 from flat_mapper.spec.yamlio import is_text
-from flat_mapper.timeloop.mapper import SECONDS, timeloop_mapper
 from flat_mapper.timeloop.mapping_reader import hands_nothing_on, read_mapping
 from flat_mapper.workload import reader as problem_yaml
 from flat_mapper.workload.cascade import SCOPES, Scope
@@ -282,16 +281,18 @@ def beside_timeloop_mapper(
     mapped: SearchResult,
     ert: Ert | Name | None = None,
     *,
-    seconds: float = SECONDS,
+    seconds: float | None = None,
     algorithm: str = "linear_pruned",
     progress: Progress | None = None,
 ) -> SearchResult:
     """A found mapping with what timeloop-mapper finds for each Einsum inside its fusion.
 
-    seconds:   of timeloop-mapper's search per Einsum.
+    seconds:   of timeloop-mapper's search per Einsum, by default 30.
     algorithm: Timeloop's name of how it searches.
     raises: BackendError where timeloop-mapper is missing or fails.
     """
+    from flat_mapper.timeloop.mapper import timeloop_mapper
+
     mapped.workload.one_kind("--backend timeloop-mapper")
     table, _ = energies(mapped.platform, ert)
     beside = timeloop_mapper(seconds, algorithm).beside(

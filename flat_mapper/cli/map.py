@@ -29,7 +29,7 @@ from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.sizes import width_of
 from flat_mapper.spec.yamlio import scalar
-from flat_mapper.timeloop.mapper import MAPPER, timeloop_mapper
+from flat_mapper.timeloop.terms import MAPPER
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.heads import GROUP
 from flat_mapper.workload.problem_file import Lengths, sequence_lengths
@@ -163,6 +163,8 @@ def _check(arguments: argparse.Namespace, folders: Iterable[str] = ()) -> None:
     folders: that will be made in it.
     """
     if arguments.command == "map" and arguments.backend == MAPPER:
+        from flat_mapper.timeloop.mapper import timeloop_mapper
+
         missing = timeloop_mapper(algorithm=arguments.mapper_algorithm).missing()
         if missing:
             raise BackendError(missing)
@@ -236,41 +238,49 @@ def size_arguments(arguments: argparse.Namespace) -> dict[str, object]:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[float, str], None]]:
-    """A callable that moves a bar on stderr; the bar appears once the patience is over."""
+    """A callable that moves a bar on stderr; the bar appears once the patience is over.
+
+    Off a terminal it is a line every few seconds.
+    """
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
     from threading import Timer
 
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
     bar = Progress(
         BarColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.description}", markup=False),
-        console=console,
+        console=Console(stderr=True),
         transient=True,
-        disable=not console.is_terminal,
     )
     task = bar.add_task("", total=1.0)
 
-    begin = last = time.monotonic()
-
     def show(share: float, text: str) -> None:
-        nonlocal last
-        if console.is_terminal:
-            bar.update(task, completed=share, description=terminal_text(text))
-        elif time.monotonic() - last > PERIOD_S:
-            last = time.monotonic()
-            print(f"{last - begin:.0f} s: {terminal_text(text)}", file=sys.stderr, flush=True)
+        bar.update(task, completed=share, description=terminal_text(text))
 
     timer = Timer(PATIENCE_S, bar.start)
     timer.daemon = True
-    if console.is_terminal:
-        timer.start()
+    timer.start()
     try:
         yield show
     finally:
         timer.cancel()
-        if console.is_terminal:
-            timer.join()  # a bar that starts just now has started before it is stopped
+        timer.join()  # a bar that starts just now has started before it is stopped
         bar.stop()
+
+
+def _lines() -> Callable[[float, str], None]:
+    """A callable that prints a line on stderr every few seconds."""
+    begin = last = time.monotonic()
+
+    def show(_: float, text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > PERIOD_S:
+            last = time.monotonic()
+            print(f"{last - begin:.0f} s: {terminal_text(text)}", file=sys.stderr, flush=True)
+
+    return show

@@ -18,14 +18,14 @@ from flat_mapper.reports.frame import Library, answer_record, data_frame, einsum
 from flat_mapper.reports.layers import kind_of, kinds_text, with_others
 from flat_mapper.reports.mask import mask_text
 from flat_mapper.reports.plots import pictures
-from flat_mapper.reports.timeloop_mapper import beside_text
 from flat_mapper.reports.tree import fused_tree_text, loop_nest_text
-from flat_mapper.timeloop.mapper import Beside
 from flat_mapper.workload.graph import Workload
 
 if TYPE_CHECKING:
     import pandas
     import polars
+
+    from flat_mapper.timeloop.mapper import Beside
 
 
 def _brief(kind: str, result: Result) -> str:
@@ -151,7 +151,11 @@ class SearchResult:
         found = report.certificate_text(self.certificate, self.objective, reached)
         if self.layers:
             return f"{self.mapspace}: {self._kinds()}\n\n{found}"
-        beside = f"\n\n{beside_text(self.beside)}" if self.beside else ""
+        beside = ""
+        if self.beside:
+            from flat_mapper.reports.timeloop_mapper import beside_text
+
+            beside = f"\n\n{beside_text(self.beside)}"
         return f"{self.mapspace}: {self.priced}\n\n{found}{beside}"
 
     def _kinds(self) -> str:

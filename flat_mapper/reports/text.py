@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import zip_longest
 from math import prod
 from typing import Protocol
+from unicodedata import combining, east_asian_width
 
 from flat_mapper import __version__
 from flat_mapper.arch.values import Platform
@@ -358,20 +360,27 @@ def model_text(stats: EinsumStats) -> str:
 
 def grid(rows: Sequence[TextRow], *, head: TextRow = (), right: Iterable[int] = ()) -> str:
     """Rows under each other in columns that are as wide as they need to be."""
-    import io
+    aligned, margin, gap = set(right), " " if head else "", "   " if head else "  "
+    cells = [
+        line
+        for row in ([head] if head else []) + list(rows)
+        for line in zip_longest(*(cell.split("\n") for cell in row), fillvalue="")
+    ]
+    widths = [max(map(_cells, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        spaces = [" " * (n - _cells(cell)) for n, cell in zip(widths, row, strict=True)]
+        pairs = enumerate(zip(spaces, row, strict=True))
+        shown = [s + cell if i in aligned else cell + s for i, (s, cell) in pairs]
+        lines.append(margin + gap.join(shown))
+    if head:
+        height = max(cell.count("\n") for cell in head) + 1
+        lines.insert(height, margin + "─" * len(gap.join("x" * n for n in widths)))
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    aligned = tuple(right)
-    table = Table(box=box.SIMPLE_HEAD if head else None, show_header=bool(head), pad_edge=False)
-    for i in range(len(head or rows[0])):
-        justify: str = "right" if i in aligned else "left"
-        table.add_column(head[i] if head else "", justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    text = io.StringIO()
-    Console(file=text, width=1000, color_system=None, legacy_windows=False).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip())
+def _cells(text: str) -> int:
+    """Columns of a terminal that a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(1 + (east_asian_width(c) in "WF") for c in text if not combining(c))

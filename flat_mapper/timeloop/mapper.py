@@ -32,12 +32,12 @@ from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.backend import INPUT_FILES, art_document, ert_document
 from flat_mapper.timeloop.headroom import held_words
 from flat_mapper.timeloop.run import Command, answer_text, call, command_of, run_folder
+from flat_mapper.timeloop.terms import MAPPER
 from flat_mapper.timeloop.write_mapper_processed import Algorithm, processed_for_mapper
 from flat_mapper.workload.graph import Workload
 
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 SECONDS = 30.0  # of search per Einsum, by default
-MAPPER = "timeloop-mapper"
 MAPPER_STATS = f"{MAPPER}.stats.txt"
 _NOTHING = "no valid mappings found"
 _ENERGY = re.compile(r"^ +Energy \(total\) *: (\S+) pJ$", re.MULTILINE)
@@ -189,7 +189,9 @@ def _pair(
     return MapperPair(einsum=stats.einsum, ours=ours, timeloop=other, note=note)
 
 
-def timeloop_mapper(seconds: float = SECONDS, algorithm: str = "linear_pruned") -> TimeloopMapper:
+def timeloop_mapper(
+    seconds: float | None = None, algorithm: str = "linear_pruned"
+) -> TimeloopMapper:
     """timeloop-mapper as `--timeloop-cmd` or the environment variable says to call it.
 
     raises: SpecError listing the algorithms where the word is none of them.

@@ -75,11 +75,8 @@ class Workload:
     @property
     def each_kind(self) -> tuple[Workload, ...]:
         """A workload for each kind of its layers; itself where all have the same mask."""
-        if not self.layers:
-            return (self,)
-        return tuple(
-            replace(self, layers=(), mask=kind.mask, repeat=kind.count) for kind in self.layers
-        )
+        kinds = ((kind.mask, kind.count) for kind in self.layers)
+        return tuple(replace(self, layers=(), mask=m, repeat=n) for m, n in kinds) or (self,)
 
     def of_kind(self, kind: LayerKind) -> Workload:
         """The layers of one kind alone; it knows the others by name."""

@@ -12,7 +12,7 @@ from flat_mapper.mapper.bounds.traffic import busy_cycles, traffic_bound
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
-from flat_mapper.mapper.space.factors import real_loops
+from flat_mapper.mapper.space.factors import distinct, real_loops
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.outer import (
     Staging,
@@ -174,7 +174,7 @@ class OuterBounds:
         """The same choices with bounds over these candidates; in another order."""
         pairs = outers.staging * len(self.orders) + outers.order
         parts = []
-        for pair in np.unique(pairs):
+        for pair in distinct(pairs):
             number, order = divmod(int(pair), len(self.orders))
             parts.append(
                 self._bounded(candidate_sets, number, order, outers.tile[:, pairs == pair])

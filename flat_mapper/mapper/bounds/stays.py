@@ -17,6 +17,7 @@ import numpy as np
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.space.candidates import Bools, Floats
 from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.factors import distinct
 from flat_mapper.mapper.space.group import GroupProblem, tile_words
 
 ROOMS = (0, 2, 6)  # words left beside two tiles that stay, up to which a bound is worth its time
@@ -107,7 +108,7 @@ def _stays(
     index = problem.index(space)
     count = outers.tile.shape[1]
     decided, may = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
-    for number in np.unique(outers.order):
+    for number in distinct(outers.order):
         chosen = np.flatnonzero(outers.order == number)
         for r in bounds.orders[int(number)]:
             rank = problem.ranks[r]

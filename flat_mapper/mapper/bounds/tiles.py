@@ -30,7 +30,10 @@ class CandidateTiles:
         self.same = ByTile.of(candidate_set.space, candidate_set.tile)
         self.tile: Ints = self.same.tile
         self.which: Ints = self.same.which
-        self.cycles = self.least(candidate_set.cycles)
+        self.every_cycles = candidate_set.cycles  # of every candidate
+        self.cycles = self.least(self.every_cycles)
+        # By rank, the distinct extents of tiles, and which of them each tile has.
+        self.extents = [np.unique(own, return_inverse=True) for own in self.tile]
         self._bounds: dict[tuple[Role, ...], TileBounds] = {}
         self._moves: dict[tuple[str, Role], tuple[Floats, Floats]] = {}
         self._spared: dict[Role, tuple[Floats, Floats]] = {}
@@ -98,6 +101,7 @@ class TileBounds:
 
     tiles: CandidateTiles
     full: Floats  # of every candidate, if nothing stays in place
+    always: Floats  # of every candidate, if what stays over ranks that are not `partial` does
     gains: dict[int, Floats]  # by rank: what is spared at most if its loop is innermost
     least: Floats  # of every tile, the least of `full`
     spared: dict[int, Floats]  # of every tile, `least` minus the least of `full` - `gains`
@@ -120,73 +124,102 @@ class TileBounds:
                     partial.discard(r)
         least = tiles.least(full)
         spared = {r: least - tiles.least(full - g) for r, g in gains.items()}
-        return cls(tiles, full, gains, least, spared, frozenset(partial))
+        always = np.minimum.reduce(
+            [full, *(full - g for r, g in gains.items() if r not in partial)]
+        )
+        return cls(tiles, full, always, gains, least, spared, frozenset(partial))
 
-    def energy(self, extents: Ints, some: Ints, stay: Sequence[str] | None = None) -> Floats:
+    def energy(
+        self, extents: Ints, some: Ints, stay: Sequence[str] | None = None
+    ) -> tuple[Floats, Floats]:
         """Least pJ of some tiles under outer tiles int64[R, n]; inf where it does not divide them.
 
         stay: tensors that may stay private over the DRAM loops; None: all.
 
         Of candidates with one tile the least is concave in the fraction that is spared, so it is no
         lower than on the line between its ends.
-        returns: float64[n, tiles].
+        returns: float64[n, tiles] if these tensors may stay, and if none does.
         """
-        legal = np.ones((extents.shape[1], len(some)), np.bool_)
-        same: list[Bools] = []
         by_extent = [self._by_extent(r, extents[r], some) for r in range(len(extents))]
-        for divides, equal, _, where in by_extent:
+        legal = np.ones((extents.shape[1], len(some)), np.bool_)
+        for divides, *_, where in by_extent:
             legal &= divides[where]
-            same.append(equal[where])
-        best = np.broadcast_to(self.least[some], legal.shape)
-        for r, spared in self.spared.items():
-            spared_fraction, where = by_extent[r][2], by_extent[r][3]
-            part = spared_fraction[where]
+        least = self.least[some]
+        none = np.empty(legal.shape)
+        none[:] = np.minimum.reduce([least, *(least - g[some] for g in self._whole.values())])
+        for r, spared in self._part.items():
+            _, _, fractions, where = by_extent[r]
+            np.minimum(none, (least - fractions * spared[some])[where], out=none)
+        none[~legal] = np.inf
+        staying = none
+        for r, spared in self._part.items():
+            whole = least - spared[some]
             for t in self._lacking(r):
                 if stay is not None and t not in stay:
                     continue
-                trivial = np.ones(legal.shape, np.bool_)
+                trivial = legal.copy()
                 for q in self._has(t):
-                    trivial &= same[q]
-                part = np.where(trivial, 1.0, part)
-            best = np.minimum(best, self.least[some] - part * spared[some])
-        return np.where(legal, best, np.inf)
+                    trivial &= by_extent[q][1][by_extent[q][3]]
+                rows, tiles = np.nonzero(trivial)
+                staying = none.copy() if staying is none else staying
+                staying[rows, tiles] = np.minimum(staying[rows, tiles], whole[tiles])
+        return staying, none
 
     def candidate_energy(
         self, extents: Ints, choice: Ints, candidate: Ints, stay: Sequence[str] | None = None
     ) -> Floats:
         """Least pJ of pairs: a candidate under an outer tile that it divides; stay: as above."""
-        best = self.full[candidate]
-        tile = self.tiles.tile[:, self.tiles.which[candidate]]
-        own = extents[:, choice]
+        # What a candidate spares depends on its tile; those of one tile come together.
+        which = self.tiles.which[candidate]
+        new = np.ones(len(which), np.bool_)
+        new[1:] = (which[1:] != which[:-1]) | (choice[1:] != choice[:-1])
+        first, where = np.flatnonzero(new), np.cumsum(new) - 1
+        tile, own = self.tiles.tile[:, which[first]], extents[:, choice[first]]
         same = (own == tile) | (own == FOLLOW)
-        for r, gain in self.gains.items():
-            part = self._spared_fraction(r, np.where(own[r] == FOLLOW, tile[r], own[r]), tile)
+        full = self.full[candidate]
+        best = self.always[candidate]
+        for r in self._part:
+            part = self._spared_fraction(r, np.where(own[r] == FOLLOW, tile[r], own[r]), tile[r])
             for t in self._lacking(r):
                 if stay is not None and t not in stay:
                     continue
-                part = np.where(same[list(self._has(t))].all(axis=0), 1.0, part)
-            best = np.minimum(best, self.full[candidate] - part * gain[candidate])
+                part[same[list(self._has(t))].all(axis=0)] = 1.0
+            np.minimum(best, full - part[where] * self.gains[r][candidate], out=best)
         return best
 
+    @property
+    def _part(self) -> dict[int, Floats]:
+        """`spared` of the ranks over which s tells how much is spared."""
+        return {r: own for r, own in self.spared.items() if r in self.partial}
+
+    @property
+    def _whole(self) -> dict[int, Floats]:
+        """`spared` of the other ranks: all of it may be."""
+        return {r: own for r, own in self.spared.items() if r not in self.partial}
+
     def _by_extent(self, r: int, extents: Ints, some: Ints) -> tuple[Bools, Bools, Floats, Ints]:
-        """By distinct extent of a rank: tiles that divide or equal it, and fractions spared."""
-        values, where = np.unique(extents, return_inverse=True)
-        tile = self.tiles.tile[:, some]
-        follow = (values == FOLLOW)[:, None]
-        some = np.where(follow, tile[r], values[:, None])
-        divides = some % tile[r] == 0
-        fractions = np.stack([self._spared_fraction(r, candidate, tile) for candidate in some])
-        return divides, some == tile[r], fractions, where.ravel()
+        """By distinct extent of a rank: tiles that divide or equal it, and fractions spared.
+
+        And which of these every extent is.
+        """
+        values, where = extents, np.zeros(1, np.int64)
+        if len(extents) > 1:
+            values, where = np.unique(extents, return_inverse=True)
+        tiles, which = self.tiles.extents[r]
+        which = which[some]
+        own = np.where((values == FOLLOW)[:, None], tiles, values[:, None])
+        fractions = self._spared_fraction(r, own, np.broadcast_to(tiles, own.shape))
+        tables = own % tiles == 0, own == tiles, fractions
+        divides, equal, spared = (np.take(table, which, axis=1) for table in tables)
+        return divides, equal, spared, where.ravel()
 
     def _spared_fraction(self, r: int, extent: Ints, tile: Ints) -> Floats:
         """Upper bound on the fraction that a tensor spares if it stays over rank r alone.
 
-        extent: int64[n].
+        extent, tile: of the rank, outside and inside; of one shape, as is what is returned.
         """
-        if r not in self.partial:
-            return np.ones(len(extent))
-        closed = float(self.tiles.space.sizes[r]) / tile[r]
-        inner = extent / tile[r]
+        closed = float(self.tiles.space.sizes[r]) / tile
+        inner = extent / tile
         with np.errstate(divide="ignore", invalid="ignore"):
             found = (1 - 1 / inner) * closed / (closed - 1)
         return np.where(closed > 1, np.minimum(found, 1.0), 1.0)

@@ -18,12 +18,13 @@ from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.factors import distinct
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapper.space.rules import shared_fits
 
-PAIRS = 1 << 22  # outer choices times tiles of candidates that are bounded in one go
+PAIRS = 1 << 20  # outer choices times tiles of candidates that are bounded in one go
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class FusedBounds:
                 within,
             )
             energy[own] = np.maximum(energy[own], low + outers.staged[own])
-            passes = [self._passes(t, extents) for t in self.tiles]
+            passes = self._passes(extents)
             every = zip(self.tiles, by_tile, passes, strict=True)
             busy = busy_cycles(
                 self.problem,
@@ -103,25 +104,22 @@ class FusedBounds:
             )
             cycles[own] = np.maximum(cycles[own], np.ceil(busy * (1 - 1e-14) - 1e-9))
             for slot, slope in enumerate(self.incumbent.slopes(cycles[own], energy[own])):
-                sums_of: list[list[Floats]] = [
-                    [
-                        np.array(
-                            [
-                                (e[at] + (w * n[at] * tiles.cycles if add else 0.0)).min()
-                                for at, w in zip(where, slope, strict=True)
-                            ]
-                        )
-                        for tiles, add, e, n in zip(self.tiles, adds, some, passes, strict=True)
-                    ]
-                    for some in (by_tile, without)
-                ]
-                weighted[slot][own] = outers.staged[own] + limits.total(sums_of[0], sums_of[1])
+                every = zip(self.tiles, adds, by_tile, without, passes, strict=True)
+                sums_of = []
+                for tiles, add, e, other, n in every:
+                    low = _least_sums(e, where, add * slope * n[where], tiles.cycles)
+                    high = low
+                    if other is not e:
+                        high = _least_sums(other, where, add * slope * n[where], tiles.cycles)
+                    sums_of.append((low, high))
+                lows, highs = zip(*sums_of, strict=True)
+                weighted[slot][own] = outers.staged[own] + limits.total(lows, highs)
         return replace(outers, cycles=cycles, energy=energy, sums=tuple(weighted))
 
     def _parts(self, outers: Outers) -> Iterator[tuple[int, Ints]]:
         """(staging, outer choices with it), so many as go with all tiles at once."""
         at_once = max(1, PAIRS // max(t.count for t in self.tiles))
-        for number in np.unique(outers.staging):
+        for number in distinct(outers.staging):
             own = np.flatnonzero(outers.staging == number)
             for start in range(0, len(own), at_once):
                 yield int(number), own[start : start + at_once]
@@ -141,17 +139,17 @@ class FusedBounds:
         ]
         lows = [float(w.min()) for w in words]
         found: tuple[list[Floats], list[Floats]] = ([], [])
-        for tiles, own, streamed, low in zip(self.tiles, roles, words, lows, strict=True):
+        sets = zip(self.tiles, roles, words, lows, self._passes(extents), strict=True)
+        for tiles, own, streamed, low, passes in sets:
             local = extents[self.problem.index(tiles.space)]
             fits = streamed[None, :] <= room[:, None] - (sum(lows) - low)
-            passes, parts = self._passes(tiles, extents), list[Floats]()
-            may = self._stay(tiles.space)
-            for stay in dict.fromkeys((may, ())):
-                energy = tiles.bounds(own).energy(local, np.arange(tiles.count), stay)
+            every, may = np.arange(tiles.count), self._stay(tiles.space)
+            pair = tiles.bounds(own).energy(local, every, may)
+            for side, energy in zip(found, pair if may else pair[1:], strict=False):
                 energy = self._repeated(tiles, local, energy, passes, own)
-                parts.append(np.where(fits, energy, np.inf))
-            found[0].append(parts[0])
-            found[1].append(parts[-1])
+                side.append(np.where(fits, energy, np.inf))
+            if not may:
+                found[1].append(found[0][-1])
         return found
 
     def _within(
@@ -175,8 +173,9 @@ class FusedBounds:
             return np.full(len(where), np.inf)
         local = extents[self.problem.index(tiles.space)]
         own = roles[tiles.space.einsum.name]
-        energy = tiles.bounds(own).energy(local, np.arange(tiles.count), self._stay(tiles.space))
-        passes = self._passes(tiles, extents)
+        every, may = np.arange(tiles.count), self._stay(tiles.space)
+        energy, _ = tiles.bounds(own).energy(local, every, may)
+        passes = self._passes_of(tiles.space, extents, self.problem.visited(extents))
         return self._repeated(tiles, local, energy, passes, own).min(axis=1)[where]
 
     def _beside(self, part: CandidateSet) -> Floats:
@@ -200,13 +199,16 @@ class FusedBounds:
         may = self.problem.may_stay(space)
         return tuple(t for t, yes in zip(space.tensors, may, strict=True) if yes)
 
-    def _passes(self, tiles: CandidateTiles, extents: Ints) -> Floats:
-        """How often an Einsum runs in each pass of the other shared loops; float64[n].
+    def _passes(self, extents: Ints) -> list[Floats]:
+        """How often each Einsum runs in each pass of the other shared loops; float64[n] each.
 
         Under a mask that is the share of its work which is left.
         """
-        space = tiles.space
         visited = self.problem.visited(extents)
+        return [self._passes_of(t.space, extents, visited) for t in self.tiles]
+
+    def _passes_of(self, space: EinsumSpace, extents: Ints, visited: Floats) -> Floats:
+        """The same of one Einsum; visited: share of the tiles of queries x keys that are left."""
         if not space.einsum.each:
             return self.problem.shares(space, visited)
         columns = (tuple(int(v) for v in column) for column in extents.T)
@@ -256,7 +258,7 @@ class FusedBounds:
         ]
         if not all(np.isfinite(e).any() for e in energies):
             return None
-        passes = [float(self._passes(t, one.tile)[0]) for t in self.tiles]
+        passes = [float(n[0]) for n in self._passes(one.tile)]
         adds, more = self.problem.cycles_add, float(one.staged[0])
         slopes = [0.0, *(float(w[0]) for w in self.incumbent.slopes(one.cycles, one.energy))]
         lows = [
@@ -292,7 +294,7 @@ class FusedBounds:
             choice, candidates = choice[obeyed], candidates[obeyed]
             energy = bounds[i].candidate_energy(extents, choice, candidates, stay[i])
             energy = _in_passes(part, candidates, energy, passes[i], staging)
-            cycles = passes[i] * self.candidate_sets[i].cycles[candidates]
+            cycles = passes[i] * part.every_cycles[candidates]
             good = chance.of(cycles, energy)
             if self.log is not None:
                 self._log_cut(part, candidates[~good], cycles[~good], energy[~good], chance)
@@ -337,6 +339,13 @@ class FusedBounds:
         sizes = np.array(tiles.space.sizes, dtype=np.int64)[:, None]
         good = ~(tiles.on_both_axes[:, candidates] & (extents[:, choice] < sizes)).any(axis=0)
         return choice[good], candidates[good]
+
+
+def _least_sums(energy: Floats, where: Ints, weight: Floats, cycles: Floats) -> Floats:
+    """The least of energy[where] + weight * cycles over all tiles; float64[n]."""
+    if not weight.any():
+        return energy.min(axis=1)[where]
+    return np.array([(energy[at] + w * cycles).min() for at, w in zip(where, weight, strict=True)])
 
 
 def _in_passes(

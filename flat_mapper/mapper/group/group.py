@@ -25,6 +25,7 @@ from flat_mapper.mapper.group.single import Single
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.enumerate import Dropped, TooMany
+from flat_mapper.mapper.space.factors import distinct
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging, dram_orders, stagings
 from flat_mapper.mapper.space.roles import Role
@@ -303,7 +304,7 @@ class GroupSearch:
             outers = outers.take(np.flatnonzero(alive))
             self._narrow(outers)
             masks = [np.zeros(t.count, np.bool_) for t in kept]
-            for number in np.unique(outers.staging):
+            for number in distinct(outers.staging):
                 chosen = outers.take(np.flatnonzero(outers.staging == number))
                 found = self._promising(kept, chosen, self.bounds.stagings[int(number)])
                 masks = [m | f for m, f in zip(masks, found, strict=True)]

@@ -15,6 +15,7 @@ from flat_mapper.mapper.group.log import NAMED, GroupLog
 from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, loop_orders
+from flat_mapper.mapper.space.factors import distinct
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Outer
@@ -54,7 +55,7 @@ class Single:
         order = order[:ORDERED]
         outers = outers.take(order)
         pairs = outers.staging * len(self.bounds.orders) + outers.order
-        for pair in np.unique(pairs):
+        for pair in distinct(pairs):
             own = np.flatnonzero(pairs == pair)
             step = max(1, PAIRS // self.tiles.count)
             for start in range(0, len(own), step):
@@ -116,7 +117,7 @@ class Single:
             return chosen, chosen
         part = outers.take(chosen)
         cycles = np.maximum(self.tiles.cycles[None, some], part.cycles[:, None])
-        energy = bounds.energy(part.tile, some) + part.staged[:, None]
+        energy = bounds.energy(part.tile, some)[0] + part.staged[:, None]
         good = self.incumbent.can_improve(cycles, energy)
         if self.log is not None:
             self._log_tiles(part, some, np.isfinite(energy) & ~good, (cycles, energy))
@@ -149,7 +150,7 @@ class Single:
     ) -> None:
         """Write down pairs of an outer choice and a candidate that cannot improve."""
         assert self.log is not None
-        for one in np.unique(choice):
+        for one in distinct(choice):
             own = np.flatnonzero(choice == one)
             where = self.log.outer(outers.take(np.array([one])))
             some = bound[0][own], bound[1][own]

@@ -37,9 +37,14 @@ def primes(n: int) -> list[int]:
     return found
 
 
+def distinct(values: np.ndarray) -> np.ndarray:
+    """The distinct values, ascending; without what `np.unique` imports to find these alone."""
+    return np.unique(values, return_index=True)[0]
+
+
 def multiple(factors: np.ndarray) -> int:
     """The least multiple of all factors."""
-    return int(np.lcm.reduce(np.unique(factors), initial=1))
+    return int(np.lcm.reduce(distinct(factors), initial=1))
 
 
 def combinations(choices: Sequence[Sequence[int]], limit: int) -> np.ndarray:
@@ -116,7 +121,7 @@ def on_axes(
             good &= (x[r] == 1) | on_x
             good &= (y[r] == 1) | on_y
             if part is not None and part > 1:
-                rest = [int(v) for v in np.unique(y[r][good])]
+                rest = [int(v) for v in distinct(y[r][good])]
                 fits = [v for v in rest if divided(sizes[r], part, v) is not None]
                 good &= np.isin(y[r], fits)
         across[:, columns[good]] = x[:, good]
