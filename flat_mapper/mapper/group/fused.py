@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import product
 from math import prod
 
@@ -49,7 +50,7 @@ class _Where:
 
 
 AT_ONCE = 32  # outer choices between two looks at which of the others can improve
-MOST_KNOWN = 1000  # priced sets of candidates that are remembered
+MOST_KNOWN = 1 << 20  # priced candidates that are remembered
 
 
 class Fused:
@@ -129,14 +130,10 @@ class Fused:
         if left is not None:
             self._join_private(where, left)
 
-    def _visited(self, tile: tuple[int, ...]) -> float:
-        """Share of the tiles of queries x keys that a mask leaves."""
-        return m.visited / m.total if (m := self.problem.mask_tiles(tile)) else 1.0
-
     def _layout(self, tile: tuple[int, ...]) -> CostLayout:
         """The layout of cost vectors under one outer choice."""
         factors = (r.size // t for r, t in zip(self.problem.ranks, tile, strict=True))
-        passes = float(prod(factors)) * self._visited(tile)
+        passes = float(prod(factors)) * self.problem.visited_of(tile)
         rare = self.problem.rare_turns(tile, self.bounds.orders[0])
         return replace(self.layout, passes=passes, rare_passes=rare)
 
@@ -202,7 +199,7 @@ class Fused:
             shared_order=(),
             roles=where.staging.roles[space.einsum.name],
             passes=self.problem.passes(space, where.tile),
-            visited=self._visited(where.tile) if masked is not None else 1.0,
+            visited=self.problem.visited_of(where.tile) if masked is not None else 1.0,
             masked=masked or (),
             stay=stay,
             kinds=() if rough else self.problem.kinds(space, where.tile, where.order),
@@ -210,12 +207,15 @@ class Fused:
             copied=copied_from(self.problem.workload, space.einsum),
         )
         # Under many outer choices an Einsum that meets no difference is priced the same.
-        key = (space.einsum.name, first, rough, mask.tobytes())
-        if key not in self._known:
-            if len(self._known) > MOST_KNOWN:
-                self._known.clear()
-            self._known[key] = self._priced_under(part, mask, first, where.layout, rough=rough)
-        return self._known[key]
+        some = blake2b(np.packbits(mask).tobytes()).digest()  # 2**256 tries to meet another's
+        key = (space.einsum.name, first, rough, some)
+        found = self._known.get(key)
+        if found is None:
+            found = self._priced_under(part, mask, first, where.layout, rough=rough)
+            self._known[key] = found
+            while sum(len(p.costs) for p in self._known.values()) > MOST_KNOWN:
+                del self._known[next(iter(self._known))]
+        return found
 
     def _priced_under(
         self, part: CandidateSet, mask: Bools, first: Outer, layout: CostLayout, *, rough: bool

@@ -170,8 +170,7 @@ class GroupSearch:
         Where the budget ends first, `proven` bounds what was not searched.
         warmed: whether the incumbent knows a good mapping of the group already.
         """
-        self._left = None
-        self._dropped.clear()
+        self._left, self._dropped = None, {}
         try:
             if not warmed and incumbent.open:
                 self.warm(incumbent)
@@ -212,11 +211,11 @@ class GroupSearch:
             self.log.width(least, self.incumbent)
         parts = halves(self.incumbent, outers) if self.log is None else []
         try:
-            found = self._built(least, outers, whole=bool(parts))
+            # Under no name of its own, so that what `_descend` drops is gone.
+            self._descend(self._built(least, outers, whole=bool(parts)), outers)
         except TooMany:
             self._left[-1:] = parts
             return
-        self._descend(found, outers)
         self._left.pop()
 
     def _narrow(self, outers: Outers) -> None:
@@ -289,12 +288,12 @@ class GroupSearch:
             self.log.outers(roots, fits & ~good, self.incumbent, left=False)
         return roots.take(np.flatnonzero(fits & good))
 
-    def _descend(self, candidate_sets: list[CandidateSet], outers: Outers) -> None:
+    def _descend(self, kept: list[CandidateSet], outers: Outers) -> None:
         """Branch and bound over some candidates."""
-        if not all(t.count for t in candidate_sets):
+        if not all(t.count for t in kept):
             self._log_empty(outers)
             return
-        kept = _kept(candidate_sets, self._promising(candidate_sets, outers, None))
+        kept = _kept(kept, self._promising(kept, outers, None))
         if all(t.count for t in kept):
             outers = self.bounds.bounded(outers, kept)
             fits = self.bounds.fits(outers)

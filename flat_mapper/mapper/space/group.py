@@ -68,8 +68,13 @@ class GroupProblem:
             return None
         return mask_tiles(self.workload.mask, *sizes, *own)
 
+    def visited_of(self, tile: Sequence[int]) -> float:
+        """Share of the tiles of queries x keys that a mask leaves under an outer tile."""
+        left = self.mask_tiles(tile)
+        return left.visited / left.total if left else 1.0
+
     def visited(self, tile: Ints) -> Floats:
-        """Share of the tiles of queries x keys that a mask leaves, by outer tile; float64[n].
+        """The same by outer tile; float64[n].
 
         tile: int64[R, n].
         """
@@ -80,15 +85,13 @@ class GroupProblem:
         for shape in shapes.T:
             whole = np.zeros(len(self.ranks), np.int64)
             whole[list(self.masked_pair)] = shape
-            left = self.mask_tiles(whole.tolist())
-            found.append(left.visited / left.total if left else 1.0)
+            found.append(self.visited_of(whole.tolist()))
         return np.array(found)[which.ravel()]
 
     @cached_property
     def least_visited(self) -> float:
         """Lower bound on `visited`: tiles of one query and one key leave most out."""
-        left = self.mask_tiles([1] * len(self.ranks))
-        return left.visited / left.total if left else 1.0
+        return self.visited_of([1] * len(self.ranks))
 
     def shares(self, space: EinsumSpace, visited: Floats) -> Floats:
         """Share of an Einsum's work that a mask leaves, by outer choice; float64[n].
