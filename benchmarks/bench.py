@@ -22,6 +22,7 @@ from pathlib import Path
 from beside_accelforge import accelforge
 from grid import by_workers, cores, grid
 from measuring import Table, left_out, markdown, show
+from questions import questions
 from rates import evaluation, timeloop
 from scaling import scaling
 from whole import processes, stages
@@ -30,6 +31,7 @@ LIMIT_S = 35 * 60  # a part that would start later is left out
 PARTS: Mapping[str, Callable[[], list[Table]]] = {
     "processes": processes,
     "stages": stages,
+    "questions": questions,
     "grid": grid,
     "scaling": scaling,
     "workers": by_workers,

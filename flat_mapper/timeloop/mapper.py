@@ -200,7 +200,8 @@ def timeloop_mapper(
     command = replace(command, tool=MAPPER, timeout_s=min(GRACE_S, command.timeout_s))
     for known in ALGORITHMS:
         if known == algorithm:
-            return TimeloopMapper(command=command, seconds=seconds, algorithm=known)
+            own = SECONDS if seconds is None else seconds
+            return TimeloopMapper(command=command, seconds=own, algorithm=known)
     raise SpecError(expected("--mapper-algorithm", f"one of {', '.join(ALGORITHMS)}", algorithm))
 
 

@@ -104,9 +104,9 @@ class FusedBounds:
             )
             cycles[own] = np.maximum(cycles[own], np.ceil(busy * (1 - 1e-14) - 1e-9))
             for slot, slope in enumerate(self.incumbent.slopes(cycles[own], energy[own])):
-                every = zip(self.tiles, adds, by_tile, without, passes, strict=True)
+                sets = zip(self.tiles, adds, by_tile, without, passes, strict=True)
                 sums_of = []
-                for tiles, add, e, other, n in every:
+                for tiles, add, e, other, n in sets:
                     low = _least_sums(e, where, add * slope * n[where], tiles.cycles)
                     high = low
                     if other is not e:
