@@ -18,7 +18,7 @@ from flat_mapper.published.search import SPACES, Searched, search_rows
 from flat_mapper.published.silicon.answer import answer_text, said
 from flat_mapper.published.silicon.counters import are_counters, counted, counters_text
 from flat_mapper.published.silicon.families import measured
-from flat_mapper.published.silicon.records import records
+from flat_mapper.published.silicon.records import record_files
 from flat_mapper.published.silicon.rows import read_rows
 from flat_mapper.published.simulator import (
     BesideSimulator,
@@ -75,7 +75,7 @@ def _silicon(arguments: argparse.Namespace) -> int:
     rows, kind = measured(Path(arguments.csv)), "reproduce-silicon"
     document = said(rows, best=arguments.best, moved=arguments.sensitivity)
     if arguments.output:
-        files = records(rows)
+        files = record_files(rows)
         files[RESULT] = result_file(kind, document, files)
         write_folder(Path(arguments.output), files, force=arguments.force)
     say(answer_json(kind, document) if arguments.json else answer_text(document))

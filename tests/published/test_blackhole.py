@@ -21,7 +21,7 @@ from flat_mapper.mapping.record import read_record
 from flat_mapper.published.silicon.accuracy import findings, leave_one_out
 from flat_mapper.published.silicon.counters import are_counters, counted, counters_text
 from flat_mapper.published.silicon.families import measured
-from flat_mapper.published.silicon.records import records
+from flat_mapper.published.silicon.records import record_files
 from flat_mapper.published.silicon.rows import read_rows
 from flat_mapper.published.silicon.sdpa_mapping import chunk_mapping
 from flat_mapper.workload.cascade import attention
@@ -115,7 +115,7 @@ def test_decode_is_near_what_was_measured(tmp_path: Path) -> None:
 def test_records_are_priced_as_the_rows_were(tmp_path: Path) -> None:
     """Each with the chip as its kernel has it: cores, passes, exponentials, streams."""
     rows = measured(written(tmp_path, OTHERS))
-    files = records(rows)
+    files = record_files(rows)
     for name, text in files.items():
         (tmp_path / name).write_bytes(text)
     assert sum(name.startswith("blackhole") for name in files) > 4

@@ -17,7 +17,7 @@ from flat_mapper.mapping.cores.check import read_checked_record
 from flat_mapper.published.silicon.accuracy import summary
 from flat_mapper.published.silicon.families import cases, measured
 from flat_mapper.published.silicon.fit import fitted_to
-from flat_mapper.published.silicon.records import records
+from flat_mapper.published.silicon.records import record_files
 from flat_mapper.reports.folder import write_folder
 
 HEAD = (
@@ -90,7 +90,7 @@ def test_a_prediction_is_what_evaluate_says_of_the_record(tmp_path: Path, phase:
     path.write_text(OTHERS[phase], encoding="utf-8")
     rows = measured(path)
     assert {row.case.phase for row in rows} == {phase}
-    write_folder(folder, records(rows))
+    write_folder(folder, record_files(rows))
     for line, row in enumerate(rows, 2):
         record = read_checked_record(folder / f"row-{line}.yaml")
         again = evaluate(

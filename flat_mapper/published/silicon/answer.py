@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from flat_mapper.published.silicon.accuracy import findings, fitted, summary
 from flat_mapper.published.silicon.headroom import best_seconds
 from flat_mapper.published.silicon.rows import MeasuredRow
-from flat_mapper.published.silicon.sensitivity import sensitivity
+from flat_mapper.published.silicon.sensitivity import moved_times
 from flat_mapper.reports import text as report
 
 
@@ -25,7 +25,7 @@ def said(rows: Sequence[MeasuredRow], *, best: bool, moved: bool) -> dict[str, o
         "fitted": fitted(rows),
         **findings(rows),
     }
-    return document | ({"sensitivity": list(sensitivity(rows))} if moved else {})
+    return document | ({"sensitivity": list(moved_times(rows))} if moved else {})
 
 
 def answer_text(document: dict[str, object]) -> str:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from math import ceil, prod
+from functools import lru_cache, partial
+from math import ceil
 
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
@@ -101,7 +101,7 @@ def case(where: str, columns: Columns) -> Case:
         phase=row.kernel.phase,
         kernel=row.kernel.name,
         kind=_kind(row, platform),
-        attention=_attention(row, row.keys),
+        attention=partial(_attention, row, row.keys),
         shape="|".join(columns[k] for k in ("batch", "heads", "kv_heads", "head_dim", length)),
         measured_s=seconds_of(where, columns),
         workload=workload,
@@ -230,7 +230,7 @@ def _groups(
     tile["P"] = min(row.queries, max(1, rows // packed))
     most = keys if row.queries > 1 else STREAMED
     tile["M"] = _divisor(workload.rank_sizes["M"], most)
-    found = [spread_group(workload, platform, (n,), _copied(workload, platform, n)) for n in copies]
+    found = [spread_group(workload, platform, (n,), _copied(workload)) for n in copies]
     found.append(
         flash_group(
             workload,
@@ -252,12 +252,6 @@ def _divisor(size: int, most: int) -> int:
     return max(d for d in range(1, most + 1) if size % d == 0)
 
 
-def _copied(workload: Workload, platform: Platform, name: str) -> Mapping[str, int]:
-    """The tile of a copy: some tokens of all heads, as many as a core holds twice."""
-    output = workload.einsum(name).output.tensor
-    ranks = workload.tensor_ranks[output]
-    sizes = workload.rank_sizes
-    words = prod(sizes[r] for r in ranks if r not in ("B", "M"))
-    room = platform.matrix.level(levels_of(platform.matrix.nodes).core).usable_words or words
-    tokens = max(1, min(COPIED, room // (4 * words)))
-    return {"B": 1, "M": _divisor(sizes["M"], tokens)}
+def _copied(workload: Workload) -> Mapping[str, int]:
+    """The tile of a copy: some tokens of one head."""
+    return {"B": 1, "G": 1, "H": 1, "M": _divisor(workload.rank_sizes["M"], COPIED)}

@@ -27,7 +27,7 @@ def best_seconds(row: MeasuredRow) -> float | None:
         return None
     prices = unpriced(case.platform)
     found = search(
-        *(case.attention, case.platform, load_mapspace(SPACE), prices),
+        *(case.attention(), case.platform, load_mapspace(SPACE), prices),
         objective="latency",
         budget=Budget(seconds=SECONDS),
     )

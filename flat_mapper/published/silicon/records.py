@@ -11,7 +11,7 @@ from flat_mapper.timeloop.write import Lowered
 from flat_mapper.timeloop.write_arch import architecture_document
 
 
-def records(rows: Sequence[MeasuredRow]) -> dict[str, bytes]:
+def record_files(rows: Sequence[MeasuredRow]) -> dict[str, bytes]:
     """A record for each row, named by its line in the file, and the architectures beside them.
 
     Chips of one name that differ, as kernels have them, are numbered.

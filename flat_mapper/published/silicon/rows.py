@@ -7,7 +7,7 @@ uses. Which family of kernels a row belongs to, `families` says.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -38,7 +38,9 @@ class Case:
     mappings: Sequence[FusedMapping]
     kernel: str = ""  # whose fitted costs the chip's file has
     kind: str = ""  # of rows that are summed up together; by default by their window
-    attention: Workload | None = None  # without the kernels beside it, to search mappings of
+    attention: Callable[[], Workload] | None = (
+        None  # without the kernels beside it, to search mappings of
+    )
     kept_back: bool | None = None  # where the source of the rows says which are set aside
     left_out: tuple[str, ...] = ()  # what the mapping does not say
     sourced: tuple[str, ...] = ()  # costs of the kernel that were not fitted

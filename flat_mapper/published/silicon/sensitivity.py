@@ -24,7 +24,7 @@ NUMBERS: Mapping[str, float] = {
 }
 
 
-def sensitivity(rows: Sequence[MeasuredRow]) -> Iterator[dict[str, object]]:
+def moved_times(rows: Sequence[MeasuredRow]) -> Iterator[dict[str, object]]:
     """Of each number, how far the predicted times move, in percent in the median, by phase."""
     for phase in dict.fromkeys(row.case.phase for row in rows):
         own = [row for row in rows if row.case.phase == phase]
