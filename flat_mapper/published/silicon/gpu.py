@@ -108,7 +108,7 @@ def case(where: str, columns: Columns) -> Case:
         platform=platform,
         mappings=[
             FusedMapping(groups=tuple(_groups(row, workload, platform, cached)))
-            for cached in (("K", "V"), ())  # from DRAM where a head is more than L2 holds
+            for cached in (("K", "V"), ("K",), ())  # from DRAM where heads are more than L2 holds
         ],
     )
 

@@ -1,0 +1,171 @@
+"""Reference formulas for measured attention kernels, beside the model's times and the roofline.
+
+`python tools/silicon_reference.py FILE...` prints, for each kernel and phase of files as
+`reproduce silicon` reads, median and 90th percentile of the error in percent on the rows that are
+set aside: of the roofline, of the formula, each with one scale fitted to the other rows, and of the
+model. `--every N` takes one row in N.
+
+Formula of a prefill or an encoder: products, then exponentials, of whole tiles, and fixed cycles
+for each tile; tiles to the core that is free first, the longest of a head first; or all bytes, if
+these take longer; then the copy of keys and values into the cache, and 3 us. Of a decode: units of
+keys in parts on the cores in rounds, with fixed cycles for each, or all bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import sys
+from collections.abc import Iterator, Sequence
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from flat_mapper.published.silicon.families import cases
+from flat_mapper.published.silicon.gpu_kernels import kernel_of, splits
+from flat_mapper.published.silicon.rows import Case, priced
+
+# Cores, clock in Hz, products a clock, DRAM bytes/s; fixed cycles of a tile: silicon's README.
+CHIPS = {"h100": (132, 1.83e9, 2048, 3350e9), "a100": (108, 1.41e9, 1024, 2039e9)}
+TILE = {"h100": 8000, "a100": 6000}
+UNIT, EXP, LAUNCH = 4000, 16, 3e-6
+SCALES = np.exp(np.linspace(np.log(0.5), np.log(2.5), 401))
+
+
+class Sizes:
+    """The numbers of a row."""
+
+    def __init__(self, case: Case) -> None:
+        at = case.columns
+        self.chip = at["device"].partition("-")[0]
+        self.batch, self.heads, self.shared = (int(at[k]) for k in ("batch", "heads", "kv_heads"))
+        self.width = int(at["head_dim"]) + int(at["v_head_dim"])
+        self.length, self.window = int(at.get("seq") or at["kv_len"]), int(at["window"])
+        self.causal = case.phase == "prefill"
+        self.kernel = kernel_of(self.chip, at["kernel"], case.phase)
+        tile = self.kernel.tile(
+            max(int(at["head_dim"]), int(at["v_head_dim"])), window=self.window > 0
+        )
+        assert tile is not None
+        self.rows, self.keys = tile
+        self.padded = sum(self.kernel.padded(int(at[k])) or 0 for k in ("head_dim", "v_head_dim"))
+        self.queries = self.length if case.phase != "decode" else 1
+
+    @property
+    def pairs(self) -> int:
+        """Scores that a mask leaves of a head."""
+        n, w = self.length, self.window
+        if not self.causal:
+            return n * self.queries
+        return w * (w + 1) // 2 + (n - w) * w if 0 < w < n else n * (n + 1) // 2
+
+    @property
+    def bytes(self) -> int:
+        """Queries, keys, values and results, once."""
+        q = self.queries * self.heads
+        return 2 * self.batch * self.width * (q + self.length * self.shared)
+
+
+def roofline(case: Case) -> float:
+    """Seconds of products at peak, or of bytes."""
+    s = Sizes(case)
+    cores, clock, macs, dram = CHIPS[s.chip]
+    products = s.batch * s.heads * s.pairs * s.width
+    return max(products / (cores * clock * macs), s.bytes / dram)
+
+
+def formula(case: Case) -> float:
+    """Seconds by the reference formula of the row's phase."""
+    s = Sizes(case)
+    return _decode(s) if case.phase == "decode" else _prefill(s)
+
+
+def _prefill(s: Sizes) -> float:
+    cores, clock, macs, dram = CHIPS[s.chip]
+    packed = s.heads // s.shared if s.kernel.packs else 1
+    tiles = []
+    for first in range(0, s.length * packed, s.rows):
+        low, high = first // packed, min(s.length, (first + s.rows - 1) // packed + 1)
+        begin = max(0, low - s.window + 1) // s.keys if s.window else 0
+        end = ceil((high if s.causal else s.length) / s.keys)
+        scores = s.rows * (end - begin) * s.keys
+        tiles.append(scores * (s.padded / macs + 1 / EXP) + TILE[s.chip])
+    tiles.sort(reverse=True)
+    busy = _scheduled(tiles, s.batch * s.heads // packed, cores) / clock
+    copy = 4 * s.batch * s.length * s.shared * s.width / dram if s.causal else 0.0
+    return max(busy, s.bytes / dram) + copy + LAUNCH
+
+
+def _scheduled(tiles: Sequence[float], times: int, cores: int) -> float:
+    """Cycles of so many heads of tiles, each on the core that is free first."""
+    free = [0.0] * cores
+    for _ in range(times):
+        for cycles in tiles:
+            heapq.heapreplace(free, free[0] + cycles)
+    return max(free)
+
+
+def _decode(s: Sizes) -> float:
+    cores, clock, macs, dram = CHIPS[s.chip]
+    heads = s.shared if s.kernel.packs else s.heads
+    blocks = ceil(s.length / s.keys)
+    parts = splits(
+        s.kernel, cores=cores, batch=s.batch, tiles=heads, keys=s.length, tile_keys=s.keys
+    )
+    each = ceil(blocks / parts)
+    units = s.batch * heads * ceil(blocks / each)
+    compute = each * s.rows * s.keys * max(s.padded / macs, 1 / EXP)
+    stream = each * s.keys * s.width * 2 * min(cores, units) / (dram / clock)
+    unit = max(compute, stream * s.shared / heads) + UNIT
+    return max(ceil(units / cores) * unit / clock, s.bytes / dram) + LAUNCH
+
+
+def tables(found: Sequence[Case]) -> Iterator[tuple[str, ...]]:
+    """Of every kernel and kind of rows: rows set aside, and the errors of the three."""
+    for chip, kernel in dict.fromkeys((Sizes(c).chip, c.kernel) for c in found):
+        own = [c for c in found if c.kernel == kernel and Sizes(c).chip == chip]
+        fit = [c for c in own if not c.aside and c.kind in ("full", "dram")]
+        scales = {f: _scale(fit, f) for f in (roofline, formula)}
+        for kind in dict.fromkeys(c.kind for c in own):
+            aside = [c for c in own if c.kind == kind and c.aside]
+            if not aside:
+                continue
+            took = np.array([c.measured_s for c in aside])
+            errors = [
+                _text(np.array([f(c) for c in aside]) * scale / took - 1)
+                for f, scale in scales.items()
+            ]
+            errors.append(_text(np.array([priced(c).predicted_s for c in aside]) / took - 1))
+            yield chip, kernel, kind, str(len(aside)), *errors
+
+
+def _scale(fit: Sequence[Case], what: object) -> float:
+    assert callable(what)
+    ratio = np.array([what(c) / c.measured_s for c in fit])
+    off = np.median(np.abs(ratio[:, None] * SCALES - 1), axis=0)
+    return float(SCALES[int(np.argmin(off))])
+
+
+def _text(errors: np.ndarray) -> str:
+    percent = 100 * np.abs(errors)
+    return f"{np.median(percent):.1f} / {np.quantile(percent, 0.9):.1f}"
+
+
+def main() -> None:
+    """The tables of some files, in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--every", type=int, default=1, help="one row in so many")
+    arguments = parser.parse_args()
+    print(
+        "| chip | kernel | rows | n | roofline | formula | model |\n|---|---|---|---|---|---|---|"
+    )
+    for path in arguments.files:
+        for line in tables(cases(path)[:: arguments.every]):
+            print(f"| {' | '.join(line)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
