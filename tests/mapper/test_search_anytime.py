@@ -8,16 +8,17 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 from agreement import value
 from oracles.brute_force import Case, answers
 from oracles.small_cases import online_case, small_case, turns_case
 
-from flat_mapper.base.budget import Budget
+from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.objective import OBJECTIVES
+from flat_mapper.mapper.group.objective import OBJECTIVES, Goal
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.workload.mask import Mask
@@ -118,3 +119,17 @@ def test_ctrl_c_gives_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found is not None
     assert found.certificate.stopped == "Ctrl-C"
     assert not found.certificate.optimal
+
+
+def test_an_end_before_a_group_has_a_mapping_is_no_infeasibility() -> None:
+    budget = Budget()
+    budget.stopped = "time"
+    group = SimpleNamespace(
+        budget=budget,
+        floor=lambda: (1.0, 1.0),
+        solve=lambda incumbent, *, warmed: None,
+        infeasibility=lambda: pytest.fail("an end is no infeasibility"),
+    )
+    pool = import_module("flat_mapper.mapper.solve.weighted_sum")._Pool(group)
+    with pytest.raises(Stopped):
+        pool.solve([Goal(kind="energy", leak=0.0)])

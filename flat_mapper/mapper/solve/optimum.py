@@ -187,6 +187,8 @@ def _try(
 
     Every count has each rank at most once as a factor, so cut back it is no less than its share.
     """
+    if budget.stopped and tried.best:
+        return
     scale = prod(workload.rank_sizes[r] / n for r, n in sizes.items())
     best = tried.best.result if tried.best else None
     cutoff = (best.cycles / scale, best.dynamic_pj / scale) if best else None

@@ -9,7 +9,7 @@ from math import inf
 import numpy as np
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget
+from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible, Result
@@ -191,7 +191,11 @@ class _Run:
             solved, self.proven[self.number] = limited_sequence(searches, goal)
             return solved
         sequence = WeightedSumSearch(searches, goal, self.gap)
-        solved = sequence.best(best)
+        try:
+            solved = sequence.best(best)
+        except Stopped:  # before this alternative has a mapping; another one has
+            self.proven[self.number] = _value(goal, *total)
+            return None
         finished = isinstance(solved, Infeasible) or (sequence.exact and not self.gap)
         self.proven[self.number] = inf if finished else sequence.bound()
         if (

@@ -67,7 +67,10 @@ class _Pool:
         return max(least, self.bounds.get(goal, 0.0))
 
     def solve(self, goals: list[Goal]) -> Infeasible | None:
-        """Solve for all goals that are not known yet, in one pass."""
+        """Solve for all goals that are not known yet, in one pass.
+
+        raises: Stopped where the budget ends before there is a mapping.
+        """
         new = tuple(g for g in dict.fromkeys(goals) if self.known(g) is None)
         if not new:
             return None
@@ -78,6 +81,8 @@ class _Pool:
         self.search.solve(incumbent, warmed=not incumbent.open)
         for goal, start, solution in zip(new, starts, incumbent.solutions, strict=True):
             chosen = solution or start
+            if chosen is None and self.search.budget.stopped:
+                raise Stopped  # it may have a mapping: nobody has looked for all of them
             if chosen is None:
                 return self.search.infeasibility()
             left = self.search.proven(goal)
