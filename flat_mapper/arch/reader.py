@@ -22,6 +22,7 @@ from pathlib import Path
 from flat_mapper.arch.constraints import listed_constraints
 from flat_mapper.arch.document import check_head, merged, variables_of
 from flat_mapper.arch.nodes import NodeReader
+from flat_mapper.arch.power import power_limit_w
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.arch.variables import variable_faults
 from flat_mapper.base.errors import Faults, SpecError, expected
@@ -220,7 +221,7 @@ def _read(documents: Sequence[Section], name: str, path: str, faults: Faults) ->
     seconds = checked(cycle, float, f"{path}: global_cycle_seconds", above=0, within=CYCLE_TIME)
     if reader.compute is None:
         raise SpecError(faults[0])
-    return Architecture(
+    arch = Architecture(
         name=name,
         nodes=tuple(reader.nodes),
         compute=reader.compute,
@@ -229,6 +230,8 @@ def _read(documents: Sequence[Section], name: str, path: str, faults: Faults) ->
         document={key: whole[key] for key in _KEPT if key in whole},
         path=path,
     )
+    faults.attempt(power_limit_w, arch)
+    return arch
 
 
 def _specification(whole: Section) -> dict[str, object]:
