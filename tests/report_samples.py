@@ -148,6 +148,9 @@ def _scaled(base: dict[str, object], depth: int, seq: int) -> dict[str, object]:
     slower = (seq / 512) ** 2 * (1 + 65536 / depth)
     for key, factor in {"latency_s": slower, "energy_pj": slower * (depth / 65536) ** 0.3}.items():
         found[key] = float(str(found[key])) * factor
+    power = found["power_w"]
+    assert isinstance(power, dict)
+    found["power_w"] = {name: w * (depth / 65536) ** 0.3 for name, w in power.items()}
     parts = found["energy_by"]
     assert isinstance(parts, dict)
     share = float(str(found["energy_pj"])) / float(str(base["energy_pj"]))

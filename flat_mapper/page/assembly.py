@@ -110,10 +110,22 @@ def _cards(rows: ReportRows) -> list[_Card]:
     best, facts = min(done, key=lambda item: item[1].edp_js)
     edp = _si(facts.edp_js, "J·s")
     found.append(_Card(label="least energy-delay product", value=edp, note=best.name))
-    busy, facts = max(done, key=lambda item: item[1].utilization)
+    used, facts = max(done, key=lambda item: item[1].utilization)
     share = units.percent(facts.utilization)
-    found.append(_Card(label="highest utilization", value=share, note=busy.name))
-    return found
+    busy = f"; busy: {facts.busy_text}" if facts.busy_text else ""
+    found.append(_Card(label="highest utilization", value=share, note=used.name + busy))
+    return [*found, *_power_card(done)]
+
+
+def _power_card(done: Sequence[tuple[ReportRow, Facts]]) -> list[_Card]:
+    """The highest average power, and what that chip may draw; nothing where no power is known."""
+    drawn = [(facts.total_power_w or 0.0, row, facts) for row, facts in done if facts.power_w]
+    if not drawn:
+        return []
+    watts, row, facts = max(drawn, key=lambda item: item[0])
+    limit = facts.power_limit_w
+    told = "" if limit is None else f"; {'exceeds' if watts > limit else 'of'} {_si(limit, 'W')}"
+    return [_Card(label="highest average power", value=_si(watts, "W"), note=row.name + told)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -300,6 +300,8 @@ def _row_tips() -> list[alt.Tooltip]:
         latency_t="latency",
         energy_t="energy",
         util_t="utilization",
+        busy_t="busy",
+        power_t="average power",
         buffer_t="buffer",
         offchip_t="off-chip",
         bottleneck="limited by",

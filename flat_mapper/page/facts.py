@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.units import bytes_of
+from flat_mapper.base.units import bytes_of, percent
+from flat_mapper.energy.tables import UNPRICED
 from flat_mapper.page.tile import Group, Holding, Work
 from flat_mapper.spec.document import Section, checked, section_of, take, take_choice, take_list
 
@@ -73,6 +74,9 @@ class Facts:
     energy_pj: float
     edp_js: float
     utilization: float
+    busy: Numbers  # share of all cycles, by unit; empty in an answer that does not say it
+    power_w: Numbers  # on average, by component; empty where nothing says the energy
+    power_limit_w: float | None  # the chip's own
     macs: int
     offchip_bytes: float
     area_mm2: float | None
@@ -91,6 +95,16 @@ class Facts:
     peaks: Peaks
     groups: tuple[GroupFacts, ...]
     einsums: tuple[EinsumFacts, ...]
+
+    @property
+    def total_power_w(self) -> float | None:
+        """Average power of all components in W; None where it is not known."""
+        return sum(self.power_w.values()) if self.power_w else None
+
+    @property
+    def busy_text(self) -> str:
+        """Every unit's busy share; empty where the answer does not say it."""
+        return ", ".join(f"{unit} {percent(share)}" for unit, share in self.busy.items())
 
     @property
     def fullest(self) -> Group:
@@ -132,7 +146,7 @@ def facts_of(document: Section, where: str) -> Facts:
     if not groups:
         raise SpecError(f"{where}: groups: expected at least one group, got none")
     bound = take(document, "bound", dict, where)
-    area = document.get("area_mm2")
+    area, limit = document.get("area_mm2"), document.get("power_limit_w")
     energy = take(document, "energy_by", dict, where)
     provenance = take(document, "provenance", dict, where, {})
     priced = section_of(provenance.get("energies") or {}, f"{where}: provenance.energies")
@@ -146,6 +160,9 @@ def facts_of(document: Section, where: str) -> Facts:
         energy_pj=take(document, "energy_pj", float, where),
         edp_js=take(document, "edp_js", float, where),
         utilization=take(document, "utilization", float, where),
+        busy=_numbers(document, "busy", where) if "busy" in document else {},
+        power_w=_power(document, where),
+        power_limit_w=None if limit is None else checked(limit, float, f"{where}: power_limit_w"),
         macs=take(document, "macs", int, where),
         offchip_bytes=take(document, "offchip_bytes", float, where),
         area_mm2=None if area is None else checked(area, float, f"{where}: area_mm2"),
@@ -168,6 +185,13 @@ def facts_of(document: Section, where: str) -> Facts:
         groups=groups,
         einsums=einsums,
     )
+
+
+def _power(document: Section, where: str) -> Numbers:
+    """Average power by component in W; empty where the energies or the power are not said."""
+    if document.get("energy_source") == UNPRICED or "power_w" not in document:
+        return {}
+    return _numbers(document, "power_w", where)
 
 
 def _peaks(node: object, where: str) -> Peaks:

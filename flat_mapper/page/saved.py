@@ -61,13 +61,14 @@ class SavedResults:
         """The first rows, for a notebook."""
         rows = []
         for row in report_rows(self.entries[:_SHOWN]).rows:
-            cost = ("-", "-", "-") if row.facts is None else (
+            cost = ("-",) * 4 if row.facts is None else (
                 units.si(row.facts.latency_s, "s"),
                 units.si(units.joules_of(row.facts.energy_pj), "J"),
                 units.percent(row.facts.utilization),
+                row.facts.busy_text or "-",
             )  # fmt: skip
             rows.append((row.name, *cost, row.entry.reason))
-        head = ("configuration", "latency", "energy", "utilization", "reason")
+        head = ("configuration", "latency", "energy", "utilization", "busy", "reason")
         return answers_html.html_table(head, rows, str(self))
 
 

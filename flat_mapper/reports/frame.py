@@ -19,7 +19,7 @@ FrameRecord = Mapping[str, Cell]
 
 _TOTALS = (
     *("latency_s", "cycles", "energy_pj", "edp_js", "utilization", "macs", "offchip_bytes"),
-    *("area_mm2", "bottleneck", "granularity", "schedule"),
+    *("area_mm2", "power_limit_w", "bottleneck", "granularity", "schedule"),
 )
 _GAINS = ("speedup", "energy_saving")
 _LARGEST = 2**63 - 1  # of a frame's integers; what is larger becomes a float
@@ -63,7 +63,10 @@ def _cell(value: Cell) -> Cell:
 
 
 def answer_record(document: Mapping[str, object]) -> dict[str, Cell]:
-    """One answer's totals in a row, from the JSON that it prints; its parts as `energy_pj.GLB`."""
+    """One answer's totals in a row, from the JSON that it prints.
+
+    Its parts as `energy_pj.GLB`, `power_w.GLB`, `busy.MAC`.
+    """
     if "infeasible" in document:
         return {**_plain(document, ("mapspace", "infeasible"))}
     found = _plain(document, ("workload", "arch", "mapspace", "objective", "backend"))
@@ -74,6 +77,7 @@ def answer_record(document: Mapping[str, object]) -> dict[str, Cell]:
     for level, use in _sections(document.get("buffer")):
         found[f"{level}.live_words"] = _scalar(use.get("live_words"))
         found[f"{level}.capacity_words"] = _scalar(use.get("capacity_words"))
+    found |= _inside(document, "busy", "busy.") | _inside(document, "power_w", "power_w.")
     energy = document.get("energy_by")
     return found | _inside(energy if isinstance(energy, Mapping) else {}, "component", "energy_pj.")
 

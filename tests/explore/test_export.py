@@ -45,6 +45,23 @@ def test_csv(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {row["arch.GLB.depth"] for row in rows} == {"-1", "4", "64", "256"}
 
 
+def test_csv_has_busy_shares_and_power_by_component(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = exported(capsys, results)
+    assert {name for name in rows[0] if name.startswith("busy.")} >= {"busy.MAC"}
+    for row in rows:
+        watts = [float(v) for n, v in row.items() if n.startswith("power_w.") and v]
+        if row["status"] == "done":
+            energy, seconds = float(row["energy_pj"]) * 1e-12, float(row["latency_s"])
+            assert sum(watts) == pytest.approx(energy / seconds)
+            assert 0 < float(row["busy.MAC"]) <= 1
+        else:
+            assert watts == []
+            assert row["busy.MAC"] == row["power_limit_w"] == ""
+    assert len(exported(capsys, results, "--where", "busy.MAC<=1")) == COUNTS["done"]
+
+
 def test_filters(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def count(*conditions: str) -> int:
         words = [word for condition in conditions for word in ("--where", condition)]

@@ -60,6 +60,45 @@ def test_the_parts_of_an_energy_are_all_there(html: str) -> None:
             assert sum(row["by"][kind].values()) == pytest.approx(row["energy"], rel=1e-5)
 
 
+def test_busy_shares_and_power_by_component_are_those_of_the_answer(html: str) -> None:
+    answers = samples.compared()["rows"]
+    rows = data(html)["rows"]
+    assert isinstance(answers, list)
+    assert isinstance(rows, list)
+    for answer, row in zip(answers[:2], rows[:2], strict=True):
+        assert row["busy"] == pytest.approx(answer["busy"], rel=1e-5)
+        assert row["busiest"] == max(row["busy"].values())
+        assert row["power"] == pytest.approx(row["energy"] / row["latency"], rel=1e-5)
+        assert sum(row["power_by"].values()) == pytest.approx(row["power"], rel=1e-5)
+        assert {"DRAM", "GLB", "MAC", "VALU"} <= row["power_by"].keys()
+    assert re.search(r"highest utilization.*; busy: MAC [\d.]+%, VALU [\d.]+%<", html)
+    assert re.search(r"highest average power</span><strong>[\d.]+ \S?W</strong>", html)
+
+
+def test_a_power_limit_stands_beside_the_power_and_what_is_not_said_stays_open(
+    folder: Path,
+) -> None:
+    document = json.loads(json.dumps(samples.compared()))
+    first, second = document["rows"][:2]
+    first["power_limit_w"] = 1e-9
+    for name in ("busy", "power_w", "power_limit_w"):
+        del second[name]
+    (folder / "limits.json").write_text(json.dumps(document))
+    page = folder / "limits.html"
+    assert main(["report", str(folder / "limits.json"), "-o", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "naive; exceeds 1 nW" in text
+    rows = data(text)["rows"]
+    assert isinstance(rows, list)
+    assert rows[0]["power_limit"] == 1e-9
+    assert (rows[1]["power"], rows[1]["busiest"], rows[1]["busy"]) == (None, None, {})
+    for row in document["rows"][:2]:
+        row["energy_source"] = "none"  # nothing says the energies: no power of 0 W
+    (folder / "limits.json").write_text(json.dumps(document))
+    assert main(["report", str(folder / "limits.json"), "-o", str(page)]) == 0
+    assert "average power</span>" not in page.read_text(encoding="utf-8")
+
+
 def without_code(html: str) -> str:
     """The page without the text of its scripts."""
     return re.sub(r'(<script type="module">).*?(</script>)', r"\1\2", html, flags=re.DOTALL)

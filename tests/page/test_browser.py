@@ -251,6 +251,22 @@ def test_what_is_chosen_stands_in_the_address(opened: Opener) -> None:
     assert -100 < top < 900
 
 
+def test_busy_shares_and_power_stand_in_the_table_and_by_the_mapping(opened: Opener) -> None:
+    page = opened("compared")
+    heads = page.locator("#table thead button").all_inner_texts()
+    assert heads[heads.index("utilization") + 1 :][:2] == ["busy", "power"]
+    line = page.locator("#table tbody tr").nth(1).inner_text()
+    assert "MAC " in line
+    assert "VALU " in line
+    note = page.locator("#mapping-note").inner_text()
+    assert "(busy: MAC " in note
+    assert "DRAM" in note.partition("Average power ")[2]
+    page.fill("#filter", "busy>0% power<1kW")
+    settled(page)
+    assert page.locator("#fault").inner_text() == ""
+    assert len(listed(page)) == 2
+
+
 def test_two_results_stand_beside_each_other(opened: Opener) -> None:
     page = opened("compared")
     assert not page.locator("#difference").is_visible()
@@ -292,6 +308,9 @@ def test_every_figure_can_be_saved(kind: str, opened: Opener) -> None:
     rows = list(csv.DictReader(io.StringIO(Path(saved.value.path()).read_text(encoding="utf-8"))))
     assert len(rows) == 1000
     assert float(rows[0]["latency"]) > 0
+    assert 0 < float(rows[0]["busy.MAC"]) <= 1
+    watts = sum(float(v) for name, v in rows[0].items() if name.startswith("power.") and v)
+    assert watts == pytest.approx(float(rows[0]["power"]), rel=1e-5)
 
 
 def test_a_cell_of_csv_is_no_formula(opened: Opener) -> None:
@@ -315,7 +334,7 @@ def test_each_length_has_a_front_and_a_best_of_its_own(opened: Opener) -> None:
 def test_columns_outside_the_view_are_named(opened: Opener) -> None:
     page = opened("sweep", viewport={"width": 700, "height": 900})
     assert "limited by" in page.locator("#hidden-columns").inner_text()
-    wide = opened("compared", viewport={"width": 1440, "height": 900})
+    wide = opened("compared", viewport={"width": 1540, "height": 900})
     assert wide.locator("#hidden-columns").inner_text() == ""
 
 

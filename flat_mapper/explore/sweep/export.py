@@ -132,12 +132,12 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _columns(connection: sqlite3.Connection) -> list[Column]:
-    """Every plain column, with one for each input in the place of those that repeat them."""
+    """Every plain column, one for each input in the place of those that repeat them, and parts."""
     plain = [_plain_column(connection, name) for name in PLAIN_COLUMNS]
     inputs = {column.name: column for column in _input_columns(connection)}
     kept = [c for c in plain if c.name not in inputs]
     at = next(i for i, column in enumerate(kept) if column.name == "status") + 1
-    return [*kept[:at], *inputs.values(), *kept[at:]]
+    return [*kept[:at], *inputs.values(), *kept[at:], *_part_columns(connection)]
 
 
 def _plain_column(connection: sqlite3.Connection, name: str) -> Column:
@@ -167,6 +167,24 @@ def _input_columns(connection: sqlite3.Connection) -> list[Column]:
             kind="integer" if kinds == {"integer"} else "real" if _numeric(kinds) else "text",
         )
         for name, kinds in types.items()
+    ]
+
+
+def _part_columns(connection: sqlite3.Connection) -> list[Column]:
+    """A column for each unit's busy share and each component's average power; the power's limit."""
+    query = (
+        "SELECT json_each.key FROM results, json_each(results.result, ?) "
+        "GROUP BY 1 ORDER BY min(position), min(json_each.id)"
+    )
+    names = [
+        (part, str(name))
+        for part in ("busy", "power_w")
+        for (name,) in connection.execute(query, (f"$.{part}",))
+    ]
+    paths = {f"{part}.{name}": f'$.{part}."{name}"' for part, name in names}
+    return [
+        Column(name=name, sql="json_extract(result, ?)", parameters=(path,), kind="real")
+        for name, path in (paths | {"power_limit_w": "$.power_limit_w"}).items()
     ]
 
 

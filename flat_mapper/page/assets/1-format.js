@@ -38,7 +38,7 @@ const inputText = (value) =>
 
 // The number of a text such as `50ms`, `512KiB`, `90%`; NaN where it is none.
 function quantity(text) {
-  const found = /^([\d.]+(?:e[-+]?\d+)?)\s*([kmunpµfGMTPE]?)(i?)(?:b|s|j|x|×|js|mm2)?(%?)$/i.exec(text);
+  const found = /^([\d.]+(?:e[-+]?\d+)?)\s*([kmunpµfGMTPE]?)(i?)(?:b|s|j|w|x|×|js|mm2)?(%?)$/i.exec(text);
   if (!found) return NaN;
   const [, number, letter, binary, share] = found;
   const exact = { K: 1, M: 2, G: 3, T: 4, P: 5, E: 6 };

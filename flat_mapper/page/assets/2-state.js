@@ -87,6 +87,17 @@ const hueOf = (row) =>
     ? colour("component", row.bottleneck)
     : colour("value", `${state.hue}:${tells(row)}`);
 
+const sharesText = (shares) =>
+  Object.entries(shares)
+    .map(([unit, share]) => `${unit} ${percent(share)}`)
+    .join(", ") || "–";
+
+// Average power beside what the chip may draw, where its files say that.
+function powerText({ power, power_limit: limit }) {
+  if (power === null || limit === null) return si(power, "W");
+  return `${si(power, "W")} ${power > limit ? "exceeds" : "of"} ${si(limit, "W")}`;
+}
+
 // Texts of a row's numbers, for the table, hovers and screen readers.
 function dress(row) {
   if (row.status !== "done") return;
@@ -98,10 +109,12 @@ function dress(row) {
     speedup_t: times(row.speedup),
     saving_t: percent(row.saving),
     util_t: percent(row.util),
+    busy_t: sharesText(row.busy),
+    power_t: powerText(row),
     offchip_t: bytes(row.offchip),
     area_t: row.area === null ? "–" : `${digits(row.area, 3)} mm²`,
     buffer_t: row.capacity ? `${bytes(row.live)} of ${bytes(row.capacity)}` : bytes(row.live),
     share: row.capacity ? row.live / row.capacity : null,
   });
-  row.say = `${row.name}: latency ${row.latency_t}, energy ${row.energy_t}, utilization ${row.util_t}`;
+  row.say = `${row.name}: latency ${row.latency_t}, energy ${row.energy_t}, utilization ${row.util_t}, busy ${row.busy_t}`;
 }

@@ -7,6 +7,8 @@ const COLUMNS = [
   { key: "saving", head: "saving", shown: (r) => r.saving_t, best: Math.max },
   { key: "edp", head: "EDP", shown: (r) => r.edp_t, best: Math.min },
   { key: "util", head: "utilization", shown: (r) => r.util_t, best: Math.max },
+  { key: "busiest", head: "busy", shown: (r) => r.busy_t.replaceAll(", ", "\n"), lines: true },
+  { key: "power", head: "power", shown: (r) => r.power_t, best: Math.min },
   { key: "offchip", head: "off-chip", shown: (r) => r.offchip_t, best: Math.min },
   {
     key: "live",
@@ -24,12 +26,15 @@ const COLUMNS = [
   { key: "tile", head: "FLAT-tile", shown: (r) => r.tile || "–", text: true },
   { key: "bottleneck", head: "limited by", shown: (r) => r.bottleneck, text: true },
 ];
-const NAMES = { utilization: "util", buffer: "live", "speed-up": "speedup", "off-chip": "offchip" };
+const NAMES = { utilization: "util", busy: "busiest", buffer: "live", "speed-up": "speedup", "off-chip": "offchip" };
 const FIRST_ROWS = 40;
 
 const value = (row, key) => (key in row.inputs ? row.inputs[key] : key === "name" ? row.i : row[key]);
 
-const BOUNDS = ["latency", "speedup", "energy", "saving", "edp", "util", "offchip", "live", "area", "capacity"];
+const BOUNDS = [
+  ...["latency", "speedup", "energy", "saving", "edp", "util", "busiest", "power", "offchip", "live", "area"],
+  "capacity",
+];
 
 // The number that a name in a filter stands for; undefined where there is none.
 function boundKey(asked) {
@@ -124,7 +129,7 @@ function drawHead() {
 }
 
 function sortBy(key) {
-  const falling = ["speedup", "saving", "util"].includes(key); // the best first
+  const falling = ["speedup", "saving", "util", "busiest"].includes(key); // the best first
   if (state.sort !== key) Object.assign(state, { sort: key, down: falling });
   else if (state.down === falling) state.down = !falling;
   else state.sort = null;
@@ -199,6 +204,7 @@ function drawRow(row, columns, marks) {
           [
             column.text ? "text" : "",
             column.meter ? "meter" : "",
+            column.lines ? "lines" : "",
             column.best && row[column.key] === marks.best[column.key] ? "best" : "",
           ]
             .join(" ")

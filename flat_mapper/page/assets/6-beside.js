@@ -21,6 +21,13 @@ function differences(first, second) {
   };
   for (const path of DATA.varying) add(short(path), inputText(a.inputs[path]), inputText(b.inputs[path]));
   for (const [what, key, shown] of RATIOS) add(what, shown(a[key]), shown(b[key]), ratio(a[key], b[key]));
+  for (const unit of Object.keys({ ...a.busy, ...b.busy }))
+    add(`busy: ${unit}`, percent(a.busy[unit]), percent(b.busy[unit]), ratio(a.busy[unit], b.busy[unit]));
+  add("average power", a.power_t, b.power_t, ratio(a.power, b.power));
+  for (const part of Object.keys({ ...a.power_by, ...b.power_by })) {
+    const [one, other] = [a.power_by[part], b.power_by[part]];
+    add(`average power of ${part}`, si(one, "W"), si(other, "W"), ratio(one, other));
+  }
   add("limited by", a.bottleneck, b.bottleneck);
   for (const part of known.component) {
     const [one, other] = [a.by.component[part] ?? 0, b.by.component[part] ?? 0];

@@ -201,6 +201,13 @@ function laneName(found, lane) {
   return `${found.units[lane] === "vector" ? "SFU" : "PE array"} (${lane})`;
 }
 
+// Each component's share of the average power, the largest first.
+function powerParts(row) {
+  const parts = Object.entries(row.power_by).filter(([, watts]) => watts > 0);
+  const texts = parts.sort((a, b) => b[1] - a[1]).map(([part, watts]) => `${part} ${si(watts, "W")}`);
+  return texts.length ? `: ${texts.join(", ")}` : "";
+}
+
 function drawMapping() {
   const found = detail();
   if (!found) return [];
@@ -213,7 +220,8 @@ function drawMapping() {
   );
   const row = DATA.rows[state.picked];
   at("mapping-note").textContent = [
-    `${row.name}: ${row.latency_t}, ${row.energy_t}, ${row.util_t} utilization, limited by ${row.bottleneck}.`,
+    `${row.name}: ${row.latency_t}, ${row.energy_t}, ${row.util_t} utilization (busy: ${row.busy_t}), limited by ${row.bottleneck}.`,
+    `Average power ${row.power_t}${powerParts(row)}.`,
     found.repeat > 1 ? `One of ${whole(found.repeat)} runs of the cascade is shown.` : "",
     ...found.notes,
   ].join(" ");

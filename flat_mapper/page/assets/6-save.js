@@ -20,13 +20,18 @@ function csvOf(rows) {
   return `${lines.map((line) => line.map(csvCell).join(",")).join("\r\n")}\r\n`;
 }
 
-// The table's rows as filtered and sorted: all inputs, then all costs in SI units and bytes.
+const named = (head, parts) =>
+  Object.fromEntries(Object.entries(parts ?? {}).map(([part, value]) => [`${head}.${part}`, value]));
+
+// The table's rows as filtered and sorted: all inputs, then all costs in SI units and bytes, with the
+// busy share of each unit and the average power of each component.
 function tableRows() {
   return filtered().map((row) => {
     const costs = Object.fromEntries(
       [...COLUMNS.map((column) => column.key), "capacity", "status", "reason"].map((key) => [key, row[key]]),
     );
-    return { name: row.name, ...row.inputs, ...costs };
+    const parts = { ...named("busy", row.busy), power_limit: row.power_limit, ...named("power", row.power_by) };
+    return { name: row.name, ...row.inputs, ...costs, ...parts };
   });
 }
 
