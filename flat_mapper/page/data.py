@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from flat_mapper.page.facts import EinsumFacts, Facts, GroupFacts, live_words
+from flat_mapper.page.facts import EinsumFacts, Facts, GroupFacts, OnCores, live_words
 from flat_mapper.page.rows import ReportRow, ReportRows, front_indices
 from flat_mapper.page.tile import Alive, BusySpan, occupancy, run_occupancy, run_timeline, timeline
 
@@ -145,12 +145,26 @@ def _group(group: GroupFacts) -> Json:
         "cold": _round(totals.cold_start_cycles),
         "cycles": totals.cycles,
         "bottleneck": group.bottleneck,
+        "on_cores": _on_cores(group.on_cores),
         "level": totals.level,
         "capacity": totals.capacity_words,
         "live": live_words(totals),
         "held": {h.tensor: h.total_words for h in totals.held},
         "segments": _segments(timeline(totals)),
         "alive": _alive(occupancy(totals)),
+    }
+
+
+def _on_cores(use: OnCores | None) -> Json | None:
+    if use is None:
+        return None
+    return {
+        "given_out": list(use.given_out),
+        "cores": use.cores,
+        "tiles": use.tiles,
+        "rounds": use.rounds,
+        "idle": _round(use.idle_share),
+        "imbalance": _round(use.imbalance),
     }
 
 

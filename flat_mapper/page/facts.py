@@ -46,6 +46,18 @@ class Peaks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OnCores:
+    """How a group's tiles lie on the cores of a chip."""
+
+    given_out: tuple[str, ...]  # `H=12`: the shared loops whose passes cores take
+    cores: int
+    tiles: int
+    rounds: int  # tiles of the core that was given most
+    idle_share: float  # of all cores' cycles
+    imbalance: float  # the fullest core's cycles over the mean of those at work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupFacts:
     """A group's totals, and what its mapping says."""
 
@@ -54,6 +66,7 @@ class GroupFacts:
     shared: tuple[str, ...]  # `B=64`, outermost first
     staged: tuple[str, ...]
     bottleneck: str
+    on_cores: OnCores | None  # None: one core runs the group
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -249,6 +262,7 @@ def _group(
     buffer, inside = take(part, "buffer", dict, where), f"{where}.buffer"
     capacity = section_of(buffer, inside).get("capacity_words")
     held = take(buffer, "held", dict, inside)
+    use = _on_cores(part, where) if "rounds" in part else None
     totals = Group(
         works=tuple(
             Work(
@@ -260,7 +274,7 @@ def _group(
             for e in members
         ),
         schedule=take(part, "schedule", str, where),
-        flat_tiles=take(part, "flat_tiles", int, where, above=0),
+        flat_tiles=take(part, "flat_tiles", int, where, above=0) * (use.rounds if use else 1),
         cycles=take(part, "cycles", int, where),
         cold_start_cycles=take(part, "cold_start_cycles", float, where),
         transfer_cycles=_numbers(part, "transfer_cycles", where),
@@ -278,6 +292,18 @@ def _group(
         shared=take_list(part, "shared", str, where),
         staged=take_list(part, "staged", str, where),
         bottleneck=take(part, "bottleneck", str, where),
+        on_cores=use,
+    )
+
+
+def _on_cores(part: Section, where: str) -> OnCores:
+    return OnCores(
+        given_out=take_list(part, "given_out", str, where),
+        cores=take(part, "cores", int, where, above=0),
+        tiles=take(part, "tiles", int, where, above=0),
+        rounds=take(part, "rounds", int, where, above=0),
+        idle_share=take(part, "idle_share", float, where),
+        imbalance=take(part, "imbalance", float, where),
     )
 
 

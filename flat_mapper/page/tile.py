@@ -51,7 +51,7 @@ class Group:
 
     works: tuple[Work, ...]  # execution order
     schedule: str
-    flat_tiles: int
+    flat_tiles: int  # on many cores: of the one that was given most
     cycles: int
     cold_start_cycles: float
     transfer_cycles: Mapping[str, float]  # by level

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import report_samples as samples
+from cost_model.test_chip import many, over_rows, result_of
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.explore.sweep.store import Store
 from flat_mapper.page.rows import front_indices, report_rows
 from flat_mapper.page.sources import read_entries
+from flat_mapper.reports.answers import Evaluation
 
 pytest.importorskip("altair", reason="needs the extra `report`")
 pytest.importorskip("vl_convert", reason="needs the extra `report`")
@@ -97,6 +99,28 @@ def test_a_power_limit_stands_beside_the_power_and_what_is_not_said_stays_open(
     (folder / "limits.json").write_text(json.dumps(document))
     assert main(["report", str(folder / "limits.json"), "-o", str(page)]) == 0
     assert "average power</span>" not in page.read_text(encoding="utf-8")
+
+
+def test_a_group_on_cores_says_how_they_are_filled(folder: Path) -> None:
+    """Three rows on two cores: 32 cycles of two, then 24 of one; no energies."""
+    workload, mapping = over_rows(3)
+    chip = many(2)
+    answer = Evaluation(workload=workload, platform=chip, result=result_of(workload, chip, mapping))
+    (folder / "cores.json").write_text(json.dumps(answer.to_dict()))
+    page = folder / "cores.html"
+    assert main(["report", str(folder / "cores.json"), "-o", str(page)]) == 0
+    found = data(page.read_text(encoding="utf-8"))
+    rows, details = found["rows"], found["details"]
+    assert isinstance(rows, list)
+    assert isinstance(details, dict)
+    assert (rows[0]["power"], rows[0]["saving"]) == (None, None)
+    (group,) = details["0"]["groups"]
+    use = group["on_cores"]
+    assert (use["given_out"], use["cores"], use["tiles"], use["rounds"]) == (["I=3"], 2, 3, 2)
+    assert use["idle"] == pytest.approx(24 / 112, rel=1e-5)
+    assert use["imbalance"] == pytest.approx(56 / 44, rel=1e-5)
+    assert group["tiles"] == 2  # of the fullest core
+    assert group["cold"] + 2 * group["tile_cycles"] == pytest.approx(56)
 
 
 def without_code(html: str) -> str:

@@ -72,7 +72,7 @@ function groupBox(found, group, k) {
 
 // The shared loops around what runs in each of their passes.
 function nested(found, group, inner) {
-  if (!group.shared.length) return inner;
+  if (!group.shared.length) return givenOut(group, inner);
   const detailText = [...tileOf(found, group)].join(" ");
   const head = node(
     "div",
@@ -82,18 +82,18 @@ function nested(found, group, inner) {
     node(
       "span",
       { class: "note" },
-      `${whole(group.tiles)} of them, ${si(group.tile_cycles * found.cycle, "s")} each`,
+      `${whole(group.tiles)} of them${group.on_cores ? " on the fullest core" : ""}, ${si(group.tile_cycles * found.cycle, "s")} each`,
     ),
   );
   let now = node("div", { class: "box tile" }, head, ...inner);
   for (const loop of [...group.shared].reverse())
     now = node("div", { class: "loop" }, node("div", { class: "head" }, looped(loop)), now);
-  return [now];
+  return givenOut(group, [now]);
 }
 
 function* tileOf(found, group) {
   const cut = new Map();
-  for (const loop of group.shared) {
+  for (const loop of [...(group.on_cores?.given_out ?? []), ...group.shared]) {
     const [rank, factor] = loop.split("=");
     cut.set(rank, (cut.get(rank) ?? 1) * Number(factor.split(",")[0]));
   }
@@ -254,8 +254,8 @@ function drawTimeline(found) {
           color: faint(),
         }));
   at("timeline-note").textContent = run
-    ? "Each group as a block: the model adds its cycles up, and transfers overlap its computes."
-    : `Two of ${whole(group.tiles)} tiles, after the first inputs have arrived. Amounts are the model's totals over all tiles, shared out evenly; transfers overlap the computes, and are drawn in the order of their Einsums because the model counts them without placing them.`;
+    ? `Each group as a block: the model adds its cycles up, and transfers overlap its computes.${ofCores(found.groups.find((g) => g.on_cores))}`
+    : `Two of ${whole(group.tiles)} tiles, after the first inputs have arrived. Amounts are the model's totals over all tiles, shared out evenly; transfers overlap the computes, and are drawn in the order of their Einsums because the model counts them without placing them.${ofCores(group)}`;
   const head = node(
     "tr",
     {},

@@ -48,7 +48,14 @@ function treeRows() {
         Object.entries(tiles).map(([tensor, count]) => line(name, level, "words kept", `${tensor} ${count}`)),
       ),
     ]);
-    return [...group.shared.map((loop) => line("", found.offchip, "shared loop", loop)), ...own];
+    const use = group.on_cores;
+    const cores = use
+      ? [
+          ...use.given_out.map((loop) => line("", "", "given out to cores", loop)),
+          ...["cores", "tiles", "rounds", "idle", "imbalance"].map((key) => line("", "", key, use[key])),
+        ]
+      : [];
+    return [...cores, ...group.shared.map((loop) => line("", found.offchip, "shared loop", loop)), ...own];
   });
 }
 
