@@ -24,7 +24,7 @@ base spec workload importers importers.graphs arch mapping mapping.cores energy 
 cost_model.windows cost_model cost_model.chip
 mapper.space mapper.cost mapper.bounds mapper.group mapper.solve
 timeloop backends reports api explore explore.sweep page
-published published.silicon published.fusemax kernels facade cli
+published published.silicon published.fusemax published.accelforge kernels facade cli
 """
 ORDER = tuple(_ROWS.split())
 FOLDER_MODULES = 15  # beside __init__

@@ -253,12 +253,13 @@ def list_arguments(verb: argparse.ArgumentParser) -> None:
 def reproduce_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "what",
-        choices=("simulator", "search", "paper", "silicon", "fusemax", "tiles"),
+        choices=("simulator", "search", "paper", "silicon", "fusemax", "accelforge", "tiles"),
         metavar="WHAT",
         help="simulator: the rows of FLAT's own, priced; search: a search of its mapspace beside "
         "its choices; paper: the tables and figures of the paper; silicon: measured prefill times "
         "on H100; fusemax: FuseMax's own attn-binding, attn-arch, attn-cascade or pareto; "
-        "tiles: shipped tile sizes beside the best ones",
+        "accelforge: AccelForge's own optima beside the search's; tiles: shipped tile sizes "
+        "beside the best ones",
     )
     verb.add_argument(
         "--csv",

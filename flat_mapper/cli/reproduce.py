@@ -10,6 +10,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cli.map import progress_bar
 from flat_mapper.cli.terminal import say
 from flat_mapper.cli.tiles import reproduce_tiles
+from flat_mapper.published.accelforge.rows import accelforge_rows, accelforge_text, summary_of
 from flat_mapper.published.array import mapping_text
 from flat_mapper.published.fusemax.rows import fusemax_rows, fusemax_text
 from flat_mapper.published.paper import Grid, paper_tables
@@ -51,6 +52,8 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
         return _silicon(arguments)
     if arguments.what == "fusemax":
         return _fusemax(arguments)
+    if arguments.what == "accelforge":
+        return _accelforge(arguments)
     if arguments.what == "tiles":
         return reproduce_tiles(arguments)
     rows = simulator_rows(find_csv(arguments.csv))
@@ -102,6 +105,20 @@ def _fusemax(arguments: argparse.Namespace) -> int:
         say(answer_json("reproduce-fusemax", {"rows": [row.to_dict() for row in rows]}))
     else:
         say(fusemax_text(rows))
+    return 0
+
+
+def _accelforge(arguments: argparse.Namespace) -> int:
+    """AccelForge's own optima beside the search's, row by row."""
+    if not arguments.csv:
+        condition = "a file of AccelForge's optima"
+        raise SpecError(expected("--csv", condition, "none", "give --csv FILE"))
+    rows = accelforge_rows(Path(arguments.csv))
+    if arguments.json:
+        document = {"rows": [row.to_dict() for row in rows], "summary": summary_of(rows)}
+        say(answer_json("reproduce-accelforge", document))
+    else:
+        say(accelforge_text(rows))
     return 0
 
 

@@ -43,11 +43,11 @@ def shipped(kind: CatalogKind) -> list[tuple[str, str]]:
 
 def _files(kind: CatalogKind) -> dict[str, Path]:
     """Shipped files by name, sorted. `x.sfu.yaml` belongs to `x` and has no name of its own."""
-    paths = sorted(_folder(kind).glob("*.yaml"))
+    paths = sorted(folder(kind).glob("*.yaml"))
     return {path.stem: path for path in paths if "." not in path.stem}
 
 
-def _folder(kind: CatalogKind) -> Path:
+def folder(kind: CatalogKind) -> Path:
     """The folder in the installed package, or beside the package in a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "data" / kind

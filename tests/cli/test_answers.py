@@ -93,6 +93,7 @@ ELSEWHERE = {
     "crosscheck",
     "reproduce-paper",
     "reproduce-fusemax",
+    "reproduce-accelforge",
     "reproduce-counters",
     "files",
     "import-graph",

@@ -1,0 +1,1 @@
+"""AccelForge's own optima, beside the search's on the same chips and workloads."""

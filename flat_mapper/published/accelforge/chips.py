@@ -1,0 +1,138 @@
+"""AccelForge's chips and workloads as files of ours, by the words of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from flat_mapper.arch.edits import edited_platform
+from flat_mapper.arch.reader import platform_files
+from flat_mapper.arch.values import Platform
+from flat_mapper.base.units import PJ_PER_J
+from flat_mapper.energy.tables import Ert, load_ert
+from flat_mapper.mapping.space import Fusion, Mapspace
+from flat_mapper.mapping.space_reader import load_mapspace
+from flat_mapper.published.silicon.rows import Columns
+from flat_mapper.spec.catalog import CatalogKind, folder
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.reader import load_workload
+
+HERE = "accelforge"  # the folder of its files among ours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chip:
+    """What its name does not say of a chip.
+
+    mapspaces: the spaces that are searched, the best of all being ours.
+    per:       pJ of what its energies are counted in.
+    alone:     the fanout that gives nothing by multicast.
+    chains:    only chains of products are searched: a layer takes longer than ten minutes.
+    names:     our components by AccelForge's.
+    """
+
+    mapspaces: tuple[str, ...]
+    names: Mapping[str, str]
+    per: float = 1.0
+    timeless: bool = False
+    alone: str = ""
+    chains: bool = False
+
+
+MEMORIES: Mapping[str, str] = {"MainMemory": "DRAM", "GlobalBuffer": "GLB", "MAC": "MAC"}
+CHIPS: Mapping[str, Chip] = {
+    "simple": Chip(mapspaces=("simple",), names=MEMORIES),
+    "snowcat": Chip(mapspaces=("snowcat",), names=MEMORIES, timeless=True),
+    "tpu_v4i": Chip(
+        mapspaces=("tpu_v4i", "tpu_v4i-passing"),
+        names={**MEMORIES, "LocalBuffer": "LB", "Register": "RF", "ScalarUnit": "VALU"},
+        per=PJ_PER_J,
+        alone="MXU",
+        chains=True,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A workload's file by phase, and the sizes that make the model of it."""
+
+    prefill: str
+    decode: str = ""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+MODELS: Mapping[str, Model] = {
+    "gpt3_175B": Model(prefill="gpt3", decode="gpt3-decode"),
+    "gpt3_6.7B": Model(prefill="gpt3", decode="gpt3-decode", sizes={"H": 32}),
+}
+CHAIN, LONGEST = "matmuls", 3  # products in a row, of which there are files
+
+
+def workload_of(row: Columns) -> Workload | str:
+    """The workload of a row, or why there is none."""
+    given, name = parameters_of(row), row["workload"]
+    if name == "three_matmuls_annotated":
+        return _workload("matmuls-3", {})
+    if name == CHAIN:
+        count, known = given.get("N_EINSUMS", ""), tuple(str(n) for n in range(2, LONGEST + 1))
+        if count not in known:
+            return f"chains of {' or '.join(known)} products are modelled, not of {count or 'none'}"
+        chain = {"M": given.get("M", "128"), "N0": given.get("KN", "128")}
+        return _workload(f"{CHAIN}-{count}", chain)
+    if name not in MODELS:
+        return f"the workload {name} is not among {', '.join((CHAIN, *MODELS))}"
+    if CHIPS[row["arch"]].chains:
+        return f"on {row['arch']} only chains of products are modelled: a layer takes too long"
+    model = MODELS[name]
+    decode = given.get("DECODE") == "True"
+    if decode and not model.decode:
+        return f"of {name} only prefill is modelled"
+    asked = {"B": "BATCH_SIZE", "M": "N_NEW_TOKENS"} | ({"P": "N_CACHED_TOKENS"} if decode else {})
+    missing = [key for key in asked.values() if key not in given]
+    if missing:
+        return f"the parameter {missing[0]} of {name} is not given"
+    sizes: dict[str, object] = {rank: given[key] for rank, key in asked.items()}
+    sizes |= dict(model.sizes)
+    return _workload(model.decode if decode else model.prefill, sizes)
+
+
+def parameters_of(row: Columns) -> dict[str, str]:
+    """The parameters of a row by name."""
+    words = (part.partition("=") for part in row.get("parameters", "").split(",") if part)
+    return {name.strip(): value.strip() for name, _, value in words}
+
+
+def platform_of(chip: str, workload: Workload) -> tuple[Platform, Ert]:
+    """A chip of words as wide as a workload's values, and the energies of such words."""
+    bits = workload.word_bits
+    files = platform_files(_file("arch", chip))
+    platform = edited_platform(files, {"variables.element_bits": bits})
+    prices = load_ert(_file("arch", f"{chip}.ert"))
+    memories = {
+        level.name for path in (platform.matrix, platform.vector) if path for level in path.levels
+    }
+    words = {
+        name: {
+            action: pj * (bits if name in memories and action != "leak" else 1)
+            for action, pj in actions.items()
+        }
+        for name, actions in prices.levels.items()
+    }
+    return platform, replace(prices, levels=words)
+
+
+def spaces_of(chip: Chip, fused: bool) -> list[Mapspace]:
+    """The mapspaces of a chip; unfused: with every Einsum for itself."""
+    spaces = [load_mapspace(_file("mapspaces", name)) for name in chip.mapspaces]
+    alone = Fusion(staging="any", schedule="sequential")
+    return spaces if fused else [replace(space, fusion=alone) for space in spaces]
+
+
+def _workload(name: str, sizes: Mapping[str, object]) -> Workload:
+    return load_workload(_file("problems", name), sizes=sizes)
+
+
+def _file(kind: CatalogKind, name: str) -> Path:
+    return folder(kind) / HERE / f"{name}.yaml"

@@ -1,0 +1,207 @@
+"""AccelForge's own optima (its regression reference) beside the search's.
+
+A row is a chip (arch/accelforge), a workload (problems/accelforge) and what may be fused
+(mapspaces/accelforge). The ordinary search finds the mapping; its energy and latency stand in the
+row by AccelForge's rules, by which the verdict is given, and by ours. A row of a chip or workload
+that has no file here is answered `not modelled`, with the reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.cost_model.result import Result
+from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.published.accelforge.chips import (
+    CHIPS,
+    Chip,
+    platform_of,
+    spaces_of,
+    workload_of,
+)
+from flat_mapper.published.accelforge.rules import Counted, counted
+from flat_mapper.published.silicon.rows import Columns, read_rows
+from flat_mapper.reports.text import grid
+from flat_mapper.spec.document import take_choice
+from flat_mapper.workload.graph import Workload
+
+NEEDED = ("arch", "workload", "fusion", "objective", "energy", "latency")
+OBJECTIVES: Mapping[str, str] = {"energy-delay product": "edp", "energy": "energy"}
+SAME = 1e-5  # AccelForge's latencies are in single precision
+NOT_MODELLED = "not modelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The best mapping of a row, in the row's units and s."""
+
+    chip: Chip
+    energy: float
+    latency: float
+    by_component: Mapping[str, float]  # by AccelForge's names
+    own_energy: float  # by the model's rules
+    own_latency: float
+    seconds: float  # of the searches
+    mapspace: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccelforgeRow:
+    """A row of the file and the model's answer, or why there is none."""
+
+    columns: Columns
+    found: Found | None
+    reason: str
+    verdict: str
+
+    def to_dict(self) -> dict[str, object]:
+        """All columns, and what was found."""
+        base: dict[str, object] = {**self.columns, "verdict": self.verdict, "reason": self.reason}
+        if self.found is None:
+            return base
+        found = self.found
+        return {
+            **base,
+            "our_energy": found.energy,
+            "our_latency": found.latency,
+            "our_energy_by_component": dict(found.by_component),
+            "own_rules_energy": found.own_energy,
+            "own_rules_latency": found.own_latency,
+            "ratio": _ratio(self.columns, found),
+            "our_seconds": found.seconds,
+            "their_seconds": None,
+            "mapspace": found.mapspace,
+        }
+
+
+def accelforge_rows(path: Path) -> list[AccelforgeRow]:
+    """The rows of a file of AccelForge's optima.
+
+    raises: SpecError for a file or row that cannot be.
+    """
+    return [_row(f"{path}: row {i}", row) for i, row in enumerate(read_rows(path), 2)]
+
+
+def summary_of(rows: Sequence[AccelforgeRow]) -> dict[str, object]:
+    """How many rows have each verdict, and the seconds of all searches."""
+    seconds = sum(row.found.seconds for row in rows if row.found)
+    return {"verdicts": dict(Counter(row.verdict for row in rows)), "our_seconds": seconds}
+
+
+def _row(where: str, row: Columns) -> AccelforgeRow:
+    for name in NEEDED:
+        if not row.get(name):
+            raise SpecError(expected(f"{where}: {name}", "a value", "none"))
+    for name in ("energy", "latency"):
+        _number(f"{where}: {name}", row[name])
+    take_choice(row, "objective", tuple(OBJECTIVES), where)
+    take_choice(row, "fusion", ("fused", "unfused"), where)
+    if row["arch"] not in CHIPS:
+        why = f"the chip {row['arch']} is not among {', '.join(CHIPS)}"
+        return AccelforgeRow(columns=row, found=None, reason=why, verdict=NOT_MODELLED)
+    workload = workload_of(row)
+    if isinstance(workload, str):
+        return AccelforgeRow(columns=row, found=None, reason=workload, verdict=NOT_MODELLED)
+    return _answered(row, _best(row, workload))
+
+
+def _number(where: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number < inf:
+        raise SpecError(expected(where, "a number >= 0", text))
+    return number
+
+
+def _best(row: Columns, workload: Workload) -> Found:
+    """The best by AccelForge's rules of what the search finds in each mapspace."""
+    chip, begin = CHIPS[row["arch"]], time.process_time()
+    platform, prices = platform_of(row["arch"], workload)
+    answers: list[tuple[float, Counted, Result, str]] = []
+    for space in spaces_of(chip, row["fusion"] == "fused"):
+        for objective in dict.fromkeys((OBJECTIVES[row["objective"]], "energy")):
+            found = search(workload, platform, space, prices, objective=objective)  # type: ignore[arg-type]
+            if isinstance(found, Solution):
+                said = counted(workload, platform, found.result, prices, chip.alone)
+                cost = _cost(row, said.energy, said.latency)
+                answers.append((cost, said, found.result, space.name))
+    assert answers, "a chip without limits that bind"
+    _, said, result, name = min(answers, key=lambda answer: answer[0])
+    names = {ours: theirs for theirs, ours in chip.names.items()}
+    parts: dict[str, float] = {}
+    for ours, pj in said.by_component.items():
+        parts[names.get(ours, "MAC")] = parts.get(names.get(ours, "MAC"), 0.0) + pj / chip.per
+    return Found(
+        chip=chip,
+        energy=said.energy / chip.per,
+        latency=0.0 if chip.timeless else said.latency,
+        by_component=parts,
+        own_energy=result.energy_pj / chip.per,
+        own_latency=0.0 if chip.timeless else result.latency_s,
+        seconds=time.process_time() - begin,
+        mapspace=name,
+    )
+
+
+def _cost(row: Columns, energy: float, latency: float) -> float:
+    """What the row's objective asks to be least."""
+    return energy if OBJECTIVES[row["objective"]] == "energy" else energy * latency
+
+
+def _ratio(row: Columns, found: Found) -> float:
+    """Our objective over AccelForge's, both by its rules."""
+    theirs = _cost(row, float(row["energy"]), float(row["latency"]))
+    return _cost(row, found.energy, found.latency) / theirs if theirs else inf
+
+
+def _answered(row: Columns, found: Found) -> AccelforgeRow:
+    ratio = _ratio(row, found)
+    verdict = "equal" if abs(ratio - 1) <= SAME else "better" if ratio < 1 else "worse"
+    reason = "the same" if verdict == "equal" else _reason(row, found)
+    return AccelforgeRow(columns=row, found=found, reason=reason, verdict=verdict)
+
+
+def _reason(row: Columns, found: Found) -> str:
+    """Where energy and latency differ, as shares of AccelForge's."""
+    energy, latency = float(row["energy"]), float(row["latency"])
+    told = [f"latency {found.latency / latency - 1:+.4%}"] if latency else []
+    told.append(f"energy {found.energy / energy - 1:+.4%}")
+    parts = (word.partition("=") for word in row.get("energy_by_component", "").split())
+    theirs = {name: _number(f"energy_by_component: {name}", text) for name, _, text in parts}
+    for name in dict.fromkeys((*theirs, *found.by_component)):
+        off = (found.by_component.get(name, 0.0) - theirs.get(name, 0.0)) / energy
+        if theirs and abs(off) > SAME:
+            told.append(f"of it {name} {off:+.4%}")
+    return ", ".join(told)
+
+
+def accelforge_text(rows: Sequence[AccelforgeRow]) -> str:
+    """A table: our energy and latency beside AccelForge's, by its rules, and the verdicts."""
+    lines = []
+    for row in rows:
+        columns, found = row.columns, row.found
+        ours = ("-",) * 4
+        if found is not None:
+            energy, latency = float(columns["energy"]), float(columns["latency"])
+            ours = (
+                f"{found.energy:.6g}",
+                f"{found.energy / energy:.4f}",
+                f"{found.latency / latency:.4f}" if latency else "-",
+                f"{found.seconds:.1f}",
+            )
+        said = row.verdict + (f": {row.reason}" if row.verdict != "equal" else "")
+        phase = "decode" if "DECODE=True" in columns.get("parameters", "") else ""
+        lines.append((columns["arch"], columns["workload"], phase, columns["fusion"], *ours, said))
+    head = ("chip", "workload", "", "", "energy", "ratio", "latency ratio", "CPU s", "verdict")
+    verdicts = Counter(row.verdict for row in rows)
+    end = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+    return "\n".join((grid(lines, head=head, right=(4, 5, 6, 7)), "", f"{len(rows)} rows: {end}"))
