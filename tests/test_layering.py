@@ -22,7 +22,7 @@ FUNCTION_LIMITS = {"mapper.solve.solve": 70}
 _ROWS = """
 base spec workload importers importers.graphs arch mapping mapping.cores energy execution
 cost_model.windows cost_model cost_model.chip
-mapper.space mapper.cost mapper.bounds mapper.group mapper.solve
+mapper.space mapper.cost mapper.bounds mapper.group mapper.chip mapper.solve
 timeloop backends reports api explore explore.sweep page
 published published.silicon published.fusemax published.accelforge kernels facade cli
 """

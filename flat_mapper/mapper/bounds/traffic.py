@@ -68,7 +68,8 @@ class _Use:
     @property
     def weight(self) -> float:
         """Words that DRAM moves for one of it; 0 where it moves a number of them in all."""
-        return 0.0 if self.total else self.space.arch.levels[0].weights.get(self.tensor, 1.0)
+        dram = self.space.arch.levels[0]
+        return 0.0 if self.tensor in dram.totals else dram.weights.get(self.tensor, 1.0)
 
     @property
     def total(self) -> float:

@@ -13,7 +13,7 @@ priced by the model. The least bound of all tiles is part of the certificate.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from math import inf
 
@@ -27,28 +27,25 @@ from flat_mapper.cost_model.chip.group import group_on_cores
 from flat_mapper.cost_model.chip.totals import chip_stats
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.cost.candidate_set import CandidateCache
-from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
-from flat_mapper.mapper.group.reconstruct import group_mapping
-from flat_mapper.mapper.solve.assignments import (
+from flat_mapper.mapper.chip.assignments import (
     Assignment,
-    at_dram,
-    at_peak,
     cascades,
     deaf_inside,
     every_assignment,
     fusion_levels,
-    least_moved,
-    on_fullest,
 )
+from flat_mapper.mapper.chip.floors import at_least, core_views, on_fullest
+from flat_mapper.mapper.cost.candidate_set import CandidateCache
+from flat_mapper.mapper.group.group import GroupSearch
+from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
+from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.solve import best_mapping, floor_of, solve_group, value_of
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.cores.lift import lifted
 from flat_mapper.mapping.cores.view import core_count, core_platform, served
-from flat_mapper.mapping.space import GroupSpace, Mapspace, partitions
+from flat_mapper.mapping.space import Mapspace, partitions
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
 from flat_mapper.workload.graph import Workload
 
@@ -95,8 +92,8 @@ class _Question:
         return self.mapspace.policy.buffering
 
     def least(self, one: Assignment) -> float:
-        """Cycles that no mapping beats: of the units of all cores, and of DRAM."""
-        return max(at_peak(self.platform, one), at_dram(self.platform, one, self.buffering))
+        """Cycles that no mapping beats, before any search."""
+        return at_least(self.platform, one, self.buffering)
 
     @property
     def bounds(self) -> bool:
@@ -110,7 +107,7 @@ class _Group:
 
     question: _Question
     workload: Workload
-    group: GroupSpace
+    tiles: list[tuple[float, Assignment]]  # with cycles that no mapping beats
     below: float = inf  # cycles that an answer has to stay below
     best: tuple[Costs, GroupMapping] | None = None
     bound: float = inf  # cycles that no mapping beats
@@ -125,14 +122,9 @@ class _Group:
     def run(self) -> None:
         """Search the most promising tiles first."""
         question = self.question
-        everything = list(
-            every_assignment(self.workload, question.platform, question.mapspace, self.group)
-        )
-        order = sorted(
-            (question.least(one), -one.at_work, one.count, i) for i, one in enumerate(everything)
-        )
-        for number, (least, _, _, i) in enumerate(order):
-            one, left = everything[i], len(order) - number
+        order = sorted(self.tiles, key=lambda item: (item[0], -item[1].at_work, item[1].count))
+        for number, (least, one) in enumerate(order):
+            left = len(order) - number
             if question.bounds and least >= self.most:
                 question.count.pruned += left
                 self.bound = min(self.bound, least)
@@ -140,16 +132,16 @@ class _Group:
             if question.progress:
                 question.progress(number / len(order), str(one))
             try:
-                self._try(one)
+                self._try(one, least)
             except Stopped:
                 question.count.left += left
                 self.bound = min(self.bound, least)
                 return
 
-    def _try(self, one: Assignment) -> None:
+    def _try(self, one: Assignment, least: float) -> None:
         """One assignment: its bound, and the best mappings that are found."""
         question = self.question
-        least = on_fullest(question.platform, one)
+        least = max(least, on_fullest(question.platform, one))
         if question.bounds and least >= self.most:
             question.count.pruned += 1
             self.bound = min(self.bound, least)
@@ -161,23 +153,24 @@ class _Group:
             question.budget.stopped = question.budget.stopped or "tiles"
             raise Stopped
         question.count.in_vain += 1
-        weights, totals = least_moved(question.platform, one, question.buffering)
-        cycles = self._solved(one, weights, totals)
-        least = max(least, on_fullest(question.platform, one, cycles))
+        plain = served(core_platform(question.platform, one.level), one.at_work, {}, {})
+        views = core_views(question.platform, one, question.buffering)
+        for view in views:
+            cycles = self._solved(one, view)
+            least = max(least, on_fullest(question.platform, one, cycles))
+            if question.bounds and least >= self.most:
+                break
+        else:
+            if len(views) == 1 and views[0] != plain:
+                self._solved(one, plain)
         self.bound = min(self.bound, least)
-        if (weights or totals) and not (question.bounds and least >= self.most):
-            self._solved(one, {}, {})
 
-    def _solved(
-        self, one: Assignment, weights: Mapping[str, float], totals: Mapping[str, float]
-    ) -> float:
+    def _solved(self, one: Assignment, chip: Platform) -> float:
         """Cycles that no mapping of the largest tile beats; its best mapping is laid out.
 
-        weights, totals: of what DRAM moves beside what one core of all at work does.
+        chip: what one core of all at work has.
         """
         question = self.question
-        core = core_platform(question.platform, one.level)
-        chip = served(core, one.at_work, weights, totals)
         workload = one.core_workload
         space = with_arch_rules(one.inner(question.mapspace), chip, workload)
         problem = group_problem(workload, chip, question.ert, space, one.group)
@@ -288,11 +281,15 @@ def _on_one_core(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Alternative:
-    """A cascade in groups, with cycles that no mapping of each beats."""
+    """A cascade in groups, with cycles that no mapping of each tile beats."""
 
     workload: Workload
-    groups: tuple[GroupSpace, ...]
-    least: tuple[float, ...]
+    groups: tuple[list[tuple[float, Assignment]], ...]  # all that may be given out
+
+    @property
+    def least(self) -> list[float]:
+        """Cycles of each group that no mapping beats."""
+        return [min(least for least, _ in tiles) for tiles in self.groups]
 
 
 def _searched(
@@ -332,12 +329,13 @@ def _alternatives(question: _Question, workload: Workload) -> list[_Alternative]
     platform, mapspace = question.platform, question.mapspace
     found = []
     for cascade in cascades(workload, platform, mapspace):
+        where = cascade, platform, mapspace
         for groups in partitions(cascade, mapspace):
-            least = tuple(
-                min(question.least(one) for one in every_assignment(cascade, platform, mapspace, g))
-                for g in groups
+            own = tuple(
+                [(question.least(one), one) for one in every_assignment(*where, group)]
+                for group in groups
             )
-            found.append(_Alternative(workload=cascade, groups=groups, least=least))
+            found.append(_Alternative(workload=cascade, groups=own))
     return sorted(found, key=lambda one: sum(one.least))
 
 
@@ -345,12 +343,12 @@ def _alternative(
     question: _Question, one: _Alternative, below: float
 ) -> tuple[list[_Group], list[float]]:
     """The groups of an alternative as far as they may be of use, and cycles of each at least."""
-    least, groups = list(one.least), []
-    for i, group in enumerate(one.groups):
+    least, groups = one.least, []
+    for i, tiles in enumerate(one.groups):
         search = _Group(
             question=question,
             workload=one.workload,
-            group=group,
+            tiles=tiles,
             below=below - sum(least) + least[i],
         )
         search.run()

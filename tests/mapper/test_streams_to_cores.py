@@ -1,0 +1,131 @@
+"""Bounds of tiles on cores that a level between, or what a core streams, serves: none is above.
+
+Random small chips; the model prices mappings of every tile in every way to give it out, and none
+takes fewer cycles than the bounds of its tile, or than the certificate says of all.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from mapper.test_on_cores import many, on_cores
+from oracles.fused_questions import fused_question
+
+from flat_mapper.api.execution import unpriced
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.cost_model.chip.evaluation import evaluate
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.mapper.chip.assignments import Assignment, cascades, every_assignment
+from flat_mapper.mapper.chip.floors import at_least, core_views, on_fullest
+from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapping.cores.lift import lifted
+from flat_mapper.mapping.cores.view import core_platform
+from flat_mapper.mapping.space import Mapspace, partitions
+from flat_mapper.mapping.values import FusedMapping
+
+LEAST = 1e-9  # of rounding
+
+
+def with_level_between(platform: Platform, rng: random.Random) -> Platform:
+    """The chip with a level outside its cores; it or a core's stream may be slow, or multicast."""
+    dram = platform.dram.words_per_cycle or 8.0
+    level = MemoryLevel(
+        name="between",
+        component_class="SRAM",
+        capacity_words=rng.choice((64, 512, 100_000)),
+        word_bits=platform.dram.word_bits,
+        row_words=1,
+        shared_words_per_cycle=dram * rng.choice((0.5, 1.0, 1.6, 4.0)),
+    )
+    stream = rng.choice((None, dram * rng.choice((0.3, 1.0))))
+    deaf = rng.random() < 0.6
+
+    def around(arch: Architecture) -> Architecture:
+        outer, *inside = arch.nodes
+        nodes = [
+            replace(n, constraints={})
+            if isinstance(n, Fanout) and n.name == "core" and not deaf
+            else n
+            for n in inside
+        ]
+        limits = {} if stream is None else {"core_stream_bytes_per_cycle": stream}
+        return replace(arch, nodes=(outer, level, *nodes), variables={**arch.variables, **limits})
+
+    vector = platform.vector
+    return replace(
+        platform,
+        matrix=around(platform.matrix),
+        vector=None if vector is None else around(vector),
+    )
+
+
+def bound_of(one: Assignment, platform: Platform, space: Mapspace) -> float:
+    """Cycles that no mapping of a tile beats: those of every view, searched to the end."""
+    least = max(at_least(platform, one, space.policy.buffering), on_fullest(platform, one))
+    inner, ert = one.inner(space), unpriced(platform)
+    for view in core_views(platform, one, space.policy.buffering):
+        found = search(one.core_workload, view, inner, ert, objective="latency")
+        if isinstance(found, Solution):
+            least = max(least, on_fullest(platform, one, found.result.cycles))
+    return least
+
+
+def assert_bounds_hold(seed: int, few: int) -> int:
+    """Of so many tiles of a question; returns mappings that were priced."""
+    case, rng = fused_question(seed), random.Random(seed)
+    if case.mapspace.policy.softmax == "free":
+        return 0
+    platform = with_level_between(many(case.platform, rng.randint(2, 5)), rng)
+    workload, ert, level = case.workload, unpriced(platform), case.platform.matrix.levels[1].name
+    space = on_cores(case.mapspace, level)
+    found = search(workload, platform, space, ert, objective="latency")
+    priced = 0
+    every = [
+        (found, one, platform, space)
+        for cascade in cascades(workload, platform, space)
+        for groups in partitions(cascade, space)
+        if len(groups) == 1
+        for one in every_assignment(cascade, platform, space, groups[0])
+    ]
+    for what in rng.sample(every, min(few, len(every))):
+        priced += priced_above(*what)
+    return priced
+
+
+def priced_above(
+    found: Solution | Infeasible | None, one: Assignment, platform: Platform, space: Mapspace
+) -> int:
+    """The number of mappings of a tile, none of which is below its bounds."""
+    priced, ert = 0, unpriced(platform)
+    bound = bound_of(one, platform, space)
+    views = core_views(platform, one, space.policy.buffering)
+    for core in (core_platform(platform, one.level), *views):
+        tile = one.core_workload, core, one.inner(space), ert
+        alone = search(*tile, objective="latency")
+        if not isinstance(alone, Solution) or len(alone.result.mapping.groups) != 1:
+            continue
+        (group,) = alone.result.mapping.groups
+        for whole in lifted(one.workload, platform, group, one.level, dict(one.tile)):
+            mapping = FusedMapping(groups=(whole,), policy=space.policy)
+            result = evaluate(one.workload, platform, mapping, ert)
+            if isinstance(result, Result):
+                priced += 1
+                assert bound <= result.cycles * (1 + LEAST), (one, whole)
+                assert isinstance(found, Solution)
+                assert found.certificate.proven_bound <= result.latency_s * (1 + LEAST)
+    return priced
+
+
+@pytest.mark.parametrize("seed", [3, 9])
+def test_no_mapping_is_below_the_bounds_of_its_tile(seed: int) -> None:
+    """With 3: inputs that one read serves, of which DRAM moves none for itself."""
+    assert assert_bounds_hold(seed, 2) > 0
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(100))
+def test_no_mapping_of_many_questions_is_below_them(seed: int) -> None:
+    assert assert_bounds_hold(seed, 3) >= 0
