@@ -17,6 +17,7 @@ Of a kernel that was measured there, by the name that a group of a mapping has:
       fa3_prefill_launch_seconds: 3e-6  # in the place of launch_seconds
       fa3_prefill_median_error: 0.06    # on rows that were never fitted to
       fa3_prefill_p90_error: 0.15
+      fitted_on: h100                   # the chip that was measured, where it is another one
 
 Timeloop's `no_multicast_no_reduction: [K, V]` (or `["*"]`) among the spatial constraints of a
 fanout says that the words of these tensors are read once for each instance.
@@ -28,7 +29,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
-from flat_mapper.arch.variables import CORE, FITTED, HELD_ASIDE
+from flat_mapper.arch.variables import CORE, FITTED, FITTED_ON, HELD_ASIDE
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import CYCLES, Range, checked
 
@@ -96,6 +97,46 @@ def fitted_costs(arch: Architecture, kernel: str) -> dict[str, float]:
     """All that a chip's file says of a kernel: the costs, and the errors on rows set aside."""
     found = {end[1:]: _number(arch, f"{kernel}{end}") for end in (*FITTED, *HELD_ASIDE)}
     return {name: value for name, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorBand:
+    """How far a kernel's times were off on measured rows that were never fitted to."""
+
+    kernel: str
+    chip: str  # that was measured
+    median: float  # of |predicted / measured - 1|
+    p90: float
+
+    def to_dict(self) -> dict[str, object]:
+        """For machines."""
+        return {
+            "kernel": self.kernel,
+            "measured_on": self.chip,
+            "median_percent": 100 * self.median,
+            "p90_percent": 100 * self.p90,
+        }
+
+    def __str__(self) -> str:
+        median, p90 = (f"{100 * share:.1f} %" for share in (self.median, self.p90))
+        return (
+            f"rows of {self.kernel} measured on {self.chip} and never fitted to: off by {median} "
+            f"in the median, {p90} at the 90th percentile"
+        )
+
+
+def error_bands(arch: Architecture, names: Iterable[str]) -> tuple[ErrorBand, ...]:
+    """The bands of those kernels of which a chip's file has one.
+
+    names: of kernels; one that is empty is none.
+    """
+    chip = str(arch.variables.get(FITTED_ON, arch.name))
+    found = []
+    for name in dict.fromkeys(filter(None, names)):
+        median, p90 = (_number(arch, f"{name}{end}") for end in HELD_ASIDE)
+        if median is not None and p90 is not None:
+            found.append(ErrorBand(kernel=name, chip=chip, median=median, p90=p90))
+    return tuple(found)
 
 
 def _number(arch: Architecture, name: str) -> float | None:

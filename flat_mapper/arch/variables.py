@@ -25,8 +25,9 @@ CORE = (
 # Of a kernel, behind its name; the first two fixed costs stand in the place of a core's.
 FITTED = ("_factor", "_tile_cycles", "_launch_seconds")
 HELD_ASIDE = ("_median_error", "_p90_error")
+FITTED_ON = "fitted_on"  # the chip whose rows all of them are of, where it is another one
 KNOWN = (
-    *("version", "technology", "global_cycle_seconds", "power_limit_w", *CORE),
+    *("version", "technology", "global_cycle_seconds", "power_limit_w", *CORE, FITTED_ON),
     *(f"{operation}{suffix}" for operation in _OPERATIONS for suffix in _SUFFIXES),
     *(f"{form}_{o}{suffix}" for form in FORMATS for o in _OPERATIONS for suffix in _SUFFIXES),
 )

@@ -82,6 +82,7 @@ def tiles_text(found: Ranked, count: int) -> str:
             "",
             f"{found.asked} tiles asked, {found.unfit} do not fit; {costs}",
             f"fit, {certainty}: {kernel.rule}",
+            *map(str, found.bands),
             *found.notes,
         )
     )

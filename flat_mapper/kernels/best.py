@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from flat_mapper.arch.cores import ErrorBand, error_bands
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
@@ -73,6 +74,11 @@ class Ranked:
         """The kernel whose measured costs are in the prediction."""
         return self.best.result.mapping.groups[0].kernel
 
+    @property
+    def bands(self) -> tuple[ErrorBand, ...]:
+        """How far that kernel's times were off where it was measured, if that is known."""
+        return error_bands(self.platform.matrix, (self.fitted,))
+
     def to_dict(self, count: int) -> dict[str, object]:
         """For machines: the best, and so many in all."""
         return {
@@ -82,6 +88,7 @@ class Ranked:
             "fit_rule": self.kernel.rule,
             "fit": "estimated" if self.kernel.estimated else "as the kernel has it",
             "fitted_costs": self.fitted or None,
+            "error_bands": [band.to_dict() for band in self.bands],
             "asked": self.asked,
             "unfit": self.unfit,
             "notes": list(self.notes),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+from flat_mapper.arch.cores import ErrorBand, error_bands
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.occupancy import tile_occupancies
 from flat_mapper.cost_model.residence import private_needs
@@ -123,3 +124,8 @@ def einsum_dict(
         "levels": {lv.level: lv.to_dict() for lv in stats.levels},
         "tiles": tree_tile_words(workload, platform.path(einsum.unit), mapping),
     }
+
+
+def bands(platform: Platform, result: Result) -> tuple[ErrorBand, ...]:
+    """How far times of the kernels of a mapping were off where they were measured."""
+    return error_bands(platform.matrix, (group.kernel for group in result.mapping.groups))

@@ -27,7 +27,7 @@ from flat_mapper.reports.energy import (
     times,
     zero_energies,
 )
-from flat_mapper.reports.groups import einsum_dict, group_dicts, platform_dict, private_use
+from flat_mapper.reports.groups import bands, einsum_dict, group_dicts, platform_dict, private_use
 from flat_mapper.reports.mask import mask_dict, mask_text
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import NONE, LayerKind, Mask
@@ -71,6 +71,7 @@ def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[
         "backend": result.backend,
         "energy_source": result.energy_source,
         "latency_s": result.latency_s,
+        "error_bands": [band.to_dict() for band in bands(platform, result)],
         "cycles": result.cycles,
         "energy_pj": result.energy_pj,
         "edp_js": result.edp_js,
@@ -165,7 +166,15 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
     masked = "" if workload.layers else mask_text(workload, result)
     zero = zero_energies(result)
     counted = f"counted as zero: {'; '.join(zero)}" if zero else ""
-    more = [counted, power_warning(result), sources_text(result), masked, left_out_text(workload)]
+    off = "\n".join(map(str, bands(platform, result)))
+    more = [
+        off,
+        counted,
+        power_warning(result),
+        sources_text(result),
+        masked,
+        left_out_text(workload),
+    ]
     lines = [grid(rows), *by, sources, *more, *result.notes]
     return "\n".join(line for line in lines if line)
 
