@@ -3,7 +3,7 @@
 `python tools/silicon_reference.py FILE...` prints, for each kernel and phase of files as
 `reproduce silicon` reads, median and 90th percentile of the error in percent on the rows that are
 set aside: of the roofline, of the formula, each with one scale fitted to the other rows, and of the
-model. `--every N` takes one row in N.
+model. `--every N` takes one row in N. Rows of 8-bit floats are left out.
 
 Formula of a prefill or an encoder: products, then exponentials, of whole tiles, and fixed cycles
 for each tile; tiles to the core that is free first, the longest of a head first; or all bytes, if
@@ -163,7 +163,8 @@ def main() -> None:
         "| chip | kernel | rows | n | roofline | formula | model |\n|---|---|---|---|---|---|---|"
     )
     for path in arguments.files:
-        for line in tables(cases(path)[:: arguments.every]):
+        own = [case for case in cases(path) if "8" not in case.columns.get("dtype", "")]
+        for line in tables(own[:: arguments.every]):
             print(f"| {' | '.join(line)} |", flush=True)
 
 

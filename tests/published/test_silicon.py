@@ -5,10 +5,13 @@ Rows: aiconfigurator-core 0.12.0 (NVIDIA, Apache-2.0), systems/data/h100_sxm/att
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flat_mapper.arch.cores import error_bands
+from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
@@ -19,6 +22,7 @@ from flat_mapper.published.silicon.families import cases, measured
 from flat_mapper.published.silicon.fit import fitted_to
 from flat_mapper.published.silicon.records import record_files
 from flat_mapper.reports.folder import write_folder
+from flat_mapper.reports.text import result_dict, summary_text
 
 HEAD = (
     "device,framework,kernel,batch,heads,kv_heads,head_dim,v_head_dim,seq,window,causal,sink,"
@@ -57,6 +61,7 @@ def test_summary_counts_every_row_once(rows: Path) -> None:
         ("h100-sxm", "h1", "device: expected a chip among h100"),
         (",4096,", ",x,", "seq: expected a whole number >= 1, got 'x'"),
         (",0.", ",-0.", "latency_ms: expected milliseconds > 0"),
+        (",bfloat16,", ",int3,", "dtype: expected a number format of fa3_prefill: bfloat16"),
     ],
 )
 def test_a_row_that_cannot_be_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -73,13 +78,15 @@ OTHERS = {
         "h100-sxm,sglang-0.5.14,fa3,8,12,2,256,256,4096,0,0,bfloat16,0.0392\n"
         "a100-sxm,vllm-0.14.0,vllm_flash_attn,8,48,8,128,128,16384,0,0,bfloat16,0.3428\n"
         "l40s,vllm-0.14.0,vllm_flash_attn,8,8,8,128,128,16384,0,0,bfloat16,0.8\n"
+        "h100-sxm,sglang-0.5.14,fa3,8,12,2,128,128,4096,0,0,fp8,0.0292\n"
     ),
     "encoder": (
         HEAD + "h100-sxm,vllm-0.24.0,vllm_vit_flash_attn_fa3,1,20,20,80,80,2304,0,0,0,bfloat16,"
         "0.0828\n"
     ),
     "prefill": HEAD
-    + "h200,vllm-0.24.0,vllm_flash_attn_fa3,1,4,4,192,128,1000,128,1,1,bfloat16,0.1\n",
+    + "h200,vllm-0.24.0,vllm_flash_attn_fa3,1,4,4,192,128,1000,128,1,1,bfloat16,0.1\n"
+    + "h100,vllm-0.24.0,vllm_flash_attn_fa3,1,4,4,192,128,1000,128,1,1,fp8,0.1\n",
 }
 
 
@@ -106,3 +113,47 @@ def test_nothing_is_fitted_to_rows_set_aside(rows: Path) -> None:
     assert found.rows == len(own)
     with pytest.raises(AssertionError):
         fitted_to([case for case in cases(rows) if case.aside])
+
+
+def test_answers_carry_the_errors_of_the_kernel_that_they_are_of(rows: Path) -> None:
+    """On the chip that was measured, on one that has its numbers from there; else none."""
+    found = measured(rows)[0]
+    platform, result = found.case.platform, found.result
+    (band,) = error_bands(platform.matrix, [found.case.kernel, "", found.case.kernel])
+    assert (band.kernel, band.chip) == ("fa3_prefill", "h100")
+    assert 0 < band.median < band.p90 < 1
+    said = result_dict(found.case.workload, platform, result)
+    assert said["error_bands"] == [band.to_dict()]
+    assert str(band) in summary_text(found.case.workload, platform, result)
+    (elsewhere,) = error_bands(load_platform("h200").matrix, [found.case.kernel])
+    assert elsewhere == band
+    groups = tuple(replace(group, kernel="") for group in result.mapping.groups)
+    plain = evaluate(
+        found.case.workload, platform, replace(result.mapping, groups=groups), unpriced(platform)
+    )
+    assert isinstance(plain, Result)
+    assert result_dict(found.case.workload, platform, plain)["error_bands"] == []
+    assert "never fitted" not in summary_text(found.case.workload, platform, plain)
+
+
+@pytest.mark.parametrize(("length", "mask"), [("seq", "0,1,0"), ("kv_len", "0,0")])
+def test_eight_bits_take_half_of_the_products_and_of_the_cache(
+    tmp_path: Path, length: str, mask: str
+) -> None:
+    """With tables of tiles of their own; where a kernel has none they are refused."""
+    path, head = (
+        tmp_path / "rows.csv",
+        HEAD if length == "seq" else OTHERS["decode"].split("h100")[0],
+    )
+    row = f"h100,vllm-0.24.0,vllm_flash_attn_fa3,8,16,2,128,128,32768,{mask},"
+    path.write_text(f"{head}{row}bfloat16,1\n{row}fp8,1\n", encoding="utf-8")
+    wide, narrow = measured(path)
+    assert not wide.case.workload.tensor_bits
+    assert {narrow.case.workload.bits(t) for t in ("Q", "K", "V", "QK_exp")} == {8}
+    assert narrow.case.workload.bits(narrow.case.workload.ordered[-1].output.tensor) == 16
+    assert 0.45 < narrow.predicted_s / wide.predicted_s < 0.9
+    if length == "kv_len":  # keys and values are nearly all that is moved
+        assert narrow.result.offchip_bytes == pytest.approx(wide.result.offchip_bytes / 2, rel=0.02)
+    path.write_text(f"{head}{row}fp8,1\n".replace("h100", "a100"), encoding="utf-8")
+    with pytest.raises(SpecError, match="a number format of"):
+        measured(path)

@@ -6,6 +6,8 @@ and the attention; a decode with its keys in parts is the attention and the merg
 
 What is left out: rows of a tile beyond those of the heads of one query (decode), keys beyond the
 last whole tile under a mask, the copy of the one new key of a decode, sinks, and the pages' table.
+Rows of 8-bit floats have results, sums and new keys and values of 16 bits; nothing was fitted to
+rows of them, and what turns values round for the unit is left out.
 """
 
 from __future__ import annotations
@@ -31,7 +33,10 @@ from flat_mapper.workload.softmax import MERGE, with_splits
 
 NUMBERS = ("batch", "heads", "kv_heads", "head_dim", "v_head_dim", "window")
 COLUMNS = f"device, kernel, {', '.join(NUMBERS)}, seq or kv_len, latency_ms"
-BITS = {"bfloat16": 16, "float16": 16}
+# By the name in a file; in the others queries, keys, values and what values are multiplied with.
+FORMATS = {"bfloat16": "", "float16": "", "fp8": "fp8_e4m3", "fp8_e4m3": "fp8_e4m3"}
+FORMATS["fp8_e5m2"] = "fp8_e5m2"
+NARROW = ("Q", "K", "V", "QK_exp")
 COPIED = 64  # tokens of a tile of the copy, at most
 # Keys of a pass in a decode. The kernels work on more, but fetch the first ones of a tile while the
 # tile before it ends, and the model lets nothing overlap the first pass.
@@ -52,6 +57,7 @@ class Row:
     keys: int
     window: int
     causal: bool
+    form: str = ""  # of operands that are no 16-bit floats
 
     @property
     def together(self) -> int:
@@ -69,7 +75,8 @@ class Row:
     @property
     def tile(self) -> tuple[int, int]:
         """Rows and keys of a tile."""
-        found = self.kernel.tile(max(self.head_dim, self.v_head_dim), window=self.window > 0)
+        widest, window = max(self.head_dim, self.v_head_dim), self.window > 0
+        found = self.kernel.tile(widest, window=window, eight_bits=bool(self.form))
         assert found is not None
         return found
 
@@ -88,9 +95,6 @@ def case(where: str, columns: Columns) -> Case:
     chip = str(columns.get("device")).partition("-")[0]
     if chip not in CHIPS:
         raise SpecError(expected(f"{where}: device", f"a chip among {', '.join(CHIPS)}", chip))
-    bits = BITS.get(columns.get("dtype", "bfloat16"))
-    if bits is None:
-        raise SpecError(expected(f"{where}: dtype", ", ".join(BITS), columns.get("dtype")))
     row = _row(where, columns, chip)
     platform = _platform(chip)
     workload = _workload(row, core_count(platform.matrix, levels_of(platform.matrix.nodes).core))
@@ -127,6 +131,11 @@ def _row(where: str, columns: Columns, chip: str) -> Row:
     if sizes["heads"] % sizes["kv_heads"]:
         raise SpecError(expected(f"{where}: heads", "a multiple of kv_heads", sizes["heads"]))
     kernel = kernel_of(chip, columns.get("kernel", ""), phase)
+    known = [name for name, form in FORMATS.items() if not form or kernel.fp8 is not None]
+    dtype = columns.get("dtype", "bfloat16")
+    if dtype not in known:
+        condition = f"a number format of {kernel.name}: {', '.join(known)}"
+        raise SpecError(expected(f"{where}: dtype", condition, dtype))
     widest = max(sizes["head_dim"], sizes["v_head_dim"])
     if kernel.padded(widest) is None:
         condition = f"a head size of at most {max(kernel.tiles)}, which the kernel has"
@@ -137,6 +146,7 @@ def _row(where: str, columns: Columns, chip: str) -> Row:
         queries=1 if decode else sizes[length],
         keys=sizes[length],
         causal=causal,
+        form=FORMATS[dtype],
     )
 
 
@@ -166,7 +176,8 @@ def _attention(row: Row, keys: int) -> Workload:
         kv_heads=row.kv_heads if row.together > 1 else None,
         softmax="online",
     )
-    return replace(found, mask=row.mask)
+    own = dict.fromkeys(NARROW, row.form) if row.form else {}
+    return replace(found, mask=row.mask, tensor_bits=own)
 
 
 def _kind(row: Row, platform: Platform) -> str:
@@ -179,6 +190,7 @@ def _kind(row: Row, platform: Platform) -> str:
     if row.keys < 128:
         return "kv<128"
     words = row.batch * row.keys * row.kv_heads * (row.head_dim + row.v_head_dim)
+    words = words // 2 if row.form else words
     room = platform.matrix.level(levels_of(platform.matrix.nodes).between).usable_words
     return "dram" if room is None or words > 2 * room else "near L2"
 

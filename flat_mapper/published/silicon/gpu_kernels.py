@@ -33,6 +33,16 @@ SM90_DENSE: Sizes = {
     256: (128, 80),
 }
 SM90_WINDOW: Sizes = {**SM90_PAGED, 256: (128, 64)}
+# The same of 8-bit floats.
+SM90_FP8_PAGED: Sizes = {
+    64: (192, 160),
+    96: (192, 128),
+    128: (128, 160),
+    192: (128, 160),
+    256: (128, 128),
+}
+SM90_FP8_DENSE: Sizes = {**SM90_FP8_PAGED, 128: (128, 224)}
+SM90_FP8_WINDOW: Sizes = {**SM90_FP8_PAGED, 192: (128, 128), 256: (128, 64)}
 SM8X_PAGED: Sizes = {64: (128, 112), 96: (128, 64), 128: (128, 64), 192: (128, 64), 256: (128, 64)}
 SPLIT_KV: Sizes = {64: (64, 256), 96: (64, 128), 128: (64, 128), 192: (64, 64), 256: (64, 64)}
 MOST_SPLITS, FULL, NEARLY = 128, 0.8, 0.85  # of the heuristics
@@ -43,6 +53,7 @@ class Kernel:
     """A kernel of attention in one phase.
 
     name:     as the variables of a chip's file have it.
+    fp8:      tables of 8-bit floats, without and with a window; None where it has no such kernel.
     packs:    whether the heads of a group share the rows of a tile.
     ahead:    cores for whose number of tiles the split of keys is chosen, over those of the chip.
     block:    keys that the split counts in; of a tile where it is 0.
@@ -54,14 +65,18 @@ class Kernel:
     windowed: Sizes
     packs: bool
     order: TileOrder
+    fp8: tuple[Sizes, Sizes] | None = None
     ahead: int = 1
     block: int = 0
     dynamic: bool = False  # splits are chosen again when lengths are known
     alone: bool = True  # keys are split where a head has keys of its own, too
 
-    def tile(self, head_dim: int, *, window: bool) -> tuple[int, int] | None:
+    def tile(
+        self, head_dim: int, *, window: bool, eight_bits: bool = False
+    ) -> tuple[int, int] | None:
         """Rows and keys of a tile; None for a head size that the kernel lacks."""
-        table = self.windowed if window else self.tiles
+        full, windowed = (self.fp8 if eight_bits else None) or (self.tiles, self.windowed)
+        table = windowed if window else full
         size = self.padded(head_dim)
         return None if size is None else table[size]
 
@@ -77,6 +92,7 @@ def _fa3(name: str, phase: Phase) -> Kernel:
         phase=phase,
         tiles=SM90_DENSE if dense else SM90_PAGED,
         windowed=SM90_WINDOW,
+        fp8=(SM90_FP8_DENSE if dense else SM90_FP8_PAGED, SM90_FP8_WINDOW),
         packs=not dense,
         order="largest",
         dynamic=True,
