@@ -26,6 +26,12 @@ BLOCK = (
     'snowcat,gpt3_6.7B,"BATCH_SIZE=1,DECODE=False,N_NEW_TOKENS=256",unfused,attention block,energy,'
     "3724541952.0,0.0,MainMemory=3.724542e+09"
 )
+EXPERTS = (
+    'snowcat,qwen3_30B_A3B,"BATCH_SIZE=1,DECODE=False,N_NEW_TOKENS=256",unfused,attention block,'
+    "energy,10561257472.0,0.0,",
+    'snowcat,llama4_scout,"ATTENTION_TYPE=grouped_query,BATCH_SIZE=1,DECODE=False,N_NEW_TOKENS=256"'
+    ",unfused,attention block,energy,36175872000.0,0.0,",
+)
 GONE = "tpu_v4i,mobilenet_28,,unfused,convolution,energy,1.0,1.0,"
 
 
@@ -54,6 +60,11 @@ def test_a_layer_is_its_compulsory_words(tmp_path: Path, capsys: pytest.CaptureF
     feed_forward = 2 * (m * d + 4 * d * d + 4 * m * d)
     assert row["our_energy"] == 16 * (projections + attention + feed_forward)
     assert row["verdict"] == "equal"
+
+
+def test_experts_are_equal(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = answer(tmp_path, capsys, *EXPERTS)["rows"]
+    assert [row["our_energy"] for row in rows] == [float(row["energy"]) for row in rows]
 
 
 def test_what_is_not_modelled_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -28,7 +28,7 @@ class Chip:
     mapspaces: the spaces that are searched, the best of all being ours.
     per:       pJ of what its energies are counted in.
     alone:     the fanout that gives nothing by multicast.
-    chains:    only chains of products are searched: a layer takes longer than ten minutes.
+    layers:    the models of which a layer is searched, beside the chains.
     names:     our components by AccelForge's.
     """
 
@@ -37,44 +37,65 @@ class Chip:
     per: float = 1.0
     timeless: bool = False
     alone: str = ""
-    chains: bool = False
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A workload's file by phase, and the sizes that make the model of it.
+
+    routed: experts of a token; X, those with work, and T, the tokens of each, follow.
+    only:   words that its parameters have to say.
+    """
+
+    prefill: str
+    decode: str = ""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    routed: int = 0
+    only: Mapping[str, str] = field(default_factory=dict)
+
+
+_LLAMA4 = {"Q": 5, "D": 5120, "C": 8192, "S": 8192}
+_PLAIN = {"ATTENTION_TYPE": "grouped_query"}
+# Heads, widths and experts. source: examples/workloads/transformers of AccelForge.
+MODELS: Mapping[str, Model] = {
+    "gpt3_175B": Model(prefill="gpt3", decode="gpt3-decode"),
+    "gpt3_6.7B": Model(prefill="gpt3", decode="gpt3-decode", sizes={"H": 32}),
+    "llama3_8B": Model(prefill="gated"),
+    "qwen3_8B": Model(prefill="gated", sizes={"C": 12288}),
+    "qwen3_30B_A3B": Model(
+        prefill="experts", sizes={"H": 4, "Q": 8, "D": 2048, "C": 768, "X": 128}, routed=8
+    ),
+    "mixtral8x22B": Model(prefill="experts", sizes={"Q": 6, "D": 6144, "C": 16384}, routed=2),
+    "llama4_scout": Model(prefill="experts-shared", sizes=_LLAMA4, routed=1, only=_PLAIN),
+    "llama4_maverick": Model(
+        prefill="experts-shared", sizes={**_LLAMA4, "X": 128}, routed=1, only=_PLAIN
+    ),
+}
+EXPERTS: Mapping[str, int] = {"experts": 8, "experts-shared": 16}  # of a file, unless sizes say
 
 
 MEMORIES: Mapping[str, str] = {"MainMemory": "DRAM", "GlobalBuffer": "GLB", "MAC": "MAC"}
 CHIPS: Mapping[str, Chip] = {
-    "simple": Chip(mapspaces=("simple",), names=MEMORIES),
-    "snowcat": Chip(mapspaces=("snowcat",), names=MEMORIES, timeless=True),
+    "simple": Chip(mapspaces=("simple",), names=MEMORIES, layers=("gpt3_175B", "gpt3_6.7B")),
+    "snowcat": Chip(mapspaces=("snowcat",), names=MEMORIES, timeless=True, layers=tuple(MODELS)),
     "tpu_v4i": Chip(
         mapspaces=("tpu_v4i", "tpu_v4i-passing"),
         names={**MEMORIES, "LocalBuffer": "LB", "Register": "RF", "ScalarUnit": "VALU"},
         per=PJ_PER_J,
         alone="MXU",
-        chains=True,
     ),
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """A workload's file by phase, and the sizes that make the model of it."""
-
-    prefill: str
-    decode: str = ""
-    sizes: Mapping[str, int] = field(default_factory=dict)
-
-
-MODELS: Mapping[str, Model] = {
-    "gpt3_175B": Model(prefill="gpt3", decode="gpt3-decode"),
-    "gpt3_6.7B": Model(prefill="gpt3", decode="gpt3-decode", sizes={"H": 32}),
-}
 CHAIN, LONGEST = "matmuls", 3  # products in a row, of which there are files
 
 
 def workload_of(row: Columns) -> Workload | str:
     """The workload of a row, or why there is none."""
     given, name = parameters_of(row), row["workload"]
-    if name == "three_matmuls_annotated":
-        return _workload("matmuls-3", {})
+    if name in ("matvecs", "three_matmuls_annotated"):
+        return _workload("matvecs" if name == "matvecs" else f"{CHAIN}-3", {})
     if name == CHAIN:
         count, known = given.get("N_EINSUMS", ""), tuple(str(n) for n in range(2, LONGEST + 1))
         if count not in known:
@@ -83,18 +104,28 @@ def workload_of(row: Columns) -> Workload | str:
         return _workload(f"{CHAIN}-{count}", chain)
     if name not in MODELS:
         return f"the workload {name} is not among {', '.join((CHAIN, *MODELS))}"
-    if CHIPS[row["arch"]].chains:
-        return f"on {row['arch']} only chains of products are modelled: a layer takes too long"
-    model = MODELS[name]
+    if name not in CHIPS[row["arch"]].layers:
+        searched = ", ".join(CHIPS[row["arch"]].layers) or "none"
+        return f"layers that are searched on {row['arch']}: {searched}"
+    return _layer(name, MODELS[name], given)
+
+
+def _layer(name: str, model: Model, given: Mapping[str, str]) -> Workload | str:
     decode = given.get("DECODE") == "True"
     if decode and not model.decode:
         return f"of {name} only prefill is modelled"
+    odd = [k for k in ("ATTENTION_TYPE", "FEEDFORWARD_TYPE") if given.get(k) != model.only.get(k)]
+    if odd:
+        return f"{name} is modelled with {odd[0]}={model.only.get(odd[0], 'as it is by itself')}"
     asked = {"B": "BATCH_SIZE", "M": "N_NEW_TOKENS"} | ({"P": "N_CACHED_TOKENS"} if decode else {})
-    missing = [key for key in asked.values() if key not in given]
+    missing = [key for key in asked.values() if not given.get(key, "").isdecimal()]
     if missing:
-        return f"the parameter {missing[0]} of {name} is not given"
-    sizes: dict[str, object] = {rank: given[key] for rank, key in asked.items()}
-    sizes |= dict(model.sizes)
+        return f"the parameter {missing[0]} of {name} is no whole number"
+    sizes = {**model.sizes, **{rank: int(given[key]) for rank, key in asked.items()}}
+    if model.routed:
+        routed = sizes["M"] * model.routed
+        sizes["X"] = min(sizes.get("X", EXPERTS[model.prefill]), routed)
+        sizes["T"] = -(-routed // sizes["X"])
     return _workload(model.decode if decode else model.prefill, sizes)
 
 
