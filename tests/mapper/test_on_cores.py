@@ -161,7 +161,7 @@ def test_one_core_is_a_shipped_chip() -> None:
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("chip_name", ["edge", "cloud"])
-@pytest.mark.parametrize("problem", [name for name, _ in shipped("problem")])
+@pytest.mark.parametrize("problem", [name for name, _ in shipped("problems")])
 def test_one_core_is_a_shipped_chip_on_every_problem(problem: str, chip_name: str) -> None:
     for objective in OBJECTIVES:
         one_core_of(problem, chip_name, objective)
