@@ -87,7 +87,8 @@ class Single:
             if not obeyed.any():
                 continue
             costs = self.dense.costs(candidate, tile, order, shared_order, roles)
-            slowest = reduce(np.maximum, costs.ports.values(), compute)
+            ports = (cycles for (_, port), cycles in costs.ports.items() if port != "in turn")
+            slowest = reduce(np.maximum, ports, compute)
             cycles = np.ceil(slowest + cold - 1e-9)
             self.counters.evaluated += len(candidate)
             energy = np.where(obeyed, costs.energy, np.inf)
