@@ -112,6 +112,7 @@ def test_each_has_a_line_a_source_and_no_faults() -> None:
             "flat-mla",
             "any",
             "elementwise",
+            "any-cores",
             "cores",
             *FUSEMAX,
         )
