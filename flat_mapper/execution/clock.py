@@ -242,7 +242,7 @@ def _order_overlapped(run: GroupRun, job: Job, at: dict[tuple[str, int], int]) -
     for tensor in (a.tensor for a in einsum.accesses if facts.passed_on(a.tensor)):
         makes = einsum.output.tensor == tensor
         for other in before:
-            if other.output.tensor == tensor or (makes and _touches(other, tensor)):
+            if other.output.tensor == tensor or (makes and other.touches(tensor)):
                 _wait(job, at, other, number)
         if makes:
             _room(run, job, at, tensor)
@@ -251,10 +251,6 @@ def _order_overlapped(run: GroupRun, job: Job, at: dict[tuple[str, int], int]) -
                 _wait(job, at, maker, number - 1)
     for maker in facts.makers(run.copied.get(einsum.name, "")):
         _wait(job, at, maker, number - 1)
-
-
-def _touches(einsum: Einsum, tensor: str) -> bool:
-    return any(a.tensor == tensor for a in einsum.accesses)
 
 
 def _wait(job: Job, at: dict[tuple[str, int], int], einsum: Einsum, number: int) -> None:
@@ -267,7 +263,7 @@ def _room(run: GroupRun, job: Job, at: dict[tuple[str, int], int], tensor: str) 
     """A maker waits until the copy that it writes is no longer read."""
     facts, number = run.facts, job.log.turn.pass_number
     inside = run.places[tensor].tensors if tensor in run.places else [tensor]
-    users = [e for e in facts.einsums if any(_touches(e, t) for t in inside)]
+    users = [e for e in facts.einsums if any(e.touches(t) for t in inside)]
     copies = 2 if len({e.unit for e in users}) > 1 or facts.carried(tensor) else 1
     for user in users:
         _wait(job, at, user, number - copies)

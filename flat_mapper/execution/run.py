@@ -180,7 +180,7 @@ def _dram(
     for tensor, ranks in workload.tensor_ranks.items():
         extents = {r: workload.rank_sizes[r] for r in ranks}
         for nest in nests:
-            if any(a.tensor == tensor for a in nest.einsum.accesses):
+            if nest.einsum.touches(tensor):
                 extents = {r: max(n, nest.extent(r, 0)) for r, n in extents.items()}
         places[tensor] = new_place(tensor, extents, 1)
         if tensor in inputs:

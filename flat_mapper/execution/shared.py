@@ -46,7 +46,7 @@ class GroupFacts:
 
     def passed_on(self, tensor: str) -> bool:
         """Whether one Einsum of the group makes a tensor and another reads or writes it."""
-        users = [e for e in self.einsums if any(a.tensor == tensor for a in e.accesses)]
+        users = [e for e in self.einsums if e.touches(tensor)]
         return bool(self.makers(tensor)) and len(users) > 1
 
     def carried(self, tensor: str) -> bool:
@@ -63,12 +63,12 @@ class GroupFacts:
 
         Then it drains row by row while that runs, and needs no second copy.
         """
-        readers = [e for e in self.workload.einsums if any(a.tensor == tensor for a in e.inputs)]
+        readers = [e for e in self.workload.einsums if e.reads(tensor)]
         return bool(readers) and all(e.after and e.name not in self.nests for e in readers)
 
     def between_units(self, tensor: str) -> bool:
         """Whether it is made on one unit and used on another."""
-        units = {e.unit for e in self.einsums if any(a.tensor == tensor for a in e.accesses)}
+        units = {e.unit for e in self.einsums if e.touches(tensor)}
         return bool(self.makers(tensor)) and len(units) > 1
 
 

@@ -265,7 +265,7 @@ class EinsumRun:
 
 def masked_value(workload: Workload, tensor: str) -> float:
     """What a masked score is: nothing to a maximum or an exponential, and nothing to a sum."""
-    readers = [e for e in workload.einsums if any(a.tensor == tensor for a in e.inputs)]
+    readers = [e for e in workload.einsums if e.reads(tensor)]
     return -np.inf if any(e.operation in ("max", "exp") for e in readers) else 0.0
 
 

@@ -163,19 +163,15 @@ def _waits(workload: Workload, names: Sequence[str]) -> Iterator[Wait]:
     for i, einsum in enumerate(einsums):
         tensor, read = einsum.output.tensor, {a.tensor for a in einsum.inputs}
         for other in einsums[:i]:
-            if other.output.tensor in read or _touches(other, tensor):
+            if other.output.tensor in read or other.touches(tensor):
                 yield other.name, einsum.name, 0
         old = {tensor if tensor in carried else None, copied_from(workload, einsum)}
         yield from ((e.name, einsum.name, 1) for e in einsums if e.output.tensor in old)
         place = {t for t, at in places.items() if at == places[tensor]}
-        users = [e for e in einsums if any(_touches(e, t) for t in place)]
+        users = [e for e in einsums if any(e.touches(t) for t in place)]
         copies = 2 if len({e.unit for e in users}) > 1 or tensor in carried else 1
         yield from ((user.name, einsum.name, copies) for user in users)
     # Of what comes from outside there are two tiles: of one pass and of the next.
     for tensor in dict.fromkeys(a.tensor for e in einsums for a in e.inputs):
-        users = [e for e in einsums if _touches(e, tensor)]
+        users = [e for e in einsums if e.touches(tensor)]
         yield from ((a.name, b.name, 2) for a in users for b in users)
-
-
-def _touches(einsum: Einsum, tensor: str) -> bool:
-    return any(a.tensor == tensor for a in einsum.accesses)

@@ -252,7 +252,7 @@ def _reductions(
             continue
         for reader in group:
             whole = rank not in reader.after and tensor not in reader.so_far
-            if whole and any(a.tensor == tensor for a in reader.inputs):
+            if whole and reader.reads(tensor):
                 yield maker.name, reader.name, tensor
 
 

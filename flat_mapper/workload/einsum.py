@@ -81,6 +81,14 @@ class Einsum:
             seen.update(dict.fromkeys(access.ranks))
         return tuple(dict.fromkeys((*seen, *self.each)))
 
+    def reads(self, tensor: str) -> bool:
+        """True where a tensor is among the inputs."""
+        return any(a.tensor == tensor for a in self.inputs)
+
+    def touches(self, tensor: str) -> bool:
+        """True where a tensor is read or made here."""
+        return self.reads(tensor) or self.output.tensor == tensor
+
     @property
     def windowed(self) -> tuple[str, ...]:
         """Tensors with a dimension that is a sum of ranks: their tiles may overlap."""

@@ -309,7 +309,7 @@ class Workload:
 def _waits(reader: Einsum, maker: Einsum, rank: str) -> bool:
     """True where a reader needs the whole of what its maker reduces over a rank."""
     tensor = maker.output.tensor
-    reads = any(a.tensor == tensor for a in reader.inputs)
+    reads = reader.reads(tensor)
     return reads and rank not in reader.after and tensor not in reader.so_far
 
 

@@ -167,7 +167,7 @@ def passes(workload: Workload, names: tuple[str, ...]) -> dict[str, int]:
         found[einsum.name] = latest
     for einsum in ordered:
         if not inside[einsum.name]:
-            readers = [e for e in ordered if _reads(e, einsum.output.tensor)]
+            readers = [e for e in ordered if e.reads(einsum.output.tensor)]
             found[einsum.name] = min((found[e.name] for e in readers), default=0)
     return found
 
@@ -242,7 +242,7 @@ def _two_pass(core: _Core) -> tuple[Einsum, ...]:
 
 def _renamed(einsum: Einsum) -> Einsum:
     """An Einsum after the attention: what read AV reads the quotients."""
-    if not _reads(einsum, "AV"):
+    if not einsum.reads("AV"):
         return einsum
     return replace(
         einsum,
@@ -253,10 +253,6 @@ def _renamed(einsum: Einsum) -> Einsum:
 
 def _quotient(access: TensorAccess) -> TensorAccess:
     return replace(access, tensor="AV_div")
-
-
-def _reads(einsum: Einsum, tensor: str) -> bool:
-    return any(a.tensor == tensor for a in einsum.inputs)
 
 
 def _has(einsums: tuple[Einsum, ...], tensor: str) -> bool:

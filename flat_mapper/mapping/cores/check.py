@@ -218,9 +218,7 @@ def _group_faults(
 def _stay_faults(workload: Workload, names: tuple[str, ...], nest: EinsumMapping) -> Iterator[str]:
     """Tensors that a nest lets stay although another Einsum of the group has to see them."""
     for tensor in nest.stay:
-        users = [
-            e for e in map(workload.einsum, names) if any(a.tensor == tensor for a in e.accesses)
-        ]
+        users = [e for e in map(workload.einsum, names) if e.touches(tensor)]
         if len(users) > 1 and any(e.output.tensor == tensor for e in users):
             condition = "tensors that no other Einsum of the group makes, reads or writes"
             yield expected(f"{nest.einsum}: stay", condition, tensor)
