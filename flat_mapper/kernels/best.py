@@ -17,6 +17,7 @@ from flat_mapper.kernels.kernel import Fit, Kernel, Shape, Tile, shape_of
 from flat_mapper.kernels.nvidia import FA2, FA3, FLEX, TRITON
 from flat_mapper.kernels.tile_mapping import mapping_of_tile, streaming, worked_on
 from flat_mapper.published.silicon.flash_mapping import levels_of
+from flat_mapper.published.silicon.rows import longest_group
 from flat_mapper.spec.document import did_you_mean
 from flat_mapper.workload.graph import Workload
 
@@ -40,7 +41,7 @@ class Priced:
     @property
     def bottleneck(self) -> str:
         """Of the group that takes longest."""
-        return max(self.result.groups, key=lambda group: group.cycles).bottleneck
+        return longest_group(self.result).bottleneck
 
     def to_dict(self) -> dict[str, object]:
         """For machines."""
@@ -143,7 +144,7 @@ def ranked(
             + (f": the nearest needs {nearest.needs:,.0f} {nearest.what}" if nearest else "")
             + (f", has {nearest.has:,.0f}" if nearest else "; its lattice has none for the shape")
         )
-    found.sort(key=lambda p: (p.seconds, p.fit.needs / p.fit.has))
+    found.sort(key=lambda p: (p.seconds, p.fit.share))
     return Ranked(
         kernel=kernel,
         platform=streaming(fit.platform, shape),

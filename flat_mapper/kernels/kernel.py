@@ -67,6 +67,11 @@ class Fit:
         """Whether there is enough."""
         return self.needs <= self.has
 
+    @property
+    def share(self) -> float:
+        """Part of what there is that is needed."""
+        return self.needs / self.has
+
     def to_dict(self) -> dict[str, object]:
         """For machines."""
         return {"fits": self.fits, "what": self.what, "needs": self.needs, "has": self.has}
@@ -95,7 +100,7 @@ class Kernel:
 
     def tightest(self, shape: Shape, chip: str, tile: Tile) -> Fit:
         """What a tile has least of."""
-        return max(self.fit(shape, chip, tile), key=lambda fit: fit.needs / fit.has)
+        return max(self.fit(shape, chip, tile), key=lambda fit: fit.share)
 
 
 def shape_of(workload: Workload) -> Shape:

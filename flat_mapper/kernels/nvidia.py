@@ -8,7 +8,7 @@ estimate: accumulators, what is kept beside them, and so many for addresses and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import ceil
 
 from flat_mapper.kernels.kernel import Fit, Kernel, Shape, Tile
@@ -50,13 +50,13 @@ def _fa3_lattice(shape: Shape, chip: str) -> Iterator[Tile]:
 
 
 def _fa3_fit(shape: Shape, chip: str, tile: Tile) -> tuple[Fit, ...]:
-    if chip not in HOPPER:
-        return min(_ampere_fits(shape, chip, tile), key=lambda fits: max(map(_share, fits)))
-    return min(_sm90_fits(shape, chip, tile), key=lambda fits: max(map(_share, fits)))
+    ways = _sm90_fits if chip in HOPPER else _ampere_fits
+    return _roomiest(ways(shape, chip, tile))
 
 
-def _share(fit: Fit) -> float:
-    return fit.needs / fit.has
+def _roomiest(ways: Iterable[tuple[Fit, ...]]) -> tuple[Fit, ...]:
+    """The way whose scarcest thing has the most room left."""
+    return min(ways, key=lambda fits: max(fit.share for fit in fits))
 
 
 def _sm90_fits(shape: Shape, chip: str, tile: Tile) -> Iterator[tuple[Fit, ...]]:
@@ -100,7 +100,7 @@ def _fa2_lattice(shape: Shape, chip: str) -> Iterator[Tile]:
 
 
 def _fa2_fit(shape: Shape, chip: str, tile: Tile) -> tuple[Fit, ...]:
-    return min(_ampere_fits(shape, chip, tile), key=lambda fits: max(map(_share, fits)))
+    return _roomiest(_ampere_fits(shape, chip, tile))
 
 
 def _triton_tiles(most: int) -> Iterator[tuple[int, int, int, int]]:

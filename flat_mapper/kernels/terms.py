@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from flat_mapper.cost_model.result import GroupStats
 from flat_mapper.kernels.best import Priced
+from flat_mapper.published.silicon.rows import longest_group
 
 IDLE, FIRST = "idle cores", "first inputs and fixed costs"
 
@@ -18,17 +19,13 @@ def difference(slower: Priced, faster: Priced) -> str:
     """
     if slower.seconds <= faster.seconds:
         return ""
-    mine, theirs = _terms(_longest(slower)), _terms(_longest(faster))
+    mine, theirs = _terms(longest_group(slower.result)), _terms(longest_group(faster.result))
     more = {name: mine[name] - theirs.get(name, 0.0) for name in mine}
     name = max(more, key=lambda n: more[n])
     if more[name] <= 0:
         return "turns: no unit or level has more to do, their turns are uneven"
-    cycles = _longest(faster).cycles
+    cycles = longest_group(faster.result).cycles
     return f"{name}: {more[name]:,.0f} cycles more, {100 * more[name] / cycles:.1f} % of the best"
-
-
-def _longest(one: Priced) -> GroupStats:
-    return max(one.result.groups, key=lambda group: group.cycles)
 
 
 def _terms(group: GroupStats) -> Mapping[str, float]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.result import Result
+from flat_mapper.cost_model.result import GroupStats, Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
@@ -72,7 +72,7 @@ class MeasuredRow:
 
     def to_dict(self) -> dict[str, object]:
         """All columns, and what was found."""
-        longest = max(self.result.groups, key=lambda group: group.cycles)
+        longest = longest_group(self.result)
         return {
             **self.case.columns,
             "phase": self.case.phase,
@@ -83,6 +83,11 @@ class MeasuredRow:
             "bottleneck": longest.bottleneck,
             "left_out": list(self.case.left_out),
         }
+
+
+def longest_group(result: Result) -> GroupStats:
+    """The group that takes most cycles."""
+    return max(result.groups, key=lambda group: group.cycles)
 
 
 def read_rows(path: Path) -> list[Columns]:
