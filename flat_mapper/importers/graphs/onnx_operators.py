@@ -92,7 +92,7 @@ def _binary(step: Step) -> Made:
         if not isinstance(one, Value) or isinstance(other, Value):
             continue
         if other is None:
-            step.notes.append(f"{step.name}: what it hides depends on the input: nothing, here.")
+            step.notes.append(operators.unknown_mask(step.name))
             return one
         if np.size(other) == 1:
             return operators.with_number(step.graph, operation, one, number_first=i == 1)
@@ -129,7 +129,7 @@ def _where(step: Step) -> Made:
                 return one if mask else NotImplemented
             return step.graph.mask(one, mask)
         if not step.checks_numbers:
-            step.notes.append(f"{step.name}: what it hides depends on the input: nothing, here.")
+            step.notes.append(operators.unknown_mask(step.name))
         return one
     return NotImplemented
 
@@ -247,13 +247,8 @@ def _slice(step: Step) -> Made:
 
 
 def _split(step: Step) -> Made:
-    value, axis = step.words(0), step.attributes.get("axis", 0)
-    axis %= len(value.dims)
-    sizes = [shape[axis] for shape in step.shapes()]
-    ends = np.cumsum(sizes).tolist()
-    return [
-        step.graph.part(value, axis, end - size, end) for size, end in zip(sizes, ends, strict=True)
-    ]
+    axis = step.attributes.get("axis", 0)
+    return operators.parts_along(step.graph, step.words(0), axis, step.shapes())
 
 
 def _concat(step: Step) -> Made:

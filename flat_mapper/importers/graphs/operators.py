@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from math import prod
 
 from flat_mapper.importers.graphs.cascade import GraphCascade
@@ -114,6 +115,23 @@ def repeated(graph: GraphCascade, name: str, value: Value, times: int) -> Value:
     b, h, *rest = value.shape
     wide = graph.expand(graph.reshape(name, value, [b, h, 1, *rest]), [b, h, times, *rest])
     return graph.reshape(name, wide, [b, h * times, *rest])
+
+
+def parts_along(
+    graph: GraphCascade, value: Value, axis: int, shapes: Sequence[Sequence[int]]
+) -> list[Value]:
+    """Parts along an axis, one after another, of the sizes that the shapes have there."""
+    axis %= len(value.dims)
+    ends = accumulate(shape[axis] for shape in shapes)
+    return [
+        graph.part(value, axis, end - shape[axis], end)
+        for shape, end in zip(shapes, ends, strict=True)
+    ]
+
+
+def unknown_mask(name: str) -> str:
+    """The note on a mask that is computed from the model's input."""
+    return f"{name}: what it hides depends on the input: nothing, here."
 
 
 def embedding(graph: GraphCascade, name: str, table: Value, shape: Sequence[int]) -> Value:

@@ -89,7 +89,7 @@ def _binary(call: Call) -> Made:
         if not isinstance(one, Value) or isinstance(other, Value):
             continue
         if other is None:
-            call.notes.append(f"{call.name}: what it hides depends on the input: nothing, here.")
+            call.notes.append(operators.unknown_mask(call.name))
             return one
         if np.size(other) == 1:
             return operators.with_number(call.graph, operation, one, number_first=one is right)
@@ -114,7 +114,7 @@ def _hidden(call: Call) -> Made:
         known = isinstance(condition, np.ndarray)
         seen = np.asarray(condition).astype(bool) ^ (value is other) if known else None
     if seen is None:
-        call.notes.append(f"{call.name}: what it hides depends on the input: nothing, here.")
+        call.notes.append(operators.unknown_mask(call.name))
         return value
     mask = added_mask(seen)
     if isinstance(mask, Mask):
@@ -222,11 +222,7 @@ def _select(call: Call) -> Made:
 
 def _split(call: Call) -> Made:
     value = call.words(call.values[0])
-    axis = call.get(2, "dim", 0) % len(value.dims)
-    sizes = [shape[axis] for shape in call.shapes]
-    ends = np.cumsum(sizes).tolist()
-    pairs = zip(sizes, ends, strict=True)
-    return [call.graph.part(value, axis, end - size, end) for size, end in pairs]
+    return operators.parts_along(call.graph, value, call.get(2, "dim", 0), call.shapes)
 
 
 def _concat(call: Call) -> Made:
