@@ -68,14 +68,12 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
 
 def _silicon(arguments: argparse.Namespace) -> int:
     """Measured times row by row, or their errors by kernel."""
-    if not arguments.csv:
-        condition = "a file of measured times"
-        raise SpecError(expected("--csv", condition, "none", "give --csv FILE"))
-    if are_counters(read_rows(Path(arguments.csv))):
+    path = _csv(arguments, "a file of measured times")
+    if are_counters(read_rows(path)):
         return _counters(arguments)
     if arguments.output:
         check_folder(Path(arguments.output), force=arguments.force)
-    rows, kind = measured(Path(arguments.csv)), "reproduce-silicon"
+    rows, kind = measured(path), "reproduce-silicon"
     document = said(rows, best=arguments.best, moved=arguments.sensitivity)
     if arguments.output:
         files = record_files(rows)
@@ -83,6 +81,16 @@ def _silicon(arguments: argparse.Namespace) -> int:
         write_folder(Path(arguments.output), files, force=arguments.force)
     say(answer_json(kind, document) if arguments.json else answer_text(document))
     return 0
+
+
+def _csv(arguments: argparse.Namespace, condition: str) -> Path:
+    """The file of --csv.
+
+    raises: SpecError where it is not given.
+    """
+    if not arguments.csv:
+        raise SpecError(expected("--csv", condition, "none", "give --csv FILE"))
+    return Path(arguments.csv)
 
 
 def _counters(arguments: argparse.Namespace) -> int:
@@ -97,10 +105,8 @@ def _counters(arguments: argparse.Namespace) -> int:
 
 def _fusemax(arguments: argparse.Namespace) -> int:
     """FuseMax's own results beside the model's, row by row."""
-    if not arguments.csv:
-        condition = "a file of the FuseMax artifact's results"
-        raise SpecError(expected("--csv", condition, "none", "give --csv FILE"))
-    rows = fusemax_rows(Path(arguments.csv))
+    path = _csv(arguments, "a file of the FuseMax artifact's results")
+    rows = fusemax_rows(path)
     if arguments.json:
         say(answer_json("reproduce-fusemax", {"rows": [row.to_dict() for row in rows]}))
     else:
@@ -110,10 +116,8 @@ def _fusemax(arguments: argparse.Namespace) -> int:
 
 def _accelforge(arguments: argparse.Namespace) -> int:
     """AccelForge's own optima beside the search's, row by row."""
-    if not arguments.csv:
-        condition = "a file of AccelForge's optima"
-        raise SpecError(expected("--csv", condition, "none", "give --csv FILE"))
-    rows = accelforge_rows(Path(arguments.csv))
+    path = _csv(arguments, "a file of AccelForge's optima")
+    rows = accelforge_rows(path)
     if arguments.json:
         document = {"rows": [row.to_dict() for row in rows], "summary": summary_of(rows)}
         say(answer_json("reproduce-accelforge", document))
