@@ -30,9 +30,9 @@ from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging, dram_orders, stagings
 from flat_mapper.mapper.space.roles import Role
 
-MOST_CANDIDATES = 400_000  # candidates of an Einsum that are kept at once
+MOST_CANDIDATES = 200_000  # candidates of an Einsum that are kept at once
 WARM_CANDIDATES = 400  # candidates per Einsum that the first, approximate pass looks at
-WARM_TILES = 4  # and tiles of outer choices, with so many candidates of their own
+WARM_TILES = 2  # and tiles of outer choices, with so many candidates of their own
 WARM_FEW = 100
 WARM_OUTERS = 4  # in so many outer choices each
 WARM_ALONE = 1000  # the same of an Einsum on its own, where they come cheap

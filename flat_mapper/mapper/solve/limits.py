@@ -54,7 +54,7 @@ def limited_sequence(
         return found, inf
     cycles, energy = np.array([total_of(list(groups)) for groups in found]).T
     best = best_index(goal, cycles, energy)
-    if goal.first(cycles[best : best + 1], energy[best : best + 1])[0] == inf:
+    if goal.first(cycles, energy)[best] == inf:
         return None, inf
     left = any(s.proven(free) < inf for s in searches)
     floors = [s.floor() for s in searches]
