@@ -3,7 +3,8 @@
     python benchmarks/bench.py docs/performance.md [PART ...]
 
 Without parts all of PARTS are measured. timeloop-model and timeloop-mapper are measured where they
-are on PATH; ACCELFORGE_PYTHON names a Python that has AccelForge, which is then asked as well.
+are on PATH; ACCELFORGE_PYTHON names a Python that has AccelForge, which is then asked as well;
+BEFORE a checkout of an older commit, which then answers questions in turn with this one.
 
 This process imports neither numpy nor the package: a child's peak memory is never below what its
 parent held when it started it.
@@ -22,6 +23,7 @@ from pathlib import Path
 from beside_accelforge import accelforge
 from grid import by_workers, cores, grid
 from measuring import Table, left_out, markdown, show
+from pairs import pairs
 from questions import questions
 from rates import evaluation, timeloop
 from scaling import scaling
@@ -38,6 +40,7 @@ PARTS: Mapping[str, Callable[[], list[Table]]] = {
     "rate": evaluation,
     "timeloop": timeloop,
     "accelforge": accelforge,
+    "pairs": pairs,
 }
 
 

@@ -58,15 +58,18 @@ def usage(
     seconds: float = PROCESS_S,
     memory_mb: int | None = MEMORY_MB,
     cache: Path | None = None,
+    root: Path = ROOT,
 ) -> Usage:
     """What one run of a command took, or why it came to nothing.
 
     It runs in a temporary folder: AccelForge leaves a drawing of its mapping where it runs.
     memory_mb: of address space that each of its processes may have; None: as much as there is.
     cache:     the folder that remembers prices, in place of the user's.
+    root:      the checkout whose package it imports.
     """
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # nobody compiles the package for each run
     if cache is not None:
         environment["XDG_CACHE_HOME"] = str(cache)
     limited = ("sh", "-c", f'ulimit -v {(memory_mb or 0) * 1000}; exec "$@"', "sh", *argv)

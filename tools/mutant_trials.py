@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import hashlib
 import os
 import pickle
 import resource
@@ -67,8 +68,8 @@ class Judge:
     parts: tuple[str, ...]
     changes: list[Trial]
     most: float  # CPU seconds of tests for one change
+    known: Path  # where the measurements are kept from one run to the next
     tests: list[str] = field(default_factory=list)  # files and folders; none: all
-    known: Path | None = None  # where the measurements are kept from one run to the next
     survivors: list[str] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
 
@@ -101,16 +102,27 @@ class Judge:
         return True
 
     def remembered(self, session: pytest.Session) -> list[Record]:
-        """The measurements of an earlier run of the same tests, or of a run now."""
-        names = [item.nodeid for item in session.items]
-        if self.known and self.known.exists():
+        """The measurements of an earlier run of the same tests and code, or of a run now."""
+        if self.known.exists():
             before, records = pickle.loads(self.known.read_bytes())
-            if before == names:
+            if before == self.measured_on(session):
                 return records
         records = pickle.loads(forked(lambda: self.measured(session)))
-        if self.known:
-            self.known.write_bytes(pickle.dumps((names, records)))
+        self.keep(session, records)
         return records
+
+    def keep(self, session: pytest.Session, records: list[Record]) -> None:
+        """Let the next run of the same tests on the same code begin with these measurements."""
+        self.known.parent.mkdir(exist_ok=True)
+        self.known.write_bytes(pickle.dumps((self.measured_on(session), records)))
+
+    def measured_on(self, session: pytest.Session) -> tuple[str, list[str]]:
+        """What measurements hold for: the code, and the names of the tests in their order."""
+        code = hashlib.sha256()
+        for folder in ("flat_mapper", "tests"):
+            for path in sorted((self.root / folder).rglob("*.py")):
+                code.update(path.read_bytes())
+        return code.hexdigest(), [item.nodeid for item in session.items]
 
     def judge(self, session: pytest.Session, number: int, change: Trial) -> None:
         """One change: what caught it, or that it survived."""
@@ -157,9 +169,7 @@ class Judge:
         for other, record in zip(session.items, self.records, strict=True):
             if other.path == item.path:
                 record.seconds = max(record.seconds, seconds)
-        if self.known:
-            names = [one.nodeid for one in session.items]
-            self.known.write_bytes(pickle.dumps((names, self.records)))
+        self.keep(session, self.records)
         return True
 
     def alone(self, item: pytest.Item) -> Iterator[bytes]:

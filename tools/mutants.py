@@ -171,7 +171,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the choice")
     parser.add_argument("--skip", type=int, default=0, help="leave out the first so many")
     parser.add_argument("--seconds", type=float, default=400, help="CPU time of a change's tests")
-    parser.add_argument("--known", type=Path, help="file that keeps the tests' measurements")
+    kept = ROOT / ".pytest_cache" / "mutants"
+    parser.add_argument("--known", type=Path, default=kept, help="keeps the tests' measurements")
     parser.add_argument("--tests", nargs="*", default=[], help="files and folders; all by default")
     parser.add_argument("--only", default="", help="changes of this text in --list alone")
     parser.add_argument("--list", action="store_true", help="only name the changes")
@@ -188,7 +189,7 @@ def main() -> int:
         parts=PARTS,
         most=arguments.seconds,
         tests=arguments.tests,
-        known=arguments.known and arguments.known.resolve(),
+        known=arguments.known.resolve(),
         changes=[
             Trial(
                 name=str(change),
