@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.mapper.group.objective import Goal, best_index, better
+from flat_mapper.mapper.group.objective import Goal, best_index, better, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.space.candidates import Bools, Floats
 
@@ -120,9 +120,7 @@ class GoalIncumbent:
         found = []
         for slot, goal in enumerate(self.goals):
             where = best_index(goal, cycles, energy)
-            if better(goal, cycles[where : where + 1], energy[where : where + 1], self.best[slot])[
-                0
-            ]:
+            if better_pair(goal, (cycles[where], energy[where]), self.best[slot]):
                 found.append((slot, where))
         return found
 
