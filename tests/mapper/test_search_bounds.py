@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
+from oracles.small_cases import online_case
 
+from flat_mapper.mapper.bounds.tiles import CandidateTiles
+from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.beam import narrowest
+from flat_mapper.mapper.group.fused import Fused
+from flat_mapper.mapper.group.fused_bounds import FusedBounds
+from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import GoalIncumbent
 from flat_mapper.mapper.group.objective import Goal
+from flat_mapper.mapper.group.picks import Counters
 from flat_mapper.mapper.group.promise import promising
+from flat_mapper.mapper.space.group import group_problem
+from flat_mapper.mapping.space import partitions
+from flat_mapper.workload.cascade import attention
+from flat_mapper.workload.graph import Softmax
+from flat_mapper.workload.mask import Mask
 
 
 def test_the_fewest_units_are_the_first_that_can_improve() -> None:
@@ -37,3 +51,44 @@ def test_what_dram_takes_at_least_is_added_to_every_candidate() -> None:
     incumbent = GoalIncumbent.of((Goal(kind="energy"),), ((100.0, 50.0),))
     (left,) = promising(bounds, incumbent, None, [candidates], outers, None)  # type: ignore[arg-type]
     assert left.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 6, 8, 13, 16, 18])
+def test_no_candidate_under_shared_loops_takes_less_than_its_bound(seed: int) -> None:
+    """Grouped heads, corrections and a mask: exact energies of all candidates of every tile."""
+    rng, drawn = np.random.default_rng(seed), online_case(4 * seed)
+    form: Softmax = "online" if seed % 3 else "row"
+    workload = attention(B=1, H=4, kv_heads=2, P=4, M=4, E=2, F=2, softmax=form)
+    if seed % 2 == 0:
+        workload = replace(workload, mask=Mask(causal=True))
+    tight = 0
+    wanted = replace(drawn.mapspace.fusion, groups=(("QK", "softmax", "AV"),), optional=False)
+    mapspace = replace(drawn.mapspace, fusion=wanted)
+    for (group,) in partitions(workload, mapspace):
+        problem = group_problem(workload, drawn.platform, drawn.ert, mapspace, group)
+        search = GroupSearch.of(problem, CandidateCache())
+        search.prepare()
+        sets = [part for part in search._whole([1] * len(problem.spaces)) if part is not None]
+        tiles = [CandidateTiles(part) for part in sets]
+        incumbent = GoalIncumbent.of((Goal(kind="energy"),), (None,))
+        bounded = FusedBounds(problem, search.bounds, tiles, incumbent)
+        fused = Fused(problem, search.bounds, tiles, incumbent, Counters())
+        fitting = np.flatnonzero(search.bounds.fits(search.roots))
+        for number in rng.choice(fitting, min(12, len(fitting)), replace=False):
+            one = search.roots.take(np.array([number]))
+            where = fused._where(one)
+            bounds = bounded._by_tile(one.tile, where.staging)[0]
+            for own, part, (bound,) in zip(tiles, sets, bounds, strict=True):
+                fits = np.isfinite(bound)
+                if not fits.any():
+                    continue
+                priced = fused._priced(
+                    part, fits[own.which], where, problem.may_stay(part.space), rough=True
+                )
+                exact = np.full(part.count, np.inf)
+                which = part.positions(priced.source)
+                np.minimum.at(exact, which, where.layout.energy(priced.costs))
+                least = own.least(exact)
+                assert (bound[fits] <= least[fits] * (1 + 1e-9)).all(), (seed, one.tile.T)
+                tight += int((bound[fits] >= least[fits] * (1 - 1e-9)).sum())
+    assert tight, "no bound is ever met"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,7 +90,7 @@ class OuterBounds:
         shares = [float(problem.shares(s, visited)[0]) for s in problem.spaces]
         every = zip(problem.spaces, shares, strict=True)
         cycles = self.compute([share * s.lane_cycles / s.widest for s, share in every])
-        energy = float(self.least_inside(visited)[0])
+        energy = float(self.least_inside(visited, [np.array([n]) for n in shares])[0])
         met: set[str] = set()
         for space, share in zip(problem.spaces, shares, strict=True):
             for tensor in space.tensors:
@@ -99,12 +100,15 @@ class OuterBounds:
                 met.add(tensor)
         return max(cycles, self.compulsory_cycles()), energy
 
-    def least_inside(self, visited: Floats) -> Floats:
-        """Lower bound on the pJ of the group below DRAM, by what a mask leaves; float64[n]."""
+    def least_inside(self, visited: Floats, runs: Sequence[Floats]) -> Floats:
+        """Lower bound on the pJ of the group below DRAM; float64[n].
+
+        visited: by what a mask leaves. runs: of each Einsum, see `GroupProblem.runs`.
+        """
         energy = np.zeros(len(visited))
         met: set[str] = set()
-        for space in self.problem.spaces:
-            own = space.compute_energy
+        for space, often in zip(self.problem.spaces, runs, strict=True):
+            own = 0.0
             level = space.arch.levels[space.shared]
             read, _, update = space.prices[level.name]
             for tensor in space.tensors:
@@ -112,13 +116,14 @@ class OuterBounds:
                 if tensor not in self.problem.external or tensor in met:
                     own += vectors * (update if tensor == space.output else read)
                 met.add(tensor)
+            energy = energy + often * space.compute_energy
             energy = energy + self.problem.shares(space, visited) * own
         return energy
 
     def busy(self, i: int, cycles: float, outers: Outers) -> Floats:
         """Lower bound on the cycles of the group's turns, where the i-th Einsum takes these."""
         compute = [
-            self.problem.shares(space, outers.visited)
+            self.problem.runs(space, outers.tile, outers.visited)
             * (cycles if i == j else space.lane_cycles / space.widest)
             for j, space in enumerate(self.problem.spaces)
         ]
@@ -245,11 +250,12 @@ class OuterBounds:
             busy = [s.lane_cycles / s.widest for s in spaces]
         else:
             busy = [float(t.cycles.min()) for t in candidate_sets]
-        compute = [c * self.problem.shares(s, visited) for c, s in zip(busy, spaces, strict=True)]
+        runs = [self.problem.runs(s, grid, visited) for s in spaces]
+        compute = [c * n for c, n in zip(busy, runs, strict=True)]
         bound = traffic_bound(
             *(self.occupancy, grid, roles, orders, candidate_sets, compute, visited)
         )
-        energy = bound.floors + self.least_inside(visited)
+        energy = bound.floors + self.least_inside(visited, runs)
         if candidate_sets is not None:
             priced, free = self._lows(candidate_sets, staging, grid, visited)
             energy = np.maximum(energy, np.maximum(priced + bound.staged, free + bound.floors))

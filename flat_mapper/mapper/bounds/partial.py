@@ -58,6 +58,8 @@ def least_energy(
 
 def first_visits_at_most(space: EinsumSpace, candidates: CandidateBlock, rest: Nodes) -> Floats:
     """pJ that first visits of the output spare at most, in any completion; float64[n]."""
+    if space.first_visits_masked:
+        return np.zeros(candidates.count)
     beyond = float(lanes_of(rest))
     inner = first_visits(space, candidates, space.arch.levels[space.shared])
     levels = [n for n in rest if isinstance(n, MemoryLevel)]

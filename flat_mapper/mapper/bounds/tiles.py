@@ -1,9 +1,9 @@
 """Candidates of one Einsum by the tile they leave: bounds that know the tile of an outer choice.
 
-Outside a candidate, at most one rank r has the innermost loop. A tensor that lacks r may stay in
-place over it, and comes by `closed / s` times, where `closed` are all its irrelevant loops and s is
-the shared level's loop over r: what it takes is linear in this count. Only where all other loops of
-the shared level are 1 may the run go on at DRAM.
+Outside a candidate, at most one rank has the innermost loop. A tensor that lacks it may stay in
+place over it and what follows of the ranks that it lacks, and comes by `closed / s` times, where
+`closed` are all its irrelevant loops and s are those of the shared level: what it takes is linear
+in this count. Only where all other loops of the shared level are 1 may the run go on at DRAM.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class CandidateTiles:
         self.extents = [np.unique(own, return_inverse=True) for own in self.tile]
         self._bounds: dict[tuple[Role, ...], TileBounds] = {}
         self._moves: dict[tuple[str, Role], tuple[Floats, Floats]] = {}
-        self._spared: dict[Role, tuple[Floats, Floats]] = {}
+        self._spared: dict[Role, tuple[Floats, Floats, Floats]] = {}
 
     @property
     def count(self) -> int:
@@ -78,14 +78,14 @@ class CandidateTiles:
             self._moves[key] = (full, full - np.concatenate([p[1] for p in parts]))
         return self._moves[key]
 
-    def spared(self, role: Role) -> tuple[Floats, Floats]:
+    def spared(self, role: Role) -> tuple[Floats, Floats, Floats]:
         """pJ that first visits of the output spare, see `CandidateSet.spared`.
 
-        role: of the output. returns: by candidate; by tile, the most of its candidates.
+        role: of the output. returns: by candidate; by tile, the most and least of its candidates.
         """
         if role not in self._spared:
             own = self.candidate_set.spared((role,))
-            self._spared[role] = own, -self.least(-own)
+            self._spared[role] = own, -self.least(-own), self.least(own)
         return self._spared[role]
 
     def bounds(self, roles: tuple[Role, ...]) -> TileBounds:
@@ -101,11 +101,9 @@ class TileBounds:
 
     tiles: CandidateTiles
     full: Floats  # of every candidate, if nothing stays in place
-    always: Floats  # of every candidate, if what stays over ranks that are not `partial` does
     gains: dict[int, Floats]  # by rank: what is spared at most if its loop is innermost
     least: Floats  # of every tile, the least of `full`
     spared: dict[int, Floats]  # of every tile, `least` minus the least of `full` - `gains`
-    partial: frozenset[int]  # ranks over which s tells how much is spared
 
     @classmethod
     def of(cls, tiles: CandidateTiles, roles: tuple[Role, ...]) -> TileBounds:
@@ -113,21 +111,15 @@ class TileBounds:
         space, candidate_set = tiles.space, tiles.candidate_set
         full = np.full(candidate_set.count, space.compute_energy)
         gains: dict[int, Floats] = {}
-        partial = set(range(len(space.ranks)))
         for tensor, role in zip(space.tensors, roles, strict=True):
             own, gain = tiles.moves(tensor, role)
             full = full + own
-            lacks = [r for r, yes in enumerate(space.relevant[tensor]) if not yes]
-            for r in lacks:
-                gains[r] = gains.get(r, np.zeros(1)) + gain
-                if len(lacks) > 1:  # the run may go on over another rank
-                    partial.discard(r)
+            for r, yes in enumerate(space.relevant[tensor]):
+                if not yes:
+                    gains[r] = gains.get(r, np.zeros(1)) + gain
         least = tiles.least(full)
         spared = {r: least - tiles.least(full - g) for r, g in gains.items()}
-        always = np.minimum.reduce(
-            [full, *(full - g for r, g in gains.items() if r not in partial)]
-        )
-        return cls(tiles, full, always, gains, least, spared, frozenset(partial))
+        return cls(tiles, full, gains, least, spared)
 
     def energy(
         self, extents: Ints, some: Ints, stay: Sequence[str] | None = None
@@ -142,24 +134,25 @@ class TileBounds:
         """
         by_extent = [self._by_extent(r, extents[r], some) for r in range(len(extents))]
         legal = np.ones((extents.shape[1], len(some)), np.bool_)
-        for divides, *_, where in by_extent:
+        for divides, _, where in by_extent:
             legal &= divides[where]
         least = self.least[some]
         none = np.empty(legal.shape)
-        none[:] = np.minimum.reduce([least, *(least - g[some] for g in self._whole.values())])
-        for r, spared in self._part.items():
-            _, _, fractions, where = by_extent[r]
-            np.minimum(none, (least - fractions * spared[some])[where], out=none)
+        none[:] = least
+        for r, spared in self.spared.items():
+            for lacks in self._runs(r):
+                fractions, where = self._fractions(lacks, extents, some)
+                np.minimum(none, (least - fractions * spared[some])[where], out=none)
         none[~legal] = np.inf
         staying = none
-        for r, spared in self._part.items():
+        for r, spared in self.spared.items():
             whole = least - spared[some]
             for t in self._lacking(r):
                 if stay is not None and t not in stay:
                     continue
                 trivial = legal.copy()
                 for q in self._has(t):
-                    trivial &= by_extent[q][1][by_extent[q][3]]
+                    trivial &= by_extent[q][1][by_extent[q][2]]
                 rows, tiles = np.nonzero(trivial)
                 staying = none.copy() if staying is none else staying
                 staying[rows, tiles] = np.minimum(staying[rows, tiles], whole[tiles])
@@ -177,52 +170,66 @@ class TileBounds:
         tile, own = self.tiles.tile[:, which[first]], extents[:, choice[first]]
         same = (own == tile) | (own == FOLLOW)
         full = self.full[candidate]
-        best = self.always[candidate]
-        for r in self._part:
-            part = self._spared_fraction(r, np.where(own[r] == FOLLOW, tile[r], own[r]), tile[r])
+        best = full.copy()
+        for r, gains in self.gains.items():
+            runs = [self._fraction(lacks, own, tile) for lacks in self._runs(r)]
+            part: Floats = np.maximum.reduce(runs)
             for t in self._lacking(r):
                 if stay is not None and t not in stay:
                     continue
                 part[same[list(self._has(t))].all(axis=0)] = 1.0
-            np.minimum(best, full - part[where] * self.gains[r][candidate], out=best)
+            np.minimum(best, full - part[where] * gains[candidate], out=best)
         return best
 
-    @property
-    def _part(self) -> dict[int, Floats]:
-        """`spared` of the ranks over which s tells how much is spared."""
-        return {r: own for r, own in self.spared.items() if r in self.partial}
-
-    @property
-    def _whole(self) -> dict[int, Floats]:
-        """`spared` of the other ranks: all of it may be."""
-        return {r: own for r, own in self.spared.items() if r not in self.partial}
-
-    def _by_extent(self, r: int, extents: Ints, some: Ints) -> tuple[Bools, Bools, Floats, Ints]:
-        """By distinct extent of a rank: tiles that divide or equal it, and fractions spared.
+    def _by_extent(self, r: int, extents: Ints, some: Ints) -> tuple[Bools, Bools, Ints]:
+        """By distinct extent of a rank: tiles that divide and tiles that equal it.
 
         And which of these every extent is.
         """
-        values, where = extents, np.zeros(1, np.int64)
-        if len(extents) > 1:
-            values, where = np.unique(extents, return_inverse=True)
+        values, where = _distinct(extents[None, :])
         tiles, which = self.tiles.extents[r]
         which = which[some]
-        own = np.where((values == FOLLOW)[:, None], tiles, values[:, None])
-        fractions = self._spared_fraction(r, own, np.broadcast_to(tiles, own.shape))
-        tables = own % tiles == 0, own == tiles, fractions
-        divides, equal, spared = (np.take(table, which, axis=1) for table in tables)
-        return divides, equal, spared, where.ravel()
+        own = np.where((values[0] == FOLLOW)[:, None], tiles, values[0][:, None])
+        divides, equal = (
+            np.take(table, which, axis=1) for table in (own % tiles == 0, own == tiles)
+        )
+        return divides, equal, where
 
-    def _spared_fraction(self, r: int, extent: Ints, tile: Ints) -> Floats:
-        """Upper bound on the fraction that a tensor spares if it stays over rank r alone.
+    def _fractions(self, lacks: tuple[int, ...], extents: Ints, some: Ints) -> tuple[Floats, Ints]:
+        """By distinct extents of some ranks: the fraction that each tile spares over their loops.
 
-        extent, tile: of the rank, outside and inside; of one shape, as is what is returned.
+        And which of these every outer tile has.
         """
-        closed = float(self.tiles.space.sizes[r]) / tile
-        inner = extent / tile
+        own = list(lacks)
+        values, where = _distinct(extents[own])
+        tile, which = self.tiles.tile[own], some
+        if len(own) == 1:
+            tile, which = self.tiles.extents[own[0]]
+            tile, which = tile[None, :], which[some]
+        found = self._fraction(lacks, values[:, :, None], tile[:, None, :])
+        return np.take(found, which, axis=1), where
+
+    def _fraction(self, lacks: tuple[int, ...], extents: Ints, tile: Ints) -> Floats:
+        """Upper bound on the fraction that a tensor spares if it stays over the ranks it lacks.
+
+        Over their loops of the shared level, all of them innermost.
+        extents, tile: outside and inside; of all ranks, or of those alone.
+        """
+        at = lacks if len(extents) == len(self.tiles.space.ranks) else range(len(lacks))
+        closed, inner = np.ones(1), np.ones(1)
+        for r, i in zip(lacks, at, strict=True):
+            closed = closed * (float(self.tiles.space.sizes[r]) / tile[i])
+            inner = inner * np.where(extents[i] == FOLLOW, 1.0, extents[i] / tile[i])
         with np.errstate(divide="ignore", invalid="ignore"):
             found = (1 - 1 / inner) * closed / (closed - 1)
         return np.where(closed > 1, np.minimum(found, 1.0), 1.0)
+
+    def _runs(self, r: int) -> tuple[tuple[int, ...], ...]:
+        """The sets of ranks over which tensors stay that lack one of them."""
+        relevant = (self.tiles.space.relevant[t] for t in self._lacking(r))
+        return tuple(
+            dict.fromkeys(tuple(q for q, yes in enumerate(own) if not yes) for own in relevant)
+        )
 
     def _lacking(self, r: int) -> list[str]:
         space = self.tiles.space
@@ -230,3 +237,14 @@ class TileBounds:
 
     def _has(self, tensor: str) -> list[int]:
         return [q for q, yes in enumerate(self.tiles.space.relevant[tensor]) if yes]
+
+
+def _distinct(extents: Ints) -> tuple[Ints, Ints]:
+    """Distinct columns of int64[R, n], and which of them each is."""
+    if extents.shape[1] == 1:
+        return extents, np.zeros(1, np.int64)
+    if len(extents) == 1:
+        values, where = np.unique(extents[0], return_inverse=True)
+        return values[None, :], where.ravel()
+    values, where = np.unique(extents, axis=1, return_inverse=True)
+    return values, where.ravel()

@@ -231,6 +231,17 @@ class CandidateSet:
         memo = self.memo.keep(mask)
         return CandidateSet(space=self.space, blocks=blocks, roles=self.roles, memo=memo)
 
+    def mask(self, some: Ints) -> Bools:
+        """Which candidates are at some positions; bool[n]."""
+        found = np.zeros(self.count, np.bool_)
+        found[some] = True
+        return found
+
+    def positions(self, source: Ints) -> Ints:
+        """Positions of candidates that are given as rows of block and candidate in it."""
+        starts = np.cumsum([0, *(b.count for b in self.blocks)])
+        return starts[source[:, 0]] + source[:, 1]
+
     def index(self, mask: Bools) -> list[tuple[int, Ints]]:
         """For each block with a candidate in the mask: its number and those candidates."""
         found, start = [], 0

@@ -378,11 +378,13 @@ def first_visits(space: EinsumSpace, candidates: CandidateBlock, top: MemoryLeve
     """pJ of the accesses that first visits of an accumulated output spare, not rounded; float64[n].
 
     top: the level that the outermost transfer leads to. A mask leaves passes out, first visits
-    of what every row of tiles adds to it does not.
+    of what every row of tiles adds to it does not; none are counted where it does.
     """
     tensor, volume = space.output, float(space.volume[space.output])
     transfers = candidates.transfers[tensor]
     found = np.zeros(candidates.count)
+    if space.first_visits_masked:
+        return found
     for i, transfer in enumerate(transfers):
         above = transfers[i + 1] if i + 1 < len(transfers) else None
         parent = top if above is None or above.child is None else above.child

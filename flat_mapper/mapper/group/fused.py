@@ -88,24 +88,11 @@ class Fused:
 
     def _evaluate(self, one: Outers) -> None:
         """One outer choice in full: price candidates, join Einsums, keep the best."""
-        staging = self.bounds.stagings[int(one.staging[0])]
-        order = self.bounds.orders[int(one.order[0])]
-        tile = tuple(int(v) for v in one.tile[:, 0])
-        chosen = self.bounded.candidates(one, staging)
+        where = self._where(one)
+        chosen = self.bounded.candidates(one, where.staging)
         if chosen is None:
             return
-        masks = []
-        for part, candidates in zip(self.candidate_sets, chosen, strict=True):
-            mask = np.zeros(part.count, np.bool_)
-            mask[candidates] = True
-            masks.append(mask)
-        where = _Where(
-            staging=staging,
-            order=order,
-            tile=tile,
-            room=float(self.bounds.occupancy.room(staging, np.array(tile)[:, None])[0]),
-            layout=self._layout(tile),
-        )
+        masks = [p.mask(some) for p, some in zip(self.candidate_sets, chosen, strict=True)]
         # First as if every tile could stay that may, and a turn took its compute: most outer
         # choices end there.
         stays = [self.problem.may_stay(part.space) for part in self.candidate_sets]
@@ -117,7 +104,8 @@ class Fused:
             some = self._improving(where, rough, offer=False)
             if some is None:
                 return
-            masks = [_mask(part, s) for part, s in zip(self.candidate_sets, some, strict=True)]
+            both = zip(self.candidate_sets, some, strict=True)
+            masks = [part.mask(part.positions(left.source)) for part, left in both]
         every = zip(self.candidate_sets, masks, stays, strict=True)
         left = self._improving(where, [self._priced(p, m, where, stay) for p, m, stay in every])
         if left is None:
@@ -129,6 +117,18 @@ class Fused:
         left = self._improving(where, left)
         if left is not None:
             self._join_private(where, left)
+
+    def _where(self, one: Outers) -> _Where:
+        """One outer choice."""
+        staging = self.bounds.stagings[int(one.staging[0])]
+        tile = tuple(one.tile[:, 0].tolist())
+        return _Where(
+            staging=staging,
+            order=self.bounds.orders[int(one.order[0])],
+            tile=tile,
+            room=float(self.bounds.occupancy.room(staging, one.tile)[0]),
+            layout=self._layout(tile),
+        )
 
     def _layout(self, tile: tuple[int, ...]) -> CostLayout:
         """The layout of cost vectors under one outer choice."""
@@ -330,7 +330,7 @@ class Fused:
         self, where: _Where, whole: CandidateSet, part: PricedCandidates
     ) -> PricedCandidates:
         """Candidates in every choice of what stays over the shared loops."""
-        mask = _mask(whole, part)
+        mask = whole.mask(whole.positions(part.source))
         stay = part.outers[0].stay
         free = [
             i
@@ -390,11 +390,3 @@ class Fused:
             cycles=costs[0],
             energy=costs[1],
         )
-
-
-def _mask(whole: CandidateSet, part: PricedCandidates) -> Bools:
-    """Which candidates of a set are among some that were priced; bool[n]."""
-    mask = np.zeros(whole.count, np.bool_)
-    starts = np.cumsum([0, *(b.count for b in whole.blocks)])
-    mask[starts[part.source[:, 0]] + part.source[:, 1]] = True
-    return mask

@@ -175,7 +175,7 @@ class FusedBounds:
         own = roles[tiles.space.einsum.name]
         every, may = np.arange(tiles.count), self._stay(tiles.space)
         energy, _ = tiles.bounds(own).energy(local, every, may)
-        passes = self._passes_of(tiles.space, extents, self.problem.visited(extents))
+        passes = self.problem.runs(tiles.space, extents, self.problem.visited(extents))
         return self._repeated(tiles, local, energy, passes, own).min(axis=1)[where]
 
     def _beside(self, part: CandidateSet) -> Floats:
@@ -200,20 +200,9 @@ class FusedBounds:
         return tuple(t for t, yes in zip(space.tensors, may, strict=True) if yes)
 
     def _passes(self, extents: Ints) -> list[Floats]:
-        """How often each Einsum runs in each pass of the other shared loops; float64[n] each.
-
-        Under a mask that is the share of its work which is left.
-        """
+        """How often each Einsum runs, see `GroupProblem.runs`; float64[n] each."""
         visited = self.problem.visited(extents)
-        return [self._passes_of(t.space, extents, visited) for t in self.tiles]
-
-    def _passes_of(self, space: EinsumSpace, extents: Ints, visited: Floats) -> Floats:
-        """The same of one Einsum; visited: share of the tiles of queries x keys that are left."""
-        if not space.einsum.each:
-            return self.problem.shares(space, visited)
-        columns = (tuple(int(v) for v in column) for column in extents.T)
-        runs = np.array([float(self.problem.passes(space, c)) for c in columns])
-        return runs * visited if self.problem.masked(space) is not None else runs
+        return [self.problem.runs(t.space, extents, visited) for t in self.tiles]
 
     def _repeated(
         self,
@@ -226,23 +215,24 @@ class FusedBounds:
         """Least pJ by tile of an Einsum that runs so often; float64[n, tiles].
 
         Every run computes. It moves all tensors as well, unless a candidate's tile is the whole
-        outer tile of one that may stay. What a mask leaves of the passes is that share of the
-        energy, but for the first visits of its output, which it does not spare.
+        outer tile of one that may stay. First visits of its output are those of one run: beside
+        fewer runs, as a mask leaves them, they are no fewer, and beside more they are no more.
         """
         if (passes == 1).all():
             return energy
         space, may = tiles.space, self._stay(tiles.space)
+        most, least = tiles.spared(roles[-1])[1:]
         if not space.einsum.each:
-            spared = tiles.spared(roles[-1])[1]
-            return passes[:, None] * energy - (1 - passes[:, None]) * spared
+            return passes[:, None] * energy - (1 - passes[:, None]) * most
         same = local[:, :, None] == tiles.tile[:, None, :]
         stays = np.zeros(energy.shape, np.bool_)
         for tensor, relevant in space.relevant.items():
             if tensor in may:
                 stays |= same[list(relevant)].all(axis=0)
         moved = energy - space.compute_energy
-        times = np.where(stays, 1.0, passes[:, None])
-        return passes[:, None] * space.compute_energy + times * moved
+        more = np.where(stays, 0.0, passes[:, None] - 1)
+        spared = np.where(more > 0, least, most)
+        return passes[:, None] * space.compute_energy + moved + more * (moved + spared)
 
     def candidates(self, one: Outers, staging: Staging) -> list[Ints] | None:
         """By Einsum, candidates that may be part of an improvement under one outer choice."""

@@ -44,6 +44,7 @@ class EinsumSpace:
     ranks: tuple[Rank, ...]
     shared: int  # index of the shared level among arch.levels
     widths: Widths = PLAIN
+    masked: tuple[str, ...] = ()  # queries and keys of the workload's mask, if it has one
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -80,6 +81,11 @@ class EinsumSpace:
             t: prod(n for n, own in zip(self.sizes, rel, strict=True) if own) * self.share(t)
             for t, rel in self.relevant.items()
         }
+
+    @property
+    def first_visits_masked(self) -> bool:
+        """Whether a mask leaves out first visits of the output: each pass brings other words."""
+        return bool(self.masked) and set(self.masked) <= set(self.einsum.output.ranks)
 
     def share(self, tensor: str) -> float:
         """Words that one value of a tensor takes."""

@@ -102,6 +102,20 @@ class GroupProblem:
             return np.ones(len(visited))
         return visited
 
+    def runs(self, space: EinsumSpace, tile: Ints, visited: Floats) -> Floats:
+        """How often an Einsum runs in each pass of the other shared loops; float64[n].
+
+        Under a mask that is the share of its work which is left. tile: int64[R, n]. visited: by
+        outer choice.
+        """
+        if not space.einsum.each:
+            return self.shares(space, visited)
+        runs = np.ones(tile.shape[1])
+        for i, rank in enumerate(self.ranks):
+            if rank.members[0] in space.einsum.each:
+                runs = runs * (rank.size // tile[i])
+        return runs if self.masked(space) is None else runs * visited
+
     @property
     def takes_turns(self) -> bool:
         """Whether Einsums take turns, and transfers run ahead only where there is room for them."""
@@ -223,10 +237,17 @@ class GroupProblem:
 
     @cached_property
     def cycles_add(self) -> tuple[int, ...]:
-        """By Einsum, 1 where compute cycles add to the group's lower bound, else 0."""
+        """By Einsum, 1 where compute cycles add to the group's lower bound, else 0.
+
+        Where units overlap, those of the unit that is busy longest if all lanes are.
+        """
         if not overlaps(self.group.schedule):
             return (1,) * len(self.spaces)
-        return tuple(int(s.einsum.unit == "matrix") for s in self.spaces)
+        busy = {s.einsum.unit: 0.0 for s in self.spaces}
+        for space in self.spaces:
+            busy[space.einsum.unit] += space.lane_cycles / space.widest
+        longest = max(busy, key=busy.__getitem__)
+        return tuple(int(s.einsum.unit == longest) for s in self.spaces)
 
     def index(self, space: EinsumSpace) -> list[int]:
         """Positions of an Einsum's ranks among the group's."""
@@ -260,6 +281,7 @@ def group_problem(
                 ranks=tuple(r for r in ranks if r.members[0] in _own_ranks(einsum)),
                 shared=[lv.name for lv in arch.levels].index(shared_level(platform).name),
                 widths=workload.widths,
+                masked=(workload.roles.masked or ()) if workload.mask is not None else (),
             )
         )
     return GroupProblem(
