@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from flat_mapper.base.errors import SpecError, expected
 
@@ -95,7 +96,7 @@ class ComputeUnit:
     attributes: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Architecture:
     """One Timeloop hierarchy, outermost first. `!Parallel` storages follow each other in order."""
 
@@ -107,7 +108,7 @@ class Architecture:
     document: Mapping[str, object] = field(default_factory=dict)  # as loaded, for lowering
     path: str = ""
 
-    @property
+    @cached_property
     def levels(self) -> tuple[MemoryLevel, ...]:
         """Storage levels, outermost first."""
         return tuple(n for n in self.nodes if isinstance(n, MemoryLevel))

@@ -42,8 +42,8 @@ class _Parser(argparse.ArgumentParser):
 
 def parsed(argv: Sequence[str]) -> argparse.Namespace | None:
     """The arguments; None where only help or the version was asked for, and printed."""
-    parser, verbs = grammar()
     word = argv[0] if argv else ""
+    parser, verbs = grammar(word)
     if not word.startswith("-") and word not in verbs:
         condition = f"a command among {', '.join(verbs)}"
         raise SpecError(expected(PROGRAM, condition, word or "none", did_you_mean(word, verbs)))
@@ -81,8 +81,8 @@ def _options(parser: argparse.ArgumentParser) -> list[str]:
     return [text for action in parser._actions for text in action.option_strings[-1:]]
 
 
-def grammar() -> tuple[_Parser, dict[str, _Parser]]:
-    """The parser, and that of each verb."""
+def grammar(only: str = "") -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser, and that of each verb; only: the verb whose options are wanted."""
     from flat_mapper import __version__
 
     parser = _Parser(
@@ -105,7 +105,8 @@ def grammar() -> tuple[_Parser, dict[str, _Parser]]:
     for name, (text, fill) in _VERBS.items():
         verb = commands.add_parser(name, description=text, allow_abbrev=False)
         assert isinstance(verb, _Parser)
-        fill(verb)
+        if only not in _VERBS or name == only:
+            fill(verb)
         verb.add_argument("--json", action="store_true", help="print JSON instead of tables")
         verbs[name] = verb
     return parser, verbs

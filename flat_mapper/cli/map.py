@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flat_mapper.api import calls as api
 from flat_mapper.backends.registry import get_backend
@@ -18,12 +19,10 @@ from flat_mapper.cli.arguments_sweep import budget_of
 from flat_mapper.cli.files import chip_of
 from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.explore.pareto import Front, front
 from flat_mapper.mapper.solve.front_search import FRONT
 from flat_mapper.mapping.order import execution_order
 from flat_mapper.mapping.partitions import refusal, unshared
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
-from flat_mapper.reports.files import comparison_files, mapping_files
 from flat_mapper.reports.folder import check_folder, write_folder
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
@@ -33,6 +32,9 @@ from flat_mapper.timeloop.terms import MAPPER
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.heads import GROUP
 from flat_mapper.workload.problem_file import Lengths, sequence_lengths
+
+if TYPE_CHECKING:
+    from flat_mapper.explore.pareto import Front
 
 PATIENCE_S = 1.0  # a search shorter than this shows no progress bar
 PERIOD_S = 5.0  # off a terminal, between two lines about how far it is
@@ -70,7 +72,7 @@ def map_command(arguments: argparse.Namespace) -> int:
         found = api.again(found, arguments.ert, arguments.backend)
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
-    _answer(arguments, found, lambda: mapping_files(found))
+    _answer(arguments, found, lambda: _files(found))
     return 0
 
 
@@ -81,6 +83,8 @@ def _front(arguments: argparse.Namespace) -> int:
     if arguments.backend != "native":
         condition = f"native with --objective {FRONT}"
         raise SpecError(expected("--backend", condition, arguments.backend))
+    from flat_mapper.explore.pareto import front
+
     workload = workload_of(arguments)
     _check(arguments)
     with progress_bar() as progress:
@@ -114,7 +118,7 @@ def compare_command(arguments: argparse.Namespace) -> int:
     found = api.compared_again(found, arguments.ert, arguments.backend)
     if not found.feasible:
         raise NothingFeasible(next(iter(found.rows.values())))
-    _answer(arguments, found, lambda: comparison_files(found))
+    _answer(arguments, found, lambda: _files(found))
     return 0
 
 
@@ -124,7 +128,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     found = api.evaluate(arguments.record, arguments.arch, arguments.ert, backend=arguments.backend)
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
-    _answer(arguments, found, lambda: mapping_files(found))
+    _answer(arguments, found, lambda: _files(found))
     return 0
 
 
@@ -185,6 +189,13 @@ def _answer(
         names = write_folder(Path(arguments.output), files(), force=arguments.force)
         where = f"\n\n{len(names)} files in {arguments.output}: {', '.join(_tops(names))}"
     say(answer_json(found.kind, found.to_dict()) if arguments.json else f"{found}{where}")
+
+
+def _files(found: Evaluation | SearchResult | Comparison) -> dict[str, bytes]:
+    """What `-o` writes; what makes it is imported where it is asked for."""
+    from flat_mapper.reports.files import comparison_files, mapping_files
+
+    return comparison_files(found) if isinstance(found, Comparison) else mapping_files(found)
 
 
 def _tops(names: list[str]) -> list[str]:

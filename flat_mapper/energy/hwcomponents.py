@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,28 @@ class Question:
 
 def versions() -> str:
     """The versions of what answers: `hwcomponents 1.0.114, ...`."""
-    try:
-        return ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
-    except metadata.PackageNotFoundError as err:
-        raise BackendError(
-            f"{err.name} is not installed; pip install {' '.join(PACKAGES)}, or give energies in "
-            "an ERT file"
-        ) from err
+    known = dict(_installed())
+    for name in PACKAGES:
+        if name not in known:
+            raise BackendError(
+                f"{name} is not installed; pip install {' '.join(PACKAGES)}, or give energies in "
+                "an ERT file"
+            )
+    return ", ".join(f"{name} {known[name]}" for name in PACKAGES)
+
+
+def _installed() -> Iterator[tuple[str, str]]:
+    """Versions of the packages, by the names of the folders in which an installer notes them.
+
+    What the standard library has for it reads the notes, and takes a tenth of a small search.
+    """
+    stems = {f"{name.replace('-', '_')}-": name for name in PACKAGES}
+    for place in reversed(sys.path):  # the first of equals is the last one told
+        with suppress(OSError), os.scandir(place or ".") as entries:
+            for entry in entries:
+                stem, dash, version = entry.name.removesuffix(".dist-info").partition("-")
+                if stem + dash in stems and entry.name.endswith(".dist-info"):
+                    yield stems[stem + dash], version
 
 
 def prices(questions: Mapping[str, Question]) -> dict[str, Price]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Literal
 
@@ -48,7 +49,7 @@ def _term(term: tuple[str, int]) -> str:
     return rank if step == 1 else f"{step}*{rank}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Einsum:
     """One tensor equation: an output, its inputs, and the operation that combines them."""
 
@@ -65,12 +66,12 @@ class Einsum:
     after: tuple[str, ...] = ()  # it runs once, when that loop is done
     so_far: tuple[str, ...] = ()  # inputs that it takes before their reduction is complete
 
-    @property
+    @cached_property
     def accesses(self) -> tuple[TensorAccess, ...]:
         """Inputs in their written order, then the output."""
         return (*self.inputs, self.output)
 
-    @property
+    @cached_property
     def ranks(self) -> tuple[str, ...]:
         """Iteration space: output ranks in order, then the reduced ranks in order.
 

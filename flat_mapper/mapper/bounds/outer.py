@@ -160,18 +160,15 @@ class OuterBounds:
     def roots(self) -> Outers:
         """All outer choices, bounded whatever the candidates."""
         parts: list[Outers] = []
+        known: dict[bool, Ints] = {}
         for number, staging in enumerate(self.stagings):
-            grid = (
-                np.array(list(tiles(self.problem, staging)), dtype=np.int64)
-                .reshape(-1, len(self.problem.ranks))
-                .T
-            )
+            loops = self.problem.group.fused or has_dram_loops(self.problem, staging)
+            if loops not in known:
+                known[loops] = tiles(self.problem, loops=loops)
             if self.problem.group.fused:
-                grids = self._fused(grid)
-            elif has_dram_loops(self.problem, staging):
-                grids = self._single(staging, grid)
+                grids = self._fused(known[loops])
             else:
-                grids = [(0, grid)]
+                grids = self._single(staging, known[loops]) if loops else [(0, known[loops])]
             parts.extend(self._bounded(None, number, order, some) for order, some in grids)
         return Outers.joined(parts)
 

@@ -9,7 +9,7 @@ the model takes as timeloop-model does.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
@@ -22,11 +22,8 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
-from flat_mapper.mapper.solve.core_partition import best_core_partition
 from flat_mapper.mapper.solve.limits import is_over, why_not
 from flat_mapper.mapper.solve.log import SearchLog
-from flat_mapper.mapper.solve.on_cores import best_on_cores
-from flat_mapper.mapper.solve.partition import best_partition
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import best_mapping, floor_of, value_of
 from flat_mapper.mapper.space.factors import divisors
@@ -82,10 +79,7 @@ def search(
         if log is not None or budget.limits:
             condition = "a mapspace that lists its groups, without level and cores"
             raise SpecError(expected("--log, --max-...", condition, mapspace.name))
-        elsewhere = best_on_cores if fusion.on_cores else best_partition
-        if fusion.on_cores and fusion.anything is not None:
-            elsewhere = best_core_partition
-        return elsewhere(*what, objective=objective, progress=progress, budget=budget)
+        return _elsewhere(mapspace)(*what, objective=objective, progress=progress, budget=budget)
     found = best_mapping(
         *what,
         objective=objective,
@@ -113,6 +107,21 @@ def search(
         assert isinstance(found, Infeasible)
         return found
     return _with_remainders(tried, tried.best, objective, budget, begin)
+
+
+def _elsewhere(mapspace: Mapspace) -> Callable[..., Solution | Infeasible]:
+    """The search over partitions, or over the cores of a chip; imported where it is asked for."""
+    if not mapspace.fusion.on_cores:
+        from flat_mapper.mapper.solve.partition import best_partition
+
+        return best_partition
+    if mapspace.fusion.anything is None:
+        from flat_mapper.mapper.solve.on_cores import best_on_cores
+
+        return best_on_cores
+    from flat_mapper.mapper.solve.core_partition import best_core_partition
+
+    return best_core_partition
 
 
 def _with_remainders(

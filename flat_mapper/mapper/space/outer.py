@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import permutations, product
+from itertools import permutations
 from math import prod
 
+import numpy as np
+
+from flat_mapper.mapper.space.candidates import Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, Rank, loop_orders
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
@@ -113,17 +116,18 @@ def _roles(problem: GroupProblem, staged: tuple[str, ...]) -> dict[str, tuple[Ro
     }
 
 
-def tiles(problem: GroupProblem, staging: Staging) -> Iterator[tuple[int, ...]]:
-    """Tile extents below the DRAM loops, by group rank."""
-    if contradicts(problem):
-        return
+def tiles(problem: GroupProblem, *, loops: bool) -> Ints:
+    """Tile extents below the DRAM loops, by group rank; int64[R, n]. loops: whether there are."""
+    ranks = range(len(problem.ranks))
+    extents = [[r.size] for r in problem.ranks]
     if problem.group.fused:
-        ranks = range(len(problem.ranks))
-        yield from product(*(shared_extents(problem, i) for i in ranks))
-    elif has_dram_loops(problem, staging):
-        yield from product(*(_own_extents(problem, i) for i in range(len(problem.ranks))))
-    else:
-        yield tuple(r.size for r in problem.ranks)
+        extents = [shared_extents(problem, i) for i in ranks]
+    elif loops:
+        extents = [_own_extents(problem, i) for i in ranks]
+    if contradicts(problem):
+        extents = [[]] * len(extents)
+    grids = np.meshgrid(*(np.array(own, np.int64) for own in extents), indexing="ij")
+    return np.stack([grid.ravel() for grid in grids])
 
 
 def has_dram_loops(problem: GroupProblem, staging: Staging) -> bool:
