@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from mapper.test_search_growth import problem_of
 
+from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group import pareto
-from flat_mapper.mapper.group.fused import _mask
 from flat_mapper.mapper.group.objective import Goal, better_pair
 from flat_mapper.mapper.solve.partition import _slope
 from flat_mapper.mapper.space.candidates import CandidateBlock
@@ -19,9 +19,9 @@ from flat_mapper.mapper.space.enumerate import Wanted, inner_candidates
 
 def test_priced_candidates_are_found_in_their_set() -> None:
     """Two blocks, of two and three candidates: the second of the first, the first of the second."""
-    whole = SimpleNamespace(count=5, blocks=[SimpleNamespace(count=2), SimpleNamespace(count=3)])
-    part = SimpleNamespace(source=np.array([[0, 1], [1, 0]]))
-    mask = _mask(whole, part)  # type: ignore[arg-type]
+    blocks = [SimpleNamespace(count=2), SimpleNamespace(count=3)]
+    whole = CandidateSet(space=None, blocks=blocks, roles={})  # type: ignore[arg-type]
+    mask = whole.mask(whole.positions(np.array([[0, 1], [1, 0]])))
     assert mask.tolist() == [False, True, True, False, False]
 
 
