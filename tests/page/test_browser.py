@@ -344,6 +344,15 @@ def test_a_page_without_any_answer_says_why(opened: Opener) -> None:
     assert "choose less" in page.locator("#refused").inner_text()
 
 
+def test_a_cut_table_fades_where_it_goes_on(opened: Opener) -> None:
+    page = opened("lengths", viewport={"width": 390, "height": 844})
+    best = page.locator(".scroll[aria-labelledby=bests-title]")
+    assert "more" in (best.get_attribute("class") or "")
+    best.evaluate("(box) => box.scrollTo({ left: 9999 })")
+    page.wait_for_timeout(100)
+    assert "more" not in (best.get_attribute("class") or "")
+
+
 def test_a_turned_phone_draws_again(opened: Opener) -> None:
     page = opened("compared")
     before = page.locator("#energy svg").bounding_box()

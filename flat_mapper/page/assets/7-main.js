@@ -95,7 +95,7 @@ function listen() {
     refresh();
   });
   at("table-csv").addEventListener("click", () => save("configurations", "csv", csvOf(tableRows())));
-  at("table").parentElement.addEventListener("scroll", sayHidden, { passive: true });
+  document.addEventListener("scroll", sayHidden, { capture: true, passive: true }); // of any table
   listenToAddress();
   let width = innerWidth;
   addEventListener("resize", () => {
@@ -114,11 +114,12 @@ function listen() {
 
 // Which columns stand outside the view, so that nobody takes a cut table for a whole one.
 function sayHidden() {
+  for (const box of document.querySelectorAll(".scroll"))
+    box.classList.toggle("more", box.scrollWidth - box.scrollLeft - box.clientWidth > 8);
   const box = at("table").parentElement;
   const edge = box.getBoundingClientRect().right;
   const heads = [...at("table").tHead.querySelectorAll("th")];
   const out = heads.filter((head) => head.getBoundingClientRect().right > edge + 8);
-  box.classList.toggle("more", out.length > 0);
   at("hidden-columns").textContent = out.length
     ? `Scroll sideways for ${out.map((head) => head.textContent).join(", ")}.`
     : "";
