@@ -31,10 +31,23 @@ from flat_mapper.spec.document import (
 )
 from flat_mapper.spec.expressions import resolved
 
-# The attributes that the model reads.
-SIZES = ("depth", "width", "datawidth", "entries", "sizeKB", "block_size", "cluster_size")
-BANDWIDTHS = ("read_bandwidth", "write_bandwidth", "shared_bandwidth")
-NUMBERS = (*SIZES, *BANDWIDTHS, "multiple_buffering", "global_cycle_seconds")
+# The attributes that the model reads, and what each counts.
+SIZES = {
+    "depth": "rows",
+    "width": "bits of a row",
+    "datawidth": "bits of a word",
+    "entries": "words, in place of depth",
+    "sizeKB": "KiB, in place of depth",
+    "block_size": "words of a row",
+    "cluster_size": "instances side by side in a row",
+}
+BANDWIDTHS = {f"{port}_bandwidth": RATE.unit for port in ("read", "write", "shared")}
+NUMBERS: Mapping[str, str] = {
+    **SIZES,
+    **BANDWIDTHS,
+    "multiple_buffering": "copies of a tile",
+    "global_cycle_seconds": "s",
+}
 _MODELLED = (*NUMBERS, "technology")
 _ALIASES: Mapping[str, tuple[str, ...]] = {
     "datawidth": ("word_bits", "word_width", "datawidth"),

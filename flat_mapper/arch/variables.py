@@ -17,17 +17,27 @@ from flat_mapper.workload.notation import BINARY, REDUCTIONS, UNARY
 
 _SUFFIXES = ("_cycles", "_energy")
 _OPERATIONS = tuple(dict.fromkeys((*BINARY, *REDUCTIONS, *UNARY)))
-# Of a core; see `arch.cores`.
-CORE = (
-    *("core_tile_cycles", "core_step_cycles", "core_stream_bytes_per_cycle", "launch_seconds"),
-    "core_stream_value_cycles",
-)
+# Of a core, with what each counts; see `arch.cores`.
+CORE: Mapping[str, str] = {
+    "core_tile_cycles": "cycles of each tile that a core is given",
+    "core_step_cycles": "cycles of each pass of the shared loops in time",
+    "core_stream_bytes_per_cycle": "bytes per cycle of one core, from and to all outside it",
+    "launch_seconds": "s of each group",
+    "core_stream_value_cycles": "cycles of each value that a core moves so",
+}
+# Of every architecture.
+PLAIN: Mapping[str, str] = {
+    "version": "0.4",
+    "technology": 'node of the prices, in quotes: "22nm"',
+    "global_cycle_seconds": "s of a cycle",
+    "power_limit_w": "W that all components may draw on average",
+}
 # Of a kernel, behind its name; the first two fixed costs stand in the place of a core's.
 FITTED = ("_factor", "_tile_cycles", "_launch_seconds")
 HELD_ASIDE = ("_median_error", "_p90_error")
 FITTED_ON = "fitted_on"  # the chip whose rows all of them are of, where it is another one
 KNOWN = (
-    *("version", "technology", "global_cycle_seconds", "power_limit_w", *CORE, FITTED_ON),
+    *(*PLAIN, *CORE, FITTED_ON),
     *(f"{operation}{suffix}" for operation in _OPERATIONS for suffix in _SUFFIXES),
     *(f"{form}_{o}{suffix}" for form in FORMATS for o in _OPERATIONS for suffix in _SUFFIXES),
 )
