@@ -56,7 +56,7 @@ format: $(READY)  ## let ruff rewrite the files (1 s)
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 help:  ## this list, with times on two cores once `make` has set up (1 s)
-	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-16s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo "  with ARCH=$(ARCH) PROBLEM=$(PROBLEM) MAPSPACE=$(MAPSPACE) MAPSPACES=\"$(MAPSPACES)\" SEQ=$(SEQ) OBJECTIVE=$(OBJECTIVE) OUT=$(OUT)"
 
 clean:  ## remove the environments, caches and the results of these variables (1 s)
@@ -116,8 +116,8 @@ mutants: $(READY)  ## change the model and the mapper at random, COUNT times, an
 test-browser: $(READY)  ## the report in Chromium; fails where that is missing (1 minute)
 	@FLAT_MAPPER_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/page/test_browser.py
 
-docs-output: $(READY)  ## run the commands of README.md and the tutorial, and write down what they print (3 minutes)
-	@$(BIN)/python tools/print_docs.py
+docs-output: $(READY)  ## run the commands of README.md, the tutorial and the how-to pages, and write down what they print (3 minutes)
+	@$(BIN)/python tools/docs_pages.py && $(BIN)/python tools/print_docs.py
 
 docs: $(VENV)-docs/.ready  ## the pages of docs/ as a site, into site/ (30 s)
 	@COLUMNS=100 NO_COLOR=1 NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --quiet --strict

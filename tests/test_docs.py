@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
+import flat_mapper as fm
 from flat_mapper.spec.yamlio import load_text
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
-import print_docs  # noqa: E402  # a tool, and no part of the package
+import docs_pages  # noqa: E402  # tools, and no part of the package
+import print_docs  # noqa: E402
 
 FAST = ("README.md", "docs/tutorial.md", "docs/search.md")
 PAGES = [
@@ -32,8 +34,8 @@ NOT_OURS = (
     *("contest", "twins?", "sieve", "crowd", "realized?", "inner rows?", "rows? in the making"),
     *("no mapping can beat", "nothing can beat", "for nothing", "frame", "held against"),
 )
-# From --help, the code and the schema, when the site is built.
-MADE = tuple(ROOT / f"docs/reference/{name}.md" for name in ("cli", "words", "answers"))
+# From --help and the schema, when the site is built.
+MADE = tuple(ROOT / f"docs/reference/{name}.md" for name in docs_pages.BUILT)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -52,6 +54,29 @@ def test_every_command_runs_and_prints_what_the_page_says(page: str, tmp_path: P
         assert print_docs.masked(block.written) == print_docs.masked(block.real), (
             f"{page}: run `make docs-output` and review the difference"
         )
+
+
+@pytest.mark.parametrize("page", [page for page in print_docs.PAGES if "howto" in page])
+def test_every_command_of_a_how_to_page_has_its_output_below_it(page: str) -> None:
+    assert print_docs.unprinted((ROOT / page).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("page", "lacking"),
+    [
+        ("```sh\nflat-mapper list\n```\n", ["flat-mapper list"]),
+        ('```sh\nflat-mapper list\n```\n```text title="prints"\n```\n', []),
+        ("```text\nflat-mapper list\n```\n", ["flat-mapper list"]),
+        ('```text title="not run: needs torch"\nflat-mapper list\n```\n', []),
+    ],
+)
+def test_a_command_without_output_is_found(page: str, lacking: list[str]) -> None:
+    assert print_docs.unprinted(page) == lacking
+
+
+def test_the_words_of_the_files_are_those_of_the_code() -> None:
+    """`python tools/docs_pages.py` writes the page again."""
+    assert docs_pages.WORDS.read_text(encoding="utf-8") == docs_pages.words()
 
 
 def test_every_page_has_its_place() -> None:
@@ -98,6 +123,14 @@ def test_names_of_the_package_on_a_page_are_there(page: Path) -> None:
             rf"\b(?:{floors})(?:\.[a-z_]+)+(?<!yaml)\b", page.read_text("utf-8")
         ):
             pkgutil.resolve_name(f"flat_mapper.{name}")
+
+
+def test_every_name_of_the_package_is_on_its_page() -> None:
+    page = (ROOT / "docs/reference/python.md").read_text(encoding="utf-8")
+    for name in fm.__all__:
+        value = getattr(fm, name)
+        if hasattr(value, "__module__") and not issubclass(type(value), type):
+            assert f"::: {value.__module__}.{value.__name__}\n" in page, name
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))

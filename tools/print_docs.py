@@ -9,8 +9,12 @@ In a page, these fences are read, in order:
     ```yaml title="in x.yaml" stands in that file of the checkout
     ```text title="prints"    what the commands before it print
 
+    ```text title="not run: why"  a command that needs what this machine may lack
+
 Other fences are shown and not run. A comment `<!-- from "A" to "B" -->` above a block of output
-keeps the lines from the first that contains A to the next that contains B; `to ""` is the end.
+keeps the lines from the first that contains A to the next that contains B; `to ""` is the end. It
+is the only way to shorten an output, and `...` stands for the lines that it leaves out. On the
+how-to pages every command that runs has its output below it (`unprinted`).
 
 Energies depend on the packages that price them, so each page ends with a comment that names their
 versions; with others the commands still run, and their output says nothing about the page.
@@ -34,7 +38,7 @@ from pathlib import Path
 from flat_mapper.cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
-PRINTS = "prints"
+PRINTS, NOT_RUN, LEFT_OUT = "prints", "not run: ", "..."
 PAGES = (
     "README.md",
     "docs/tutorial.md",
@@ -50,6 +54,8 @@ _FENCE = re.compile(
 _STAMP = re.compile(r"\n<!-- printed with (.*) -->\n")
 _MASKS = (
     (re.compile(r", \d+\.\d s$", re.MULTILINE), ", TIME"),
+    (re.compile(r" in [\d.,]+ s, [\d.,]+ a second"), " in TIME"),
+    (re.compile(r"(\.html: \d+ configurations), [\d.,]+ [KM]iB"), r"\1, SIZE"),
     (re.compile(r"(hwcomponents[\w-]*) \d[\w.]*"), r"\1 VERSION"),
 )
 
@@ -165,7 +171,7 @@ def _make(arguments: list[str]) -> str:
 
 def _part(output: str, first: str | None, last: str | None, page: str) -> str:
     """The output, or its lines from the one that contains `first` to the one with `last`."""
-    lines = output.splitlines()
+    lines = output.strip("\n").splitlines()
     if first is not None:
         start = next((i for i, line in enumerate(lines) if first in line), None)
         if start is None:
@@ -173,8 +179,25 @@ def _part(output: str, first: str | None, last: str | None, page: str) -> str:
         ends = [i for i, line in enumerate(lines) if i >= start and last and last in line]
         if last and not ends:
             raise ValueError(f"{page}: expected a line with {last!r} after {first!r}, got none")
-        lines = lines[start : ends[0] + 1 if ends else None]
+        end = ends[0] + 1 if ends else len(lines)
+        before, after = [LEFT_OUT] * (start > 0), [LEFT_OUT] * (end < len(lines))
+        lines = [*before, *lines[start:end], *after]
     return "\n".join(lines).strip("\n") + "\n"
+
+
+def unprinted(text: str) -> list[str]:
+    """Commands without their output: not run and no reason given, or run and not shown."""
+    found, open_ = [], ""
+    for fence in _FENCE.finditer(text):
+        title, body = fence["title"] or "", fence["body"].strip()
+        if title == PRINTS:
+            open_ = ""
+        elif fence["language"] == "sh" or (fence["language"] == "python" and "print(" in body):
+            found += [open_] if open_ else []
+            open_ = "" if title else body
+        elif "flat-mapper " in body and not title:
+            found.append(body)
+    return [*found, open_] if open_ else found
 
 
 def rewrite(page: str) -> bool:

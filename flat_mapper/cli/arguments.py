@@ -46,7 +46,8 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace | None:
     parser, verbs = grammar(word)
     if not word.startswith("-") and word not in verbs:
         condition = f"a command among {', '.join(verbs)}"
-        raise SpecError(expected(PROGRAM, condition, word or "none", did_you_mean(word, verbs)))
+        change = did_you_mean(word, verbs) if word else f"{PROGRAM} --help explains them"
+        raise SpecError(expected(PROGRAM, condition, word or "none", change))
     try:
         arguments, unknown = parser.parse_known_args(argv)
     except SystemExit:
