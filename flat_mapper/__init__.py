@@ -8,14 +8,16 @@
         fm.save(best, "out")   # result.json, the record, Timeloop's files
     best.to_dict()             # the same, for machines
 
-A problem, a chip, a mapspace is a shipped name, a path, or a value:
+A problem, a chip, a mapspace is a shipped name, a path, or a value; a mapping is a record's path,
+its folder, or an answer; a sweep, a configuration is a path or what it says.
 
     load_problem, load_platform, load_architecture, load_mapspace, attention   values of files
+    check, why_not                                                             before a search
     search, compare, front, need, generate, tiles                              questions
-    evaluate, execute, model                                                   of a given mapping
+    evaluate, execute, model, crosscheck, verify                               of a given mapping
     save, load, lower, report, load_results                                    files of answers
     sweep, optimize                                                            many questions
-    import_hf, import_onnx, import_torch, reproduce                            of others' files
+    import_hf, import_onnx, import_torch, fuse_layers, reproduce               of others' files
 
 Errors are `FlatMapperError`: `SpecError` (bad input), `MappingError`, `BackendError` (a tool is
 missing or failed), `NothingFeasible`. Everything is imported when it is first used.
@@ -26,7 +28,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flat_mapper.api.calls import load_problem, model_files
+    from flat_mapper.api.calls import compare, evaluate, load_problem, search
     from flat_mapper.api.calls import model_files as model
     from flat_mapper.api.execution import execute
     from flat_mapper.arch.reader import load_architecture, load_platform
@@ -41,22 +43,24 @@ if TYPE_CHECKING:
     from flat_mapper.explore.generation import Scenario, generate
     from flat_mapper.explore.need_search import need
     from flat_mapper.explore.pareto import front
+    from flat_mapper.facade.reproduced import reproduce
     from flat_mapper.facade.verbs import (
-        compare,
-        evaluate,
+        check,
+        crosscheck,
         import_hf,
         load,
         lower,
         optimize,
         report,
-        reproduce,
         save,
-        search,
         sweep,
         tiles,
+        verify,
+        why_not,
     )
     from flat_mapper.importers.graphs.onnx_file import import_onnx
     from flat_mapper.importers.graphs.torch_graph import import_torch
+    from flat_mapper.importers.layer_fusion import fuse_layers
     from flat_mapper.mapping.space_reader import load_mapspace
     from flat_mapper.page.saved import load_results
     from flat_mapper.workload.cascade import attention
@@ -64,7 +68,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "api.calls": "load_problem model_files",
+    "api.calls": "compare evaluate load_problem model_files search",
     "api.execution": "execute",
     "arch.reader": "load_architecture load_platform",
     "base.errors": "BackendError FlatMapperError MappingError NothingFeasible SpecError",
@@ -72,10 +76,12 @@ _HOMES = {
     "explore.generation": "Scenario generate",
     "explore.need_search": "need",
     "explore.pareto": "front",
-    "facade.verbs": "compare evaluate import_hf load lower optimize report reproduce save search "
-    "sweep tiles",
+    "facade.reproduced": "reproduce",
+    "facade.verbs": "check crosscheck import_hf load lower optimize report save sweep tiles "
+    "verify why_not",
     "importers.graphs.onnx_file": "import_onnx",
     "importers.graphs.torch_graph": "import_torch",
+    "importers.layer_fusion": "fuse_layers",
     "mapping.space_reader": "load_mapspace",
     "page.saved": "load_results",
     "workload.cascade": "attention",
@@ -91,10 +97,13 @@ __all__ = [
     "SpecError",
     "__version__",
     "attention",
+    "check",
     "compare",
+    "crosscheck",
     "evaluate",
     "execute",
     "front",
+    "fuse_layers",
     "generate",
     "import_hf",
     "import_onnx",
@@ -107,7 +116,6 @@ __all__ = [
     "load_results",
     "lower",
     "model",
-    "model_files",
     "need",
     "optimize",
     "report",
@@ -116,6 +124,8 @@ __all__ = [
     "search",
     "sweep",
     "tiles",
+    "verify",
+    "why_not",
 ]
 
 

@@ -22,19 +22,20 @@ from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import Width
-from flat_mapper.base.progress import Progress
+from flat_mapper.base.progress import Progress, part_of
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert, ert_of
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.log import SearchLog, search_log
-from flat_mapper.mapping.cores.check import check_mapping, read_checked_record
+from flat_mapper.mapping.cores.check import check_mapping, check_record
 from flat_mapper.mapping.data_spaces import binding_notes
+from flat_mapper.mapping.record import RECORD, MappingRecord, read_record
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_names import absent_parts, unmatched_rules
 from flat_mapper.reports.answers import Comparison, Evaluation, ModelResult, SearchResult
 from flat_mapper.spec import catalog
-from flat_mapper.spec.document import Section, did_you_mean, section_of
+from flat_mapper.spec.document import Section, checked, did_you_mean, section_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
 from flat_mapper.spec.yamlio import is_text
@@ -42,8 +43,9 @@ from flat_mapper.timeloop.mapping_reader import hands_nothing_on, read_mapping
 from flat_mapper.workload import reader as problem_yaml
 from flat_mapper.workload.cascade import SCOPES, Scope
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.problem_file import Lengths
+from flat_mapper.workload.problem_file import Lengths, sequence_lengths, sequence_sizes
 from flat_mapper.workload.timeloop import read_problem
+from flat_mapper.workload.visible_keys import at_keys
 
 MAPSPACES = ("naive", "flex-stream", "flex", "flat")  # what `compare` compares by default
 UNCHANGED: Mapping[str, object] = MappingProxyType({})
@@ -51,12 +53,14 @@ NO_BITS: Mapping[str, Width] = MappingProxyType({})
 
 Name = str | Path
 Source = Name | Mapping[str, object]  # the latter: a specification in memory, timeloopfe's or plain
+Recorded = Name | Evaluation | SearchResult  # what has a mapping
 
 
 def load_problem(
-    source: Source,
+    source: Workload | Source,
     scope: Scope | None = None,
     *,
+    seq: int | None = None,
     sizes: Mapping[str, object] = UNCHANGED,
     lengths: Lengths | None = None,
     phase: str = "",
@@ -68,10 +72,12 @@ def load_problem(
     """The workload of a shipped problem or of a file, cut to a scope, at other sizes if asked.
 
     source: a shipped name, a path, the YAML text of a problem, or a specification in memory: one
-            Einsum, its problem.
+            Einsum, its problem. A workload is itself, at other sizes and widths if asked; a window
+            that its own length made as good as none does not come back.
     scope: attention, block, layer, model or vocabulary; by default the attention of a problem
            in the short form, and the whole of a cascade that is written out.
-    lengths: of queries and keys, by the ranks that the problem's roles name.
+    seq: positions of queries and keys, in decode of the cache; in place of the problem's.
+    lengths: of queries and keys each, where they differ, by the ranks that the roles name.
     phase: `prefill` or `decode`, in place of the file's; see `flat_mapper.workload.reader`.
     softmax: row, online, online-2pass or any, in place of the file's.
     mask: causal, window=N, or both with a comma, in place of the file's.
@@ -79,11 +85,16 @@ def load_problem(
     bits: of tensors of the scope, or their number formats, beside or in place of the file's
           `tensor_bits`.
     """
-    if isinstance(source, Mapping):
-        document = document_of(source)
-        variables = variables_of(document.get("variables"), IN_MEMORY)
-        read = replace(read_problem(document, IN_MEMORY, variables), states_bits=False)
-        return problem_yaml.set_ranks(read, sizes)
+    if seq is not None:
+        lengths = sequence_lengths(checked(seq, int, "seq", above=0), phase)
+    if isinstance(source, Workload | Mapping):
+        for word, value in (("scope", scope), ("phase", phase), ("softmax", softmax)):
+            _only_of_files(word, value, source)
+        for word, value in (("mask", mask), ("layers", layers)):
+            _only_of_files(word, value, source)
+        found = source if isinstance(source, Workload) else _in_memory(source)
+        found = problem_yaml.set_ranks(found, sizes)
+        return with_bits(_at_lengths(found, lengths), bits)
     path = source if is_text(source) else catalog.resolve("problems", source)
     found = problem_yaml.load_workload(
         *(path, scope),
@@ -97,6 +108,30 @@ def load_problem(
     return with_bits(found, bits)
 
 
+def _only_of_files(word: str, value: object, source: object) -> None:
+    """Refuse what a value cannot be read again for."""
+    if value:
+        got = type(source).__name__
+        raise SpecError(expected(word, "a problem by name, file or text", f"a {got}"))
+
+
+def _in_memory(source: Mapping[str, object]) -> Workload:
+    """The one Einsum of a specification."""
+    document = document_of(source)
+    variables = variables_of(document.get("variables"), IN_MEMORY)
+    return replace(read_problem(document, IN_MEMORY, variables), states_bits=False)
+
+
+def _at_lengths(workload: Workload, lengths: Lengths | None) -> Workload:
+    """A workload with other numbers of queries and keys; those that no query sees are left out."""
+    asked = sequence_sizes(lengths, workload.roles, workload.name)
+    if lengths is None:
+        return workload
+    keys = workload.roles.keys
+    sizes = {rank: checked(n, int, rank) for rank, n in asked.items() if rank != keys}
+    return at_keys(workload.with_ranks(sizes), lengths.keys)
+
+
 def with_bits(workload: Workload, bits: Mapping[str, Width]) -> Workload:
     """The workload with other widths of some of its tensors."""
     return replace(workload, tensor_bits={**workload.tensor_bits, **bits}) if bits else workload
@@ -108,6 +143,8 @@ def search(
     mapspace: Mapspace | Name = "flat",
     ert: Ert | Name | None = None,
     *,
+    seq: int | None = None,
+    scope: Scope | None = None,
     objective: str = "edp",
     schedule: str = "",
     progress: Progress | None = None,
@@ -118,8 +155,11 @@ def search(
     memory_limit: float | None = None,
     limits: Limits | None = None,
 ) -> SearchResult | Infeasible:
-    """The best mapping of a workload in a mapspace, or why there is none.
+    """The best mapping of a workload in a mapspace, or why there is none: `flat-mapper map`.
 
+    workload, platform, mapspace: values, shipped names or files; see `load_problem` and its like.
+    seq:       positions of queries and keys, in place of the problem's.
+    scope:     attention, block, layer or model; by default what the problem says.
     ert:       a table, its file, or `accelergy` to run that; by default hwcomponents prices.
     objective: latency, energy or edp; ties are broken by the other two. Latency where nothing
                says what the chip's components cost, and the answer says so.
@@ -128,8 +168,9 @@ def search(
     log:       a file that takes down what is cut, for `flat-mapper verify`.
     budget:    what the search may spend; where it ends, the certificate has the gap that is proven.
     time_limit, gap, memory_limit, limits: its parts, in seconds, as a share (0.01), in MB.
+    returns:   an answer, or an `Infeasible`: false, and it says why when its result is asked for.
     """
-    cascade = workload if isinstance(workload, Workload) else load_problem(workload)
+    cascade = load_problem(workload, scope, seq=seq)
     if log:
         cascade.one_kind("--log")
     own = budget or Budget.within(time_limit, gap, memory_limit, limits)
@@ -151,6 +192,8 @@ def compare(
     mapspaces: Sequence[Mapspace | Name] = MAPSPACES,
     ert: Ert | Name | None = None,
     *,
+    seq: int | None = None,
+    scope: Scope | None = None,
     objective: str = "edp",
     schedule: str = "",
     progress: Progress | None = None,
@@ -159,13 +202,13 @@ def compare(
 ) -> Comparison:
     """The best mapping of each mapspace; the first is what the others are held against.
 
+    seq, scope, ert, objective: as for `search`.
     schedule: of the fused Einsums, in place of the mapspaces' own.
     log:      takes down what the search of the one mapspace cuts.
     budget:   what that search may spend.
     """
-    cascade = workload if isinstance(workload, Workload) else load_problem(workload)
-    read = platform if isinstance(platform, Platform) else load_platform(platform)
-    fit = fitted(read, cascade.each_kind[0])
+    cascade = load_problem(workload, scope, seq=seq)
+    fit = fitted(load_platform(platform), cascade.each_kind[0])
     chip = fit.platform
     table, art, goal, said = searched_energies(chip, ert, objective_of(objective))
     spaces = [mapspace_of(m, cascade, chip, schedule) for m in mapspaces]
@@ -175,7 +218,7 @@ def compare(
         raise SpecError(expected("mapspaces", "at least one, each once", got))
     rows: dict[str, SearchResult | Infeasible] = {}
     for i, space in enumerate(spaces):
-        step = _part(progress, i, len(spaces), space.name)
+        step = part_of(progress, i, len(spaces), space.name)
         found = best_of_layers(
             cascade, chip, space, table, objective=goal, progress=step, log=log, budget=budget
         )
@@ -207,8 +250,7 @@ def mapspace_of(
     """A mapspace by name, under another schedule if asked, whose rules all apply to something."""
     from flat_mapper.mapping.space_reader import load_mapspace
 
-    found = mapspace if isinstance(mapspace, Mapspace) else load_mapspace(mapspace)
-    found = _scheduled(found, schedule)
+    found = _scheduled(load_mapspace(mapspace), schedule)
     for fault in unmatched_rules(found, workload, platform):
         raise SpecError(fault)
     return found
@@ -228,30 +270,40 @@ def _scheduled(mapspace: Mapspace, schedule: str) -> Mapspace:
     raise SpecError(expected("schedule", condition, schedule, did_you_mean(schedule, SCHEDULES)))
 
 
-def _part(progress: Progress | None, index: int, count: int, name: str) -> Progress | None:
-    """Progress of one search among several."""
-    if progress is None:
-        return None
-    return lambda share, text: progress((index + share) / count, f"{name}: {text}")
+def recorded(mapping: Recorded, platform: Platform | Source | None = None) -> MappingRecord:
+    """A mapping with what it maps, as it stands: of a file, of a folder that has one, of an answer.
+
+    raises: SpecError for what cannot be read.
+    """
+    chip = None if platform is None else load_platform(platform)
+    if isinstance(mapping, str | Path):
+        path = Path(mapping)
+        return read_record(path / RECORD if path.is_dir() else path, chip)
+    mapping.workload.one_kind("a mapping of its own")
+    return MappingRecord(
+        workload=mapping.workload,
+        platform=chip or mapping.platform,
+        mapping=mapping.mapping,
+        arch=(),
+    )
 
 
 def evaluate(
-    record: Path | str,
+    mapping: Recorded,
     platform: Platform | Source | None = None,
     ert: Ert | Name | None = None,
     *,
     backend: str = "native",
 ) -> Evaluation | Infeasible:
-    """A recorded mapping priced again.
+    """A mapping priced again.
 
-    record:   a fused-mapping.yaml.
-    platform: another architecture than the record's own.
+    mapping:  a fused-mapping.yaml, a folder that has one, or an answer.
+    platform: another chip than the mapping's own.
+    raises:   MappingError for a mapping that contradicts its problem or its chip.
     """
     evaluator = get_backend(backend)
-    chip = platform
-    if chip is not None and not isinstance(chip, Platform):
-        chip = load_platform(chip)
-    read = read_checked_record(Path(record), chip)
+    read = recorded(mapping, platform)
+    check_record(read, str(mapping) if isinstance(mapping, str | Path) else "mapping")
     fit = fitted(read.platform, read.workload)
     table, art, said = known_energies(fit.platform, ert)
     result = evaluator.evaluate(read.workload, fit.platform, read.mapping, table)
@@ -304,7 +356,7 @@ def beside_timeloop_mapper(
 
 
 def model_files(
-    files: Sequence[Name] | Mapping[str, object],
+    files: Name | Sequence[Name] | Mapping[str, object],
     ert: Ert | Name | None = None,
     *,
     data: Mapping[str, object] | None = None,
@@ -317,6 +369,8 @@ def model_files(
     data:  values of the names that templates in the files use.
     raises: SpecError, MappingError where a file cannot be read or they contradict each other.
     """
+    if isinstance(files, str | Path):
+        files = (files,)
     if not files:
         raise SpecError(expected("model", "files with architecture, problem and mapping", "none"))
     names: Sequence[Name] = () if isinstance(files, Mapping) else files

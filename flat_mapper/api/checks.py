@@ -12,6 +12,7 @@ from flat_mapper.api.dry_run import Understood
 from flat_mapper.arch.reader import check_architecture, load_architecture
 from flat_mapper.arch.values import Architecture
 from flat_mapper.base.errors import Faults, FlatMapperError, SpecError, expected
+from flat_mapper.base.table import Printed
 from flat_mapper.energy.tables import ert_of, load_art
 from flat_mapper.mapping.cores.check import check_mapping, read_checked_record
 from flat_mapper.spec.document import Section, did_you_mean, section_of
@@ -24,8 +25,8 @@ from flat_mapper.workload.timeloop import problem_faults, read_problem
 _PARTS = ("problem", "architecture", "mapspace", "fused_mapping", "mapping", "ERT", "ART")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Checked(Printed):
     """One file: the kind that it turned out to be, and its faults."""
 
     path: str

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import ClassVar
 
-from flat_mapper.api.calls import Source
-from flat_mapper.arch.reader import load_platform
+from flat_mapper.api.calls import Recorded, Source, recorded
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.referee import Disagreement, compare
 from flat_mapper.base.errors import NothingFeasible
+from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution import run as referee
 from flat_mapper.execution.result import Executed
 from flat_mapper.execution.shrink import cut_ranks, shrunk
-from flat_mapper.mapping.record import read_record
+
+_TURNS = 40  # of a timeline that is printed; more are in the JSON
+_SHOWN = 60  # differences that are printed; all are in the JSON
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Execution(Printed):
     """A mapping executed, and what the model says otherwise where it was asked."""
 
+    kind: ClassVar = "execute"  # of answers as JSON
     executed: Executed
     checked: bool = False
     differences: tuple[Disagreement, ...] = ()
@@ -39,37 +42,104 @@ class Execution:
             found["differences"] = [d.to_dict() for d in self.differences]
         return found
 
+    def __str__(self) -> str:
+        """Outputs, words alive, turns and counts as tables, and the verdict."""
+        executed = self.executed
+        lines = [f"{executed.workload} on {executed.arch}: {executed.steps:,} steps executed"]
+        if executed.shrunk:
+            cut = ", ".join(f"{r} {a} -> {b}" for r, (a, b) in executed.shrunk.items())
+            lines.append(f"shrunk to two passes of every loop at DRAM: {cut}")
+        rows = [
+            (e.tensor, f"{e.absolute:.3g}", f"{e.relative:.3g}", "right" if e.right else "WRONG")
+            for e in executed.errors
+        ]
+        lines.append(grid(rows, head=("output", "max error", "relative", ""), right=(1, 2)))
+        lines.append(_alive(executed))
+        lines.append(_counts(executed))
+        lines += [_turns(executed), f"cycles: {executed.cycles:,.6g}"]
+        if self.checked:
+            lines.append(_differences(self.differences))
+        return "\n".join(line for line in lines if line)
+
 
 def execute(
-    record: Path | str,
+    mapping: Recorded,
     platform: Platform | Source | None = None,
     *,
     check: bool = False,
     shrink: bool = False,
     seed: int = 0,
 ) -> Execution:
-    """A recorded mapping run on real numbers, tile by tile.
+    """A mapping run on real numbers, tile by tile.
 
-    record:   a fused-mapping.yaml.
-    platform: another architecture than the record's own.
+    mapping:  a fused-mapping.yaml, a folder that has one, or an answer.
+    platform: another architecture than the mapping's own.
     check:    hold the native model against it.
     shrink:   cut the loops at DRAM to two passes first.
     seed:     of the random inputs.
     raises:   SpecError where it takes too many steps; with `check`, NothingFeasible where the model
               says that the mapping does not fit.
     """
-    chip = platform
-    if chip is not None and not isinstance(chip, Platform):
-        chip = load_platform(chip)
-    read = read_record(Path(record), chip)
-    workload, mapping = replace(read.workload, repeat=1), read.mapping
+    read = recorded(mapping, platform)
+    workload, nests = replace(read.workload, repeat=1), read.mapping
     if shrink:
-        workload, mapping = shrunk(workload, mapping, read.platform.dram.name)
-    executed = referee.execute(workload, read.platform, mapping, seed=seed)
+        workload, nests = shrunk(workload, nests, read.platform.dram.name)
+    executed = referee.execute(workload, read.platform, nests, seed=seed)
     executed = replace(executed, shrunk=cut_ranks(read.workload, workload))
     if not check:
         return Execution(executed=executed)
-    result = evaluate(workload, read.platform, mapping, unpriced(read.platform))
+    result = evaluate(workload, read.platform, nests, unpriced(read.platform))
     if isinstance(result, Infeasible):
         raise NothingFeasible(result)
     return Execution(executed=executed, checked=True, differences=compare(executed, result))
+
+
+def _alive(executed: Executed) -> str:
+    rows = [
+        (
+            " + ".join(g.names),
+            a.level,
+            f"{a.words:,}",
+            "-" if a.capacity is None else f"{a.capacity:,}",
+            ", ".join(f"{t} {n:,}" for t, n in a.terms) + (": OVER" if a.over else ""),
+        )
+        for g in executed.groups
+        for a in g.alive
+    ]
+    return grid(rows, head=("group", "level", "alive", "has", "words of"), right=(2, 3))
+
+
+def _counts(executed: Executed) -> str:
+    rows = []
+    for m in executed.counts:
+        values = (v // m.instances for v in (m.reads, m.fills, m.updates))
+        counts = (f"{value:,}" for value in values)
+        rows.append((m.einsum, m.level, m.tensor, *counts, f"{m.instances:,}"))
+    head = ("Einsum", "level", "tensor", "reads", "fills", "updates", "instances")
+    return grid(rows, head=head, right=(3, 4, 5, 6))
+
+
+def _turns(executed: Executed) -> str:
+    turns = [t for g in executed.groups for t in g.turns]
+    if len(turns) > _TURNS:
+        return f"{len(turns):,} turns"
+    rows = [(t.einsum, str(t.pass_number), f"{t.start:,.6g}", f"{t.end:,.6g}") for t in turns]
+    return grid(rows, head=("turn", "pass", "start", "end"), right=(1, 2, 3))
+
+
+def _differences(found: tuple[Disagreement, ...]) -> str:
+    if not found:
+        return "the model agrees"
+    rows = [
+        (
+            *(d.where, d.level or "-", d.tensor or "-", d.quantity),
+            f"{d.executed:.12g}",
+            "-" if d.model is None else f"{d.model:.12g}",
+            d.reason,
+        )
+        for d in found[:_SHOWN]
+    ]
+    head = ("where", "level", "tensor", "quantity", "executed", "model", "why")
+    table = grid(rows, head=head, right=(4, 5))
+    bad = sum(not d.reason for d in found)
+    return f"{table}\nthe model differs in {len(found)} quantities, in {bad} without a reason"

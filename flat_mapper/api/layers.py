@@ -15,7 +15,7 @@ from math import sqrt
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
 from flat_mapper.base.budget import Budget
-from flat_mapper.base.progress import Progress
+from flat_mapper.base.progress import Progress, part_of
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapper.group.objective import Objective
@@ -54,7 +54,7 @@ def best_of_layers(
         one = search(
             *(kind, platform, mapspace, ert),
             objective=objective,
-            progress=_part(progress, number, len(kinds), kind),
+            progress=part_of(progress, number, len(kinds), f"{kind.repeat} layers, {_mask(kind)}"),
             log=log,
             budget=budget,
         )
@@ -103,9 +103,5 @@ def noted(result: Result, notes: Sequence[str]) -> Result:
     return replace(result, notes=(*result.notes, *notes)) if notes else result
 
 
-def _part(progress: Progress | None, index: int, count: int, kind: Workload) -> Progress | None:
-    """Progress of one kind among several."""
-    if progress is None or count == 1:
-        return progress
-    told = f"{kind.repeat} layers, {kind.mask or 'no mask'}"
-    return lambda share, text: progress((index + share) / count, f"{told}: {text}")
+def _mask(kind: Workload) -> str:
+    return str(kind.mask or "no mask")

@@ -64,7 +64,7 @@ def architecture_of(document: object, name: str = "architecture") -> Architectur
 
 
 def load_platform(
-    source: Files | Mapping[str, object],
+    source: Platform | Files | Mapping[str, object],
     data: Mapping[str, object] | None = None,
     *,
     vector: Mapping[str, object] | None = None,
@@ -72,11 +72,13 @@ def load_platform(
     """The matrix path of that name, and the vector path in NAME.sfu.yaml where that exists.
 
     source: a shipped name, a path, several files and folders that are joined as Timeloop's front
-            end joins them, or a specification in memory (timeloopfe's, say).
+            end joins them, or a specification in memory (timeloopfe's, say); a platform is itself.
     data:   values of the names that templates in the files use.
     vector: the vector path beside a specification.
     raises: SpecError where nodes of the same name differ between the two.
     """
+    if isinstance(source, Platform):
+        return source
     if not isinstance(source, Mapping):
         return platform_of(platform_files(source, data))
     matrix = architecture_of(document_of(source), IN_MEMORY)

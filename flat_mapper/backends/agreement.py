@@ -19,6 +19,7 @@ from flat_mapper.backends.accelforge_answer import expected_actions
 from flat_mapper.backends.accelforge_nest import NotExpressibleError
 from flat_mapper.backends.one_pass import one_pass_counts
 from flat_mapper.base.errors import BackendError, MappingError
+from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.backend import Backend
 from flat_mapper.cost_model.chip.evaluation import evaluate, stats_alone
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
@@ -38,6 +39,7 @@ COUNTS = (
     "utilized_instances",
 )
 ONE_PASS = "one pass times the passes"
+_HEAD = ("backend", "Einsum", "level", "tensor", "quantity", "native", "backend's", "verdict")
 DEFINITION = (
     "AccelForge also prices the reads that drain an output tile, prices an update as a write and "
     "does not round up to whole rows"
@@ -91,8 +93,8 @@ class Difference:
         return told | {"allowed": self.allowed, "reason": self.reason, "exceeds": self.exceeds}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crosscheck:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Crosscheck(Printed):
     """Answers of all backends on one mapping."""
 
     native: Result | Infeasible
@@ -119,6 +121,43 @@ class Crosscheck:
             "left_out": [q.to_dict() for q in self.left_out],
             "differences": [d.to_dict() for d in self.differences],
         }
+
+    def __str__(self) -> str:
+        """Who did not answer, what the others note, the differences as a table, and the verdict."""
+        lines = [f"{name} did not answer: {why}" for name, why in self.absent.items()]
+        lines += [
+            f"{name}: {note}"
+            for name, answer in self.answers.items()
+            if isinstance(answer, Result)
+            for note in answer.notes
+        ]
+        if self.differences:
+            lines.append(grid([_row(d) for d in self.differences], head=_HEAD, right=(5, 6)))
+        if self.one_pass:
+            lines.append(
+                f"{self.one_pass} counts of tiles that return with every turn: one pass of the "
+                "group, times its passes"
+            )
+        if self.left_out:
+            places = {f"{q.einsum} at {q.level}" for q in self.left_out if q.level}
+            lines.append(
+                f"left out, {len(self.left_out)} quantities that the rules between fused Einsums "
+                f"set (`execute --check` is their referee): {', '.join(sorted(places))}"
+            )
+        bad = sum(d.exceeds for d in self.differences)
+        names = ", ".join(self.answers) or "nobody"
+        lines.append(
+            f"native against {names}: {self.compared} quantities compared, "
+            f"{len(self.differences)} differ, {bad} by more than allowed"
+        )
+        return "\n".join(lines)
+
+
+def _row(d: Difference) -> tuple[str, ...]:
+    verdict = "EXCEEDS" if d.exceeds else f"within {d.allowed:.3g}"
+    reason = f": {d.reason}" if d.reason else ""
+    places = (d.backend, d.einsum, d.level or "-", d.tensor or "-", d.quantity)
+    return (*places, f"{d.native:.12g}", f"{d.other:.12g}", f"{verdict}{reason}")
 
 
 def crosscheck(

@@ -5,3 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Progress = Callable[[float, str], None]  # the part that is done, 0 to 1, and what is being done
+
+
+def part_of(progress: Progress | None, index: int, count: int, name: str) -> Progress | None:
+    """The progress of one piece of work among several; a single one goes by its own words."""
+    if progress is None or count == 1:
+        return progress
+    return lambda share, text: progress((index + share) / count, f"{name}: {text}")

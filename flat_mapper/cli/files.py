@@ -19,19 +19,11 @@ from flat_mapper.spec.yamlio import scalar
 
 def lower_command(arguments: argparse.Namespace) -> int:
     """A recorded mapping as Timeloop files."""
-    from flat_mapper.api.calls import evaluate
-    from flat_mapper.reports.answers import Evaluation
-    from flat_mapper.reports.files import mapper_folder, record_files
+    from flat_mapper.facade.verbs import lower
     from flat_mapper.reports.folder import check_folder, write_folder
 
     check_folder(Path(arguments.output), force=arguments.force)
-    found = evaluate(arguments.record, arguments.arch)
-    if not isinstance(found, Evaluation):
-        raise NothingFeasible(found)
-    if found.workload.mask:
-        condition = "a mapping without a mask: Timeloop's loops are as long for every query"
-        raise SpecError(expected(arguments.record, condition, f"mask {found.workload.mask}"))
-    files = record_files(found) | (mapper_folder(found) if arguments.tool == "mapper" else {})
+    files = lower(arguments.record, arguments.arch, tool=arguments.tool)
     names = write_folder(Path(arguments.output), files, force=arguments.force)
     text = "\n".join(f"{arguments.output}/{name}" for name in names)
     say(answer_json("lower", {"files": names}) if arguments.json else text)
@@ -65,7 +57,7 @@ def check_command(arguments: argparse.Namespace) -> int:
 
 def list_command(arguments: argparse.Namespace) -> int:
     """The files that ship, with one line each."""
-    from flat_mapper.reports.text import grid
+    from flat_mapper.base.table import grid
 
     kinds: tuple[catalog.CatalogKind, ...] = ("arch", "problems", "mapspaces")
     wanted = tuple(kind for kind in kinds if arguments.kind in ("", kind))

@@ -12,7 +12,7 @@ from flat_mapper.importers.graphs.imported import Imported
 from flat_mapper.importers.graphs.onnx_file import import_onnx
 from flat_mapper.importers.graphs.torch_graph import import_torch
 from flat_mapper.importers.hf import load_config, problem_text
-from flat_mapper.importers.layer_fusion import FusedLayers, fuse_layers, shape_text
+from flat_mapper.importers.layer_fusion import fuse_layers
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.textfiles import write_text
@@ -73,7 +73,7 @@ def _written(found: Imported, origin: str, target: Path | None, *, json: bool) -
     if json:
         say(answer_json("import-graph", {**found.to_dict(), "written": str(target or "")}))
     elif target:
-        say(found.summary())
+        say(found)
         say(f"{target}: written; flat-mapper map --problem {target} --arch ... --mapspace any")
     else:
         say(text.rstrip())
@@ -105,15 +105,7 @@ def fuse_layers_command(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say(answer_json("fuse-layers", {**found.to_dict(), "written": str(target or "")}))
         return 0
-    say(fuse_text(found))
+    say(found)
     if target:
         say(f"\n{target}: written; flat-mapper map --problem {target} --arch ...")
     return 0
-
-
-def fuse_text(found: FusedLayers) -> str:
-    """A line for each file, then how many pairs there are of each shape."""
-    lines = [f"{name}: {what}" for name, what in found.said.items()]
-    lines += ["", f"{len(found.said)} files, {len(found.pairs)} pairs that are attention"]
-    lines += [f"  {count} x {shape_text(shape)}" for shape, count in found.shapes().items()]
-    return "\n".join(lines)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flat_mapper.api import calls as api
+from flat_mapper.api.fusible import fusible
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
 from flat_mapper.base.escape import terminal_text
@@ -20,8 +21,6 @@ from flat_mapper.cli.files import chip_of
 from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.solve.front_search import FRONT
-from flat_mapper.mapping.order import execution_order
-from flat_mapper.mapping.partitions import refusal, unshared
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.folder import check_folder, write_folder
 from flat_mapper.spec.answers import answer_json
@@ -117,7 +116,7 @@ def compare_command(arguments: argparse.Namespace) -> int:
         )
     found = api.compared_again(found, arguments.ert, arguments.backend)
     if not found.feasible:
-        raise NothingFeasible(next(iter(found.rows.values())))
+        raise NothingFeasible(found.refusal)
     _answer(arguments, found, lambda: _files(found))
     return 0
 
@@ -134,24 +133,9 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
 
 def why_not_command(arguments: argparse.Namespace) -> int:
     """Whether some Einsums may share loops; exit code 1 with the reason where they may not."""
-    workload = workload_of(arguments)
-    members = (m for n in arguments.einsums for m in workload.operators.get(n, (n,)))
-    asked = {workload.einsum(n).name for n in members}
-    names = tuple(n for n in execution_order(workload) if n in asked)
-    reason = refusal(workload, names) if len(names) > 1 else ""
-    shared = () if reason else workload.shareable_ranks(names)
-    barred = {} if reason else unshared(workload, names)
-    if arguments.json:
-        document = {"einsums": list(names), "legal": not reason, "reason": reason}
-        say(answer_json("why-not", {**document, "shared": list(shared), "unshared": barred}))
-        return int(bool(reason))
-    if reason:
-        say(f"no group: {reason}")
-        return 1
-    say(f"may be a group; shared loops over: {', '.join(shared) or 'none, one tile holds all'}")
-    for rank, why in barred.items():
-        say(f"  not over {rank}: {why}")
-    return 0
+    found = fusible(workload_of(arguments), arguments.einsums)
+    say(answer_json(found.kind, found.to_dict()) if arguments.json else found)
+    return 0 if found else 1
 
 
 def _folders(workload: Workload) -> list[str]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 
 from flat_mapper.api import calls as api
-from flat_mapper.base import units
 from flat_mapper.base.errors import NothingFeasible
 from flat_mapper.cli.files import chip_of
 from flat_mapper.cli.map import bits_of, progress_bar, size_arguments, workload_of
 from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.explore.generation import Scenario, generate
-from flat_mapper.explore.need_result import Need, Trial, Unreached, target_text
+from flat_mapper.explore.need_result import Unreached
 from flat_mapper.explore.need_search import need
-from flat_mapper.reports import text as report
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.yamlio import scalar
@@ -39,56 +37,8 @@ def need_command(arguments: argparse.Namespace) -> int:
         )
     if isinstance(found, Unreached):
         raise NothingFeasible(found)
-    say(answer_json("need", found.to_dict()) if arguments.json else need_text(found))
+    say(answer_json("need", found.to_dict()) if arguments.json else found)
     return 0
-
-
-def need_text(found: Need) -> str:
-    """The value, one step less, and what the architecture has."""
-    trials = [found.reached] if found.below is None else [found.below, found.reached]
-    rows = [_row(found, trial) for trial in trials]
-    noun = "rows" if found.quantity == "buffer" else "steps"
-    head = (
-        "",
-        noun,
-        found.quantity,
-        "util.",
-        "busy",
-        "latency",
-        "off-chip",
-        "granularity",
-        "bottleneck",
-    )
-    return "\n".join(
-        (
-            f"{found.workload} on {found.arch}, mapspace {found.mapspace}: the smallest "
-            f"{found.quantity} of {found.node} for {target_text(found.unit)} of {found.target:g}",
-            report.grid(rows, head=head, right=range(1, 7)),
-            f"the problem allows {target_text(found.unit)} of at most {found.ceiling:.6f}: all "
-            "units at their peak, transfers beside them",
-            f"one of the {noun} is {found.amount(1)}; {found.arch} has "
-            f"{found.amount(found.present)}; {found.trials} searches for the least latency",
-            *filter(None, [report.left_out_text(found)]),
-        )
-    )
-
-
-def _row(found: Need, trial: Trial) -> tuple[str, ...]:
-    reaches = "reaches" if trial is found.reached else "misses"
-    steps = trial.steps or 0
-    start = (reaches, units.count(steps), found.amount(steps))
-    result = trial.result
-    if result is None:
-        return (*start, "", "", "", "", "nothing fits", "")
-    return (
-        *start,
-        f"{result.utilization:.6f}",
-        report.busy_text(result),
-        units.si(result.latency_s, "s"),
-        units.size(result.offchip_bytes),
-        result.fused.granularity,
-        result.bottleneck,
-    )
 
 
 def generate_command(arguments: argparse.Namespace) -> int:

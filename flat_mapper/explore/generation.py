@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import ClassVar
 
-from flat_mapper.api.calls import NO_BITS, Name, search, with_bits
+from flat_mapper.api.calls import NO_BITS, Name, Source, search, with_bits
 from flat_mapper.api.prices import energies
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
@@ -28,6 +29,7 @@ from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import Width
 from flat_mapper.base.progress import Progress
+from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
@@ -35,7 +37,7 @@ from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.reports.layers import with_others
-from flat_mapper.reports.text import busy_text, grid, left_out_text
+from flat_mapper.reports.text import busy_text, left_out_text
 from flat_mapper.spec import catalog
 from flat_mapper.spec.yamlio import is_text
 from flat_mapper.workload.cascade import Scope
@@ -155,10 +157,11 @@ class StepSegment:
         return {"mapped_at": self.end, "steps_at": steps, **self.cost.to_dict()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Generation(Printed):
     """The cost of a text."""
 
+    kind: ClassVar = "generate"  # of answers as JSON
     scenario: Scenario
     prefill: SearchResult
     segments: tuple[StepSegment, ...]
@@ -260,7 +263,7 @@ def _row(name: str, length: int, cost: StepCost, result: Result | None = None) -
 
 def generate(
     problem: str | Path,
-    platform: Platform | Name,
+    platform: Platform | Source,
     mapspace: Mapspace | Name = "flat",
     ert: Ert | Name | None = None,
     *,
@@ -287,7 +290,7 @@ def generate(
     """
     source = problem if is_text(problem) else catalog.resolve("problems", problem)
     _check_sizes(source, sizes)
-    chip = platform if isinstance(platform, Platform) else load_platform(platform)
+    chip = load_platform(platform)
     table, _ = energies(chip, ert)
     lengths = scenario.lengths()
     ends = list(dict.fromkeys(segment_end(length) for length in lengths))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, NoReturn, get_args
 
 from flat_mapper.base import units
+from flat_mapper.base.errors import MissingResult
+from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.reports.text import busy_text
+from flat_mapper.reports.text import busy_text, left_out_text
 from flat_mapper.workload.mask import LayerKind, Mask
 
 Quantity = Literal["buffer", "bandwidth"]
-
 
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 
@@ -49,10 +50,11 @@ def share_of(result: Result, unit: str) -> float:
     return result.busy[unit] if unit else result.utilization
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Need(Printed):
     """The smallest value that reaches the target, and the largest that does not."""
 
+    kind: ClassVar = "need"  # of answers as JSON
     workload: str
     arch: str
     mapspace: str
@@ -124,10 +126,57 @@ class Need:
             return units.size(steps * self.step)
         return units.si(steps * self.step, "B/s")
 
+    def __str__(self) -> str:
+        """The value, one step less, and what the architecture has."""
+        trials = [self.reached] if self.below is None else [self.below, self.reached]
+        rows = [_row(self, trial) for trial in trials]
+        noun = "rows" if self.quantity == "buffer" else "steps"
+        head = (
+            "",
+            noun,
+            self.quantity,
+            "util.",
+            "busy",
+            "latency",
+            "off-chip",
+            "granularity",
+            "bottleneck",
+        )
+        return "\n".join(
+            (
+                f"{self.workload} on {self.arch}, mapspace {self.mapspace}: the smallest "
+                f"{self.quantity} of {self.node} for {target_text(self.unit)} of {self.target:g}",
+                grid(rows, head=head, right=range(1, 7)),
+                f"the problem allows {target_text(self.unit)} of at most {self.ceiling:.6f}: all "
+                "units at their peak, transfers beside them",
+                f"one of the {noun} is {self.amount(1)}; {self.arch} has "
+                f"{self.amount(self.present)}; {self.trials} searches for the least latency",
+                *filter(None, [left_out_text(self)]),
+            )
+        )
+
+
+def _row(found: Need, trial: Trial) -> tuple[str, ...]:
+    reaches = "reaches" if trial is found.reached else "misses"
+    steps = trial.steps or 0
+    start = (reaches, units.count(steps), found.amount(steps))
+    result = trial.result
+    if result is None:
+        return (*start, "", "", "", "", "nothing fits", "")
+    return (
+        *start,
+        f"{result.utilization:.6f}",
+        busy_text(result),
+        units.si(result.latency_s, "s"),
+        units.size(result.offchip_bytes),
+        result.fused.granularity,
+        result.bottleneck,
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class Unreached:
-    """A target that no value reaches, and what binds then."""
+    """A target that no value reaches, and what binds then. A value, and false."""
 
     quantity: Quantity
     node: str
@@ -135,6 +184,12 @@ class Unreached:
     found: Result | Infeasible  # the fastest mapping where the quantity is unlimited
     unit: str = ""
     ceiling: float = 0.0
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise MissingResult(self, name)
 
     def __str__(self) -> str:
         where = f"need {self.quantity}: {self.node}"

@@ -43,6 +43,7 @@ from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.spec.document import did_you_mean
+from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.graph import Workload
 
 STEP_BYTES_PER_S = 1e9  # of bandwidth, where none is given
@@ -290,6 +291,8 @@ def need(
     mapspace: Mapspace | Name = "flat",
     ert: Ert | Name | None = None,
     *,
+    seq: int | None = None,
+    scope: Scope | None = None,
     quantity: Quantity,
     utilization: float,
     busy: str = "",
@@ -298,15 +301,15 @@ def need(
 ) -> Need | Unreached:
     """The smallest buffer or off-chip bandwidth that reaches a utilization, or what binds.
 
+    seq, scope:  as for `search`.
     ert:         breaks ties between mappings of the same latency; by default none does.
     quantity:    buffer (of the level that groups share, in its rows) or bandwidth (of DRAM).
     utilization: of the fastest mapping, a share > 0 and <= 1.
     busy:        a compute unit, whose busy share is to reach that instead.
     step:        of bandwidth, bytes per second.
     """
-    cascade = workload if isinstance(workload, Workload) else load_problem(workload)
-    read = platform if isinstance(platform, Platform) else load_platform(platform)
-    chip = fitted(read, cascade).platform
+    cascade = load_problem(workload, scope, seq=seq)
+    chip = fitted(load_platform(platform), cascade).platform
     space = mapspace_of(mapspace, cascade, chip)
     table = None if ert is None else energies(chip, ert)[0]
     return smallest_value(

@@ -12,6 +12,7 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base.progress import Progress
+from flat_mapper.base.table import Printed, TextRow, grid
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.front_search import FRONT, frontier
@@ -23,11 +24,12 @@ from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.reports.files import record_files, result_file
 from flat_mapper.reports.folder import RESULT
+from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.graph import Workload
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Front:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Front(Printed):
     """Mappings with less energy the more time they take, the fastest first."""
 
     kind: ClassVar = "front"  # of answers as JSON
@@ -62,7 +64,7 @@ class Front:
         where = f"{self.workload.name} on {self.platform.name}, {sizes}"
         return f"{where}: {len(self.points)} mappings on the front of latency and energy"
 
-    def _table(self) -> tuple[tuple[str, ...], list[report.TextRow]]:
+    def _table(self) -> tuple[tuple[str, ...], list[TextRow]]:
         first = self.points[0].result
         rows = [
             report.comparison_row(str(number), first, point.result)
@@ -79,7 +81,7 @@ class Front:
         head, rows = self._table()
         best = self.points[0]
         searched, *_ = report.certificate_text(best.certificate, FRONT, 0.0).splitlines()
-        lines = [self._title(), report.grid(rows, head=head, right=range(1, 9)), ""]
+        lines = [self._title(), grid(rows, head=head, right=range(1, 9)), ""]
         said = [*best.result.notes, report.left_out_text(self.workload)]
         whole = f"the whole front{searched.removeprefix('the best')}"
         return "\n".join([*lines, whole, *filter(None, said)])
@@ -91,16 +93,18 @@ def front(
     mapspace: Mapspace | api.Name = "flat",
     ert: Ert | api.Name | None = None,
     *,
+    seq: int | None = None,
+    scope: Scope | None = None,
     schedule: str = "",
     progress: Progress | None = None,
 ) -> Front | Infeasible:
     """All mappings of a workload on the front of latency and energy, or why there is none.
 
-    ert:      a table, its file, or `accelergy` to run that; by default hwcomponents prices.
+    seq, scope, ert: as for `search`.
     schedule: of the fused Einsums, in place of the mapspace's: interleaved, overlapped or any.
     """
-    cascade = workload if isinstance(workload, Workload) else api.load_problem(workload)
-    fit = fitted(platform if isinstance(platform, Platform) else load_platform(platform), cascade)
+    cascade = api.load_problem(workload, scope, seq=seq)
+    fit = fitted(load_platform(platform), cascade)
     chip = fit.platform
     space = api.mapspace_of(mapspace, cascade, chip, schedule)
     table, art = energies(chip, ert)

@@ -24,9 +24,10 @@ from flat_mapper.importers.hf_families import (
 from flat_mapper.importers.hf_forms import ends_form, layer_form
 from flat_mapper.importers.hf_layers import layer_kinds
 from flat_mapper.spec.document import Section, did_you_mean, place, section_of, take
-from flat_mapper.spec.yamlio import load, scalar
+from flat_mapper.spec.yamlio import dump, load, load_text, scalar
 from flat_mapper.workload.mask import NONE, LayerKind, Mask
 
+CONFIG = "config.json"  # what errors call one that is in memory
 LONGEST = 4096  # chosen: positions where none are asked for and the model has more
 MODEL_WORD_BITS = 16  # chosen, where the file says nothing of 8 bits: what models are run with
 
@@ -59,13 +60,17 @@ class Model:
         return found | {"kinds": [kind.to_dict() for kind in self.kinds]}
 
 
-def load_config(path: str | Path, part: str = "") -> Model:
+def load_config(source: str | Path | Mapping[str, object], part: str = "") -> Model:
     """The shapes of one part of a model; by default its encoder, or its only part.
 
+    source: a config.json, or what it says.
     raises: SpecError for an architecture or a feature that is not read.
     """
-    where = str(path)
-    config = section_of(load(Path(path)), where)
+    if isinstance(source, Mapping):
+        where, document = CONFIG, load_text(dump(source), CONFIG)
+    else:
+        where, document = str(source), load(Path(source))
+    config = section_of(document, where)
     kind = take(config, "model_type", str, where)
     family = ARCHITECTURES.get(kind)
     if family is None:

@@ -23,8 +23,10 @@ from dataclasses import dataclass
 from functools import partial
 from math import prod
 from pathlib import Path
+from typing import ClassVar
 
 from flat_mapper.base.errors import FlatMapperError, SpecError, expected
+from flat_mapper.base.table import Printed
 from flat_mapper.spec.templating import searched
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.workload.graph import Workload
@@ -59,10 +61,11 @@ class AttentionPair:
     restored: bool  # whether the queries had been lost in the files
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FusedLayers:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class FusedLayers(Printed):
     """The fate of each file of a folder, and the pairs that were found."""
 
+    kind: ClassVar = "fuse-layers"  # of answers as JSON
     folder: str
     said: Mapping[str, str]  # by file name
     pairs: tuple[AttentionPair, ...]
@@ -107,6 +110,13 @@ class FusedLayers:
             for p in self.pairs
         ]
         return {"folder": self.folder, "files": dict(self.said), "pairs": pairs}
+
+    def __str__(self) -> str:
+        """A line for each file, then how many pairs there are of each shape."""
+        lines = [f"{name}: {what}" for name, what in self.said.items()]
+        lines += ["", f"{len(self.said)} files, {len(self.pairs)} pairs that are attention"]
+        lines += [f"  {count} x {shape_text(shape)}" for shape, count in self.shapes().items()]
+        return "\n".join(lines)
 
 
 def _ranks(sizes: Mapping[str, int]) -> dict[str, object]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from flat_mapper.arch.cores import ErrorBand, error_bands
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
+from flat_mapper.base import units
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
+from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import unpriced
@@ -21,6 +24,7 @@ from flat_mapper.published.silicon.rows import longest_group
 from flat_mapper.spec.document import did_you_mean
 from flat_mapper.workload.graph import Workload
 
+SHOWN = 5  # tiles of an answer that are printed, where nobody says how many
 KERNELS: Mapping[str, Kernel] = {k.name: k for k in (FA3, FA2, TRITON, FLEX, SPLASH, RPA3, TTNN)}
 
 
@@ -53,10 +57,11 @@ class Priced:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ranked:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Ranked(Printed):
     """Tiles of a kernel, the fastest first; `unfit` did not fit by its own rule or the model's."""
 
+    kind: ClassVar = "tiles"  # of answers as JSON
     kernel: Kernel
     platform: Platform
     workload: Workload
@@ -80,7 +85,7 @@ class Ranked:
         """How far that kernel's times were off where it was measured, if that is known."""
         return error_bands(self.platform.matrix, (self.fitted,))
 
-    def to_dict(self, count: int) -> dict[str, object]:
+    def to_dict(self, count: int = SHOWN) -> dict[str, object]:
         """For machines: the best, and so many in all."""
         return {
             "kernel": self.kernel.name,
@@ -95,6 +100,51 @@ class Ranked:
             "notes": list(self.notes),
             "tiles": [tile.to_dict() for tile in self.tiles[:count]],
         }
+
+    def text(self, count: int = SHOWN) -> str:
+        """The best tiles as a table, with what their times and their fit rest on."""
+        best, kernel = self.best, self.kernel
+        rows = [
+            (
+                *(str(value) for value in one.tile.words.values()),
+                units.si(one.seconds, "s"),
+                f"{one.seconds / best.seconds:.3f}",
+                one.bottleneck,
+                f"{one.fit.needs:,.0f} of {one.fit.has:,.0f} {one.fit.what}",
+            )
+            for one in self.tiles[:count]
+        ]
+        words = tuple(best.tile.words)
+        table = grid(
+            rows,
+            head=(*words, "time", "x best", "bottleneck", "needs most"),
+            right=range(len(words) + 2),
+        )
+        costs = (
+            f"times have what was measured of {self.fitted}"
+            if self.fitted
+            else "times have no cost of a tile or a launch: none was measured of this kernel here"
+        )
+        certainty = "estimated, the compiler decides" if kernel.estimated else "the kernel's own"
+        return "\n".join(
+            (
+                f"{kernel.name} on {self.platform.name}: {self.workload.name}, {self._sizes()}",
+                "",
+                table,
+                "",
+                f"{self.asked} tiles asked, {self.unfit} do not fit; {costs}",
+                f"fit, {certainty}: {kernel.rule}",
+                *map(str, self.bands),
+                *self.notes,
+            )
+        )
+
+    def _sizes(self) -> str:
+        sizes = " ".join(f"{rank}={size}" for rank, size in self.workload.rank_sizes.items())
+        return f"{sizes}, {self.workload.mask or 'no mask'}"
+
+    def __str__(self) -> str:
+        return self.text()
 
 
 def kernel_named(name: str) -> Kernel:

@@ -68,11 +68,13 @@ OVERFLOWS: tuple[Overflow, ...] = get_args(Overflow)
 ACCOUNTINGS: tuple[Accounting, ...] = get_args(Accounting)
 
 
-def load_mapspace(name_or_path: str | Path) -> Mapspace:
-    """The mapspace of a shipped name or of a file.
+def load_mapspace(name_or_path: Mapspace | str | Path) -> Mapspace:
+    """The mapspace of a shipped name or of a file; a mapspace is itself.
 
     raises: SpecError with the first fault; `check_mapspace` has them all.
     """
+    if isinstance(name_or_path, Mapspace):
+        return name_or_path
     faults = Faults()
     mapspace = _mapspace(name_or_path, faults)
     if faults or mapspace is None:

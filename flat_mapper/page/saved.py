@@ -7,22 +7,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from flat_mapper.base import units
+from flat_mapper.base.table import Printed
+from flat_mapper.explore.pareto import Front
 from flat_mapper.page.designs import Chosen, read_designs
 from flat_mapper.page.rows import report_rows
-from flat_mapper.page.sources import DONE, SavedEntry, read_entries
+from flat_mapper.page.sources import DONE, SavedEntry, answers, nothing, read_entries
 from flat_mapper.reports import html as answers_html
+from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.frame import Cell, Library, answer_record, data_frame
+from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.textfiles import write_text
 
 if TYPE_CHECKING:
     import pandas
     import polars
 
+Shown = Evaluation | SearchResult | Comparison | Front  # answers that a page shows
+
 _SHOWN = 20  # rows that a notebook shows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedResults:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SavedResults(Printed):
     """Configurations that were computed before, from one file or several."""
 
     entries: tuple[SavedEntry, ...]
@@ -72,9 +78,22 @@ class SavedResults:
         return answers_html.html_table(head, rows, str(self))
 
 
-def load_results(*paths: str | Path) -> SavedResults:
-    """The configurations of JSON files, of folders that -o made, and of sweeps' databases.
+def load_results(*results: str | Path | Shown | SavedResults) -> SavedResults:
+    """The configurations of JSON files, of folders that -o made, of sweeps' databases; of answers.
 
     raises: SpecError where a file is none of those.
     """
-    return SavedResults(entries=read_entries(paths), designs=read_designs(paths))
+    entries: list[SavedEntry] = []
+    designs: list[Chosen] = []
+    for one in results:
+        if isinstance(one, SavedResults):
+            entries += one.entries
+            designs += one.designs
+        elif isinstance(one, str | Path):
+            entries += read_entries((one,))
+            designs += read_designs((one,))
+        else:
+            entries += answers(answer_json(one.kind, one.to_dict()), one.kind)
+    if not entries:
+        raise nothing(results)
+    return SavedResults(entries=tuple(entries), designs=tuple(designs))

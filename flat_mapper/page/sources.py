@@ -44,30 +44,37 @@ def read_entries(paths: Sequence[str | Path]) -> tuple[SavedEntry, ...]:
     """
     found = tuple(entry for path in paths for entry in _entries(Path(path)))
     if not found:
-        listed = ", ".join(str(path) for path in paths) or "no files"
-        raise SpecError(expected("results", "at least one configuration", listed))
+        raise nothing(paths)
     return found
+
+
+def nothing(results: Sequence[object]) -> SpecError:
+    """The error where there is no configuration at all."""
+    listed = ", ".join(map(str, results)) or "no files"
+    return SpecError(expected("results", "at least one configuration", listed))
 
 
 def _entries(path: Path) -> Iterator[SavedEntry]:
     file = path / "result.json" if path.is_dir() else path
     try:
         with opened(file) as database:
-            yield from _answers(file) if database is None else _sweep(file, database)
+            yield from (
+                answers(read_text(file), str(file)) if database is None else _sweep(file, database)
+            )
     except OSError as err:
         reason = err.strerror or str(err)
         raise SpecError(f"{file}: expected {_KINDS}, got: {reason}") from err
 
 
-def _answers(path: Path) -> Iterator[SavedEntry]:
-    """The configurations of one JSON file."""
-    document = section_of(json_of(read_text(path), str(path)), str(path))
+def answers(text: str, where: str) -> Iterator[SavedEntry]:
+    """The configurations of a JSON text."""
+    document = section_of(json_of(text, where), where)
     if "rows" not in document:
-        yield _answer(document, str(path))
+        yield _answer(document, where)
         return
     shared = {key: document[key] for key in ("workload", "arch", "objective") if key in document}
-    for i, row in enumerate(take_list(document, "rows", dict, str(path))):
-        yield _answer(Section(shared | row), f"{path}: rows.{i}")
+    for i, row in enumerate(take_list(document, "rows", dict, where)):
+        yield _answer(Section(shared | row), f"{where}: rows.{i}")
 
 
 def _answer(document: Section, where: str) -> SavedEntry:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, overload
 
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base import units
+from flat_mapper.base.table import Printed, TextRow, grid
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
 from flat_mapper.mapper.solve.result import Certificate
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
@@ -234,6 +235,19 @@ class Comparison:
         return {name: row for name, row in self.rows.items() if isinstance(row, SearchResult)}
 
     @property
+    def refusal(self) -> str:
+        """Why no mapspace has a mapping, by the one that is nearest to one; empty if one has."""
+        refused = {n: row for n, row in self.rows.items() if isinstance(row, Infeasible)}
+        if self.feasible or not refused:
+            return ""
+        name = min(refused, key=lambda n: refused[n].needs / max(refused[n].has, 1))
+        others = f"nothing fits in any of {len(refused)} mapspaces; nearest is {name}: "
+        return f"{others if len(refused) > 1 else ''}{refused[name]}"
+
+    def __bool__(self) -> bool:
+        return bool(self.feasible)
+
+    @property
     def first(self) -> Result | None:
         """The first row's result, where it has one."""
         row = next(iter(self.rows.values()), None)
@@ -284,7 +298,7 @@ class Comparison:
         sources = dict.fromkeys(r.energy_source for r in results.values())
         lines = [
             self._title(),
-            report.grid(self._table(), head=report.COMPARISON_COLUMNS, right=range(1, 9)),
+            grid(self._table(), head=report.COMPARISON_COLUMNS, right=range(1, 9)),
             report.policy_text(results),
             *refused,
             *(f"energies from {source}" for source in sources),
@@ -297,7 +311,7 @@ class Comparison:
         sizes = " ".join(f"{rank}={size}" for rank, size in self.workload.rank_sizes.items())
         return f"{self.workload.name} on {self.platform.name}, {sizes}, least {self.objective}"
 
-    def _table(self) -> list[report.TextRow]:
+    def _table(self) -> list[TextRow]:
         """A row of words for each mapspace."""
         return [
             report.comparison_row(
@@ -307,10 +321,11 @@ class Comparison:
         ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelResult:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ModelResult(Printed):
     """One Einsum under one Timeloop mapping: what timeloop-model says of it."""
 
+    kind: ClassVar = "model"  # of answers as JSON
     workload: Workload
     arch: Architecture
     mapping: EinsumMapping

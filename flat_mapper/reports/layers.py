@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flat_mapper.base import units
+from flat_mapper.base.table import grid
 from flat_mapper.cost_model.result import Bound, Result
 from flat_mapper.reports import text as report
 from flat_mapper.workload.graph import Workload
@@ -40,4 +41,4 @@ def kinds_text(parts: Sequence[tuple[Workload, Result]], total: Result) -> str:
         share = units.percent(result.latency_s / total.latency_s)
         saved = units.percent(result.energy_pj / total.energy_pj)
         rows.append((f"{workload.repeat}", str(mask), latency, share, energy, saved, *rest))
-    return report.grid(rows, head=_HEAD, right=(0, *range(2, 9)))
+    return grid(rows, head=_HEAD, right=(0, *range(2, 9)))

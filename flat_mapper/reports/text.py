@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from itertools import zip_longest
 from math import prod
 from typing import Protocol
-from unicodedata import combining, east_asian_width
 
 from flat_mapper import __version__
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
+from flat_mapper.base.table import TextRow, grid
 from flat_mapper.cost_model.residence import STAYS
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, Infeasible, Result
 from flat_mapper.mapper.solve.result import Certificate
@@ -31,8 +30,6 @@ from flat_mapper.reports.groups import bands, einsum_dict, group_dicts, platform
 from flat_mapper.reports.mask import mask_dict, mask_text
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import NONE, LayerKind, Mask
-
-TextRow = tuple[str, ...]
 
 
 class LeavesOut(Protocol):
@@ -365,31 +362,3 @@ def model_text(stats: EinsumStats) -> str:
     head = ("level", "tensor", "reads", "fills", "updates", "words held", "instances")
     counted = grid(counts, head=(*head, "energy", "level's cycles"), right=range(2, 9))
     return f"{grid(rows)}\n\n{counted}"
-
-
-def grid(rows: Sequence[TextRow], *, head: TextRow = (), right: Iterable[int] = ()) -> str:
-    """Rows under each other in columns that are as wide as they need to be."""
-    aligned, margin, gap = set(right), " " if head else "", "   " if head else "  "
-    cells = [
-        line
-        for row in ([head] if head else []) + list(rows)
-        for line in zip_longest(*(cell.split("\n") for cell in row), fillvalue="")
-    ]
-    widths = [max(map(_cells, column)) for column in zip(*cells, strict=True)]
-    lines = []
-    for row in cells:
-        spaces = [" " * (n - _cells(cell)) for n, cell in zip(widths, row, strict=True)]
-        pairs = enumerate(zip(spaces, row, strict=True))
-        shown = [s + cell if i in aligned else cell + s for i, (s, cell) in pairs]
-        lines.append(margin + gap.join(shown))
-    if head:
-        height = max(cell.count("\n") for cell in head) + 1
-        lines.insert(height, margin + "─" * len(gap.join("x" * n for n in widths)))
-    return "\n".join(line.rstrip() for line in lines if line.strip())
-
-
-def _cells(text: str) -> int:
-    """Columns of a terminal that a text takes."""
-    if text.isascii():
-        return len(text)
-    return sum(1 + (east_asian_width(c) in "WF") for c in text if not combining(c))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flat_mapper.base import units
-from flat_mapper.reports.text import TextRow, grid
+from flat_mapper.base.table import TextRow, grid
 from flat_mapper.timeloop.mapper import Beside, MapperPair
 
 _HEAD = (

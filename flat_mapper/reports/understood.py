@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base import units
+from flat_mapper.base.table import grid
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports.mask import unseen_text
-from flat_mapper.reports.text import grid
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 

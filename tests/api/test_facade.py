@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,13 @@ try:
     fm.search("tinny", "edge")
 except fm.SpecError as error:
     assert "did you mean" in str(error)
+assert fm.why_not(["QK", "softmax", "AV"], "tiny")
+needed = fm.need("tiny", "edge", "flat-h", quantity="buffer", utilization=0.01, seq=16)
+size: float = needed.value if needed else 0.0
+ran = fm.execute("out", check=True)
+assert ran.agrees and "the model agrees" in str(ran)
+faults: list[str] = [line for file in fm.check("out/fused-mapping.yaml") for line in file.faults]
+assert faults == [] and size > 0
 scenario = fm.Scenario(prefill=8, decode=4)
 text = fm.generate("tiny", "edge", "flat-h", scenario=scenario)
 """
@@ -78,6 +86,14 @@ def test_an_infeasible_answer_is_false_and_says_why_when_its_result_is_asked_for
     assert pickle.loads(pickle.dumps(found)) == found == copy.deepcopy(found)
 
 
+def test_a_comparison_of_nothing_is_false_and_names_what_is_nearest() -> None:
+    found = fm.compare(HOPELESS, "edge", ["flat-h", "flat-r"], objective="latency")
+    assert not found
+    assert re.search(
+        r"nothing fits in any of 2 mapspaces; nearest is flat-r: .*GLB: needs", found.refusal
+    )
+
+
 def test_a_length_and_a_scope_are_taken_for_names_and_values() -> None:
     found = fm.search("tiny", "edge", "naive", seq=32)
     assert isinstance(found, SearchResult)
@@ -109,7 +125,7 @@ def test_help_is_a_page_that_names_everything() -> None:
     text = fm.__doc__ or ""
     assert len(text.splitlines()) < 40
     for name in fm.__all__:
-        assert name in text or name in ("__version__", "Infeasible", "model_files", "Scenario")
+        assert name in text or name in ("__version__", "Infeasible", "Scenario")
         assert getattr(fm, name) is not None
 
 
@@ -158,6 +174,11 @@ def test_a_models_configuration_is_a_problem(tmp_path: Path) -> None:
 def test_rows_of_the_simulator_are_priced(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("\n".join([HEADING, *ROWS, ""]), encoding="utf-8")
-    found = fm.reproduce(path)
-    assert len(found) == len(ROWS)
-    assert all(abs(error) < 0.01 for one in found for error in one.errors.values())
+    found = fm.reproduce("simulator", path)
+    assert len(found.rows) == len(ROWS)
+    assert all(abs(error) < 0.01 for one in found.rows for error in one.errors.values())
+    assert "largest errors over" in str(found)
+    with pytest.raises(fm.SpecError, match="did you mean 'simulator'"):
+        fm.reproduce("simulators", path)
+    with pytest.raises(fm.SpecError, match="expected a file of measured times, got none"):
+        fm.reproduce("silicon")

@@ -11,7 +11,6 @@ from execution.tiny import chip, fused, products
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.agreement import COUNTS, Crosscheck, crosscheck
-from flat_mapper.cli.crosscheck import crosscheck_text
 from flat_mapper.cost_model.chip.evaluation import combine, stats_alone
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert, unpriced
@@ -60,7 +59,7 @@ def test_what_returns_is_one_pass_times_the_passes() -> None:
     assert found.agrees
     assert found.one_pass == 2  # B's reads at GLB and its fills at RF
     assert [(q.level, q.quantity) for q in found.left_out] == [("", "cycles")]
-    assert "2 counts of tiles that return" in crosscheck_text(found)
+    assert "2 counts of tiles that return" in str(found)
 
 
 def test_a_pass_that_moves_more_is_a_difference() -> None:

@@ -148,3 +148,15 @@ def test_help_is_one_screen_that_names_every_command(capsys: pytest.CaptureFixtu
     assert max(map(len, lines)) <= 80
     words = set(re.findall(r"[\w-]+", "\n".join(lines)))
     assert set(grammar()[1]) <= words
+
+
+def test_a_comparison_without_any_mapping_ends_with_1_and_names_what_is_nearest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = "compare --arch edge --problem tiny --set M=40000000 --mapspace flat-h flat-r"
+    assert main(line.split()) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (said,) = printed.err.splitlines()
+    assert said.startswith("Infeasible: nothing fits in any of 2 mapspaces; nearest is flat-r: ")
+    assert "GLB: needs" in said

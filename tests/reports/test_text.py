@@ -10,6 +10,7 @@ import report_samples as samples
 import small_platform as small
 
 from flat_mapper import load_problem, search
+from flat_mapper.base.table import grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
@@ -165,14 +166,14 @@ def test_without_a_first_result_there_is_no_gain() -> None:
 
 
 def test_columns_line_up() -> None:
-    text = report.grid([("a", "1"), ("bcd", "1,000")], head=("name", "n"), right=(1,))
+    text = grid([("a", "1"), ("bcd", "1,000")], head=("name", "n"), right=(1,))
     lines = text.splitlines()
     assert lines[-2].endswith("    1")
     assert lines[-1].endswith("1,000")
 
 
 def test_markup_in_a_name_is_text() -> None:
-    assert "[red]x" in report.grid([("[red]x", "1")])
+    assert "[red]x" in grid([("[red]x", "1")])
 
 
 def test_priced_has_no_search() -> None:

@@ -94,7 +94,7 @@ def test_it_is_taken_wherever_names_and_files_are(folder: Path) -> None:
     assert fm.load_problem(matrix, sizes={"P": 64}).rank_sizes["P"] == 64
     ert = {"DRAM": 1.0, "GLB": 1.0, "RF": 1.0}
     matrix["ERT"] = Node({"tables": [*map(table, ert), table("MAC", "compute")]}, None, {})
-    modelled = fm.model_files(matrix)
+    modelled = fm.model(matrix)
     assert isinstance(modelled, ModelResult)
     assert modelled.energy_source == "specification"
     assert modelled.stats.cycles == 196608
@@ -108,7 +108,7 @@ def table(name: str, *actions: str) -> Node:
 def test_what_a_specification_lacks_is_named(folder: Path) -> None:
     whole = documents(folder, "QK")
     with pytest.raises(SpecError, match="got none in specification"):
-        fm.model_files({key: value for key, value in whole.items() if key != "mapping"})
+        fm.model({key: value for key, value in whole.items() if key != "mapping"})
     with pytest.raises(SpecError, match="expected the key 'architecture'"):
         fm.load_platform({"problem": whole["problem"]})
     with pytest.raises(SpecError, match=r"sparse_optimizations\.targets: expected none"):

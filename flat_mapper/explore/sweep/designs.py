@@ -20,12 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from flat_mapper.arch.values import Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.explore.sweep.inputs import Chip
-from flat_mapper.explore.sweep.spec import Coordinates, Sweep, sweep_of
+from flat_mapper.explore.sweep.spec import Coordinates, Sweep, Written, spec_text, sweep_of
 from flat_mapper.explore.sweep.work import priced
 from flat_mapper.spec.document import (
     Section,
@@ -35,7 +34,7 @@ from flat_mapper.spec.document import (
     take,
     take_list,
 )
-from flat_mapper.spec.yamlio import load_text, read_text
+from flat_mapper.spec.yamlio import load_text
 
 BUDGETS: Mapping[str, str] = {  # what may be limited, and its unit
     "area": "mm2",
@@ -136,15 +135,15 @@ class Design:
         }
 
 
-def load_design_problem(path: str | Path) -> Problem:
-    """The design question in a file.
+def load_design_problem(source: Written) -> Problem:
+    """The design question in a file, in a text or in memory.
 
     raises: SpecError where something in it is unknown, missing or contradicts itself.
     """
-    text = read_text(Path(path))
-    top = section_of(load_text(text, str(path)), str(path))
-    refuse_unknown(top, ("optimize",), str(path))
-    body = section_of(take(top, "optimize", dict, str(path)), str(path))
+    text, path, folder = spec_text(source)
+    top = section_of(load_text(text, path), path)
+    refuse_unknown(top, ("optimize",), path)
+    body = section_of(take(top, "optimize", dict, path), path)
     where = f"{path}: optimize"
     refuse_unknown(body, _KEYS, where)
     rows = take_list(body, "workloads", dict, where)
@@ -159,7 +158,7 @@ def load_design_problem(path: str | Path) -> Problem:
     if not {"grid", "zip"} & set(own):
         raise SpecError(f"{where}: expected the key grid or zip, got {', '.join(body)}")
     document = {"sweep": Section({**own, "list": mix}, body.source, body.lines)}
-    sweep = sweep_of(document, str(path), text, Path(path).parent)
+    sweep = sweep_of(document, path, text, folder)
     _check_choices(sweep, where)
     return Problem(
         sweep=sweep,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from flat_mapper.base.errors import BackendError, SpecError
@@ -23,6 +23,7 @@ from flat_mapper.explore.sweep.designs import (
     with_design,
 )
 from flat_mapper.explore.sweep.engines import Engine
+from flat_mapper.explore.sweep.front import DesignFront
 from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.run import Open, Watch, run_sweep
 from flat_mapper.explore.sweep.store import Store, compact
@@ -31,29 +32,6 @@ STUDY = "flat-mapper"  # the start of a study's name in Optuna's tables
 LOCK_S = 60.0  # chosen: how long Optuna waits for the file while rows are written
 ASKED = 20  # chosen: designs that are asked for at most, over those that are to be answered
 FRONT_NOTE = "front"  # where the results file keeps the answer
-
-
-@dataclass(slots=True)
-class DesignFront:
-    """The state of a search: the front, and why other designs are not on it."""
-
-    front: tuple[Design, ...] = ()
-    seen: int = 0
-    feasible: int = 0
-    over: dict[str, int] = field(default_factory=dict)  # designs by the budget they exceed
-    invalid: int = 0  # designs whose attributes contradict each other
-    without: int = 0  # designs on which a workload has no mapping
-
-    def to_dict(self) -> dict[str, object]:
-        """The fields by name."""
-        return {
-            "designs": self.seen,
-            "feasible": self.feasible,
-            "over_budget": dict(self.over),
-            "invalid": self.invalid,
-            "without_mapping": self.without,
-            "front": [design.to_dict() for design in self.front],
-        }
 
 
 class Search:
@@ -65,7 +43,7 @@ class Search:
 
     def exhaustive(self, engine: Open) -> DesignFront:
         """Every design of the grid that is within the budgets."""
-        found = DesignFront()
+        found = DesignFront(problem=self.problem)
         run_sweep(self.inputs, self.store, engine, self.watch, self._affordable())
         for design in _numbers(self.problem.designs):
             self._judge(design, found)
@@ -78,7 +56,7 @@ class Search:
         over a budget cost no search and do not count, until there are ASKED times as many in all.
         raises: BackendError where Optuna is missing.
         """
-        found = DesignFront()
+        found = DesignFront(problem=self.problem)
         with engine() as workers:
             study, optuna = self._study(seed)
             complete = (optuna.trial.TrialState.COMPLETE,)

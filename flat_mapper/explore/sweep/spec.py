@@ -34,7 +34,8 @@ from flat_mapper.spec.document import (
     section_of,
     take,
 )
-from flat_mapper.spec.yamlio import load_text, read_text
+from flat_mapper.spec.timeloopfe import IN_MEMORY
+from flat_mapper.spec.yamlio import dump, is_text, load_text, read_text
 
 InputValue = str | int | float | bool
 Coordinates = Mapping[str, InputValue]  # the value of every input of one point, by its path
@@ -112,14 +113,25 @@ class Sweep:
         return (*self.fixed, *(name for axis in self.axes for name in axis.names))
 
 
-def load_sweep(path: str | Path) -> Sweep:
-    """The sweep in a file.
+Written = str | Path | Mapping[str, object]  # a file, its YAML text, or what that says
+
+
+def spec_text(source: Written) -> tuple[str, str, Path]:
+    """The text of a question, what to call it, and the folder that its paths are relative to."""
+    if isinstance(source, Mapping):
+        return dump(source), IN_MEMORY, Path()
+    if is_text(source):
+        return str(source), IN_MEMORY, Path()
+    return read_text(Path(source)), str(source), Path(source).parent
+
+
+def load_sweep(source: Written) -> Sweep:
+    """The sweep in a file, in a text or in memory.
 
     raises: SpecError where it is none, where an input is unknown or set twice, or an axis is empty.
     """
-    file = Path(path)
-    text = read_text(file)
-    return sweep_of(load_text(text, str(path)), str(path), text, file.parent)
+    text, where, folder = spec_text(source)
+    return sweep_of(load_text(text, where), where, text, folder)
 
 
 def sweep_of(document: object, where: str, text: str, folder: Path) -> Sweep:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.table import Printed
 from flat_mapper.importers.graphs.axes import Axis, flat
 from flat_mapper.importers.graphs.cascade import Cut, GraphCascade
 from flat_mapper.importers.graphs.slices import parted
@@ -20,10 +22,11 @@ LEAST_SHARE = 0.999  # of a model's multiply-accumulates that an import has
 NO_RANK = "ONE"  # of a tensor of one word
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Imported:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Imported(Printed):
     """A model's graph as one cascade."""
 
+    kind: ClassVar = "import-graph"  # of answers as JSON
     workload: Workload
     cuts: tuple[str, ...]  # operators between two of its Einsums that are none
     notes: tuple[str, ...]
@@ -48,7 +51,7 @@ class Imported:
             "notes": list(self.notes),
         }
 
-    def summary(self) -> str:
+    def __str__(self) -> str:
         """What is in it and what is not, a line each."""
         left = f", {self.cut_macs:,} cut" if self.cut_macs else ""
         return "\n".join(

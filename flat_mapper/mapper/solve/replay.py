@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.group.incumbent import GoalIncumbent
@@ -46,12 +47,40 @@ class Row:
     refused: int = 0  # of them, those that do not fit
 
 
-@dataclass(slots=True)
-class Replay:
+@dataclass(slots=True, repr=False)
+class Replay(Printed):
     """Findings of a replay: a row for each rule, and the first thing that was wrong."""
 
+    kind: ClassVar = "verify"  # of answers as JSON
     rows: dict[str, Row] = field(default_factory=dict)
     fault: str = ""
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper verify --json`."""
+        return {
+            "right": not self.fault,
+            "fault": self.fault,
+            "rules": {
+                rule: {
+                    "cut": row.cut,
+                    "named": row.named,
+                    "replayed": row.replayed,
+                    "mappings": row.mappings,
+                    "refused": row.refused,
+                }
+                for rule, row in self.rows.items()
+            },
+        }
+
+    def __str__(self) -> str:
+        """A table of what was replayed, and the first cut that was wrong."""
+        rows = [
+            (rule, *(f"{n:,}" for n in (r.cut, r.named, r.replayed, r.mappings, r.refused)))
+            for rule, r in self.rows.items()
+        ]
+        head = ("rule", "in the log", "named", "replayed", "mappings", "do not fit")
+        table = grid(rows, head=head, right=(1, 2, 3, 4, 5))
+        return f"{table}\n{f'WRONG: {self.fault}' if self.fault else 'no cut was wrong'}"
 
 
 class _Wrong(Exception):

@@ -38,11 +38,16 @@ def read_checked_record(path: Path, platform: Platform | None = None) -> Mapping
     raises:   SpecError for what cannot be read, MappingError for what contradicts itself.
     """
     record = read_record(path, platform)
+    check_record(record, str(path))
+    return record
+
+
+def check_record(record: MappingRecord, where: str) -> None:
+    """Raise MappingError where a mapping contradicts its workload or its architecture."""
     try:
         check_fused(record.workload, record.platform, record.mapping)
     except MappingError as error:
-        raise MappingError(f"{path}: {error}") from error
-    return record
+        raise MappingError(f"{where}: {error}") from error
 
 
 def check_mapping(workload: Workload, arch: Architecture, mapping: EinsumMapping) -> None:

@@ -16,6 +16,7 @@ from math import inf
 from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.table import grid
 from flat_mapper.cost_model.result import Result
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
@@ -28,7 +29,6 @@ from flat_mapper.published.accelforge.chips import (
 )
 from flat_mapper.published.accelforge.rules import Counted, counted
 from flat_mapper.published.silicon.rows import Columns, read_rows
-from flat_mapper.reports.text import grid
 from flat_mapper.spec.document import take_choice
 from flat_mapper.workload.graph import Workload
 

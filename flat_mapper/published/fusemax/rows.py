@@ -25,12 +25,12 @@ from flat_mapper.arch.edits import Edits, edited_platform
 from flat_mapper.arch.reader import load_platform, platform_files
 from flat_mapper.arch.values import Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.table import grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.published.fusemax.block import DRAM, L3, Kind, block_mapping
 from flat_mapper.published.silicon.rows import Columns, read_rows
-from flat_mapper.reports.text import grid
 from flat_mapper.spec import catalog
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.reader import load_workload

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flat_mapper.base.table import grid
 from flat_mapper.published.silicon.accuracy import findings, fitted, summary
 from flat_mapper.published.silicon.headroom import best_seconds
 from flat_mapper.published.silicon.rows import MeasuredRow
 from flat_mapper.published.silicon.sensitivity import moved_times
-from flat_mapper.reports import text as report
 
 
 def said(rows: Sequence[MeasuredRow], *, best: bool, moved: bool) -> dict[str, object]:
@@ -42,9 +42,7 @@ def answer_text(document: dict[str, object]) -> str:
                 if all(isinstance(one.get(key, 0), int | float) for one in some)
             ]
             names = tuple(key.replace("_", " ") for key in head)
-            parts.append(
-                f"{name.replace('_', ' ')}\n" + report.grid(lines, head=names, right=numbers)
-            )
+            parts.append(f"{name.replace('_', ' ')}\n" + grid(lines, head=names, right=numbers))
     return "\n\n".join(parts)
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from flat_mapper.base.table import grid
 from flat_mapper.cost_model.result import Result
 from flat_mapper.published.silicon import blackhole
 from flat_mapper.published.silicon.rows import Case, Columns, count_of, priced, read_rows
-from flat_mapper.reports.text import grid
 
 UNITS = {"fpu_cycles": "matrix unit", "sfpu_cycles": "exponentials"}
 COLUMNS = f"{', '.join((*blackhole.WORDS, *blackhole.SIZES, *UNITS))}"

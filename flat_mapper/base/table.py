@@ -1,0 +1,47 @@
+"""Tables of text, for a terminal, and answers that print as such."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+from unicodedata import combining, east_asian_width
+
+TextRow = tuple[str, ...]
+
+
+class Printed:
+    """An answer of several lines when printed, and of one where a console echoes it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        first, *more = str(self).strip().splitlines()
+        return f"<{type(self).__name__}: {first}{'; print() for all' if more else ''}>"
+
+
+def grid(rows: Sequence[TextRow], *, head: TextRow = (), right: Iterable[int] = ()) -> str:
+    """Rows under each other in columns that are as wide as they need to be."""
+    aligned, margin, gap = set(right), " " if head else "", "   " if head else "  "
+    cells = [
+        line
+        for row in ([head] if head else []) + list(rows)
+        for line in zip_longest(*(cell.split("\n") for cell in row), fillvalue="")
+    ]
+    widths = [max(map(_cells, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        spaces = [" " * (n - _cells(cell)) for n, cell in zip(widths, row, strict=True)]
+        pairs = enumerate(zip(spaces, row, strict=True))
+        shown = [s + cell if i in aligned else cell + s for i, (s, cell) in pairs]
+        lines.append(margin + gap.join(shown))
+    if head:
+        height = max(cell.count("\n") for cell in head) + 1
+        lines.insert(height, margin + "─" * len(gap.join("x" * n for n in widths)))
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _cells(text: str) -> int:
+    """Columns of a terminal that a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(1 + (east_asian_width(c) in "WF") for c in text if not combining(c))
