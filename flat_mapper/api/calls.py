@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from flat_mapper.api.layers import best_of_layers, noted, sourced, together
+from flat_mapper.api.layers import best_of_layers, noted, search_results, sourced, together
 from flat_mapper.api.prices import energies, known_energies, searched_energies
 from flat_mapper.arch.document import variables_of
 from flat_mapper.arch.reader import architecture_of, load_architecture, load_platform
@@ -29,10 +29,9 @@ from flat_mapper.energy.tables import Ert, ert_of
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.log import SearchLog, search_log
 from flat_mapper.mapping.cores.check import check_mapping, check_record
-from flat_mapper.mapping.data_spaces import binding_notes
 from flat_mapper.mapping.record import RECORD, MappingRecord, read_record
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.mapping.space_names import absent_parts, unmatched_rules
+from flat_mapper.mapping.space_names import unmatched_rules
 from flat_mapper.reports.answers import Comparison, Evaluation, ModelResult, SearchResult
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import Section, checked, did_you_mean, section_of
@@ -225,21 +224,7 @@ def compare(
         if isinstance(found, Infeasible):
             rows[space.name] = found
             continue
-        notes = (
-            *(*fit.notes, *said),
-            *(*absent_parts(space, cascade), *binding_notes(chip, cascade)),
-        )
-        kinds = [
-            SearchResult(
-                workload=one.workload,
-                platform=chip,
-                result=noted(sourced(one.result, chip, table, art), notes),
-                mapspace=space.name,
-                objective=one.objective,
-                certificate=one.certificate,
-            )
-            for one in found
-        ]
+        kinds = search_results(found, cascade, space, chip, (table, art), (*fit.notes, *said))
         rows[space.name] = together(cascade, kinds)
     return Comparison(workload=cascade, platform=chip, objective=goal, rows=rows)
 

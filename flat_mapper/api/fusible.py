@@ -14,7 +14,7 @@ from flat_mapper.workload.graph import Workload
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Fusible(Printed):
-    """Whether some Einsums may be one group; true where they may."""
+    """A verdict on some Einsums as one group; true where they may be one."""
 
     kind: ClassVar = "why-not"  # of answers as JSON
     einsums: tuple[str, ...]
@@ -39,7 +39,7 @@ class Fusible(Printed):
 
 
 def fusible(workload: Workload, names: Sequence[str]) -> Fusible:
-    """Whether Einsums, or all those of an operator, may be one group."""
+    """The verdict on Einsums, or all those of an operator, as one group."""
     members = (m for name in names for m in workload.operators.get(name, (name,)))
     asked = {workload.einsum(member).name for member in members}
     einsums = tuple(n for n in execution_order(workload) if n in asked)

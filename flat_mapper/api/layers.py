@@ -22,7 +22,9 @@ from flat_mapper.mapper.group.objective import Objective
 from flat_mapper.mapper.solve.log import SearchLog
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapping.data_spaces import binding_notes
 from flat_mapper.mapping.space import Mapspace
+from flat_mapper.mapping.space_names import absent_parts
 from flat_mapper.reports.answers import SearchResult, joined
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.visible_keys import seen
@@ -62,6 +64,29 @@ def best_of_layers(
             return one
         found.append(one)
     return tuple(found)
+
+
+def search_results(
+    found: Sequence[Solution],
+    workload: Workload,
+    space: Mapspace,
+    chip: Platform,
+    prices: tuple[Ert, Art | None],
+    notes: Sequence[str],
+) -> list[SearchResult]:
+    """Found mappings as answers, which say what became of the inputs."""
+    said = (*notes, *absent_parts(space, workload), *binding_notes(chip, workload))
+    return [
+        SearchResult(
+            workload=one.workload,
+            platform=chip,
+            result=noted(sourced(one.result, chip, *prices), said),
+            mapspace=space.name,
+            objective=one.objective,
+            certificate=one.certificate,
+        )
+        for one in found
+    ]
 
 
 def together(workload: Workload, kinds: list[SearchResult]) -> SearchResult:

@@ -26,7 +26,7 @@ CORE: Mapping[str, str] = {
     "core_stream_value_cycles": "cycles of each value that a core moves so",
 }
 # Of every architecture.
-PLAIN: Mapping[str, str] = {
+WHOLE_CHIP: Mapping[str, str] = {
     "version": "0.4",
     "technology": 'node of the prices, in quotes: "22nm"',
     "global_cycle_seconds": "s of a cycle",
@@ -37,7 +37,7 @@ FITTED = ("_factor", "_tile_cycles", "_launch_seconds")
 HELD_ASIDE = ("_median_error", "_p90_error")
 FITTED_ON = "fitted_on"  # the chip whose rows all of them are of, where it is another one
 KNOWN = (
-    *(*PLAIN, *CORE, FITTED_ON),
+    *(*WHOLE_CHIP, *CORE, FITTED_ON),
     *(f"{operation}{suffix}" for operation in _OPERATIONS for suffix in _SUFFIXES),
     *(f"{form}_{o}{suffix}" for form in FORMATS for o in _OPERATIONS for suffix in _SUFFIXES),
 )

@@ -160,7 +160,7 @@ def _row(d: Difference) -> tuple[str, ...]:
     return (*places, f"{d.native:.12g}", f"{d.other:.12g}", f"{verdict}{reason}")
 
 
-def crosscheck(
+def compare_backends(
     workload: Workload,
     platform: Platform,
     mapping: FusedMapping,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from flat_mapper.api import calls as api
-from flat_mapper.api.layers import noted, sourced
+from flat_mapper.api.layers import search_results
 from flat_mapper.api.prices import energies
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
@@ -16,9 +16,7 @@ from flat_mapper.base.table import Printed, TextRow, grid
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.front_search import FRONT, frontier
-from flat_mapper.mapping.data_spaces import binding_notes
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.mapping.space_names import absent_parts
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import SearchResult
@@ -111,18 +109,5 @@ def front(
     found = frontier(cascade, chip, space, table, progress=progress)
     if isinstance(found, Infeasible):
         return found
-    points = [
-        SearchResult(
-            workload=one.workload,
-            platform=chip,
-            result=noted(
-                sourced(one.result, chip, table, art),
-                (*fit.notes, *absent_parts(space, cascade), *binding_notes(chip, cascade)),
-            ),
-            mapspace=space.name,
-            objective=one.objective,
-            certificate=one.certificate,
-        )
-        for one in found
-    ]
+    points = search_results(found, cascade, space, chip, (table, art), fit.notes)
     return Front(workload=cascade, platform=chip, mapspace=space.name, points=tuple(points))

@@ -1,4 +1,4 @@
-"""What others published beside this model: one call for every table of `flat-mapper reproduce`."""
+"""Published results beside this model: one call for every table of `flat-mapper reproduce`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def reproduce(
     best: bool = False,
     sensitivity: bool = False,
 ) -> Reproduced:
-    """What others published, row by row, beside this model.
+    """Published results, row by row, beside this model.
 
     what: simulator (FLAT's own; `search` lets the mapper loose on its rows), paper, fusemax,
           accelforge, silicon or tiles.

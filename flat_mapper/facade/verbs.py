@@ -19,8 +19,7 @@ from flat_mapper.api.prices import energies
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
-from flat_mapper.backends.agreement import Crosscheck
-from flat_mapper.backends.agreement import crosscheck as compare_backends
+from flat_mapper.backends.agreement import Crosscheck, compare_backends
 from flat_mapper.backends.registry import BACKENDS
 from flat_mapper.backends.rounds import crosscheck_rounds
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
@@ -251,7 +250,7 @@ def why_not(
     seq: int | None = None,
     scope: Scope | None = None,
 ) -> Fusible:
-    """Whether Einsums or operators may be one group: the reason why not, or the loops it shares."""
+    """The verdict on Einsums or operators as one group: why not, or the loops that it shares."""
     return fusible(api.load_problem(problem, scope, seq=seq), einsums)
 
 

@@ -11,7 +11,7 @@ from flat_mapper.base.table import Printed
 from flat_mapper.explore.pareto import Front
 from flat_mapper.page.designs import Chosen, read_designs
 from flat_mapper.page.rows import report_rows
-from flat_mapper.page.sources import DONE, SavedEntry, answers, nothing, read_entries
+from flat_mapper.page.sources import DONE, SavedEntry, json_entries, nothing, read_entries
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.frame import Cell, Library, answer_record, data_frame
@@ -93,7 +93,7 @@ def load_results(*results: str | Path | Shown | SavedResults) -> SavedResults:
             entries += read_entries((one,))
             designs += read_designs((one,))
         else:
-            entries += answers(answer_json(one.kind, one.to_dict()), one.kind)
+            entries += json_entries(answer_json(one.kind, one.to_dict()), one.kind)
     if not entries:
         raise nothing(results)
     return SavedResults(entries=tuple(entries), designs=tuple(designs))

@@ -58,15 +58,16 @@ def _entries(path: Path) -> Iterator[SavedEntry]:
     file = path / "result.json" if path.is_dir() else path
     try:
         with opened(file) as database:
-            yield from (
-                answers(read_text(file), str(file)) if database is None else _sweep(file, database)
-            )
+            if database is not None:
+                yield from _sweep(file, database)
+            else:
+                yield from json_entries(read_text(file), str(file))
     except OSError as err:
         reason = err.strerror or str(err)
         raise SpecError(f"{file}: expected {_KINDS}, got: {reason}") from err
 
 
-def answers(text: str, where: str) -> Iterator[SavedEntry]:
+def json_entries(text: str, where: str) -> Iterator[SavedEntry]:
     """The configurations of a JSON text."""
     document = section_of(json_of(text, where), where)
     if "rows" not in document:

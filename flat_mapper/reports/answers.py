@@ -236,7 +236,7 @@ class Comparison:
 
     @property
     def refusal(self) -> str:
-        """Why no mapspace has a mapping, by the one that is nearest to one; empty if one has."""
+        """The reason why no mapspace has a mapping, of the nearest one; empty if one has."""
         refused = {n: row for n, row in self.rows.items() if isinstance(row, Infeasible)}
         if self.feasible or not refused:
             return ""

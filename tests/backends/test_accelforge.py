@@ -16,7 +16,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.backends.accelforge import AccelforgeBackend
 from flat_mapper.backends.accelforge_lowering import accelforge_documents, einsum_documents
 from flat_mapper.backends.accelforge_nest import NotExpressibleError
-from flat_mapper.backends.agreement import crosscheck
+from flat_mapper.backends.agreement import compare_backends
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.workload.cascade import attention
@@ -69,7 +69,9 @@ def test_an_absent_accelforge_is_one_line(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.needs_accelforge
 def test_the_recorded_mapping(accelforge: AccelforgeBackend) -> None:
-    report = crosscheck(small.workload(), small.platform(), small.fused(), cases.ERT, [accelforge])
+    report = compare_backends(
+        small.workload(), small.platform(), small.fused(), cases.ERT, [accelforge]
+    )
     assert [str(d) for d in report.differences if d.exceeds] == []
     answer = report.answers["accelforge"]
     assert isinstance(answer, Result)
@@ -91,7 +93,7 @@ def test_random_mappings(accelforge: AccelforgeBackend) -> None:
         mapping = random_mapping(rng, workload, platform, fused=fused, free=free)
         if not isinstance(evaluate(workload, platform, mapping, cases.ERT), Result):
             continue
-        report = crosscheck(workload, platform, mapping, cases.ERT, [accelforge])
+        report = compare_backends(workload, platform, mapping, cases.ERT, [accelforge])
         if report.absent:
             refused += 1
             continue

@@ -10,7 +10,7 @@ from execution.random_fused import random_mapping, random_platform, random_workl
 from execution.tiny import chip, fused, products
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.agreement import COUNTS, Crosscheck, crosscheck
+from flat_mapper.backends.agreement import COUNTS, Crosscheck, compare_backends
 from flat_mapper.cost_model.chip.evaluation import combine, stats_alone
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert, unpriced
@@ -50,7 +50,7 @@ class Alone:
 
 def checked(*stay: str, more: int = 0) -> Crosscheck:
     ert = unpriced(chip())
-    return crosscheck(products(), chip(), fused(stay=stay), ert, [Alone(more=more)])
+    return compare_backends(products(), chip(), fused(stay=stay), ert, [Alone(more=more)])
 
 
 def test_what_returns_is_one_pass_times_the_passes() -> None:
@@ -83,7 +83,7 @@ def test_every_count_of_a_fused_mapping_is_compared(seed: int) -> None:
     workload = replace(random_workload(rng), mask=None)
     platform = random_platform(rng)
     mapping = random_mapping(rng, workload, platform)
-    found = crosscheck(workload, platform, mapping, unpriced(platform), [Alone()])
+    found = compare_backends(workload, platform, mapping, unpriced(platform), [Alone()])
     assert not found.absent
     assert found.agrees, found.differences
     counts = {(q.einsum, q.level) for q in found.left_out if q.quantity in COUNTS}
@@ -95,5 +95,5 @@ def test_a_random_mapping_has_what_returns() -> None:
     workload = replace(random_workload(rng), mask=None)
     platform = random_platform(rng)
     mapping = random_mapping(rng, workload, platform)
-    found = crosscheck(workload, platform, mapping, unpriced(platform), [Alone()])
+    found = compare_backends(workload, platform, mapping, unpriced(platform), [Alone()])
     assert found.one_pass == 23

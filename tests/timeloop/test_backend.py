@@ -11,7 +11,7 @@ import cases
 import pytest
 import small_platform as small
 
-from flat_mapper.backends.agreement import crosscheck
+from flat_mapper.backends.agreement import compare_backends
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.einsum import einsum_costs
@@ -53,7 +53,9 @@ def test_a_fused_mapping_is_priced_by_six_runs() -> None:
 
 
 def test_crosscheck_finds_no_count_different() -> None:
-    report = crosscheck(small.workload(), small.platform(), small.fused(), cases.ERT, [backend()])
+    report = compare_backends(
+        small.workload(), small.platform(), small.fused(), cases.ERT, [backend()]
+    )
     assert report.agrees
     assert report.compared > 150
     assert {d.quantity for d in report.differences} <= {"energy_pj"}
@@ -73,7 +75,9 @@ def test_a_wrong_energy_is_a_difference_with_a_verdict() -> None:
             first = replace(result.einsums[0], compute_energy_pj=1.0)
             return replace(result, einsums=(first, *result.einsums[1:]))
 
-    report = crosscheck(small.workload(), small.platform(), small.fused(), cases.ERT, [Wrong()])
+    report = compare_backends(
+        small.workload(), small.platform(), small.fused(), cases.ERT, [Wrong()]
+    )
     assert not report.agrees
     bad = [d for d in report.differences if d.exceeds]
     assert [(d.einsum, d.level, d.quantity) for d in bad] == [("QK", "MAC", "energy_pj")]
@@ -115,7 +119,9 @@ def test_an_absent_program_is_one_line() -> None:
     assert str(absent.missing()).startswith(line)
     with pytest.raises(BackendError, match=r"--timeloop-cmd .*or use --backend native$"):
         absent.evaluate(small.workload(), small.platform(), small.fused(), cases.ERT)
-    report = crosscheck(small.workload(), small.platform(), small.fused(), cases.ERT, [absent])
+    report = compare_backends(
+        small.workload(), small.platform(), small.fused(), cases.ERT, [absent]
+    )
     assert list(report.absent) == ["timeloop"]
     assert report.compared == 0
 
@@ -197,7 +203,7 @@ def test_a_level_is_deepened_only_for_einsums_whose_tensors_share_a_buffer() -> 
 
 def test_tensors_that_share_a_buffer_are_priced_with_a_note() -> None:
     workload, (chip, fused) = small.workload(), cases.overfull()
-    report = crosscheck(workload, chip, fused, cases.ERT, [backend()])
+    report = compare_backends(workload, chip, fused, cases.ERT, [backend()])
     assert report.agrees, report.to_dict()
     answer = report.answers["timeloop"]
     assert isinstance(answer, Result)

@@ -15,7 +15,7 @@ import cases
 import pytest
 import small_platform as small
 
-from flat_mapper.backends.agreement import crosscheck
+from flat_mapper.backends.agreement import compare_backends
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.errors import BackendError
 from flat_mapper.cost_model.result import EinsumStats, Result
@@ -85,7 +85,9 @@ def test_it_is_used_under_both_names(package: str, monkeypatch: pytest.MonkeyPat
     seen = installed(monkeypatch, package)
     monkeypatch.setenv(VARIABLE, f"{SCRIPT} {{}}")
     backend = get_backend("timeloop")
-    report = crosscheck(small.workload(), small.platform(), small.fused(), cases.ERT, [backend])
+    report = compare_backends(
+        small.workload(), small.platform(), small.fused(), cases.ERT, [backend]
+    )
     assert report.agrees
     answer = report.answers["timeloop"]
     assert isinstance(answer, Result)
@@ -136,7 +138,7 @@ def test_the_real_one_makes_files_with_the_same_answer(package: str) -> None:
         pytest.skip(str(error))
     for platform, fused in ((small.platform(), small.fused()), cases.overfull()):
         backend = TimeloopBackend(command=command_of(), front_end=FrontEnd(package=package))
-        report = crosscheck(small.workload(), platform, fused, cases.ERT, [backend])
+        report = compare_backends(small.workload(), platform, fused, cases.ERT, [backend])
         assert report.agrees
         assert report.compared > 150
     doubled = (cases.doubled()[0], small.platform().matrix, cases.doubled()[1], cases.ERT)

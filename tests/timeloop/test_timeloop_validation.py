@@ -23,7 +23,7 @@ from random_mappings import random_mapping
 
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
-from flat_mapper.backends.agreement import comparisons, crosscheck
+from flat_mapper.backends.agreement import compare_backends, comparisons
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.pricing import price_with_hwcomponents
@@ -78,7 +78,7 @@ def problem(model: str, length: int) -> Workload:
 
 def check(timeloop: TimeloopBackend, arch: str, workload: Workload, mapping: FusedMapping) -> None:
     platform, ert = priced(arch)
-    report = crosscheck(workload, platform, mapping, ert, [timeloop])
+    report = compare_backends(workload, platform, mapping, ert, [timeloop])
     assert isinstance(report.native, Result)
     bad = [str(d) for d in report.differences if d.exceeds]
     assert not bad, bad[:5]
@@ -212,7 +212,7 @@ def returning_case(seed: int) -> tuple[Workload, Platform, FusedMapping, Ert]:
 @pytest.mark.parametrize("seed", [12, 16, 17, 20, 37, 50, 62, 71, 75, 76])
 def test_one_pass_times_the_passes(timeloop: TimeloopBackend, seed: int) -> None:
     workload, platform, mapping, ert = returning_case(seed)
-    found = crosscheck(workload, platform, mapping, ert, [timeloop])
+    found = compare_backends(workload, platform, mapping, ert, [timeloop])
     assert not found.absent, found.absent
     assert found.one_pass > 0
     assert [str(d) for d in found.differences if d.exceeds] == []

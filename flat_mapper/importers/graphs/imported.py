@@ -52,7 +52,7 @@ class Imported(Printed):
         }
 
     def __str__(self) -> str:
-        """What is in it and what is not, a line each."""
+        """The contents, and the cuts, a line each."""
         left = f", {self.cut_macs:,} cut" if self.cut_macs else ""
         return "\n".join(
             [

@@ -67,7 +67,7 @@ def is_over(result: Result, limits: Limits) -> bool:
     return result.latency_s > limits.latency_s or result.energy_pj > limits.energy_j * 1e12
 
 
-def why_not(
+def binding_limit(
     limits: Limits,
     solved: Callable[[Objective, Limits], Solution | Infeasible | None],
 ) -> Infeasible:

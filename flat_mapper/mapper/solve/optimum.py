@@ -22,7 +22,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
-from flat_mapper.mapper.solve.limits import is_over, why_not
+from flat_mapper.mapper.solve.limits import binding_limit, is_over
 from flat_mapper.mapper.solve.log import SearchLog
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import best_mapping, floor_of, value_of
@@ -151,7 +151,7 @@ def _why_not(
         question = (workload, platform, mapspace, ert)
         return best_mapping(*question, objective=objective, budget=Budget(limits=own))
 
-    return why_not(limits, solved)
+    return binding_limit(limits, solved)
 
 
 def _fixed_by_nodes(workload: Workload, platform: Platform, mapspace: Mapspace) -> set[str]:
