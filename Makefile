@@ -116,7 +116,7 @@ mutants: $(READY)  ## change the model and the mapper at random, COUNT times, an
 test-browser: $(READY)  ## the report in Chromium; fails where that is missing (1 minute)
 	@FLAT_MAPPER_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/page/test_browser.py
 
-docs-output: $(READY)  ## run the commands of README.md, the tutorial and the how-to pages, and write down what they print (3 minutes)
+docs-output: $(READY)  ## run the commands of README.md, the tutorial and the how-to pages, and write down what they print (5 minutes)
 	@$(BIN)/python tools/docs_pages.py && $(BIN)/python tools/print_docs.py
 
 docs: $(VENV)-docs/.ready  ## the pages of docs/ as a site, into site/ (30 s)

@@ -22,7 +22,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 import docs_pages  # noqa: E402  # tools, and no part of the package
 import print_docs  # noqa: E402
 
-FAST = ("README.md", "docs/tutorial.md", "docs/search.md")
+QUICK = ("architecture", "from-timeloop", "mapspace", "problem", "result")  # how-to pages
+FAST = ("README.md", "docs/tutorial.md", "docs/search.md", *(f"docs/howto/{n}.md" for n in QUICK))
 PAGES = [
     pytest.param(page, marks=[] if page in FAST else pytest.mark.nightly)
     for page in print_docs.PAGES

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import ClassVar
 
 from flat_mapper.base.errors import FlatMapperError, SpecError, expected
 from flat_mapper.base.table import Printed
@@ -65,7 +64,6 @@ class AttentionPair:
 class FusedLayers(Printed):
     """The fate of each file of a folder, and the pairs that were found."""
 
-    kind: ClassVar = "fuse-layers"  # of answers as JSON
     folder: str
     said: Mapping[str, str]  # by file name
     pairs: tuple[AttentionPair, ...]

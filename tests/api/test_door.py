@@ -21,6 +21,7 @@ import sweep_files
 from simulator_rows import HEADING, ROWS
 
 import flat_mapper as fm
+from flat_mapper.base.table import Printed
 from flat_mapper.energy.tables import load_ert
 from flat_mapper.spec.yamlio import load
 
@@ -159,7 +160,7 @@ def _plain(answer: Any) -> Any:
     if isinstance(answer, list | tuple):
         return [_plain(item) for item in answer]
     if is_dataclass(answer) and not isinstance(answer, type):
-        return {f.name: _plain(getattr(answer, f.name)) for f in fields(answer)}
+        return _plain({f.name: getattr(answer, f.name) for f in fields(answer)})
     return answer
 
 
@@ -249,7 +250,7 @@ def test_what_a_value_cannot_be_read_again_for_is_refused() -> None:
 def test_an_answer_prints_as_one_screen_and_echoes_as_one_line(folder: Path, name: str) -> None:
     answer = _answer(name)
     for one in answer if isinstance(answer, list) else [answer]:
-        if not hasattr(one, "kind"):
+        if not hasattr(one, "kind") and not isinstance(one, Printed):
             continue
         assert len(str(one).splitlines()) <= SCREEN
         assert " object at 0x" not in str(one)

@@ -180,5 +180,5 @@ def test_rows_of_the_simulator_are_priced(tmp_path: Path) -> None:
     assert "largest errors over" in str(found)
     with pytest.raises(fm.SpecError, match="did you mean 'simulator'"):
         fm.reproduce("simulators", path)
-    with pytest.raises(fm.SpecError, match="expected a file of measured times, got none"):
+    with pytest.raises(fm.SpecError, match="expected a file of measured times, got 'none'"):
         fm.reproduce("silicon")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import Printed
@@ -26,7 +25,6 @@ NO_RANK = "ONE"  # of a tensor of one word
 class Imported(Printed):
     """A model's graph as one cascade."""
 
-    kind: ClassVar = "import-graph"  # of answers as JSON
     workload: Workload
     cuts: tuple[str, ...]  # operators between two of its Einsums that are none
     notes: tuple[str, ...]
