@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flat_mapper.api.calls import compare, evaluate, load_problem, search
-    from flat_mapper.api.calls import model_files as model
     from flat_mapper.api.execution import execute
+    from flat_mapper.api.one_einsum import model
     from flat_mapper.arch.reader import load_architecture, load_platform
     from flat_mapper.base.errors import (
         BackendError,
@@ -68,8 +68,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "api.calls": "compare evaluate load_problem model_files search",
+    "api.calls": "compare evaluate load_problem search",
     "api.execution": "execute",
+    "api.one_einsum": "model",
     "arch.reader": "load_architecture load_platform",
     "base.errors": "BackendError FlatMapperError MappingError NothingFeasible SpecError",
     "cost_model.result": "Infeasible",
@@ -131,13 +132,12 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """A public name, imported now."""
-    own = "model_files" if name == "model" else name
-    home = _HOME_OF.get(own)
+    home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value: object = getattr(import_module(f"{__name__}.{home}"), own)
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value
 

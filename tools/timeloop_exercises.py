@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flat_mapper.api.calls import model_files
+from flat_mapper.api.one_einsum import model
 from flat_mapper.arch.reader import architecture_of, load_architecture
 from flat_mapper.arch.values import Architecture
 from flat_mapper.base.errors import BackendError, FlatMapperError, MappingError
@@ -152,7 +152,7 @@ def prices(arch: Architecture) -> Ert:
 def modelled(files: Sequence[Path], data: Mapping[str, object]) -> ModelResult:
     """The native answer on some files."""
     table = prices(load_architecture(*files, data=data))
-    found = model_files(files, table, data=data)
+    found = model(files, table, data=data)
     if not isinstance(found, ModelResult):
         raise BackendError(str(found))
     return found
@@ -184,7 +184,7 @@ def recorded_inputs(dumped: Path, mapping: Sequence[Path]) -> ModelResult:
     }
     for path in mapping:
         parts |= section_of(load_document(path), str(path))
-    found = model_files(parts, prices(architecture_of(document_of(parts))))
+    found = model(parts, prices(architecture_of(document_of(parts))))
     if not isinstance(found, ModelResult):
         raise BackendError(str(found))
     return found

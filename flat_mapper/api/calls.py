@@ -15,7 +15,7 @@ from types import MappingProxyType
 from flat_mapper.api.layers import best_of_layers, noted, search_results, sourced, together
 from flat_mapper.api.prices import energies, known_energies, searched_energies
 from flat_mapper.arch.document import variables_of
-from flat_mapper.arch.reader import architecture_of, load_architecture, load_platform
+from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.backends.registry import get_backend
@@ -23,22 +23,19 @@ from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import Width
 from flat_mapper.base.progress import Progress, part_of
-from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.energy.tables import Ert, ert_of
+from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.log import SearchLog, search_log
-from flat_mapper.mapping.cores.check import check_mapping, check_record
+from flat_mapper.mapping.cores.check import check_record
 from flat_mapper.mapping.record import RECORD, MappingRecord, read_record
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_names import unmatched_rules
-from flat_mapper.reports.answers import Comparison, Evaluation, ModelResult, SearchResult
+from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.spec import catalog
-from flat_mapper.spec.document import Section, checked, did_you_mean, section_of
-from flat_mapper.spec.templating import load_document
+from flat_mapper.spec.document import checked, did_you_mean
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
 from flat_mapper.spec.yamlio import is_text
-from flat_mapper.timeloop.mapping_reader import hands_nothing_on, read_mapping
 from flat_mapper.workload import reader as problem_yaml
 from flat_mapper.workload.cascade import SCOPES, Scope
 from flat_mapper.workload.graph import Workload
@@ -338,67 +335,6 @@ def beside_timeloop_mapper(
         progress=progress,
     )
     return replace(mapped, beside=beside)
-
-
-def model_files(
-    files: Name | Sequence[Name] | Mapping[str, object],
-    ert: Ert | Name | None = None,
-    *,
-    data: Mapping[str, object] | None = None,
-) -> ModelResult | Infeasible:
-    """The answer of timeloop-model on an architecture, a problem and a mapping.
-
-    files: Timeloop's own v0.4 files; architecture, problem and mapping may stand in any number of
-           them. An ERT among them prices the components, unless `ert` is given. Or a
-           specification in memory that has all three.
-    data:  values of the names that templates in the files use.
-    raises: SpecError, MappingError where a file cannot be read or they contradict each other.
-    """
-    if isinstance(files, str | Path):
-        files = (files,)
-    if not files:
-        raise SpecError(expected("model", "files with architecture, problem and mapping", "none"))
-    names: Sequence[Name] = () if isinstance(files, Mapping) else files
-    documents = [section_of(load_document(path, data), str(path)) for path in names]
-    if isinstance(files, Mapping):
-        names, documents = (IN_MEMORY,), [document_of(files)]
-    holders = {key: _holder(documents, names, key) for key in ("architecture", "problem")}
-    mapped = _holder(documents, names, "mapping")
-    if isinstance(files, Mapping):
-        arch = architecture_of(documents[0], IN_MEMORY)
-    else:
-        arch = load_architecture(*(Path(name) for name in names), data=data)
-    where, document = holders["problem"]
-    workload = read_problem(document, where, arch.variables)
-    einsum = workload.einsums[0]
-    where, document = mapped
-    mapping = read_mapping(document, arch, einsum, where, workload.rank_sizes)
-    check_mapping(workload, arch, mapping)
-    given = [(f, d) for f, d in zip(names, documents, strict=True) if "ERT" in d]
-    if ert is None and given:
-        ert = ert_of(given[0][1], str(given[0][0]))
-    table, _ = energies(arch, ert)
-    apart = hands_nothing_on(document, arch, einsum, where)
-    costs = einsum_costs(workload, arch, [mapping], table, handed_on=not apart)
-    if (refused := costs.infeasible(0)) is not None:
-        return refused
-    return ModelResult(
-        workload=workload,
-        arch=arch,
-        mapping=mapping,
-        stats=costs.stats(0),
-        energy_source=table.source,
-        provenance=table.provenance,
-    )
-
-
-def _holder(documents: Sequence[Section], files: Sequence[Name], key: str) -> tuple[str, Section]:
-    """The one file that has a top-level key."""
-    found = [(str(f), d) for f, d in zip(files, documents, strict=True) if d.get(key)]
-    if len(found) == 1:
-        return found[0]
-    got = " and ".join(f for f, _ in found) or f"none in {', '.join(str(f) for f in files)}"
-    raise SpecError(f"model: expected one file with the key {key!r}, got {got}")
 
 
 def objective_of(word: str) -> Objective:

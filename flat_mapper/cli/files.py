@@ -32,10 +32,10 @@ def lower_command(arguments: argparse.Namespace) -> int:
 
 def model_command(arguments: argparse.Namespace) -> int:
     """One Einsum from Timeloop's files, as timeloop-model prices it."""
-    from flat_mapper.api.calls import model_files
+    from flat_mapper.api.one_einsum import model
     from flat_mapper.cost_model.result import Infeasible
 
-    found = model_files(arguments.files, arguments.ert, data=template_data(arguments.data))
+    found = model(arguments.files, arguments.ert, data=template_data(arguments.data))
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
     say(answer_json("model", found.to_dict()) if arguments.json else found)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flat_mapper.api import calls as api
-from flat_mapper.api.fusible import fusible
+from flat_mapper.api.grouping import fusible
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
 from flat_mapper.base.escape import terminal_text

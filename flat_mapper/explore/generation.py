@@ -50,16 +50,8 @@ PAGE = 16  # positions; vLLM's default block size (Kwon et al., SOSP 2023)
 STEPS = 8  # chosen: segments to a factor of two of the cache length
 _UNCHANGED: Mapping[str, object] = MappingProxyType({})
 _HEAD = (
-    "",
-    "steps",
-    "cache",
-    "latency",
-    "energy",
-    "off-chip",
-    "util.",
-    "busy",
-    "bottleneck",
-    "granularity",
+    *("", "steps", "cache", "latency", "energy", "off-chip"),
+    *("util.", "busy", "bottleneck", "granularity"),
 )
 
 

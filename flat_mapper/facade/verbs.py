@@ -14,7 +14,7 @@ from typing import Protocol
 from flat_mapper.api import calls as api
 from flat_mapper.api.calls import Name, Recorded, Source, evaluate
 from flat_mapper.api.checks import Checked, check_files
-from flat_mapper.api.fusible import Fusible, fusible
+from flat_mapper.api.grouping import Fusible, fusible
 from flat_mapper.api.prices import energies
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform

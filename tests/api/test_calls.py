@@ -132,7 +132,7 @@ def test_model_files_answers_as_timeloop_did(tmp_path: Path) -> None:
     for index in range(0, 60, 3):
         arch, problem, mapping, ert = model_inputs(tmp_path, index)
         said = cases()[index]["timeloop"]
-        found = flat_mapper.model_files([mapping, arch, problem], ert)
+        found = flat_mapper.model([mapping, arch, problem], ert)
         if "levels" not in said:
             assert isinstance(found, Infeasible)
             continue
@@ -151,7 +151,5 @@ def test_one_file_may_hold_everything(tmp_path: Path) -> None:
     arch, problem, mapping, ert = model_inputs(tmp_path, 0)
     whole = tmp_path / "whole.yaml"
     whole.write_text("".join(path.read_text() for path in (arch, problem, mapping)))
-    apart = flat_mapper.model_files([arch, problem, mapping], ert)
-    assert (
-        str(flat_mapper.model_files([whole], ert)).splitlines()[1:] == str(apart).splitlines()[1:]
-    )
+    apart = flat_mapper.model([arch, problem, mapping], ert)
+    assert str(flat_mapper.model([whole], ert)).splitlines()[1:] == str(apart).splitlines()[1:]

@@ -74,7 +74,7 @@ CASES = [
     (("compare", *EDGE, *TINY, "--mapspace", "flat", "flat"), "mapspaces: expected at least one"),
     (("evaluate", "nothere.yaml"), "nothere.yaml: expected a readable file"),
     (("evaluate", "key.yaml"), "key.yaml:1: unknown key 'problem'; known keys: fused_mapping"),
-    (("lower", "folder", "-o", "x"), "folder: expected a readable file"),
+    (("lower", "folder", "-o", "x"), "folder/fused-mapping.yaml: expected a readable file"),
     (("lower", "key.yaml"), "flat-mapper lower: expected -o/--output, got none"),
     (("model",), "flat-mapper model: expected FILE, got none"),
     (("model", "text"), "text: expected a mapping of keys to values, got 'just words'"),
