@@ -10,6 +10,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,17 @@ def _anchors(page: Path) -> set[str]:
 def _prose(page: Path) -> str:
     """A page without its fenced blocks."""
     return re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def test_a_shortened_output_says_where_lines_are_left_out() -> None:
+    part = partial(print_docs._part, "a\nb\nc\n", page="page")
+    assert part(None, None) == "a\nb\nc\n"
+    assert part("b", "b") == "...\nb\n...\n"
+    assert part("a", "b") == "a\nb\n...\n"
+    assert part("b", "") == "...\nb\nc\n"
+
+
+def test_a_line_that_agrees_keeps_its_time() -> None:
+    text = "best, 0.1 s\nold\n"
+    block = print_docs.Printed(start=0, end=len(text), written=text, real="best, 9.9 s\nnew\n")
+    assert print_docs.rewritten(text, [block]) == "best, 0.1 s\nnew\n"

@@ -108,10 +108,12 @@ def printed(page: str, folder: Path) -> list[Printed]:
 
 
 def rewritten(text: str, found: list[Printed]) -> str:
-    """The page with the real output in its blocks; those that agree are left as they are."""
+    """The page with the real output in its blocks; a line that agrees is left as it is."""
     for block in reversed(found):
         if not block.agrees:
-            text = text[: block.start] + block.real + text[block.end :]
+            kept = {masked(line): line for line in block.written.splitlines()}
+            lines = (kept.get(masked(line), line) for line in block.real.splitlines())
+            text = f"{text[: block.start]}{chr(10).join(lines)}\n{text[block.end :]}"
     return text
 
 

@@ -84,10 +84,10 @@ def load_problem(
     if seq is not None:
         lengths = sequence_lengths(checked(seq, int, "seq", above=0), phase)
     if isinstance(source, Workload | Mapping):
-        for word, value in (("scope", scope), ("phase", phase), ("softmax", softmax)):
-            _only_of_files(word, value, source)
-        for word, value in (("mask", mask), ("layers", layers)):
-            _only_of_files(word, value, source)
+        only = {"scope": scope, "phase": phase, "softmax": softmax, "mask": mask, "layers": layers}
+        for word in (w for w, value in only.items() if value):  # a value is not read again
+            got = f"a {type(source).__name__}"
+            raise SpecError(expected(word, "a problem by name, file or text", got))
         found = source if isinstance(source, Workload) else _in_memory(source)
         found = problem_yaml.set_ranks(found, sizes)
         return with_bits(_at_lengths(found, lengths), bits)
@@ -102,13 +102,6 @@ def load_problem(
         layers=layers,
     )
     return with_bits(found, bits)
-
-
-def _only_of_files(word: str, value: object, source: object) -> None:
-    """Refuse what a value cannot be read again for."""
-    if value:
-        got = type(source).__name__
-        raise SpecError(expected(word, "a problem by name, file or text", f"a {got}"))
 
 
 def _in_memory(source: Mapping[str, object]) -> Workload:
