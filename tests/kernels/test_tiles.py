@@ -164,7 +164,9 @@ def test_python_asks_the_same() -> None:
     found = fm.tiles("flex", small(mask="causal"), "a100")
     assert found.best.tile.words.keys() == {"BLOCK_M", "BLOCK_N", "num_warps", "num_stages"}
     with pytest.raises(SpecError, match="expected a problem by name"):
-        fm.tiles("flex", small(), "a100", seq=64)
+        fm.tiles("flex", small(), "a100", mask="causal")
+    longer = fm.tiles("flex", small(), "a100", seq=4096).workload
+    assert {longer.rank_sizes[rank] for rank in ("P", "M")} == {4096}
 
 
 def test_what_a_kernel_is_not_for_is_refused() -> None:
