@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from math import ceil, fsum
 from typing import Literal, NoReturn
@@ -218,7 +218,7 @@ class Bound:
     offchip_bytes: float
 
 
-def _moved(einsums: tuple[EinsumStats, ...], dram: str) -> float:
+def offchip_words(einsums: Iterable[EinsumStats], dram: str) -> float:
     """Words of some Einsums through DRAM's ports."""
     levels = (e.level(dram) for e in einsums)
     return sum(t.moved_words for lv in levels if lv is not None for t in lv.tensors)
@@ -310,7 +310,7 @@ class Result:
     def offchip_words(self) -> float:
         """Words through DRAM's ports, spills included."""
         return sum(
-            r.repeat * (_moved(r.einsums, r.dram) + sum(g.spill_words for g in r.groups))
+            r.repeat * (offchip_words(r.einsums, r.dram) + sum(g.spill_words for g in r.groups))
             for r in self._runs
         )
 

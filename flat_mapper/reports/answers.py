@@ -16,6 +16,7 @@ from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
 from flat_mapper.reports.frame import Library, answer_record, data_frame, einsum_records
+from flat_mapper.reports.group_costs import groups_text
 from flat_mapper.reports.layers import kind_of, kinds_text, with_others
 from flat_mapper.reports.mask import mask_text
 from flat_mapper.reports.plots import pictures
@@ -78,6 +79,7 @@ class Evaluation:
         return (
             f"{result.workload} on {result.arch}",
             report.summary_text(self.workload, self.platform, result),
+            *filter(None, [groups_text(self.workload, result)]),
             fused_tree_text(self.workload, self.platform, result.mapping).rstrip(),
             report.buffer_text(self.workload, self.platform, result),
         )

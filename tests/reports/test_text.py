@@ -9,7 +9,7 @@ import pytest
 import report_samples as samples
 import small_platform as small
 
-from flat_mapper import load_problem, search
+from flat_mapper import load_mapspace, load_problem, search
 from flat_mapper.base.table import grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
@@ -17,6 +17,7 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.result import Certificate
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
+from flat_mapper.reports.group_costs import group_costs, groups_text
 from flat_mapper.spec.yamlio import dump_json
 
 STORE = {"read": 1.0, "write": 1.0, "update": 1.0}
@@ -179,3 +180,31 @@ def test_markup_in_a_name_is_text() -> None:
 def test_priced_has_no_search() -> None:
     priced = Evaluation(workload=small.workload(), platform=small.platform(), result=result())
     assert NAMES - set(priced.to_dict()) == {"mapspace", "objective", "search"}
+
+
+def test_a_group_says_what_it_keeps_on_chip_and_what_that_saves() -> None:
+    """Each intermediate would go to DRAM once, and come back for each Einsum that reads it."""
+    found = result()
+    (cost,) = group_costs(small.workload(), found)
+    scores, rows = 12 * 512 * 512, 12 * 512
+    uses = {"QK": 3, "QK_exp": 3, "A": 2}  # QK_max and QK_exp read QK; QK_sum and A read QK_exp
+    words = sum(uses.values()) * scores + 2 * 2 * rows  # and QK_max, QK_sum: written, read once
+    assert cost.saved_bytes == 2 * words
+    assert cost.kept == {"GLB": ("QK", "QK_max", "QK_exp", "QK_sum", "A")}
+    assert cost.offchip_bytes == found.offchip_bytes
+    assert cost.energy_pj == pytest.approx(found.energy_pj, rel=1e-12)
+
+
+def test_groups_add_up_to_one_run_and_the_table_names_each() -> None:
+    found = search(load_problem("tiny"), small.platform(), load_mapspace("flex"), ERT)
+    assert isinstance(found, SearchResult)
+    costs = group_costs(found.workload, found.result)
+    assert len(costs) > 1
+    runs = found.result.repeat
+    assert runs * sum(c.latency_s for c in costs) == pytest.approx(found.result.latency_s)
+    assert runs * sum(c.energy_pj for c in costs) == pytest.approx(found.result.energy_pj)
+    assert runs * sum(c.offchip_bytes for c in costs) == found.result.offchip_bytes
+    table = groups_text(found.workload, found.result)
+    assert all("+".join(cost.names) in table for cost in costs)
+    assert table in str(found)
+    assert groups_text(small.workload(), result()) == ""  # one group has no table
