@@ -250,7 +250,7 @@ class PartitionSearch:
                 corners.append(middle)
                 todo += [(one, middle), (middle, other)]
         best = min(corners, key=self._edp)
-        return best, cycles * energy if self.late else self._edp(best)
+        return best, cycles * energy if self.late or self.loose else self._edp(best)
 
     def _weight(self, weight: float) -> Goal:
         return Goal(kind="weighted", weight=weight, leak=self.leak)
@@ -344,10 +344,11 @@ def best_partition(
     solutions = search.solutions(path, goal)
     result = reconstructed(solutions, path.cascade.workload, platform, mapspace, ert)
     groups = sum(len(c.groups) for c in search.cascades)
-    scale = {"latency": result.cycle_seconds, "energy": 1.0}
-    factor = scale.get(objective, 1e-12 * result.cycle_seconds)
+    seconds, runs = result.cycle_seconds, result.repeat
+    scale = {"latency": seconds * runs, "energy": runs, "edp": 1e-12 * seconds * runs**2}
     floor, reached = floor_of(result, objective), value_of(result, objective)
-    proven = floor if search.loose else max(floor, bound * factor) if search.late else reached
+    proven = min(max(floor, bound * scale[objective]), reached)
+    optimal = not (search.late or search.loose) or proven >= reached * (1 - TIGHT)
     return Solution(
         workload=path.cascade.workload,
         result=result,
@@ -357,10 +358,10 @@ def best_partition(
             mapspace_size=sum(partition_count(c.graph) for c in search.cascades),
             evaluated=search.tally.evaluated,
             pruned={"groups: bound": groups - search.searched, **search.tally.pruned},
-            optimal=not (search.late or search.loose),
+            optimal=optimal,
             lower_bound=floor,
-            proven_bound=min(proven, reached),
-            gap=reached / proven - 1 if proven < reached else 0.0,
+            proven_bound=reached if optimal else proven,
+            gap=0.0 if optimal else reached / proven - 1,
             stopped=search.budget.stopped,
             seconds=time.perf_counter() - begin,
         ),
