@@ -16,7 +16,7 @@ from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
 from flat_mapper.reports.frame import Library, answer_record, data_frame, einsum_records
-from flat_mapper.reports.group_costs import groups_text
+from flat_mapper.reports.group_table import groups_text
 from flat_mapper.reports.layers import kind_of, kinds_text, with_others
 from flat_mapper.reports.mask import mask_text
 from flat_mapper.reports.plots import pictures

@@ -12,7 +12,7 @@ from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats, Re
 from flat_mapper.mapping.cores.tiles import one_core
 from flat_mapper.mapping.sharing import whole_group
 from flat_mapper.mapping.values import GroupMapping, Policy
-from flat_mapper.reports.group_costs import group_cost
+from flat_mapper.reports.group_table import group_cost
 from flat_mapper.reports.tree import tree_tile_words
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import format_einsum

@@ -17,7 +17,7 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.result import Certificate
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
-from flat_mapper.reports.group_costs import group_costs, groups_text
+from flat_mapper.reports.group_table import group_costs, groups_text
 from flat_mapper.spec.yamlio import dump_json
 
 STORE = {"read": 1.0, "write": 1.0, "update": 1.0}
