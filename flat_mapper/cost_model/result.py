@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from math import ceil, fsum
@@ -353,10 +354,9 @@ class Result:
     @property
     def bottleneck(self) -> str:
         """The unit or level that sets most of the latency."""
-        shares: dict[str, int] = {}
+        shares = Counter[str]()
         for run, group in self._all_groups:
-            cycles = run.repeat * group.cycles
-            shares[group.bottleneck] = shares.get(group.bottleneck, 0) + cycles
+            shares[group.bottleneck] += run.repeat * group.cycles
         return max(shares, key=lambda name: shares[name])
 
     @property

@@ -84,6 +84,8 @@ def test_the_best_mapping_on_cores_does_what_the_model_says(seed: int) -> None:
     assert executed.right
     assert [d for d in compare(executed, found.result) if not d.reason] == []
     assert found.certificate.lower_bound <= found.result.latency_s * (1 + 1e-12)
+    above = found.result.latency_s / found.certificate.proven_bound - 1
+    assert found.certificate.gap == pytest.approx(max(above, 0.0), abs=1e-12)
     assert_no_tile_is_better(found, platform, case.mapspace, level)
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from oracles.small_cases import online_case
+from oracles.small_cases import online_case, small_case
 
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
@@ -19,6 +19,7 @@ from flat_mapper.mapper.group.incumbent import GoalIncumbent
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import Counters
 from flat_mapper.mapper.group.promise import promising
+from flat_mapper.mapper.solve.alternatives import tasks
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.space import partitions
 from flat_mapper.workload.cascade import attention
@@ -92,3 +93,18 @@ def test_no_candidate_under_shared_loops_takes_less_than_its_bound(seed: int) ->
                 assert (bound[fits] <= least[fits] * (1 + 1e-9)).all(), (seed, one.tile.T)
                 tight += int((bound[fits] >= least[fits] * (1 - 1e-9)).sum())
     assert tight, "no bound is ever met"
+
+
+@pytest.mark.parametrize("seed", [6, 12, 20, 30, 36, 53])
+def test_every_outer_choice_is_refused_bounded_or_evaluated(seed: int) -> None:
+    """Each one once, whether candidates are left under it or not."""
+    case = small_case(seed)
+    for task in tasks(case.workload, case.platform, case.mapspace, case.ert):
+        for search in task.searches:
+            search.prepare()
+            search.solve(GoalIncumbent.of((Goal(kind="edp"),), (None,)))
+            counted = search.counters
+            done = counted.outer_infeasible + counted.outer_bounded + counted.outer_evaluated
+            assert done == counted.outer > 0
+            assert 0 <= counted.candidates_bounded <= counted.candidates
+            assert counted.evaluated >= len(search.problem.spaces)

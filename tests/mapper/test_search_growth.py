@@ -21,7 +21,14 @@ from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.space.candidates import CandidateBlock
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.enumerate import Wanted, extend, inner_candidates, keeps, start
+from flat_mapper.mapper.space.enumerate import (
+    Wanted,
+    dominated_keeps,
+    extend,
+    inner_candidates,
+    keeps,
+    start,
+)
 from flat_mapper.mapper.space.group import GroupProblem, group_problem
 from flat_mapper.mapper.space.roles import Outer
 from flat_mapper.mapping.space import partitions
@@ -103,6 +110,13 @@ def test_who_drops_out_is_beaten_under_any_loops_outside(seed: int) -> None:
             same = (kept == tiles[:, i : i + 1]).all(axis=0)
             beats = (best[:, same] <= costs[:, i : i + 1] * (1 + 1e-9)).all(axis=0)
             assert beats.any(), f"row {i} under {outer}"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_candidate_has_a_dominated_keep(seed: int) -> None:
+    space = problem_of(seed).spaces[0]
+    for candidates, _ in partial_candidates(space):
+        assert not dominated_keeps(space, candidates).any()
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -97,8 +97,10 @@ class StayBounds:
 
 def _only_level(space: EinsumSpace) -> str | None:
     """The private level of an Einsum's path, where it has just one."""
-    private = space.arch.levels[space.shared + 1 :]
-    return private[0].name if len(private) == 1 else None
+    match space.arch.levels[space.shared + 1 :]:
+        case (only,):
+            return only.name
+    return None
 
 
 def _stays(

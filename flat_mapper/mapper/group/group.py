@@ -291,7 +291,7 @@ class GroupSearch:
     def _descend(self, kept: list[CandidateSet], outers: Outers) -> None:
         """Branch and bound over some candidates."""
         if not all(t.count for t in kept):
-            self._log_empty(outers)
+            self._bound_empty(outers)
             return
         kept = _kept(kept, self._promising(kept, outers, None))
         if all(t.count for t in kept):
@@ -314,10 +314,11 @@ class GroupSearch:
                 self.log.left(kept)
             self._branch(kept, self.bounds.bounded(outers, kept), limit=None)
         else:
-            self._log_empty(outers)
+            self._bound_empty(outers)
 
-    def _log_empty(self, outers: Outers) -> None:
-        """Write down outer choices under which some Einsum has no candidate left."""
+    def _bound_empty(self, outers: Outers) -> None:
+        """Count and write down outer choices under which some Einsum has no candidate left."""
+        self.counters.outer_bounded += len(outers.staging)
         if self.log is not None:
             everything = np.ones(len(outers.staging), np.bool_)
             self.log.without("empty", outers, everything)
@@ -347,6 +348,8 @@ class GroupSearch:
         fits = self.bounds.fits(outers)
         if log is not None:
             log.without("crowded", outers, ~fits)
+        if limit is None:
+            self.counters.outer_bounded += int((~fits).sum())
         first, second, third = self.incumbent.sort_keys(outers.cycles, outers.energy)
         order = np.lexsort((outers.needs, third, second, first))
         order = order[fits[order]]

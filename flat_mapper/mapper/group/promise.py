@@ -82,12 +82,10 @@ def most_promising(incumbent: Incumbent, whole: CandidateSet, most: int) -> Cand
         return whole
     energy, cycles = whole.energy(priced=True), whole.cycles
     mask = np.zeros(whole.count, np.bool_)
-    mask[np.argpartition(incumbent.sort_keys(cycles, energy)[0], most)[:most]] = True
+    mask[np.argsort(incumbent.sort_keys(cycles, energy)[0], kind="stable")[:most]] = True
     # The widest candidates too: where transfers bind, the bound on cycles says little.
     wide = np.flatnonzero(cycles == cycles.min())
-    if len(wide) > most:
-        wide = wide[np.argpartition(energy[wide], most)[:most]]
-    mask[wide] = True
+    mask[wide[np.argsort(energy[wide], kind="stable")[:most]]] = True
     return whole.keep(mask)
 
 

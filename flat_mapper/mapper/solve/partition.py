@@ -40,6 +40,7 @@ from flat_mapper.mapper.solve.alternatives import Tally, Task, lesser, reconstru
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.solve import floor_of, least_of, solve_group, value_of
 from flat_mapper.mapper.solve.symmetry import group_question, renamed
+from flat_mapper.mapper.solve.weighted_sum import weight_between
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.partitions import (
@@ -240,11 +241,11 @@ class PartitionSearch:
         todo = [(left, right)]
         while todo and not self.late:
             one, other = todo.pop()
-            (c0, e0), (c1, e1) = self._whole(one), self._whole(other)
             top = min(self._edp(c) for c in corners)
-            if c1 <= c0 or e1 >= e0 or c0 * e1 >= top:
+            weight = weight_between(self._whole(one), self._whole(other), top)
+            if weight is None:
                 continue
-            goal = self._weight((e0 - e1) / (c1 - c0))
+            goal = self._weight(weight)
             middle, _ = self.under(goal)
             if goal_value(goal, middle.costs) < goal_value(goal, one.costs) * (1 - TIGHT):
                 corners.append(middle)

@@ -12,10 +12,22 @@ import numpy as np
 from flat_mapper.base.budget import Stopped
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent
+from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent, goal_value
 from flat_mapper.mapper.group.objective import Goal, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
+
+
+def weight_between(fast: Costs, lean: Costs, top: float) -> float | None:
+    """The weight of cycles under which a corner of the hull is found between two others, if any.
+
+    No point between two corners lies below the corner of the box below them.
+    top: the product of cycles and pJ that it has to be below.
+    """
+    (c0, e0), (c1, e1) = fast, lean
+    if c1 <= c0 or e1 >= e0 or c0 * e1 >= top:
+        return None
+    return (e0 - e1) / (c1 - c0)
 
 
 @dataclass(slots=True)
@@ -148,16 +160,14 @@ class WeightedSumSearch:
         todo = [(fast, lean)]
         while todo and not self._near_enough(corners):
             left, right = todo.pop()
-            (c0, e0), (c1, e1) = self._cost(left), self._cost(right)
-            # No point between two corners lies below the corner of the box below them.
             top = min(known, *(prod(self._cost(c)) for c in corners))
-            if c1 <= c0 or e1 >= e0 or c0 * e1 >= top:
+            weight = weight_between(self._cost(left), self._cost(right), top)
+            if weight is None:
                 continue
-            goal = self._weight((e0 - e1) / (c1 - c0))
+            goal = self._weight(weight)
             self._solved([goal])
             middle = self._chosen(goal)
-            c, e = self._cost(middle)
-            if goal.weight * c + e < (goal.weight * c0 + e0) * (1 - 1e-12):
+            if goal_value(goal, total_of(middle)) < goal_value(goal, total_of(left)) * (1 - 1e-12):
                 corners.append(middle)
                 todo += [(left, middle), (middle, right)]
         best_corner = corners[0]

@@ -1,0 +1,53 @@
+"""Small parts of the search, each with an answer that can be worked out by hand."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from flat_mapper.base.budget import Limits
+from flat_mapper.mapper.group.fused_bounds import PAIRS, FusedBounds
+from flat_mapper.mapper.group.objective import Goal
+from flat_mapper.mapper.solve.front_search import _kept
+from flat_mapper.mapper.solve.limits import is_over
+from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch, weight_between
+
+
+def test_an_answer_at_its_limits_keeps_them() -> None:
+    result = SimpleNamespace(latency_s=2.0, energy_pj=3e12)
+    assert not is_over(result, Limits(latency_s=2.0, energy_j=3.0))  # type: ignore[arg-type]
+    assert is_over(result, Limits(latency_s=1.9, energy_j=3.0))  # type: ignore[arg-type]
+    assert is_over(result, Limits(latency_s=2.0, energy_j=2.9))  # type: ignore[arg-type]
+
+
+def test_a_front_keeps_what_no_other_dominates() -> None:
+    """The third is slower and dearer than the first, the fourth its equal, the fifth slowest."""
+    costs = [(1.0, 5.0), (4.0, 2.0), (2.0, 6.0), (1.0, 5.0), (5.0, 2.5), (3.0, 4.0)]
+    assert _kept(costs, Goal(kind="edp")) == [0, 5, 1]
+    assert _kept([], Goal(kind="edp")) == []
+
+
+def test_a_corner_is_looked_for_where_the_box_below_two_others_has_room() -> None:
+    """Between 1 cycle of 9 pJ and 3 cycles of 1 pJ: the box's corner is 1 x 1."""
+    fast, lean = (1.0, 9.0), (3.0, 1.0)
+    assert weight_between(fast, lean, top=1.1) == 4.0
+    assert weight_between(fast, lean, top=1.0) is None
+    assert weight_between((6.0, 9.0), (8.0, 4.0), top=25.0) == 2.5
+    assert weight_between((6.0, 9.0), (8.0, 4.0), top=24.0) is None
+    for other in (lean[0], fast[1]), (fast[0], lean[1]), fast:
+        assert weight_between(fast, other, top=100.0) is None
+
+
+def test_leakage_is_added_to_the_energy_of_groups_in_sequence() -> None:
+    own = WeightedSumSearch([], Goal(kind="edp", leak=0.5))
+    assert own._whole((4.0, 10.0)) == (4.0, 12.0)
+
+
+def test_every_outer_choice_is_refined_once() -> None:
+    """Two at once, by staging."""
+    tiles = SimpleNamespace(candidate_set=None, count=PAIRS // 2)
+    bounds = FusedBounds(None, None, [tiles], None)  # type: ignore[arg-type, list-item]
+    outers = SimpleNamespace(staging=np.array([1, 0, 1, 1]))
+    parts = [(n, own.tolist()) for n, own in bounds._parts(outers)]  # type: ignore[arg-type]
+    assert parts == [(0, [1]), (1, [0, 2]), (1, [3])]
