@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import gc
 import hashlib
+import importlib
 import os
 import pickle
 import resource
@@ -181,7 +182,7 @@ class Judge:
     def tried(self, session: pytest.Session, change: Trial, able: list[int]) -> Iterator[bytes]:
         """The places of the tests as they begin, then `failed` or `survived`."""
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        swap(self.root / change.path, change.text)
+        swap(self.root, change.path, change.text)
         begin = cpu_seconds()
         for at, i in enumerate(able):
             if cpu_seconds() - begin > self.most:
@@ -298,9 +299,9 @@ def forked(work: Callable[[], Iterator[bytes]]) -> bytes:
     return said
 
 
-def swap(path: Path, text: str) -> None:
-    """The code of a loaded module's functions replaced by that of another text of its file."""
-    old = next(m for m in list(sys.modules.values()) if getattr(m, "__file__", None) == str(path))
+def swap(root: Path, relative: Path, text: str) -> None:
+    """The code of a module's functions replaced by that of another text of its file."""
+    path, old = root / relative, importlib.import_module(".".join(relative.with_suffix("").parts))
     new = types.ModuleType(old.__name__)
     new.__dict__.update(__package__=old.__package__, __file__=str(path))
     exec(compile(text, str(path), "exec"), new.__dict__)
