@@ -21,8 +21,8 @@ from flat_mapper.workload.notation import parse_einsum
 ALL = (Slot("DRAM", "temporal"), Slot("GLB", "temporal"), Slot("RF", "temporal"))
 
 
-def chip(rate: float | None = 1.0, buffer: int = 100) -> Platform:
-    """DRAM of `rate` words a cycle, a buffer of some words, registers of 10, one unit a path."""
+def chip(rate: float | None = 1.0) -> Platform:
+    """DRAM of `rate` words a cycle, a buffer of 100 words, registers of 10, one unit a path."""
 
     def level(name: str, words: int | None, rate: float | None = None) -> MemoryLevel:
         return MemoryLevel(
@@ -37,7 +37,7 @@ def chip(rate: float | None = 1.0, buffer: int = 100) -> Platform:
     def path(name: str) -> Architecture:
         return Architecture(
             name=name,
-            nodes=(level("DRAM", None, rate), level("GLB", buffer), level("RF", 10)),
+            nodes=(level("DRAM", None, rate), level("GLB", 100), level("RF", 10)),
             compute=ComputeUnit(name="MAC", component_class="intmac", instances=1),
             cycle_seconds=1e-9,
         )

@@ -13,7 +13,7 @@ from flat_mapper.api.execution import unpriced
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.cost_model.result import Result
 from flat_mapper.mapper.solve.on_cores import best_on_cores
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
@@ -87,11 +87,3 @@ def test_another_objective_is_refused() -> None:
     work, platform = workload(CHAIN), many(chip(), 2)
     with pytest.raises(SpecError, match="--objective latency"):
         search(work, platform, space(), unpriced(platform), objective="edp")
-
-
-def test_a_chip_too_small_for_any_partition_is_refused() -> None:
-    """One word in the shared buffer."""
-    work, platform = workload(CHAIN[:2]), many(chip(buffer=1), 2)
-    found = search(work, platform, space(), unpriced(platform), objective="latency")
-    assert isinstance(found, Infeasible)
-    assert found.level == "GLB"
