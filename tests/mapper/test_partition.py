@@ -24,7 +24,7 @@ from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, GoalIncumbent
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.solve.optimum import search as one_search
-from flat_mapper.mapper.solve.partition import best_partition
+from flat_mapper.mapper.solve.partition import PartitionSearch, best_partition
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.order import execution_order
@@ -347,3 +347,12 @@ def test_like_groups_are_found_though_the_time_is_over():
     one, two = (next(g for g in late.result.groups if n in g.names) for n in ("N", "M"))
     assert len(late.result.groups) == 3
     assert two.cycles <= one.cycles
+
+
+def test_a_group_has_no_more_products_than_the_mapspace_says() -> None:
+    case, one = online_case(1), Fusion(anything=AnyGroups(products=1))
+    space = Mapspace(name="one", fusion=one)
+    found = PartitionSearch.of(_cascade("chain"), case.platform, space, case.ert)
+    groups = {names for cascade in found.cascades for names in cascade.graph.groups}
+    assert ("T", "R") in groups
+    assert not any({"T", "Y"} <= set(names) for names in groups)

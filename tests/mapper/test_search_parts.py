@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from flat_mapper.base.budget import Limits
+from flat_mapper.mapper.bounds.dominance import _rounded
 from flat_mapper.mapper.group.fused_bounds import PAIRS, FusedBounds
-from flat_mapper.mapper.group.objective import Goal
+from flat_mapper.mapper.group.objective import Goal, better_pair
 from flat_mapper.mapper.solve.front_search import _kept
 from flat_mapper.mapper.solve.limits import is_over
 from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch, weight_between
@@ -51,3 +52,22 @@ def test_every_outer_choice_is_refined_once() -> None:
     outers = SimpleNamespace(staging=np.array([1, 0, 1, 1]))
     parts = [(n, own.tolist()) for n, own in bounds._parts(outers)]  # type: ignore[arg-type]
     assert parts == [(0, [1]), (1, [0, 2]), (1, [3])]
+
+
+def test_what_is_equal_but_for_the_last_bits_is_decided_by_the_rest() -> None:
+    """1e6 cycles and a ten-trillionth more: the cheaper of two, then neither."""
+    fast = Goal(kind="latency")
+    assert better_pair(fast, (1e6 * (1 + 1e-13), 0.5e-9), (1e6, 1e-9))
+    assert not better_pair(fast, (1e6 * (1 + 1e-13), 1e-9), (1e6, 1e-9))
+    assert not better_pair(fast, (1e6 * (1 + 1e-11), 0.5e-9), (1e6, 1e-9))
+    assert better_pair(fast, (1e6 * (1 - 1e-11), 2e-9), (1e6, 1e-9))
+
+
+def test_rows_that_words_do_not_fill() -> None:
+    """Of 4 words a row, whole and in two parts; and of 3."""
+    words = np.array([8.0, 6.0, 8.5, 12.0])
+    assert _rounded(words, 4, 1).tolist() == [False, True, True, False]
+    assert _rounded(words, 4, 2).tolist() == [False, True, True, True]
+    assert _rounded(words, 4, 6).tolist() == [False, True, True, True]
+    assert _rounded(np.array([6.0, 9.0, 7.0]), 3, 1).tolist() == [False, False, True]
+    assert _rounded(np.array([6.0, 9.0, 7.0]), 3, 2).tolist() == [False, True, True]
