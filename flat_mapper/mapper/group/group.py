@@ -320,8 +320,7 @@ class GroupSearch:
         """Count and write down outer choices under which some Einsum has no candidate left."""
         self.counters.outer_bounded += len(outers.staging)
         if self.log is not None:
-            everything = np.ones(len(outers.staging), np.bool_)
-            self.log.without("empty", outers, everything)
+            self.log.without("empty", outers, np.ones(len(outers.staging), np.bool_))
 
     def _log_cut(self, outers: Outers, fits: Bools, alive: Bools) -> None:
         """Write down the outer choices that candidates which are left do not fit or improve."""
@@ -348,16 +347,14 @@ class GroupSearch:
         fits = self.bounds.fits(outers)
         if log is not None:
             log.without("crowded", outers, ~fits)
-        if limit is None:
-            self.counters.outer_bounded += int((~fits).sum())
+        self.counters.outer_bounded += int((~fits).sum()) * (limit is None)
         first, second, third = self.incumbent.sort_keys(outers.cycles, outers.energy)
         order = np.lexsort((outers.needs, third, second, first))
         order = order[fits[order]]
         done = 0
         while len(order):
             alive = self._alive(outers.take(order))
-            if limit is None:
-                self.counters.outer_bounded += int((~alive).sum())
+            self.counters.outer_bounded += int((~alive).sum()) * (limit is None)
             if log is not None:
                 log.outers(outers.take(order), ~alive, self.incumbent, left=True)
             order = order[alive]
