@@ -56,7 +56,9 @@ def best_of_layers(
         one = search(
             *(kind, platform, mapspace, ert),
             objective=objective,
-            progress=part_of(progress, number, len(kinds), f"{kind.repeat} layers, {_mask(kind)}"),
+            progress=part_of(
+                progress, number, len(kinds), f"{kind.repeat} layers, {kind.mask or 'no mask'}"
+            ),
             log=log,
             budget=budget,
         )
@@ -126,7 +128,3 @@ def sourced(result: Result, platform: Platform, table: Ert, art: Art | None) -> 
 def noted(result: Result, notes: Sequence[str]) -> Result:
     """A result that says some more of how its inputs were taken."""
     return replace(result, notes=(*result.notes, *notes)) if notes else result
-
-
-def _mask(kind: Workload) -> str:
-    return str(kind.mask or "no mask")

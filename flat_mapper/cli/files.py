@@ -13,7 +13,7 @@ from flat_mapper.base.units import size
 from flat_mapper.cli.terminal import say
 from flat_mapper.spec import catalog
 from flat_mapper.spec.answers import answer_json
-from flat_mapper.spec.textfiles import check_target, write_text
+from flat_mapper.spec.textfiles import check_target
 from flat_mapper.spec.yamlio import scalar
 
 
@@ -74,16 +74,14 @@ def list_command(arguments: argparse.Namespace) -> int:
 
 def report_command(arguments: argparse.Namespace) -> int:
     """One page of all configurations in some files."""
-    from flat_mapper.page.assembly import page
-    from flat_mapper.page.designs import read_designs
-    from flat_mapper.page.sources import read_entries
+    from flat_mapper.page.saved import load_results
 
-    entries = read_entries(arguments.results)
-    check_target(Path(arguments.output))
-    text = page(entries, arguments.title, read_designs(arguments.results))
-    write_text(Path(arguments.output), text)
-    told = {"file": str(arguments.output), "configurations": len(entries), "bytes": len(text)}
-    line = f"{arguments.output}: {len(entries)} configurations, {size(len(text.encode()))}"
+    target, found = Path(arguments.output), load_results(*arguments.results)
+    check_target(target)
+    found.write_report(target, arguments.title)
+    weight = target.stat().st_size
+    told = {"file": str(target), "configurations": len(found), "bytes": weight}
+    line = f"{target}: {len(found)} configurations, {size(weight)}"
     say(answer_json("report", told) if arguments.json else line)
     return 0
 

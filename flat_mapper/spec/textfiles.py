@@ -108,11 +108,6 @@ def check_target(target: Path) -> None:
             )
 
 
-def unwritable(target: Path, error: Exception) -> SpecError:
-    """The error of a file that cannot be written."""
-    return SpecError(f"{target}: expected a file that can be written, got: {reason(error)}")
-
-
 def reason(error: Exception) -> str:
     """The reason that a file could not be used, in the system's words."""
     return (error.strerror if isinstance(error, OSError) else "") or str(error)
