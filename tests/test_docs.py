@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import answer_schema
 import pytest
 
 import flat_mapper as fm
@@ -79,6 +80,15 @@ def test_a_command_without_output_is_found(page: str, lacking: list[str]) -> Non
 def test_the_words_of_the_files_are_those_of_the_code() -> None:
     """`python tools/docs_pages.py` writes the page again."""
     assert docs_pages.WORDS.read_text(encoding="utf-8") == docs_pages.words()
+
+
+@pytest.mark.parametrize("name", docs_pages.BUILT)
+def test_a_page_that_the_site_makes_can_be_made(name: str) -> None:
+    """Every kind of answer, every command."""
+    page = docs_pages.BUILT[name]()
+    assert page.startswith("# ")
+    wanted = [*answer_schema.kinds()] if name == "answers" else ["map", "sweep", "import-hf"]
+    assert [word for word in wanted if f"\n## {word}\n" not in page] == []
 
 
 def test_every_page_has_its_place() -> None:

@@ -121,7 +121,7 @@ def _type(of: Mapping[str, Any]) -> str:
     kind = of.get("type", "any")
     if kind == "array":
         return f"list of {_type(of['items'])}"
-    if kind == "object":
+    if kind == "object" and isinstance(of.get("additionalProperties"), Mapping):
         return f"{_type(of['additionalProperties'])} by name"
     return str(kind) if isinstance(kind, str) else " or ".join(kind)
 
