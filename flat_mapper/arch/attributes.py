@@ -21,6 +21,7 @@ from flat_mapper.spec.document import (
     COPIES,
     COUNT,
     INSTANCES,
+    PICOJOULES,
     RATE,
     Quoted,
     Range,
@@ -31,6 +32,7 @@ from flat_mapper.spec.document import (
 )
 from flat_mapper.spec.expressions import resolved
 
+HOP = "hop_energy_pj"  # of a fanout: from a copy to its neighbour
 # The attributes that the model reads, and what each counts.
 SIZES = {
     "depth": "rows",
@@ -47,6 +49,7 @@ NUMBERS: Mapping[str, str] = {
     **BANDWIDTHS,
     "multiple_buffering": "copies of a tile",
     "global_cycle_seconds": "s",
+    HOP: "pJ of one word from a copy of what stands spatially to its neighbour",
 }
 _MODELLED = (*NUMBERS, "technology")
 _ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -57,7 +60,11 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 # Attributes that change Timeloop's answer and are not modelled: the values that change nothing,
 # and what to write instead.
+_PRICED = f"write {HOP} among the attributes of what stands spatially"
 REFUSED: Mapping[str, tuple[tuple[object, ...], str]] = {
+    # What timeloop-model prices a level's network by (model/network-legacy.cpp).
+    **dict.fromkeys(("energy_per_hop", "router_energy", "energy-per-ingress"), ((0,), _PRICED)),
+    **dict.fromkeys(("wire_energy", "tile_width"), ((0,), _PRICED)),
     "network_fill_latency": ((0,), "leave it out"),
     "network_drain_latency": ((0,), "leave it out"),
     "per_dataspace_bandwidth_consumption_scale": (({},), "leave it out"),
@@ -257,6 +264,18 @@ def _capacity(reader: _Numbers, word_bits: int, row_words: int) -> int | None:
 
 def _listed(section: Section) -> str:
     return f"the attributes {', '.join(section)}" if section else "no attributes"
+
+
+def hop_energy(
+    section: Section, attributes: dict[str, object], where: str, *, spatial: bool
+) -> float | None:
+    """pJ of a hop, taken out of the attributes of a fanout: nothing inside inherits it."""
+    value, spot = attributes.pop(HOP, None), place(where, section, HOP)
+    if value is None:
+        return None
+    if not spatial:
+        raise SpecError(f"{spot}: expected spatial: {{meshX: ...}} beside it, got none; add it")
+    return checked(value, float, spot, within=PICOJOULES)
 
 
 def mesh(section: Section, names: Mapping[str, object], where: str) -> tuple[int, int]:

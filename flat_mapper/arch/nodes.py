@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from flat_mapper.arch.attributes import check_attributes, mesh, resolved_attributes, sized_level
+from flat_mapper.arch.attributes import (
+    HOP,
+    check_attributes,
+    hop_energy,
+    mesh,
+    resolved_attributes,
+    sized_level,
+)
 from flat_mapper.arch.constraints import (
     CONSTRAINTS,
     Outside,
@@ -137,10 +144,11 @@ class NodeReader:
         inside = f"{where}.attributes"
         attributes = resolved_attributes(written, self.names, inside)
         check_attributes(written, attributes, inside)
+        spatial = _spatial(body, where)
+        hop = hop_energy(written, attributes, inside, spatial=spatial is not None)
         self.names.update(attributes)
         self.inherited.update(attributes)
         constraints = self._constraints(body, where, ("spatial",))
-        spatial = _spatial(body, where)
         if spatial is None:
             if constraints:
                 raise SpecError(
@@ -148,7 +156,7 @@ class NodeReader:
                     "constraints, got none; add it, or remove the constraints"
                 )
             return
-        self._fan_out(body, where, spatial, constraints)
+        self._fan_out(body, (where, spatial, constraints), hop)
 
     def _component(self, body: Section, where: str, branch: _Branch | None) -> None:
         written = take(body, "class", str, where)
@@ -161,6 +169,8 @@ class NodeReader:
         attributes = self._component_attributes(body, where)
         constraints = self._constraints(body, where, tuple(CONSTRAINTS))
         spatial = _spatial(body, where)
+        inside, apart = f"{where}.attributes", spatial is not None
+        hop = hop_energy(_attributes(body, where), attributes, inside, spatial=apart)
         if spatial is not None and self._copies(spatial, where, attributes) != (1, 1):
             if branch is not None:
                 raise SpecError(
@@ -168,7 +178,7 @@ class NodeReader:
                     "!Parallel, got one; put a !Container before the !Parallel"
                 )
             own = {"spatial": constraints.pop("spatial")} if "spatial" in constraints else {}
-            self._fan_out(body, where, spatial, own, attributes)
+            self._fan_out(body, (where, spatial, own), hop, attributes)
         component_class = take(body, "subclass", str, where, None) or written
         if kind == "compute":
             self.compute = ComputeUnit(
@@ -257,15 +267,22 @@ class NodeReader:
     def _fan_out(
         self,
         body: Section,
-        where: str,
-        spatial: Section,
-        constraints: Mapping[str, object],
+        what: tuple[str, Section, Mapping[str, object]],
+        hop: float | None,
         attributes: Mapping[str, object] | None = None,
     ) -> None:
+        """One more fanout; what: its place, its mesh and its constraints."""
+        where, spatial, constraints = what
         x, y = self._copies(spatial, where, attributes or {})
         self.copies *= x * y
         self.nodes.append(
-            Fanout(name=str(body["name"]), fanout_x=x, fanout_y=y, constraints=constraints)
+            Fanout(
+                name=str(body["name"]),
+                fanout_x=x,
+                fanout_y=y,
+                constraints=constraints,
+                hop_pj=hop,
+            )
         )
 
 
@@ -275,7 +292,8 @@ def _kind(component_class: str, where: str) -> str:
             if kind == "network":
                 raise SpecError(
                     f"{where}: expected storage or compute, got the network class "
-                    f"{component_class!r}; networks are not modelled, remove it"
+                    f"{component_class!r}; networks are priced by {HOP} beside a spatial, "
+                    "remove it"
                 )
             return kind
     storage, compute = ", ".join(_KINDS["storage"]), ", ".join(_KINDS["compute"])
@@ -300,9 +318,11 @@ def _spatial(body: Section, where: str) -> Section | None:
 
 def _refuse_filled(body: Section, keys: Iterable[str], where: str) -> None:
     for key in keys:
+        priced = key == "networks"
+        why = f"they are priced by {HOP} beside a spatial" if priced else "they are not modelled"
         if body.get(key):
             raise SpecError(
-                f"{place(where, body, key)}: expected no {key} (they are not modelled), "
+                f"{place(where, body, key)}: expected no {key} ({why}), "
                 f"got {kind_of(body[key])}; remove it"
             )
 

@@ -30,6 +30,7 @@ class MemoryLevel:
     # Of what serves many cores at a time, as one of them sees it:
     weights: Mapping[str, float] = field(default_factory=dict)  # words moved for one of a tensor's
     totals: Mapping[str, float] = field(default_factory=dict)  # words moved, however often read
+    outside_pj: float = 0.0  # of the networks that one word crosses between it and a core
 
     def slowed(self, by: float) -> MemoryLevel:
         """The level with its rates divided by a number; 0: unlimited."""
@@ -84,6 +85,28 @@ class Fanout:
     fanout_x: int = 1
     fanout_y: int = 1
     constraints: Mapping[str, object] = field(default_factory=dict)
+    hop_pj: float | None = None  # of one word from a copy to its neighbour; None: not priced
+
+    @property
+    def copies(self) -> int:
+        """On both axes."""
+        return self.fanout_x * self.fanout_y
+
+    @property
+    def word_pj(self) -> tuple[float, float]:
+        """pJ of a word that enters the mesh, and of every copy that then receives it.
+
+        A word for one copy makes as many hops as one from the middle of the mesh's edge makes on
+        average (along x, then along y), a word for all n copies n - 1: both as timeloop-model has
+        it (src/loop-analysis/nest-analysis.cpp, commit 4cf6d4c). In between hops grow by as much
+        with each copy; timeloop-model's then depend on where the copies stand.
+        """
+        n = self.copies
+        if not self.hop_pj or n == 1:
+            return 0.0, 0.0
+        one = (self.fanout_x - 1) / 2 + self.fanout_y**2 // 4 / self.fanout_y
+        each = 1 - one / (n - 1)
+        return max(one - each, 0.0) * self.hop_pj, each * self.hop_pj
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,6 +141,7 @@ def _told(
         frame,
         computes=computes,
         compute_energy_pj=computes * operation_energy(arch, ert, einsum),
+        network=(),
         levels=tuple(
             _level(arch, lv, tuple(tensors[lv.level, t.tensor] for t in lv.tensors), frame)
             for lv in frame.levels

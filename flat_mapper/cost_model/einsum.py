@@ -22,6 +22,7 @@ from flat_mapper.cost_model.nest import (
     factors_of,
     nest_of,
 )
+from flat_mapper.cost_model.network import Crossing, crossings
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, TensorStats
 from flat_mapper.cost_model.reuse import Accesses, Traffic, accesses, with_copy
 from flat_mapper.energy.operations import operation_cycles, operation_energy
@@ -110,6 +111,11 @@ class EinsumCosts:
             )
         return found
 
+    @cached_property
+    def network(self) -> tuple[Crossing, ...]:
+        """Words over the networks that have a price."""
+        return tuple(crossings(self.nest, self.factors, self.accesses, self.share))
+
     @property
     def computes(self) -> int:
         """Points of the iteration space; padding of remainders computes nothing."""
@@ -124,8 +130,9 @@ class EinsumCosts:
 
     @cached_property
     def energy(self) -> FloatArray:
-        """pJ of every access and compute."""
-        return sum(self.tensor_energy.values(), np.full(1, self.compute_energy))
+        """pJ of every access, network and compute."""
+        moved = [*self.tensor_energy.values(), *(one.energy for one in self.network)]
+        return sum(moved, np.full(1, self.compute_energy))
 
     def infeasible(self, n: int, apart: str = "") -> Infeasible | None:
         """Of one mapping, the innermost level that does not hold its tiles: Timeloop's order.
@@ -163,6 +170,7 @@ class EinsumCosts:
             cycles_per_compute=operation_cycles(self.nest.arch, self.nest.einsum, self.widths),
             compute_energy_pj=self.compute_energy,
             levels=tuple(self._level(i, n) for i in range(len(self.nest.keep))),
+            network=tuple(one.stats(n) for one in self.network),
         )
 
     def _level(self, i: int, n: int) -> LevelStats:

@@ -9,6 +9,7 @@ from math import ceil, fsum
 from typing import Literal, NoReturn
 
 from flat_mapper.base.errors import MissingResult
+from flat_mapper.cost_model.network import NetworkStats
 from flat_mapper.mapping.cores.use import CoreUse
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Schedule
 
@@ -95,6 +96,7 @@ class EinsumStats:
     compute_energy_pj: float
     levels: tuple[LevelStats, ...]  # outermost first
     cycles_per_compute: float = 1  # of one lane
+    network: tuple[NetworkStats, ...] = ()  # of fanouts with a price
 
     @property
     def ideal_cycles(self) -> float:
@@ -113,8 +115,9 @@ class EinsumStats:
 
     @property
     def energy_pj(self) -> float:
-        """Compute and all levels."""
-        return self.compute_energy_pj + sum(lv.energy_pj for lv in self.levels)
+        """Compute, all levels and networks."""
+        levels, networks = ([p.energy_pj for p in own] for own in (self.levels, self.network))
+        return self.compute_energy_pj + sum(levels) + sum(networks)
 
     def level(self, name: str) -> LevelStats | None:
         """The level of that name, if the Einsum's path has it."""
@@ -130,6 +133,7 @@ class EinsumStats:
             "compute_cycles": self.compute_cycles,
             "compute_energy_pj": self.compute_energy_pj,
             "levels": {lv.level: lv.to_dict() for lv in self.levels},
+            **({"network": [n.to_dict() for n in self.network]} if self.network else {}),
         }
 
 
@@ -256,6 +260,7 @@ class Result:
     products: tuple[str, ...] = ()  # Einsums that are products on the matrix path
     spill_pj_per_word: float = 0.0
     leak_pj_per_cycle: Mapping[str, float] = field(default_factory=dict)  # by component
+    unpriced_networks: tuple[str, ...] = ()  # that cost nothing, as nothing says what they do
     power_limit_w: float | None = None  # the chip's own, all its components together
     repeat: int = 1
     area_mm2: float | None = None
@@ -288,7 +293,7 @@ class Result:
 
     @property
     def dynamic_pj(self) -> float:
-        """Energy of every access and every compute."""
+        """Energy of every access, network and compute."""
         used = sum(r.repeat * sum(e.energy_pj for e in r.einsums) for r in self._runs)
         return used + self.spill_energy_pj
 
@@ -383,6 +388,8 @@ class Result:
                 for level in stats.levels:
                     for t in level.tensors:
                         add(stats.einsum, level.level, t.tensor, run.repeat * t.energy_pj)
+                for n in stats.network:
+                    add(stats.einsum, n.component, n.tensor, run.repeat * n.energy_pj)
                 add(stats.einsum, stats.unit, "compute", run.repeat * stats.compute_energy_pj)
         if self.spill_energy_pj:
             add("spill", self.dram, "spill", self.spill_energy_pj)
@@ -391,9 +398,5 @@ class Result:
 
     def buffers(self) -> dict[str, BufferUse]:
         """Of each shared level, the use by the group that needs most."""
-        worst: dict[str, BufferUse] = {}
-        for _, group in self._all_groups:
-            held = worst.get(group.buffer.level)
-            if held is None or held.live_words < group.buffer.live_words:
-                worst[group.buffer.level] = group.buffer
-        return worst
+        uses = [group.buffer for _, group in reversed(self._all_groups)]
+        return {use.level: use for use in sorted(uses, key=lambda use: use.live_words)}

@@ -39,6 +39,7 @@ class Traffic:
     updates: IntArray
     temporal_reductions: IntArray
     partition: IntArray  # words of the tensor that this instance ever holds
+    crossed: IntArray | None = None  # to what the level feeds, and from it; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,10 +207,16 @@ def _traffic(is_output: bool, held: IntArray, above: IntArray | None, below: Int
     if not is_output:
         filled = zero if above is None else above
         return Traffic(
-            reads=below, fills=filled, updates=zero, temporal_reductions=zero, partition=held
+            reads=below,
+            fills=filled,
+            updates=zero,
+            temporal_reductions=zero,
+            partition=held,
+            crossed=below,
         )
     return Traffic(
         reads=below - held,  # the first visit of every word needs no old value
+        crossed=2 * below - held,
         fills=zero if above is None else above - held,
         updates=below,
         temporal_reductions=below - held,

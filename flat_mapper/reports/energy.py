@@ -33,9 +33,11 @@ def zero_energies(result: Result) -> list[str]:
     """What the energy counts as zero, because nothing says what it costs."""
     if result.energy_source == UNPRICED:
         return []
-    parts = [name for name in result.energy_by()["component"] if name != LEAKAGE]
+    networks = {n.component for e in result.einsums for n in e.network}
+    parts = [n for n in result.energy_by()["component"] if n not in {LEAKAGE, *networks}]
     tight = [name for name in parts if name not in result.leak_pj_per_cycle]
-    return ["networks between levels", *([f"leakage of {', '.join(tight)}"] if tight else [])]
+    leakage = [f"leakage of {', '.join(tight)}"] if tight else []
+    return [*result.unpriced_networks, *leakage]
 
 
 def power_warning(result: Result) -> str:

@@ -98,6 +98,9 @@ def einsum_records(einsums: Iterable[EinsumStats], dram: str) -> list[dict[str, 
             "offchip_words": sum(t.moved_words for t in level.tensors) if level else 0,
         }
         parts = {f"energy_pj.{lv.level}": lv.energy_pj for lv in stats.levels}
+        for n in stats.network:
+            own = f"energy_pj.{n.component}"
+            parts[own] = parts.get(own, 0.0) + n.energy_pj
         records.append(record | parts | {f"energy_pj.{stats.unit}": stats.compute_energy_pj})
     return records
 

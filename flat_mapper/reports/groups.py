@@ -124,6 +124,7 @@ def einsum_dict(
         "mapping": nest,
         "stay": list(mapping.stay),
         "levels": {lv.level: lv.to_dict() for lv in stats.levels},
+        **({"network": [n.to_dict() for n in stats.network]} if stats.network else {}),
         "tiles": tree_tile_words(workload, platform.path(einsum.unit), mapping),
     }
 

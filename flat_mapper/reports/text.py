@@ -345,6 +345,10 @@ def model_text(stats: EinsumStats) -> str:
         ("utilization", units.percent(stats.utilization, 2)),
         ("computes", units.count(stats.computes)),
         ("compute energy", units.si(units.joules_of(stats.compute_energy_pj), "J")),
+        *(
+            (f"{n.component}, {n.tensor}", units.si(units.joules_of(n.energy_pj), "J"))
+            for n in stats.network
+        ),
     ]
     counts = [
         (

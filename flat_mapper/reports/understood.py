@@ -30,6 +30,7 @@ def platform_document(platform: Platform, ert: Ert | None, art: Art | None) -> D
         "clock_hz": 1 / platform.matrix.cycle_seconds,
         "levels": levels,
         "units": compute,
+        "networks": {f.name: f.hop_pj for p in paths for f in p.fanouts if f.hop_pj is not None},
         "area_mm2": art.total_mm2(platform) if art else None,
     }
 
@@ -124,7 +125,8 @@ def mapspace_document(space: Mapspace, size: int | None = None) -> Document:
 def platform_text(platform: Platform, ert: Ert | None, art: Art | None) -> str:
     """The tables of `platform_document`."""
     found = platform_document(platform, ert, art)
-    levels, compute = found["levels"], found["units"]
+    levels, compute, networks = found["levels"], found["units"], found["networks"]
+    assert isinstance(networks, dict)
     assert isinstance(levels, dict)
     assert isinstance(compute, dict)
     rows = [_level_row(name, level) for name, level in levels.items()]
@@ -141,6 +143,7 @@ def platform_text(platform: Platform, ert: Ert | None, art: Art | None) -> str:
         grid(peaks, head=_UNITS, right=range(2, 6)),
         f"clock {units.si(1 / platform.matrix.cycle_seconds, 'Hz')}"
         + (f", area on chip {total:.3g} mm2" if isinstance(total, float) else ""),
+        *(f"network of {name}: {pj:g} pJ for a word and hop" for name, pj in networks.items()),
     ]
     return "\n".join(lines)
 

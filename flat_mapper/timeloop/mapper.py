@@ -184,6 +184,9 @@ class TimeloopMapper:
 def _pair(
     stats: EinsumStats, found: tuple[int, float] | None, cycle_seconds: float, note: str
 ) -> MapperPair:
+    if stats.network:  # timeloop-mapper has no price for these
+        stats = replace(stats, network=())
+        note = "; ".join(filter(None, [note, "networks are left out of both"]))
     ours = TimeloopCost(cycles=stats.cycles, energy_pj=stats.energy_pj, cycle_seconds=cycle_seconds)
     other = replace(ours, cycles=found[0], energy_pj=found[1]) if found else None
     return MapperPair(einsum=stats.einsum, ours=ours, timeloop=other, note=note)

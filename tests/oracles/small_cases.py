@@ -299,6 +299,31 @@ def _mapspace(kind: str, rng: np.random.Generator) -> Mapspace:
     return Mapspace(name=kind, fusion=fusion, policy=policy)
 
 
+def network_case(seed: int) -> Case:
+    """One of the other questions on a chip whose networks have a price, some of them a high one.
+
+    In every twelfth a fanout of lanes stands inside the one of PEs.
+    """
+    kinds = (small_case, turns_case, online_case, readers_case, masked_case, small_case)
+    case = kinds[seed % len(kinds)](seed)
+    rng = np.random.default_rng([seed, 7])
+
+    def priced(arch: Architecture) -> Architecture:
+        nodes = [
+            replace(n, hop_pj=float(rng.choice([0, 0.5, 3, 20]))) if isinstance(n, Fanout) else n
+            for n in arch.nodes
+        ]
+        if seed % 12:
+            return replace(arch, nodes=tuple(nodes))
+        nodes.append(Fanout(name="LANE", fanout_x=2, hop_pj=1.0))
+        compute = replace(arch.compute, instances=2 * arch.compute.instances)
+        return replace(arch, nodes=tuple(nodes), compute=compute)
+
+    chip = case.platform
+    vector = chip.vector and priced(chip.vector)
+    return replace(case, platform=replace(chip, matrix=priced(chip.matrix), vector=vector))
+
+
 QUESTIONS: dict[str, Callable[[int], Case]] = {
     "small": small_case,
     "turns": turns_case,
@@ -307,4 +332,5 @@ QUESTIONS: dict[str, Callable[[int], Case]] = {
     "masked": masked_case,
     "ruled product": ruled_product,
     "ruled group": ruled_group,
+    "networks": network_case,
 }

@@ -12,6 +12,7 @@ from flat_mapper.cost_model.chip.tile import tile_cost
 from flat_mapper.cost_model.chip.totals import chip_group, chip_stats
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.group import alone, group_terms
+from flat_mapper.cost_model.network import FREE, priced, unpriced_networks
 from flat_mapper.cost_model.result import (
     Bound,
     BufferUse,
@@ -103,6 +104,10 @@ def combine(
         groups.append(found)
     dram = platform.dram
     read, write, _ = ert.actions(dram.name)
+    networks, notes = unpriced_networks(platform), tuple[str, ...]()
+    if backend != "native" and any(map(priced, filter(None, (platform.matrix, platform.vector)))):
+        networks = (FREE,)
+        notes = (f"{backend} knows no hop_energy_pj: the energy of networks is left out here",)
     return Result(
         workload=workload.name,
         arch=platform.name,
@@ -118,6 +123,8 @@ def combine(
         products=tuple(e.name for e in workload.einsums if is_product(e)),
         spill_pj_per_word=(read + write) / 2 / dram.row_words,
         leak_pj_per_cycle=ert.leak_per_cycle(platform),
+        unpriced_networks=networks,
+        notes=notes,
         power_limit_w=power_limit_w(platform.matrix),
         repeat=workload.repeat,
     )

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.chip.tile import TileCost
 from flat_mapper.cost_model.einsum import tensor_energy
 from flat_mapper.cost_model.latency import transfer_cycles
+from flat_mapper.cost_model.network import NetworkStats, network_stats, priced
 from flat_mapper.cost_model.result import EinsumStats, GroupStats, LevelStats, TensorStats
 from flat_mapper.cost_model.reuse import Traffic
 from flat_mapper.energy.tables import Ert
@@ -77,6 +78,7 @@ def _einsum(on: GroupOnCores, ert: Ert, position: int) -> EinsumStats:
         lanes_total=arch.compute.instances,
         compute_energy_pj=on.priced.total(lambda cost: cost.stats[position].compute_energy_pj),
         levels=(),
+        network=(),
     )
     levels = []
     for level in arch.levels:
@@ -85,7 +87,7 @@ def _einsum(on: GroupOnCores, ert: Ert, position: int) -> EinsumStats:
         else:
             tensors = tuple(_tensors(on, ert, on.core_level(arch, level), position))
         levels.append(_level(level, tensors, compute, first, total))
-    return replace(stats, levels=tuple(levels))
+    return replace(stats, levels=tuple(levels), network=tuple(_network(on, arch, position)))
 
 
 def _outside(on: GroupOnCores) -> tuple[MemoryLevel, ...]:
@@ -195,3 +197,47 @@ def _outside_tensors(
             continue
         stats = replace(first, **totals, utilized_capacity=capacity, utilized_instances=1)
         yield replace(stats, energy_pj=_energy(ert, level, stats))
+
+
+def _network(on: GroupOnCores, arch: Architecture, position: int) -> Iterator[NetworkStats]:
+    """Words over the networks that have a price: outside the cores, then inside all of them."""
+    fanouts = {fanout.name: fanout for fanout in arch.fanouts}
+    if priced(arch):
+        yield from _outside_network(on, arch, position)
+    for i, first in enumerate(on.priced.cost(0).stats[position].network):
+
+        def words(name: str, cost: TileCost, number: int = i) -> float:
+            return float(getattr(cost.stats[position].network[number], name))
+
+        entered, delivered = (
+            on.priced.total(partial(words, name)) for name in ("words_entered", "words_delivered")
+        )
+        yield network_stats(fanouts[first.fanout], first.tensor, entered, delivered)
+
+
+def _outside_network(on: GroupOnCores, arch: Architecture, position: int) -> Iterator[NetworkStats]:
+    """Words between the cores and what is outside them.
+
+    What serves several cores at a time is one word as far as the last fanout before them.
+    """
+    outside = arch.nodes[: arch.nodes.index(arch.level(on.level.name))]
+    for i, first in enumerate(on.priced.cost(0).stats[position].levels[0].tensors):
+
+        def moved(cost: TileCost, number: int = i) -> int:
+            own = cost.stats[position].levels[0].tensors[number]
+            return own.scalar_reads + own.scalar_updates
+
+        delivered = first.share * on.priced.total(moved)
+        one = on.priced.cost(int(on.tiles.order[0])).stats[position].levels[0].tensors[i]
+        saved = on.saved_reads(first.tensor) * one.scalar_reads * first.share
+        keeper = arch.level(on.between.get(first.tensor, on.platform.dram).name)
+        brought = on.outer_words.get(first.tensor, 0.0)
+        last = [node for node in outside if isinstance(node, Fanout)][-1:]
+        for node in outside:
+            if isinstance(node, MemoryLevel) or not any(node.word_pj):
+                continue
+            if outside.index(node) < outside.index(keeper):
+                yield network_stats(node, first.tensor, brought, brought)
+                continue
+            words = delivered if node in last else delivered - saved
+            yield network_stats(node, first.tensor, delivered - saved, words)

@@ -187,6 +187,7 @@ class BorderBounds:
             space, einsum = self.spaces[name], self.workload.einsum(name)
             share = self._share(name, skips)
             energy += space.compute_energy * share
+            energy += space.least_network * (share == 1.0 and not einsum.each)
             level = space.arch.levels[space.shared]
             read, _, update = space.prices[level.name]
             for tensor in space.tensors:

@@ -210,6 +210,11 @@ class _Sums:
         if transfer.child is not None:
             write = one.space.prices[transfer.child.name][1]
             self._end(one, transfer, transfer, times, "write", write, spared=one.output)
+        if transfer.network is not None:
+            amounts = [(_ENERGY, one.volume * transfer.network)]
+            self._amounts(one, transfer, amounts, times, spared=one.output)
+            if one.output:
+                self._amounts(one, transfer, amounts, times, spared=False)
 
     def _end(
         self,
@@ -238,6 +243,22 @@ class _Sums:
         ):
             if rate is not None:
                 amounts.append((_Quantity(level.name, port), words))
+        self._amounts(one, transfer, amounts, times, spared=spared)
+        rounded = _rounded(words * transfer.passes, level.row_words, one.cut)
+        rounded = rounded | (one.share is not None)
+        if rounded.any():
+            self.slack = self.slack + np.where(rounded, at.copies * one.beyond * price, 0.0)
+
+    def _amounts(
+        self,
+        one: _Tensor,
+        transfer: Transfer,
+        amounts: list[tuple[_Quantity, Floats]],
+        times: Floats,
+        *,
+        spared: bool,
+    ) -> None:
+        """What a transfer takes in one pass; times, spared: see `_end`."""
         is_open = bool(transfer.open.any())
         less = np.where(transfer.open, 0.0, one.most) if spared else 0.0
         for quantity, amount in amounts:
@@ -248,10 +269,6 @@ class _Sums:
                 still = np.where(transfer.open, amount, 0.0)
                 self.put(_Sum(quantity, "open", one.tensor), still)
                 self.put(_Sum(quantity, "once", one.tensor), still * (not spared))
-        rounded = _rounded(words * transfer.passes, level.row_words, one.cut)
-        rounded = rounded | (one.share is not None)
-        if rounded.any():
-            self.slack = self.slack + np.where(rounded, at.copies * one.beyond * price, 0.0)
 
 
 def _rounded(words: Floats, row_words: int, cut: int) -> Bools:

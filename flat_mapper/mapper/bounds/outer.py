@@ -116,6 +116,7 @@ class OuterBounds:
                 if tensor not in self.problem.external or tensor in met:
                     own += vectors * (update if tensor == space.output else read)
                 met.add(tensor)
+            own += space.least_network
             energy = energy + often * space.compute_energy
             energy = energy + self.problem.shares(space, visited) * own
         return energy

@@ -65,10 +65,11 @@ def first_visits_at_most(space: EinsumSpace, candidates: CandidateBlock, rest: N
     levels = [n for n in rest if isinstance(n, MemoryLevel)]
     volume = float(space.volume[space.output])
     outside = sum(
-        volume * beyond / lv.row_words * sum(space.prices[lv.name][:2])
+        volume * beyond * (sum(space.prices[lv.name][:2]) / lv.row_words + lv.outside_pj)
         for lv in (*levels, *space.arch.levels[: space.shared + 1])
     )
-    return inner * beyond + outside
+    networks = sum(sum(node.word_pj) for node in rest if isinstance(node, Fanout))
+    return inner * beyond + outside + volume * beyond * networks
 
 
 def _least(
@@ -100,6 +101,8 @@ def _least(
         )
     volume = float(space.volume[tensor])
     words = volume * passes[-1]
+    both_ways = 2 * words - volume * firsts[-1] if tensor == space.output else words
+    energy = energy + _crossing(rest, keep, tensor, volume, both_ways)
     if rest and isinstance(rest[0], MemoryLevel) and tensor in keep:
         energy = energy + _at(space, tensor, rest[0], words, volume * firsts[-1])
         energy = energy + _filled(space, tensor, rest[0])
@@ -118,7 +121,7 @@ def _ends(
     passes: Floats,
     first: Floats,
 ) -> Floats:
-    """pJ at the ends of a transfer that are known."""
+    """pJ at the ends of a transfer that are known, and of the networks it crosses so far."""
     volume, output = float(space.volume[tensor]), tensor == space.output
     energy = np.zeros(len(passes))
     if above is not None and above.child is not None:
@@ -132,6 +135,25 @@ def _ends(
         vectors = transfer.copies / transfer.spread * volume / level.row_words / level.cluster_size
         again = np.maximum(passes - first, 0) if output else passes
         energy = energy + vectors * again * space.prices[level.name][1]
+    return energy + volume * transfer.network_pj(passes, first if output else None)
+
+
+def _crossing(
+    rest: Nodes, keep: frozenset[str], tensor: str, volume: float, delivered: Floats
+) -> Floats:
+    """Least pJ of the networks that are still to come.
+
+    delivered: words that the first of them brings, if no level before it keeps the tensor.
+    """
+    energy = np.zeros(len(delivered))
+    for position, node in enumerate(rest):
+        if isinstance(node, Fanout):
+            enter_pj, each_pj = node.word_pj
+            entered = np.maximum(delivered / node.copies, volume)
+            energy = energy + entered * enter_pj + delivered * each_pj
+            delivered = entered
+        elif position or tensor in keep:
+            delivered = np.full(len(delivered), volume)
     return energy
 
 

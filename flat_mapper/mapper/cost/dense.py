@@ -35,6 +35,7 @@ class DenseTransfer:
     copies: Floats  # of the parent
     child_words: Floats  # words of one child's share
     child_copies: Floats  # 0 where the child does not keep the tensor
+    network: Floats | None  # pJ of all its words in one pass; None: not priced
 
     def served_by(self, parent: MemoryLevel | None) -> Bools:
         """Which candidates have the transfer from a parent; bool[n]."""
@@ -119,6 +120,7 @@ def _dense_transfer(
     """One transfer of a tensor over all blocks; nothing moves in blocks that lack it."""
     parts = [_block_transfer(space, block, tensor, child) for block in blocks]
     parents = {lv.name if lv else "": lv for p in parts for lv, _ in p.parents}
+    networks = [p.network for p in parts if p.network is not None]
     return DenseTransfer(
         child=child,
         open=np.concatenate([p.open for p in parts]),
@@ -131,6 +133,7 @@ def _dense_transfer(
         copies=np.concatenate([p.copies for p in parts]),
         child_words=np.concatenate([p.child_words for p in parts]),
         child_copies=np.concatenate([p.child_copies for p in parts]),
+        network=np.concatenate(networks) if networks else None,
     )
 
 
@@ -142,7 +145,8 @@ def _block_transfer(
     position = next((i for i, k in enumerate(transfers) if k.child is child), None)
     zero, one = np.zeros(block.count), np.ones(block.count)
     if position is None:
-        return DenseTransfer(child, zero > 0, zero, (), zero, zero, zero, zero)
+        network = zero if space.priced_networks else None
+        return DenseTransfer(child, zero > 0, zero, (), zero, zero, zero, zero, network)
     volume = float(space.volume[tensor])
     transfer, *outside = transfers[position:]
     above = outside[0] if outside else None
@@ -155,6 +159,7 @@ def _block_transfer(
         copies=one * (above.copies if above else 1.0),
         child_words=one * (volume / transfer.spread),
         child_copies=one * transfer.copies,
+        network=None if transfer.network is None else one * transfer.network * volume,
     )
 
 
@@ -186,3 +191,6 @@ def _add_dense(
     if transfer.child is not None:
         child_words, copies = transfer.child_words[candidate], transfer.child_copies[candidate]
         add_filled(space, costs, transfer.child, copies, child_words, passes, output=output)
+    if transfer.network is not None:
+        times = 2 * passes - 1 if output else passes
+        costs.energy = costs.energy + transfer.network[candidate] * times

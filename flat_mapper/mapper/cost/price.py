@@ -202,10 +202,9 @@ def _add_transfer(
     if parent is not None:
         add_drawn(space, costs, parent, copies, volume / spread, passes, copied, output=output)
     if transfer.child is not None:
-        child_words = volume / transfer.spread
-        add_filled(
-            space, costs, transfer.child, transfer.copies, child_words, passes, output=output
-        )
+        words, copies = volume / transfer.spread, transfer.copies
+        add_filled(space, costs, transfer.child, copies, words, passes, output=output)
+    costs.energy = costs.energy + volume * transfer.network_pj(passes, 1.0 if output else None)
 
 
 def add_drawn(
@@ -227,6 +226,9 @@ def add_drawn(
     """
     drawn = parent_words * passes
     read, _, update = space.prices[parent.name]
+    if parent.outside_pj:
+        crossed = 2 * drawn - parent_words if output else drawn
+        costs.energy = costs.energy + crossed * parent.outside_pj
     if output:
         costs.energy = costs.energy + _served(copies, parent) * (
             costs.accesses(drawn + copied, parent) * update
@@ -254,10 +256,8 @@ def add_filled(
     An output's first visit starts from nothing.
     """
     filled = child_words * passes - (child_words if output else 0.0)
-    served = _served(copies, child)
-    costs.energy = (
-        costs.energy + served * costs.accesses(filled, child) * space.prices[child.name][1]
-    )
+    vectors = _served(copies, child) * costs.accesses(filled, child)
+    costs.energy = costs.energy + vectors * space.prices[child.name][1]
     costs.add_words(child, np.zeros(1), filled)
 
 
@@ -357,8 +357,9 @@ def drawn_energy(
     read, _, update = space.prices[level.name]
     if tensor == space.output:
         again = np.asarray(words) - (space.volume[tensor] if volume is None else volume)
-        return count(words, level) * update + count(again, level) * read
-    return count(words, level) * read
+        outside = (words + again) * level.outside_pj
+        return count(words, level) * update + count(again, level) * read + outside
+    return count(words, level) * read + words * level.outside_pj
 
 
 def dram_energy(
@@ -375,7 +376,7 @@ def dram_energy(
 
 
 def first_visits(space: EinsumSpace, candidates: CandidateBlock, top: MemoryLevel) -> Floats:
-    """pJ of the accesses that first visits of an accumulated output spare, not rounded; float64[n].
+    """pJ that first visits of an accumulated output spare, not rounded; float64[n].
 
     top: the level that the outermost transfer leads to. A mask leaves passes out, first visits
     of what every row of tiles adds to it does not; none are counted where it does.
@@ -391,8 +392,10 @@ def first_visits(space: EinsumSpace, candidates: CandidateBlock, top: MemoryLeve
         spread, copies = (1.0, 1.0) if above is None else (above.spread, above.copies)
         words = _fractions(volume / spread, parent)
         found = found + _served(copies, parent) * words * space.prices[parent.name][0]
+        found = found + copies * volume / spread * parent.outside_pj
         if transfer.child is not None:
             words = _fractions(volume / transfer.spread, transfer.child)
             price = space.prices[transfer.child.name][1]
             found = found + _served(transfer.copies, transfer.child) * words * price
+        found = found + volume * transfer.network_pj(1.0, None)
     return found

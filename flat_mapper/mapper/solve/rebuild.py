@@ -12,9 +12,9 @@ from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.mapper.bounds.outer import OuterBounds
 from flat_mapper.mapper.group.picks import GroupSolution, Pick
 from flat_mapper.mapper.group.single import shared_orders
-from flat_mapper.mapper.space.candidates import CandidateBlock, NodeChoice, Transfer, looped
+from flat_mapper.mapper.space.candidates import CandidateBlock, NodeChoice, looped
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.enumerate import start
+from flat_mapper.mapper.space.enumerate import fresh, start
 from flat_mapper.mapper.space.factors import divided
 from flat_mapper.mapper.space.roles import Outer
 
@@ -35,13 +35,14 @@ def candidate(space: EinsumSpace, item: Sequence[Sequence[Any]]) -> CandidateBlo
 def _fan_out(
     space: EinsumSpace, block: CandidateBlock, name: str, grid: np.ndarray, across: np.ndarray
 ) -> None:
-    everything = float(grid.prod())
+    everything = np.array([float(grid.prod())])
+    fanout = next(f for f in space.arch.fanouts if f.name == name)
     for tensor, transfers in block.transfers.items():
         own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
+        relevant = np.array([float(grid[own].prod())])
         for transfer in transfers:
-            transfer.spread = transfer.spread * float(grid[own].prod())
-            transfer.copies = transfer.copies * everything
-    block.tile, block.spatial = block.tile * grid, block.spatial * everything
+            transfer.fan_out(fanout, relevant, everything, outermost=transfer is transfers[-1])
+    block.tile, block.spatial = block.tile * grid, block.spatial * everything[0]
     column = np.zeros(1, np.int64)
     block.node_choices.append(NodeChoice(node=name, grid=grid, column=column, across=across))
 
@@ -60,16 +61,13 @@ def _put_level(
                 space.relevant[tensor], transfer.passes, transfer.open, grid, order
             )
     block.tile = block.tile * grid
-    zero, one = np.zeros(1, np.int64), np.ones(1)
+    zero = np.zeros(1, np.int64)
     block.node_choices.append(
         NodeChoice(node=name, grid=grid, column=zero, choice=zero, orders=(order,))
     )
     block.keep = {**block.keep, name: kept}
     for tensor in kept:
-        child = space.arch.level(name)
-        block.transfers[tensor].append(
-            Transfer(child=child, passes=one, open=one > 0, spread=one, copies=one)
-        )
+        block.transfers[tensor].append(fresh(space, space.arch.level(name), 1))
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.arch.values import Fanout, MemoryLevel
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -29,6 +29,27 @@ class Transfer:
     open: Bools  # only irrelevant loops so far
     spread: Floats  # relevant spatial factors outside the child so far
     copies: Floats  # all spatial factors outside the child so far
+    network: Floats | None = None  # pJ of one word in one pass, all instances; None: not priced
+
+    def fan_out(
+        self, fanout: Fanout, relevant: Floats, everything: Floats, *, outermost: bool
+    ) -> None:
+        """Put a fanout around it, with these factors; outermost: no keeper stands in between."""
+        self.spread = self.spread * relevant
+        self.copies = self.copies * everything
+        if self.network is not None:
+            shared, (enter_pj, each_pj) = everything / relevant, fanout.word_pj
+            own = enter_pj + each_pj * shared if outermost else 0.0
+            self.network = self.network * shared + own
+
+    def network_pj(self, passes: Floats | float, first: Floats | float | None) -> Floats | float:
+        """pJ of the networks for a word that passes so often.
+
+        first: of an output, whose word goes down before every pass but these; None: of an input.
+        """
+        if self.network is None:
+            return 0.0
+        return self.network * (passes if first is None else 2 * passes - first)
 
     def take(self, index: Ints) -> Transfer:
         """The transfer of some candidates."""
@@ -38,17 +59,20 @@ class Transfer:
             open=self.open[index],
             spread=self.spread[index],
             copies=self.copies[index],
+            network=None if self.network is None else self.network[index],
         )
 
     @classmethod
     def joined(cls, parts: list[Transfer]) -> Transfer:
         """The same transfer of several sets of candidates."""
+        networks = [p.network for p in parts if p.network is not None]
         return replace(
             parts[0],
             passes=np.concatenate([p.passes for p in parts]),
             open=np.concatenate([p.open for p in parts]),
             spread=np.concatenate([p.spread for p in parts]),
             copies=np.concatenate([p.copies for p in parts]),
+            network=np.concatenate(networks) if networks else None,
         )
 
 

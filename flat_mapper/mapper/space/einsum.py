@@ -110,6 +110,17 @@ class EinsumSpace:
         return nodes[nodes.index(self.arch.levels[self.shared]) + 1 :]
 
     @cached_property
+    def priced_networks(self) -> bool:
+        """Whether some fanout below the shared level has a price."""
+        return any(isinstance(n, Fanout) and any(n.word_pj) for n in self.inner_nodes)
+
+    @cached_property
+    def least_network(self) -> float:
+        """pJ of every word of its tensors over each network once, for one copy."""
+        hops = sum(sum(n.word_pj) for n in self.inner_nodes if isinstance(n, Fanout))
+        return hops * sum(self.volume.values())
+
+    @cached_property
     def lanes(self) -> int:
         """Compute units below the shared level."""
         return lanes_of(self.inner_nodes)

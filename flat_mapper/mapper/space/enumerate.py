@@ -116,12 +116,22 @@ def extend(
 def start(space: EinsumSpace) -> CandidateBlock:
     """The one candidate below all nodes."""
     one = np.ones(1)
-    transfers = {
-        t: [Transfer(child=None, passes=one, open=one < 0, spread=one, copies=one)]
-        for t in space.tensors
-    }
+    transfers = {t: [fresh(space, None, 1)] for t in space.tensors}
     tile = np.ones((len(space.ranks), 1), np.int64)
     return CandidateBlock(keep={}, tile=tile, spatial=one, transfers=transfers)
+
+
+def fresh(space: EinsumSpace, child: MemoryLevel | None, count: int) -> Transfer:
+    """The transfer to a child that nothing stands around yet; to the compute unit, closed."""
+    one = np.ones(count)
+    return Transfer(
+        child=child,
+        passes=one,
+        open=one > 0 if child else one < 0,
+        spread=one,
+        copies=one,
+        network=0 * one if space.priced_networks else None,
+    )
 
 
 def _fan_out(
@@ -146,8 +156,8 @@ def _fan_out(
         own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
         relevant = prod_of(grid, own).astype(np.float64)
         for transfer in transfers:
-            transfer.spread = transfer.spread * relevant[column]
-            transfer.copies = transfer.copies * everything[column]
+            top = transfer is transfers[-1]
+            transfer.fan_out(fanout, relevant[column], everything[column], outermost=top)
     candidates.tile = candidates.tile * grid[:, column]
     candidates.spatial = candidates.spatial * everything[column]
     candidates.node_choices.append(node_choice)
@@ -191,9 +201,7 @@ def _at_level(
     )
     candidates.keep = {**candidates.keep, level.name: keep}
     for tensor in keep:
-        transfers = candidates.transfers[tensor]
-        one = np.ones(candidates.count)
-        transfers.append(Transfer(child=level, passes=one, open=one > 0, spread=one, copies=one))
+        candidates.transfers[tensor].append(fresh(space, level, candidates.count))
     return candidates
 
 

@@ -62,7 +62,9 @@ def _core(arch: Architecture, level: str) -> Architecture:
         for node in arch.nodes[at:]
     )
     compute = replace(arch.compute, instances=arch.compute.instances // cores)
-    return replace(arch, nodes=(arch.levels[0], *inside), compute=compute)
+    outside = sum(sum(n.word_pj) for n in arch.nodes[:at] if isinstance(n, Fanout))
+    dram = replace(arch.levels[0], outside_pj=outside)
+    return replace(arch, nodes=(dram, *inside), compute=compute)
 
 
 def served(

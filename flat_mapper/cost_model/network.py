@@ -1,0 +1,118 @@
+"""Words over the networks of fanouts that have a price, and what they take there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.cost_model.nest import Factors, FloatArray, Nest
+from flat_mapper.cost_model.reuse import Accesses
+
+FREE = "networks between levels"  # where none of them costs anything
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkStats:
+    """Words of one tensor over one fanout's network, both ways, all instances together."""
+
+    fanout: str
+    tensor: str
+    words_entered: float  # one for all copies that share it: a multicast, or a sum on its way
+    words_delivered: float  # one for each copy
+    energy_pj: float
+
+    @property
+    def component(self) -> str:
+        """Its name among the components of a chip."""
+        return f"network of {self.fanout}"
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def network_stats(fanout: Fanout, tensor: str, entered: float, delivered: float) -> NetworkStats:
+    """Words with what they take."""
+    enter_pj, each_pj = fanout.word_pj
+    return NetworkStats(
+        fanout=fanout.name,
+        tensor=tensor,
+        words_entered=entered,
+        words_delivered=delivered,
+        energy_pj=entered * enter_pj + delivered * each_pj,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """Words of a tensor over a fanout's network in a batch of nests; float64[n] or [1]."""
+
+    fanout: Fanout
+    tensor: str
+    entered: FloatArray
+    delivered: FloatArray
+
+    @property
+    def energy(self) -> FloatArray:
+        """pJ."""
+        enter_pj, each_pj = self.fanout.word_pj
+        return self.entered * enter_pj + self.delivered * each_pj
+
+    def stats(self, n: int) -> NetworkStats:
+        """Of one nest."""
+        entered, delivered = (
+            float(words[n if len(words) > 1 else 0]) for words in (self.entered, self.delivered)
+        )
+        return network_stats(self.fanout, self.tensor, entered, delivered)
+
+
+def priced(arch: Architecture) -> bool:
+    """Whether some fanout has a price."""
+    return any(any(fanout.word_pj) for fanout in arch.fanouts)
+
+
+def crossings(
+    nest: Nest, factors: Factors, found: Accesses, share: Callable[[str], float]
+) -> Iterator[Crossing]:
+    """What crosses every fanout that has a price.
+
+    A word goes from the level that keeps it to all copies of the next one in that does, or of the
+    compute unit, by every fanout in between: once as far as the copies that share it are one, and
+    from there once for each of them. So do results, the other way, and what was so far of them.
+
+    share: words of a tensor's value.
+    """
+    for access in nest.einsum.accesses if priced(nest.arch) else ():
+        tensor, slot, level = access.tensor, 0, 0
+        shared_by = [r for r, own in enumerate(nest.relevant[tensor]) if not own]
+        words: FloatArray = np.zeros(1)
+        for node in nest.arch.nodes:
+            if isinstance(node, MemoryLevel):
+                if tensor in nest.keep[level]:
+                    crossed = found.traffic[level, tensor].crossed
+                    if crossed is None:
+                        where = f"{nest.einsum.name}: {tensor}"
+                        condition = "no network with a price beside a sum of ranks (a convolution)"
+                        raise SpecError(expected(where, condition, "hop_energy_pj"))
+                    values = crossed * found.instances[level]
+                    words = np.asarray(values * share(tensor), np.float64)
+                slot, level = slot + 1, level + 1
+                continue
+            entered, slot = words, slot + 2
+            words = words * factors.factors[slot - 2 : slot, shared_by].prod(axis=(0, 1))
+            if any(node.word_pj):
+                yield Crossing(node, tensor, entered, words)
+
+
+def unpriced_networks(platform: Platform) -> tuple[str, ...]:
+    """The networks that cost nothing, as nothing says what they do."""
+    paths = [platform.matrix, *filter(None, [platform.vector])]
+    fanouts = {f.name: f for arch in paths for f in arch.fanouts if f.copies > 1}
+    free = [name for name, fanout in fanouts.items() if fanout.hop_pj is None]
+    if len(free) < len(fanouts):
+        return tuple(f"network of {name}" for name in free)  # as `component` has it
+    return (FREE,)
