@@ -194,8 +194,7 @@ def _add_transfer(
     left: what a mask leaves of the passes, and of the tensor.
     copied: words that the parent reads (of an output: takes) beside the transfer.
     """
-    volume = float(space.volume[tensor]) * left[1]
-    passes = passes * left[0]
+    volume, passes = float(space.volume[tensor]) * left[1], passes * left[0]
     parent = top if above is None else above.child
     spread, copies = (1.0, 1.0) if above is None else (above.spread, above.copies)
     output = tensor == space.output
