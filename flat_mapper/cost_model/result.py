@@ -367,10 +367,8 @@ class Result:
     @property
     def fused(self) -> GroupMapping:
         """The group that says most: the first with shared loops, else the first."""
-        return next(
-            (g for g in self.mapping.groups if g.shared or len(g.einsums) > 1),
-            self.mapping.groups[0],
-        )
+        groups = self.mapping.groups
+        return next((g for g in groups if g.shared or len(g.einsums) > 1), groups[0])
 
     def energy_by(self) -> dict[str, dict[str, float]]:
         """pJ by component, by tensor and by Einsum; each of the three adds up to `energy_pj`.
