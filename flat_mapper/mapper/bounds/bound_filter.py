@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,16 +15,27 @@ from flat_mapper.mapper.space.group import GroupProblem
 
 @dataclass(frozen=True, slots=True)
 class LowerBounds:
-    """Lower bounds over one Einsum's candidates: pJ with and without DRAM, compute cycles."""
+    """Lower bounds over one Einsum's candidates: pJ with and without DRAM, compute cycles.
+
+    And weighted sums of cycles and of pJ with DRAM, by weight.
+    """
 
     priced: float
     free: float
     cycles: float
+    sums: tuple[tuple[float, float], ...]  # weight, least sum
 
     @classmethod
-    def of(cls, candidate_set: CandidateSet, share: float | None = None) -> LowerBounds:
-        """Over some candidates; infinite if there are none. share: see `CandidateSet.energy`."""
-        none = cls(np.inf, np.inf, np.inf)
+    def none(cls, weights: Sequence[float]) -> LowerBounds:
+        """Over no candidates: infinite. weights: of cycles."""
+        return cls(np.inf, np.inf, np.inf, tuple((w, np.inf) for w in weights))
+
+    @classmethod
+    def of(
+        cls, candidate_set: CandidateSet, weights: Sequence[float], share: float | None = None
+    ) -> LowerBounds:
+        """Over some candidates. weights: of cycles. share: see `CandidateSet.energy`."""
+        none = cls.none(weights)
         if not candidate_set.count:
             return none
         priced, free = (candidate_set.energy(priced=p, share=share) for p in (True, False))
@@ -37,6 +49,7 @@ class LowerBounds:
             min(self.priced, float(priced.min())),
             min(self.free, float(free.min())),
             min(self.cycles, float(cycles.min())),
+            tuple((w, min(low, float((priced + w * cycles).min()))) for w, low in self.sums),
         )
 
 
@@ -48,8 +61,9 @@ class BoundFilter:
         problem: GroupProblem,
         outers: Outers,
         lows: list[LowerBounds],
+        slopes: Sequence[float],
     ) -> None:
-        self.lows = lows
+        self.lows, self.slopes = lows, slopes
         self.adds = problem.cycles_add
         self.more, self.floors = float(outers.staged.min()), float(outers.floors.min())
         self.least = float(outers.cycles.min())
@@ -70,3 +84,14 @@ class BoundFilter:
         energy = np.maximum(priced + more, free + floors)
         cycles = np.maximum(cycles, self.adds[i] * cycles + busy)
         return np.maximum(cycles, self.least), energy
+
+    def sums(self, i: int, priced: Floats, cycles: Floats) -> list[Floats]:
+        """Lower bounds on the group's weighted sums with each of the i-th Einsum's candidates.
+
+        priced, cycles: as in `bound`. returns: by slope.
+        """
+        found = []
+        for slot, slope in enumerate(self.slopes):
+            rest = sum(low.sums[slot][1] for j, low in enumerate(self.lows) if j != i)
+            found.append(priced + slope * self.adds[i] * cycles + (rest + self.more))
+        return found

@@ -67,9 +67,12 @@ class Beam:
 
     def filtered(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates that can improve, where there are too many by the others' lower bounds."""
+        at = np.array(self.outers.cycles.min()), np.array(self.outers.energy.min())
+        slopes = [float(slope) for slope in self.incumbent.slopes(*at)]
+        weights = [[slope * add for slope in slopes] for add in self.problem.cycles_add]
         lows = [
-            g.least_of_all() if t is None else LowerBounds.of(t, g.share)
-            for t, g in zip(whole, self._enumerations(least, self.outers), strict=True)
+            g.least_of_all(w) if t is None else LowerBounds.of(t, w, g.share)
+            for t, g, w in zip(whole, self._enumerations(least, self.outers), weights, strict=True)
             if len(whole) > 1  # one alone has no others to add
         ]
         # With lower bounds of all Einsums fewer outer choices can improve, with wider candidates.
@@ -81,7 +84,7 @@ class Beam:
         if not len(outers.staging):
             return [_none(g) for g in self._enumerations(least, self.outers)]
         wider = narrowest(self.bounds, self.incumbent, outers)
-        bound_filter = BoundFilter(self.problem, outers, lows)
+        bound_filter = BoundFilter(self.problem, outers, lows, slopes)
         found: list[CandidateSet] = []
         if self.log is not None:
             self.log.width(wider, self.incumbent)
@@ -97,6 +100,8 @@ class Beam:
             ) -> Ints:
                 bound = bound_filter.bound(i, priced, free, cycles)
                 good = self.incumbent.can_improve(*bound)
+                sums = bound_filter.sums(i, priced, cycles)
+                good = good & self.incumbent.sums_can_improve(sums, *at)
                 if self.log is not None:
                     name, cut = self.problem.spaces[i].einsum.name, np.flatnonzero(~good)
                     self.log.partial_bound(name, candidates, keep, cut, bound, self.incumbent)
@@ -114,7 +119,7 @@ class Beam:
                 enumeration = replace(enumeration, crowd=crowd)
             found.append(enumeration.candidate_set(can_improve) if own is None else own)
             if lows:
-                lows[i] = LowerBounds.of(found[-1], enumeration.share)
+                lows[i] = LowerBounds.of(found[-1], weights[i], enumeration.share)
         return found
 
     def _share(self, space: EinsumSpace, outers: Outers) -> float | None:

@@ -249,15 +249,19 @@ class GroupSearch:
 
     def _near(self, outers: Outers) -> list[CandidateSet]:
         """Promising candidates under outer choices of one tile, wide ones if there are such."""
-        found = []
-        for whole in self._whole([s.widest for s in self.problem.spaces]):
-            if whole is None or not whole.count:
-                break
-            tile = outers.tile[self.problem.index(whole.space), :1]
-            found.append(whole.keep((tile % whole.tile == 0).all(axis=0)))
-        if len(found) < len(self.problem.spaces) or not all(t.count for t in found):
-            least = [1] * len(self.problem.spaces)
-            found = self._beam(outers).first([None] * len(least), least)
+        widest = [s.widest for s in self.problem.spaces]
+        near: list[CandidateSet | None] = []
+        for whole in self._whole(widest):
+            if whole is not None and whole.count:
+                tile = outers.tile[self.problem.index(whole.space), :1]
+                near.append(whole.keep((tile % whole.tile == 0).all(axis=0)))
+            else:
+                near.append(whole)
+        found = self._beam(outers).first(near, widest)
+        if not all(t.count for t in found):
+            found = self._beam(outers).first(
+                [t if t.count else None for t in found], [1] * len(found)
+            )
         return (
             [most_promising(self.incumbent, t, WARM_FEW) for t in found]
             if all(t.count for t in found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -62,8 +62,11 @@ class IncrementalEnumeration:
             blocks = self._extend(blocks, node, nodes[position + 1 :], choose)
         return CandidateSet(space=self.space, blocks=blocks, roles=self.roles)
 
-    def least_of_all(self) -> LowerBounds:
-        """Lower bounds on any candidate, seen from the first fanout on, or before it gets long."""
+    def least_of_all(self, weights: Sequence[float]) -> LowerBounds:
+        """Lower bounds on any candidate, seen from the first fanout on, or before it gets long.
+
+        weights: of cycles against pJ.
+        """
         blocks = [start(self.space)]
         nodes = tuple(reversed(self.space.inner_nodes))
         for position, node in enumerate(nodes):
@@ -72,7 +75,7 @@ class IncrementalEnumeration:
             count = sum(b.count for b in blocks)
             if isinstance(node, Fanout) or not rest or count * self._factors(rest[0]) > AT_ONCE:
                 break
-        found = LowerBounds(np.inf, np.inf, np.inf)
+        found = LowerBounds.none(weights)
         for candidates in blocks:
             for keep in keeps(self.space, rest[0]) if rest else [frozenset[str]()]:
                 found = found.including(*self._costs(candidates, rest, keep))
