@@ -20,6 +20,7 @@ from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.roles import Role
 
 FIRST = 4000  # candidates of an Einsum that the first pass extends at a node
+NARROWER = (1, 3, 62)  # halvings of the compute units in use, where no wider candidate fits
 BEAM = 100  # candidates with one set of keeps that the first pass extends at a node
 
 
@@ -48,6 +49,24 @@ class Beam:
             else t
             for t, g in zip(whole, self._enumerations(least, self.outers), strict=True)
         ]
+
+    def near(self, whole: list[CandidateSet | None], widest: list[int]) -> list[CandidateSet]:
+        """The same of outer choices of one tile: candidates as wide as there are such.
+
+        whole: the widest candidates of every Einsum, whatever the tile; None: too many.
+        """
+        some: list[CandidateSet | None] = []
+        for part in whole:
+            if part is not None and part.count:
+                tile = self.outers.tile[self.problem.index(part.space), :1]
+                part = part.keep((tile % part.tile == 0).all(axis=0))
+            some.append(part)
+        found = self.first(some, widest)
+        for halvings in NARROWER:
+            if not all(t.count for t in found):
+                least = [max(1, units >> halvings) for units in widest]
+                found = self.first([t if t.count else None for t in found], least)
+        return found
 
     def _first_few(self, priced: Floats, free: Floats, cycles: Floats, most: int) -> Ints:
         keys = self.incumbent.sort_keys(*np.broadcast_arrays(cycles, priced))

@@ -32,7 +32,7 @@ from flat_mapper.mapper.space.roles import Role
 
 MOST_CANDIDATES = 200_000  # candidates of an Einsum that are kept at once
 WARM_CANDIDATES = 400  # candidates per Einsum that the first, approximate pass looks at
-WARM_TILES = 2  # and tiles of outer choices, with so many candidates of their own
+WARM_TILES = 2  # and tiles that bring nothing better, with so many candidates of their own
 WARM_FEW = 100
 WARM_OUTERS = 4  # in so many outer choices each
 WARM_ALONE = 1000  # the same of an Einsum on its own, where they come cheap
@@ -90,7 +90,9 @@ class GroupSearch:
         every = self._whole(least)
         found = [t for t in every if t is not None]
         if len(found) < len(every):
-            beam = replace(self._beam(outers), drop=None if whole else self._drop)
+            beam = replace(self._beam(outers), drop=self._drop)
+            if whole:  # fewer outer choices have fewer: best told before many are made
+                beam = replace(beam, drop=None, most=min(beam.most, MOST_CANDIDATES))
             found = beam.filtered(every, least)
         self.counters.candidates = max(self.counters.candidates, sum(t.count for t in found))
         return found
@@ -236,10 +238,13 @@ class GroupSearch:
         _, begin, which = np.unique(
             alive.tile[:, best], axis=1, return_index=True, return_inverse=True
         )
-        for number, at in enumerate(np.argsort(begin, kind="stable")):
-            if number >= WARM_TILES and not self.incumbent.open:
+        quiet, mark = 0, self.incumbent.mark
+        for at in np.argsort(begin, kind="stable"):
+            quiet = 0 if self.incumbent.open or self.incumbent.mark != mark else quiet + 1
+            if quiet >= WARM_TILES:
                 return
             self._step()
+            mark = self.incumbent.mark
             outers = alive.take(best[which.ravel() == at])
             good = self.incumbent.can_improve(outers.cycles, outers.energy)
             outers = outers.take(np.flatnonzero(good))
@@ -248,20 +253,9 @@ class GroupSearch:
                 self._branch(near, self.bounds.bounded(outers, near), limit=WARM_OUTERS)
 
     def _near(self, outers: Outers) -> list[CandidateSet]:
-        """Promising candidates under outer choices of one tile, wide ones if there are such."""
+        """Promising candidates under outer choices of one tile."""
         widest = [s.widest for s in self.problem.spaces]
-        near: list[CandidateSet | None] = []
-        for whole in self._whole(widest):
-            if whole is not None and whole.count:
-                tile = outers.tile[self.problem.index(whole.space), :1]
-                near.append(whole.keep((tile % whole.tile == 0).all(axis=0)))
-            else:
-                near.append(whole)
-        found = self._beam(outers).first(near, widest)
-        if not all(t.count for t in found):
-            found = self._beam(outers).first(
-                [t if t.count else None for t in found], [1] * len(found)
-            )
+        found = self._beam(outers).near(self._whole(widest), widest)
         return (
             [most_promising(self.incumbent, t, WARM_FEW) for t in found]
             if all(t.count for t in found)

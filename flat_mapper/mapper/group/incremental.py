@@ -62,7 +62,7 @@ class IncrementalEnumeration:
             blocks = self._extend(blocks, node, nodes[position + 1 :], choose)
         return CandidateSet(space=self.space, blocks=blocks, roles=self.roles)
 
-    def least_of_all(self, weights: Sequence[float]) -> LowerBounds:
+    def least_of_all(self, weights: Sequence[float] = ()) -> LowerBounds:
         """Lower bounds on any candidate, seen from the first fanout on, or before it gets long.
 
         weights: of cycles against pJ.
