@@ -77,12 +77,12 @@ def group_cost(
 def _inside(workload: Workload, result: Result, mapping: GroupMapping) -> Iterator[tuple[str, str]]:
     """The tensors that a group makes and DRAM never sees, each with the outermost level it has."""
     stats = {e.einsum: e for e in result.einsums}
-    for einsum in mapping.einsums:
-        tensor = workload.einsum(einsum.einsum).output.tensor
+    makers = {workload.einsum(m.einsum).output.tensor: m for m in mapping.einsums}
+    for tensor, maker in makers.items():
         users = [n for n in mapping.names if workload.einsum(n).touches(tensor)]
         levels = [level for n in users if (level := stats[n].level(result.dram)) is not None]
         seen = any(t.tensor == tensor and t.moved_words for lv in levels for t in lv.tensors)
-        homes = [name for name, held in einsum.keep if tensor in held and name != result.dram]
+        homes = [name for name, held in maker.keep if tensor in held and name != result.dram]
         if not seen and homes:
             yield tensor, homes[0]
 
