@@ -81,8 +81,9 @@ sweep: $(READY)  ## the grid in SWEEP, on all cores; stopped at any moment, it g
 optimize: $(READY)  ## the best architectures for the mix in DESIGN, within its budgets (minutes)
 	@$(FLAT) optimize $(DESIGN) -o $(OUT)/$(basename $(notdir $(DESIGN))).db
 
-today: $(READY)  ## the attention of today's models on three chips, into docs/today.md (2 minutes)
-	@$(FLAT) sweep sweeps/today.yaml -o $(OUT)/today.db && $(BIN)/python benchmarks/today.py $(OUT)/today.db docs/today.md
+today: $(READY)  ## the attention and the layers of today's models, into docs/today.md (5 minutes)
+	@for of in today layers; do $(FLAT) sweep sweeps/$$of.yaml -o $(OUT)/$$of.db || exit; done
+	@$(BIN)/python benchmarks/today.py $(OUT)/today.db $(OUT)/layers.db docs/today.md
 
 bench: $(READY)  ## what the mapper costs on this machine, into docs/performance.md (10 minutes)
 	@$(BIN)/python benchmarks/bench.py docs/performance.md

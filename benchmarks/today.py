@@ -1,7 +1,8 @@
-"""The results of sweeps/today.yaml as a page of tables.
+"""The results of sweeps/today.yaml and sweeps/layers.yaml as a page of tables.
 
 flat-mapper sweep sweeps/today.yaml -o today.db
-python benchmarks/today.py today.db docs/today.md
+flat-mapper sweep sweeps/layers.yaml -o layers.db
+python benchmarks/today.py today.db layers.db docs/today.md
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ COLUMNS = {  # (mapspace, softmax): what the tables call it
     ("flex", "row"): "unfused",
     ("flat", "row"): "FLAT",
     ("flat", "online"): "online",
+    ("elementwise", "online"): "elementwise",
+    ("any", "online"): "any",
 }
 CHIPS = ("edge", "cloud", "tpu-v4i")
 HEAD = ("chip", "N", "dataflow", "latency", "energy", "util.", "off-chip", "buffer", "tile")
 INTRO = """# Attention of today's models
 
-Written by `make today` (sweeps/today.yaml); flat-mapper {version}, energies from {energies}.
+Written by `make today` (sweeps/today.yaml, sweeps/layers.yaml); flat-mapper {version}; energies:
+{energies}.
 
 One layer's attention, one sequence (vit-l16: 64 images), 16-bit words; the mapping of the least
 energy-delay product in each space, the softmax charged.
@@ -40,6 +44,10 @@ energy-delay product in each space, the softmax charged.
 - *FLAT* is flat with the row softmax: fused at any granularity, or unfused where that is better
   (tile `none`).
 - *online* is flat with `--softmax online`: the shared loops may cut keys as well (tile `tile`).
+
+Whole layers (norms to residual sums; sweeps/layers.yaml) are mapped for the least latency, with two
+rows more: *elementwise* fuses what is computed element by element and row by row with the product
+beside it, *any* searches all partitions of the layer into groups. Both have the online softmax.
 
 In decode one position attends to a cache of N. *buffer* is the share of the shared level in use.
 [Row or online](row-or-online.md) says what to make of these tables.
@@ -58,12 +66,13 @@ def page(rows: list[Row]) -> str:
     done = [row for row in rows if row["status"] == "done"]
     sources = dict.fromkeys(row["result"]["energy_source"] for row in done)
     text = [INTRO.format(version=__version__, energies=", ".join(sources))]
-    parts: dict[tuple[str, str], list[Row]] = {}
+    parts: dict[str, list[Row]] = {}
     for row in rows:
         at = row["coordinates"]
-        parts.setdefault((at["problem"], at["phase"]), []).append(row)
-    for (problem, phase), mine in parts.items():
-        text += [f"## {problem}, {phase}", "", markdown(cells(row) for row in ordered(mine)), ""]
+        layer = "a whole layer, " if at.get("scope") == "layer" else ""
+        parts.setdefault(f"{at['problem']}, {layer}{at['phase']}", []).append(row)
+    for title, mine in parts.items():
+        text += [f"## {title}", "", markdown(cells(row) for row in ordered(mine)), ""]
     return "\n".join(text)
 
 

@@ -16,8 +16,8 @@ from flat_mapper.cost_model.result import BufferUse, EinsumStats, Infeasible, Re
 from flat_mapper.mapper.solve.result import Certificate
 from flat_mapper.mapping.cores.tiles import one_core
 from flat_mapper.mapping.record import record_document
-from flat_mapper.mapping.sharing import with_unmapped
-from flat_mapper.mapping.values import FusedMapping, GroupMapping
+from flat_mapper.mapping.sharing import whole_group
+from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
 from flat_mapper.reports.energy import (
     energy_rows,
     energy_text,
@@ -84,7 +84,7 @@ def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[
         "bottleneck": result.bottleneck,
         "granularity": group.granularity,
         "schedule": group.schedule,
-        "flat_tile": flat_tile(workload, group, result.dram),
+        "flat_tile": flat_tile(workload, group, result.mapping.policy, result.dram),
         "staged": list(group.staged),
         "policy": {
             "softmax": policy.softmax,
@@ -121,7 +121,7 @@ def nest_documents(workload: Workload, mapping: FusedMapping) -> dict[str, objec
     return found
 
 
-def flat_tile(workload: Workload, group: GroupMapping, dram: str) -> dict[str, int]:
+def flat_tile(workload: Workload, group: GroupMapping, policy: Policy, dram: str) -> dict[str, int]:
     """Extents of one pass of the shared loops, over the ranks that they may cut.
 
     Empty where nothing is shared.
@@ -131,7 +131,7 @@ def flat_tile(workload: Workload, group: GroupMapping, dram: str) -> dict[str, i
     inside = [loop for slot, at in group.einsums[0].loops if slot.node != dram for loop in at]
     return {
         rank: prod(loop.factor for loop in inside if loop.rank == rank)
-        for rank in workload.shareable_ranks(with_unmapped(workload, group.names))
+        for rank in workload.shareable_ranks(whole_group(workload, group.names, policy))
     }
 
 

@@ -19,6 +19,7 @@ from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.group_table import group_costs, groups_text
 from flat_mapper.spec.yamlio import dump_json
+from flat_mapper.workload.whole_layer import LayerForm, layer
 
 STORE = {"read": 1.0, "write": 1.0, "update": 1.0}
 ERT = Ert(
@@ -208,3 +209,13 @@ def test_groups_add_up_to_one_run_and_the_table_names_each() -> None:
     assert all("+".join(cost.names) in table for cost in costs)
     assert table in str(found)
     assert groups_text(small.workload(), result()) == ""  # one group has no table
+
+
+def test_a_norm_before_an_online_softmax_is_a_group_without_its_corrections() -> None:
+    """Of a whole layer the first group is a norm: no Einsum of the softmax belongs to its tile."""
+    sizes = {"B": 1, "H": 2, "P": 4, "M": 4, "E": 2, "F": 2, "D": 4, "FF": 8}
+    whole = layer(LayerForm(), **sizes, softmax="online")
+    found = search(whole, small.platform(), load_mapspace("flex"), ERT)
+    assert isinstance(found, SearchResult)
+    assert found.result.fused.names[0] == "N1_sq"
+    assert set(found.to_dict()["flat_tile"]) == {"B", "P"}

@@ -16,7 +16,7 @@ from flat_mapper.mapping.sharing import (
     carried_tensors,
     crosses_dram,
     shared_level,
-    with_unmapped,
+    whole_group,
 )
 from flat_mapper.mapping.values import (
     EinsumMapping,
@@ -195,7 +195,7 @@ def _group_faults(
         return
     yield from _shared_faults(workload, group, policy, where)
     dram, level = platform.dram.name, shared_level(platform).name
-    whole = _whole(workload, group, policy)
+    whole = whole_group(workload, group.names, policy)
     inner = workload.inner_ranks(whole)
     cut = any(loop.rank in inner and loop.factor > 1 for loop in group.shared)
     carried = carried_tensors(workload, whole) if cut else ()
@@ -229,16 +229,11 @@ def _stay_faults(workload: Workload, names: tuple[str, ...], nest: EinsumMapping
             yield expected(f"{nest.einsum}: stay", condition, tensor)
 
 
-def _whole(workload: Workload, group: GroupMapping, policy: Policy) -> tuple[str, ...]:
-    """The Einsums of a group, with those that a free softmax leaves out of it."""
-    return with_unmapped(workload, group.names) if policy.softmax == "free" else group.names
-
-
 def _shared_faults(
     workload: Workload, group: GroupMapping, policy: Policy, where: str
 ) -> Iterator[str]:
     """Faults of the shared loops of a group."""
-    whole = _whole(workload, group, policy)
+    whole = whole_group(workload, group.names, policy)
     legal, inner = workload.shareable_ranks(whole), workload.inner_ranks(whole)
     for loop in group.shared:
         if loop.rank not in legal:
