@@ -303,6 +303,7 @@ def tensor_energy(
     action_pj: energy of one read, write and update; each moves up to `row_words` words of one
                tensor, so counts are rounded up to whole rows per instance, as Timeloop does.
     share:     words that a value of the tensor takes; values are packed in the rows.
+    What a core sees as its DRAM has the networks between with it, for each word.
     Instances that share a physical row are served by one access. Timeloop spreads those in use over
     all clusters (model/buffer.cpp, `utilized_clusters`).
     """
@@ -312,6 +313,8 @@ def tensor_energy(
         + _rows(traffic.fills, level.row_words, share) * write
         + _rows(traffic.updates, level.row_words, share) * update
     )
+    if level.outside_pj:
+        rows = rows + (traffic.reads + traffic.updates) * (share * level.outside_pj)
     if level.cluster_size > 1:
         instances = np.minimum(instances, level.clusters)
     return np.asarray(rows * instances, np.float64)

@@ -15,6 +15,7 @@ from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.result import Result
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapping.cores.view import core_platform
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports.energy import zero_energies
 from flat_mapper.workload.cascade import attention
@@ -112,3 +113,11 @@ def test_an_answer_says_which_networks_cost_nothing() -> None:
     assert zero_energies(answered(platform()))[0] == "networks between levels"
     assert zero_energies(answered(chip("PE")))[0] == "network of lane"
     assert not any("network" in line for line in zero_energies(answered(chip("PE", "lane"))))
+
+
+def test_a_core_pays_for_the_networks_between_it_and_dram() -> None:
+    """The search of one PE's tile: every word from or to DRAM makes the hops of one copy."""
+    whole = replace(chip("PE"), vector=None)
+    hops = sum(next(f for f in whole.matrix.fanouts if f.name == "PE").word_pj)
+    assert core_platform(whole, "RF").dram.outside_pj == hops == pytest.approx(23.5 * 0.5)
+    assert core_platform(whole, "GLB").dram.outside_pj == 0

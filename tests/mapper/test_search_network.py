@@ -17,7 +17,7 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 
-QUICK = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12]  # those that take a second or less
+QUICK = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 15]  # those that take some seconds at most
 
 
 def product_on_four(hop_pj: float) -> Case:

@@ -302,13 +302,16 @@ def _mapspace(kind: str, rng: np.random.Generator) -> Mapspace:
 def network_case(seed: int) -> Case:
     """One of the other questions on a chip whose networks have a price, some of them a high one.
 
-    In every twelfth a fanout of lanes stands inside the one of PEs.
+    In every twelfth a fanout of lanes stands inside the one of PEs; in every fifth DRAM is what one
+    core of many sees of it, beyond a network.
     """
     kinds = (small_case, turns_case, online_case, readers_case, masked_case, small_case)
     case = kinds[seed % len(kinds)](seed)
     rng = np.random.default_rng([seed, 7])
 
     def priced(arch: Architecture) -> Architecture:
+        if seed % 5 == 0:
+            arch = replace(arch, nodes=(replace(arch.levels[0], outside_pj=9.0), *arch.nodes[1:]))
         nodes = [
             replace(n, hop_pj=float(rng.choice([0, 0.5, 3, 20]))) if isinstance(n, Fanout) else n
             for n in arch.nodes
