@@ -16,7 +16,7 @@ from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.candidate_set import CandidateCache, CandidateSet, enumerated
 from flat_mapper.mapper.group.beam import Beam, narrowest
 from flat_mapper.mapper.group.fused import Fused
-from flat_mapper.mapper.group.incumbent import FrontIncumbent, Incumbent
+from flat_mapper.mapper.group.incumbent import FrontIncumbent, Incumbent, gained
 from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import Counters
@@ -32,7 +32,7 @@ from flat_mapper.mapper.space.roles import Role
 
 MOST_CANDIDATES = 200_000  # candidates of an Einsum that are kept at once
 WARM_CANDIDATES = 400  # candidates per Einsum that the first, approximate pass looks at
-WARM_TILES = 2  # and tiles that bring nothing better, with so many candidates of their own
+WARM_TILES = 2  # and tiles that bring little, with so many candidates of their own
 WARM_FEW = 100
 WARM_OUTERS = 4  # in so many outer choices each
 WARM_ALONE = 1000  # the same of an Einsum on its own, where they come cheap
@@ -90,9 +90,7 @@ class GroupSearch:
         every = self._whole(least)
         found = [t for t in every if t is not None]
         if len(found) < len(every):
-            beam = replace(self._beam(outers), drop=self._drop)
-            if whole:  # fewer outer choices have fewer: best told before many are made
-                beam = replace(beam, drop=None, most=min(beam.most, MOST_CANDIDATES))
+            beam = replace(self._beam(outers), drop=None if whole else self._drop)
             found = beam.filtered(every, least)
         self.counters.candidates = max(self.counters.candidates, sum(t.count for t in found))
         return found
@@ -238,9 +236,8 @@ class GroupSearch:
         _, begin, which = np.unique(
             alive.tile[:, best], axis=1, return_index=True, return_inverse=True
         )
-        quiet, mark = 0, self.incumbent.mark
+        quiet = 0
         for at in np.argsort(begin, kind="stable"):
-            quiet = 0 if self.incumbent.open or self.incumbent.mark != mark else quiet + 1
             if quiet >= WARM_TILES:
                 return
             self._step()
@@ -251,6 +248,7 @@ class GroupSearch:
             near = self._near(outers) if len(outers.staging) else []
             if near:
                 self._branch(near, self.bounds.bounded(outers, near), limit=WARM_OUTERS)
+            quiet = 0 if self.incumbent.open or gained(self.incumbent, mark) else quiet + 1
 
     def _near(self, outers: Outers) -> list[CandidateSet]:
         """Promising candidates under outer choices of one tile."""

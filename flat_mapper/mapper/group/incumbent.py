@@ -16,6 +16,7 @@ from flat_mapper.mapper.space.candidates import Bools, Floats
 Costs = tuple[float, float]  # cycles, pJ
 NONE: Costs = (np.inf, np.inf)
 HUGE = 1e30  # pJ that no mapping takes
+LITTLE = 0.005  # chosen: of cycles and of energy
 Names = tuple[str, ...]
 
 
@@ -215,6 +216,12 @@ class FrontIncumbent:
     def sort_keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
         """Keys to sort by: the most promising first."""
         return self.goal.keys(cycles, energy)
+
+
+def gained(incumbent: Incumbent, mark: tuple[Costs, ...]) -> bool:
+    """Whether an incumbent is better by a hundredth or so than when it had some mark."""
+    cycles, energy = (1 - LITTLE) * np.array(mark or (NONE,)).T
+    return bool(np.isfinite(cycles).all()) and not incumbent.can_improve(cycles, energy).any()
 
 
 @dataclass(slots=True)
