@@ -12,7 +12,7 @@ from measuring import PROGRAM, ROOT, Table, Usage, usage
 from whole import BERT, SEARCHES
 
 VARIABLE = "BEFORE"  # a checkout of the older commit, such as `git worktree add ../before a36a5d0`
-PAIRS = 5
+PAIRS = 3
 AT_4096 = (*BERT, "--arch", "edge", "--seq", "4096")
 LLAMA = ("map", "--arch", "cloud", "--problem", "llama3-8b", "--seq", "4096")
 QUESTIONS: Mapping[str, tuple[str, ...]] = {

@@ -52,6 +52,9 @@ def test_what_dram_takes_at_least_is_added_to_every_candidate() -> None:
     incumbent = GoalIncumbent.of((Goal(kind="energy"),), ((100.0, 50.0),))
     (left,) = promising(bounds, incumbent, None, [candidates], outers, None)  # type: ignore[arg-type]
     assert left.tolist() == [True, False]
+    fast = GoalIncumbent.of((Goal(kind="latency"),), ((1.5, 50.0),))
+    (left,) = promising(bounds, fast, None, [candidates], outers, None)  # type: ignore[arg-type]
+    assert left.tolist() == [True, True]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 6, 8, 13, 16, 18])

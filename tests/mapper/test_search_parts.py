@@ -8,10 +8,12 @@ import numpy as np
 
 from flat_mapper.base.budget import Limits
 from flat_mapper.mapper.bounds.dominance import _rounded
+from flat_mapper.mapper.bounds.traffic import whole_cycles
 from flat_mapper.mapper.group.fused_bounds import PAIRS, FusedBounds
 from flat_mapper.mapper.group.objective import Goal, better_pair
 from flat_mapper.mapper.solve.front_search import _kept
 from flat_mapper.mapper.solve.limits import is_over
+from flat_mapper.mapper.solve.symmetry import _question
 from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch, weight_between
 
 
@@ -61,6 +63,7 @@ def test_what_is_equal_but_for_the_last_bits_is_decided_by_the_rest() -> None:
     assert not better_pair(fast, (1e6 * (1 + 1e-13), 1e-9), (1e6, 1e-9))
     assert not better_pair(fast, (1e6 * (1 + 1e-11), 0.5e-9), (1e6, 1e-9))
     assert better_pair(fast, (1e6 * (1 - 1e-11), 2e-9), (1e6, 1e-9))
+    assert better_pair(Goal(kind="energy"), (5.0, 0.0), (6.0, 0.0))
 
 
 def test_rows_that_words_do_not_fill() -> None:
@@ -71,3 +74,21 @@ def test_rows_that_words_do_not_fill() -> None:
     assert _rounded(words, 4, 6).tolist() == [False, True, True, True]
     assert _rounded(np.array([6.0, 9.0, 7.0]), 3, 1).tolist() == [False, False, True]
     assert _rounded(np.array([6.0, 9.0, 7.0]), 3, 2).tolist() == [False, True, True]
+
+
+def test_sums_that_are_off_in_the_last_bits_are_whole_cycles() -> None:
+    assert whole_cycles(np.array([10.0, 10 + 1e-12, 10.1, 11 - 1e-12])).tolist() == [10, 10, 11, 11]
+
+
+def test_groups_that_a_rule_can_tell_apart_are_questions_of_their_own() -> None:
+    """Fused Einsums, rules that name ranks or tensors, and a list of what is staged."""
+
+    def question(count: int, *, slots: bool, staging: object) -> object:
+        fusion = SimpleNamespace(tiles={}, staging=staging)
+        mapspace = SimpleNamespace(slots=("a rule",) * slots, keeps=(), fusion=fusion)
+        problem = SimpleNamespace(mapspace=mapspace, spaces=[None] * count)
+        return _question(problem, 7)  # type: ignore[arg-type]
+
+    assert question(2, slots=False, staging="any") == 7
+    assert question(1, slots=True, staging="any") == 7
+    assert question(1, slots=False, staging=("A",)) == 7

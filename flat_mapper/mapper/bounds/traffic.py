@@ -215,7 +215,7 @@ def _uses(
         if role != "inside":
             moved = staged_words(space, tensor, dram, loops.order)
             if masked:
-                still = np.ones(tile.shape[1]) > 0
+                still = np.ones(tile.shape[1], np.bool_)
                 left = mask_leaves(relevant, still, dram, loops.order, masked, share)
                 moved = moved * left[0] * left[1]
         stay, smallest = None, space.share(tensor)
@@ -322,8 +322,12 @@ def _cycles(
     found = np.maximum(np.maximum(moved, compute), transfer_cycles(level, read, written))
     if problem.group.schedule != "sequential" and problem.runs_ahead:
         found = found + transfer_cycles(problem.platform.dram, first, first * 0)
-    # The sums that cycles come from are off in the last bits.
-    return np.ceil(found * (1 - 1e-14) - 1e-9)
+    return whole_cycles(found * (1 - 1e-14))
+
+
+def whole_cycles(cycles: Floats) -> Floats:
+    """Sums of cycles in whole ones; the sums are off in the last bits."""
+    return np.ceil(cycles - 1e-9)
 
 
 def staged_words(space: EinsumSpace, tensor: str, dram: Ints, order: tuple[int, ...]) -> Floats:

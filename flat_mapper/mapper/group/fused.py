@@ -11,6 +11,7 @@ import numpy as np
 
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
+from flat_mapper.mapper.bounds.traffic import whole_cycles
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import candidate_costs
 from flat_mapper.mapper.cost.turns import (
@@ -288,7 +289,7 @@ class Fused:
             return True
         legal = self._offer(where, parts, total, picks)
         over = total[~legal]
-        cycles, energy = np.ceil(layout.latency(over) - 1e-9), layout.energy(over)
+        cycles, energy = whole_cycles(layout.latency(over)), layout.energy(over)
         return not self.incumbent.can_improve(cycles, energy).any()
 
     def _join_private(self, where: _Where, parts: list[PricedCandidates]) -> None:
@@ -351,7 +352,7 @@ class Fused:
         picks: int64[n, Einsums], into the parts. returns: bool[n].
         """
         legal = private_fits(self.problem, parts, picks)
-        cycles = np.ceil(where.layout.latency(total) - 1e-9)
+        cycles = whole_cycles(where.layout.latency(total))
         energy = where.layout.energy(total)
         if self.log is not None:
             for position in np.flatnonzero(~legal)[:NAMED]:

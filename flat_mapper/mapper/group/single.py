@@ -9,6 +9,7 @@ import numpy as np
 
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
+from flat_mapper.mapper.bounds.traffic import whole_cycles
 from flat_mapper.mapper.cost.dense import DenseLayout
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import NAMED, GroupLog
@@ -89,7 +90,7 @@ class Single:
             costs = self.dense.costs(candidate, tile, order, shared_order, roles)
             ports = (cycles for (_, port), cycles in costs.ports.items() if port != "in turn")
             slowest = reduce(np.maximum, ports, compute)
-            cycles = np.ceil(slowest + cold - 1e-9)
+            cycles = whole_cycles(slowest + cold)
             self.counters.evaluated += len(candidate)
             energy = np.where(obeyed, costs.energy, np.inf)
             cycles = np.where(obeyed, cycles, np.inf)
