@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -173,11 +173,21 @@ class OuterBounds:
             parts.extend(self._bounded(None, number, order, some) for order, some in grids)
         return Outers.joined(parts)
 
-    def bounded(self, outers: Outers, candidate_sets: list[CandidateSet]) -> Outers:
-        """The same choices with bounds over these candidates; in another order."""
+    def bounded(
+        self,
+        outers: Outers,
+        candidate_sets: list[CandidateSet],
+        step: Callable[[], None] | None = None,
+    ) -> Outers:
+        """The same choices with bounds over these candidates; in another order.
+
+        step: is called between parts, as a group of many Einsums takes seconds for all of them.
+        """
         pairs = outers.staging * len(self.orders) + outers.order
         parts = []
         for pair in distinct(pairs):
+            if step is not None:
+                step()
             number, order = divmod(int(pair), len(self.orders))
             parts.append(
                 self._bounded(candidate_sets, number, order, outers.tile[:, pairs == pair])

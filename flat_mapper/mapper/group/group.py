@@ -291,7 +291,7 @@ class GroupSearch:
             return
         kept = _kept(kept, self._promising(kept, outers, None))
         if all(t.count for t in kept):
-            outers = self.bounds.bounded(outers, kept)
+            outers = self.bounds.bounded(outers, kept, self._step)
             fits = self.bounds.fits(outers)
             alive = fits & self.incumbent.can_improve(outers.cycles, outers.energy)
             self._log_cut(outers, fits, alive)
@@ -300,6 +300,7 @@ class GroupSearch:
             self._narrow(outers)
             masks = [np.zeros(t.count, np.bool_) for t in kept]
             for number in distinct(outers.staging):
+                self._step()
                 chosen = outers.take(np.flatnonzero(outers.staging == number))
                 found = self._promising(kept, chosen, self.bounds.stagings[int(number)])
                 masks = [m | f for m, f in zip(masks, found, strict=True)]
@@ -308,7 +309,7 @@ class GroupSearch:
         if all(t.count for t in kept) and len(outers.staging):
             if self.log is not None:
                 self.log.left(kept)
-            self._branch(kept, self.bounds.bounded(outers, kept), limit=None)
+            self._branch(kept, self.bounds.bounded(outers, kept, self._step), limit=None)
         else:
             self._bound_empty(outers)
 
