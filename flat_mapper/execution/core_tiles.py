@@ -99,7 +99,7 @@ class CoreTiles:
         if mask is None or pair is None or rank != pair[0] or pair[1] not in cut:
             return found
         keys, tile = self.workload.rank_sizes[pair[1]], self.passed(pair[1])
-        position = keys - self.workload.rank_sizes[rank] + first
+        position = keys * mask.parts - self.workload.rank_sizes[rank] + first
         queries = np.arange(position, position + extent)[:, None]
         visible = may_see(mask, queries, np.arange(keys)).any(axis=0)
         seen = [start for start in range(0, keys, tile) if visible[start : start + tile].any()]

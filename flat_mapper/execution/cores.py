@@ -74,9 +74,10 @@ class CoresRun:
         hidden = None
         pair = workload.roles.masked
         if workload.mask is not None and pair is not None:
-            before = workload.rank_sizes[pair[1]] - workload.rank_sizes[pair[0]]
+            parts = workload.mask.parts
+            before = workload.rank_sizes[pair[1]] * parts - workload.rank_sizes[pair[0]]
             if self._is_given(pair[0]):
-                behind = before + tile.parts[pair[0]][0] - tile.parts[pair[1]][0]
+                behind = before + tile.parts[pair[0]][0] - tile.parts[pair[1]][0] * parts
                 hidden = workload.mask, behind
         kept = None if hidden else workload.mask
         small = replace(workload, rank_sizes=tile.sizes, mask=kept, repeat=1)

@@ -61,7 +61,7 @@ def _visited(facts: GroupFacts) -> Iterator[tuple[int, ...]]:
                     at[p.rank] = at[p.rank] * p.factor + i
             queries, keys = cut
             rows, columns = sizes[queries] // cut[queries], sizes[keys] // cut[keys]
-            start = sizes[keys] - sizes[queries] + at[queries] * rows
+            start = sizes[keys] * mask.parts - sizes[queries] + at[queries] * rows
             low, high = mask.seen(start, start + rows - 1, sizes[keys])
             first = at[keys] * columns
             if high <= first or low >= first + columns:

@@ -79,7 +79,7 @@ def _masked(workload: Workload, einsum: Einsum, made: Values, pair: tuple[str, s
     assert workload.mask is not None
     ranks = einsum.output.ranks
     queries, keys = (workload.rank_sizes[r] for r in pair)
-    query = np.arange(keys - queries, keys, dtype=np.int64)
+    query = np.arange(queries, dtype=np.int64) + keys * workload.mask.parts - queries
     key = np.arange(keys, dtype=np.int64)
     seen = may_see(workload.mask, _spread(query, pair[:1], ranks), _spread(key, pair[1:], ranks))
     return np.where(seen, made, masked_value(workload, einsum.output.tensor))

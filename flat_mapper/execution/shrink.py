@@ -24,7 +24,12 @@ def shrunk(workload: Workload, mapping: FusedMapping, dram: str) -> tuple[Worklo
     sizes = {rank: _kept(workload, mapping, dram, rank, PASSES) for rank in workload.rank_sizes}
     passes, pair = PASSES, workload.roles.masked
     queries, keys = pair or ("", "")
-    while workload.mask and pair and sizes[keys] < min(sizes[queries], workload.rank_sizes[keys]):
+    mask = workload.mask
+    while (
+        mask
+        and pair
+        and sizes[keys] < min(-(-sizes[queries] // mask.parts), workload.rank_sizes[keys])
+    ):
         passes += 1
         sizes[keys] = _kept(workload, mapping, dram, keys, passes)
     small = replace(workload, rank_sizes=sizes)

@@ -128,7 +128,7 @@ class EinsumRun:
             for r in pairs
         }
         queries, keys = pairs
-        before = workload.rank_sizes[keys] - workload.rank_sizes[queries]
+        before = workload.rank_sizes[keys] * mask.parts - workload.rank_sizes[queries]
         before = self.hidden[1] if self.hidden else before
 
         def hide(index: Index, values: Values) -> Values:
@@ -270,10 +270,13 @@ def masked_value(workload: Workload, tensor: str) -> float:
 
 
 def may_see(mask: Mask, query: IntArray, key: IntArray) -> BoolArray:
-    """Whether a query at a position may see a key, pair by pair."""
-    seen: BoolArray = np.ones(np.broadcast(query, key).shape, np.bool_)
-    if mask.causal:
-        seen &= key <= query
-    if mask.window is not None:
-        seen &= abs(query - key) < mask.window
+    """Whether a query at a position may see a key, pair by pair; of keys in parts, one of them."""
+    seen: BoolArray = np.zeros(np.broadcast(query, key).shape, np.bool_)
+    for position in (key * mask.parts + part for part in range(mask.parts)):
+        within = np.ones(seen.shape, np.bool_)
+        if mask.causal:
+            within &= position <= query
+        if mask.window is not None:
+            within &= abs(query - position) < mask.window
+        seen |= within
     return seen

@@ -61,8 +61,9 @@ class Workload:
             if key not in self.tensor_ranks:
                 known = f"one of {', '.join(self.tensor_ranks)}"
                 raise SpecError(expected(f"{self.name}: tensor_bits", known, key))
-        masks = (self.mask, *(kind.mask for kind in self.layers))
-        for fault in role_faults(self.name, self.roles, self.rank_sizes, any(masks)):
+        masks = filter(None, (self.mask, *(kind.mask for kind in self.layers)))
+        parts = max((mask.parts for mask in masks), default=0)
+        for fault in role_faults(self.name, self.roles, self.rank_sizes, parts):
             raise SpecError(fault)
         check_operators(self.name, self.operators, tuple(self.ancestors))
         checked(self.repeat, int, f"{self.name}: repeat", above=0)

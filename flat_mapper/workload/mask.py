@@ -8,6 +8,7 @@ Files and the command line say it so:
     mask: causal
     mask: {window: 1024}                  # on either side
     mask: {window: 1024, causal: true}    # a sliding window over what came before
+    mask: {causal: true, parts: 2}        # of keys in two parts that are merged later
 
     --mask causal    --mask window=1024    --mask causal,window=1024    --mask none
 
@@ -19,7 +20,7 @@ Where the layers of a model differ in their mask, `layers` lists the kinds, in a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from flat_mapper.base.errors import SpecError, expected
@@ -33,7 +34,7 @@ from flat_mapper.spec.document import (
     take_list,
 )
 
-WORDS = "causal, window=N, causal,window=N or none"
+WORDS = "causal, window=N, causal,window=N, with parts=N too, or none"
 NONE = "none"  # the word that takes a mask away
 
 
@@ -43,38 +44,42 @@ class Mask:
 
     causal: the keys up to the query's own position.
     window: keys less than so many positions away, on either side unless causal.
+    parts:  into which keys in a row are dealt out, so that each part has as many of those that a
+            query sees; a key of the parts stands for so many positions, and is seen if one is.
     """
 
     causal: bool = False
     window: int | None = None
+    parts: int = 1
 
     def __post_init__(self) -> None:
         if not self.causal and self.window is None:
             raise SpecError(expected("mask", "causal, a window, or both", "neither"))
         if self.window is not None and (isinstance(self.window, bool) or self.window < 1):
             raise SpecError(expected("mask: window", "positions, an integer > 0", self.window))
+        if isinstance(self.parts, bool) or self.parts < 1:
+            raise SpecError(expected("mask: parts", "an integer > 0", self.parts))
 
     def __str__(self) -> str:
-        parts = ["causal"] * self.causal + [f"window {self.window}"] * (self.window is not None)
-        return ", ".join(parts)
+        return self.words.replace("=", " ").replace(",", ", ")
 
     @property
     def words(self) -> str:
         """The mask as `mask_of` reads it."""
-        parts = ["causal"] * self.causal + [f"window={self.window}"] * (self.window is not None)
-        return ",".join(parts)
+        words = ["causal"] * self.causal + [f"window={self.window}"] * (self.window is not None)
+        return ",".join(words + [f"parts={self.parts}"] * (self.parts > 1))
 
     def within(self, keys: int) -> Mask | None:
         """The same over so many keys: a window that cuts none of them off is no window."""
-        if self.window is None or self.window < keys:
+        if self.window is None or self.window < keys * self.parts:
             return self
-        return Mask(causal=True) if self.causal else None
+        return replace(self, window=None) if self.causal else None
 
     def seen(self, first: int, last: int, keys: int) -> tuple[int, int]:
         """The keys [low, high) that some query at the positions first to last may see."""
-        reach = self.window - 1 if self.window is not None else keys
+        reach = self.window - 1 if self.window is not None else keys * self.parts
         low, high = max(0, first - reach), last + 1 if self.causal else last + 1 + reach
-        return low, min(high, keys)
+        return low // self.parts, min(-(-high // self.parts), keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +129,7 @@ def mask_tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> 
     """
     import numpy as np
 
+    keys, columns = keys * mask.parts, columns * mask.parts  # positions
     start = np.arange(keys - queries, keys, rows)
     reach = mask.window - 1 if mask.window is not None else keys
     ahead = 0 if mask.causal else reach
@@ -135,7 +141,7 @@ def mask_tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> 
     total, every = (queries // rows) * (keys // columns), int(visited.sum())
     return MaskTiles(
         rows=rows,
-        keys=columns,
+        keys=columns // mask.parts,
         whole=whole,
         partial=every - whole,
         total=total,
@@ -162,12 +168,12 @@ def read_mask(section: Section, where: str) -> Mask | None:
         return Mask(causal=True)
     inside = f"{where}.mask"
     part = section_of(node, inside)
-    refuse_unknown(part, ("causal", "window"), inside)
+    refuse_unknown(part, ("causal", "window", "parts"), inside)
     window = take(part, "window", int, inside, None, above=0) if "window" in part else None
     causal = take(part, "causal", bool, inside, False)
     if not causal and window is None:
         raise SpecError(expected(spot, "causal, a window, or both", "neither"))
-    return Mask(causal=causal, window=window)
+    return Mask(causal=causal, window=window, parts=take(part, "parts", int, inside, 1, above=0))
 
 
 def read_layers(section: Section, where: str, key: str = "layers") -> tuple[LayerKind, ...]:
@@ -201,21 +207,23 @@ def merged_layers(kinds: Iterable[LayerKind], keys: int) -> tuple[LayerKind, ...
 
 def mask_document(mask: Mask) -> object:
     """The mask as `read_mask` reads it."""
-    if mask.window is None:
+    if mask == Mask(causal=True):
         return "causal"
-    return {"window": mask.window, **({"causal": True} if mask.causal else {})}
+    window = {} if mask.window is None else {"window": mask.window}
+    parts = {} if mask.parts == 1 else {"parts": mask.parts}
+    return {**window, **({"causal": True} if mask.causal else {}), **parts}
 
 
 def mask_of(words: str, where: str = "--mask") -> Mask | None:
     """The mask of some words; None for no words, and for the word none."""
-    causal, window = False, None
+    causal, window, parts = False, None, 1
     words = "" if words.strip() == NONE else words
     for word in filter(None, (w.strip() for w in words.split(","))):
         key, equals, value = (part.strip() for part in word.partition("="))
         if key == "causal" and not equals:
             causal = True
-        elif key == "window" and value.isdigit() and int(value) > 0:
-            window = int(value)
+        elif key in ("window", "parts") and value.isdigit() and int(value) > 0:
+            window, parts = (int(value), parts) if key == "window" else (window, int(value))
         else:
             raise SpecError(expected(where, WORDS, word))
-    return Mask(causal=causal, window=window) if causal or window else None
+    return Mask(causal=causal, window=window, parts=parts) if causal or window else None

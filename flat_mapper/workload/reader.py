@@ -216,11 +216,11 @@ def _workload(
         kinds = (LayerKind(count=1, mask=None),)
     if faults or workload is None or kinds is None:
         return None
-    masked = any(kind.mask for kind in kinds)
-    faults.extend(role_faults(file.where, workload.roles, workload.rank_sizes, masked))
+    parts = max((kind.mask.parts for kind in kinds if kind.mask), default=0)
+    faults.extend(role_faults(file.where, workload.roles, workload.rank_sizes, parts))
     if faults:
         return None
-    keys = workload.rank_sizes[workload.roles.keys] if masked else 1
+    keys = workload.rank_sizes[workload.roles.keys] if parts else 1
     kinds = merged_layers(kinds, keys)
     return replace(
         workload,
@@ -322,7 +322,7 @@ def _written(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload |
         return None
     operators = faults.attempt(read_operators, file.problem, file.where) or {}
     faults.extend(operator_faults(file.where, operators, tuple(e.name for e in einsums)))
-    faults.extend(role_faults(file.where, file.roles, declared, None))
+    faults.extend(role_faults(file.where, file.roles, declared, 0))
     if faults:
         return None
     workload = Workload(

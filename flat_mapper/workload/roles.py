@@ -78,10 +78,10 @@ class Roles:
 NO_ROLES = Roles()
 
 
-def role_faults(where: str, roles: Roles, sizes: Mapping[str, int], mask: object) -> Iterator[str]:
+def role_faults(where: str, roles: Roles, sizes: Mapping[str, int], parts: int) -> Iterator[str]:
     """What cannot be about roles, and about a mask that rests on them; a line each.
 
-    where: the place of the problem.
+    where: the place of the problem. parts: of the keys under a mask; 0 without one.
     """
     for name, rank in roles.declared.items():
         if rank not in sizes:
@@ -90,14 +90,14 @@ def role_faults(where: str, roles: Roles, sizes: Mapping[str, int], mask: object
     ranks = list(roles.declared.values())
     for rank in dict.fromkeys(r for i, r in enumerate(ranks) if r in ranks[:i]):
         yield expected(f"{where}: roles", "one role for each rank", f"{rank} twice")
-    if not mask:
+    if not parts:
         return
     if roles.masked is None:
         change = "add roles: {queries: RANK, keys: RANK}"
         condition = "roles that say which ranks are its queries and keys"
         yield expected(f"{where}: mask", condition, ", ".join(roles.declared) or "none", change)
-    elif set(roles.masked) <= set(sizes) and sizes[roles.queries] > sizes[roles.keys]:
-        condition = f"at most the {sizes[roles.keys]} positions of its keys"
+    elif set(roles.masked) <= set(sizes) and sizes[roles.queries] > parts * sizes[roles.keys]:
+        condition = f"at most the {parts * sizes[roles.keys]} positions of its keys"
         yield expected(f"{where}: mask", condition, sizes[roles.queries])
 
 

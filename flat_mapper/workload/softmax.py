@@ -76,16 +76,16 @@ def with_splits(workload: Workload, parts: int) -> Workload:
     """Online attention with its keys in so many parts, which are merged by Einsums of their own.
 
     The parts are a rank of every tensor with keys and of what is made of one part; cores may take
-    one each. The last Einsums are the operator `merge`: they read the maximum, the sum and the
-    numerator of every part.
+    one each. Under a mask each part has an equal share of the keys that a query sees. The last
+    Einsums are the operator `merge`: they read the maximum, the sum and the numerator of every
+    part.
 
     raises: SpecError where the softmax is not online, or the parts do not divide the keys.
     """
     where = f"{workload.name}: splits"
     keys = workload.roles.keys
-    if workload.softmax != "online" or not keys or workload.mask:
-        got = f"{workload.softmax}, {workload.mask or 'no mask'}"
-        raise SpecError(expected(where, "an online softmax without a mask", got))
+    if workload.softmax != "online" or not keys:
+        raise SpecError(expected(where, "an online softmax", workload.softmax))
     if workload.rank_sizes[keys] % parts or SPLIT in workload.rank_sizes:
         condition = f"a divisor of {workload.rank_sizes[keys]} keys, and no rank {SPLIT}"
         raise SpecError(expected(where, condition, parts))
@@ -113,6 +113,7 @@ def with_splits(workload: Workload, parts: int) -> Workload:
         workload,
         rank_sizes=sizes,
         einsums=(*made, *einsums),
+        mask=workload.mask and replace(workload.mask, parts=parts * workload.mask.parts),
         operators={**operators, MERGE: tuple(e.name for e in einsums)},
         core=(*first, *(e.name for e in einsums)) if workload.core else (),
     )

@@ -17,10 +17,11 @@ def seen(workload: Workload) -> Workload:
     """The workload without the first keys that no query sees; `unseen` has their number.
 
     Itself where there are none, where layers differ in their mask (each kind has its own number),
-    and where keys count that no query meets: in an output, or in a reduction without queries.
+    where keys are in parts, and where keys count that no query meets: in an output, or in a
+    reduction without queries.
     """
     pair, mask = workload.roles.masked, workload.mask
-    if mask is None or mask.window is None or pair is None or workload.layers:
+    if mask is None or mask.window is None or mask.parts > 1 or pair is None or workload.layers:
         return workload
     queries, keys = pair
     rows, most = workload.rank_sizes[queries], workload.rank_sizes[keys]

@@ -62,8 +62,9 @@ def random_workload(rng: random.Random) -> Workload:
         softmax=rng.choice(("row", "online", "online", "online-2pass")),
     )
     if rng.random() < 0.35:
-        mask = rng.choice((Mask(causal=True), Mask(window=2), Mask(causal=True, window=3)))
-        found = replace(found, mask=mask)
+        masks = (Mask(causal=True), Mask(window=2), Mask(causal=True, window=3))
+        parted = replace(masks[rng.randrange(3)], parts=2)
+        found = replace(found, mask=rng.choice((*masks, parted)))
     return found
 
 

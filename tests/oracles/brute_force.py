@@ -312,12 +312,14 @@ def walked(case: Case, einsum: Einsum, shared: tuple[Loop, ...] | None) -> dict[
         at = {loop.rank: i for loop, i in zip(loops, indices, strict=True)}
         if mask is not None and cut.get("P", 1) > 1 and cut.get("M", 1) > 1:
             rows, columns = sizes["P"] // cut["P"], sizes["M"] // cut["M"]
-            first = sizes["M"] - sizes["P"] + at["P"] * rows
+            first = mask.parts * sizes["M"] - sizes["P"] + at["P"] * rows
             if not any(
                 (not mask.causal or key <= query)
                 and (mask.window is None or abs(query - key) < mask.window)
                 for query in range(first, first + rows)
-                for key in range(at["M"] * columns, (at["M"] + 1) * columns)
+                for key in range(
+                    mask.parts * at["M"] * columns, mask.parts * (at["M"] + 1) * columns
+                )
             ):
                 continue
         tiles = {a.tensor: tuple(at[r] for r in at if r in a.ranks) for a in einsum.accesses}
@@ -390,14 +392,14 @@ def visited_pairs(case: Case, einsum: Einsum, passes: dict[str, int]) -> Visited
     if mask is None or not {"P", "M"} <= set(einsum.ranks) or not {"P", "M"} <= set(passes):
         return None
     rows, columns = sizes["P"] // passes["P"], sizes["M"] // passes["M"]
-    first = sizes["M"] - sizes["P"]
+    first = mask.parts * sizes["M"] - sizes["P"]
     pairs = 0
     for i, j in product(range(passes["P"]), range(passes["M"])):
         pairs += any(
             (not mask.causal or key <= query)
             and (mask.window is None or abs(query - key) < mask.window)
             for query in range(first + i * rows, first + (i + 1) * rows)
-            for key in range(j * columns, (j + 1) * columns)
+            for key in range(mask.parts * j * columns, mask.parts * (j + 1) * columns)
         )
     ranks = (einsum.ranks.index("P"), einsum.ranks.index("M"))
     return Visited(ranks=ranks, pairs=pairs, total=passes["P"] * passes["M"])

@@ -91,7 +91,7 @@ def _attention(rng: random.Random, deep: int) -> Workload:
     found = attention(B=batch, H=heads, **sizes, kv_heads=kv, softmax=form)
     if mask:
         masks = (Mask(causal=True), Mask(window=2), Mask(causal=True, window=3))
-        found = replace(found, mask=rng.choice(masks))
+        found = replace(found, mask=rng.choice((*masks, Mask(causal=True, window=3, parts=2))))
     return _with_widths(rng, found)
 
 

@@ -48,6 +48,7 @@ def questions(draw: st.DrawFn) -> tuple[Mask, int, int, int, int]:
         st.builds(Mask, causal=st.just(True), window=st.none() | st.integers(1, 20))
         | st.builds(Mask, causal=st.booleans(), window=st.integers(1, 20))
     )
+    mask = replace(mask, parts=draw(st.integers(1, 3)))
     return mask, min(queries, keys) // rows * rows or rows, max(keys, rows), rows, columns
 
 
@@ -57,12 +58,12 @@ def test_tiles_are_what_their_pairs_say(question: tuple[Mask, int, int, int, int
     mask, queries, keys, rows, columns = question
     keys = -(-max(keys, queries) // columns) * columns
     whole = partial = skipped = 0
-    first = keys - queries
+    first = mask.parts * keys - queries
     for i, j in product(range(queries // rows), range(keys // columns)):
         seen = [
             (not mask.causal or k <= q) and (mask.window is None or abs(q - k) < mask.window)
             for q in range(first + i * rows, first + (i + 1) * rows)
-            for k in range(j * columns, (j + 1) * columns)
+            for k in range(mask.parts * j * columns, mask.parts * (j + 1) * columns)
         ]
         whole += all(seen)
         skipped += not any(seen)
@@ -122,6 +123,11 @@ def test_files_and_words() -> None:
     window = load_workload(TEXT + "  mask: {window: 4, causal: true}\n")
     assert window.mask == Mask(causal=True, window=4) == mask_of("causal,window=4")
     assert load_workload(TEXT + "  mask: causal\n", mask="window=2").mask == Mask(window=2)
+    parted = load_workload(TEXT + "  mask: {causal: true, parts: 2}\n").mask
+    assert parted == Mask(causal=True, parts=2) == mask_of("causal,parts=2")
+    assert parted is not None
+    assert mask_of(parted.words) == parted
+    assert str(parted) == "causal, parts 2"
     for bad, message in (
         ("  mask: diagonal\n", "problem.mask: expected causal, or {window: N}, got 'diagonal'"),
         ("  mask: {windw: 3}\n", "problem.mask: unknown key 'windw'"),
@@ -141,6 +147,10 @@ def test_a_record_keeps_its_mask_and_timeloop_refuses_it(tmp_path) -> None:  # t
     for name, lowered in files.items():
         (tmp_path / name).write_text(lowered.text)
     assert read_record(tmp_path / "fused-mapping.yaml").workload == masked(CAUSAL)
+    parted = masked(replace(CAUSAL, parts=2))
+    for name, lowered in lower_fused(parted, platform(), mapping()).items():
+        (tmp_path / name).write_text(lowered.text)
+    assert read_record(tmp_path / "fused-mapping.yaml").workload == parted
     with pytest.raises(BackendError, match="timeloop: expected no mask"):
         refuse_operations(masked(CAUSAL), platform(), mapping(), "timeloop")
 

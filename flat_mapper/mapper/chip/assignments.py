@@ -87,7 +87,7 @@ def _key_passes(
     mask: Mask, queries: int, keys: int, rows: int, tile: int
 ) -> tuple[tuple[int, int], ...]:
     found: dict[int, int] = {}
-    for start in range(keys - queries, keys, rows):
+    for start in range(keys * mask.parts - queries, keys * mask.parts, rows):
         low, high = mask.seen(start, start + rows - 1, keys)
         passes = -(-high // tile) - low // tile
         found[passes] = found.get(passes, 0) + 1

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -35,6 +36,7 @@ from flat_mapper.mapping.cores.view import (
 from flat_mapper.mapping.resize import resized_group
 from flat_mapper.mapping.values import GroupMapping, Loop, Policy, rank_extent
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import Mask
 
 MOST_TILES = 2**24  # chosen: some hundred MB of indices
 IntArray = npt.NDArray[np.int64]
@@ -194,7 +196,7 @@ class _Keys:
         mask, sizes = self.workload.mask, self.workload.rank_sizes
         assert mask is not None
         size = sizes[self.keys]
-        first = size - sizes[self.queries] + start
+        first = size * mask.parts - sizes[self.queries] + start
         low, high = mask.seen(first, first + rows - 1, size)
         return low // self.tile * self.tile, min(-(-high // self.tile) * self.tile, size)
 
@@ -244,28 +246,68 @@ def tile_extent(
 def core_question(
     workload: Workload, platform: Platform, group: GroupMapping, sizes: Mapping[str, int]
 ) -> CoreQuestion:
-    """The problem of one core with a tile of some sizes.
+    """The problem of one core with a tile of some sizes, as `CoreView` has it."""
+    return CoreView(workload=workload, platform=platform, group=group).question(sizes)
 
-    sizes: of the ranks that are given out, and of the keys that a tile of queries sees.
-    """
-    level = fusion_level(platform, group).name
-    nests = tuple(
-        core_nest(platform.path(workload.einsum(m.einsum).unit), m, level) for m in group.einsums
-    )
-    full = {loop.rank: tile_extent(platform, group, loop.rank) for loop in group.given_out}
-    pair = workload.roles.masked
-    kept = workload.mask
-    if pair and (pair[0] in full or pair[1] in sizes):
-        kept = None
-    whole = {r: max(n, full.get(r, n)) for r, n in workload.rank_sizes.items()} | full
-    core = replace(workload, rank_sizes=whole, mask=kept, repeat=1)
-    own = replace(group, einsums=nests, level="", cores=(), resident=())
-    for rank, size in sizes.items():
-        if size < whole[rank]:
-            tile = tile_extent(platform, group, rank, inside=True, workload=workload)
-            own = resized_group(own, core, rank, size, tile)
-    core = replace(core, rank_sizes={**whole, **dict(sizes)})
-    return CoreQuestion(workload=core, platform=core_platform(platform, level), group=own)
+
+@dataclass(frozen=True, kw_only=True)
+class CoreView:
+    """A group as one core sees it, whatever the sizes of the tile that it has."""
+
+    workload: Workload
+    platform: Platform
+    group: GroupMapping
+
+    @cached_property
+    def alone(self) -> tuple[Platform, GroupMapping]:
+        """One core of the chip, and the group in one core's nests with a tile as they have it."""
+        level, group = fusion_level(self.platform, self.group).name, self.group
+        paths = {unit: self.platform.path(unit) for unit in ("matrix", "vector")}
+        nests = (
+            core_nest(paths[self.workload.einsum(m.einsum).unit], m, level) for m in group.einsums
+        )
+        own = replace(group, einsums=tuple(nests), level="", cores=(), resident=())
+        own = replace(own, order="largest", kernel="")  # which are none of a core's
+        return core_platform(self.platform, level), own
+
+    @cached_property
+    def full(self) -> dict[str, int]:
+        """The largest tile's extents of the ranks that are given out."""
+        return {
+            p.rank: tile_extent(self.platform, self.group, p.rank) for p in self.group.given_out
+        }
+
+    @cached_property
+    def steps(self) -> dict[str, int]:
+        """Extents of the ranks in one pass of the temporal shared loops."""
+        at = self.platform, self.group
+        ranks = self.workload.rank_sizes
+        return {r: tile_extent(*at, r, inside=True, workload=self.workload) for r in ranks}
+
+    def question(self, sizes: Mapping[str, int]) -> CoreQuestion:
+        """The problem of one core with a tile of some sizes.
+
+        sizes: of the ranks that are given out, and of the keys that a tile of queries sees.
+        """
+        full, ranks, pair = self.full, self.workload.rank_sizes, self.workload.roles.masked
+        platform, own = self.alone
+        whole = {r: max(n, full.get(r, n)) for r, n in ranks.items()} | full
+        for rank, size in sizes.items():
+            if size < whole[rank]:
+                core = _at_sizes(self.workload, whole, None)
+                own = resized_group(own, core, rank, size, self.steps[rank])
+        kept = self.workload.mask
+        if pair and (pair[0] in full or pair[1] in sizes):
+            kept = None
+        core = _at_sizes(self.workload, {**whole, **sizes}, kept)
+        return CoreQuestion(workload=core, platform=platform, group=own)
+
+
+def _at_sizes(workload: Workload, sizes: Mapping[str, int], mask: Mask | None) -> Workload:
+    """A cascade once, at the sizes of a tile: sound as it is, and with all that is known of it."""
+    found = object.__new__(Workload)
+    found.__dict__.update(workload.__dict__, rank_sizes=dict(sizes), mask=mask, repeat=1)
+    return found
 
 
 def one_core(workload: Workload, platform: Platform, group: GroupMapping) -> CoreQuestion:
