@@ -136,7 +136,7 @@ class Architecture:
         """Storage levels, outermost first."""
         return tuple(n for n in self.nodes if isinstance(n, MemoryLevel))
 
-    @property
+    @cached_property
     def fanouts(self) -> tuple[Fanout, ...]:
         """Spatial containers, outermost first."""
         return tuple(n for n in self.nodes if isinstance(n, Fanout))

@@ -18,7 +18,7 @@ from flat_mapper.cost_model.chip.tile import LEVEL, TileCost, extended, tile_cos
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.cost_model.schedule import Latency
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.cores.tiles import GivenTiles, IntArray, core_question, tile_extent
+from flat_mapper.mapping.cores.tiles import CoreView, GivenTiles, IntArray
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.workload.graph import Workload
 
@@ -133,7 +133,8 @@ def priced_tiles(
     """The classes of a group's tiles priced, or why one does not fit."""
     pair = workload.roles.masked
     keys = pair[1] if pair and any(pair[1] in dict(c.sizes) for c in tiles.classes) else ""
-    step = tile_extent(platform, group, keys, inside=True, workload=workload) if keys else 1
+    view = CoreView(workload=workload, platform=platform, group=group)
+    step = view.steps[keys] if keys else 1
     places: dict[tuple[tuple[str, int], ...], int] = {}
     direct: list[TileCost] = []
     found: dict[tuple[tuple[str, int], ...], Further] = {}
@@ -141,7 +142,7 @@ def priced_tiles(
     def place(sizes: Mapping[str, int]) -> int | Infeasible:
         key = tuple(sorted(sizes.items()))
         if key not in places:
-            one = tile_cost(core_question(workload, platform, group, sizes), policy, ert)
+            one = tile_cost(view.question(sizes), policy, ert)
             if isinstance(one, Infeasible):
                 return one
             places[key] = len(direct)

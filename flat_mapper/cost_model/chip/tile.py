@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from flat_mapper.arch.values import Architecture
+from flat_mapper.arch.variables import FITTED, HELD_ASIDE
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.group import GroupTerms, group_terms
 from flat_mapper.cost_model.latency import Words
@@ -21,7 +23,7 @@ from flat_mapper.mapping.sharing import shared_level, visited_tiles, whole_group
 from flat_mapper.mapping.values import Policy
 
 LEVEL = 4  # passes from which on each further one costs the same
-MEMO = 512  # chosen: tiles remembered, some tens of MB
+MEMO = 4096  # chosen: tiles remembered, some hundred MB
 _known: dict[str, TileCost | Infeasible] = {}
 
 
@@ -40,12 +42,19 @@ def tile_cost(core: CoreQuestion, policy: Policy, ert: Ert) -> TileCost | Infeas
     Problems of other sizes have tiles in common, so the last ones are remembered, by all that they
     are made of.
     """
-    key = repr((core, policy, ert))
+    archs = filter(None, (core.platform.matrix, core.platform.vector))
+    key = repr((core.workload, core.group, *map(_made_of, archs), policy, ert))
     if key not in _known:
         if len(_known) >= MEMO:
             _known.clear()
         _known[key] = _tile_cost(core, policy, ert)
     return _known[key]
+
+
+def _made_of(arch: Architecture) -> tuple[object, ...]:
+    """All of an architecture that a tile's cost may hang on: no kernel's fitted numbers."""
+    said = {n: v for n, v in arch.variables.items() if not n.endswith((*FITTED, *HELD_ASIDE))}
+    return arch.name, arch.nodes, arch.compute, arch.cycle_seconds, said
 
 
 def _tile_cost(core: CoreQuestion, policy: Policy, ert: Ert) -> TileCost | Infeasible:
