@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from flat_mapper.arch.cores import ErrorBand, error_bands
@@ -160,10 +160,13 @@ def ranked(
     platform: Platform,
     workload: Workload,
     tiles: Iterable[Tile] | None = None,
+    shape: Shape | None = None,
+    known: Prices | None = None,
 ) -> Ranked:
     """All tiles of a kernel's lattice that fit, the fastest first.
 
-    tiles:  in place of the lattice.
+    tiles:  in place of the lattice. shape: what the kernel's rule is about; the workload's if none.
+    known:  tiles of this workload that are priced already; those that are priced now come to them.
     raises: SpecError for a chip or a problem that the kernel is not for, NothingFeasible where no
             tile fits.
     """
@@ -175,13 +178,14 @@ def ranked(
         condition = f"a chip among {', '.join(kernel.chips)}, which {kernel.name} is for"
         raise SpecError(expected("--arch", condition, platform.name))
     fit = fitted(platform, workload)
-    shape = shape_of(workload)
+    shape = shape or shape_of(workload)
     found: list[Priced] = []
     asked, nearest = 0, None
     for tile in kernel.lattice(shape, platform.name) if tiles is None else tiles:
         asked += 1
         own = kernel.tightest(shape, platform.name, tile)
-        answer = priced(kernel, fit.platform, workload, shape, tile) if own.fits else own
+        what = fit.platform, workload, shape, tile, known
+        answer = priced(kernel, *what) if own.fits else own
         if isinstance(answer, Priced):
             found.append(answer)
         elif isinstance(answer, Fit) and (nearest is None or answer.needs < nearest.needs):
@@ -206,10 +210,33 @@ def ranked(
     )
 
 
+Prices = dict[tuple[int, int, int, bool], "Priced | Infeasible"]  # by rows, keys, parts, packed
+
+
 def priced(
+    kernel: Kernel,
+    platform: Platform,
+    workload: Workload,
+    shape: Shape,
+    tile: Tile,
+    known: Prices | None = None,
+) -> Priced | Infeasible:
+    """A tile with the model's answer for its mapping, or why the model has no room for it.
+
+    known: as `ranked` has it.
+    """
+    key, prices = (tile.rows, tile.keys, tile.parts, tile.packed), {} if known is None else known
+    if key not in prices:
+        prices[key] = _priced(kernel, platform, workload, shape, tile)
+    found = prices[key]
+    if isinstance(found, Priced):  # the rule may be about another shape
+        return replace(found, tile=tile, fit=kernel.tightest(shape, platform.name, tile))
+    return found
+
+
+def _priced(
     kernel: Kernel, platform: Platform, workload: Workload, shape: Shape, tile: Tile
 ) -> Priced | Infeasible:
-    """A tile with the model's answer for its mapping, or why the model has no room for it."""
     problem, prices = worked_on(workload, tile), unpriced(platform)
     result: Result | Infeasible | None = None
     platform = streaming(platform, shape)

@@ -19,8 +19,8 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.base.formats import Width
 from flat_mapper.kernels.accelerators import RPA3, TTNN, rpa_tile, rpa_tiles
-from flat_mapper.kernels.best import Priced, Ranked, priced, ranked
-from flat_mapper.kernels.kernel import Fit, Kernel, Tile, shape_of
+from flat_mapper.kernels.best import Priced, Prices, Ranked, priced, ranked
+from flat_mapper.kernels.kernel import Fit, Kernel, Shape, Tile, shape_of
 from flat_mapper.kernels.nvidia import FA2, FA3
 from flat_mapper.kernels.terms import difference
 from flat_mapper.published.silicon.rows import Columns, read_rows, sizes_of
@@ -53,14 +53,20 @@ class Question:
     workload: Workload
     shipped: Tile
     lattice: tuple[Tile, ...]
+    shape: Shape  # that the kernel's rule is about
     words: str  # the problem
+
+    @property
+    def problem(self) -> tuple[object, ...]:
+        """What two rows have in common whose tiles take as long."""
+        sizes = (*self.workload.rank_sizes.items(), *self.workload.tensor_bits.items())
+        return (self.kernel.name, self.chip, self.edits, sizes, self.workload.mask)
 
     @property
     def key(self) -> tuple[object, ...]:
         """What two rows with the same answers have in common, but for the shipped tile."""
-        sizes = (*self.workload.rank_sizes.items(), *self.workload.tensor_bits.items())
         tiles = tuple((t.rows, t.keys) for t in self.lattice)
-        return (self.kernel.name, self.chip, self.edits, sizes, self.workload.mask, tiles)
+        return (*self.problem, self.shape.kv_heads, tiles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,14 +126,14 @@ def tile_rows(path: Path) -> Iterator[TileRow]:
 def _answered(columns: Columns, asked: Question) -> TileRow:
     """A question's row; a shipped tile that is not in the lattice is asked for as well."""
     platform = _platform(asked.chip, asked.edits)
-    shape = shape_of(asked.workload)
+    shape, known = asked.shape, _PRICES.setdefault(asked.problem, {})
     fit = asked.kernel.tightest(shape, asked.chip, asked.shipped)
     row = TileRow(columns=columns, problem=asked.words, chip=asked.chip, fit=fit)
     try:
         best = _ranked(asked, platform).best
     except NothingFeasible as error:
         return replace(row, left_out=str(error))
-    answer = priced(asked.kernel, platform, asked.workload, shape, asked.shipped)
+    answer = priced(asked.kernel, platform, asked.workload, shape, asked.shipped, known)
     shipped = answer if isinstance(answer, Priced) else None
     if shipped is not None and fit.fits and shipped.seconds < best.seconds:
         best = shipped
@@ -135,12 +141,15 @@ def _answered(columns: Columns, asked: Question) -> TileRow:
 
 
 _RANKED: dict[object, Ranked] = {}
+_PRICES: dict[object, Prices] = {}
 
 
 def _ranked(asked: Question, platform: Platform) -> Ranked:
     """The lattice of a question; rows that differ in what is shipped alone have one."""
     if asked.key not in _RANKED:
-        _RANKED[asked.key] = ranked(asked.kernel, platform, asked.workload, asked.lattice)
+        known = _PRICES.setdefault(asked.problem, {})
+        what = asked.kernel, platform, asked.workload, asked.lattice
+        _RANKED[asked.key] = ranked(*what, asked.shape, known)
     return _RANKED[asked.key]
 
 
@@ -190,6 +199,7 @@ def _flash(where: str, columns: Columns, kernel: Kernel) -> Question | str:
         workload=workload,
         shipped=Tile(rows=rows, keys=keys, words={"kBlockM": rows, "kBlockN": keys}),
         lattice=tuple(kernel.lattice(shape, chip)),
+        shape=shape,
         words=f"{BATCH} x {HEADS} heads, {TOKENS} tokens, {workload.mask or 'no mask'}",
     )
 
@@ -206,13 +216,14 @@ def _rpa(where: str, columns: Columns) -> Question | str:
     length = sizes["max_model_len"]
     cut = int(window) if window.isdecimal() and 0 < int(window) < length else None
     width = FORMATS.get(columns.get("kv_dtype", ""), "bf16")
-    workload = _attention(
-        (1, sizes["q_heads"], sizes["kv_heads"], length),
+    together, page = sizes["q_heads"] // sizes["kv_heads"], sizes["page_size"]
+    workload = _attention(  # the one core has the other heads of keys after this one
+        (1, together, 1, length),
         (sizes["head_dim"], sizes["head_dim"]),
         Mask(causal=True, window=cut),
         {"Q": "bf16", "K": width, "V": width},
     )
-    shape, page = shape_of(workload), sizes["page_size"]
+    shape = replace(shape_of(workload), kv_heads=sizes["kv_heads"], together=together)
     return Question(
         kernel=RPA3,
         chip=CHIPS[device],
@@ -220,7 +231,8 @@ def _rpa(where: str, columns: Columns) -> Question | str:
         workload=workload,
         shipped=rpa_tile(shape, sizes["bq_tokens"], sizes["bkv_tokens"], page),
         lattice=tuple(rpa_tiles(shape, page)),
-        words=f"a prompt of {length} tokens, {workload.mask}",
+        shape=shape,
+        words=f"a head of keys and its {together} of queries, {length} tokens, {workload.mask}",
     )
 
 
@@ -252,6 +264,7 @@ def _ttnn(where: str, columns: Columns) -> Question | str:
             replace(tile, words={**tile.words, "grid": cores})
             for tile in TTNN.lattice(shape, "blackhole-p100a")
         ),
+        shape=shape,
         words=f"32 heads on 8, {length} tokens of {width}, {workload.mask or 'no mask'}",
     )
 

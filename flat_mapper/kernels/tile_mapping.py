@@ -11,13 +11,12 @@ from dataclasses import replace
 from math import ceil
 from typing import cast
 
-from flat_mapper.arch.cores import kernels
+from flat_mapper.arch.cores import phase_kernels
 from flat_mapper.arch.edits import set_path
 from flat_mapper.arch.values import Platform
 from flat_mapper.kernels.kernel import Kernel, Shape, Tile
-from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.values import FusedMapping, TileOrder
-from flat_mapper.published.silicon.flash_mapping import GIVEN, flash_group, spread_group
+from flat_mapper.published.silicon.flash_mapping import flash_groups
 from flat_mapper.spec.document import Section
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import MERGE, with_splits
@@ -43,37 +42,26 @@ def mapping_of_tile(
 
     kept: whether the level between DRAM and the cores keeps the K and V of a head.
     """
-    keys = workload.rank_sizes["M"]
-    step = min(tile.keys, keys)
-    whole = workload.with_ranks({"M": ceil(keys / step) * step})
-    merge = whole.operators.get(MERGE, ())
-    packed = shape.together if tile.packed else 1
-    sizes = {r: 1 for r in GIVEN if r in whole.rank_sizes} | {"H": packed, "M": step}
-    sizes["P"] = min(shape.queries, max(1, tile.rows // packed))
-    group = flash_group(
-        whole,
+    merge = workload.operators.get(MERGE, ())
+    groups = flash_groups(
+        workload,
         platform,
-        tuple(n for n in whole.ancestors if n not in merge),
-        sizes,
+        tuple(n for n in workload.ancestors if n not in merge),
+        tile.rows,
+        tile.keys,
+        shape.together if tile.packed else 1,
         cached=("K", "V") if kept else (),
         order=cast("TileOrder", kernel.order),
         kernel=_fitted(platform, kernel, shape),
     )
-    groups = [group]
-    if merge:
-        rest = {r: 1 for r in ("B", "G") if r in whole.rank_sizes} | {"H": packed}
-        groups.append(spread_group(whole, platform, merge, rest))
-    found = FusedMapping(groups=tuple(groups))
-    return found if whole is workload else resized_mapping(found, whole, "M", keys)
+    return FusedMapping(groups=tuple(groups))
 
 
 def _fitted(platform: Platform, kernel: Kernel, shape: Shape) -> str:
     """The kernel whose measured costs the chip's file has, if any."""
-    phase = "prefill" if shape.mask else "decode" if shape.queries == 1 else "encoder"
-    ends = (phase, "causal" if shape.mask else "full")
-    known = kernels(platform.matrix)
-    names = (f"{name}_{end}" for name in kernel.fitted for end in ends)
-    return next((name for name in names if name in known), "")
+    known = phase_kernels(platform.matrix, masked=bool(shape.mask), queries=shape.queries)
+    names = (n for own in kernel.fitted for n in known if n.rpartition("_")[0] == own)
+    return next(names, "")
 
 
 def streaming(platform: Platform, shape: Shape) -> Platform:
