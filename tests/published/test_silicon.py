@@ -132,8 +132,13 @@ def test_answers_carry_the_errors_of_the_kernel_that_they_are_of(rows: Path) -> 
         found.case.workload, platform, replace(result.mapping, groups=groups), unpriced(platform)
     )
     assert isinstance(plain, Result)
-    assert result_dict(found.case.workload, platform, plain)["error_bands"] == []
-    assert "never fitted" not in summary_text(found.case.workload, platform, plain)
+    said = result_dict(found.case.workload, platform, plain)["error_bands"]
+    assert isinstance(said, list)
+    near = {"fa3_prefill", "vllm_flash_attn_fa3_prefill"}  # of its phase, as it is no kernel's
+    assert {one["kernel"]: one["costs_counted"] for one in said} == dict.fromkeys(near, False)
+    assert "the mapping is no kernel's" in summary_text(found.case.workload, platform, plain)
+    small = load_platform("edge")
+    assert error_bands(small.matrix, [found.case.kernel]) == ()
 
 
 @pytest.mark.parametrize(("length", "mask"), [("seq", "0,1,0"), ("kv_len", "0,0")])

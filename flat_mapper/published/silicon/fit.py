@@ -3,7 +3,8 @@
 The time of a row is `factor x cycles(tile_cycles) + launch + what other kernels take`, where
 cycles are the model's with so many fixed cycles a tile; between some numbers of them the model's
 times are joined by straight lines. The numbers are those of a grid with the least median error
-and a third of the 90th percentile, of rows without and with a window alike.
+and a third of the 90th percentile, of each kind of rows alike: without and with a window, with a
+cache in DRAM and near L2. Decodes of fewer than 128 keys, tiny units of work, are in no fit.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.published.silicon.gpu import TINY
 from flat_mapper.published.silicon.rows import Case, priced
 
 TILES = (0.0, 4e3, 1e4, 2e4)  # fixed cycles of a tile at which the model is asked
@@ -65,15 +67,15 @@ def times(case: Case, tiles: Sequence[float] = TILES) -> tuple[list[float], floa
 
 def fitted_to(cases: Iterable[Case]) -> Fit:
     """The costs of a kernel by its rows, none of which may be set aside."""
-    rows = list(cases)
+    rows = [case for case in cases if case.kind != TINY]
     assert rows
     assert not any(case.aside for case in rows)
     each = [times(case) for case in rows]
     own = np.array([[np.interp(t, TILES, found) for t in BETWEEN] for found, _ in each])
     beside = np.array([b for _, b in each])
     measured = np.array([case.measured_s for case in rows])
-    window = np.array([case.columns.get("window", "0") != "0" for case in rows])
-    kinds = [kind for kind in (window, ~window) if kind.any()]
+    kind = np.array([case.kind for case in rows])
+    kinds = [kind == name for name in dict.fromkeys(kind.tolist())]
     best, numbers = np.inf, (1.0, 0.0, 0.0)
     for at, tile in enumerate(BETWEEN):
         for launch in LAUNCHES:
@@ -120,6 +122,11 @@ def _least(
 ) -> tuple[float, float]:
     """The least score of any factor, and the factor."""
     off = np.abs((own[:, None] * FACTORS + beside[:, None]) / measured[:, None] - 1)
-    score = sum(np.median(off[k], 0) + np.quantile(off[k], 0.9, axis=0) / 3 for k in kinds)
-    at = int(np.argmin(score))
-    return float(np.asarray(score)[at]), float(FACTORS[at])
+    found = np.sum([score(off[k]) for k in kinds], axis=0)
+    at = int(np.argmin(found))
+    return float(found[at]), float(FACTORS[at])
+
+
+def score(off: Floats) -> Floats:
+    """The median and a third of the 90th percentile of errors, one for each of the last axis."""
+    return np.asarray(np.median(off, 0) + np.quantile(off, 0.9, axis=0) / 3)

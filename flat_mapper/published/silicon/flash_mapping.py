@@ -7,11 +7,13 @@ and the merge of keys in parts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from math import ceil
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.mapping.resize import resized_group
 from flat_mapper.mapping.values import (
     Axis,
     EinsumMapping,
@@ -21,9 +23,15 @@ from flat_mapper.mapping.values import (
     TileOrder,
 )
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.softmax import MERGE
 
 Placed = tuple[Slot, tuple[Loop, ...]]
-GIVEN = ("B", "G", "H", "S", "P")  # ranks in the order in which kernels give out their tiles
+# Ranks in the order in which kernels give out their tiles: head by head, with the heads of a group
+# in the rows of a tile, and those of all groups taking turns.
+GIVEN = ("B", "G", "H", "S", "P", "M")
+PACKED = ("B", "G", "S", "P", "H")
+TURNS = ("B", "S", "P", "G", "H")
+MERGED = 8  # chosen: queries of a tile of the kernel that merges parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +54,69 @@ def levels_of(nodes: tuple[MemoryLevel | Fanout, ...]) -> Levels:
     return Levels(core=inside[0], between=nodes[first - 1].name)
 
 
+def packed_rows(rows: int, heads: int, queries: int) -> tuple[int, int]:
+    """Heads and queries of a tile of so many rows, in which `heads` heads share them.
+
+    A kernel cuts rows wherever one is full, in the middle of a query's heads too. Here a tile has
+    as many heads of each of its queries: those for which tiles are fewest and reach least far.
+    """
+
+    def work(some: int) -> int:
+        each = min(queries, rows // some)
+        return heads // some * ceil(queries / each) * (queries + each)
+
+    most = (n for n in range(min(heads, rows), 0, -1) if heads % n == 0)
+    found = min(most, key=work)
+    return found, min(queries, rows // found)
+
+
+def flash_groups(
+    workload: Workload,
+    platform: Platform,
+    names: tuple[str, ...],
+    rows: int,
+    keys: int,
+    packed: int,
+    *,
+    cached: tuple[str, ...] = ("K", "V"),
+    resident: bool = False,
+    turns: bool = False,
+    order: TileOrder = "largest",
+    kernel: str = "",
+) -> list[GroupMapping]:
+    """Online attention in tiles of rows of queries x keys, and the merge of its keys in parts.
+
+    names:  its Einsums but for the merge. packed: heads that share the rows of a tile.
+    cached: operands of which the level between holds a head; all heads where these take turns.
+    resident: they are there from the start, all of them.
+    """
+    size = workload.rank_sizes["M"]
+    step = min(keys, size)
+    whole = workload.with_ranks({"M": ceil(size / step) * step})
+    heads, queries = packed_rows(rows, packed, workload.rank_sizes["P"])
+    tile = dict.fromkeys(("B", "G", "S"), 1) | {"H": heads, "P": queries, "M": step}
+    given = TURNS if turns else PACKED if heads > 1 else GIVEN
+    group = flash_group(
+        whole, platform, names, tile, given=given, cached=cached, order=order, kernel=kernel
+    )
+    if resident:
+        loops = tuple(loop for _, at in group.cores for loop in at)
+        between = levels_of(platform.matrix.nodes).between
+        group = replace(group, cores=((between, loops),), resident=cached)
+    found = [group if size % step == 0 else resized_group(group, whole, "M", size)]
+    if merge := workload.operators.get(MERGE, ()):
+        tile = {"B": 1, "G": 1, "H": 1, "P": MERGED}
+        found.append(spread_group(workload, platform, merge, tile))
+    return found
+
+
 def flash_group(
     workload: Workload,
     platform: Platform,
     names: tuple[str, ...],
     tile: Mapping[str, int],
     *,
+    given: tuple[str, ...] = GIVEN,
     cached: tuple[str, ...] = ("K", "V"),
     order: TileOrder = "largest",
     kernel: str = "",
@@ -62,7 +127,7 @@ def flash_group(
     cached: operands of which the level between holds a head.
     """
     keys, levels = tile["M"], levels_of(platform.matrix.nodes)
-    cores = _cores(workload, platform, names, tile)
+    cores = _cores(workload, given, names, tile)
     passes = (Loop("M", workload.rank_sizes["M"] // keys),)
     split = next((n for n, loop in enumerate(cores) if loop.rank == "P"), len(cores))
     nests = tuple(_nest(workload, platform, n, names, tile, passes, cached) for n in names)
@@ -85,7 +150,7 @@ def spread_group(
 
     tile: sizes of ranks of which a tile has not all.
     """
-    cores = _cores(workload, platform, names, tile)
+    cores = _cores(workload, GIVEN, names, tile)
     return GroupMapping(
         einsums=tuple(_nest(workload, platform, n, names, tile, (), ()) for n in names),
         level=levels_of(platform.matrix.nodes).core,
@@ -105,14 +170,12 @@ def _stands(
 
 
 def _cores(
-    workload: Workload, platform: Platform, names: tuple[str, ...], tile: Mapping[str, int]
+    workload: Workload, given: tuple[str, ...], names: tuple[str, ...], tile: Mapping[str, int]
 ) -> list[Loop]:
     """The loops whose passes are given out."""
     sizes = workload.rank_sizes
     ranks = {r for n in names for r in workload.einsum(n).output.ranks}
-    order = [
-        r for r in (*GIVEN, "M") if r in ranks and r in tile and (r != "M" or "P" not in ranks)
-    ]
+    order = [r for r in given if r in ranks and r in tile and (r != "M" or "P" not in ranks)]
     found = [Loop(r, -(-sizes[r] // tile[r])) for r in order if sizes[r] > tile[r]]
     return found or [Loop(r, 1) for r in order[-1:]]  # one tile, which one core has
 

@@ -12,7 +12,7 @@ rows of them, and what turns values round for the unit is left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from math import ceil
@@ -22,7 +22,11 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.cores.view import core_count
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
-from flat_mapper.published.silicon.flash_mapping import flash_group, levels_of, spread_group
+from flat_mapper.published.silicon.flash_mapping import (
+    flash_groups,
+    levels_of,
+    spread_group,
+)
 from flat_mapper.published.silicon.gpu_kernels import CHIPS, Kernel, Phase, kernel_of, splits
 from flat_mapper.published.silicon.rows import Case, Columns, seconds_of, sizes_of
 from flat_mapper.workload.cascade import attention
@@ -37,7 +41,11 @@ COLUMNS = f"device, kernel, {', '.join(NUMBERS)}, seq or kv_len, latency_ms"
 FORMATS = {"bfloat16": "", "float16": "", "fp8": "fp8_e4m3", "fp8_e4m3": "fp8_e4m3"}
 FORMATS["fp8_e5m2"] = "fp8_e5m2"
 NARROW = ("Q", "K", "V", "QK_exp")
-COPIED = 64  # tokens of a tile of the copy, at most
+# Bytes that a chip's L2 still has when they are read again in the same order. source: te42kyfo's
+# gpu-benches, gpu-l2-cache (a100_80.txt, and h200.txt for the same die as h100).
+STAYS = {"a100": 28e6, "h100": 44e6, "h200": 44e6}
+TINY = "kv<128"  # decodes of so few keys
+COPIED = {"B": 1, "G": 1, "H": 1, "S": 1, "M": 64}  # a tile of the copy: some tokens of a head
 # Keys of a pass in a decode. The kernels work on more, but fetch the first ones of a tile while the
 # tile before it ends, and the model lets nothing overlap the first pass.
 STREAMED = 16
@@ -63,6 +71,12 @@ class Row:
     def together(self) -> int:
         """Heads of a group."""
         return self.heads // self.kv_heads
+
+    @property
+    def cache_bytes(self) -> int:
+        """Keys and values of a decode."""
+        values = self.batch * self.keys * self.kv_heads * (self.head_dim + self.v_head_dim)
+        return values if self.form else 2 * values
 
     @property
     def mask(self) -> Mask | None:
@@ -111,8 +125,8 @@ def case(where: str, columns: Columns) -> Case:
         workload=workload,
         platform=platform,
         mappings=[
-            FusedMapping(groups=tuple(_groups(row, workload, platform, cached)))
-            for cached in (("K", "V"), ("K",), ())  # from DRAM where heads are more than L2 holds
+            FusedMapping(groups=tuple(_groups(row, workload, platform, held, cached)))
+            for held, cached in _ways(row, chip)
         ],
     )
 
@@ -158,6 +172,9 @@ def _workload(row: Row, cores: int) -> Workload:
         keys, parts = _parts(row, keys, cores)
     elif row.mask is None:
         keys = _whole(keys, row.tile[1])
+    elif row.kernel.dynamic:
+        parts = _wanted(row, keys, cores)
+        keys = _whole(keys, parts)
     found = _attention(row, keys)
     if row.kernel.phase == "prefill":
         found = _with_copies(found)
@@ -180,6 +197,19 @@ def _attention(row: Row, keys: int) -> Workload:
     return replace(found, mask=row.mask, tensor_bits=own)
 
 
+def _ways(row: Row, chip: str) -> Sequence[tuple[str, tuple[str, ...]]]:
+    """What L2 holds, and of which operands, from most to least: the first that fits is meant.
+
+    Of a decode the cache, where the replay before left all of it there. Else of all heads, whose
+    tiles take turns (those that see most keys first), of one head, or nothing.
+    """
+    if row.kernel.phase == "decode":
+        return [("cache", ("K", "V"))] * (row.cache_bytes <= STAYS.get(chip, 0)) + [("", ())]
+    turns = row.mask is not None and row.kernel.order == "largest"
+    heads = [("heads", ("K", "V"))] if turns else []
+    return *heads, ("head", ("K", "V")), ("head", ("K",)), ("", ())
+
+
 def _kind(row: Row, platform: Platform) -> str:
     """Rows that are summed up together: by mask, or by where the cache of a decode is.
 
@@ -188,11 +218,9 @@ def _kind(row: Row, platform: Platform) -> str:
     if row.kernel.phase != "decode":
         return "window" if row.window else "full"
     if row.keys < 128:
-        return "kv<128"
-    words = row.batch * row.keys * row.kv_heads * (row.head_dim + row.v_head_dim)
-    words = words // 2 if row.form else words
+        return TINY
     room = platform.matrix.level(levels_of(platform.matrix.nodes).between).usable_words
-    return "dram" if room is None or words > 2 * room else "near L2"
+    return "dram" if room is None or row.cache_bytes > 4 * room else "near L2"
 
 
 def _whole(size: int, tile: int) -> int:
@@ -201,20 +229,30 @@ def _whole(size: int, tile: int) -> int:
 
 def _parts(row: Row, keys: int, cores: int) -> tuple[int, int]:
     """Keys of a decode in whole tiles, as many in each part, and the parts."""
-    rows, tile = row.tile
-    heads = row.kv_heads if row.kernel.packs else row.heads
-    tiles = heads * ceil((row.together if row.kernel.packs else 1) / rows)
-    wanted = 1
-    if row.together > 1 or row.kernel.alone:
-        wanted = splits(
-            row.kernel, cores=cores, batch=row.batch, tiles=tiles, keys=keys, tile_keys=tile
-        )
+    tile = row.tile[1]
     blocks = ceil(keys / tile)
-    each = ceil(blocks / wanted)
+    each = ceil(blocks / _wanted(row, keys, cores))
     parts = ceil(blocks / each)
     if parts == 1:
         return (keys, 1) if keys < tile else (_whole(keys, tile), 1)
     return parts * each * tile, parts
+
+
+def _wanted(row: Row, keys: int, cores: int) -> int:
+    """Parts of the keys by the kernel's own heuristic."""
+    if row.together == 1 and not row.kernel.alone:
+        return 1
+    rows, tile = row.tile
+    heads, packed = (row.kv_heads, row.together) if row.kernel.packs else (row.heads, 1)
+    return splits(
+        row.kernel,
+        cores=cores,
+        batch=row.batch,
+        tiles=heads * ceil(row.queries * packed / rows),
+        keys=keys,
+        loaded=min(keys, row.window + rows) if row.mask and row.mask.window else keys,
+        tile_keys=tile,
+    )
 
 
 def _with_copies(workload: Workload) -> Workload:
@@ -230,40 +268,25 @@ def _with_copies(workload: Workload) -> Workload:
 
 
 def _groups(
-    row: Row, workload: Workload, platform: Platform, cached: tuple[str, ...]
+    row: Row, workload: Workload, platform: Platform, held: str, cached: tuple[str, ...]
 ) -> list[GroupMapping]:
     """The kernels of a row as groups, in their order."""
     merge = workload.operators.get(MERGE, ())
     copies = tuple(n for n in ("K", "V") if n in workload.producers.values())
     names = tuple(n for n in workload.ancestors if n not in (*merge, *copies))
     rows, keys = row.tile
-    packed = row.together if row.kernel.packs else 1
-    tile = dict.fromkeys(("B", "G", "S"), 1) | {"H": packed}
-    tile["P"] = min(row.queries, max(1, rows // packed))
-    most = keys if row.queries > 1 else STREAMED
-    tile["M"] = _divisor(workload.rank_sizes["M"], most)
-    found = [spread_group(workload, platform, (n,), _copied(workload)) for n in copies]
-    found.append(
-        flash_group(
-            workload,
-            platform,
-            names,
-            tile,
-            cached=cached if row.queries > 1 else (),
-            order=row.kernel.order,
-            kernel=row.kernel.name,
-        )
+    kernels = [copies] if row.kernel.copies_both and copies else [(n,) for n in copies]
+    found = [spread_group(workload, platform, names, COPIED) for names in kernels]
+    return found + flash_groups(
+        workload,
+        platform,
+        names,
+        rows,
+        keys if row.queries > 1 else STREAMED,
+        row.together if row.kernel.packs else 1,
+        cached=cached,
+        resident=held == "cache",
+        turns=held == "heads",
+        order=row.kernel.order,
+        kernel=row.kernel.name,
     )
-    if merge:
-        found.append(spread_group(workload, platform, merge, {"B": 1, "G": 1, "H": 1}))
-    return found
-
-
-def _divisor(size: int, most: int) -> int:
-    """The largest divisor of a size that is at most so much."""
-    return max(d for d in range(1, most + 1) if size % d == 0)
-
-
-def _copied(workload: Workload) -> Mapping[str, int]:
-    """The tile of a copy: some tokens of one head."""
-    return {"B": 1, "G": 1, "H": 1, "M": _divisor(workload.rank_sizes["M"], COPIED)}

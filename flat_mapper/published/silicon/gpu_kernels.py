@@ -71,6 +71,12 @@ class Kernel:
     dynamic: bool = False  # splits are chosen again when lengths are known
     alone: bool = True  # keys are split where a head has keys of its own, too
 
+    @property
+    def copies_both(self) -> bool:
+        """Whether one kernel copies keys and values into the cache, token by token, as vLLM's
+        reshape_and_cache_flash; else each is copied by itself, as SGLang's set_kv_buffer."""
+        return self.name.startswith("vllm")
+
     def tile(
         self, head_dim: int, *, window: bool, eight_bits: bool = False
     ) -> tuple[int, int] | None:
@@ -157,15 +163,26 @@ def kernel_of(chip: str, name: str, phase: Phase) -> Kernel:
     return table[name](name, phase)
 
 
-def splits(kernel: Kernel, *, cores: int, batch: int, tiles: int, keys: int, tile_keys: int) -> int:
+def splits(
+    kernel: Kernel,
+    *,
+    cores: int,
+    batch: int,
+    tiles: int,
+    keys: int,
+    loaded: int = 0,
+    tile_keys: int,
+) -> int:
     """Parts into which a kernel cuts the keys of each row of tiles.
 
     cores: of the chip. batch: sequences. tiles: of one sequence: heads by tiles of queries.
-    keys:  of a sequence. tile_keys: of a tile.
+    keys:  of a sequence. loaded: that a tile of queries sees of them at most; 0 for all.
+    tile_keys: of a tile.
     """
     blocks = ceil(keys / (kernel.block or tile_keys))
+    seen = ceil((loaded or keys) / (kernel.block or tile_keys))
     alone = 1 if kernel.dynamic else batch
-    most = _fullest(alone * tiles, cores * kernel.ahead, blocks, skips=not kernel.dynamic)
+    most = _fullest(alone * tiles, cores * kernel.ahead, seen, skips=not kernel.dynamic)
     if not kernel.dynamic or most == 1:
         return most
     share = ceil(1.1 * batch * blocks * tiles / cores)  # a tenth more than an equal share

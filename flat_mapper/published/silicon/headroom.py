@@ -40,5 +40,5 @@ def best_seconds(row: MeasuredRow) -> float | None:
     priced = evaluate(found.workload, case.platform, mapping, prices)
     if not isinstance(priced, Result):
         return row.predicted_s
-    copies = [g.cycles for g in row.result.groups if g.names in (("K",), ("V",))]
+    copies = [g.cycles for g in row.result.groups if set(g.names) <= {"K", "V"}]
     return min(row.predicted_s, priced.latency_s + sum(copies) * priced.cycle_seconds)
