@@ -107,35 +107,52 @@ class ErrorBand:
     chip: str  # that was measured
     median: float  # of |predicted / measured - 1|
     p90: float
+    counted: bool = True  # the time has the kernel's fitted costs
 
     def to_dict(self) -> dict[str, object]:
         """For machines."""
         return {
             "kernel": self.kernel,
             "measured_on": self.chip,
+            "costs_counted": self.counted,
             "median_percent": 100 * self.median,
             "p90_percent": 100 * self.p90,
         }
 
     def __str__(self) -> str:
         median, p90 = (f"{100 * share:.1f} %" for share in (self.median, self.p90))
+        said = "" if self.counted else "; the mapping is no kernel's, and has none of its costs"
         return (
             f"rows of {self.kernel} measured on {self.chip} and never fitted to: off by {median} "
-            f"in the median, {p90} at the 90th percentile"
+            f"in the median, {p90} at the 90th percentile{said}"
         )
 
 
-def error_bands(arch: Architecture, names: Iterable[str]) -> tuple[ErrorBand, ...]:
+def phase_kernels(arch: Architecture, *, masked: bool, queries: int) -> tuple[str, ...]:
+    """Kernels that were measured in the phase of some attention: those with its end in their name.
+
+    queries: of a sequence; one that sees all keys is a decode's.
+    """
+    ends = ("_prefill", "_causal") if masked else ("_decode", "_full")
+    if not masked and queries > 1:
+        ends = ("_encoder", "_full")
+    return tuple(name for end in ends for name in kernels(arch) if name.endswith(end))
+
+
+def error_bands(
+    arch: Architecture, names: Iterable[str], *, counted: bool = True
+) -> tuple[ErrorBand, ...]:
     """The bands of those kernels of which a chip's file has one.
 
-    names: of kernels; one that is empty is none.
+    names: of kernels; one that is empty is none. counted: whether their costs are.
     """
     chip = str(arch.variables.get(FITTED_ON, arch.name))
     found = []
     for name in dict.fromkeys(filter(None, names)):
         median, p90 = (_number(arch, f"{name}{end}") for end in HELD_ASIDE)
         if median is not None and p90 is not None:
-            found.append(ErrorBand(kernel=name, chip=chip, median=median, p90=p90))
+            band = ErrorBand(kernel=name, chip=chip, median=median, p90=p90, counted=counted)
+            found.append(band)
     return tuple(found)
 
 

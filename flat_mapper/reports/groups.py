@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from flat_mapper.arch.cores import ErrorBand, error_bands
+from flat_mapper.arch.cores import ErrorBand, error_bands, phase_kernels
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.occupancy import tile_occupancies
 from flat_mapper.cost_model.residence import private_needs
@@ -129,6 +129,15 @@ def einsum_dict(
     }
 
 
-def bands(platform: Platform, result: Result) -> tuple[ErrorBand, ...]:
-    """How far times of the kernels of a mapping were off where they were measured."""
-    return error_bands(platform.matrix, (group.kernel for group in result.mapping.groups))
+def bands(workload: Workload, platform: Platform, result: Result) -> tuple[ErrorBand, ...]:
+    """How far times of the kernels of a mapping were off where they were measured.
+
+    Of a mapping of attention that is no kernel's: those of the kernels of its phase, as none nearer
+    to it was measured.
+    """
+    names = [group.kernel for group in result.mapping.groups if group.kernel]
+    if names or workload.roles.masked is None:
+        return error_bands(platform.matrix, names)
+    queries = workload.rank_sizes[workload.roles.queries]
+    near = phase_kernels(platform.matrix, masked=workload.mask is not None, queries=queries)
+    return error_bands(platform.matrix, near, counted=False)

@@ -68,7 +68,7 @@ def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[
         "backend": result.backend,
         "energy_source": result.energy_source,
         "latency_s": result.latency_s,
-        "error_bands": [band.to_dict() for band in bands(platform, result)],
+        "error_bands": [band.to_dict() for band in bands(workload, platform, result)],
         "cycles": result.cycles,
         "energy_pj": result.energy_pj,
         "edp_js": result.edp_js,
@@ -163,7 +163,7 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
     masked = "" if workload.layers else mask_text(workload, result)
     zero = zero_energies(result)
     counted = f"counted as zero: {'; '.join(zero)}" if zero else ""
-    off = "\n".join(map(str, bands(platform, result)))
+    off = "\n".join(map(str, bands(workload, platform, result)))
     more = [
         off,
         counted,
