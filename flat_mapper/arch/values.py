@@ -31,6 +31,10 @@ class MemoryLevel:
     weights: Mapping[str, float] = field(default_factory=dict)  # words moved for one of a tensor's
     totals: Mapping[str, float] = field(default_factory=dict)  # words moved, however often read
     outside_pj: float = 0.0  # of the networks that one word crosses between it and a core
+    beside: tuple[Mapping[str, float], ...] = ()  # by other source, cycles for a word of a tensor
+    waits: float = 1.0  # how often cycles of first inputs and last outputs count
+    step_cycles: float = 0.0  # of each pass of the shared loops
+    whole_cycles: bool = True  # whether what a group takes is rounded up to whole ones
 
     def slowed(self, by: float) -> MemoryLevel:
         """The level with its rates divided by a number; 0: unlimited."""
@@ -52,6 +56,10 @@ class MemoryLevel:
         if tensor in self.totals:
             return self.totals[tensor] / words if words else 0.0
         return self.weights.get(tensor, 1.0)
+
+    def seen_by(self, tensor: str) -> MemoryLevel:
+        """The level as words of one tensor find it; unlimited where it moves so many in all."""
+        return self.slowed(0.0 if tensor in self.totals else self.weights.get(tensor, 1.0))
 
     @property
     def usable_words(self) -> int | None:

@@ -18,11 +18,16 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.chip.assignments import Assignment, cascades, every_assignment
-from flat_mapper.mapper.chip.floors import at_least, core_views, on_fullest
+from flat_mapper.mapper.chip.floors import Fullest, at_least, core_view
+from flat_mapper.mapper.cost.candidate_set import CandidateCache
+from flat_mapper.mapper.group.group import GroupSearch
+from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapper.solve.solve import solve_group
+from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.cores.lift import lifted
-from flat_mapper.mapping.cores.view import core_platform
+from flat_mapper.mapping.cores.view import core_platform, served
 from flat_mapper.mapping.space import Mapspace, partitions
 from flat_mapper.mapping.values import FusedMapping
 
@@ -63,14 +68,15 @@ def with_level_between(platform: Platform, rng: random.Random) -> Platform:
 
 
 def bound_of(one: Assignment, platform: Platform, space: Mapspace) -> float:
-    """Cycles that no mapping of a tile beats: those of every view, searched to the end."""
-    least = max(at_least(platform, one, space.policy.buffering), on_fullest(platform, one))
-    inner, ert = one.inner(space), unpriced(platform)
-    for view in core_views(platform, one, space.policy.buffering):
-        found = search(one.core_workload, view, inner, ert, objective="latency")
-        if isinstance(found, Solution):
-            least = max(least, on_fullest(platform, one, found.result.cycles))
-    return least
+    """Cycles that no mapping of a tile beats: those of a core that all sources serve."""
+    fullest = Fullest.of(platform, one, space.policy.buffering)
+    core = core_view(platform, one, space.policy.buffering)
+    problem = group_problem(
+        one.core_workload, core, unpriced(platform), one.inner(space), one.group
+    )
+    found, _ = solve_group(GroupSearch.of(problem, CandidateCache()), Goal(kind="latency"), None)
+    least = found[0].cycles if isinstance(found, list) else 0.0
+    return max(at_least(platform, one, space.policy.buffering), fullest.cycles(least))
 
 
 def assert_bounds_hold(seed: int, few: int) -> int:
@@ -101,8 +107,9 @@ def priced_above(
     """The number of mappings of a tile, none of which is below its bounds."""
     priced, ert = 0, unpriced(platform)
     bound = bound_of(one, platform, space)
-    views = core_views(platform, one, space.policy.buffering)
-    for core in (core_platform(platform, one.level), *views):
+    # With DRAM as fast as it is, and with a core's share of it.
+    whole = core_platform(platform, one.level)
+    for core in (whole, served(whole, one.at_work, {}, {})):
         tile = one.core_workload, core, one.inner(space), ert
         alone = search(*tile, objective="latency")
         if not isinstance(alone, Solution) or len(alone.result.mapping.groups) != 1:

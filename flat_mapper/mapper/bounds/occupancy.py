@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.cost_model.occupancy import TileCopies
+from flat_mapper.mapper.cost.outside import in_turn_cycles, least_weight
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
@@ -73,10 +73,11 @@ class SharedOccupancy:
 
         Counted are streamed tiles, and staged ones that follow the candidate.
         inner: int64[R, n], tiles of the candidates. tile: int64[R, n or 1], below the DRAM loops.
-        weights: words that DRAM moves for one, by tensor; 0 where it is not told.
+        weights: words that DRAM moves for one, by tensor; 0 where it is not told. One tensor comes
+        after another, from the slowest source.
         """
         problem, count = self.problem, inner.shape[1]
-        total, first, last = np.zeros(count), np.zeros(count), np.zeros(count)
+        total, exposed, dram = np.zeros(count), np.zeros(count), problem.platform.dram
         shared = np.where(tile == FOLLOW, inner, tile)
         follows = bool((tile == FOLLOW).any())
         opening = space is problem.spaces[0]
@@ -89,21 +90,15 @@ class SharedOccupancy:
             if tensor not in problem.external or role == "inside":
                 continue
             staged = role == "staged" and problem.takes_turns
-            moved = words * weights.get(tensor, self.weight(tensor))
-            if tensor == space.output:
-                last = last + moved * (closing or staged)
-            else:
-                first = first + moved * (opening or staged)
+            output = tensor == space.output
+            if not (staged or (closing if output else opening)):
+                continue
+            weight = weights.get(tensor, least_weight(dram, tensor))
+            ways = words * (not output), words * output
+            exposed = exposed + in_turn_cycles(dram, tensor, *ways, weight)
         if problem.group.schedule == "sequential" and not problem.takes_turns:
             return total, np.zeros(count)
-        dram = problem.platform.dram
-        exposed = transfer_cycles(dram, first, first * 0) + transfer_cycles(dram, last * 0, last)
-        return total, exposed
-
-    def weight(self, tensor: str) -> float:
-        """Words that DRAM moves for one of a tensor's, at least."""
-        dram = self.problem.platform.dram
-        return 0.0 if tensor in dram.totals else dram.weights.get(tensor, 1.0)
+        return total, dram.waits * exposed
 
     def streamed(self, space: EinsumSpace, inner: Ints, roles: tuple[Role, ...]) -> Floats:
         """Words of streamed tensors in tiles int64[R, n] of the candidates."""

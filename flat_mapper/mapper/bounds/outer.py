@@ -271,7 +271,7 @@ class OuterBounds:
             staging=np.full(grid.shape[1], number),
             order=np.full(grid.shape[1], order),
             tile=grid,
-            cycles=bound.cycles,
+            cycles=bound.cycles + self._steps(grid),
             energy=energy,
             needs=bound.needs,
             floors=bound.floors,
@@ -279,6 +279,14 @@ class OuterBounds:
             streams=bound.streams,
             visited=visited,
         )
+
+    def _steps(self, grid: Ints) -> Floats:
+        """Cycles of the passes of the shared loops beside all that happens in them; float64[n]."""
+        each = self.problem.platform.dram.step_cycles
+        if not each or not self.problem.group.fused:
+            return np.zeros(grid.shape[1])
+        sizes = np.array([r.size for r in self.problem.ranks], dtype=np.int64)[:, None]
+        return each * (sizes // grid).prod(axis=0).astype(np.float64)
 
     def _lows(
         self, candidate_sets: list[CandidateSet], staging: Staging, grid: Ints, visited: Floats

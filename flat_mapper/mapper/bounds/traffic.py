@@ -8,9 +8,11 @@ from itertools import product
 
 import numpy as np
 
+from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
+from flat_mapper.mapper.cost.outside import in_turn_cycles, least_weight, rounded, weight_of
 from flat_mapper.mapper.cost.price import dram_energy, mask_leaves
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, looped
 from flat_mapper.mapper.space.einsum import EinsumSpace
@@ -68,8 +70,22 @@ class _Use:
     @property
     def weight(self) -> float:
         """Words that DRAM moves for one of it; 0 where it moves a number of them in all."""
+        return least_weight(self.space.arch.levels[0], self.tensor)
+
+    def ways(self, zero: Floats) -> tuple[Floats, Floats]:
+        """Words read and written outside."""
+        moved = zero if self.moved is None else self.moved
+        if not self.is_output:
+            return moved, zero
+        return np.maximum(moved - self.volume, 0.0), moved
+
+    @property
+    def waits(self) -> Floats | float:
+        """The same for its first or last words."""
         dram = self.space.arch.levels[0]
-        return 0.0 if self.tensor in dram.totals else dram.weights.get(self.tensor, 1.0)
+        if self.role == "staged" and self.moved is not None:
+            return weight_of(dram, self.tensor, self.moved)
+        return least_weight(dram, self.tensor)
 
     @property
     def total(self) -> float:
@@ -121,6 +137,7 @@ def traffic_bound(
             staged = staged + use.energy(use.moved) - _once(problem, use, visited)
     dram = _dram_traffic(uses, zero)
     floors, moved = _with_room(occupancy, grid, uses, terms, dram)
+    moved = np.maximum(moved, _outside_cycles(problem, uses, zero))
     streams = np.array([_stream_cycles(problem, uses, space, zero) for space in problem.spaces])
     return TrafficBound(
         floors=floors,
@@ -182,8 +199,35 @@ def _stream_cycles(
         if use.role == "staged" and use.moved is not None:
             written = written + use.moved - output
     streamed = transfer_cycles(problem.platform.dram, reads, writes)
+    own = [use for use in uses if use.space is space and use.role == "stream"]
+    streamed = np.maximum(streamed, _beside_cycles(problem.platform.dram, own, zero))
     shared = transfer_cycles(shared_level(problem.platform), read, written)
     return np.maximum(streamed, shared)
+
+
+def _beside_cycles(dram: MemoryLevel, uses: list[_Use], zero: Floats) -> Floats:
+    """Lower bound on the cycles of each source beside DRAM for what some uses move past it."""
+    found: Floats = zero
+    for other in dram.beside:
+        cycles = zero
+        for use in uses:
+            cycles = cycles + other.get(use.tensor, 0.0) * sum(use.ways(zero))
+        found = np.maximum(found, cycles)
+    return found
+
+
+def _outside_cycles(problem: GroupProblem, uses: list[_Use], zero: Floats) -> Floats:
+    """Lower bound on the cycles of all words from outside, where other sources are beside DRAM.
+
+    Beside turns one tensor comes after another, from the slowest source.
+    """
+    dram = problem.platform.dram
+    if not dram.beside or not (problem.takes_turns and problem.runs_ahead):
+        return _beside_cycles(dram, uses, zero)
+    total: Floats = zero
+    for use in uses:
+        total = total + in_turn_cycles(dram, use.tensor, *use.ways(zero), use.waits)
+    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +348,8 @@ def _cycles(
     problem: GroupProblem, uses: list[_Use], moved: Floats, compute: Floats, zero: Floats
 ) -> Floats:
     """Lower bound on the cycles of the group; moved: cycles of DRAM."""
-    read = written = first = zero  # words of the shared level, and of the first tiles
+    read = written = exposed = zero  # words of the shared level; cycles that nothing overlaps
+    level, dram = shared_level(problem.platform), problem.platform.dram
     for use in uses:
         # Every word passes between the shared level and the inner ones once at least.
         if use.role != "stream" and use.is_output:
@@ -313,21 +358,18 @@ def _cycles(
             read = read + use.seen
         if use.role == "staged" and use.moved is not None:
             written = written + use.moved - use.volume * use.is_output
-        if use.opening:
+        staged = use.role == "staged" and problem.takes_turns
+        if staged or use.opening:
             streams = use.role == "stream"
-            first = first + use.weight * (
-                use.smallest if streams else tile_words(use.space, use.tensor, use.tile)
-            )
-    level = shared_level(problem.platform)
+            words = use.smallest if streams else tile_words(use.space, use.tensor, use.tile)
+            ways = words * (not use.is_output), words * use.is_output
+            exposed = exposed + in_turn_cycles(dram, use.tensor, *ways, use.waits)
     found = np.maximum(np.maximum(moved, compute), transfer_cycles(level, read, written))
-    if problem.group.schedule != "sequential" and problem.runs_ahead:
-        found = found + transfer_cycles(problem.platform.dram, first, first * 0)
-    return whole_cycles(found * (1 - 1e-14))
-
-
-def whole_cycles(cycles: Floats) -> Floats:
-    """Sums of cycles in whole ones; the sums are off in the last bits."""
-    return np.ceil(cycles - 1e-9)
+    waits = problem.takes_turns or problem.group.schedule != "sequential"
+    if waits and problem.runs_ahead:
+        found = found + dram.waits * exposed
+    # The sums that cycles come from are off in the last bits.
+    return rounded(dram, found * (1 - 1e-14))
 
 
 def staged_words(space: EinsumSpace, tensor: str, dram: Ints, order: tuple[int, ...]) -> Floats:

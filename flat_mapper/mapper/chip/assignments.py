@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache
 from itertools import product
 from math import prod
 
@@ -24,6 +24,7 @@ class Assignment:
     """A group's fusion level and the extents of its tiles."""
 
     workload: Workload
+    core_workload: Workload  # the largest tile as a workload of its own
     group: GroupSpace
     level: str
     tile: tuple[tuple[str, int], ...]
@@ -42,18 +43,18 @@ class Assignment:
         return min(self.cores, self.count)
 
     @property
+    def query_tiles(self) -> int:
+        """Tiles that differ in their queries."""
+        queries = self.workload.roles.queries
+        size = self.workload.rank_sizes.get(queries, 1)
+        return -(-size // dict(self.tile).get(queries, size))
+
+    @property
     def cuts_queries(self) -> bool:
         """Whether tiles have some of the queries each: then a mask leaves them different keys."""
         queries = self.workload.roles.queries
         size = self.workload.rank_sizes.get(queries, 1)
         return dict(self.tile).get(queries, size) < size
-
-    @cached_property
-    def core_workload(self) -> Workload:
-        """The largest tile as a workload of its own."""
-        mask = None if self.cuts_queries else self.workload.mask
-        sizes = {**self.workload.rank_sizes, **dict(self.tile)}
-        return replace(self.workload, rank_sizes=sizes, mask=mask, repeat=1)
 
     def inner(self, mapspace: Mapspace) -> Mapspace:
         """The mapspace of a tile."""
@@ -61,6 +62,11 @@ class Assignment:
         if self.keys:
             own[key_rank(self.workload)] = (self.keys,)
         return replace(mapspace, fusion=replace(mapspace.fusion, level="", cores=(), tiles=own))
+
+    @property
+    def most_passes(self) -> int:
+        """Passes of a tile that sees all keys."""
+        return self.workload.rank_sizes[key_rank(self.workload)] // self.keys if self.keys else 1
 
     def passes(self) -> list[tuple[int, int]]:
         """Passes over the keys of all tiles: (passes, tiles that make so many), most passes first.
@@ -121,11 +127,13 @@ def _of_level(
     pair = workload.roles.masked
     cut = {r for n in group.names for r in workload.einsum(n).each}
     for chosen in product(*extents):
+        tile = dict(zip(ranks, chosen, strict=True))
         one = Assignment(
             workload=workload,
+            core_workload=_core_workload(workload, tile),
             group=group,
             level=level,
-            tile=tuple(zip(ranks, chosen, strict=True)),
+            tile=tuple(tile.items()),
             keys=0,
             cores=cores,
         )
@@ -135,6 +143,14 @@ def _of_level(
         for n in divisors(sizes[pair[1]]):
             if n < sizes[pair[1]] and n in fixed.get(pair[1], (n,)):
                 yield replace(one, keys=n)
+
+
+def _core_workload(workload: Workload, tile: Mapping[str, int]) -> Workload:
+    """A tile as a workload of its own; where queries are cut a mask leaves it all that it sees."""
+    queries, sizes = workload.roles.queries, workload.rank_sizes
+    cut = queries in tile and tile[queries] < sizes[queries]
+    mask = None if cut else workload.mask
+    return replace(workload, rank_sizes={**sizes, **tile}, mask=mask, repeat=1)
 
 
 def fusion_levels(platform: Platform, mapspace: Mapspace) -> list[str]:

@@ -42,6 +42,10 @@ class DenseTransfer:
         served = [has for level, has in self.parents if level == parent]
         return served[0] if served else np.zeros(len(self.open), np.bool_)
 
+    def outside(self, candidate: Ints) -> Floats:
+        """Words of candidates that come from the level on top or go to it; float64[n]."""
+        return np.where(self.served_by(None), self.parent_words, 0.0)[candidate]
+
 
 @dataclass(frozen=True, slots=True)
 class DenseLayout:
@@ -101,16 +105,17 @@ class DenseLayout:
             for open_ in (False, True):
                 passes, still = looped(relevant, one, np.full(1, open_), shared, shared_order)
                 times[open_], _ = looped(relevant, passes, still, dram, dram_order)
-            top = space.source(tensor, role)
+            top, words = space.source(tensor, role), 0.0 * one
             for transfer in self.transfers[tensor]:
                 passes = transfer.passes[candidate] * np.where(
                     transfer.open[candidate], times[True], times[False]
                 )
                 _add_dense(space, costs, tensor, transfer, candidate, passes, top)
+                words = words + transfer.outside(candidate) * passes
             if role == "staged":
-                add_staged(space, costs, tensor, dram, dram_order)
+                words = add_staged(space, costs, tensor, dram, dram_order)
             if role != "inside":
-                add_total(space, costs, tensor, one)
+                add_total(space, costs, tensor, words)
         return costs
 
 

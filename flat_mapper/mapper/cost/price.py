@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.cost_model.latency import loads_in_turn, transfer_cycles
+from flat_mapper.cost_model.latency import loads_in_turn
 from flat_mapper.mapper.cost.innermost import closed_passes
+from flat_mapper.mapper.cost.outside import beside, beside_cycles, in_turn_cycles, weight_of
 from flat_mapper.mapper.space.candidates import (
     Bools,
     CandidateBlock,
@@ -38,14 +39,17 @@ class Costs:
     def add(self, other: Costs) -> None:
         """Account for what another has counted."""
         self.energy = self.energy + other.energy
-        for key, cycles in other.ports.items():
-            self.ports[key] = self.ports.get(key, np.zeros(1)) + cycles
+        for port, cycles in other.ports.items():
+            self.add_cycles(port, cycles)
+
+    def add_cycles(self, port: tuple[str, str], cycles: Floats) -> None:
+        """Account for cycles of a port."""
+        self.ports[port] = self.ports.get(port, np.zeros(1)) + cycles
 
     def add_words(self, level: MemoryLevel, reads: Floats, writes: Floats) -> None:
         """Account for words of one instance."""
         for port, words_per_cycle, words in loads_in_turn(level, reads, writes):
-            key = (level.name, port)
-            self.ports[key] = self.ports.get(key, np.zeros(1)) + words / words_per_cycle
+            self.add_cycles((level.name, port), words / words_per_cycle)
 
 
 def candidate_costs(space: EinsumSpace, candidates: CandidateBlock, outer: Outer) -> Costs:
@@ -87,13 +91,23 @@ def candidate_costs(space: EinsumSpace, candidates: CandidateBlock, outer: Outer
 def add_total(space: EinsumSpace, costs: Costs, tensor: str, words: Floats) -> None:
     """What DRAM moves for a tensor of which it moves so much however often it is read.
 
-    words: that the shared level and those below read of it.
+    And what other sources take for it: each alone, and the slowest of all for one tensor after
+    another.
+
+    words: that the shared level and those below read of it, or send.
     """
     dram, none = space.arch.levels[0], np.zeros(1)
-    costs.weights[tensor] = none + dram.weights.get(tensor, 1.0)
+    costs.weights[tensor] = none + weight_of(dram, tensor, words)
     if tensor in dram.totals:
         costs.add_words(dram, none + dram.totals[tensor], none)
-        costs.weights[tensor] = dram.totals[tensor] / np.maximum(words, 1e-300)
+    if not dram.beside:
+        return
+    again = words - space.volume[tensor] if tensor == space.output else none
+    reads, writes = (again, words) if tensor == space.output else (words, none)
+    for port, slow in zip(beside(dram), beside_cycles(dram, tensor), strict=True):
+        costs.add_cycles(port, slow * (reads + writes))
+    each = in_turn_cycles(dram, tensor, reads, writes, costs.weights[tensor])
+    costs.add_cycles((dram.name, "beside"), each)
 
 
 def _staged_cycles(
@@ -108,12 +122,12 @@ def _staged_cycles(
     passes, _ = looped(space.relevant[tensor], one, one > 0, dram, outer.dram_order)
     volume = float(space.volume[tensor]) * left[1]
     words = volume * passes * left[0]
-    level, none = space.source(tensor, "stream"), words * 0
-    if (total := space.arch.levels[0].totals.get(tensor)) is not None:
-        level, words = space.arch.levels[0], none + total
+    level = space.arch.levels[0]
+    weight = weight_of(level, tensor, words)
     if tensor != space.output:
-        return transfer_cycles(level, words, none)
-    return transfer_cycles(level, words - volume, none) + transfer_cycles(level, none, words)
+        return in_turn_cycles(level, tensor, words, 0.0, weight)
+    again = in_turn_cycles(level, tensor, words - volume, 0.0, weight)
+    return again + in_turn_cycles(level, tensor, 0.0, words, weight)
 
 
 def _copied_words(space: EinsumSpace, tensor: str, outer: Outer) -> float:

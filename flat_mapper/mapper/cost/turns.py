@@ -13,6 +13,7 @@ import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.latency import port_loads
+from flat_mapper.mapper.cost.outside import beside, beside_cycles
 from flat_mapper.mapper.space.candidates import (
     Bools,
     CandidateBlock,
@@ -67,13 +68,22 @@ def turn_cycles(
     for position, tensor in enumerate(space.tensors):
         pieces = prod_of(dram, [r for r, yes in enumerate(space.relevant[tensor]) if yes])
         volume = space.volume[tensor] / pieces
-        weight = weights.get(tensor, 1.0) if outer.roles[position] == "stream" else 1.0
+        streams = outer.roles[position] == "stream"
+        weight = weights.get(tensor, 1.0) if streams else 1.0
+        outermost = space.arch.levels[0]
+        others = zip(beside(outermost), beside_cycles(outermost, tensor), strict=True)
+        slow = list(others) if streams else []
         moves = list(_moves(space, candidates, outer, position, volume, shared, weight))
         for kind, found in zip(outer.kinds, ports, strict=True):
             again = tensor == space.output and not kind.first
             fresh = tensor in kind.fresh
             for move in moves:
                 _add_move(found, move, fresh=fresh, output=tensor == space.output, again=again)
+            if slow:
+                top = list(_moves(space, candidates, outer, position, volume, shared, 1.0))[-1]
+                words = sum(_drawn(top, fresh=fresh, output=tensor == space.output, again=again))
+                for key, cycles in slow:
+                    found[key] = found.get(key, np.zeros(1)) + cycles * words
             level = space.arch.levels[space.shared]
             if outer.roles[position] == "staged" and fresh and (tensor != space.output or again):
                 _add(found, level, volume * 0, volume)
@@ -125,12 +135,18 @@ def _child(transfer: Transfer) -> MemoryLevel:
     return transfer.child
 
 
-def _add_move(found: Ports, move: _Move, *, fresh: bool, output: bool, again: bool) -> None:
-    """Account for a transfer in a pass; again: the output's tile was there before."""
+def _drawn(move: _Move, *, fresh: bool, output: bool, again: bool) -> tuple[Floats, Floats]:
+    """Words that a transfer's parent reads and takes in a pass; again: the output was there."""
     moves = 1.0 if fresh else np.where(move.open, 0.0, 1.0)
     first = 1.0 if output and not again else 0.0
-    reads = move.drawn - first * move.parent_words
-    _add(found, move.parent, moves * reads, moves * move.drawn * output)
+    return moves * (move.drawn - first * move.parent_words), moves * move.drawn * output
+
+
+def _add_move(found: Ports, move: _Move, *, fresh: bool, output: bool, again: bool) -> None:
+    """Account for a transfer in a pass."""
+    moves = 1.0 if fresh else np.where(move.open, 0.0, 1.0)
+    first = 1.0 if output and not again else 0.0
+    _add(found, move.parent, *_drawn(move, fresh=fresh, output=output, again=again))
     if move.child is not None:
         filled = moves * (move.filled - first * move.child_words)
         _add(found, move.child, filled * 0, filled)

@@ -8,6 +8,7 @@ import numpy as np
 
 from flat_mapper.cost_model.latency import loads_in_turn
 from flat_mapper.cost_model.schedule import Rounds, phase_cycles
+from flat_mapper.mapper.cost.outside import beside
 from flat_mapper.mapper.cost.price import Costs
 from flat_mapper.mapper.cost.turns import TurnCycles
 from flat_mapper.mapper.space.candidates import Floats
@@ -36,6 +37,7 @@ class CostLayout:
     passes: float = 1.0  # of the shared loops
     rounds: Rounds | None = None
     rare_passes: float = 1.0  # of Einsums that run when a loop is done
+    fixed: float = 0.0  # cycles of the passes beside all that
 
     @classmethod
     def of(cls, problem: GroupProblem) -> CostLayout:
@@ -51,6 +53,11 @@ class CostLayout:
             if (turns and level.name == dram)
             or (load.port != "in turn" and (overlapped or not turns))
         }
+        for space in problem.spaces:
+            outermost = space.arch.levels[0]
+            ports |= dict.fromkeys(beside(outermost))
+            if turns and outermost.beside:
+                ports[outermost.name, "beside"] = None
         return cls(
             ports=tuple(ports),
             overlapped=overlapped,
@@ -134,6 +141,16 @@ class CostLayout:
         """pJ; float64[n]."""
         return vectors[:, -2]
 
+    def beside_turns(self, vector: Floats) -> tuple[float, float]:
+        """Of one vector, cycles that nothing overlaps, and those of all that comes from outside.
+
+        None where nothing runs beside turns that are taken one by one.
+        """
+        if not self.runs_ahead or not self.takes_turns or self.overlapped:
+            return 0.0, 0.0
+        first = self.unit_columns + self.has_extra
+        return float(vector[-3]), float(vector[first:-3].max(initial=0.0))
+
     def words(self, vectors: Floats) -> Floats:
         """Words of the shared level that depend on the candidates; float64[n]."""
         return vectors[:, -1]
@@ -156,5 +173,5 @@ class CostLayout:
                 ports = ports + late[:, None] * outside
             busy = np.maximum(matrix, vector) + extra
         if not self.runs_ahead:
-            return busy + vectors[:, -4]
-        return np.maximum(busy, ports.max(axis=1, initial=0.0) + extra) + exposed
+            return busy + vectors[:, -4] + self.fixed
+        return np.maximum(busy, ports.max(axis=1, initial=0.0) + extra) + exposed + self.fixed

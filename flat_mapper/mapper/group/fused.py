@@ -11,8 +11,8 @@ import numpy as np
 
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
-from flat_mapper.mapper.bounds.traffic import whole_cycles
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
+from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.cost.price import candidate_costs
 from flat_mapper.mapper.cost.turns import (
     PrivateWords,
@@ -132,10 +132,13 @@ class Fused:
 
     def _layout(self, tile: tuple[int, ...]) -> CostLayout:
         """The layout of cost vectors under one outer choice."""
-        factors = (r.size // t for r, t in zip(self.problem.ranks, tile, strict=True))
-        passes = float(prod(factors)) * self.problem.visited_of(tile)
-        rare = self.problem.rare_turns(tile, self.bounds.orders[0])
-        return replace(self.layout, passes=passes, rare_passes=rare)
+        every = prod(r.size // t for r, t in zip(self.problem.ranks, tile, strict=True))
+        return replace(
+            self.layout,
+            passes=every * self.problem.visited_of(tile),
+            rare_passes=self.problem.rare_turns(tile, self.bounds.orders[0]),
+            fixed=every * self.problem.platform.dram.step_cycles,
+        )
 
     def _improving(
         self, where: _Where, parts: list[PricedCandidates], *, offer: bool = True
@@ -289,7 +292,7 @@ class Fused:
             return True
         legal = self._offer(where, parts, total, picks)
         over = total[~legal]
-        cycles, energy = whole_cycles(layout.latency(over)), layout.energy(over)
+        cycles, energy = self._cycles(layout, over), layout.energy(over)
         return not self.incumbent.can_improve(cycles, energy).any()
 
     def _join_private(self, where: _Where, parts: list[PricedCandidates]) -> None:
@@ -352,7 +355,7 @@ class Fused:
         picks: int64[n, Einsums], into the parts. returns: bool[n].
         """
         legal = private_fits(self.problem, parts, picks)
-        cycles = whole_cycles(where.layout.latency(total))
+        cycles = self._cycles(where.layout, total)
         energy = where.layout.energy(total)
         if self.log is not None:
             for position in np.flatnonzero(~legal)[:NAMED]:
@@ -365,10 +368,16 @@ class Fused:
             position = some[place]
             costs = float(cycles[position]), float(energy[position])
             found = self._solution(where, parts, picks[position], costs)
+            exposed, outside = where.layout.beside_turns(total[position])
+            found = replace(found, exposed=exposed, outside=outside)
             self.incumbent.take(slot, found)
             if self.log is not None:
                 self.log.priced(found)
         return legal
+
+    def _cycles(self, layout: CostLayout, total: Floats) -> Floats:
+        """Cycles of sums of cost vectors; float64[n]."""
+        return rounded(self.problem.platform.dram, layout.latency(total))
 
     def _solution(
         self, where: _Where, parts: list[PricedCandidates], picks: Ints, costs: tuple[float, float]

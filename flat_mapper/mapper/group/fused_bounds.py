@@ -11,8 +11,9 @@ import numpy as np
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.stays import StayBounds
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
-from flat_mapper.mapper.bounds.traffic import busy_cycles, whole_cycles
+from flat_mapper.mapper.bounds.traffic import busy_cycles
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
+from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.cost.turns import private_tiles
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import GroupLog
@@ -102,7 +103,8 @@ class FusedBounds:
                 ],
                 outers.streams[:, own],
             )
-            cycles[own] = np.maximum(cycles[own], whole_cycles(busy * (1 - 1e-14)))
+            busy = rounded(self.problem.platform.dram, busy * (1 - 1e-14))
+            cycles[own] = np.maximum(cycles[own], busy)
             for slot, slope in enumerate(self.incumbent.slopes(cycles[own], energy[own])):
                 sets = zip(self.tiles, adds, by_tile, without, passes, strict=True)
                 sums_of = []

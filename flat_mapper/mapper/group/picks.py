@@ -47,6 +47,8 @@ class GroupSolution:
     picks: tuple[Pick, ...]
     cycles: float
     energy: float
+    exposed: float = 0.0  # cycles of first inputs and last outputs, that nothing overlaps
+    outside: float = 0.0  # cycles of all words from and to DRAM, that run beside the turns
 
 
 @dataclass(slots=True)

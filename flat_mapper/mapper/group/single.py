@@ -9,8 +9,8 @@ import numpy as np
 
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
-from flat_mapper.mapper.bounds.traffic import whole_cycles
 from flat_mapper.mapper.cost.dense import DenseLayout
+from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import NAMED, GroupLog
 from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick
@@ -88,9 +88,10 @@ class Single:
             if not obeyed.any():
                 continue
             costs = self.dense.costs(candidate, tile, order, shared_order, roles)
-            ports = (cycles for (_, port), cycles in costs.ports.items() if port != "in turn")
+            in_turn = ("in turn", "beside")  # of Einsums that take turns
+            ports = (cycles for (_, port), cycles in costs.ports.items() if port not in in_turn)
             slowest = reduce(np.maximum, ports, compute)
-            cycles = whole_cycles(slowest + cold)
+            cycles = rounded(space.arch.levels[0], slowest + cold)
             self.counters.evaluated += len(candidate)
             energy = np.where(obeyed, costs.energy, np.inf)
             cycles = np.where(obeyed, cycles, np.inf)

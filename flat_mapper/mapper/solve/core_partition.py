@@ -41,6 +41,7 @@ from flat_mapper.mapping.values import FusedMapping, GroupMapping
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
 
+ENOUGH = 4000  # chosen: mappings of a group that are priced before the search of tiles may end
 TIGHT = 1e-12  # sums that should be equal differ in their last bits
 
 
@@ -112,7 +113,8 @@ class _Search:
         if keys not in part.rank_sizes or not part.roles.masked:
             part = replace(part, mask=None)
         mapspace = replace(self.mapspace, fusion=own)
-        solved = best_on_cores(part, self.platform, mapspace, self.ert, objective="latency")
+        what = part, self.platform, mapspace, self.ert
+        solved = best_on_cores(*what, objective="latency", enough=ENOUGH)
         self.asked += 1
         if isinstance(solved, Infeasible):
             form.least[number] = inf

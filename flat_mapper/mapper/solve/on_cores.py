@@ -15,8 +15,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from heapq import heapify, heappop, heappush
 from math import inf
+from typing import NamedTuple
 
+import numpy as np
+
+from flat_mapper.arch.cores import CoreFacts, core_facts
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.base.errors import SpecError, expected
@@ -26,6 +31,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.chip.group import group_on_cores
 from flat_mapper.cost_model.chip.totals import chip_stats
 from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.energy.operations import operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import (
     Assignment,
@@ -34,17 +40,20 @@ from flat_mapper.mapper.chip.assignments import (
     every_assignment,
     fusion_levels,
 )
-from flat_mapper.mapper.chip.floors import at_least, core_views, on_fullest
+from flat_mapper.mapper.chip.floors import Fullest, at_least, at_peak, core_energies, core_view
+from flat_mapper.mapper.chip.incumbent import CYCLES, ChipIncumbent
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
+from flat_mapper.mapper.group.incumbent import pair_of
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
+from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.solve.result import Certificate, Solution
-from flat_mapper.mapper.solve.solve import best_mapping, floor_of, solve_group, value_of
+from flat_mapper.mapper.solve.solve import best_mapping, floor_of, value_of
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.cores.lift import lifted
-from flat_mapper.mapping.cores.view import core_count, core_platform, served
+from flat_mapper.mapping.cores.view import core_count, core_platform
 from flat_mapper.mapping.space import Mapspace, partitions
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
 from flat_mapper.workload.graph import Workload
@@ -53,8 +62,7 @@ EXACT = 1e-12  # rounding of float64
 # Where no budget is given the search ends after so many tiles that are no better than the best, but
 # not before so many mappings are priced: chosen, some CPU seconds.
 PATIENCE = 2
-ENOUGH = 4000
-ANY_PJ = 1e300
+ENOUGH = 40_000
 Costs = tuple[float, float]  # cycles and dynamic pJ
 
 
@@ -84,6 +92,7 @@ class _Question:
     goal: Goal
     budget: Budget
     progress: Progress | None
+    enough: int = ENOUGH  # mappings priced before tiles in vain end the search
     count: _Counters = field(default_factory=_Counters)
 
     @property
@@ -91,14 +100,41 @@ class _Question:
         """Copies of what crosses DRAM."""
         return self.mapspace.policy.buffering
 
-    def least(self, one: Assignment) -> float:
-        """Cycles that no mapping beats, before any search."""
-        return at_least(self.platform, one, self.buffering)
+    def value(self, cycles: float, energy: float = 0.0) -> float:
+        """The objective at some costs."""
+        return float(self.goal.first(np.array(cycles), np.array(energy)))
+
+    def costs(self, value: float) -> Costs:
+        """Costs that come to a value of the objective, and lose every tie but for latency."""
+        if self.goal.kind == "edp":
+            return 1.0, value - self.goal.leak
+        return pair_of(self.goal, value)
+
+    def computes_pj(self, workload: Workload, names: tuple[str, ...]) -> float:
+        """pJ of the computes of a group, which no mapping is below."""
+        return sum(
+            workload.unmasked_iterations(e)
+            * operation_energy(self.platform.path(e.unit), self.ert, e, workload.widths)
+            for e in map(workload.einsum, names)
+            if not e.each
+        )
 
     @property
-    def bounds(self) -> bool:
-        """Whether what is minimised adds up over tiles as bounds have it."""
-        return self.goal.kind == "latency"
+    def adds_up(self) -> bool:
+        """Whether what is minimised is a sum over groups."""
+        return self.goal.kind != "edp"
+
+
+class _Waiting(NamedTuple):
+    """Tiles that may be given out, with their best bound so far."""
+
+    least: float  # of the objective
+    idle: int  # less is more cores at work
+    count: int
+    number: int
+    one: Assignment
+    search: GroupSearch | None = None
+    bounded: bool = False  # by all of its outer choices
 
 
 @dataclass(slots=True)
@@ -107,95 +143,106 @@ class _Group:
 
     question: _Question
     workload: Workload
-    tiles: list[tuple[float, Assignment]]  # with cycles that no mapping beats
-    below: float = inf  # cycles that an answer has to stay below
+    every: _Tiles
+    below: float = inf  # the objective of an answer has to stay below
     best: tuple[Costs, GroupMapping] | None = None
-    bound: float = inf  # cycles that no mapping beats
+    bound: float = inf  # that no mapping beats
     refused: Infeasible | None = None
     known: dict[object, CandidateCache] = field(default_factory=dict)
 
     @property
     def most(self) -> float:
-        """Cycles that a mapping has to stay below to be of use."""
-        return min(self.below, self.best[0][0]) if self.best else self.below
+        """The objective that a mapping has to stay below to be of use."""
+        return min(self.below, self.question.value(*self.best[0])) if self.best else self.below
 
     def run(self) -> None:
-        """Search the most promising tiles first."""
-        question = self.question
-        order = sorted(self.tiles, key=lambda item: (item[0], -item[1].at_work, item[1].count))
-        for number, (least, one) in enumerate(order):
-            left = len(order) - number
-            if question.bounds and least >= self.most:
-                question.count.pruned += left
-                self.bound = min(self.bound, least)
+        """Search the most promising tiles first; bounds are taken one after another, as needed."""
+        queue = [
+            _Waiting(least, -one.at_work, one.count, number, one)
+            for number, (least, one) in enumerate(self.every.tiles)
+        ]
+        heapify(queue)
+        question, done = self.question, 0
+        while queue:
+            item = heappop(queue)
+            if item.least >= self.most * (1 - EXACT):
+                question.count.pruned += len(queue) + 1
+                self.bound = min(self.bound, item.least)
                 return
+            if item.search is None or not item.bounded:
+                heappush(queue, self._bounded(item))
+                continue
             if question.progress:
-                question.progress(number / len(order), str(one))
+                question.progress(done / len(self.every.tiles), str(item.one))
+            done += 1
             try:
-                self._try(one, least)
+                self._search(item)
             except Stopped:
-                question.count.left += left
-                self.bound = min(self.bound, least)
+                question.count.left += len(queue) + 1
+                self.bound = min(self.bound, item.least)
                 return
 
-    def _try(self, one: Assignment, least: float) -> None:
-        """One assignment: its bound, and the best mappings that are found."""
-        question = self.question
-        least = max(least, on_fullest(question.platform, one))
-        if question.bounds and least >= self.most:
-            question.count.pruned += 1
-            self.bound = min(self.bound, least)
-            return
+    def _bounded(self, item: _Waiting) -> _Waiting:
+        """An assignment with its next bound: of a core at peak, then of all outer choices."""
+        question, one = self.question, item.one
+        fullest = Fullest.of(question.platform, one, question.buffering)
+        if item.search is None:
+            core = core_view(question.platform, one, question.buffering)
+            space = with_arch_rules(one.inner(question.mapspace), core, one.core_workload)
+            ert = core_energies(question.ert, question.platform, one, question.goal)
+            problem = group_problem(one.core_workload, core, ert, space, one.group)
+            known = self.known.setdefault((one.level, one.tile), CandidateCache())
+            search = GroupSearch.of(problem, known)
+            cycles = at_least(question.platform, one, question.buffering)
+            own = question.value(max(cycles, fullest.cycles()), self.every.energy)
+            least = max(item.least, own)
+            return item._replace(least=least, search=search)
+        roots = item.search.roots
+        fits = item.search.bounds.fits(roots)
+        if not fits.any() and self.best is None:
+            item.search.prepare()
+            self.refused = _least_refused([self.refused, item.search.infeasibility()])
+        costs = fullest.line(roots.cycles[fits]), fullest.largest * roots.energy[fits]
+        least = float(question.goal.first(*costs).min(initial=inf))
+        if question.goal.kind == "latency":
+            least = max(least, fullest.cycles(float(roots.cycles[fits].min(initial=inf))))
+        return item._replace(least=max(item.least, least), bounded=True)
+
+    def _search(self, item: _Waiting) -> None:
+        """All mappings of a tile that may be of use, laid out on the chip."""
+        question, one, search = self.question, item.one, item.search
+        assert search is not None
         question.budget.step(known=self.best is not None)
         spends = min(question.budget.seconds, question.budget.steps) < inf
         in_vain, priced = question.count.in_vain, question.count.evaluated
-        if self.best and not spends and in_vain >= PATIENCE and priced >= ENOUGH:
+        if self.best and not spends and in_vain >= PATIENCE and priced >= question.enough:
             question.budget.stopped = question.budget.stopped or "tiles"
             raise Stopped
         question.count.in_vain += 1
-        plain = served(core_platform(question.platform, one.level), one.at_work, {}, {})
-        views = core_views(question.platform, one, question.buffering)
-        for view in views:
-            cycles = self._solved(one, view)
-            least = max(least, on_fullest(question.platform, one, cycles))
-            if question.bounds and least >= self.most:
-                break
-        else:
-            if len(views) == 1 and views[0] != plain:
-                self._solved(one, plain)
-        self.bound = min(self.bound, least)
-
-    def _solved(self, one: Assignment, chip: Platform) -> float:
-        """Cycles that no mapping of the largest tile beats; its best mapping is laid out.
-
-        chip: what one core of all at work has.
-        """
-        question = self.question
-        workload = one.core_workload
-        space = with_arch_rules(one.inner(question.mapspace), chip, workload)
-        problem = group_problem(workload, chip, question.ert, space, one.group)
-        known = self.known.setdefault((one.level, one.tile), CandidateCache())
-        search = GroupSearch.of(problem, known)
-        share = on_fullest(question.platform, one, 1e9) / 1e9  # of the fullest core in tiles
-        cutoff = self.most / share if question.bounds else inf
-        found, left = solve_group(
-            search, question.goal, (cutoff, ANY_PJ) if cutoff < inf else None, question.budget.gap
+        fullest = Fullest.of(question.platform, one, question.buffering)
+        incumbent = ChipIncumbent(
+            goal=question.goal,
+            fullest=fullest,
+            price=lambda found: self._lay_out(one, found),
         )
+        if self.most < inf:
+            incumbent.best = self.best[0] if self.best else question.costs(self.most)
+        search.prepare()
+        search.solve(incumbent)
         question.count.size += len(search.roots.staging) and search.space_size()
         question.count.evaluated += search.counters.evaluated
-        if isinstance(found, Infeasible):
-            self.refused = _least_refused([self.refused, found])
-            return inf
-        if not found:
-            return min(cutoff, left)
-        mapping = group_mapping(found[0], dict(workload.rank_sizes))
-        self._lay_out(one, mapping)
-        return min(found[0].cycles, left)
+        if not incumbent.offered and incumbent.open:
+            self.refused = _least_refused([self.refused, search.infeasibility()])
+        left = search.proven(CYCLES)
+        if left < inf:
+            left = question.value(fullest.cycles(left), self.every.energy)
+        self.bound = min(self.bound, max(item.least, min(left, incumbent.loose)))
 
-    def _lay_out(self, one: Assignment, mapping: GroupMapping) -> None:
-        """Price a tile's mapping in every way to give tiles out."""
+    def _lay_out(self, one: Assignment, found: GroupSolution) -> Costs | None:
+        """Price a tile's mapping in every way to give tiles out; the least, None: none fits."""
         question = self.question
-        where = self.workload, question.platform
+        mapping = group_mapping(found, dict(one.core_workload.rank_sizes))
+        where, least = (self.workload, question.platform), None
         for whole in lifted(*where, mapping, one.level, dict(one.tile)):
             on = group_on_cores(*where, whole, question.mapspace.policy, question.ert)
             if isinstance(on, Infeasible):
@@ -203,9 +250,12 @@ class _Group:
                 continue
             question.count.evaluated += 1
             own = _costs(on, question.ert)
+            if least is None or better_pair(question.goal, own, least):
+                least = own
             if self.best is None or better_pair(question.goal, own, self.best[0]):
                 self.best = own, whole
                 question.count.in_vain = 0
+        return least
 
 
 def _costs(on: GroupOnCores, ert: Ert) -> Costs:
@@ -222,10 +272,12 @@ def best_on_cores(
     objective: Objective = "edp",
     progress: Progress | None = None,
     budget: Budget | None = None,
+    enough: int = ENOUGH,
 ) -> Solution | Infeasible:
     """The best mapping on the cores of a chip that was found, and how far any other may be.
 
-    budget: what may be spent; without one the search ends after some tiles.
+    budget: what may be spent; without one the search ends after some tiles, but not before
+            `enough` mappings are priced.
 
     raises: SpecError where the mapspace names a level that is not on every path.
     """
@@ -234,7 +286,8 @@ def best_on_cores(
         raise SpecError(expected(where, "charged, where tiles are given out to cores", "free"))
     what = workload, platform, mapspace, ert
     levels = fusion_levels(platform, mapspace)
-    if levels == [platform.matrix.levels[1].name] and core_count(platform.matrix, levels[0]) == 1:
+    alone = levels == [platform.matrix.levels[1].name]
+    if alone and core_count(platform.matrix, levels[0]) == 1 and _is_free(platform):
         return _on_one_core(*what, objective, progress, budget)
     begin = time.perf_counter()
     question = _Question(
@@ -244,6 +297,7 @@ def best_on_cores(
         goal=Goal(kind=objective, leak=sum(ert.leak_per_cycle(platform).values())),
         budget=budget or Budget(),
         progress=progress,
+        enough=enough,
     )
     chosen, bound = _searched(question, workload)
     if isinstance(chosen, Infeasible):
@@ -253,6 +307,11 @@ def best_on_cores(
     result = evaluate(cascade, platform, mapping, ert)
     assert isinstance(result, Result), f"the search chose a mapping that does not fit: {result}"
     return _solution(question, cascade, _noted(result, platform, mapspace), bound, begin)
+
+
+def _is_free(platform: Platform) -> bool:
+    """Whether a core costs nothing beside its units and levels."""
+    return core_facts(platform.matrix) == CoreFacts()
 
 
 def _on_one_core(
@@ -280,16 +339,24 @@ def _on_one_core(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Tiles:
+    """All that may be given out of a group, with the objective at least, and pJ of its computes."""
+
+    energy: float
+    tiles: list[tuple[float, Assignment]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Alternative:
-    """A cascade in groups, with cycles that no mapping of each tile beats."""
+    """A cascade in groups, with the objective at least of each tile."""
 
     workload: Workload
-    groups: tuple[list[tuple[float, Assignment]], ...]  # all that may be given out
+    groups: tuple[_Tiles, ...]
 
     @property
     def least(self) -> list[float]:
-        """Cycles of each group that no mapping beats."""
-        return [min(least for least, _ in tiles) for tiles in self.groups]
+        """The objective of each group at least."""
+        return [min(least for least, _ in group.tiles) for group in self.groups]
 
 
 def _searched(
@@ -299,13 +366,14 @@ def _searched(
     best: tuple[Costs, Workload, tuple[GroupMapping, ...]] | None = None
     bound, refused = inf, None
     for one in _alternatives(question, workload):
-        below = best[0][0] if best and question.bounds else inf
+        adds_up = question.adds_up or len(one.groups) == 1
+        below = question.value(*best[0]) if best and adds_up else inf
         if sum(one.least) >= below:
             question.count.pruned += 1
             bound = min(bound, sum(one.least))
             continue
         groups, least = _alternative(question, one, below)
-        bound = min(bound, sum(least))
+        bound = min(bound, sum(least) if adds_up else 0.0)
         found = [group.best for group in groups if group.best]
         if len(found) < len(one.groups):
             refused = _least_refused([refused, *(g.refused for g in groups)])
@@ -331,11 +399,13 @@ def _alternatives(question: _Question, workload: Workload) -> list[_Alternative]
     for cascade in cascades(workload, platform, mapspace):
         where = cascade, platform, mapspace
         for groups in partitions(cascade, mapspace):
-            own = tuple(
-                [(question.least(one), one) for one in every_assignment(*where, group)]
-                for group in groups
-            )
-            found.append(_Alternative(workload=cascade, groups=own))
+            own = []
+            for group in groups:
+                energy = question.computes_pj(cascade, group.names)
+                every = every_assignment(*where, group)
+                peaks = [(question.value(at_peak(platform, one), energy), one) for one in every]
+                own.append(_Tiles(energy=energy, tiles=peaks))
+            found.append(_Alternative(workload=cascade, groups=tuple(own)))
     return sorted(found, key=lambda one: sum(one.least))
 
 
@@ -344,13 +414,9 @@ def _alternative(
 ) -> tuple[list[_Group], list[float]]:
     """The groups of an alternative as far as they may be of use, and cycles of each at least."""
     least, groups = one.least, []
-    for i, tiles in enumerate(one.groups):
-        search = _Group(
-            question=question,
-            workload=one.workload,
-            tiles=tiles,
-            below=below - sum(least) + least[i],
-        )
+    for i, every in enumerate(one.groups):
+        others = sum(least) - least[i]
+        search = _Group(question=question, workload=one.workload, every=every, below=below - others)
         search.run()
         groups.append(search)
         least[i] = max(least[i], search.bound)
@@ -375,8 +441,9 @@ def _solution(
     objective, count = question.goal.kind, question.count
     assert objective != "weighted"
     floor = proven = floor_of(result, objective)
-    if question.bounds:
-        proven = max(floor, min(bound * cascade.repeat, result.cycles) * result.cycle_seconds)
+    units = {"latency": result.cycle_seconds, "energy": 1.0, "edp": 1e-12 * result.cycle_seconds}
+    times = cascade.repeat ** (2 if objective == "edp" else 1)
+    proven = max(floor, min(bound * times * units[objective], value_of(result, objective)))
     gap = value_of(result, objective) / proven - 1
     return Solution(
         workload=cascade,

@@ -95,8 +95,7 @@ class EinsumSpace:
         """Where the levels below the shared one find a tensor: there, or outside if it streams."""
         if role != "stream":
             return self.arch.levels[self.shared]
-        dram = self.arch.levels[0]
-        return dram.slowed(0.0 if tensor in dram.totals else dram.weights.get(tensor, 1.0))
+        return self.arch.levels[0].seen_by(tensor)
 
     @cached_property
     def iterations(self) -> int:

@@ -1,0 +1,49 @@
+"""What serves the shared level from outside, as one core sees it: DRAM, and what is beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.cost_model.latency import transfer_cycles
+from flat_mapper.mapper.space.candidates import Floats
+
+
+def rounded(dram: MemoryLevel, cycles: Floats) -> Floats:
+    """Cycles rounded up, where what a group takes is; sums may be off in their last bits."""
+    return np.ceil(cycles - 1e-9) if dram.whole_cycles else cycles
+
+
+def weight_of(dram: MemoryLevel, tensor: str, words: Floats | float) -> Floats | float:
+    """Words that DRAM moves for one of a tensor's; words: of it that a core moves in all."""
+    if tensor not in dram.totals:
+        return dram.weights.get(tensor, 1.0)
+    return np.asarray(dram.totals[tensor] / np.maximum(words, 1e-300))
+
+
+def least_weight(dram: MemoryLevel, tensor: str) -> float:
+    """The same where it is not told how many a core moves."""
+    return 0.0 if tensor in dram.totals else dram.weights.get(tensor, 1.0)
+
+
+def beside(dram: MemoryLevel) -> list[tuple[str, str]]:
+    """The ports of what stands beside DRAM."""
+    return [(dram.name, f"beside {i}") for i in range(len(dram.beside))]
+
+
+def beside_cycles(dram: MemoryLevel, tensor: str) -> list[float]:
+    """By source beside DRAM, cycles of a word of a tensor."""
+    return [own.get(tensor, 0.0) for own in dram.beside]
+
+
+def in_turn_cycles(
+    dram: MemoryLevel,
+    tensor: str,
+    reads: Floats | float,
+    writes: Floats | float,
+    weight: Floats | float,
+) -> Floats:
+    """Cycles of the slowest source for words of one tensor, where others come before and after."""
+    own = transfer_cycles(dram, weight * np.asarray(reads), weight * np.asarray(writes))
+    slowest = max(beside_cycles(dram, tensor), default=0.0)
+    return np.maximum(own, slowest * (np.asarray(reads) + np.asarray(writes)))
