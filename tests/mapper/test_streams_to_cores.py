@@ -18,7 +18,8 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.chip.assignments import Assignment, cascades, every_assignment
-from flat_mapper.mapper.chip.floors import Fullest, at_least, core_view
+from flat_mapper.mapper.chip.floors import at_least, core_view
+from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.objective import Goal

@@ -65,7 +65,7 @@ def _attention(rng: random.Random, kind: str) -> Workload:
     sizes = {"E": 1, "F": 1, "P": rng.choice((1, 2, 3)), "M": rng.choice((2, 2, 4))}
     sizes |= {"H": rng.choice((1, 1, 2)), "B": rng.choice((1, 1, 2))}
     if kind == "masked":
-        sizes |= {"P": rng.choice((2, 3)), "B": 1}
+        sizes |= {"P": 2 if sizes["M"] == 2 else rng.choice((2, 3)), "B": 1}
     found = attention(**sizes, softmax=form)
     return replace(found, mask=rng.choice(MASKS)) if kind == "masked" else found
 

@@ -12,8 +12,9 @@ from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
+from flat_mapper.mapper.cost.masks import mask_leaves
 from flat_mapper.mapper.cost.outside import in_turn_cycles, least_weight, rounded, weight_of
-from flat_mapper.mapper.cost.price import dram_energy, mask_leaves
+from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, looped
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import prod_of
@@ -211,7 +212,8 @@ def _beside_cycles(dram: MemoryLevel, uses: list[_Use], zero: Floats) -> Floats:
     for other in dram.beside:
         cycles = zero
         for use in uses:
-            cycles = cycles + other.get(use.tensor, 0.0) * sum(use.ways(zero))
+            reads, writes = use.ways(zero)
+            cycles = cycles + other.get(use.tensor, 0.0) * (reads + writes)
         found = np.maximum(found, cycles)
     return found
 

@@ -8,29 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from math import ceil, inf, prod
-
-import numpy as np
+from math import prod
 
 from flat_mapper.arch.cores import core_facts, multicasts, stream_weights
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
-from flat_mapper.cost_model.chip.rounds import given
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
-from flat_mapper.mapper.cost.outside import in_turn_cycles, weight_of
 from flat_mapper.mapper.group.objective import Goal
-from flat_mapper.mapper.space.candidates import Floats
 from flat_mapper.mapping.cores.between import times_brought, words_held
 from flat_mapper.mapping.cores.lift import loop_orders
 from flat_mapper.mapping.cores.view import core_platform, levels_between
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import crosses_dram
-
-PARTS = 8  # ranges of what the ends of a tile may take that are looked at one by one
-MANY = 32  # tiles of each core, of which it hardly matters which are given out last
 
 
 def least_moved(
@@ -45,7 +36,7 @@ def least_moved(
     if one.cores == 1:
         return {}, {}
     arch, workload = platform.matrix, one.workload
-    inputs = _inputs(one)
+    inputs = inputs_of(one)
     shared = [t for t in inputs if multicasts(arch, arch.level(one.level), t)]
     between = levels_between(arch, one.level)
     totals: dict[str, float] = {}
@@ -66,11 +57,11 @@ def least_moved(
     if not totals:
         return dict.fromkeys(shared, 1.0 / one.at_work), {}
     for t in inputs:
-        totals[t] = 0.0 if t in shared else min(totals[t], _tile_words(one, t))
+        totals[t] = 0.0 if t in shared else min(totals[t], tile_words(one, t))
     return {}, totals
 
 
-def _inputs(one: Assignment) -> dict[str, float]:
+def inputs_of(one: Assignment) -> dict[str, float]:
     """Words of the tensors that a group reads from outside."""
     workload, names = one.workload, one.group.names
     made = {workload.einsum(n).output.tensor for n in names}
@@ -82,7 +73,7 @@ def _inputs(one: Assignment) -> dict[str, float]:
     }
 
 
-def _tile_words(one: Assignment, tensor: str) -> float:
+def tile_words(one: Assignment, tensor: str) -> float:
     """Words of a tensor in a tile."""
     core = one.core_workload
     return core.tensor_words(tensor) * core.share(tensor)
@@ -97,7 +88,7 @@ def _streams(platform: Platform, one: Assignment) -> Iterator[dict[str, float]]:
     arch, workload = platform.matrix, one.workload
     between = levels_between(arch, one.level)
     rates = [_read_rate(level) for level in (platform.dram, *between[-1:])]
-    inputs, made = _inputs(one), {workload.einsum(n).output.tensor for n in one.group.names}
+    inputs, made = inputs_of(one), {workload.einsum(n).output.tensor for n in one.group.names}
     if between and None not in rates:
         level, rate = arch.level(one.level), max(filter(None, rates))
         yield {t: (1 if multicasts(arch, level, t) else one.at_work) / rate for t in inputs}
@@ -121,7 +112,7 @@ def core_view(platform: Platform, one: Assignment, buffering: float) -> Platform
     What a tile takes at its ends counts as often as it does in a mean tile; see `Fullest`.
     """
     waits = one.count / largest_tiles(one)
-    dram = replace(_outside(platform, one, buffering), waits=waits)
+    dram = replace(outside_of(platform, one, buffering), waits=waits)
     core = core_platform(platform, one.level)
 
     def seen(arch: Architecture) -> Architecture:
@@ -131,7 +122,7 @@ def core_view(platform: Platform, one: Assignment, buffering: float) -> Platform
     return replace(core, matrix=seen(core.matrix), vector=None if vector is None else seen(vector))
 
 
-def _outside(platform: Platform, one: Assignment, buffering: float) -> MemoryLevel:
+def outside_of(platform: Platform, one: Assignment, buffering: float) -> MemoryLevel:
     """All that serves a core, as it sees it."""
     weights, totals = least_moved(platform, one, buffering)
     return replace(
@@ -158,7 +149,7 @@ def core_energies(ert: Ert, platform: Platform, one: Assignment, goal: Goal) -> 
     cores at work. Rows are not rounded up, as those of all tiles are together.
     """
     arch = platform.matrix
-    shared = any(multicasts(arch, arch.level(one.level), t) for t in _inputs(one))
+    shared = any(multicasts(arch, arch.level(one.level), t) for t in inputs_of(one))
     share = 1 / one.at_work if shared and goal.kind != "latency" else 1.0
     levels = [platform.dram, *levels_between(arch, one.level)[-1:]]
     read = min(ert.actions(level.name)[0] / level.row_words for level in levels)
@@ -172,7 +163,7 @@ def at_streams(platform: Platform, one: Assignment) -> float:
     """Cycles that no mapping beats: each tile's inputs, once, and its outputs."""
     workload, names = one.workload, one.group.names
     made = {workload.einsum(n).output.tensor for n in names}
-    tensors = [*_inputs(one), *(t for t in made if crosses_dram(workload, names, t))]
+    tensors = [*inputs_of(one), *(t for t in made if crosses_dram(workload, names, t))]
     words = {t: _words_of_all(one, t) for t in tensors}
     return max(
         (
@@ -185,7 +176,7 @@ def at_streams(platform: Platform, one: Assignment) -> float:
 
 def _words_of_all(one: Assignment, tensor: str) -> float:
     """Words of a tensor in all tiles; under a mask, of the keys that their passes visit."""
-    words = _tile_words(one, tensor)
+    words = tile_words(one, tensor)
     if not one.keys:
         return words * one.count
     ranks, keys = one.workload.tensor_ranks[tensor], key_rank(one.workload)
@@ -206,204 +197,30 @@ def at_dram(platform: Platform, one: Assignment, buffering: float) -> float:
     weights, totals = least_moved(platform, one, buffering)
     workload, names = one.workload, one.group.names
     reads = sum(
-        totals.get(t, weights.get(t, 1.0) * (0.0 if one.keys else _tile_words(one, t)))
-        for t in _inputs(one)
+        totals.get(t, weights.get(t, 1.0) * (0.0 if one.keys else tile_words(one, t)))
+        for t in inputs_of(one)
     )
     made = (workload.einsum(n).output.tensor for n in names)
-    writes = sum(_tile_words(one, t) for t in set(made) if crosses_dram(workload, names, t))
+    writes = sum(tile_words(one, t) for t in set(made) if crosses_dram(workload, names, t))
     return float(transfer_cycles(platform.dram, reads * one.count, writes * one.count))
 
 
 def at_peak(platform: Platform, one: Assignment) -> float:
     """Cycles that no mapping beats: units at peak, all cores alike or the largest tiles of one."""
-    tile, own = _Peak.of(platform, one), one.passes()
+    tile, own = Peak.of(platform, one), one.passes()
     longest = tile.cycles(own[0][0]) * (-(-one.count // one.cores) if len(own) == 1 else 1)
     return max(sum(n * tile.cycles(passes) for passes, n in own) / one.cores, longest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fullest:
-    """The fullest core's cycles at least, by what the largest tile takes.
-
-    A tile of p passes over the keys, where one that sees all keys makes P, takes
-
-        t(p) = max(F (1 - p / P) + T p / P, D (1 - p / P) + W p / P) + e
-
-    or more: F is what does not depend on the passes, at peak, and D the same of what comes and goes
-    beside the turns, W in all; e is what its ends take, which nothing overlaps. With one pass a
-    tensor may stay where it is else brought again, so that such a tile counts at peak. What all
-    cores are busy for depends on T + k e alone, where k is the number of tiles over the sum of all
-    p / P: that is `least` below, what the search of one core minimises (`core_view`). Tiles are
-    given out in an order that is known, each to the core that is free first, and what the fullest
-    core takes grows with every t(p). So it is bounded for any e.
-    """
-
-    one: Assignment
-    peak: _Peak
-    outside: _Peak  # of what comes and goes beside the turns
-    tile_cycles: float
-    step_cycles: float
-    launch: float  # cycles
-    passes: tuple[tuple[int, int], ...]  # (passes, tiles that make so many), most passes first
-
-    @classmethod
-    def of(cls, platform: Platform, one: Assignment, buffering: float) -> Fullest:
-        """That of an assignment."""
-        facts = core_facts(platform.matrix)
-        return cls(
-            one=one,
-            peak=_Peak.of(platform, one),
-            outside=_beside_turns(platform, one, buffering),
-            tile_cycles=facts.tile_cycles,
-            step_cycles=facts.step_cycles,
-            launch=facts.launch_seconds / platform.matrix.cycle_seconds,
-            passes=tuple(one.passes()),
-        )
-
-    @property
-    def whole(self) -> int:
-        """P."""
-        return self.one.most_passes
-
-    @property
-    def alike(self) -> bool:
-        """Whether all tiles make P passes."""
-        return all(passes == self.whole for passes, _ in self.passes)
-
-    @property
-    def largest(self) -> float:
-        """The sum of all p / P."""
-        return largest_tiles(self.one)
-
-    @property
-    def beside(self) -> float:
-        """Cycles of all tiles beside `least`."""
-        fixed = sum(
-            n * (self.peak.fixed * (1 - p / self.whole) if self._grows(p) else self.peak.cycles(p))
-            for p, n in self.passes
-        )
-        return fixed + self.tile_cycles * self.one.count
-
-    def _grows(self, passes: int) -> bool:
-        """Whether a tile of so many passes is like one of all."""
-        return passes > 1 or self.whole == 1
-
-    def line(self, least: Floats) -> Floats:
-        """Cycles of the fullest core, at least, if it is as busy as the others; float64[n].
-
-        least: of a tile that sees all keys, its ends k times.
-        """
-        one, lowest = self.one, self._lowest
-        least = np.maximum(least, lowest)
-        if not self.alike:
-            largest = self.largest if any(self._grows(p) for p, _ in self.passes) else 0.0
-            return self.launch + (largest * least + self.beside) / one.cores
-        rounds, left = divmod(one.count, one.cores)
-        found = self.launch + max(rounds, 1) * (least + self.tile_cycles)
-        if rounds and left:
-            # Fewer cores have more of DRAM each; a tile takes no less than in proportion.
-            found = found + np.maximum(lowest, least * left / one.cores) + self.tile_cycles
-        return found
-
-    def cycles(self, least: float = 0.0, parts: tuple[float, float] | None = None) -> float:
-        """The same of one, with tiles given out one by one where they differ.
-
-        parts: what is known of its ends, k times, and of what comes and goes beside turns.
-        """
-        found = float(self.line(np.array(least)))
-        if not np.isfinite(found):
-            return found
-        if not self.alike and self.one.count <= MANY * self.one.cores:
-            found = max(found, self.launch + self._given(max(least, self._lowest), parts))
-        return float(ceil(found * (1 - 1e-14) - 1e-9))
-
-    @property
-    def _lowest(self) -> float:
-        """Cycles at peak of a tile that sees all keys."""
-        return self.peak.cycles(self.whole) + self._steps(self.whole)
-
-    def _steps(self, passes: int) -> float:
-        """Cycles of the steps of a tile, at least."""
-        return self.step_cycles * (passes if self.one.keys else 1)
-
-    def _given(self, least: float, parts: tuple[float, float] | None) -> float:
-        """The fullest core's cycles where tiles differ, whatever part of `least` their ends are."""
-        waits = self.one.count / self.largest
-        most = (least - self._lowest) / waits
-        ends = [most * i / PARTS for i in range(PARTS + 1)]
-        known, outside = parts or (0.0, 0.0)
-        if parts or not most:
-            ends = [min(known / waits, most)] * 2
-        times = [
-            [self._tile(p, least - waits * e, outside) + e for p, _ in self.passes] for e in ends
-        ]
-        found = inf
-        for low, high in pairwise(times):
-            between = [min(pair) for pair in zip(low, high, strict=True)]
-            found = min(found, *(self._fullest(between, o) for o in _tile_orders(self.one)))
-        return found
-
-    def _tile(self, passes: int, least: float, outside: float) -> float:
-        """Cycles of a tile of some passes, without its ends; of one of all keys: T and W."""
-        if not self._grows(passes):
-            moved = self.outside.cycles(passes)
-            return max(self.peak.cycles(passes), moved) + self._steps(passes) + self.tile_cycles
-        share = passes / self.whole
-        own = self.peak.fixed * (1 - share) + least * share
-        peak = self.peak.cycles(passes) + self._steps(passes)
-        moved = max(self.outside.cycles(passes), self.outside.fixed * (1 - share) + outside * share)
-        return max(own, peak, moved + self._steps(passes)) + self.tile_cycles
-
-    def _fullest(self, cycles: list[float], order: str) -> float:
-        """The most that a core is given; cycles: by number of passes."""
-        alike = [n for _, n in self.passes]
-        if order == "queries":
-            runs = list(zip(cycles, alike, strict=True))
-        else:
-            each = self.one.count // self.one.query_tiles
-            runs = [(c, n // each) for c, n in zip(cycles, alike, strict=True)] * each
-        loads, _ = given([0.0] * self.one.cores, runs)
-        return max(loads)
-
-
-def _beside_turns(platform: Platform, one: Assignment, buffering: float) -> _Peak:
-    """Cycles of every word that a tile brings and sends, once, one tensor after another.
-
-    None where they do not run beside turns.
-    """
-    turns = len(one.group.names) > 1 and not overlaps(one.group.schedule)
-    if buffering < 2 or not turns:
-        return _Peak(fixed=0.0, each=0.0)
-    workload, dram = one.core_workload, _outside(platform, one, buffering)
-    inputs, names = _inputs(one), one.group.names
-    made = {workload.einsum(n).output.tensor for n in names}
-    fixed = each = 0.0
-    for tensor in [*inputs, *(t for t in made if crosses_dram(workload, names, t))]:
-        words = _tile_words(one, tensor)
-        ways = (words, 0.0) if tensor in inputs else (0.0, words)
-        weight = weight_of(dram, tensor, words)
-        cycles = float(in_turn_cycles(dram, tensor, *ways, weight))
-        if one.keys and key_rank(workload) in workload.tensor_ranks[tensor]:
-            each += cycles / one.most_passes
-        else:
-            fixed += cycles
-    return _Peak(fixed=fixed, each=each)
-
-
-def _tile_orders(one: Assignment) -> tuple[str, ...]:
-    """Which loop over tiles is outermost: of queries, or the others."""
-    return ("queries",) if one.count == one.query_tiles else ("queries", "others")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Peak:
+class Peak:
     """Cycles of a tile at peak: those that do not depend on its passes over keys, and of each."""
 
     fixed: float
     each: float
 
     @classmethod
-    def of(cls, platform: Platform, one: Assignment) -> _Peak:
+    def of(cls, platform: Platform, one: Assignment) -> Peak:
         """The peak of a core's units for the Einsums of a group."""
         core = one.core_workload
         keys = key_rank(core) if one.keys else ""

@@ -8,7 +8,7 @@ from math import inf
 
 import numpy as np
 
-from flat_mapper.mapper.chip.floors import Fullest
+from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.group.incumbent import NONE, Costs
 from flat_mapper.mapper.group.objective import Goal, better, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.cost_model.latency import transfer_cycles
+from flat_mapper.cost_model.latency import Amount, transfer_cycles
 from flat_mapper.mapper.space.candidates import Floats
 
 
@@ -39,11 +39,12 @@ def beside_cycles(dram: MemoryLevel, tensor: str) -> list[float]:
 def in_turn_cycles(
     dram: MemoryLevel,
     tensor: str,
-    reads: Floats | float,
-    writes: Floats | float,
+    reads: Amount,
+    writes: Amount,
     weight: Floats | float,
 ) -> Floats:
     """Cycles of the slowest source for words of one tensor, where others come before and after."""
     own = transfer_cycles(dram, weight * np.asarray(reads), weight * np.asarray(writes))
     slowest = max(beside_cycles(dram, tensor), default=0.0)
-    return np.maximum(own, slowest * (np.asarray(reads) + np.asarray(writes)))
+    found: Floats = np.maximum(own, slowest * (np.asarray(reads) + np.asarray(writes)))
+    return found

@@ -9,9 +9,9 @@ import numpy as np
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.latency import loads_in_turn
 from flat_mapper.mapper.cost.innermost import closed_passes
+from flat_mapper.mapper.cost.masks import left_by_mask
 from flat_mapper.mapper.cost.outside import beside, beside_cycles, in_turn_cycles, weight_of
 from flat_mapper.mapper.space.candidates import (
-    Bools,
     CandidateBlock,
     Floats,
     Ints,
@@ -49,7 +49,7 @@ class Costs:
     def add_words(self, level: MemoryLevel, reads: Floats, writes: Floats) -> None:
         """Account for words of one instance."""
         for port, words_per_cycle, words in loads_in_turn(level, reads, writes):
-            self.add_cycles((level.name, port), words / words_per_cycle)
+            self.add_cycles((level.name, port), np.asarray(words / words_per_cycle))
 
 
 def candidate_costs(space: EinsumSpace, candidates: CandidateBlock, outer: Outer) -> Costs:
@@ -70,7 +70,7 @@ def candidate_costs(space: EinsumSpace, candidates: CandidateBlock, outer: Outer
             )
             open_ = open_ & outer.may_stay(position)
             passes = passes * np.where(open_, 1, outer.passes)
-            left = _left(space.relevant[tensor], open_, dram, outer)
+            left = left_by_mask(space.relevant[tensor], open_, dram, outer)
             passes, _ = looped(space.relevant[tensor], passes, open_, dram, outer.dram_order)
             above = transfers[i + 1] if i + 1 < len(transfers) else None
             copied = _copied_words(space, tensor, outer) if above is None else 0.0
@@ -78,7 +78,7 @@ def candidate_costs(space: EinsumSpace, candidates: CandidateBlock, outer: Outer
             words = passes * left[0] * left[1] * float(space.volume[tensor])
         if role == "staged":
             still = np.ones(dram.shape[1]) > 0
-            left = _left(space.relevant[tensor], still, dram, outer)
+            left = left_by_mask(space.relevant[tensor], still, dram, outer)
             alone = Costs(energy=np.zeros(1), ports={})
             words = add_staged(space, alone, tensor, dram, outer.dram_order, left)
             costs.add(alone)
@@ -137,41 +137,6 @@ def _copied_words(space: EinsumSpace, tensor: str, outer: Outer) -> float:
     return float(space.volume[tensor]) * (outer.passes * outer.visited - 1)
 
 
-def _left(
-    relevant: tuple[bool, ...], open_: Bools, dram: Ints, outer: Outer
-) -> tuple[Floats | float, Floats | float]:
-    """What a mask leaves of a transfer's passes, and of the tensor itself."""
-    if outer.visited == 1:
-        return 1.0, 1.0
-    return mask_leaves(relevant, open_, dram, outer.dram_order, outer.masked, outer.visited)
-
-
-def mask_leaves(
-    relevant: tuple[bool, ...],
-    open_: Bools,
-    dram: Ints,
-    order: tuple[int, ...],
-    masked: tuple[int, ...],
-    visited: Floats | float,
-) -> tuple[Floats | float, Floats | float]:
-    """What a mask leaves of a transfer's passes, and of the tensor itself.
-
-    A transfer is passed in each of the masked loops, or it stays in place over one of them.
-    order: of the DRAM loops, innermost first. masked: the mask's ranks that the Einsum has.
-    """
-    if len(masked) == 2 and all(relevant[r] for r in masked):
-        return 1.0, visited  # every pass brings other words
-    every = np.ones(open_.shape, np.bool_)
-    if len(masked) < 2:  # the innermost loop is over a rank that no tensor has
-        every &= ~open_
-    for r in order:
-        if r in masked and not relevant[r]:
-            every = every & ~open_
-        if relevant[r]:
-            open_ = open_ & (dram[r] == 1)
-    return np.where(every, visited, 1.0), 1.0
-
-
 def add_staged(
     space: EinsumSpace,
     costs: Costs,
@@ -180,7 +145,10 @@ def add_staged(
     order: tuple[int, ...],
     left: tuple[Floats | float, Floats | float] = (1.0, 1.0),
 ) -> Floats:
-    """Whole tiles between DRAM and the shared level; returns their words. left: see `_left`."""
+    """Whole tiles between DRAM and the shared level; returns their words.
+
+    left: see `left_by_mask`.
+    """
     one = np.ones(dram.shape[1])
     passes, _ = looped(space.relevant[tensor], one, one > 0, dram, order)
     level = space.arch.levels[space.shared]

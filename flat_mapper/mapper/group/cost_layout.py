@@ -45,7 +45,7 @@ class CostLayout:
         dram, turns = problem.platform.dram.name, problem.takes_turns
         ahead = problem.runs_ahead
         overlapped = overlaps(problem.group.schedule) and ahead
-        ports = {
+        ports: dict[tuple[str, str], None] = {
             (level.name, load.port): None
             for space in problem.spaces
             for level in space.arch.levels

@@ -368,9 +368,8 @@ class Fused:
             position = some[place]
             costs = float(cycles[position]), float(energy[position])
             found = self._solution(where, parts, picks[position], costs)
-            exposed, outside = where.layout.beside_turns(total[position])
-            found = replace(found, exposed=exposed, outside=outside)
-            self.incumbent.take(slot, found)
+            ends, outside = where.layout.beside_turns(total[position])
+            self.incumbent.take(slot, replace(found, exposed=ends, outside=outside))
             if self.log is not None:
                 self.log.priced(found)
         return legal

@@ -1,0 +1,43 @@
+"""What a mask leaves of the passes in which a tensor moves."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
+from flat_mapper.mapper.space.roles import Outer
+
+
+def left_by_mask(
+    relevant: tuple[bool, ...], open_: Bools, dram: Ints, outer: Outer
+) -> tuple[Floats | float, Floats | float]:
+    """What a mask leaves of a transfer's passes, and of the tensor itself."""
+    if outer.visited == 1:
+        return 1.0, 1.0
+    return mask_leaves(relevant, open_, dram, outer.dram_order, outer.masked, outer.visited)
+
+
+def mask_leaves(
+    relevant: tuple[bool, ...],
+    open_: Bools,
+    dram: Ints,
+    order: tuple[int, ...],
+    masked: tuple[int, ...],
+    visited: Floats | float,
+) -> tuple[Floats | float, Floats | float]:
+    """What a mask leaves of a transfer's passes, and of the tensor itself.
+
+    A transfer is passed in each of the masked loops, or it stays in place over one of them.
+    order: of the DRAM loops, innermost first. masked: the mask's ranks that the Einsum has.
+    """
+    if len(masked) == 2 and all(relevant[r] for r in masked):
+        return 1.0, visited  # every pass brings other words
+    every = np.ones(open_.shape, np.bool_)
+    if len(masked) < 2:  # the innermost loop is over a rank that no tensor has
+        every &= ~open_
+    for r in order:
+        if r in masked and not relevant[r]:
+            every = every & ~open_
+        if relevant[r]:
+            open_ = open_ & (dram[r] == 1)
+    return np.where(every, visited, 1.0), 1.0
