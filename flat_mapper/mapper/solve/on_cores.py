@@ -1,11 +1,11 @@
 """The search on a chip of many cores: at which level to fuse, and which tiles to give out.
 
 Groups run one after another, so each is given out for itself. For given tiles the problem of one
-core is an ordinary one: a tile of the workload, with all that serves it while the others do as much
-(`mapper.chip.floors.core_view`). Its costs bound those of the chip from below, so the most promising
-tiles are searched one after another, and what may be better by these bounds is laid over the cores
-in every way (`lifted`) and priced by the model. The least bound of all that is left is part of the
-certificate.
+core is an ordinary one: a tile of the workload, with all that serves it while the others do as
+much (`mapper.chip.floors.core_view`). Its costs bound those of the chip from below, so the most
+promising tiles are searched one after another, and what may be better by these bounds is laid over
+the cores in every way (`lifted`) and priced by the model. The least bound of all that is left is
+part of the certificate.
 """
 
 from __future__ import annotations
