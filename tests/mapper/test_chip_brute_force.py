@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from agreement import value
 from oracles.brute_force import Case
@@ -11,8 +13,12 @@ from oracles.many_cores import answers
 from flat_mapper.backends.referee import compare
 from flat_mapper.cost_model.result import Result
 from flat_mapper.execution.run import execute
+from flat_mapper.mapper.chip.assignments import every_assignment
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapping.space import partitions
+from flat_mapper.workload.cascade import attention
+from flat_mapper.workload.mask import Mask
 
 
 def agree(seed: int) -> dict[str, Result | None]:
@@ -61,3 +67,20 @@ def test_the_best_mapping_of_a_chip_does_what_brute_force_says() -> None:
     truth = answers(case)["latency"]
     assert truth is not None
     does_what_it_says(case, truth)
+
+
+def test_queries_under_a_mask_are_cut_by_the_cores_or_in_time_with_keys() -> None:
+    """A group without products, whose keys may stand in shared loops beside its queries."""
+    case = chip_question(15)
+    workload = attention(B=1, H=1, P=4, M=4, E=1, F=1).subset(("QK_exp", "QK_sum"))
+    workload = replace(workload, mask=Mask(causal=True))
+    fusion = replace(case.mapspace.fusion, groups=(("QK_exp", "QK_sum"),), level="GLB")
+    space = replace(case.mapspace, fusion=fusion)
+    ((group,),) = partitions(workload, space)
+    every = list(every_assignment(workload, case.platform, space, group))
+    cut = [one for one in every if one.cuts_queries]
+    assert {one.keys for one in cut} == {1, 2, 4}
+    for one in cut:
+        tiles = one.inner(space).fusion.tiles
+        assert tiles["M"] == (one.keys,)
+        assert one.keys == 4 or tiles["P"] == (dict(one.tile)["P"],)

@@ -61,6 +61,9 @@ class Assignment:
         own = {r: t for r, t in mapspace.fusion.tiles.items() if r not in dict(self.tile)}
         if self.keys:
             own[key_rank(self.workload)] = (self.keys,)
+        if self.keys and self.most_passes > 1:  # queries are cut by the cores' loops alone
+            queries = self.workload.roles.queries
+            own[queries] = (dict(self.tile)[queries],)
         return replace(mapspace, fusion=replace(mapspace.fusion, level="", cores=(), tiles=own))
 
     @property
@@ -126,6 +129,7 @@ def _of_level(
     extents = [[n for n in divisors(sizes[r]) if n in fixed.get(r, (n,))] for r in ranks]
     pair = workload.roles.masked
     cut = {r for n in group.names for r in workload.einsum(n).each}
+    in_time = workload.shareable_ranks(group.names) if group.fused else ()
     for chosen in product(*extents):
         tile = dict(zip(ranks, chosen, strict=True))
         one = Assignment(
@@ -137,11 +141,12 @@ def _of_level(
             keys=0,
             cores=cores,
         )
-        if not (workload.mask and one.cuts_queries and pair and pair[1] in cut):
+        if not (workload.mask and one.cuts_queries and pair and pair[1] in in_time):
             yield one
             continue
         for n in divisors(sizes[pair[1]]):
-            if n < sizes[pair[1]] and n in fixed.get(pair[1], (n,)):
+            whole = n == sizes[pair[1]] and pair[1] in cut  # another form of the group has it
+            if not whole and n in fixed.get(pair[1], (n,)):
                 yield replace(one, keys=n)
 
 
