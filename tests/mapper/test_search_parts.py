@@ -6,9 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.budget import Limits
 from flat_mapper.mapper.bounds.dominance import _rounded
-from flat_mapper.mapper.bounds.traffic import whole_cycles
+from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.group.fused_bounds import PAIRS, FusedBounds
 from flat_mapper.mapper.group.objective import Goal, better_pair
 from flat_mapper.mapper.solve.front_search import _kept
@@ -77,7 +78,8 @@ def test_rows_that_words_do_not_fill() -> None:
 
 
 def test_sums_that_are_off_in_the_last_bits_are_whole_cycles() -> None:
-    assert whole_cycles(np.array([10.0, 10 + 1e-12, 10.1, 11 - 1e-12])).tolist() == [10, 10, 11, 11]
+    cycles = np.array([10.0, 10 + 1e-12, 10.1, 11 - 1e-12])
+    assert rounded(load_platform("edge").dram, cycles).tolist() == [10, 10, 11, 11]
 
 
 def test_groups_that_a_rule_can_tell_apart_are_questions_of_their_own() -> None:
