@@ -17,6 +17,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.mapping.cores.check import read_checked_record
+from flat_mapper.published.silicon import headroom
 from flat_mapper.published.silicon.accuracy import summary
 from flat_mapper.published.silicon.families import cases, measured
 from flat_mapper.published.silicon.fit import fitted_to
@@ -139,6 +140,18 @@ def test_answers_carry_the_errors_of_the_kernel_that_they_are_of(rows: Path) -> 
     assert "the mapping is no kernel's" in summary_text(found.case.workload, platform, plain)
     small = load_platform("edge")
     assert error_bands(small.matrix, [found.case.kernel]) == ()
+
+
+def test_a_best_mapping_is_not_slower_than_the_kernels(
+    rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a search's own answer where that is faster, with the copies beside it."""
+    monkeypatch.setattr(headroom, "SECONDS", 2.0)
+    found = measured(rows)[0]
+    best = headroom.best_seconds(found)
+    assert best is not None
+    copies = sum(g.cycles for g in found.result.groups if set(g.names) <= {"K", "V"})
+    assert copies * found.result.cycle_seconds < best <= found.predicted_s
 
 
 @pytest.mark.parametrize(("length", "mask"), [("seq", "0,1,0"), ("kv_len", "0,0")])
