@@ -90,7 +90,7 @@ def _table(kinds: Kinds) -> str | None:
 
 
 def _understood(path: str, kinds: Kinds, lines: Faults) -> Understood | None:
-    """What a sound file says; faults that only `map` finds are noted.
+    """Words of a sound file; faults that only `map` finds are noted.
 
     Files beside a Timeloop mapping are those of `model`, which prices one nest as it stands.
     """

@@ -27,7 +27,7 @@ MAPSPACE = "flat"  # that of `map` where none is named
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Understood:
-    """What some inputs say, for people and for machines."""
+    """Meaning of some inputs, for people and for machines."""
 
     text: str
     document: dict[str, object]
@@ -76,7 +76,7 @@ def problem_understood(path: str) -> Understood:
 
 
 def mapspace_understood(path: str) -> Understood:
-    """What is free in a mapspace, whatever the problem."""
+    """Freedom that a mapspace leaves, whatever the problem."""
     space = load_mapspace(Path(path))
     return Understood(
         text=understood.mapspace_text(space), document=understood.mapspace_document(space)

@@ -32,7 +32,7 @@ class Execution(Printed):
 
     @property
     def agrees(self) -> bool:
-        """Whether every difference has a reason."""
+        """True if every difference has a reason."""
         return all(d.reason for d in self.differences)
 
     def to_dict(self) -> dict[str, object]:

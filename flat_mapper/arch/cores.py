@@ -1,4 +1,4 @@
-"""What a chip of many cores says of itself beside its levels and fanouts.
+"""Facts of a chip of many cores beside its levels and fanouts.
 
 Variables of the matrix path's file, each 0 or unlimited where it is not given:
 
@@ -101,7 +101,7 @@ def fitted_costs(arch: Architecture, kernel: str) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorBand:
-    """How far a kernel's times were off on measured rows that were never fitted to."""
+    """Errors of a kernel's times on measured rows that were never fitted to."""
 
     kernel: str
     chip: str  # that was measured
@@ -175,13 +175,13 @@ NO_MULTICAST = ("no_multicast_no_reduction", "no_reuse")  # two of Timeloop's na
 
 
 def multicasts(arch: Architecture, level: MemoryLevel, tensor: str) -> bool:
-    """Whether one read outside a level may serve several instances of it."""
+    """True if one read outside a level may serve several instances of it."""
     outside = arch.nodes[: arch.nodes.index(level)]
     return not any(isinstance(node, Fanout) and reads_apart(node, tensor) for node in outside)
 
 
 def reads_apart(fanout: Fanout, tensor: str) -> bool:
-    """Whether every instance inside a fanout reads a tensor for itself."""
+    """True if every instance inside a fanout reads a tensor for itself."""
     spatial = fanout.constraints.get("spatial")
     for key in NO_MULTICAST:
         listed = spatial.get(key) if isinstance(spatial, dict) else None

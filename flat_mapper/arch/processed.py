@@ -1,4 +1,4 @@
-"""What Timeloop's front end hands to its programs, `parsed-processed-input.yaml`, as v0.4 nodes.
+"""Input of Timeloop's programs, `parsed-processed-input.yaml`, as v0.4 nodes.
 
     architecture: {version: 0.4, subtree: [{name: x, attributes: {...}, local: [...]}]}
     architecture_constraints: {targets: [{target: inter_PE_spatial, type: spatial, ...}]}

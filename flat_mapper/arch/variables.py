@@ -1,4 +1,4 @@
-"""Whether every variable of an architecture means something: a misspelt one changes nothing.
+"""Meaning of every variable of an architecture: a misspelt one changes nothing.
 
 A variable is known where the package reads it, and used where an expression names it. One that is
 neither may belong to another file of the specification, as Timeloop's do; but not if it is nearly

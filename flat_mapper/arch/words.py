@@ -68,7 +68,7 @@ def fitted(platform: Platform, workload: Workload) -> Fitted:
 
 
 def _notes(changed: dict[str, MemoryLevel], workload: Workload) -> list[str]:
-    """What was converted, a line for each width."""
+    """Conversions, a line for each width."""
     lines = []
     for bits in dict.fromkeys(level.word_bits for level in changed.values()):
         names = ", ".join(n for n, level in changed.items() if level.word_bits == bits)

@@ -48,7 +48,7 @@ DEFINITION = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantity:
-    """What is compared: a count, cycles or an energy of an Einsum, a level or a tensor."""
+    """Compared quantity: a count, cycles or an energy of an Einsum, a level or a tensor."""
 
     einsum: str
     level: str
@@ -244,7 +244,7 @@ def between_einsums(
     ert: Ert,
     native: Result | Infeasible,
 ) -> dict[Quantity, None]:
-    """What the native model counts otherwise than for every Einsum alone, as other backends do."""
+    """Counts of the native model that differ from every Einsum alone, as other backends have it."""
     if isinstance(native, Infeasible):
         return {}
     alone = stats_alone(workload, platform, mapping, ert)

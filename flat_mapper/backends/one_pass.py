@@ -82,7 +82,7 @@ def one_pass_counts(
     ert: Ert,
     alone: Result,
 ) -> dict[Place, int]:
-    """What a backend counts where nothing stays in private levels from one pass to another.
+    """Counts of a backend where nothing stays in private levels from one pass to another.
 
     alone:  its answer for the whole mapping.
     raises: MappingError and BackendError as `Backend.evaluate`.

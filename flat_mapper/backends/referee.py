@@ -32,7 +32,7 @@ class Disagreement:
 
 
 def compare(executed: Executed, result: Result) -> tuple[Disagreement, ...]:
-    """What differs between an execution and the model's result for the same mapping.
+    """Differences between an execution and the model's result for the same mapping.
 
     Numbers have to be right; every count equal; no level over its capacity; each group's latency
     the executed timeline's, rounded up to whole cycles, or above it by no more than the schedule's

@@ -143,7 +143,7 @@ def _spread(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Native:
-    """What the native model says of an Einsum: of a tile by itself, in its group, on the chip."""
+    """Native counts of an Einsum: of a tile by itself, in its group, on the chip."""
 
     alone: EinsumStats
     tile: EinsumStats
@@ -252,7 +252,7 @@ def _stats(stats: EinsumStats, level: str, tensor: str) -> TensorStats:
 
 
 def words_of_round(one: Round, nest: EinsumMapping, tensor: str) -> int:
-    """How many cores' words of a tensor DRAM moves in a round: of those it serves at once, one."""
+    """Cores whose words of a tensor DRAM moves in a round: of those it serves at once, one."""
     fanout = next(n for n in one.platform.matrix.nodes if isinstance(n, Fanout))
     if reads_apart(fanout, tensor):
         return one.cores

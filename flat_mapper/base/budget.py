@@ -19,7 +19,7 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What an answer may take beside what is minimised."""
+    """Limits of an answer beside what is minimised."""
 
     latency_s: float = inf
     energy_j: float = inf
@@ -31,7 +31,7 @@ class Limits:
 
 @dataclass(slots=True, kw_only=True)
 class Budget:
-    """What a search may spend, and what it has spent.
+    """Time and memory that a search may spend, and has spent.
 
     seconds: wall time. megabytes: peak memory of the process. steps: pieces of work, a number that
     does not depend on the machine. gap: relative; what cannot improve by more is left out.

@@ -227,7 +227,7 @@ def fuse_layers_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def tiles_arguments(verb: argparse.ArgumentParser) -> None:
-    """Which kernel's tiles, and how many of them."""
+    """Arguments that name a kernel, and how many of its tiles."""
     verb.add_argument(
         "--for",
         required=True,

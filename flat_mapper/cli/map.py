@@ -132,7 +132,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
 
 
 def why_not_command(arguments: argparse.Namespace) -> int:
-    """Whether some Einsums may share loops; exit code 1 with the reason where they may not."""
+    """True if some Einsums may share loops; exit code 1 with the reason where they may not."""
     found = fusible(workload_of(arguments), arguments.einsums)
     say(answer_json(found.kind, found.to_dict()) if arguments.json else found)
     return 0 if found else 1
@@ -176,7 +176,7 @@ def _answer(
 
 
 def _files(found: Evaluation | SearchResult | Comparison) -> dict[str, bytes]:
-    """What `-o` writes; what makes it is imported where it is asked for."""
+    """Files that `-o` writes; what makes them is imported where it is asked for."""
     from flat_mapper.reports.files import comparison_files, mapping_files
 
     return comparison_files(found) if isinstance(found, Comparison) else mapping_files(found)

@@ -1,4 +1,4 @@
-"""What a backend is: the same inputs for all of them, the same result from each."""
+"""Backends: the same inputs for all of them, the same result from each."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """What `--backend` calls it."""
+        """Name for `--backend`."""
 
     def missing(self) -> str | None:
-        """What is missing and how to get it, in one line; None where it can run."""
+        """Missing program and how to get it, in one line; None where it can run."""
 
     def evaluate(
         self, workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert

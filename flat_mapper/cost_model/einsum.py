@@ -75,7 +75,7 @@ class EinsumCosts:
 
     @cached_property
     def fits(self) -> BoolArray:
-        """Whether every level holds its tiles."""
+        """True if every level holds its tiles."""
         fits = np.ones(self.factors.count, np.bool_)
         for i, level in enumerate(self.nest.arch.levels):
             if level.usable_words is not None:

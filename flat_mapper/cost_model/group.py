@@ -20,7 +20,7 @@ from flat_mapper.workload.graph import Workload
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupTerms:
-    """What the latency of a group is made of, whatever stands outside its shared level.
+    """Terms of a group's latency, whatever stands outside its shared level.
 
     Words are those that cross to and from the outside, by tensor: read, written.
     """

@@ -50,7 +50,7 @@ def transfer_cycles(level: MemoryLevel, reads: Amount, writes: Amount) -> FloatA
 
 
 def ways_compete(level: MemoryLevel) -> bool:
-    """Whether words that go one way may leave a port idle that words of both ways need."""
+    """True if words that go one way may leave a port idle that words of both ways need."""
     one_way = (level.read_words_per_cycle, level.write_words_per_cycle)
     return level.shared_words_per_cycle is not None and one_way != (None, None)
 

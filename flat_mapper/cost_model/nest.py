@@ -21,7 +21,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Nest:
-    """What a batch of loop nests has in common.
+    """Facts that a batch of loop nests has in common.
 
     slots:    S places for loops, outermost first (see mapping.slots_of).
     keep:     for each storage level (outermost first), the tensors it keeps.
@@ -59,7 +59,7 @@ class Nest:
         return tuple(tuple(index[r] for r in reversed(order)) for order in self.order)
 
     def replaced(self, real: BoolArray, tensor: str, level: int) -> bool:
-        """Whether loops inside one pass of the outermost ones replace a tensor's tile at a level.
+        """True if loops inside one pass of the outermost ones replace a tensor's tile at a level.
 
         real: bool[S, R], which loops have more than one pass.
         """
@@ -80,7 +80,7 @@ class Nest:
 
     @property
     def bare(self) -> bool:
-        """Whether a fanout of several copies has no storage below it."""
+        """True if a fanout of several copies has no storage below it."""
         below = len(self.slots) - 1 - self.level_slots[-1]
         last = self.arch.fanouts[len(self.arch.fanouts) - below // 2 :]
         return any(f.fanout_x * f.fanout_y > 1 for f in last)

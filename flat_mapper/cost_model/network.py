@@ -71,14 +71,14 @@ class Crossing:
 
 
 def priced(arch: Architecture) -> bool:
-    """Whether some fanout has a price."""
+    """True if some fanout has a price."""
     return any(any(fanout.word_pj) for fanout in arch.fanouts)
 
 
 def crossings(
     nest: Nest, factors: Factors, found: Accesses, share: Callable[[str], float]
 ) -> Iterator[Crossing]:
-    """What crosses every fanout that has a price.
+    """Words that cross every fanout that has a price.
 
     A word goes from the level that keeps it to all copies of the next one in that does, or of the
     compute unit, by every fanout in between: once as far as the copies that share it are one, and

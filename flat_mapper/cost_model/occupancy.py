@@ -49,7 +49,7 @@ class TileCopies:
         return 2.0 if self.in_flight(tensor) else 1.0
 
     def in_flight(self, tensor: str) -> bool:
-        """Whether an intermediate needs a second tile: two units work on two tiles at once."""
+        """True if an intermediate needs a second tile: two units work on two tiles at once."""
         if not overlaps(self.schedule) or tensor not in self.workload.producers:
             return False
         if tensor in self.carried:

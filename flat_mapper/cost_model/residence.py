@@ -33,7 +33,7 @@ class PrivateUse:
 def private_uses(
     workload: Workload, platform: Platform, group: GroupMapping, names: Sequence[str]
 ) -> dict[str, list[PrivateUse]]:
-    """What Einsums of a group hold at each private level, by its name; in execution order.
+    """Words that Einsums of a group hold at each private level, by its name; in execution order.
 
     names: the Einsums of the group, those of a free softmax among them.
     """

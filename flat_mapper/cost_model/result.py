@@ -1,4 +1,4 @@
-"""What an evaluation returns: counts, cycles and energy, from one tensor to the whole cascade."""
+"""Results of an evaluation: counts, cycles and energy, from one tensor to the whole cascade."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ class GroupStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """What no mapping of the workload can beat: compulsory traffic, and the units at peak."""
+    """Cost that no mapping of the workload can beat: compulsory traffic, and the units at peak."""
 
     cycles: float
     energy_pj: float

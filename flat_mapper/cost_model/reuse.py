@@ -332,14 +332,14 @@ class _Words:
         return _left(words, self.visited) if all(counted.values()) else words
 
     def _returns(self, child: int | None) -> bool:
-        """Whether a child's tiles go with every pass of the outermost loops."""
+        """True if a child's tiles go with every pass of the outermost loops."""
         return self.tensor in self.nest.returns and (child is None or child > SHARED)
 
     def _slot(self, child: int | None) -> int:
         return len(self.nest.slots) if child is None else self.nest.level_slots[child]
 
     def _passes(self, child: int | None) -> IntArray:
-        """How often a child's tiles come past: irrelevant temporal loops outside its run."""
+        """Number of times a child's tiles come past: irrelevant temporal loops outside its run."""
         slot = self._slot(child)
         outer = [s for s in self.nest.level_slots if s < slot]
         if child is None:

@@ -20,7 +20,7 @@ Cycles = float | npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rounds:
-    """What the schedule `phases` goes round and round in."""
+    """Rounds of the schedule `phases`."""
 
     phases: Phases
     rare: frozenset[str]  # Einsums that do not run in every pass, but when a loop is done

@@ -61,7 +61,7 @@ class KindParts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnParts:
-    """What the turns of one Einsum are made of, whatever stands outside the shared level.
+    """Parts of the turns of one Einsum, whatever stands outside the shared level.
 
     sizes: passes of one size each, and of each the kinds of passes.
     """
@@ -126,7 +126,7 @@ def _turn(
 
 
 def _masked(workload: Workload, group: GroupMapping, einsum: Einsum) -> MaskedPasses | None:
-    """What a mask leaves of the passes of an Einsum; None where it leaves all."""
+    """Passes of an Einsum that a mask leaves; None where it leaves all."""
     visited = visited_tiles(workload, group)
     pair = workload.roles.masked
     if visited is None or pair is None or not set(pair) <= set(einsum.ranks):
@@ -209,7 +209,7 @@ def _inside(
 
 
 class _PassMoves:
-    """What moves in one pass of an Einsum, by port, if nothing is in place yet."""
+    """Words that move in one pass of an Einsum, by port, if nothing is in place yet."""
 
     def __init__(
         self,
@@ -265,7 +265,7 @@ class _PassMoves:
         return found
 
     def _moves(self, tensor: str, child: int | None, kind: PassKind) -> bool:
-        """Whether a keeper's tiles are replaced in a pass of a kind."""
+        """True if a keeper's tiles are replaced in a pass of a kind."""
         if child is None or tensor in kind.fresh:
             return True
         if child > SHARED and tensor not in self.stay:

@@ -187,7 +187,7 @@ def _recipe(node: MemoryLevel | ComputeUnit, where: str) -> Recipe:
 
 
 def _untyped(node: MemoryLevel | ComputeUnit, class_name: str) -> bool:
-    """Whether a DRAM is priced as the default type."""
+    """True if a DRAM is priced as the default type."""
     return class_name == _DEFAULT_DRAM and node.attributes.get("type") is None
 
 

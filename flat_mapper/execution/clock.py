@@ -373,7 +373,7 @@ class _Clock:
 
 
 def _left(level: MemoryLevel, reads: float, writes: float) -> Callable[[bool, float], float]:
-    """What is left of a level's bandwidth: asked with 0, told with what is taken."""
+    """Rest of a level's bandwidth: asked with 0, told with what is taken."""
     rates = {True: level.read_words_per_cycle, False: level.write_words_per_cycle}
     shared = level.shared_words_per_cycle
     streams = {True: reads, False: writes}

@@ -18,7 +18,7 @@ Region = tuple[tuple[int, int], ...]  # of a tensor: (first, extent) along each 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """What one core does at a time: (first, extent) along each rank."""
+    """Piece that one core does at a time: (first, extent) along each rank."""
 
     parts: Mapping[str, tuple[int, int]]
 
@@ -67,7 +67,7 @@ class CoreTiles:
             yield Tile(parts=parts)
 
     def _pairs(self) -> bool:
-        """Whether tiles of queries go to cores by twos, from the front and from the back."""
+        """True if tiles of queries go to cores by twos, from the front and from the back."""
         loops, pair = self._loops, self.workload.roles.masked
         if self.group.order != "lists" or self.workload.mask is None or pair is None:
             return False

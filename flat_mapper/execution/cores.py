@@ -180,7 +180,7 @@ class CoresRun:
         return not self._made(tensor) and multicasts(arch, arch.level(self.level.name), tensor)
 
     def served(self, tensor: str, number: int) -> bool:
-        """Whether another core's read of the same words in the same round serves a tile too."""
+        """True if another core's read of the same words in the same round serves a tile too."""
         if number >= self.in_rounds or not self._multicast(tensor):
             return False
         ranks, mine = self.workload.tensor_ranks[tensor], self.tiles[number]
@@ -219,7 +219,7 @@ class CoresRun:
         return sent
 
     def counts(self) -> list[Moved]:
-        """What all cores moved."""
+        """Words that all cores moved."""
         found: dict[tuple[str, str, str], list[int]] = {}
         for number, run in enumerate(self.runs):
             for name, one in run.runs.items():
@@ -243,7 +243,7 @@ class CoresRun:
         ]
 
     def _ports(self, number: int) -> tuple[Port, ...]:
-        """What serves a tile's core: all levels outside, in equal parts for all cores at work."""
+        """Levels outside that serve a tile's core, in equal parts for all cores at work."""
         together = self._round(number) if number < self.in_rounds else range(self.at_work)
         cores = float(len(together))
         dram: dict[str, float] = {}

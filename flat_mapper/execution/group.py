@@ -21,7 +21,7 @@ Words = tuple[float, float]  # read, written
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnLog:
-    """What one turn took: steps of the compute unit, and words of one instance of each level."""
+    """Cost of one turn: steps of the compute unit, and words of one instance of each level."""
 
     turn: Turn
     unit: str

@@ -56,7 +56,7 @@ class Counter:
 
 
 class Window:
-    """What the instances at a slot see of one tensor inside its outer keeper's tile.
+    """Part of one tensor that the instances at a slot see inside its outer keeper's tile.
 
     index: int64[n, words], where each word of each instance's tile lies in the keeper's place, up
            to an offset of the loops in time between the two.
@@ -113,7 +113,7 @@ class Window:
         return found
 
     def settle(self, parent: Place) -> None:
-        """Where the words lie, once it is known in which place."""
+        """Places of the words, once it is known in which place."""
         self.parent = parent
         outside = [
             (s, i) for s, i in zip(self.spatial, self.indices, strict=True) if s.slot < self.top
@@ -131,7 +131,7 @@ class Window:
         self.weights = [(i, s.stride * parent.strides[s.rank]) for i, s in self.between]
 
     def elements(self, place: Place) -> IntArray:
-        """Where the words of a tile lie in a place, from the tile's first."""
+        """Positions of a tile's words in a place, from the tile's first."""
         found = np.zeros(self.words, np.int64)
         grid = np.indices(list(self.extents.values()), dtype=np.int64)
         for part, rank in zip(grid, self.extents, strict=True):
@@ -139,11 +139,11 @@ class Window:
         return found
 
     def key(self, index: Index) -> tuple[int, ...]:
-        """Which tile the instances see."""
+        """Key of the tile that the instances see."""
         return tuple([index[i] for i in self.key_at])
 
     def first(self, index: Index) -> bool:
-        """Whether every loop that comes back to the same words is in its first pass."""
+        """True if every loop that comes back to the same words is in its first pass."""
         return not any(index[i] for i in self.reduced_at)
 
     def valid(self, index: Index) -> BoolArray | None:

@@ -56,7 +56,7 @@ class FlatNest:
 
     @cached_property
     def dram_loops(self) -> int:
-        """How many of the loops in time stand at DRAM: the first so many."""
+        """Number of the loops in time that stand at DRAM: the first so many."""
         return sum(s.slot == 0 for s in self.temporal)
 
     def extent(self, rank: str, slot: int) -> int:
@@ -71,7 +71,7 @@ class FlatNest:
         return tuple(i for i, lv in levels if tensor in self.mapping.kept_at(lv.name))
 
     def instances(self, slot: int) -> int:
-        """How many there are of what stands at a slot."""
+        """Number of instances at a slot."""
         return int(np.prod([s.factor for s in self.spatial if s.slot < slot], dtype=np.int64))
 
 

@@ -1,4 +1,4 @@
-"""What an Einsum does at a point, and how its points are combined, in numpy."""
+"""Operations of an Einsum at a point, and how its points are combined, in numpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an execution returns: numbers, counts, words alive, and a timeline."""
+"""Results of an execution: numbers, counts, words alive, and a timeline."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Error:
 
     @property
     def right(self) -> bool:
-        """Whether it is rounding."""
+        """True if it is rounding."""
         return self.relative <= TOLERANCE
 
 
@@ -62,7 +62,7 @@ class Alive:
 
     @property
     def over(self) -> bool:
-        """Whether the level has less room."""
+        """True if the level has less room."""
         return self.capacity is not None and self.words > self.capacity
 
 
@@ -109,7 +109,7 @@ class Executed:
 
     @property
     def right(self) -> bool:
-        """Whether every output is what the cascade says, and every level holds what is alive."""
+        """True if every output is what the cascade says, and every level holds what is alive."""
         numbers = bool(self.errors) and all(e.right for e in self.errors)
         return numbers and not any(a.over for g in self.groups for a in g.alive)
 

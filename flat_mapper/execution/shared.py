@@ -17,7 +17,7 @@ from flat_mapper.workload.mask import Mask
 
 @dataclass(frozen=True, kw_only=True)
 class GroupFacts:
-    """What the rules ask of a group, from its graph and its loops alone."""
+    """Facts of a group that the rules ask for, from its graph and its loops alone."""
 
     workload: Workload
     group: GroupMapping
@@ -37,7 +37,7 @@ class GroupFacts:
 
     @property
     def apart(self) -> bool:
-        """Whether units work at once, on different passes."""
+        """True if units work at once, on different passes."""
         return self.group.schedule in ("overlapped", "phases")
 
     def makers(self, tensor: str) -> list[Einsum]:
@@ -45,21 +45,21 @@ class GroupFacts:
         return [e for e in self.einsums if e.output.tensor == tensor]
 
     def passed_on(self, tensor: str) -> bool:
-        """Whether one Einsum of the group makes a tensor and another reads or writes it."""
+        """True if one Einsum of the group makes a tensor and another reads or writes it."""
         users = [e for e in self.einsums if e.touches(tensor)]
         return bool(self.makers(tensor)) and len(users) > 1
 
     def carried(self, tensor: str) -> bool:
-        """Whether a shared loop brings partial results of it back, for another Einsum to see."""
+        """True if a shared loop brings partial results of it back, for another Einsum to see."""
         reduced = {r for e in self.makers(tensor) for r in e.reduced_ranks}
         return self.passed_on(tensor) and bool(reduced.intersection(self.cut))
 
     def off_chip(self, tensor: str) -> bool:
-        """Whether some Einsum of the group keeps it at DRAM."""
+        """True if some Einsum of the group keeps it at DRAM."""
         return any(DRAM in nest.keepers(tensor) for nest in self.nests.values())
 
     def leaves_finished(self, tensor: str) -> bool:
-        """Whether it leaves through an Einsum after the loops that a free softmax leaves out.
+        """True if it leaves through an Einsum after the loops that a free softmax leaves out.
 
         Then it drains row by row while that runs, and needs no second copy.
         """
@@ -67,7 +67,7 @@ class GroupFacts:
         return bool(readers) and all(e.after and e.name not in self.nests for e in readers)
 
     def between_units(self, tensor: str) -> bool:
-        """Whether it is made on one unit and used on another."""
+        """True if it is made on one unit and used on another."""
         units = {e.unit for e in self.einsums if e.touches(tensor)}
         return bool(self.makers(tensor)) and len(units) > 1
 
@@ -129,7 +129,7 @@ def _in_order(facts: GroupFacts, known: Mapping[str, object]) -> Iterator[str]:
 def held_words(
     facts: GroupFacts, places: Mapping[str, Place], policy: Policy
 ) -> tuple[tuple[str, int], ...]:
-    """What takes how many words of the shared level while the group runs, copies included."""
+    """Words of the shared level that each tensor takes while the group runs, copies included."""
     terms: dict[str, float] = {}
     copies: dict[str, float] = {}
     for name, nest in facts.nests.items():

@@ -49,7 +49,7 @@ def cut_ranks(before: Workload, after: Workload) -> Mapping[str, tuple[int, int]
 
 
 def _kept(workload: Workload, mapping: FusedMapping, dram: str, rank: str, passes: int) -> int:
-    """How much of a rank is left: the most that so many passes at DRAM cover in any Einsum."""
+    """Rest of a rank: the most that so many passes at DRAM cover in any Einsum."""
     size = workload.rank_sizes[rank]
     users = (
         nest

@@ -113,7 +113,7 @@ class EinsumRun:
         return new_place(access.tensor, extents, self.nest.instances(slot))
 
     def _masked(self, mask: Mask | None) -> Callable[[Index, Values], Values] | None:
-        """What takes the masked pairs out of the scores that this Einsum makes."""
+        """Mask that takes pairs out of the scores that this Einsum makes."""
         einsum, workload = self.nest.einsum, self.workload
         pairs = workload.roles.masked
         if mask is None or pairs is None or not set(pairs) <= set(einsum.output.ranks):
@@ -226,7 +226,7 @@ class EinsumRun:
                     self._drop(chain, link)
 
     def _next(self, link: Link, dram: tuple[int, ...], after: tuple[int, ...]) -> bool:
-        """Whether the next turn begins with the tile that is there.
+        """True if the next turn begins with the tile that is there.
 
         A mask may leave of a row of passes those with one tile of keys only. That tile comes anew
         with the next row all the same: the loop over keys begins again.
@@ -264,13 +264,13 @@ class EinsumRun:
 
 
 def masked_value(workload: Workload, tensor: str) -> float:
-    """What a masked score is: nothing to a maximum or an exponential, and nothing to a sum."""
+    """Value of a masked score: nothing to a maximum or an exponential, and nothing to a sum."""
     readers = [e for e in workload.einsums if e.reads(tensor)]
     return -np.inf if any(e.operation in ("max", "exp") for e in readers) else 0.0
 
 
 def may_see(mask: Mask, query: IntArray, key: IntArray) -> BoolArray:
-    """Whether a query at a position may see a key, pair by pair; of keys in parts, one of them."""
+    """True if a query at a position may see a key, pair by pair; of keys in parts, one of them."""
     seen: BoolArray = np.zeros(np.broadcast(query, key).shape, np.bool_)
     for position in (key * mask.parts + part for part in range(mask.parts)):
         within = np.ones(seen.shape, np.bool_)

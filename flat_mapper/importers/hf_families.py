@@ -1,4 +1,4 @@
-"""How the configurations of Hugging Face models name their sizes, by family.
+"""Names of the sizes in the configurations of Hugging Face models, by family.
 
 After the configuration classes of the library transformers (huggingface.co/docs/transformers,
 "Configuration" of each model); where a class has a default and files leave the key out, the default

@@ -1,4 +1,4 @@
-"""What a Hugging Face model has in a layer besides its products, and once: norms to vocabulary.
+"""Parts of a Hugging Face model besides its products, in a layer and once: norms to vocabulary.
 
 After the modeling files of the library transformers (huggingface.co/docs/transformers). A table's
 value makes a section of a problem file (`flat_mapper.workload.short_form`) of a configuration.

@@ -1,4 +1,4 @@
-"""Which keys the layers of a Hugging Face model see: causality, sliding windows, and their pattern.
+"""Keys that the layers of a Hugging Face model see: causality, sliding windows, and their pattern.
 
 After the modeling files of the library transformers: a decoder attends to what came before, a
 sliding window of w to the w nearest of that. `layer_types` lists each layer where a file has it;

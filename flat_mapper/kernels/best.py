@@ -39,7 +39,7 @@ class Priced:
 
     @property
     def seconds(self) -> float:
-        """What `evaluate` says of the mapping."""
+        """Seconds that `evaluate` says of the mapping."""
         return self.result.latency_s
 
     @property
@@ -82,7 +82,7 @@ class Ranked(Printed):
 
     @property
     def bands(self) -> tuple[ErrorBand, ...]:
-        """How far that kernel's times were off where it was measured, if that is known."""
+        """Errors of that kernel's times where it was measured, if they are known."""
         return error_bands(self.platform.matrix, (self.fitted,))
 
     def to_dict(self, count: int = SHOWN) -> dict[str, object]:

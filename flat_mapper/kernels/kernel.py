@@ -56,7 +56,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """What a tile needs of the scarcest thing that it needs, and what there is."""
+    """Need of a tile of the scarcest thing, and what there is."""
 
     what: str
     needs: float
@@ -64,7 +64,7 @@ class Fit:
 
     @property
     def fits(self) -> bool:
-        """Whether there is enough."""
+        """True if there is enough."""
         return self.needs <= self.has
 
     @property
@@ -99,7 +99,7 @@ class Kernel:
     fitted: tuple[str, ...] = ()
 
     def tightest(self, shape: Shape, chip: str, tile: Tile) -> Fit:
-        """What a tile has least of."""
+        """Resource that a tile has least of."""
         return max(self.fit(shape, chip, tile), key=lambda fit: fit.share)
 
 

@@ -58,13 +58,13 @@ class Question:
 
     @property
     def problem(self) -> tuple[object, ...]:
-        """What two rows have in common whose tiles take as long."""
+        """Key that rows share whose tiles take as long."""
         sizes = (*self.workload.rank_sizes.items(), *self.workload.tensor_bits.items())
         return (self.kernel.name, self.chip, self.edits, sizes, self.workload.mask)
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What two rows with the same answers have in common, but for the shipped tile."""
+        """Key that rows with the same answers share, whatever tile they ship."""
         tiles = tuple((t.rows, t.keys) for t in self.lattice)
         return (*self.problem, self.shape.kv_heads, tiles)
 

@@ -12,7 +12,7 @@ IDLE, FIRST = "idle cores", "first inputs and fixed costs"
 
 
 def difference(slower: Priced, faster: Priced) -> str:
-    """What the slower tile has most of beside the faster one, of its longest group.
+    """Term of which the slower tile has most beside the faster one, in its longest group.
 
     Cycles of units and of levels as a share of each core at work, those in which cores have no
     tile, and what nothing overlaps.

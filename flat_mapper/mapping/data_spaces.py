@@ -38,7 +38,7 @@ _LISTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binding:
-    """What the names in a chip's constraints stand for in one Einsum."""
+    """Meaning of the names in a chip's constraints in one Einsum."""
 
     tensors: Mapping[str, str]  # by data space
     ranks: Mapping[str, tuple[str, ...]]  # by rank of a layer; empty: the problem's own names

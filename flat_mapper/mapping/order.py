@@ -76,7 +76,7 @@ def _colours(workload: Workload) -> dict[str, int]:
 
 
 def _own(workload: Workload, einsum: Einsum) -> object:
-    """What an Einsum does: its operation, and its ranks by size, role and where they are."""
+    """Signature of an Einsum: its operation, and its ranks by size, role and where they are."""
     roles = {rank: name for name, rank in workload.roles.declared.items()}
     ranks = sorted(
         (
@@ -101,7 +101,7 @@ Wait = tuple[str, str, int]  # the second Einsum waits for the first's turn of s
 
 
 def overlaps(schedule: Schedule | str) -> bool:
-    """Whether units work at once, on different passes."""
+    """True if units work at once, on different passes."""
     return schedule in ("overlapped", "phases")
 
 

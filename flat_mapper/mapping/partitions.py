@@ -155,7 +155,7 @@ def _cuts(workload: Workload, waits: list[int]) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Which sets of units may be a group."""
+    """Judge of which sets of units may be a group."""
 
     workload: Workload
     limits: AnyGroups
@@ -173,7 +173,7 @@ class _Judge:
         return names
 
     def _limited(self, names: tuple[str, ...]) -> bool:
-        """Whether a limit of the mapspace forbids a group of several units."""
+        """True if a limit of the mapspace forbids a group of several units."""
         limits, operators = self.limits, self.workload.operators
         within = {m for n in limits.within for m in operators.get(n, (n,))}
         products = sum(self.workload.einsum(n).unit == "matrix" for n in names)
@@ -189,7 +189,7 @@ class _Judge:
 
 
 def refusal(workload: Workload, names: tuple[str, ...]) -> str:
-    """Why some Einsums cannot be one group, naming the tensor or Einsum; empty where they can."""
+    """Why-not of some Einsums as one group, naming the tensor or Einsum; empty where they can."""
     lone = _lone(workload, names)
     if lone:
         return f"{lone} shares no tensor with the others of {', '.join(names)}"

@@ -24,7 +24,7 @@ class PassKind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskedPasses:
-    """What a mask leaves of the passes of the loops over queries and over keys."""
+    """Passes that a mask leaves of the loops over queries and over keys."""
 
     queries: str  # ranks
     keys: str

@@ -104,12 +104,12 @@ class Fusion:
 
     @property
     def on_cores(self) -> bool:
-        """Whether the level or the cores are chosen."""
+        """True if the level or the cores are chosen."""
         return bool(self.level or self.cores)
 
     @property
     def fuses(self) -> bool:
-        """Whether Einsums may share loops at all, by the mapspace's own choice."""
+        """True if Einsums may share loops at all, by the mapspace's own choice."""
         return bool(self.groups) or self.anything is not None
 
 

@@ -27,7 +27,7 @@ _FACTOR = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(<=|=)\s*([0-9]{1,18})\s*")
 
 
 def constraints(outline: FilePart) -> tuple[tuple[SlotRule, ...], tuple[KeepRule, ...]]:
-    """What is fixed about loops, and what about tensors, in the order of the file."""
+    """Constraints on loops, and on tensors, in the order of the file."""
     items = outline.faults.attempt(take, outline.body, "constraints", list, outline.where, [])
     spot = f"{outline.where}.constraints"
     slots: list[SlotRule] = []

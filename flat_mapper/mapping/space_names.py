@@ -1,4 +1,4 @@
-"""Whether every name in a mapspace is one of the workload's, or of the platform's."""
+"""True if every name in a mapspace is one of the workload's, or of the platform's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flat_mapper.workload.softmax import ROW, SOFTMAXES, with_softmax
 
 
 def unmatched_rules(mapspace: Mapspace, workload: Workload, platform: Platform) -> list[str]:
-    """What a mapspace names and neither this platform nor this workload has, a line each.
+    """Names in a mapspace that neither this platform nor this workload has, a line each.
 
     A rule about an Einsum that the scope left out says nothing. Nor does what is marked
     `if_present` and names nothing here; a group of which only a part is here is refused all the
@@ -86,7 +86,7 @@ def _einsums(workload: Workload) -> Iterator[Einsum]:
 
 
 def _fusion_misses(name: str, fusion: Fusion, names: _Names) -> Iterator[str]:
-    """What a mapspace says of shared loops about names that are nowhere."""
+    """Names in a mapspace's words on shared loops that are nowhere."""
     where = f"{name}: fusion"
     known = (*names.operators, *names.einsums)
     for group in fusion.groups:
@@ -125,7 +125,7 @@ def _role_misses(mapspace: Mapspace, workload: Workload, names: _Names) -> Itera
 
 
 def _rule_misses(where: str, rule: SlotRule | KeepRule, names: _Names) -> Iterator[str]:
-    """What a constraint names and nothing has."""
+    """Names in a constraint that nothing has."""
     if rule.einsum in names.left_out:
         return
     if rule.einsum and rule.einsum not in names.einsums:

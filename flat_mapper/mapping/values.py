@@ -111,7 +111,7 @@ class GroupMapping:
 
     @property
     def on_cores(self) -> bool:
-        """Whether it says where it is fused, or what is given out."""
+        """True if it says where it is fused, or what is given out."""
         return bool(self.level or self.cores)
 
 

@@ -47,7 +47,7 @@ class Peaks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnCores:
-    """How a group's tiles lie on the cores of a chip."""
+    """Tiles of a group on the cores of a chip."""
 
     given_out: tuple[str, ...]  # `H=12`: the shared loops whose passes cores take
     cores: int

@@ -30,7 +30,7 @@ def energy_rows(result: Result) -> list[tuple[str, ...]]:
 
 
 def zero_energies(result: Result) -> list[str]:
-    """What the energy counts as zero, because nothing says what it costs."""
+    """Parts that the energy counts as zero, because nothing says what they cost."""
     if result.energy_source == UNPRICED:
         return []
     networks = {n.component for e in result.einsums for n in e.network}

@@ -130,7 +130,7 @@ def einsum_dict(
 
 
 def bands(workload: Workload, platform: Platform, result: Result) -> tuple[ErrorBand, ...]:
-    """How far times of the kernels of a mapping were off where they were measured.
+    """Errors of the times of a mapping's kernels where they were measured.
 
     Of a mapping of attention that is no kernel's: those of the kernels of its phase, as none nearer
     to it was measured.

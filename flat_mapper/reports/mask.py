@@ -39,7 +39,7 @@ def mask_dict(workload: Workload, result: Result) -> dict[str, object] | None:
 
 
 def unseen_text(workload: Workload) -> str:
-    """How many of the keys no query sees; empty where there are none."""
+    """Number of keys that no query sees; empty where there are none."""
     if not workload.unseen:
         return ""
     keys = workload.rank_sizes[str(workload.roles.keys)] + workload.unseen

@@ -177,7 +177,7 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
 
 
 def _core_rows(result: Result) -> Iterator[tuple[str, str, str]]:
-    """How well the tiles of each group fill the cores that they are given to."""
+    """Rows about how well the tiles of each group fill the cores that they are given to."""
     for group in result.groups:
         use = group.cores
         if use is not None:

@@ -1,4 +1,4 @@
-"""What was understood of an architecture, a problem or a mapspace, as tables and as documents."""
+"""Meaning of an architecture, a problem or a mapspace, as tables and as documents."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _einsum(workload: Workload, einsum: Einsum) -> Document:
 
 
 def mapspace_document(space: Mapspace, size: int | None = None) -> Document:
-    """What a mapspace fixes and leaves free; its size where it is known."""
+    """Fixed and free parts of a mapspace; its size where it is known."""
     fusion = space.fusion
     staging = fusion.staging if isinstance(fusion.staging, str) else list(fusion.staging)
     return {
@@ -198,7 +198,7 @@ def workload_text(workload: Workload) -> str:
 
 
 def mapspace_text(space: Mapspace, size: int | None = None) -> str:
-    """What a mapspace leaves free, a line each."""
+    """Free parts of a mapspace, a line each."""
     fusion = space.fusion
     groups = " and ".join(", ".join(group) for group in fusion.groups)
     unfused = " or not" if fusion.optional else ""

@@ -81,7 +81,7 @@ def parsed_entry(section: Section, kind: EntryKind, einsum: Einsum, where: str) 
 
 
 def _apart(section: Section, einsum: Einsum, where: str) -> bool:
-    """Whether no tensor's words are handed on: all of them are listed, or none."""
+    """True if no tensor's words are handed on: all of them are listed, or none."""
     names = tuple(a.tensor for a in einsum.accesses)
     listed = _listed(section, "no_link_transfer", names, where)
     if listed and len(listed) < len(names):

@@ -51,7 +51,7 @@ def read_mapping(
 def hands_nothing_on(
     document: object, arch: Architecture, einsum: Einsum, where: str = "mapping"
 ) -> bool:
-    """Whether a mapping says `no_link_transfer` at the innermost fanout."""
+    """True if a mapping says `no_link_transfer` at the innermost fanout."""
     last = arch.fanouts[-1].name if arch.fanouts else ""
     entries, _ = _entries(document, arch, einsum, where)
     return any(e.apart for e in entries if e.node == last)

@@ -1,4 +1,4 @@
-"""What a model does once, and what it comes to: embedding, last norm, vocabulary; totals."""
+"""Ends of a model, once for all layers: embedding, last norm, vocabulary; and totals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADS: tuple[Head, ...] = get_args(Head)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndsForm:
-    """What a model does once, before its layers and behind them."""
+    """Ends of a model, before its layers and behind them."""
 
     size: int  # words of the vocabulary
     positions: int = 0  # rows of a table of positions that is added; 0: none

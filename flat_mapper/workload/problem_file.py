@@ -18,7 +18,7 @@ _CHANGE = "add roles: {queries: RANK, keys: RANK} to the problem"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
-    """How many queries and keys there are; None leaves the problem's own number."""
+    """Numbers of queries and keys; None leaves the problem's own number."""
 
     queries: int | None
     keys: int
@@ -50,7 +50,7 @@ def sequence_sizes(lengths: Lengths | None, roles: Roles, where: str) -> dict[st
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a caller puts in the place of the file's words."""
+    """Words that a caller puts in the place of the file's."""
 
     phase: Phase | None = None
     softmax: Softmax | None = None

@@ -1,4 +1,4 @@
-"""What the ranks of a cascade stand for, where a rule needs to know: declared, never guessed.
+"""Roles of the ranks of a cascade, where a rule needs to know: declared, never guessed.
 
     roles: {batch: B, heads: H, queries: P, keys: M}
 
@@ -79,7 +79,7 @@ NO_ROLES = Roles()
 
 
 def role_faults(where: str, roles: Roles, sizes: Mapping[str, int], parts: int) -> Iterator[str]:
-    """What cannot be about roles, and about a mask that rests on them; a line each.
+    """Faults of roles, and of a mask that rests on them; a line each.
 
     where: the place of the problem. parts: of the keys under a mask; 0 without one.
     """
@@ -104,7 +104,7 @@ def role_faults(where: str, roles: Roles, sizes: Mapping[str, int], parts: int) 
 def operator_faults(
     where: str, operators: Mapping[str, tuple[str, ...]], einsums: tuple[str, ...]
 ) -> Iterator[str]:
-    """What cannot be about operators; a line each."""
+    """Faults of operators; a line each."""
     placed: dict[str, str] = {}
     for operator, members in operators.items():
         spot = f"{where}: operators.{operator}"
@@ -165,7 +165,7 @@ def read_views(problem: Section, where: str) -> dict[str, str]:
 
 
 def declared_document(roles: Roles, operators: Mapping[str, tuple[str, ...]]) -> dict[str, object]:
-    """What is declared, as these read it; keys without a value are left out."""
+    """Declared roles, as these read them; keys without a value are left out."""
     listed = {name: list(members) for name, members in operators.items()}
     found: dict[str, object] = {"roles": roles.declared, "operators": listed}
     return {key: value for key, value in found.items() if value}

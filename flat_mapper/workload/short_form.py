@@ -130,7 +130,7 @@ def _chosen(
 
 
 def _ends(file: File, sizes: Mapping[str, int], whole: LayerForm | None) -> Workload | None:
-    """What the model does once, where the file has its vocabulary."""
+    """Ends of the model, where the file has its vocabulary."""
     if VOCABULARY not in file.problem:
         return None
     where = f"{file.where}.{VOCABULARY}"
@@ -150,7 +150,7 @@ def _ends(file: File, sizes: Mapping[str, int], whole: LayerForm | None) -> Work
 
 
 def _layer(file: File) -> LayerForm | None:
-    """What a file says of a whole layer; None where it says nothing."""
+    """Form of a whole layer in a file; None where it says nothing."""
     if "layer" not in file.problem:
         return None
     if isinstance(file.problem["layer"], int):
@@ -195,7 +195,7 @@ def _layer(file: File) -> LayerForm | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
-    """What a file says of its attention, and of the layer after it."""
+    """Form of a file's attention, and of the layer after it."""
 
     softmax: Softmax
     kv_heads: int | None

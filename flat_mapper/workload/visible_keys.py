@@ -38,7 +38,7 @@ def at_keys(workload: Workload, length: int) -> Workload:
 
 
 def _counts_alone(workload: Workload, queries: str, keys: str) -> bool:
-    """Whether an Einsum without queries adds up over keys, or leaves them in what is given back."""
+    """True if an Einsum without queries adds up over keys, or leaves them in what is given back."""
     read = {access.tensor for einsum in workload.einsums for access in einsum.inputs}
     read |= set(workload.views.values())
     return any(

@@ -78,7 +78,7 @@ class Latent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerForm:
-    """What a layer has besides its products."""
+    """Parts of a layer besides its products."""
 
     norm: Norm = "rms"
     norm_at: NormAt = "before"  # its sublayer, after the residual sum, or before and behind both

@@ -183,7 +183,7 @@ class GroupOnCores:
 
     @cached_property
     def starts(self) -> IntArray:
-        """Where the cores' lists of tiles begin in the order, and the end of the last."""
+        """Places in the order where the cores' lists of tiles begin, and the end of the last."""
         return list_starts(self.tiles.count, self.tiles.together, self.cores)
 
     def _list_rounds(self) -> dict[Round, int]:
@@ -205,7 +205,7 @@ class GroupOnCores:
         return self.tiles.order[sum(r.cores * n for r, n in self.rounds.items()) :]
 
     def outside(self, cores: int, distinct: Mapping[str, int]) -> Outside:
-        """What serves one of so many cores at work."""
+        """Levels outside that serve one of so many cores at work."""
         sent = {t: float(distinct.get(t, cores)) for t in self.tensors}
         sources = []
         keepers = {lv.name: lv for lv in self.between.values()}

@@ -151,7 +151,7 @@ def overflowed(group: GroupMapping, use: BufferUse) -> Infeasible:
 
 
 def bound(workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert) -> Bound:
-    """What no mapping of these Einsums beats: each outside tensor moved once, units at peak.
+    """Cost that no mapping of these Einsums beats: each outside tensor moved once, units at peak.
 
     Per unit the computes at full array; they add up unless some group overlaps them.
     """

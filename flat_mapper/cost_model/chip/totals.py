@@ -1,4 +1,4 @@
-"""What all tiles of a group move together, as statistics of each Einsum on the whole chip."""
+"""Words that all tiles of a group move together, as statistics of each Einsum on the whole chip."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What moves of a tensor whose tiles overlap: sums of ranks, as in a convolution."""
+"""Words that move of a tensor whose tiles overlap: sums of ranks, as in a convolution."""

@@ -80,7 +80,7 @@ def window_counts(
 
 
 def _across(outer: Block, inside: Sequence[int]) -> list[int]:
-    """What of every rank lies in all copies of a block together."""
+    """Extent of every rank in all copies of a block together."""
     reached = list(inside)
     for loop in outer.loops if outer.spatial else ():
         reached[loop.rank] *= loop.factor

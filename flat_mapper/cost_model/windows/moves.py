@@ -1,4 +1,4 @@
-"""What is new in a tile at each step of the loops outside it.
+"""New words of a tile at each step of the loops outside it.
 
 Timeloop keeps, of one tile and the next, the overlap, as long as the tile goes on by the same
 stride: a tile that has moved by another stride than the time before is fetched whole, and what it
@@ -60,7 +60,7 @@ def deltas(found: Iterator[Step], shape: Point) -> Iterator[tuple[int, Box | Non
 
 
 def _new(tile: Box, way: Point) -> Box:
-    """What a tile has after it moved; the whole of it where it moved along several dimensions."""
+    """New words of a tile that moved; the whole of it where it moved along several dimensions."""
     moved = [d for d, far in enumerate(way) if far]
     if len(moved) != 1 or abs(way[moved[0]]) >= tile.shape[moved[0]]:
         return tile

@@ -54,7 +54,7 @@ class Block:
 
 
 def extents_inside(blocks: Sequence[Block], ranks: int) -> list[list[int]]:
-    """What of every rank lies inside each block, its own loops included; one more for a compute."""
+    """Extent of every rank inside each block, its own loops included; one more for a compute."""
     inside = [[1] * ranks]
     for block in reversed(blocks):
         reached = list(inside[0])

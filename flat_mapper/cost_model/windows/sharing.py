@@ -29,7 +29,7 @@ class Drawn:
 
 
 def drawn(block: Block, projection: Projection, found: Iterator[tuple[int, Box | None]]) -> Drawn:
-    """What the copies of a fanout draw, given what is new in each step for the first of them."""
+    """Words that copies of a fanout draw, given what is new in each step for the first of them."""
     places = _places(block, projection)
     plain = _groups(list(places.values()))
     width = max(block.mesh[0], block.columns)
@@ -65,7 +65,7 @@ def drawn(block: Block, projection: Projection, found: Iterator[tuple[int, Box |
 
 
 def _places(block: Block, projection: Projection) -> dict[int, Point]:
-    """How far each copy's tile is from the first one's, by the copies' running number."""
+    """Distance of each copy's tile from the first one's, by the copies' running number."""
     places: list[Point] = [(0,) * len(projection.dims)]
     for loop in block.loops:
         moves = [projection.move(loop.rank, i * loop.stride) for i in range(loop.factor)]
@@ -74,7 +74,7 @@ def _places(block: Block, projection: Projection) -> dict[int, Point]:
 
 
 def _groups(places: list[Point]) -> Served:
-    """How many copies share a place: the number of such places."""
+    """Number of places that copies share."""
     return Counter(Counter(places).values())
 
 

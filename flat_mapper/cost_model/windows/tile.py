@@ -42,7 +42,7 @@ class Projection:
         return prod(self.shape(extents))
 
     def move(self, rank: int, distance: int) -> Point:
-        """How far a tile moves when a rank goes on by a distance."""
+        """Distance that a tile moves when a rank goes on by one."""
         return tuple(sum(step * distance for r, step in dim if r == rank) for dim in self.dims)
 
 

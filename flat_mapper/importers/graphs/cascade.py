@@ -83,7 +83,7 @@ class GraphCascade:
     def cut(
         self, operator: str, name: str, inputs: Sequence[Value], shape: Sequence[int], macs: int = 0
     ) -> Value:
-        """What an operator makes that is no Einsum."""
+        """Output of an operator that is no Einsum."""
         found = self.source(name, shape)
         made = [self.done(v).tensor for v in inputs]
         self.tables |= {t.name: t.parameters for v in inputs if (t := v.tensor).parameters}

@@ -1,4 +1,4 @@
-"""What an import comes to: a problem of one cascade, and what is not in it."""
+"""Result of an import: a problem of one cascade, and what is not in it."""
 
 from __future__ import annotations
 

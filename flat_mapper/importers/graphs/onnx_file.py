@@ -129,7 +129,7 @@ class _Walk:
         return tuple(dims)
 
     def _node(self, node: Any) -> Sequence[Operand]:
-        """What a node makes."""
+        """Output of a node."""
         name = str(node.name or node.output[0]).removeprefix("node_")
         if any(a.HasField("g") for a in node.attribute):
             condition = "operators without graphs inside them"
@@ -168,7 +168,7 @@ class _Walk:
         return made if isinstance(made, list) else [made]
 
     def _folded(self, node: Any) -> Sequence[Operand] | None:
-        """What a node makes of constants alone; None where some of them are not known."""
+        """Output of a node whose inputs are constants; None where some of them are not known."""
         if node.op_type == "Gather" and self._is_table(node.input[0]):
             return None
         arrays = [self._array(n) if n else None for n in node.input]
@@ -202,7 +202,7 @@ class _Walk:
         return self.onnx.numpy_helper.to_array(weight, base_dir=str(self.folder))
 
     def _is_there(self, weight: Any) -> bool:
-        """Whether the file with the data of a weight is beside the model's."""
+        """True if the file with the data of a weight is beside the model's."""
         (name,) = (e.value for e in weight.external_data if e.key == "location")
         return (self.folder / str(name)).is_file()
 

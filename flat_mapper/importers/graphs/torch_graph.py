@@ -111,7 +111,7 @@ class _Walk:
         return shapes
 
     def _call(self, node: Any) -> Any:
-        """What a call makes."""
+        """Output of a call."""
         if node.target is operator.getitem:
             whole = self.found.get(node.args[0])
             return whole[node.args[1]] if isinstance(whole, list | tuple) else whole
@@ -145,7 +145,7 @@ class _Walk:
         return cuts if isinstance(node.meta.get("val"), list | tuple) else cuts[0]
 
     def _folded(self, node: Any, inputs: list[Any]) -> Any:
-        """What a call makes of constants; None where some of its inputs only point."""
+        """Output of a call whose inputs are constants; None where some of its inputs only point."""
         if any(v is None for v in inputs) or sum(v.numel() for v in inputs) > MOST_FOLDED:
             return None
         real = {n: self.found[n] for n in node.all_input_nodes}

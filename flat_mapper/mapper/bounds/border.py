@@ -142,7 +142,7 @@ class BorderBounds:
         tile: Ints,
         room: Floats,
     ) -> Floats:
-        """How often an outside tensor comes by at least, by tile."""
+        """Number of times an outside tensor comes by at least, by tile."""
         sizes, own = self.workload.rank_sizes, self.workload.tensor_ranks[tensor]
         visits = np.ones(tile.shape[1])
         for i, rank in enumerate(shared):
@@ -159,7 +159,7 @@ class BorderBounds:
         return np.where(stays, 1.0, visits)
 
     def _skips(self, shared: tuple[str, ...]) -> bool:
-        """Whether a mask may leave out tiles of a group."""
+        """True if a mask may leave out tiles of a group."""
         pair = self.workload.roles.masked
         return self.workload.mask is not None and pair is not None and set(pair) <= set(shared)
 

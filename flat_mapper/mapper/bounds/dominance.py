@@ -258,7 +258,7 @@ class _Sums:
         *,
         spared: bool,
     ) -> None:
-        """What a transfer takes in one pass; times, spared: see `_end`."""
+        """Cost of a transfer in one pass; times, spared: see `_end`."""
         is_open = bool(transfer.open.any())
         less = np.where(transfer.open, 0.0, one.most) if spared else 0.0
         for quantity, amount in amounts:
@@ -272,7 +272,7 @@ class _Sums:
 
 
 def _rounded(words: Floats, row_words: int, cut: int) -> Bools:
-    """Whether words may not fill whole rows of a memory, once fanouts to come divide them.
+    """True if words may not fill whole rows of a memory, once fanouts to come divide them.
 
     What divides them leaves whole words. So only powers of two count, where a row is one.
     """

@@ -153,7 +153,7 @@ class OuterBounds:
         return max(units.values()) if overlapped else sum(units.values())
 
     def fits(self, outers: Outers) -> Bools:
-        """Whether each choice may fit the shared level."""
+        """True if each choice may fit the shared level."""
         if self.occupancy.capacity is None or self.problem.mapspace.policy.overflow == "spill":
             return np.ones(len(outers.needs), np.bool_)
         return np.asarray(outers.needs <= self.occupancy.capacity)

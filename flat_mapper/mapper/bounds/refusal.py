@@ -1,4 +1,4 @@
-"""Why a group has no mapping: what does not fit, or the rules that rule everything out."""
+"""Reasons why a group has no mapping: what does not fit, or the rules that rule everything out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flat_mapper.mapping.sharing import shared_level
 def infeasibility(
     bounds: OuterBounds, candidate_sets: list[CandidateSet], outers: Outers | None
 ) -> Infeasible:
-    """Why nothing fits: the outer choice that asks for least."""
+    """Reason why nothing fits: the outer choice that asks for least."""
     problem = bounds.problem
     where = " + ".join(problem.group.names)
     for found in candidate_sets:

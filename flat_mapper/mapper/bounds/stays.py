@@ -106,7 +106,7 @@ def _only_level(space: EinsumSpace) -> str | None:
 def _stays(
     problem: GroupProblem, bounds: OuterBounds, outers: Outers, space: EinsumSpace, tensor: str
 ) -> tuple[Bools, Floats]:
-    """Whether a tensor may stay over a shared loop, and lower bound on the words it then takes."""
+    """True if a tensor may stay over a shared loop, and lower bound on the words it then takes."""
     index = problem.index(space)
     count = outers.tile.shape[1]
     decided, may = np.zeros(count, np.bool_), np.zeros(count, np.bool_)

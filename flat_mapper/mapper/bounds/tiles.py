@@ -45,7 +45,7 @@ class CandidateTiles:
 
     @cached_property
     def on_both_axes(self) -> Bools | None:
-        """Which merged ranks stand on both axes of a fanout; bool[R, candidates], None for none."""
+        """Merged ranks that stand on both axes of a fanout; bool[R, candidates], None for none."""
         found = np.concatenate([b.on_both_axes for b in self.candidate_set.blocks], axis=1)
         return found if found.any() else None
 

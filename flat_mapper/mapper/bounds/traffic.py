@@ -65,7 +65,7 @@ class _Use:
 
     @property
     def is_output(self) -> bool:
-        """Whether the Einsum writes it."""
+        """True if the Einsum writes it."""
         return self.tensor == self.space.output
 
     @property

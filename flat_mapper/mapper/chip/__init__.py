@@ -1,1 +1,1 @@
-"""What may be given out to the cores of a chip, and bounds of it."""
+"""Tiles that may be given out to the cores of a chip, and their bounds."""

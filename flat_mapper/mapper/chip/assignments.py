@@ -1,4 +1,4 @@
-"""What may be given out to the cores of a chip: levels to fuse at, and tiles of a group."""
+"""Choices of a chip with cores: levels to fuse at, and tiles of a group to give out."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Assignment:
 
     @property
     def cuts_queries(self) -> bool:
-        """Whether tiles have some of the queries each: then a mask leaves them different keys."""
+        """True if tiles have some of the queries each: then a mask leaves them different keys."""
         queries = self.workload.roles.queries
         size = self.workload.rank_sizes.get(queries, 1)
         return dict(self.tile).get(queries, size) < size

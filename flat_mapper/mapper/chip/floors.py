@@ -1,4 +1,4 @@
-"""What no way to give tiles out to the cores of a chip is faster than.
+"""Bounds of all ways to give tiles out to the cores of a chip.
 
 Of all cores: their units at peak, and the words of DRAM and of what else serves them. Of one core:
 the chip as it sees it, by one after another of what serves it.
@@ -80,7 +80,7 @@ def tile_words(one: Assignment, tensor: str) -> float:
 
 
 def _streams(platform: Platform, one: Assignment) -> Iterator[dict[str, float]]:
-    """What serves a core beside DRAM's share: of each source, cycles for a word of a tensor.
+    """Sources of a core beside DRAM's share: of each, cycles for a word of a tensor.
 
     Inputs come from the level between that may keep them, or from DRAM, each core's for itself:
     from the faster of them at best. All that a core moves passes what it streams.
@@ -143,7 +143,7 @@ def largest_tiles(one: Assignment) -> float:
 
 
 def core_energies(ert: Ert, platform: Platform, one: Assignment, goal: Goal) -> Ert:
-    """What actions cost, as a core sees them: no word from outside more than on any way in.
+    """Prices of actions, as a core sees them: no word from outside more than on any way in.
 
     A word from DRAM, or from the level between that may keep it, which one read may bring to all
     cores at work. Rows are not rounded up, as those of all tiles are together.

@@ -1,4 +1,4 @@
-"""What the fullest core of a chip takes, at least, by what the largest of its tiles takes."""
+"""Cycles of the fullest core of a chip, at least, by those of the largest of its tiles."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Fullest:
 
     @property
     def alike(self) -> bool:
-        """Whether all tiles make P passes."""
+        """True if all tiles make P passes."""
         return all(passes == self.whole for passes, _ in self.passes)
 
     @property
@@ -86,7 +86,7 @@ class Fullest:
         return fixed + self.tile_cycles * self.one.count
 
     def _grows(self, passes: int) -> bool:
-        """Whether a tile of so many passes is like one of all."""
+        """True if a tile of so many passes is like one of all."""
         return passes > 1 or self.whole == 1
 
     def line(self, least: Floats) -> Floats:
@@ -192,5 +192,5 @@ def _beside_turns(platform: Platform, one: Assignment, buffering: float) -> Peak
 
 
 def _tile_orders(one: Assignment) -> tuple[str, ...]:
-    """Which loop over tiles is outermost: of queries, or the others."""
+    """Outermost loop over tiles: of queries, or the others."""
     return ("queries",) if one.count == one.query_tiles else ("queries", "others")

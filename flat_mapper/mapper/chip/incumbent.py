@@ -20,7 +20,7 @@ MOST_OFFERED = 100  # chosen: mappings of a tile that are priced on the chip, so
 
 @dataclass(slots=True)
 class ChipIncumbent:
-    """What a mapping of a tile has to be better than, in costs of the whole chip.
+    """Costs of the whole chip that a mapping of a tile has to be better than.
 
     Costs of a core give lower bounds on those of the chip; what may improve by these is priced on
     the chip. Where it costs what its bound says, so much at least costs all that it dominates. Else
@@ -46,7 +46,7 @@ class ChipIncumbent:
 
     @property
     def open(self) -> bool:
-        """Whether a solution is still missing."""
+        """True if a solution is still missing."""
         return not np.isfinite(self.best[0])
 
     @property
@@ -55,7 +55,7 @@ class ChipIncumbent:
         return (self.best,)
 
     def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
-        """Which lower bounds on costs leave room for an improvement; bool[n]."""
+        """Lower bounds on costs that leave room for an improvement; bool[n]."""
         return better(self.goal, *self._chip(cycles, energy), self.best)
 
     def slopes(self, cycles: Floats, energy: Floats) -> list[Floats]:

@@ -1,1 +1,1 @@
-"""What candidates cost: exact once the outer loops are known."""
+"""Costs of candidates: exact once the outer loops are known."""

@@ -24,7 +24,7 @@ Extents = tuple[Ints, Ints]
 
 
 class EnergyKey(NamedTuple):
-    """Which bound on energy: in which roles (None: the cheapest), with what DRAM takes or not.
+    """Name of a bound on energy: in which roles (None: the cheapest), with what DRAM takes or not.
 
     share: of the work that a mask leaves; None: no mask is about, and words are rounded to rows.
     """
@@ -35,7 +35,7 @@ class EnergyKey(NamedTuple):
 
 
 class ExtentKey(NamedTuple):
-    """Which bound by extent: of which rank, and on which energy."""
+    """Name of a bound by extent: of which rank, and on which energy."""
 
     rank: int
     energy: EnergyKey
@@ -232,7 +232,7 @@ class CandidateSet:
         return CandidateSet(space=self.space, blocks=blocks, roles=self.roles, memo=memo)
 
     def mask(self, some: Ints) -> Bools:
-        """Which candidates are at some positions; bool[n]."""
+        """Candidates that are at some positions; bool[n]."""
         found = np.zeros(self.count, np.bool_)
         found[some] = True
         return found
@@ -255,7 +255,7 @@ class CandidateSet:
 
 @dataclass(slots=True)
 class CandidateCache:
-    """What searches over the same Einsums have found out about their candidates."""
+    """Facts about candidates that searches over the same Einsums have found out."""
 
     candidate_sets: dict[object, CandidateSet] = field(default_factory=dict)
     too_many: dict[object, int] = field(default_factory=dict)  # units of which there are too many

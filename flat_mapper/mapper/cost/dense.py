@@ -23,7 +23,7 @@ from flat_mapper.mapper.space.roles import Role
 
 @dataclass(frozen=True, slots=True)
 class DenseTransfer:
-    """What one child of a tensor draws; arrays over the candidates."""
+    """Words that one child of a tensor draws; arrays over the candidates."""
 
     child: MemoryLevel | None
     open: Bools
@@ -38,7 +38,7 @@ class DenseTransfer:
     network: Floats | None  # pJ of all its words in one pass; None: not priced
 
     def served_by(self, parent: MemoryLevel | None) -> Bools:
-        """Which candidates have the transfer from a parent; bool[n]."""
+        """Candidates that have the transfer from a parent; bool[n]."""
         served = [has for level, has in self.parents if level == parent]
         return served[0] if served else np.zeros(len(self.open), np.bool_)
 

@@ -1,4 +1,4 @@
-"""Which loop outside a candidate is the innermost one, and what may stay in place there."""
+"""Innermost loop outside a candidate, and what may stay in place there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def one_innermost(space: EinsumSpace, full: list[Floats], stays: list[Floats]) -
 
 
 def closed_passes(space: EinsumSpace, tile: Ints, tensor: str) -> Floats:
-    """How often a tile comes by if every irrelevant loop outside brings it again; float64[n]."""
+    """Times a tile comes by if every irrelevant loop outside brings it again; float64[n]."""
     passes = np.ones(tile.shape[1])
     for r, size in enumerate(space.sizes):
         if not space.relevant[tensor][r]:

@@ -1,4 +1,4 @@
-"""What a mask leaves of the passes in which a tensor moves."""
+"""Passes in which a tensor moves that a mask leaves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flat_mapper.mapper.space.roles import Outer
 def left_by_mask(
     relevant: tuple[bool, ...], open_: Bools, dram: Ints, outer: Outer
 ) -> tuple[Floats | float, Floats | float]:
-    """What a mask leaves of a transfer's passes, and of the tensor itself."""
+    """Shares that a mask leaves of a transfer's passes, and of the tensor itself."""
     if outer.visited == 1:
         return 1.0, 1.0
     return mask_leaves(relevant, open_, dram, outer.dram_order, outer.masked, outer.visited)
@@ -25,7 +25,7 @@ def mask_leaves(
     masked: tuple[int, ...],
     visited: Floats | float,
 ) -> tuple[Floats | float, Floats | float]:
-    """What a mask leaves of a transfer's passes, and of the tensor itself.
+    """Shares that a mask leaves of a transfer's passes, and of the tensor itself.
 
     A transfer is passed in each of the masked loops, or it stays in place over one of them.
     order: of the DRAM loops, innermost first. masked: the mask's ranks that the Einsum has.

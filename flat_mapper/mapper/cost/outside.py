@@ -1,4 +1,4 @@
-"""What serves the shared level from outside, as one core sees it: DRAM, and what is beside it."""
+"""Sources of the shared level, as one core sees them: DRAM, and what is beside it."""
 
 from __future__ import annotations
 

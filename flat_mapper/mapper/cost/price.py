@@ -89,7 +89,7 @@ def candidate_costs(space: EinsumSpace, candidates: CandidateBlock, outer: Outer
 
 
 def add_total(space: EinsumSpace, costs: Costs, tensor: str, words: Floats) -> None:
-    """What DRAM moves for a tensor of which it moves so much however often it is read.
+    """Words that DRAM moves for a tensor, however often it is read.
 
     And what other sources take for it: each alone, and the slowest of all for one tensor after
     another.
@@ -259,7 +259,7 @@ def _fractions(words: Floats | float, level: MemoryLevel) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """What a tensor takes in every candidate, as far as its role does not matter; float64[n].
+    """Cost of a tensor in every candidate, as far as its role does not matter; float64[n].
 
     Of each pair the first is in full, if every irrelevant loop outside the candidate brings it
     again; the second, if it may stay in place outside.
@@ -293,7 +293,7 @@ class Moves:
 def moves(
     space: EinsumSpace, candidates: CandidateBlock, tensor: str, *, rounded: bool = True
 ) -> Moves:
-    """What a tensor takes in every candidate; rounded: see `Moves.energy`."""
+    """Cost of a tensor in every candidate; rounded: see `Moves.energy`."""
     closed = closed_passes(space, candidates.tile, tensor)
     volume = float(space.volume[tensor])
     transfers = candidates.transfers[tensor]

@@ -204,7 +204,7 @@ def private_tiles(space: EinsumSpace, candidates: CandidateBlock, level: str) ->
 def private_words(
     space: EinsumSpace, candidates: CandidateBlock, outer: Outer, levels: tuple[str, ...]
 ) -> PrivateWords:
-    """What candidates hold at private levels; levels: their names."""
+    """Words that candidates hold at private levels; levels: their names."""
     stays = np.zeros((len(levels), candidates.count))
     turn = np.zeros((len(levels), candidates.count))
     tile = np.array(outer.tile, dtype=np.int64)[:, None]
@@ -240,7 +240,7 @@ def staying(space: EinsumSpace, candidate: CandidateBlock, outer: Outer) -> tupl
 
 
 def runs_on(space: EinsumSpace, tensor: str, outer: Outer) -> bool:
-    """Whether the innermost real loop at DRAM is over a rank that a tensor lacks."""
+    """True if the innermost real loop at DRAM is over a rank that a tensor lacks."""
     if outer.passes > 1:
         return True
     for r in outer.dram_order:
@@ -257,7 +257,7 @@ def _open_at(
     shared: Ints,
     outer: Outer,
 ) -> Bools:
-    """Whether no loop of a pass replaces a tensor's tile at a private level; bool[n]."""
+    """True if no loop of a pass replaces a tensor's tile at a private level; bool[n]."""
     for transfer in candidates.transfers[tensor]:
         if transfer.child is not None and transfer.child.name == node:
             _, open_ = looped(

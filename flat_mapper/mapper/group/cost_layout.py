@@ -99,7 +99,7 @@ class CostLayout:
 
     @property
     def has_once(self) -> bool:
-        """Whether one pass has columns of its own."""
+        """True if one pass has columns of its own."""
         return self.overlapped and self.takes_turns and self.rounds is None
 
     def _column(self, einsum: Einsum) -> int:
@@ -129,7 +129,7 @@ class CostLayout:
 
     @property
     def has_extra(self) -> bool:
-        """Whether turns longer than the steady ones have a column."""
+        """True if turns longer than the steady ones have a column."""
         return self.overlapped or (self.takes_turns and self.runs_ahead)
 
     @property

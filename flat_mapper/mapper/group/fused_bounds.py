@@ -47,7 +47,7 @@ class _Chance:
         return latency, energy + self.rests[0]
 
     def of(self, cycles: Floats, energy: Floats) -> Bools:
-        """Which candidates can improve, by their compute cycles and least energy."""
+        """Candidates that can improve, by their compute cycles and least energy."""
         one, add = self.one, self.adds
         weighted = [
             energy + add * w * cycles + rest
@@ -202,7 +202,7 @@ class FusedBounds:
         return tuple(t for t, yes in zip(space.tensors, may, strict=True) if yes)
 
     def _passes(self, extents: Ints) -> list[Floats]:
-        """How often each Einsum runs, see `GroupProblem.runs`; float64[n] each."""
+        """Runs of each Einsum, see `GroupProblem.runs`; float64[n] each."""
         visited = self.problem.visited(extents)
         return [self.problem.runs(t.space, extents, visited) for t in self.tiles]
 

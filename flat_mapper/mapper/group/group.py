@@ -369,7 +369,7 @@ class GroupSearch:
                 return
 
     def _alive(self, outers: Outers) -> Bools:
-        """Which outer choices can improve."""
+        """Outer choices that can improve."""
         cycles, energy = outers.cycles, outers.energy
         alive = self.incumbent.can_improve(cycles, energy)
         return (
@@ -379,7 +379,7 @@ class GroupSearch:
         )
 
     def infeasibility(self) -> Infeasible:
-        """Why nothing fits."""
+        """Reason why nothing fits."""
         outers = self.roots
         least = [1] * len(self.problem.spaces)
         candidate_sets = self._beam(outers).first(self._whole(least), least)

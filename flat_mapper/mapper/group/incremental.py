@@ -48,7 +48,7 @@ class IncrementalEnumeration:
 
     @cached_property
     def wanted(self) -> Wanted:
-        """What every candidate has to be."""
+        """Condition on every candidate."""
         sizes = np.array(self.space.sizes, dtype=np.int64)[:, None]
         tiles = np.where(self.tiles == FOLLOW, sizes, self.tiles)
         dropped = self.log.dominated_keeps(self.space.einsum.name) if self.log is not None else None

@@ -25,24 +25,24 @@ class Incumbent(Protocol):
 
     @property
     def aims(self) -> tuple[Goal, ...]:
-        """What is minimised."""
+        """Goals that are minimised."""
 
     @property
     def open(self) -> bool:
-        """Whether a solution is still missing."""
+        """True if a solution is still missing."""
 
     @property
     def mark(self) -> tuple[Costs, ...]:
         """A value that changes with every improvement."""
 
     def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
-        """Which lower bounds on costs leave room for an improvement; bool[n]."""
+        """Lower bounds on costs that leave room for an improvement; bool[n]."""
 
     def slopes(self, cycles: Floats, energy: Floats) -> list[Floats]:
         """By goal, the weight of cycles against energy in the sums of `sums_can_improve`."""
 
     def sums_can_improve(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
-        """Which lower bounds on weighted sums leave room for an improvement; bool[n]."""
+        """Lower bounds on weighted sums that leave room for an improvement; bool[n]."""
 
     def improvements(self, cycles: Floats, energy: Floats) -> list[tuple[int, int]]:
         """(slot, position) of costs that improve on the incumbent."""
@@ -76,7 +76,7 @@ class GoalIncumbent:
 
     @property
     def aims(self) -> tuple[Goal, ...]:
-        """What is minimised."""
+        """Goals that are minimised."""
         return self.goals
 
     @property
@@ -90,11 +90,11 @@ class GoalIncumbent:
 
     @property
     def open(self) -> bool:
-        """Whether some goal has no solution at all yet."""
+        """True if some goal has no solution at all yet."""
         return any(not np.isfinite(c) for c, _ in self.best)
 
     def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
-        """Which lower bounds on costs can improve under some goal."""
+        """Lower bounds on costs that can improve under some goal."""
         first, *others = self.aspired
         found = better(self.goals[0], cycles, energy, first)
         for goal, best in zip(self.goals[1:], others, strict=True):
@@ -106,7 +106,7 @@ class GoalIncumbent:
         return [g.slope(cycles, energy) for g in self.goals]
 
     def sums_can_improve(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
-        """Which lower bounds on weighted sums leave room for an improvement; bool[n].
+        """Lower bounds on weighted sums that leave room for an improvement; bool[n].
 
         cycles, energy: what the slopes were taken at.
         """
@@ -156,11 +156,11 @@ class FrontIncumbent:
 
     @property
     def open(self) -> bool:
-        """Whether nothing at all is known."""
+        """True if nothing at all is known."""
         return not self.known and not self.solutions
 
     def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
-        """Which lower bounds on costs no known point dominates; bool[n]."""
+        """Lower bounds on costs that no known point dominates; bool[n]."""
         cycles, energy = np.broadcast_arrays(cycles, energy)
         if self.open:
             return np.isfinite(cycles) & np.isfinite(energy)
@@ -219,14 +219,14 @@ class FrontIncumbent:
 
 
 def gained(incumbent: Incumbent, mark: tuple[Costs, ...]) -> bool:
-    """Whether an incumbent is better by a hundredth or so than when it had some mark."""
+    """True if an incumbent is better by a hundredth or so than when it had some mark."""
     cycles, energy = (1 - LITTLE) * np.array(mark or (NONE,)).T
     return bool(np.isfinite(cycles).all()) and not incumbent.can_improve(cycles, energy).any()
 
 
 @dataclass(slots=True)
 class KnownGroup:
-    """What is known of a group, or of all groups that are the same question under other names."""
+    """Known facts of a group, or of all groups that are the same question under other names."""
 
     least: Costs  # lower bounds
     found: list[tuple[Names, GroupSolution]] = field(default_factory=list)
@@ -242,7 +242,7 @@ class KnownGroup:
         return max(goal_value(goal, self.least), self.over.get(goal, 0.0))
 
     def upper(self, goal: Goal) -> float:
-        """What the best known mapping costs under a goal."""
+        """Cost of the best known mapping under a goal."""
         return min((goal_value(goal, costs_of(s)) for _, s in self.found), default=np.inf)
 
     def best(self, goal: Goal) -> tuple[Names, GroupSolution]:
@@ -251,7 +251,7 @@ class KnownGroup:
 
 
 def goal_value(goal: Goal, costs: Costs) -> float:
-    """What a goal minimises, at some (cycles, dynamic pJ)."""
+    """Value that a goal minimises, at some (cycles, dynamic pJ)."""
     if costs[0] == np.inf:
         return np.inf
     return float(goal.first(np.array(costs[0]), np.array(costs[1])))

@@ -226,7 +226,7 @@ class GroupLog:
 
 
 def against(incumbent: Incumbent) -> list[list[object]]:
-    """What a bound had to improve on: [goal, weight, cycles, pJ] for each goal; null: nothing."""
+    """Costs a bound had to improve on: [goal, weight, cycles, pJ] for each goal; null: none."""
     assert isinstance(incumbent, GoalIncumbent), "only searches for one objective are logged"
     return [
         [goal.kind, goal.weight, *(value if np.isfinite(value) else None for value in best)]

@@ -1,4 +1,4 @@
-"""What is minimised."""
+"""Goals that are minimised."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Goal:
         return energy + self.leak * cycles if self.leak else energy
 
     def first(self, cycles: Floats, energy: Floats) -> Floats:
-        """What is minimised; energy: dynamic, here and in all methods."""
+        """Value that is minimised; energy: dynamic, here and in all methods."""
         whole = self.whole(cycles, energy)
         if self.is_limited:
             over = (cycles > self.most_cycles * (1 + 1e-12)) | (whole > self.most_pj * (1 + 1e-12))
@@ -50,11 +50,11 @@ class Goal:
 
     @property
     def is_limited(self) -> bool:
-        """Whether there is a limit beside what is minimised."""
+        """True if there is a limit beside what is minimised."""
         return self.most_cycles < np.inf or self.most_pj < np.inf
 
     def keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
-        """What is minimised, then what breaks its ties; float64[n] each."""
+        """Values to sort by: what is minimised, then what breaks its ties; float64[n] each."""
         first, energy = self.first(cycles, energy), self.whole(cycles, energy)
         if self.kind == "latency":
             return first, energy, cycles * energy
@@ -75,7 +75,7 @@ class Goal:
     def limit(
         self, slope: Floats, cycles: Floats, energy: Floats, best: tuple[float, float]
     ) -> Floats:
-        """What `slope * cycles + energy` is below for all that can improve on the best.
+        """Limit that `slope * cycles + energy` is below for all that can improve on the best.
 
         For the energy-delay product: with cycles and energy at least (c, e), what can improve lies
         under a hyperbola, and so under its chord between c and e: the sum is most at its ends.
@@ -93,7 +93,7 @@ class Goal:
 
 
 def better(goal: Goal, cycles: Floats, energy: Floats, best: tuple[float, float]) -> Bools:
-    """Whether lower bounds on costs can improve on the best (cycles, energy) so far.
+    """True if lower bounds on costs can improve on the best (cycles, energy) so far.
 
     Sums of floats that should be equal differ in their last bits: within 1e-12 they are equal.
     """
@@ -114,7 +114,7 @@ def better(goal: Goal, cycles: Floats, energy: Floats, best: tuple[float, float]
 def _breaks_tie(
     goal: Goal, cycles: Floats, energy: Floats, other: tuple[Floats, Floats, Floats]
 ) -> Bools:
-    """Whether costs that are equal in what is minimised come first in the rest."""
+    """True if costs that are equal in what is minimised come first in the rest."""
     _, second, third = goal.keys(cycles, energy)
     found = np.zeros(len(cycles), np.bool_)
     equal = ~found

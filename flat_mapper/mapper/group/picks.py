@@ -1,4 +1,4 @@
-"""What the search of one group counts and chooses."""
+"""Counts and choices of the search of one group."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flat_mapper.mapper.space.roles import Outer
 
 @dataclass(slots=True)
 class Counters:
-    """What the search did, for the certificate."""
+    """Counts of the search's work, for the certificate."""
 
     outer: int = 0  # outer choices in the space
     outer_infeasible: int = 0

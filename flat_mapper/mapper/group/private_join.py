@@ -60,7 +60,7 @@ class PrivateJoin:
         return vectors[:, : self.width]
 
     def fits(self, vectors: Floats) -> Bools:
-        """Whether every private level holds what it has to; bool[n]."""
+        """True if every private level holds what it has to; bool[n]."""
         count = len(self.limits)
         stays = vectors[:, self.width : self.width + count]
         turns = vectors[:, self.width + count :].reshape(len(vectors), len(UNITS), count)
@@ -68,7 +68,7 @@ class PrivateJoin:
 
 
 def private_fits(problem: GroupProblem, parts: Sequence[PricedCandidates], picks: Ints) -> Bools:
-    """Whether picks int64[n, Einsums], one of each, fit the private levels together; bool[n]."""
+    """True if picks int64[n, Einsums], one of each, fit the private levels together; bool[n]."""
     limits = _limits(problem)
     stays = np.zeros((len(picks), len(limits)))
     turns = np.zeros((len(UNITS), len(picks), len(limits)))

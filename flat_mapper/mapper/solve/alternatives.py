@@ -1,4 +1,4 @@
-"""What a search goes through: cascades and partitions into groups; and back to a mapping."""
+"""Alternatives of a search: cascades and partitions into groups; and back to a mapping."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def tasks(
 
 
 def _masked_apart(problems: Sequence[GroupProblem]) -> bool:
-    """Whether several groups cut queries and keys under a mask, or one hands on what it masks."""
+    """True if several groups cut queries and keys under a mask, or one hands on what it masks."""
     masked = [p for p in problems if p.masked_pair]
     pair = set(problems[0].workload.roles.masked or ())
     ranks = problems[0].workload.tensor_ranks

@@ -63,7 +63,7 @@ def limited_sequence(
 
 
 def is_over(result: Result, limits: Limits) -> bool:
-    """Whether a result takes more than a limit of latency or energy."""
+    """True if a result takes more than a limit of latency or energy."""
     return result.latency_s > limits.latency_s or result.energy_pj > limits.energy_j * 1e12
 
 

@@ -94,7 +94,7 @@ def best_on_cores(
 
 
 def _is_free(platform: Platform) -> bool:
-    """Whether a core costs nothing beside its units and levels."""
+    """True if a core costs nothing beside its units and levels."""
     return core_facts(platform.matrix) == CoreFacts()
 
 

@@ -39,7 +39,7 @@ GRANULES = (8, 16, 32)  # larger sizes that are tried are the next multiples of 
 
 @dataclass(slots=True)
 class _Tried:
-    """What came of all sizes so far."""
+    """Findings of all sizes so far."""
 
     best: Solution | None
     size: int = 0
@@ -178,7 +178,7 @@ def larger_sizes(
 
 
 def is_awkward(size: int) -> bool:
-    """Whether a rank of this size has no useful divisor."""
+    """True if a rank of this size has no useful divisor."""
     return size > LEAST and max(d for d in divisors(size) if d <= USEFUL) < LEAST
 
 

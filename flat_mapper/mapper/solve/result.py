@@ -1,4 +1,4 @@
-"""What a search returns: the mapping's result, and the certificate that it is the best."""
+"""Results of a search: the mapping's result, and the certificate that it is the best."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flat_mapper.workload.graph import Workload
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """What the search looked at, and why nothing else can be better."""
+    """Proof of a search: what it looked at, and why nothing else can be better."""
 
     mapspace_size: int  # combinations of outer and inner choices
     evaluated: int  # inner mappings priced exactly

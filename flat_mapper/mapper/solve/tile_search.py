@@ -48,7 +48,7 @@ Costs = tuple[float, float]  # cycles and dynamic pJ
 
 @dataclass(slots=True)
 class Counters:
-    """What was looked at, of all groups."""
+    """Counts of what was looked at, of all groups."""
 
     size: int = 0
     evaluated: int = 0
@@ -64,7 +64,7 @@ class Counters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What is asked, of all cascades and groups."""
+    """Question that is asked, of all cascades and groups."""
 
     platform: Platform
     mapspace: Mapspace
@@ -101,7 +101,7 @@ class Question:
 
     @property
     def adds_up(self) -> bool:
-        """Whether what is minimised is a sum over groups."""
+        """True if what is minimised is a sum over groups."""
         return self.goal.kind != "edp"
 
 

@@ -177,7 +177,7 @@ class WeightedSumSearch:
         return best_corner
 
     def _near_enough(self, corners: list[list[GroupSolution]]) -> bool:
-        """Whether the best corner is known to be as near to the best of all as is asked for."""
+        """True if the best corner is known to be as near to the best of all as is asked for."""
         if not self.gap:
             return False
         top = min(prod(self._cost(c)) for c in corners)
@@ -185,7 +185,7 @@ class WeightedSumSearch:
 
     @property
     def exact(self) -> bool:
-        """Whether every group was solved to the end."""
+        """True if every group was solved to the end."""
         return all(pool.exact for pool in self.pools.values())
 
     def bound(self) -> float:
@@ -244,7 +244,7 @@ class WeightedSumSearch:
 
 
 def _value(goal: Goal, solution: GroupSolution) -> float:
-    """What a goal minimises, of a solution."""
+    """Value of a solution that a goal minimises."""
     return float(goal.first(np.array(solution.cycles), np.array(solution.energy)))
 
 

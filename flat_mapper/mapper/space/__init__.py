@@ -1,1 +1,1 @@
-"""What the mappings of one Einsum, and the outer choices of a group, are."""
+"""Mappings of one Einsum, and outer choices of a group."""

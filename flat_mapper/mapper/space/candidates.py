@@ -1,4 +1,4 @@
-"""What may stand below the shared level of one Einsum, as arrays.
+"""Candidates below the shared level of one Einsum, as arrays.
 
 A candidate is one choice of factors, orders and keeps of all inner levels: an inner mapping. For
 each tensor it carries the transfers between one keeper and the next. How often the tiles of a
@@ -78,7 +78,7 @@ class Transfer:
 
 @dataclass(slots=True)
 class NodeChoice:
-    """What was chosen at one inner node."""
+    """Choice at one inner node."""
 
     node: str
     grid: Ints  # int64[R, m]: ways to choose the factors
@@ -88,13 +88,13 @@ class NodeChoice:
     orders: tuple[tuple[int, ...], ...] = ()  # innermost first
 
     def take(self, index: Ints) -> NodeChoice:
-        """What was chosen for some candidates."""
+        """Choices of some candidates."""
         choice = None if self.choice is None else self.choice[index]
         return replace(self, column=self.column[index], choice=choice)
 
     @property
     def on_both_axes(self) -> Bools:
-        """Which ranks of a fanout's candidates stand on both axes; bool[R, n]."""
+        """Ranks of a fanout's candidates that stand on both axes; bool[R, n]."""
         assert self.across is not None
         return ((self.across > 1) & (self.across < self.grid))[:, self.column]
 
@@ -148,7 +148,7 @@ class CandidateBlock:
 
     @property
     def on_both_axes(self) -> Bools:
-        """Which merged ranks stand on both axes of some fanout; bool[R, n]."""
+        """Merged ranks that stand on both axes of some fanout; bool[R, n]."""
         found = np.zeros(self.tile.shape, np.bool_)
         for node_choice in self.node_choices:
             if node_choice.across is not None:

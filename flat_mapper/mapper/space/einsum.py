@@ -35,7 +35,7 @@ class Rank:
 
 @dataclass(frozen=True, kw_only=True)
 class EinsumSpace:
-    """What may be chosen inside one Einsum, below and at the shared level."""
+    """Choices inside one Einsum, below and at the shared level."""
 
     einsum: Einsum
     arch: Architecture
@@ -84,7 +84,7 @@ class EinsumSpace:
 
     @property
     def first_visits_masked(self) -> bool:
-        """Whether a mask leaves out first visits of the output: each pass brings other words."""
+        """True if a mask leaves out first visits of the output: each pass brings other words."""
         return bool(self.masked) and set(self.masked) <= set(self.einsum.output.ranks)
 
     def share(self, tensor: str) -> float:
@@ -92,7 +92,7 @@ class EinsumSpace:
         return self.widths.share(tensor)
 
     def source(self, tensor: str, role: str) -> MemoryLevel:
-        """Where the levels below the shared one find a tensor: there, or outside if it streams."""
+        """Level where those below the shared one find a tensor: it, or outside if it streams."""
         if role != "stream":
             return self.arch.levels[self.shared]
         return self.arch.levels[0].seen_by(tensor)
@@ -104,13 +104,13 @@ class EinsumSpace:
 
     @cached_property
     def inner_nodes(self) -> tuple[MemoryLevel | Fanout, ...]:
-        """What stands below the shared level, outermost first."""
+        """Nodes below the shared level, outermost first."""
         nodes = self.arch.nodes
         return nodes[nodes.index(self.arch.levels[self.shared]) + 1 :]
 
     @cached_property
     def priced_networks(self) -> bool:
-        """Whether some fanout below the shared level has a price."""
+        """True if some fanout below the shared level has a price."""
         return any(isinstance(n, Fanout) and any(n.word_pj) for n in self.inner_nodes)
 
     @cached_property
@@ -159,7 +159,7 @@ class EinsumSpace:
         )
 
     def _axes(self, fanout: str, rank: Rank) -> tuple[bool, bool]:
-        """Whether the mapspace lets a rank stand on x, and on y."""
+        """True if the mapspace lets a rank stand on x, and on y."""
         rules = self.rules(fanout, "spatial")
         lists = ([r.x for r in rules], [r.y for r in rules])
         one, other = (
@@ -222,7 +222,7 @@ class EinsumSpace:
         return list(self.mapspace.slot_rules(self.einsum.name, node, kind))  # type: ignore[arg-type]
 
     def keep_sets(self, level: str) -> list[frozenset[str]]:
-        """What a level may keep: every subset of the tensors that the rules leave open.
+        """Sets that a level may keep: every subset of the tensors that the rules leave open.
 
         None, where they contradict each other.
         """

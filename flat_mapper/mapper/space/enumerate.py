@@ -34,7 +34,7 @@ class TooMany(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which candidates are wanted."""
+    """Conditions on candidates."""
 
     least: int = 1  # compute units in use
     tiles: Ints | None = (
@@ -50,7 +50,7 @@ class Wanted:
         return np.array([multiple(own) for own in self.tiles])
 
     def fits(self, tile: Ints) -> Bools:
-        """Whether tiles divide one of those that are wanted, as far as it is cheap to tell."""
+        """True if tiles divide one of those that are wanted, as far as it is cheap to tell."""
         found = np.ones(tile.shape[1], np.bool_)
         if self.tiles is None or self.tiles.shape[1] > MOST_TILES:
             return found
@@ -89,7 +89,7 @@ def _enumerated(
 
 
 def keeps(space: EinsumSpace, node: MemoryLevel | Fanout) -> list[frozenset[str]]:
-    """What a node may keep; nothing, where it is a fanout."""
+    """Tensors that a node may keep; none where it is a fanout."""
     return [frozenset()] if isinstance(node, Fanout) else space.keep_sets(node.name)
 
 
@@ -296,7 +296,7 @@ def _distinct(orders: list[tuple[int, ...]], grid: Ints, outward: Bools) -> Iter
 
 
 def _runs(parts: list[Ints]) -> Iterator[slice]:
-    """Where each of several arrays stands once they are one."""
+    """Place of each of several arrays once they are one."""
     start = 0
     for part in parts:
         yield slice(start, start + len(part))

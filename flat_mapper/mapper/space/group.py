@@ -103,7 +103,7 @@ class GroupProblem:
         return visited
 
     def runs(self, space: EinsumSpace, tile: Ints, visited: Floats) -> Floats:
-        """How often an Einsum runs in each pass of the other shared loops; float64[n].
+        """Runs of an Einsum in each pass of the other shared loops; float64[n].
 
         Under a mask that is the share of its work which is left. tile: int64[R, n]. visited: by
         outer choice.
@@ -118,12 +118,12 @@ class GroupProblem:
 
     @property
     def takes_turns(self) -> bool:
-        """Whether Einsums take turns, and transfers run ahead only where there is room for them."""
+        """True if Einsums take turns, and transfers run ahead only where there is room for them."""
         return self.group.fused and self.mapspace.policy.prefetch == "held"
 
     @property
     def runs_ahead(self) -> bool:
-        """Whether transfers at DRAM run beside the turns, in two copies of what crosses it."""
+        """True if transfers at DRAM run beside the turns, in two copies of what crosses it."""
         return not self.takes_turns or self.mapspace.policy.buffering >= 2
 
     def kinds(
@@ -157,17 +157,17 @@ class GroupProblem:
 
     @cached_property
     def rounds(self) -> Rounds | None:
-        """What the schedule `phases` goes round in."""
+        """Rounds of the schedule `phases`."""
         return rounds_of(self.workload, self.group.names, self.group.phases)
 
     def turns(self, space: EinsumSpace, tile: tuple[int, ...], order: tuple[int, ...]) -> float:
-        """How many turns an Einsum has; told apart where units overlap only."""
+        """Number of turns of an Einsum; told apart where units overlap only."""
         if not overlaps(self.group.schedule):
             return 1.0
         return sum((kind.count for kind in self.kinds(space, tile, order)), 0.0)
 
     def rare_turns(self, tile: tuple[int, ...], order: tuple[int, ...]) -> float:
-        """How many turns those Einsums have that run when a loop is done; told apart in phases."""
+        """Number of turns of those Einsums that run when a loop is done; told apart in phases."""
         if self.rounds is None:
             return 1.0
         rare = (self.turns(s, tile, order) for s in self.spaces if s.einsum.after)
@@ -186,7 +186,7 @@ class GroupProblem:
         }
 
     def passes(self, space: EinsumSpace, tile: tuple[int, ...]) -> int:
-        """How often an Einsum runs in each pass of the other shared loops."""
+        """Runs of an Einsum in each pass of the other shared loops."""
         each = [i for i, r in enumerate(self.ranks) if r.members[0] in space.einsum.each]
         return prod(self.ranks[i].size // tile[i] for i in each)
 

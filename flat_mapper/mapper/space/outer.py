@@ -27,7 +27,7 @@ from flat_mapper.mapping.space import held_ranks
 
 @dataclass(frozen=True, kw_only=True)
 class Staging:
-    """What the shared level keeps whole. Roles by Einsum and tensor."""
+    """Tensors that the shared level keeps whole. Roles by Einsum and tensor."""
 
     staged: tuple[str, ...]
     roles: Mapping[str, tuple[Role, ...]]
@@ -68,7 +68,7 @@ def _ruled_stagings(problem: GroupProblem) -> tuple[set[str], set[str]]:
 
 
 def contradicts(problem: GroupProblem) -> bool:
-    """Whether no set of staged tensors obeys the rules about the shared level and DRAM.
+    """True if no set of staged tensors obeys the rules about the shared level and DRAM.
 
     What crosses DRAM is kept there and nothing else is; what does not, at the shared level.
     """
@@ -131,7 +131,7 @@ def tiles(problem: GroupProblem, *, loops: bool) -> Ints:
 
 
 def has_dram_loops(problem: GroupProblem, staging: Staging) -> bool:
-    """Whether loops at DRAM and at the shared level differ for an Einsum on its own.
+    """True if loops at DRAM and at the shared level differ for an Einsum on its own.
 
     Where nothing is staged and no rule says where they stand, they are one and the same.
     """
@@ -232,7 +232,7 @@ def fixed_shared_orders(problem: GroupProblem) -> list[tuple[tuple[int, ...], fr
 
 
 def _has_rank(space: EinsumSpace, tensor: str, rank: Rank) -> bool:
-    """Whether a rank of the group is one of a tensor's own."""
+    """True if a rank of the group is one of a tensor's own."""
     return rank in space.ranks and space.relevant[tensor][space.ranks.index(rank)]
 
 

@@ -1,4 +1,4 @@
-"""How the loops outside reach the inner ones: tile, orders, and where tiles come from."""
+"""Roles of the loops outside for the inner ones: tile, orders, where tiles come from."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ class Outer:
     copied: str | None = None  # tensor whose old value is copied to the output's place
 
     def may_stay(self, position: int) -> bool:
-        """Whether a tensor may stay at the private levels over the DRAM loops."""
+        """True if a tensor may stay at the private levels over the DRAM loops."""
         return self.stay[position] if self.stay else True

@@ -24,7 +24,7 @@ def shared(space: EinsumSpace) -> str:
 
 
 def allows(space: EinsumSpace, node: str, rank: Rank, factor: int) -> bool:
-    """Whether the rules let a rank's loop at a level have a factor."""
+    """True if the rules let a rank's loop at a level have a factor."""
     return all(
         factor == rule.factors.get(member, factor) and factor <= rule.at_most.get(member, factor)
         for rule in space.rules(node, "temporal")
@@ -33,7 +33,7 @@ def allows(space: EinsumSpace, node: str, rank: Rank, factor: int) -> bool:
 
 
 def is_named(space: EinsumSpace, node: str, rank: Rank) -> bool:
-    """Whether a rule about a level's loops names a rank."""
+    """True if a rule about a level's loops names a rank."""
     return any(
         member in named
         for rule in space.rules(node, "temporal")
@@ -43,23 +43,23 @@ def is_named(space: EinsumSpace, node: str, rank: Rank) -> bool:
 
 
 def is_bound_outside(space: EinsumSpace, r: int) -> bool:
-    """Whether a rule about DRAM or the shared level names a rank: its loops may not move there."""
+    """True if a rule about DRAM or the shared level names a rank: its loops may not move there."""
     return any(is_named(space, node, space.ranks[r]) for node in (dram(space), shared(space)))
 
 
 def moves_inward(space: EinsumSpace, r: int) -> bool:
-    """Whether the rules let a loop at DRAM be the outermost one of the shared level instead."""
+    """True if the rules let a loop at DRAM be the outermost one of the shared level instead."""
     rank = space.ranks[r]
     return allows(space, dram(space), rank, 1) and not is_named(space, shared(space), rank)
 
 
 def is_one_level(space: EinsumSpace) -> bool:
-    """Whether all DRAM loops may as well stand at the shared level, as far as rules go."""
+    """True if all DRAM loops may as well stand at the shared level, as far as rules go."""
     return all(moves_inward(space, r) for r in range(len(space.ranks)))
 
 
 def shared_fits(space: EinsumSpace, tile: Ints, inner: Ints) -> Bools:
-    """Whether the shared level's loops obey the rules: those between two tiles int64[R, n].
+    """True if the shared level's loops obey the rules: those between two tiles int64[R, n].
 
     tile: below the DRAM loops; 0: the inner one.
     """
@@ -104,7 +104,7 @@ def allowed_orders(orders: list[Order], space: EinsumSpace, node: str) -> list[O
 
 
 def in_order(space: EinsumSpace, node: str, order: Order, factors: Ints) -> Bools:
-    """Whether the real loops among int64[R, n] factors obey every permutation of a level."""
+    """True if the real loops among int64[R, n] factors obey every permutation of a level."""
     good = np.ones(factors.shape[1], np.bool_)
     for own in permutations_at(space, node):
         good &= obeyed(own, order, factors > 1)
@@ -112,7 +112,7 @@ def in_order(space: EinsumSpace, node: str, order: Order, factors: Ints) -> Bool
 
 
 def obeyed(own: Sequence[int], order: Order, real: Bools) -> Bools:
-    """Whether the real loops bool[R, n] of an order have some ranks innermost, as listed."""
+    """True if the real loops bool[R, n] of an order have some ranks innermost, as listed."""
     good = np.ones(real.shape[1], np.bool_)
     place = {r: i for i, r in enumerate(own)}
     for inner, outer in combinations(order, 2):

@@ -1,4 +1,4 @@
-"""Which candidates have the same tile."""
+"""Candidates by their tile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ByTile:
 
     @property
     def counts(self) -> Ints:
-        """How many candidates each tile has."""
+        """Number of candidates of each tile."""
         return self.starts[1:] - self.starts[:-1]
 
     def candidates(self, choice: Ints, tile: Ints) -> tuple[Ints, Ints]:

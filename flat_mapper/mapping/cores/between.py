@@ -9,7 +9,7 @@ from flat_mapper.mapping.values import Loop
 
 
 def times_brought(ranks: Sequence[str], outer: Sequence[Loop]) -> int:
-    """How often a whole tensor comes to the level: loops outside it over ranks that it lacks.
+    """Number of times a whole tensor comes to the level: loops outside it over ranks that it lacks.
 
     ranks: of the tensor. outer: the loops given out that stand outside the level.
     """

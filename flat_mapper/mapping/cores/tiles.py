@@ -142,13 +142,13 @@ def given_tiles(workload: Workload, platform: Platform, group: GroupMapping) -> 
 
 
 def _paired(group: GroupMapping, loop: Loop, keys: _Keys | None) -> bool:
-    """Whether the tiles along a loop go in pairs."""
+    """True if the tiles along a loop go in pairs."""
     inner = group.order == "lists" and loop is group.given_out[-1]
     return inner and keys is not None and loop.rank == keys.queries and loop.factor % 2 == 0
 
 
 def list_starts(tiles: int, together: int, cores: int) -> IntArray:
-    """Where the list of each core at work begins in the order of tiles, and the end of the last."""
+    """First tile, in their order, of the list of each core at work, and the end of the last."""
     units = tiles // together
     lists = min(cores, units)
     numbers = np.arange(lists + 1, dtype=np.int64)
@@ -202,7 +202,7 @@ class _Keys:
 
 
 def _key_passes(workload: Workload, platform: Platform, group: GroupMapping) -> _Keys | None:
-    """How tiles of queries see keys; None where a mask leaves all, or whole rows are done."""
+    """Keys that tiles of queries see; None where a mask leaves all, or whole rows are done."""
     pair = workload.roles.masked
     if workload.mask is None or pair is None:
         return None

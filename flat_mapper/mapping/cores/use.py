@@ -1,4 +1,4 @@
-"""How well a group's tiles fill the cores of a chip."""
+"""Use that a group's tiles make of the cores of a chip."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreUse:
-    """How a group's tiles lie on the cores of a chip."""
+    """Tiles of a group on the cores of a chip."""
 
     cores: int  # of the chip
     tiles: int

@@ -112,7 +112,7 @@ def time_outside(arch: Architecture, nest: EinsumMapping, level: str) -> tuple[L
 
 
 def view_faults(platform: Platform, group: GroupMapping, level: str) -> Iterator[str]:
-    """Why one core's part of a group cannot be told; a line each."""
+    """Reasons why one core's part of a group cannot be told; a line each."""
     for arch in (platform.matrix, *filter(None, [platform.vector])):
         outside = arch.nodes[: arch.nodes.index(arch.level(level))]
         if core_count(arch, level) != core_count(platform.matrix, level):

@@ -23,7 +23,7 @@ HERE = "accelforge"  # the folder of its files among ours
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chip:
-    """What its name does not say of a chip.
+    """Facts of a chip that its name does not say.
 
     mapspaces: the spaces that are searched, the best of all being ours.
     per:       pJ of what its energies are counted in.

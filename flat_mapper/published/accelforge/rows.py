@@ -90,7 +90,7 @@ def accelforge_rows(path: Path) -> list[AccelforgeRow]:
 
 
 def summary_of(rows: Sequence[AccelforgeRow]) -> dict[str, object]:
-    """How many rows have each verdict, and the seconds of all searches."""
+    """Number of rows with each verdict, and the seconds of all searches."""
     seconds = sum(row.found.seconds for row in rows if row.found)
     return {"verdicts": dict(Counter(row.verdict for row in rows)), "our_seconds": seconds}
 
@@ -153,7 +153,7 @@ def _best(row: Columns, workload: Workload) -> Found:
 
 
 def _cost(row: Columns, energy: float, latency: float) -> float:
-    """What the row's objective asks to be least."""
+    """Cost that the row's objective asks to be least."""
     return energy if OBJECTIVES[row["objective"]] == "energy" else energy * latency
 
 
@@ -171,7 +171,7 @@ def _answered(row: Columns, found: Found) -> AccelforgeRow:
 
 
 def _reason(row: Columns, found: Found) -> str:
-    """Where energy and latency differ, as shares of AccelForge's."""
+    """Differences in energy and latency, as shares of AccelForge's."""
     energy, latency = float(row["energy"]), float(row["latency"])
     told = [f"latency {found.latency / latency - 1:+.4%}"] if latency else []
     told.append(f"energy {found.energy / energy - 1:+.4%}")

@@ -23,7 +23,7 @@ from flat_mapper.workload.graph import Workload
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """What AccelForge's rules say of a mapping."""
+    """Counts of a mapping by AccelForge's rules."""
 
     by_component: dict[str, float]  # pJ by our names
     latency: float  # s

@@ -193,7 +193,7 @@ def _answers(workload: Workload, kind: Kind, wide: int, pareto: bool) -> Iterato
 
 
 def _fits(workload: Workload, kind: Kind, queries: int, whole: int, room: float) -> bool:
-    """Whether a larger block would do as well."""
+    """True if a larger block would do as well."""
     return whole % queries == 0 and _words(workload, kind, queries) <= room
 
 

@@ -1,4 +1,4 @@
-"""How far a kernel's predicted times are from the measured ones."""
+"""Errors of a kernel's predicted times beside the measured ones."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ SAME = (
 
 
 def findings(rows: Sequence[MeasuredRow]) -> dict[str, list[dict[str, object]]]:
-    """What the rows of chunked kernels say together; nothing of others.
+    """Findings of the rows of chunked kernels together; none of others.
 
     leave_one_out: of rows without window, dense mask or another variant, repeats left out.
     best_chunks: of rows that differ in their chunks only, at least three: the chunks that the model

@@ -1,4 +1,4 @@
-"""What is said of measured rows: a document for machines, tables for people."""
+"""Answers about measured rows: a document for machines, tables for people."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ MADE = ("QK", "QKD", "QK_max", "QK_cor", "QK_exp", "QK_sum", "AV")
 
 
 def is_meant(row: Columns) -> bool:
-    """Whether a row's columns are those of a prefill on Blackhole."""
+    """True if a row's columns are those of a prefill on Blackhole."""
     return "q_chunk" in row and "wall_us" in row
 
 
@@ -74,7 +74,7 @@ def case(where: str, row: Columns) -> Case:
 
 
 def unsaid(row: Columns) -> tuple[str, ...]:
-    """What the mapping of a row does not say."""
+    """Facts that the mapping of a row does not say."""
     found = ["the packer and the unpackers, but for what they add to maximum, sum and correction"]
     if row.get("paged") == "1":
         found.append("pages: keys and values are read in a row")
@@ -214,7 +214,7 @@ def _platform(row: Columns, at: Mapping[str, int]) -> Platform:
 
 
 def _passed_on(row: Columns, at: Mapping[str, int]) -> bool:
-    """Whether one core of a head reads keys and values, and passes them on."""
+    """True if one core of a head reads keys and values, and passes them on."""
     return row["variant"] == "plain" and not at["causal"] and not at["window"]
 
 

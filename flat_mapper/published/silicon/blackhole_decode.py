@@ -39,7 +39,7 @@ MOST_PARTS = 16  # cores of a user and head, where the row does not say; chosen
 
 
 def is_meant(row: Columns) -> bool:
-    """Whether a row's columns are those of a decode step on Blackhole."""
+    """True if a row's columns are those of a decode step on Blackhole."""
     return "cur_pos" in row and "wall_us" in row
 
 

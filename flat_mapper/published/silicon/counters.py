@@ -22,7 +22,7 @@ COLUMNS = f"{', '.join((*blackhole.WORDS, *blackhole.SIZES, *UNITS))}"
 
 
 def are_counters(rows: Sequence[Columns]) -> bool:
-    """Whether the rows of a file are busy cycles and not times."""
+    """True if the rows of a file are busy cycles and not times."""
     return "fpu_cycles" in rows[0] and "wall_us" not in rows[0]
 
 

@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """What is fitted for a kernel, and to how many rows."""
+    """Fitted numbers of a kernel, and to how many rows."""
 
     kernel: str
     rows: int

@@ -80,7 +80,7 @@ class Row:
 
     @property
     def mask(self) -> Mask | None:
-        """What a prefill may see."""
+        """Mask of a prefill."""
         window = self.window if 0 < self.window < self.keys else None
         if self.kernel.phase != "prefill" or not (self.causal or window):
             return None
@@ -96,7 +96,7 @@ class Row:
 
 
 def is_meant(row: Columns) -> bool:
-    """Whether a row's columns are those of a GPU's kernel."""
+    """True if a row's columns are those of a GPU's kernel."""
     return "heads" in row and "latency_ms" in row and ("seq" in row or "kv_len" in row)
 
 
@@ -198,7 +198,7 @@ def _attention(row: Row, keys: int) -> Workload:
 
 
 def _ways(row: Row, chip: str) -> Sequence[tuple[str, tuple[str, ...]]]:
-    """What L2 holds, and of which operands, from most to least: the first that fits is meant.
+    """Operands that L2 holds, from most to least: the first that fits is meant.
 
     Of a decode the cache, where the replay before left all of it there. Else of all heads, whose
     tiles take turns (those that see most keys first), of one head, or nothing.

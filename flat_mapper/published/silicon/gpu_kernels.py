@@ -73,7 +73,7 @@ class Kernel:
 
     @property
     def copies_both(self) -> bool:
-        """Whether one kernel copies keys and values into the cache, token by token, as vLLM's
+        """True if one kernel copies keys and values into the cache, token by token, as vLLM's
         reshape_and_cache_flash; else each is copied by itself, as SGLang's set_kv_buffer."""
         return self.name.startswith("vllm")
 

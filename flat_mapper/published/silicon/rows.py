@@ -47,7 +47,7 @@ class Case:
 
     @property
     def aside(self) -> bool:
-        """Whether the row is never fitted to: a third of all shapes, unless its source says."""
+        """True if the row is never fitted to: a third of all shapes, unless its source says."""
         if self.kept_back is not None:
             return self.kept_back
         return int(sha256(self.shape.encode()).hexdigest()[:8], 16) % 3 == 0

@@ -1,4 +1,4 @@
-"""Which number of a chip moves the predicted times most: each up and down by its uncertainty."""
+"""Sensitivity of the predicted times to each number of a chip, up and down by its uncertainty."""
 
 from __future__ import annotations
 
