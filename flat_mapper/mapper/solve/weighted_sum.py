@@ -127,6 +127,7 @@ class WeightedSumSearch:
         """Groups that are the best together; known: of another alternative, to improve on."""
         if self.goal.kind == "edp":
             return self.product(known)
+        self._quick(self.goal)
         infeasible = self._solved([self.goal])
         return self._chosen(self.goal) if infeasible is None else infeasible
 
@@ -144,8 +145,7 @@ class WeightedSumSearch:
         bounds = [self.searches[i].floor() for i in self.same]
         least = self._whole((sum(c for c, _ in bounds), sum(e for _, e in bounds)))
         goal = self._weight(least[1] / least[0])
-        quick = [pool.warm(goal) for pool in self.pools.values()]
-        if not all(quick):
+        if not self._quick(goal):
             infeasible = self._solved([goal])
             if infeasible is not None:
                 return infeasible
@@ -175,6 +175,13 @@ class WeightedSumSearch:
             if better_pair(self.goal, total_of(corner), total_of(best_corner)):
                 best_corner = corner
         return best_corner
+
+    def _quick(self, goal: Goal) -> bool:
+        """True if every group has a good mapping, found the quick way: then the search may stop."""
+        found = [pool.warm(goal) for pool in self.pools.values()]
+        for search in self.searches:
+            search.budget.answered |= all(found)
+        return all(found)
 
     def _near_enough(self, corners: list[list[GroupSolution]]) -> bool:
         """True if the best corner is known to be as near to the best of all as is asked for."""
