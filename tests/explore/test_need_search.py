@@ -126,13 +126,13 @@ def test_the_problem_allows_no_more_than_turns_do(capsys: pytest.CaptureFixture[
     slow = replace(EDGE.vector, variables={**EDGE.vector.variables, "exp_cycles": 64})
     chip = replace(EDGE, vector=slow)
     products, softmax = 32 / 1024, 67 / 256
-    missed = smallest_value(TINY, chip, load_mapspace("flat"), ERT, "buffer", utilization=0.95)
+    missed = smallest_value(TINY, chip, load_mapspace("flat-h"), ERT, "buffer", utilization=0.95)
     assert isinstance(missed, Unreached)
     assert missed.ceiling == pytest.approx(products / (products + softmax))
     assert "the problem allows at most 0.1067" in str(missed)
     assert "choose units of other rates" in str(missed)
     lanes = smallest_value(
-        TINY, chip, load_mapspace("flat"), ERT, "buffer", utilization=0.8, busy="VALU"
+        TINY, chip, load_mapspace("flat-h"), ERT, "buffer", utilization=0.8, busy="VALU"
     )
     assert isinstance(lanes, Need)
     assert lanes.ceiling == pytest.approx(softmax / (products + softmax))

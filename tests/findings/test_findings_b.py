@@ -46,7 +46,7 @@ CASES = [
     ("gemm-gemm", "edge", "flat"),
     ("tiny", "eyeriss", "flex-stream"),
     ("online", "edge", "flat"),
-    ("online-2pass", "edge", "flat"),
+    ("online-2pass", "edge", "flat-h"),
 ]
 
 
@@ -210,7 +210,7 @@ def test_b4_an_imported_model_has_its_masks_and_its_layers(
 
 
 def test_b1_generate_and_need_say_it_too(capsys: pytest.CaptureFixture[str]) -> None:
-    case = ("--arch", "edge", "--problem", "tiny")
+    case = ("--arch", "edge", "--problem", "tiny", "--mapspace", "flat-h")
     left_out = ["Q", "K", "V", "O", "FC1", "FC2"]
     found = answer(capsys, "map", *case, "--objective", "latency,energy")
     assert found["left_out"] == left_out
