@@ -130,6 +130,6 @@ def reconstructed(
     return result
 
 
-def lesser(one: Infeasible | None, other: Infeasible) -> Infeasible:
-    """The infeasibility that asks for less; of equals the first."""
-    return other if one is None or other.needs < one.needs else one
+def least_refused(*found: Infeasible | None) -> Infeasible | None:
+    """Of several reasons why nothing fits, the one that asks for least; of equals the first."""
+    return min((one for one in found if one is not None), key=lambda one: one.needs, default=None)

@@ -23,10 +23,10 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import Objective
-from flat_mapper.mapper.solve.alternatives import lesser
+from flat_mapper.mapper.solve.alternatives import least_refused
 from flat_mapper.mapper.solve.on_cores import best_on_cores
 from flat_mapper.mapper.solve.result import Certificate, Solution
-from flat_mapper.mapper.solve.solve import floor_of
+from flat_mapper.mapper.solve.solve import floor_of, of_all_runs
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.partitions import (
     FusionGraph,
@@ -118,7 +118,7 @@ class _Search:
         self.asked += 1
         if isinstance(solved, Infeasible):
             form.least[number] = inf
-            self.infeasible = lesser(self.infeasible, solved)
+            self.infeasible = least_refused(self.infeasible, solved)
             return
         self.evaluated += solved.certificate.evaluated
         cycles = float(solved.result.cycles)
@@ -187,7 +187,7 @@ def best_core_partition(
     mapping = FusedMapping(groups=parts, policy=mapspace.policy)
     result = evaluate(form.workload, platform, mapping, ert)
     assert isinstance(result, Result), "groups that fit one by one fit one after another"
-    seconds = bound * form.workload.repeat * result.cycle_seconds
+    seconds = of_all_runs(result, objective, bound)
     proven = max(floor_of(result, objective), min(seconds, result.latency_s))
     groups = sum(len(f.graph.groups) for f in search.all_forms)
     gap = max(result.latency_s / proven - 1, 0.0)

@@ -17,7 +17,7 @@ from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, FrontIncumbent
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.solve.alternatives import Tally, Task, lesser, reconstructed, tasks
+from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed, tasks
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
 from flat_mapper.mapper.solve.weighted_sum import total_of
@@ -66,7 +66,7 @@ def frontier(
         found = front_in_sequence(task.searches, [p.costs for p in points], goal)
         tally.add(task)
         if isinstance(found, Infeasible):
-            infeasible = lesser(infeasible, found)
+            infeasible = least_refused(infeasible, found)
         else:
             points = points + [_Point(groups, task.cascade) for groups in found]
             points = [points[i] for i in _kept([p.costs for p in points], goal)]

@@ -30,8 +30,9 @@ from flat_mapper.mapper.chip.assignments import (
 )
 from flat_mapper.mapper.chip.floors import at_peak
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
+from flat_mapper.mapper.solve.alternatives import least_refused
 from flat_mapper.mapper.solve.result import Certificate, Solution
-from flat_mapper.mapper.solve.solve import best_mapping, floor_of, value_of
+from flat_mapper.mapper.solve.solve import best_mapping, floor_of, of_all_runs, value_of
 from flat_mapper.mapper.solve.tile_search import (
     ENOUGH,
     EXACT,
@@ -39,7 +40,6 @@ from flat_mapper.mapper.solve.tile_search import (
     GroupOnTiles,
     Question,
     Tiles,
-    least_refused,
 )
 from flat_mapper.mapping.cores.view import core_count, core_platform
 from flat_mapper.mapping.space import Mapspace, partitions
@@ -152,7 +152,7 @@ def _searched(
         bound = min(bound, sum(least) if adds_up else 0.0)
         found = [group.best for group in groups if group.best]
         if len(found) < len(one.groups):
-            refused = least_refused([refused, *(g.refused for g in groups)])
+            refused = least_refused(refused, *(g.refused for g in groups))
             continue
         own = sum(c for (c, _), _ in found), sum(e for (_, e), _ in found)
         if best is None or better_pair(question.goal, own, best[0]):
@@ -210,14 +210,12 @@ def _noted(result: Result, platform: Platform, mapspace: Mapspace) -> Result:
 def _solution(
     question: Question, cascade: Workload, result: Result, bound: float, begin: float
 ) -> Solution:
-    """The answer with its certificate; bound: cycles that no mapping beats."""
+    """The answer with its certificate; bound: of one run, what no mapping beats."""
     objective, count = question.goal.kind, question.count
     assert objective != "weighted"
-    floor = proven = floor_of(result, objective)
-    units = {"latency": result.cycle_seconds, "energy": 1.0, "edp": 1e-12 * result.cycle_seconds}
-    times = cascade.repeat ** (2 if objective == "edp" else 1)
-    proven = max(floor, min(bound * times * units[objective], value_of(result, objective)))
-    gap = value_of(result, objective) / proven - 1
+    floor, reached = floor_of(result, objective), value_of(result, objective)
+    proven = max(floor, min(of_all_runs(result, objective, bound), reached))
+    gap = reached / proven - 1
     return Solution(
         workload=cascade,
         result=result,

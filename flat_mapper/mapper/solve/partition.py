@@ -36,9 +36,9 @@ from flat_mapper.mapper.group.incumbent import (
 )
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective
 from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.solve.alternatives import Tally, Task, lesser, reconstructed
+from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed
 from flat_mapper.mapper.solve.result import Certificate, Solution
-from flat_mapper.mapper.solve.solve import floor_of, least_of, solve_group, value_of
+from flat_mapper.mapper.solve.solve import floor_of, least_of, of_all_runs, solve_group, value_of
 from flat_mapper.mapper.solve.symmetry import group_question, renamed
 from flat_mapper.mapper.solve.weighted_sum import weight_between
 from flat_mapper.mapper.space.group import group_problem
@@ -197,7 +197,7 @@ class PartitionSearch:
             found, own = solve_group(search, goal, best)
             left = min(left, own)
             if isinstance(found, Infeasible):
-                group.infeasible = lesser(group.infeasible, found)
+                group.infeasible = least_refused(group.infeasible, found)
             elif found:
                 group.found.append((names, found[0]))
                 best = costs_of(found[0])
@@ -337,18 +337,14 @@ def best_partition(
     path, bound = search.product() if objective == "edp" else search.under(goal)
     if path.cascade is None:
         reasons = (g.infeasible for c in search.cascades for g in c.groups)
-        tightest: Infeasible | None = None
-        for reason in filter(None, reasons):
-            tightest = lesser(tightest, reason)
+        tightest = least_refused(*reasons)
         assert tightest is not None, "no group has a mapping, and none says why"
         return tightest
     solutions = search.solutions(path, goal)
     result = reconstructed(solutions, path.cascade.workload, platform, mapspace, ert)
     groups = sum(len(c.groups) for c in search.cascades)
-    seconds, runs = result.cycle_seconds, result.repeat
-    scale = {"latency": seconds * runs, "energy": runs, "edp": 1e-12 * seconds * runs**2}
     floor, reached = floor_of(result, objective), value_of(result, objective)
-    proven = min(max(floor, bound * scale[objective]), reached)
+    proven = min(max(floor, of_all_runs(result, objective, bound)), reached)
     optimal = not (search.late or search.loose) or proven >= reached * (1 - TIGHT)
     return Solution(
         workload=path.cascade.workload,

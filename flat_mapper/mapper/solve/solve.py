@@ -18,7 +18,7 @@ from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.solve.alternatives import Tally, Task, lesser, reconstructed, tasks
+from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed, tasks
 from flat_mapper.mapper.solve.limits import buffer_words, limited_goal, limited_sequence
 from flat_mapper.mapper.solve.log import SearchLog
 from flat_mapper.mapper.solve.result import Certificate, Solution
@@ -45,7 +45,7 @@ class _Best:
     def take(self, found: list[GroupSolution] | Infeasible | None, cascade: Workload) -> None:
         """Note what an alternative came to: better, no better, or infeasible."""
         if isinstance(found, Infeasible):
-            self.infeasible = lesser(self.infeasible, found)
+            self.infeasible = least_refused(self.infeasible, found)
         elif found:
             self.groups, self.cascade = found, cascade
 
@@ -123,6 +123,13 @@ def value_of(result: Result, objective: Objective) -> float:
     """The objective of a result: s, pJ or J s."""
     values = {"latency": result.latency_s, "energy": result.energy_pj, "edp": result.edp_js}
     return values[objective]
+
+
+def of_all_runs(result: Result, objective: Objective, once: float) -> float:
+    """The same over all runs, of what one run of the cascade has: cycles, pJ or their product."""
+    seconds, runs = result.cycle_seconds, result.repeat
+    scale = {"latency": seconds * runs, "energy": runs, "edp": 1e-12 * seconds * runs**2}
+    return once * scale[objective]
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -31,6 +30,7 @@ from flat_mapper.mapper.group.incumbent import pair_of
 from flat_mapper.mapper.group.objective import Goal, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
+from flat_mapper.mapper.solve.alternatives import least_refused
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.cores.lift import lifted
@@ -189,7 +189,7 @@ class GroupOnTiles:
         fits = item.search.bounds.fits(roots)
         if not fits.any() and self.best is None:
             item.search.prepare()
-            self.refused = least_refused([self.refused, item.search.infeasibility()])
+            self.refused = least_refused(self.refused, item.search.infeasibility())
         costs = fullest.line(roots.cycles[fits]), fullest.largest * roots.energy[fits]
         least = float(question.goal.first(*costs).min(initial=inf))
         if question.goal.kind == "latency":
@@ -220,7 +220,7 @@ class GroupOnTiles:
         question.count.size += len(search.roots.staging) and search.space_size()
         question.count.evaluated += search.counters.evaluated
         if not incumbent.offered and incumbent.open:
-            self.refused = least_refused([self.refused, search.infeasibility()])
+            self.refused = least_refused(self.refused, search.infeasibility())
         left = search.proven(CYCLES)
         if left < inf:
             left = question.value(fullest.cycles(left), self.every.energy)
@@ -234,7 +234,7 @@ class GroupOnTiles:
         for whole in lifted(*where, mapping, one.level, dict(one.tile)):
             on = group_on_cores(*where, whole, question.mapspace.policy, question.ert)
             if isinstance(on, Infeasible):
-                self.refused = least_refused([self.refused, on])
+                self.refused = least_refused(self.refused, on)
                 continue
             question.count.evaluated += 1
             own = _costs(on, question.ert)
@@ -244,11 +244,6 @@ class GroupOnTiles:
                 self.best = own, whole
                 question.count.in_vain = 0
         return least
-
-
-def least_refused(found: Iterable[Infeasible | None]) -> Infeasible | None:
-    """Of several reasons why nothing fits, the one that asks for least."""
-    return min((one for one in found if one is not None), key=lambda one: one.needs, default=None)
 
 
 def _costs(on: GroupOnCores, ert: Ert) -> Costs:
