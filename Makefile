@@ -44,7 +44,7 @@ lower: $(READY)  ## Timeloop files for the mapping that `make map` left in OUT (
 	@$(FLAT) lower $(OUT)/$(NAME)-$(SEQ)-$(basename $(notdir $(MAPSPACE)))/fused-mapping.yaml -o $(OUT)/lowered
 
 test: $(READY)  ## the tests, all but the thousands of nightly cases (3 minutes)
-	@$(BIN)/python -m pytest -n auto --dist loadscope && echo "left out: the nightly cases, an hour of them; $(BIN)/python -m pytest -m nightly"
+	@$(BIN)/python -m pytest -n auto --dist loadscope --timeout 300 && echo "left out: the nightly cases, an hour of them; $(BIN)/python -m pytest -m nightly"
 
 lint: $(READY)  ## ruff: rules and format; and what the package weighs against its budget (5 s)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python tools/budget.py

@@ -55,6 +55,33 @@ def test_c7_an_unreachable_scheduler_leaves_no_database(
     assert not list(sweep.parent.glob("r.db*"))
 
 
+TWICE = """
+import gc, sys
+from distributed.utils import LoopRunner
+from flat_mapper.cli.main import main
+from flat_mapper.explore.sweep import engines
+
+engines.CONNECT_S = 0.5
+start = LoopRunner._start_unlocked
+LoopRunner._start_unlocked = lambda runner: (gc.collect(), start(runner))[1]
+gc.disable()
+words = ["sweep", sys.argv[1], "-o", "r.db", "--scheduler-file", "scheduler.json"]
+print([main(words) for _ in "ab"])
+"""
+
+
+def test_c7_a_client_that_failed_is_no_lock_on_the_next(sweep: Path) -> None:
+    """Dask's failed client would close itself when collected: inside the next one's start."""
+    (sweep.parent / "scheduler.json").write_text("not JSON")
+    words = [sys.executable, "-c", TWICE, str(sweep)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        words, cwd=sweep.parent, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "[3, 3]"
+    assert done.stderr.count("\n") == 2
+
+
 def test_c7_workers_that_cannot_start(
     sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

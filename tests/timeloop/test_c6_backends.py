@@ -81,13 +81,22 @@ def test_c6_signals_leave_no_orphan_and_no_folder(tmp_path: Path, number: signal
     body = f"open({str(pids)!r}, 'a').write(str(os.getpid()) + chr(10))\ntime.sleep(60)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "tmp")}
     words = [sys.executable, "-m", "flat_mapper", *MAP, "--timeloop-cmd", tool(tmp_path, body)]
-    process = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 30
-    while not pids.exists() or not pids.read_text().strip():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=20)
+    process = subprocess.Popen(
+        words,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored below nohup
+    )
+    try:
+        end = time.monotonic() + 30
+        while not pids.exists() or not pids.read_text().strip():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     assert "Traceback" not in said
     assert all(ended(int(pid)) for pid in pids.read_text().split())

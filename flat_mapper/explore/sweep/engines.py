@@ -227,9 +227,23 @@ def cluster_workers(
     options = {"address": address} if address else {"scheduler_file": file}
     with _quiet(), ExitStack() as opened:
         with _starting(f"{where}: expected the address of a Dask scheduler that runs"):
-            client = distributed.Client(timeout=CONNECT_S, set_as_default=False, **options)
-            opened.enter_context(client)
+            opened.enter_context(client := _client(distributed, options))
         yield OnDask(client, answer)
+
+
+def _client(distributed: ModuleType, options: dict[str, str]) -> Any:
+    """A client of the scheduler at `options`.
+
+    Dask leaves one that cannot start half made: collected, it would wait for an answer and print a
+    traceback, or, collected inside the start of another, wait for that one's lock for ever.
+    """
+    client = distributed.Client.__new__(distributed.Client)
+    try:
+        client.__init__(timeout=CONNECT_S, set_as_default=False, **options)
+    except BaseException:
+        client.status = "closed"
+        raise
+    return client
 
 
 @contextmanager
