@@ -39,7 +39,12 @@ from flat_mapper.spec.yamlio import is_text
 from flat_mapper.workload import reader as problem_yaml
 from flat_mapper.workload.cascade import SCOPES, Scope
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.problem_file import Lengths, sequence_lengths, sequence_sizes
+from flat_mapper.workload.problem_file import (
+    Lengths,
+    ragged_lengths,
+    sequence_lengths,
+    sequence_sizes,
+)
 from flat_mapper.workload.timeloop import read_problem
 from flat_mapper.workload.visible_keys import at_keys
 
@@ -58,7 +63,7 @@ def load_problem(
     *,
     seq: int | None = None,
     sizes: Mapping[str, object] = UNCHANGED,
-    lengths: Lengths | None = None,
+    lengths: Lengths | Sequence[int] | None = None,
     phase: str = "",
     softmax: str = "",
     mask: str = "",
@@ -73,7 +78,8 @@ def load_problem(
     scope: attention, block, layer, model or vocabulary; by default the attention of a problem
            in the short form, and the whole of a cascade that is written out.
     seq: positions of queries and keys, in decode of the cache; in place of the problem's.
-    lengths: of queries and keys each, where they differ, by the ranks that the roles name.
+    lengths: of queries and keys each, where they differ, by the ranks that the roles name; or a
+             list: of each sequence of a ragged batch, in place of the batch too.
     phase: `prefill` or `decode`, in place of the file's; see `flat_mapper.workload.reader`.
     softmax: row, online, online-2pass or any, in place of the file's.
     mask: causal, window=N, or both with a comma, in place of the file's.
@@ -81,27 +87,39 @@ def load_problem(
     bits: of tensors of the scope, or their number formats, beside or in place of the file's
           `tensor_bits`.
     """
-    if seq is not None:
-        lengths = sequence_lengths(checked(seq, int, "seq", above=0), phase)
+    asked = _asked(seq, lengths, phase)
     if isinstance(source, Workload | Mapping):
+        one = asked if isinstance(asked, Lengths) else None
         only = {"scope": scope, "phase": phase, "softmax": softmax, "mask": mask, "layers": layers}
+        only |= {"lengths": "list" if asked is not one else ""}
         for word in (w for w, value in only.items() if value):  # a value is not read again
             got = f"a {type(source).__name__}"
             raise SpecError(expected(word, "a problem by name, file or text", got))
         found = source if isinstance(source, Workload) else _in_memory(source)
         found = problem_yaml.set_ranks(found, sizes)
-        return with_bits(_at_lengths(found, lengths), bits)
+        return with_bits(_at_lengths(found, one), bits)
     path = source if is_text(source) else catalog.resolve("problems", source)
     found = problem_yaml.load_workload(
         *(path, scope),
         sizes=sizes,
-        lengths=lengths,
+        lengths=asked,
         phase=phase,
         softmax=softmax,
         mask=mask,
         layers=layers,
     )
     return with_bits(found, bits)
+
+
+def _asked(
+    seq: int | None, lengths: Lengths | Sequence[int] | None, phase: str
+) -> Lengths | tuple[Lengths, ...] | None:
+    """The lengths of a problem, of one number or of several."""
+    if seq is not None and lengths is not None:
+        raise SpecError(expected("seq", "either seq or lengths", "both"))
+    if seq is not None:
+        return sequence_lengths(checked(seq, int, "seq", above=0), phase)
+    return lengths if isinstance(lengths, Lengths | None) else ragged_lengths(lengths, phase)
 
 
 def _in_memory(source: Mapping[str, object]) -> Workload:
@@ -116,6 +134,8 @@ def _at_lengths(workload: Workload, lengths: Lengths | None) -> Workload:
     asked = sequence_sizes(lengths, workload.roles, workload.name)
     if lengths is None:
         return workload
+    if workload.sequences:
+        workload.one_kind(f"{workload.name}: seq")
     keys = workload.roles.keys
     sizes = {rank: checked(n, int, rank) for rank, n in asked.items() if rank != keys}
     return at_keys(workload.with_ranks(sizes), lengths.keys)
@@ -123,7 +143,10 @@ def _at_lengths(workload: Workload, lengths: Lengths | None) -> Workload:
 
 def with_bits(workload: Workload, bits: Mapping[str, Width]) -> Workload:
     """The workload with other widths of some of its tensors."""
-    return replace(workload, tensor_bits={**workload.tensor_bits, **bits}) if bits else workload
+    if not bits:
+        return workload
+    each = tuple(with_bits(one, bits) for one in workload.sequences)
+    return replace(workload, tensor_bits={**workload.tensor_bits, **bits}, sequences=each)
 
 
 def search(

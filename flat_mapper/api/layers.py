@@ -26,6 +26,7 @@ from flat_mapper.mapping.data_spaces import binding_notes
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_names import absent_parts
 from flat_mapper.reports.answers import SearchResult, joined
+from flat_mapper.reports.layers import reread_note, sequences_text
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.visible_keys import seen
 
@@ -56,9 +57,7 @@ def best_of_layers(
         one = search(
             *(kind, platform, mapspace, ert),
             objective=objective,
-            progress=part_of(
-                progress, number, len(kinds), f"{kind.repeat} layers, {kind.mask or 'no mask'}"
-            ),
+            progress=part_of(progress, number, len(kinds), _words(workload, kind)),
             log=log,
             budget=budget,
         )
@@ -66,6 +65,12 @@ def best_of_layers(
             return one
         found.append(one)
     return tuple(found)
+
+
+def _words(whole: Workload, kind: Workload) -> str:
+    """A kind of layers, and the sequences that it is about."""
+    layers = f"{kind.repeat} layers, {kind.mask or 'no mask'}"
+    return f"{sequences_text(kind)}, {layers}" if whole.sequences else layers
 
 
 def search_results(
@@ -94,16 +99,19 @@ def search_results(
 def together(workload: Workload, kinds: list[SearchResult]) -> SearchResult:
     """The answer for all kinds of layers; of energy-delay products it says how good the sum is."""
     whole = joined(workload, kinds)
+    said = reread_note(workload)
+    whole = replace(whole, result=noted(whole.result, [said])) if said else whole
     gap = edp_gap([kind.result for kind in kinds]) if whole.objective == "edp" else 0.0
     if not gap:
         return whole
     note = (
-        "each kind of layers has the mapping of its own least edp: no choice of mappings for all "
-        f"of them together is better by more than {units.percent(gap, 3)}"
+        f"each {'length' if workload.sequences else 'kind of layers'} has the mapping of its own "
+        "least edp: no choice of mappings for all of them together is better by more than "
+        f"{units.percent(gap, 3)}"
     )
     return replace(
         whole,
-        result=replace(whole.result, notes=(*whole.result.notes, note)),
+        result=noted(whole.result, [note]),
         certificate=replace(whole.certificate, optimal=False),
     )
 

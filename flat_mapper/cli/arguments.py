@@ -127,6 +127,11 @@ def _cascade(verb: _Parser) -> None:
     _problem(verb)
     verb.add_argument("--seq", metavar="N", help="sequence length: P and M at once")
     verb.add_argument(
+        "--lengths",
+        metavar="N,N",
+        help="of the sequences of a ragged batch, in place of B, P and M; in decode of caches",
+    )
+    verb.add_argument(
         "--phase",
         default="",
         metavar="F",
@@ -358,7 +363,7 @@ def _reproduce(verb: _Parser) -> None:
 def _why_not(verb: _Parser) -> None:
     verb.add_argument("einsums", nargs="+", metavar="EINSUM", help="Einsums or operators")
     _problem(verb)
-    verb.set_defaults(seq=None, phase="")
+    verb.set_defaults(seq=None, lengths=None, phase="")
 
 
 _VERBS = {

@@ -140,7 +140,8 @@ def why_not_command(arguments: argparse.Namespace) -> int:
 
 def _folders(workload: Workload) -> list[str]:
     """Folders that an answer about a workload may have."""
-    kinds = [f"layers-{i}" for i in range(1, len(workload.layers) + 1)]
+    count = len(workload.each_kind)
+    kinds = [f"layers-{i}" for i in range(1, count + 1)] if count > 1 else []
     names = [einsum.name for einsum in workload.einsums]
     return [*kinds, *(f"{kind}/{name}" for kind in kinds for name in names), *names]
 
@@ -188,22 +189,31 @@ def _tops(names: list[str]) -> list[str]:
 
 
 def workload_of(arguments: argparse.Namespace) -> Workload:
-    lengths: Lengths | None = None
-    if arguments.seq is not None:
-        length = checked(scalar(arguments.seq), int, "--seq", above=0)
-        lengths = sequence_lengths(length, arguments.phase)
     scope = api.scope_of(arguments.scope)
     return api.load_problem(
         arguments.problem,
         scope,
         sizes=size_arguments(arguments),
-        lengths=lengths,
+        lengths=_lengths(arguments),
         phase=arguments.phase,
         softmax=arguments.softmax,
         mask=arguments.mask,
         layers=arguments.layers,
         bits=bits_of(arguments),
     )
+
+
+def _lengths(arguments: argparse.Namespace) -> Lengths | list[int] | None:
+    """The length, or those of a ragged batch, that the command line sets."""
+    seq, listed = arguments.seq, arguments.lengths
+    if seq is not None and listed is not None:
+        raise SpecError(expected("--lengths", "either --seq or --lengths", "both"))
+    if listed is not None:
+        words = [word.strip() for word in listed.split(",")]
+        return [checked(scalar(word), int, "--lengths", above=0) for word in words]
+    if seq is None:
+        return None
+    return sequence_lengths(checked(scalar(seq), int, "--seq", above=0), arguments.phase)
 
 
 def bits_of(arguments: argparse.Namespace) -> dict[str, Width]:

@@ -17,7 +17,14 @@ from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
 from flat_mapper.reports.frame import Library, answer_record, data_frame, einsum_records
 from flat_mapper.reports.group_table import groups_text
-from flat_mapper.reports.layers import kind_of, kinds_text, with_others
+from flat_mapper.reports.layers import (
+    kind_of,
+    kinds_text,
+    kinds_title,
+    sequences_of,
+    sequences_text,
+    with_others,
+)
 from flat_mapper.reports.mask import mask_text
 from flat_mapper.reports.plots import pictures
 from flat_mapper.reports.tree import fused_tree_text, loop_nest_text
@@ -124,7 +131,9 @@ class SearchResult:
         found: dict[str, object] = {"mapspace": self.mapspace, "objective": self.objective}
         found |= self.priced.to_dict() | {"search": self.certificate.to_dict()}
         if self.layers:
-            kinds = [kind_of(part.workload).to_dict() for part in self.layers]
+            ragged = bool(self.workload.sequences)
+            works = [part.workload for part in self.layers]
+            kinds = [kind_of(w).to_dict() | (sequences_of(w) if ragged else {}) for w in works]
             answers = [part.to_dict() for part in self.layers]
             found["layers"] = [k | a for k, a in zip(kinds, answers, strict=True)]
         return found | ({"timeloop_mapper": self.beside.to_dict()} if self.beside else {})
@@ -165,14 +174,15 @@ class SearchResult:
         """The totals, a row for each kind of layers, then the loops of each."""
         result, workload = self.result, self.workload
         parts = [
-            f"{result.workload} on {result.arch}, {workload.all_layers} layers of "
-            f"{len(self.layers)} kinds",
+            f"{result.workload} on {result.arch}, {kinds_title(workload, len(self.layers))}",
             report.summary_text(workload, self.platform, result),
-            kinds_text([(part.workload, part.result) for part in self.layers], result),
+            kinds_text(workload, [(part.workload, part.result) for part in self.layers], result),
         ]
         for part in self.layers:
             tree = fused_tree_text(part.workload, self.platform, part.mapping).rstrip()
-            lines = [str(kind_of(part.workload)), tree, mask_text(part.workload, part.result)]
+            head = sequences_text(part.workload) if workload.sequences else ""
+            kind = f"{head}{', ' * bool(head)}{kind_of(part.workload)}"
+            lines = [kind, tree, mask_text(part.workload, part.result)]
             lines.append(report.buffer_text(part.workload, self.platform, part.result))
             parts.append("\n".join(filter(None, lines)))
         return "\n\n".join(parts)
@@ -204,7 +214,7 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
             pruned[rule] = pruned.get(rule, 0) + count
     return replace(
         first,
-        workload=replace(first.workload, layers=workload.layers),
+        workload=replace(first.workload, layers=workload.layers, sequences=workload.sequences),
         result=result,
         certificate=Certificate(
             mapspace_size=prod(c.mapspace_size for c in certificates),

@@ -12,12 +12,49 @@ from flat_mapper.reports import text as report
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import NONE, LayerKind
 
+_LENGTHS = ("sequences", "length")
 _HEAD = ("layers", "mask", "latency", "of all", "energy", "of all", *report.COMPARISON_COLUMNS[5:])
 
 
 def kind_of(workload: Workload) -> LayerKind:
     """The layers that a workload of one kind stands for."""
     return LayerKind(count=workload.repeat, mask=workload.mask)
+
+
+def sequences_of(workload: Workload) -> dict[str, int]:
+    """The sequences of a ragged batch that a workload stands for, and their length."""
+    roles, sizes = workload.roles, workload.rank_sizes
+    found = {"sequences": sizes[roles.batch], "queries": sizes[roles.queries]}
+    return found | {"keys": sizes[roles.keys] + workload.unseen}
+
+
+def sequences_text(workload: Workload) -> str:
+    """The same in words."""
+    own = sequences_of(workload)
+    number, queries, keys = own.values()
+    many = f"{number} sequence{'s' if number > 1 else ''}"
+    if queries == keys:
+        return f"{many} of {keys}"
+    return f"{many} of {queries} against {keys}"
+
+
+def kinds_title(whole: Workload, kinds: int) -> str:
+    """The number of layers, or of sequences, and of kinds of them."""
+    if not whole.sequences:
+        return f"{whole.all_layers} layers of {kinds} kinds"
+    count = sum(sequences_of(one)["sequences"] for one in whole.sequences)
+    layers = f", each {whole.all_layers} layers" if whole.all_layers > 1 else ""
+    return f"{count} sequences of {len(whole.sequences)} lengths{layers}"
+
+
+def reread_note(workload: Workload) -> str:
+    """Words of what every length of a ragged batch reads for itself; empty where nothing is."""
+    roles, made = workload.roles, workload.producers
+    own = {roles.batch, roles.queries, roles.keys}
+    shared = [t for t, r in workload.tensor_ranks.items() if t not in made and not own & set(r)]
+    if not workload.sequences or not shared:
+        return ""
+    return f"sequences of one length run together, and read for themselves: {', '.join(shared)}"
 
 
 def with_others(first: Result, others: Sequence[Result]) -> Result:
@@ -32,13 +69,19 @@ def with_others(first: Result, others: Sequence[Result]) -> Result:
     return replace(first, others=tuple(others), bound=bound, notes=notes)
 
 
-def kinds_text(parts: Sequence[tuple[Workload, Result]], total: Result) -> str:
+def kinds_text(whole: Workload, parts: Sequence[tuple[Workload, Result]], total: Result) -> str:
     """A table of the kinds: what all layers of each cost, and all of them together."""
-    rows = []
+    rows, ragged = [], bool(whole.sequences)
     for workload, result in parts:
+        own = sequences_of(workload) if ragged else {}
+        length = (f"{own['sequences']}", f"{own['keys']}") if ragged else ()
         mask = workload.mask or NONE
         _, latency, _, energy, _, *rest = report.comparison_row("", None, result)
         share = units.percent(result.latency_s / total.latency_s)
         saved = units.percent(result.energy_pj / total.energy_pj)
-        rows.append((f"{workload.repeat}", str(mask), latency, share, energy, saved, *rest))
-    return grid(rows, head=_HEAD, right=(0, *range(2, 9)))
+        rows.append(
+            (*length, f"{workload.repeat}", str(mask), latency, share, energy, saved, *rest)
+        )
+    head, shift = (*(_LENGTHS if ragged else ()), *_HEAD), 2 * ragged
+    right = [*range(shift + 1), *range(shift + 2, shift + 9)]
+    return grid(rows, head=head, right=right)

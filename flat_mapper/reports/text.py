@@ -160,7 +160,7 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
         rows.append(("area", f"{result.area_mm2:.3g} mm2", "on chip"))
     sources = f"energies from {result.energy_source}; counts from backend {result.backend}"
     by = [f"energy by {k}: {_parts(p)}" for k, p in result.energy_by().items() if any(p.values())]
-    masked = "" if workload.layers else mask_text(workload, result)
+    masked = "" if workload.layers or workload.sequences else mask_text(workload, result)
     zero = zero_energies(result)
     counted = f"counted as zero: {'; '.join(zero)}" if zero else ""
     off = "\n".join(map(str, bands(workload, platform, result)))

@@ -7,6 +7,7 @@ from flat_mapper.base import units
 from flat_mapper.base.table import grid
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapping.space import Mapspace
+from flat_mapper.reports.layers import sequences_of, sequences_text
 from flat_mapper.reports.mask import unseen_text
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
@@ -81,6 +82,7 @@ def workload_document(workload: Workload) -> Document:
         "roles": workload.roles.declared,
         "operators": {name: list(members) for name, members in workload.operators.items()},
         "layers": [kind.to_dict() for kind in workload.layers],
+        "sequences": [sequences_of(one) for one in workload.sequences],
         "other_layers": [kind.to_dict() for kind in workload.other_layers],
         "left_out": list(workload.left_out),
         "einsums": {e.name: _einsum(workload, e) for e in workload.ordered},
@@ -194,6 +196,7 @@ def workload_text(workload: Workload) -> str:
     if workload.mask and not workload.layers:
         lines.append(f"mask: {workload.mask}{unseen_text(workload)}")
     lines += [str(kind) for kind in workload.layers]
+    lines += [f"ragged: {sequences_text(one)}" for one in workload.sequences]
     return "\n".join(lines)
 
 

@@ -43,6 +43,7 @@ class Workload:
     unseen: int = 0  # first keys that no query sees, beside those of `rank_sizes`
     repeat: int = 1  # times the whole cascade runs, one after another (layers of a model)
     layers: tuple[LayerKind, ...] = ()  # where masks differ: what it stands for, see `each_kind`
+    sequences: tuple[Workload, ...] = ()  # of a ragged batch: one for each length
     other_layers: tuple[LayerKind, ...] = field(default=(), compare=False)  # and what it does not
     roles: Roles = NO_ROLES  # what the ranks stand for, as far as it is said
     operators: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # one row-wise unit each
@@ -61,8 +62,8 @@ class Workload:
             if key not in self.tensor_ranks:
                 known = f"one of {', '.join(self.tensor_ranks)}"
                 raise SpecError(expected(f"{self.name}: tensor_bits", known, key))
-        masks = filter(None, (self.mask, *(kind.mask for kind in self.layers)))
-        parts = max((mask.parts for mask in masks), default=0)
+        masks = (self.mask, *(kind.mask for kind in self.layers))
+        parts = max((mask.parts for mask in masks if mask), default=0)
         for fault in role_faults(self.name, self.roles, self.rank_sizes, parts):
             raise SpecError(fault)
         check_operators(self.name, self.operators, tuple(self.ancestors))
@@ -75,7 +76,9 @@ class Workload:
 
     @property
     def each_kind(self) -> tuple[Workload, ...]:
-        """A workload for each kind of its layers; itself where all have the same mask."""
+        """A workload for each kind of its layers, at each length; itself where all are alike."""
+        if self.sequences:
+            return tuple(kind for one in self.sequences for kind in one.each_kind)
         kinds = ((kind.mask, kind.count) for kind in self.layers)
         return tuple(replace(self, layers=(), mask=m, repeat=n) for m, n in kinds) or (self,)
 
@@ -85,7 +88,9 @@ class Workload:
         return replace(self, layers=(), mask=kind.mask, repeat=kind.count, other_layers=others)
 
     def one_kind(self, where: str) -> None:
-        """Raise SpecError where layers differ: what follows takes one kind of them."""
+        """Raise SpecError where layers or lengths differ: what follows takes one kind of them."""
+        if lengths := len(self.sequences):
+            raise SpecError(expected(where, "one length", f"{lengths} of them", "choose --seq N"))
         if self.layers:
             words = " or ".join(f"--layers {k.mask.words if k.mask else NONE}" for k in self.layers)
             got = ", ".join(str(kind) for kind in self.layers)
@@ -160,9 +165,8 @@ class Workload:
 
     def einsum(self, name: str) -> Einsum:
         """The Einsum of that name."""
-        for einsum in self.einsums:
-            if einsum.name == name:
-                return einsum
+        for einsum in (e for e in self.einsums if e.name == name):
+            return einsum
         names = ", ".join(e.name for e in self.einsums)
         raise SpecError(expected(self.name, f"one of the Einsums {names}", name))
 
@@ -203,10 +207,9 @@ class Workload:
 
     def with_ranks(self, sizes: Mapping[str, int]) -> Workload:
         """The same cascade at other rank sizes."""
-        for rank in sizes:
-            if rank not in self.rank_sizes:
-                known = ", ".join(self.rank_sizes)
-                raise SpecError(expected(f"{self.name}: ranks", f"one of {known}", rank))
+        for rank in (r for r in sizes if r not in self.rank_sizes):
+            known = ", ".join(self.rank_sizes)
+            raise SpecError(expected(f"{self.name}: ranks", f"one of {known}", rank))
         return replace(self, rank_sizes={**self.rank_sizes, **sizes})
 
     def subset(self, names: tuple[str, ...]) -> Workload:
@@ -350,9 +353,8 @@ def faults(
 
 def _repeated(where: str, condition: str, names: Iterable[str]) -> Iterator[str]:
     listed = list(names)
-    for name in dict.fromkeys(listed):
-        if listed.count(name) > 1:
-            yield expected(f"{where} {name}", condition, listed.count(name))
+    for name in (n for n in dict.fromkeys(listed) if listed.count(n) > 1):
+        yield expected(f"{where} {name}", condition, listed.count(name))
 
 
 def _updated_before(einsums: tuple[Einsum, ...]) -> Iterator[tuple[str, Einsum]]:

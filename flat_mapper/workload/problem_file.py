@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from flat_mapper.base.errors import Faults, SpecError, expected
-from flat_mapper.spec.document import COUNT, Section, did_you_mean, place, take
+from flat_mapper.spec.document import (
+    COUNT,
+    Section,
+    checked,
+    did_you_mean,
+    place,
+    section_of,
+    take,
+    take_list,
+)
+from flat_mapper.workload.cascade import ROLES
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.heads import Phase
 from flat_mapper.workload.mask import NONE, LayerKind, Mask, mask_of, read_layers, read_mask
-from flat_mapper.workload.roles import Roles
+from flat_mapper.workload.roles import Roles, read_roles
 
 _CONDITION = "roles that say which ranks are queries and keys"
 _CHANGE = "add roles: {queries: RANK, keys: RANK} to the problem"
@@ -22,11 +33,72 @@ class Lengths:
 
     queries: int | None
     keys: int
+    batch: int | None = None  # sequences of these lengths
 
 
 def sequence_lengths(length: int, phase: str = "") -> Lengths:
     """A sequence length: of queries and keys; in decode of the cache, so of the keys, alone."""
     return Lengths(queries=None if phase == "decode" else length, keys=length)
+
+
+def ragged_lengths(
+    lengths: Iterable[int], phase: str = "", where: str = "lengths"
+) -> tuple[Lengths, ...]:
+    """The lengths of a ragged batch, the longest first, each with its number of sequences."""
+    each = enumerate(lengths)
+    counts = Counter(checked(n, int, f"{where}.{i}", above=0) for i, n in each)
+    if not counts:
+        raise SpecError(expected(where, "a length, or several", "none"))
+    decode = phase == "decode"
+    return tuple(
+        Lengths(queries=1 if decode else n, keys=n, batch=counts[n])
+        for n in sorted(counts, reverse=True)
+    )
+
+
+def listed_lengths(document: Section, phase: str) -> tuple[Lengths, ...]:
+    """The lengths that a file lists, by its phase or the one that is asked for; none: no key."""
+    problem, where = document.get("problem"), f"{document.source}: problem"
+    if not isinstance(problem, Section) or "lengths" not in problem:
+        return ()
+    roles = declared_roles(problem, where)
+    spot = place(where, problem, "lengths")
+    listed = take_list(problem, "lengths", int, where)
+    attention = problem.get("attention")
+    stated = attention.get("phase") if isinstance(attention, Mapping) else None
+    ranks = section_of(take(problem, "ranks", dict, where), where)
+    decode = (phase or stated) == "decode"
+    for rank in (roles.batch, roles.keys, *([] if decode else [roles.queries])):
+        if rank in ranks:
+            at = place(f"{where}.ranks", ranks, rank, shown=False)
+            raise SpecError(expected(at, "no size beside lengths", rank, "remove it"))
+    found = ragged_lengths(listed, "decode" if decode else "", spot)
+    stated_rows = decode and roles.queries in ranks
+    return tuple(replace(one, queries=None) for one in found) if stated_rows else found
+
+
+def ragged(workloads: Sequence[Workload], sizes: Iterable[str]) -> Workload:
+    """The workload of a ragged batch, of those of its lengths.
+
+    sizes: ranks that somebody sets beside the lengths.
+    """
+    first = workloads[0]
+    for rank in sizes:
+        if rank in (first.roles.batch, first.roles.keys):
+            condition = "ranks other than those of batch and keys, which the lengths set"
+            raise SpecError(expected(f"{first.name}: ranks", condition, rank))
+    return replace(first, sequences=tuple(workloads)) if len(workloads) > 1 else first
+
+
+def declared_roles(problem: Section, where: str) -> Roles:
+    """The roles of a cascade: those of the short form, or those that the file declares."""
+    if "attention" not in problem:
+        return read_roles(problem, where)
+    for key in ("roles", "operators", "views"):
+        if key in problem:
+            condition = "attention without them: the short form has its own"
+            raise SpecError(expected(place(where, problem, key), condition, key, "remove it"))
+    return Roles.of(ROLES)
 
 
 def sequence_ranks(workload: Workload, what: str) -> tuple[str, str]:
@@ -45,7 +117,13 @@ def sequence_sizes(lengths: Lengths | None, roles: Roles, where: str) -> dict[st
         got = ", ".join(roles.declared) or "none"
         raise SpecError(expected(f"{where}: sequence length", _CONDITION, got, _CHANGE))
     queries = {} if lengths.queries is None else {roles.queries: lengths.queries}
-    return {**queries, roles.keys: lengths.keys}
+    if lengths.batch is None:
+        return {**queries, roles.keys: lengths.keys}
+    if not roles.batch:
+        condition = "a role that says which rank is the batch"
+        got, change = ", ".join(roles.declared), "add roles: {batch: RANK} to the problem"
+        raise SpecError(expected(f"{where}: lengths", condition, got, change))
+    return {**queries, roles.keys: lengths.keys, roles.batch: lengths.batch}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

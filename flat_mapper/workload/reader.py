@@ -17,7 +17,8 @@ default H * E) and FF (by default 4 * D). H counts query heads. `kv_heads` (or a
 heads of keys and values where query heads share them; then the cascade has G groups and, as its H,
 the heads of one group. `phase: decode` says that all but P of the M keys and values come from a
 cache. `mask: causal` or `mask: {window: 1024}` (`flat_mapper.workload.mask`) leaves out what
-is masked; `layers` may list kinds of layers, each with its mask. `softmax` is row, online,
+is masked; `layers` may list kinds of layers, each with its mask, and `lengths` those of a ragged
+batch, in place of the sizes of batch, queries and keys. `softmax` is row, online,
 online-2pass or any (`flat_mapper.workload.softmax`). In place of `attention`, a cascade may be
 written out, in the notation of `flat_mapper.workload.notation` (which also has words for how an
 Einsum stands to shared loops), and with ranks of any name:
@@ -56,7 +57,7 @@ from flat_mapper.spec.document import (
 from flat_mapper.spec.sizes import size_of, sizes_of, widths_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import is_text, load
-from flat_mapper.workload.cascade import ROLES, Scope
+from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.cascade import scope as scoped
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.graph import faults as workload_faults
@@ -74,7 +75,10 @@ from flat_mapper.workload.problem_file import (
     Lengths,
     check_ranks,
     chosen_layers,
+    declared_roles,
     layers_of,
+    listed_lengths,
+    ragged,
     sequence_ranks,
     sequence_sizes,
 )
@@ -83,7 +87,6 @@ from flat_mapper.workload.roles import (
     operator_faults,
     read_data_spaces,
     read_operators,
-    read_roles,
     read_views,
     role_faults,
 )
@@ -95,7 +98,7 @@ from flat_mapper.workload.visible_keys import seen
 PROBLEM_KEYS = (
     *("name", "source", "ranks", "word_bits", "tensor_bits", "layers", "feed_forward"),
     *("attention", "layer", "vocabulary", "einsums", "mask", "roles", "operators", "views"),
-    "data_spaces",
+    *("data_spaces", "lengths"),
 )
 DEFAULT_WORD_BITS = 16  # FLAT, ASPLOS'23: all data are 16 bit
 
@@ -107,7 +110,7 @@ def load_workload(
     scope: Scope | None = None,
     *,
     sizes: Mapping[str, object] = _UNCHANGED,
-    lengths: Lengths | None = None,
+    lengths: Lengths | tuple[Lengths, ...] | None = None,
     phase: str = "",
     softmax: str = "",
     mask: str = "",
@@ -121,6 +124,7 @@ def load_workload(
     sizes:  ranks that take the place of the file's (integers or expressions); ranks that the file
             works out from them follow.
     lengths: of queries and keys, by the ranks that the problem's roles name; `sizes` goes before.
+            Several are those of a ragged batch, in place of the file's `lengths`.
     phase:  takes the place of the file's. In `decode` the sequence is the cache: there is one query
             (or what `lengths` or `sizes` says), and as many keys as there would have been.
     softmax: takes the place of the file's: row, online, online-2pass or any.
@@ -129,6 +133,12 @@ def load_workload(
             several. By default all in the scope `model`, else the most frequent.
     raises: SpecError with the first fault; `check_problem` has them all.
     """
+    if lengths is None:
+        lengths = listed_lengths(_document(source), phase) or None
+    if isinstance(lengths, tuple):
+        words = {"phase": phase, "softmax": softmax, "mask": mask, "layers": layers}
+        each = [load_workload(source, scope, sizes=sizes, lengths=n, **words) for n in lengths]
+        return ragged(each, sizes)
     faults = Faults()
     form = _named("softmax", softmax, SOFTMAXES)
     asked = Asked(
@@ -142,8 +152,8 @@ def load_workload(
     workload = _workload(source, sizes, asked, faults)
     if workload is not None and phase == "decode":
         queries, keys = sequence_ranks(workload, "decode")
-        one = (lengths and lengths.queries) or 1
-        step = {queries: one, **sizes, keys: workload.rank_sizes[keys]}
+        stated = sequence_sizes(lengths, workload.roles, workload.name)
+        step = {queries: 1, **stated, **sizes, keys: workload.rank_sizes[keys]}
         workload = _workload(source, step, replace(asked, lengths=None), faults)
     if workload is None:
         raise SpecError(faults[0])
@@ -153,7 +163,11 @@ def load_workload(
 def check_problem(source: str | Path) -> list[str]:
     """Everything wrong with a problem file, a line each; empty for a sound one."""
     faults = Faults()
-    _workload(source, _UNCHANGED, Asked(), faults)
+    document = faults.attempt(_document, source)
+    if document is not None:
+        several = faults.attempt(listed_lengths, document, "")
+        if several is not None:
+            _workload(source, _UNCHANGED, Asked(lengths=next(iter(several), None)), faults)
     return faults
 
 
@@ -175,6 +189,8 @@ def set_ranks(workload: Workload, sizes: Mapping[str, object]) -> Workload:
     A rank that the file works out from another stays as it is; `load_problem(sizes=...)` moves it.
     """
     where = f"{workload.name}: ranks"
+    if sizes and workload.sequences:
+        workload.one_kind(where)
     for rank in sizes:
         if rank not in workload.rank_sizes:
             known = ", ".join(workload.rank_sizes)
@@ -273,7 +289,7 @@ def _file(document: Section, changes: Mapping[str, object], asked: Asked) -> Fil
         got = " and ".join(forms) or f"the keys {', '.join(problem)}"
         raise SpecError(expected(where, "either attention or einsums", got))
     ranks = section_of(take(problem, "ranks", dict, where), where)
-    roles = _declared_roles(problem, where)
+    roles = declared_roles(problem, where)
     return File(
         problem=problem,
         where=where,
@@ -283,17 +299,6 @@ def _file(document: Section, changes: Mapping[str, object], asked: Asked) -> Fil
         asked=asked,
         roles=roles,
     )
-
-
-def _declared_roles(problem: Section, where: str) -> Roles:
-    """The roles of a cascade: those of the short form, or those that the file declares."""
-    if "attention" not in problem:
-        return read_roles(problem, where)
-    for key in ("roles", "operators", "views"):
-        if key in problem:
-            condition = "attention without them: the short form has its own"
-            raise SpecError(expected(place(where, problem, key), condition, key, "remove it"))
-    return Roles.of(ROLES)
 
 
 def _written(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload | None:
