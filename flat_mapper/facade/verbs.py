@@ -154,14 +154,13 @@ def _unseen(_: SweepProgress) -> None:
 def report(
     results: Name | Shown | Sequence[Name | Shown], output: Name, title: str = ""
 ) -> SavedResults:
-    """One page of answers, saved ones or values, to look at in a browser; what is on it."""
+    """One page of answers, saved ones or values, to look at in a browser or below a cell."""
     found = (
         load_results(*results)
         if isinstance(results, Sequence) and not isinstance(results, str)
         else load_results(results)
     )
-    found.write_report(output, title)
-    return found
+    return found.write_report(output, title)
 
 
 def import_hf(

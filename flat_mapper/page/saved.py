@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -33,6 +33,7 @@ class SavedResults(Printed):
 
     entries: tuple[SavedEntry, ...]
     designs: tuple[Chosen, ...] = ()  # that `optimize` chose
+    page: str = ""  # the report that was made of them, which a notebook shows
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -50,21 +51,24 @@ class SavedResults(Printed):
         totals = answer_record(entry.document) if entry.status == DONE else {}
         return {**entry.inputs, **outcome, **totals, **entry.inputs}
 
-    def write_report(self, path: str | Path, title: str = "") -> None:
-        """The page of `flat-mapper report`.
+    def write_report(self, path: str | Path, title: str = "") -> SavedResults:
+        """The page of `flat-mapper report`, written; the same results, with its path.
 
         raises: SpecError where it cannot be made or written.
         """
         from flat_mapper.page.assembly import page
 
         write_text(path, page(self.entries, title, self.designs))
+        return replace(self, page=str(path))
 
     def __str__(self) -> str:
         done = sum(entry.status == DONE for entry in self.entries)
         return f"{units.count(len(self))} configurations, {units.count(done)} with an answer"
 
     def _repr_html_(self) -> str:
-        """The first rows, for a notebook."""
+        """The first rows, or the page where one was written, for a notebook."""
+        if self.page:
+            return answers_html.framed(self.page, str(self))
         rows = []
         for row in report_rows(self.entries[:_SHOWN]).rows:
             cost = ("-",) * 4 if row.facts is None else (

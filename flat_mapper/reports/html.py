@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from urllib.parse import quote
 
 from flat_mapper.base.escape import html_text
 
@@ -24,3 +25,10 @@ def text(title: str, *parts: str) -> str:
     """A heading, and texts of the terminal under each other."""
     blocks = "".join(f'<pre style="line-height:1.25">{html_text(part)}</pre>' for part in parts)
     return f"<div><strong>{html_text(title)}</strong>{blocks}</div>"
+
+
+def framed(path: str, caption: str) -> str:
+    """A page that lies beside the notebook, as a browser shows it."""
+    address = html_text(quote(path))
+    frame = f'<iframe src="{address}" title="report" width="100%" height="800"></iframe>'
+    return f'<div>{html_text(caption)}: <a href="{address}">{html_text(path)}</a></div>{frame}'

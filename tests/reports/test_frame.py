@@ -125,5 +125,7 @@ def test_a_report_is_written_from_python(tmp_path: Path) -> None:
     pytest.importorskip("altair", reason="needs the extra `report`")
     pytest.importorskip("vl_convert", reason="needs the extra `report`")
     (tmp_path / "saved.json").write_text(json.dumps(samples.compared()))
-    load_results(tmp_path / "saved.json").write_report(tmp_path / "page.html", "Mine")
-    assert "<h1>Mine</h1>" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    page = tmp_path / "a page.html"
+    shown = load_results(tmp_path / "saved.json").write_report(page, "Mine")._repr_html_()
+    assert "<h1>Mine</h1>" in page.read_text(encoding="utf-8")
+    assert 'a%20page.html" title="report"' in shown
