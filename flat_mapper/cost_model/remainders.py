@@ -40,7 +40,7 @@ def moved_words(
             state.move()
         for r in nest.orders[s]:
             state.step(s, r, temporal, to_compute)
-    return state.words[(1 << len(relevant)) - 1]
+    return state.words[state.mask]
 
 
 class _State:
@@ -52,7 +52,10 @@ class _State:
         self.words: dict[Flags, IntArray] = {}
         self.moved: dict[Flags, BoolArray] = {}
         self.first = np.ones(shape, np.bool_)  # no loop met yet
-        for flags in range(1 << len(relevant)):
+        shorter = (self.factors != self.lasts).any(axis=(0, 2))
+        # Every pass of the loops over a rank without a remainder is an ordinary one.
+        self.mask = sum(1 << r for r in range(len(relevant)) if shorter[r])
+        for flags in (f for f in range(self.mask + 1) if f & ~self.mask == 0):
             product = np.ones(shape, np.int64)
             for r, own in enumerate(relevant):
                 if own:
@@ -75,8 +78,10 @@ class _State:
     def step(self, s: int, r: int, temporal: bool, to_compute: bool) -> None:
         """Put one loop around what is counted so far."""
         factor, last = self.factors[s, r], self.lasts[s, r]
-        bit, own = 1 << r, self.relevant[r]
+        bit, own = 1 << r & self.mask, self.relevant[r]
         real = factor > 1
+        if not real.any():
+            return
         quirk = self.first & (factor == last) & (factor >= 3) if temporal and own else None
         words, moved = dict(self.words), dict(self.moved)
         for flags in self.words:

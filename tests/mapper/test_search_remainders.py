@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import pytest
 import small_platform as small
+from oracles import small_cases
+from oracles.brute_force import Case
+from random_mappings import random_mapping
 
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.bounds.whole_sizes import least_of_any_size
+from flat_mapper.mapper.solve.alternatives import tasks
 from flat_mapper.mapper.solve.optimum import is_awkward, larger_sizes, search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import best_mapping
+from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Fusion, Mapspace
 from flat_mapper.workload.cascade import attention
 
@@ -63,3 +72,68 @@ def test_a_prime_length_fills_the_array() -> None:
     assert isinstance(again, Result)
     assert again.edp_js == found.result.edp_js
     assert found.workload.rank_sizes == workload.rank_sizes
+
+
+def least(case: Case) -> tuple[float, float]:
+    """The lower bounds of a question on cycles and pJ, whatever the factors."""
+    found = [
+        np.array([least_of_any_size(one.bounds) for one in task.searches]).sum(axis=0)
+        for task in tasks(case.workload, case.platform, case.mapspace, case.ert)
+    ]
+    cycles, energy = np.array(found).min(axis=0)
+    return float(cycles), float(energy)
+
+
+def hold_to_the_bound(seed: int) -> float:
+    """The share of the least energy that the bound is."""
+    kinds = (small_cases.small_case, small_cases.online_case, small_cases.readers_case)
+    case = kinds[seed % 3](seed)
+    cycles, energy = least(case)
+    inputs = case.workload, case.platform, case.mapspace, case.ert
+    quick, lean = (best_mapping(*inputs, objective=o) for o in ("latency", "energy"))
+    if not isinstance(quick, Solution) or not isinstance(lean, Solution):
+        return 0.0
+    assert quick.result.cycles >= cycles * (1 - 1e-12), seed
+    assert lean.result.dynamic_pj >= energy * (1 - 1e-12), seed
+    return energy / lean.result.dynamic_pj
+
+
+def test_no_mapping_is_below_the_bound() -> None:
+    shares = [hold_to_the_bound(seed) for seed in range(10)]
+    assert max(shares) > 0.9
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("block", range(20))
+def test_no_mapping_is_below_the_bound_thousands_of_times(block: int) -> None:
+    for seed in range(100 + 100 * block, 200 + 100 * block):
+        hold_to_the_bound(seed)
+
+
+def hold_what_is_cut_to_the_bound(seed: int) -> bool:
+    """Whether a mapping drawn by chance, of larger sizes and cut back, fits."""
+    rng = random.Random(seed)
+    fused = rng.random() < 0.6
+    platform = small.platform()
+    large = attention(B=2, H=rng.choice((1, 3)), P=24, M=rng.choice((16, 36)), E=8, F=8)
+    mapping = random_mapping(rng, large, platform, fused=fused, free=False)
+    workload = large
+    for rank in ("P", "M"):
+        size = rng.randint(large.rank_sizes[rank] // 2 + 1, large.rank_sizes[rank])
+        mapping = resized_mapping(mapping, workload, rank, size)
+        workload = workload.with_ranks({rank: size})
+    groups = (("QK", "softmax", "AV"),) if fused else (("softmax",),)
+    fusion = Fusion(groups=groups, schedule="interleaved", staging="any")
+    space = Mapspace(name="drawn", fusion=fusion, policy=mapping.policy)
+    ert = small_cases.prices(np.random.default_rng(seed), platform)
+    result = evaluate(workload, platform, mapping, ert)
+    if not isinstance(result, Result):
+        return False
+    cycles, energy = least(Case(workload=workload, platform=platform, ert=ert, mapspace=space))
+    assert result.cycles >= cycles, seed
+    assert result.dynamic_pj >= energy, seed
+    return True
+
+
+def test_no_mapping_with_remainders_is_below_the_bound() -> None:
+    assert sum(hold_what_is_cut_to_the_bound(seed) for seed in range(60)) > 20

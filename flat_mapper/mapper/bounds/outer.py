@@ -13,6 +13,7 @@ from flat_mapper.mapper.bounds.traffic import busy_cycles, traffic_bound
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
+from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct, real_loops
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.outer import (
@@ -21,6 +22,7 @@ from flat_mapper.mapper.space.outer import (
     has_dram_loops,
     tiles,
 )
+from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapper.space.rules import in_order, moves_inward, obeyed
 from flat_mapper.mapping.order import overlaps
 
@@ -82,6 +84,11 @@ class OuterBounds:
     occupancy: SharedOccupancy
     stagings: list[Staging]
     orders: list[tuple[int, ...]]  # of the DRAM loops, innermost first, by group rank
+
+    def roles(self, space: EinsumSpace) -> dict[str, tuple[Role, ...]]:
+        """By tensor of an Einsum, the roles that some staging gives it."""
+        every = zip(*(s.roles[space.einsum.name] for s in self.stagings), strict=True)
+        return {t: tuple(dict.fromkeys(own)) for t, own in zip(space.tensors, every, strict=True)}
 
     def least(self) -> tuple[float, float]:
         """Lower bounds on (cycles, pJ) of the group: units at their widest, words moved once."""

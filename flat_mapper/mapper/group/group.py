@@ -72,12 +72,7 @@ class GroupSearch:
     def prepare(self) -> tuple[float, float]:
         """The least (cycles, energy) of the group."""
         if not self._roles:
-            for space in self.problem.spaces:
-                options: dict[str, tuple[Role, ...]] = {}
-                for i, tensor in enumerate(space.tensors):
-                    roles = (s.roles[space.einsum.name][i] for s in self.bounds.stagings)
-                    options[tensor] = tuple(dict.fromkeys(roles))
-                self._roles.append(options)
+            self._roles = [self.bounds.roles(space) for space in self.problem.spaces]
         return self.bounds.least()
 
     def _built(self, least: list[int], outers: Outers, *, whole: bool) -> list[CandidateSet]:
