@@ -226,6 +226,7 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
             gap=max(0.0, reached[first.objective] / proven - 1),
             stopped=next(filter(None, (c.stopped for c in certificates)), ""),
             seconds=sum(c.seconds for c in certificates),
+            infeasible={name: why for c in certificates for name, why in c.infeasible.items()},
         ),
         layers=tuple(parts),
     )

@@ -253,6 +253,9 @@ def buffer_text(workload: Workload, platform: Platform, result: Result) -> str:
     return "\n".join(lines)
 
 
+_REASONS = 2  # why alternatives do not fit, that are printed
+
+
 def certificate_text(certificate: Certificate, objective: str, reached: float) -> str:
     """The proof that a mapping is the best of its mapspace, and its gap to the lower bound."""
     proof = "the best" if certificate.optimal else "the best found, not proven,"
@@ -266,6 +269,9 @@ def certificate_text(certificate: Certificate, objective: str, reached: float) -
         bound = f"no mapping is below {certificate.proven_bound:.4g}"
         lines.append(f"gap: at most {100 * certificate.gap:.2f} % ({bound}{ended})")
     lines += [f"pruned: {pruned}"] if pruned else []
+    refused = [f"not among them: {n}; {why}" for n, why in certificate.infeasible.items()]
+    more = len(refused) - _REASONS
+    lines += refused[:_REASONS] + ([f"nor {more} more that do not fit"] if more > 0 else [])
     if certificate.lower_bound > 0:
         bound = "the lower bound (each input and output moved once, units at their peak)"
         lines.append(f"{objective}: {reached / certificate.lower_bound:.3f} x {bound}")

@@ -6,9 +6,11 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
+import small_platform as small
 from agreement import value
 from oracles.brute_force import Case, judged, options, total_cycles, total_energy
 from oracles.small_cases import online_case, small_case, turns_case
+from prices import PRICES
 
 from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.cost_model.result import Infeasible, Result
@@ -16,6 +18,8 @@ from flat_mapper.mapper.group.objective import OBJECTIVES
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapping.sharing import shared_level
+from flat_mapper.mapping.space_reader import load_mapspace
+from flat_mapper.workload.cascade import attention
 
 KINDS = {"small": small_case, "online": online_case, "turns": turns_case}
 QUESTIONS = (("small", 1), ("small", 4), ("small", 9), ("online", 5), ("turns", 4), ("turns", 10))
@@ -118,3 +122,15 @@ def _with_words(case: Case, words: int):  # type: ignore[no-untyped-def]
         matrix=path(case.platform.matrix),
         vector=None if vector is None else path(vector),
     )
+
+
+def test_what_is_not_fused_for_want_of_two_words_is_named() -> None:
+    """Four rows of 64 keys and two scalars, of a softmax alone, in 256 words; then in 288."""
+    problem, space = attention(B=1, H=1, P=8, M=64, E=4, F=4), load_mapspace("flat")
+    tight, roomy = (search(problem, small.platform(rows=rows), space, PRICES) for rows in (8, 9))
+    assert isinstance(tight, Solution)
+    assert isinstance(roomy, Solution)
+    (reason,) = tight.certificate.infeasible.values()
+    assert "GLB: needs 258 words" in reason
+    assert len(tight.result.mapping.groups) == 1
+    assert roomy.certificate.infeasible == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,7 @@ def test_map_has_the_documented_names() -> None:
         "gap",
         "stopped",
         "seconds",
+        "infeasible",
     }
     assert set(document["buffer"]["GLB"]) == {"capacity_words", "live_words", "terms"}
     assert document["einsums"]["QK"]["mapping"]["loops"]["DRAM"] == ["H=12", "P=8"]
@@ -144,6 +146,14 @@ def test_a_mapping_prints_its_cost_its_loops_its_buffer_and_its_proof() -> None:
 def test_a_large_mapspace_is_printed_to_its_first_digit(size: int, text: str) -> None:
     certificate = samples.certificate(size)
     assert f"the best of {text} mappings" in report.certificate_text(certificate, "edp", 1.0)
+
+
+def test_alternatives_that_do_not_fit_are_named() -> None:
+    why = {f"QK | AV {n}": f"GLB: needs {n} words" for n in (20, 30, 40)}
+    certificate = replace(samples.certificate(10), infeasible=why)
+    lines = report.certificate_text(certificate, "edp", 1.0).splitlines()
+    assert "not among them: QK | AV 20; GLB: needs 20 words" in lines
+    assert "nor 1 more that do not fit" in lines
 
 
 def test_a_comparison_is_held_against_its_first_row() -> None:

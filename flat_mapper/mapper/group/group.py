@@ -146,10 +146,15 @@ class GroupSearch:
                 self.log.roots(self._found_roots, fits)
         return self._found_roots
 
+    @property
+    def any_fits(self) -> bool:
+        """True if what some outer choice holds for certain fits."""
+        return bool(self.bounds.fits(self.roots).any())
+
     def floor(self) -> tuple[float, float]:
         """The least (cycles, energy) over all outer choices that fit; more than `prepare` knows."""
         fits = self.bounds.fits(self.roots)
-        if not fits.any():
+        if not self.any_fits:
             return self.bounds.least()
         return float(self.roots.cycles[fits].min()), float(self.roots.energy[fits].min())
 

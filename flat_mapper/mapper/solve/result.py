@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flat_mapper.cost_model.result import Result
 from flat_mapper.workload.graph import Workload
@@ -22,6 +22,7 @@ class Certificate:
     gap: float  # what was found over `proven_bound`, less one
     stopped: str  # what ended the search early; empty where nothing did
     seconds: float
+    infeasible: Mapping[str, str] = field(default_factory=dict)  # why, by alternative, if any is
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
@@ -35,6 +36,7 @@ class Certificate:
             "gap": self.gap,
             "stopped": self.stopped,
             "seconds": self.seconds,
+            "infeasible": dict(self.infeasible),
         }
 
 

@@ -30,11 +30,11 @@ from flat_mapper.workload.graph import Workload
 
 @dataclass(slots=True)
 class _Best:
-    """The best of the alternatives so far, and the least infeasibility."""
+    """The best of the alternatives so far, and why nothing fits in others."""
 
     groups: list[GroupSolution] = field(default_factory=list)
     cascade: Workload | None = None
-    infeasible: Infeasible | None = None
+    infeasible: dict[str, Infeasible] = field(default_factory=dict)  # by alternative
     cutoff: Costs | None = None
 
     @property
@@ -42,12 +42,12 @@ class _Best:
         """Cycles and pJ."""
         return total_of(self.groups) if self.groups else self.cutoff
 
-    def take(self, found: list[GroupSolution] | Infeasible | None, cascade: Workload) -> None:
+    def take(self, found: list[GroupSolution] | Infeasible | None, task: Task) -> None:
         """Note what an alternative came to: better, no better, or infeasible."""
         if isinstance(found, Infeasible):
-            self.infeasible = least_refused(self.infeasible, found)
+            self.infeasible[task.name] = found
         elif found:
-            self.groups, self.cascade = found, cascade
+            self.groups, self.cascade = found, task.cascade
 
 
 def best_mapping(
@@ -94,7 +94,7 @@ def best_mapping(
     if log is not None:
         log.end(best.groups, everything)
     if not best.groups:
-        return best.infeasible
+        return least_refused(*best.infeasible.values())
     budget.answered = True
     workload = best.cascade or workload
     result = reconstructed(best.groups, workload, platform, mapspace, ert)
@@ -109,6 +109,7 @@ def best_mapping(
         gap=max(0.0, 1 / share - 1),
         stopped=budget.stopped,
         seconds=time.perf_counter() - begin,
+        infeasible={name: str(why) for name, why in best.infeasible.items()},
     )
     return Solution(
         workload=workload,
@@ -177,7 +178,7 @@ class _Run:
         for number, task in enumerate(self.everything):
             self.number = number
             budget.answered = bool(self.best.groups)
-            self.best.take(self.alternative(task), task.cascade)
+            self.best.take(self.alternative(task), task)
             tally.add(task)
             if log is not None:
                 log.alternative(task, self.goal, self.best.total)
@@ -231,7 +232,7 @@ def solve_group(
     search.solve(incumbent)
     left, one = search.proven(goal), incumbent.solutions[0]
     if one is None:
-        return search.infeasibility() if best is None else None, left
+        return search.infeasibility() if best is None or not search.any_fits else None, left
     better = best is None or better_pair(goal, (one.cycles, one.energy), best)
     return [one] if better else None, left
 
