@@ -6,6 +6,7 @@ What else depends on the data, the page puts in the place of a word that starts 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from flat_mapper.base.errors import SpecError, expected
@@ -46,6 +47,7 @@ def _spec(chart: alt.LayerChart) -> Spec:
     }
 
 
+@cache  # bundled anew, it takes longer than the rest of a page
 def library() -> str:
     """Vega, Vega-Lite and vega-embed as one script, which Altair's companion package carries."""
     try:

@@ -91,6 +91,7 @@ def best_mapping(
     if progress:
         budget.report = lambda: progress(*run.progress())
     run.through(budget, tally, log)
+    budget.report = None  # which holds all candidates of this search, and they the budget
     if log is not None:
         log.end(best.groups, everything)
     if not best.groups:
