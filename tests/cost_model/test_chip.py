@@ -7,7 +7,6 @@ from math import ceil
 
 import pytest
 from execution.tiny import chip, fused, products, with_group
-from flash import flash
 
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
@@ -18,6 +17,7 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
 from flat_mapper.mapping.values import FusedMapping, Loop
+from flat_mapper.published.silicon.flash_mapping import GIVEN, TURNS, flash_group
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
@@ -145,6 +145,16 @@ def llama(mask: Mask | None = None, batch: int = 1) -> Workload:
     return replace(found, mask=mask)
 
 
+def flash(
+    workload: Workload, cached: tuple[str, ...] = (), given: tuple[str, ...] = GIVEN
+) -> FusedMapping:
+    """Tiles of 128 queries of a head, 128 keys at a time; all of them stand at L2."""
+    tile = {"B": 1, "G": 1, "H": 1, "P": 128, "M": 128}
+    names = tuple(workload.ancestors)
+    group = flash_group(workload, load_platform("h100"), names, tile, given=given, cached=cached)
+    return FusedMapping(groups=(replace(group, cores=(("L2", group.given_out),)),))
+
+
 def test_matmul_and_exponentials_in_turns_on_h100() -> None:
     """1024 tiles of 128 queries: eight rounds of 32 tiles of keys, 3128 cycles each.
 
@@ -152,7 +162,7 @@ def test_matmul_and_exponentials_in_turns_on_h100() -> None:
     16384 maxima and sums on 128 lanes, eight a cycle each, 16 each; corrections 8 + 1/8 + 16.
     """
     platform = load_platform("h100")
-    mapping = flash(llama(), platform, 128, 128, at="L2", keep=("K", "V"))
+    mapping = flash(llama(), ("K", "V"))
     (group,) = result_of(llama(), platform, mapping).groups
     step = 2 * 1024 + 1024 + 2 * 16 + 8 + 1 / 8 + 16
     divided = 128 * 128 // 128 * 8
@@ -166,9 +176,9 @@ def test_matmul_and_exponentials_in_turns_on_h100() -> None:
 
 def test_a_causal_mask_takes_half_and_fills_cores_better_in_a_better_order() -> None:
     platform, causal = load_platform("h100"), llama(Mask(causal=True))
-    full = result_of(llama(), platform, flash(llama(), platform, 128, 128, at="L2"))
-    by_head = flash(causal, platform, 128, 128, at="L2")
-    longest = flash(causal, platform, 128, 128, at="L2", order=("B", "P", "G", "H"))
+    full = result_of(llama(), platform, flash(llama()))
+    by_head = flash(causal)
+    longest = flash(causal, given=TURNS)
     one, other = (result_of(causal, platform, m) for m in (by_head, longest))
     # Of 32 x 32 tiles of keys, 32 x 33 / 2 are left.
     macs = one.einsums[0].computes / full.einsums[0].computes
@@ -181,10 +191,8 @@ def test_a_causal_mask_takes_half_and_fills_cores_better_in_a_better_order() -> 
 
 def test_keys_and_values_in_l2_come_from_dram_once() -> None:
     platform = load_platform("h100")
-    kept = result_of(
-        llama(), platform, flash(llama(), platform, 128, 128, at="L2", keep=("K", "V"))
-    )
-    anew = result_of(llama(), platform, flash(llama(), platform, 128, 128, at="L2"))
+    kept = result_of(llama(), platform, flash(llama(), ("K", "V")))
+    anew = result_of(llama(), platform, flash(llama()))
     kv = 2 * 8 * 4096 * 128
     assert anew.offchip_words - kept.offchip_words == kv * (4 * 32 - 1)  # 4 heads, 32 tiles of rows
 
@@ -195,7 +203,7 @@ def test_a_level_between_has_room_for_what_it_keeps() -> None:
     found = evaluate(
         workload,
         platform,
-        flash(workload, platform, 128, 128, at="L2", keep=("K", "V")),
+        flash(workload, ("K", "V")),
         unpriced(platform),
     )
     assert isinstance(found, Infeasible)

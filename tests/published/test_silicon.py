@@ -154,6 +154,38 @@ def test_a_best_mapping_is_not_slower_than_the_kernels(
     assert copies * found.result.cycle_seconds < best <= found.predicted_s
 
 
+A100 = "a100-sxm,sglang-0.5.10,flash_attention,"
+
+
+def test_rows_of_a_tile_that_a_decode_lacks_take_as_long_on_ampere(tmp_path: Path) -> None:
+    """One head or eight of a group, as measured; in parts keys are worked on in tiles of 112."""
+    rows = (
+        "128,1,1,128,128,2048,0,0,bfloat16,0.1958",
+        "128,8,1,128,128,2048,0,0,bfloat16,0.1965",
+        "32,16,1,128,128,8192,0,0,bfloat16,0.1365",
+    )
+    path = tmp_path / "rows.csv"
+    path.write_text(OTHERS["decode"].split("h100")[0] + "".join(f"{A100}{r}\n" for r in rows))
+    one, eight, parts = measured(path)
+    assert all(abs(row.error) < 0.1 for row in (one, eight, parts))
+    assert one.predicted_s == pytest.approx(eight.predicted_s, rel=0.05)
+    assert parts.case.workload.rank_sizes["S"] == 3  # of 25 tiles each: 96 parts on 108 cores
+    assert parts.case.workload.rank_sizes["M"] == 25 * 112
+
+
+def test_an_encoders_last_tile_of_queries_takes_as_long_as_the_others(tmp_path: Path) -> None:
+    """17 tiles of 192 queries, of eight heads 136 on 132 cores."""
+    rows = "".join(
+        f"h100-sxm,sglang-0.5.14,flash_attention_v3,4,2,2,72,72,{n},0,0,0,bfloat16,0.0995\n"
+        for n in (3136, 3168)
+    )
+    path = tmp_path / "rows.csv"
+    path.write_text(HEAD + rows)
+    odd, whole = measured(path)
+    assert odd.predicted_s == whole.predicted_s
+    assert abs(odd.error) < 0.15
+
+
 @pytest.mark.parametrize(("length", "mask"), [("seq", "0,1,0"), ("kv_len", "0,0")])
 def test_eight_bits_take_half_of_the_products_and_of_the_cache(
     tmp_path: Path, length: str, mask: str

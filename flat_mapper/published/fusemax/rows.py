@@ -28,7 +28,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
-from flat_mapper.energy.tables import Ert
+from flat_mapper.energy.tables import Ert, load_ert
 from flat_mapper.published.fusemax.block import DRAM, L3, Kind, block_mapping
 from flat_mapper.published.silicon.rows import Columns, read_rows
 from flat_mapper.spec import catalog
@@ -214,10 +214,8 @@ def _answer(workload: Workload, platform: Platform, kind: Kind, queries: int) ->
 
 @cache
 def _prices() -> Ert:
-    """Energies of the chip as it is, whatever room a row is given."""
-    from flat_mapper.energy.pricing import price_with_hwcomponents
-
-    return price_with_hwcomponents(load_platform(CHIP))[0]
+    """Energies of the artifact's own tables, whatever room a row is given."""
+    return load_ert(catalog.folder("arch") / "fusemax" / f"{CHIP}.ert.yaml")
 
 
 def _level(platform: Platform) -> MemoryLevel:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from math import ceil
+from math import ceil, prod
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
@@ -31,6 +31,7 @@ Placed = tuple[Slot, tuple[Loop, ...]]
 GIVEN = ("B", "G", "H", "S", "P", "M")
 PACKED = ("B", "G", "S", "P", "H")
 TURNS = ("B", "S", "P", "G", "H")
+ROWS = ("H", "P")  # ranks of the rows of a tile
 MERGED = 8  # chosen: queries of a tile of the kernel that merges parts
 
 
@@ -82,6 +83,7 @@ def flash_groups(
     resident: bool = False,
     turns: bool = False,
     order: TileOrder = "largest",
+    idle_rows: bool = False,
     kernel: str = "",
 ) -> list[GroupMapping]:
     """Online attention in tiles of rows of queries x keys, and the merge of its keys in parts.
@@ -89,6 +91,7 @@ def flash_groups(
     names:  its Einsums but for the merge. packed: heads that share the rows of a tile.
     cached: operands of which the level between holds a head; all heads where these take turns.
     resident: they are there from the start, all of them.
+    idle_rows: rows of a tile that the problem does not have take as long as others.
     """
     size = workload.rank_sizes["M"]
     step = min(keys, size)
@@ -97,7 +100,15 @@ def flash_groups(
     tile = dict.fromkeys(("B", "G", "S"), 1) | {"H": heads, "P": queries, "M": step}
     given = TURNS if turns else PACKED if heads > 1 else GIVEN
     group = flash_group(
-        whole, platform, names, tile, given=given, cached=cached, order=order, kernel=kernel
+        whole,
+        platform,
+        names,
+        tile,
+        rows=rows if idle_rows and heads * workload.rank_sizes["P"] < rows else 0,
+        given=given,
+        cached=cached,
+        order=order,
+        kernel=kernel,
     )
     if resident:
         loops = tuple(loop for _, at in group.cores for loop in at)
@@ -116,6 +127,7 @@ def flash_group(
     names: tuple[str, ...],
     tile: Mapping[str, int],
     *,
+    rows: int = 0,
     given: tuple[str, ...] = GIVEN,
     cached: tuple[str, ...] = ("K", "V"),
     order: TileOrder = "largest",
@@ -124,13 +136,15 @@ def flash_group(
     """Online attention in tiles of queries x keys, of one head or a group of heads.
 
     names:  its Einsums. tile: sizes of P and M, a divisor of the keys, and of what is more than 1.
+    rows:   among which a core's units are shared out, if it is not 0: warps have rows of their
+            own, and those of rows that there are not stand idle.
     cached: operands of which the level between holds a head.
     """
     keys, levels = tile["M"], levels_of(platform.matrix.nodes)
     cores = _cores(workload, given, names, tile)
     passes = (Loop("M", workload.rank_sizes["M"] // keys),)
     split = next((n for n, loop in enumerate(cores) if loop.rank == "P"), len(cores))
-    nests = tuple(_nest(workload, platform, n, names, tile, passes, cached) for n in names)
+    nests = tuple(_nest(workload, platform, n, names, tile, passes, cached, rows) for n in names)
     outer, inner = tuple(cores[:split]), tuple(cores[split:])
     return GroupMapping(
         einsums=nests,
@@ -188,6 +202,7 @@ def _nest(
     tile: Mapping[str, int],
     passes: tuple[Loop, ...],
     cached: tuple[str, ...],
+    rows: int = 0,
 ) -> EinsumMapping:
     einsum = workload.einsum(name)
     arch, sizes = platform.path(einsum.unit), workload.rank_sizes
@@ -195,7 +210,7 @@ def _nest(
     extents = {r: n for r, n in extents.items() if r not in einsum.each}
     own = tuple(p for p in passes if p.rank in einsum.ranks and p.factor > 1)
     levels, dram = levels_of(platform.matrix.nodes), platform.dram.name
-    spatial, left = _spread(arch, levels.core, extents)
+    spatial, left = spread(arch, levels.core, extents, rows)
     inner = tuple(Loop(r, n) for r, n in left.items() if n > 1)
     loops = (
         (Slot(levels.between, "temporal"), own),
@@ -224,16 +239,27 @@ def _nest(
     )
 
 
-def _spread(
-    arch: Architecture, core: str, extents: dict[str, int]
+def spread(
+    arch: Architecture, core: str, extents: dict[str, int], rows: int = 0
 ) -> tuple[list[Placed], dict[str, int]]:
-    """The ranks over the arrays of a core, so that most instances work; and what is left."""
+    """The ranks over the arrays of a core, so that most instances work; and what is left.
+
+    rows: of which each has as many instances; 0 where any rank may have all of them.
+    """
     left, found = dict(extents), list[Placed]()
     nodes = arch.nodes[arch.nodes.index(arch.level(core)) :]
     axes: tuple[Axis, ...] = ("y", "x")
-    for node, axis in ((n, a) for n in nodes if isinstance(n, Fanout) for a in axes):
+    places = [(n, a) for n in nodes if isinstance(n, Fanout) for a in axes]
+    each = prod(n.copies for n, a in places if a == "x") // rows if rows else 0
+    for node, axis in places:
         room = node.fanout_y if axis == "y" else node.fanout_x
-        _, factors = _fullest(room, tuple(sorted(left.items(), key=lambda item: -item[1])))
+        ranks = tuple(sorted(left.items(), key=lambda item: -item[1]))
+        own = tuple(item for item in ranks if rows and item[0] in ROWS)
+        taken, factors = _fullest(room, own)
+        free = min(each, room // taken) if rows else room
+        most, more = _fullest(free, tuple(item for item in ranks if item not in own))
+        each //= most
+        factors += more
         loops = tuple(Loop(rank, n) for rank, n in factors if n > 1)
         for loop in loops:
             left[loop.rank] //= loop.factor

@@ -1,11 +1,12 @@
 """Rows of FlashAttention on NVIDIA's chips: the problem and the mapping of a row's kernel.
 
-The problem is the one that the kernel works on: head sizes and, without a mask, keys are rounded up
-to what it computes with. A prefill is two kernels, the copy of new keys and values into the cache
-and the attention; a decode with its keys in parts is the attention and the merge.
+The problem is the one that the kernel works on: head sizes and, without a mask, queries and keys
+are rounded up to what it computes with. A prefill is two kernels, the copy of new keys and values
+into the cache and the attention; a decode with its keys in parts is the attention and the merge.
 
-What is left out: rows of a tile beyond those of the heads of one query (decode), keys beyond the
-last whole tile under a mask, the copy of the one new key of a decode, sinks, and the pages' table.
+What is left out: on Hopper rows of a tile beyond those of the heads of one query (decode), keys
+beyond the last whole tile under a mask, the copy of the one new key of a decode, sinks, and the
+pages' table.
 Rows of 8-bit floats have results, sums and new keys and values of 16 bits; nothing was fitted to
 rows of them, and what turns values round for the unit is left out.
 """
@@ -27,7 +28,14 @@ from flat_mapper.published.silicon.flash_mapping import (
     levels_of,
     spread_group,
 )
-from flat_mapper.published.silicon.gpu_kernels import CHIPS, Kernel, Phase, kernel_of, splits
+from flat_mapper.published.silicon.gpu_kernels import (
+    CHIPS,
+    Kernel,
+    Phase,
+    kernel_of,
+    most_splits,
+    splits,
+)
 from flat_mapper.published.silicon.rows import Case, Columns, seconds_of, sizes_of
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
@@ -66,11 +74,18 @@ class Row:
     window: int
     causal: bool
     form: str = ""  # of operands that are no 16-bit floats
+    parted: bool = False  # worked on by the kernel that may cut keys in parts
 
     @property
     def together(self) -> int:
         """Heads of a group."""
         return self.heads // self.kv_heads
+
+    @property
+    def seen(self) -> int:
+        """Keys that the kernel works on: of a decode those of the window."""
+        windowed = self.kernel.phase == "decode" and self.window
+        return min(self.keys, self.window) if windowed else self.keys
 
     @property
     def cache_bytes(self) -> int:
@@ -90,7 +105,9 @@ class Row:
     def tile(self) -> tuple[int, int]:
         """Rows and keys of a tile."""
         widest, window = max(self.head_dim, self.v_head_dim), self.window > 0
-        found = self.kernel.tile(widest, window=window, eight_bits=bool(self.form))
+        found = self.kernel.tile(
+            widest, window=window, eight_bits=bool(self.form), parted=self.parted
+        )
         assert found is not None
         return found
 
@@ -109,9 +126,10 @@ def case(where: str, columns: Columns) -> Case:
     chip = str(columns.get("device")).partition("-")[0]
     if chip not in CHIPS:
         raise SpecError(expected(f"{where}: device", f"a chip among {', '.join(CHIPS)}", chip))
-    row = _row(where, columns, chip)
     platform = _platform(chip)
-    workload = _workload(row, core_count(platform.matrix, levels_of(platform.matrix.nodes).core))
+    cores = core_count(platform.matrix, levels_of(platform.matrix.nodes).core)
+    row = _with_tile(_row(where, columns, chip), cores)
+    workload = _workload(row, cores)
     length = "kv_len" if "kv_len" in columns else "seq"
     return Case(
         where=where,
@@ -164,14 +182,22 @@ def _row(where: str, columns: Columns, chip: str) -> Row:
     )
 
 
+def _with_tile(row: Row, cores: int) -> Row:
+    """A row whose tile is that of the kernel that may cut keys in parts, where it may."""
+    if row.kernel.parted is None or (row.together == 1 and not row.kernel.alone):
+        return row
+    own = replace(row, parted=True)
+    return own if most_splits(own.kernel, **_question(own, own.seen, cores)) > 1 else row
+
+
 def _workload(row: Row, cores: int) -> Workload:
     """The problem that a row's kernels work on."""
-    keys, parts = row.keys, 1
+    keys, parts = row.seen, 1
     if row.kernel.phase == "decode":
-        keys = min(keys, row.window) if row.window else keys
         keys, parts = _parts(row, keys, cores)
     elif row.mask is None:
-        keys = _whole(keys, row.tile[1])
+        rows, tile = row.tile
+        row, keys = replace(row, queries=_whole(row.queries, rows)), _whole(keys, tile)
     elif row.kernel.dynamic:
         parts = _wanted(row, keys, cores)
         keys = _whole(keys, parts)
@@ -242,17 +268,21 @@ def _wanted(row: Row, keys: int, cores: int) -> int:
     """Parts of the keys by the kernel's own heuristic."""
     if row.together == 1 and not row.kernel.alone:
         return 1
+    return splits(row.kernel, **_question(row, keys, cores))
+
+
+def _question(row: Row, keys: int, cores: int) -> dict[str, int]:
+    """Arguments of `splits`."""
     rows, tile = row.tile
     heads, packed = (row.kv_heads, row.together) if row.kernel.packs else (row.heads, 1)
-    return splits(
-        row.kernel,
-        cores=cores,
-        batch=row.batch,
-        tiles=heads * ceil(row.queries * packed / rows),
-        keys=keys,
-        loaded=min(keys, row.window + rows) if row.mask and row.mask.window else keys,
-        tile_keys=tile,
-    )
+    return {
+        "cores": cores,
+        "batch": row.batch,
+        "tiles": heads * ceil(row.queries * packed / rows),
+        "keys": keys,
+        "loaded": min(keys, row.window + rows) if row.mask and row.mask.window else keys,
+        "tile_keys": tile,
+    }
 
 
 def _with_copies(workload: Workload) -> Workload:
@@ -288,5 +318,6 @@ def _groups(
         resident=held == "cache",
         turns=held == "heads",
         order=row.kernel.order,
+        idle_rows=row.kernel.idle_rows,
         kernel=row.kernel.name,
     )

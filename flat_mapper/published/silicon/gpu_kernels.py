@@ -44,6 +44,10 @@ SM90_FP8_PAGED: Sizes = {
 SM90_FP8_DENSE: Sizes = {**SM90_FP8_PAGED, 128: (128, 224)}
 SM90_FP8_WINDOW: Sizes = {**SM90_FP8_PAGED, 192: (128, 128), 256: (128, 64)}
 SM8X_PAGED: Sizes = {64: (128, 112), 96: (128, 64), 128: (128, 64), 192: (128, 64), 256: (128, 64)}
+SM8X_WINDOW: Sizes = {64: (128, 96), 96: (128, 48), 128: (128, 48), 192: (128, 64), 256: (128, 64)}
+# Of the kernel that may cut keys in parts.
+SM8X_PARTS: Sizes = {64: (128, 80), 96: (128, 48), 128: (128, 112), 192: (128, 64), 256: (128, 64)}
+SM8X_WINDOW_PARTS: Sizes = {**SM8X_PARTS, 128: (128, 96)}
 SPLIT_KV: Sizes = {64: (64, 256), 96: (64, 128), 128: (64, 128), 192: (64, 64), 256: (64, 64)}
 MOST_SPLITS, FULL, NEARLY = 128, 0.8, 0.85  # of the heuristics
 
@@ -54,6 +58,7 @@ class Kernel:
 
     name:     as the variables of a chip's file have it.
     fp8:      tables of 8-bit floats, without and with a window; None where it has no such kernel.
+    parted:   the same of the kernel that may cut keys in parts; None where its tiles are no others.
     packs:    whether the heads of a group share the rows of a tile.
     ahead:    cores for whose number of tiles the split of keys is chosen, over those of the chip.
     block:    keys that the split counts in; of a tile where it is 0.
@@ -66,9 +71,11 @@ class Kernel:
     packs: bool
     order: TileOrder
     fp8: tuple[Sizes, Sizes] | None = None
+    parted: tuple[Sizes, Sizes] | None = None
     ahead: int = 1
     block: int = 0
     dynamic: bool = False  # splits are chosen again when lengths are known
+    idle_rows: bool = False  # rows that there are not take as long as others
     alone: bool = True  # keys are split where a head has keys of its own, too
 
     @property
@@ -78,10 +85,11 @@ class Kernel:
         return self.name.startswith("vllm")
 
     def tile(
-        self, head_dim: int, *, window: bool, eight_bits: bool = False
+        self, head_dim: int, *, window: bool, eight_bits: bool = False, parted: bool = False
     ) -> tuple[int, int] | None:
         """Rows and keys of a tile; None for a head size that the kernel lacks."""
-        full, windowed = (self.fp8 if eight_bits else None) or (self.tiles, self.windowed)
+        other = self.fp8 if eight_bits else self.parted if parted else None
+        full, windowed = other or (self.tiles, self.windowed)
         table = windowed if window else full
         size = self.padded(head_dim)
         return None if size is None else table[size]
@@ -110,10 +118,12 @@ def _fa3_sm8x(name: str, phase: Phase) -> Kernel:
         name=f"{name}_{phase}",
         phase=phase,
         tiles=SM8X_PAGED,
-        windowed=SM8X_PAGED,
+        windowed=SM8X_WINDOW,
+        parted=(SM8X_PARTS, SM8X_WINDOW_PARTS),
         packs=True,
         order="loop",
         dynamic=True,
+        idle_rows=True,
     )
 
 
@@ -128,6 +138,7 @@ def _fa2(name: str, phase: Phase) -> Kernel:
         order="loop",
         ahead=2,
         block=128,
+        idle_rows=True,
         alone=False,
     )
 
@@ -163,6 +174,28 @@ def kernel_of(chip: str, name: str, phase: Phase) -> Kernel:
     return table[name](name, phase)
 
 
+def most_splits(
+    kernel: Kernel,
+    *,
+    cores: int,
+    batch: int,
+    tiles: int,
+    keys: int,
+    loaded: int = 0,
+    tile_keys: int,
+) -> int:
+    """Parts into which a kernel may cut the keys of each row of tiles, by its own rule.
+
+    Where splits are chosen again when lengths are known, as if there were one sequence.
+    cores: of the chip. batch: sequences. tiles: of one sequence: heads by tiles of queries.
+    keys:  of a sequence. loaded: that a tile of queries sees of them at most; 0 for all.
+    tile_keys: of a tile.
+    """
+    seen = ceil((loaded or keys) / (kernel.block or tile_keys))
+    alone = 1 if kernel.dynamic else batch
+    return _fullest(alone * tiles, cores * kernel.ahead, seen, skips=not kernel.dynamic)
+
+
 def splits(
     kernel: Kernel,
     *,
@@ -173,18 +206,19 @@ def splits(
     loaded: int = 0,
     tile_keys: int,
 ) -> int:
-    """Parts into which a kernel cuts the keys of each row of tiles.
-
-    cores: of the chip. batch: sequences. tiles: of one sequence: heads by tiles of queries.
-    keys:  of a sequence. loaded: that a tile of queries sees of them at most; 0 for all.
-    tile_keys: of a tile.
-    """
-    blocks = ceil(keys / (kernel.block or tile_keys))
-    seen = ceil((loaded or keys) / (kernel.block or tile_keys))
-    alone = 1 if kernel.dynamic else batch
-    most = _fullest(alone * tiles, cores * kernel.ahead, seen, skips=not kernel.dynamic)
+    """Parts into which a kernel cuts the keys of each row of tiles: `most_splits` or fewer."""
+    most = most_splits(
+        kernel,
+        cores=cores,
+        batch=batch,
+        tiles=tiles,
+        keys=keys,
+        loaded=loaded,
+        tile_keys=tile_keys,
+    )
     if not kernel.dynamic or most == 1:
         return most
+    blocks = ceil(keys / (kernel.block or tile_keys))
     share = ceil(1.1 * batch * blocks * tiles / cores)  # a tenth more than an equal share
     return max(1, min(ceil(blocks / share), most))
 

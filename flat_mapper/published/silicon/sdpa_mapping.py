@@ -7,12 +7,10 @@ take turns on its L1. Chunks of all heads in a row are given to the cores from t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
 
-from flat_mapper.arch.values import Architecture, Fanout, Platform
+from flat_mapper.arch.values import Platform
 from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.mapping.values import (
-    Axis,
     EinsumMapping,
     FusedMapping,
     GroupMapping,
@@ -20,12 +18,12 @@ from flat_mapper.mapping.values import (
     Slot,
     TileOrder,
 )
+from flat_mapper.published.silicon.flash_mapping import spread
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import MERGE
 
 CORE, DRAM = "L1", "DRAM"
 GIVEN = ("B", "G", "H", "P", "S")  # in the order in which chunks are given out
-AXES: tuple[Axis, ...] = ("y", "x")
 
 
 def chunk_mapping(
@@ -86,7 +84,7 @@ def _nest(
     arch, sizes = platform.path(einsum.unit), workload.rank_sizes
     extents = {r: tile.get(r, sizes[r]) for r in einsum.ranks if r not in einsum.each}
     time = (passes,) if "M" in einsum.ranks and passes.factor > 1 else ()
-    spatial, left = _spread(arch, extents)
+    spatial, left = spread(arch, CORE, extents)
     inner = tuple(Loop(r, n) for r, n in left.items() if n > 1)
     loops = ((Slot(DRAM, "temporal"), time), (Slot(CORE, "temporal"), inner), *spatial)
     tensors = tuple(dict.fromkeys(a.tensor for a in einsum.accesses))
@@ -110,22 +108,3 @@ def _nest(
 
 def _operands(workload: Workload, name: str) -> list[str]:
     return [a.tensor for a in workload.einsum(name).inputs]
-
-
-def _spread(
-    arch: Architecture, extents: Mapping[str, int]
-) -> tuple[list[tuple[Slot, tuple[Loop, ...]]], dict[str, int]]:
-    """Ranks over the units of a core, as many as divide; and what is left of each."""
-    left, found = dict(extents), list[tuple[Slot, tuple[Loop, ...]]]()
-    nodes = arch.nodes[arch.nodes.index(arch.level(CORE)) :]
-    for node, axis in ((n, a) for n in nodes if isinstance(n, Fanout) for a in AXES):
-        room, loops = node.fanout_y if axis == "y" else node.fanout_x, list[Loop]()
-        for rank in sorted(left, key=lambda r: -left[r]):
-            free = room // prod(p.factor for p in loops)
-            factor = max(d for d in range(1, free + 1) if left[rank] % d == 0)
-            if factor > 1:
-                loops.append(Loop(rank, factor))
-                left[rank] //= factor
-        if loops:
-            found.append((Slot(node.name, axis), tuple(loops)))
-    return found, left
