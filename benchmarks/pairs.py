@@ -46,8 +46,9 @@ def pairs() -> list[Table]:
             "is not counted. A ratio is the new one's over the old one's, the median of those of "
             "each pair: below 1 is better. The answers differ where the model was mended. A model "
             "was its products, 12 Einsums; now it has all that its layers do, 35 of them. On "
-            "edge at N = 65536 the best was unfused; since what arrives stays until it is read, that "
-            "form needs two words more than there are, and the search goes on to the fused ones.",
+            "edge at N = 65536 the best was unfused; since what arrives stays until it is read, "
+            "that form needs two words more than there are, and the search goes on to the fused "
+            "ones.",
             head=(
                 *("question", "CPU s before", "CPU s", "ratio", "least and most of it"),
                 *("peak MB before", "peak MB", "ratio"),
