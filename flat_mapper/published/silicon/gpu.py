@@ -74,7 +74,7 @@ class Row:
     window: int
     causal: bool
     form: str = ""  # of operands that are no 16-bit floats
-    parted: bool = False  # worked on by the kernel that may cut keys in parts
+    most: int = 1  # parts into which the kernel may cut keys
 
     @property
     def together(self) -> int:
@@ -106,7 +106,7 @@ class Row:
         """Rows and keys of a tile."""
         widest, window = max(self.head_dim, self.v_head_dim), self.window > 0
         found = self.kernel.tile(
-            widest, window=window, eight_bits=bool(self.form), parted=self.parted
+            widest, window=window, eight_bits=bool(self.form), parted=self.most > 1
         )
         assert found is not None
         return found
@@ -186,8 +186,8 @@ def _with_tile(row: Row, cores: int) -> Row:
     """A row whose tile is that of the kernel that may cut keys in parts, where it may."""
     if row.kernel.parted is None or (row.together == 1 and not row.kernel.alone):
         return row
-    own = replace(row, parted=True)
-    return own if most_splits(own.kernel, **_question(own, own.seen, cores)) > 1 else row
+    own = replace(row, most=2)  # by whose tiles parts are counted
+    return replace(row, most=most_splits(own.kernel, **_question(own, own.seen, cores)))
 
 
 def _workload(row: Row, cores: int) -> Workload:
