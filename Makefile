@@ -43,7 +43,7 @@ compare: $(READY)  ## one row for each of MAPSPACES (10 s)
 lower: $(READY)  ## Timeloop files for the mapping that `make map` left in OUT (2 s)
 	@$(FLAT) lower $(OUT)/$(NAME)-$(SEQ)-$(basename $(notdir $(MAPSPACE)))/fused-mapping.yaml -o $(OUT)/lowered
 
-test: $(READY)  ## the tests, all but the thousands of nightly cases (3 minutes)
+test: $(READY)  ## the tests, all but the thousands of nightly cases (9 minutes)
 	@$(BIN)/python -m pytest -n auto --dist loadscope --timeout 300 && echo "left out: the nightly cases, an hour of them; $(BIN)/python -m pytest -m nightly"
 
 lint: $(READY)  ## ruff: rules and format; and what the package weighs against its budget (5 s)
