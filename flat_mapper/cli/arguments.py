@@ -277,14 +277,15 @@ def _compare(verb: _Parser) -> None:
 def _need(verb: _Parser) -> None:
     verb.add_argument(
         "what",
-        choices=("buffer", "bandwidth"),
+        choices=("buffer", "bandwidth", "cores"),
         metavar="WHAT",
-        help="buffer: of the level that fused Einsums share, in its rows; bandwidth: of DRAM",
+        help="buffer: of the level that fused Einsums share, in its rows; bandwidth: of DRAM; "
+        "cores: of a chip, with a mapspace such as cores",
     )
     _cascade(verb)
-    verb.add_argument(
-        "--utilization", required=True, metavar="U", help="what the fastest mapping must reach"
-    )
+    target = verb.add_mutually_exclusive_group(required=True)
+    target.add_argument("--utilization", metavar="U", help="what the fastest mapping must reach")
+    target.add_argument("--latency", metavar="S", help="seconds that it may take at most")
     verb.add_argument("--busy", default="", metavar="UNIT", help="U is this unit's busy share")
     _mapspace(verb)
     verb.add_argument(
@@ -369,7 +370,7 @@ def _why_not(verb: _Parser) -> None:
 _VERBS = {
     "map": ("find the best mapping in a mapspace", _map),
     "compare": ("compare the best mappings of several mapspaces", _compare),
-    "need": ("find the least buffer or bandwidth for a utilization", _need),
+    "need": ("find the least buffer, bandwidth or number of cores for a target", _need),
     "tiles": ("find the best tile sizes of a kernel, in its words", _tiles),
     "sweep": ("search every point of a grid, and keep each", sweep_arguments),
     "optimize": ("find the best architectures for a mix of workloads", optimize_arguments),

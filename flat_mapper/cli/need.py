@@ -1,4 +1,4 @@
-"""Verbs of many searches: need, for the least buffer or bandwidth, and generate, for all steps."""
+"""Verbs of many searches: need, for the least value of a chip's, and generate, for all steps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from flat_mapper.spec.yamlio import scalar
 
 def need_command(arguments: argparse.Namespace) -> int:
     """The smallest value that reaches the target."""
-    target = checked(scalar(arguments.utilization), float, "--utilization", above=0)
+    targets = {
+        name: checked(scalar(text), float, f"--{name}", above=0)
+        for name in ("utilization", "latency")
+        if (text := getattr(arguments, name)) is not None
+    }
     step = checked(scalar(arguments.step), float, "--step", above=0)
     workload = workload_of(arguments)
     with progress_bar() as progress:
@@ -30,7 +34,8 @@ def need_command(arguments: argparse.Namespace) -> int:
             arguments.mapspace,
             arguments.ert,
             quantity=arguments.what,
-            utilization=target,
+            utilization=targets.get("utilization"),
+            latency_s=targets.get("latency"),
             busy=arguments.busy,
             step=step,
             progress=progress,

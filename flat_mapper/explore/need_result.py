@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, isclose
 from typing import ClassVar, Literal, NoReturn, get_args
 
 from flat_mapper.base import units
@@ -12,37 +13,77 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.reports.text import busy_text, left_out_text
 from flat_mapper.workload.mask import LayerKind, Mask
 
-Quantity = Literal["buffer", "bandwidth"]
+Quantity = Literal["buffer", "bandwidth", "cores"]
 
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """The best share at one value."""
+class Target:
+    """The target of the fastest mapping: a latency, a utilization, or a unit's busy share."""
 
-    steps: int | None  # rows of the buffer or steps of bandwidth; None: unlimited
-    found: Result | Infeasible
-    unit: str = ""  # whose share: a unit's busy cycles; none: utilization
+    value: float  # seconds at most, or a share at least
+    unit: str = ""  # whose busy share; none: utilization
+    latency: bool = False
+
+    @property
+    def name(self) -> str:
+        """What is to be reached."""
+        if self.latency:
+            return "latency"
+        return f"busy share of {self.unit}" if self.unit else "utilization"
+
+    def of(self, result: Result | None) -> float:
+        """What a mapping reaches; where there is none, no share and no end."""
+        if self.latency:
+            return result.latency_s if result else inf
+        return share_of(result, self.unit) if result else 0.0
+
+    def reached(self, value: float) -> bool:
+        """True if so much is enough."""
+        beyond = value <= self.value if self.latency else value >= self.value
+        return beyond or isclose(value, self.value, rel_tol=1e-12)
+
+    def excluded(self, trial: Trial) -> bool:
+        """True if no mapping of a trial can reach it, by the bound of its search."""
+        if self.latency:
+            return not self.reached(trial.bound_s)
+        if trial.result is None:
+            return True
+        return not self.reached(self.of(trial.result) * trial.result.latency_s / trial.bound_s)
+
+    def text(self, value: float) -> str:
+        """A value of it in units."""
+        return units.si(value, "s") if self.latency else f"{value:.6f}"
+
+    def __str__(self) -> str:
+        amount = units.si(self.value, "s") if self.latency else f"{self.value:g}"
+        return f"a {self.name} of {amount}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """The fastest mapping at one value."""
+
+    steps: int | None  # rows of the buffer, steps of bandwidth or cores; None: unlimited
+    found: Result | Infeasible | None  # None: no mapping is fast enough
+    bound_s: float = 0.0  # seconds that no mapping beats
 
     @property
     def result(self) -> Result | None:
-        """The fastest mapping, where anything fits."""
+        """The fastest mapping, where one was found."""
         return self.found if isinstance(self.found, Result) else None
 
-    @property
-    def share(self) -> float:
-        """Utilization, or the unit's busy share; 0 where nothing fits."""
-        return share_of(self.result, self.unit) if self.result else 0.0
-
-    def ceiling(self, *, overlapped: bool) -> float:
-        """The share that the problem allows: all units at peak, in turn or side by side.
+    def ceiling(self, target: Target, *, overlapped: bool) -> float:
+        """What the problem allows at this value: all units at peak, in turn or side by side.
 
         overlapped: whether the mapspace lets units work side by side.
         """
         needs = list(self.result.busy.values()) if self.result else []
         least = max(needs, default=0.0) if overlapped else sum(needs)
-        return min(1.0, self.share / least) if least else 0.0
+        if target.latency:
+            return self.result.latency_s * least if self.result else 0.0
+        return min(1.0, target.of(self.result) / least) if least else 0.0
 
 
 def share_of(result: Result, unit: str) -> float:
@@ -60,14 +101,14 @@ class Need(Printed):
     mapspace: str
     quantity: Quantity
     node: str  # the level that has it
-    target: float
-    step: float  # bytes of a row, or bytes per second of a step
+    target: Target
+    step: float  # bytes of a row, bytes per second of a step, or one core
     present: float  # what the architecture has: steps, not rounded
     reached: Trial
     below: Trial | None  # one step less; None where one step is enough
     trials: int  # searches made
-    ceiling: float  # the share that the problem allows, whatever the chip's memories
-    unit: str = ""  # whose busy share; none: utilization
+    ceiling: float  # what the problem allows, whatever the chip's memories, or with all cores
+    unproven: tuple[int, ...] = ()  # smaller values that no bound excludes
     left_out: tuple[str, ...] = ()  # Einsums of the problem that were not mapped
     wider: str = "block"  # the scope that has those
     mask: Mask | None = None
@@ -75,13 +116,13 @@ class Need(Printed):
 
     @property
     def steps(self) -> int:
-        """Rows, or steps of bandwidth."""
+        """Rows, steps of bandwidth, or cores."""
         assert self.reached.steps is not None
         return self.reached.steps
 
     @property
     def value(self) -> float:
-        """Bytes, or bytes per second."""
+        """Bytes, bytes per second, or cores."""
         return self.steps * self.step
 
     @property
@@ -92,24 +133,21 @@ class Need(Printed):
 
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper need --json`."""
-        names = {"buffer": ("rows", "bytes", "row_bytes")}
-        bandwidth = ("steps", "bytes_per_s", "step_bytes_per_s")
-        steps, value, step = names.get(self.quantity, bandwidth)
+        one_less = self.target.of(self.below.result if self.below else None)
         return {
             "quantity": self.quantity,
             "workload": self.workload,
             "arch": self.arch,
             "mapspace": self.mapspace,
             "level": self.node,
-            "of": f"busy share of {self.unit}" if self.unit else "utilization",
-            "target": self.target,
+            "of": self.target.name,
+            "target": self.target.value,
             "ceiling": self.ceiling,
-            steps: self.steps,
-            value: self.value,
-            step: self.step,
-            f"present_{value}": self.present * self.step,
-            "reached": self.reached.share,
-            "one_less": self.below.share if self.below else 0.0,
+            **self._value(),
+            "reached": self.target.of(self.result),
+            "one_less": None if one_less == inf else one_less,
+            "one_less_bound_s": self.below.bound_s if self.below else None,
+            "unproven": list(self.unproven),
             "utilization": self.result.utilization,
             "busy": dict(self.result.busy),
             "latency_s": self.result.latency_s,
@@ -120,8 +158,24 @@ class Need(Printed):
             "other_layers": [kind.to_dict() for kind in self.other_layers],
         }
 
+    def _value(self) -> dict[str, object]:
+        """The value, and what the architecture has."""
+        if self.quantity == "cores":
+            return {"cores": self.steps, "present_cores": int(self.present)}
+        names = {"buffer": ("rows", "bytes", "row_bytes")}
+        bandwidth = ("steps", "bytes_per_s", "step_bytes_per_s")
+        steps, value, step = names.get(self.quantity, bandwidth)
+        return {
+            steps: self.steps,
+            value: self.value,
+            step: self.step,
+            f"present_{value}": self.present * self.step,
+        }
+
     def amount(self, steps: float) -> str:
         """A number of steps in units."""
+        if self.quantity == "cores":
+            return units.count(int(steps))
         if self.quantity == "buffer":
             return units.size(steps * self.step)
         return units.si(steps * self.step, "B/s")
@@ -130,11 +184,11 @@ class Need(Printed):
         """The value, one step less, and what the architecture has."""
         trials = [self.reached] if self.below is None else [self.below, self.reached]
         rows = [_row(self, trial) for trial in trials]
-        noun = "rows" if self.quantity == "buffer" else "steps"
+        nouns = {"buffer": "rows", "bandwidth": "steps", "cores": "cores"}
         head = (
             "",
-            noun,
-            self.quantity,
+            nouns[self.quantity],
+            "" if self.quantity == "cores" else self.quantity,
             "util.",
             "busy",
             "latency",
@@ -142,25 +196,52 @@ class Need(Printed):
             "granularity",
             "bottleneck",
         )
+        what = "least number of cores" if self.quantity == "cores" else f"smallest {self.quantity}"
         return "\n".join(
             (
-                f"{self.workload} on {self.arch}, mapspace {self.mapspace}: the smallest "
-                f"{self.quantity} of {self.node} for {target_text(self.unit)} of {self.target:g}",
+                f"{self.workload} on {self.arch}, mapspace {self.mapspace}: the {what} of "
+                f"{self.node} for {self.target}",
                 grid(rows, head=head, right=range(1, 7)),
-                f"the problem allows {target_text(self.unit)} of at most {self.ceiling:.6f}: all "
-                "units at their peak, transfers beside them",
-                f"one of the {noun} is {self.amount(1)}; {self.arch} has "
-                f"{self.amount(self.present)}; {self.trials} searches for the least latency",
+                self._allowed(),
+                self._searches(nouns[self.quantity]),
                 *filter(None, [left_out_text(self)]),
             )
+        )
+
+    def _allowed(self) -> str:
+        """The line on what the problem allows."""
+        most = "least" if self.target.latency else "most"
+        where = "however many cores, " if self.quantity == "cores" else ""
+        value = self.target.text(self.ceiling)
+        return (
+            f"the problem allows a {self.target.name} of at {most} {value}: {where}all units at "
+            "their peak, transfers beside them"
+        )
+
+    def _searches(self, noun: str) -> str:
+        """The line on the architecture's own value, and how sure the answer is."""
+        has, one = self.amount(self.present), f"one of the {noun} is {self.amount(1)}; "
+        open_ = ", ".join(units.count(n) for n in self.unproven)
+        fewer = "fewer" if self.quantity == "cores" else "less"
+        sure = (
+            f"none was found for {open_}, which no bound excludes"
+            if open_
+            else (f"proven: with {fewer} no mapping of the mapspace reaches it")
+        )
+        return (
+            f"{'' if self.quantity == 'cores' else one}{self.arch} has {has}; {self.trials} "
+            f"searches for the least latency; {sure}"
         )
 
 
 def _row(found: Need, trial: Trial) -> tuple[str, ...]:
     reaches = "reaches" if trial is found.reached else "misses"
     steps = trial.steps or 0
-    start = (reaches, units.count(steps), found.amount(steps))
+    amount = "" if found.quantity == "cores" else found.amount(steps)
+    start = (reaches, units.count(steps), amount)
     result = trial.result
+    if trial.found is None:
+        return (*start, "", "", f"> {units.si(trial.bound_s, 's')}", "", "none so fast", "")
     if result is None:
         return (*start, "", "", "", "", "nothing fits", "")
     return (
@@ -180,10 +261,10 @@ class Unreached:
 
     quantity: Quantity
     node: str
-    target: float
+    target: Target
     found: Result | Infeasible  # the fastest mapping where the quantity is unlimited
-    unit: str = ""
     ceiling: float = 0.0
+    cores: int = 0  # tried at most, where they are asked for
 
     def __bool__(self) -> Literal[False]:
         return False
@@ -195,21 +276,29 @@ class Unreached:
         where = f"need {self.quantity}: {self.node}"
         if isinstance(self.found, Infeasible):
             return f"{where}: nothing fits at any value: {self.found}"
-        reached, what = share_of(self.found, self.unit), target_text(self.unit)
+        target = self.target
         reasons = "; ".join(_binding(self.found))
-        change = "lower the target, or widen what binds"
-        if self.target > self.ceiling:
+        change, most = (
+            "lower the target, or widen what binds",
+            "least" if target.latency else "most",
+        )
+        if target.latency:
+            change = "raise the target, or widen what binds"
+        elif target.value > self.ceiling:
             change = "lower the target, or choose units of other rates"
+        limit = (
+            f"{self.cores} cores, as many as can have a tile"
+            if self.cores
+            else f"an unlimited {self.quantity}"
+        )
         return (
-            f"{where}: expected {what} of {self.target:g}, got at most {reached:.4f} with "
-            f"an unlimited {self.quantity} ({reasons}); the problem allows at most "
-            f"{self.ceiling:.4f}, {busy_text(self.found)} busy now; {change}"
+            f"{where}: expected {target}, got at {most} {self._shown(target.of(self.found))} with "
+            f"{limit} ({reasons}); the problem allows at {most} "
+            f"{self._shown(self.ceiling)}, {busy_text(self.found)} busy now; {change}"
         )
 
-
-def target_text(unit: str) -> str:
-    """The target in words."""
-    return f"a busy share of {unit}" if unit else "a utilization"
+    def _shown(self, value: float) -> str:
+        return self.target.text(value) if self.target.latency else f"{value:.4f}"
 
 
 def _binding(result: Result) -> list[str]:

@@ -1,4 +1,4 @@
-"""The smallest shared buffer, or off-chip bandwidth, with which a workload reaches a utilization.
+"""The smallest shared buffer, bandwidth or number of cores with which a workload reaches a target.
 
 Every trial is a search over the real model for the fastest mapping, and the answer is bisected:
 
@@ -13,13 +13,14 @@ Every trial is a search over the real model for the fastest mapping, and the ans
   forms of a softmax differ in what a vector unit does: there a busy share is refused.
 
 So the values that reach a target are all those from one value on. Both sides of that value are
-searched: the answer reaches the target, one row or step less does not.
+searched: the answer reaches the target, one row or step less does not. A number of cores is
+another question (`explore.need_cores`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from math import ceil, isclose
+from math import ceil, inf
 
 from flat_mapper.api.calls import Name, Source, load_problem, mapspace_of
 from flat_mapper.api.prices import energies
@@ -31,14 +32,8 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert, unpriced
-from flat_mapper.explore.need_result import (
-    QUANTITIES,
-    Need,
-    Quantity,
-    Trial,
-    Unreached,
-    share_of,
-)
+from flat_mapper.explore.need_cores import least_cores
+from flat_mapper.explore.need_result import QUANTITIES, Need, Quantity, Target, Trial, Unreached
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.space import Mapspace
@@ -56,52 +51,63 @@ def smallest_value(
     ert: Ert | None,
     quantity: Quantity,
     *,
-    utilization: float,
+    utilization: float | None = None,
+    latency_s: float | None = None,
     busy: str = "",
     step: float = STEP_BYTES_PER_S,
     progress: Progress | None = None,
 ) -> Need | Unreached:
-    """The smallest buffer or bandwidth with which the fastest mapping reaches a utilization.
+    """The smallest value with which the fastest mapping reaches a utilization or a latency.
 
-    busy: a compute unit, whose busy share is to reach it instead.
+    latency_s: seconds at most, in the place of a utilization.
+    busy: a compute unit, whose busy share is to reach the utilization instead.
     ert:  breaks ties between mappings of the same latency, at every value alike. Without one, all
           of these are as good: utilization does not depend on energy, and the search is shorter.
     step: of bandwidth, bytes per second; a buffer goes by its rows.
     """
-    _check(quantity, workload, mapspace, utilization)
+    target = _target(utilization, latency_s, busy)
+    _check(quantity, workload, mapspace, target)
     _check_unit(workload, platform, busy)
-    knob = Knob.of(platform, quantity, step)
+    table = ert or unpriced(platform)
+    if quantity == "cores":
+        return least_cores(workload, platform, mapspace, table, target, progress)
     trials = _Trials(
         workload=workload,
         mapspace=mapspace,
-        ert=ert or unpriced(platform),
-        knob=knob,
-        unit=busy,
+        ert=table,
+        knob=Knob.of(platform, quantity, step),
+        target=target,
         progress=progress,
     )
+    return _bisected(trials, quantity)
+
+
+def _bisected(trials: _Trials, quantity: Quantity) -> Need | Unreached:
+    """The smallest value of a knob."""
+    knob, target, mapspace, workload = trials.knob, trials.target, trials.mapspace, trials.workload
     unlimited = trials.at(None)
-    most = unlimited.ceiling(overlapped=mapspace.fusion.schedule in ("overlapped", "phases", "any"))
-    if not _reaches(unlimited, utilization):
-        return Unreached(
-            *(quantity, knob.node, utilization, unlimited.found), unit=busy, ceiling=most
-        )
+    beside = mapspace.fusion.schedule in ("overlapped", "phases", "any")
+    most = unlimited.ceiling(target, overlapped=beside)
+    if not trials.reaches(unlimited):
+        assert unlimited.found is not None
+        return Unreached(quantity, knob.node, target, unlimited.found, most)
     assert unlimited.result is not None
-    low, high = _bracket(trials, unlimited.result, utilization)
-    steps = trials.smallest(low, high, utilization)
+    steps = trials.smallest(*_bracket(trials, unlimited.result))
+    below = trials.at(steps - 1) if steps > 1 else None
     return Need(
         workload=workload.name,
-        arch=platform.name,
+        arch=knob.platform.name,
         mapspace=mapspace.name,
         quantity=quantity,
         node=knob.node,
-        target=utilization,
+        target=target,
         step=knob.step,
         present=knob.present,
         reached=trials.at(steps),
-        below=trials.at(steps - 1) if steps > 1 else None,
+        below=below,
         trials=len(trials.known),
         ceiling=most,
-        unit=busy,
+        unproven=() if below is None or target.excluded(below) else (steps - 1,),
         left_out=workload.left_out,
         wider=workload.wider,
         mask=workload.mask,
@@ -109,14 +115,28 @@ def smallest_value(
     )
 
 
-def _check(quantity: str, workload: Workload, mapspace: Mapspace, utilization: float) -> None:
-    if workload.mask:
+def _target(utilization: float | None, latency_s: float | None, busy: str) -> Target:
+    if (utilization is None) == (latency_s is None):
+        got = "neither" if utilization is None else "both"
+        raise SpecError(expected("need", "a utilization or a latency to reach", got))
+    if latency_s is not None:
+        if busy:
+            raise SpecError(expected("need: busy", "a utilization beside it", "a latency"))
+        if not 0 < latency_s < inf:
+            raise SpecError(expected("need: latency", "seconds > 0", latency_s))
+        return Target(value=latency_s, latency=True)
+    assert utilization is not None
+    return Target(value=utilization, unit=busy)
+
+
+def _check(quantity: str, workload: Workload, mapspace: Mapspace, target: Target) -> None:
+    if workload.mask and not target.latency:
         condition = "no mask: work on masked pairs would count as utilization"
         raise SpecError(expected(f"need: {workload.name}", condition, str(workload.mask)))
     if quantity not in QUANTITIES:
         raise SpecError(expected("need", f"one of {', '.join(QUANTITIES)}", quantity))
-    if not 0 < utilization <= 1:
-        raise SpecError(expected("need: utilization", "a share > 0 and <= 1", utilization))
+    if not target.latency and not 0 < target.value <= 1:
+        raise SpecError(expected("need: utilization", "a share > 0 and <= 1", target.value))
     if mapspace.policy.overflow != "reject":
         raise SpecError(expected(f"need: {mapspace.name}", "overflow: reject", "spill"))
 
@@ -131,11 +151,6 @@ def _check_unit(workload: Workload, platform: Platform, unit: str) -> None:
     if unit and workload.softmax == "any":
         condition = "one form of softmax where a unit's busy share is asked for: their work differs"
         raise SpecError(expected("need: busy", condition, "softmax any", "take row or online"))
-
-
-def _reaches(trial: Trial, target: float) -> bool:
-    reached = trial.share
-    return reached >= target or isclose(reached, target, rel_tol=1e-12)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,13 +229,16 @@ class Knob:
         words = max(use.live_words for use in result.buffers().values())
         return max(1, ceil(words * self.level.multiple_buffering / self.level.row_words))
 
-    def least(self, result: Result, target: float, unit: str = "") -> int:
+    def least(self, result: Result, target: Target) -> int:
         """Steps that cannot reach a target, as far as compulsory traffic tells; 0 at least."""
         if self.quantity == "buffer":
             return 0
-        ideal = share_of(result, unit) * result.cycles
         words = units.words_of(result.bound.offchip_bytes, self.level.word_bits)
-        return max(0, int(words * target / ideal / self._rate(1)) - 1)
+        if target.latency:
+            cycles = target.value / result.cycle_seconds
+        else:
+            cycles = target.of(result) * result.cycles / target.value
+        return max(0, int(words / cycles / self._rate(1)) - 1)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -231,7 +249,7 @@ class _Trials:
     mapspace: Mapspace
     ert: Ert
     knob: Knob
-    unit: str
+    target: Target
     progress: Progress | None
     known: dict[int | None, Trial] = field(default_factory=dict)
 
@@ -249,11 +267,18 @@ class _Trials:
                 self.ert,
                 objective="latency",
             )
-            kept = found if isinstance(found, Infeasible) else found.result
-            self.known[steps] = Trial(steps=steps, found=kept, unit=self.unit)
+            if isinstance(found, Infeasible):
+                self.known[steps] = Trial(steps=steps, found=found)
+            else:
+                bound = found.certificate.proven_bound
+                self.known[steps] = Trial(steps=steps, found=found.result, bound_s=bound)
         return self.known[steps]
 
-    def smallest(self, low: int, high: int, target: float) -> int:
+    def reaches(self, trial: Trial) -> bool:
+        """True if its mapping reaches the target."""
+        return self.target.reached(self.target.of(trial.result))
+
+    def smallest(self, low: int, high: int) -> int:
         """The least value that reaches the target; `high` does, `low` is taken not to.
 
         What is returned has been searched, and so has one less.
@@ -261,26 +286,26 @@ class _Trials:
         while high - low > 1:
             middle = (low + high) // 2
             trial = self.at(middle)
-            if not _reaches(trial, target):
+            if not self.reaches(trial):
                 low = middle
                 continue
             assert trial.result is not None
             # The mapping found runs as well in what it uses.
             high = min(middle, self.knob.enough(trial.result) or middle)
-        assert _reaches(self.at(high), target), "a mapping that fits stopped reaching the target"
-        if high > 1 and _reaches(self.at(high - 1), target):
-            return self.smallest(0, high - 1, target)
+        assert self.reaches(self.at(high)), "a mapping that fits stopped reaching the target"
+        if high > 1 and self.reaches(self.at(high - 1)):
+            return self.smallest(0, high - 1)
         return high
 
 
-def _bracket(trials: _Trials, result: Result, target: float) -> tuple[int, int]:
+def _bracket(trials: _Trials, result: Result) -> tuple[int, int]:
     """A value that is taken not to reach the target, and one that reaches it."""
     knob = trials.knob
-    low, high = knob.least(result, target, trials.unit), knob.enough(result)
+    low, high = knob.least(result, trials.target), knob.enough(result)
     if high is not None:
         return low, high
     high = max(low + 1, ceil(knob.present) if knob.present < float("inf") else 1)
-    while not _reaches(trials.at(high), target):
+    while not trials.reaches(trials.at(high)):
         low, high = high, 2 * high
     return low, high
 
@@ -294,18 +319,21 @@ def need(
     seq: int | None = None,
     scope: Scope | None = None,
     quantity: Quantity,
-    utilization: float,
+    utilization: float | None = None,
+    latency_s: float | None = None,
     busy: str = "",
     step: float = STEP_BYTES_PER_S,
     progress: Progress | None = None,
 ) -> Need | Unreached:
-    """The smallest buffer or off-chip bandwidth that reaches a utilization, or what binds.
+    """The smallest buffer, bandwidth or number of cores that reaches a target, or what binds.
 
     seq, scope:  as for `search`.
     ert:         breaks ties between mappings of the same latency; by default none does.
-    quantity:    buffer (of the level that groups share, in its rows) or bandwidth (of DRAM).
+    quantity:    buffer (of the level that groups share, in its rows), bandwidth (of DRAM) or cores
+                 (of a chip whose mapspace gives tiles out to them).
     utilization: of the fastest mapping, a share > 0 and <= 1.
-    busy:        a compute unit, whose busy share is to reach that instead.
+    latency_s:   of the fastest mapping, seconds, in the place of a utilization.
+    busy:        a compute unit, whose busy share is to reach the utilization instead.
     step:        of bandwidth, bytes per second.
     """
     cascade = load_problem(workload, scope, seq=seq)
@@ -315,6 +343,7 @@ def need(
     return smallest_value(
         *(cascade, chip, space, table, quantity),
         utilization=utilization,
+        latency_s=latency_s,
         busy=busy,
         step=step,
         progress=progress,

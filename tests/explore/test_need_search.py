@@ -136,8 +136,13 @@ def test_the_problem_allows_no_more_than_turns_do(capsys: pytest.CaptureFixture[
     )
     assert isinstance(lanes, Need)
     assert lanes.ceiling == pytest.approx(softmax / (products + softmax))
-    assert lanes.result.busy["VALU"] == lanes.reached.share >= 0.8 > lanes.result.utilization
-    assert lanes.below is None or lanes.below.share < 0.8
+    assert (
+        lanes.result.busy["VALU"]
+        == lanes.target.of(lanes.reached.result)
+        >= 0.8
+        > lanes.result.utilization
+    )
+    assert lanes.below is None or lanes.target.of(lanes.below.result) < 0.8
     words = ["need", "buffer", "--arch", "edge", "--problem", "tiny", "--utilization", "0.1"]
     assert main([*words, "--busy", "VALUE"]) == 2
     assert "need: busy: expected a compute unit that" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from math import inf
+from math import floor, inf
 
 from flat_mapper.arch.cores import CoreFacts, core_facts
 from flat_mapper.arch.values import Platform
@@ -86,11 +86,76 @@ def best_on_cores(
     chosen, bound = _searched(question, workload)
     if isinstance(chosen, Infeasible):
         return chosen
-    cascade, groups = chosen
+    assert chosen is not None
+    return _solution(question, *_evaluated(question, *chosen), bound, begin)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Within:
+    """The fastest mapping of at most so many seconds, and seconds that no other mapping beats."""
+
+    found: Solution | None
+    bound_s: float
+
+
+def fastest_within(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    seconds: float,
+    progress: Progress | None = None,
+) -> Within:
+    """A mapping of at most so many seconds, if any is found: slower ones are not looked for."""
+    begin = time.perf_counter()
+    question = Question(
+        platform=platform,
+        mapspace=mapspace,
+        ert=ert,
+        goal=Goal(kind="latency", leak=sum(ert.leak_per_cycle(platform).values())),
+        budget=Budget(),
+        progress=progress,
+    )
+    cycle = platform.matrix.cycle_seconds * workload.repeat
+    most = floor(seconds / cycle * (1 + EXACT)) + 0.5  # cycles are whole
+    chosen, bound = _searched(question, workload, most)
+    if chosen is None or isinstance(chosen, Infeasible):
+        return Within(found=None, bound_s=bound * cycle)
+    found = _solution(question, *_evaluated(question, *chosen), bound, begin)
+    return Within(found=found, bound_s=found.certificate.proven_bound)
+
+
+def least_seconds(workload: Workload, platform: Platform, mapspace: Mapspace) -> float:
+    """Seconds that no mapping beats, units of all cores at peak; more cores never need more."""
+    least = inf
+    for cascade in cascades(workload, platform, mapspace):
+        for groups in partitions(cascade, mapspace):
+            every = (every_assignment(cascade, platform, mapspace, group) for group in groups)
+            cycles = sum(min(at_peak(platform, one) for one in some) for some in every)
+            least = min(least, cycles)
+    return least * platform.matrix.cycle_seconds * workload.repeat
+
+
+def most_tiles(workload: Workload, platform: Platform, mapspace: Mapspace) -> int:
+    """Cores that can have a tile of their own, at most."""
+    return max(
+        one.count
+        for cascade in cascades(workload, platform, mapspace)
+        for groups in partitions(cascade, mapspace)
+        for group in groups
+        for one in every_assignment(cascade, platform, mapspace, group)
+    )
+
+
+def _evaluated(
+    question: Question, cascade: Workload, groups: tuple[GroupMapping, ...]
+) -> tuple[Workload, Result]:
+    """The cascade that was mapped, and the model's result."""
+    platform, mapspace = question.platform, question.mapspace
     mapping = FusedMapping(groups=groups, policy=mapspace.policy)
-    result = evaluate(cascade, platform, mapping, ert)
+    result = evaluate(cascade, platform, mapping, question.ert)
     assert isinstance(result, Result), f"the search chose a mapping that does not fit: {result}"
-    return _solution(question, cascade, _noted(result, platform, mapspace), bound, begin)
+    return cascade, _noted(result, platform, mapspace)
 
 
 def _is_free(platform: Platform) -> bool:
@@ -136,14 +201,17 @@ class _Alternative:
 
 
 def _searched(
-    question: Question, workload: Workload
-) -> tuple[tuple[Workload, tuple[GroupMapping, ...]] | Infeasible, float]:
-    """The best of all cascades and partitions; and cycles that no mapping beats."""
+    question: Question, workload: Workload, most: float = inf
+) -> tuple[tuple[Workload, tuple[GroupMapping, ...]] | Infeasible | None, float]:
+    """The best of all cascades and partitions; and cycles that no mapping beats.
+
+    most: the objective below which a mapping is of use; None where there is none.
+    """
     best: tuple[Costs, Workload, tuple[GroupMapping, ...]] | None = None
     bound, refused = inf, None
     for one in _alternatives(question, workload):
         adds_up = question.adds_up or len(one.groups) == 1
-        below = question.value(*best[0]) if best and adds_up else inf
+        below = min(most, question.value(*best[0]) if best and adds_up else inf)
         if sum(one.least) >= below:
             question.count.pruned += 1
             bound = min(bound, sum(one.least))
@@ -158,8 +226,8 @@ def _searched(
         if best is None or better_pair(question.goal, own, best[0]):
             best = own, one.workload, tuple(mapping for _, mapping in found)
     if best is None:
-        assert refused is not None
-        return refused, 0.0
+        assert refused is not None or most < inf
+        return refused, bound if most < inf else 0.0
     return best[1:], bound
 
 
@@ -192,9 +260,11 @@ def _alternative(
         )
         search.run()
         groups.append(search)
-        least[i] = max(least[i], search.bound)
         if search.best is None:
+            least[i] = max(least[i], search.bound)
             break
+        # `bound` is that of what was left out, which may be worse than what was found.
+        least[i] = max(least[i], min(search.bound, question.value(*search.best[0])))
     return groups, least
 
 
