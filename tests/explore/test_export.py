@@ -12,12 +12,19 @@ from pathlib import Path
 import pytest
 from sweep_files import COUNTS, POINTS, written
 
+from flat_mapper.api.calls import load_problem
+from flat_mapper.arch.reader import load_platform
 from flat_mapper.cli.main import main
+from flat_mapper.energy.tables import unpriced
+from flat_mapper.explore.need_cores import with_cores
 from flat_mapper.explore.sweep.engines import Here
 from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.run import run_sweep
 from flat_mapper.explore.sweep.spec import load_sweep
 from flat_mapper.explore.sweep.store import Store
+from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapping.space_reader import load_mapspace
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +133,33 @@ def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["export", str(tmp_path / "none.db")]) == 2
     assert "none.db: expected the results of a sweep, got no such file" in capsys.readouterr().err
     assert not (tmp_path / "none.db").exists()
+
+
+def test_every_number_of_cores_has_a_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Numbers that divide nothing among them; each row is the answer for a file of so many."""
+    (tmp_path / "cores.yaml").write_text(
+        "sweep:\n"
+        "  fixed: {arch: h100, problem: tiny, mapspace: cores, objective: latency}\n"
+        "  grid: {arch.SM.meshX: [1, 7, 108, 132], mask: [none, causal]}\n"
+    )
+    results = tmp_path / "r.db"
+    assert main(["sweep", str(tmp_path / "cores.yaml"), "-o", str(results), "--workers", "0"]) == 0
+    capsys.readouterr()
+    rows = exported(capsys, results)
+    assert [int(row["arch.SM.meshX"]) for row in rows] == [1, 1, 7, 7, 108, 108, 132, 132]
+    for row in rows:
+        cores, tiles, rounds = (int(row[name]) for name in ("cores", "tiles", "rounds"))
+        assert cores == int(row["arch.SM.meshX"])
+        assert rounds >= -(-tiles // cores)
+        assert 0 <= float(row["idle_share"]) < 1 <= float(row["imbalance"]) + 1e-9
+        assert float(row["gap"]) >= 0
+    plain = [float(row["latency_s"]) for row in rows if row["mask"] == "none"]
+    assert plain[0] > plain[1] >= plain[2] == plain[3]  # more cores than tiles of any use
+    (wide,) = exported(capsys, results, "--where", "arch.SM.meshX=7", "--where", "mask=none")
+    alone = with_cores(load_platform("h100"), "SM", 7)
+    found = search(load_problem("tiny"), alone, load_mapspace("cores"), unpriced(alone),
+                   objective="latency")  # fmt: skip
+    assert isinstance(found, Solution)
+    assert float(wide["latency_s"]) == found.result.latency_s

@@ -171,7 +171,7 @@ def _input_columns(connection: sqlite3.Connection) -> list[Column]:
 
 
 def _part_columns(connection: sqlite3.Connection) -> list[Column]:
-    """A column for each unit's busy share and each component's average power; the power's limit."""
+    """Columns for units' busy shares, components' average power and its limit, gap, and cores."""
     query = (
         "SELECT json_each.key FROM results, json_each(results.result, ?) "
         "GROUP BY 1 ORDER BY min(position), min(json_each.id)"
@@ -182,9 +182,30 @@ def _part_columns(connection: sqlite3.Connection) -> list[Column]:
         for (name,) in connection.execute(query, (f"$.{part}",))
     ]
     paths = {f"{part}.{name}": f'$.{part}."{name}"' for part, name in names}
+    whole = paths | {"power_limit_w": "$.power_limit_w", "gap": "$.search.gap"}
     return [
-        Column(name=name, sql="json_extract(result, ?)", parameters=(path,), kind="real")
-        for name, path in (paths | {"power_limit_w": "$.power_limit_w"}).items()
+        *(
+            Column(name=name, sql="json_extract(result, ?)", parameters=(path,), kind="real")
+            for name, path in whole.items()
+        ),
+        *_core_columns(connection),
+    ]
+
+
+def _core_columns(connection: sqlite3.Connection) -> list[Column]:
+    """Use of a chip's cores by the group that takes longest, where any point gives tiles out."""
+    given = "json_each(result, '$.groups') WHERE json_extract(value, '$.cores') IS NOT NULL"
+    if not connection.execute(f"SELECT 1 FROM results, {given} LIMIT 1").fetchone():
+        return []
+    longest = "ORDER BY json_extract(value, '$.cycles') DESC LIMIT 1"
+    return [
+        Column(
+            name=name,
+            sql=f"(SELECT json_extract(value, ?) FROM {given} {longest})",
+            parameters=(f"$.{name}",),
+            kind="integer" if name in ("cores", "tiles", "rounds") else "real",
+        )
+        for name in ("cores", "tiles", "rounds", "imbalance", "idle_share")
     ]
 
 

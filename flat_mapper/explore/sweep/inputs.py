@@ -31,6 +31,7 @@ from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.accelergy import ACCELERGY
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import mask_of
 from flat_mapper.workload.problem_file import Lengths, sequence_lengths
 
 ARCH, RANK, BITS = "arch.", "rank.", "bits."
@@ -112,7 +113,7 @@ class Inputs:
         if "seq" in coordinates:
             length = checked(coordinates["seq"], int, "seq", above=0)
             lengths = sequence_lengths(length, str(coordinates.get("phase", "")))
-        known = ("problem", "scope", "phase", "softmax")
+        known = ("problem", "scope", "phase", "softmax", "mask")
         words = tuple(str(coordinates.get(k, "")) for k in known)
         bits = tuple(_under(BITS, coordinates).items())
         workload = self._workload(*words, lengths, tuple(sizes.items()), bits)
@@ -190,6 +191,8 @@ class Inputs:
             objective_of(str(word))
         for word in self.sweep.values("scope"):
             scope_of(str(word))
+        for word in self.sweep.values("mask"):
+            mask_of(str(word))
         for word in self.sweep.values("backend"):
             if word not in BACKENDS:  # a known one may be missing here, and there on the workers
                 get_backend(str(word))
@@ -213,6 +216,7 @@ class Inputs:
         scope: str,
         phase: str,
         softmax: str,
+        mask: str,
         lengths: Lengths | None,
         sizes: tuple[tuple[str, object], ...],
         bits: tuple[tuple[str, object], ...],
@@ -221,7 +225,12 @@ class Inputs:
         self._unchanged("problem", problem, path)
         kept = scope_of(scope)
         found = load_problem(
-            *(path, kept), sizes=dict(sizes), lengths=lengths, phase=phase, softmax=softmax
+            *(path, kept),
+            sizes=dict(sizes),
+            lengths=lengths,
+            phase=phase,
+            softmax=softmax,
+            mask=mask,
         )
         return with_bits(
             found,

@@ -50,8 +50,8 @@ DEFAULTS: Mapping[str, InputValue] = {
 # Inputs by how often they change from point to point, slowest first. A name that ends in a dot
 # stands for all that begin with it.
 _ORDER = (
-    *("arch", "arch.", "ert", "problem", "scope", "phase", "softmax", "seq", "rank.", "bits."),
-    *("mapspace", "objective", "backend"),
+    *("arch", "arch.", "ert", "problem", "scope", "phase", "softmax", "mask", "seq", "rank."),
+    *("bits.", "mapspace", "objective", "backend"),
 )
 _PARTS = ("grid", "zip", "list")
 _KEYS = ("description", "fixed", *_PARTS)
