@@ -32,7 +32,7 @@ from flat_mapper.mapper.chip.floors import at_peak
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
 from flat_mapper.mapper.solve.alternatives import least_refused
 from flat_mapper.mapper.solve.result import Certificate, Solution
-from flat_mapper.mapper.solve.solve import best_mapping, floor_of, of_all_runs, value_of
+from flat_mapper.mapper.solve.solve import floor_of, of_all_runs, value_of
 from flat_mapper.mapper.solve.tile_search import (
     ENOUGH,
     EXACT,
@@ -173,12 +173,13 @@ def _on_one_core(
     budget: Budget | None,
 ) -> Solution | Infeasible:
     """The answer of the chip without cores, of which all say that they are on its one."""
+    from flat_mapper.mapper.solve.optimum import search  # which comes here for chips of cores
+
     level = platform.matrix.levels[1].name
     space = replace(mapspace, fusion=replace(mapspace.fusion, level="", cores=()))
     what = workload, core_platform(platform, level), space, ert
-    found = best_mapping(*what, objective=objective, progress=progress, budget=budget)
+    found = search(*what, objective=objective, progress=progress, budget=budget)
     if not isinstance(found, Solution):
-        assert found is not None
         return found
     mapping = found.result.mapping
     whole = replace(mapping, groups=tuple(replace(g, level=level) for g in mapping.groups))
