@@ -7,6 +7,7 @@ import pytest
 from flat_mapper.api import calls as api
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.errors import SpecError
+from flat_mapper.mapper.chip.assignments import fusion_levels
 from flat_mapper.mapping.space import partitions
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.reports.answers import SearchResult
@@ -32,6 +33,7 @@ MANY_CORES = {
     "l40s": (362.05e12 / 2, 142, 100 + 256, 128, 864e9),
     "b200": (2250e12 / 2, 148, 228 + 256 + 256, 128, 7700e9),
     "blackhole-p100a": (110 * 1024 * 1350e6, 110, 1536, 32, 448e9),
+    "tpu-v4i-cores": (69e12, 4, 4 * 1024, 256, 614e9),
     "tpu-v5e": (197e12 / 2, 1, 128 * 1024, 2048, 819e9),
     "tpu-v6e": (918e12 / 2, 1, 128 * 1024, 2048, 1640e9),
 }
@@ -76,7 +78,8 @@ def test_a_chip_of_many_cores_has_its_peak(name: str):
     macs, cores, kib, lanes, bytes_per_s = MANY_CORES[name]
     platform = load_platform(name)
     assert platform.vector is not None
-    seconds, core = platform.matrix.cycle_seconds, platform.matrix.levels[-1]
+    seconds = platform.matrix.cycle_seconds
+    core = platform.matrix.level(fusion_levels(platform, load_mapspace("cores"))[-1])
     assert platform.matrix.compute.instances / seconds == pytest.approx(macs, rel=0.01)
     assert (core.instances, platform.vector.compute.instances) == (cores, cores * lanes)
     assert (core.capacity_words or 0) * core.word_bits == kib * 1024 * 8
