@@ -11,6 +11,7 @@ part of the certificate.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import floor, inf
 
@@ -32,7 +33,7 @@ from flat_mapper.mapper.chip.floors import at_peak
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
 from flat_mapper.mapper.solve.alternatives import least_refused
 from flat_mapper.mapper.solve.result import Certificate, Solution
-from flat_mapper.mapper.solve.solve import floor_of, of_all_runs, value_of
+from flat_mapper.mapper.solve.solve import best_mapping, floor_of, of_all_runs, value_of
 from flat_mapper.mapper.solve.tile_search import (
     ENOUGH,
     EXACT,
@@ -57,9 +58,11 @@ def best_on_cores(
     progress: Progress | None = None,
     budget: Budget | None = None,
     enough: int = ENOUGH,
+    alone: Callable[..., Solution | Infeasible | None] = best_mapping,
 ) -> Solution | Infeasible:
     """The best mapping on the cores of a chip that was found, and how far any other may be.
 
+    alone: the search where the chip has one core.
     budget: what may be spent; without one the search ends after some tiles, but not before
             `enough` mappings are priced.
 
@@ -70,9 +73,9 @@ def best_on_cores(
         raise SpecError(expected(where, "charged, where tiles are given out to cores", "free"))
     what = workload, platform, mapspace, ert
     levels = fusion_levels(platform, mapspace)
-    alone = levels == [platform.matrix.levels[1].name]
-    if alone and core_count(platform.matrix, levels[0]) == 1 and _is_free(platform):
-        return _on_one_core(*what, objective, progress, budget)
+    outermost = levels == [platform.matrix.levels[1].name]
+    if outermost and core_count(platform.matrix, levels[0]) == 1 and _is_free(platform):
+        return _on_one_core(alone, *what, objective, progress, budget)
     begin = time.perf_counter()
     question = Question(
         platform=platform,
@@ -164,6 +167,7 @@ def _is_free(platform: Platform) -> bool:
 
 
 def _on_one_core(
+    alone: Callable[..., Solution | Infeasible | None],
     workload: Workload,
     platform: Platform,
     mapspace: Mapspace,
@@ -173,13 +177,12 @@ def _on_one_core(
     budget: Budget | None,
 ) -> Solution | Infeasible:
     """The answer of the chip without cores, of which all say that they are on its one."""
-    from flat_mapper.mapper.solve.optimum import search  # which comes here for chips of cores
-
     level = platform.matrix.levels[1].name
     space = replace(mapspace, fusion=replace(mapspace.fusion, level="", cores=()))
     what = workload, core_platform(platform, level), space, ert
-    found = search(*what, objective=objective, progress=progress, budget=budget)
+    found = alone(*what, objective=objective, progress=progress, budget=budget)
     if not isinstance(found, Solution):
+        assert found is not None
         return found
     mapping = found.result.mapping
     whole = replace(mapping, groups=tuple(replace(g, level=level) for g in mapping.groups))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from math import prod
 
@@ -191,7 +192,7 @@ def _elsewhere(mapspace: Mapspace) -> Callable[..., Solution | Infeasible]:
     if mapspace.fusion.anything is None:
         from flat_mapper.mapper.solve.on_cores import best_on_cores
 
-        return best_on_cores
+        return partial(best_on_cores, alone=search)
     from flat_mapper.mapper.solve.core_partition import best_core_partition
 
     return best_core_partition
