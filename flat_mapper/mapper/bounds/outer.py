@@ -14,6 +14,7 @@ from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.enumerate import MOST_TILES
 from flat_mapper.mapper.space.factors import distinct, real_loops
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.outer import (
@@ -58,6 +59,11 @@ class Outers:
             visited=self.visited[index],
             sums=tuple(s[index] for s in self.sums),
         )
+
+    def few_tiles(self, ranks: list[int]) -> Ints | None:
+        """Different tiles of some ranks, int64[R, n]; None where they are many."""
+        found = np.unique(self.tile[ranks], axis=1)
+        return found if found.shape[1] <= MOST_TILES else None
 
     @classmethod
     def joined(cls, parts: list[Outers]) -> Outers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,8 @@ from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.enumerate import Dropped, TooMany, Wanted, inner_candidates
 from flat_mapper.mapper.space.factors import prod_of
 from flat_mapper.mapper.space.roles import Role
+
+MOST_UNDER_TILES = 20_000  # chosen: candidates under a few outer tiles; beyond, all are enumerated
 
 # (full, stays): least pJ of one tensor in every candidate, see price.Moves
 Pair = tuple[Floats, Floats]
@@ -269,27 +271,50 @@ def enumerated(
     most: int,
     dropped: Dropped | None = None,
     budget: Budget | None = None,
+    tiles: Ints | None = None,
 ) -> CandidateSet | None:
     """Candidates of an Einsum with so many compute units in use; None if there are too many.
 
     most:    candidates that a candidate set may have.
+    tiles:   int64[R, n]: of those whose tile divides none of these there may be some or none.
     dropped: called with candidates that have a dominated keep.
     """
-    name = (space.einsum.name, space.ranks)
-    key = (*name, least)
+    everything = Wanted(least=least, most=2 * most, dropped=dropped)
+    ways = [(everything, most, budget or Budget())]
+    if tiles is not None and dropped is None:
+        few = min(most, MOST_UNDER_TILES)
+        # It takes milliseconds: no piece of work of its own.
+        ways.insert(0, (replace(everything, most=2 * few, tiles=tiles), few, Budget()))
+    for wanted, limit, spent in ways:
+        found = _enumerated_once(space, roles, known, wanted, limit, spent)
+        if found is not None:
+            memo = found.memo if found.roles == roles else found.memo.other_roles()
+            return CandidateSet(space=space, blocks=found.blocks, roles=roles, memo=memo)
+    return None
+
+
+def _enumerated_once(
+    space: EinsumSpace,
+    roles: dict[str, tuple[Role, ...]],
+    known: CandidateCache,
+    wanted: Wanted,
+    most: int,
+    budget: Budget,
+) -> CandidateSet | None:
+    """Candidates of an Einsum that are wanted, as found before; None if there are too many."""
+    where = b"" if wanted.tiles is None else wanted.tiles.tobytes()
+    name = (space.einsum.name, space.ranks, where)
+    key = (*name, wanted.least)
     if key not in known.candidate_sets:
-        if least <= known.too_many.get(name, 0):
+        if wanted.least <= known.too_many.get(name, 0):
             return None
         try:
-            wanted = Wanted(least=least, most=2 * most, dropped=dropped)
-            blocks = list(_some(inner_candidates(space, wanted), most, budget or Budget()))
+            blocks = list(_some(inner_candidates(space, wanted), most, budget))
         except TooMany:
-            known.too_many[name] = least
+            known.too_many[name] = wanted.least
             return None
         known.candidate_sets[key] = CandidateSet(space=space, blocks=blocks, roles=roles)
-    found = known.candidate_sets[key]
-    memo = found.memo if found.roles == roles else found.memo.other_roles()
-    return CandidateSet(space=space, blocks=found.blocks, roles=roles, memo=memo)
+    return known.candidate_sets[key]
 
 
 def _some(blocks: Iterator[CandidateBlock], most: int, budget: Budget) -> Iterator[CandidateBlock]:

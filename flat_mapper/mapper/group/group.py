@@ -82,7 +82,7 @@ class GroupSearch:
         whole: whether all of these are wanted: else the most promising of what is too much.
         raises: TooMany where they are and all are wanted.
         """
-        every = self._whole(least)
+        every = self._whole(least, outers)
         found = [t for t in every if t is not None]
         if len(found) < len(every):
             beam = replace(self._beam(outers), drop=None if whole else self._drop)
@@ -109,12 +109,15 @@ class GroupSearch:
         """One piece of work; the search stops where there is a mapping to stop with."""
         self.budget.step(known=not self.incumbent.open)
 
-    def _whole(self, least: list[int]) -> list[CandidateSet | None]:
-        """All candidates of every Einsum; None where they are too many."""
+    def _whole(self, least: list[int], outers: Outers) -> list[CandidateSet | None]:
+        """All candidates of every Einsum that outer choices may have; None where too many."""
         spaces = zip(self.problem.spaces, self._roles, least, strict=True)
         most = min(MOST_CANDIDATES, 2 * self.budget.candidates)
         return [
-            enumerated(s, roles, self.known, units, most, self._dominated_keeps(s), self.budget)
+            enumerated(
+                *(s, roles, self.known, units, most, self._dominated_keeps(s), self.budget),
+                outers.few_tiles(self.problem.index(s)) if self.problem.group.fused else None,
+            )
             for s, roles, units in spaces
         ]
 
@@ -253,7 +256,7 @@ class GroupSearch:
     def _near(self, outers: Outers) -> list[CandidateSet]:
         """Promising candidates under outer choices of one tile."""
         widest = [s.widest for s in self.problem.spaces]
-        found = self._beam(outers).near(self._whole(widest), widest)
+        found = self._beam(outers).near(self._whole(widest, outers), widest)
         return (
             [most_promising(self.incumbent, t, WARM_FEW) for t in found]
             if all(t.count for t in found)
@@ -262,7 +265,7 @@ class GroupSearch:
 
     def _warm_alone(self, alive: Outers, best: Ints) -> None:
         """The same for an Einsum on its own, where outer choices come cheap."""
-        whole = self._whole([s.widest for s in self.problem.spaces])
+        whole = self._whole([s.widest for s in self.problem.spaces], alive)
         # An incremental enumeration starts under a few outer choices, which keep it small.
         incremental = any(t is None for t in whole)
         for some in (best[:WARM_ALONE], best) if incremental else (best,):
@@ -382,7 +385,7 @@ class GroupSearch:
         """Reason why nothing fits."""
         outers = self.roots
         least = [1] * len(self.problem.spaces)
-        candidate_sets = self._beam(outers).first(self._whole(least), least)
+        candidate_sets = self._beam(outers).first(self._whole(least, outers), least)
         if all(t.count for t in candidate_sets) and len(outers.staging):
             outers = self.bounds.bounded(outers, candidate_sets)
         return infeasibility(self.bounds, candidate_sets, outers)
