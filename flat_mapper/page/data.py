@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from flat_mapper.page.facts import EinsumFacts, Facts, GroupFacts, OnCores, live_words
+from flat_mapper.page.facts import (
+    EinsumFacts,
+    Facts,
+    GroupCost,
+    GroupFacts,
+    OnCores,
+    live_words,
+)
 from flat_mapper.page.rows import ReportRow, ReportRows, front_indices
 from flat_mapper.page.tile import Alive, BusySpan, occupancy, run_occupancy, run_timeline, timeline
 
@@ -146,12 +153,24 @@ def _group(group: GroupFacts) -> Json:
         "cycles": totals.cycles,
         "bottleneck": group.bottleneck,
         "on_cores": _on_cores(group.on_cores),
+        "cost": _cost(group.cost),
         "level": totals.level,
         "capacity": totals.capacity_words,
         "live": live_words(totals),
         "held": {h.tensor: h.total_words for h in totals.held},
         "segments": _segments(timeline(totals)),
         "alive": _alive(occupancy(totals)),
+    }
+
+
+def _cost(cost: GroupCost | None) -> Json | None:
+    if cost is None:
+        return None
+    return {
+        "energy": _round(cost.energy_pj * 1e-12),
+        "offchip": _round(cost.offchip_bytes),
+        "saved": _round(cost.saved_bytes),
+        "kept": {level: list(tensors) for level, tensors in cost.kept.items()},
     }
 
 

@@ -58,6 +58,16 @@ class OnCores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupCost:
+    """A group's part of one run, and what it keeps from DRAM."""
+
+    energy_pj: float
+    offchip_bytes: float
+    saved_bytes: float  # that each Einsum on its own would move beside
+    kept: Mapping[str, tuple[str, ...]]  # intermediates that never see DRAM, by level
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupFacts:
     """A group's totals, and what its mapping says."""
 
@@ -67,6 +77,7 @@ class GroupFacts:
     staged: tuple[str, ...]
     bottleneck: str
     on_cores: OnCores | None  # None: one core runs the group
+    cost: GroupCost | None  # None: an answer that does not say
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -293,6 +304,17 @@ def _group(
         staged=take_list(part, "staged", str, where),
         bottleneck=take(part, "bottleneck", str, where),
         on_cores=use,
+        cost=_cost(part, where) if "kept" in part else None,
+    )
+
+
+def _cost(part: Section, where: str) -> GroupCost:
+    kept = take(part, "kept", dict, where)
+    return GroupCost(
+        energy_pj=take(part, "energy_pj", float, where),
+        offchip_bytes=take(part, "offchip_bytes", float, where),
+        saved_bytes=take(part, "saved_offchip_bytes", float, where),
+        kept={level: take_list(kept, level, str, f"{where}.kept") for level in kept},
     )
 
 

@@ -208,6 +208,18 @@ def test_a_row_shows_its_mapping(opened: Opener) -> None:
     assert page.locator("#pick").input_value() == "0"
 
 
+def test_groups_stand_side_by_side(opened: Opener) -> None:
+    page = opened("compared")
+    assert page.locator("#tree table.groups").count() == 0  # one group alone
+    page.click("#table button[aria-label='naive']")
+    settled(page)
+    rows = page.locator("#tree table.groups tbody tr")
+    cells = [rows.nth(k).locator("td").all_inner_texts() for k in range(rows.count())]
+    assert [row[1] for row in cells] == ["QK", "QK_max", "QK_exp", "QK_sum", "A", "AV"]
+    for column in (3, 5):  # shares of the run's time and energy
+        assert sum(float(row[column].rstrip("%")) for row in cells) == pytest.approx(100, abs=0.4)
+
+
 def test_a_filter_that_does_not_parse_says_so(opened: Opener) -> None:
     page = opened("sweep")
     for text, fault in (

@@ -18,7 +18,7 @@ const looped = (text) => {
 };
 
 const treeOf = (found) =>
-  node("div", { class: "tree" }, ...found.groups.map((group, k) => groupBox(found, group, k)));
+  node("div", { class: "tree" }, groupTable(found), ...found.groups.map((group, k) => groupBox(found, group, k)));
 
 function drawTree() {
   const other = DATA.details[state.beside];
