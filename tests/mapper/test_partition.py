@@ -207,6 +207,25 @@ def test_the_product_is_the_least_of_all_partitions(seed):
     assert found.result.cycles * found.result.energy_pj == pytest.approx(best, rel=1e-9)
 
 
+def test_a_group_costs_no_less_than_its_outer_choices_say() -> None:
+    """Bounds that leave a group unsearched, beside its best mapping; tighter than its border's."""
+    case, tighter = online_case(3), 0
+    search = PartitionSearch.of(_cascade("norm"), case.platform, ANY, case.ert)
+    (form,) = search.cascades
+    for number, group in enumerate(form.groups):
+        goals = [search.goal(kind) for kind in ("latency", "energy", "edp")]
+        border = [group.lower(goal) for goal in goals]
+        search._sharpen(form, number)
+        for goal, before in zip(goals, border, strict=True):
+            sharp = group.lower(goal)
+            assert before <= sharp
+            tighter += before < sharp
+            if goal.kind != "edp":
+                search._search(form, number, goal, float("inf"))
+                assert sharp <= group.upper(goal) * (1 + 1e-12)
+    assert tighter
+
+
 def _by_hand(workload: Workload, chance: random.Random) -> tuple[tuple[str, ...], ...]:
     """A partition as somebody would write it: neighbours joined, where they may be a group."""
     graph = fusion_graph(workload, forms(workload)[0], AnyGroups())

@@ -228,18 +228,20 @@ def gained(incumbent: Incumbent, mark: tuple[Costs, ...]) -> bool:
 class KnownGroup:
     """Known facts of a group, or of all groups that are the same question under other names."""
 
-    least: Costs  # lower bounds
+    least: Floats  # (cycles, pJ) of its parts at least, and one part has any mapping; [n, 2]
+    sharp: bool = False  # whether these are of its outer choices
     found: list[tuple[Names, GroupSolution]] = field(default_factory=list)
     exact: set[Goal] = field(default_factory=set)
     stuck: set[Goal] = field(default_factory=set)  # searched, but not to the end
     over: dict[Goal, float] = field(default_factory=dict)  # no mapping is below
+    asked: dict[Goal, int] = field(default_factory=dict)  # times that it was searched in part
     infeasible: Infeasible | None = None
 
     def lower(self, goal: Goal) -> float:
         """Lower bound under a goal."""
         if goal in self.exact:
             return self.upper(goal)
-        return max(goal_value(goal, self.least), self.over.get(goal, 0.0))
+        return max(least_value(goal, self.least), self.over.get(goal, 0.0))
 
     def upper(self, goal: Goal) -> float:
         """Cost of the best known mapping under a goal."""
@@ -255,6 +257,12 @@ def goal_value(goal: Goal, costs: Costs) -> float:
     if costs[0] == np.inf:
         return np.inf
     return float(goal.first(np.array(costs[0]), np.array(costs[1])))
+
+
+def least_value(goal: Goal, costs: Floats) -> float:
+    """The least value of several (cycles, dynamic pJ)."""
+    some = costs[np.isfinite(costs[:, 0])]
+    return float(goal.first(some[:, 0], some[:, 1]).min(initial=np.inf))
 
 
 def costs_of(solution: GroupSolution) -> Costs:

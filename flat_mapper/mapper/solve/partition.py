@@ -2,10 +2,11 @@
 
 Partitions are the paths over the cuts of a cascade (`flat_mapper.mapping.partitions`); latency,
 energy and any weighted sum of them add up over groups. So a group's weight is first a lower bound
-(`flat_mapper.mapper.bounds.border`); the groups on the shortest path are searched one by one, each
-for what it may cost at most if a path through it is to improve on the best known; and where the
-shortest path costs as much as the best known one, that one is the best. The energy-delay product is
-a product of two sums: its minimum is at a corner of the convex hull, the best of some weighted sum
+(`flat_mapper.mapper.bounds.border`), and on a shortest path that of its outer choices. The groups
+on it are then searched one by one, each for what it may cost at most if a path through it is to
+improve on the best known, and no further than another path is shorter; where the shortest path
+costs as much as the best known one, that one is the best. The energy-delay product is a product of
+two sums: its minimum is at a corner of the convex hull, the best of some weighted sum
 (`flat_mapper.mapper.solve.weighted_sum`), where every weight is a shortest path of its own.
 """
 
@@ -15,6 +16,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
+
+import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
@@ -35,6 +38,7 @@ from flat_mapper.mapper.group.incumbent import (
     pair_of,
 )
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective
+from flat_mapper.mapper.group.pareto import nondominated
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed
 from flat_mapper.mapper.solve.result import Certificate, Solution
@@ -57,6 +61,8 @@ from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
 
 TIGHT = 1e-12  # sums that should be equal differ in their last bits
+STEP = 1e-4  # chosen: of a partition's cost, by which a group's bound is raised at least,
+GROWTH = 8  # and so many times as much each time that it is raised again
 MOST_KEPT = 1_000_000  # chosen: candidates that are kept for other groups, 1 GB or so
 
 
@@ -135,7 +141,7 @@ class PartitionSearch:
         for way in ways:
             question = group_question(workload, self.mapspace, way)
             if question not in known:
-                known[question] = KnownGroup(least=bounds.least(way[0].names))
+                known[question] = KnownGroup(least=np.array([bounds.least(way[0].names)]))
             groups.append(known[question])
         return _Cascade(workload, graph, ways, groups, CandidateCache())
 
@@ -157,16 +163,30 @@ class PartitionSearch:
             form = lower.cascade
             if self.late or form is None or lower.total >= best.total * (1 - TIGHT):
                 return best, min(lower.total, best.total)
-            known = [g.exact | g.stuck for g in form.groups]
-            doubt = [g for g in lower.groups if goal not in known[g]]
+            each = form.groups
+            doubt = [g for g in lower.groups if goal not in each[g].exact | each[g].stuck]
             if not doubt:
                 return best, min(lower.total, best.total)
+            rough = [g for g in doubt if not each[g].sharp]
+            if rough and time.perf_counter() <= self.deadline:
+                for g in rough:
+                    self._sharpen(form, g)
+                continue
             number = max((len(form.graph.groups[g]), g) for g in doubt)[1]
             if self.progress:
-                share = lower.total / best.total if best.total < inf else 0.0
-                self.progress(share, "+".join(form.graph.groups[number]))
-            lowers = [g.lower(goal) for g in form.groups]
-            self._search(form, number, goal, best.total - through(form.graph, lowers, number))
+                self.progress(lower.total / best.total, "+".join(form.graph.groups[number]))
+            room = best.total - through(form.graph, [g.lower(goal) for g in each], number)
+            self._search(form, number, goal, room, self._wanted(form, number, goal, lower.total))
+
+    def _wanted(self, form: _Cascade, number: int, goal: Goal, total: float) -> float:
+        """Cost of a group on the shortest path from which on another path is shorter."""
+        group = form.groups[number]
+        beside = min(
+            shortest(one.graph, [inf if g is group else g.lower(goal) for g in one.groups])[0]
+            for one in self.cascades
+        )
+        times = group.asked[goal] = group.asked.get(goal, 0) + 1
+        return group.lower(goal) + max(beside - total, STEP * float(GROWTH) ** times * total)
 
     def _best(self, goal: Goal) -> _Path:
         """The best partition of groups with known mappings."""
@@ -182,8 +202,20 @@ class PartitionSearch:
         paths = [_shortest(c, [g.lower(goal) for g in c.groups]) for c in self.cascades]
         return min(paths, key=lambda one: one.total)
 
-    def _search(self, cascade: _Cascade, number: int, goal: Goal, budget: float) -> None:
-        """Find the best mapping of a group, if it costs less than a budget."""
+    def _sharpen(self, cascade: _Cascade, number: int) -> None:
+        """Bound a group by those of its outer choices: seconds less than to search it."""
+        group, found = cascade.groups[number], []
+        for search in self._searches(cascade, number):
+            search.prepare()
+            outers = search.roots.take(np.flatnonzero(search.bounds.fits(search.roots)))
+            found.append(np.stack([outers.cycles, outers.energy], axis=1))
+        costs = np.maximum(np.concatenate(found), group.least)
+        group.least, group.sharp = costs[nondominated(costs)], True
+
+    def _search(
+        self, cascade: _Cascade, number: int, goal: Goal, budget: float, wanted: float = inf
+    ) -> None:
+        """Find the best mapping of a group, if it costs less than a budget and than is wanted."""
         group, names = cascade.groups[number], cascade.graph.groups[number]
         if goal in group.exact | group.stuck or group.lower(goal) >= budget * (1 - TIGHT):
             return
@@ -191,6 +223,7 @@ class PartitionSearch:
         if time.perf_counter() > self.deadline and (group.found or budget < inf):
             self.late = True
             return
+        budget = min(budget, wanted)
         limit = min(group.upper(goal), budget)
         best, left = None if limit == inf else pair_of(goal, limit), inf
         for search in self._searches(cascade, number, goal):
@@ -214,12 +247,14 @@ class PartitionSearch:
         if sum(t.count for t in cascade.candidates.candidate_sets.values()) > MOST_KEPT:
             cascade.candidates = CandidateCache()
 
-    def _searches(self, cascade: _Cascade, number: int, goal: Goal) -> list[GroupSearch]:
-        """The searches of a group, one for each way to run it."""
+    def _searches(
+        self, cascade: _Cascade, number: int, goal: Goal | None = None
+    ) -> list[GroupSearch]:
+        """The searches of a group, one for each way to run it; of a goal, the best bound first."""
         inputs = (cascade.workload, self.platform, self.ert, self.mapspace)
         problems = [group_problem(*inputs, way) for way in cascade.ways[number]]
         found = [GroupSearch.of(p, cascade.candidates, self.budget) for p in problems]
-        return sorted(found, key=lambda s: least_of([s], goal)) if len(found) > 1 else found
+        return sorted(found, key=lambda s: least_of([s], goal)) if goal and found[1:] else found
 
     def product(self) -> tuple[_Path, float]:
         """The partition with the least product of summed cycles and summed energy, and its bound.
