@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from math import ceil, prod
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
@@ -104,7 +105,7 @@ def flash_groups(
         platform,
         names,
         tile,
-        rows=rows if idle_rows and heads * workload.rank_sizes["P"] < rows else 0,
+        rows=rows * idle_rows,
         given=given,
         cached=cached,
         order=order,
@@ -136,15 +137,17 @@ def flash_group(
     """Online attention in tiles of queries x keys, of one head or a group of heads.
 
     names:  its Einsums. tile: sizes of P and M, a divisor of the keys, and of what is more than 1.
-    rows:   among which a core's units are shared out, if it is not 0: warps have rows of their
-            own, and those of rows that there are not stand idle.
+    rows:   of the kernel's tile, if it is not 0: warps and their units have rows of their own, and
+            those of rows that the problem does not have stand idle.
     cached: operands of which the level between holds a head.
     """
     keys, levels = tile["M"], levels_of(platform.matrix.nodes)
     cores = _cores(workload, given, names, tile)
     passes = (Loop("M", workload.rank_sizes["M"] // keys),)
     split = next((n for n, loop in enumerate(cores) if loop.rank == "P"), len(cores))
-    nests = tuple(_nest(workload, platform, n, names, tile, passes, cached, rows) for n in names)
+    there = tile.get("H", 1) * workload.rank_sizes["P"]
+    idle = rows * (there < rows)
+    nests = tuple(_nest(workload, platform, n, names, tile, passes, cached, idle) for n in names)
     outer, inner = tuple(cores[:split]), tuple(cores[split:])
     return GroupMapping(
         einsums=nests,
@@ -248,24 +251,33 @@ def spread(
     """
     left, found = dict(extents), list[Placed]()
     nodes = arch.nodes[arch.nodes.index(arch.level(core)) :]
+    fanouts = [node for node in nodes if isinstance(node, Fanout)]
     axes: tuple[Axis, ...] = ("y", "x")
-    places = [(n, a) for n in nodes if isinstance(n, Fanout) for a in axes]
-    each = prod(n.copies for n, a in places if a == "x") // rows if rows else 0
-    for node, axis in places:
+    each = prod(node.copies for node in fanouts) // rows if rows else None
+    for node, axis in product(fanouts, axes):
         room = node.fanout_y if axis == "y" else node.fanout_x
-        ranks = tuple(sorted(left.items(), key=lambda item: -item[1]))
-        own = tuple(item for item in ranks if rows and item[0] in ROWS)
-        taken, factors = _fullest(room, own)
-        free = min(each, room // taken) if rows else room
-        most, more = _fullest(free, tuple(item for item in ranks if item not in own))
-        each //= most
-        factors += more
+        factors, each = _factors(room, sorted(left.items(), key=lambda item: -item[1]), each)
         loops = tuple(Loop(rank, n) for rank, n in factors if n > 1)
         for loop in loops:
             left[loop.rank] //= loop.factor
-        if loops:
-            found.append((Slot(node.name, axis), loops))
-    return found, left
+        found.append((Slot(node.name, axis), loops))
+    return [one for one in found if one[1]], left
+
+
+def _factors(
+    room: int, ranks: list[tuple[str, int]], each: int | None
+) -> tuple[tuple[tuple[str, int], ...], int | None]:
+    """Factors of ranks over an axis, and the instances that are left to each row of a tile.
+
+    each: before the axis; None where any rank may have all of them.
+    """
+    if each is None:
+        return _fullest(room, tuple(ranks))[1], None
+    own = tuple(item for item in ranks if item[0] in ROWS)
+    taken, factors = _fullest(room, own)
+    others = tuple(item for item in ranks if item not in own)
+    most, more = _fullest(min(each, room // taken), others)
+    return factors + more, each // most
 
 
 @cache
