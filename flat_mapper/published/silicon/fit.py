@@ -3,8 +3,8 @@
 The time of a row is `factor x cycles(tile_cycles) + launch + what other kernels take`, where
 cycles are the model's with so many fixed cycles a tile; between some numbers of them the model's
 times are joined by straight lines. The numbers are those of a grid with the least median error
-and a third of the 90th percentile, of each kind of rows alike: without and with a window, with a
-cache in DRAM and near L2. Decodes of fewer than 128 keys, tiny units of work, are in no fit.
+and a third of the 90th percentile, every row counted once. Decodes of fewer than 128 keys, tiny
+units of work, are in no fit.
 """
 
 from __future__ import annotations
@@ -74,17 +74,15 @@ def fitted_to(cases: Iterable[Case]) -> Fit:
     own = np.array([[np.interp(t, TILES, found) for t in BETWEEN] for found, _ in each])
     beside = np.array([b for _, b in each])
     measured = np.array([case.measured_s for case in rows])
-    kind = np.array([case.kind for case in rows])
-    kinds = [kind == name for name in dict.fromkeys(kind.tolist())]
     best, numbers = np.inf, (1.0, 0.0, 0.0)
     for at, tile in enumerate(BETWEEN):
         for launch in LAUNCHES:
             if at % 4 or round(launch * 2e6) % 2:  # a coarse grid first
                 continue
-            score, factor = _least(own[:, at], beside + launch, measured, kinds)
+            score, factor = _least(own[:, at], beside + launch, measured)
             if score < best:
                 best, numbers = score, (factor, float(tile), float(launch))
-    best, numbers = _near(own, beside, measured, kinds, best, numbers)
+    best, numbers = _near(own, beside, measured, best, numbers)
     factor, tile, launch = numbers
     at = int(np.searchsorted(BETWEEN, tile))
     errors = 100 * np.abs((own[:, at] * factor + beside + launch) / measured - 1)
@@ -103,7 +101,6 @@ def _near(
     own: Floats,
     beside: Floats,
     measured: Floats,
-    kinds: list[npt.NDArray[np.bool_]],
     best: float,
     numbers: tuple[float, float, float],
 ) -> tuple[float, tuple[float, float, float]]:
@@ -111,18 +108,16 @@ def _near(
     at = int(np.searchsorted(BETWEEN, numbers[1]))
     for tile in range(max(0, at - 3), min(len(BETWEEN), at + 4)):
         for launch in LAUNCHES[np.abs(LAUNCHES - numbers[2]) < 1.1e-6]:
-            score, factor = _least(own[:, tile], beside + launch, measured, kinds)
+            score, factor = _least(own[:, tile], beside + launch, measured)
             if score < best:
                 best, numbers = score, (factor, float(BETWEEN[tile]), float(launch))
     return best, numbers
 
 
-def _least(
-    own: Floats, beside: Floats, measured: Floats, kinds: list[npt.NDArray[np.bool_]]
-) -> tuple[float, float]:
+def _least(own: Floats, beside: Floats, measured: Floats) -> tuple[float, float]:
     """The least score of any factor, and the factor."""
     off = np.abs((own[:, None] * FACTORS + beside[:, None]) / measured[:, None] - 1)
-    found = np.sum([score(off[k]) for k in kinds], axis=0)
+    found = score(off)
     at = int(np.argmin(found))
     return float(found[at]), float(FACTORS[at])
 
