@@ -73,24 +73,35 @@ class GroupFacts:
 
 
 def overwritten(facts: GroupFacts) -> dict[str, str]:
-    """Of each output that is made in the place of an input, that input."""
+    """Of each output that is made in the place of an input, that input: of several the widest's."""
     found: dict[str, str] = {}
     for n, einsum in enumerate(facts.einsums):
         if einsum.unit != "vector" or einsum.after or einsum.reduced_ranks or einsum.updates:
             continue
         later = {a.tensor for e in facts.einsums[n + 1 :] for a in e.inputs}
-        for access in einsum.inputs:
-            tensor = access.tensor
-            if (
-                set(access.ranks) == set(einsum.output.ranks)
-                and facts.makers(tensor)
-                and not facts.off_chip(tensor)
-                and not facts.carried(tensor)
-                and tensor not in later
-            ):
-                found[einsum.output.tensor] = tensor
-                break
+        given_up = [
+            access.tensor
+            for access in einsum.inputs
+            if set(access.ranks) == set(einsum.output.ranks)
+            and facts.makers(access.tensor)
+            and not facts.off_chip(access.tensor)
+            and not facts.carried(access.tensor)
+            and access.tensor not in later
+        ]
+        if given_up:
+            bits = [_bits_of_place(facts, found, tensor) for tensor in given_up]
+            found[einsum.output.tensor] = given_up[bits.index(max(bits))]
     return found
+
+
+def _bits_of_place(facts: GroupFacts, instead: Mapping[str, str], tensor: str) -> float:
+    """Bits of the widest tensor that was ever where one is."""
+
+    def place(one: str) -> str:
+        return place(instead[one]) if one in instead else one
+
+    here = [t for t in {tensor, *instead, *instead.values()} if place(t) == place(tensor)]
+    return max(facts.workload.bits(t) for t in here)
 
 
 def shared_places(facts: GroupFacts, policy: Policy) -> dict[str, Place]:
