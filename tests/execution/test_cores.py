@@ -14,7 +14,6 @@ from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
 
-
 WIDTHS = (4, 8, 12, 16, 24, 32)
 
 

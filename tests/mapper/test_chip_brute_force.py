@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from agreement import value
+from agreement import agree
 from oracles.brute_force import Case
 from oracles.chip_cases import chip_question
 from oracles.many_cores import answers
@@ -14,43 +15,30 @@ from flat_mapper.backends.referee import compare
 from flat_mapper.cost_model.result import Result
 from flat_mapper.execution.run import execute
 from flat_mapper.mapper.chip.assignments import every_assignment
-from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapping.space import partitions
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.mask import Mask
 
 
-def agree(seed: int) -> dict[str, Result | None]:
+def agree_on_a_chip(seed: int) -> Mapping[str, Result | None]:
     """For each objective the best value of all mappings; returns these."""
-    case = chip_question(seed)
-    truths = answers(case)
-    for objective, truth in truths.items():
-        found = search(case.workload, case.platform, case.mapspace, case.ert, objective=objective)
-        where = f"seed {seed}, {objective}"
-        if truth is None:
-            assert not isinstance(found, Solution), where
-            continue
-        assert isinstance(found, Solution), f"{where}: {found}"
-        best = value(truth, objective)
-        assert value(found.result, objective) == pytest.approx(best, rel=1e-9), where
-        assert found.certificate.proven_bound <= best * (1 + 1e-9), where
-    return truths
+    return agree(chip_question(seed), seed, answers, proven=False)
 
 
 # The quickest of each kind: products, row softmax, online softmax, under a mask.
-SEEDS = (1, 2, 4, 8)
+# With 21 it is cheapest to read a query from DRAM once, though a level between is cheaper a word.
+SEEDS = (1, 2, 4, 8, 21)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_search_finds_what_brute_force_finds_on_a_chip(seed: int) -> None:
-    agree(seed)
+    agree_on_a_chip(seed)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(300))
 def test_search_finds_what_brute_force_finds_on_hundreds_of_chips(seed: int) -> None:
-    truths = agree(seed)
+    truths = agree_on_a_chip(seed)
     if truths["latency"] is not None:
         does_what_it_says(chip_question(seed), truths["latency"])
 

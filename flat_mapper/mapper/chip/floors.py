@@ -142,17 +142,22 @@ def largest_tiles(one: Assignment) -> float:
     return sum(n * p / most for p, n in one.passes() if p > 1 or most == 1) or one.count / most
 
 
-def core_energies(ert: Ert, platform: Platform, one: Assignment, goal: Goal) -> Ert:
+def core_energies(
+    ert: Ert, platform: Platform, one: Assignment, goal: Goal, *, dearest: bool = False
+) -> Ert:
     """Prices of actions, as a core sees them: no word from outside more than on any way in.
 
     A word from DRAM, or from the level between that may keep it, which one read may bring to all
     cores at work. Rows are not rounded up, as those of all tiles are together.
+
+    dearest: of these ways the one that costs most, which bounds nothing.
     """
     arch = platform.matrix
     shared = any(multicasts(arch, arch.level(one.level), t) for t in inputs_of(one))
-    share = 1 / one.at_work if shared and goal.kind != "latency" else 1.0
+    share = 1 / one.at_work if shared and goal.kind != "latency" and not dearest else 1.0
     levels = [platform.dram, *levels_between(arch, one.level)[-1:]]
-    read = min(ert.actions(level.name)[0] / level.row_words for level in levels)
+    reads = [ert.actions(level.name)[0] / level.row_words for level in levels]
+    read = max(reads) if dearest else min(reads)
     _, write, update = (pj / platform.dram.row_words for pj in ert.actions(platform.dram.name))
     own = {"read": share * read, "write": write, "update": update}
     leak = {a: pj for a, pj in ert.levels[platform.dram.name].items() if a == "leak"}

@@ -34,6 +34,7 @@ from flat_mapper.mapper.solve.alternatives import least_refused
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.cores.lift import lifted
+from flat_mapper.mapping.cores.view import levels_between
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.workload.graph import Workload
@@ -175,12 +176,7 @@ class GroupOnTiles:
         question, one = self.question, item.one
         fullest = Fullest.of(question.platform, one, question.buffering)
         if item.search is None:
-            core = core_view(question.platform, one, question.buffering)
-            space = with_arch_rules(one.inner(question.mapspace), core, one.core_workload)
-            ert = core_energies(question.ert, question.platform, one, question.goal)
-            problem = group_problem(one.core_workload, core, ert, space, one.group)
-            known = self.known.setdefault((one.level, one.tile), CandidateCache())
-            search = GroupSearch.of(problem, known)
+            search = self._of_core(one)
             cycles = at_least(question.platform, one, question.buffering)
             own = question.value(max(cycles, fullest.cycles()), self.every.energy)
             least = max(item.least, own)
@@ -196,6 +192,16 @@ class GroupOnTiles:
             least = max(least, fullest.cycles(float(roots.cycles[fits].min(initial=inf))))
         return item._replace(least=max(item.least, least), bounded=True)
 
+    def _of_core(self, one: Assignment, *, dearest: bool = False) -> GroupSearch:
+        """The search of one core's tile; dearest: words from outside cost the most they may."""
+        question, mapspace = self.question, self.question.mapspace
+        core = core_view(question.platform, one, question.buffering)
+        space = with_arch_rules(one.inner(mapspace), core, one.core_workload)
+        ert = core_energies(question.ert, question.platform, one, question.goal, dearest=dearest)
+        problem = group_problem(one.core_workload, core, ert, space, one.group)
+        known = self.known.setdefault((one.level, one.tile, dearest), CandidateCache())
+        return GroupSearch.of(problem, known)
+
     def _search(self, item: _Waiting) -> None:
         """All mappings of a tile that may be of use, laid out on the chip."""
         question, one, search = self.question, item.one, item.search
@@ -208,6 +214,21 @@ class GroupOnTiles:
             raise Stopped
         question.count.in_vain += 1
         fullest = Fullest.of(question.platform, one, question.buffering)
+        incumbent = self._solve(search, one, fullest)
+        question.count.size += len(search.roots.staging) and search.space_size()
+        if question.goal.kind != "latency" and levels_between(question.platform.matrix, one.level):
+            # What is best where words come cheaply may not be where they come from DRAM.
+            self._solve(self._of_core(one, dearest=True), one, fullest)
+        if not incumbent.offered and incumbent.open:
+            self.refused = least_refused(self.refused, search.infeasibility())
+        left = search.proven(CYCLES)
+        if left < inf:
+            left = question.value(fullest.cycles(left), self.every.energy)
+        self.bound = min(self.bound, max(item.least, min(left, incumbent.loose)))
+
+    def _solve(self, search: GroupSearch, one: Assignment, fullest: Fullest) -> ChipIncumbent:
+        """Lay out the mappings of a core that may be better than the best."""
+        question = self.question
         incumbent = ChipIncumbent(
             goal=question.goal,
             fullest=fullest,
@@ -217,14 +238,8 @@ class GroupOnTiles:
             incumbent.best = self.best[0] if self.best else question.costs(self.most)
         search.prepare()
         search.solve(incumbent)
-        question.count.size += len(search.roots.staging) and search.space_size()
         question.count.evaluated += search.counters.evaluated
-        if not incumbent.offered and incumbent.open:
-            self.refused = least_refused(self.refused, search.infeasibility())
-        left = search.proven(CYCLES)
-        if left < inf:
-            left = question.value(fullest.cycles(left), self.every.energy)
-        self.bound = min(self.bound, max(item.least, min(left, incumbent.loose)))
+        return incumbent
 
     def _lay_out(self, one: Assignment, found: GroupSolution) -> Costs | None:
         """Price a tile's mapping in every way to give tiles out; the least, None: none fits."""
