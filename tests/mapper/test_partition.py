@@ -32,6 +32,7 @@ from flat_mapper.mapping.partitions import forms, fusion_graph, refusal
 from flat_mapper.mapping.space import AnyGroups, Fusion, GroupSpace, Mapspace
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import Mask
 from flat_mapper.workload.notation import parse_einsum
 from flat_mapper.workload.whole_layer import LayerForm, layer
 
@@ -224,6 +225,26 @@ def test_a_group_costs_no_less_than_its_outer_choices_say() -> None:
                 search._search(form, number, goal, float("inf"))
                 assert sharp <= group.upper(goal) * (1 + 1e-12)
     assert tighter
+
+
+@pytest.mark.parametrize("mask", [Mask(causal=True), Mask(causal=True, window=3)])
+def test_no_bound_counts_words_that_a_mask_leaves_out(mask: Mask) -> None:
+    """The online softmax whose scores come from DRAM: tiles above the diagonal are not read."""
+    case = online_case(3)
+    sizes = {**case.workload.rank_sizes, "P": 16, "M": 16}
+    whole = replace(case.workload.with_ranks(sizes), mask=mask)
+    search = PartitionSearch.of(whole, case.platform, ANY, case.ert)
+    goals, masked = [search.goal(kind) for kind in ("latency", "energy")], 0
+    for form in search.cascades:
+        for number, names in enumerate(form.graph.groups):
+            if names in form.graph.units and len(names) > 1:
+                group = form.groups[number]
+                border = [group.lower(goal) for goal in goals]
+                for goal, bound in zip(goals, border, strict=True):
+                    search._search(form, number, goal, float("inf"))
+                    assert bound <= group.upper(goal) * (1 + 1e-12), names
+                masked += 1
+    assert masked
 
 
 def _by_hand(workload: Workload, chance: random.Random) -> tuple[tuple[str, ...], ...]:

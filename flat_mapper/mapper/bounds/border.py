@@ -10,6 +10,7 @@ import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.latency import transfer_cycles
+from flat_mapper.mapper.cost.masks import seen_words
 from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
@@ -66,7 +67,10 @@ class BorderBounds:
         energy = np.full(tile.shape[1], inner)
         made = {self.workload.einsum(n).output.tensor for n in names}
         for tensor in outside:
-            words = np.full(tile.shape[1], float(self._words(tensor)))
+            words = np.full(
+                tile.shape[1],
+                self._words(tensor) * (seen_words(self.workload, tensor) if skips else 1.0),
+            )
             if tensor in made:
                 writes += words
             else:

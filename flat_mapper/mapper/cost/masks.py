@@ -6,6 +6,8 @@ import numpy as np
 
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.roles import Outer
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import pairs
 
 
 def left_by_mask(
@@ -41,3 +43,14 @@ def mask_leaves(
         if relevant[r]:
             open_ = open_ & (dram[r] == 1)
     return np.where(every, visited, 1.0), 1.0
+
+
+def seen_words(workload: Workload, tensor: str) -> float:
+    """Part of a tensor's words that no tiles of queries x keys under the mask can leave out."""
+    mask, pair = workload.mask, workload.roles.masked
+    if mask is None or pair is None:
+        return 1.0
+    queries, keys = (workload.rank_sizes[rank] for rank in pair)
+    if mask.window is None and not set(pair) <= set(workload.tensor_ranks[tensor]):
+        return 1.0  # every query sees a key, and the last one all keys
+    return pairs(mask, queries, keys) / (queries * keys)

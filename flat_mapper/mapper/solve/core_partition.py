@@ -22,6 +22,7 @@ from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.cost.masks import seen_words
 from flat_mapper.mapper.group.objective import Objective
 from flat_mapper.mapper.solve.alternatives import least_refused
 from flat_mapper.mapper.solve.on_cores import best_on_cores
@@ -85,7 +86,7 @@ class _Search:
         reads = writes = 0.0
         for tensor in part.tensor_ranks:
             if crosses_dram(cascade, names, tensor):
-                words = part.tensor_words(tensor) * part.share(tensor)
+                words = part.tensor_words(tensor) * part.share(tensor) * seen_words(part, tensor)
                 reads, writes = (
                     (reads, writes + words) if tensor in made else (reads + words, writes)
                 )
