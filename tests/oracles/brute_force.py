@@ -322,13 +322,21 @@ def walked(case: Case, einsum: Einsum, shared: tuple[Loop, ...] | None) -> dict[
                 )
             ):
                 continue
-        tiles = {a.tensor: tuple(at[r] for r in at if r in a.ranks) for a in einsum.accesses}
+        tiles = {a.tensor: indices[: innermost(loops, a.ranks)] for a in einsum.accesses}
         fresh = frozenset(t for t, tile in tiles.items() if before.get(t) != tile)
-        out = tiles[einsum.output.tensor]
+        out = tuple(at[r] for r in at if r in einsum.output.ranks)
         key = (fresh, out not in visited)
         found[key] = found.get(key, 0) + 1
         before, visited = tiles, visited | {out}
     return found
+
+
+def innermost(loops: list[Loop], ranks: tuple[str, ...]) -> int:
+    """Loops down to the innermost over a tensor's ranks: a step of one of them brings its tile.
+
+    So it does where a mask leaves one pass of that loop: the tile is the one before, brought again.
+    """
+    return max((i for i, loop in enumerate(loops, 1) if loop.rank in ranks), default=0)
 
 
 def turn_cycles(
