@@ -15,6 +15,7 @@ import argparse
 import ast
 import random
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,15 +154,23 @@ def every_change() -> list[Change]:
     ]
 
 
-def enclosing(change: Change, text: str) -> tuple[str, int]:
-    """The innermost function around a change: its file and first line; line 0: none."""
-    lines = [0]
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            last = node.body[-1].end_lineno or 0
-            if node.body[0].lineno <= change.line <= last:
-                lines.append(min(n.lineno for n in (node, *node.decorator_list)))
-    return str(change.path), max(lines)
+def reached_by(change: Change, text: str) -> tuple[int, int]:
+    """First and last line of the statement around a change: what reaches one of them, reaches it.
+
+    Of what runs at import it is the function that the change belongs to, or the whole file.
+    """
+    found, tree = (1, text.count("\n") + 1), ast.parse(text)
+    for node in ast.walk(tree):  # from the outside inwards
+        if isinstance(node, ast.Module | ast.ClassDef):
+            inner: list[ast.AST] = [n for n in node.body if isinstance(n, ast.FunctionDef)]
+        else:
+            inner = list(ast.iter_child_nodes(node))
+        for one in inner:
+            if isinstance(one, ast.stmt) and not isinstance(one, ast.ClassDef):
+                last = one.end_lineno or one.lineno
+                if one.lineno <= change.line <= last:
+                    found = one.lineno, last
+    return found
 
 
 def main() -> int:
@@ -174,12 +183,12 @@ def main() -> int:
     kept = ROOT / ".pytest_cache" / "mutants"
     parser.add_argument("--known", type=Path, default=kept, help="keeps the tests' measurements")
     parser.add_argument("--tests", nargs="*", default=[], help="files and folders; all by default")
-    parser.add_argument("--only", default="", help="changes of this text in --list alone")
+    parser.add_argument("--only", nargs="*", help="changes whose line in --list has one of these")
     parser.add_argument("--list", action="store_true", help="only name the changes")
     arguments = parser.parse_args()
     every = every_change()
     random.Random(arguments.seed).shuffle(every)
-    chosen = [c for c in every if arguments.only in str(c)]
+    chosen = [c for c in every if any(word in str(c) for word in arguments.only or [""])]
     chosen = chosen[arguments.skip : arguments.skip + arguments.count]
     if arguments.list:
         print("\n".join(map(str, chosen)), f"\n{len(chosen)} of {len(every):,}")
@@ -194,16 +203,18 @@ def main() -> int:
             Trial(
                 name=str(change),
                 path=change.path,
-                function=enclosing(change, (ROOT / change.path).read_text(encoding="utf-8")),
+                lines=reached_by(change, (ROOT / change.path).read_text(encoding="utf-8")),
                 text=change.applied((ROOT / change.path).read_bytes()).decode(),
             )
             for change in chosen
         ],
     )
-    survivors = judge.run()
-    print(f"{len(chosen) - len(survivors)} of {len(chosen)} changes caught")
-    print("\n".join(f"survived: {name}" for name in survivors))
-    return bool(survivors)
+    verdicts = judge.run()
+    for word in ("survived", "undecided", "out of time"):
+        for name in (name for name, said in verdicts.items() if said == word):
+            print(f"{word}: {name}")
+    print(", ".join(f"{count} {word}" for word, count in Counter(verdicts.values()).items()))
+    return bool({"survived", "undecided"} & set(verdicts.values()))
 
 
 if __name__ == "__main__":
