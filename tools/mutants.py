@@ -55,13 +55,15 @@ class Change:
 
     path: Path  # relative to the root
     line: int
+    column: int
     start: int  # bytes from the beginning of the file
     old: str
     new: str
 
     def __str__(self) -> str:
         text = (ROOT / self.path).read_text(encoding="utf-8").splitlines()[self.line - 1]
-        return f"{self.path}:{self.line}: {self.old} -> {self.new}    {text.strip()}"
+        where = f"{self.path}:{self.line}:{self.column}"
+        return f"{where}: {self.old} -> {self.new}    {text.strip()}"
 
     def applied(self, data: bytes) -> bytes:
         """The file's bytes with the change."""
@@ -114,7 +116,8 @@ class _Source:
         at = self.data.find(old.encode(), begin, end)
         if at >= 0 and b"#" not in self.data[begin:at]:
             line = self.data[:at].count(b"\n") + 1
-            yield Change(path=self.path, line=line, start=at, old=old, new=new)
+            column = at - self.starts[line - 1] + 1
+            yield Change(path=self.path, line=line, column=column, start=at, old=old, new=new)
 
     def _start(self, node: ast.expr) -> int:
         return self.starts[node.lineno - 1] + node.col_offset
