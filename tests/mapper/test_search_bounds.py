@@ -57,6 +57,21 @@ def test_what_dram_takes_at_least_is_added_to_every_candidate() -> None:
     assert left.tolist() == [True, True]
 
 
+def test_what_is_staged_is_added_to_every_candidate() -> None:
+    """Of two candidates the one of 45 pJ is hopeless beside 10 pJ of whole tiles: 50 are known."""
+    candidates = SimpleNamespace(
+        energy=lambda roles, priced, share: np.array([10.0, 45.0]), cycles=np.array([1.0, 1.0])
+    )
+    outers = SimpleNamespace(
+        staged=np.array([10.0]), floors=np.array([0.0]), cycles=np.array([1.0])
+    )
+    problem = SimpleNamespace(cycles_add=[1.0], spaces=[None], masked_pair=None)
+    incumbent = GoalIncumbent.of((Goal(kind="energy"),), ((100.0, 50.0),))
+    bounds = SimpleNamespace(problem=problem)
+    (left,) = promising(bounds, incumbent, None, [candidates], outers, None)  # type: ignore[arg-type]
+    assert left.tolist() == [True, False]
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2, 6, 8, 13, 16, 18])
 def test_no_candidate_under_shared_loops_takes_less_than_its_bound(seed: int) -> None:
     """Grouped heads, corrections and a mask: exact energies of all candidates of every tile."""

@@ -9,6 +9,7 @@ import numpy as np
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.budget import Limits
 from flat_mapper.mapper.bounds.dominance import _rounded
+from flat_mapper.mapper.bounds.stays import Conflict, StayBounds
 from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.group.fused_bounds import PAIRS, FusedBounds
 from flat_mapper.mapper.group.objective import Goal, better_pair
@@ -16,6 +17,7 @@ from flat_mapper.mapper.solve.front_search import _kept
 from flat_mapper.mapper.solve.limits import is_over
 from flat_mapper.mapper.solve.symmetry import _question
 from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch, weight_between
+from flat_mapper.mapper.space.rules import obeyed
 
 
 def test_an_answer_at_its_limits_keeps_them() -> None:
@@ -94,3 +96,25 @@ def test_groups_that_a_rule_can_tell_apart_are_questions_of_their_own() -> None:
     assert question(2, slots=False, staging="any") == 7
     assert question(1, slots=True, staging="any") == 7
     assert question(1, slots=False, staging=("A",)) == 7
+
+
+def test_two_tiles_that_cannot_stay_together_cost_what_one_of_them_does() -> None:
+    """Of Einsums of 10 and 20 pJ at least: none stays for 5 and 8 more, both for 3 in no room.
+
+    The room beside both: short of a word, none, one (2 and 0 more), six (1 more), too much to ask.
+    """
+    rooms = np.array([-1.0, 0.0, 1.0, 6.0, 7.0, np.inf])
+    every = np.ones(len(rooms), np.bool_)
+    bounds = StayBounds(runs=[every, every], conflicts=[Conflict((0, 1), "RF", rooms)])
+    stay, none = ([np.full(len(rooms), pj) for pj in pair] for pair in ((10.0, 20.0), (15.0, 28.0)))
+    beside = {(0, 0): 12.0, (1, 0): 21.0, (0, 2): 12.0, (1, 2): 20.0, (0, 6): 10.0, (1, 6): 21.0}
+    found = bounds.total(stay, none, lambda i, words: np.full(len(rooms), beside[i, words]))
+    assert found.tolist() == [35, 33, 32, 31, 30, 30]
+    assert bounds.total(stay, none).tolist() == [35, 30, 30, 30, 30, 30]
+
+
+def test_loops_of_one_pass_stand_anywhere_in_an_order() -> None:
+    """The first rank is wanted innermost, and stands outside the second."""
+    real = np.array([[True, True, False], [True, False, True]])
+    assert obeyed((0,), (1, 0), real).tolist() == [False, True, True]
+    assert obeyed((0,), (0, 1), real).all()
