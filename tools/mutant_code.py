@@ -23,6 +23,12 @@ def line_bits(root: Path, parts: tuple[str, ...]) -> dict[str, int]:
     return found
 
 
+def load(root: Path, parts: tuple[str, ...]) -> None:
+    """Import every module of the parts, also those that nothing imports before it needs them."""
+    for name in line_bits(root, parts):
+        importlib.import_module(".".join(Path(name).with_suffix("").parts))
+
+
 class Tracker:
     """The lines of some folders that are reached since it began."""
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from mutant_code import Lines, Tracker, caches, clear_caches, line_bits, swap
+from mutant_code import Lines, Tracker, caches, clear_caches, line_bits, load, swap
 
 # Tests of the tree's form, and of programs outside of it: no change of a value fails one.
 FORM = ("layering", "budget", "docs", "mutants", "browser", "docker", "dask")
@@ -117,6 +117,7 @@ class Judge:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """All changes, one after another."""
+        load(self.root, self.parts)
         caches()
         gc.freeze()
         if not session.testsfailed:

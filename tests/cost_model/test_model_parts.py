@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import fields, replace
+from types import SimpleNamespace as Fake
+from typing import Any
 
+import pytest
 from online_mapping import ONLINE, mapping
 from small_platform import platform
 
+from flat_mapper.arch.values import Fanout
+from flat_mapper.base.errors import MappingError
 from flat_mapper.cost_model.chip.classes import _on_line
+from flat_mapper.cost_model.chip.group import _check_between
+from flat_mapper.cost_model.chip.tile import _tensor
+from flat_mapper.cost_model.nest import nest_of
 from flat_mapper.cost_model.occupancy import tile_occupancies
+from flat_mapper.cost_model.result import TensorStats
 from flat_mapper.cost_model.schedule import Latency
-from flat_mapper.mapping.values import Policy
+from flat_mapper.cost_model.turn_taking import _part
+from flat_mapper.mapping.values import EinsumMapping, Loop, Policy, Slot
+from flat_mapper.workload.notation import parse_einsum
 
 
 def test_latency_between_two_of_a_line() -> None:
@@ -32,3 +44,56 @@ def test_what_a_free_softmax_carries_is_held_from_the_first_einsum_to_the_last()
     for tensor in ("QK_max", "QK_sum"):
         (tile,) = [one for one in held if one.tensor == tensor]
         assert (tile.words, tile.first, tile.last) == (64, "QK", "AV")
+
+
+def test_passes_of_a_shared_loop_are_full_ones_and_the_last() -> None:
+    """Of five, the last one shorter: one that begins, three others, and one."""
+    full, last = (_part(Loop("P", 5), final, True) for final in (False, True))
+    assert (full.begin, full.others) == (1, 3)
+    assert (last.begin, last.others) == (0, 1)
+    whole = _part(Loop("P", 5), False, False)
+    assert (whole.begin, whole.others) == (1, 4)
+
+
+def test_a_fanout_of_one_copy_has_nobody_to_hand_on_to() -> None:
+    """Without registers below it, an array of four is bare, and one of one is not."""
+    for copies in (1, 4):
+        matrix = platform().matrix
+        nodes = [
+            replace(n, fanout_x=copies, fanout_y=1) if isinstance(n, Fanout) else n
+            for n in matrix.nodes
+            if n.name != matrix.levels[-1].name
+        ]
+        arch = replace(matrix, nodes=tuple(nodes))
+        einsum = parse_einsum("Y[i] = copy(A[i])", unit="matrix")
+        keep = tuple((lv.name, ("A", "Y")) for lv in arch.levels)
+        nest = nest_of(arch, einsum, EinsumMapping(einsum="Y", loops=(), keep=keep))
+        assert nest.bare is (copies > 1)
+
+
+def test_a_level_between_keeps_what_no_loop_outside_cuts() -> None:
+    """K at L2: not under a loop over keys at DRAM; Q that passes by may have its own."""
+    names = [Fake(name=name) for name in ("DRAM", "L2", "GLB")]
+    nest = Fake(
+        loops=((Slot("DRAM", "temporal"), (Loop("P", 2),)),),
+        kept_at=lambda level: ("K",),
+    )
+    for ranks, wrong in ((("M",), False), (("P",), True)):
+        on: Any = Fake(
+            group=Fake(names=("QK",), einsums=[nest], resident=()),
+            workload=Fake(einsum=lambda name: Fake(output=Fake(tensor="QK"))),
+            platform=Fake(matrix=Fake(levels=names)),
+            tensors={"K": ranks, "Q": ("P",)},
+        )
+        with pytest.raises(MappingError) if wrong else nullcontext():
+            _check_between(on, "K", names[1])  # type: ignore[arg-type]
+        _check_between(on, "Q", names[1])  # type: ignore[arg-type]
+
+
+def test_counts_of_a_tile_of_more_passes_go_on_as_they_grew() -> None:
+    """5 and 8 words in one pass and in two: 14 in four."""
+    stats = {f.name: 0 for f in fields(TensorStats)}
+    names = ("scalar_reads", "scalar_fills", "scalar_updates", "temporal_reductions")
+    one, two = (TensorStats(**{**stats, **dict.fromkeys(names, n)}) for n in (5, 8))
+    found = _tensor(one, two, 2)
+    assert [getattr(found, name) for name in names] == [14] * 4

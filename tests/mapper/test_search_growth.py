@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from oracles.small_cases import small_case
+from oracles.brute_force import Case
+from oracles.small_cases import small_case, turns_case
 
 from flat_mapper import load_platform, load_problem
 from flat_mapper.api.calls import energies, mapspace_of
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.mapper.bounds.dominance import undominated
-from flat_mapper.mapper.bounds.partial import least_energy
+from flat_mapper.mapper.bounds.dominance import _ENERGY, _Sum, _Sums, undominated
+from flat_mapper.mapper.bounds.partial import _drawn, least_energy
 from flat_mapper.mapper.cost.candidate_set import CandidateCache, CandidateSet
+from flat_mapper.mapper.cost.innermost import closed_passes
 from flat_mapper.mapper.cost.price import candidate_costs
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incremental import IncrementalEnumeration
@@ -36,10 +39,23 @@ from flat_mapper.mapping.space import partitions
 FOUR_LEVELS = Path(__file__).parents[2] / "benchmarks" / "four-levels.yaml"
 
 
+DEEP = (115, 121, 124)  # questions of four levels with room for all tensors at each
+
+
 def problem_of(seed: int) -> GroupProblem:
-    case = small_case(seed)
+    case = roomy(turns_case(seed - 100)) if seed in DEEP else small_case(seed)
     groups = list(partitions(case.workload, case.mapspace))[-1]
     return group_problem(case.workload, case.platform, case.ert, case.mapspace, groups[0])
+
+
+def roomy(case: Case) -> Case:
+    """A question whose private levels hold whatever they are given."""
+    nodes = tuple(
+        replace(n, capacity_words=64) if n.name in ("L1", "RF") else n
+        for n in case.platform.matrix.nodes
+    )
+    matrix = replace(case.platform.matrix, nodes=nodes)
+    return replace(case, platform=replace(case.platform, matrix=matrix))
 
 
 def outers(space: EinsumSpace, rng: np.random.Generator) -> list[Outer]:
@@ -112,6 +128,30 @@ def test_who_drops_out_is_beaten_under_any_loops_outside(seed: int) -> None:
             assert beats.any(), f"row {i} under {outer}"
 
 
+@pytest.mark.parametrize("seed", DEEP)
+def test_a_tile_that_two_private_levels_keep_is_read_from_the_nearer_one(seed: int) -> None:
+    """Energies that candidates are compared by: each transfer between the levels that keep it."""
+    space, met = problem_of(seed).spaces[0], 0
+    inputs = [t for t in space.tensors if t != space.output]
+    for block in inner_candidates(space, Wanted()):
+        for tensor in (t for t in inputs if len(block.transfers[t]) == 3):
+            chain = block.transfers[tensor]
+            levels = [t.child for t in chain if t.child is not None]
+            prices = [[pj / level.row_words for pj in space.prices[level.name]] for level in levels]
+            words = space.volume[tensor] * closed_passes(space, block.tile, tensor)
+            moved = [np.where(t.open, 0.0, words * t.passes) for t in chain]  # one that runs on: 0
+            energy = np.zeros(block.count)
+            for many, keeper, (read, *_) in zip(moved, chain[1:], prices, strict=False):
+                energy = energy + many * read * keeper.copies / keeper.spread
+            for many, keeper, (_, write, _) in zip(moved[1:], chain[1:], prices, strict=True):
+                energy = energy + many * write * keeper.copies / keeper.spread
+            alone = replace(block, transfers={tensor: chain})
+            said = _Sums.of(space, alone, (), ()).values[_Sum(_ENERGY)]
+            assert np.broadcast_to(said, energy.shape) == pytest.approx(energy)
+            met += int((moved[1] > 0).sum())
+    assert met
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_no_candidate_has_a_dominated_keep(seed: int) -> None:
     space = problem_of(seed).spaces[0]
@@ -139,6 +179,26 @@ def test_a_row_in_the_making_costs_no_more_than_any_whole_one(seed: int) -> None
                 for outer in outers(space, rng):
                     energy = candidate_costs(space, whole, outer).energy.min()
                     assert bound <= energy * (1 + 1e-9)
+
+
+def test_units_to_come_spare_the_level_above_them_as_many_reads() -> None:
+    """Of 8 reads for four PEs, L1 serves two and one fill, and the shared level one, not two."""
+    case = roomy(turns_case(3))
+    table = {**case.ert.levels, "L1": {"read": 5.0, "write": 7.0, "update": 7.0}}
+    table["GLB"] = {**table["GLB"], "read": 1000.0}
+    case = replace(case, ert=replace(case.ert, levels=table))
+    (group, *_), *_ = partitions(case.workload, case.mapspace)
+    space = group_problem(case.workload, case.platform, case.ert, case.mapspace, group).spaces[0]
+    tensor = next(t for t in space.tensors if t != space.output)
+    words, rest = float(space.volume[tensor]), tuple(reversed(space.inner_nodes))[1:]
+    assert [n.name for n in rest] == ["PE", "L1"]
+    assert isinstance(rest[0], Fanout)
+    each = rest[0].fanout_x * rest[0].fanout_y
+    top, found = (
+        _drawn(space, tensor, nodes, np.array([many]), ("staged",), priced=False)[0]
+        for nodes, many in (((), words), (rest, 2 * each * words))
+    )
+    assert found == pytest.approx(top + 2 * words * 5 + words * 7)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -3,7 +3,7 @@
     PYTHONPATH=tests python -m oracles.record_bounds > tests/data/bounds.jsonl
 
 Sums over all outer choices and candidates, of which more is better: no bound may be above what it
-bounds, as other tests ask. After a change that is meant to move them, write them again.
+bounds, as other tests ask. Those with a `=` are what they are. After a change that is meant to move them, write them again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from oracles.small_cases import QUESTIONS
 from flat_mapper.mapper.bounds.border import BorderBounds
 from flat_mapper.mapper.bounds.outer import Outers
 from flat_mapper.mapper.bounds.partial import least_energy
+from flat_mapper.mapper.bounds.stays import StayBounds
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.fused_bounds import FusedBounds
@@ -82,7 +83,17 @@ def _of(search: GroupSearch) -> Iterator[tuple[str, object]]:
     yield from _named("outer", outers)
     if not len(outers.cycles):
         return
-    yield "needs", outers.needs
+    yield "needs =", outers.needs
+    for i, conflict in enumerate(StayBounds.of(problem, search.bounds, outers).conflicts):
+        yield f"room {i} =", conflict.room
+    for number, staging in enumerate(search.bounds.stagings):
+        own = outers.tile[:, outers.staging == number]
+        for space in problem.spaces if own.size else ():
+            tile, roles = own[problem.index(space)], staging.roles[space.einsum.name]
+            if (tile > 0).all():
+                held = search.bounds.occupancy.candidate_words(space, tile, tile, roles, {})
+                yield "held =", held[0]
+                yield "exposed =", held[1]
     for space in problem.spaces:
         yield from _partial(space)
     sets = [s for s in search._whole([1] * len(problem.spaces)) if s is not None]

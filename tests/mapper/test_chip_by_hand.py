@@ -1,0 +1,115 @@
+"""Steps of the search on many cores, each on numbers small enough to work out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace as Fake
+from typing import Any
+
+import pytest
+from execution.tiny import chip
+from mapper.test_on_cores import many
+
+from flat_mapper.base.budget import Stopped
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.chip import floors
+from flat_mapper.mapper.chip.assignments import _of_level
+from flat_mapper.mapper.group.objective import Goal
+from flat_mapper.mapper.solve import on_cores, tile_search
+from flat_mapper.mapper.solve.tile_search import Counters, GroupOnTiles, Question
+from flat_mapper.mapping.space import GroupSpace
+from flat_mapper.mapping.space_reader import load_mapspace
+from flat_mapper.workload.cascade import attention
+from flat_mapper.workload.mask import Mask
+
+
+def test_a_read_that_serves_all_cores_is_shared_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """8 pJ by four cores at work: 2 each, but where latency is all that counts."""
+    levels = {"DRAM": {"read": 8.0, "write": 8.0, "update": 8.0}}
+    one: Any = Fake(level="GLB", at_work=4)
+    monkeypatch.setattr(floors, "levels_between", lambda arch, level: [])
+    monkeypatch.setattr(floors, "inputs_of", lambda one: ("A",))
+    for heard, kind, pj in ((True, "energy", 2.0), (True, "latency", 8.0), (False, "energy", 8.0)):
+        monkeypatch.setattr(floors, "multicasts", lambda *_, heard=heard: heard)
+        goal = Goal(kind=kind)  # type: ignore[arg-type]
+        found = floors.core_energies(Ert(levels=levels, source="by hand"), chip(), one, goal)
+        assert found.levels["DRAM"] == {"read": pj, "write": 8.0, "update": 8.0}
+
+
+def test_tiles_of_some_queries_take_any_part_of_the_keys_at_a_time() -> None:
+    """Six keys under a mask: all divisors, where the two of four queries of a tile see some."""
+    workload = attention(B=1, H=1, P=4, M=6, E=2, F=2, softmax="online")
+    masked = replace(workload, mask=Mask(causal=True))
+    names = tuple(e.name for e in masked.einsums)
+    group = GroupSpace(names=names, fused=True, schedule="sequential", declared=True)
+    space = load_mapspace("any-cores")
+    space = replace(space, fusion=replace(space.fusion, cores="any", tiles={}))
+    every = list(_of_level(masked, many(chip(), 2), space, group, "GLB"))
+    keys = {dict(one.tile)["P"]: set[int]() for one in every}
+    for one in every:
+        keys[dict(one.tile)["P"]].add(one.keys)
+    assert keys[4] == {0}
+    assert keys[2] | {6} == {1, 2, 3, 6}
+
+
+def tiles(**more: object) -> Any:
+    """A search over three tiles of at least 5, 6 and 7."""
+    every = [(least, Fake(at_work=2, count=2)) for least in (5.0, 6.0, 7.0)]
+    question = Fake(count=Counters(), progress=None)
+    return Fake(every=Fake(tiles=every), question=question, bound=9.0, **more)
+
+
+def test_tiles_that_are_left_out_by_their_bound_are_counted() -> None:
+    """4 is known: none of the three can be better."""
+    search = tiles(most=4.0)
+    GroupOnTiles.run(search)
+    assert search.question.count.of() == {"tiles": 3}
+    assert search.bound == 5
+
+
+def test_tiles_that_are_left_when_the_time_is_over_are_counted() -> None:
+    def stop(item: object) -> None:
+        raise Stopped
+
+    bounded = lambda item: item._replace(search=1, bounded=True)  # noqa: E731
+    search = tiles(most=8.0, _bounded=bounded, _search=stop)
+    GroupOnTiles.run(search)
+    assert search.question.count.of() == {"tiles left": 3}
+    assert search.bound == 5
+
+
+def test_computes_cost_what_each_operation_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six of 4 pJ; what runs in each pass is left out."""
+    monkeypatch.setattr(tile_search, "operation_energy", lambda *_: 4.0)
+    einsums = {"A": Fake(each=(), unit="matrix"), "B": Fake(each=("P",), unit="matrix")}
+    workload: Any = Fake(
+        einsum=einsums.__getitem__, unmasked_iterations=lambda einsum: 6, widths=None
+    )
+    question: Any = Fake(platform=Fake(path=lambda unit: None), ert=None)
+    assert Question.computes_pj(question, workload, ("A", "B")) == 24
+
+
+def test_what_no_mapping_beats_is_the_least_of_all_alternatives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One of 5 at least and 8 found, one of 6 and 7, and one of 9 that nobody needs to search."""
+    ways = {"a": (5.0, 8.0), "b": (6.0, 7.0), "c": (9.0, 9.0)}
+    alternatives = [Fake(workload=name, groups=[0], least=[low]) for name, (low, _) in ways.items()]
+    monkeypatch.setattr(on_cores, "_alternatives", lambda *_: alternatives)
+    monkeypatch.setattr(
+        on_cores,
+        "_alternative",
+        lambda question, one, below: (
+            [Fake(best=((ways[one.workload][1], 1.0), one.workload))],
+            one.least,
+        ),
+    )
+    question: Any = Fake(
+        adds_up=True,
+        count=Counters(),
+        goal=Goal(kind="latency"),
+        value=lambda cycles, energy: cycles,
+    )
+    found, bound = on_cores._searched(question, None)  # type: ignore[arg-type]
+    assert (found, bound) == (("b", ("b",)), 5.0)
+    assert question.count.pruned == 1

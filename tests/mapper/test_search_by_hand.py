@@ -1,0 +1,444 @@
+"""Steps of the search, each on numbers small enough to work out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from mapper.test_search_growth import problem_of
+from oracles.fused_questions import fused_question
+from oracles.small_cases import network_case, small_case
+
+from flat_mapper.base.budget import Limits
+from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.mapper.bounds.border import BorderBounds
+from flat_mapper.mapper.bounds.bound_filter import LowerBounds
+from flat_mapper.mapper.bounds.tiles import CandidateTiles
+from flat_mapper.mapper.chip.fullest import Fullest
+from flat_mapper.mapper.cost.candidate_set import CandidateSet
+from flat_mapper.mapper.cost.dense import DenseLayout
+from flat_mapper.mapper.cost.masks import mask_leaves
+from flat_mapper.mapper.cost.price import candidate_costs
+from flat_mapper.mapper.group import incremental
+from flat_mapper.mapper.group.fused import Fused
+from flat_mapper.mapper.group.fused_bounds import _Chance
+from flat_mapper.mapper.group.incremental import IncrementalEnumeration, _chunks
+from flat_mapper.mapper.group.incumbent import FrontIncumbent, GoalIncumbent, gained
+from flat_mapper.mapper.group.log import GroupLog, candidate_item
+from flat_mapper.mapper.group.objective import Goal
+from flat_mapper.mapper.group.picks import PricedCandidates
+from flat_mapper.mapper.group.promise import promising
+from flat_mapper.mapper.group.reconstruct import _passes
+from flat_mapper.mapper.solve.limits import _over
+from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.partition import PartitionSearch
+from flat_mapper.mapper.solve.rebuild import candidate
+from flat_mapper.mapper.solve.replay import Row
+from flat_mapper.mapper.solve.solve import _Run
+from flat_mapper.mapper.solve.tile_search import Counters
+from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch, _Pool
+from flat_mapper.mapper.space import outer as outer_choices
+from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.enumerate import Wanted, _distinct, inner_candidates
+from flat_mapper.mapper.space.group import group_problem
+from flat_mapper.mapper.space.outer import contradicts
+from flat_mapper.mapper.space.roles import Outer, Role
+from flat_mapper.mapping.space import partitions
+from flat_mapper.mapping.values import Loop
+
+Fake = partial(SimpleNamespace)
+
+
+def test_parts_that_a_node_is_put_around_are_as_large_as_they_may_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Four at once: two candidates of two factors each; of nine factors, one candidate."""
+    monkeypatch.setattr(incremental, "AT_ONCE", 4)
+    five: Any = Fake(count=5, take=lambda index: index.tolist())
+    assert list(_chunks(five, 2)) == [[0, 1], [2, 3], [4]]
+    assert list(_chunks(five, 9)) == [[0], [1], [2], [3], [4]]
+
+
+def test_what_is_too_much_is_thinned_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of seven candidates in three blocks, the smallest tile and the two cheapest others."""
+    blocks: list[Any] = [
+        Fake(count=n, take=lambda index, at=at: (at, index.tolist()))
+        for at, n in enumerate((3, 2, 2))
+    ]
+    costs = np.array([5.0, 9.0, 1.0, 8.0, 2.0, 7.0, 6.0])
+    words = np.array([4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 1.0])
+    one: Any = Fake(
+        most=3,
+        crowd=lambda priced, free, cycles, most: np.argsort(priced)[:most],
+        _thinned=lambda blocks, rest: blocks,
+        _words=lambda blocks: words,
+        _costs=lambda block, rest, keep: tuple(
+            np.split(costs, [3, 5])[blocks.index(block)] for _ in range(3)
+        ),
+    )
+    assert IncrementalEnumeration._fewer(one, blocks, ()) == [(0, [2]), (1, [1]), (2, [1])]
+
+
+def test_a_first_pass_gains_where_every_goal_is_better_by_a_hundredth_or_so() -> None:
+    """From 100 cycles and 50 pJ, of two mappings: one goal alone is not enough."""
+    goals, before = (Goal(kind="latency"), Goal(kind="energy")), ((100.0, 60.0), (110.0, 50.0))
+    for cycles, energy, more in ((98.0, 45.0, True), (98.0, 49.9, False), (99.9, 45.0, False)):
+        now = GoalIncumbent.of(goals, ((cycles, 60.0), (110.0, energy)))
+        assert gained(now, before) is more
+    assert not gained(GoalIncumbent.of(goals, before), ())
+
+
+def test_a_front_drops_what_a_point_is_better_than_by_a_picojoule() -> None:
+    front: Any = FrontIncumbent()
+    for cycles, energy in ((5.0, 10.5), (7.0, 9.0), (4.0, 10.0)):
+        front.take(0, Fake(cycles=cycles, energy=energy))
+    assert front.mark == ((7.0, 9.0), (4.0, 10.0))
+
+
+def border(*, schedule: str, masked: bool = False, skipped: float = 0.0) -> BorderBounds:
+    """Bounds of A (matrix, 8 cycles) and B (vector, 6 cycles), two pJ of networks each."""
+    units = {"A": "matrix", "B": "vector"}
+    spaces = {
+        name: Fake(
+            lane_cycles=cycles,
+            widest=1,
+            compute_energy=10.0,
+            least_network=2.0,
+            shared=0,
+            arch=Fake(levels=[Fake(name="GLB", row_words=1)]),
+            prices={"GLB": (1.0, 1.0, 1.0)},
+            tensors=(),
+        )
+        for name, cycles in (("A", 8.0), ("B", 6.0))
+    }
+    workload = Fake(
+        einsum=lambda name: Fake(unit=units[name], each=()),
+        iterations=lambda einsum: 4,
+        unmasked_iterations=lambda einsum: 4 * (1 - skipped),
+    )
+    mapspace = Fake(fusion=Fake(schedule=schedule))
+    return BorderBounds(workload=workload, platform=None, mapspace=mapspace, spaces=spaces)  # type: ignore[arg-type]
+
+
+def test_units_of_two_einsums_overlap_where_the_schedule_lets_them() -> None:
+    names = ("A", "B")
+    for schedule, cycles in (("sequential", 14), ("overlapped", 8), ("any", 8)):
+        assert border(schedule=schedule)._computes(names, False) == cycles
+    assert border(schedule="any")._computes(("B",), False) == 6
+
+
+def test_words_cross_the_networks_where_no_mask_spares_them() -> None:
+    """12 pJ each; under a mask that may leave out half, half of the computes."""
+    assert border(schedule="any")._inside(("A", "B"), False) == 24
+    assert border(schedule="any", skipped=0.5)._inside(("A", "B"), True) == 10
+
+
+def test_a_turn_is_as_long_as_its_stream() -> None:
+    """3 cycles of compute and 5 of DRAM, beside 4 of others; 7 at least in all, then 12."""
+    chance: Any = partial(
+        _Chance, incumbent=None, slopes=[], rests=[2.0], slack=4.0, streamed=5.0, adds=1
+    )
+    for least, cycles in ((7.0, 9.0), (12.0, 12.0)):
+        latency, energy = chance(one=Fake(cycles=np.array([least]))).bound(
+            np.array([3.0]), np.array([1.0])
+        )
+        assert (latency.tolist(), energy.tolist()) == ([cycles], [3.0])
+
+
+def test_the_least_sums_of_some_candidates() -> None:
+    """By 2 pJ a cycle: 10 + 2 x 1 and 4 + 2 x 5."""
+    found = LowerBounds.none([2.0]).including(
+        np.array([10.0, 4.0]), np.array([1.0, 3.0]), np.array([1.0, 5.0])
+    )
+    assert found == LowerBounds(4.0, 1.0, 1.0, ((2.0, 12.0),))
+
+
+def test_what_is_best_under_two_weights_is_best_between_them() -> None:
+    """And as fast as can be, under every heavier one."""
+    one, other = Fake(cycles=5.0), Fake(cycles=3.0)
+    pool: Any = _Pool(Fake(floor=lambda: (3.0, 1.0)))  # type: ignore[arg-type]
+    weights = {n: Goal(kind="weighted", weight=n) for n in (1.0, 2.0, 3.0, 4.0, 5.0)}
+    pool.found += [(weights[1.0], one), (weights[3.0], one), (Goal(kind="latency"), other)]
+    assert pool.known(weights[2.0]) is one
+    assert pool.known(weights[4.0]) is None
+    assert pool.known(Goal(kind="energy")) is None
+    pool.found.append((weights[4.0], other))
+    assert pool.known(weights[5.0]) is other
+
+
+def test_a_product_of_sums_is_bounded_by_what_each_group_takes_at_least() -> None:
+    """Two groups of 2 and 3 cycles, 10 and 20 pJ, and no weight tried: 5 x 30."""
+    found: Any = WeightedSumSearch([], Goal(kind="edp"))
+    found.searches = [Fake(floor=lambda: (2.0, 10.0)), Fake(floor=lambda: (3.0, 20.0))]
+    found.same = [0, 1]
+    assert found.bound() == 150.0
+
+
+def test_a_candidate_is_weighed_with_its_cycles() -> None:
+    """With 50 x 50 known and 10 cycles of 10 pJ at least, 20 of 200 are hopeless; alone they fit.
+
+    What improves lies under the chord between (10, 250) and (250, 10), of slope 1: a sum of 260.
+    """
+    for energy, cycles, good in ((200.0, 20.0, False), (100.0, 20.0, True), (10.0, 240.0, True)):
+        candidates: Any = Fake(
+            energy=lambda roles, priced, share, pj=energy: np.array([10.0, pj]),
+            cycles=np.array([10.0, cycles]),
+        )
+        outers: Any = Fake(staged=np.zeros(1), floors=np.zeros(1), cycles=np.ones(1))
+        problem = Fake(cycles_add=[1.0], spaces=[None], masked_pair=None)
+        incumbent = GoalIncumbent.of((Goal(kind="edp"),), ((50.0, 50.0),))
+        bounds: Any = Fake(problem=problem)
+        (left,) = promising(bounds, incumbent, None, [candidates], outers, None)
+        assert left.tolist() == [True, good]
+
+
+def test_orders_of_the_same_real_loops_count_once() -> None:
+    """Of ranks 0, 1, 2 the last may as well stand further out: not outermost, if it is real."""
+    grid = np.array([[2, 2, 1], [1, 2, 3], [1, 1, 2]])
+    outward = np.array([False, False, True])
+    orders = [(0, 1, 2), (1, 0, 2), (0, 2, 1), (2, 0, 1)]
+    found = [good.tolist() for good in _distinct(orders, grid, outward)]
+    assert found == [
+        [True, True, False],
+        [False, True, False],
+        [False, False, True],
+        [False, False, False],
+    ]
+
+
+def test_energies_of_pairs_are_those_of_each_alone() -> None:
+    """Candidates under outer tiles in any order: neighbours differ in one of both."""
+    met = 0
+    for seed in (6, 12):
+        space = problem_of(seed).spaces[0]
+        roles = {t: ("staged",) for t in space.tensors}
+        blocks = list(inner_candidates(space, Wanted()))
+        part = CandidateSet(space=space, blocks=blocks, roles=roles)  # type: ignore[arg-type]
+        tiles = CandidateTiles(part)
+        bounds = tiles.bounds(tuple("staged" for _ in space.tensors))
+        extents = np.array([space.sizes, [max(n // 2, 1) for n in space.sizes]]).T
+        legal = [
+            [c for c in range(part.count) if (own % part.tile[:, c] == 0).all()]
+            for own in extents.T
+        ]
+        both = sorted(set(legal[0]) & set(legal[1]))
+        pairs = [(choice, c) for c in both for choice in (0, 1)]
+        choice, candidate = (np.array(column) for column in zip(*pairs, strict=True))
+        every = bounds.candidate_energy(extents, choice, candidate)
+        for at in range(0, len(pairs)):
+            (alone,) = bounds.candidate_energy(extents, choice[at : at + 1], candidate[at : at + 1])
+            assert every[at] == pytest.approx(alone)
+        met += len(set(every.tolist())) > 1
+    assert met
+
+
+def test_how_far_a_search_is() -> None:
+    """Nothing found yet, then 10 with 8 proven."""
+    run: Any = Fake(everything=[Fake(name="A + B")], number=0, bound=lambda: 8.0)
+    run.value = lambda: np.inf
+    assert _Run.progress(run) == (0.0, "1 of 1, A + B: no mapping yet, bound 8")
+    run.value = lambda: 10.0
+    assert _Run.progress(run) == (0.8, "1 of 1, A + B: best 10, bound 8, gap 25.00 %")
+
+
+def test_a_log_has_the_weights_of_its_sums() -> None:
+    lines: list[Any] = []
+    index = np.array([0])
+    part = Fake(
+        staging=index,
+        order=index,
+        tile=np.array([[2]]),
+        cycles=np.array([3.0]),
+        energy=np.array([5.0]),
+        sums=(np.array([11.0]),),
+    )
+    part.take = lambda some: part
+    log = GroupLog(lines.append, (0, 0), None, [True])  # type: ignore[arg-type]
+    incumbent = GoalIncumbent.of((Goal(kind="weighted", weight=2.0),), ((1.0, 1.0),))
+    log.outers(part, np.array([True]), incumbent, left=True)  # type: ignore[arg-type]
+    (line,) = [line for line in lines if line["rule"] == "outer bound"]
+    assert line["sums"] == [[[2.0], [11.0]]]
+
+
+def test_more_energy_is_a_way_out_where_it_is_limited() -> None:
+    result: Any = Fake(latency_s=2.0, energy_pj=1e12)
+    for energy, way in ((np.inf, "allow more"), (3.0, "allow more, or more energy")):
+        fault = _over(result, Limits(latency_s=1.0, energy_j=energy), "latency")
+        assert fault is not None
+        assert fault.hint == way
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_fits_nowhere_says_how_much_it_needs(seed: int) -> None:
+    """A shared level of a word: every tile needs more."""
+    case = fused_question(31) if seed == 2 else small_case(6 * seed)
+    nodes = tuple(
+        replace(n, capacity_words=1) if n.name == "GLB" else n for n in case.platform.matrix.nodes
+    )
+    matrix = replace(case.platform.matrix, nodes=nodes)
+    chip = replace(case.platform, matrix=matrix)
+    found = search(case.workload, chip, case.mapspace, case.ert)
+    if isinstance(found, Infeasible):
+        assert found.needs > found.has
+        assert found.needs == sum(words for _, words in found.terms)
+        assert all(words > 0 for _, words in found.terms)
+
+
+def test_tiles_in_order_of_their_queries_or_of_the_rest() -> None:
+    """Six tiles of a cycle and two of four, on two cores: the long ones last, or in two turns."""
+    tiles: Any = Fake(passes=[(1, 6), (2, 2)], one=Fake(count=8, query_tiles=4, cores=2))
+    assert Fullest._fullest(tiles, [1.0, 4.0], "queries") == 7
+    assert Fullest._fullest(tiles, [1.0, 4.0], "heads") == 9
+
+
+def test_a_tile_that_moves_for_long_takes_its_steps_beside() -> None:
+    """20 cycles of words from outside, 3 of steps and 1 for the tile; then 30 of its own."""
+    tiles: Any = Fake(
+        whole=2,
+        peak=Fake(fixed=0.0, cycles=lambda passes: 5.0),
+        outside=Fake(fixed=0.0, cycles=lambda passes: 20.0),
+        tile_cycles=1.0,
+        _steps=lambda passes: 3.0,
+        _grows=lambda passes: passes > 1,
+    )
+    assert Fullest._tile(tiles, 2, 7.0, 2.0) == 24
+    assert Fullest._tile(tiles, 1, 7.0, 2.0) == 24
+    assert Fullest._tile(tiles, 2, 30.0, 2.0) == 31
+
+
+def test_an_einsum_that_runs_in_every_pass_has_the_loops_of_all_passes() -> None:
+    """Rank P of 12 in tiles of 4: three passes."""
+    solution: Any = Fake(
+        dram_order=(0, 1),
+        tile=(4, 2),
+        problem=Fake(ranks=[Fake(members=("P",), size=12), Fake(members=("M",), size=6)]),
+    )
+    assert list(_passes(solution, ("P",))) == [Loop("P", 3)]
+    assert list(_passes(solution, ("M", "P"))) == [Loop("M", 3), Loop("P", 3)]
+
+
+def test_every_choice_of_what_stays_is_tried() -> None:
+    """Of two tensors that run on, both, one, the other and none; of a third nothing changes."""
+    tried: list[tuple[bool, ...]] = []
+    outer = Fake(stay=(True, True, False))
+    part: Any = Fake(source=None, outers=[outer])
+    whole: Any = Fake(
+        mask=lambda at: None, positions=lambda source: None, space=Fake(tensors="abc")
+    )
+    fused: Any = Fake(_priced=lambda whole, mask, where, stay: tried.append(stay))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flat_mapper.mapper.group.fused.runs_on", lambda *_: True)
+        patch.setattr(PricedCandidates, "joined", lambda parts: parts)
+        assert len(Fused._variants(fused, None, whole, part)) == 4  # type: ignore[arg-type, arg-type]
+    assert tried == [(True, False, False), (False, True, False), (False, False, False)]
+
+
+def test_a_weighted_sum_counts_the_cycles_that_a_candidate_adds() -> None:
+    """3 cycles at 4 pJ, 5 pJ and 6 of the others: 23, where 22 are known; and 24."""
+    for known, good in ((22.0, False), (24.0, True)):
+        incumbent = GoalIncumbent.of((Goal(kind="weighted", weight=4.0),), ((0.0, known),))
+        chance: Any = _Chance(
+            incumbent=incumbent,
+            one=Fake(cycles=np.array([1.0]), energy=np.array([1.0])),  # type: ignore[arg-type]
+            adds=1,
+            slopes=[4.0],
+            rests=[0.0, 6.0],
+            slack=0.0,
+            streamed=0.0,
+        )
+        assert chance.of(np.array([3.0]), np.array([5.0])).tolist() == [good]
+
+
+def test_what_a_mask_leaves_of_a_tensor_that_lacks_one_of_its_ranks() -> None:
+    """Keys: in place over queries where no loop over keys stands between, and they are spared."""
+    relevant, masked = (False, True), (0, 1)
+    still, dram = np.ones(2, np.bool_), np.array([[2, 2], [2, 1]])
+    keys_inside = mask_leaves(relevant, still, dram, (1, 0), masked, 0.75)[0]
+    queries_inside = mask_leaves(relevant, still, dram, (0, 1), masked, 0.75)[0]
+    assert np.asarray(keys_inside).tolist() == [0.75, 1.0]
+    assert np.asarray(queries_inside).tolist() == [1.0, 1.0]
+
+
+def test_a_replay_begins_with_nothing() -> None:
+    assert asdict(Row()) == dict.fromkeys(("cut", "named", "replayed", "mappings", "refused"), 0)
+
+
+def test_tiles_that_are_left_out_are_counted() -> None:
+    count = Counters()
+    assert count.of() == {}
+    assert (count.size, count.evaluated, count.in_vain) == (0, 0, 0)
+
+
+def networks(seed: int) -> EinsumSpace:
+    """The first Einsum of a question on a chip whose networks have a price."""
+    case = network_case(seed)
+    (group, *_), *_ = partitions(case.workload, case.mapspace)
+    problem = group_problem(case.workload, case.platform, case.ert, case.mapspace, group)
+    return problem.spaces[0]
+
+
+@pytest.mark.parametrize("seed", [10, 12])
+def test_all_candidates_at_once_cost_what_each_does(seed: int) -> None:
+    """Staged tensors, one order, the candidate's own tile; networks among it."""
+    space = networks(seed)
+    roles: tuple[Role, ...] = tuple("staged" for _ in space.tensors)
+    blocks = [b for b in inner_candidates(space, Wanted()) if b.count]
+    part = CandidateSet(space=space, blocks=blocks, roles=dict.fromkeys(space.tensors, ("staged",)))
+    order = tuple(range(len(space.ranks)))
+    tile = (0,) * len(order)
+    outer = Outer(tile=tile, dram_order=order, shared_order=order, roles=roles)
+    each = np.concatenate([candidate_costs(space, b, outer).energy for b in blocks])
+    every, tiles = np.arange(part.count), np.zeros((len(order), part.count), np.int64)
+    found = DenseLayout.of(part).costs(every, tiles, order, order, roles).energy
+    assert found == pytest.approx(each)
+    assert space.priced_networks
+
+
+@pytest.mark.parametrize("seed", [10, 12])
+def test_a_candidate_made_again_crosses_the_same_networks(seed: int) -> None:
+    space = networks(seed)
+    for block in inner_candidates(space, Wanted()):
+        for i in range(min(block.count, 3)):
+            again = candidate(space, candidate_item(block, i))
+            for tensor, transfers in block.transfers.items():
+                for one, other in zip(transfers, again.transfers[tensor], strict=True):
+                    assert one.network is not None
+                    assert other.network is not None
+                    assert float(other.network[0]) == pytest.approx(float(one.network[i]))
+
+
+def test_an_intermediate_may_bypass_dram(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T stays inside; A and Y cross DRAM, and can not do without it."""
+    levels = [Fake(name="DRAM"), Fake(name="GLB")]
+    monkeypatch.setattr(outer_choices, "_ruled_stagings", lambda problem: (set(), set()))
+    monkeypatch.setattr(outer_choices, "shared_level", lambda platform: levels[1])
+    for bypassed, wrong in ((("T",), False), (("Y",), True)):
+        rule = Fake(keep=(), bypass=bypassed)
+        space = Fake(tensors=("A", "T", "Y"), einsum=Fake(name="Y"), arch=Fake(levels=levels))
+        problem: Any = Fake(
+            external=("A", "Y"),
+            platform=None,
+            spaces=[space],
+            mapspace=Fake(keep_rules=lambda name, at, rule=rule: [rule] * (at == "DRAM")),
+        )
+        assert contradicts(problem) is wrong
+
+
+def test_a_partition_that_is_as_good_as_the_bound_ends_the_search() -> None:
+    form = Fake(groups=[Fake(exact=set(), stuck=set())], graph=Fake(groups=[("A", "B")]))
+    best = Fake(total=10.0)
+    asked: list[int] = []
+    one: Any = Fake(
+        cascades=[],
+        late=False,
+        progress=None,
+        _best=lambda goal: best,
+        _lowest=lambda goal: Fake(total=10.0, cascade=form, groups=(0,)),
+        _search=lambda form, number, goal, budget: asked.append(number),
+    )
+    assert PartitionSearch.under(one, Goal(kind="latency")) == (best, 10.0)
+    assert asked == []
