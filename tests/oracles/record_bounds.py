@@ -3,7 +3,8 @@
     PYTHONPATH=tests python -m oracles.record_bounds > tests/data/bounds.jsonl
 
 Sums over all outer choices and candidates, of which more is better: no bound may be above what it
-bounds, as other tests ask. Those with a `=` are what they are. After a change that is meant to move them, write them again.
+bounds, as other tests ask. Those with a `=` are what they are. After a change
+that is meant to move them, write them again.
 """
 
 from __future__ import annotations
@@ -84,16 +85,7 @@ def _of(search: GroupSearch) -> Iterator[tuple[str, object]]:
     if not len(outers.cycles):
         return
     yield "needs =", outers.needs
-    for i, conflict in enumerate(StayBounds.of(problem, search.bounds, outers).conflicts):
-        yield f"room {i} =", conflict.room
-    for number, staging in enumerate(search.bounds.stagings):
-        own = outers.tile[:, outers.staging == number]
-        for space in problem.spaces if own.size else ():
-            tile, roles = own[problem.index(space)], staging.roles[space.einsum.name]
-            if (tile > 0).all():
-                held = search.bounds.occupancy.candidate_words(space, tile, tile, roles, {})
-                yield "held =", held[0]
-                yield "exposed =", held[1]
+    yield from _exact(search, outers)
     for space in problem.spaces:
         yield from _partial(space)
     sets = [s for s in search._whole([1] * len(problem.spaces)) if s is not None]
@@ -115,6 +107,21 @@ def _of(search: GroupSearch) -> Iterator[tuple[str, object]]:
             yield from _named("refined", refined)
             for i, weighted in enumerate(refined.sums):
                 yield f"refined sums {i}", weighted
+
+
+def _exact(search: GroupSearch, outers: Outers) -> Iterator[tuple[str, object]]:
+    """Words that are held, and cycles that nothing overlaps."""
+    problem = search.problem
+    for i, conflict in enumerate(StayBounds.of(problem, search.bounds, outers).conflicts):
+        yield f"room {i} =", conflict.room
+    for number, staging in enumerate(search.bounds.stagings):
+        own = outers.tile[:, outers.staging == number]
+        for space in problem.spaces if own.size else ():
+            tile, roles = own[problem.index(space)], staging.roles[space.einsum.name]
+            if (tile > 0).all():
+                held = search.bounds.occupancy.candidate_words(space, tile, tile, roles, {})
+                yield "held =", held[0]
+                yield "exposed =", held[1]
 
 
 def _named(what: str, outers: Outers) -> Iterator[tuple[str, object]]:
