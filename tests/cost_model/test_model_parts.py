@@ -14,6 +14,7 @@ from small_platform import platform
 from flat_mapper.arch.values import Fanout
 from flat_mapper.base.errors import MappingError
 from flat_mapper.cost_model.chip.classes import _on_line
+from flat_mapper.cost_model.chip.cores import GroupOnCores, _Timed
 from flat_mapper.cost_model.chip.group import _check_between
 from flat_mapper.cost_model.chip.tile import _tensor
 from flat_mapper.cost_model.nest import nest_of
@@ -97,3 +98,20 @@ def test_counts_of_a_tile_of_more_passes_go_on_as_they_grew() -> None:
     one, two = (TensorStats(**{**stats, **dict.fromkeys(names, n)}) for n in (5, 8))
     found = _tensor(one, two, 2)
     assert [getattr(found, name) for name in names] == [14] * 4
+
+
+def test_what_holds_the_cores_up_longest_is_named() -> None:
+    """30 cycles of all cores at DRAM, 20 at the units."""
+    timed = _Timed(begin=0.0, share={"MAC": 20.0, "DRAM": 30.0})
+    on: Any = Fake(
+        facts=Fake(factor=1.0, launch_seconds=0.0),
+        platform=Fake(matrix=Fake(cycle_seconds=1e-9)),
+        at_work=2,
+        cores=2,
+        tiles=Fake(count=4),
+        group=Fake(names=("A",), schedule="sequential", given_out=()),
+        workload=None,
+        priced=Fake(cost=lambda kind: Fake(terms=Fake(buffer=None))),
+        _timed=lambda: timed,
+    )
+    assert GroupOnCores.stats(on).bottleneck == "DRAM"

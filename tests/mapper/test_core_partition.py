@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
+from types import SimpleNamespace
 
 import pytest
 from execution.tiny import chip
@@ -14,6 +15,8 @@ from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
+from flat_mapper.mapper.solve import core_partition
+from flat_mapper.mapper.solve.core_partition import _Form, _Search
 from flat_mapper.mapper.solve.on_cores import best_on_cores
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
@@ -81,6 +84,49 @@ def test_its_groups_add_up_to_what_the_model_says() -> None:
     assert isinstance(again, Result)
     assert again.cycles == found.result.cycles == sum(g.cycles for g in found.result.groups)
     assert {n for g in again.mapping.groups for n in g.names} == {e.name for e in work.einsums}
+    proof = found.certificate
+    assert proof.gap == pytest.approx(found.result.latency_s / proof.proven_bound - 1, abs=1e-12)
+    assert proof.optimal == (proof.gap < 1e-12)
+    assert proof.pruned == {"groups: bound": 0}  # both alone, and the two together
+
+
+def test_an_answer_within_its_gap_bounds_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """10 cycles and a quarter of gap: at least 8, where 5 and then 9 were known, and then 10."""
+    result = SimpleNamespace(cycles=10, mapping=SimpleNamespace(groups=("T",)))
+    solved = SimpleNamespace(result=result, certificate=SimpleNamespace(evaluated=3, gap=0.25))
+    monkeypatch.setattr(core_partition, "best_on_cores", lambda *_, **__: solved)
+    one = _Search(many(chip(), 2), space(), unpriced(chip()), Budget(), None, inf)
+    form = one.form(workload(CHAIN), ["T", "R", "Y"])
+    number = form.graph.groups.index(("T",))
+    for known, least in ((5.0, 8.0), (9.0, 9.0), (11.0, 10.0)):
+        form.least[number] = known
+        one.ask(form, number)
+        assert (form.least[number], form.most[number]) == (least, 10)
+    assert (one.asked, one.evaluated) == (3, 9)
+
+
+def test_the_bound_of_all_is_below_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    """8 at least and 10 at most, of a group that is searched; then 10 and 10."""
+    monkeypatch.setattr(core_partition, "shortest", lambda graph, costs: (sum(costs), (0,)))
+    one = _Search(many(chip(), 2), space(), unpriced(chip()), Budget(), None, inf)
+    graph = SimpleNamespace(groups=(("T",),), units=())
+    for least in (8.0, 10.0):
+        form = _Form(workload(CHAIN), graph, [least], [10.0], {0: ()})  # type: ignore[arg-type]
+        one.all_forms = [form]
+        assert one.through() == (form, (0,), least)
+
+
+def test_units_work_at_once_where_the_schedule_lets_them() -> None:
+    """T on the matrix unit of two cores, R on the vector unit: 8 cycles and 4, and no words."""
+    work = workload(CHAIN)
+    work = replace(work, einsums=(work.einsums[0], replace(work.einsums[1], unit="vector")))
+    platform = many(chip(None), 2)
+    for schedule, cycles in (("any", 8), ("overlapped", 8), ("sequential", 12)):
+        mapspace = space()
+        fusion = replace(mapspace.fusion, schedule=schedule)
+        own = replace(mapspace, fusion=fusion)
+        one = _Search(platform, own, unpriced(platform), Budget(), None, inf)
+        assert one.floor(work, ("T", "R")) == cycles
 
 
 def test_another_objective_is_refused() -> None:

@@ -87,7 +87,11 @@ def test_no_candidate_under_shared_loops_takes_less_than_its_bound(seed: int) ->
         problem = group_problem(workload, drawn.platform, drawn.ert, mapspace, group)
         search = GroupSearch.of(problem, CandidateCache())
         search.prepare()
-        sets = [part for part in search._whole([1] * len(problem.spaces)) if part is not None]
+        sets = [
+            part
+            for part in search._whole([1] * len(problem.spaces), search.roots)
+            if part is not None
+        ]
         tiles = [CandidateTiles(part) for part in sets]
         incumbent = GoalIncumbent.of((Goal(kind="energy"),), (None,))
         bounded = FusedBounds(problem, search.bounds, tiles, incumbent)

@@ -13,7 +13,7 @@ from mapper.test_search_growth import problem_of
 from oracles.fused_questions import fused_question
 from oracles.small_cases import network_case, small_case
 
-from flat_mapper.base.budget import Limits
+from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.border import BorderBounds
 from flat_mapper.mapper.bounds.bound_filter import LowerBounds
@@ -26,6 +26,7 @@ from flat_mapper.mapper.cost.price import candidate_costs
 from flat_mapper.mapper.group import incremental
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.fused_bounds import _Chance
+from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incremental import IncrementalEnumeration, _chunks
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, GoalIncumbent, gained
 from flat_mapper.mapper.group.log import GroupLog, candidate_item
@@ -33,12 +34,13 @@ from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import PricedCandidates
 from flat_mapper.mapper.group.promise import promising
 from flat_mapper.mapper.group.reconstruct import _passes
+from flat_mapper.mapper.solve.front_search import frontier
 from flat_mapper.mapper.solve.limits import _over
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.partition import PartitionSearch
 from flat_mapper.mapper.solve.rebuild import candidate
 from flat_mapper.mapper.solve.replay import Row
-from flat_mapper.mapper.solve.solve import _Run
+from flat_mapper.mapper.solve.solve import _Run, of_all_runs
 from flat_mapper.mapper.solve.tile_search import Counters
 from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch, _Pool
 from flat_mapper.mapper.space import outer as outer_choices
@@ -210,30 +212,38 @@ def test_orders_of_the_same_real_loops_count_once() -> None:
     ]
 
 
-def test_energies_of_pairs_are_those_of_each_alone() -> None:
-    """Candidates under outer tiles in any order: neighbours differ in one of both."""
-    met = 0
-    for seed in (6, 12):
-        space = problem_of(seed).spaces[0]
-        roles = {t: ("staged",) for t in space.tensors}
-        blocks = list(inner_candidates(space, Wanted()))
-        part = CandidateSet(space=space, blocks=blocks, roles=roles)  # type: ignore[arg-type]
-        tiles = CandidateTiles(part)
-        bounds = tiles.bounds(tuple("staged" for _ in space.tensors))
-        extents = np.array([space.sizes, [max(n // 2, 1) for n in space.sizes]]).T
-        legal = [
-            [c for c in range(part.count) if (own % part.tile[:, c] == 0).all()]
-            for own in extents.T
-        ]
-        both = sorted(set(legal[0]) & set(legal[1]))
-        pairs = [(choice, c) for c in both for choice in (0, 1)]
-        choice, candidate = (np.array(column) for column in zip(*pairs, strict=True))
-        every = bounds.candidate_energy(extents, choice, candidate)
-        for at in range(0, len(pairs)):
-            (alone,) = bounds.candidate_energy(extents, choice[at : at + 1], candidate[at : at + 1])
-            assert every[at] == pytest.approx(alone)
-        met += len(set(every.tolist())) > 1
-    assert met
+@pytest.mark.parametrize("seed", [0, 6])
+def test_energies_of_pairs_are_those_of_each_alone(seed: int) -> None:
+    """Candidates under outer tiles, whole or of one in a rank: neighbours share the candidate."""
+    space = problem_of(seed).spaces[0]
+    blocks, roles = (
+        list(inner_candidates(space, Wanted())),
+        dict.fromkeys(space.tensors, ("staged",)),
+    )
+    part = CandidateSet(space=space, blocks=blocks, roles=roles)  # type: ignore[arg-type]
+    tiles = CandidateTiles(part)
+    bounds = tiles.bounds(tuple("staged" for _ in space.tensors))
+    sizes = np.array(space.sizes)
+    extents = np.array(
+        [sizes, *(np.where(np.arange(len(sizes)) == r, 1, sizes) for r in (0, 1, 2))]
+    )
+    pairs = [
+        (choice, c)
+        for c in range(part.count)
+        for choice, own in enumerate(extents)
+        if (own % part.tile[:, c] == 0).all()
+    ]
+    choice, candidate = (np.array(column) for column in zip(*pairs, strict=True))
+    every = bounds.candidate_energy(extents.T, choice, candidate)
+    alone = [
+        float(bounds.candidate_energy(extents.T, choice[i : i + 1], candidate[i : i + 1])[0])
+        for i in range(len(pairs))
+    ]
+    assert every == pytest.approx(alone)
+    assert any(
+        pairs[i][1] == pairs[i + 1][1] and alone[i] != pytest.approx(alone[i + 1])
+        for i in range(len(pairs) - 1)
+    )
 
 
 def test_how_far_a_search_is() -> None:
@@ -442,3 +452,33 @@ def test_a_partition_that_is_as_good_as_the_bound_ends_the_search() -> None:
     )
     assert PartitionSearch.under(one, Goal(kind="latency")) == (best, 10.0)
     assert asked == []
+
+
+def test_the_bound_of_all_runs() -> None:
+    """Of three runs, 2 ns a cycle: 10 cycles, 10 pJ, and 10 cycles times pJ."""
+    result: Any = Fake(cycle_seconds=2e-9, repeat=3)
+    assert of_all_runs(result, "latency", 10.0) == pytest.approx(60e-9)
+    assert of_all_runs(result, "energy", 10.0) == 30.0
+    assert of_all_runs(result, "edp", 10.0) == pytest.approx(1e-12 * 2e-9 * 9 * 10)
+
+
+def test_a_quick_answer_of_every_group_is_one_to_stop_with() -> None:
+    for warmed in (True, False):
+        budget = Budget()
+        found: Any = WeightedSumSearch([], Goal(kind="edp"))
+        found.pools = {0: Fake(warm=lambda goal: 1), 1: Fake(warm=lambda goal, yes=warmed: yes)}
+        found.searches = [Fake(budget=budget), Fake(budget=budget)]
+        assert found._quick(Goal(kind="edp")) is warmed
+        assert budget.answered is warmed
+
+
+def test_a_front_that_is_not_proven_has_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if something had been left out of every group."""
+    case = small_case(6)
+    monkeypatch.setattr(GroupSearch, "proven", lambda *_: 0.0)
+    points = frontier(case.workload, case.platform, case.mapspace, case.ert)
+    assert isinstance(points, tuple)
+    for point in points:
+        proof = point.certificate
+        assert not proof.optimal
+        assert proof.gap == pytest.approx(point.result.edp_js / proof.proven_bound - 1)

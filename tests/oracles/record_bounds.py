@@ -30,7 +30,7 @@ from flat_mapper.mapper.group.objective import OBJECTIVES, Goal
 from flat_mapper.mapper.group.promise import promising
 from flat_mapper.mapper.solve.alternatives import tasks
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.enumerate import Wanted, extend, keeps, start
+from flat_mapper.mapper.space.enumerate import Wanted, extend, inner_candidates, keeps, start
 
 ASKED = (
     *(("small", seed) for seed in (0, 6, 12, 18, 20, 30)),
@@ -88,7 +88,10 @@ def _of(search: GroupSearch) -> Iterator[tuple[str, object]]:
     yield from _exact(search, outers)
     for space in problem.spaces:
         yield from _partial(space)
-    sets = [s for s in search._whole([1] * len(problem.spaces)) if s is not None]
+    sets = [
+        CandidateSet(space=space, blocks=list(inner_candidates(space, Wanted())), roles=roles)
+        for space, roles in zip(problem.spaces, search._roles, strict=True)
+    ]
     if not all(s.count for s in sets):
         return
     outers = search.bounds.bounded(outers, sets)
