@@ -217,7 +217,7 @@ def compare(
     seq, scope, ert, objective: as for `search`.
     schedule: of the fused Einsums, in place of the mapspaces' own.
     log:      takes down what the search of the one mapspace cuts.
-    budget:   what that search may spend.
+    budget:   what all searches together may spend; each gets its share of the seconds left.
     """
     cascade = load_problem(workload, scope, seq=seq)
     fit = fitted(load_platform(platform), cascade.each_kind[0])
@@ -231,8 +231,9 @@ def compare(
     rows: dict[str, SearchResult | Infeasible] = {}
     for i, space in enumerate(spaces):
         step = part_of(progress, i, len(spaces), space.name)
+        own = budget and budget.part(len(spaces) - i)
         found = best_of_layers(
-            cascade, chip, space, table, objective=goal, progress=step, log=log, budget=budget
+            cascade, chip, space, table, objective=goal, progress=step, log=log, budget=own
         )
         if isinstance(found, Infeasible):
             rows[space.name] = found

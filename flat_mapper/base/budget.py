@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 REPORT_S = 0.5  # between two reports
@@ -64,6 +64,13 @@ class Budget:
             gap=gap or 0.0,
             megabytes=inf if megabytes is None else megabytes,
         )
+
+    def part(self, count: int) -> Budget:
+        """The budget of the next of so many searches: its share of the seconds that are left."""
+        if count == 1:
+            return self
+        left = max(0.0, self.begin + self.seconds - time.monotonic())
+        return replace(self, seconds=left / count, begin=time.monotonic())
 
     @property
     def candidates(self) -> int:

@@ -12,6 +12,7 @@ from flat_mapper.cli.arguments_sweep import (
     arch_arguments,
     check_arguments,
     data_argument,
+    early_arguments,
     execute_arguments,
     export_arguments,
     fuse_layers_arguments,
@@ -272,6 +273,7 @@ def _compare(verb: _Parser) -> None:
         help="shipped names or files; default naive flex-stream flex flat",
     )
     _prices(verb)
+    early_arguments(verb)
 
 
 def _need(verb: _Parser) -> None:

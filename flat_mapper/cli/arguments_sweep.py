@@ -160,8 +160,8 @@ def import_torch_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("-o", "--output", metavar="FILE", help="write the problem there")
 
 
-def search_arguments(verb: argparse.ArgumentParser) -> None:
-    """Arguments that end a search early, or log it."""
+def early_arguments(verb: argparse.ArgumentParser) -> None:
+    """Arguments that end a search early."""
     verb.add_argument(
         "--time-limit",
         metavar="S",
@@ -175,6 +175,11 @@ def search_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--memory-limit", metavar="MB", help="peak memory of the process, at which the search stops"
     )
+
+
+def search_arguments(verb: argparse.ArgumentParser) -> None:
+    """Arguments that end a search early, limit its answer, or log it."""
+    early_arguments(verb)
     verb.add_argument("--max-latency", metavar="S", help="seconds that the mapping may take")
     verb.add_argument("--max-energy", metavar="J", help="joules that it may take")
     verb.add_argument(
@@ -190,15 +195,11 @@ def budget_of(arguments: argparse.Namespace) -> Budget:
     """The budget that the command line gives a search."""
     from flat_mapper.spec.yamlio import scalar  # yaml is no part of the grammar
 
-    most = {
-        "latency_s": ("--max-latency", arguments.max_latency),
-        "energy_j": ("--max-energy", arguments.max_energy),
-        "buffer_bytes": ("--max-buffer", arguments.max_buffer),
-    }
+    most = {"latency_s": "max_latency", "energy_j": "max_energy", "buffer_bytes": "max_buffer"}
     given = {
-        name: checked(scalar(text), float, flag, above=0)
-        for name, (flag, text) in most.items()
-        if text is not None
+        limit: checked(scalar(text), float, f"--{name.replace('_', '-')}", above=0)
+        for limit, name in most.items()
+        if (text := getattr(arguments, name, None)) is not None  # compare has none of these
     }
     found = Budget(limits=Limits(**given))
     if arguments.time_limit is not None:

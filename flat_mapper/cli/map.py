@@ -113,6 +113,7 @@ def compare_command(arguments: argparse.Namespace) -> int:
             objective=objective,
             schedule=arguments.schedule,
             progress=progress,
+            budget=budget_of(arguments),
         )
     found = api.compared_again(found, arguments.ert, arguments.backend)
     if not found.feasible:

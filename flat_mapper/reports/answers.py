@@ -308,12 +308,14 @@ class Comparison:
             f"{name}: {row}" for name, row in self.rows.items() if isinstance(row, Infeasible)
         ]
         results = {name: row.result for name, row in self.feasible.items()}
+        proofs = {name: row.certificate for name, row in self.feasible.items()}
         sources = dict.fromkeys(r.energy_source for r in results.values())
         lines = [
             self._title(),
             grid(self._table(), head=report.COMPARISON_COLUMNS, right=range(1, 9)),
             report.policy_text(results),
             *refused,
+            *(f"{n}: not proven, {report.gap_text(c)}" for n, c in proofs.items() if not c.optimal),
             *(f"energies from {source}" for source in sources),
             *dict.fromkeys(n for r in results.values() for n in r.notes),
             report.left_out_text(self.workload),

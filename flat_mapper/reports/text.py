@@ -264,10 +264,7 @@ def certificate_text(certificate: Certificate, objective: str, reached: float) -
     work = f"{priced} inner mappings priced, {certificate.seconds:.1f} s"
     pruned = "; ".join(f"{rule} {units.count(n)}" for rule, n in certificate.pruned.items() if n)
     lines = [f"{proof} of {size} mappings by {objective}: {work}"]
-    if not certificate.optimal:
-        ended = f"; stopped: {certificate.stopped}" if certificate.stopped else ""
-        bound = f"no mapping is below {certificate.proven_bound:.4g}"
-        lines.append(f"gap: at most {100 * certificate.gap:.2f} % ({bound}{ended})")
+    lines += [] if certificate.optimal else [gap_text(certificate)]
     lines += [f"pruned: {pruned}"] if pruned else []
     refused = [f"not among them: {n}; {why}" for n, why in certificate.infeasible.items()]
     more = len(refused) - _REASONS
@@ -276,6 +273,13 @@ def certificate_text(certificate: Certificate, objective: str, reached: float) -
         bound = "the lower bound (each input and output moved once, units at their peak)"
         lines.append(f"{objective}: {reached / certificate.lower_bound:.3f} x {bound}")
     return "\n".join(lines)
+
+
+def gap_text(certificate: Certificate) -> str:
+    """How far a mapping that is not proven may be above the best one."""
+    ended = f"; stopped: {certificate.stopped}" if certificate.stopped else ""
+    bound = f"no mapping is below {certificate.proven_bound:.4g}"
+    return f"gap: at most {100 * certificate.gap:.2f} % ({bound}{ended})"
 
 
 def policy_text(results: Mapping[str, Result]) -> str:

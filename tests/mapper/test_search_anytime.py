@@ -133,3 +133,25 @@ def test_an_end_before_a_group_has_a_mapping_is_no_infeasibility() -> None:
     pool = import_module("flat_mapper.mapper.solve.weighted_sum")._Pool(group)
     with pytest.raises(Stopped):
         pool.solve([Goal(kind="energy", leak=0.0)])
+
+
+def test_several_searches_share_what_time_is_left() -> None:
+    budget = Budget(seconds=8.0, gap=0.01)
+    first = budget.part(4)
+    assert 1.5 < first.seconds <= 2.0
+    assert first.gap == 0.01
+    assert Budget().part(3).seconds == float("inf")
+    assert budget.part(1) is budget
+
+
+def test_progress_of_groups_in_sequence_names_the_best_so_far(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(import_module("flat_mapper.base.budget"), "REPORT_S", -1.0)
+    said: list[str] = []
+    case = small_case(3)
+    apart = replace(case.mapspace, fusion=replace(case.mapspace.fusion, groups=()))
+    inputs = case.workload, case.platform, apart, case.ert
+    found = search(*inputs, progress=lambda _, text: said.append(text))
+    assert isinstance(found, Solution)
+    assert any("best" in text for text in said)

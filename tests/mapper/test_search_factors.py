@@ -8,7 +8,14 @@ from math import prod
 import numpy as np
 import pytest
 
-from flat_mapper.mapper.space.factors import combinations, divided, divisors, on_axes, splittings
+from flat_mapper.mapper.space.factors import (
+    combinations,
+    distinct_columns,
+    divided,
+    divisors,
+    on_axes,
+    splittings,
+)
 
 ANY = (True, True)
 
@@ -80,3 +87,15 @@ def test_combinations_stay_below_the_limit() -> None:
 
 def test_splittings_count_ordered_products() -> None:
     assert splittings(12, 3) == sum(a * b * c == 12 for a, b, c in product(range(1, 13), repeat=3))
+
+
+@pytest.mark.parametrize("most", [3, 1 << 40])
+def test_distinct_columns_are_those_of_numpy(most: int) -> None:
+    """Also where one number for a column would be too large."""
+    rng = np.random.default_rng(5)
+    grid = rng.integers(0, 3, (3, 200)) * (most // 3)
+    columns, first, which = distinct_columns(grid)
+    expected = np.unique(grid, axis=1, return_index=True, return_inverse=True)
+    assert (columns == expected[0]).all()
+    assert (first == expected[1]).all()
+    assert (which == expected[2].ravel()).all()

@@ -15,7 +15,7 @@ from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.enumerate import MOST_TILES
-from flat_mapper.mapper.space.factors import distinct, real_loops
+from flat_mapper.mapper.space.factors import distinct, distinct_columns, real_loops
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.outer import (
     Staging,
@@ -62,7 +62,7 @@ class Outers:
 
     def few_tiles(self, ranks: list[int]) -> Ints | None:
         """Different tiles of some ranks, int64[R, n]; None where they are many."""
-        found = np.unique(self.tile[ranks], axis=1)
+        found, _, _ = distinct_columns(self.tile[ranks])
         return found if found.shape[1] <= MOST_TILES else None
 
     @classmethod

@@ -17,7 +17,7 @@ from flat_mapper.mapper.space.enumerate import Dropped, TooMany, Wanted, inner_c
 from flat_mapper.mapper.space.factors import prod_of
 from flat_mapper.mapper.space.roles import Role
 
-MOST_UNDER_TILES = 20_000  # chosen: candidates under a few outer tiles; beyond, all are enumerated
+MOST_UNDER_TILES = 60_000  # chosen: candidates under a few outer tiles; beyond, all are enumerated
 
 # (full, stays): least pJ of one tensor in every candidate, see price.Moves
 Pair = tuple[Floats, Floats]

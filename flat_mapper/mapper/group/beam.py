@@ -16,6 +16,7 @@ from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.roles import Role
 
@@ -156,7 +157,7 @@ class Beam:
                 space=space,
                 roles=roles,
                 least=units,
-                tiles=np.unique(outers.tile[self.problem.index(space)], axis=1),
+                tiles=distinct_columns(outers.tile[self.problem.index(space)])[0],
                 share=self._share(space, outers),
                 stay=self.problem.may_stay(space) if len(self.problem.spaces) > 1 else (),
                 log=log,

@@ -19,7 +19,7 @@ from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import distinct
+from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Role
@@ -80,7 +80,7 @@ class FusedBounds:
         weighted = [np.zeros(len(energy)) for _ in self.incumbent.slopes(cycles, energy)]
         for number, own in self._parts(outers):
             step()
-            extents, where = np.unique(outers.tile[:, own], axis=1, return_inverse=True)
+            extents, _, where = distinct_columns(outers.tile[:, own])
             where = where.ravel()
             by_tile, without = self._by_tile(extents, self.bounds.stagings[int(number)])
             limits = StayBounds.of(self.problem, self.bounds, outers.take(own))

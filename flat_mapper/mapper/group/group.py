@@ -25,7 +25,7 @@ from flat_mapper.mapper.group.single import Single
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.enumerate import Dropped, TooMany
-from flat_mapper.mapper.space.factors import distinct
+from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging, dram_orders, stagings
 from flat_mapper.mapper.space.roles import Role
@@ -236,16 +236,14 @@ class GroupSearch:
         if len(self.problem.spaces) == 1:
             self._warm_alone(alive, best)
             return
-        _, begin, which = np.unique(
-            alive.tile[:, best], axis=1, return_index=True, return_inverse=True
-        )
+        _, begin, which = distinct_columns(alive.tile[:, best])
         quiet = 0
         for at in np.argsort(begin, kind="stable"):
             if quiet >= WARM_TILES:
                 return
             self._step()
             mark = self.incumbent.mark
-            outers = alive.take(best[which.ravel() == at])
+            outers = alive.take(best[which == at])
             good = self.incumbent.can_improve(outers.cycles, outers.energy)
             outers = outers.take(np.flatnonzero(good))
             near = self._near(outers) if len(outers.staging) else []

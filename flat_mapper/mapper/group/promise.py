@@ -9,6 +9,7 @@ from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import Bools, Floats
+from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
 
@@ -91,7 +92,7 @@ def most_promising(incumbent: Incumbent, whole: CandidateSet, most: int) -> Cand
 
 def halves(incumbent: Incumbent, outers: Outers) -> list[Outers]:
     """Outer choices in two parts by their tiles, the more promising one last; or none."""
-    tiles, which = np.unique(outers.tile, axis=1, return_inverse=True)
+    tiles, _, which = distinct_columns(outers.tile)
     if tiles.shape[1] < 2:
         return []
     promise = np.full(tiles.shape[1], np.inf)

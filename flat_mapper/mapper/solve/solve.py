@@ -143,6 +143,7 @@ class _Run:
     best: _Best
     gap: float
     number: int = 0
+    sequence: WeightedSumSearch | None = None  # of groups one after another, that is searched
     proven: dict[int, float] = field(default_factory=dict)  # of alternatives that were opened
 
     def value(self) -> float:
@@ -168,6 +169,8 @@ class _Run:
     def progress(self) -> tuple[float, str]:
         """(share that is proven, phase with best, bound and gap), for who waits."""
         value, bound, name = self.value(), self.bound(), self.everything[self.number].name
+        together = self.sequence and self.sequence.so_far()
+        value = min(value, _value(self.goal, *together)) if together else value
         phase = f"{self.number + 1} of {len(self.everything)}, {name}"
         if value == inf:
             return 0.0, f"{phase}: no mapping yet, bound {bound:.4g}"
@@ -199,7 +202,7 @@ class _Run:
         if goal.is_limited:
             solved, self.proven[self.number] = limited_sequence(searches, goal)
             return solved
-        sequence = WeightedSumSearch(searches, goal, self.gap)
+        self.sequence = sequence = WeightedSumSearch(searches, goal, self.gap)
         try:
             solved = sequence.best(best)
         except Stopped:  # before this alternative has a mapping; another one has

@@ -86,7 +86,7 @@ class _Pool:
         new = tuple(g for g in dict.fromkeys(goals) if self.known(g) is None)
         if not new:
             return None
-        starts = [self._best(g) for g in new]
+        starts = [self.best(g) for g in new]
         incumbent = GoalIncumbent.of(
             new, tuple((s.cycles, s.energy) if s else None for s in starts)
         )
@@ -103,7 +103,7 @@ class _Pool:
             self.found.append((goal, chosen))
         return None
 
-    def _best(self, goal: Goal) -> GroupSolution | None:
+    def best(self, goal: Goal) -> GroupSolution | None:
         """The best so far under a goal."""
         best = self.start
         for _, other in self.found:
@@ -182,6 +182,13 @@ class WeightedSumSearch:
         for search in self.searches:
             search.budget.answered |= all(found)
         return all(found)
+
+    def so_far(self) -> Costs | None:
+        """Cycles and pJ of each group's best so far together; None where one has none."""
+        goal = next(reversed(self.weights), self.goal)
+        found = [self.pools[i].best(goal) for i in self.same]
+        known = [solution for solution in found if solution is not None]
+        return total_of(known) if len(known) == len(found) else None
 
     def _near_enough(self, corners: list[list[GroupSolution]]) -> bool:
         """True if the best corner is known to be as near to the best of all as is asked for."""

@@ -42,6 +42,23 @@ def distinct(values: np.ndarray) -> np.ndarray:
     return np.unique(values, return_index=True)[0]
 
 
+def distinct_columns(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The distinct columns in the order of their rows; of each the first place; and which is where.
+
+    As `np.unique` has them along axis 1, by one number for a column.
+
+    grid: int64[R, n], none negative.
+    """
+    rows = list(grid)
+    if prod(int(own.max(initial=0)) + 1 for own in rows) >= 1 << 62:
+        rows = [np.unique(own, return_inverse=True)[1].ravel() for own in rows]
+    number = np.zeros(grid.shape[1], np.int64)
+    for own in rows:
+        number = number * (int(own.max(initial=0)) + 1) + own
+    _, first, which = np.unique(number, return_index=True, return_inverse=True)
+    return grid[:, first], first, which.ravel()
+
+
 def multiple(factors: np.ndarray) -> int:
     """The least multiple of all factors."""
     return int(np.lcm.reduce(distinct(factors), initial=1))
@@ -110,6 +127,12 @@ def on_axes(
             break
         columns = np.flatnonzero(open_)
         factors = grid[:, columns]
+        if all(part in (None, 1) for part in parts):
+            good = _on_one_axis(factors, sides, allowed, parts)
+            for r in (r for r, part in enumerate(parts) if part is None):
+                across[r, columns[good]] = factors[r, good]
+            open_[columns[good]] = False
+            continue
         x = factors.copy()
         for r, part in enumerate(parts):
             if part is not None:
@@ -127,6 +150,23 @@ def on_axes(
         across[:, columns[good]] = x[:, good]
         open_[columns[good]] = False
     return grid[:, ~open_], across[:, ~open_]
+
+
+def _on_one_axis(
+    factors: np.ndarray,
+    sides: tuple[int, int],
+    allowed: Sequence[tuple[bool, bool]],
+    parts: Sequence[int | None],
+) -> np.ndarray:
+    """Combinations that fit where every rank stands whole on x (None) or on y; bool[m]."""
+    x = [r for r, part in enumerate(parts) if part is None]
+    y = [r for r, part in enumerate(parts) if part == 1]
+    good: np.ndarray = prod_of(factors, x) <= sides[0]
+    good &= prod_of(factors, y) <= sides[1]
+    for own, axis in ((x, 0), (y, 1)):
+        for r in (r for r in own if not allowed[r][axis]):
+            good &= factors[r] == 1
+    return good
 
 
 def _parts(
