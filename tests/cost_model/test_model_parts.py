@@ -19,7 +19,7 @@ from flat_mapper.cost_model.chip.group import _check_between
 from flat_mapper.cost_model.chip.tile import _tensor
 from flat_mapper.cost_model.nest import nest_of
 from flat_mapper.cost_model.occupancy import tile_occupancies
-from flat_mapper.cost_model.result import TensorStats
+from flat_mapper.cost_model.result import Result, TensorStats
 from flat_mapper.cost_model.schedule import Latency
 from flat_mapper.cost_model.turn_taking import _part
 from flat_mapper.mapping.values import EinsumMapping, Loop, Policy, Slot
@@ -115,3 +115,10 @@ def test_what_holds_the_cores_up_longest_is_named() -> None:
         _timed=lambda: timed,
     )
     assert GroupOnCores.stats(on).bottleneck == "DRAM"
+
+
+def test_the_group_that_says_most_is_the_first_of_several_einsums() -> None:
+    alone, pair = (Fake(shared=(), einsums=range(n)) for n in (1, 2))
+    for groups, said in (((alone, pair), pair), ((alone, alone), alone)):
+        result: Any = Fake(mapping=Fake(groups=groups))
+        assert Result.fused.fget(result) is said  # type: ignore[attr-defined]

@@ -14,6 +14,7 @@ from flat_mapper.base.budget import Stopped
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip import floors
 from flat_mapper.mapper.chip.assignments import _of_level
+from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.solve import on_cores, tile_search
 from flat_mapper.mapper.solve.tile_search import Counters, GroupOnTiles, Question
@@ -113,3 +114,16 @@ def test_what_no_mapping_beats_is_the_least_of_all_alternatives(
     found, bound = on_cores._searched(question, None)  # type: ignore[arg-type]
     assert (found, bound) == (("b", ("b",)), 5.0)
     assert question.count.pruned == 1
+
+
+def test_tiles_of_few_passes_and_all_ends_are_beside() -> None:
+    """Two tiles of one pass of 5 cycles, one of two passes, a cycle of each of three: 13."""
+    some: Any = Fake(
+        passes=((2, 1), (1, 2)),
+        whole=2,
+        peak=Fake(fixed=7.0, cycles=lambda passes: 5.0),
+        tile_cycles=1.0,
+        one=Fake(count=3),
+        _grows=lambda passes: passes > 1,
+    )
+    assert Fullest.beside.fget(some) == 13  # type: ignore[attr-defined]

@@ -23,9 +23,10 @@ from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.dense import DenseLayout
 from flat_mapper.mapper.cost.masks import mask_leaves
 from flat_mapper.mapper.cost.price import candidate_costs
-from flat_mapper.mapper.group import incremental
+from flat_mapper.mapper.group import fused_bounds, incremental
+from flat_mapper.mapper.group.cost_layout import CostLayout
 from flat_mapper.mapper.group.fused import Fused
-from flat_mapper.mapper.group.fused_bounds import _Chance
+from flat_mapper.mapper.group.fused_bounds import FusedBounds, _Chance
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incremental import IncrementalEnumeration, _chunks
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, GoalIncumbent, gained
@@ -482,3 +483,40 @@ def test_a_front_that_is_not_proven_has_a_gap(monkeypatch: pytest.MonkeyPatch) -
         proof = point.certificate
         assert not proof.optimal
         assert proof.gap == pytest.approx(point.result.edp_js / proof.proven_bound - 1)
+
+
+def test_what_improves_under_one_goal_of_two_stays() -> None:
+    """Of 9 cycles and 60 pJ, 11 and 40, and 11 and 60, beside 10 cycles and 50 pJ."""
+    goals = (Goal(kind="latency"), Goal(kind="energy"))
+    now = GoalIncumbent.of(goals, ((10.0, 50.0), (10.0, 50.0)))
+    cycles, energy = np.array([9.0, 11.0, 11.0]), np.array([60.0, 40.0, 60.0])
+    assert now.can_improve(cycles, energy).tolist() == [True, True, False]
+
+
+def test_what_runs_in_a_few_passes_counts_as_one_of_them() -> None:
+    """12 cycles in 3 passes of 6: 4 in one of them; and 24 as if in all."""
+    rounds = Fake(rare=("A",))
+    layout: Any = Fake(rounds=rounds, passes=6.0)
+    for name, cycles in (("A", 4.0), ("B", 24.0)):
+        einsum: Any = Fake(name=name)
+        found = CostLayout._column_cycles(layout, einsum, np.array([12.0]), 3.0)
+        assert found.tolist() == [cycles]
+
+
+def test_candidates_that_keep_just_so_much_beside_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a tensor that stays, candidates keep 2 words, 3 and 0: two of them at most 2."""
+    kept: list[list[bool]] = []
+    part: Any = Fake(keep=lambda few: kept.append(few.tolist()))
+    bounds: Any = Fake(
+        _frugal={}, candidate_sets=[part], _beside=lambda part: np.array([2.0, 3.0, 0.0])
+    )
+    monkeypatch.setattr(fused_bounds, "CandidateTiles", lambda part: None)
+    found = FusedBounds._within(bounds, None, np.zeros(4), {}, 0, 2)  # type: ignore[arg-type]
+    assert np.isinf(found).all()
+    assert kept == [[True, False, True]]
+
+
+def test_the_bound_of_a_group_is_the_least_of_its_outer_choices() -> None:
+    roots = Fake(cycles=np.array([5.0, 3.0, 1.0]), energy=np.ones(3))
+    one: Any = Fake(roots=roots, bounds=Fake(fits=lambda outers: np.array([True, True, False])))
+    assert GroupSearch.least(one, Goal(kind="latency")) == 3
