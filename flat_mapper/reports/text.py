@@ -276,7 +276,7 @@ def certificate_text(certificate: Certificate, objective: str, reached: float) -
 
 
 def gap_text(certificate: Certificate) -> str:
-    """How far a mapping that is not proven may be above the best one."""
+    """Distance of a mapping that is not proven from what no mapping is below."""
     ended = f"; stopped: {certificate.stopped}" if certificate.stopped else ""
     bound = f"no mapping is below {certificate.proven_bound:.4g}"
     return f"gap: at most {100 * certificate.gap:.2f} % ({bound}{ended})"
