@@ -254,6 +254,9 @@ def test_how_far_a_search_is() -> None:
     assert _Run.progress(run) == (0.0, "1 of 1, A + B: no mapping yet, bound 8")
     run.value = lambda: 10.0
     assert _Run.progress(run) == (0.8, "1 of 1, A + B: best 10, bound 8, gap 25.00 %")
+    run.value, run.goal = (lambda: np.inf), Goal(kind="edp")
+    run.sequence = Fake(so_far=lambda: (2.0, 5.0))  # groups one after another
+    assert _Run.progress(run) == (0.8, "1 of 1, A + B: best 10, bound 8, gap 25.00 %")
 
 
 def test_a_log_has_the_weights_of_its_sums() -> None:
