@@ -190,7 +190,7 @@ class _Trials:
         return not self.target.excluded(self.known[cores])
 
     def ceiling(self) -> float:
-        """What units at peak allow on the most cores; of a share, all of it."""
+        """The most that units at peak allow on the most cores; of a share, all of it."""
         return self._peak(self.most) if self.target.latency else 1.0
 
     def unreached(self, node: str) -> Unreached:

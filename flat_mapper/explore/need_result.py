@@ -28,13 +28,13 @@ class Target:
 
     @property
     def name(self) -> str:
-        """What is to be reached."""
+        """The target."""
         if self.latency:
             return "latency"
         return f"busy share of {self.unit}" if self.unit else "utilization"
 
     def of(self, result: Result | None) -> float:
-        """What a mapping reaches; where there is none, no share and no end."""
+        """The value that a mapping reaches; where there is none, no share and no end."""
         if self.latency:
             return result.latency_s if result else inf
         return share_of(result, self.unit) if result else 0.0
@@ -75,7 +75,7 @@ class Trial:
         return self.found if isinstance(self.found, Result) else None
 
     def ceiling(self, target: Target, *, overlapped: bool) -> float:
-        """What the problem allows at this value: all units at peak, in turn or side by side.
+        """The ceiling that the problem sets here: all units at peak, in turn or side by side.
 
         overlapped: whether the mapspace lets units work side by side.
         """
