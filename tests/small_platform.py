@@ -43,12 +43,12 @@ _VECTOR = """
 """
 
 
-def platform(*, constrained: bool = False, rows: int = 4 * 2048) -> Platform:
+def platform(*, constrained: bool = False, rows: str = "4 * 2048") -> Platform:
     """32x32 PEs with a register file each, 64 vector lanes; one buffer and one DRAM.
 
     rows: of the buffer, of 32 words each.
     """
-    top = _TOP.replace("4 * 2048", str(rows)) + (_CONSTRAINTS if constrained else "")
+    top = _TOP.replace("4 * 2048", rows) + (_CONSTRAINTS if constrained else "")
     matrix = replace(load_architecture(top + _MATRIX), name="small")
     vector = replace(load_architecture(top + _VECTOR), name="small.sfu")
     return Platform(name="small", matrix=matrix, vector=vector)

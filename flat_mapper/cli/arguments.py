@@ -372,7 +372,7 @@ def _why_not(verb: _Parser) -> None:
 _VERBS = {
     "map": ("find the best mapping in a mapspace", _map),
     "compare": ("compare the best mappings of several mapspaces", _compare),
-    "need": ("find the least buffer, bandwidth or number of cores for a target", _need),
+    "need": ("find the least buffer, bandwidth or cores for a target", _need),
     "tiles": ("find the best tile sizes of a kernel, in its words", _tiles),
     "sweep": ("search every point of a grid, and keep each", sweep_arguments),
     "optimize": ("find the best architectures for a mix of workloads", optimize_arguments),

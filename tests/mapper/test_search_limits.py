@@ -127,7 +127,7 @@ def _with_words(case: Case, words: int):  # type: ignore[no-untyped-def]
 def test_what_is_not_fused_for_want_of_two_words_is_named() -> None:
     """Four rows of 64 keys and two scalars, of a softmax alone, in 256 words; then in 288."""
     problem, space = attention(B=1, H=1, P=8, M=64, E=4, F=4), load_mapspace("flat")
-    tight, roomy = (search(problem, small.platform(rows=rows), space, PRICES) for rows in (8, 9))
+    tight, roomy = (search(problem, small.platform(rows=n), space, PRICES) for n in ("8", "9"))
     assert isinstance(tight, Solution)
     assert isinstance(roomy, Solution)
     (reason,) = tight.certificate.infeasible.values()

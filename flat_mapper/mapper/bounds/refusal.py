@@ -17,7 +17,10 @@ from flat_mapper.mapping.sharing import shared_level
 def infeasibility(
     bounds: OuterBounds, candidate_sets: list[CandidateSet], outers: Outers | None
 ) -> Infeasible:
-    """Reason why nothing fits: the outer choice that asks for least."""
+    """Reason why nothing fits: the outer choice that asks for least.
+
+    candidate_sets: of each Einsum, to name its tensors; none, for the number of words alone.
+    """
     problem = bounds.problem
     where = " + ".join(problem.group.names)
     for found in candidate_sets:
@@ -53,7 +56,7 @@ def infeasibility(
             terms[name] = max(terms.get(name, 0), int(np.ceil(words.max())))
     return Infeasible(
         level=level.name,
-        needs=sum(terms.values()),
+        needs=sum(terms.values()) or int(np.ceil(outers.needs[choice])),
         has=capacity,
         terms=tuple(terms.items()),
         where=where,

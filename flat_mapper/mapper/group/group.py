@@ -109,14 +109,18 @@ class GroupSearch:
         """One piece of work; the search stops where there is a mapping to stop with."""
         self.budget.step(known=not self.incumbent.open)
 
-    def _whole(self, least: list[int], outers: Outers) -> list[CandidateSet | None]:
-        """All candidates of every Einsum that outer choices may have; None where too many."""
+    def _whole(self, least: list[int], outers: Outers | None) -> list[CandidateSet | None]:
+        """All candidates of every Einsum that outer choices may have; None where too many.
+
+        outers: None: any.
+        """
         spaces = zip(self.problem.spaces, self._roles, least, strict=True)
         most = min(MOST_CANDIDATES, 2 * self.budget.candidates)
+        few = outers if self.problem.group.fused else None
         return [
             enumerated(
                 *(s, roles, self.known, units, most, self._dominated_keeps(s), self.budget),
-                outers.few_tiles(self.problem.index(s)) if self.problem.group.fused else None,
+                None if few is None else few.few_tiles(self.problem.index(s)),
             )
             for s, roles, units in spaces
         ]
@@ -149,15 +153,10 @@ class GroupSearch:
                 self.log.roots(self._found_roots, fits)
         return self._found_roots
 
-    @property
-    def any_fits(self) -> bool:
-        """True if what some outer choice holds for certain fits."""
-        return bool(self.bounds.fits(self.roots).any())
-
     def floor(self) -> tuple[float, float]:
         """The least (cycles, energy) over all outer choices that fit; more than `prepare` knows."""
         fits = self.bounds.fits(self.roots)
-        if not self.any_fits:
+        if not fits.any():
             return self.bounds.least()
         return float(self.roots.cycles[fits].min()), float(self.roots.energy[fits].min())
 
@@ -383,10 +382,17 @@ class GroupSearch:
         """Reason why nothing fits."""
         outers = self.roots
         least = [1] * len(self.problem.spaces)
-        candidate_sets = self._beam(outers).first(self._whole(least, outers), least)
+        candidate_sets = self._beam(outers).first(self._whole(least, None), least)
         if all(t.count for t in candidate_sets) and len(outers.staging):
             outers = self.bounds.bounded(outers, candidate_sets)
         return infeasibility(self.bounds, candidate_sets, outers)
+
+    def too_large(self) -> Infeasible | None:
+        """Reason why no outer choice fits, whatever the candidates, without making any."""
+        roots = self.roots
+        if not len(roots.staging) or self.bounds.fits(roots).any():
+            return None
+        return infeasibility(self.bounds, [], roots)
 
     def space_size(self) -> int:
         """Mappings in the group: outer choices times loop nests of each Einsum."""
