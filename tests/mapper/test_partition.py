@@ -13,7 +13,9 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import small_platform as small
 from oracles.small_cases import online_case
+from prices import PRICES
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
@@ -22,7 +24,7 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, GoalIncumbent
-from flat_mapper.mapper.group.objective import Goal
+from flat_mapper.mapper.group.objective import Goal, Objective
 from flat_mapper.mapper.solve.optimum import search as one_search
 from flat_mapper.mapper.solve.partition import PartitionSearch, best_partition
 from flat_mapper.mapper.solve.result import Solution
@@ -217,6 +219,7 @@ def test_a_group_costs_no_less_than_its_outer_choices_say() -> None:
         goals = [search.goal(kind) for kind in ("latency", "energy", "edp")]
         border = [group.lower(goal) for goal in goals]
         search._sharpen(form, number)
+        search._sharpen(form, number)  # as where two groups are one question
         for goal, before in zip(goals, border, strict=True):
             sharp = group.lower(goal)
             assert before <= sharp
@@ -225,6 +228,15 @@ def test_a_group_costs_no_less_than_its_outer_choices_say() -> None:
                 search._search(form, number, goal, float("inf"))
                 assert sharp <= group.upper(goal) * (1 + 1e-12)
     assert tighter
+
+
+@pytest.mark.parametrize("objective", ["latency", "edp"])
+def test_where_no_group_fits_the_answer_says_what_is_lacking(objective: Objective) -> None:
+    """Rows of 64 keys in a buffer of 32 words."""
+    problem, tiny = attention(B=1, H=1, P=8, M=64, E=4, F=4), small.platform(rows="1")
+    found = best_partition(problem, tiny, ANY, PRICES, objective=objective)
+    assert isinstance(found, Infeasible)
+    assert (found.level, found.has) == ("GLB", 32)
 
 
 @pytest.mark.parametrize("mask", [Mask(causal=True), Mask(causal=True, window=3)])

@@ -205,6 +205,8 @@ class PartitionSearch:
     def _sharpen(self, cascade: _Cascade, number: int) -> None:
         """Bound a group by those of its outer choices: seconds less than to search it."""
         group, found = cascade.groups[number], []
+        if group.sharp:  # it is one question with a group before it
+            return
         for search in self._searches(cascade, number):
             search.prepare()
             outers = search.roots.take(np.flatnonzero(search.bounds.fits(search.roots)))
@@ -217,7 +219,9 @@ class PartitionSearch:
     ) -> None:
         """Find the best mapping of a group, if it costs less than a budget and than is wanted."""
         group, names = cascade.groups[number], cascade.graph.groups[number]
-        if goal in group.exact | group.stuck or group.lower(goal) >= budget * (1 - TIGHT):
+        if goal in group.exact | group.stuck:
+            return
+        if budget < inf and group.lower(goal) >= budget * (1 - TIGHT):
             return
         # Some mapping is found in any case, however late it is.
         if time.perf_counter() > self.deadline and (group.found or budget < inf):
