@@ -372,16 +372,13 @@ class GroupSearch:
         """Outer choices that can improve."""
         cycles, energy = outers.cycles, outers.energy
         alive = self.incumbent.can_improve(cycles, energy)
-        return (
-            alive & self.incumbent.sums_can_improve(outers.sums, cycles, energy)
-            if outers.sums
-            else alive
-        )
+        if not outers.sums:
+            return alive
+        return alive & self.incumbent.sums_can_improve(outers.sums, cycles, energy)
 
     def infeasibility(self) -> Infeasible:
         """Reason why nothing fits."""
-        outers = self.roots
-        least = [1] * len(self.problem.spaces)
+        outers, least = self.roots, [1] * len(self.problem.spaces)
         candidate_sets = self._beam(outers).first(self._whole(least, None), least)
         if all(t.count for t in candidate_sets) and len(outers.staging):
             outers = self.bounds.bounded(outers, candidate_sets)
@@ -389,10 +386,8 @@ class GroupSearch:
 
     def too_large(self) -> Infeasible | None:
         """Reason why no outer choice fits, whatever the candidates, without making any."""
-        roots = self.roots
-        if not len(roots.staging) or self.bounds.fits(roots).any():
-            return None
-        return infeasibility(self.bounds, [], roots)
+        none = len(self.roots.staging) and not self.bounds.fits(self.roots).any()
+        return infeasibility(self.bounds, [], self.roots) if none else None
 
     def space_size(self) -> int:
         """Mappings in the group: outer choices times loop nests of each Einsum."""

@@ -219,9 +219,8 @@ class PartitionSearch:
     ) -> None:
         """Find the best mapping of a group, if it costs less than a budget and than is wanted."""
         group, names = cascade.groups[number], cascade.graph.groups[number]
-        if goal in group.exact | group.stuck:
-            return
-        if budget < inf and group.lower(goal) >= budget * (1 - TIGHT):
+        in_vain = budget < inf and group.lower(goal) >= budget * (1 - TIGHT)
+        if in_vain or goal in group.exact | group.stuck:
             return
         # Some mapping is found in any case, however late it is.
         if time.perf_counter() > self.deadline and (group.found or budget < inf):
@@ -265,10 +264,8 @@ class PartitionSearch:
 
         As `WeightedSumSearch.product`: corners of the hull under weights between two ends.
         """
-        (fast, cycles), (lean, energy) = (
-            self.under(self.goal("latency")),
-            self.under(self.goal("energy")),
-        )
+        fast, cycles = self.under(self.goal("latency"))
+        lean, energy = self.under(self.goal("energy"))
         if not fast.groups or not lean.groups:
             return fast, inf
         corners = [fast, lean]
@@ -375,8 +372,7 @@ def best_partition(
     goal = search.goal(objective)
     path, bound = search.product() if objective == "edp" else search.under(goal)
     if path.cascade is None:
-        reasons = (g.infeasible for c in search.cascades for g in c.groups)
-        tightest = least_refused(*reasons)
+        tightest = least_refused(*(g.infeasible for c in search.cascades for g in c.groups))
         assert tightest is not None, "no group has a mapping, and none says why"
         return tightest
     solutions = search.solutions(path, goal)
