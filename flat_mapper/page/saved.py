@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
 
 from flat_mapper.base import units
 from flat_mapper.base.table import Printed
@@ -14,13 +14,9 @@ from flat_mapper.page.rows import report_rows
 from flat_mapper.page.sources import DONE, SavedEntry, json_entries, nothing, read_entries
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
-from flat_mapper.reports.frame import Cell, Library, answer_record, data_frame
+from flat_mapper.reports.frame import Cell, Framed, FrameRecord, answer_record
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.textfiles import write_text
-
-if TYPE_CHECKING:
-    import pandas
-    import polars
 
 Shown = Evaluation | SearchResult | Comparison | Front  # answers that a page shows
 
@@ -28,7 +24,7 @@ _SHOWN = 20  # rows that a notebook shows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class SavedResults(Printed):
+class SavedResults(Framed, Printed):
     """Configurations that were computed before, from one file or several."""
 
     entries: tuple[SavedEntry, ...]
@@ -38,13 +34,8 @@ class SavedResults(Printed):
     def __len__(self) -> int:
         return len(self.entries)
 
-    @overload
-    def to_frame(self, library: Literal["pandas"] = ...) -> pandas.DataFrame: ...
-    @overload
-    def to_frame(self, library: Literal["polars"]) -> polars.DataFrame: ...
-    def to_frame(self, library: Library = "pandas") -> pandas.DataFrame | polars.DataFrame:
-        """A row for each configuration: its inputs, its status, its totals."""
-        return data_frame([self._record(entry) for entry in self.entries], library)
+    def _records(self) -> Sequence[FrameRecord]:
+        return [self._record(entry) for entry in self.entries]
 
     def _record(self, entry: SavedEntry) -> dict[str, Cell]:
         outcome = {"status": entry.status, "reason": entry.reason or None}

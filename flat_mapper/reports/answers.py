@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import TYPE_CHECKING, ClassVar, Literal, overload
+from typing import TYPE_CHECKING, ClassVar
 
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base import units
@@ -15,7 +15,7 @@ from flat_mapper.mapper.solve.result import Certificate
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
-from flat_mapper.reports.frame import Library, answer_record, data_frame, einsum_records
+from flat_mapper.reports.frame import Framed, FrameRecord, answer_record, einsum_records
 from flat_mapper.reports.group_table import groups_text
 from flat_mapper.reports.layers import (
     kind_of,
@@ -31,9 +31,6 @@ from flat_mapper.reports.tree import fused_tree_text, loop_nest_text
 from flat_mapper.workload.graph import Workload
 
 if TYPE_CHECKING:
-    import pandas
-    import polars
-
     from flat_mapper.timeloop.mapper import Beside
 
 
@@ -44,7 +41,7 @@ def _brief(kind: str, result: Result) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
+class Evaluation(Framed):
     """A fused mapping with its cost."""
 
     kind: ClassVar = "evaluate"  # of answers as JSON
@@ -61,13 +58,8 @@ class Evaluation:
         """The names of `flat-mapper evaluate --json`."""
         return report.result_dict(self.workload, self.platform, self.result)
 
-    @overload
-    def to_frame(self, library: Literal["pandas"] = ...) -> pandas.DataFrame: ...
-    @overload
-    def to_frame(self, library: Literal["polars"]) -> polars.DataFrame: ...
-    def to_frame(self, library: Library = "pandas") -> pandas.DataFrame | polars.DataFrame:
-        """A row for each Einsum: what it costs by itself, once."""
-        return data_frame(einsum_records(self.result.einsums, self.result.dram), library)
+    def _records(self) -> Sequence[FrameRecord]:
+        return einsum_records(self.result.einsums, self.result.dram)
 
     def _repr_html_(self) -> str:
         """The tables of the terminal, for a notebook."""
@@ -93,7 +85,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchResult:
+class SearchResult(Framed):
     """The best mapping of a mapspace, with its cost and the certificate of the search."""
 
     kind: ClassVar = "map"  # of answers as JSON
@@ -138,13 +130,8 @@ class SearchResult:
             found["layers"] = [k | a for k, a in zip(kinds, answers, strict=True)]
         return found | ({"timeloop_mapper": self.beside.to_dict()} if self.beside else {})
 
-    @overload
-    def to_frame(self, library: Literal["pandas"] = ...) -> pandas.DataFrame: ...
-    @overload
-    def to_frame(self, library: Literal["polars"]) -> polars.DataFrame: ...
-    def to_frame(self, library: Library = "pandas") -> pandas.DataFrame | polars.DataFrame:
-        """A row for each Einsum: what it costs by itself, once."""
-        return data_frame(einsum_records(self.result.einsums, self.result.dram), library)
+    def _records(self) -> Sequence[FrameRecord]:
+        return einsum_records(self.result.einsums, self.result.dram)
 
     def _repr_html_(self) -> str:
         """The tables of the terminal, for a notebook."""
@@ -233,7 +220,7 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class Comparison(Framed):
     """The best mappings of several mapspaces; the first one is what the others are held against."""
 
     kind: ClassVar = "compare"  # of answers as JSON
@@ -286,14 +273,8 @@ class Comparison:
         }
         return row.to_dict() | gains
 
-    @overload
-    def to_frame(self, library: Literal["pandas"] = ...) -> pandas.DataFrame: ...
-    @overload
-    def to_frame(self, library: Literal["polars"]) -> polars.DataFrame: ...
-    def to_frame(self, library: Library = "pandas") -> pandas.DataFrame | polars.DataFrame:
-        """A row for each mapspace: its totals, or why it has none."""
-        records = [answer_record(self._row_dict(name, row)) for name, row in self.rows.items()]
-        return data_frame(records, library)
+    def _records(self) -> Sequence[FrameRecord]:
+        return [answer_record(self._row_dict(name, row)) for name, row in self.rows.items()]
 
     def _repr_html_(self) -> str:
         """The table of the terminal and the figures of `-o`, for a notebook."""

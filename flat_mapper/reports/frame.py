@@ -25,14 +25,23 @@ _GAINS = ("speedup", "energy_saving")
 _LARGEST = 2**63 - 1  # of a frame's integers; what is larger becomes a float
 
 
-@overload
-def data_frame(records: Sequence[FrameRecord], library: Literal["pandas"]) -> pandas.DataFrame: ...
-@overload
-def data_frame(records: Sequence[FrameRecord], library: Literal["polars"]) -> polars.DataFrame: ...
-@overload
-def data_frame(
-    records: Sequence[FrameRecord], library: Library
-) -> pandas.DataFrame | polars.DataFrame: ...
+class Framed:
+    """An answer as a data frame: `_records` says what its rows are."""
+
+    __slots__ = ()
+
+    def _records(self) -> Sequence[FrameRecord]:
+        raise NotImplementedError
+
+    @overload
+    def to_frame(self, library: Literal["pandas"] = ...) -> pandas.DataFrame: ...
+    @overload
+    def to_frame(self, library: Literal["polars"]) -> polars.DataFrame: ...
+    def to_frame(self, library: Library = "pandas") -> pandas.DataFrame | polars.DataFrame:
+        """A row for each Einsum (what it costs by itself, once), mapspace or configuration."""
+        return data_frame(self._records(), library)
+
+
 def data_frame(
     records: Sequence[FrameRecord], library: Library
 ) -> pandas.DataFrame | polars.DataFrame:

@@ -39,6 +39,7 @@ from flat_mapper.workload.whole_layer import (
 ATTENTION_KEYS = ("softmax", "kv_heads", "phase")
 CORE_RANKS = ("B", "H", "P", "M", "E", "F")
 BLOCK_RANKS = ("D", "FF")
+_RANKS = (*CORE_RANKS, *BLOCK_RANKS)
 VOCABULARY = "vocabulary"  # a section, and the scope that has it
 
 
@@ -78,14 +79,7 @@ def short_workload(file: File, sizes: Mapping[str, int], faults: Faults) -> Work
 
 def _block(sizes: Mapping[str, int], form: _Form) -> Workload:
     return block(
-        B=sizes["B"],
-        H=sizes["H"],
-        P=sizes["P"],
-        M=sizes["M"],
-        E=sizes["E"],
-        F=sizes["F"],
-        D=sizes["D"],
-        FF=sizes["FF"],
+        **{rank: sizes[rank] for rank in _RANKS},
         kv_heads=form.kv_heads,
         phase=form.phase,
         feed_forward=form.feed_forward,
@@ -96,14 +90,7 @@ def _block(sizes: Mapping[str, int], form: _Form) -> Workload:
 def _whole(sizes: Mapping[str, int], form: _Form, whole: LayerForm) -> Workload:
     return layer(
         whole,
-        B=sizes["B"],
-        H=sizes["H"],
-        P=sizes["P"],
-        M=sizes["M"],
-        E=sizes["E"],
-        F=sizes["F"],
-        D=sizes["D"],
-        FF=sizes["FF"],
+        **{rank: sizes[rank] for rank in _RANKS},
         kv_heads=form.kv_heads,
         feed_forward=form.feed_forward,
         softmax=form.softmax,
