@@ -10,11 +10,14 @@ import pytest
 from execution.tiny import chip
 from mapper.test_on_cores import many
 
+from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.budget import Stopped
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip import floors
 from flat_mapper.mapper.chip.assignments import _of_level
 from flat_mapper.mapper.chip.fullest import Fullest
+from flat_mapper.mapper.chip.ways import Way
+from flat_mapper.mapper.cost.price import drawn_energy
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.solve import on_cores, tile_search
 from flat_mapper.mapper.solve.tile_search import Counters, GroupOnTiles, Question
@@ -35,6 +38,34 @@ def test_a_read_that_serves_all_cores_is_shared_among_them(monkeypatch: pytest.M
         goal = Goal(kind=kind)  # type: ignore[arg-type]
         found = floors.core_energies(Ert(levels=levels, source="by hand"), chip(), one, goal)
         assert found.levels["DRAM"] == {"read": pj, "write": 8.0, "update": 8.0}
+
+
+def test_rows_of_all_tiles_are_whole_and_one_read_serves_several() -> None:
+    """Three words in rows of two for four tiles: six rows of 4 pJ, or two where one read serves."""
+    dram = MemoryLevel(
+        name="DRAM", component_class="DRAM", capacity_words=None, word_bits=16, row_words=2
+    )
+    ert = Ert(levels={"DRAM": {"read": 16.0, "write": 1.0, "update": 8.0}}, source="by hand")
+    on: Any = Fake(
+        platform=Fake(dram=dram),
+        workload=Fake(einsum=lambda name: Fake(output=Fake(tensor="Z"))),
+        group=Fake(names=("Z",)),
+        tensors={"A": (), "B": (), "Z": ()},
+        between={},
+        outer_words={},
+        saved_reads={"A": 0, "B": 3, "Z": 0}.__getitem__,
+        rounds=[Fake(cores=4, distinct=(("B", 1),))],
+        rest=(),
+        tiles=Fake(count=4),
+    )
+    way = Way.of(on, ert, 4)
+    assert way.weights == {"A": 1, "B": 0.25}
+    space: Any = Fake(output="Z", volume={"Z": 3})
+    level = replace(dram, rows=way.rows)
+    costs = [float(drawn_energy(space, t, level, 3.0)) for t in "ABZ"]
+    assert costs == [6 * 4, 2 * 4, 6 * 2]
+    none, some = (float(drawn_energy(space, "A", level, n, rounded=False)) for n in (0.0, 0.5))
+    assert (none, some) == pytest.approx((0, 4))
 
 
 def test_tiles_of_some_queries_take_any_part_of_the_keys_at_a_time() -> None:

@@ -6,7 +6,7 @@ the chip as it sees it, by one after another of what serves it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -16,6 +16,7 @@ from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
+from flat_mapper.mapper.chip.ways import Way, read_rate
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapping.cores.between import times_brought, words_held
 from flat_mapper.mapping.cores.lift import loop_orders
@@ -79,17 +80,23 @@ def tile_words(one: Assignment, tensor: str) -> float:
     return core.tensor_words(tensor) * core.share(tensor)
 
 
-def _streams(platform: Platform, one: Assignment) -> Iterator[dict[str, float]]:
+def _streams(
+    platform: Platform, one: Assignment, way: Way | None = None
+) -> Iterator[Mapping[str, float]]:
     """Sources of a core beside DRAM's share: of each, cycles for a word of a tensor.
 
     Inputs come from the level between that may keep them, or from DRAM, each core's for itself:
     from the faster of them at best. All that a core moves passes what it streams.
+
+    way: in which tiles are given out; None: any.
     """
     arch, workload = platform.matrix, one.workload
     between = levels_between(arch, one.level)
-    rates = [_read_rate(level) for level in (platform.dram, *between[-1:])]
+    rates = [read_rate(level) for level in (platform.dram, *between[-1:])]
     inputs, made = inputs_of(one), {workload.einsum(n).output.tensor for n in one.group.names}
-    if between and None not in rates:
+    if way is not None:
+        yield way.kept
+    elif between and None not in rates:
         level, rate = arch.level(one.level), max(filter(None, rates))
         yield {t: (1 if multicasts(arch, level, t) else one.at_work) / rate for t in inputs}
     facts = core_facts(arch)
@@ -100,19 +107,18 @@ def _streams(platform: Platform, one: Assignment) -> Iterator[dict[str, float]]:
         yield {t: word * weights.get(t, 1.0) for t in tensors}
 
 
-def _read_rate(level: MemoryLevel) -> float | None:
-    rates = (level.read_words_per_cycle, level.shared_words_per_cycle)
-    return min((r for r in rates if r is not None), default=None)
-
-
-def core_view(platform: Platform, one: Assignment, buffering: float) -> Platform:
+def core_view(
+    platform: Platform, one: Assignment, buffering: float, way: Way | None = None
+) -> Platform:
     """One core with the largest tile, whose cycles are a lower bound on all ways to give tiles out.
 
     All sources at once: DRAM with the least that it may have to move, and what stands beside it.
     What a tile takes at its ends counts as often as it does in a mean tile; see `Fullest`.
+
+    way: the one whose cycles and pJ are bounded; None: all.
     """
     waits = one.count / largest_tiles(one)
-    dram = replace(outside_of(platform, one, buffering), waits=waits)
+    dram = replace(outside_of(platform, one, buffering, way), waits=waits)
     core = core_platform(platform, one.level)
 
     def seen(arch: Architecture) -> Architecture:
@@ -122,15 +128,20 @@ def core_view(platform: Platform, one: Assignment, buffering: float) -> Platform
     return replace(core, matrix=seen(core.matrix), vector=None if vector is None else seen(vector))
 
 
-def outside_of(platform: Platform, one: Assignment, buffering: float) -> MemoryLevel:
-    """All that serves a core, as it sees it."""
-    weights, totals = least_moved(platform, one, buffering)
+def outside_of(
+    platform: Platform, one: Assignment, buffering: float, way: Way | None = None
+) -> MemoryLevel:
+    """All that serves a core, as it sees it; way: see `core_view`."""
+    weights, totals = (
+        (way.weights, way.totals) if way is not None else least_moved(platform, one, buffering)
+    )
     return replace(
         platform.dram.slowed(one.at_work),
         weights=weights,
         totals=totals,
         row_words=1,
-        beside=tuple(_streams(platform, one)),
+        rows=way.rows if way is not None else {},
+        beside=tuple(_streams(platform, one, way)),
         step_cycles=core_facts(platform.matrix).step_cycles,
         whole_cycles=False,
     )
@@ -143,21 +154,20 @@ def largest_tiles(one: Assignment) -> float:
 
 
 def core_energies(
-    ert: Ert, platform: Platform, one: Assignment, goal: Goal, *, dearest: bool = False
+    ert: Ert, platform: Platform, one: Assignment, goal: Goal, way: Way | None = None
 ) -> Ert:
     """Prices of actions, as a core sees them: no word from outside more than on any way in.
 
     A word from DRAM, or from the level between that may keep it, which one read may bring to all
     cores at work. Rows are not rounded up, as those of all tiles are together.
 
-    dearest: of these ways the one that costs most, which bounds nothing.
+    way: whose rows have prices of their own.
     """
     arch = platform.matrix
     shared = any(multicasts(arch, arch.level(one.level), t) for t in inputs_of(one))
-    share = 1 / one.at_work if shared and goal.kind != "latency" and not dearest else 1.0
-    levels = [platform.dram, *levels_between(arch, one.level)[-1:]]
-    reads = [ert.actions(level.name)[0] / level.row_words for level in levels]
-    read = max(reads) if dearest else min(reads)
+    share = 1 / one.at_work if shared and goal.kind != "latency" and way is None else 1.0
+    levels = [platform.dram, *(levels_between(arch, one.level)[-1:] if way is None else ())]
+    read = min(ert.actions(level.name)[0] / level.row_words for level in levels)
     _, write, update = (pj / platform.dram.row_words for pj in ert.actions(platform.dram.name))
     own = {"read": share * read, "write": write, "update": update}
     leak = {a: pj for a, pj in ert.levels[platform.dram.name].items() if a == "leak"}

@@ -29,6 +29,7 @@ class ChipIncumbent:
 
     goal: Goal
     fullest: Fullest
+    beside_pj: float  # of all tiles, that no core sees
     price: Callable[[GroupSolution], Costs | None]
     best: Costs = NONE
     loose: float = inf  # of the objective
@@ -37,7 +38,7 @@ class ChipIncumbent:
 
     def _chip(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats]:
         """Lower bounds on the chip's cycles and pJ."""
-        return self.fullest.line(cycles), self.fullest.largest * energy
+        return self.fullest.line(cycles), self.fullest.largest * energy + self.beside_pj
 
     @property
     def aims(self) -> tuple[Goal, ...]:
@@ -74,7 +75,7 @@ class ChipIncumbent:
 
     def take(self, slot: int, solution: GroupSolution) -> None:
         """Price a mapping on the chip, if it still may be better than the best."""
-        energy = self.fullest.largest * solution.energy
+        energy = self.fullest.largest * solution.energy + self.beside_pj
         parts = solution.exposed, solution.outside
         least = self.fullest.cycles(solution.cycles, parts), energy
         bound = self.value(least)

@@ -184,15 +184,8 @@ def _add_dense(
         if own.any():
             parent_words = np.where(own, transfer.parent_words[candidate], 0.0)
             parent = level or top
-            add_drawn(
-                space,
-                costs,
-                parent,
-                transfer.copies[candidate],
-                parent_words,
-                passes,
-                output=output,
-            )
+            copies = transfer.copies[candidate]
+            add_drawn(space, costs, tensor, parent, copies, parent_words, passes)
     if transfer.child is not None:
         child_words, copies = transfer.child_words[candidate], transfer.child_copies[candidate]
         add_filled(space, costs, transfer.child, copies, child_words, passes, output=output)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.arch.values import MemoryLevel, Rows
 from flat_mapper.cost_model.latency import loads_in_turn
 from flat_mapper.mapper.cost.innermost import closed_passes
 from flat_mapper.mapper.cost.masks import left_by_mask
@@ -181,7 +181,7 @@ def _add_transfer(
     spread, copies = (1.0, 1.0) if above is None else (above.spread, above.copies)
     output = tensor == space.output
     if parent is not None:
-        add_drawn(space, costs, parent, copies, volume / spread, passes, copied, output=output)
+        add_drawn(space, costs, tensor, parent, copies, volume / spread, passes, copied)
     if transfer.child is not None:
         words, copies = volume / transfer.spread, transfer.copies
         add_filled(space, costs, transfer.child, copies, words, passes, output=output)
@@ -191,34 +191,34 @@ def _add_transfer(
 def add_drawn(
     space: EinsumSpace,
     costs: Costs,
+    tensor: str,
     parent: MemoryLevel,
     copies: Floats | float,
     parent_words: Floats | float,
     passes: Floats,
     copied: float = 0.0,
-    *,
-    output: bool,
 ) -> None:
-    """Words that pass between a parent and what it feeds; parent_words: one instance's share of a
-    tensor.
+    """Words of a tensor that pass between a parent and what it feeds; parent_words: one instance's
+    share of it.
 
     An output arrives at the parent every time, and is read again every time but the first.
     copied: more words of an input that are read, or of an output that arrive.
     """
-    drawn = parent_words * passes
-    read, _, update = space.prices[parent.name]
+    drawn, output = parent_words * passes, tensor == space.output
+    rows = rows_of(space, parent, tensor)
     if parent.outside_pj:
         crossed = 2 * drawn - parent_words if output else drawn
         costs.energy = costs.energy + crossed * parent.outside_pj
     if output:
         costs.energy = costs.energy + _served(copies, parent) * (
-            costs.accesses(drawn + copied, parent) * update
-            + costs.accesses(drawn - parent_words, parent) * read
+            _accesses(drawn + copied, rows, costs.rounded) * rows.update_pj
+            + _accesses(drawn - parent_words, rows, costs.rounded) * rows.read_pj
         )
         costs.add_words(parent, drawn - parent_words, drawn + copied)
     else:
         drawn = drawn + copied
-        costs.energy = costs.energy + _served(copies, parent) * costs.accesses(drawn, parent) * read
+        vectors = _served(copies, parent) * _accesses(drawn, rows, costs.rounded)
+        costs.energy = costs.energy + vectors * rows.read_pj
         costs.add_words(parent, drawn, np.zeros(1))
 
 
@@ -240,6 +240,20 @@ def add_filled(
     vectors = _served(copies, child) * costs.accesses(filled, child)
     costs.energy = costs.energy + vectors * space.prices[child.name][1]
     costs.add_words(child, np.zeros(1), filled)
+
+
+def rows_of(space: EinsumSpace, level: MemoryLevel, tensor: str) -> Rows:
+    """Rows of a level that words of a tensor take."""
+    if tensor in level.rows:
+        return level.rows[tensor]
+    read, _, update = space.prices[level.name]
+    return Rows(row_words=level.row_words, read_pj=read, update_pj=update)
+
+
+def _accesses(words: Floats | float, rows: Rows, rounded: bool) -> Floats:
+    """Vector accesses for a number of words."""
+    moved = np.asarray(words) * rows.times / rows.row_words
+    return np.ceil(moved) if rounded else moved
 
 
 def _served(copies: Floats | float, level: MemoryLevel) -> Floats | float:
@@ -334,13 +348,13 @@ def drawn_energy(
 
     volume: words of the tensor; None: all that it has.
     """
-    count = _whole_accesses if rounded else _fractions
-    read, _, update = space.prices[level.name]
+    rows = rows_of(space, level, tensor)
     if tensor == space.output:
         again = np.asarray(words) - (space.volume[tensor] if volume is None else volume)
         outside = (words + again) * level.outside_pj
-        return count(words, level) * update + count(again, level) * read + outside
-    return count(words, level) * read + words * level.outside_pj
+        updates = _accesses(words, rows, rounded) * rows.update_pj
+        return updates + _accesses(again, rows, rounded) * rows.read_pj + outside
+    return _accesses(words, rows, rounded) * rows.read_pj + words * level.outside_pj
 
 
 def dram_energy(

@@ -21,9 +21,10 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import (
     Assignment,
 )
-from flat_mapper.mapper.chip.floors import at_least, core_energies, core_view
+from flat_mapper.mapper.chip.floors import at_least, core_energies, core_view, largest_tiles
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.chip.incumbent import CYCLES, ChipIncumbent
+from flat_mapper.mapper.chip.ways import Way
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import pair_of
@@ -34,7 +35,6 @@ from flat_mapper.mapper.solve.alternatives import least_refused
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.cores.lift import lifted
-from flat_mapper.mapping.cores.view import levels_between
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.workload.graph import Workload
@@ -138,6 +138,7 @@ class GroupOnTiles:
     bound: float = inf  # that no mapping beats
     refused: Infeasible | None = None
     known: dict[object, CandidateCache] = field(default_factory=dict)
+    laid: GroupMapping | None = None  # the first mapping of the tile that is searched
 
     @property
     def most(self) -> float:
@@ -181,26 +182,34 @@ class GroupOnTiles:
             own = question.value(max(cycles, fullest.cycles()), self.every.energy)
             least = max(item.least, own)
             return item._replace(least=least, search=search)
-        roots = item.search.roots
-        fits = item.search.bounds.fits(roots)
-        if not fits.any() and self.best is None:
+        least = self._least_of(item.search, fullest)
+        if least == inf and self.best is None:
             item.search.prepare()
             self.refused = least_refused(self.refused, item.search.infeasibility())
-        costs = fullest.line(roots.cycles[fits]), fullest.largest * roots.energy[fits]
-        least = float(question.goal.first(*costs).min(initial=inf))
-        if question.goal.kind == "latency":
-            least = max(least, fullest.cycles(float(roots.cycles[fits].min(initial=inf))))
         return item._replace(least=max(item.least, least), bounded=True)
 
-    def _of_core(self, one: Assignment, *, dearest: bool = False) -> GroupSearch:
-        """The search of one core's tile; dearest: words from outside cost the most they may."""
+    def _least_of(self, search: GroupSearch, fullest: Fullest, beside_pj: float = 0.0) -> float:
+        """The objective at least, by all outer choices of a core; infinite where none fits."""
+        goal, roots = self.question.goal, search.roots
+        fits = search.bounds.fits(roots)
+        energy = fullest.largest * roots.energy[fits] + beside_pj
+        least = float(goal.first(fullest.line(roots.cycles[fits]), energy).min(initial=inf))
+        if goal.kind == "latency":
+            least = max(least, fullest.cycles(float(roots.cycles[fits].min(initial=inf))))
+        return least
+
+    def _of_core(self, one: Assignment, way: Way | None = None) -> GroupSearch:
+        """The search of one core's tile; way: in which tiles are given out, None: any."""
         question, mapspace = self.question, self.question.mapspace
-        core = core_view(question.platform, one, question.buffering)
+        core = core_view(question.platform, one, question.buffering, way)
         space = with_arch_rules(one.inner(mapspace), core, one.core_workload)
-        ert = core_energies(question.ert, question.platform, one, question.goal, dearest=dearest)
+        ert = core_energies(question.ert, question.platform, one, question.goal, way)
         problem = group_problem(one.core_workload, core, ert, space, one.group)
-        known = self.known.setdefault((one.level, one.tile, dearest), CandidateCache())
-        return GroupSearch.of(problem, known)
+        if way is not None:
+            return GroupSearch.of(problem, CandidateCache())
+        return GroupSearch.of(
+            problem, self.known.setdefault((one.level, one.tile), CandidateCache())
+        )
 
     def _search(self, item: _Waiting) -> None:
         """All mappings of a tile that may be of use, laid out on the chip."""
@@ -214,24 +223,46 @@ class GroupOnTiles:
             raise Stopped
         question.count.in_vain += 1
         fullest = Fullest.of(question.platform, one, question.buffering)
-        incumbent = self._solve(search, one, fullest)
+        self.laid = None
+        left = self._solve(search, one, fullest)
         question.count.size += len(search.roots.staging) and search.space_size()
-        if question.goal.kind != "latency" and levels_between(question.platform.matrix, one.level):
-            # What is best where words come cheaply may not be where they come from DRAM.
-            self._solve(self._of_core(one, dearest=True), one, fullest)
-        if not incumbent.offered and incumbent.open:
-            self.refused = least_refused(self.refused, search.infeasibility())
-        left = search.proven(CYCLES)
-        if left < inf:
-            left = question.value(fullest.cycles(left), self.every.energy)
-        self.bound = min(self.bound, max(item.least, min(left, incumbent.loose)))
+        if left < self.most * (1 - EXACT):
+            # What is best by the least that each input may take in some way may be in none of them.
+            every = (self._in_way(one, fullest, way) for way in self._ways(one))
+            left = max(left, min(every, default=left))
+        self.bound = min(self.bound, max(item.least, left))
 
-    def _solve(self, search: GroupSearch, one: Assignment, fullest: Fullest) -> ChipIncumbent:
-        """Lay out the mappings of a core that may be better than the best."""
+    def _ways(self, one: Assignment) -> list[Way]:
+        """All ways to give a tile out; none where no mapping was laid out."""
+        where, found = (self.workload, self.question.platform), list[Way]()
+        policy, ert = self.question.mapspace.policy, self.question.ert
+        for whole in lifted(*where, self.laid, one.level, dict(one.tile)) if self.laid else ():
+            on = group_on_cores(*where, whole, policy, ert)
+            if not isinstance(on, Infeasible):
+                way = Way.of(on, ert, largest_tiles(one))
+                found += [way] if way not in found else []
+        return found
+
+    def _in_way(self, one: Assignment, fullest: Fullest, way: Way) -> float:
+        """The search of a tile in one way to give it out; see `_solve`."""
+        search = self._of_core(one, way)
+        least = self._least_of(search, fullest, way.brought_pj)
+        if least >= self.most:
+            return least
+        return max(least, self._solve(search, one, fullest, way.brought_pj))
+
+    def _solve(
+        self, search: GroupSearch, one: Assignment, fullest: Fullest, beside_pj: float = 0.0
+    ) -> float:
+        """Lay out the mappings of a core that may be better than the best.
+
+        The objective at least of what is not known to be no better.
+        """
         question = self.question
         incumbent = ChipIncumbent(
             goal=question.goal,
             fullest=fullest,
+            beside_pj=beside_pj,
             price=lambda found: self._lay_out(one, found),
         )
         if self.most < inf:
@@ -239,12 +270,18 @@ class GroupOnTiles:
         search.prepare()
         search.solve(incumbent)
         question.count.evaluated += search.counters.evaluated
-        return incumbent
+        if not incumbent.offered and incumbent.open:
+            self.refused = least_refused(self.refused, search.infeasibility())
+        left = search.proven(CYCLES)
+        if left < inf:
+            left = question.value(fullest.cycles(left), self.every.energy)
+        return min(left, incumbent.loose)
 
     def _lay_out(self, one: Assignment, found: GroupSolution) -> Costs | None:
         """Price a tile's mapping in every way to give tiles out; the least, None: none fits."""
         question = self.question
         mapping = group_mapping(found, dict(one.core_workload.rank_sizes))
+        self.laid = self.laid or mapping
         where, least = (self.workload, question.platform), None
         for whole in lifted(*where, mapping, one.level, dict(one.tile)):
             on = group_on_cores(*where, whole, question.mapspace.policy, question.ert)

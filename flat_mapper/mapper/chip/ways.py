@@ -1,0 +1,73 @@
+"""Ways to give tiles out, each as a core sees it: what words of each tensor cost and take.
+
+A read of one input may serve several cores while another is read once a core, or is kept by a level
+between. So what is best for a core differs from way to way, and each is a question of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from flat_mapper.arch.values import MemoryLevel, Rows
+from flat_mapper.cost_model.chip.cores import GroupOnCores
+from flat_mapper.energy.tables import Ert
+
+LEAST = 1e-12  # of rounding: rows are not rounded up for it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One way. No tile costs less in it, and nothing outside moves fewer words."""
+
+    rows: Mapping[str, Rows]  # by tensor, for all tiles, of which one counts
+    weights: Mapping[str, float]  # of inputs that come from DRAM, see MemoryLevel.weights
+    totals: Mapping[str, float]  # words that DRAM sends for a tile, of inputs that are kept between
+    kept: Mapping[str, float]  # of these, cycles of the level between for a word
+    brought_pj: float  # of all that comes to the level between
+
+    @classmethod
+    def of(cls, on: GroupOnCores, ert: Ert, largest: float) -> Way:
+        """The way of a mapping; largest: all its tiles as so many of the largest."""
+        dram, made = on.platform.dram, {on.workload.einsum(n).output.tensor for n in on.group.names}
+        rows, kept = dict[str, Rows](), dict[str, float]()
+        weights = dict[str, float]()
+        for t in on.tensors:
+            level = on.between.get(t, dram)
+            read, _, update = ert.actions(level.name)
+            rows[t] = Rows(
+                row_words=level.row_words,
+                read_pj=read / largest,
+                update_pj=update / largest,
+                times=max(largest - on.saved_reads(t), 0.0) * (1 - LEAST),
+            )
+            served = [dict(r.distinct).get(t, r.cores) / r.cores for r in on.rounds]
+            weight = min([*served, *([1.0] if len(on.rest) else [])])
+            if level is dram:
+                weights |= {} if t in made else {t: weight}
+            elif rate := read_rate(level):
+                kept[t] = weight * on.at_work / rate
+        return cls(
+            rows=rows,
+            weights=weights,
+            totals={t: words / on.tiles.count for t, words in on.outer_words.items()},
+            kept=kept,
+            brought_pj=_brought_pj(on, ert),
+        )
+
+
+def _brought_pj(on: GroupOnCores, ert: Ert) -> float:
+    """pJ of what DRAM sends to a level between, in whole rows of both."""
+    total = 0.0
+    for tensor, words in on.outer_words.items():
+        for level, action in ((on.platform.dram, 0), (on.between[tensor], 1)):
+            rows = ceil(words / level.row_words * (1 - LEAST))
+            total += rows * ert.actions(level.name)[action]
+    return total
+
+
+def read_rate(level: MemoryLevel) -> float | None:
+    """Words read in a cycle; None: unlimited."""
+    rates = (level.read_words_per_cycle, level.shared_words_per_cycle)
+    return min((r for r in rates if r is not None), default=None)
