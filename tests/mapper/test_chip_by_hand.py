@@ -59,7 +59,7 @@ def test_rows_of_all_tiles_are_whole_and_one_read_serves_several() -> None:
         tiles=Fake(count=4),
     )
     way = Way.of(on, ert, 4)
-    assert way.weights == {"A": 1, "B": 0.25}
+    assert way.weights == {"B": 0.25}
     space: Any = Fake(output="Z", volume={"Z": 3})
     level = replace(dram, rows=way.rows)
     costs = [float(drawn_energy(space, t, level, 3.0)) for t in "ABZ"]

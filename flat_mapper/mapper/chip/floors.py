@@ -94,9 +94,9 @@ def _streams(
     between = levels_between(arch, one.level)
     rates = [read_rate(level) for level in (platform.dram, *between[-1:])]
     inputs, made = inputs_of(one), {workload.einsum(n).output.tensor for n in one.group.names}
-    if way is not None:
+    if way is not None and way.kept:
         yield way.kept
-    elif between and None not in rates:
+    elif way is None and between and None not in rates:
         level, rate = arch.level(one.level), max(filter(None, rates))
         yield {t: (1 if multicasts(arch, level, t) else one.at_work) / rate for t in inputs}
     facts = core_facts(arch)
@@ -166,7 +166,8 @@ def core_energies(
     arch = platform.matrix
     shared = any(multicasts(arch, arch.level(one.level), t) for t in inputs_of(one))
     share = 1 / one.at_work if shared and goal.kind != "latency" and way is None else 1.0
-    levels = [platform.dram, *(levels_between(arch, one.level)[-1:] if way is None else ())]
+    between = () if way is not None and way.rows else levels_between(arch, one.level)[-1:]
+    levels = [platform.dram, *between]
     read = min(ert.actions(level.name)[0] / level.row_words for level in levels)
     _, write, update = (pj / platform.dram.row_words for pj in ert.actions(platform.dram.name))
     own = {"read": share * read, "write": write, "update": update}

@@ -21,31 +21,32 @@ LEAST = 1e-12  # of rounding: rows are not rounded up for it
 class Way:
     """One way. No tile costs less in it, and nothing outside moves fewer words."""
 
-    rows: Mapping[str, Rows]  # by tensor, for all tiles, of which one counts
+    rows: Mapping[str, Rows]  # by tensor, for all tiles, of which one counts; none: pJ do not
     weights: Mapping[str, float]  # of inputs that come from DRAM, see MemoryLevel.weights
     totals: Mapping[str, float]  # words that DRAM sends for a tile, of inputs that are kept between
     kept: Mapping[str, float]  # of these, cycles of the level between for a word
     brought_pj: float  # of all that comes to the level between
 
     @classmethod
-    def of(cls, on: GroupOnCores, ert: Ert, largest: float) -> Way:
-        """The way of a mapping; largest: all its tiles as so many of the largest."""
+    def of(cls, on: GroupOnCores, ert: Ert | None, largest: float) -> Way:
+        """The way of a mapping; largest: all its tiles as so many of the largest.
+
+        ert: None where pJ do not count.
+        """
         dram, made = on.platform.dram, {on.workload.einsum(n).output.tensor for n in on.group.names}
         rows, kept = dict[str, Rows](), dict[str, float]()
         weights = dict[str, float]()
         for t in on.tensors:
             level = on.between.get(t, dram)
-            read, _, update = ert.actions(level.name)
-            rows[t] = Rows(
-                row_words=level.row_words,
-                read_pj=read / largest,
-                update_pj=update / largest,
-                times=max(largest - on.saved_reads(t), 0.0) * (1 - LEAST),
-            )
+            if ert is not None:
+                read, _, update = (pj / largest for pj in ert.actions(level.name))
+                times = max(largest - on.saved_reads(t), 0.0) * (1 - LEAST)
+                own = Rows(row_words=level.row_words, read_pj=read, update_pj=update, times=times)
+                rows[t] = own
             served = [dict(r.distinct).get(t, r.cores) / r.cores for r in on.rounds]
             weight = min([*served, *([1.0] if len(on.rest) else [])])
             if level is dram:
-                weights |= {} if t in made else {t: weight}
+                weights |= {} if t in made or weight == 1 else {t: weight}
             elif rate := read_rate(level):
                 kept[t] = weight * on.at_work / rate
         return cls(
@@ -53,7 +54,7 @@ class Way:
             weights=weights,
             totals={t: words / on.tiles.count for t, words in on.outer_words.items()},
             kept=kept,
-            brought_pj=_brought_pj(on, ert),
+            brought_pj=_brought_pj(on, ert) if ert is not None else 0.0,
         )
 
 

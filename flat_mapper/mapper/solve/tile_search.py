@@ -21,7 +21,13 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import (
     Assignment,
 )
-from flat_mapper.mapper.chip.floors import at_least, core_energies, core_view, largest_tiles
+from flat_mapper.mapper.chip.floors import (
+    at_least,
+    core_energies,
+    core_view,
+    largest_tiles,
+    outside_of,
+)
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.chip.incumbent import CYCLES, ChipIncumbent
 from flat_mapper.mapper.chip.ways import Way
@@ -228,7 +234,7 @@ class GroupOnTiles:
         question.count.size += len(search.roots.staging) and search.space_size()
         if left < self.most * (1 - EXACT):
             # What is best by the least that each input may take in some way may be in none of them.
-            every = (self._in_way(one, fullest, way) for way in self._ways(one))
+            every = (self._in_way(one, fullest, way, left) for way in self._ways(one))
             left = max(left, min(every, default=left))
         self.bound = min(self.bound, max(item.least, left))
 
@@ -236,15 +242,22 @@ class GroupOnTiles:
         """All ways to give a tile out; none where no mapping was laid out."""
         where, found = (self.workload, self.question.platform), list[Way]()
         policy, ert = self.question.mapspace.policy, self.question.ert
+        priced = ert if self.question.goal.kind != "latency" else None
         for whole in lifted(*where, self.laid, one.level, dict(one.tile)) if self.laid else ():
             on = group_on_cores(*where, whole, policy, ert)
             if not isinstance(on, Infeasible):
-                way = Way.of(on, ert, largest_tiles(one))
+                way = Way.of(on, priced, largest_tiles(one))
                 found += [way] if way not in found else []
         return found
 
-    def _in_way(self, one: Assignment, fullest: Fullest, way: Way) -> float:
-        """The search of a tile in one way to give it out; see `_solve`."""
+    def _in_way(self, one: Assignment, fullest: Fullest, way: Way, left: float) -> float:
+        """The search of a tile in one way to give it out; see `_solve`.
+
+        left: of the search in any way, which may have seen no less.
+        """
+        where = self.question.platform, one, self.question.buffering
+        if not way.rows and outside_of(*where, way) == outside_of(*where):
+            return left
         search = self._of_core(one, way)
         least = self._least_of(search, fullest, way.brought_pj)
         if least >= self.most:
