@@ -125,6 +125,9 @@ class WeightedSumSearch:
 
     def best(self, known: Costs | None) -> list[GroupSolution] | Infeasible:
         """Groups that are the best together; known: of another alternative, to improve on."""
+        for pool in self.pools.values():
+            if pool.search.too_large() is not None:  # before others are searched for nothing
+                return pool.search.infeasibility()
         if self.goal.kind == "edp":
             return self.product(known)
         self._quick(self.goal)
