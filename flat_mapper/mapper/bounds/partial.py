@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
+from itertools import product
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from flat_mapper.mapper.space.roles import Role
 
 Nodes = Sequence[MemoryLevel | Fanout]
 
+# Of some candidates: by tensor, whether the next level keeps it, and whether it may stay in place
+Known = dict[tuple[str, bool, bool], tuple[Floats, Floats]]
+
 
 def least_energy(
     space: EinsumSpace,
@@ -34,6 +38,7 @@ def least_energy(
     keep: frozenset[str],
     roles: dict[str, tuple[Role, ...]],
     share: float = 1.0,
+    known: Known | None = None,
 ) -> tuple[Floats, Floats]:
     """Lower bounds on every candidate's pJ, with DRAM and without.
 
@@ -41,11 +46,14 @@ def least_energy(
     keep:  what the first of them keeps, if it is a level.
     roles: by tensor, what the search may make of it; see `CandidateSet.energy`.
     share: of the work that a mask leaves; it does not spare first visits of an output.
+    known: what tensors take, as calls with other keeps have found; the rest is added.
     """
-    full, stays = (
-        [_least(space, candidates, rest, keep, t, roles[t], stays=s) for t in space.tensors]
-        for s in (False, True)
-    )
+    known = {} if known is None else known
+    for tensor, stay in product(space.tensors, (False, True)):
+        if (tensor, tensor in keep, stay) not in known:
+            found = _least(space, candidates, rest, keep, tensor, roles[tensor], stays=stay)
+            known[tensor, tensor in keep, stay] = found
+    full, stays = ([known[t, t in keep, s] for t in space.tensors] for s in (False, True))
     priced, free = (
         one_innermost(space, [f[i] for f in full], [s[i] for s in stays]) for i in (0, 1)
     )
@@ -203,13 +211,13 @@ def _drawn(
             found.append(np.asarray(once + drawn))
         return reduce(np.minimum, found)
 
-    spared, options = 1.0, list[Floats]()
+    spared, options, once = 1.0, list[Floats](), top(np.array(volume))
     for position, node in enumerate(rest):
         if isinstance(node, Fanout):
             spared *= node.fanout_x * node.fanout_y
         elif position:
             drawn = np.maximum(words / spared, volume)
             at = _at(space, tensor, node, drawn, drawn)
-            options.append(at + _filled(space, tensor, node) + top(np.array(volume)))
+            options.append(at + _filled(space, tensor, node) + once)
     options.append(top(np.maximum(words / spared, volume)))
     return reduce(np.minimum, options)

@@ -327,12 +327,15 @@ def moves(
 
 def staged_once(space: EinsumSpace, tensor: str, *, priced: bool, rounded: bool = True) -> float:
     """pJ of every word between DRAM and the shared level once; priced: with DRAM's end."""
+    known, key = space.staged_pj, (tensor, priced, rounded)
+    if key in known:
+        return known[key]
     costs = Costs(energy=np.zeros(1), ports={}, rounded=rounded)
     add_staged(space, costs, tensor, np.ones((len(space.ranks), 1), np.int64), ())
     once = float(costs.energy[0])
-    if priced:
-        return once
-    return once - float(dram_energy(space, tensor, space.volume[tensor], rounded=rounded))
+    if not priced:
+        once -= float(dram_energy(space, tensor, space.volume[tensor], rounded=rounded))
+    return known.setdefault(key, once)
 
 
 def drawn_energy(

@@ -12,7 +12,7 @@ from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.base.budget import Budget
 from flat_mapper.mapper.bounds.bound_filter import LowerBounds
 from flat_mapper.mapper.bounds.dominance import undominated
-from flat_mapper.mapper.bounds.partial import Nodes, least_energy
+from flat_mapper.mapper.bounds.partial import Known, Nodes, least_energy
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
@@ -77,8 +77,9 @@ class IncrementalEnumeration:
                 break
         found = LowerBounds.none(weights)
         for candidates in blocks:
+            known: Known = {}
             for keep in keeps(self.space, rest[0]) if rest else [frozenset[str]()]:
-                found = found.including(*self._costs(candidates, rest, keep))
+                found = found.including(*self._costs(candidates, rest, keep, known))
         return found
 
     def _extend(
@@ -92,12 +93,12 @@ class IncrementalEnumeration:
         found: list[CandidateBlock] = []
         left = 0
         for block in blocks:
+            known: Known = {}
             for keep in keeps(self.space, node):
                 inside = block
                 if choose and isinstance(node, MemoryLevel):
-                    inside = block.take(
-                        choose(block, keep, *self._costs(block, (node, *rest), keep))
-                    )
+                    costs = self._costs(block, (node, *rest), keep, known)
+                    inside = block.take(choose(block, keep, *costs))
                 for part in _chunks(inside, self._factors(node)):
                     self.budget.step()
                     own = extend(self.space, part, node, keep, self.wanted)
@@ -179,10 +180,14 @@ class IncrementalEnumeration:
         return self.space.splits[node.name][0].shape[1] if isinstance(node, Fanout) else 1000
 
     def _costs(
-        self, candidates: CandidateBlock, rest: Nodes, keep: frozenset[str]
+        self,
+        candidates: CandidateBlock,
+        rest: Nodes,
+        keep: frozenset[str],
+        known: Known | None = None,
     ) -> tuple[Floats, Floats, Floats]:
         share = 1.0 if self.share is None else self.share
-        priced, free = least_energy(self.space, candidates, rest, keep, self.roles, share)
+        priced, free = least_energy(self.space, candidates, rest, keep, self.roles, share, known)
         cycles = self.space.lane_cycles / (candidates.spatial * lanes_of(rest))
         return priced, free, share * cycles
 

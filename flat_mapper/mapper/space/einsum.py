@@ -202,6 +202,11 @@ class EinsumSpace:
         return self.iterations * operation_energy(self.arch, self.ert, self.einsum, self.widths)
 
     @cached_property
+    def staged_pj(self) -> dict[tuple[str, bool, bool], float]:
+        """What `price.staged_once` has found."""
+        return {}
+
+    @cached_property
     def lane_cycles(self) -> float:
         """Cycles of all computes on one compute unit."""
         return self.iterations * operation_cycles(self.arch, self.einsum, self.widths)
