@@ -6,9 +6,8 @@ from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base.errors import UnpricedError
-from flat_mapper.energy.tables import Art, Ert, load_ert, unpriced
+from flat_mapper.energy.tables import ACCELERGY, Art, Ert, load_ert, unpriced
 from flat_mapper.mapper.group.objective import Objective
-from flat_mapper.timeloop.accelergy import ACCELERGY, chosen_accelergy
 
 
 def energies(
@@ -20,6 +19,8 @@ def energies(
     matrix path; the vector path is left out where softmax is free.
     """
     if ert == ACCELERGY:
+        from flat_mapper.timeloop.accelergy import chosen_accelergy
+
         return chosen_accelergy().price(platform)
     if ert is not None:
         table = ert if isinstance(ert, Ert) else load_ert(ert)

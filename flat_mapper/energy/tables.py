@@ -31,6 +31,8 @@ from flat_mapper.spec.document import (
 from flat_mapper.spec.templating import load_document
 from flat_mapper.workload.notation import FUNCTIONS
 
+ACCELERGY = "accelergy"  # in place of a table: to be asked
+
 # What an action is called in an ERT, the first that is there (Timeloop, model/topology.hpp).
 _ALIASES: Mapping[str, tuple[str, ...]] = {
     "read": ("random_read", "read"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from urllib.parse import quote
 
 from flat_mapper.base.escape import html_text
 
@@ -29,6 +28,8 @@ def text(title: str, *parts: str) -> str:
 
 def framed(path: str, caption: str) -> str:
     """A page that lies beside the notebook, as a browser shows it."""
+    from urllib.parse import quote
+
     address = html_text(quote(path))
     frame = f'<iframe src="{address}" title="report" width="100%" height="800"></iframe>'
     return f'<div>{html_text(caption)}: <a href="{address}">{html_text(path)}</a></div>{frame}'

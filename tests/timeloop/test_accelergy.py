@@ -16,9 +16,10 @@ from flat_mapper.api import calls as api
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.errors import BackendError
 from flat_mapper.cli.main import main
+from flat_mapper.energy.tables import ACCELERGY
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.spec.yamlio import dump
-from flat_mapper.timeloop.accelergy import ACCELERGY, Accelergy, chosen_accelergy
+from flat_mapper.timeloop.accelergy import Accelergy, chosen_accelergy
 from flat_mapper.timeloop.run import VARIABLE, command_of
 from flat_mapper.timeloop.write_processed import accelergy_document
 

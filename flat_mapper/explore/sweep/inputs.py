@@ -21,7 +21,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.backends.registry import BACKENDS, get_backend
 from flat_mapper.base.errors import FlatMapperError, SpecError
 from flat_mapper.energy import hwcomponents as hwcomponents_prices
-from flat_mapper.energy.tables import Ert, load_ert
+from flat_mapper.energy.tables import ACCELERGY, Ert, load_ert
 from flat_mapper.explore.sweep.spec import Coordinates, Sweep
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace
@@ -29,7 +29,6 @@ from flat_mapper.spec import catalog, document
 from flat_mapper.spec.document import Quoted, checked
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import dump
-from flat_mapper.timeloop.accelergy import ACCELERGY
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import mask_of
 from flat_mapper.workload.problem_file import Lengths, sequence_lengths
