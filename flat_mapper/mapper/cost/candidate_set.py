@@ -19,6 +19,8 @@ from flat_mapper.mapper.space.roles import Role
 
 MOST_UNDER_TILES = 60_000  # chosen: candidates under a few outer tiles; beyond, all are enumerated
 
+AT_ONCE = 1 << 13  # candidates that are bounded in one go
+
 # (full, stays): least pJ of one tensor in every candidate, see price.Moves
 Pair = tuple[Floats, Floats]
 # The distinct extents of a rank in outer tiles, and which of them each outer tile has
@@ -58,13 +60,7 @@ class Memo:
 
     def keep(self, mask: Bools) -> Memo:
         """The memo of the candidates of a mask."""
-        moves = {
-            t: Moves(
-                inner=(m.inner[0][mask], m.inner[1][mask]),
-                drawn=(m.drawn[0][mask], m.drawn[1][mask]),
-            )
-            for t, m in self.moves.items()
-        }
+        moves = {t: m.part(mask) for t, m in self.moves.items()}
         return Memo(moves=moves, energies={k: e[mask] for k, e in self.energies.items()})
 
 
@@ -97,15 +93,15 @@ class CandidateSet:
         """int64[R, n]."""
         return np.concatenate([b.tile for b in self.blocks], axis=1)
 
-    def pair(self, tensor: str, role: Role, *, priced: bool, rounded: bool = True) -> Pair:
-        """Bounds of one tensor in one role: in full, and if it may stay in place."""
+    def _moves(self, tensor: str, *, rounded: bool) -> Moves:
+        """What a tensor takes in every candidate, as far as its role does not matter."""
         known, key = self.memo.moves, (tensor, rounded)
         if key not in known:
             parts = [moves(self.space, b, tensor, rounded=rounded) for b in self.blocks]
             known[key] = Moves(
                 inner=_joined([p.inner for p in parts]), drawn=_joined([p.drawn for p in parts])
             )
-        return known[key].energy(self.space, tensor, role, priced=priced, rounded=rounded)
+        return known[key]
 
     def spared(self, roles: Sequence[Role]) -> Floats:
         """pJ that first visits of the output spare at most, and a mask does not; float64[n].
@@ -155,20 +151,30 @@ class CandidateSet:
         key, known = EnergyKey(roles, priced, share), self.memo.energies
         if key in known:
             return known[key]
-        rounded = share is None
-        full, stays = [], []
-        for i, tensor in enumerate(self.space.tensors):
-            choices = self.roles[tensor] if roles is None else (roles[i],)
-            pairs = [self.pair(tensor, r, priced=priced, rounded=rounded) for r in choices]
-            full.append(np.minimum.reduce([p[0] for p in pairs]))
-            stays.append(np.minimum.reduce([p[1] for p in pairs]))
-        least = one_innermost(self.space, full, stays)
+        every = [self._moves(t, rounded=share is None) for t in self.space.tensors]
+        least = np.empty(self.count)
+        for begin in range(0, self.count, AT_ONCE):  # or their terms take more room than they do
+            some = slice(begin, begin + AT_ONCE)
+            least[some] = self._least([m.part(some) for m in every], key)
         if share is not None and share < 1:
             output = self.space.output
             own = self.roles[output] if roles is None else (roles[-1],)
             least = share * least - (1 - share) * self.spared(own)
         known[key] = least
         return known[key]
+
+    def _least(self, every: list[Moves], key: EnergyKey) -> Floats:
+        """`energy` of some candidates without a mask's share, by what each tensor takes."""
+        space, full, stays = self.space, [], []
+        for i, (tensor, own) in enumerate(zip(space.tensors, every, strict=True)):
+            choices = self.roles[tensor] if key.roles is None else (key.roles[i],)
+            rounded = key.share is None
+            pairs = [
+                own.energy(space, tensor, r, priced=key.priced, rounded=rounded) for r in choices
+            ]
+            full.append(np.minimum.reduce([p[0] for p in pairs]))
+            stays.append(np.minimum.reduce([p[1] for p in pairs]))
+        return one_innermost(space, full, stays)
 
     def lows(
         self,

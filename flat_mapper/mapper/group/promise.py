@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
@@ -39,19 +41,24 @@ def promising(
     lean = max(
         sum(float(e.min()) for e in priced) + more, sum(float(e.min()) for e in free) + floors
     )
-    sums: list[list[Floats]] = [[] for _ in candidate_sets]
     at = np.array(quick), np.array(lean)
-    for slope in (0.0, *(float(w) for w in incumbent.slopes(*at))):
-        parts = [
-            [e + slope * add * c for e, c, add in zip(some, cycles, adds, strict=True)]
-            for some in (priced, free)
-        ]
-        for i, both in enumerate(zip(*(_with_rest(some) for some in parts), strict=True)):
-            sums[i].append(np.maximum(both[0] + more, both[1] + floors))
-    busy = _with_rest([c * add for c, add in zip(cycles, adds, strict=True)])
+    slopes = [0.0, *(float(w) for w in incumbent.slopes(*at))]
+    numbers = range(len(candidate_sets))
+
+    def weighed(energy: list[Floats], i: int, slope: float) -> Floats:
+        """Weighted sums of one Einsum's candidates: made twice, for all together take much room."""
+        return energy[i] + slope * adds[i] * cycles[i]
+
+    rests = [[_rests(weighed(e, i, w) for i in numbers) for e in (priced, free)] for w in slopes]
+    idle = _rests(c * add for c, add in zip(cycles, adds, strict=True))
     found = []
-    for i, (energy, *weighted) in enumerate(sums):
-        latency = np.maximum(np.maximum(cycles[i], busy[i]), quick)
+    for i in numbers:
+        energy, *weighted = (
+            np.maximum(weighed(priced, i, w) + p[i] + more, weighed(free, i, w) + f[i] + floors)
+            for w, (p, f) in zip(slopes, rests, strict=True)
+        )
+        busy = cycles[i] * adds[i] + idle[i]
+        latency = np.maximum(np.maximum(cycles[i], busy), quick)
         good = incumbent.can_improve(latency, energy)
         found.append(good & incumbent.sums_can_improve(weighted, *at))
         if log is not None:
@@ -71,10 +78,10 @@ def _shares(problem: GroupProblem, outers: Outers) -> list[float | None]:
     return [float(problem.shares(s, least)[0]) for s in problem.spaces]
 
 
-def _with_rest(parts: list[Floats]) -> list[Floats]:
-    """Each array plus the least of all the others."""
+def _rests(parts: Iterable[Floats]) -> list[float]:
+    """Of each array the least of all the others together."""
     lows = [float(p.min()) for p in parts]
-    return [p + (sum(lows) - low) for p, low in zip(parts, lows, strict=True)]
+    return [sum(lows) - low for low in lows]
 
 
 def most_promising(incumbent: Incumbent, whole: CandidateSet, most: int) -> CandidateSet:
