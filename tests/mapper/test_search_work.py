@@ -10,9 +10,11 @@ from oracles.brute_force import Case
 from oracles.fused_questions import fused_question
 from oracles.small_cases import small_case
 
+from flat_mapper.api import calls as api
 from flat_mapper.base.budget import Budget
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.reports.answers import SearchResult
 
 Work = tuple[int, int, int, int]  # pieces of work, mappings priced; outer and inner choices cut
 WORK: tuple[tuple[Callable[[int], Case], int, Work], ...] = (
@@ -58,6 +60,21 @@ def test_no_bound_cuts_less_as_candidates_grow(
 ) -> None:
     monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
     assert_work(drawn(seed), work)
+
+
+def test_a_first_answer_comes_from_the_largest_of_nearly_equal_tiles() -> None:
+    """Under the smallest of them it is half as good, and 98,771 mappings are priced."""
+    found = api.search(api.load_problem("llama3-8b", seq=4096, phase="decode"), "cloud")
+    assert isinstance(found, SearchResult)
+    assert found.certificate.evaluated <= 4339
+
+
+def test_groups_beside_one_that_cannot_fit_are_not_searched() -> None:
+    """The two products of an attention unfused, beside a softmax that lacks two words: 130,426."""
+    found = api.search(api.load_problem("bert-base", seq=65536), "edge")
+    assert isinstance(found, SearchResult)
+    assert "QK_max+QK_exp+QK_sum+A" in " ".join(found.certificate.infeasible)
+    assert found.certificate.evaluated <= 6744
 
 
 def assert_work(case: Case, work: Work) -> None:

@@ -125,9 +125,10 @@ class WeightedSumSearch:
 
     def best(self, known: Costs | None) -> list[GroupSolution] | Infeasible:
         """Groups that are the best together; known: of another alternative, to improve on."""
-        for pool in self.pools.values():
-            if pool.search.too_large() is not None:  # before others are searched for nothing
-                return pool.search.infeasibility()
+        every = [pool.search for pool in self.pools.values()]
+        refused = [search for search in every if search.too_large() is not None]
+        if refused:  # before the others are searched for nothing
+            return refused[0].infeasibility()
         if self.goal.kind == "edp":
             return self.product(known)
         self._quick(self.goal)
