@@ -233,8 +233,8 @@ class GroupSearch:
         first, second, third = self.incumbent.sort_keys(alive.cycles, alive.energy)
         # Of equal promise the largest tile: it keeps most. Before all, the largest of nearly equal
         # promise: it leaves candidates most room, and bounds of small ones say less about them.
-        near = np.where(first <= (1 + NEAR) * first.min(initial=np.inf), alive.needs, 0)
-        best = np.lexsort((third, second, -alive.needs, first, near < near.max(initial=0)))
+        wide = np.where(first <= (1 + NEAR) * first.min(initial=np.inf), alive.needs, 0)
+        best = np.lexsort((third, second, -alive.needs, first, wide < wide.max(initial=0)))
         if len(self.problem.spaces) == 1:
             self._warm_alone(alive, best)
             return
@@ -257,11 +257,9 @@ class GroupSearch:
         """Promising candidates under outer choices of one tile."""
         widest = [s.widest for s in self.problem.spaces]
         found = self._beam(outers).near(self._whole(widest, outers), widest)
-        return (
-            [most_promising(self.incumbent, t, WARM_FEW) for t in found]
-            if all(t.count for t in found)
-            else []
-        )
+        if not all(t.count for t in found):
+            return []
+        return [most_promising(self.incumbent, t, WARM_FEW) for t in found]
 
     def _warm_alone(self, alive: Outers, best: Ints) -> None:
         """The same for an Einsum on its own, where outer choices come cheap."""
