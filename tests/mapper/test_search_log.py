@@ -13,6 +13,7 @@ import pytest
 from oracles.brute_force import Case
 from oracles.small_cases import online_case, small_case
 
+from flat_mapper.arch.values import Architecture
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.mapper.bounds.outer import OuterBounds
@@ -50,6 +51,25 @@ def test_no_cut_of_an_online_softmax_is_wrong(seed: int, tmp_path: Path) -> None
     path = tmp_path / "search.log"
     logged(online_case(seed), path, "latency")
     assert replayed(*read_log(path), sample=100).fault == ""
+
+
+def test_an_old_maximum_is_read_once_in_a_turn(tmp_path: Path) -> None:
+    """Keys are cut for want of room, and what corrections read of the shared level binds."""
+    case = online_case(20)
+    glb = replace(case.platform.matrix.levels[1], capacity_words=13, read_words_per_cycle=0.5)
+
+    def with_glb(path: Architecture) -> Architecture:
+        return replace(path, nodes=(path.nodes[0], glb, *path.nodes[2:]))
+
+    assert case.platform.vector is not None
+    matrix, vector = with_glb(case.platform.matrix), with_glb(case.platform.vector)
+    workload = case.workload.with_ranks({"P": 2, "M": 4})
+    platform = replace(case.platform, matrix=matrix, vector=vector)
+    path = tmp_path / "search.log"
+    logged(replace(case, workload=workload, platform=platform), path, "latency")
+    question, events = read_log(path)
+    assert events[-1]["cycles"] == 242
+    assert replayed(question, events, sample=20).fault == ""
 
 
 @pytest.mark.parametrize("seed", [0, 9])
