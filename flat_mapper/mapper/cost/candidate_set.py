@@ -60,7 +60,7 @@ class Memo:
 
     def keep(self, mask: Bools) -> Memo:
         """The memo of the candidates of a mask."""
-        moves = {t: m.part(mask) for t, m in self.moves.items()}
+        moves = {t: _part(m, mask) for t, m in self.moves.items()}
         return Memo(moves=moves, energies={k: e[mask] for k, e in self.energies.items()})
 
 
@@ -155,7 +155,7 @@ class CandidateSet:
         least = np.empty(self.count)
         for begin in range(0, self.count, AT_ONCE):  # or their terms take more room than they do
             some = slice(begin, begin + AT_ONCE)
-            least[some] = self._least([m.part(some) for m in every], key)
+            least[some] = self._least([_part(m, some) for m in every], key)
         if share is not None and share < 1:
             output = self.space.output
             own = self.roles[output] if roles is None else (roles[-1],)
@@ -332,6 +332,12 @@ def _some(blocks: Iterator[CandidateBlock], most: int, budget: Budget) -> Iterat
         if count > most:
             raise TooMany
         yield block
+
+
+def _part(moves: Moves, some: Bools | slice) -> Moves:
+    """What a tensor takes in some of the candidates."""
+    inner, drawn = ((one[some], other[some]) for one, other in (moves.inner, moves.drawn))
+    return Moves(inner=inner, drawn=drawn)
 
 
 def _joined(parts: list[Pair]) -> Pair:

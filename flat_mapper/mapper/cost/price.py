@@ -12,7 +12,6 @@ from flat_mapper.mapper.cost.innermost import closed_passes
 from flat_mapper.mapper.cost.masks import left_by_mask
 from flat_mapper.mapper.cost.outside import beside, beside_cycles, in_turn_cycles, weight_of
 from flat_mapper.mapper.space.candidates import (
-    Bools,
     CandidateBlock,
     Floats,
     Ints,
@@ -282,11 +281,6 @@ class Moves:
 
     inner: tuple[Floats, Floats]  # pJ at the inner levels
     drawn: tuple[Floats, Floats]  # words from the level on top, or to it
-
-    def part(self, some: Bools | slice) -> Moves:
-        """The same of some candidates."""
-        inner, drawn = ((one[some], other[some]) for one, other in (self.inner, self.drawn))
-        return Moves(inner=inner, drawn=drawn)
 
     def energy(
         self, space: EinsumSpace, tensor: str, role: Role, *, priced: bool, rounded: bool = True
