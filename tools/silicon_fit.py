@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from flat_mapper.published.silicon import gpu
 from flat_mapper.published.silicon.accuracy import errors
 from flat_mapper.published.silicon.families import cases
-from flat_mapper.published.silicon.fit import fitted_to
+from flat_mapper.published.silicon.fit import fitted_to, timed
 from flat_mapper.published.silicon.rows import Case, MeasuredRow, priced
 
 LEAST = 5  # chosen: rows from which a 90th percentile is taken
@@ -57,7 +57,7 @@ def cost_lines(found: Sequence[Case]) -> Iterator[str]:
     for case in found:
         groups.setdefault((case.platform.name, case.kernel), []).append(case)
     for (chip, kernel), own in groups.items():
-        fit = fitted_to(case for case in own if not case.aside)
+        fit = fitted_to(timed(case for case in own if not case.aside))
         yield f"# {chip}, {fit.rows} rows"
         yield f"  {kernel}_factor: {fit.factor:.3f}"
         yield f"  {kernel}_tile_cycles: {fit.tile_cycles:g}"

@@ -27,7 +27,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from flat_mapper.published.silicon.families import cases
-from flat_mapper.published.silicon.fit import score
+from flat_mapper.published.silicon.fit import Floats, score
 from flat_mapper.published.silicon.gpu_kernels import kernel_of, splits
 from flat_mapper.published.silicon.rows import Case, priced
 
@@ -129,37 +129,52 @@ def _decode(s: Sizes, launch: float) -> float:
     return max(ceil(units / cores) * unit / clock, s.bytes / dram) + launch
 
 
-def tables(found: Sequence[Case]) -> Iterator[tuple[str, ...]]:
-    """Of every kernel and kind of rows: rows set aside, and the errors of the three."""
-    for chip, kernel in dict.fromkeys((Sizes(c).chip, c.kernel) for c in found):
-        own = [c for c in found if c.kernel == kernel and Sizes(c).chip == chip]
-        fit = [c for c in own if not c.aside and c.kind in ("full", "dram")]
-        free = LAUNCHES if own[0].phase == "decode" else TILES[chip]
-        scales = [(roofline, 0.0, _scale(fit, roofline, 0.0)[1])]
-        best = min(free, key=lambda one: _scale(fit, formula, one))
-        scales.append((formula, best, _scale(fit, formula, best)[1]))
-        for kind in dict.fromkeys(c.kind for c in own):
-            aside = [c for c in own if c.kind == kind and c.aside]
-            if not aside:
-                continue
-            took = np.array([c.measured_s for c in aside])
-            errors = [
-                _text(np.array([f(c, one) for c in aside]) * scale / took - 1)
-                for f, one, scale in scales
-            ]
-            errors.append(_text(np.array([priced(c).predicted_s for c in aside]) / took - 1))
-            yield chip, kernel, kind, str(len(aside)), *errors
+def name_of(case: Case) -> str:
+    """The chip of a row."""
+    return Sizes(case).chip
 
 
-def _scale(fit: Sequence[Case], what: Formula, free: float) -> tuple[float, float]:
-    """The least score of any scale, and the scale."""
-    ratio = np.array([what(c, free) / c.measured_s for c in fit])
+def choices(case: Case) -> Sequence[float]:
+    """Values of the free number of `formula` for rows of a kernel."""
+    return LAUNCHES if case.phase == "decode" else TILES[name_of(case)]
+
+
+def scaled_to(case: Case) -> bool:
+    """Whether a row is of a kind to which scales are fitted."""
+    return case.kind in ("full", "dram")
+
+
+def fitted_scale(ratio: Floats) -> tuple[float, float]:
+    """The least score of any scale of predicted over measured, and the scale."""
     found = score(np.abs(ratio[:, None] * SCALES - 1))
     at = int(np.argmin(found))
     return float(found[at]), float(SCALES[at])
 
 
-def _text(errors: np.ndarray) -> str:
+def tables(found: Sequence[Case]) -> Iterator[tuple[str, ...]]:
+    """Of every kernel and kind of rows: rows set aside, and the errors of the three."""
+    for chip, kernel in dict.fromkeys((name_of(c), c.kernel) for c in found):
+        own = [c for c in found if c.kernel == kernel and name_of(c) == chip]
+        fit = [c for c in own if not c.aside and scaled_to(c)]
+        scales = [(roofline, 0.0, fitted_scale(_ratio(fit, roofline, 0.0))[1])]
+        fits = {n: fitted_scale(_ratio(fit, formula, n)) for n in choices(own[0])}
+        best = min(fits, key=lambda n: fits[n][0])
+        scales.append((formula, best, fits[best][1]))
+        for kind in dict.fromkeys(c.kind for c in own):
+            aside = [c for c in own if c.kind == kind and c.aside]
+            if not aside:
+                continue
+            errors = [_text(_ratio(aside, f, one) * scale - 1) for f, one, scale in scales]
+            errors.append(_text(np.array([priced(c).error for c in aside])))
+            yield chip, kernel, kind, str(len(aside)), *errors
+
+
+def _ratio(rows: Sequence[Case], what: Formula, free: float) -> Floats:
+    """Predicted over measured, before any scale."""
+    return np.array([what(c, free) / c.measured_s for c in rows])
+
+
+def _text(errors: Floats) -> str:
     percent = 100 * np.abs(errors)
     return f"{np.median(percent):.1f} / {np.quantile(percent, 0.9):.1f}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flat_mapper.arch.cores import error_bands
@@ -20,7 +21,7 @@ from flat_mapper.mapping.cores.check import read_checked_record
 from flat_mapper.published.silicon import headroom
 from flat_mapper.published.silicon.accuracy import summary
 from flat_mapper.published.silicon.families import cases, measured
-from flat_mapper.published.silicon.fit import fitted_to
+from flat_mapper.published.silicon.fit import BETWEEN, Timed, fitted_to, held_out, timed
 from flat_mapper.published.silicon.records import record_files
 from flat_mapper.reports.folder import write_folder
 from flat_mapper.reports.text import result_dict, summary_text
@@ -110,10 +111,27 @@ def test_a_prediction_is_what_evaluate_says_of_the_record(tmp_path: Path, phase:
 
 def test_nothing_is_fitted_to_rows_set_aside(rows: Path) -> None:
     own = [case for case in cases(rows) if not case.aside and case.kernel == "fa3_prefill"]
-    found = fitted_to(own)
+    found = fitted_to(timed(own))
     assert found.rows == len(own)
     with pytest.raises(AssertionError):
-        fitted_to([case for case in cases(rows) if case.aside])
+        timed([case for case in cases(rows) if case.aside])
+
+
+def test_a_rule_is_held_to_rows_that_it_has_not_seen() -> None:
+    """Rows that take as long as the model says, and four that take half of it."""
+    ratio = np.array([1.0] * 20 + [0.5] * 4)
+    seconds = np.linspace(0.1, 0.4, 24)
+    rows = Timed(
+        own=np.repeat(seconds[:, None], len(BETWEEN), axis=1),
+        beside=np.zeros(24),
+        measured=seconds * ratio,
+        kinds=np.where(ratio < 1, "window", "full"),
+        folds=np.arange(24) % 5,
+    )
+    assert fitted_to(rows, "kinds").factor < 0.75 < fitted_to(rows, "rows").factor
+    odd = replace(rows, folds=np.where(ratio < 1, 1, 0))  # each kind by what the other one says
+    assert held_out(odd, "rows")[-1] == pytest.approx(1, abs=0.01)
+    assert held_out(odd, "rows")[0] == pytest.approx(1 / 2, abs=0.01)
 
 
 def test_answers_carry_the_errors_of_the_kernel_that_they_are_of(rows: Path) -> None:
