@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.cost_model.result import Result
+from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot
 from flat_mapper.workload.einsum import Einsum
@@ -13,16 +15,26 @@ from flat_mapper.workload.graph import Workload
 
 L3, DRAM = "GLB", "DRAM"
 IN_PE: Mapping[str, tuple[str, ...]] = {"QK": ("QK",), "SLNV": ("SLN",)}  # a word of each PE
+# What Einsums read from L3 and write into it. source: `keep` of L3 in the artifact's mappings, of
+# FuseMax's array and of FLAT's machine; all else there goes from register to register.
+READS = {
+    "QK": ("Q", "K"),
+    **{"SLNV": ("V",), "RM": ("RM",), "SPD": ("RD",), "SPNV": ("RNV",), "AV": ("RNV", "RD")},
+}
+WRITES = {"QK": ("Q", "K"), "SLNV": ("V",), "RM": ("RM",), "RD": ("RD",), "RNV": ("RNV",)}
+READS_ON_LANES = {**READS, "SLN": ("QK",), "SLNV": ("V", "SLN")}
+WRITES_ON_LANES = {**WRITES, "QK": ("Q", "K", "QK"), "SLN": ("SLN",)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """The machine of a file of results, apart from its sizes.
 
-    serial: the array finds a tile's maximum one key after another.
+    prices: its table of energies. serial: the array finds a tile's maximum one key after another.
     """
 
     mapspace: str
+    prices: str = "fusemax-proposal"
     serial: bool = False
     on_lanes: bool = False  # the whole softmax
 
@@ -48,6 +60,21 @@ def block_mapping(workload: Workload, platform: Platform, kind: Kind, queries: i
         granularity="tile",
     )
     return FusedMapping(groups=(group,), policy=space.policy)
+
+
+def handed_on_pj(result: Result, prices: Ert, kind: Kind) -> float:
+    """Energy of what passes through L3 here and from register to register in the artifact."""
+    read, write = (prices.levels[L3][action] for action in ("read", "write"))
+    reads, writes = (READS_ON_LANES, WRITES_ON_LANES) if kind.on_lanes else (READS, WRITES)
+    found = 0.0
+    for stats in result.einsums:
+        level = stats.level(L3)
+        for at in level.tensors if level else ():
+            taken, put = read * at.words_read, write * at.words_written
+            own = taken * (at.tensor in reads.get(stats.einsum, ()))
+            own += put * (at.tensor in writes.get(stats.einsum, ()))
+            found += at.energy_pj * (1 - own / (taken + put)) if taken + put else 0.0
+    return found
 
 
 def _nest(

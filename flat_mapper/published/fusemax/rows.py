@@ -11,6 +11,9 @@ counts it: once each, the queries and running numerators beside two tiles of key
 `attn-cascade` the scores and exponentials too. In `pareto` it is 2, doubled until memory no
 longer binds. The model asks for more room, as it holds the scores of a whole pass in L3 and two
 copies of what units or DRAM exchange: the row says how much, and is priced with that much room.
+
+Scores and exponentials pass through L3 in the model, and from register to register in the
+artifact: `handed_on_pj` is the energy of all that does; `ratio_energy_in_registers` is without it.
 """
 
 from __future__ import annotations
@@ -29,7 +32,13 @@ from flat_mapper.base.table import grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import Ert, load_ert
-from flat_mapper.published.fusemax.block import DRAM, L3, Kind, block_mapping
+from flat_mapper.published.fusemax.block import (
+    DRAM,
+    L3,
+    Kind,
+    block_mapping,
+    handed_on_pj,
+)
 from flat_mapper.published.silicon.rows import Columns, read_rows
 from flat_mapper.spec import catalog
 from flat_mapper.workload.graph import Workload
@@ -49,13 +58,14 @@ ON_ARRAY = ("LM", "SLN", "SLD")  # that FuseMax's array takes from the lanes
 PARETO_LENGTH = 262144
 LEAST_BLOCKS = 2  # of a pareto row
 NAMES = ("latency", "traffic", "energy")
+REGISTERS = "energy_in_registers"  # without what the artifact hands on there
 UNITS = {"K": 1024, "M": 1024**2}
 
 
 KINDS: Mapping[str, Kind] = {
     "attn-binding": Kind(mapspace="fusemax-binding"),
     "attn-arch": Kind(mapspace="fusemax-arch", serial=True),
-    "attn-cascade": Kind(mapspace="fusemax-cascade", on_lanes=True),
+    "attn-cascade": Kind(mapspace="fusemax-cascade", prices="fusemax-cascade", on_lanes=True),
     "pareto": Kind(mapspace="fusemax-binding"),
 }
 # A subtraction and an exponential, each a cycle of a lane, on FLAT's machine.
@@ -71,6 +81,7 @@ class FusemaxRow:
     platform: Platform
     result: Result
     queries: int  # of a block
+    handed_on_pj: float  # of the part that is evaluated
 
     @property
     def l3_words(self) -> tuple[int, int]:
@@ -81,14 +92,22 @@ class FusemaxRow:
     @property
     def ratios(self) -> dict[str, float]:
         """Ours over the artifact's, of what the row has."""
-        return {k: v / float(self.columns[k]) for k, v in self.ours.items() if self.columns.get(k)}
+        found = {n: v / float(self.columns[n]) for n, v in self.ours.items() if self.columns.get(n)}
+        if "energy" in found:
+            found[REGISTERS] = found["energy"] * (1 - self.handed_on_pj / self.result.energy_pj)
+        return found
+
+    @property
+    def times(self) -> int:
+        """Parts like the one that is evaluated."""
+        return BATCH // self.workload.rank_sizes["B"]
 
     @property
     def ours(self) -> dict[str, float]:
-        """Of the whole batch: s, bytes and pJ. Of a part of it that is evaluated, as often."""
-        one, times = self.result, BATCH // self.workload.rank_sizes["B"]
+        """Of the whole batch: s, bytes and pJ."""
+        one = self.result
         found = {"latency": one.latency_s, "traffic": one.offchip_bytes, "energy": one.energy_pj}
-        return {name: times * value for name, value in found.items()}
+        return {name: self.times * value for name, value in found.items()}
 
     def to_dict(self) -> dict[str, object]:
         """All columns, and what was found."""
@@ -98,6 +117,7 @@ class FusemaxRow:
             "block_queries": self.queries,
             **{f"ours_{name}": value for name, value in self.ours.items()},
             **{f"ratio_{name}": ratio for name, ratio in self.ratios.items()},
+            "handed_on_pj": self.times * self.handed_on_pj,
             "schedule": self.result.groups[0].schedule,
             "bottleneck": self.result.groups[0].bottleneck,
             "l3_words_needed": needs,
@@ -207,15 +227,23 @@ def _words(workload: Workload, kind: Kind, queries: int) -> int:
 def _answer(workload: Workload, platform: Platform, kind: Kind, queries: int) -> FusemaxRow:
     mapping = block_mapping(workload, platform, kind, queries)
     chip = _with_room(platform)
-    result = evaluate(workload, chip, mapping, _prices())
+    prices = _prices(kind.prices)
+    result = evaluate(workload, chip, mapping, prices)
     assert isinstance(result, Result), result
-    return FusemaxRow(columns={}, workload=workload, platform=chip, result=result, queries=queries)
+    return FusemaxRow(
+        columns={},
+        workload=workload,
+        platform=chip,
+        result=result,
+        queries=queries,
+        handed_on_pj=handed_on_pj(result, prices, kind),
+    )
 
 
 @cache
-def _prices() -> Ert:
-    """Energies of the artifact's own tables, whatever room a row is given."""
-    return load_ert(catalog.folder("arch") / "fusemax" / f"{CHIP}.ert.yaml")
+def _prices(name: str) -> Ert:
+    """Energies by the artifact's own files, whatever room a row is given."""
+    return load_ert(catalog.folder("arch") / "fusemax" / f"{name}.ert.yaml")
 
 
 def _level(platform: Platform) -> MemoryLevel:
@@ -240,6 +268,7 @@ def _with_room(platform: Platform) -> Platform:
 def fusemax_text(rows: Sequence[FusemaxRow]) -> str:
     """A table: ours over the artifact's, and the room in L3."""
     lines = []
+    compared = (*NAMES, REGISTERS)
     for row in rows:
         ratios, (needs, has) = row.ratios, row.l3_words
         size = row.columns.get("seq_len") or f"{row.columns['PE_dim']} PEs"
@@ -249,15 +278,20 @@ def fusemax_text(rows: Sequence[FusemaxRow]) -> str:
                 size,
                 f"{row.queries:,}",
                 f"{row.ours['latency']:.6g} s",
-                *(f"{ratios[k]:.4f}" if k in ratios else "-" for k in NAMES),
+                *(f"{ratios[k]:.4f}" if k in ratios else "-" for k in compared),
                 row.result.groups[0].bottleneck,
                 f"{needs / has:.2f}",
             )
         )
-    head = ("model", "size", "block", "latency", *(f"{n} ratio" for n in NAMES))
-    table = grid(lines, head=(*head, "bottleneck", "L3 asked / had"), right=(2, 3, 4, 5, 6, 8))
+    head = ("model", "size", "block", "latency", *(f"{n} ratio" for n in NAMES), "in registers")
+    table = grid(lines, head=(*head, "bottleneck", "L3 asked / had"), right=(2, 3, 4, 5, 6, 7, 9))
     worst = {
-        n: max((abs(r.ratios[n] - 1) for r in rows if n in r.ratios), default=None) for n in NAMES
+        n: max((abs(r.ratios[n] - 1) for r in rows if n in r.ratios), default=None)
+        for n in compared
     }
-    told = [f"{name} {100 * off:.2f}%" for name, off in worst.items() if off is not None]
+    told = [
+        f"{name.replace('_', ' ')} {100 * off:.2f}%"
+        for name, off in worst.items()
+        if off is not None
+    ]
     return "\n".join((table, "", f"largest differences over {len(rows)} rows: {', '.join(told)}"))
