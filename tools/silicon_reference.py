@@ -28,8 +28,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from flat_mapper.published.silicon.families import cases
 from flat_mapper.published.silicon.fit import Floats, score
-from flat_mapper.published.silicon.gpu_kernels import kernel_of, splits
-from flat_mapper.published.silicon.rows import Case, priced
+from flat_mapper.published.silicon.gpu_kernels import Grid, kernel_of, splits
+from flat_mapper.published.silicon.rows import Case, MeasuredRow, priced
 
 # Cores, clock in Hz, products a clock, DRAM bytes/s; fixed cycles of a tile: silicon's README.
 CHIPS = {"h100": (132, 1.83e9, 2048, 3350e9), "a100": (108, 1.41e9, 1024, 2039e9)}
@@ -120,9 +120,8 @@ def _decode(s: Sizes, launch: float) -> float:
     cores, clock, macs, dram = CHIPS[s.chip]
     heads = s.shared if s.kernel.packs else s.heads
     blocks = ceil(s.length / s.keys)
-    parts = splits(
-        s.kernel, cores=cores, batch=s.batch, tiles=heads, keys=s.length, tile_keys=s.keys
-    )
+    grid = Grid(cores=cores, batch=s.batch, tiles=heads, keys=s.length, tile_keys=s.keys)
+    parts = splits(s.kernel, grid)
     each = ceil(blocks / parts)
     units = s.batch * heads * ceil(blocks / each)
     unit = each * s.rows * s.keys * max(s.padded / macs, 1 / EXP) + UNIT
@@ -151,8 +150,13 @@ def fitted_scale(ratio: Floats) -> tuple[float, float]:
     return float(found[at]), float(SCALES[at])
 
 
-def tables(found: Sequence[Case]) -> Iterator[tuple[str, ...]]:
-    """Of every kernel and kind of rows: rows set aside, and the errors of the three."""
+def tables(
+    found: Sequence[Case], said: Callable[[Case], MeasuredRow] = priced
+) -> Iterator[tuple[str, ...]]:
+    """Of every kernel and kind of rows: rows set aside, and the errors of the three.
+
+    said: the model's answer to a row.
+    """
     for chip, kernel in dict.fromkeys((name_of(c), c.kernel) for c in found):
         own = [c for c in found if c.kernel == kernel and name_of(c) == chip]
         fit = [c for c in own if not c.aside and scaled_to(c)]
@@ -165,7 +169,7 @@ def tables(found: Sequence[Case]) -> Iterator[tuple[str, ...]]:
             if not aside:
                 continue
             errors = [_text(_ratio(aside, f, one) * scale - 1) for f, one, scale in scales]
-            errors.append(_text(np.array([priced(c).error for c in aside])))
+            errors.append(_text(np.array([said(c).error for c in aside])))
             yield chip, kernel, kind, str(len(aside)), *errors
 
 

@@ -30,6 +30,7 @@ from flat_mapper.published.silicon.flash_mapping import (
 )
 from flat_mapper.published.silicon.gpu_kernels import (
     CHIPS,
+    Grid,
     Kernel,
     Phase,
     kernel_of,
@@ -187,7 +188,7 @@ def _with_tile(row: Row, cores: int) -> Row:
     if row.kernel.parted is None or (row.together == 1 and not row.kernel.alone):
         return row
     own = replace(row, most=2)  # by whose tiles parts are counted
-    return replace(row, most=most_splits(own.kernel, **_question(own, own.seen, cores)))
+    return replace(row, most=most_splits(own.kernel, _grid(own, own.seen, cores)))
 
 
 def _workload(row: Row, cores: int) -> Workload:
@@ -268,21 +269,20 @@ def _wanted(row: Row, keys: int, cores: int) -> int:
     """Parts of the keys by the kernel's own heuristic."""
     if row.together == 1 and not row.kernel.alone:
         return 1
-    return splits(row.kernel, **_question(row, keys, cores))
+    return splits(row.kernel, _grid(row, keys, cores))
 
 
-def _question(row: Row, keys: int, cores: int) -> dict[str, int]:
-    """Arguments of `splits`."""
+def _grid(row: Row, keys: int, cores: int) -> Grid:
     rows, tile = row.tile
     heads, packed = (row.kv_heads, row.together) if row.kernel.packs else (row.heads, 1)
-    return {
-        "cores": cores,
-        "batch": row.batch,
-        "tiles": heads * ceil(row.queries * packed / rows),
-        "keys": keys,
-        "loaded": min(keys, row.window + rows) if row.mask and row.mask.window else keys,
-        "tile_keys": tile,
-    }
+    return Grid(
+        cores=cores,
+        batch=row.batch,
+        tiles=heads * ceil(row.queries * packed / rows),
+        keys=keys,
+        loaded=min(keys, row.window + rows) if row.mask and row.mask.window else keys,
+        tile_keys=tile,
+    )
 
 
 def _with_copies(workload: Workload) -> Workload:

@@ -174,52 +174,41 @@ def kernel_of(chip: str, name: str, phase: Phase) -> Kernel:
     return table[name](name, phase)
 
 
-def most_splits(
-    kernel: Kernel,
-    *,
-    cores: int,
-    batch: int,
-    tiles: int,
-    keys: int,
-    loaded: int = 0,
-    tile_keys: int,
-) -> int:
-    """Parts into which a kernel may cut the keys of each row of tiles, by its own rule.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """What a kernel chooses by into how many parts it cuts the keys of each row of tiles.
 
-    Where splits are chosen again when lengths are known, as if there were one sequence.
     cores: of the chip. batch: sequences. tiles: of one sequence: heads by tiles of queries.
     keys:  of a sequence. loaded: that a tile of queries sees of them at most; 0 for all.
     tile_keys: of a tile.
     """
-    seen = ceil((loaded or keys) / (kernel.block or tile_keys))
-    alone = 1 if kernel.dynamic else batch
-    return _fullest(alone * tiles, cores * kernel.ahead, seen, skips=not kernel.dynamic)
+
+    cores: int
+    batch: int
+    tiles: int
+    keys: int
+    tile_keys: int
+    loaded: int = 0
 
 
-def splits(
-    kernel: Kernel,
-    *,
-    cores: int,
-    batch: int,
-    tiles: int,
-    keys: int,
-    loaded: int = 0,
-    tile_keys: int,
-) -> int:
-    """Parts into which a kernel cuts the keys of each row of tiles: `most_splits` or fewer."""
-    most = most_splits(
-        kernel,
-        cores=cores,
-        batch=batch,
-        tiles=tiles,
-        keys=keys,
-        loaded=loaded,
-        tile_keys=tile_keys,
-    )
+def most_splits(kernel: Kernel, grid: Grid) -> int:
+    """Parts into which a kernel may cut keys, by its own rule.
+
+    Where splits are chosen again when lengths are known, as if there were one sequence.
+    """
+    seen = ceil((grid.loaded or grid.keys) / (kernel.block or grid.tile_keys))
+    tiles = grid.tiles * (1 if kernel.dynamic else grid.batch)
+    return _fullest(tiles, grid.cores * kernel.ahead, seen, skips=not kernel.dynamic)
+
+
+def splits(kernel: Kernel, grid: Grid) -> int:
+    """Parts into which a kernel cuts keys: `most_splits` or fewer."""
+    most = most_splits(kernel, grid)
     if not kernel.dynamic or most == 1:
         return most
-    blocks = ceil(keys / (kernel.block or tile_keys))
-    share = ceil(1.1 * batch * blocks * tiles / cores)  # a tenth more than an equal share
+    blocks = ceil(grid.keys / (kernel.block or grid.tile_keys))
+    # a tenth more than an equal share
+    share = ceil(1.1 * grid.batch * blocks * grid.tiles / grid.cores)
     return max(1, min(ceil(blocks / share), most))
 
 
