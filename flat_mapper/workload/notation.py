@@ -6,12 +6,14 @@
 
     einsum   := access "=" ( joined | function "(" ( joined | access "," access ) ")" )
     joined   := access { "*" access } | access { "+" access } | access [ ( "-" | "/" ) access ]
-    access   := tensor "[" rank { "," rank } "]"
+    access   := tensor "[" dim { "," dim } "]"
+    dim      := rank | of an input  [ step "*" ] rank { "+" [ step "*" ] rank }
 
 Ranks are written in lower case and stored in upper case; either case is read. A rank that the
 output lacks is reduced: by max or min where that is the function, by a sum otherwise, so that
-`sum(A * B)` and `A * B` say the same thing. An Einsum that names its output among its inputs
-updates it: `AV[p,f] = AV[p,f] * QK_cor[p]` reads and writes the words that are there.
+`sum(A * B)` and `A * B` say the same thing. `X[2*p+r,c]` are the windows of a convolution. An
+Einsum that names its output among its inputs updates it: `AV[p,f] = AV[p,f] * QK_cor[p]` reads and
+writes the words that are there.
 
 An Einsum is an item of a file: a line of the notation, or that with what the line cannot say.
 
@@ -29,7 +31,7 @@ once; `after` ranks behind whose loop it runs. See `flat_mapper.workload.softmax
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -48,7 +50,7 @@ UNARY = (
 FUNCTIONS = tuple(dict.fromkeys((*REDUCTIONS, *BINARY, *UNARY)))
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_TOKEN = re.compile(rf"\s*(?:({_NAME.pattern})|(\S)|$)")
+_TOKEN = re.compile(rf"\s*(?:({_NAME.pattern}|\d+)|(\S)|$)")
 _END = "the end"
 
 UNITS: tuple[Unit, ...] = get_args(Unit)
@@ -163,11 +165,18 @@ class _Reader:
         self._step()
         return token
 
-    def access(self) -> TensorAccess:
-        """Step over `tensor[rank, ...]`."""
+    def access(self, *, sums: bool = False) -> TensorAccess:
+        """Step over `tensor[rank, ...]`, or of an input with sums of ranks."""
         tensor = self.name("a tensor name")
         self.take("[", f"'[' and the ranks of {tensor}")
-        return self._ranks_of(tensor)
+        one = self._sum if sums else self._plain
+        dims = tuple(self._listed(",", lambda: one(tensor)))
+        self.take("]", f"',' or ']' after the ranks of {tensor}")
+        return TensorAccess(
+            tensor=tensor,
+            ranks=tuple(rank for dim in dims for rank, _ in dim),
+            sums=() if all(len(dim) == 1 == dim[0][1] for dim in dims) else dims,
+        )
 
     def right_side(self) -> tuple[str, str, tuple[TensorAccess, ...]]:
         """Step over all that follows `=`.
@@ -186,7 +195,7 @@ class _Reader:
         joint, inputs = self._joined()
         if self.token == "," and not joint:
             self._step()
-            joint, inputs = ",", (*inputs, self.access())
+            joint, inputs = ",", (*inputs, self.access(sums=True))
         if joint == "," and word not in BINARY:
             self.position = start
             raise self.error(f"one of {', '.join(BINARY)} before two tensors with a comma")
@@ -197,20 +206,35 @@ class _Reader:
         return word, joint, inputs
 
     def _joined(self) -> tuple[str, tuple[TensorAccess, ...]]:
-        inputs = [self.access()]
+        inputs = [self.access(sums=True)]
         sign = self.token
         while self.token == sign and (sign in "*+" or (sign in "-/" and len(inputs) == 1)):
             self._step()
-            inputs.append(self.access())
+            inputs.append(self.access(sums=True))
         return OPERATORS.get(sign, ""), tuple(inputs)
 
-    def _ranks_of(self, tensor: str) -> TensorAccess:
-        ranks = [self.name(f"a rank of {tensor}").upper()]
-        while self.token == ",":
+    def _listed[T](self, sign: str, item: Callable[[], T]) -> Iterator[T]:
+        """What stands between signs."""
+        yield item()
+        while self.token == sign:
             self._step()
-            ranks.append(self.name(f"a rank of {tensor}").upper())
-        self.take("]", f"',' or ']' after the ranks of {tensor}")
-        return TensorAccess(tensor=tensor, ranks=tuple(ranks))
+            yield item()
+
+    def _plain(self, tensor: str) -> tuple[tuple[str, int], ...]:
+        return ((self.name(f"a rank of {tensor}").upper(), 1),)
+
+    def _sum(self, tensor: str) -> tuple[tuple[str, int], ...]:
+        return tuple(self._listed("+", lambda: self._term(tensor)))
+
+    def _term(self, tensor: str) -> tuple[str, int]:
+        step = "1"
+        if self.token.isdecimal():
+            step = self.token
+            if not int(step):
+                raise self.error("a step of 1 or more")
+            self._step()
+            self.take("*", f"'*' and a rank of {tensor} after its step")
+        return self.name(f"a rank of {tensor}").upper(), int(step)
 
     def _step(self) -> None:
         found = _TOKEN.match(self.text, self.position)

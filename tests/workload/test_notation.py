@@ -93,6 +93,9 @@ def test_the_comma_of_a_function_is_spaced_and_that_of_ranks_is_not():
         ("Y[p,] = X[p]", "column 5 .*: expected a rank of Y, got ']'"),
         ("Y[2] = X[p]", "column 3 .*: expected a rank of Y, got '2'"),
         ("Y[p+r] = X[p]", r"column 4 .*: expected ',' or '\]' after the ranks of Y, got '\+'"),
+        ("Y[p] = X[0*p]", "column 10 .*: expected a step of 1 or more, got '0'"),
+        ("Y[p] = X[2p]", r"column 11 .*: expected '\*' and a rank of X after its step, got 'p'"),
+        ("Y[p] = X[p+]", "column 12 .*: expected a rank of X, got ']'"),
         ("Y[p] X[p]", "column 6 .*: expected '=', got 'X'"),
         ("Y[p] =", "column 7 .*: expected a tensor or a function, got 'the end'"),
         ("Y[p] = 2 * X[p]", "column 8 .*: expected a tensor or a function, got '2'"),
@@ -112,6 +115,17 @@ def test_the_comma_of_a_function_is_spaced_and_that_of_ranks_is_not():
 def test_what_cannot_be_read_is_named_with_its_column(text, message):
     with pytest.raises(SpecError, match=message):
         parse_einsum(text)
+
+
+def test_windows_of_a_convolution():
+    einsum = parse_einsum("Y[p,k] = X[2*p + r,c] * W[r,c,k]")
+    window = einsum.inputs[0]
+    assert window.ranks == ("P", "R", "C")
+    assert einsum.windowed == ("X",)
+    assert window.words({"P": 4, "R": 3, "C": 5}) == (2 * 3 + 2 + 1) * 5
+    assert str(window) == "X[2*p + r,c]"
+    assert parse_einsum(format_einsum(einsum)) == einsum
+    assert parse_einsum(f"Y[p,k] = {window} * W[r,c,k]").inputs == einsum.inputs
 
 
 def test_errors_carry_the_place():
