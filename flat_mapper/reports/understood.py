@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base import units
 from flat_mapper.base.table import grid
 from flat_mapper.energy.tables import Art, Ert
-from flat_mapper.mapping.space import Mapspace
+from flat_mapper.mapping.space import AnyGroups, Mapspace
 from flat_mapper.reports.layers import sequences_of, sequences_text
 from flat_mapper.reports.mask import unseen_text
 from flat_mapper.workload.einsum import Einsum
@@ -114,10 +116,11 @@ def mapspace_document(space: Mapspace, size: int | None = None) -> Document:
     return {
         "name": space.name,
         "groups": [list(group) for group in fusion.groups],
+        "any_groups": fusion.anything and asdict(fusion.anything),
         "unfused_too": fusion.optional or not fusion.groups,
-        "granularity": fusion.granularity if fusion.groups else None,
+        "granularity": fusion.granularity if fusion.fuses else None,
         "staging": staging,
-        "schedule": fusion.schedule if fusion.groups else "sequential",
+        "schedule": fusion.schedule if fusion.fuses else "sequential",
         "tiles": {rank: list(sizes) for rank, sizes in fusion.tiles.items()},
         "constraints": len(space.slots) + len(space.keeps),
         "size": size,
@@ -204,17 +207,32 @@ def mapspace_text(space: Mapspace, size: int | None = None) -> str:
     """Free parts of a mapspace, a line each."""
     fusion = space.fusion
     groups = " and ".join(", ".join(group) for group in fusion.groups)
+    if fusion.anything is not None:
+        groups = _any_groups(fusion.anything)
     unfused = " or not" if fusion.optional else ""
     staging = fusion.staging if isinstance(fusion.staging, str) else ", ".join(fusion.staging)
     tiles = "; ".join(f"{r}: {', '.join(map(str, t))}" for r, t in fusion.tiles.items())
     rows = [
         ("fused", f"{groups}{unfused}" if groups else "nothing"),
-        ("granularity", fusion.granularity if groups else "-"),
+        ("granularity", fusion.granularity if fusion.fuses else "-"),
         ("staged", staging),
-        ("schedule", fusion.schedule if groups else "sequential"),
+        ("schedule", fusion.schedule if fusion.fuses else "sequential"),
         ("shared tiles", tiles or "any that divide"),
         ("constraints", str(len(space.slots) + len(space.keeps) or "none: inner loops are free")),
     ]
     if size is not None:
         rows.append(("size", f"{units.count(size)} combinations"))
     return grid(rows)
+
+
+def _any_groups(limits: AnyGroups) -> str:
+    """Limits of a search over all partitions, in a line."""
+    said = ["what is best"]
+    if limits.within:
+        said.append(f"within {', '.join(limits.within)}")
+    said += [f"never {' with '.join(names)}" for names in limits.never]
+    if limits.at_most:
+        said.append(f"at most {limits.at_most} Einsums")
+    if limits.products:
+        said.append(f"at most {limits.products} of the matrix path")
+    return "; ".join(said)

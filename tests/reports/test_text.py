@@ -16,9 +16,11 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.result import Certificate
+from flat_mapper.mapping.space import AnyGroups, Fusion, Mapspace
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.group_table import group_costs, groups_text
+from flat_mapper.reports.understood import mapspace_text
 from flat_mapper.spec.yamlio import dump_json
 from flat_mapper.workload.whole_layer import LayerForm, layer
 
@@ -229,3 +231,14 @@ def test_a_norm_before_an_online_softmax_is_a_group_without_its_corrections() ->
     assert isinstance(found, SearchResult)
     assert found.result.fused.names[0] == "N1_sq"
     assert set(found.to_dict()["flat_tile"]) == {"B", "P"}
+
+
+def test_a_mapspace_whose_groups_are_searched_says_so():
+    free, limited = mapspace_text(load_mapspace("any")), mapspace_text(load_mapspace("elementwise"))
+    assert "fused         what is best\n" in free
+    assert "schedule      interleaved" in free
+    assert "fused         what is best; at most 1 of the matrix path\n" in limited
+    fusion = Fusion(anything=AnyGroups(within=("QK", "AV"), never=(("FC1", "FC2"),), at_most=4))
+    assert "what is best; within QK, AV; never FC1 with FC2; at most 4 Einsums\n" in mapspace_text(
+        Mapspace(name="own", fusion=fusion)
+    )
