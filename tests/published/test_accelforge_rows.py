@@ -17,10 +17,20 @@ EDP = "energy-delay product"
 CHAINS = (
     f"simple,three_matmuls_annotated,,fused,matmul chain,{EDP},207224832.0,6291456.0,",
     'snowcat,matmuls,"KN=64,M=64,N_EINSUMS=2",unfused,matmul chain,energy,196608.0,0.0,',
+    "snowcat,mobilenet_28,,unfused,convolution,energy,10767360.0,0.0,",
+    f"simba,three_matmuls_annotated,,unfused,matmul chain,{EDP},1.1748031752823125e-05,"
+    "0.00035156248486600816,",
     "tpu_v4i,three_matmuls_annotated,,fused,matmul chain,"
     f"{EDP},1.0558373985026378e-05,1.467361556706237e-07,",
     "tpu_v4i,three_matmuls_annotated,,unfused,matmul chain,"
     f"{EDP},1.313262806502638e-05,2.4015633925955626e-07,",
+)
+PAIRS = tuple(
+    f'eyeriss,matmuls,"KN=64,M=64,N_EINSUMS=2",{words},'
+    for words in (
+        f"fused,matmul chain,{EDP},3.0079024720858715e-06,4.095999975106679e-05",
+        f"unfused,matmul chain,{EDP},3.490412302954188e-06,5.859374869032763e-05",
+    )
 )
 BLOCK = (
     'snowcat,gpt3_6.7B,"BATCH_SIZE=1,DECODE=False,N_NEW_TOKENS=256",unfused,attention block,energy,'
@@ -44,11 +54,22 @@ def answer(tmp_path: Path, capsys: pytest.CaptureFixture[str], *rows: str) -> di
 
 def test_chains_are_equal_under_its_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     rows = answer(tmp_path, capsys, *CHAINS)["rows"]
-    assert [row["verdict"] for row in rows] == ["equal"] * 4
+    assert [row["verdict"] for row in rows] == ["equal"] * len(CHAINS)
     for row in rows:
         assert row["our_energy"] == pytest.approx(float(row["energy"]), rel=1e-5)
         assert row["our_latency"] == pytest.approx(float(row["latency"]), rel=1e-5)
         assert sum(row["our_energy_by_component"].values()) == pytest.approx(row["our_energy"])
+
+
+def test_a_weight_that_stays_is_better(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """AccelForge's mapper keeps no weight over a loop that brings inputs; its model would."""
+    fused, unfused = answer(tmp_path, capsys, *PAIRS)["rows"]
+    assert fused["verdict"] == unfused["verdict"] == "better"
+    assert unfused["our_energy"] == pytest.approx(3.2089275154e-6)  # by AccelForge's model
+    assert unfused["our_latency"] == pytest.approx(float(unfused["latency"]), rel=1e-5)
+    assert unfused["reason"] == "latency +0.0000%, energy -8.0645%"
+    assert unfused["their_seconds"] > 0
+    assert unfused["our_seconds"] > 0
 
 
 def test_a_layer_is_its_compulsory_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

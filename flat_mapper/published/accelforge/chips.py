@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from flat_mapper.arch.edits import edited_platform
+from flat_mapper.arch.edits import constrained, edited_platform
 from flat_mapper.arch.reader import platform_files
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.units import PJ_PER_J
@@ -79,23 +79,55 @@ MEMORIES: Mapping[str, str] = {"MainMemory": "DRAM", "GlobalBuffer": "GLB", "MAC
 CHIPS: Mapping[str, Chip] = {
     "simple": Chip(mapspaces=("simple",), names=MEMORIES, layers=("gpt3_175B", "gpt3_6.7B")),
     "snowcat": Chip(mapspaces=("snowcat",), names=MEMORIES, timeless=True, layers=tuple(MODELS)),
+    "eyeriss": Chip(
+        mapspaces=("cells",),
+        names={
+            **MEMORIES,
+            "InputScratchpad": "ISPAD",
+            "WeightScratchpad": "WSPAD",
+            "OutputScratchpad": "OSPAD",
+        },
+        per=PJ_PER_J,
+        layers=("gpt3_6.7B",),
+    ),
+    "simba": Chip(
+        mapspaces=("simba",),
+        names={
+            **MEMORIES,
+            "InputBuffer": "IBUF",
+            "WeightBuffer": "WBUF",
+            "AccumulationBuffer": "ABUF",
+            "Register": "REG",
+        },
+        per=PJ_PER_J,
+        layers=("gpt3_6.7B",),
+    ),
     "tpu_v4i": Chip(
-        mapspaces=("tpu_v4i", "tpu_v4i-passing"),
+        mapspaces=("cells",),
         names={**MEMORIES, "LocalBuffer": "LB", "Register": "RF", "ScalarUnit": "VALU"},
         per=PJ_PER_J,
         alone="MXU",
+        layers=("gpt3_175B",),
     ),
 }
 
 
 CHAIN, LONGEST = "matmuls", 3  # products in a row, of which there are files
+ALONE: Mapping[str, str] = {  # files of workloads without parameters
+    "matvecs": "matvecs",
+    "three_matmuls_annotated": "matmuls-3",
+    "mobilenet_28": "mobilenet-28",
+}
 
 
 def workload_of(row: Columns) -> Workload | str:
     """The workload of a row, or why there is none."""
     given, name = parameters_of(row), row["workload"]
-    if name in ("matvecs", "three_matmuls_annotated"):
-        return _workload("matvecs" if name == "matvecs" else f"{CHAIN}-3", {})
+    if name in ALONE:
+        alone = _workload(ALONE[name], {})
+        if any(e.windowed for e in alone.einsums) and not CHIPS[row["arch"]].timeless:
+            return f"{name} has convolutions, which are priced where a buffer has no end: snowcat"
+        return alone
     if name == CHAIN:
         count, known = given.get("N_EINSUMS", ""), tuple(str(n) for n in range(2, LONGEST + 1))
         if count not in known:
@@ -103,7 +135,7 @@ def workload_of(row: Columns) -> Workload | str:
         chain = {"M": given.get("M", "128"), "N0": given.get("KN", "128")}
         return _workload(f"{CHAIN}-{count}", chain)
     if name not in MODELS:
-        return f"the workload {name} is not among {', '.join((CHAIN, *MODELS))}"
+        return f"the workload {name} is not among {', '.join((CHAIN, *ALONE, *MODELS))}"
     if name not in CHIPS[row["arch"]].layers:
         searched = ", ".join(CHIPS[row["arch"]].layers) or "none"
         return f"layers that are searched on {row['arch']}: {searched}"
@@ -135,11 +167,22 @@ def parameters_of(row: Columns) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in words}
 
 
-def platform_of(chip: str, workload: Workload) -> tuple[Platform, Ert]:
-    """A chip of words as wide as a workload's values, and the energies of such words."""
+def platforms_of(chip: str, workload: Workload) -> list[Platform]:
+    """A chip of words as wide as a workload's values.
+
+    Where a fanout gives nothing by multicast, which the model does not know, a second one has
+    only ranks of the outputs there.
+    """
+    files = [platform_files(_file("arch", chip))]
+    if alone := CHIPS[chip].alone:
+        rule = {"must_iterate_over_dataspaces": ["Outputs"]}
+        files.append(constrained(files[0], alone, "spatial", rule))
+    return [edited_platform(f, {"variables.element_bits": workload.word_bits}) for f in files]
+
+
+def prices_of(chip: str, platform: Platform, workload: Workload) -> Ert:
+    """The energies of a chip's words, as wide as a workload's values."""
     bits = workload.word_bits
-    files = platform_files(_file("arch", chip))
-    platform = edited_platform(files, {"variables.element_bits": bits})
     prices = load_ert(_file("arch", f"{chip}.ert"))
     memories = {
         level.name for path in (platform.matrix, platform.vector) if path for level in path.levels
@@ -151,7 +194,7 @@ def platform_of(chip: str, workload: Workload) -> tuple[Platform, Ert]:
         }
         for name, actions in prices.levels.items()
     }
-    return platform, replace(prices, levels=words)
+    return replace(prices, levels=words)
 
 
 def spaces_of(chip: Chip, fused: bool) -> list[Mapspace]:

@@ -2,13 +2,13 @@
 
 A row is a chip (arch/accelforge), a workload (problems/accelforge) and what may be fused
 (mapspaces/accelforge). The ordinary search finds the mapping; its energy and latency stand in the
-row by AccelForge's rules, by which the verdict is given, and by ours. A row of a chip or workload
-that has no file here is answered `not modelled`, with the reason.
+row by AccelForge's rules, by which the verdict is given, and by ours; CPU seconds of both searches
+beside them. A row of a chip or workload that has no file here is answered `not modelled`, with the
+reason.
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,39 +17,17 @@ from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import grid
-from flat_mapper.cost_model.result import Result
-from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.published.accelforge.chips import (
-    CHIPS,
-    Chip,
-    platform_of,
-    spaces_of,
-    workload_of,
-)
-from flat_mapper.published.accelforge.rules import Counted, counted
+from flat_mapper.mapper.group.objective import Objective
+from flat_mapper.published.accelforge.chips import CHIPS, workload_of
+from flat_mapper.published.accelforge.choice import Found, best
+from flat_mapper.published.accelforge.seconds import SECONDS
 from flat_mapper.published.silicon.rows import Columns, read_rows
 from flat_mapper.spec.document import take_choice
-from flat_mapper.workload.graph import Workload
 
 NEEDED = ("arch", "workload", "fusion", "objective", "energy", "latency")
-OBJECTIVES: Mapping[str, str] = {"energy-delay product": "edp", "energy": "energy"}
+OBJECTIVES: Mapping[str, Objective] = {"energy-delay product": "edp", "energy": "energy"}
 SAME = 1e-5  # AccelForge's latencies are in single precision
 NOT_MODELLED = "not modelled"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """The best mapping of a row, in the row's units and s."""
-
-    chip: Chip
-    energy: float
-    latency: float
-    by_component: Mapping[str, float]  # by AccelForge's names
-    own_energy: float  # by the model's rules
-    own_latency: float
-    seconds: float  # of the searches
-    mapspace: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +54,7 @@ class AccelforgeRow:
             "own_rules_latency": found.own_latency,
             "ratio": _ratio(self.columns, found),
             "our_seconds": found.seconds,
-            "their_seconds": None,
+            "their_seconds": _their_seconds(self.columns),
             "mapspace": found.mapspace,
         }
 
@@ -109,7 +87,11 @@ def _row(where: str, row: Columns) -> AccelforgeRow:
     workload = workload_of(row)
     if isinstance(workload, str):
         return AccelforgeRow(columns=row, found=None, reason=workload, verdict=NOT_MODELLED)
-    return _answered(row, _best(row, workload))
+    found = best(row["arch"], workload, row["fusion"] == "fused", OBJECTIVES[row["objective"]])
+    if found is None:
+        why = "no mapping of mapspaces/accelforge has these sizes"
+        return AccelforgeRow(columns=row, found=None, reason=why, verdict=NOT_MODELLED)
+    return _answered(row, found)
 
 
 def _number(where: str, text: str) -> float:
@@ -122,34 +104,9 @@ def _number(where: str, text: str) -> float:
     return number
 
 
-def _best(row: Columns, workload: Workload) -> Found:
-    """The best by AccelForge's rules of what the search finds in each mapspace."""
-    chip, begin = CHIPS[row["arch"]], time.process_time()
-    platform, prices = platform_of(row["arch"], workload)
-    answers: list[tuple[float, Counted, Result, str]] = []
-    for space in spaces_of(chip, row["fusion"] == "fused"):
-        for objective in dict.fromkeys((OBJECTIVES[row["objective"]], "energy")):
-            found = search(workload, platform, space, prices, objective=objective)  # type: ignore[arg-type]
-            if isinstance(found, Solution):
-                said = counted(workload, platform, found.result, prices, chip.alone)
-                cost = _cost(row, said.energy, said.latency)
-                answers.append((cost, said, found.result, space.name))
-    assert answers, "a chip without limits that bind"
-    _, said, result, name = min(answers, key=lambda answer: answer[0])
-    names = {ours: theirs for theirs, ours in chip.names.items()}
-    parts: dict[str, float] = {}
-    for ours, pj in said.by_component.items():
-        parts[names.get(ours, "MAC")] = parts.get(names.get(ours, "MAC"), 0.0) + pj / chip.per
-    return Found(
-        chip=chip,
-        energy=said.energy / chip.per,
-        latency=0.0 if chip.timeless else said.latency,
-        by_component=parts,
-        own_energy=result.energy_pj / chip.per,
-        own_latency=0.0 if chip.timeless else result.latency_s,
-        seconds=time.process_time() - begin,
-        mapspace=name,
-    )
+def _their_seconds(row: Columns) -> float | None:
+    """CPU seconds of AccelForge's search, where they are recorded."""
+    return SECONDS.get((row["arch"], row["workload"], row.get("parameters", ""), row["fusion"]))
 
 
 def _cost(row: Columns, energy: float, latency: float) -> float:
@@ -189,7 +146,7 @@ def accelforge_text(rows: Sequence[AccelforgeRow]) -> str:
     lines = []
     for row in rows:
         columns, found = row.columns, row.found
-        ours = ("-",) * 4
+        ours, seconds = ("-",) * 4, _their_seconds(columns)
         if found is not None:
             energy, latency = float(columns["energy"]), float(columns["latency"])
             ours = (
@@ -198,10 +155,18 @@ def accelforge_text(rows: Sequence[AccelforgeRow]) -> str:
                 f"{found.latency / latency:.4f}" if latency else "-",
                 f"{found.seconds:.1f}",
             )
+        theirs = "-" if seconds is None else f"{seconds:.1f}"
         said = row.verdict + (f": {row.reason}" if row.verdict != "equal" else "")
         phase = "decode" if "DECODE=True" in columns.get("parameters", "") else ""
-        lines.append((columns["arch"], columns["workload"], phase, columns["fusion"], *ours, said))
-    head = ("chip", "workload", "", "", "energy", "ratio", "latency ratio", "CPU s", "verdict")
+        lines.append(
+            (columns["arch"], columns["workload"], phase, columns["fusion"], *ours, theirs, said)
+        )
+    head = (
+        *("chip", "workload", "", "", "energy", "ratio", "latency ratio"),
+        *("CPU s", "its CPU s", "verdict"),
+    )
     verdicts = Counter(row.verdict for row in rows)
     end = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
-    return "\n".join((grid(lines, head=head, right=(4, 5, 6, 7)), "", f"{len(rows)} rows: {end}"))
+    return "\n".join(
+        (grid(lines, head=head, right=(4, 5, 6, 7, 8)), "", f"{len(rows)} rows: {end}")
+    )

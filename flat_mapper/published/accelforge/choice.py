@@ -1,0 +1,221 @@
+"""The best mapping of a row: found by searches under the model's rules, chosen by AccelForge's.
+
+The search is exact under our rules, so its answers are candidates under AccelForge's: the least of
+the objective, and the least energy without leakage. What tells the rules apart is looked at here:
+where a fanout gives nothing by multicast, Einsums take nests from the other answers, and the
+shared level keeps or passes on a tensor, as long as AccelForge's objective improves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.base.budget import Budget
+from flat_mapper.base.errors import MappingError
+from flat_mapper.cost_model.chip.evaluation import evaluate
+from flat_mapper.cost_model.result import Result
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.group.objective import Objective
+from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapping.values import (
+    EinsumMapping,
+    FusedMapping,
+    GroupMapping,
+    Loop,
+    Policy,
+    Slot,
+)
+from flat_mapper.published.accelforge.chips import (
+    CHIPS,
+    Chip,
+    platforms_of,
+    prices_of,
+    spaces_of,
+)
+from flat_mapper.published.accelforge.rules import Counted, counted
+from flat_mapper.workload.graph import Workload
+
+WHOLE = "whole tensors on chip"
+LONGEST_S = 90.0  # chosen: of one search, which says the best so far then
+GAP = 5e-6  # half of what verdicts take for the same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The best mapping of a row, in the row's units and s."""
+
+    energy: float
+    latency: float
+    by_component: Mapping[str, float]  # by AccelForge's names
+    own_energy: float  # by the model's rules
+    own_latency: float
+    seconds: float  # CPU time of the searches
+    mapspace: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """A mapping under both rules."""
+
+    mapping: FusedMapping
+    result: Result
+    said: Counted
+    cost: float  # by AccelForge's
+    mapspace: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """A row's question."""
+
+    chip: Chip
+    workload: Workload
+    platforms: list[Platform]
+    prices: Ert
+    objective: Objective
+
+    @property
+    def shared(self) -> str:
+        """The level that fused Einsums share."""
+        return self.platforms[0].matrix.levels[1].name
+
+    def answers(self, fused: bool) -> Iterator[_Answer]:
+        """What the searches find."""
+        levels = self.prices.levels
+        moved = {k: {a: e for a, e in v.items() if a != "leak"} for k, v in levels.items()}
+        tables = {"energy": replace(self.prices, levels=moved), self.objective: self.prices}
+        for space in spaces_of(self.chip, fused):
+            for platform in self.platforms:
+                for objective, table in tables.items():
+                    budget = Budget(seconds=LONGEST_S, gap=GAP)
+                    question = (self.workload, platform, space, table)
+                    found = search(*question, objective=objective, budget=budget)
+                    if isinstance(found, Solution) and found.result.mapping is not None:
+                        answer = self.priced(found.result.mapping, space.name)
+                        assert answer is not None, "what is found fits"
+                        yield answer
+
+    def priced(self, mapping: FusedMapping, mapspace: str) -> _Answer | None:
+        """A mapping under both rules; None where it is none or does not fit."""
+        platform = self.platforms[0]
+        try:
+            result = evaluate(self.workload, platform, mapping, self.prices)
+        except MappingError:
+            return None
+        if not isinstance(result, Result):
+            return None
+        said = counted(self.workload, platform, result, self.prices, self.chip.alone)
+        cost = said.energy if self.objective == "energy" else said.energy * said.latency
+        return _Answer(mapping=mapping, result=result, said=said, cost=cost, mapspace=mapspace)
+
+    def whole(self) -> _Answer | None:
+        """Every Einsum for itself with its tensors whole in the shared level, which has no end."""
+        nests = []
+        for einsum in self.workload.ordered:
+            loops = tuple(Loop(rank=r, factor=self.workload.rank_sizes[r]) for r in einsum.ranks)
+            tensors = tuple(a.tensor for a in einsum.accesses)
+            outer = [level.name for level in self.platforms[0].path(einsum.unit).levels[:2]]
+            keep = tuple((name, tensors) for name in outer)
+            at = ((Slot(node=self.shared, axis="temporal"), loops),)
+            nests.append(EinsumMapping(einsum=einsum.name, loops=at, keep=keep))
+        groups = tuple(GroupMapping(einsums=(n,), staged=n.keep[0][1]) for n in nests)
+        policy = Policy(buffering=1)
+        return self.priced(FusedMapping(groups=groups, policy=policy), WHOLE)
+
+    def improved(self, first: _Answer, others: list[_Answer]) -> _Answer:
+        """The last of a row of better answers, each a change of one Einsum or tensor away."""
+        best, better = first, True
+        while better:
+            better = False
+            for mapping in _neighbours(best.mapping, others, self.shared):
+                found = self.priced(mapping, best.mapspace)
+                if found is not None and found.cost < best.cost:
+                    best, better = found, True
+                    break
+        return best
+
+
+def best(arch: str, workload: Workload, fused: bool, objective: Objective) -> Found | None:
+    """The best by AccelForge's rules of what the searches find; None where that is nothing."""
+    chip, begin = CHIPS[arch], time.process_time()
+    platforms = platforms_of(arch, workload)
+    question = _Question(
+        chip=chip,
+        workload=workload,
+        platforms=platforms,
+        prices=prices_of(arch, platforms[0], workload),
+        objective=objective,
+    )
+    if any(einsum.windowed for einsum in workload.einsums):
+        found = question.whole()
+    else:
+        answers = sorted(question.answers(fused), key=lambda answer: answer.cost)
+        found = answers[0] if answers else None
+        if found and chip.alone:
+            found = question.improved(found, answers[1:])
+    if found is None:
+        return None
+    said, per = found.said, chip.per
+    names = {ours: theirs for theirs, ours in chip.names.items()}
+    parts: dict[str, float] = {}
+    for ours, pj in said.by_component.items():
+        parts[names.get(ours, "MAC")] = parts.get(names.get(ours, "MAC"), 0.0) + pj / per
+    return Found(
+        energy=said.energy / per,
+        latency=0.0 if chip.timeless else said.latency,
+        by_component=parts,
+        own_energy=found.result.energy_pj / per,
+        own_latency=0.0 if chip.timeless else found.result.latency_s,
+        seconds=time.process_time() - begin,
+        mapspace=found.mapspace,
+    )
+
+
+def _neighbours(
+    mapping: FusedMapping, others: list[_Answer], shared: str
+) -> Iterator[FusedMapping]:
+    """Mappings with one Einsum's nest of another answer, or one tensor kept or passed on."""
+    for i, group in enumerate(mapping.groups):
+        for changed in (*_toggled(group, shared), *_exchanged(group, others, shared)):
+            groups = (*mapping.groups[:i], changed, *mapping.groups[i + 1 :])
+            yield replace(mapping, groups=groups)
+
+
+def _toggled(group: GroupMapping, shared: str) -> Iterator[GroupMapping]:
+    """A group with one tensor kept whole at the shared level that was not, or the other way."""
+    tensors = {t for nest in group.einsums for _, kept in nest.keep for t in kept}
+    for tensor in sorted(tensors):
+        kept = tensor in group.staged
+        nests = []
+        for nest in group.einsums:
+            if any(tensor in some for _, some in nest.keep):
+                here = tuple(t for t in nest.kept_at(shared) if t != tensor)
+                nest = _keeping(nest, shared, here if kept else (*here, tensor))
+            nests.append(nest)
+        yield _with(group, nests, shared)
+
+
+def _exchanged(group: GroupMapping, others: list[_Answer], shared: str) -> Iterator[GroupMapping]:
+    """A group with one Einsum as another answer has it."""
+    for i, nest in enumerate(group.einsums):
+        nests = {other.mapping.einsum_mappings[nest.einsum]: None for other in others}
+        for new in nests:
+            if new != nest:
+                yield _with(group, [*group.einsums[:i], new, *group.einsums[i + 1 :]], shared)
+
+
+def _keeping(nest: EinsumMapping, level: str, tensors: tuple[str, ...]) -> EinsumMapping:
+    """A nest with other tensors kept at a level outside all but the outermost."""
+    outermost, *rest = nest.keep
+    inner = (pair for pair in rest if pair[0] != level)
+    here = ((level, tensors),) if tensors else ()
+    return replace(nest, keep=(outermost, *here, *inner))
+
+
+def _with(group: GroupMapping, nests: list[EinsumMapping], shared: str) -> GroupMapping:
+    staged = dict.fromkeys(t for nest in nests for t in nest.kept_at(shared))
+    return replace(group, einsums=tuple(nests), staged=tuple(staged))
