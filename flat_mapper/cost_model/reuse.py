@@ -13,9 +13,11 @@ has its run end at the outermost loops, which they share.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
+from operator import mul
 
 import numpy as np
 
@@ -376,8 +378,8 @@ def _left(count: IntArray, visited: Visited | None) -> IntArray:
     return count if visited is None else count * visited.pairs // visited.total
 
 
-def _product(arrays: object) -> IntArray:
-    return reduce(np.multiply, arrays, ONE)  # type: ignore[call-overload, no-any-return]
+def _product(arrays: Iterable[IntArray]) -> IntArray:
+    return reduce(mul, arrays, ONE)
 
 
 def _spatial_product(nest: Nest, factors: Factors, slot: int) -> IntArray:

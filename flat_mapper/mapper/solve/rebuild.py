@@ -17,6 +17,7 @@ from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.enumerate import fresh, start
 from flat_mapper.mapper.space.factors import divided
 from flat_mapper.mapper.space.roles import Outer
+from flat_mapper.mapping.space import LoopKind
 
 
 def candidate(space: EinsumSpace, item: Sequence[Sequence[Any]]) -> CandidateBlock:
@@ -97,7 +98,7 @@ class Rebuilder:
         return candidate(space, found)
 
     def _idle(self, space: EinsumSpace, node: MemoryLevel | Fanout) -> list[object]:
-        kind = "spatial" if isinstance(node, Fanout) else "temporal"
+        kind: LoopKind = "spatial" if isinstance(node, Fanout) else "temporal"
         options = [space.options(node.name, kind, r, n) for r, n in enumerate(space.sizes)]
         factors = [found[0] if found else 1 for found in options]
         if isinstance(node, Fanout):

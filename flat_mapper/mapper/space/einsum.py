@@ -14,7 +14,7 @@ from flat_mapper.base.formats import PLAIN, Widths
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.space.factors import divisors, on_axes, prod_of, splittings
-from flat_mapper.mapping.space import Mapspace, SlotRule
+from flat_mapper.mapping.space import LoopKind, Mapspace, SlotRule
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
@@ -211,7 +211,7 @@ class EinsumSpace:
         """Cycles of all computes on one compute unit."""
         return self.iterations * operation_cycles(self.arch, self.einsum, self.widths)
 
-    def options(self, node: str, kind: str, rank: int, limit: int) -> list[int]:
+    def options(self, node: str, kind: LoopKind, rank: int, limit: int) -> list[int]:
         """Factors a rank may take at a node: divisors up to a limit, under the mapspace's rules."""
         found = [d for d in divisors(self.ranks[rank].size) if d <= limit]
         for rule in self.rules(node, kind):
@@ -222,9 +222,9 @@ class EinsumSpace:
                     found = [d for d in found if d <= rule.at_most[member]]
         return found
 
-    def rules(self, node: str, kind: str) -> list[SlotRule]:
+    def rules(self, node: str, kind: LoopKind) -> list[SlotRule]:
         """The mapspace's rules about a node's loops."""
-        return list(self.mapspace.slot_rules(self.einsum.name, node, kind))  # type: ignore[arg-type]
+        return list(self.mapspace.slot_rules(self.einsum.name, node, kind))
 
     def keep_sets(self, level: str) -> list[frozenset[str]]:
         """Sets that a level may keep: every subset of the tensors that the rules leave open.
