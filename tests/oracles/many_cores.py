@@ -258,8 +258,8 @@ class Given:
         cut = {p.rank for p in shared}
         return not (self.case.workload.mask and self.cuts_queries and {"P", "M"} <= cut)
 
-    def passes(self, shared: tuple[Loop, ...]) -> list[int]:
-        """Passes over the keys of every tile of queries; of equal tiles nothing."""
+    def seen(self, shared: tuple[Loop, ...]) -> list[tuple[int, int]]:
+        """The first tile of keys of every tile of queries, and how many; of equal tiles nothing."""
         loops = {p.rank: p.factor for p in shared}
         mask, sizes = self.case.workload.mask, self.case.workload.rank_sizes
         if mask is None or not self.cuts_queries or "M" not in loops:
@@ -274,30 +274,30 @@ class Given:
                 if (not mask.causal or key <= query)
                 and (mask.window is None or abs(query - key) < mask.window)
             }
-            found.append(max(seen) - min(seen) + 1)
+            found.append((min(seen), max(seen) - min(seen) + 1))
         return found
 
     def lengths(self, shared: tuple[Loop, ...]) -> tuple[int, ...]:
         """The passes over keys that tiles make; 0: all that there are."""
-        return tuple(sorted(set(self.passes(shared)))) or (0,)
+        return tuple(sorted({passes for _, passes in self.seen(shared)})) or (0,)
 
     def points(self, roles: dict[str, Roles], shared: tuple[Loop, ...]) -> list[Point]:
         """Costs under an outer choice, in every way to give tiles out."""
-        passes, lengths = self.passes(shared), self.lengths(shared)
+        seen, lengths = self.seen(shared), self.lengths(shared)
         parts = [nests_of(self, n, roles[n], shared) for n in roles]
         if not all(part.nests for part in parts):
             return []
         steps = {n: prod(p.factor for p in shared) for n in lengths}
-        if passes:
+        if seen:
             keys = next(p.factor for p in shared if p.rank == "M")
             steps = {n: prod(p.factor for p in shared) // keys * n for n in lengths}
         staged = dict.fromkeys(t for own in roles.values() for t in own if own[t] == "staged")
         found = []
-        for way in self.ways(passes):
+        for way in self.ways(seen):
             found += way.points(self, parts, roles, shared, tuple(staged), steps)
         return found
 
-    def ways(self, passes: list[int]) -> Iterator[Way]:
+    def ways(self, seen: list[tuple[int, int]]) -> Iterator[Way]:
         """The loops over tiles in every order, and what a level between keeps of what."""
         whole = self.case.workload.rank_sizes
         loops = [(r, whole[r] // n) for r, n in self.sizes.items() if n < whole[r]]
@@ -309,9 +309,9 @@ class Given:
         names = [lv.name for lv in self.case.platform.matrix.levels]
         between = names[1 : names.index(self.level)]
         for order in orders:
-            yield Way(loops=order, outer=len(order), keeper="", passes=passes)
+            yield Way(loops=order, outer=len(order), keeper="", seen=seen)
             for outer in range(len(order) + 1) if between else ():
-                yield Way(loops=order, outer=outer, keeper=between[-1], passes=passes)
+                yield Way(loops=order, outer=outer, keeper=between[-1], seen=seen)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,7 +321,7 @@ class Way:
     loops: tuple[tuple[str, int], ...]  # over tiles, outermost first
     outer: int  # how many of them stand at DRAM
     keeper: str  # the level between that keeps inputs
-    passes: list[int]  # over keys, by tile of queries
+    seen: list[tuple[int, int]]  # by tile of queries: the first tile of keys, and how many
 
     @cached_property
     def walk(self) -> list[dict[str, int]]:
@@ -329,15 +329,15 @@ class Way:
         axes = []
         for rank, count in self.loops:
             along = list(range(count))
-            if rank == "P" and self.passes:
-                along.sort(key=lambda i: -self.passes[i])
+            if rank == "P" and self.seen:
+                along.sort(key=lambda i: -self.seen[i][1])
             axes.append([(rank, i) for i in along])
         return [dict(at) for at in product(*axes)]
 
     @cached_property
     def kinds(self) -> list[int]:
         """Passes over keys of every tile in that order."""
-        return [self.passes[at["P"]] if self.passes else 0 for at in self.walk]
+        return [self.seen[at["P"]][1] if self.seen else 0 for at in self.walk]
 
     def changes(self, ranks: Sequence[str]) -> int:
         """How often another part of a tensor comes to the level between."""
@@ -447,9 +447,14 @@ class Chip:
         return tensor not in made and not deaf
 
     def different(self, tensor: str, tiles: list[dict[str, int]]) -> int:
-        """Different parts of a tensor that some tiles need."""
-        ranks = self.given.case.workload.tensor_ranks[tensor]
-        return len({tuple(n for r, n in sorted(at.items()) if r in ranks) for at in tiles})
+        """Different parts of a tensor that some tiles, of as many keys, need."""
+        ranks, seen = self.given.case.workload.tensor_ranks[tensor], self.way.seen
+        first = {at["P"]: seen[at["P"]][0] for at in tiles} if seen and "M" in ranks else {}
+        parts = [
+            (first.get(at.get("P", 0)), *(n for r, n in sorted(at.items()) if r in ranks))
+            for at in tiles
+        ]
+        return len(set(parts))
 
     def sent(self, tensor: str, tiles: list[dict[str, int]]) -> int:
         """Tiles of a tensor that are read for a round."""
