@@ -76,29 +76,45 @@ class SharedOccupancy:
         weights: words that DRAM moves for one, by tensor; 0 where it is not told. One tensor comes
         after another, from the slowest source.
         """
-        problem, count = self.problem, inner.shape[1]
-        total, exposed, dram = np.zeros(count), np.zeros(count), problem.platform.dram
-        shared = np.where(tile == FOLLOW, inner, tile)
-        follows = bool((tile == FOLLOW).any())
+        total, shared = self.streamed(space, inner, roles), np.where(tile == FOLLOW, inner, tile)
+        if (tile == FOLLOW).any():
+            for tensor, role in zip(space.tensors, roles, strict=True):
+                if role != "stream":
+                    words = tile_words(space, tensor, shared)
+                    total = total + np.ceil(self.rule.of(tensor) * words)
+        none = np.zeros(inner.shape[1])
+        tiles: dict[Role, Ints] = {"stream": inner, "staged": shared}
+        return total, none + self.exposed(space, tiles, roles, weights)
+
+    def exposed(
+        self,
+        space: EinsumSpace,
+        tiles: Mapping[Role, Ints],
+        roles: tuple[Role, ...],
+        weights: Mapping[str, Floats] | None = None,
+    ) -> Floats:
+        """Cycles of first inputs and last outputs, which nothing overlaps; float64[n].
+
+        tiles: int64[R, n], by role, those of the roles that count. weights: see above.
+        """
+        problem, dram = self.problem, self.problem.platform.dram
+        exposed = np.zeros(max(tile.shape[1] for tile in tiles.values()))
+        if problem.group.schedule == "sequential" and not problem.takes_turns:
+            return exposed
         opening = space is problem.spaces[0]
         closing = space is problem.spaces[-1] and problem.takes_turns
-        total = total + self.streamed(space, inner, roles)
         for tensor, role in zip(space.tensors, roles, strict=True):
-            words = tile_words(space, tensor, inner if role == "stream" else shared)
-            if role != "stream" and follows:
-                total = total + np.ceil(self.rule.of(tensor) * words)
-            if tensor not in problem.external or role == "inside":
+            if tensor not in problem.external or role not in tiles:
                 continue
             staged = role == "staged" and problem.takes_turns
             output = tensor == space.output
             if not (staged or (closing if output else opening)):
                 continue
-            weight = weights.get(tensor, least_weight(dram, tensor))
+            words = tile_words(space, tensor, tiles[role])
+            weight = (weights or {}).get(tensor, least_weight(dram, tensor))
             ways = words * (not output), words * output
             exposed = exposed + in_turn_cycles(dram, tensor, *ways, weight)
-        if problem.group.schedule == "sequential" and not problem.takes_turns:
-            return total, np.zeros(count)
-        return total, dram.waits * exposed
+        return dram.waits * exposed
 
     def streamed(self, space: EinsumSpace, inner: Ints, roles: tuple[Role, ...]) -> Floats:
         """Words of streamed tensors in tiles int64[R, n] of the candidates."""

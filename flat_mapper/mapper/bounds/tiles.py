@@ -8,14 +8,13 @@ in this count. Only where all other loops of the shared level are 1 may the run 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.cost.price import moves
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.group import FOLLOW
 from flat_mapper.mapper.space.roles import Role
@@ -68,15 +67,15 @@ class CandidateTiles:
         """pJ of a tensor in every candidate if it comes by every time, and what staying spares."""
         key = (tensor, role)
         if key not in self._moves:
-            parts = [
-                moves(self.space, b, tensor, rounded=False).energy(
-                    self.space, tensor, role, priced=True, rounded=False
-                )
-                for b in self.candidate_set.blocks
-            ]
-            full = np.concatenate([p[0] for p in parts])
-            self._moves[key] = (full, full - np.concatenate([p[1] for p in parts]))
+            own = self.candidate_set.taken(tensor, rounded=False)
+            full, stays = own.energy(self.space, tensor, role, priced=True, rounded=False)
+            self._moves[key] = (full, full - stays)
         return self._moves[key]
+
+    def drawn(self, tensor: str) -> tuple[Floats, Floats]:
+        """The same of words from the level on top, or to it."""
+        full, stays = self.candidate_set.taken(tensor, rounded=False).drawn
+        return full, full - stays
 
     def spared(self, role: Role) -> tuple[Floats, Floats, Floats]:
         """pJ that first visits of the output spare, see `CandidateSet.spared`.
@@ -97,7 +96,10 @@ class CandidateTiles:
 
 @dataclass(frozen=True, slots=True)
 class TileBounds:
-    """Least pJ of candidates, in given roles, by the innermost rank outside them."""
+    """Least pJ of candidates, in given roles, by the innermost rank outside them.
+
+    Or of whatever else is linear in how often each tensor comes by.
+    """
 
     tiles: CandidateTiles
     full: Floats  # of every candidate, if nothing stays in place
@@ -108,11 +110,19 @@ class TileBounds:
     @classmethod
     def of(cls, tiles: CandidateTiles, roles: tuple[Role, ...]) -> TileBounds:
         """The bounds of a candidate set's candidates."""
-        space, candidate_set = tiles.space, tiles.candidate_set
-        full = np.full(candidate_set.count, space.compute_energy)
+        every = zip(tiles.space.tensors, roles, strict=True)
+        pairs = {tensor: tiles.moves(tensor, role) for tensor, role in every}
+        return cls.summed(tiles, tiles.space.compute_energy, pairs)
+
+    @classmethod
+    def summed(
+        cls, tiles: CandidateTiles, always: float, pairs: Mapping[str, tuple[Floats, Floats]]
+    ) -> TileBounds:
+        """The same of a sum over tensors, of what each takes in full and what staying spares."""
+        space = tiles.space
+        full = np.full(tiles.candidate_set.count, always)
         gains: dict[int, Floats] = {}
-        for tensor, role in zip(space.tensors, roles, strict=True):
-            own, gain = tiles.moves(tensor, role)
+        for tensor, (own, gain) in pairs.items():
             full = full + own
             for r, yes in enumerate(space.relevant[tensor]):
                 if not yes:

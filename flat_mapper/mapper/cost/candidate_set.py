@@ -93,7 +93,7 @@ class CandidateSet:
         """int64[R, n]."""
         return np.concatenate([b.tile for b in self.blocks], axis=1)
 
-    def _moves(self, tensor: str, *, rounded: bool) -> Moves:
+    def taken(self, tensor: str, *, rounded: bool) -> Moves:
         """What a tensor takes in every candidate, as far as its role does not matter."""
         known, key = self.memo.moves, (tensor, rounded)
         if key not in known:
@@ -151,7 +151,7 @@ class CandidateSet:
         key, known = EnergyKey(roles, priced, share), self.memo.energies
         if key in known:
             return known[key]
-        every = [self._moves(t, rounded=share is None) for t in self.space.tensors]
+        every = [self.taken(t, rounded=share is None) for t in self.space.tensors]
         least = np.empty(self.count)
         for begin in range(0, self.count, AT_ONCE):  # or their terms take more room than they do
             some = slice(begin, begin + AT_ONCE)

@@ -12,6 +12,7 @@ from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.stays import StayBounds
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.bounds.traffic import busy_cycles
+from flat_mapper.mapper.bounds.turns import LAST_BITS, TurnBounds, staged_waits
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.cost.turns import private_tiles
@@ -34,7 +35,7 @@ class _Chance:
 
     incumbent: Incumbent
     one: Outers
-    adds: int  # whether its compute cycles add to the others'
+    adds: int  # whether its cycles add to the others'
     slopes: list[float]
     rests: list[float]  # least of the others' energy, then of their weighted sums
     slack: float  # least of the others' cycles
@@ -43,11 +44,11 @@ class _Chance:
     def bound(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats]:
         """Lower bounds on the group's (cycles, pJ) with each candidate."""
         turns = np.maximum(cycles, self.streamed)
-        latency = np.maximum(np.maximum(turns, self.adds * turns + self.slack), self.one.cycles)
-        return latency, energy + self.rests[0]
+        latency = np.maximum(turns, self.adds * turns + self.slack)
+        return np.maximum(latency, self.one.cycles), energy + self.rests[0]
 
     def of(self, cycles: Floats, energy: Floats) -> Bools:
-        """Candidates that can improve, by their compute cycles and least energy."""
+        """Candidates that can improve, by the cycles of their turns and least energy."""
         one, add = self.one, self.adds
         weighted = [
             energy + add * w * cycles + rest
@@ -72,6 +73,7 @@ class FusedBounds:
         self.candidate_sets = [t.candidate_set for t in tiles]
         self.incumbent, self.log = incumbent, log
         self._frugal: dict[tuple[int, int], CandidateTiles | None] = {}
+        self._turns_in: dict[tuple[str, tuple[Role, ...]], TurnBounds] = {}
 
     def refined(self, outers: Outers, step: Callable[[], None]) -> Outers:
         """Outer choices with bounds from candidates whose tiles divide theirs."""
@@ -85,6 +87,7 @@ class FusedBounds:
             by_tile, without = self._by_tile(extents, self.bounds.stagings[int(number)])
             limits = StayBounds.of(self.problem, self.bounds, outers.take(own))
             roles = self.bounds.stagings[int(number)].roles
+            turns = self._turns(extents, roles, by_tile)
 
             within = partial(self._within, extents, where, roles)
             low = limits.total(
@@ -93,29 +96,26 @@ class FusedBounds:
                 within,
             )
             energy[own] = np.maximum(energy[own], low + outers.staged[own])
-            passes = self._passes(extents)
-            every = zip(self.tiles, by_tile, passes, strict=True)
-            busy = busy_cycles(
-                self.problem,
-                [
-                    (n * np.where(np.isfinite(e), t.cycles, np.inf).min(axis=1))[where]
-                    for t, e, n in every
-                ],
-                outers.streams[:, own],
-            )
-            busy = rounded(self.problem.platform.dram, busy * (1 - 1e-14))
+            exposed = staged_waits(self.bounds.occupancy, extents, roles)[where]
+            shortest = [
+                np.where(runs, *(some.min(axis=1)[where] for some in pair))
+                for runs, pair in zip(limits.runs, turns, strict=True)
+            ]
+            busy = busy_cycles(self.problem, shortest, outers.streams[:, own]) + exposed
+            busy = rounded(self.problem.platform.dram, busy * (1 - LAST_BITS))
             cycles[own] = np.maximum(cycles[own], busy)
             for slot, slope in enumerate(self.incumbent.slopes(cycles[own], energy[own])):
-                sets = zip(self.tiles, adds, by_tile, without, passes, strict=True)
+                sets = zip(adds, by_tile, without, turns, strict=True)
                 sums_of = []
-                for tiles, add, e, other, n in sets:
-                    low = _least_sums(e, where, add * slope * n[where], tiles.cycles)
+                for add, e, other, (staying, none) in sets:
+                    low = _least_sums(e, where, add * slope, staying)
                     high = low
-                    if other is not e:
-                        high = _least_sums(other, where, add * slope * n[where], tiles.cycles)
+                    if other is not e or none is not staying:
+                        high = _least_sums(other, where, add * slope, none)
                     sums_of.append((low, high))
                 lows, highs = zip(*sums_of, strict=True)
-                weighted[slot][own] = outers.staged[own] + limits.total(lows, highs)
+                total = outers.staged[own] + limits.total(lows, highs)
+                weighted[slot][own] = total + slope * exposed
         return replace(outers, cycles=cycles, energy=energy, sums=tuple(weighted))
 
     def _parts(self, outers: Outers) -> Iterator[tuple[int, Ints]]:
@@ -153,6 +153,29 @@ class FusedBounds:
             if not may:
                 found[1].append(found[0][-1])
         return found
+
+    def _turns(
+        self, extents: Ints, roles: Mapping[str, tuple[Role, ...]], energies: list[Floats]
+    ) -> list[tuple[Floats, Floats]]:
+        """By Einsum, least cycles of its turns, and what they expose; as `_by_tile` has pJ."""
+        found = []
+        for tiles, energy, passes in zip(self.tiles, energies, self._passes(extents), strict=True):
+            bounds = self._turn_bounds(tiles, roles)
+            local, may = extents[self.problem.index(tiles.space)], self._stay(tiles.space)
+            staying, none = bounds.by_tile(local, passes, may)
+            fits = np.isfinite(energy)
+            low = np.where(fits, none, np.inf)
+            found.append((low if staying is none else np.where(fits, staying, np.inf), low))
+        return found
+
+    def _turn_bounds(
+        self, tiles: CandidateTiles, roles: Mapping[str, tuple[Role, ...]]
+    ) -> TurnBounds:
+        """Bounds on the turns of an Einsum."""
+        key = tiles.space.einsum.name, roles[tiles.space.einsum.name]
+        if key not in self._turns_in:
+            self._turns_in[key] = TurnBounds.of(self.bounds.occupancy, tiles, key[1])
+        return self._turns_in[key]
 
     def _within(
         self,
@@ -251,34 +274,16 @@ class FusedBounds:
         if not all(np.isfinite(e).any() for e in energies):
             return None
         passes = [float(n[0]) for n in self._passes(one.tile)]
-        adds, more = self.problem.cycles_add, float(one.staged[0])
-        slopes = [0.0, *(float(w[0]) for w in self.incumbent.slopes(one.cycles, one.energy))]
-        lows = [
-            [
-                float((e + add * w * n * t.cycles).min())
-                for e, add, t, n in zip(energies, adds, self.tiles, passes, strict=True)
-            ]
-            for w in slopes
-        ]
-        busy = [
-            max(float(t.cycles.min()) * n, float(streamed[0])) * add
-            for t, add, n, streamed in zip(self.tiles, adds, passes, one.streams, strict=True)
-        ]
+        pairs = self._turns(one.tile, staging.roles, by_tile)
+        turns = [p[not runs[0]][0] for p, runs in zip(pairs, limits.runs, strict=True)]
+        chances = self._chances(one, staging, energies, turns)
         found = []
         for i, (part, own, extents) in enumerate(zip(self.tiles, energies, local, strict=True)):
-            chance = _Chance(
-                incumbent=self.incumbent,
-                one=one,
-                adds=adds[i],
-                slopes=slopes[1:],
-                rests=[sum(some) - some[i] + more for some in lows],
-                slack=sum(busy) - busy[i],
-                streamed=float(one.streams[i, 0]),
-            )
-            chances = chance.of(passes[i] * part.cycles, own)
-            some = np.flatnonzero(np.isfinite(own) & chances)
+            chance, fits = chances[i], np.flatnonzero(np.isfinite(own))
+            good = chance.of(turns[i][fits], own[fits])
             if self.log is not None:
-                self._log_tiles(part, np.isfinite(own) & ~chances, passes[i], own, chance)
+                self._log_tiles(part, fits[~good], turns[i], own, chance)
+            some = fits[good]
             choice, candidates = part.candidates(np.zeros(len(some), np.int64), some)
             choice, candidates = self._whole(part, extents, choice, candidates)
             inner = part.tile[:, part.which[candidates]]
@@ -286,7 +291,8 @@ class FusedBounds:
             choice, candidates = choice[obeyed], candidates[obeyed]
             energy = bounds[i].candidate_energy(extents, choice, candidates, stay[i])
             energy = _in_passes(part, candidates, energy, passes[i], staging)
-            cycles = passes[i] * part.every_cycles[candidates]
+            bound = self._turn_bounds(part, staging.roles)
+            cycles = bound.by_candidate(extents, candidates, passes[i], stay[i])
             good = chance.of(cycles, energy)
             if self.log is not None:
                 self._log_cut(part, candidates[~good], cycles[~good], energy[~good], chance)
@@ -296,14 +302,50 @@ class FusedBounds:
             found.append(candidates)
         return found
 
+    def _chances(
+        self, one: Outers, staging: Staging, energies: list[Floats], turns: list[Floats]
+    ) -> list[_Chance]:
+        """What each Einsum's candidates must keep, beside the least of the others.
+
+        energies, turns: least pJ and cycles of each Einsum by tile.
+        """
+        exposed = float(staged_waits(self.bounds.occupancy, one.tile, staging.roles)[0])
+        adds, more = self.problem.cycles_add, float(one.staged[0])
+        slopes = [0.0, *(float(w[0]) for w in self.incumbent.slopes(one.cycles, one.energy))]
+        lows = [
+            [
+                float((e + add * w * t).min()) if add and w else float(e.min())
+                for e, add, t in zip(energies, adds, turns, strict=True)
+            ]
+            for w in slopes
+        ]
+        busy = [
+            max(float(t.min()), float(streamed[0])) * add
+            for t, add, streamed in zip(turns, adds, one.streams, strict=True)
+        ]
+        return [
+            _Chance(
+                incumbent=self.incumbent,
+                one=one,
+                adds=adds[i],
+                slopes=slopes[1:],
+                rests=[
+                    sum(some) - some[i] + more + w * exposed
+                    for w, some in zip(slopes, lows, strict=True)
+                ],
+                slack=(sum(busy) - busy[i] + exposed) * (1 - LAST_BITS),
+                streamed=float(one.streams[i, 0]),
+            )
+            for i in range(len(self.tiles))
+        ]
+
     def _log_tiles(
-        self, part: CandidateTiles, cut: Bools, passes: float, energy: Floats, chance: _Chance
+        self, part: CandidateTiles, tiles: Ints, turns: Floats, energy: Floats, chance: _Chance
     ) -> None:
-        """Write down the candidates of tiles that cannot improve; energy: least pJ by tile."""
-        tiles = np.flatnonzero(cut)
+        """Write down the candidates of tiles that cannot improve; least cycles and pJ by tile."""
         which, candidates = part.candidates(np.arange(len(tiles)), tiles)
         some = tiles[which]
-        self._log_cut(part, candidates, passes * part.cycles[some], energy[some], chance)
+        self._log_cut(part, candidates, turns[some], energy[some], chance)
 
     def _log_cut(
         self,
@@ -334,10 +376,11 @@ class FusedBounds:
 
 
 def _least_sums(energy: Floats, where: Ints, weight: Floats, cycles: Floats) -> Floats:
-    """The least of energy[where] + weight * cycles over all tiles; float64[n]."""
+    """The least of (energy + weight * cycles)[where] over all tiles; float64[n]."""
     if not weight.any():
         return energy.min(axis=1)[where]
-    return np.array([(energy[at] + w * cycles).min() for at, w in zip(where, weight, strict=True)])
+    every = zip(where, weight, strict=True)
+    return np.array([(energy[at] + w * cycles[at]).min() for at, w in every])
 
 
 def _in_passes(
