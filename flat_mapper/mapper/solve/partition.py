@@ -4,10 +4,8 @@ Partitions are the paths over the cuts of a cascade (`flat_mapper.mapping.partit
 energy and any weighted sum of them add up over groups. So a group's weight is first a lower bound
 (`flat_mapper.mapper.bounds.border`), and on a shortest path that of its outer choices. The groups
 on it are then searched one by one, each for what it may cost at most if a path through it is to
-improve on the best known, and no further than another path is shorter; where the shortest path
-costs as much as the best known one, that one is the best. The energy-delay product is a product of
-two sums: its minimum is at a corner of the convex hull, the best of some weighted sum
-(`flat_mapper.mapper.solve.weighted_sum`), where every weight is a shortest path of its own.
+improve on the best known, and no further than another path is shorter. The energy-delay product has
+its minimum at a corner of the convex hull, the best of a weighted sum, each a shortest path.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, prod
 
 import numpy as np
 
@@ -44,7 +42,7 @@ from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, re
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.solve import floor_of, least_of, of_all_runs, solve_group, value_of
 from flat_mapper.mapper.solve.symmetry import group_question, renamed
-from flat_mapper.mapper.solve.weighted_sum import weight_between
+from flat_mapper.mapper.solve.weighted_sum import corners_between, quick_mapping
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.partitions import (
@@ -156,8 +154,8 @@ class PartitionSearch:
         """
         for cascade in self.cascades:
             for number, names in enumerate(cascade.graph.groups):
-                if names in cascade.graph.units:
-                    self._search(cascade, number, goal, inf)
+                if names in cascade.graph.units and not cascade.groups[number].found:
+                    self._begin(cascade, number, goal)
         while True:
             best, lower = self._best(goal), self._lowest(goal)
             form = lower.cascade
@@ -177,6 +175,27 @@ class PartitionSearch:
                 self.progress(lower.total / best.total, "+".join(form.graph.groups[number]))
             room = best.total - through(form.graph, [g.lower(goal) for g in each], number)
             self._search(form, number, goal, room, self._wanted(form, number, goal, lower.total))
+
+    def _begin(self, cascade: _Cascade, number: int, goal: Goal) -> None:
+        """Find some mapping of a group: a good one early, or where that finds none, the best."""
+        group, names = cascade.groups[number], cascade.graph.groups[number]
+        for search in self._searches(cascade, number):
+            search.prepare()
+            found = quick_mapping(search, goal)
+            group.found += [(names, found)] if found else []
+        if not group.found:
+            self._search(cascade, number, goal, inf)
+
+    def _floor(self, goal: Goal) -> float:
+        """Lower bound on any partition, by the outer choices of groups; none is searched."""
+        while True:
+            lower = self._lowest(goal)
+            form = lower.cascade
+            rough = [g for g in lower.groups if form and not form.groups[g].sharp]
+            if form is None or not rough or time.perf_counter() > self.deadline:
+                return lower.total
+            for g in rough:
+                self._sharpen(form, g)
 
     def _wanted(self, form: _Cascade, number: int, goal: Goal, total: float) -> float:
         """Cost of a group on the shortest path from which on another path is shorter."""
@@ -262,44 +281,31 @@ class PartitionSearch:
     def product(self) -> tuple[_Path, float]:
         """The partition with the least product of summed cycles and summed energy, and its bound.
 
-        As `WeightedSumSearch.product`: corners of the hull under weights between two ends.
+        As `WeightedSumSearch.product`: corners of the hull under weights between two ends, which
+        the least cycles and energy enclose that outer choices leave.
         """
-        fast, cycles = self.under(self.goal("latency"))
-        lean, energy = self.under(self.goal("energy"))
-        if not fast.groups or not lean.groups:
-            return fast, inf
-        corners = [fast, lean]
-        known = min(self._edp(c) for c in corners)
-        left, right = (
-            self.under(self._weight(w))[0] for w in (known / cycles**2, energy**2 / known)
-        )
-        corners += [left, right]
-        todo = [(left, right)]
-        while todo and not self.late:
-            one, other = todo.pop()
-            top = min(self._edp(c) for c in corners)
-            weight = weight_between(self._whole(one), self._whole(other), top)
-            if weight is None:
-                continue
-            goal = self._weight(weight)
-            middle, _ = self.under(goal)
-            if goal_value(goal, middle.costs) < goal_value(goal, one.costs) * (1 - TIGHT):
-                corners.append(middle)
-                todo += [(one, middle), (middle, other)]
-        best = min(corners, key=self._edp)
-        return best, cycles * energy if self.late or self.loose else self._edp(best)
+        cycles, energy = (self._floor(self.goal(kind)) for kind in ("latency", "energy"))
+        first = self._under(energy / cycles if cycles < inf else 1.0)
+        if not first.groups:
+            return first, inf
+        known = prod(self._whole(first))
+        heavy, light = known / cycles**2, energy**2 / known
+        ends = (heavy, self._under(heavy)), (light, self._under(light))
+        corners = [first]
+        corners += corners_between(ends, self._whole, self._under, known, lambda _: self.late)
+        best = min(corners, key=lambda corner: prod(self._whole(corner)))
+        return best, cycles * energy if self.late or self.loose else prod(self._whole(best))
+
+    def _under(self, weight: float) -> _Path:
+        return self.under(self._weight(weight))[0]
 
     def _weight(self, weight: float) -> Goal:
         return Goal(kind="weighted", weight=weight, leak=self.leak)
 
-    def _whole(self, path: _Path) -> Costs:
+    def _whole(self, path: _Path | GroupSolution) -> Costs:
         """Cycles, and pJ with leakage."""
-        cycles, energy = path.costs
+        cycles, energy = path.costs if isinstance(path, _Path) else costs_of(path)
         return cycles, energy + self.leak * cycles
-
-    def _edp(self, path: _Path) -> float:
-        cycles, energy = self._whole(path)
-        return cycles * energy
 
     def solutions(self, path: _Path, goal: Goal) -> list[GroupSolution]:
         """A path's mappings, each under the names of its own group."""
@@ -318,23 +324,17 @@ class PartitionSearch:
             (space,) = cascade.ways[number]
             inputs = (cascade.workload, self.platform, self.ert, self.mapspace, space)
             return renamed(other, group_problem(*inputs))
-        kind = goal if goal.kind != "edp" else self._weight(_slope(other, self.leak))
+        cycles, energy = self._whole(other)
+        kind = goal if goal.kind != "edp" else self._weight(energy / cycles)
         best = pair_of(kind, goal_value(kind, costs_of(other)) * (1 + 1e-9))
         solved: GroupSolution | None = None
-        spent, self.budget = self.budget, Budget()  # it is known to exist: found to the end
-        searches = self._searches(cascade, number, kind)
-        self.budget = spent
-        for search in searches:
+        for search in self._searches(cascade, number, kind):
+            search.budget = Budget()  # it is known to exist: found to the end
             found, _ = solve_group(search, kind, best)
             if isinstance(found, list):
                 solved, best = found[0], costs_of(found[0])
         assert solved is not None, f"{cascade.graph.groups[number]}: no mapping as of its like"
         return solved
-
-
-def _slope(solution: GroupSolution, leak: float) -> float:
-    """The weight of cycles under which a solution may be the best for the product."""
-    return (solution.energy + leak * solution.cycles) / solution.cycles
 
 
 def _shortest(cascade: _Cascade, weights: Sequence[float]) -> _Path:

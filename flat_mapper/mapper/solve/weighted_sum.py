@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -12,22 +13,64 @@ import numpy as np
 from flat_mapper.base.budget import Stopped
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent, goal_value
+from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent
 from flat_mapper.mapper.group.objective import Goal, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
 
 
-def weight_between(fast: Costs, lean: Costs, top: float) -> float | None:
+def weight_between(
+    fast: Costs, lean: Costs, top: float, weights: tuple[float, float] = (inf, 0.0)
+) -> float | None:
     """The weight of cycles under which a corner of the hull is found between two others, if any.
 
-    No point between two corners lies below the corner of the box below them.
-    top: the product of cycles and pJ that it has to be below.
+    No point between two corners lies below the lines of the weights under which they are the best.
+    top: the product of cycles and pJ that it has to be below. weights: of the two; by default the
+    least cycles and the least pJ.
     """
     (c0, e0), (c1, e1) = fast, lean
-    if c1 <= c0 or e1 >= e0 or c0 * e1 >= top:
+    cycles, energy = c0, e1
+    if weights[1] < weights[0] < inf:
+        cycles = (weights[0] * c0 + e0 - weights[1] * c1 - e1) / (weights[0] - weights[1])
+        energy = weights[1] * (c1 - cycles) + e1
+    if c1 <= c0 or e1 >= e0 or max(c0 * e1, cycles * energy) >= top:
         return None
     return (e0 - e1) / (c1 - c0)
+
+
+def corners_between[Found](
+    ends: tuple[tuple[float, Found], tuple[float, Found]],
+    cost: Callable[[Found], Costs],
+    middle: Callable[[float], Found],
+    top: float,
+    enough: Callable[[list[Found]], bool],
+) -> list[Found]:
+    """Corners of the hull from one to another, as far as some product may be the least.
+
+    ends: each with the weight of cycles under which it is the best, the heavier first.
+    middle: the best under a weight. top: a product that is known. enough: whether to leave off.
+    """
+    corners, todo = [found for _, found in ends], [ends]
+    while todo and not enough(corners):
+        left, right = todo.pop()
+        least = min(top, *(prod(cost(c)) for c in corners))
+        weight = weight_between(cost(left[1]), cost(right[1]), least, (left[0], right[0]))
+        if weight is None:
+            continue
+        found = middle(weight)
+        own, other = (weight * c + e for c, e in (cost(found), cost(left[1])))
+        if own < other * (1 - 1e-12):
+            corners.append(found)
+            todo += [(left, (weight, found)), ((weight, found), right)]
+    return corners
+
+
+def quick_mapping(search: GroupSearch, goal: Goal) -> GroupSolution | None:
+    """A good mapping of a group, not the best one; None where the quick way finds none."""
+    incumbent = GoalIncumbent.of((goal,), (None,))
+    with suppress(Stopped):
+        search.warm(incumbent)
+    return incumbent.solutions[0]
 
 
 @dataclass(slots=True)
@@ -63,10 +106,7 @@ class _Pool:
 
     def warm(self, goal: Goal) -> GroupSolution | None:
         """A good solution, not the best one; None where the quick way finds none."""
-        incumbent = GoalIncumbent.of((goal,), (None,))
-        with suppress(Stopped):
-            self.search.warm(incumbent)
-        self.start = incumbent.solutions[0]
+        self.start = quick_mapping(self.search, goal)
         return self.start
 
     def proven(self, goal: Goal) -> float:
@@ -159,26 +199,20 @@ class WeightedSumSearch:
         infeasible = self._solved(ends)
         if infeasible is not None:
             return infeasible
-        fast, lean = (self._chosen(g) for g in ends)
-        corners += [fast, lean]
-        todo = [(fast, lean)]
-        while todo and not self._near_enough(corners):
-            left, right = todo.pop()
-            top = min(known, *(prod(self._cost(c)) for c in corners))
-            weight = weight_between(self._cost(left), self._cost(right), top)
-            if weight is None:
-                continue
-            goal = self._weight(weight)
-            self._solved([goal])
-            middle = self._chosen(goal)
-            if goal_value(goal, total_of(middle)) < goal_value(goal, total_of(left)) * (1 - 1e-12):
-                corners.append(middle)
-                todo += [(left, middle), (middle, right)]
+        fast, lean = ((g.weight, self._chosen(g)) for g in ends)
+        enough = self._near_enough
+        corners += corners_between((fast, lean), self._cost, self._middle, known, enough)
         best_corner = corners[0]
         for corner in corners[1:]:
             if better_pair(self.goal, total_of(corner), total_of(best_corner)):
                 best_corner = corner
         return best_corner
+
+    def _middle(self, weight: float) -> list[GroupSolution]:
+        """Groups that are the best together under a weight."""
+        goal = self._weight(weight)
+        self._solved([goal])
+        return self._chosen(goal)
 
     def _quick(self, goal: Goal) -> bool:
         """True if every group has a good mapping, found the quick way: then the search may stop."""
