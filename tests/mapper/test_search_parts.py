@@ -12,6 +12,7 @@ from flat_mapper.mapper.bounds.dominance import _rounded
 from flat_mapper.mapper.bounds.stays import Conflict, StayBounds
 from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.group.fused_bounds import PAIRS, FusedBounds
+from flat_mapper.mapper.group.incumbent import KnownGroup
 from flat_mapper.mapper.group.objective import Goal, better_pair
 from flat_mapper.mapper.solve.front_search import _kept
 from flat_mapper.mapper.solve.limits import is_over
@@ -41,8 +42,34 @@ def test_a_corner_is_looked_for_where_the_box_below_two_others_has_room() -> Non
     assert weight_between(fast, lean, top=1.0) is None
     assert weight_between((6.0, 9.0), (8.0, 4.0), top=25.0) == 2.5
     assert weight_between((6.0, 9.0), (8.0, 4.0), top=24.0) is None
+    # 4 c + e >= 33 and c + e >= 12: nothing is below 7 x 5.
+    lines = (4.0, 1.0)
+    assert weight_between((6.0, 9.0), (8.0, 4.0), top=35.0, weights=lines) is None
+    assert weight_between((6.0, 9.0), (8.0, 4.0), top=35.1, weights=lines) == 2.5
     for other in (lean[0], fast[1]), (fast[0], lean[1]), fast:
         assert weight_between(fast, other, top=100.0) is None
+
+
+def test_what_a_group_takes_under_other_weights_bounds_it_under_one() -> None:
+    """Four mappings, 0.5 pJ leak in a cycle: beside a weight, and between two, no bound is above.
+
+    Where one mapping is the best under a lighter and under a heavier weight, it is known between.
+    """
+    points = np.array([[1.0, 9.0], [2.0, 4.0], [4.0, 2.0], [9.0, 0.5]])
+
+    def best(goal: Goal) -> float:
+        return float(goal.first(points[:, 0], points[:, 1]).min())
+
+    goals = [Goal(kind="weighted", weight=float(w), leak=0.5) for w in np.geomspace(0.3, 10, 60)]
+    group = KnownGroup(least=np.array([[1.0, 0.5]]))
+    for number, weight in enumerate((0.8, 1.2, 3.0)):
+        solved = Goal(kind="weighted", weight=weight, leak=0.5)
+        group.over[solved] = best(solved)
+        bounds = [group.lower(goal) / best(goal) for goal in goals]
+        assert max(bounds) <= 1 + 1e-12
+        assert min(bounds) > (0.4, 0.4, 0.55)[number]
+    known = [g for g in goals if 0.8 <= g.weight <= 1.2]
+    assert all(group.lower(goal) >= best(goal) * (1 - 1e-12) for goal in known)
 
 
 def test_leakage_is_added_to_the_energy_of_groups_in_sequence() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Protocol
 
 import numpy as np
@@ -241,7 +242,32 @@ class KnownGroup:
         """Lower bound under a goal."""
         if goal in self.exact:
             return self.upper(goal)
-        return max(least_value(goal, self.least), self.over.get(goal, 0.0))
+        known = self.over.get(goal, 0.0)
+        if goal.kind == "weighted" and known == 0.0:
+            known = self._beside(goal)
+        return max(least_value(goal, self.least), known)
+
+    def _beside(self, goal: Goal) -> float:
+        """Lower bound on a weighted sum, from those under other weights.
+
+        Beside a lighter one it has more cycles, beside a heavier one less; and between two it is no
+        less than on the line between them.
+        """
+        lines = [(g.weight, least) for g, least in self.over.items() if g.kind == "weighted"]
+        light = [(w, least) for w, least in lines if w < goal.weight]
+        heavy = [(w, least) for w, least in lines if w > goal.weight]
+        cycles = least_value(replace(goal, kind="latency"), self.least)
+        energy = least_value(replace(goal, kind="energy"), self.least)
+        found = [least + (goal.weight - w) * cycles for w, least in light]
+        found += [energy + (least - energy) * goal.weight / w for w, least in heavy]
+        for (w, low), (v, high) in product(light, heavy):
+            found.append(low + (high - low) * (goal.weight - w) / (v - w))
+        return max(found, default=0.0) * (1 - 1e-14)
+
+    def is_open(self, goal: Goal) -> bool:
+        """True if a search may tell more of its cost under a goal."""
+        done = goal in self.exact or goal in self.stuck
+        return not done and self.lower(goal) < self.upper(goal) * (1 - 1e-12)
 
     def upper(self, goal: Goal) -> float:
         """Cost of the best known mapping under a goal."""

@@ -162,7 +162,7 @@ class PartitionSearch:
             if self.late or form is None or lower.total >= best.total * (1 - TIGHT):
                 return best, min(lower.total, best.total)
             each = form.groups
-            doubt = [g for g in lower.groups if goal not in each[g].exact | each[g].stuck]
+            doubt = [g for g in lower.groups if each[g].is_open(goal)]
             if not doubt:
                 return best, min(lower.total, best.total)
             rough = [g for g in doubt if not each[g].sharp]
