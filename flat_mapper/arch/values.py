@@ -187,7 +187,7 @@ class Platform:
                     self.matrix.path or self.name,
                     "a vector path for softmax (a second file NAME.sfu.yaml beside it)",
                     "none",
-                    "add one, or use softmax: free",
+                    "add one, or a mapspace whose policy says softmax: free",
                 )
             )
         return self.vector

@@ -263,7 +263,8 @@ def certificate_text(certificate: Certificate, objective: str, reached: float) -
     size = units.count(count) if count < 10**6 else f"{Decimal(count):.0e}".replace("+", "")
     work = f"{priced} inner mappings priced, {certificate.seconds:.1f} s"
     pruned = "; ".join(f"{rule} {units.count(n)}" for rule, n in certificate.pruned.items() if n)
-    lines = [f"{proof} of {size} mappings by {objective}: {work}"]
+    kind = "partitions" if "groups: bound" in certificate.pruned else "mappings"
+    lines = [f"{proof} of {size} {kind} by {objective}: {work}"]
     lines += [] if certificate.optimal else [gap_text(certificate)]
     lines += [f"pruned: {pruned}"] if pruned else []
     refused = [f"not among them: {n}; {why}" for n, why in certificate.infeasible.items()]

@@ -32,6 +32,7 @@ from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.order import execution_order
 from flat_mapper.mapping.partitions import forms, fusion_graph, refusal
 from flat_mapper.mapping.space import AnyGroups, Fusion, GroupSpace, Mapspace
+from flat_mapper.reports.text import certificate_text
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
@@ -208,6 +209,10 @@ def test_the_product_is_the_least_of_all_partitions(seed):
         assert best == float("inf")
         return
     assert found.result.cycles * found.result.energy_pj == pytest.approx(best, rel=1e-9)
+    assert found.certificate.pruned["groups: bound"] >= 0  # a group may be searched several times
+    assert f"{found.certificate.mapspace_size} partitions by edp" in certificate_text(
+        found.certificate, "edp", found.result.edp_js
+    )
 
 
 def test_a_group_costs_no_less_than_its_outer_choices_say() -> None:

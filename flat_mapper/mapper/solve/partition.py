@@ -103,7 +103,7 @@ class PartitionSearch:
     deadline: float = inf  # by time.perf_counter
     budget: Budget = field(default_factory=Budget)  # of all groups' searches
     progress: Progress | None = None
-    searched: int = 0
+    searched: set[tuple[int, int]] = field(default_factory=set)  # groups, by cascade
     late: bool = False
     loose: bool = False  # whether some group was not searched to its end
 
@@ -257,7 +257,7 @@ class PartitionSearch:
                 group.found.append((names, found[0]))
                 best = costs_of(found[0])
             self.tally.add(Task(cascade.workload, [search]))
-        self.searched += 1
+        self.searched.add((id(cascade), number))
         proven = min(left, budget, group.upper(goal))
         if proven < min(budget, group.upper(goal)) * (1 - TIGHT):
             self.loose = True  # some mappings were left out for their number, or for the time
@@ -389,7 +389,7 @@ def best_partition(
         certificate=Certificate(
             mapspace_size=sum(partition_count(c.graph) for c in search.cascades),
             evaluated=search.tally.evaluated,
-            pruned={"groups: bound": groups - search.searched, **search.tally.pruned},
+            pruned={"groups: bound": groups - len(search.searched), **search.tally.pruned},
             optimal=optimal,
             lower_bound=floor,
             proven_bound=reached if optimal else proven,

@@ -13,7 +13,7 @@ from flat_mapper.workload.graph import Workload
 class Certificate:
     """Proof of a search: what it looked at, and why nothing else can be better."""
 
-    mapspace_size: int  # combinations of outer and inner choices
+    mapspace_size: int  # combinations of outer and inner choices; or partitions
     evaluated: int  # inner mappings priced exactly
     pruned: Mapping[str, int]  # by rule
     optimal: bool
