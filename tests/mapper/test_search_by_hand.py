@@ -18,11 +18,12 @@ from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.border import BorderBounds
 from flat_mapper.mapper.bounds.bound_filter import LowerBounds
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
+from flat_mapper.mapper.bounds.traffic import _beside_cycles
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.dense import DenseLayout
 from flat_mapper.mapper.cost.masks import mask_leaves
-from flat_mapper.mapper.cost.price import candidate_costs
+from flat_mapper.mapper.cost.price import Costs, add_total, candidate_costs
 from flat_mapper.mapper.group import fused_bounds, incremental
 from flat_mapper.mapper.group.cost_layout import CostLayout
 from flat_mapper.mapper.group.fused import Fused
@@ -150,6 +151,17 @@ def test_a_turn_is_as_long_as_its_stream() -> None:
             np.array([3.0]), np.array([1.0])
         )
         assert (latency.tolist(), energy.tolist()) == ([cycles], [3.0])
+
+
+def test_what_a_source_beside_takes_for_an_output_that_comes_again() -> None:
+    """Of 4 words that leave three times, 8 come back: 20 words, half a cycle each."""
+    dram = replace(small_case(0).platform.dram, beside=({"Z": 0.5},))
+    space: Any = Fake(arch=Fake(levels=[dram]), volume={"Z": 4.0}, output="Z")
+    costs = Costs(energy=np.zeros(1), ports={})
+    add_total(space, costs, "Z", np.array([12.0]))
+    assert costs.ports[dram.name, "beside 0"].tolist() == [10.0]
+    use: Any = Fake(tensor="Z", ways=lambda zero: (np.array([8.0]), np.array([12.0])))
+    assert _beside_cycles(dram, [use], np.zeros(1)).tolist() == [10.0]
 
 
 def test_the_least_sums_of_some_candidates() -> None:

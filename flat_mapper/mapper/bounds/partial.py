@@ -136,12 +136,12 @@ def _ends(
         level = above.child
         read, _, update = space.prices[level.name]
         vectors = above.copies / above.spread * volume / level.row_words / level.cluster_size
-        again = np.maximum(passes - first, 0) if output else passes
+        again = passes - first if output else passes
         energy = energy + vectors * (again * read + (passes * update if output else 0.0))
     if transfer.child is not None:
         level = transfer.child
         vectors = transfer.copies / transfer.spread * volume / level.row_words / level.cluster_size
-        again = np.maximum(passes - first, 0) if output else passes
+        again = passes - first if output else passes
         energy = energy + vectors * again * space.prices[level.name][1]
     return energy + volume * transfer.network_pj(passes, first if output else None)
 
@@ -177,7 +177,7 @@ def _at(
     vectors = np.asarray(words, np.float64) / level.row_words / level.cluster_size
     if tensor != space.output:
         return vectors * read
-    again = np.maximum(words - first, 0.0) / level.row_words / level.cluster_size
+    again = (words - first) / level.row_words / level.cluster_size
     return vectors * update + again * read
 
 
