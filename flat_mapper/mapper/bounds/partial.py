@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
-from itertools import product
 
 import numpy as np
 
@@ -49,11 +48,15 @@ def least_energy(
     known: what tensors take, as calls with other keeps have found; the rest is added.
     """
     known = {} if known is None else known
-    for tensor, stay in product(space.tensors, (False, True)):
-        if (tensor, tensor in keep, stay) not in known:
-            found = _least(space, candidates, rest, keep, tensor, roles[tensor], stays=stay)
-            known[tensor, tensor in keep, stay] = found
-    full, stays = ([known[t, t in keep, s] for t in space.tensors] for s in (False, True))
+    full, stays = list[tuple[Floats, Floats]](), list[tuple[Floats, Floats]]()
+    for tensor in space.tensors:
+        open_ = any(bool(k.open.any()) for k in candidates.transfers[tensor])
+        for found, stay in ((full, False), (stays, open_)):
+            key = (tensor, tensor in keep, stay)
+            if key not in known:
+                own = space, candidates, rest, keep, tensor, roles[tensor]
+                known[key] = _least(*own, stays=stay)
+            found.append(known[key])
     priced, free = (
         one_innermost(space, [f[i] for f in full], [s[i] for s in stays]) for i in (0, 1)
     )

@@ -312,7 +312,7 @@ def moves(
     volume = float(space.volume[tensor])
     transfers = candidates.transfers[tensor]
     inner, drawn = [], []
-    for stays in (False, True):
+    for stays in (False, True)[: 1 + any(t.open.any() for t in transfers)]:
         costs = Costs(energy=np.zeros(candidates.count), ports={}, rounded=rounded)
         for i, transfer in enumerate(transfers):
             passes = transfer.passes * (np.where(transfer.open, 1.0, closed) if stays else closed)
@@ -322,7 +322,7 @@ def moves(
                 _add_transfer(space, costs, tensor, transfer, None, None, passes)
                 drawn.append(volume * passes)
         inner.append(costs.energy)
-    return Moves(inner=(inner[0], inner[1]), drawn=(drawn[0], drawn[1]))
+    return Moves(inner=(inner[0], inner[-1]), drawn=(drawn[0], drawn[-1]))
 
 
 def staged_once(space: EinsumSpace, tensor: str, *, priced: bool, rounded: bool = True) -> float:
