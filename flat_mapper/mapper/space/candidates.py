@@ -22,7 +22,10 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(slots=True)
 class Transfer:
-    """Moves of one tensor between a keeper and what it feeds. All arrays float64[n] or bool[n]."""
+    """Moves of one tensor between a keeper and what it feeds. All arrays float64[n] or bool[n].
+
+    Nobody asks for the spread and the copies of what goes to the compute unit: they stay 1.
+    """
 
     child: MemoryLevel | None  # None: the compute unit
     passes: Floats  # irrelevant temporal loops outside the child so far, the open run left out
@@ -35,8 +38,9 @@ class Transfer:
         self, fanout: Fanout, relevant: Floats, everything: Floats, *, outermost: bool
     ) -> None:
         """Put a fanout around it, with these factors; outermost: no keeper stands in between."""
-        self.spread = self.spread * relevant
-        self.copies = self.copies * everything
+        if self.child is not None:
+            self.spread = self.spread * relevant
+            self.copies = self.copies * everything
         if self.network is not None:
             shared, (enter_pj, each_pj) = everything / relevant, fanout.word_pj
             own = enter_pj + each_pj * shared if outermost else 0.0
@@ -53,12 +57,13 @@ class Transfer:
 
     def take(self, index: Ints) -> Transfer:
         """The transfer of some candidates."""
+        kept = self.child is not None
         return replace(
             self,
             passes=self.passes[index],
             open=self.open[index],
-            spread=self.spread[index],
-            copies=self.copies[index],
+            spread=self.spread[index] if kept else self.spread,
+            copies=self.copies[index] if kept else self.copies,
             network=None if self.network is None else self.network[index],
         )
 
@@ -66,12 +71,13 @@ class Transfer:
     def joined(cls, parts: list[Transfer]) -> Transfer:
         """The same transfer of several sets of candidates."""
         networks = [p.network for p in parts if p.network is not None]
+        kept = parts if parts[0].child is not None else parts[:1]
         return replace(
             parts[0],
             passes=np.concatenate([p.passes for p in parts]),
             open=np.concatenate([p.open for p in parts]),
-            spread=np.concatenate([p.spread for p in parts]),
-            copies=np.concatenate([p.copies for p in parts]),
+            spread=np.concatenate([p.spread for p in kept]),
+            copies=np.concatenate([p.copies for p in kept]),
             network=np.concatenate(networks) if networks else None,
         )
 
