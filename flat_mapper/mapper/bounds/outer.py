@@ -9,7 +9,7 @@ import numpy as np
 
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
-from flat_mapper.mapper.bounds.traffic import busy_cycles, traffic_bound
+from flat_mapper.mapper.bounds.traffic import KnownUses, busy_cycles, traffic_bound
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
@@ -26,6 +26,8 @@ from flat_mapper.mapper.space.outer import (
 from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapper.space.rules import in_order, moves_inward, obeyed
 from flat_mapper.mapping.order import overlaps
+
+FEW_TILES = 500  # chosen: under so many, what is known of each Einsum is kept for all stagings
 
 
 @dataclass(slots=True)
@@ -175,6 +177,7 @@ class OuterBounds:
         """All outer choices, bounded whatever the candidates."""
         parts: list[Outers] = []
         known: dict[bool, Ints] = {}
+        uses: dict[int, KnownUses] = {}  # by grid, as long as the parts hold it
         for number, staging in enumerate(self.stagings):
             loops = self.problem.group.fused or has_dram_loops(self.problem, staging)
             if loops not in known:
@@ -183,7 +186,9 @@ class OuterBounds:
                 grids = self._fused(known[loops])
             else:
                 grids = self._single(staging, known[loops]) if loops else [(0, known[loops])]
-            parts.extend(self._bounded(None, number, order, some) for order, some in grids)
+            for order, some in grids:
+                few = uses.setdefault(id(some), {}) if some.shape[1] <= FEW_TILES else None
+                parts.append(self._bounded(None, number, order, some, few))
         return Outers.joined(parts)
 
     def bounded(
@@ -257,9 +262,17 @@ class OuterBounds:
         return found
 
     def _bounded(
-        self, candidate_sets: list[CandidateSet] | None, number: int, order: int, grid: Ints
+        self,
+        candidate_sets: list[CandidateSet] | None,
+        number: int,
+        order: int,
+        grid: Ints,
+        known: KnownUses | None = None,
     ) -> Outers:
-        """Tiles under one staging and order, with bounds; over some candidates, or over any."""
+        """Tiles under one staging and order, with bounds; over some candidates, or over any.
+
+        known: of the same tiles, over any candidates.
+        """
         staging, spaces = self.stagings[number], self.problem.spaces
         orders, roles = [], []
         for space in spaces:
@@ -274,7 +287,7 @@ class OuterBounds:
         runs = [self.problem.runs(s, grid, visited) for s in spaces]
         compute = [c * n for c, n in zip(busy, runs, strict=True)]
         bound = traffic_bound(
-            *(self.occupancy, grid, roles, orders, candidate_sets, compute, visited)
+            *(self.occupancy, grid, roles, orders, candidate_sets, compute, visited, known)
         )
         energy = bound.floors + self.least_inside(visited, runs)
         if candidate_sets is not None:

@@ -58,6 +58,8 @@ class _Use:
     stay: _Stay | None
     volume: Floats  # words of the tensor; under a mask those of its tiles that are worked on
     seen: Floats  # lower bound on the words of it that are used at all
+    term: Term  # of the shared level
+    once: Floats  # pJ at DRAM of one pass of every word, as bounds of candidates have it
 
     def energy(self, words: Floats | float) -> Floats:
         """pJ at DRAM for words."""
@@ -103,6 +105,10 @@ class _Dram:
     writes: Floats
 
 
+# Of an Einsum under some tiles, in given roles and order: its tensors, and cycles of its transfers
+KnownUses = dict[tuple[str, tuple[Role, ...], tuple[int, ...]], tuple[list[_Use], Floats]]
+
+
 def traffic_bound(
     occupancy: SharedOccupancy,
     grid: Ints,
@@ -111,6 +117,7 @@ def traffic_bound(
     candidate_sets: Sequence[CandidateSet] | None,
     compute: Sequence[Floats | float],
     visited: Floats,
+    known: KnownUses | None = None,
 ) -> TrafficBound:
     """Lower bounds of outer tiles int64[R, n], by the tensors of a group.
 
@@ -118,28 +125,32 @@ def traffic_bound(
     candidate sets:        candidates by Einsum; None: any.
     compute:       lower bounds on the compute cycles of each Einsum.
     visited:       share of the tiles of queries x keys that a mask leaves; float64[n].
+    known:         what is known of Einsums under the same tiles.
     """
-    problem = occupancy.problem
-    uses = [
-        use
-        for i, space in enumerate(problem.spaces)
-        for use in _uses(
-            problem,
-            space,
-            _Loops(grid[problem.index(space)], roles[i], orders[i], problem.shares(space, visited)),
-            candidate_sets[i] if candidate_sets else None,
-        )
-    ]
-    zero = np.zeros(grid.shape[1])
-    terms = [occupancy.lower_term(u.space, u.tensor, u.role, u.tile, u.smallest) for u in uses]
+    problem, zero = occupancy.problem, np.zeros(grid.shape[1])
+    uses, streamed = list[_Use](), list[Floats]()
+    for i, space in enumerate(problem.spaces):
+        key = space.einsum.name, roles[i], orders[i]
+        if known is None or key not in known:
+            share = problem.shares(space, visited)
+            loops = _Loops(grid[problem.index(space)], roles[i], orders[i], share)
+            part = candidate_sets[i] if candidate_sets else None
+            own = list(_uses(occupancy, space, loops, part))
+            found = own, _stream_cycles(problem, own, zero)
+            if known is not None:
+                known[key] = found
+        else:
+            found = known[key]
+        uses += found[0]
+        streamed.append(found[1])
+    terms, streams = [use.term for use in uses], np.array(streamed)
     staged = zero
     for use in uses:
         if use.role == "staged" and use.moved is not None:
-            staged = staged + use.energy(use.moved) - _once(problem, use, visited)
+            staged = staged + use.energy(use.moved) - use.once
     dram = _dram_traffic(uses, zero)
     floors, moved = _with_room(occupancy, grid, uses, terms, dram)
     moved = np.maximum(moved, _outside_cycles(problem, uses, zero))
-    streams = np.array([_stream_cycles(problem, uses, space, zero) for space in problem.spaces])
     return TrafficBound(
         floors=floors,
         staged=staged,
@@ -147,16 +158,6 @@ def traffic_bound(
         cycles=_cycles(problem, uses, moved, busy_cycles(problem, compute, streams), zero),
         streams=streams,
     )
-
-
-def _once(problem: GroupProblem, use: _Use, visited: Floats) -> Floats:
-    """pJ at DRAM of one pass of every word, as bounds of candidates have it; float64[n].
-
-    Under a mask these are scaled, and so without rounding; see `CandidateSet.energy`.
-    """
-    rounded, words = problem.masked_pair is None, use.space.volume[use.tensor]
-    once = dram_energy(use.space, use.tensor, words, rounded=rounded)
-    return problem.shares(use.space, visited) * once
 
 
 def busy_cycles(
@@ -178,17 +179,16 @@ def busy_cycles(
     return total
 
 
-def _stream_cycles(
-    problem: GroupProblem, uses: list[_Use], space: EinsumSpace, zero: Floats
-) -> Floats:
+def _stream_cycles(problem: GroupProblem, uses: list[_Use], zero: Floats) -> Floats:
     """Lower bound on the cycles of an Einsum's transfers in its own turns; 0 if they run ahead.
 
-    They are what it streams from DRAM, and every word once that it exchanges with the shared level.
+    uses: its own. They are what it streams from DRAM, and every word once that it exchanges with
+    the shared level.
     """
     reads = writes = read = written = zero
     if not problem.takes_turns:
         return zero
-    for use in (use for use in uses if use.space is space):
+    for use in uses:
         output = use.volume * use.is_output
         if use.role == "stream":
             moved = zero if use.moved is None else use.moved
@@ -200,7 +200,7 @@ def _stream_cycles(
         if use.role == "staged" and use.moved is not None:
             written = written + use.moved - output
     streamed = transfer_cycles(problem.platform.dram, reads, writes)
-    own = [use for use in uses if use.space is space and use.role == "stream"]
+    own = [use for use in uses if use.role == "stream"]
     streamed = np.maximum(streamed, _beside_cycles(problem.platform.dram, own, zero))
     shared = transfer_cycles(shared_level(problem.platform), read, written)
     return np.maximum(streamed, shared)
@@ -243,10 +243,10 @@ class _Loops:
 
 
 def _uses(
-    problem: GroupProblem, space: EinsumSpace, loops: _Loops, part: CandidateSet | None
+    occupancy: SharedOccupancy, space: EinsumSpace, loops: _Loops, part: CandidateSet | None
 ) -> Iterator[_Use]:
     """The tensors of an Einsum."""
-    extents, share = loops.extents, loops.share
+    problem, extents, share = occupancy.problem, loops.extents, loops.share
     tile = np.where(extents == FOLLOW, 1, extents)
     sizes = np.array(space.sizes, dtype=np.int64)[:, None]
     dram = np.where(extents == FOLLOW, 1, sizes // tile)
@@ -287,7 +287,15 @@ def _uses(
             stay=stay,
             volume=volume,
             seen=whole if own in ([], [queries]) else whole * share,
+            term=occupancy.lower_term(space, tensor, role, tile, smallest),
+            once=share * _once(problem, space, tensor),
         )
+
+
+def _once(problem: GroupProblem, space: EinsumSpace, tensor: str) -> Floats:
+    """pJ at DRAM of one pass of every word; under a mask it is scaled, and so without rounding."""
+    words = space.volume[tensor]
+    return dram_energy(space, tensor, words, rounded=problem.masked_pair is None)
 
 
 def _dram_traffic(uses: list[_Use], zero: Floats) -> _Dram:
