@@ -73,6 +73,11 @@ class Budget:
         return replace(self, seconds=left / count, begin=time.monotonic())
 
     @property
+    def ends(self) -> bool:
+        """Whether time or work is limited."""
+        return min(self.seconds, self.steps) < inf
+
+    @property
     def candidates(self) -> int:
         """Partial mappings of one Einsum that may be kept at a node."""
         return int(min(MOST_PARTIAL, max(2_000, CANDIDATES_PER_MB * self.megabytes)))

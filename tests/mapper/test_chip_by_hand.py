@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from types import SimpleNamespace as Fake
 from typing import Any
 
@@ -11,10 +12,10 @@ from execution.tiny import chip
 from mapper.test_on_cores import many
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.base.budget import Stopped
+from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip import floors
-from flat_mapper.mapper.chip.assignments import _of_level
+from flat_mapper.mapper.chip.assignments import _core_workload, _of_level
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.chip.ways import Way
 from flat_mapper.mapper.cost.price import drawn_energy
@@ -84,30 +85,85 @@ def test_tiles_of_some_queries_take_any_part_of_the_keys_at_a_time() -> None:
     assert keys[2] | {6} == {1, 2, 3, 6}
 
 
-def tiles(**more: object) -> Any:
-    """A search over three tiles of at least 5, 6 and 7."""
+def tiles(monkeypatch: pytest.MonkeyPatch, most: float) -> GroupOnTiles:
+    """A search over three tiles of at least 5, 6 and 7, which are bounded."""
     every = [(least, Fake(at_work=2, count=2)) for least in (5.0, 6.0, 7.0)]
-    question = Fake(count=Counters(), progress=None)
-    return Fake(every=Fake(tiles=every), question=question, bound=9.0, **more)
+    question = Fake(count=Counters(), progress=None, budget=Budget())
+    monkeypatch.setattr(GroupOnTiles, "_bounded", lambda self, item: item._replace(left=0))
+    own: Any = question, None, Fake(tiles=every)
+    return GroupOnTiles(*own, below=most)
 
 
-def test_tiles_that_are_left_out_by_their_bound_are_counted() -> None:
+def test_tiles_that_are_left_out_by_their_bound_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """4 is known: none of the three can be better."""
-    search = tiles(most=4.0)
-    GroupOnTiles.run(search)
+    search = tiles(monkeypatch, most=4.0)
+    search.run()
     assert search.question.count.of() == {"tiles": 3}
     assert search.bound == 5
 
 
-def test_tiles_that_are_left_when_the_time_is_over_are_counted() -> None:
-    def stop(item: object) -> None:
+def test_tiles_that_are_left_when_the_time_is_over_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(self: GroupOnTiles, item: object) -> None:
         raise Stopped
 
-    bounded = lambda item: item._replace(search=1, bounded=True)  # noqa: E731
-    search = tiles(most=8.0, _bounded=bounded, _search=stop)
-    GroupOnTiles.run(search)
+    search = tiles(monkeypatch, most=8.0)
+    monkeypatch.setattr(GroupOnTiles, "_search", stop)
+    search.run()
     assert search.question.count.of() == {"tiles left": 3}
     assert search.bound == 5
+
+
+def test_a_search_that_is_asked_for_less_goes_on_where_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Below 5.5 is one tile, which has nothing better than 5.75; below 8 are two more."""
+    search, seen = tiles(monkeypatch, most=8.0), list[float]()
+
+    def searched(self: GroupOnTiles, item: Any) -> None:
+        seen.append(item.least)
+        self.searched = min(self.searched, item.least + 0.75)
+
+    monkeypatch.setattr(GroupOnTiles, "_search", searched)
+    search.run(until=5.5)
+    assert (seen, search.bound) == ([5], 5.75)
+    search.run()
+    assert (seen, search.bound) == ([5, 6, 7], 5.75)
+
+
+def test_a_first_mapping_is_of_few_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 5, 6 and 7 cycles at least the second has fewest tiles, and the third is too slow."""
+    search, seen = tiles(monkeypatch, most=8.0), list[float]()
+    many = {5.0: 8, 6.0: 4, 7.0: 2}
+    search._queue = [item._replace(tiles=many[item.least]) for item in search._queue]
+    monkeypatch.setattr(tile_search, "FEW", 1)
+    monkeypatch.setattr(GroupOnTiles, "_of_core", lambda self, one, budget: None)
+    monkeypatch.setattr(GroupOnTiles, "_fullest", lambda self, one: None)
+
+    def solve(self: GroupOnTiles, search: object, one: object, fullest: object) -> None:
+        seen.extend(item.least for item in self._queue if item.one is one)
+        self.best = (6.0, 1.0), None  # type: ignore[assignment]
+
+    monkeypatch.setattr(GroupOnTiles, "_solve", solve)
+    search.first()
+    assert seen == [6]
+    assert sorted(item.least for item in search._queue) == [5, 6, 7]
+
+
+def test_a_tile_as_a_workload_is_what_a_checked_one_is() -> None:
+    """What a workload keeps of its Einsums does not depend on its sizes."""
+    whole = replace(attention(B=1, H=2, P=4, M=6, E=2, F=2), repeat=3)
+    assert whole.ancestors
+    core = _core_workload(whole, {"H": 1, "P": 2})
+    checked = replace(whole, rank_sizes={**whole.rank_sizes, "H": 1, "P": 2}, repeat=1)
+    assert core == checked
+    for name, kept in vars(type(core)).items():
+        if isinstance(kept, cached_property):
+            own, other = getattr(core, name), getattr(checked, name)
+            assert own == other or (name == "graph" and own.edges == other.edges)
 
 
 def test_computes_cost_what_each_operation_does(monkeypatch: pytest.MonkeyPatch) -> None:

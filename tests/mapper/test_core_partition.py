@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import inf
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from execution.tiny import chip
@@ -15,11 +16,11 @@ from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
-from flat_mapper.mapper.solve import core_partition
-from flat_mapper.mapper.solve.core_partition import _Form, _Search
+from flat_mapper.mapper.solve.core_partition import _Form, _Group, _Search
 from flat_mapper.mapper.solve.on_cores import best_on_cores
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapper.solve.tile_search import Counters
 from flat_mapper.mapping.partitions import FusionGraph, forms, fusion_graph
 from flat_mapper.mapping.space import AnyGroups, Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace
@@ -27,6 +28,7 @@ from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import parse_einsum
 
 CHAIN = ("T[p,c] = X[p,d] * W[d,c]", "R[p,c] = relu(T[p,c])", "Y[p,e] = R[p,c] * V[c,e]")
+SHARED = ("T[p,c] = X[p,d] * W[d,c]", "R[p,c] = relu(T[p,c])", "Z[p,c] = R[p,c] * T[p,c]")
 BRANCH = ("Q[p,c] = X[p,d] * W[d,c]", "K[p,c] = X[p,d] * V[d,c]", "Z[p,c] = Q[p,c] * K[p,c]")
 
 
@@ -87,33 +89,75 @@ def test_its_groups_add_up_to_what_the_model_says() -> None:
     proof = found.certificate
     assert proof.gap == pytest.approx(found.result.latency_s / proof.proven_bound - 1, abs=1e-12)
     assert proof.optimal == (proof.gap < 1e-12)
-    assert proof.pruned == {"groups: bound": 0}  # both alone, and the two together
+    assert proof.pruned == {"groups: bound": 2}  # the two together are proven best
 
 
-def test_an_answer_within_its_gap_bounds_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    """10 cycles and a quarter of gap: at least 8, where 5 and then 9 were known, and then 10."""
-    result = SimpleNamespace(cycles=10, mapping=SimpleNamespace(groups=("T",)))
-    solved = SimpleNamespace(result=result, certificate=SimpleNamespace(evaluated=3, gap=0.25))
-    monkeypatch.setattr(core_partition, "best_on_cores", lambda *_, **__: solved)
-    one = _Search(many(chip(), 2), space(), unpriced(chip()), Budget(), None, inf)
-    form = one.form(workload(CHAIN), ["T", "R", "Y"])
-    number = form.graph.groups.index(("T",))
-    for known, least in ((5.0, 8.0), (9.0, 9.0), (11.0, 10.0)):
-        form.least[number] = known
-        one.ask(form, number)
-        assert (form.least[number], form.most[number]) == (least, 10)
-    assert (one.asked, one.evaluated) == (3, 9)
+def group(floor: float, bound: float, most: float) -> _Group:
+    """A group that is searched, with a bound of what is left, and the best that is known."""
+    one: Any = SimpleNamespace(
+        bound=bound, most=most, best=1, question=SimpleNamespace(count=Counters(ended="tiles"))
+    )
+    return _Group(("T",), floor, lambda names: [], [one])
 
 
-def test_the_bound_of_all_is_below_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    """8 at least and 10 at most, of a group that is searched; then 10 and 10."""
-    monkeypatch.setattr(core_partition, "shortest", lambda graph, costs: (sum(costs), (0,)))
-    one = _Search(many(chip(), 2), space(), unpriced(chip()), Budget(), None, inf)
-    graph = SimpleNamespace(groups=(("T",),), units=())
+def test_a_group_takes_what_is_known_of_it() -> None:
+    """8 at least of what is left and 10 found, where 5 and then 9 were known; and nothing left."""
+    for floor, bound, least in ((5.0, 8.0, 8.0), (9.0, 8.0, 9.0), (5.0, inf, 10.0)):
+        assert (group(floor, bound, 10.0).least, group(floor, bound, 10.0).most) == (least, 10)
+    assert _Group(("T",), 7.0, lambda names: []).least == 7
+
+
+def test_the_bound_of_all_is_below_the_best() -> None:
+    """8 at least and 10 at most, of a group whose search has ended; then 10 and 10."""
+    one = _Search(many(chip(), 2), space(), unpriced(chip()), Budget())
+    graph: Any = SimpleNamespace(groups=(("T",),), units=(), cuts=(0, 1), steps={0: ((1, 0),)})
+    graph.steps[1] = ()
     for least in (8.0, 10.0):
-        form = _Form(workload(CHAIN), graph, [least], [10.0], {0: ()})  # type: ignore[arg-type]
-        one.all_forms = [form]
+        form = _Form(workload(CHAIN), graph, [group(5.0, least, 10.0)])
+        one.all_forms, one.known = [form], {0: form.groups[0]}
         assert one.through() == (form, (0,), least)
+
+
+def test_what_is_read_outside_a_group_leaves_it() -> None:
+    """T is read in the group and after it, so it has to be in DRAM."""
+    work, platform = workload(SHARED), many(chip(), 2)
+    one = _Search(platform, space(), unpriced(platform), Budget())
+    for search_ in one.searches(work, ("T", "R")):
+        search_.run()
+        assert search_.best is not None
+        first, second = search_.best[1].einsums
+        assert "T" in first.kept_at("DRAM")
+        assert "R" in second.kept_at("DRAM")
+
+
+def test_equal_groups_are_searched_once() -> None:
+    """Q and K are one question; the mapping of the one is that of the other under its names."""
+    work, platform = workload(BRANCH), many(chip(), 2)
+    ert = unpriced(platform)
+    one = _Search(platform, space(), ert, Budget())
+    form = one.form(work, ["Q", "K", "Z"])
+    known = {names: group for names, group in zip(form.graph.groups, form.groups, strict=True)}
+    assert known["Q",] is known["K",]
+    assert known["Q",] is not known["Z",]
+    own = replace(work, einsums=work.einsums[:2])
+    found = search(own, platform, space(), ert, objective="latency")
+    assert isinstance(found, Solution)
+    assert found.certificate.optimal
+
+
+def test_an_early_end_leaves_a_true_gap() -> None:
+    work, platform = workload(SHARED), many(chip(), 2)
+    ert = unpriced(platform)
+    best = search(work, platform, space(), ert, objective="latency")
+    assert isinstance(best, Solution)
+    assert best.certificate.optimal
+    for steps in (0, 3, 30):
+        early = search(
+            work, platform, space(), ert, objective="latency", budget=Budget(steps=steps)
+        )
+        assert isinstance(early, Solution)
+        assert early.certificate.proven_bound <= best.result.latency_s * (1 + 1e-12)
+        assert early.result.latency_s >= best.result.latency_s * (1 - 1e-12)
 
 
 def test_units_work_at_once_where_the_schedule_lets_them() -> None:
@@ -125,7 +169,7 @@ def test_units_work_at_once_where_the_schedule_lets_them() -> None:
         mapspace = space()
         fusion = replace(mapspace.fusion, schedule=schedule)
         own = replace(mapspace, fusion=fusion)
-        one = _Search(platform, own, unpriced(platform), Budget(), None, inf)
+        one = _Search(platform, own, unpriced(platform), Budget())
         assert one.floor(work, ("T", "R")) == cycles
 
 

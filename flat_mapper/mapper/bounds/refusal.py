@@ -19,7 +19,7 @@ def infeasibility(
 ) -> Infeasible:
     """Reason why nothing fits: the outer choice that asks for least.
 
-    candidate_sets: of each Einsum, to name its tensors; none, for the number of words alone.
+    candidate_sets: of each Einsum, for the words of what is streamed; none: a word is too much.
     """
     problem = bounds.problem
     where = " + ".join(problem.group.names)
@@ -43,14 +43,13 @@ def infeasibility(
     staging = bounds.stagings[int(outers.staging[choice])]
     terms: dict[str, int] = {}
     tile = np.where(outers.tile[:, choice] == FOLLOW, 1, outers.tile[:, choice])
-    for part in candidate_sets:
-        index = problem.index(part.space)
-        roles = staging.roles[part.space.einsum.name]
+    smallest = {part.space.einsum.name: part.smallest for part in candidate_sets}
+    for space in problem.spaces:
+        tiles, streamed = tile[problem.index(space)], smallest.get(space.einsum.name, space.share)
+        roles = staging.roles[space.einsum.name]
         needs = merged(
-            bounds.occupancy.lower_term(
-                part.space, tensor, role, tile[index][:, None], part.smallest(tensor)
-            )
-            for tensor, role in zip(part.space.tensors, roles, strict=True)
+            bounds.occupancy.lower_term(space, tensor, role, tiles[:, None], streamed(tensor))
+            for tensor, role in zip(space.tensors, roles, strict=True)
         )
         for name, words in needs.items():
             terms[name] = max(terms.get(name, 0), int(np.ceil(words.max())))

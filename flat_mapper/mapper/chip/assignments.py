@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
@@ -151,11 +152,16 @@ def _of_level(
 
 
 def _core_workload(workload: Workload, tile: Mapping[str, int]) -> Workload:
-    """A tile as a workload of its own; where queries are cut a mask leaves it all that it sees."""
+    """A tile as a workload of its own; where queries are cut a mask leaves it all that it sees.
+
+    It is made a thousand times: nothing is checked again, or derived again from its Einsums.
+    """
     queries, sizes = workload.roles.queries, workload.rank_sizes
     cut = queries in tile and tile[queries] < sizes[queries]
     mask = None if cut else workload.mask
-    return replace(workload, rank_sizes={**sizes, **tile}, mask=mask, repeat=1)
+    core = copy(workload)
+    vars(core).update(rank_sizes={**sizes, **tile}, mask=mask, repeat=1)
+    return core
 
 
 def fusion_levels(platform: Platform, mapspace: Mapspace) -> list[str]:

@@ -17,12 +17,14 @@ from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.ways import Way, read_rate
+from flat_mapper.mapper.cost.masks import seen_words
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapping.cores.between import times_brought, words_held
 from flat_mapper.mapping.cores.lift import loop_orders
 from flat_mapper.mapping.cores.view import core_platform, levels_between
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import crosses_dram
+from flat_mapper.workload.graph import Workload
 
 
 def least_moved(
@@ -219,6 +221,18 @@ def at_dram(platform: Platform, one: Assignment, buffering: float) -> float:
     made = (workload.einsum(n).output.tensor for n in names)
     writes = sum(tile_words(one, t) for t in set(made) if crosses_dram(workload, names, t))
     return float(transfer_cycles(platform.dram, reads * one.count, writes * one.count))
+
+
+def at_border(platform: Platform, workload: Workload, names: tuple[str, ...]) -> float:
+    """Cycles that no mapping of a group beats: every word over its border once."""
+    part = workload.subset(names)
+    made = {part.einsum(n).output.tensor for n in names}
+    reads = writes = 0.0
+    for tensor in part.tensor_ranks:
+        if crosses_dram(workload, names, tensor):
+            words = part.tensor_words(tensor) * part.share(tensor) * seen_words(part, tensor)
+            reads, writes = (reads, writes + words) if tensor in made else (reads + words, writes)
+    return float(transfer_cycles(platform.dram, reads, writes))
 
 
 def at_peak(platform: Platform, one: Assignment) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -67,21 +67,28 @@ class ChipIncumbent:
         """So it knows nothing of sums."""
         return np.ones(np.shape(sums[0]), np.bool_)
 
-    def improvements(self, cycles: Floats, energy: Floats) -> list[tuple[int, int]]:
-        """(0, position) of all costs that may improve, the most promising first."""
+    def improvements(self, cycles: Floats, energy: Floats) -> Iterator[tuple[int, int]]:
+        """(0, position) of all costs that may improve in their turn, the most promising first."""
         first, second, third = self.sort_keys(cycles, energy)
         order = np.lexsort((third, second, first))
-        return [(0, int(i)) for i in order[self.can_improve(cycles[order], energy[order])]]
+        for i in order[self.can_improve(cycles[order], energy[order])]:
+            line, pj = self._chip(cycles[i], energy[i])
+            if self._of_use((float(line), float(pj))):
+                yield 0, int(i)
+
+    def _of_use(self, least: Costs) -> bool:
+        """True if costs of the chip that are known at least may be better than the best."""
+        equal = self.value(least) >= self.value(self.best) * (1 - 1e-12)
+        return better_pair(self.goal, least, self.best) and not (equal and least[1] >= self.frugal)
 
     def take(self, slot: int, solution: GroupSolution) -> None:
         """Price a mapping on the chip, if it still may be better than the best."""
         energy = self.fullest.largest * solution.energy + self.beside_pj
         parts = solution.exposed, solution.outside
         least = self.fullest.cycles(solution.cycles, parts), energy
-        bound = self.value(least)
-        equal = bound >= self.value(self.best) * (1 - 1e-12)
-        if not better_pair(self.goal, least, self.best) or (equal and energy >= self.frugal):
+        if not self._of_use(least):
             return
+        bound = self.value(least)
         self.offered += 1
         if self.offered > MOST_OFFERED:
             self.loose = min(self.loose, bound)

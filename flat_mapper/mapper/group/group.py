@@ -61,11 +61,10 @@ class GroupSearch:
         cls, problem: GroupProblem, known: CandidateCache, budget: Budget | None = None
     ) -> GroupSearch:
         """The search of a group. `known` keeps candidates for other groups of the same Einsums."""
-        choices = stagings(problem)
         bounds = OuterBounds(
             problem=problem,
             occupancy=SharedOccupancy.of(problem),
-            stagings=choices,
+            stagings=stagings(problem),
             orders=dram_orders(problem),
         )
         return cls(problem=problem, bounds=bounds, known=known, budget=budget or Budget())
@@ -99,11 +98,8 @@ class GroupSearch:
 
     def proven(self, goal: Goal) -> float:
         """Lower bound on the objective of all mappings that were not searched under a goal."""
-        least = self._dropped.get(goal, np.inf)
-        for outers in [self.roots] if self._left is None else self._left:
-            fits = self.bounds.fits(outers)
-            bound = goal.first(outers.cycles[fits], outers.energy[fits])
-            least = min(least, float(bound.min(initial=np.inf)))
+        parts = [self.roots] if self._left is None else self._left
+        least = min([self._dropped.get(goal, np.inf), *(self.least(goal, one) for one in parts)])
         return max(least, self.least(goal))  # what bounds all of them bounds the rest
 
     def _step(self) -> None:
@@ -161,11 +157,11 @@ class GroupSearch:
             return self.bounds.least()
         return float(self.roots.cycles[fits].min()), float(self.roots.energy[fits].min())
 
-    def least(self, goal: Goal) -> float:
-        """Lower bound on the objective over all outer choices; infinite if none fits."""
-        roots = self.roots
-        fits = self.bounds.fits(roots)
-        return float(goal.first(roots.cycles[fits], roots.energy[fits]).min(initial=np.inf))
+    def least(self, goal: Goal, outers: Outers | None = None) -> float:
+        """Lower bound on the objective over outer choices, all of them; infinite if none fits."""
+        outers = self.roots if outers is None else outers
+        fits = self.bounds.fits(outers)
+        return float(goal.first(outers.cycles[fits], outers.energy[fits]).min(initial=np.inf))
 
     def solve(self, incumbent: Incumbent, *, warmed: bool = False) -> None:
         """Let every mapping of the group that can improve take part in a incumbent.
@@ -257,8 +253,7 @@ class GroupSearch:
         """Promising candidates under outer choices of one tile."""
         widest = [s.widest for s in self.problem.spaces]
         found = self._beam(outers).near(self._whole(widest, outers), widest)
-        if not all(t.count for t in found):
-            return []
+        found = found if all(t.count for t in found) else []
         return [most_promising(self.incumbent, t, WARM_FEW) for t in found]
 
     def _warm_alone(self, alive: Outers, best: Ints) -> None:
@@ -377,18 +372,21 @@ class GroupSearch:
             return alive
         return alive & self.incumbent.sums_can_improve(outers.sums, cycles, energy)
 
+    @property
+    def fits(self) -> bool:
+        """True if some outer choice may fit, as far as is known without candidates."""
+        return not len(self.roots.staging) or bool(self.bounds.fits(self.roots).any())
+
     def infeasibility(self) -> Infeasible:
-        """Reason why nothing fits."""
+        """Reason why nothing fits, without candidates where none could."""
+        if not self.fits:
+            return infeasibility(self.bounds, [], self.roots)
+        self.prepare()
         outers, least = self.roots, [1] * len(self.problem.spaces)
         candidate_sets = self._beam(outers).first(self._whole(least, None), least)
         if all(t.count for t in candidate_sets) and len(outers.staging):
             outers = self.bounds.bounded(outers, candidate_sets)
         return infeasibility(self.bounds, candidate_sets, outers)
-
-    def too_large(self) -> Infeasible | None:
-        """Reason why no outer choice fits, whatever the candidates, without making any."""
-        none = len(self.roots.staging) and not self.bounds.fits(self.roots).any()
-        return infeasibility(self.bounds, [], self.roots) if none else None
 
     def space_size(self) -> int:
         """Mappings in the group: outer choices times loop nests of each Einsum."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Protocol
@@ -45,7 +45,7 @@ class Incumbent(Protocol):
     def sums_can_improve(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
         """Lower bounds on weighted sums that leave room for an improvement; bool[n]."""
 
-    def improvements(self, cycles: Floats, energy: Floats) -> list[tuple[int, int]]:
+    def improvements(self, cycles: Floats, energy: Floats) -> Iterable[tuple[int, int]]:
         """(slot, position) of costs that improve on the incumbent."""
 
     def take(self, slot: int, solution: GroupSolution) -> None:

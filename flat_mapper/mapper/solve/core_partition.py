@@ -10,33 +10,36 @@ that path is the bound of all partitions, and the certificate has the gap to it.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget
+from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.cost.masks import seen_words
-from flat_mapper.mapper.group.objective import Objective
+from flat_mapper.mapper.chip.floors import at_border
+from flat_mapper.mapper.group.objective import Goal, Objective
 from flat_mapper.mapper.solve.alternatives import least_refused
-from flat_mapper.mapper.solve.on_cores import best_on_cores
+from flat_mapper.mapper.solve.on_cores import tiles_on_cores
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.solve import floor_of, of_all_runs
+from flat_mapper.mapper.solve.symmetry import group_question, renamed_group
+from flat_mapper.mapper.solve.tile_search import GroupOnTiles, Question
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.partitions import (
     FusionGraph,
     forms,
     fusion_graph,
+    group_spaces,
     partition_count,
     shortest,
 )
-from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.mapping.space import AnyGroups, Mapspace
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
 from flat_mapper.workload.graph import Workload
@@ -44,17 +47,77 @@ from flat_mapper.workload.softmax import alternatives
 
 ENOUGH = 4000  # chosen: mappings of a group that are priced before the search of tiles may end
 TIGHT = 1e-12  # sums that should be equal differ in their last bits
+STEP = 1e-3  # chosen: of a partition's cost, by which a group's bound is raised at least,
+LOOSE = 1.1  # chosen: times its bound from which a mapping that is known is improved first
+GROWTH = 4  # and so many times as much each time that it is raised again
+
+
+@dataclass(slots=True)
+class _Group:
+    """A group on the cores, or several that are one question: cycles at least and at most."""
+
+    names: tuple[str, ...]  # of the first
+    floor: float
+    begin: Callable[[tuple[str, ...]], list[GroupOnTiles]]
+    begun: list[GroupOnTiles] | None = None  # one for each way to run it
+    asked: int = 0
+
+    @property
+    def searches(self) -> list[GroupOnTiles]:
+        """Those of all ways, the most promising first."""
+        if self.begun is None:
+            self.begun = self.begin(self.names)
+        return sorted(self.begun, key=lambda one: one.bound)
+
+    @property
+    def best(self) -> GroupOnTiles | None:
+        """The search with the best mapping that is known."""
+        found = [one for one in self.begun or () if one.best]
+        return min(found, key=lambda one: one.most, default=None)
+
+    @property
+    def most(self) -> float:
+        """Cycles of the best mapping that is known."""
+        return self.best.most if self.best else inf
+
+    @property
+    def least(self) -> float:
+        """Cycles that no mapping beats."""
+        if self.begun is None:
+            return self.floor
+        return max(self.floor, min(self.most, *(one.bound for one in self.begun)))
+
+    @property
+    def settled(self) -> bool:
+        """True if no more is to be known."""
+        done = self.begun is not None and all(one.question.count.ended for one in self.begun)
+        return done or self.least >= self.most * (1 - TIGHT)
+
+    def first(self) -> None:
+        """Some mapping soon."""
+        for one in self.searches:
+            if self.best is None:
+                one.first()
+
+    def run(self, until: float) -> None:
+        """Raise what no mapping beats to so many cycles, if there are mappings below it."""
+        self.asked += 1
+        for one in self.searches:
+            one.below = self.most
+            one.run(until)
 
 
 @dataclass(slots=True)
 class _Form:
-    """One form of a cascade, and what is known of its groups: cycles at least and at most."""
+    """One form of a cascade, and its groups."""
 
     workload: Workload
     graph: FusionGraph
-    least: list[float]
-    most: list[float]
-    found: dict[int, tuple[GroupMapping, ...]] = field(default_factory=dict)
+    groups: list[_Group]
+
+    def path(self, weights: Sequence[float]) -> tuple[float, tuple[int, ...], _Form]:
+        """The partition of least weight."""
+        return *shortest(self.graph, weights), self
 
 
 @dataclass(slots=True)
@@ -65,33 +128,36 @@ class _Search:
     mapspace: Mapspace
     ert: Ert
     budget: Budget
-    progress: Progress | None
-    deadline: float
+    progress: Progress | None = None
     all_forms: list[_Form] = field(default_factory=list)
-    evaluated: int = 0
-    asked: int = 0
-    infeasible: Infeasible | None = None
+    known: dict[object, _Group] = field(default_factory=dict)  # by question
 
     def form(self, cascade: Workload, names: list[str]) -> _Form:
         """A form with a bound of each of its groups."""
         limits = self.mapspace.fusion.anything or AnyGroups()
         graph = fusion_graph(cascade, names, limits)
-        least = [self.floor(cascade, group) for group in graph.groups]
-        return _Form(cascade, graph, least, [inf] * len(least))
+        return _Form(cascade, graph, [self.group(cascade, names) for names in graph.groups])
+
+    def group(self, cascade: Workload, names: tuple[str, ...]) -> _Group:
+        """A group, which may be one question with an earlier one."""
+        question = self.question(cascade, names)
+        if question not in self.known:
+            floor, begin = self.floor(cascade, names), partial(self.searches, cascade)
+            self.known[question] = _Group(names, floor, begin)
+        return self.known[question]
+
+    def question(self, cascade: Workload, names: tuple[str, ...]) -> object:
+        """All that the best mapping of a group depends on, without names."""
+        mapspace, roles = self.mapspace, cascade.roles.declared
+        question = group_question(cascade, mapspace, group_spaces(cascade, mapspace, names))
+        if mapspace.fusion.cores != "any":
+            return names, question
+        ranks = dict.fromkeys(r for n in names for r in cascade.einsum(n).ranks)
+        return question, tuple(role for r in ranks for role in roles if roles[role] == r)
 
     def floor(self, cascade: Workload, names: tuple[str, ...]) -> float:
         """Cycles of a group at least: units at peak on all cores, and the words over its border."""
-        part = cascade.subset(names)
-        made = {part.einsum(n).output.tensor for n in names}
-        reads = writes = 0.0
-        for tensor in part.tensor_ranks:
-            if crosses_dram(cascade, names, tensor):
-                words = part.tensor_words(tensor) * part.share(tensor) * seen_words(part, tensor)
-                reads, writes = (
-                    (reads, writes + words) if tensor in made else (reads + words, writes)
-                )
-        border = float(transfer_cycles(self.platform.dram, reads, writes))
-        busy: dict[str, float] = {}
+        part, busy = cascade.subset(names), dict[str, float]()
         for einsum in (e for e in part.einsums if not e.each):
             arch = self.platform.path(einsum.unit)
             cycles = operation_cycles(arch, einsum, part.widths) / arch.compute.instances
@@ -99,57 +165,76 @@ class _Search:
             busy[einsum.unit] = busy.get(einsum.unit, 0.0) + points
         schedule = self.mapspace.fusion.schedule
         at_once = schedule == "any" or overlaps(schedule)
-        return max(max(busy.values()) if at_once else sum(busy.values()), border)
+        peak = max(busy.values()) if at_once else sum(busy.values())
+        return max(peak, at_border(self.platform, cascade, names))
 
-    def ask(self, form: _Form, number: int) -> None:
-        """The best mapping of a group that is found on the cores, and its bound."""
-        names = form.graph.groups[number]
-        fusion = self.mapspace.fusion
-        keys = form.workload.roles.keys
-        cores = tuple(r for r in form.workload.rank_sizes if r != keys)
-        wanted = cores if fusion.cores == "any" else fusion.cores
-        groups = (names,) if len(names) > 1 else ()
-        own = replace(fusion, groups=groups, anything=None, cores=wanted, optional=False)
-        part = replace(form.workload.subset(names), repeat=1)
-        if keys not in part.rank_sizes or not part.roles.masked:
-            part = replace(part, mask=None)
-        mapspace = replace(self.mapspace, fusion=own)
-        what = part, self.platform, mapspace, self.ert
-        solved = best_on_cores(*what, objective="latency", enough=ENOUGH)
-        self.asked += 1
-        if isinstance(solved, Infeasible):
-            form.least[number] = inf
-            self.infeasible = least_refused(self.infeasible, solved)
-            return
-        self.evaluated += solved.certificate.evaluated
-        cycles = float(solved.result.cycles)
-        form.most[number] = cycles
-        form.found[number] = solved.result.mapping.groups
-        share = 1 / (1 + solved.certificate.gap)
-        form.least[number] = min(cycles, max(form.least[number], cycles * share))
+    def searches(self, cascade: Workload, names: tuple[str, ...]) -> list[GroupOnTiles]:
+        """The searches of a group on the cores, one for each way to run it."""
+        fusion, keys = self.mapspace.fusion, cascade.roles.keys
+        cores = tuple(r for r in cascade.rank_sizes if r != keys)
+        own = replace(fusion, cores=cores) if fusion.cores == "any" else fusion
+        question = Question(
+            platform=self.platform,
+            mapspace=replace(self.mapspace, fusion=own),
+            ert=self.ert,
+            goal=Goal(kind="latency"),
+            budget=self.budget,
+            progress=None,
+            enough=ENOUGH,
+        )
+        whole = replace(cascade, repeat=1)
+        return [
+            GroupOnTiles(
+                question=question, workload=whole, every=tiles_on_cores(question, whole, way)
+            )
+            for way in group_spaces(whole, self.mapspace, names)
+        ]
 
     def through(self) -> tuple[_Form | None, tuple[int, ...], float]:
         """The best partition, and what no partition is below."""
-        for form in self.all_forms:
-            for number, names in enumerate(form.graph.groups):
-                if names in form.graph.units:
-                    self.ask(form, number)
+        if self.budget.ends:
+            for form in self.all_forms:
+                for group, names in zip(form.groups, form.graph.groups, strict=True):
+                    if names in form.graph.units:
+                        group.first()
         while True:
-            paths = [(*shortest(f.graph, f.least), f) for f in self.all_forms]
-            bound, groups, form = min(paths, key=lambda one: one[0])
-            best, chosen, of = min(
-                ((*shortest(f.graph, f.most), f) for f in self.all_forms), key=lambda one: one[0]
-            )
-            doubt = [g for g in groups if g not in form.found and form.least[g] < inf]
-            if best == inf or not doubt or bound >= best * (1 - TIGHT):
+            bound, groups, form = self.shortest(lambda one: one.least)
+            best, chosen, of = self.shortest(lambda one: one.most)
+            doubt = [form.groups[g] for g in groups if not form.groups[g].settled]
+            if not doubt or bound >= best * (1 - TIGHT):
                 return (of if best < inf else None), chosen, min(bound, best)
-            if time.perf_counter() > self.deadline:
-                self.budget.stopped = "time"
-                return of, chosen, bound
-            number = max((len(form.graph.groups[g]), g) for g in doubt)[1]
+            known = [of.groups[g] for g in chosen if not of.groups[g].settled]
+            group = self.next(doubt, known)
             if self.progress:
-                self.progress(bound / best, "+".join(form.graph.groups[number]))
-            self.ask(form, number)
+                self.progress(bound / best, "+".join(group.names))
+            self.budget.answered |= best < inf
+            try:
+                self.budget.step()
+            except Stopped:
+                return of, chosen, bound
+            group.run(self.wanted(group, bound))
+
+    def next(self, doubt: list[_Group], known: list[_Group]) -> _Group:
+        """The group to search next, of those on the path of least bounds and on the best one.
+
+        The largest first; where the time is short, before it what may be much better.
+        """
+        loose = [one for one in known if one.most > LOOSE * one.least]
+        if self.budget.ends and loose:
+            return max(loose, key=lambda one: one.most - one.least)
+        return max(doubt, key=lambda one: len(one.names))
+
+    def shortest(self, weight: Callable[[_Group], float]) -> tuple[float, tuple[int, ...], _Form]:
+        """The partition of least weight of all forms."""
+        weights = {id(one): weight(one) for one in self.known.values()}
+        paths = (form.path([weights[id(g)] for g in form.groups]) for form in self.all_forms)
+        return min(paths, key=lambda one: one[0])
+
+    def wanted(self, group: _Group, total: float) -> float:
+        """Cycles of a group on the shortest path from which on another path is shorter."""
+        beside = self.shortest(lambda one: inf if one is group else one.least)[0]
+        raised = STEP * float(GROWTH) ** group.asked * total
+        return group.least + max(beside - total, raised)
 
 
 def best_core_partition(
@@ -170,27 +255,23 @@ def best_core_partition(
         condition = "--objective latency, where groups: any are given out to cores"
         raise SpecError(expected(mapspace.name, condition, objective))
     begin, budget = time.perf_counter(), budget or Budget()
-    search = _Search(
-        platform=platform,
-        mapspace=mapspace,
-        ert=ert,
-        budget=budget,
-        progress=progress,
-        deadline=begin + budget.seconds,
-    )
+    search = _Search(platform, mapspace, ert, budget, progress)
     for cascade in alternatives(workload):
         search.all_forms += [search.form(cascade, names) for names in forms(cascade)]
     form, chosen, bound = search.through()
+    begun = [one for group in search.known.values() for one in group.begun or ()]
     if form is None:
-        assert search.infeasible is not None, "no group has a mapping, and none says why"
-        return search.infeasible
-    parts = tuple(part for g in chosen for part in form.found[g])
-    mapping = FusedMapping(groups=parts, policy=mapspace.policy)
+        refused = least_refused(*(one.refused for one in begun))
+        assert refused is not None, "no group has a mapping, and none says why"
+        return refused
+    mapping = FusedMapping(
+        groups=tuple(_mapping(form, number) for number in chosen), policy=mapspace.policy
+    )
     result = evaluate(form.workload, platform, mapping, ert)
     assert isinstance(result, Result), "groups that fit one by one fit one after another"
     seconds = of_all_runs(result, objective, bound)
     proven = max(floor_of(result, objective), min(seconds, result.latency_s))
-    groups = sum(len(f.graph.groups) for f in search.all_forms)
+    unasked = sum(group.begun is None for group in search.known.values())
     gap = max(result.latency_s / proven - 1, 0.0)
     return Solution(
         workload=form.workload,
@@ -199,8 +280,8 @@ def best_core_partition(
         objective=objective,
         certificate=Certificate(
             mapspace_size=sum(partition_count(f.graph) for f in search.all_forms),
-            evaluated=search.evaluated,
-            pruned={"groups: bound": groups - search.asked},
+            evaluated=sum({id(o.question): o.question.count.evaluated for o in begun}.values()),
+            pruned={"groups: bound": unasked},
             optimal=gap < TIGHT,
             lower_bound=floor_of(result, objective),
             proven_bound=proven,
@@ -209,3 +290,15 @@ def best_core_partition(
             seconds=time.perf_counter() - begin,
         ),
     )
+
+
+def _mapping(form: _Form, number: int) -> GroupMapping:
+    """The best mapping of a group of a form, under its own names."""
+    group, names = form.groups[number], form.graph.groups[number]
+    found = group.best
+    assert found is not None
+    assert found.best is not None
+    mapping = found.best[1]
+    if names == group.names:
+        return mapping
+    return renamed_group(mapping, found.workload, form.workload, names)

@@ -29,7 +29,7 @@ from flat_mapper.mapper.chip.assignments import (
     every_assignment,
     fusion_levels,
 )
-from flat_mapper.mapper.chip.floors import at_peak
+from flat_mapper.mapper.chip.floors import at_border, at_peak
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
 from flat_mapper.mapper.solve.alternatives import least_refused
 from flat_mapper.mapper.solve.result import Certificate, Solution
@@ -43,7 +43,7 @@ from flat_mapper.mapper.solve.tile_search import (
     Tiles,
 )
 from flat_mapper.mapping.cores.view import core_count, core_platform
-from flat_mapper.mapping.space import Mapspace, partitions
+from flat_mapper.mapping.space import GroupSpace, Mapspace, partitions
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
 from flat_mapper.workload.graph import Workload
 
@@ -57,14 +57,12 @@ def best_on_cores(
     objective: Objective = "edp",
     progress: Progress | None = None,
     budget: Budget | None = None,
-    enough: int = ENOUGH,
     alone: Callable[..., Solution | Infeasible | None] = best_mapping,
 ) -> Solution | Infeasible:
     """The best mapping on the cores of a chip that was found, and how far any other may be.
 
     alone: the search where the chip has one core.
-    budget: what may be spent; without one the search ends after some tiles, but not before
-            `enough` mappings are priced.
+    budget: what may be spent; without one the search ends after some tiles.
 
     raises: SpecError where the mapspace names a level that is not on every path.
     """
@@ -76,15 +74,15 @@ def best_on_cores(
     outermost = levels == [platform.matrix.levels[1].name]
     if outermost and core_count(platform.matrix, levels[0]) == 1 and _is_free(platform):
         return _on_one_core(alone, *what, objective, progress, budget)
-    begin = time.perf_counter()
+    begin, budget = time.perf_counter(), budget or Budget()
     question = Question(
         platform=platform,
         mapspace=mapspace,
         ert=ert,
         goal=Goal(kind=objective, leak=sum(ert.leak_per_cycle(platform).values())),
-        budget=budget or Budget(),
+        budget=budget,
         progress=progress,
-        enough=enough,
+        enough=inf if budget.ends else ENOUGH,
     )
     chosen, bound = _searched(question, workload)
     if isinstance(chosen, Infeasible):
@@ -118,6 +116,7 @@ def fastest_within(
         goal=Goal(kind="latency", leak=sum(ert.leak_per_cycle(platform).values())),
         budget=Budget(),
         progress=progress,
+        enough=ENOUGH,
     )
     cycle = platform.matrix.cycle_seconds * workload.repeat
     most = floor(seconds / cycle * (1 + EXACT)) + 0.5  # cycles are whole
@@ -237,33 +236,39 @@ def _searched(
 
 def _alternatives(question: Question, workload: Workload) -> list[_Alternative]:
     """Cascades in groups, the most promising first."""
-    platform, mapspace = question.platform, question.mapspace
-    found = []
-    for cascade in cascades(workload, platform, mapspace):
-        where = cascade, platform, mapspace
+    mapspace, found = question.mapspace, []
+    for cascade in cascades(workload, question.platform, mapspace):
         for groups in partitions(cascade, mapspace):
-            own = []
-            for group in groups:
-                energy = question.computes_pj(cascade, group.names)
-                every = every_assignment(*where, group)
-                peaks = [(question.value(at_peak(platform, one), energy), one) for one in every]
-                own.append(Tiles(energy=energy, tiles=peaks))
-            found.append(_Alternative(workload=cascade, groups=tuple(own)))
+            own = tuple(tiles_on_cores(question, cascade, group) for group in groups)
+            found.append(_Alternative(workload=cascade, groups=own))
     return sorted(found, key=lambda one: sum(one.least))
+
+
+def tiles_on_cores(question: Question, workload: Workload, group: GroupSpace) -> Tiles:
+    """All that may be given out of a group."""
+    platform, names = question.platform, group.names
+    energy, border = question.computes_pj(workload, names), at_border(platform, workload, names)
+    every = every_assignment(workload, platform, question.mapspace, group)
+    least = ((max(at_peak(platform, one), border), one) for one in every)
+    tiles = [(question.value(cycles, energy), one) for cycles, one in least]
+    return Tiles(energy=energy, tiles=tiles)
 
 
 def _alternative(
     question: Question, one: _Alternative, below: float
 ) -> tuple[list[GroupOnTiles], list[float]]:
     """The groups of an alternative as far as they may be of use, and cycles of each at least."""
-    least, groups = one.least, []
-    for i, every in enumerate(one.groups):
-        others = sum(least) - least[i]
-        search = GroupOnTiles(
-            question=question, workload=one.workload, every=every, below=below - others
-        )
+    least = one.least
+    groups = [
+        GroupOnTiles(question=question, workload=one.workload, every=every) for every in one.groups
+    ]
+    if below == inf and question.budget.ends:
+        for search in groups:
+            search.first()
+        question.budget.answered |= all(search.best for search in groups)
+    for i, search in enumerate(groups):
+        search.below = below - sum(least) + least[i]
         search.run()
-        groups.append(search)
         if search.best is None:
             least[i] = max(least[i], search.bound)
             break
@@ -303,7 +308,7 @@ def _solution(
             lower_bound=floor,
             proven_bound=proven,
             gap=max(gap, 0.0),
-            stopped=question.budget.stopped,
+            stopped=question.budget.stopped or count.ended,
             seconds=time.perf_counter() - begin,
         ),
     )

@@ -236,7 +236,7 @@ def solve_group(
     search.solve(incumbent)
     left, one = search.proven(goal), incumbent.solutions[0]
     if one is None:
-        return search.infeasibility() if best is None else search.too_large(), left
+        return search.infeasibility() if best is None or not search.fits else None, left
     better = best is None or better_pair(goal, (one.cycles, one.energy), best)
     return [one] if better else None, left
 

@@ -10,6 +10,7 @@ from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging, stagings
 from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.mapping.space import GroupSpace, Mapspace
+from flat_mapper.mapping.values import GroupMapping, Loop
 from flat_mapper.workload.graph import Workload
 
 
@@ -111,4 +112,43 @@ def group_question(workload: Workload, mapspace: Mapspace, ways: Sequence[GroupS
         tuple(ranks[r] for r in workload.rank_sizes if r in ranks),  # as loops are listed
         str(workload.mask),
         tuple((way.fused, way.schedule, way.declared) for way in ways),
+    )
+
+
+def renamed_group(
+    mapping: GroupMapping, of: Workload, workload: Workload, names: Sequence[str]
+) -> GroupMapping:
+    """The mapping of one group as that of another which is the same question.
+
+    of: the workload of the first. names: of the Einsums of the other.
+    """
+    word = dict(zip(mapping.names, names, strict=True))
+    for old, new in zip(mapping.names, names, strict=True):
+        pairs = zip(of.einsum(old).accesses, workload.einsum(new).accesses, strict=True)
+        for own, other in pairs:
+            word[own.tensor] = other.tensor
+            word |= dict(zip(own.ranks, other.ranks, strict=True))
+
+    def loops(some: tuple[Loop, ...]) -> tuple[Loop, ...]:
+        return tuple(replace(loop, rank=word[loop.rank]) for loop in some)
+
+    def tensors(some: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(word[tensor] for tensor in some)
+
+    return replace(
+        mapping,
+        einsums=tuple(
+            replace(
+                nest,
+                einsum=word[nest.einsum],
+                loops=tuple((slot, loops(own)) for slot, own in nest.loops),
+                keep=tuple((level, tensors(own)) for level, own in nest.keep),
+                stay=tensors(nest.stay),
+            )
+            for nest in mapping.einsums
+        ),
+        shared=loops(mapping.shared),
+        cores=tuple((level, loops(own)) for level, own in mapping.cores),
+        staged=tensors(mapping.staged),
+        phases=tuple(tensors(phase) for phase in mapping.phases),
     )

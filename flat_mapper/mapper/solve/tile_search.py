@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heapreplace
 from math import inf
 from typing import NamedTuple
 
@@ -18,9 +18,7 @@ from flat_mapper.cost_model.chip.totals import chip_stats
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.operations import operation_energy
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.chip.assignments import (
-    Assignment,
-)
+from flat_mapper.mapper.chip.assignments import Assignment
 from flat_mapper.mapper.chip.floors import (
     at_least,
     core_energies,
@@ -41,6 +39,7 @@ from flat_mapper.mapper.solve.alternatives import least_refused
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.cores.lift import lifted
+from flat_mapper.mapping.cores.tiles import MOST_TILES
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.workload.graph import Workload
@@ -50,6 +49,10 @@ EXACT = 1e-12  # rounding of float64
 # not before so many mappings are priced: chosen, some CPU seconds.
 PATIENCE = 2
 ENOUGH = 40_000
+# A first mapping is looked for under bounds of so many times the least, of the most promising of
+# so few tiles, for so many pieces of work: chosen, a tenth of a second.
+NEAR, FEW, FIRST = 1.3, 32, 10
+BOUNDS = 2  # of a tile: of a core at peak and what serves it, then of all outer choices
 Costs = tuple[float, float]  # cycles and dynamic pJ
 
 
@@ -62,6 +65,7 @@ class Counters:
     in_vain: int = 0  # tiles that were searched since one was better
     pruned: int = 0
     left: int = 0
+    ended: str = ""  # what ended the search before the budget did
 
     def of(self) -> dict[str, int]:
         """Tiles left out, by why."""
@@ -79,7 +83,7 @@ class Question:
     goal: Goal
     budget: Budget
     progress: Progress | None
-    enough: int = ENOUGH  # mappings priced before tiles in vain end the search
+    enough: float = inf  # mappings priced before tiles in vain end the search
     count: Counters = field(default_factory=Counters)
 
     @property
@@ -121,15 +125,15 @@ class Tiles:
 
 
 class _Waiting(NamedTuple):
-    """Tiles that may be given out, with their best bound so far."""
+    """Tiles that may be given out, with their best bound so far; of equals the most advanced."""
 
     least: float  # of the objective
+    left: int  # bounds that are not taken yet
     idle: int  # less is more cores at work
     tiles: int
     number: int
     one: Assignment
     search: GroupSearch | None = None
-    bounded: bool = False  # by all of its outer choices
 
 
 @dataclass(slots=True)
@@ -141,58 +145,82 @@ class GroupOnTiles:
     every: Tiles
     below: float = inf  # the objective of an answer has to stay below
     best: tuple[Costs, GroupMapping] | None = None
-    bound: float = inf  # that no mapping beats
+    searched: float = inf  # bound of what is not known better of the tiles that were searched
     refused: Infeasible | None = None
     known: dict[object, CandidateCache] = field(default_factory=dict)
     laid: GroupMapping | None = None  # the first mapping of the tile that is searched
+    _queue: list[_Waiting] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._queue = [
+            _Waiting(least, BOUNDS, -one.at_work, one.count, number, one)
+            for number, (least, one) in enumerate(self.every.tiles)
+        ]
+        heapify(self._queue)
 
     @property
     def most(self) -> float:
         """The objective that a mapping has to stay below to be of use."""
         return min(self.below, self.question.value(*self.best[0])) if self.best else self.below
 
-    def run(self) -> None:
-        """Search the most promising tiles first; bounds are taken one after another, as needed."""
-        queue = [
-            _Waiting(least, -one.at_work, one.count, number, one)
-            for number, (least, one) in enumerate(self.every.tiles)
-        ]
-        heapify(queue)
-        question, done = self.question, 0
-        while queue:
-            item = heappop(queue)
-            if item.least >= self.most * (1 - EXACT):
-                question.count.pruned += len(queue) + 1
-                self.bound = min(self.bound, item.least)
-                return
-            if item.search is None or not item.bounded:
-                heappush(queue, self._bounded(item))
-                continue
-            if question.progress:
-                question.progress(done / len(self.every.tiles), str(item.one))
-            done += 1
-            try:
+    @property
+    def bound(self) -> float:
+        """The objective of all that was left out, at least."""
+        return min(self.searched, self._queue[0].least if self._queue else inf)
+
+    def first(self) -> None:
+        """Some mapping soon: of few tiles, of which no core has much more than its share."""
+        near = NEAR * min((item.least for item in self._queue), default=0.0)
+        order = sorted(self._queue, key=lambda item: (item.least > near, item.tiles, item))
+        self._queue = sorted(map(self._bounded, order[:FEW])) + order[FEW:]
+        for number, item in enumerate(self._queue):
+            while item.left and item.least < inf:
+                item = self._queue[number] = self._bounded(item)
+            if item.least < inf:
+                search = self._of_core(item.one, budget=Budget(steps=FIRST))
+                self._solve(search, item.one, self._fullest(item.one))
+            if self.best:
+                break
+        heapify(self._queue)
+
+    def run(self, until: float = inf) -> None:
+        """Search the most promising tiles until nothing that is left may be below so much.
+
+        Bounds are taken one after another, as needed.
+        """
+        question, queue = self.question, self._queue
+        try:
+            while queue and queue[0].least < min(self.most, until) * (1 - EXACT):
+                question.budget.step(known=self.best is not None)
+                item = queue[0]
+                if item.left:
+                    heapreplace(queue, self._bounded(item))
+                    continue
+                if question.progress:
+                    done = len(self.every.tiles) - len(queue)
+                    question.progress(done / len(self.every.tiles), str(item.one))
                 self._search(item)
-            except Stopped:
-                question.count.left += len(queue) + 1
-                self.bound = min(self.bound, item.least)
-                return
+                heappop(queue)
+        except Stopped:
+            question.count.left += len(queue)
+        else:
+            question.count.pruned += len(queue)
+
+    def _fullest(self, one: Assignment) -> Fullest:
+        return Fullest.of(self.question.platform, one, self.question.buffering)
 
     def _bounded(self, item: _Waiting) -> _Waiting:
         """An assignment with its next bound: of a core at peak, then of all outer choices."""
-        question, one = self.question, item.one
-        fullest = Fullest.of(question.platform, one, question.buffering)
-        if item.search is None:
-            search = self._of_core(one)
+        question, one, fullest = self.question, item.one, self._fullest(item.one)
+        if item.left == BOUNDS:
             cycles = at_least(question.platform, one, question.buffering)
             own = question.value(max(cycles, fullest.cycles()), self.every.energy)
-            least = max(item.least, own)
-            return item._replace(least=least, search=search)
-        least = self._least_of(item.search, fullest)
+            return item._replace(least=max(item.least, own), left=1)
+        search = self._of_core(one)
+        least = self._least_of(search, fullest)
         if least == inf and self.best is None:
-            item.search.prepare()
-            self.refused = least_refused(self.refused, item.search.infeasibility())
-        return item._replace(least=max(item.least, least), bounded=True)
+            self.refused = least_refused(self.refused, search.infeasibility())
+        return item._replace(least=max(item.least, least), left=0, search=search)
 
     def _least_of(self, search: GroupSearch, fullest: Fullest, beside_pj: float = 0.0) -> float:
         """The objective at least, by all outer choices of a core; infinite where none fits."""
@@ -204,39 +232,37 @@ class GroupOnTiles:
             least = max(least, fullest.cycles(float(roots.cycles[fits].min(initial=inf))))
         return least
 
-    def _of_core(self, one: Assignment, way: Way | None = None) -> GroupSearch:
+    def _of_core(
+        self, one: Assignment, way: Way | None = None, budget: Budget | None = None
+    ) -> GroupSearch:
         """The search of one core's tile; way: in which tiles are given out, None: any."""
         question, mapspace = self.question, self.question.mapspace
         core = core_view(question.platform, one, question.buffering, way)
         space = with_arch_rules(one.inner(mapspace), core, one.core_workload)
         ert = core_energies(question.ert, question.platform, one, question.goal, way)
         problem = group_problem(one.core_workload, core, ert, space, one.group)
-        if way is not None:
-            return GroupSearch.of(problem, CandidateCache())
-        return GroupSearch.of(
-            problem, self.known.setdefault((one.level, one.tile), CandidateCache())
-        )
+        known = CandidateCache()
+        if way is None:
+            known = self.known.setdefault((one.level, one.tile), known)
+        return GroupSearch.of(problem, known, budget or question.budget)
 
     def _search(self, item: _Waiting) -> None:
         """All mappings of a tile that may be of use, laid out on the chip."""
         question, one, search = self.question, item.one, item.search
         assert search is not None
-        question.budget.step(known=self.best is not None)
-        spends = min(question.budget.seconds, question.budget.steps) < inf
-        in_vain, priced = question.count.in_vain, question.count.evaluated
-        if self.best and not spends and in_vain >= PATIENCE and priced >= question.enough:
-            question.budget.stopped = question.budget.stopped or "tiles"
+        count, fullest = question.count, self._fullest(item.one)
+        if self.best and count.in_vain >= PATIENCE and count.evaluated >= question.enough:
+            count.ended = "tiles"
             raise Stopped
-        question.count.in_vain += 1
-        fullest = Fullest.of(question.platform, one, question.buffering)
+        count.in_vain += 1
         self.laid = None
         left = self._solve(search, one, fullest)
-        question.count.size += len(search.roots.staging) and search.space_size()
-        if left < self.most * (1 - EXACT):
+        count.size += len(search.roots.staging) and search.space_size()
+        if left < self.most * (1 - EXACT) and not question.budget.stopped:
             # What is best by the least that each input may take in some way may be in none of them.
             every = (self._in_way(one, fullest, way, left) for way in self._ways(one))
             left = max(left, min(every, default=left))
-        self.bound = min(self.bound, max(item.least, left))
+        self.searched = min(self.searched, max(item.least, left))
 
     def _ways(self, one: Assignment) -> list[Way]:
         """All ways to give a tile out; none where no mapping was laid out."""
@@ -293,6 +319,8 @@ class GroupOnTiles:
     def _lay_out(self, one: Assignment, found: GroupSolution) -> Costs | None:
         """Price a tile's mapping in every way to give tiles out; the least, None: none fits."""
         question = self.question
+        if one.count > MOST_TILES:  # more than the model counts one by one
+            return None
         mapping = group_mapping(found, dict(one.core_workload.rank_sizes))
         self.laid = self.laid or mapping
         where, least = (self.workload, question.platform), None

@@ -166,7 +166,7 @@ class WeightedSumSearch:
     def best(self, known: Costs | None) -> list[GroupSolution] | Infeasible:
         """Groups that are the best together; known: of another alternative, to improve on."""
         every = [pool.search for pool in self.pools.values()]
-        refused = [search for search in every if search.too_large() is not None]
+        refused = [search for search in every if not search.fits]
         if refused:  # before the others are searched for nothing
             return refused[0].infeasibility()
         if self.goal.kind == "edp":
