@@ -283,7 +283,7 @@ class OuterBounds:
         if candidate_sets is None:
             busy = [s.lane_cycles / s.widest for s in spaces]
         else:
-            busy = [float(t.cycles.min()) for t in candidate_sets]
+            busy = [t.fewest_cycles for t in candidate_sets]
         runs = [self.problem.runs(s, grid, visited) for s in spaces]
         compute = [c * n for c, n in zip(busy, runs, strict=True)]
         bound = traffic_bound(

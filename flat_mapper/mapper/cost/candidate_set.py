@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -53,6 +53,7 @@ class Memo:
     energies: dict[EnergyKey, Floats] = field(default_factory=dict)
     extents: dict[int, Extents] = field(default_factory=dict)  # by rank
     lows: dict[ExtentKey, tuple[Ints, Floats]] = field(default_factory=dict)
+    ends: dict[tuple[str, str], float] = field(default_factory=dict)  # least or most of something
 
     def other_roles(self) -> Memo:
         """The same candidates where tensors may have other roles."""
@@ -118,6 +119,10 @@ class CandidateSet:
 
     def largest_kept(self, tensor: str) -> float:
         """Most words of a tensor that a candidate keeps at inner levels and may hold on to."""
+        return self._end("kept", tensor, self._largest_kept)
+
+    def _largest_kept(self, tensor: str) -> float:
+        """The same, looked for."""
         most = 0.0
         for block in self.blocks:
             transfer = block.transfers[tensor][-1]
@@ -128,7 +133,20 @@ class CandidateSet:
 
     def smallest(self, tensor: str) -> float:
         """Fewest words of a tensor in any candidate's tile."""
-        return min(float(self._words(block, tensor).min()) for block in self.blocks)
+        return self._end(
+            "tile", tensor, lambda t: min(float(self._words(b, t).min()) for b in self.blocks)
+        )
+
+    @property
+    def fewest_cycles(self) -> float:
+        """Least compute cycles of any candidate."""
+        return self._end("cycles", "", lambda _: float(self.cycles.min()))
+
+    def _end(self, what: str, tensor: str, look: Callable[[str], float]) -> float:
+        """The least or the most of something over all candidates; looked for once."""
+        if (what, tensor) not in self.memo.ends:
+            self.memo.ends[what, tensor] = look(tensor)
+        return self.memo.ends[what, tensor]
 
     def _words(self, block: CandidateBlock, tensor: str) -> Ints | Floats:
         own = [r for r, yes in enumerate(self.space.relevant[tensor]) if yes]
