@@ -287,7 +287,8 @@ def _file(document: Section, changes: Mapping[str, object], asked: Asked) -> Fil
     forms = [key for key in ("attention", "einsums") if key in problem]
     if len(forms) != 1:
         got = " and ".join(forms) or f"the keys {', '.join(problem)}"
-        raise SpecError(expected(where, "either attention or einsums", got))
+        change = "" if forms else "for the usual attention write attention: {softmax: row}"
+        raise SpecError(expected(where, "either attention or einsums", got, change))
     ranks = section_of(take(problem, "ranks", dict, where), where)
     roles = declared_roles(problem, where)
     return File(
