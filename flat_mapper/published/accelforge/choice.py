@@ -79,9 +79,10 @@ class _Question:
     objective: Objective
 
     @property
-    def shared(self) -> str:
-        """The level that fused Einsums share."""
-        return self.platforms[0].matrix.levels[1].name
+    def outer(self) -> tuple[str, str]:
+        """DRAM, and the level that fused Einsums share."""
+        dram, shared, *_ = self.platforms[0].matrix.levels
+        return dram.name, shared.name
 
     def answers(self, fused: bool) -> Iterator[_Answer]:
         """What the searches find."""
@@ -96,21 +97,30 @@ class _Question:
                     found = search(*question, objective=objective, budget=budget)
                     if isinstance(found, Solution) and found.result.mapping is not None:
                         answer = self.priced(found.result.mapping, space.name)
-                        assert answer is not None, "what is found fits"
-                        yield answer
+                        if answer is not None:
+                            yield answer
 
     def priced(self, mapping: FusedMapping, mapspace: str) -> _Answer | None:
         """A mapping under both rules; None where it is none or does not fit."""
-        platform = self.platforms[0]
+        platform = self.platforms[-1 if self.chip.passing else 0]
         try:
             result = evaluate(self.workload, platform, mapping, self.prices)
         except MappingError:
             return None
-        if not isinstance(result, Result):
+        if not isinstance(result, Result) or not self._fits(result, mapping):
             return None
         said = counted(self.workload, platform, result, self.prices, self.chip.alone)
         cost = said.energy if self.objective == "energy" else said.energy * said.latency
         return _Answer(mapping=mapping, result=result, said=said, cost=cost, mapspace=mapspace)
+
+    def _fits(self, result: Result, mapping: FusedMapping) -> bool:
+        """True where what a group keeps in the shared level fits, without what passes it by."""
+        room = self.platforms[0].matrix.levels[1].capacity_words
+        kept = (
+            sum(words for tensor, words in stats.buffer.terms if tensor in group.staged)
+            for stats, group in zip(result.groups, mapping.groups, strict=True)
+        )
+        return room is None or max(kept) <= room
 
     def whole(self) -> _Answer | None:
         """Every Einsum for itself with its tensors whole in the shared level, which has no end."""
@@ -118,9 +128,8 @@ class _Question:
         for einsum in self.workload.ordered:
             loops = tuple(Loop(rank=r, factor=self.workload.rank_sizes[r]) for r in einsum.ranks)
             tensors = tuple(a.tensor for a in einsum.accesses)
-            outer = [level.name for level in self.platforms[0].path(einsum.unit).levels[:2]]
-            keep = tuple((name, tensors) for name in outer)
-            at = ((Slot(node=self.shared, axis="temporal"), loops),)
+            keep = tuple((name, tensors) for name in self.outer)
+            at = ((Slot(node=self.outer[1], axis="temporal"), loops),)
             nests.append(EinsumMapping(einsum=einsum.name, loops=at, keep=keep))
         groups = tuple(GroupMapping(einsums=(n,), staged=n.keep[0][1]) for n in nests)
         policy = Policy(buffering=1)
@@ -131,7 +140,7 @@ class _Question:
         best, better = first, True
         while better:
             better = False
-            for mapping in _neighbours(best.mapping, others, self.shared):
+            for mapping in _neighbours(best.mapping, others, self.outer):
                 found = self.priced(mapping, best.mapspace)
                 if found is not None and found.cost < best.cost:
                     best, better = found, True
@@ -156,7 +165,8 @@ def best(arch: str, workload: Workload, fused: bool, objective: Objective) -> Fo
         answers = sorted(question.answers(fused), key=lambda answer: answer.cost)
         found = answers[0] if answers else None
         if found and chip.alone:
-            found = question.improved(found, answers[1:])
+            others = [*answers[1:], *question.answers(fused=False)]
+            found = question.improved(found, others)
     if found is None:
         return None
     said, per = found.said, chip.per
@@ -176,16 +186,16 @@ def best(arch: str, workload: Workload, fused: bool, objective: Objective) -> Fo
 
 
 def _neighbours(
-    mapping: FusedMapping, others: list[_Answer], shared: str
+    mapping: FusedMapping, others: list[_Answer], levels: tuple[str, str]
 ) -> Iterator[FusedMapping]:
     """Mappings with one Einsum's nest of another answer, or one tensor kept or passed on."""
     for i, group in enumerate(mapping.groups):
-        for changed in (*_toggled(group, shared), *_exchanged(group, others, shared)):
+        for changed in (*_toggled(group, levels), *_exchanged(group, others, levels)):
             groups = (*mapping.groups[:i], changed, *mapping.groups[i + 1 :])
             yield replace(mapping, groups=groups)
 
 
-def _toggled(group: GroupMapping, shared: str) -> Iterator[GroupMapping]:
+def _toggled(group: GroupMapping, levels: tuple[str, str]) -> Iterator[GroupMapping]:
     """A group with one tensor kept whole at the shared level that was not, or the other way."""
     tensors = {t for nest in group.einsums for _, kept in nest.keep for t in kept}
     for tensor in sorted(tensors):
@@ -193,27 +203,53 @@ def _toggled(group: GroupMapping, shared: str) -> Iterator[GroupMapping]:
         nests = []
         for nest in group.einsums:
             if any(tensor in some for _, some in nest.keep):
-                here = tuple(t for t in nest.kept_at(shared) if t != tensor)
-                nest = _keeping(nest, shared, here if kept else (*here, tensor))
+                here = tuple(t for t in nest.kept_at(levels[1]) if t != tensor)
+                nest = _keeping(nest, levels, here if kept else (*here, tensor))
             nests.append(nest)
-        yield _with(group, nests, shared)
+        yield _with(group, nests, levels[1])
 
 
-def _exchanged(group: GroupMapping, others: list[_Answer], shared: str) -> Iterator[GroupMapping]:
+def _exchanged(
+    group: GroupMapping, others: list[_Answer], levels: tuple[str, str]
+) -> Iterator[GroupMapping]:
     """A group with one Einsum as another answer has it."""
-    for i, nest in enumerate(group.einsums):
-        nests = {other.mapping.einsum_mappings[nest.einsum]: None for other in others}
-        for new in nests:
-            if new != nest:
-                yield _with(group, [*group.einsums[:i], new, *group.einsums[i + 1 :]], shared)
+    for i, old in enumerate(group.einsums):
+        nests = (other.mapping.einsum_mappings[old.einsum] for other in others)
+        for new in {_moved_in(nest, old, group, levels) for nest in nests}:
+            if new != old:
+                nests_now = [*group.einsums[:i], new, *group.einsums[i + 1 :]]
+                yield _with(group, nests_now, levels[1])
 
 
-def _keeping(nest: EinsumMapping, level: str, tensors: tuple[str, ...]) -> EinsumMapping:
-    """A nest with other tensors kept at a level outside all but the outermost."""
-    outermost, *rest = nest.keep
-    inner = (pair for pair in rest if pair[0] != level)
-    here = ((level, tensors),) if tensors else ()
-    return replace(nest, keep=(outermost, *here, *inner))
+def _moved_in(
+    nest: EinsumMapping, old: EinsumMapping, group: GroupMapping, levels: tuple[str, str]
+) -> EinsumMapping:
+    """A nest in the place of an old one of a group: outside as that, and DRAM loops inside.
+
+    levels: DRAM and the shared one.
+    """
+    dram, shared = levels
+    tensors = dict.fromkeys(t for _, kept in nest.keep for t in kept)
+    outer = dict.fromkeys((*old.kept_at(dram), *(t for t in tensors if t in group.staged)))
+    nest = _keeping(nest, levels, tuple(t for t in outer if t in group.staged))
+    inner = tuple(pair for pair in nest.keep if pair[0] != dram)
+    off_chip = ((dram, old.kept_at(dram)),) if old.kept_at(dram) else ()
+    nest = replace(nest, keep=(*off_chip, *inner))
+    if group.shared:
+        return nest
+    slots = Slot(node=dram, axis="temporal"), Slot(node=shared, axis="temporal")
+    loops = tuple(loop for slot in slots for loop in nest.at(slot))
+    rest = tuple(pair for pair in nest.loops if pair[0] not in slots)
+    return replace(nest, loops=(*(((slots[1], loops),) if loops else ()), *rest))
+
+
+def _keeping(
+    nest: EinsumMapping, levels: tuple[str, str], tensors: tuple[str, ...]
+) -> EinsumMapping:
+    """A nest with other tensors kept at the second of the two outermost levels."""
+    outermost = tuple(pair for pair in nest.keep if pair[0] == levels[0])
+    inner = tuple(pair for pair in nest.keep if pair[0] not in levels)
+    return replace(nest, keep=(*outermost, *(((levels[1], tensors),) if tensors else ()), *inner))
 
 
 def _with(group: GroupMapping, nests: list[EinsumMapping], shared: str) -> GroupMapping:

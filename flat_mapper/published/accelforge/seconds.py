@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _PREFILL = "BATCH_SIZE=1,DECODE=False,N_NEW_TOKENS=2048"
+_SHORT = "BATCH_SIZE=1,DECODE=False,N_NEW_TOKENS=256"
 _DECODE = "BATCH_SIZE=1,DECODE=True,N_CACHED_TOKENS=2047,N_NEW_TOKENS=1"
 _CHAIN = "KN=64,M=64,N_EINSUMS=2"
 # By chip, workload, parameters, and fused or not.
@@ -21,4 +22,10 @@ SECONDS: Mapping[tuple[str, str, str, str], float] = {
     ("simba", "three_matmuls_annotated", "", "fused"): 10.0,
     ("simba", "three_matmuls_annotated", "", "unfused"): 4.3,
     ("simple", "gpt3_175B", _PREFILL, "fused"): 20.2,
+    ("simple", "gpt3_175B", _PREFILL, "unfused"): 3.7,
+    ("simple", "three_matmuls_annotated", "", "unfused"): 1.2,
+    ("snowcat", "gpt3_175B", _SHORT, "unfused"): 2.3,
+    ("snowcat", "gpt3_6.7B", _SHORT, "unfused"): 2.3,
+    ("snowcat", "mobilenet_28", "", "unfused"): 2.7,
+    ("snowcat", "llama4_scout", f"ATTENTION_TYPE=grouped_query,{_SHORT}", "unfused"): 6.3,
 }
