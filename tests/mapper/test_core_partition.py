@@ -16,11 +16,11 @@ from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
+from flat_mapper.mapper.solve import tile_search
 from flat_mapper.mapper.solve.core_partition import _Form, _Group, _Search
 from flat_mapper.mapper.solve.on_cores import best_on_cores
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.mapper.solve.tile_search import Counters
 from flat_mapper.mapping.partitions import FusionGraph, forms, fusion_graph
 from flat_mapper.mapping.space import AnyGroups, Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace
@@ -94,9 +94,7 @@ def test_its_groups_add_up_to_what_the_model_says() -> None:
 
 def group(floor: float, bound: float, most: float) -> _Group:
     """A group that is searched, with a bound of what is left, and the best that is known."""
-    one: Any = SimpleNamespace(
-        bound=bound, most=most, best=1, question=SimpleNamespace(count=Counters(ended="tiles"))
-    )
+    one: Any = SimpleNamespace(bound=bound, most=most, best=1, done=True)
     return _Group(("T",), floor, lambda names: [], [one])
 
 
@@ -158,6 +156,23 @@ def test_an_early_end_leaves_a_true_gap() -> None:
         assert isinstance(early, Solution)
         assert early.certificate.proven_bound <= best.result.latency_s * (1 + 1e-12)
         assert early.result.latency_s >= best.result.latency_s * (1 - 1e-12)
+
+
+def test_tiles_too_many_to_count_are_left_out_under_their_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With one tile at most the answer keeps one core at work, and says how far it may be."""
+    work, platform = workload(CHAIN[:1]), many(chip(None), 2)
+    ert = unpriced(platform)
+    best = search(work, platform, space(), ert, objective="latency")
+    monkeypatch.setattr(tile_search, "MOST_TILES", 1)
+    found = search(work, platform, space(), ert, objective="latency")
+    assert isinstance(best, Solution)
+    assert isinstance(found, Solution)
+    assert all(loop.factor == 1 for g in found.result.mapping.groups for loop in g.given_out)
+    assert found.result.cycles > best.result.cycles
+    assert found.certificate.proven_bound <= best.result.latency_s * (1 + 1e-12)
+    assert not found.certificate.optimal
 
 
 def test_units_work_at_once_where_the_schedule_lets_them() -> None:

@@ -90,7 +90,7 @@ class _Group:
     @property
     def settled(self) -> bool:
         """True if no more is to be known."""
-        done = self.begun is not None and all(one.question.count.ended for one in self.begun)
+        done = self.begun is not None and all(one.done for one in self.begun)
         return done or self.least >= self.most * (1 - TIGHT)
 
     def first(self) -> None:

@@ -168,6 +168,12 @@ class GroupOnTiles:
         """The objective of all that was left out, at least."""
         return min(self.searched, self._queue[0].least if self._queue else inf)
 
+    @property
+    def done(self) -> bool:
+        """True if nothing that is left can be better, or enough was searched."""
+        least = self._queue[0].least if self._queue else inf
+        return bool(self.question.count.ended) or least >= self.most * (1 - EXACT)
+
     def first(self) -> None:
         """Some mapping soon: of few tiles, of which no core has much more than its share."""
         near = NEAR * min((item.least for item in self._queue), default=0.0)
