@@ -273,7 +273,7 @@ def reproduce_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--seq", nargs="+", metavar="N", dest="lengths", help=f"{only}; lengths")
     only = "silicon"
     verb.add_argument(
-        "--best", action="store_true", help=f"{only}: the best mapping's time too, 10 s a row"
+        "--best", action="store_true", help=f"{only}: the best mapping's time too, some 8 s a row"
     )
     verb.add_argument(
         "--sensitivity", action="store_true", help=f"{only}: which number moves the times most"

@@ -164,12 +164,17 @@ def test_a_best_mapping_is_not_slower_than_the_kernels(
     rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is a search's own answer where that is faster, with the copies beside it."""
-    monkeypatch.setattr(headroom, "SECONDS", 2.0)
+    monkeypatch.setattr(headroom, "SECONDS", 1.0)
     found = measured(rows)[0]
-    best = headroom.best_seconds(found)
-    assert best is not None
+    best = headroom.best_of_row(found)
+    assert best.seconds is not None
     copies = sum(g.cycles for g in found.result.groups if set(g.names) <= {"K", "V"})
-    assert copies * found.result.cycle_seconds < best <= found.predicted_s
+    assert copies * found.result.cycle_seconds < best.seconds <= found.predicted_s
+    assert best.gap is not None
+    assert (best.gap < 1e-9) == (best.stopped == "")
+    (line,) = headroom.headroom_lines([found], [best])
+    assert line["best_over_kernel"] == best.seconds / found.predicted_s
+    assert line["stopped"] == bool(best.stopped)
 
 
 A100 = "a100-sxm,sglang-0.5.10,flash_attention,"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flat_mapper.base.table import grid
 from flat_mapper.published.silicon.accuracy import findings, fitted, summary
-from flat_mapper.published.silicon.headroom import best_seconds
+from flat_mapper.published.silicon.headroom import best_of_row, headroom_lines
 from flat_mapper.published.silicon.rows import MeasuredRow
 from flat_mapper.published.silicon.sensitivity import moved_times
 
@@ -14,24 +14,26 @@ from flat_mapper.published.silicon.sensitivity import moved_times
 def said(rows: Sequence[MeasuredRow], *, best: bool, moved: bool) -> dict[str, object]:
     """All rows, errors by kernel, and what was fitted.
 
-    best: with the time of the best mapping. moved: with what each number of the chips changes.
+    best: with the best mapping's time of each row, and by kernel. moved: with what each number of
+    the chips changes.
     """
-    listed = [row.to_dict() for row in rows]
-    if best:
-        listed = [d | {"best_s": best_seconds(r)} for d, r in zip(listed, rows, strict=True)]
+    found = [best_of_row(row) if best else None for row in rows]
+    listed = [r.to_dict() | (h.to_dict() if h else {}) for r, h in zip(rows, found, strict=True)]
     document: dict[str, object] = {
         "rows": listed,
         "summary": list(summary(rows)),
         "fitted": fitted(rows),
         **findings(rows),
     }
+    if best:
+        document["headroom"] = list(headroom_lines(rows, [h for h in found if h]))
     return document | ({"sensitivity": list(moved_times(rows))} if moved else {})
 
 
 def answer_text(document: dict[str, object]) -> str:
     """Errors by kernel, then what else was asked."""
     parts = []
-    for name in ("summary", "fitted", "leave_one_out", "best_chunks", "sensitivity"):
+    for name in ("summary", "fitted", "leave_one_out", "best_chunks", "headroom", "sensitivity"):
         some = document.get(name)
         if isinstance(some, list) and some:
             head = tuple(dict.fromkeys(key for one in some for key in one))
