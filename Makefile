@@ -10,6 +10,7 @@ OBJECTIVE = edp
 OUT       = out
 SWEEP     = sweeps/buffer.yaml
 DESIGN    = sweeps/edge-design.yaml
+ROWS      = silicon
 
 VENV  = .venv
 TOOLS = .venv-tools
@@ -68,7 +69,10 @@ $(READY): pyproject.toml tools/setup.sh
 	@VENV=$(VENV) TOOLS=$(TOOLS) sh tools/setup.sh
 	@touch $@
 
-.PHONY: bench figures test-timeloop timeloop-exercises test-accelforge record-timeloop today
+.PHONY: bench figures silicon test-timeloop timeloop-exercises test-accelforge record-timeloop today
+
+silicon: $(READY)  ## the tables of docs/silicon.md from the measured rows in ROWS (10 minutes)
+	@$(BIN)/python tools/silicon_page.py $(ROWS)
 
 figures: $(READY)  ## FLAT's tables and figures by this model, into OUT/paper (2 minutes on 2 cores)
 	@$(FLAT) reproduce paper -o $(OUT)/paper && find $(OUT)/paper -type f | sort

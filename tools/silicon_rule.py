@@ -44,14 +44,14 @@ class Held:
     kinds: Sequence[str]
     errors: dict[str, Floats]
 
-    def lines(self) -> Iterator[str]:
-        """A line of Markdown for all rows, and one for each kind if there are more."""
+    def lines(self) -> Iterator[tuple[str, ...]]:
+        """A line for all rows, and one for each kind if there are more."""
         kinds = np.array(self.kinds)
         names = list(dict.fromkeys(self.kinds))
         for name in (["all"] if len(names) > 1 else []) + names:
             own = np.ones(len(kinds), np.bool_) if name == "all" else kinds == name
             said = (" / ".join(f"{n:.1f}" for n in measures(e[own])) for e in self.errors.values())
-            yield f"| {self.chip} | {self.kernel} | {name} | {own.sum()} | {' | '.join(said)} |"
+            yield self.chip, self.kernel, name, str(own.sum()), *said
 
 
 def measures(errors: Floats) -> tuple[float, float]:
@@ -84,6 +84,18 @@ def formula_errors(own: Sequence[Case], what: Formula) -> Floats:
     return found
 
 
+def held_of(found: Sequence[Case]) -> Iterator[Held]:
+    """The held-out errors of a file's kernels, by its rows that are not set aside."""
+    fit = [case for case in found if not case.aside and case.kind != TINY]
+    for kernel in dict.fromkeys(case.kernel for case in fit if is_meant(case.columns)):
+        yield held([case for case in fit if case.kernel == kernel])
+
+
+def means(found: Sequence[Held]) -> dict[Rule, float]:
+    """The criterion: the least is chosen."""
+    return {r: float(np.mean([sum(measures(h.errors[r])) for h in found])) for r in RULES}
+
+
 def main() -> None:
     """Held-out errors in Markdown, the criterion's numbers, and the rule chosen."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -92,17 +104,15 @@ def main() -> None:
     arguments = parser.parse_args()
     print("| chip | kernel and phase | rows | n | a row each | a kind each | formula |")
     print("|---|---|---|---|---|---|---|")
-    sums: dict[Rule, list[float]] = {rule: [] for rule in RULES}
+    every: list[Held] = []
     for path in arguments.files:
-        fit = [c for c in cases(path)[:: arguments.every] if not c.aside and c.kind != TINY]
-        for kernel in dict.fromkeys(c.kernel for c in fit if is_meant(c.columns)):
-            found = held([c for c in fit if c.kernel == kernel])
-            print("\n".join(found.lines()), flush=True)
-            for rule in RULES:
-                sums[rule].append(sum(measures(found.errors[rule])))
-    means = {rule: float(np.mean(some)) for rule, some in sums.items()}
-    chosen = min(means, key=means.__getitem__)
-    print(f"\nmean of median and 90th percentile: {means}; chosen: {chosen}")
+        for found in held_of(cases(path)[:: arguments.every]):
+            every.append(found)
+            for line in found.lines():
+                print(f"| {' | '.join(line)} |", flush=True)
+    said = means(every)
+    chosen = min(said, key=said.__getitem__)
+    print(f"\nmean of median and 90th percentile: {said}; chosen: {chosen}")
 
 
 if __name__ == "__main__":
