@@ -193,10 +193,7 @@ class _Search:
     def through(self) -> tuple[_Form | None, tuple[int, ...], float]:
         """The best partition, and what no partition is below."""
         if self.budget.ends:
-            for form in self.all_forms:
-                for group, names in zip(form.groups, form.graph.groups, strict=True):
-                    if names in form.graph.units:
-                        group.first()
+            self.first()
         while True:
             bound, groups, form = self.shortest(lambda one: one.least)
             best, chosen, of = self.shortest(lambda one: one.most)
@@ -213,6 +210,18 @@ class _Search:
             except Stopped:
                 return of, chosen, bound
             group.run(self.wanted(group, bound))
+
+    def first(self) -> None:
+        """Some mapping of every unit of a form, and of those of the others while there is time."""
+        for form in self.all_forms:
+            for group, names in zip(form.groups, form.graph.groups, strict=True):
+                if names in form.graph.units:
+                    try:
+                        self.budget.step()
+                    except Stopped:
+                        return
+                    group.first()
+            self.budget.answered |= form.path([group.most for group in form.groups])[0] < inf
 
     def next(self, doubt: list[_Group], known: list[_Group]) -> _Group:
         """The group to search next, of those on the path of least bounds and on the best one.
