@@ -23,6 +23,8 @@ from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.objective import Goal
+from flat_mapper.mapper.group.picks import GroupSolution
+from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import solve_group
@@ -68,15 +70,18 @@ def with_level_between(platform: Platform, rng: random.Random) -> Platform:
     )
 
 
+def fastest(one: Assignment, core: Platform, space: Mapspace) -> GroupSolution | None:
+    """The fastest mapping of a tile on a core, fused as the tile's group is."""
+    problem = group_problem(one.core_workload, core, unpriced(core), one.inner(space), one.group)
+    found, _ = solve_group(GroupSearch.of(problem, CandidateCache()), Goal(kind="latency"), None)
+    return found[0] if isinstance(found, list) else None
+
+
 def bound_of(one: Assignment, platform: Platform, space: Mapspace) -> float:
     """Cycles that no mapping of a tile beats: those of a core that all sources serve."""
     fullest = Fullest.of(platform, one, space.policy.buffering)
-    core = core_view(platform, one, space.policy.buffering)
-    problem = group_problem(
-        one.core_workload, core, unpriced(platform), one.inner(space), one.group
-    )
-    found, _ = solve_group(GroupSearch.of(problem, CandidateCache()), Goal(kind="latency"), None)
-    least = found[0].cycles if isinstance(found, list) else 0.0
+    found = fastest(one, core_view(platform, one, space.policy.buffering), space)
+    least = found.cycles if found is not None else 0.0
     return max(at_least(platform, one, space.policy.buffering), fullest.cycles(least))
 
 
@@ -111,11 +116,10 @@ def priced_above(
     # With DRAM as fast as it is, and with a core's share of it.
     whole = core_platform(platform, one.level)
     for core in (whole, served(whole, one.at_work, {}, {})):
-        tile = one.core_workload, core, one.inner(space), ert
-        alone = search(*tile, objective="latency")
-        if not isinstance(alone, Solution) or len(alone.result.mapping.groups) != 1:
+        alone = fastest(one, core, space)
+        if alone is None:
             continue
-        (group,) = alone.result.mapping.groups
+        group = group_mapping(alone, dict(one.core_workload.rank_sizes))
         for whole in lifted(one.workload, platform, group, one.level, dict(one.tile)):
             mapping = FusedMapping(groups=(whole,), policy=space.policy)
             result = evaluate(one.workload, platform, mapping, ert)
