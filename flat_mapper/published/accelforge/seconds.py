@@ -26,6 +26,8 @@ SECONDS: Mapping[tuple[str, str, str, str], float] = {
     ("simple", "three_matmuls_annotated", "", "unfused"): 1.2,
     ("snowcat", "gpt3_175B", _SHORT, "unfused"): 2.3,
     ("snowcat", "gpt3_6.7B", _SHORT, "unfused"): 2.3,
+    ("snowcat", "three_matmuls_annotated", "", "unfused"): 0.9,
+    ("snowcat", "qwen3_30B_A3B", _SHORT, "unfused"): 4.6,
     ("snowcat", "mobilenet_28", "", "unfused"): 2.7,
     ("snowcat", "llama4_scout", f"ATTENTION_TYPE=grouped_query,{_SHORT}", "unfused"): 6.3,
 }
