@@ -36,7 +36,7 @@ def least_moved(
     it; of the ways for which there is room, the least. Or one read serves all cores that need the
     same.
     """
-    if one.cores == 1:
+    if one.cores == 1 and not levels_between(platform.matrix, one.level):
         return {}, {}
     arch, workload = platform.matrix, one.workload
     inputs = inputs_of(one)
