@@ -28,7 +28,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from flat_mapper.published.silicon.families import cases
 from flat_mapper.published.silicon.fit import Floats, score
-from flat_mapper.published.silicon.gpu_kernels import Grid, kernel_of, splits
+from flat_mapper.published.silicon.gpu_kernels import KeySplit, kernel_of, splits
 from flat_mapper.published.silicon.rows import Case, MeasuredRow, priced
 
 # Cores, clock in Hz, products a clock, DRAM bytes/s; fixed cycles of a tile: silicon's README.
@@ -120,7 +120,7 @@ def _decode(s: Sizes, launch: float) -> float:
     cores, clock, macs, dram = CHIPS[s.chip]
     heads = s.shared if s.kernel.packs else s.heads
     blocks = ceil(s.length / s.keys)
-    grid = Grid(cores=cores, batch=s.batch, tiles=heads, keys=s.length, tile_keys=s.keys)
+    grid = KeySplit(cores=cores, batch=s.batch, tiles=heads, keys=s.length, tile_keys=s.keys)
     parts = splits(s.kernel, grid)
     each = ceil(blocks / parts)
     units = s.batch * heads * ceil(blocks / each)

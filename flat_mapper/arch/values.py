@@ -10,7 +10,7 @@ from flat_mapper.base.errors import SpecError, expected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class MovedRows:
     """Rows that a memory moves of a tensor, and the part of their pJ that counts."""
 
     row_words: int
@@ -40,7 +40,7 @@ class MemoryLevel:
     # Of what serves many cores at a time, as one of them sees it:
     weights: Mapping[str, float] = field(default_factory=dict)  # words moved for one of a tensor's
     totals: Mapping[str, float] = field(default_factory=dict)  # words moved, however often read
-    rows: Mapping[str, Rows] = field(default_factory=dict)  # moved for the tiles of all cores
+    rows: Mapping[str, MovedRows] = field(default_factory=dict)  # moved for the tiles of all cores
     outside_pj: float = 0.0  # of the networks that one word crosses between it and a core
     beside: tuple[Mapping[str, float], ...] = ()  # by other source, cycles for a word of a tensor
     waits: float = 1.0  # how often cycles of first inputs and last outputs count

@@ -74,7 +74,7 @@ class Budget:
 
     @property
     def ends(self) -> bool:
-        """Whether time or work is limited."""
+        """True where time or work is limited."""
         return min(self.seconds, self.steps) < inf
 
     @property

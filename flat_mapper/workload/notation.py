@@ -214,7 +214,7 @@ class _Reader:
         return OPERATORS.get(sign, ""), tuple(inputs)
 
     def _listed[T](self, sign: str, item: Callable[[], T]) -> Iterator[T]:
-        """What stands between signs."""
+        """Terms between signs."""
         yield item()
         while self.token == sign:
             self._step()

@@ -10,18 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
-from flat_mapper.arch.values import MemoryLevel, Rows
+from flat_mapper.arch.values import MemoryLevel, MovedRows
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.energy.tables import Ert
 
-LEAST = 1e-12  # of rounding: rows are not rounded up for it
+ROUNDING = 1e-12  # of rounding: rows are not rounded up for it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
     """One way. No tile costs less in it, and nothing outside moves fewer words."""
 
-    rows: Mapping[str, Rows]  # by tensor, for all tiles, of which one counts; none: pJ do not
+    rows: Mapping[str, MovedRows]  # by tensor, for all tiles, of which one counts; none: pJ do not
     weights: Mapping[str, float]  # of inputs that come from DRAM, see MemoryLevel.weights
     totals: Mapping[str, float]  # words that DRAM sends for a tile, of inputs that are kept between
     kept: Mapping[str, float]  # of these, cycles of the level between for a word
@@ -34,14 +34,16 @@ class Way:
         ert: None where pJ do not count.
         """
         dram, made = on.platform.dram, {on.workload.einsum(n).output.tensor for n in on.group.names}
-        rows, kept = dict[str, Rows](), dict[str, float]()
+        rows, kept = dict[str, MovedRows](), dict[str, float]()
         weights = dict[str, float]()
         for t in on.tensors:
             level = on.between.get(t, dram)
             if ert is not None:
                 read, _, update = (pj / largest for pj in ert.actions(level.name))
-                times = max(largest - on.saved_reads(t), 0.0) * (1 - LEAST)
-                own = Rows(row_words=level.row_words, read_pj=read, update_pj=update, times=times)
+                times = max(largest - on.saved_reads(t), 0.0) * (1 - ROUNDING)
+                own = MovedRows(
+                    row_words=level.row_words, read_pj=read, update_pj=update, times=times
+                )
                 rows[t] = own
             served = [dict(r.distinct).get(t, r.cores) / r.cores for r in on.rounds]
             weight = min([*served, *([1.0] if len(on.rest) else [])])
@@ -63,7 +65,7 @@ def _brought_pj(on: GroupOnCores, ert: Ert) -> float:
     total = 0.0
     for tensor, words in on.outer_words.items():
         for level, action in ((on.platform.dram, 0), (on.between[tensor], 1)):
-            rows = ceil(words / level.row_words * (1 - LEAST))
+            rows = ceil(words / level.row_words * (1 - ROUNDING))
             total += rows * ert.actions(level.name)[action]
     return total
 

@@ -95,7 +95,7 @@ class CandidateSet:
         return np.concatenate([b.tile for b in self.blocks], axis=1)
 
     def taken(self, tensor: str, *, rounded: bool) -> Moves:
-        """What a tensor takes in every candidate, as far as its role does not matter."""
+        """Costs of a tensor in every candidate, as far as its role does not matter."""
         known, key = self.memo.moves, (tensor, rounded)
         if key not in known:
             parts = [moves(self.space, b, tensor, rounded=rounded) for b in self.blocks]
@@ -353,7 +353,7 @@ def _some(blocks: Iterator[CandidateBlock], most: int, budget: Budget) -> Iterat
 
 
 def _part(moves: Moves, some: Bools | slice) -> Moves:
-    """What a tensor takes in some of the candidates."""
+    """Costs of a tensor in some of the candidates."""
     inner, drawn = ((one[some], other[some]) for one, other in (moves.inner, moves.drawn))
     return Moves(inner=inner, drawn=drawn)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from flat_mapper.arch.values import MemoryLevel, Rows
+from flat_mapper.arch.values import MemoryLevel, MovedRows
 from flat_mapper.cost_model.latency import loads_in_turn
 from flat_mapper.mapper.cost.innermost import closed_passes
 from flat_mapper.mapper.cost.masks import left_by_mask
@@ -242,15 +242,15 @@ def add_filled(
     costs.add_words(child, np.zeros(1), filled)
 
 
-def rows_of(space: EinsumSpace, level: MemoryLevel, tensor: str) -> Rows:
+def rows_of(space: EinsumSpace, level: MemoryLevel, tensor: str) -> MovedRows:
     """Rows of a level that words of a tensor take."""
     if tensor in level.rows:
         return level.rows[tensor]
     read, _, update = space.prices[level.name]
-    return Rows(row_words=level.row_words, read_pj=read, update_pj=update)
+    return MovedRows(row_words=level.row_words, read_pj=read, update_pj=update)
 
 
-def _accesses(words: Floats | float, rows: Rows, rounded: bool) -> Floats:
+def _accesses(words: Floats | float, rows: MovedRows, rounded: bool) -> Floats:
     """Vector accesses for a number of words."""
     moved = np.asarray(words) * rows.times / rows.row_words
     return np.ceil(moved) if rounded else moved

@@ -305,7 +305,7 @@ class FusedBounds:
     def _chances(
         self, one: Outers, staging: Staging, energies: list[Floats], turns: list[Floats]
     ) -> list[_Chance]:
-        """What each Einsum's candidates must keep, beside the least of the others.
+        """Limits of each Einsum's candidates, beside the least of the others.
 
         energies, turns: least pJ and cycles of each Einsum by tile.
         """

@@ -34,7 +34,7 @@ MOST_CANDIDATES = 200_000  # candidates of an Einsum that are kept at once
 WARM_CANDIDATES = 400  # candidates per Einsum that the first, approximate pass looks at
 WARM_TILES = 2  # and tiles that bring little, with so many candidates of their own
 WARM_FEW = 100
-NEAR = 0.01  # chosen: of a bound, what tells the promise of two tiles apart
+ALIKE = 0.01  # chosen: of a bound, what tells the promise of two tiles apart
 WARM_OUTERS = 4  # in so many outer choices each
 WARM_ALONE = 1000  # the same of an Einsum on its own, where they come cheap
 
@@ -229,7 +229,7 @@ class GroupSearch:
         first, second, third = self.incumbent.sort_keys(alive.cycles, alive.energy)
         # Of equal promise the largest tile: it keeps most. Before all, the largest of nearly equal
         # promise: it leaves candidates most room, and bounds of small ones say less about them.
-        wide = np.where(first <= (1 + NEAR) * first.min(initial=np.inf), alive.needs, 0)
+        wide = np.where(first <= (1 + ALIKE) * first.min(initial=np.inf), alive.needs, 0)
         best = np.lexsort((third, second, -alive.needs, first, wide < wide.max(initial=0)))
         if len(self.problem.spaces) == 1:
             self._warm_alone(alive, best)

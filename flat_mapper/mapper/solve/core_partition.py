@@ -47,9 +47,9 @@ from flat_mapper.workload.softmax import alternatives
 
 ENOUGH = 4000  # chosen: mappings of a group that are priced before the search of tiles may end
 TIGHT = 1e-12  # sums that should be equal differ in their last bits
-STEP = 1e-3  # chosen: of a partition's cost, by which a group's bound is raised at least,
+_STEP = 1e-3  # chosen: of a partition's cost, by which a group's bound is raised at least,
 LOOSE = 1.1  # chosen: times its bound from which a mapping that is known is improved first
-GROWTH = 4  # and so many times as much each time that it is raised again
+_GROWTH = 4  # and so many times as much each time that it is raised again
 
 
 @dataclass(slots=True)
@@ -242,7 +242,7 @@ class _Search:
     def wanted(self, group: _Group, total: float) -> float:
         """Cycles of a group on the shortest path from which on another path is shorter."""
         beside = self.shortest(lambda one: inf if one is group else one.least)[0]
-        raised = STEP * float(GROWTH) ** group.asked * total
+        raised = _STEP * float(_GROWTH) ** group.asked * total
         return group.least + max(beside - total, raised)
 
 

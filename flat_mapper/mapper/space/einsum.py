@@ -203,7 +203,7 @@ class EinsumSpace:
 
     @cached_property
     def staged_pj(self) -> dict[tuple[str, bool, bool], float]:
-        """What `price.staged_once` has found."""
+        """Answers of `price.staged_once` so far."""
         return {}
 
     @cached_property

@@ -85,7 +85,7 @@ class _Question:
         return dram.name, shared.name
 
     def answers(self, fused: bool) -> Iterator[_Answer]:
-        """What the searches find."""
+        """Answers of the searches."""
         levels = self.prices.levels
         moved = {k: {a: e for a, e in v.items() if a != "leak"} for k, v in levels.items()}
         tables = {"energy": replace(self.prices, levels=moved), self.objective: self.prices}

@@ -31,7 +31,7 @@ BETWEEN = np.arange(0.0, 20001.0, 250.0)
 FACTORS = np.exp(np.linspace(np.log(0.5), np.log(2.2), 300))
 LAUNCHES = np.arange(0.0, 40.5e-6, 0.5e-6)
 Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
+Which = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class Timed:
     kinds: npt.NDArray[np.str_]
     folds: npt.NDArray[np.int64]
 
-    def some(self, which: Mask) -> Timed:
+    def some(self, which: Which) -> Timed:
         """Some of the rows."""
         return Timed(
             own=self.own[which],
@@ -152,7 +152,7 @@ def held_out(rows: Timed, rule: Rule) -> Floats:
 
 
 def _best(
-    rows: Timed, parts: Sequence[Mask], grid: Iterable[tuple[int, int]]
+    rows: Timed, parts: Sequence[Which], grid: Iterable[tuple[int, int]]
 ) -> tuple[float, tuple[float, int, int]]:
     """The least score in a grid of tile cycles and launches; its factor and where it is."""
     best, numbers = np.inf, (1.0, 0, 0)

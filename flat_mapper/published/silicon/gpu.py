@@ -30,8 +30,8 @@ from flat_mapper.published.silicon.flash_mapping import (
 )
 from flat_mapper.published.silicon.gpu_kernels import (
     CHIPS,
-    Grid,
     Kernel,
+    KeySplit,
     Phase,
     kernel_of,
     most_splits,
@@ -272,10 +272,10 @@ def _wanted(row: Row, keys: int, cores: int) -> int:
     return splits(row.kernel, _grid(row, keys, cores))
 
 
-def _grid(row: Row, keys: int, cores: int) -> Grid:
+def _grid(row: Row, keys: int, cores: int) -> KeySplit:
     rows, tile = row.tile
     heads, packed = (row.kv_heads, row.together) if row.kernel.packs else (row.heads, 1)
-    return Grid(
+    return KeySplit(
         cores=cores,
         batch=row.batch,
         tiles=heads * ceil(row.queries * packed / rows),

@@ -175,8 +175,8 @@ def kernel_of(chip: str, name: str, phase: Phase) -> Kernel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
-    """What a kernel chooses by into how many parts it cuts the keys of each row of tiles.
+class KeySplit:
+    """Sizes by which a kernel chooses the parts that keys of a row of tiles are cut into.
 
     cores: of the chip. batch: sequences. tiles: of one sequence: heads by tiles of queries.
     keys:  of a sequence. loaded: that a tile of queries sees of them at most; 0 for all.
@@ -191,7 +191,7 @@ class Grid:
     loaded: int = 0
 
 
-def most_splits(kernel: Kernel, grid: Grid) -> int:
+def most_splits(kernel: Kernel, grid: KeySplit) -> int:
     """Parts into which a kernel may cut keys, by its own rule.
 
     Where splits are chosen again when lengths are known, as if there were one sequence.
@@ -201,7 +201,7 @@ def most_splits(kernel: Kernel, grid: Grid) -> int:
     return _fullest(tiles, grid.cores * kernel.ahead, seen, skips=not kernel.dynamic)
 
 
-def splits(kernel: Kernel, grid: Grid) -> int:
+def splits(kernel: Kernel, grid: KeySplit) -> int:
     """Parts into which a kernel cuts keys: `most_splits` or fewer."""
     most = most_splits(kernel, grid)
     if not kernel.dynamic or most == 1:
