@@ -12,7 +12,6 @@ from mapper.test_search_growth import problem_of
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group import pareto
 from flat_mapper.mapper.group.objective import Goal, better_pair
-from flat_mapper.mapper.solve.partition import _slope
 from flat_mapper.mapper.space.candidates import CandidateBlock
 from flat_mapper.mapper.space.enumerate import Wanted, inner_candidates
 
@@ -61,11 +60,6 @@ def test_what_can_improve_is_below_a_limit() -> None:
     limit = leaking.limit(np.array([3.0]), *least, best)
     assert limit[0] == pytest.approx(max(2 * 5 + 300 / 5, 2 * 300 / 13 + 13))
     assert np.isinf(Goal(kind="latency").limit(np.array([0.0]), *least, best)).all()
-
-
-def test_a_weight_of_cycles_counts_leakage() -> None:
-    """30 pJ and, of 2 pJ a cycle, 20 more in 10 cycles: 5 pJ a cycle."""
-    assert _slope(SimpleNamespace(energy=30.0, cycles=10.0), 2.0) == 5.0  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 512])

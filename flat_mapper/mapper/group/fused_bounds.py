@@ -380,7 +380,8 @@ def _least_sums(energy: Floats, where: Ints, weight: Floats, cycles: Floats) -> 
     if not weight.any():
         return energy.min(axis=1)[where]
     every = zip(where, weight, strict=True)
-    return np.array([(energy[at] + w * cycles[at]).min() for at, w in every])
+    # Tiles in which nothing fits have cycles without end, which a weight of none does not count.
+    return np.array([(energy[at] + (w * cycles[at] if w else 0.0)).min() for at, w in every])
 
 
 def _in_passes(
