@@ -41,10 +41,9 @@ class Way:
             if ert is not None:
                 read, _, update = (pj / largest for pj in ert.actions(level.name))
                 times = max(largest - on.saved_reads(t), 0.0) * (1 - ROUNDING)
-                own = MovedRows(
+                rows[t] = MovedRows(
                     row_words=level.row_words, read_pj=read, update_pj=update, times=times
                 )
-                rows[t] = own
             served = [dict(r.distinct).get(t, r.cores) / r.cores for r in on.rounds]
             weight = min([*served, *([1.0] if len(on.rest) else [])])
             if level is dram:

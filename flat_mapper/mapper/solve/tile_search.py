@@ -166,13 +166,17 @@ class GroupOnTiles:
     @property
     def bound(self) -> float:
         """The objective of all that was left out, at least."""
-        return min(self.searched, self._queue[0].least if self._queue else inf)
+        return min(self.searched, self._ahead)
 
     @property
     def done(self) -> bool:
         """True if nothing that is left can be better, or enough was searched."""
-        least = self._queue[0].least if self._queue else inf
-        return bool(self.question.count.ended) or least >= self.most * (1 - EXACT)
+        return bool(self.question.count.ended) or self._ahead >= self.most * (1 - EXACT)
+
+    @property
+    def _ahead(self) -> float:
+        """The objective of the tiles that were not searched, at least."""
+        return self._queue[0].least if self._queue else inf
 
     def first(self) -> None:
         """Some mapping soon: of few tiles, of which no core has much more than its share."""

@@ -19,7 +19,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import grid
 from flat_mapper.mapper.group.objective import Objective
 from flat_mapper.published.accelforge.chips import CHIPS, workload_of
-from flat_mapper.published.accelforge.choice import Found, best
+from flat_mapper.published.accelforge.choice import Found, best, cost_of
 from flat_mapper.published.accelforge.seconds import SECONDS
 from flat_mapper.published.silicon.rows import Columns, read_rows
 from flat_mapper.spec.document import take_choice
@@ -109,15 +109,11 @@ def _their_seconds(row: Columns) -> float | None:
     return SECONDS.get((row["arch"], row["workload"], row.get("parameters", ""), row["fusion"]))
 
 
-def _cost(row: Columns, energy: float, latency: float) -> float:
-    """Cost that the row's objective asks to be least."""
-    return energy if OBJECTIVES[row["objective"]] == "energy" else energy * latency
-
-
 def _ratio(row: Columns, found: Found) -> float:
     """Our objective over AccelForge's, both by its rules."""
-    theirs = _cost(row, float(row["energy"]), float(row["latency"]))
-    return _cost(row, found.energy, found.latency) / theirs if theirs else inf
+    objective = OBJECTIVES[row["objective"]]
+    theirs = cost_of(objective, float(row["energy"]), float(row["latency"]))
+    return cost_of(objective, found.energy, found.latency) / theirs if theirs else inf
 
 
 def _answered(row: Columns, found: Found) -> AccelforgeRow:
