@@ -254,10 +254,12 @@ class FusedBounds:
         for tensor, relevant in space.relevant.items():
             if tensor in may:
                 stays |= same[list(relevant)].all(axis=0)
-        moved = energy - space.compute_energy
+        fits = np.isfinite(energy)  # none of what does not fit, however seldom, is less
+        moved = np.where(fits, energy, 0.0) - space.compute_energy
         more = np.where(stays, 0.0, passes[:, None] - 1)
         spared = np.where(more > 0, least, most)
-        return passes[:, None] * space.compute_energy + moved + more * (moved + spared)
+        total = passes[:, None] * space.compute_energy + moved + more * (moved + spared)
+        return np.where(fits, total, np.inf)
 
     def candidates(self, one: Outers, staging: Staging) -> list[Ints] | None:
         """By Einsum, candidates that may be part of an improvement under one outer choice."""
