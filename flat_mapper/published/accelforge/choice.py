@@ -110,7 +110,7 @@ class _Question:
         if not isinstance(result, Result) or not self._fits(result, mapping):
             return None
         said = counted(self.workload, platform, result, self.prices, self.chip.alone)
-        cost = cost_of(self.objective, said.energy, said.latency)
+        cost = cost_to_lower(self.objective, said.energy, said.latency)
         return _Answer(mapping=mapping, result=result, said=said, cost=cost, mapspace=mapspace)
 
     def _fits(self, result: Result, mapping: FusedMapping) -> bool:
@@ -148,7 +148,7 @@ class _Question:
         return best
 
 
-def cost_of(objective: Objective, energy: float, latency: float) -> float:
+def cost_to_lower(objective: Objective, energy: float, latency: float) -> float:
     """Cost that an objective of the file asks to be least: energy, or its product with latency."""
     return energy if objective == "energy" else energy * latency
 

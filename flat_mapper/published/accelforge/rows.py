@@ -19,7 +19,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import grid
 from flat_mapper.mapper.group.objective import Objective
 from flat_mapper.published.accelforge.chips import CHIPS, workload_of
-from flat_mapper.published.accelforge.choice import Found, best, cost_of
+from flat_mapper.published.accelforge.choice import Found, best, cost_to_lower
 from flat_mapper.published.accelforge.seconds import SECONDS
 from flat_mapper.published.silicon.rows import Columns, read_rows
 from flat_mapper.spec.document import take_choice
@@ -112,8 +112,8 @@ def _their_seconds(row: Columns) -> float | None:
 def _ratio(row: Columns, found: Found) -> float:
     """Our objective over AccelForge's, both by its rules."""
     objective = OBJECTIVES[row["objective"]]
-    theirs = cost_of(objective, float(row["energy"]), float(row["latency"]))
-    return cost_of(objective, found.energy, found.latency) / theirs if theirs else inf
+    theirs = cost_to_lower(objective, float(row["energy"]), float(row["latency"]))
+    return cost_to_lower(objective, found.energy, found.latency) / theirs if theirs else inf
 
 
 def _answered(row: Columns, found: Found) -> AccelforgeRow:
