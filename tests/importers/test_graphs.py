@@ -199,6 +199,26 @@ def test_what_torch_exports_is_the_same_cascade(tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
+def test_a_file_of_a_model_that_gives_out_the_library_s_own_types(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from export_models import models
+
+    _name, model, inputs = next(models())
+    saved = tmp_path / "model.pt2"
+    torch.export.save(torch.export.export(model, inputs), str(saved))
+    command = [sys.executable, "-m", "flat_mapper", "import-torch", "model.pt2", "-o", "graph.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "100.0000% of the graph's" in done.stdout
+    assert not done.stderr  # torch prints its own traceback where it knows no such type
+    (tmp_path / "model.pt2").write_text("junk", encoding="utf-8")
+    assert main(["import-torch", str(saved)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.nightly
 def test_exported_again_they_are_the_same(tmp_path: Path) -> None:
     if not (importlib.util.find_spec("torch") and importlib.util.find_spec("transformers")):
         pytest.skip("torch or transformers is missing")

@@ -5,7 +5,9 @@ torch itself works out what is constant, such as masks and angles; weights are n
 
 from __future__ import annotations
 
+import logging
 import operator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -37,17 +39,29 @@ def import_torch(program: Any, *, name: str = "model") -> Imported:
         if not path.is_file():
             raise SpecError(expected(where, "a file of torch.export.save", "no such file"))
         note_input(path)
-        try:
-            program = torch.export.load(str(path))
-        except Exception as error:  # of whatever the file holds
-            got = str(error).strip().splitlines()[-1][:200] if str(error).strip() else "none"
-            change = "export a module whose outputs are plain tensors"
-            raise SpecError(expected(where, "a file of torch.export.save", got, change)) from error
+        program = _loaded(torch, path)
     else:
         where = name
     walk = _Walk(torch=torch, program=program, where=where)
     walk.through()
     return finished(walk.graph, name, notes=list(dict.fromkeys(walk.notes)))
+
+
+def _loaded(torch: Any, path: Path) -> Any:
+    """The program in a file; models of the library transformers give out types of its own."""
+    with suppress(ImportError):
+        import transformers.modeling_outputs  # noqa: F401  # it makes its types known to torch
+    log = logging.getLogger("torch.export")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # it prints a traceback, and raises less than that says
+    try:
+        return torch.export.load(str(path))
+    except Exception as error:  # of whatever the file holds
+        got = str(error).strip().splitlines()[-1][:200] if str(error).strip() else "none"
+        change = "export a module whose outputs are plain tensors"
+        raise SpecError(expected(str(path), "a file of torch.export.save", got, change)) from error
+    finally:
+        log.setLevel(level)
 
 
 @dataclass(slots=True)
