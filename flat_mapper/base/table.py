@@ -40,6 +40,18 @@ def grid(rows: Sequence[TextRow], *, head: TextRow = (), right: Iterable[int] = 
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
+def wrapped(parts: Sequence[str], between: str, width: int) -> str:
+    """A cell of several lines, each at most `width` characters where no part alone is longer."""
+    lines: list[str] = []
+    for number, part in enumerate(parts, start=1):
+        text = part + between if number < len(parts) else part
+        if lines and len(lines[-1]) + len(text.rstrip()) <= width:
+            lines[-1] += text
+        else:
+            lines.append(text)
+    return "\n".join(line.rstrip() for line in lines)
+
+
 def _cells(text: str) -> int:
     """Columns of a terminal that a text takes."""
     if text.isascii():

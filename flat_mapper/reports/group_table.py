@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from math import fsum
 
 from flat_mapper.base import units
-from flat_mapper.base.table import grid
+from flat_mapper.base.table import grid, wrapped
 from flat_mapper.cost_model.result import GroupStats, Result, offchip_words
 from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.reports.energy import energy_text
 from flat_mapper.workload.graph import Workload
+
+_WIDE = 48  # chosen: characters of a line of names; a table with two such columns fits a screen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +95,13 @@ def groups_text(workload: Workload, result: Result) -> str:
     energy = result.energy_pj or 1.0
     for cost in group_costs(workload, result) if len(result.groups) > 1 else ():
         share = result.repeat * cost.latency_s / result.latency_s
-        kept = "; ".join(f"{', '.join(held)} in {level}" for level, held in cost.kept.items())
+        kept = "\n".join(
+            wrapped([*held[:-1], f"{held[-1]} in {level}"], ", ", _WIDE)
+            for level, held in cost.kept.items()
+        )
         rows.append(
             (
-                "+".join(cost.names),
+                wrapped(cost.names, "+", _WIDE),
                 units.si(cost.latency_s, "s"),
                 units.percent(share),
                 energy_text(cost.energy_pj, result.energy_source),

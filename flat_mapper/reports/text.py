@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from math import prod
+from math import fsum, prod
 from typing import Protocol
 
 from flat_mapper import __version__
@@ -231,7 +231,12 @@ def _use(use: BufferUse, word_bits: int) -> str:
 def _parts(parts: Mapping[str, float]) -> str:
     total = sum(parts.values()) or 1.0
     listed = sorted(parts.items(), key=lambda part: -part[1])
-    return ", ".join(f"{name} {units.percent(pj / total)}" for name, pj in listed)
+    shown = listed if len(listed) <= _SHARES + 1 else listed[:_SHARES]
+    said = [f"{name} {units.percent(pj / total)}" for name, pj in shown]
+    if others := listed[len(shown) :]:
+        rest = units.percent(fsum(pj for _, pj in others) / total)
+        said.append(f"{len(others)} others {rest}")
+    return ", ".join(said)
 
 
 def buffer_text(workload: Workload, platform: Platform, result: Result) -> str:
@@ -253,6 +258,7 @@ def buffer_text(workload: Workload, platform: Platform, result: Result) -> str:
     return "\n".join(lines)
 
 
+_SHARES = 12  # chosen: the largest parts of an energy, that are printed
 _REASONS = 2  # why alternatives do not fit, that are printed
 
 

@@ -11,7 +11,7 @@ import report_samples as samples
 import small_platform as small
 
 from flat_mapper import load_mapspace, load_problem, search
-from flat_mapper.base.table import grid
+from flat_mapper.base.table import grid, wrapped
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
@@ -218,9 +218,25 @@ def test_groups_add_up_to_one_run_and_the_table_names_each() -> None:
     assert runs * sum(c.energy_pj for c in costs) == pytest.approx(found.result.energy_pj)
     assert runs * sum(c.offchip_bytes for c in costs) == found.result.offchip_bytes
     table = groups_text(found.workload, found.result)
-    assert all("+".join(cost.names) in table for cost in costs)
+    assert all(name in table for cost in costs for name in cost.names)
     assert table in str(found)
     assert groups_text(small.workload(), result()) == ""  # one group has no table
+
+
+def test_long_names_and_many_parts_keep_a_table_as_wide_as_a_screen() -> None:
+    names = [f"layer_norm_of_block_{n}" for n in range(5)]
+    cell = wrapped(names, "+", 48).splitlines()
+    assert "".join(cell) == "+".join(names)
+    assert [line.count("+") for line in cell] == [2, 2, 0]
+    assert wrapped(["x" * 60, "y"], ", ", 48) == "x" * 60 + ",\ny"  # a name is never cut
+    whole = layer(LayerForm(), B=1, H=2, P=4, M=4, E=2, F=2, D=4, FF=8)
+    found = search(whole, small.platform(), load_mapspace("flex"), ERT)
+    assert isinstance(found, SearchResult)
+    parts = found.result.energy_by()["einsum"]
+    (line,) = (line for line in str(found).splitlines() if line.startswith("energy by einsum"))
+    listed = line.removeprefix("energy by einsum: ").split(", ")
+    assert listed[-1].startswith(f"{len(parts) - 12} others ")
+    assert sum(float(one.split()[-1][:-1]) for one in listed) == pytest.approx(100, abs=1)
 
 
 def test_a_norm_before_an_online_softmax_is_a_group_without_its_corrections() -> None:

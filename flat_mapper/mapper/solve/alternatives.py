@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.progress import shortened
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.cost_model.widths import check_widths
@@ -22,6 +23,8 @@ from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
 
+_FEW = 3  # chosen: groups that a line of progress names
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -34,6 +37,12 @@ class Task:
     def name(self) -> str:
         """Its groups."""
         return " | ".join("+".join(s.problem.group.names) for s in self.searches)
+
+    @property
+    def phase(self) -> str:
+        """Its groups as a line of progress names them; their number where they are many."""
+        groups = [shortened(s.problem.group.names) for s in self.searches]
+        return " | ".join(groups) if len(groups) <= _FEW else f"{len(groups)} groups"
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from math import inf
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.progress import Progress
+from flat_mapper.base.progress import Progress, shortened
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.operations import operation_cycles
@@ -203,7 +203,7 @@ class _Search:
             known = [of.groups[g] for g in chosen if not of.groups[g].settled]
             group = self.next(doubt, known)
             if self.progress:
-                self.progress(bound / best, "+".join(group.names))
+                self.progress(bound / best, shortened(group.names))
             self.budget.answered |= best < inf
             try:
                 self.budget.step()

@@ -20,7 +20,7 @@ import numpy as np
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.progress import Progress
+from flat_mapper.base.progress import Progress, shortened
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.tables import Ert
@@ -172,7 +172,7 @@ class PartitionSearch:
                 continue
             number = max((len(form.graph.groups[g]), g) for g in doubt)[1]
             if self.progress:
-                self.progress(lower.total / best.total, "+".join(form.graph.groups[number]))
+                self.progress(lower.total / best.total, shortened(form.graph.groups[number]))
             room = best.total - through(form.graph, [g.lower(goal) for g in each], number)
             self._search(form, number, goal, room, self._wanted(form, number, goal, lower.total))
 

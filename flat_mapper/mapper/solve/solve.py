@@ -168,7 +168,7 @@ class _Run:
 
     def progress(self) -> tuple[float, str]:
         """(share that is proven, phase with best, bound and gap), for who waits."""
-        value, bound, name = self.value(), self.bound(), self.everything[self.number].name
+        value, bound, name = self.value(), self.bound(), self.everything[self.number].phase
         together = self.sequence and self.sequence.so_far()
         value = min(value, _value(self.goal, *together)) if together else value
         phase = f"{self.number + 1} of {len(self.everything)}, {name}"
