@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 
@@ -11,8 +11,17 @@ from flat_mapper.cost_model.latency import Outside, Words, only_dram, transfer_c
 from flat_mapper.cost_model.occupancy import buffer_use, shared_tile
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats
 from flat_mapper.cost_model.reuse import SHARED
-from flat_mapper.cost_model.schedule import Latency, Rounds, ideal_latency, rounds_of, turns_latency
-from flat_mapper.cost_model.turn_taking import TurnParts, turn_parts
+from flat_mapper.cost_model.schedule import (
+    Latency,
+    Rounds,
+    Row,
+    ideal_latency,
+    rounds_of,
+    turns_latency,
+)
+from flat_mapper.cost_model.turn_taking import Turn, TurnParts, turn_parts, uneven_shared
+from flat_mapper.mapping.order import overlaps
+from flat_mapper.mapping.passes import UnevenRows
 from flat_mapper.mapping.sharing import shared_level, whole_group
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.workload.graph import Workload
@@ -38,6 +47,7 @@ class GroupTerms:
     buffer: BufferUse
     spilled: int
     rounds: Rounds | None = None
+    rows: UnevenRows | None = None  # where units take turns: at once, they even them out
 
     @property
     def passes(self) -> int:
@@ -50,17 +60,41 @@ class GroupTerms:
         exposed = outside.cycles(self.first)
         if not self.turns:
             return ideal_latency(self.group.schedule, self.compute, transfers, exposed)
+        turns = [parts.turn(outside) for parts in self.turns]
         return turns_latency(
             self.group.schedule,
             self.policy,
-            [parts.turn(outside) for parts in self.turns],
+            turns,
             transfers,
             outside.in_turn(self.moved),
             _ways(outside, self.staged),
             _ways(outside, self.first),
             self.units,
             self.rounds,
+            self._rows(turns, outside),
         )
+
+    def _rows(self, turns: Sequence[Turn], outside: Outside) -> list[Row]:
+        """The kinds of rows of tiles that a mask leaves; none where it leaves them alike.
+
+        What has its turn or comes from outside in every pass of a row does so in proportion to
+        these; anything else, as much in every row.
+        """
+        if self.rows is None:
+            return []
+        every = {p.einsum for p in self.turns if p.in_pass is not None}
+        anew = frozenset[str]().union(*(p.in_pass for p in self.turns if p.in_pass is not None))
+        found = []
+        for passes, count in self.rows.counts:
+            share = {True: passes / self.rows.passes, False: 1 / self.rows.rows}
+            words = {
+                t: (read * share[t in anew], written * share[t in anew])
+                for t, (read, written) in self.moved.items()
+            }
+            cycles = sum(turn.steady * share[turn.einsum in every] for turn in turns)
+            moved = outside.in_turn(words).cycles
+            found.append(Row(count=count, turns=cycles, outside=moved))
+        return found
 
 
 def _ways(outside: Outside, words: Words) -> float:
@@ -114,6 +148,7 @@ def group_terms(
         buffer=use,
         spilled=spilled,
         rounds=rounds_of(workload, group.names, group.phases),
+        rows=None if overlaps(group.schedule) else uneven_shared(workload, group),
     )
 
 

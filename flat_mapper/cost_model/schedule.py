@@ -27,6 +27,15 @@ class Rounds:
     behind: int  # rounds between the first Einsum and the last
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """Rows of tiles under a mask that have as many passes."""
+
+    count: int
+    turns: float  # cycles of one row's turns, if all were of equal length
+    outside: float  # cycles of all words from outside in its time
+
+
 def rounds_of(workload: Workload, names: Sequence[str], phases: Phases) -> Rounds | None:
     """The rounds of a group's phases; None where it has none."""
     if not phases:
@@ -77,15 +86,17 @@ def turns_latency(
     exposed: float,
     units: Mapping[str, str],
     rounds: Rounds | None = None,
+    rows: Sequence[Row] = (),
 ) -> Latency:
     """Latency of a group whose Einsums take turns; in each of `phases` as overlapped.
 
     interleaved: the turns of all units, one after another, or all words of DRAM if these take
-                 longer; then with what turns that bring new tiles take more than the others, as
-                 transfers do not make up for a late start. Whole tiles come and go beside the turns
-                 only where the shared level has two copies of them; with fewer, nothing runs ahead,
-                 whatever the schedule: a pass begins when its tiles are there, and ends when its
-                 outputs are gone.
+                 longer; where a mask leaves rows of tiles more passes than others, so row by row:
+                 two copies are no room for the words of more than the next. Then with what turns
+                 that bring new tiles take more than the others, as transfers do not make up for a
+                 late start. Whole tiles come and go beside the turns only where the shared level
+                 has two copies of them; with fewer, nothing runs ahead, whatever the schedule: a
+                 pass begins when its tiles are there, and ends when its outputs are gone.
     overlapped:  the turns of the busiest unit, with one pass of the others as the way in and out;
                  or all words of a level, from outside with one pass of all units after the last;
                  turns that bring new tiles are not overlapped by how much longer they are.
@@ -96,6 +107,7 @@ def turns_latency(
     transfers: cycles of all words, by level; outside: those of what comes from outside.
     staged:    cycles of whole tiles there. units: compute unit by path.
     exposed:   cycles of the first inputs and the last outputs.
+    rows:      of tiles under a mask, if they are not alike.
     rounds:    of `phases`; the first and last ones may expose as much as the first and last pass.
     """
     overlap = outside.cycles - outside.least
@@ -117,8 +129,9 @@ def turns_latency(
         total, slack = slowest[place] + extra, slack + late * (place == outside.level)
     else:
         place = _binding(turns, units)
-    slack += exposed + extra + overlap
-    return Latency(cycles=total, exposed=exposed, bottleneck=place, slack=slack)
+    by_row = extra + sum(row.count * max(row.turns, row.outside) for row in rows)
+    slack += exposed + extra + overlap + max(by_row - total, 0.0)
+    return Latency(cycles=max(total, by_row), exposed=exposed, bottleneck=place, slack=slack)
 
 
 def _by_unit(

@@ -18,7 +18,15 @@ from flat_mapper.cost_model.latency import Outside, Words, transfer_cycles
 from flat_mapper.cost_model.nest import Nest, factors_of, nest_of
 from flat_mapper.cost_model.reuse import SHARED, Accesses, accesses
 from flat_mapper.energy.operations import operation_cycles
-from flat_mapper.mapping.passes import MaskedPasses, PassKind, SharedLoop, pass_kinds
+from flat_mapper.mapping.passes import (
+    MaskedPasses,
+    PassKind,
+    SharedLoop,
+    UnevenRows,
+    innermost_run,
+    pass_kinds,
+    uneven_rows,
+)
 from flat_mapper.mapping.sharing import copied_from, may_stay, visited_tiles
 from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Loop, Slot
 from flat_mapper.workload.einsum import Einsum
@@ -69,6 +77,8 @@ class TurnParts:
     einsum: str
     unit: str
     sizes: tuple[tuple[KindParts, ...], ...]
+    in_pass: frozenset[str] | None = None  # under a mask, what crosses DRAM in each of its passes;
+    # None where the Einsum has as many passes in every row of tiles
 
     def turn(self, outside: Outside) -> Turn:
         """The turns, under what serves the shared level."""
@@ -117,12 +127,27 @@ def _turn(
     stay = [t for t in may_stay(workload, names, einsum) if t in mapping.stay]
     tensors = {a.tensor: frozenset(a.ranks) for a in einsum.accesses}
     masked = _masked(workload, group, einsum)
-    found = []
+    inner = rows.inner if (rows := uneven_shared(workload, group)) and masked else None
+    found, in_pass = [], frozenset[str]()
     for loops, inside, sizes in _sizes(workload, arch, einsum, mapping):
         moves = _PassMoves(workload, arch, einsum, inside, sizes, stay)
         kinds = pass_kinds(loops, tensors, einsum.output.tensor, masked)
         found.append(tuple(moves.parts(kind) for kind in kinds))
-    return TurnParts(einsum=einsum.name, unit=einsum.unit, sizes=tuple(found))
+        in_pass |= moves.in_pass(loops, tensors, inner) if inner else frozenset()
+    return TurnParts(
+        einsum=einsum.name,
+        unit=einsum.unit,
+        sizes=tuple(found),
+        in_pass=in_pass if inner else None,
+    )
+
+
+def uneven_shared(workload: Workload, group: GroupMapping) -> UnevenRows | None:
+    """The rows of tiles that a mask leaves of the shared loops; None where they are alike."""
+    tiles, pair = visited_tiles(workload, group), workload.roles.masked
+    if tiles is None or pair is None or group.given_out:
+        return None
+    return uneven_rows(tiles, pair, [loop.rank for loop in group.shared])
 
 
 def _masked(workload: Workload, group: GroupMapping, einsum: Einsum) -> MaskedPasses | None:
@@ -238,6 +263,18 @@ class _PassMoves:
             reads, writes = sum(r for r, _ in words), sum(w for _, w in words)
             local[level.name] = float(transfer_cycles(level, reads, writes))
         return KindParts(count=kind.count, local=local, streamed=self._words(0, kind))
+
+    def in_pass(
+        self, loops: Sequence[SharedLoop], tensors: Mapping[str, frozenset[str]], inner: str
+    ) -> frozenset[str]:
+        """Tensors whose tiles come anew with every step of the inner loop of a mask, if at all."""
+        real = [loop for loop in loops if loop.factor > 1]
+        stays = {t: inner in innermost_run(real, ranks) for t, ranks in tensors.items()}
+        step = PassKind(
+            count=1, fresh=frozenset(t for t, over in stays.items() if not over), first=False
+        )
+        streamed = self._words(0, step)
+        return step.fresh | {t for t, words in streamed.items() if any(words)}
 
     def _words(self, level: int, kind: PassKind) -> dict[str, tuple[float, float]]:
         """Words read from and written to one instance of a level in a pass of a kind."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import product, takewhile
 from math import prod
 
+from flat_mapper.workload.mask import MaskTiles
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassKind:
@@ -31,6 +33,41 @@ class MaskedPasses:
     rows: int  # tiles of queries
     visited: int  # tiles of queries x keys
     visited_first: int  # of the first tile of queries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnevenRows:
+    """Rows of a mask's tiles that are not alike: of the inner of its two loops, all passes.
+
+    counts: (passes, rows with so many), from the fewest passes on.
+    """
+
+    inner: str  # rank of the inner loop
+    counts: tuple[tuple[int, int], ...]
+
+    @property
+    def rows(self) -> int:
+        """All rows."""
+        return sum(rows for _, rows in self.counts)
+
+    @property
+    def passes(self) -> int:
+        """Passes of all rows."""
+        return sum(passes * rows for passes, rows in self.counts)
+
+
+def uneven_rows(
+    tiles: MaskTiles | None, pair: tuple[str, str], order: Sequence[str]
+) -> UnevenRows | None:
+    """The rows that a mask leaves of the shared loops; None where they are alike.
+
+    pair: ranks of queries and of keys. order: ranks of the shared loops, outermost first.
+    """
+    if tiles is None:
+        return None
+    inner = max(pair, key=list(order).index)
+    counts = tiles.by_row if inner == pair[1] else tiles.by_column
+    return UnevenRows(inner=inner, counts=counts) if len(counts) > 1 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import (
@@ -33,6 +34,10 @@ from flat_mapper.spec.document import (
     take,
     take_list,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 WORDS = "causal, window=N, causal,window=N, with parts=N too, or none"
 NONE = "none"  # the word that takes a mask away
@@ -108,6 +113,8 @@ class MaskTiles:
     partial: int  # done whole, though some of their pairs are masked
     total: int
     visited_first: int  # tiles that are worked on of the first row of tiles
+    by_row: tuple[tuple[int, int], ...]  # (tiles worked on, rows of tiles with so many)
+    by_column: tuple[tuple[int, int], ...]  # the same of columns
 
     @property
     def visited(self) -> int:
@@ -134,7 +141,11 @@ def mask_tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> 
     reach = mask.window - 1 if mask.window is not None else keys
     ahead = 0 if mask.causal else reach
     low, high = np.maximum(0, start - reach), np.minimum(start + rows + ahead, keys)
-    visited = -(-high // columns) - low // columns
+    first, end = low // columns, -(-high // columns)
+    visited = end - first
+    steps = np.zeros(keys // columns + 1, np.int64)
+    np.add.at(steps, first, 1)
+    np.add.at(steps, end, -1)
     low = np.maximum(0, start + rows - 1 - reach)
     high = np.minimum(start + 1 + ahead, keys)
     whole = int(np.maximum(0, high // columns - -(-low // columns)).sum())
@@ -146,7 +157,17 @@ def mask_tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> 
         partial=every - whole,
         total=total,
         visited_first=int(visited[0]),
+        by_row=_counted(visited),
+        by_column=_counted(np.cumsum(steps)[:-1]),
     )
+
+
+def _counted(visited: npt.NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
+    """Numbers above 0 of tiles that are worked on, each with how often it occurs."""
+    import numpy as np
+
+    numbers, counts = np.unique(visited[visited > 0], return_counts=True)
+    return tuple(zip(numbers.tolist(), counts.tolist(), strict=True))
 
 
 def pairs(mask: Mask, queries: int, keys: int) -> int:

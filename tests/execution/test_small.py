@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from execution.tiny import chip, fused, products, with_group
+from execution.tiny import chip, fused, products, two_rows, with_group
 
 from flat_mapper.api.execution import unpriced
 from flat_mapper.backends.referee import compare
@@ -118,4 +118,19 @@ def test_a_tile_that_its_own_loop_replaces_comes_again_in_every_pass() -> None:
     assert (first.end - first.start, second.end - second.start) == (40, 32)
     result = evaluate(products(), platform, changed, unpriced(platform))
     assert isinstance(result, Result)
+    assert compare(executed, result) == ()
+
+
+def test_rows_of_unequal_length_take_turns_row_by_row() -> None:
+    """Rows of three passes and of two: max(6, 5) + max(4, 5), and the last output's 5 cycles.
+
+    All turns take 10 cycles, as do all words; but the first output leaves when its row is over.
+    """
+    workload, platform, mapping = two_rows()
+    executed = execute(workload, platform, mapping)
+    assert [t.pass_number for t in executed.groups[0].turns] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert executed.cycles == 16
+    result = evaluate(workload, platform, mapping, unpriced(platform))
+    assert isinstance(result, Result)
+    assert result.cycles == 16
     assert compare(executed, result) == ()

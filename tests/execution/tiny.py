@@ -14,8 +14,10 @@ from flat_mapper.mapping.values import (
     Schedule,
     Slot,
 )
+from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.einsum import Unit
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import Mask
 from flat_mapper.workload.notation import parse_einsum
 
 ALL = (Slot("DRAM", "temporal"), Slot("GLB", "temporal"), Slot("RF", "temporal"))
@@ -90,3 +92,31 @@ def fused(
 def with_group(mapping: FusedMapping, **changes: object) -> FusedMapping:
     """The mapping with its one group changed."""
     return replace(mapping, groups=(replace(mapping.groups[0], **changes),))  # type: ignore[arg-type]
+
+
+def two_rows() -> tuple[Workload, Platform, FusedMapping]:
+    """Two queries that see three keys and two, a query and a key a pass, of turns of a cycle each.
+
+    DRAM takes five cycles for an output, and none for what it reads; the softmax is free.
+    """
+    workload = attention(B=1, H=1, P=2, M=4, E=1, F=1, softmax="online")
+    plain = chip(None)
+    slow = replace(plain.matrix.nodes[0], write_words_per_cycle=0.2)
+    paths = {
+        name: replace(path, nodes=(slow, *path.nodes[1:]))
+        for name, path in (("matrix", plain.matrix), ("vector", plain.vector))
+        if path is not None
+    }
+    nests = (
+        nest("QK", {"DRAM": ("Q", "K"), "GLB": ("Q", "QK"), "RF": ()}, "P2 M4"),
+        nest("AV", {"DRAM": ("V", "AV"), "GLB": ("QK_exp", "AV"), "RF": ()}, "P2 M4"),
+    )
+    group = GroupMapping(
+        einsums=nests,
+        shared=(Loop("P", 2), Loop("M", 4)),
+        staged=("Q", "QK", "QK_exp", "AV"),
+        schedule="interleaved",
+    )
+    policy = Policy(buffering=2.0, softmax="free")
+    mapping = FusedMapping(groups=(group,), policy=policy)
+    return replace(workload, mask=Mask(window=2)), replace(plain, **paths), mapping

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from execution.tiny import two_rows
 from oracles.brute_force import Case
 from oracles.small_cases import online_case, small_case
 
+from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.values import Architecture
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
@@ -21,6 +23,7 @@ from flat_mapper.mapper.group.objective import Objective
 from flat_mapper.mapper.solve.log import read_log, search_log
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.replay import replayed
+from flat_mapper.mapping.space import Fusion, Mapspace
 from flat_mapper.workload.mask import Mask
 
 Events = list[dict[str, Any]]
@@ -82,6 +85,19 @@ def test_no_cut_under_a_mask_is_wrong(seed: int, tmp_path: Path) -> None:
     path = tmp_path / "search.log"
     events = logged(replace(case, workload=workload, mapspace=mapspace), path)
     assert any(event["rule"] == "priced" for event in events)
+    assert replayed(*read_log(path), sample=100).fault == ""
+
+
+def test_rows_of_unequal_length_are_priced_row_by_row(tmp_path: Path) -> None:
+    """As executed by hand in `tests/execution/test_small.py`."""
+    workload, platform, mapping = two_rows()
+    tiles = {"P": (1,), "M": (1,)}
+    fusion = Fusion(groups=(("QK", "softmax", "AV"),), optional=False, tiles=tiles)
+    mapspace = Mapspace(name="fused", fusion=fusion, policy=mapping.policy)
+    prices = unpriced(platform)
+    case = Case(workload=workload, platform=platform, ert=prices, mapspace=mapspace)
+    path = tmp_path / "search.log"
+    assert logged(case, path, "latency")[-1]["cycles"] == 16
     assert replayed(*read_log(path), sample=100).fault == ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import product
 
@@ -58,6 +59,7 @@ def test_tiles_are_what_their_pairs_say(question: tuple[Mask, int, int, int, int
     mask, queries, keys, rows, columns = question
     keys = -(-max(keys, queries) // columns) * columns
     whole = partial = skipped = 0
+    by_row, by_column = [0] * (queries // rows), [0] * (keys // columns)
     first = mask.parts * keys - queries
     for i, j in product(range(queries // rows), range(keys // columns)):
         seen = [
@@ -68,8 +70,12 @@ def test_tiles_are_what_their_pairs_say(question: tuple[Mask, int, int, int, int
         whole += all(seen)
         skipped += not any(seen)
         partial += any(seen) and not all(seen)
+        by_row[i] += any(seen)
+        by_column[j] += any(seen)
     found = mask_tiles(mask, queries, keys, rows, columns)
     assert (found.whole, found.partial, found.skipped) == (whole, partial, skipped)
+    for said, seen in ((found.by_row, by_row), (found.by_column, by_column)):
+        assert said == tuple(sorted(Counter(n for n in seen if n).items()))
 
 
 @pytest.mark.parametrize("n", [1, 7, 4096])

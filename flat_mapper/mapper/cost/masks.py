@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.roles import Outer
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import pairs
+
+Ports = dict[tuple[str, str], Floats]  # (level, port) -> cycles
 
 
 def left_by_mask(
@@ -43,6 +47,20 @@ def mask_leaves(
         if relevant[r]:
             open_ = open_ & (dram[r] == 1)
     return np.where(every, visited, 1.0), 1.0
+
+
+def add_held(
+    held: Ports, ports: Ports, before: Mapping[tuple[str, str], Floats], some: Bools
+) -> None:
+    """Account for what DRAM moves once in a row of a mask's tiles, not in every pass of it.
+
+    held, ports: cycles by port, of that and of all; only those of DRAM are asked for later.
+    before: `ports` as they were before a tensor was counted. some: where it stays over the inner
+    loop of the mask; bool[n].
+    """
+    for port, cycles in ports.items():
+        more = (cycles - before.get(port, 0.0)) * some
+        held[port] = held.get(port, np.zeros(1)) + more
 
 
 def seen_words(workload: Workload, tensor: str) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from flat_mapper.arch.values import MemoryLevel, MovedRows
 from flat_mapper.cost_model.latency import loads_in_turn
 from flat_mapper.mapper.cost.innermost import closed_passes
-from flat_mapper.mapper.cost.masks import left_by_mask
+from flat_mapper.mapper.cost.masks import add_held, left_by_mask
 from flat_mapper.mapper.cost.outside import beside, beside_cycles, in_turn_cycles, weight_of
 from flat_mapper.mapper.space.candidates import (
     CandidateBlock,
@@ -31,10 +31,12 @@ class Costs:
     rounded: bool = True  # words to whole rows of a memory
     staged: Floats = field(default_factory=lambda: np.zeros(1))  # cycles of whole tiles at DRAM
     weights: dict[str, Floats] = field(default_factory=dict)  # by tensor, see MemoryLevel.weight
+    held: dict[tuple[str, str], Floats] = field(default_factory=dict)  # of `ports`, see `add_held`
 
     def accesses(self, words: Floats | float, level: MemoryLevel) -> Floats:
         """Vector accesses for a number of words."""
-        return _whole_accesses(words, level) if self.rounded else _fractions(words, level)
+        vectors = _fractions(words, level)
+        return np.ceil(vectors) if self.rounded else vectors
 
     def add(self, other: Costs) -> None:
         """Account for what another has counted."""
@@ -63,7 +65,8 @@ def candidate_costs(space: EinsumSpace, candidates: CandidateBlock, outer: Outer
     for position, (tensor, role) in enumerate(zip(space.tensors, outer.roles, strict=True)):
         transfers = candidates.transfers[tensor]
         parent = space.source(tensor, role)
-        words = np.zeros(1)
+        words, before = np.zeros(1), dict(costs.ports)
+        left: tuple[Floats | float, Floats | float] = (1.0, 1.0)
         for i, transfer in enumerate(transfers):
             passes, open_ = looped(
                 space.relevant[tensor], transfer.passes, transfer.open, shared, outer.shared_order
@@ -85,6 +88,8 @@ def candidate_costs(space: EinsumSpace, candidates: CandidateBlock, outer: Outer
             costs.staged = costs.staged + _staged_cycles(space, tensor, dram, outer, left)
         if role != "inside":
             add_total(space, costs, tensor, words)
+        if role != "inside" and outer.by_row:
+            add_held(costs.held, costs.ports, before, np.asarray(left[0] * left[1]) == 1)
     return costs
 
 
@@ -259,11 +264,6 @@ def _accesses(words: Floats | float, rows: MovedRows, rounded: bool) -> Floats:
 def _served(copies: Floats | float, level: MemoryLevel) -> Floats | float:
     """Physical rows in use: instances of one cluster share theirs."""
     return copies if level.cluster_size == 1 else np.minimum(copies, level.clusters)
-
-
-def _whole_accesses(words: Floats | float, level: MemoryLevel) -> Floats:
-    """Vector accesses for a number of words, rounded up."""
-    return np.ceil(np.asarray(words) / level.row_words)
 
 
 def _fractions(words: Floats | float, level: MemoryLevel) -> Floats:

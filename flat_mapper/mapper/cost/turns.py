@@ -13,6 +13,7 @@ import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.latency import port_loads
+from flat_mapper.mapper.cost.masks import Ports
 from flat_mapper.mapper.cost.outside import beside, beside_cycles
 from flat_mapper.mapper.space.candidates import (
     Bools,
@@ -25,8 +26,6 @@ from flat_mapper.mapper.space.candidates import (
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import prod_of
 from flat_mapper.mapper.space.roles import Outer
-
-Ports = dict[tuple[str, str], Floats]  # (level, port) -> cycles
 
 
 @dataclass(frozen=True, slots=True)

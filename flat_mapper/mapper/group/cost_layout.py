@@ -13,7 +13,9 @@ from flat_mapper.mapper.cost.price import Costs
 from flat_mapper.mapper.cost.turns import TurnCycles
 from flat_mapper.mapper.space.candidates import Floats
 from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapper.space.roles import Outer
 from flat_mapper.mapping.order import overlaps
+from flat_mapper.mapping.passes import UnevenRows
 from flat_mapper.workload.einsum import Einsum
 
 UNITS = ("matrix", "vector")
@@ -27,6 +29,10 @@ class CostLayout:
     steady; where units overlap, cycles of one pass by unit; where transfers run ahead of turns,
     what these have beyond the steady ones; cycles by port; cycles of whole tiles at DRAM where
     nothing runs ahead; first inputs and last outputs; energy; words.
+
+    Where a mask leaves rows of tiles that are not alike, and units take turns, cycles of what goes
+    on in every pass, and of what does so once in a row: of steady turns in the place of units, and
+    of each port.
     """
 
     ports: tuple[tuple[str, str], ...]  # (level, port): those of limited bandwidth
@@ -38,6 +44,7 @@ class CostLayout:
     rounds: Rounds | None = None
     rare_passes: float = 1.0  # of Einsums that run when a loop is done
     fixed: float = 0.0  # cycles of the passes beside all that
+    rows: UnevenRows | None = None
 
     @classmethod
     def of(cls, problem: GroupProblem) -> CostLayout:
@@ -70,7 +77,7 @@ class CostLayout:
     def vectors(
         self,
         einsum: Einsum,
-        count: float,
+        outer: Outer,
         turns: TurnCycles,
         exposed: Floats,
         costs: Costs,
@@ -78,17 +85,21 @@ class CostLayout:
     ) -> Floats:
         """Cost vectors of n candidates of one Einsum; float64[n, D].
 
-        count: of its turns, where units overlap. turns: cycles on its unit.
+        outer: the loops outside. turns: cycles on its unit.
         exposed: cycles that nothing overlaps. words: streamed ones.
         """
-        zero = np.zeros(len(words))
-        steady = turns.steady if self.overlapped else turns.total
+        zero, count = np.zeros(len(words)), outer.turns
+        steady = turns.total if self.rows is None and not self.overlapped else turns.steady
         units = [zero] * self.unit_columns
-        units[self._column(einsum)] = zero + self._column_cycles(einsum, steady, count)
+        column = self._column(einsum) if self.rows is None else int(not outer.masked)
+        units[column] = zero + self._column_cycles(einsum, steady, count)
         if self.has_once:
             units[len(UNITS) + UNITS.index(einsum.unit)] = zero + steady / count
         extra = [turns.total - turns.steady + zero] if self.has_extra else []
         ports = [costs.ports.get(p, zero) + zero for p in self.ports]
+        if self.rows is not None:
+            held = [costs.held.get(p, zero) + zero for p in self.ports]
+            ports = [*(all_ - own for all_, own in zip(ports, held, strict=True)), *held]
         staged = [] if self.runs_ahead else [costs.staged + zero]
         return np.stack([*units, *extra, *ports, *staged, exposed, costs.energy, words], axis=1)
 
@@ -127,6 +138,22 @@ class CostLayout:
             total += phase_cycles(pairs, self.passes, self.rare_passes, rounds.behind)
         return total
 
+    def _by_row(self, vectors: Floats, rows: UnevenRows) -> Floats:
+        """Cycles of rows one by one, each as long as its turns or its words; float64[n]."""
+        ports = vectors[:, self.unit_columns + self.has_extra : -3]
+        count = len(self.ports)
+        every = np.concatenate([vectors[:, :1], ports[:, :count]], axis=1) / rows.passes
+        once = np.concatenate([vectors[:, 1:2], ports[:, count:]], axis=1) / rows.rows
+        # What takes longest in the shortest rows and in the longest ones does so in all.
+        ends = [once + every * passes for passes in (rows.counts[0][0], rows.counts[-1][0])]
+        longest = [end == end.max(axis=1, keepdims=True) for end in ends]
+        found: Floats = (once * rows.rows + every * rows.passes).max(axis=1)
+        some = np.flatnonzero(~(longest[0] & longest[1]).any(axis=1))
+        found[some] = sum(
+            count * (once[some] + every[some] * passes).max(axis=1) for passes, count in rows.counts
+        )
+        return found
+
     @property
     def has_extra(self) -> bool:
         """True if turns longer than the steady ones have a column."""
@@ -135,7 +162,8 @@ class CostLayout:
     @property
     def width(self) -> int:
         """Columns of a vector."""
-        return self.unit_columns + self.has_extra + len(self.ports) + (not self.runs_ahead) + 3
+        ports = len(self.ports) * (1 if self.rows is None else 2)
+        return self.unit_columns + self.has_extra + ports + (not self.runs_ahead) + 3
 
     def energy(self, vectors: Floats) -> Floats:
         """pJ; float64[n]."""
@@ -148,8 +176,14 @@ class CostLayout:
         """
         if not self.runs_ahead or not self.takes_turns or self.overlapped:
             return 0.0, 0.0
-        first = self.unit_columns + self.has_extra
-        return float(vector[-3]), float(vector[first:-3].max(initial=0.0))
+        return float(vector[-3]), float(self._ports(vector[None, :]).max(initial=0.0))
+
+    def _ports(self, vectors: Floats) -> Floats:
+        """Cycles by port; float64[n, ports]."""
+        columns = vectors[:, self.unit_columns + self.has_extra : -3]
+        if self.rows is None:
+            return columns
+        return columns[:, : len(self.ports)] + columns[:, len(self.ports) :]
 
     def words(self, vectors: Floats) -> Floats:
         """Words of the shared level that depend on the candidates; float64[n]."""
@@ -158,9 +192,10 @@ class CostLayout:
     def latency(self, vectors: Floats) -> Floats:
         """Cycles under the group's schedule; float64[n]."""
         matrix, vector, exposed = vectors[:, 0], vectors[:, 1], vectors[:, -3]
-        first = self.unit_columns + self.has_extra
         extra = vectors[:, self.unit_columns] if self.has_extra else 0.0
-        busy, ports = matrix + vector, vectors[:, first:-3]
+        busy, ports = matrix + vector, self._ports(vectors)
+        if self.rows is not None:
+            return self._by_row(vectors, self.rows) + extra + exposed + self.fixed
         if self.rounds is not None:
             busy = self._phased(vectors, self.rounds) + extra
             exposed = exposed * (1 + self.rounds.behind)

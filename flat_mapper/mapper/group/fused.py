@@ -122,15 +122,16 @@ class Fused:
         """One outer choice."""
         staging = self.bounds.stagings[int(one.staging[0])]
         tile = tuple(one.tile[:, 0].tolist())
+        order = self.bounds.orders[int(one.order[0])]
         return _Where(
             staging=staging,
-            order=self.bounds.orders[int(one.order[0])],
+            order=order,
             tile=tile,
             room=float(self.bounds.occupancy.room(staging, one.tile)[0]),
-            layout=self._layout(tile),
+            layout=self._layout(tile, order),
         )
 
-    def _layout(self, tile: tuple[int, ...]) -> CostLayout:
+    def _layout(self, tile: tuple[int, ...], order: tuple[int, ...]) -> CostLayout:
         """The layout of cost vectors under one outer choice."""
         every = prod(r.size // t for r, t in zip(self.problem.ranks, tile, strict=True))
         return replace(
@@ -138,6 +139,7 @@ class Fused:
             passes=every * self.problem.visited_of(tile),
             rare_passes=self.problem.rare_turns(tile, self.bounds.orders[0]),
             fixed=every * self.problem.platform.dram.step_cycles,
+            rows=self.problem.rows(tile, order),
         )
 
     def _improving(
@@ -204,6 +206,7 @@ class Fused:
             passes=self.problem.passes(space, where.tile),
             visited=self.problem.visited_of(where.tile) if masked is not None else 1.0,
             masked=masked or (),
+            by_row=where.layout.rows is not None,
             stay=stay,
             kinds=() if rough else self.problem.kinds(space, where.tile, where.order),
             turns=self.problem.turns(space, where.tile, where.order),
@@ -267,12 +270,11 @@ class Fused:
         words, exposed = self.bounds.occupancy.candidate_words(
             space, candidates.tile, tile, outer.roles, costs.weights
         )
-        return layout.vectors(space.einsum, outer.turns, turns, exposed, costs, words)
+        return layout.vectors(space.einsum, outer, turns, exposed, costs, words)
 
     def _join(self, where: _Where, parts: list[PricedCandidates]) -> bool:
         """Add up the Einsums' fronts under one outer choice; whether all that improves is legal."""
-        total = np.zeros((1, parts[0].costs.shape[1]))
-        picks = np.zeros((1, 0), np.int64)
+        total, picks = np.zeros((1, parts[0].costs.shape[1])), np.zeros((1, 0), np.int64)
         layout = where.layout
         for position, part in enumerate(parts):
             combined = sums(total, part.costs)
@@ -333,8 +335,7 @@ class Fused:
         self, where: _Where, whole: CandidateSet, part: PricedCandidates
     ) -> PricedCandidates:
         """Candidates in every choice of what stays over the shared loops."""
-        mask = whole.mask(whole.positions(part.source))
-        stay = part.outers[0].stay
+        mask, stay = whole.mask(whole.positions(part.source)), part.outers[0].stay
         free = [
             i
             for i, yes in enumerate(stay)
@@ -355,8 +356,7 @@ class Fused:
         picks: int64[n, Einsums], into the parts. returns: bool[n].
         """
         legal = private_fits(self.problem, parts, picks)
-        cycles = self._cycles(where.layout, total)
-        energy = where.layout.energy(total)
+        cycles, energy = self._cycles(where.layout, total), where.layout.energy(total)
         if self.log is not None:
             for position in np.flatnonzero(~legal)[:NAMED]:
                 costs = float(cycles[position]), float(energy[position])

@@ -15,7 +15,14 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, Rank, merged_ranks
 from flat_mapper.mapping.order import overlaps
-from flat_mapper.mapping.passes import MaskedPasses, PassKind, SharedLoop, pass_kinds
+from flat_mapper.mapping.passes import (
+    MaskedPasses,
+    PassKind,
+    SharedLoop,
+    UnevenRows,
+    pass_kinds,
+    uneven_rows,
+)
 from flat_mapper.mapping.sharing import (
     carried_tensors,
     crosses_dram,
@@ -67,6 +74,17 @@ class GroupProblem:
         if any(n == size for n, size in zip(own, sizes, strict=True)):
             return None
         return mask_tiles(self.workload.mask, *sizes, *own)
+
+    def rows(self, tile: Sequence[int], order: Sequence[int]) -> UnevenRows | None:
+        """Rows that a mask leaves of the DRAM loops, where units take turns and run ahead.
+
+        order: of the loops, innermost first. None where the rows are alike, or units work at once.
+        """
+        turns = self.takes_turns and self.runs_ahead and not overlaps(self.group.schedule)
+        tiles, pair = self.mask_tiles(tile), self.workload.roles.masked
+        if tiles is None or pair is None or not turns:
+            return None
+        return uneven_rows(tiles, pair, [self.ranks[i].members[0] for i in reversed(order)])
 
     def visited_of(self, tile: Sequence[int]) -> float:
         """Share of the tiles of queries x keys that a mask leaves under an outer tile."""

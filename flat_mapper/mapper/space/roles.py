@@ -25,6 +25,7 @@ class Outer:
     passes: int = 1  # passes of the innermost DRAM loop, where it is over a rank that no tensor has
     visited: float = 1.0  # of the passes of two DRAM loops together, what a mask leaves
     masked: tuple[int, ...] = ()  # those of the two that are ranks of the Einsum
+    by_row: bool = False  # whether rows of tiles under a mask take longer one by one
     stay: tuple[bool, ...] = ()  # by tensor, whether it may stay private over the DRAM loops
     kinds: tuple[PassKind, ...] = ()  # of passes, where the Einsum takes turns with others
     turns: float = 1.0  # of the Einsum, where units overlap
