@@ -55,7 +55,7 @@ class TileCopies:
         if tensor in self.carried:
             return True
         maker = self.workload.einsum(self.workload.producers[tensor]).unit
-        readers = (e for e in self.workload.einsums if e.reads(tensor))
+        readers = self.workload.readers(tensor)
         return any(reader.unit != maker for reader in readers)
 
 

@@ -63,7 +63,7 @@ class GroupFacts:
 
         Then it drains row by row while that runs, and needs no second copy.
         """
-        readers = [e for e in self.workload.einsums if e.reads(tensor)]
+        readers = self.workload.readers(tensor)
         return bool(readers) and all(e.after and e.name not in self.nests for e in readers)
 
     def between_units(self, tensor: str) -> bool:

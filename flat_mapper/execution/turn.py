@@ -265,7 +265,7 @@ class EinsumRun:
 
 def masked_value(workload: Workload, tensor: str) -> float:
     """Value of a masked score: nothing to a maximum or an exponential, and nothing to a sum."""
-    readers = [e for e in workload.einsums if e.reads(tensor)]
+    readers = workload.readers(tensor)
     return -np.inf if any(e.operation in ("max", "exp") for e in readers) else 0.0
 
 

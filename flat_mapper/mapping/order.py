@@ -62,11 +62,7 @@ def _colours(workload: Workload) -> dict[str, int]:
                 (colours[workload.producers[a.tensor]] if a.tensor in workload.producers else -1)
                 for a in einsum.inputs
             )
-            readers = sorted(
-                colours[e.name]
-                for e in workload.einsums
-                if any(a.tensor == einsum.output.tensor for a in e.inputs)
-            )
+            readers = sorted(colours[e.name] for e in workload.readers(einsum.output.tensor))
             around[einsum.name] = (colours[einsum.name], makers, readers)
         finer = _numbered(around)
         if finer == colours:

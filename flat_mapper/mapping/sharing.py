@@ -56,7 +56,7 @@ def leaves_finished(workload: Workload, names: Sequence[str], tensor: str) -> bo
 
     With a free softmax this is how AV leaves: the quotient drains it row by row.
     """
-    readers = [e for e in workload.einsums if e.reads(tensor)]
+    readers = workload.readers(tensor)
     made = workload.producers.get(tensor) in names
     return made and bool(readers) and all(e.after and e.name not in names for e in readers)
 
@@ -103,7 +103,7 @@ def crosses_dram(workload: Workload, names: Sequence[str], tensor: str) -> bool:
         return True
     if tensor in workload.views.values():
         return True
-    readers = [e for e in workload.einsums if e.reads(tensor)]
+    readers = workload.readers(tensor)
     return not readers or any(e.name not in names and not e.each for e in readers)
 
 

@@ -148,3 +148,42 @@ def _loop_faults(where: str, ranks: Mapping[str, int], einsum: Einsum) -> Iterat
         if all(a.tensor != tensor for a in einsum.inputs):
             inputs = ", ".join(a.tensor for a in einsum.inputs)
             yield expected(f"{where}: so_far", f"inputs of the Einsum ({inputs})", tensor)
+
+
+def updated_before(einsums: tuple[Einsum, ...]) -> Iterator[tuple[str, Einsum]]:
+    """Each Einsum that writes a tensor others update, with each of those: they come first."""
+    for einsum in einsums:
+        for other in einsums:
+            same = other.output.tensor == einsum.output.tensor
+            if same and other.updates and not einsum.updates:
+                yield einsum.name, other
+
+
+def producers_of(einsums: tuple[Einsum, ...]) -> dict[str, str]:
+    """Of every tensor that is written, the Einsum that does not merely update it."""
+    first = {e.output.tensor: e.name for e in einsums if e.updates}
+    return first | {e.output.tensor: e.name for e in einsums if not e.updates}
+
+
+def viewed(einsums: tuple[Einsum, ...], views: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Each Einsum that reads a view, with who wrote what it is, and the view."""
+    producers = producers_of(einsums)
+    for einsum in einsums:
+        for access in einsum.inputs:
+            maker = producers.get(views.get(access.tensor, ""))
+            if maker is not None:
+                yield einsum.name, maker, access.tensor
+
+
+def predecessors(einsums: tuple[Einsum, ...], views: Mapping[str, str]) -> dict[str, set[str]]:
+    """Of every Einsum, the names of those it waits for; its own output aside."""
+    producers = producers_of(einsums)
+    waits = {
+        e.name: {producers[a.tensor] for a in e.inputs if a.tensor in producers} - {e.name}
+        for e in einsums
+    }
+    for name, before in updated_before(einsums):
+        waits[name].add(before.name)
+    for name, maker, _ in viewed(einsums, views):
+        waits[name].add(maker)
+    return waits

@@ -14,7 +14,16 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import Width, Widths, stored_bits
 from flat_mapper.spec.document import BITS, checked
 from flat_mapper.spec.sizes import width_of
-from flat_mapper.workload.einsum import Einsum, TensorAccess, einsum_faults, is_size
+from flat_mapper.workload.einsum import (
+    Einsum,
+    TensorAccess,
+    einsum_faults,
+    is_size,
+    predecessors,
+    producers_of,
+    updated_before,
+    viewed,
+)
 from flat_mapper.workload.mask import NONE, LayerKind, Mask, pairs
 from flat_mapper.workload.roles import NO_ROLES, Roles, check_operators, role_faults
 
@@ -107,7 +116,7 @@ class Workload:
             for access in einsum.inputs:
                 if access.tensor in self.producers:
                     graph.add_edge(self.producers[access.tensor], einsum.name, tensor=access.tensor)
-        for name, before in _updated_before(self.einsums):
+        for name, before in updated_before(self.einsums):
             graph.add_edge(before.name, name, tensor=before.output.tensor)
         for name, maker, tensor in self.cuts:
             graph.add_edge(maker, name, tensor=tensor)
@@ -120,7 +129,7 @@ class Workload:
         A view is what another Einsum wrote, under other ranks: keys by their position as queries
         made them, tokens by their expert. It has to be whole in DRAM before it is read.
         """
-        return tuple(_viewed(self.einsums, self.views))
+        return tuple(viewed(self.einsums, self.views))
 
     @cached_property
     def producers(self) -> dict[str, str]:
@@ -128,7 +137,7 @@ class Workload:
 
         Where several write it, the one that does not merely update it.
         """
-        return _producers(self.einsums)
+        return producers_of(self.einsums)
 
     @cached_property
     def ancestors(self) -> dict[str, tuple[str, ...]]:
@@ -136,7 +145,7 @@ class Workload:
 
         The keys are in execution order too: topological, ties by declaration.
         """
-        waits = _predecessors(self.einsums, self.views)
+        waits = predecessors(self.einsums, self.views)
         closure: dict[str, set[str]] = {}
         while len(closure) < len(waits):
             ready = next(n for n, w in waits.items() if n not in closure and closure.keys() >= w)
@@ -163,9 +172,25 @@ class Workload:
         read = {a.tensor for e in self.einsums for a in e.inputs}
         return tuple(t for t in self.tensor_ranks if t in self.producers and t in read)
 
+    @cached_property
+    def _named(self) -> dict[str, Einsum]:
+        return {e.name: e for e in self.einsums}
+
+    @cached_property
+    def _readers(self) -> dict[str, tuple[Einsum, ...]]:
+        found: dict[str, list[Einsum]] = {}
+        for einsum in self.einsums:
+            for tensor in dict.fromkeys(a.tensor for a in einsum.inputs):
+                found.setdefault(tensor, []).append(einsum)
+        return {tensor: tuple(readers) for tensor, readers in found.items()}
+
+    def readers(self, tensor: str) -> tuple[Einsum, ...]:
+        """The Einsums that have a tensor among their inputs, in their written order."""
+        return self._readers.get(tensor, ())
+
     def einsum(self, name: str) -> Einsum:
         """The Einsum of that name."""
-        for einsum in (e for e in self.einsums if e.name == name):
+        if (einsum := self._named.get(name)) is not None:
             return einsum
         names = ", ".join(e.name for e in self.einsums)
         raise SpecError(expected(self.name, f"one of the Einsums {names}", name))
@@ -252,12 +277,11 @@ class Workload:
         Raises SpecError when the group leaves out an Einsum that stands between two of its own, or
         has both sides of a cut.
         """
-        group = [self.einsum(n) for n in names]
+        group, inside = [self.einsum(n) for n in names], set(names)
         for name, before in self.ancestors.items():
-            after = [n for n in names if name in self.ancestors[n]]
-            if self.einsum(name).each:
-                continue  # with one pass of its loop there is nothing to correct
-            if name not in names and after and any(n in names for n in before):
+            if name in inside or self.einsum(name).each or inside.isdisjoint(before):
+                continue  # of one in each pass: with one pass there is nothing to correct
+            if after := [n for n in names if name in self.ancestors[n]]:
                 where = f"{self.name}: group {', '.join(names)}"
                 raise SpecError(
                     expected(where, f"{name} in it, because {after[0]} waits for it", "a gap")
@@ -337,7 +361,7 @@ def faults(
     for einsum in einsums:
         yield from einsum_faults(f"{name}: {einsum.name}", ranks, einsum, shapes)
     yield from _repeated(f"{name}: Einsum", "one of that name", (e.name for e in einsums))
-    updated = {t for _, e in _updated_before(einsums) for t in [e.output.tensor]}
+    updated = {t for _, e in updated_before(einsums) for t in [e.output.tensor]}
     written = (e.output.tensor for e in einsums if not (e.updates and e.output.tensor in updated))
     yield from _repeated(f"{name}: tensor", "one Einsum that writes it", written)
     made = {e.output.tensor for e in einsums}
@@ -346,7 +370,7 @@ def faults(
             condition = "an input of the cascade: one that an Einsum of it makes"
             yield expected(f"{name}: views.{view}", condition, of)
     try:
-        TopologicalSorter(_predecessors(einsums, views)).prepare()
+        TopologicalSorter(predecessors(einsums, views)).prepare()
     except CycleError as error:
         yield expected(name, "Einsums without a cycle", " -> ".join(error.args[1]))
 
@@ -355,46 +379,3 @@ def _repeated(where: str, condition: str, names: Iterable[str]) -> Iterator[str]
     listed = list(names)
     for name in (n for n in dict.fromkeys(listed) if listed.count(n) > 1):
         yield expected(f"{where} {name}", condition, listed.count(name))
-
-
-def _updated_before(einsums: tuple[Einsum, ...]) -> Iterator[tuple[str, Einsum]]:
-    """Each Einsum that writes a tensor others update, with each of those: they come first."""
-    for einsum in einsums:
-        for other in einsums:
-            same = other.output.tensor == einsum.output.tensor
-            if same and other.updates and not einsum.updates:
-                yield einsum.name, other
-
-
-def _producers(einsums: tuple[Einsum, ...]) -> dict[str, str]:
-    """Of every tensor that is written, the Einsum that does not merely update it."""
-    first = {e.output.tensor: e.name for e in einsums if e.updates}
-    return first | {e.output.tensor: e.name for e in einsums if not e.updates}
-
-
-def _viewed(
-    einsums: tuple[Einsum, ...], views: Mapping[str, str]
-) -> Iterator[tuple[str, str, str]]:
-    """Each Einsum that reads a view, with who wrote what it is, and the view."""
-    producers = _producers(einsums)
-    for einsum in einsums:
-        for access in einsum.inputs:
-            maker = producers.get(views.get(access.tensor, ""))
-            if maker is not None:
-                yield einsum.name, maker, access.tensor
-
-
-def _predecessors(
-    einsums: tuple[Einsum, ...], views: Mapping[str, str] = NO_VIEWS
-) -> dict[str, set[str]]:
-    """Of every Einsum, the names of those it waits for; its own output aside."""
-    producers = _producers(einsums)
-    waits = {
-        e.name: {producers[a.tensor] for a in e.inputs if a.tensor in producers} - {e.name}
-        for e in einsums
-    }
-    for name, before in _updated_before(einsums):
-        waits[name].add(before.name)
-    for name, maker, _ in _viewed(einsums, views):
-        waits[name].add(maker)
-    return waits
