@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -177,6 +177,29 @@ class SharedOccupancy:
             return Term(tensor, words, self.rule.buffering)
         words = np.asarray(tile_words(space, tensor, tile), np.float64)
         return Term(self.problem.place(tensor), words, self.rule.of(tensor))
+
+    def least_needs(self, stagings: Sequence[Staging], tile: Ints) -> Ints:
+        """Lower bound on the words of the shared level by staging and outer tile, whatever streams.
+
+        tile: int64[R, n], of a fused group. returns: int64[stagings, n].
+        """
+        shape = len(stagings), tile.shape[1]
+        words: dict[str, Floats] = {}
+        copies: dict[str, Floats] = {}
+        for space in self.problem.spaces:
+            own: dict[tuple[Role, ...], list[int]] = {}
+            for number, staging in enumerate(stagings):
+                own.setdefault(staging.roles[space.einsum.name], []).append(number)
+            for roles, some in own.items():
+                for tensor, role in zip(space.tensors, roles, strict=True):
+                    extents = tile[self.problem.index(space)]
+                    term = self.lower_term(space, tensor, role, extents, space.share(tensor))
+                    most = words.setdefault(term.place, np.zeros(shape))
+                    most[some] = np.maximum(most[some], term.words)
+                    times = copies.setdefault(term.place, np.zeros((shape[0], 1)))
+                    times[some] = np.maximum(times[some], term.copies)
+        total = sum((copies[p] * words[p] for p in words), np.zeros(shape))
+        return np.ceil(total + self.left_out_words(tile)).astype(np.int64)
 
     def lower_words(self, terms: Iterable[Term], tile: Ints) -> Ints:
         """Lower bound on the words of the shared level under outer tiles int64[R, n]; int64[n]."""

@@ -169,26 +169,39 @@ class OuterBounds:
 
     def fits(self, outers: Outers) -> Bools:
         """True if each choice may fit the shared level."""
+        return self._fit(outers.needs)
+
+    def _fit(self, needs: Ints) -> Bools:
+        """True where so many words may fit the shared level."""
         if self.occupancy.capacity is None or self.problem.mapspace.policy.overflow == "spill":
-            return np.ones(len(outers.needs), np.bool_)
-        return np.asarray(outers.needs <= self.occupancy.capacity)
+            return np.ones(len(needs), np.bool_)
+        return np.asarray(needs <= self.occupancy.capacity)
 
     def roots(self) -> Outers:
         """All outer choices, bounded whatever the candidates."""
         parts: list[Outers] = []
-        known: dict[bool, Ints] = {}
+        whole: dict[bool, Ints] = {}
+        fused: list[tuple[int, Ints]] = []
         uses: dict[int, KnownUses] = {}  # by grid, as long as the parts hold it
+        needs: dict[int, Ints] = {}
         for number, staging in enumerate(self.stagings):
             loops = self.problem.group.fused or has_dram_loops(self.problem, staging)
-            if loops not in known:
-                known[loops] = tiles(self.problem, loops=loops)
+            if loops not in whole:
+                whole[loops] = tiles(self.problem, loops=loops)
             if self.problem.group.fused:
-                grids = self._fused(known[loops])
+                grids = fused = fused or self._fused(whole[loops])
             else:
-                grids = self._single(staging, known[loops]) if loops else [(0, known[loops])]
+                grids = self._single(staging, whole[loops]) if loops else [(0, whole[loops])]
             for order, some in grids:
-                few = uses.setdefault(id(some), {}) if some.shape[1] <= FEW_TILES else None
-                parts.append(self._bounded(None, number, order, some, few))
+                known = uses.setdefault(id(some), {}) if some.shape[1] <= FEW_TILES else None
+                if known is not None and self.problem.group.fused:
+                    if id(some) not in needs:
+                        needs[id(some)] = self.occupancy.least_needs(self.stagings, some)
+                    own = needs[id(some)][number]
+                    if not self._fit(own).any():
+                        parts.append(self._unbounded(number, order, some, own))
+                        continue
+                parts.append(self._bounded(None, number, order, some, known))
         return Outers.joined(parts)
 
     def bounded(
@@ -304,6 +317,22 @@ class OuterBounds:
             staged=bound.staged,
             streams=bound.streams,
             visited=visited,
+        )
+
+    def _unbounded(self, number: int, order: int, grid: Ints, needs: Ints) -> Outers:
+        """Tiles of which none fits under a staging: no more is to be known of them."""
+        nothing = np.zeros(grid.shape[1])
+        return Outers(
+            staging=np.full(grid.shape[1], number),
+            order=np.full(grid.shape[1], order),
+            tile=grid,
+            cycles=nothing,
+            energy=nothing,
+            needs=needs,
+            floors=nothing,
+            staged=nothing,
+            streams=np.zeros((len(self.problem.spaces), grid.shape[1])),
+            visited=nothing,
         )
 
     def _steps(self, grid: Ints) -> Floats:

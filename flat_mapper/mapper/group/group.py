@@ -69,6 +69,18 @@ class GroupSearch:
         )
         return cls(problem=problem, bounds=bounds, known=known, budget=budget or Budget())
 
+    def rooted(self) -> GroupSearch:
+        """This search with its outer choices bounded, of which it holds those that may fit."""
+        self.prepare()
+        fits = self.bounds.fits(self.roots)
+        if fits.any() and not fits.all():
+            self._found_roots = self.roots.take(np.flatnonzero(fits))
+        return self
+
+    def again(self, known: CandidateCache) -> GroupSearch:
+        """A search of the same outer choices. known: candidates of earlier searches."""
+        return replace(self, known=known, counters=replace(self.counters), _dropped={})
+
     def prepare(self) -> tuple[float, float]:
         """The least (cycles, energy) of the group."""
         if not self._roles:
@@ -149,6 +161,11 @@ class GroupSearch:
             if self.log is not None:
                 self.log.roots(self._found_roots, fits)
         return self._found_roots
+
+    @property
+    def outer_choices(self) -> int:
+        """Outer choices that are held, bounded; 0 before they are."""
+        return 0 if self._found_roots is None else len(self._found_roots.staging)
 
     def floor(self) -> tuple[float, float]:
         """The least (cycles, energy) over all outer choices that fit; more than `prepare` knows."""

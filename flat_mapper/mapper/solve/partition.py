@@ -62,6 +62,7 @@ TIGHT = 1e-12  # sums that should be equal differ in their last bits
 STEP = 1e-4  # chosen: of a partition's cost, by which a group's bound is raised at least,
 GROWTH = 8  # and so many times as much each time that it is raised again
 MOST_KEPT = 1_000_000  # chosen: candidates that are kept for other groups, 1 GB or so
+MOST_ROOTS = 1_000_000  # chosen: outer choices that are kept for other goals, 0.3 GB or so
 
 
 @dataclass(slots=True)
@@ -104,6 +105,7 @@ class PartitionSearch:
     budget: Budget = field(default_factory=Budget)  # of all groups' searches
     progress: Progress | None = None
     searched: set[tuple[int, int]] = field(default_factory=set)  # groups, by cascade
+    kept: dict[tuple[int, int], list[GroupSearch]] = field(default_factory=dict)  # not begun
     late: bool = False
     loose: bool = False  # whether some group was not searched to its end
 
@@ -272,10 +274,20 @@ class PartitionSearch:
     def _searches(
         self, cascade: _Cascade, number: int, goal: Goal | None = None
     ) -> list[GroupSearch]:
-        """The searches of a group, one for each way to run it; of a goal, the best bound first."""
-        inputs = (cascade.workload, self.platform, self.ert, self.mapspace)
-        problems = [group_problem(*inputs, way) for way in cascade.ways[number]]
-        found = [GroupSearch.of(p, cascade.candidates, self.budget) for p in problems]
+        """The searches of a group, one for each way to run it; of a goal, the best bound first.
+
+        Their outer choices are bounded once, as far as there is room to keep them.
+        """
+        key = id(cascade), number
+        kept = self.kept.pop(key, None)
+        if kept is None:
+            inputs = (cascade.workload, self.platform, self.ert, self.mapspace)
+            problems = [group_problem(*inputs, way) for way in cascade.ways[number]]
+            kept = [GroupSearch.of(p, CandidateCache(), self.budget).rooted() for p in problems]
+        self.kept[key] = kept
+        while sum(s.outer_choices for some in self.kept.values() for s in some) > MOST_ROOTS:
+            del self.kept[next(iter(self.kept))]
+        found = [one.again(cascade.candidates) for one in kept]
         return sorted(found, key=lambda s: least_of([s], goal)) if goal and found[1:] else found
 
     def product(self) -> tuple[_Path, float]:
