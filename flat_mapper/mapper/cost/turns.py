@@ -172,15 +172,8 @@ class PrivateWords:
             np.concatenate([p.turn for p in parts], axis=1),
         )
 
-    @classmethod
-    def none(cls, levels: int) -> PrivateWords:
-        """Nothing known of any candidate."""
-        return cls(np.zeros((levels, 0)), np.zeros((levels, 0)))
-
     def take(self, index: Ints) -> PrivateWords:
         """Some of the candidates."""
-        if not self.stays.shape[1]:
-            return self
         return PrivateWords(self.stays[:, index], self.turn[:, index])
 
 

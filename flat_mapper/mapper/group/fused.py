@@ -71,6 +71,7 @@ class Fused:
         self.layout = CostLayout.of(problem)
         self.bounded = FusedBounds(problem, bounds, tiles, incumbent, log)
         self._known: dict[object, PricedCandidates] = {}
+        self._known_count = 0  # of all together
 
     def refined(self, outers: Outers, step: Callable[[], None]) -> Outers:
         """Outer choices with bounds from candidates whose tiles divide theirs."""
@@ -93,19 +94,8 @@ class Fused:
         if chosen is None:
             return
         masks = [p.mask(some) for p, some in zip(self.candidate_sets, chosen, strict=True)]
-        # First as if every tile could stay that may, and a turn took its compute: most outer
-        # choices end there.
+        # First as if every tile could stay that may.
         stays = [self.problem.may_stay(part.space) for part in self.candidate_sets]
-        if self.problem.takes_turns:
-            every = zip(self.candidate_sets, masks, stays, strict=True)
-            rough = [
-                self._priced(part, mask, where, stay, rough=True) for part, mask, stay in every
-            ]
-            some = self._improving(where, rough, offer=False)
-            if some is None:
-                return
-            both = zip(self.candidate_sets, some, strict=True)
-            masks = [part.mask(part.positions(left.source)) for part, left in both]
         every = zip(self.candidate_sets, masks, stays, strict=True)
         left = self._improving(where, [self._priced(p, m, where, stay) for p, m, stay in every])
         if left is None:
@@ -143,12 +133,9 @@ class Fused:
         )
 
     def _improving(
-        self, where: _Where, parts: list[PricedCandidates], *, offer: bool = True
+        self, where: _Where, parts: list[PricedCandidates]
     ) -> list[PricedCandidates] | None:
-        """Candidates that can improve beside the least of the others; None where nothing can.
-
-        offer: whether costs are exact, so that a first mapping may become the incumbent.
-        """
+        """Candidates that can improve beside the least of the others; None where nothing can."""
         if not all(len(p.costs) for p in parts):
             return None  # a rule leaves no order of the shared level's loops
         layout = where.layout
@@ -157,8 +144,7 @@ class Fused:
             found.costs + sum((m for j, m in enumerate(least) if j != i), np.zeros(1))
             for i, found in enumerate(parts)
         ]
-        if offer:
-            self._offer_first(where, parts, reaches)
+        self._offer_first(where, parts, reaches)
         left = []
         for found, reach in zip(parts, reaches, strict=True):
             good = self.incumbent.can_improve(layout.latency(reach), layout.energy(reach))
@@ -187,13 +173,10 @@ class Fused:
         mask: Bools,
         where: _Where,
         stay: tuple[bool, ...],
-        *,
-        rough: bool = False,
     ) -> PricedCandidates:
         """Exact costs of the candidates of a mask, in every shared order that matters.
 
-        stay:  by tensor, whether it stays at the private levels over the shared loops.
-        rough: a turn takes its compute alone, and private levels are not looked at.
+        stay: by tensor, whether it stays at the private levels over the shared loops.
         """
         space = part.space
         index = self.problem.index(space)
@@ -208,23 +191,24 @@ class Fused:
             masked=masked or (),
             by_row=where.layout.rows is not None,
             stay=stay,
-            kinds=() if rough else self.problem.kinds(space, where.tile, where.order),
+            kinds=self.problem.kinds(space, where.tile, where.order),
             turns=self.problem.turns(space, where.tile, where.order),
             copied=copied_from(self.problem.workload, space.einsum),
         )
         # Under many outer choices an Einsum that meets no difference is priced the same.
         some = np.flatnonzero(mask).tobytes()
-        key = (space.einsum.name, first, rough, some)
+        key = (space.einsum.name, first, some)
         found = self._known.get(key)
         if found is None:
-            found = self._priced_under(part, mask, first, where.layout, rough=rough)
+            found = self._priced_under(part, mask, first, where.layout)
             self._known[key] = found
-            while sum(len(p.costs) for p in self._known.values()) > MOST_KNOWN:
-                del self._known[next(iter(self._known))]
+            self._known_count += len(found.costs)
+            while self._known_count > MOST_KNOWN:
+                self._known_count -= len(self._known.pop(next(iter(self._known))).costs)
         return found
 
     def _priced_under(
-        self, part: CandidateSet, mask: Bools, first: Outer, layout: CostLayout, *, rough: bool
+        self, part: CandidateSet, mask: Bools, first: Outer, layout: CostLayout
     ) -> PricedCandidates:
         """Exact costs of the candidates of a mask under outer loops, in every shared order."""
         space = part.space
@@ -243,8 +227,7 @@ class Fused:
                     candidates, chosen = block.take(np.flatnonzero(obeyed)), every[obeyed]
                 outer = replace(first, shared_order=shared_order)
                 costs.append(self._vectors(space, candidates, outer, layout))
-                if not rough:
-                    private.append(private_words(space, candidates, outer, levels))
+                private.append(private_words(space, candidates, outer, levels))
                 same = np.ones(len(chosen), np.int64)
                 source.append(np.stack([same * number, chosen, same * len(outers)], axis=1))
                 outers.append(outer)
@@ -253,7 +236,7 @@ class Fused:
             costs=np.concatenate(costs),
             source=np.concatenate(source),
             outers=outers,
-            private=PrivateWords.joined(private) if private else PrivateWords.none(len(levels)),
+            private=PrivateWords.joined(private),
         )
 
     def _vectors(
