@@ -81,8 +81,9 @@ def tile_occupancies(
     """Tiles that the shared level holds for a group, by tensor.
 
     A tensor kept there takes its whole tile below the shared loops; one that bypasses it is
-    streamed, and takes its tile below the shared level's own loops. What is carried over the passes
-    of an inner loop is an intermediate, also where a free softmax leaves it out of the mapping.
+    streamed, and takes its tile below the shared level's own loops, or no room where what passes
+    by is free. What is carried over the passes of an inner loop is an intermediate, also where a
+    free softmax leaves it out of the mapping.
     """
     level = shared_level(platform)
     free = policy.softmax == "free" and len(group.einsums) > 1
@@ -95,13 +96,16 @@ def tile_occupancies(
         arch = platform.path(einsum.unit)
         for access in einsum.accesses:
             tensor = access.tensor
+            kept = tensor in mapping.kept_at(level.name)
+            if policy.passing == "free" and tensor in copies.off_chip and not kept:
+                continue
             early = policy.drain == "early" and access.is_output and tensor not in group.staged
             values = shared_tile(workload, arch, mapping, tensor, level.name, early=early)
             key = classes.get(tensor, tensor)
             # What a mapping fetches from DRAM overwrites nothing, though its maker is left out.
             fetched = workload.producers.get(tensor) not in group.names
             # What is streamed goes by in tiles of its own.
-            if tensor in copies.off_chip and (fetched or tensor not in mapping.kept_at(level.name)):
+            if tensor in copies.off_chip and (fetched or not kept):
                 key = tensor
             before = held.get(key)
             one = TileOccupancy(

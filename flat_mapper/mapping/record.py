@@ -47,6 +47,7 @@ from flat_mapper.mapping.values import (
     GroupMapping,
     Loop,
     Overflow,
+    Passing,
     Policy,
     Prefetch,
     Schedule,
@@ -114,7 +115,7 @@ def record_document(
                 "in_place": policy.in_place,
                 "overflow": policy.overflow,
                 "softmax": policy.softmax,
-                **_simulator_rules(policy),
+                **_other_rules(policy),
             },
             "groups": [_group_document(group) for group in fused.groups],
         }
@@ -283,13 +284,14 @@ def _integers(node: object, key: str, where: str) -> dict[str, int]:
 
 
 def _policy(node: object, where: str) -> Policy:
-    rules = ("drain", "spill_streamed", "tile_start_cycles", "prefetch")
+    rules = ("passing", "drain", "spill_streamed", "tile_start_cycles", "prefetch")
     refuse_unknown(node, ("buffering", "in_place", "overflow", "softmax", *rules), where)
     return Policy(
         buffering=take(node, "buffering", float, where, above=0, within=COPIES),
         in_place=take(node, "in_place", bool, where),
         overflow=take_choice(node, "overflow", get_args(Overflow), where),
         softmax=take_choice(node, "softmax", get_args(Accounting), where),
+        passing=take_choice(node, "passing", get_args(Passing), where, "held"),
         drain=take_choice(node, "drain", get_args(Drain), where, "whole"),
         spill_streamed=tuple(str(t) for t in take_list(node, "spill_streamed", str, where, ())),
         tile_start_cycles=take(node, "tile_start_cycles", int, where, 0, within=CYCLES),
@@ -297,9 +299,11 @@ def _policy(node: object, where: str) -> Policy:
     )
 
 
-def _simulator_rules(policy: Policy) -> dict[str, object]:
-    """The rules of FLAT's simulator that a policy switches on; a record has no others."""
+def _other_rules(policy: Policy) -> dict[str, object]:
+    """The rules of other tools that a policy switches on; a record has no others."""
     rules: dict[str, object] = {}
+    if policy.passing != "held":
+        rules["passing"] = policy.passing
     if policy.drain != "whole":
         rules["drain"] = policy.drain
     if policy.spill_streamed:

@@ -45,6 +45,7 @@ from flat_mapper.mapping.values import (
     Accounting,
     Granularity,
     Overflow,
+    Passing,
     Phases,
     Policy,
     Schedule,
@@ -60,12 +61,13 @@ FUSION_KEYS = (
     *("level", "cores"),
     *LIMIT_KEYS,
 )
-POLICY_KEYS = ("buffering", "in_place", "overflow", "softmax")
+POLICY_KEYS = ("buffering", "in_place", "overflow", "softmax", "passing")
 GRANULARITY_NAMES: tuple[Granularity | str, ...] = ("any", *GRANULARITIES)
 STAGINGS: tuple[Staging, ...] = get_args(Staging)
 SCHEDULES: tuple[Schedule | Literal["any"], ...] = (*get_args(Schedule), "any")
 OVERFLOWS: tuple[Overflow, ...] = get_args(Overflow)
 ACCOUNTINGS: tuple[Accounting, ...] = get_args(Accounting)
+PASSINGS: tuple[Passing, ...] = get_args(Passing)
 
 
 def load_mapspace(name_or_path: Mapspace | str | Path) -> Mapspace:
@@ -249,4 +251,5 @@ def _policy(outline: FilePart) -> Policy:
         in_place=part.flag("in_place", default.in_place),
         overflow=part.choice("overflow", OVERFLOWS, default.overflow),
         softmax=part.choice("softmax", ACCOUNTINGS, default.softmax),
+        passing=part.choice("passing", PASSINGS, default.passing),
     )

@@ -20,6 +20,7 @@ Overflow = Literal["reject", "spill"]
 Accounting = Literal["charged", "free"]
 Drain = Literal["whole", "early"]
 Prefetch = Literal["held", "ideal"]
+Passing = Literal["held", "free"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,7 @@ class Policy:
     in_place: bool = True  # softmax overwrites the scores: one buffer for QK, QK_exp and A
     overflow: Overflow = "reject"
     softmax: Accounting = "charged"
+    passing: Passing = "held"  # free: what streams past the shared level takes no room there
     # The next four are rules of FLAT's simulator that this model does not hold by itself.
     drain: Drain = "whole"  # early: an unstaged output frees its part as soon as that is complete
     spill_streamed: tuple[str, ...] = ()  # streamed tensors that an overflow hits as well

@@ -91,6 +91,7 @@ def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[
             "in_place": policy.in_place,
             "buffering": policy.buffering,
             "overflow": policy.overflow,
+            **({} if policy.passing == "held" else {"passing": policy.passing}),
         },
         "buffer": {name: use.to_dict() for name, use in result.buffers().items()},
         "energy_by": result.energy_by(),
@@ -297,9 +298,10 @@ def policy_text(results: Mapping[str, Result]) -> str:
         schedules = " then ".join(dict.fromkeys(g.schedule for g in result.mapping.groups))
         placed = "in place" if policy.in_place else "not in place"
         charged = f"softmax {policy.softmax}"
+        passing = "" if policy.passing == "held" else f"; passing {policy.passing}"
         rule = (
             f"{charged}, {placed}; schedule {schedules}; buffering {policy.buffering:g}; "
-            f"overflow {policy.overflow}"
+            f"overflow {policy.overflow}{passing}"
         )
         by_rule.setdefault(rule, []).append(name)
     return "\n".join(f"{', '.join(names)}: {rule}" for rule, names in by_rule.items())

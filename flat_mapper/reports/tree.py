@@ -112,9 +112,10 @@ def fused_tree_text(workload: Workload, platform: Platform, fused: FusedMapping)
     policy = fused.policy
     placed = "in place" if policy.in_place else "not in place"
     rules = f"buffering {policy.buffering:g}, softmax {policy.softmax} and {placed}"
+    passing = "" if policy.passing == "held" else f", passing {policy.passing}"
     lines = (
         f"{workload.name} on {platform.name}: {sizes}",
-        f"{rules}, overflow {policy.overflow}",
+        f"{rules}, overflow {policy.overflow}{passing}",
     )
     below = tuple(
         _on_cores(workload, platform, group, whole_group(workload, group.names, policy))

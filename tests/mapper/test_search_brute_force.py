@@ -55,6 +55,15 @@ def test_search_finds_what_brute_force_finds_under_a_mask(seed: int) -> None:
     agree(masked_case(seed), seed)
 
 
+@pytest.mark.parametrize(("draw", "seed"), [(small_case, 4), (small_case, 6), (turns_case, 5)])
+def test_search_finds_what_brute_force_finds_where_what_passes_takes_no_room(
+    draw: Callable[[int], Case], seed: int
+) -> None:
+    case = draw(seed)
+    policy = replace(case.mapspace.policy, passing="free")
+    agree(replace(case, mapspace=replace(case.mapspace, policy=policy)), seed)
+
+
 def held_against_execution(case: Case, seed: int) -> None:
     """The best mappings by brute force do what it says: numbers, counts, words alive, cycles."""
     done: list[FusedMapping] = []

@@ -609,11 +609,12 @@ def extent_words(case: Case, priced: EinsumCosts, tensor: str, *, whole: bool) -
 
 def held(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> np.ndarray:
     """Words that this nest alone decides: all of them without shared loops, else the streamed."""
-    copies = case.mapspace.policy.buffering
+    policy = case.mapspace.policy
+    copies, passing = policy.buffering, policy.passing == "held"
     words = (
         extent_words(case, priced, tensor, whole=role != "stream")
         for tensor, role in roles.items()
-        if not group.fused or role == "stream"
+        if (passing or role != "stream") and (not group.fused or role == "stream")
     )
     return sum((np.ceil(n * copies) for n in words), np.zeros(1))
 

@@ -119,6 +119,8 @@ class SharedOccupancy:
     def streamed(self, space: EinsumSpace, inner: Ints, roles: tuple[Role, ...]) -> Floats:
         """Words of streamed tensors in tiles int64[R, n] of the candidates."""
         total = np.zeros(inner.shape[1])
+        if self.problem.mapspace.policy.passing == "free":
+            return total
         for tensor, role in zip(space.tensors, roles, strict=True):
             if role == "stream":
                 total = total + np.ceil(self.rule.buffering * tile_words(space, tensor, inner))
@@ -174,7 +176,8 @@ class SharedOccupancy:
         """
         if role == "stream":
             words = np.broadcast_to(np.asarray(smallest, np.float64), (tile.shape[1],))
-            return Term(tensor, words, self.rule.buffering)
+            free = self.problem.mapspace.policy.passing == "free"
+            return Term(tensor, words, 0.0 if free else self.rule.buffering)
         words = np.asarray(tile_words(space, tensor, tile), np.float64)
         return Term(self.problem.place(tensor), words, self.rule.of(tensor))
 

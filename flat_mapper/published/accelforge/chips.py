@@ -27,7 +27,6 @@ class Chip:
 
     mapspaces: the spaces that are searched, the best of all being ours.
     per:       pJ of what its energies are counted in.
-    passing:   weights pass the shared level by, and AccelForge keeps no room for them there.
     alone:     the fanout that gives nothing by multicast.
     layers:    the models of which a layer is searched, beside the chains.
     names:     our components by AccelForge's.
@@ -37,7 +36,6 @@ class Chip:
     names: Mapping[str, str]
     per: float = 1.0
     timeless: bool = False
-    passing: bool = False
     alone: str = ""
     layers: tuple[str, ...] = ()
 
@@ -102,7 +100,6 @@ CHIPS: Mapping[str, Chip] = {
             "Register": "REG",
         },
         per=PJ_PER_J,
-        passing=True,
         layers=("gpt3_6.7B",),
     ),
     "tpu_v4i": Chip(
@@ -174,20 +171,14 @@ def platforms_of(chip: str, workload: Workload) -> list[Platform]:
     """A chip of words as wide as a workload's values.
 
     Where a fanout gives nothing by multicast, which the model does not know, a second one has
-    only ranks of the outputs there; where weights pass the shared level by, for which the model
-    keeps room, one has twice as much of it.
+    only ranks of the outputs there.
     """
     words = {"variables.element_bits": workload.word_bits}
     files = [platform_files(_file("arch", chip))]
     if alone := CHIPS[chip].alone:
         rule = {"must_iterate_over_dataspaces": ["Outputs"]}
         files.append(constrained(files[0], alone, "spatial", rule))
-    found = [edited_platform(f, words) for f in files]
-    if CHIPS[chip].passing:
-        shared = found[0].matrix.levels[1]
-        depth = 2 * (shared.capacity_words or 0)  # a row is a word
-        found.append(edited_platform(files[0], {**words, f"{shared.name}.depth": depth}))
-    return found
+    return [edited_platform(f, words) for f in files]
 
 
 def prices_of(chip: str, platform: Platform, workload: Workload) -> Ert:

@@ -102,25 +102,16 @@ class _Question:
 
     def priced(self, mapping: FusedMapping, mapspace: str) -> _Answer | None:
         """A mapping under both rules; None where it is none or does not fit."""
-        platform = self.platforms[-1 if self.chip.passing else 0]
+        platform = self.platforms[0]
         try:
             result = evaluate(self.workload, platform, mapping, self.prices)
         except MappingError:
             return None
-        if not isinstance(result, Result) or not self._fits(result, mapping):
+        if not isinstance(result, Result):
             return None
         said = counted(self.workload, platform, result, self.prices, self.chip.alone)
         cost = cost_to_lower(self.objective, said.energy, said.latency)
         return _Answer(mapping=mapping, result=result, said=said, cost=cost, mapspace=mapspace)
-
-    def _fits(self, result: Result, mapping: FusedMapping) -> bool:
-        """True where what a group keeps in the shared level fits, without what passes it by."""
-        room = self.platforms[0].matrix.levels[1].capacity_words
-        kept = (
-            sum(words for tensor, words in stats.buffer.terms if tensor in group.staged)
-            for stats, group in zip(result.groups, mapping.groups, strict=True)
-        )
-        return room is None or max(kept) <= room
 
     def whole(self) -> _Answer | None:
         """Every Einsum for itself with its tensors whole in the shared level, which has no end."""
