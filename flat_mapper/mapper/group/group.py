@@ -23,8 +23,7 @@ from flat_mapper.mapper.group.picks import Counters
 from flat_mapper.mapper.group.promise import halves, most_promising, promising
 from flat_mapper.mapper.group.single import Single
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
-from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.enumerate import Dropped, TooMany
+from flat_mapper.mapper.space.enumerate import TooMany
 from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging, dram_orders, stagings
@@ -69,16 +68,12 @@ class GroupSearch:
         )
         return cls(problem=problem, bounds=bounds, known=known, budget=budget or Budget())
 
-    def rooted(self) -> GroupSearch:
-        """This search with its outer choices bounded, of which it holds those that may fit."""
+    def again(self, known: CandidateCache) -> GroupSearch:
+        """A search of the same outer choices, those that may fit; known: see `of`."""
         self.prepare()
         fits = self.bounds.fits(self.roots)
         if fits.any() and not fits.all():
             self._found_roots = self.roots.take(np.flatnonzero(fits))
-        return self
-
-    def again(self, known: CandidateCache) -> GroupSearch:
-        """A search of the same outer choices. known: candidates of earlier searches."""
         return replace(self, known=known, counters=replace(self.counters), _dropped={})
 
     def prepare(self) -> tuple[float, float]:
@@ -125,18 +120,15 @@ class GroupSearch:
         """
         spaces = zip(self.problem.spaces, self._roles, least, strict=True)
         most = min(MOST_CANDIDATES, 2 * self.budget.candidates)
-        few = outers if self.problem.group.fused else None
+        few, log = outers if self.problem.group.fused else None, self.log
+        dropped = [log.dominated_keeps(s.einsum.name) if log else None for s in self.problem.spaces]
         return [
             enumerated(
-                *(s, roles, self.known, units, most, self._dominated_keeps(s), self.budget),
+                *(s, roles, self.known, units, most, dropped[i], self.budget),
                 None if few is None else few.few_tiles(self.problem.index(s)),
             )
-            for s, roles, units in spaces
+            for i, (s, roles, units) in enumerate(spaces)
         ]
-
-    def _dominated_keeps(self, space: EinsumSpace) -> Dropped | None:
-        """The log's part for keeps that are dominated."""
-        return self.log.dominated_keeps(space.einsum.name) if self.log is not None else None
 
     def _beam(self, outers: Outers) -> Beam:
         return Beam(
@@ -161,11 +153,6 @@ class GroupSearch:
             if self.log is not None:
                 self.log.roots(self._found_roots, fits)
         return self._found_roots
-
-    @property
-    def outer_choices(self) -> int:
-        """Outer choices that are held, bounded; 0 before they are."""
-        return 0 if self._found_roots is None else len(self._found_roots.staging)
 
     def floor(self) -> tuple[float, float]:
         """The least (cycles, energy) over all outer choices that fit; more than `prepare` knows."""
@@ -207,8 +194,8 @@ class GroupSearch:
     def _search_all(self) -> None:
         """Search all outer choices that can improve."""
         alive = self._alive_roots(logged=True)
-        self.counters.outer_bounded = self.counters.outer - len(alive.staging)
-        self.counters.outer_bounded -= self.counters.outer_infeasible
+        count = self.counters
+        count.outer_bounded = count.outer - len(alive.staging) - count.outer_infeasible
         self._left = [alive] if len(alive.staging) else []
         while self._left:
             self._search(self._left[-1])
@@ -384,10 +371,8 @@ class GroupSearch:
     def _alive(self, outers: Outers) -> Bools:
         """Outer choices that can improve."""
         cycles, energy = outers.cycles, outers.energy
-        alive = self.incumbent.can_improve(cycles, energy)
-        if not outers.sums:
-            return alive
-        return alive & self.incumbent.sums_can_improve(outers.sums, cycles, energy)
+        alive, sums = self.incumbent.can_improve(cycles, energy), outers.sums
+        return alive & self.incumbent.sums_can_improve(sums, cycles, energy) if sums else alive
 
     @property
     def fits(self) -> bool:

@@ -39,10 +39,11 @@ from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective
 from flat_mapper.mapper.group.pareto import nondominated
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed
+from flat_mapper.mapper.solve.lazy_paths import best_product, raised
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.solve import floor_of, least_of, of_all_runs, solve_group, value_of
 from flat_mapper.mapper.solve.symmetry import group_question, renamed
-from flat_mapper.mapper.solve.weighted_sum import corners_between, quick_mapping
+from flat_mapper.mapper.solve.weighted_sum import quick_mapping
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.partitions import (
@@ -59,8 +60,6 @@ from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
 
 TIGHT = 1e-12  # sums that should be equal differ in their last bits
-STEP = 1e-4  # chosen: of a partition's cost, by which a group's bound is raised at least,
-GROWTH = 8  # and so many times as much each time that it is raised again
 MOST_KEPT = 1_000_000  # chosen: candidates that are kept for other groups, 1 GB or so
 MOST_ROOTS = 1_000_000  # chosen: outer choices that are kept for other goals, 0.3 GB or so
 
@@ -206,8 +205,8 @@ class PartitionSearch:
             shortest(one.graph, [inf if g is group else g.lower(goal) for g in one.groups])[0]
             for one in self.cascades
         )
-        times = group.asked[goal] = group.asked.get(goal, 0) + 1
-        return group.lower(goal) + max(beside - total, STEP * float(GROWTH) ** times * total)
+        group.asked[goal] = times = group.asked.get(goal, 0) + 1
+        return raised(group.lower(goal), total, beside, times)
 
     def _best(self, goal: Goal) -> _Path:
         """The best partition of groups with known mappings."""
@@ -240,8 +239,7 @@ class PartitionSearch:
     ) -> None:
         """Find the best mapping of a group, if it costs less than a budget and than is wanted."""
         group, names = cascade.groups[number], cascade.graph.groups[number]
-        in_vain = budget < inf and group.lower(goal) >= budget * (1 - TIGHT)
-        if in_vain or goal in group.exact | group.stuck:
+        if goal in group.exact | group.stuck or inf > budget <= group.lower(goal) / (1 - TIGHT):
             return
         # Some mapping is found in any case, however late it is.
         if time.perf_counter() > self.deadline and (group.found or budget < inf):
@@ -283,41 +281,31 @@ class PartitionSearch:
         if kept is None:
             inputs = (cascade.workload, self.platform, self.ert, self.mapspace)
             problems = [group_problem(*inputs, way) for way in cascade.ways[number]]
-            kept = [GroupSearch.of(p, CandidateCache(), self.budget).rooted() for p in problems]
-        self.kept[key] = kept
-        while sum(s.outer_choices for some in self.kept.values() for s in some) > MOST_ROOTS:
+            kept = [GroupSearch.of(p, CandidateCache(), self.budget) for p in problems]
+        self.kept[key], found = kept, [one.again(cascade.candidates) for one in kept]
+        while sum(len(s.roots.staging) for some in self.kept.values() for s in some) > MOST_ROOTS:
             del self.kept[next(iter(self.kept))]
-        found = [one.again(cascade.candidates) for one in kept]
         return sorted(found, key=lambda s: least_of([s], goal)) if goal and found[1:] else found
 
     def product(self) -> tuple[_Path, float]:
         """The partition with the least product of summed cycles and summed energy, and its bound.
 
-        As `WeightedSumSearch.product`: corners of the hull under weights between two ends, which
-        the least cycles and energy enclose that outer choices leave.
+        The least cycles and energy are those of outer choices.
         """
-        cycles, energy = (self._floor(self.goal(kind)) for kind in ("latency", "energy"))
-        first = self._under(energy / cycles if cycles < inf else 1.0)
-        if not first.groups:
-            return first, inf
-        known = prod(self._whole(first))
-        heavy, light = known / cycles**2, energy**2 / known
-        ends = (heavy, self._under(heavy)), (light, self._under(light))
-        corners = [first]
-        corners += corners_between(ends, self._whole, self._under, known, lambda _: self.late)
-        best = min(corners, key=lambda corner: prod(self._whole(corner)))
-        return best, cycles * energy if self.late or self.loose else prod(self._whole(best))
+        least = self._floor(self.goal("latency")), self._floor(self.goal("energy"))
+        best, bound = best_product(least, self._under, self._costs, lambda: self.late)
+        return best, bound if self.late or self.loose else prod(self._costs(best))
 
-    def _under(self, weight: float) -> _Path:
-        return self.under(self._weight(weight))[0]
+    def _under(self, weight: float) -> tuple[_Path, float]:
+        return self.under(self._weight(weight))
 
     def _weight(self, weight: float) -> Goal:
         return Goal(kind="weighted", weight=weight, leak=self.leak)
 
-    def _whole(self, path: _Path | GroupSolution) -> Costs:
-        """Cycles, and pJ with leakage."""
-        cycles, energy = path.costs if isinstance(path, _Path) else costs_of(path)
-        return cycles, energy + self.leak * cycles
+    def _costs(self, path: _Path) -> Costs:
+        """Cycles, and pJ with leakage; infinite where there is no path."""
+        cycles, energy = path.costs
+        return (cycles, energy + self.leak * cycles) if path.groups else (inf, inf)
 
     def solutions(self, path: _Path, goal: Goal) -> list[GroupSolution]:
         """A path's mappings, each under the names of its own group."""
@@ -336,8 +324,8 @@ class PartitionSearch:
             (space,) = cascade.ways[number]
             inputs = (cascade.workload, self.platform, self.ert, self.mapspace, space)
             return renamed(other, group_problem(*inputs))
-        cycles, energy = self._whole(other)
-        kind = goal if goal.kind != "edp" else self._weight(energy / cycles)
+        cycles, energy = costs_of(other)
+        kind = goal if goal.kind != "edp" else self._weight(energy / cycles + self.leak)
         best = pair_of(kind, goal_value(kind, costs_of(other)) * (1 + 1e-9))
         solved: GroupSolution | None = None
         for search in self._searches(cascade, number, kind):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -63,6 +63,25 @@ def corners_between[Found](
             corners.append(found)
             todo += [(left, (weight, found)), ((weight, found), right)]
     return corners
+
+
+def least_product(lines: Sequence[tuple[float, float, float]]) -> float:
+    """Lower bound on the product of cycles and energy, by what weighted sums of them come to.
+
+    Each line is a weight of cycles, one of energy, and the least sum: a half-plane with all
+    mappings. The first two are of cycles alone and of energy alone. The product is quasi-concave:
+    over what the half-planes have in common it is least at a corner.
+    """
+    found = inf
+    for (a, b, least), (c, d, other) in combinations(lines, 2):
+        if a * d == b * c:
+            continue
+        x = (least * d - other * b) / (a * d - b * c)
+        y = (a * other - c * least) / (a * d - b * c)
+        if all(p * x + q * y >= low * (1 - 1e-9) for p, q, low in lines):
+            found = min(found, x * y)
+    alone = lines[0][2] * lines[1][2]
+    return max(found, alone) if found < inf else alone
 
 
 def quick_mapping(search: GroupSearch, goal: Goal) -> GroupSolution | None:
@@ -254,15 +273,7 @@ class WeightedSumSearch:
         lines += [
             (g.weight, 1.0, sum(self.pools[i].proven(g) for i in self.same)) for g in self.weights
         ]
-        found = inf
-        for (a, b, least), (c, d, other) in combinations(lines, 2):
-            if a * d == b * c:
-                continue
-            x = (least * d - other * b) / (a * d - b * c)
-            y = (a * other - c * least) / (a * d - b * c)
-            if all(p * x + q * y >= low * (1 - 1e-9) for p, q, low in lines):
-                found = min(found, x * y)
-        return max(found, lines[0][2] * lines[1][2]) if found < inf else lines[0][2] * lines[1][2]
+        return least_product(lines)
 
     def _weight(self, weight: float) -> Goal:
         goal = Goal(kind="weighted", weight=weight, leak=self.goal.leak)
