@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from execution.tiny import chip
 from mapper.test_on_cores import many
+from prices import PRICES
 
 from flat_mapper.api.execution import unpriced
+from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
-from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
+from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.solve import tile_search
 from flat_mapper.mapper.solve.core_partition import _Form, _Group, _Search
 from flat_mapper.mapper.solve.on_cores import best_on_cores
@@ -92,17 +94,32 @@ def test_its_groups_add_up_to_what_the_model_says() -> None:
     assert proof.pruned == {"groups: bound": 2}  # the two together are proven best
 
 
+FAST = Goal(kind="latency")
+
+
 def group(floor: float, bound: float, most: float) -> _Group:
     """A group that is searched, with a bound of what is left, and the best that is known."""
-    one: Any = SimpleNamespace(bound=bound, most=most, best=1, done=True)
-    return _Group(("T",), floor, lambda names: [], [one])
+    one: Any = SimpleNamespace(bound=bound, best=((most, 0.0), ()), done=True)
+    return _Group(("T",), (floor, 0.0), lambda names, goal: [], {FAST: [one]})
 
 
 def test_a_group_takes_what_is_known_of_it() -> None:
     """8 at least of what is left and 10 found, where 5 and then 9 were known; and nothing left."""
     for floor, bound, least in ((5.0, 8.0, 8.0), (9.0, 8.0, 9.0), (5.0, inf, 10.0)):
-        assert (group(floor, bound, 10.0).least, group(floor, bound, 10.0).most) == (least, 10)
-    assert _Group(("T",), 7.0, lambda names: []).least == 7
+        one = group(floor, bound, 10.0)
+        assert (one.least(FAST), one.most(FAST)) == (least, 10)
+    assert _Group(("T",), (7.0, 0.0), lambda names, goal: []).least(FAST) == 7
+
+
+def test_what_is_known_under_a_weight_bounds_others() -> None:
+    """Of 5 cycles and 10 pJ at least, 40 under a weight of 2: 55 under 5, and 25 under 1."""
+    one: Any = SimpleNamespace(bound=40.0, best=((100.0, 100.0), ()), done=False)
+    weighted = {w: Goal(kind="weighted", weight=w) for w in (1.0, 2.0, 5.0)}
+    known = _Group(("T",), (5.0, 10.0), lambda names, goal: [], {weighted[2.0]: [one]})
+    assert known.least(weighted[2.0]) == 40
+    assert known.least(weighted[5.0]) == pytest.approx(40 + 3 * 5)
+    assert known.least(weighted[1.0]) == pytest.approx(10 + (40 - 10) / 2)
+    assert (known.least(FAST), known.least(Goal(kind="energy"))) == (5, 10)
 
 
 def test_the_bound_of_all_is_below_the_best() -> None:
@@ -113,14 +130,16 @@ def test_the_bound_of_all_is_below_the_best() -> None:
     for least in (8.0, 10.0):
         form = _Form(workload(CHAIN), graph, [group(5.0, least, 10.0)])
         one.all_forms, one.known = [form], {0: form.groups[0]}
-        assert one.through() == (form, (0,), least)
+        path, bound = one.under(FAST)
+        assert path is not None
+        assert (path.form, path.costs, bound) == (form, (10.0, 0.0), least)
 
 
 def test_what_is_read_outside_a_group_leaves_it() -> None:
     """T is read in the group and after it, so it has to be in DRAM."""
     work, platform = workload(SHARED), many(chip(), 2)
     one = _Search(platform, space(), unpriced(platform), Budget())
-    for search_ in one.searches(work, ("T", "R")):
+    for search_ in one.searches(work, ("T", "R"), FAST):
         search_.run()
         assert search_.best is not None
         first, second = search_.best[1].einsums
@@ -185,10 +204,28 @@ def test_units_work_at_once_where_the_schedule_lets_them() -> None:
         fusion = replace(mapspace.fusion, schedule=schedule)
         own = replace(mapspace, fusion=fusion)
         one = _Search(platform, own, unpriced(platform), Budget())
-        assert one.floor(work, ("T", "R")) == cycles
+        assert one.floor(work, ("T", "R"))[0] == cycles
 
 
-def test_another_objective_is_refused() -> None:
-    work, platform = workload(CHAIN), many(chip(), 2)
-    with pytest.raises(SpecError, match="--objective latency"):
-        search(work, platform, space(), unpriced(platform), objective="edp")
+@pytest.mark.parametrize("lines", [CHAIN[:2], BRANCH])
+def test_no_partition_has_a_smaller_product(lines: tuple[str, ...]) -> None:
+    """Every partition under many weights: no sum of groups has a smaller product."""
+    work, platform = workload(lines), many(chip(), 2)
+    found = search(work, platform, space(), PRICES, objective="edp")
+    assert isinstance(found, Solution)
+    least = found.result.cycles * found.result.energy_pj
+    one = _Search(platform, space(), PRICES, Budget(), leak=found_leak(platform))
+    one.all_forms = [one.form(work, names) for names in forms(work)]
+    for weight in (0.01, 0.5, 2.0, 8.0, 64.0, 1e9):
+        goal = Goal(kind="weighted", weight=weight, leak=one.leak)
+        path, bound = one.under(goal)
+        assert path is not None
+        cycles, energy = path.costs
+        assert cycles * (energy + one.leak * cycles) >= least * (1 - 1e-9)
+        own = weight * found.result.cycles + found.result.energy_pj
+        assert own >= bound * (1 - 1e-9)
+    assert found.certificate.proven_bound <= found.result.edp_js * (1 + 1e-12)
+
+
+def found_leak(platform: Platform) -> float:
+    return sum(PRICES.leak_per_cycle(platform).values())

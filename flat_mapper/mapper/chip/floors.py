@@ -13,7 +13,7 @@ from math import prod
 from flat_mapper.arch.cores import core_facts, multicasts, stream_weights
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.cost_model.latency import transfer_cycles
-from flat_mapper.energy.operations import operation_cycles
+from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.ways import Way, read_rate
@@ -225,6 +225,11 @@ def at_dram(platform: Platform, one: Assignment, buffering: float) -> float:
 
 def at_border(platform: Platform, workload: Workload, names: tuple[str, ...]) -> float:
     """Cycles that no mapping of a group beats: every word over its border once."""
+    return float(transfer_cycles(platform.dram, *border_words(workload, names)))
+
+
+def border_words(workload: Workload, names: tuple[str, ...]) -> tuple[float, float]:
+    """Words that a group reads from outside and writes, each once."""
     part = workload.subset(names)
     made = {part.einsum(n).output.tensor for n in names}
     reads = writes = 0.0
@@ -232,7 +237,17 @@ def at_border(platform: Platform, workload: Workload, names: tuple[str, ...]) ->
         if crosses_dram(workload, names, tensor):
             words = part.tensor_words(tensor) * part.share(tensor) * seen_words(part, tensor)
             reads, writes = (reads, writes + words) if tensor in made else (reads + words, writes)
-    return float(transfer_cycles(platform.dram, reads, writes))
+    return reads, writes
+
+
+def computes_pj(platform: Platform, ert: Ert, workload: Workload, names: tuple[str, ...]) -> float:
+    """pJ of the computes of a group, which no mapping is below."""
+    return sum(
+        workload.unmasked_iterations(e)
+        * operation_energy(platform.path(e.unit), ert, e, workload.widths)
+        for e in map(workload.einsum, names)
+        if not e.each
+    )
 
 
 def at_peak(platform: Platform, one: Assignment) -> float:

@@ -248,21 +248,11 @@ class KnownGroup:
         return max(least_value(goal, self.least), known)
 
     def _beside(self, goal: Goal) -> float:
-        """Lower bound on a weighted sum, from those under other weights.
-
-        Beside a lighter one it has more cycles, beside a heavier one less; and between two it is no
-        less than on the line between them.
-        """
+        """Lower bound on a weighted sum, from those under other weights."""
         lines = [(g.weight, least) for g, least in self.over.items() if g.kind == "weighted"]
-        light = [(w, least) for w, least in lines if w < goal.weight]
-        heavy = [(w, least) for w, least in lines if w > goal.weight]
         cycles = least_value(replace(goal, kind="latency"), self.least)
         energy = least_value(replace(goal, kind="energy"), self.least)
-        found = [least + (goal.weight - w) * cycles for w, least in light]
-        found += [energy + (least - energy) * goal.weight / w for w, least in heavy]
-        for (w, low), (v, high) in product(light, heavy):
-            found.append(low + (high - low) * (goal.weight - w) / (v - w))
-        return max(found, default=0.0) * (1 - 1e-14)
+        return beside_weights(goal.weight, lines, cycles, energy)
 
     def is_open(self, goal: Goal) -> bool:
         """True if a search may tell more of its cost under a goal."""
@@ -276,6 +266,23 @@ class KnownGroup:
     def best(self, goal: Goal) -> tuple[Names, GroupSolution]:
         """The best known mapping under a goal, with the names it was found for."""
         return min(self.found, key=lambda one: goal_value(goal, costs_of(one[1])))
+
+
+def beside_weights(
+    weight: float, lines: Sequence[tuple[float, float]], cycles: float, energy: float
+) -> float:
+    """Lower bound on weight x cycles + energy, from those under other weights; 0 without any.
+
+    Beside a lighter weight it has more cycles, beside a heavier one less; and between two it is no
+    less than on the line between them. cycles, energy: at least, of each alone.
+    """
+    light = [(w, least) for w, least in lines if w < weight]
+    heavy = [(w, least) for w, least in lines if w > weight]
+    found = [least + (weight - w) * cycles for w, least in light]
+    found += [energy + (least - energy) * weight / w for w, least in heavy]
+    for (w, low), (v, high) in product(light, heavy):
+        found.append(low + (high - low) * (weight - w) / (v - w))
+    return max(found, default=0.0) * (1 - 1e-14)
 
 
 def goal_value(goal: Goal, costs: Costs) -> float:

@@ -1,10 +1,11 @@
 """The best partition of a cascade on a chip of many cores, to which tiles of a group are given out.
 
 As in `flat_mapper.mapper.solve.partition`, partitions are paths over the cuts of a cascade, and
-cycles add up over groups. A group is a question of its own to `flat_mapper.mapper.solve.on_cores`,
-which answers with a mapping and a bound; before it is asked, computes at peak and the words over
-the group's border are its bound. Where every group on the path of least bounds was asked about,
-that path is the bound of all partitions, and the certificate has the gap to it.
+cycles, energy and any weighted sum of them add up over groups. A group is a question of its own to
+`flat_mapper.mapper.solve.on_cores`, which answers with a mapping and a bound; before it is asked,
+computes at peak and the words over the group's border are its bound. Where every group on the path
+of least bounds was asked about, that path is the bound of all partitions, and the certificate has
+the gap to it. For the energy-delay product that is done under one weight after another.
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ from math import inf
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Stopped
-from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress, shortened
 from flat_mapper.cost_model.chip.evaluation import evaluate
+from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.chip.floors import at_border
+from flat_mapper.mapper.chip.floors import border_words, computes_pj
+from flat_mapper.mapper.group.incumbent import Costs, beside_weights, goal_value
 from flat_mapper.mapper.group.objective import Goal, Objective
 from flat_mapper.mapper.solve.alternatives import least_refused
+from flat_mapper.mapper.solve.lazy_paths import best_product, raised
 from flat_mapper.mapper.solve.on_cores import tiles_on_cores
 from flat_mapper.mapper.solve.result import Certificate, Solution
-from flat_mapper.mapper.solve.solve import floor_of, of_all_runs
+from flat_mapper.mapper.solve.solve import floor_of, of_all_runs, value_of
 from flat_mapper.mapper.solve.symmetry import group_question, renamed_group
 from flat_mapper.mapper.solve.tile_search import GroupOnTiles, Question
 from flat_mapper.mapping.order import overlaps
@@ -47,64 +50,68 @@ from flat_mapper.workload.softmax import alternatives
 
 ENOUGH = 4000  # chosen: mappings of a group that are priced before the search of tiles may end
 TIGHT = 1e-12  # sums that should be equal differ in their last bits
-_STEP = 1e-3  # chosen: of a partition's cost, by which a group's bound is raised at least,
 LOOSE = 1.1  # chosen: times its bound from which a mapping that is known is improved first
-_GROWTH = 4  # and so many times as much each time that it is raised again
 
 
 @dataclass(slots=True)
 class _Group:
-    """A group on the cores, or several that are one question: cycles at least and at most."""
+    """A group on the cores, or several that are one question: its costs at least and at most."""
 
     names: tuple[str, ...]  # of the first
-    floor: float
-    begin: Callable[[tuple[str, ...]], list[GroupOnTiles]]
-    begun: list[GroupOnTiles] | None = None  # one for each way to run it
-    asked: int = 0
+    floor: Costs  # cycles and dynamic pJ
+    begin: Callable[[tuple[str, ...], Goal], list[GroupOnTiles]]
+    begun: dict[Goal, list[GroupOnTiles]] = field(default_factory=dict)  # one for each way to run
+    asked: dict[Goal, int] = field(default_factory=dict)
 
-    @property
-    def searches(self) -> list[GroupOnTiles]:
+    def searches(self, goal: Goal) -> list[GroupOnTiles]:
         """Those of all ways, the most promising first."""
-        if self.begun is None:
-            self.begun = self.begin(self.names)
-        return sorted(self.begun, key=lambda one: one.bound)
+        if goal not in self.begun:
+            self.begun[goal] = self.begin(self.names, goal)
+        return sorted(self.begun[goal], key=lambda one: one.bound)
 
-    @property
-    def best(self) -> GroupOnTiles | None:
-        """The search with the best mapping that is known."""
-        found = [one for one in self.begun or () if one.best]
-        return min(found, key=lambda one: one.most, default=None)
+    def best(self, goal: Goal) -> GroupOnTiles | None:
+        """The search, under whatever goal, with the best mapping that is known."""
+        found = [one for some in self.begun.values() for one in some if one.best]
+        return min(found, key=lambda one: _value(goal, one), default=None)
 
-    @property
-    def most(self) -> float:
-        """Cycles of the best mapping that is known."""
-        return self.best.most if self.best else inf
+    def most(self, goal: Goal) -> float:
+        """The least that a known mapping takes."""
+        best = self.best(goal)
+        return _value(goal, best) if best else inf
 
-    @property
-    def least(self) -> float:
-        """Cycles that no mapping beats."""
-        if self.begun is None:
-            return self.floor
-        return max(self.floor, min(self.most, *(one.bound for one in self.begun)))
+    def least(self, goal: Goal) -> float:
+        """Lower bound of all mappings."""
+        floor = goal_value(goal, self.floor)
+        if goal in self.begun:
+            return max(floor, min(self.most(goal), *(one.bound for one in self.begun[goal])))
+        if goal.kind != "weighted":
+            return floor
+        lines = [(g.weight, self.least(g)) for g in self.begun if g.kind == "weighted"]
+        fast, lean = (goal_value(replace(goal, kind=k), self.floor) for k in ("latency", "energy"))
+        return max(floor, beside_weights(goal.weight, lines, fast, lean))
 
-    @property
-    def settled(self) -> bool:
+    def settled(self, goal: Goal) -> bool:
         """True if no more is to be known."""
-        done = self.begun is not None and all(one.done for one in self.begun)
-        return done or self.least >= self.most * (1 - TIGHT)
+        done = goal in self.begun and all(one.done for one in self.begun[goal])
+        return done or self.least(goal) >= self.most(goal) * (1 - TIGHT)
 
-    def first(self) -> None:
+    def first(self, goal: Goal) -> None:
         """Some mapping soon."""
-        for one in self.searches:
-            if self.best is None:
+        for one in self.searches(goal):
+            if self.best(goal) is None:
                 one.first()
 
-    def run(self, until: float) -> None:
-        """Raise what no mapping beats to so many cycles, if there are mappings below it."""
-        self.asked += 1
-        for one in self.searches:
-            one.below = self.most
+    def run(self, goal: Goal, until: float) -> None:
+        """Raise what no mapping beats to so much, if there are mappings below it."""
+        for one in self.searches(goal):
+            one.below = self.most(goal)
             one.run(until)
+
+
+def _value(goal: Goal, one: GroupOnTiles) -> float:
+    """The best mapping of a search under some goal."""
+    assert one.best is not None
+    return goal_value(goal, one.best[0])
 
 
 @dataclass(slots=True)
@@ -120,6 +127,24 @@ class _Form:
         return *shortest(self.graph, weights), self
 
 
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """A partition with its mappings, and the cycles and dynamic pJ of all groups together."""
+
+    form: _Form
+    mappings: tuple[GroupMapping, ...]
+    costs: Costs
+
+    @classmethod
+    def of(cls, form: _Form, groups: Sequence[int], goal: Goal) -> _Path:
+        """Some groups, each with its best known mapping under a goal."""
+        found = [(g, form.groups[g].best(goal)) for g in groups]
+        chosen = [(g, one) for g, one in found if one is not None]
+        costs = [one.best[0] for _, one in chosen if one.best is not None]
+        total = sum(c for c, _ in costs), sum(e for _, e in costs)
+        return cls(form, tuple(_mapping(form, g, one) for g, one in chosen), total)
+
+
 @dataclass(slots=True)
 class _Search:
     """The search over all forms."""
@@ -129,6 +154,7 @@ class _Search:
     ert: Ert
     budget: Budget
     progress: Progress | None = None
+    leak: float = 0.0  # pJ per cycle
     all_forms: list[_Form] = field(default_factory=list)
     known: dict[object, _Group] = field(default_factory=dict)  # by question
 
@@ -155,8 +181,11 @@ class _Search:
         ranks = dict.fromkeys(r for n in names for r in cascade.einsum(n).ranks)
         return question, tuple(role for r in ranks for role in roles if roles[role] == r)
 
-    def floor(self, cascade: Workload, names: tuple[str, ...]) -> float:
-        """Cycles of a group at least: units at peak on all cores, and the words over its border."""
+    def floor(self, cascade: Workload, names: tuple[str, ...]) -> Costs:
+        """Cycles and dynamic pJ of a group at least: computes, and the words over its border.
+
+        Units are at peak on all cores.
+        """
         part, busy = cascade.subset(names), dict[str, float]()
         for einsum in (e for e in part.einsums if not e.each):
             arch = self.platform.path(einsum.unit)
@@ -166,9 +195,13 @@ class _Search:
         schedule = self.mapspace.fusion.schedule
         at_once = schedule == "any" or overlaps(schedule)
         peak = max(busy.values()) if at_once else sum(busy.values())
-        return max(peak, at_border(self.platform, cascade, names))
+        energy = computes_pj(self.platform, self.ert, cascade, names)
+        dram, (reads, writes) = self.platform.dram, border_words(cascade, names)
+        read, *write = (pj / dram.row_words for pj in self.ert.actions(dram.name))
+        energy += reads * read + writes * min(write)
+        return max(peak, float(transfer_cycles(dram, reads, writes))), energy
 
-    def searches(self, cascade: Workload, names: tuple[str, ...]) -> list[GroupOnTiles]:
+    def searches(self, cascade: Workload, names: tuple[str, ...], goal: Goal) -> list[GroupOnTiles]:
         """The searches of a group on the cores, one for each way to run it."""
         fusion, keys = self.mapspace.fusion, cascade.roles.keys
         cores = tuple(r for r in cascade.rank_sizes if r != keys)
@@ -177,7 +210,7 @@ class _Search:
             platform=self.platform,
             mapspace=replace(self.mapspace, fusion=own),
             ert=self.ert,
-            goal=Goal(kind="latency"),
+            goal=goal,
             budget=self.budget,
             progress=None,
             enough=ENOUGH,
@@ -190,47 +223,68 @@ class _Search:
             for way in group_spaces(whole, self.mapspace, names)
         ]
 
-    def through(self) -> tuple[_Form | None, tuple[int, ...], float]:
-        """The best partition, and what no partition is below."""
+    def goal(self, kind: Objective) -> Goal:
+        """An objective on this chip."""
+        return Goal(kind=kind, leak=self.leak)
+
+    def under(self, goal: Goal) -> tuple[_Path | None, float]:
+        """The best partition under a goal that adds up, and what no partition is below."""
         if self.budget.ends:
-            self.first()
+            self.first(goal)
         while True:
-            bound, groups, form = self.shortest(lambda one: one.least)
-            best, chosen, of = self.shortest(lambda one: one.most)
-            doubt = [form.groups[g] for g in groups if not form.groups[g].settled]
+            bound, groups, form = self.shortest(lambda one: one.least(goal))
+            best, chosen, of = self.shortest(lambda one: one.most(goal))
+            path = _Path.of(of, chosen, goal) if best < inf else None
+            doubt = [form.groups[g] for g in groups if not form.groups[g].settled(goal)]
             if not doubt or bound >= best * (1 - TIGHT):
-                return (of if best < inf else None), chosen, min(bound, best)
-            known = [of.groups[g] for g in chosen if not of.groups[g].settled]
-            group = self.next(doubt, known)
+                return path, min(bound, best)
+            known = [of.groups[g] for g in chosen if not of.groups[g].settled(goal)]
+            group = self.next(goal, doubt, known)
             if self.progress:
                 self.progress(bound / best, shortened(group.names))
             self.budget.answered |= best < inf
             try:
                 self.budget.step()
             except Stopped:
-                return of, chosen, bound
-            group.run(self.wanted(group, bound))
+                return path, bound
+            group.run(goal, self.wanted(goal, group, bound))
 
-    def first(self) -> None:
+    def product(self) -> tuple[_Path | None, float]:
+        """The partition of the least product of cycles and energy that is found, and its bound."""
+        fast, lean = self.goal("latency"), self.goal("energy")
+        cycles = self.shortest(lambda one: one.least(fast))[0]
+        energy = self.shortest(lambda one: one.least(lean))[0]
+
+        def under(weight: float) -> tuple[_Path | None, float]:
+            return self.under(replace(self.goal("edp"), kind="weighted", weight=weight))
+
+        def costs(path: _Path | None) -> Costs:
+            cycles, energy = path.costs if path else (inf, inf)
+            return cycles, energy + self.leak * cycles if path else inf
+
+        return best_product((cycles, energy), under, costs, lambda: bool(self.budget.stopped))
+
+    def first(self, goal: Goal) -> None:
         """Some mapping of every unit of a form, and of those of the others while there is time."""
         for form in self.all_forms:
             for group, names in zip(form.groups, form.graph.groups, strict=True):
-                if names in form.graph.units:
+                if names in form.graph.units and group.best(goal) is None:
                     try:
                         self.budget.step()
                     except Stopped:
                         return
-                    group.first()
-            self.budget.answered |= form.path([group.most for group in form.groups])[0] < inf
+                    group.first(goal)
+            known = form.path([group.most(goal) for group in form.groups])[0] < inf
+            self.budget.answered |= known
 
-    def next(self, doubt: list[_Group], known: list[_Group]) -> _Group:
+    def next(self, goal: Goal, doubt: list[_Group], known: list[_Group]) -> _Group:
         """The group to search next, of those on the path of least bounds and on the best one.
 
         The largest first; where the time is short, before it what may be much better.
         """
-        loose = [one for one in known if one.most > LOOSE * one.least]
+        loose = [one for one in known if one.most(goal) > LOOSE * one.least(goal)]
         if self.budget.ends and loose:
-            return max(loose, key=lambda one: one.most - one.least)
+            return max(loose, key=lambda one: one.most(goal) - one.least(goal))
         return max(doubt, key=lambda one: len(one.names))
 
     def shortest(self, weight: Callable[[_Group], float]) -> tuple[float, tuple[int, ...], _Form]:
@@ -239,11 +293,11 @@ class _Search:
         paths = (form.path([weights[id(g)] for g in form.groups]) for form in self.all_forms)
         return min(paths, key=lambda one: one[0])
 
-    def wanted(self, group: _Group, total: float) -> float:
-        """Cycles of a group on the shortest path from which on another path is shorter."""
-        beside = self.shortest(lambda one: inf if one is group else one.least)[0]
-        raised = _STEP * float(_GROWTH) ** group.asked * total
-        return group.least + max(beside - total, raised)
+    def wanted(self, goal: Goal, group: _Group, total: float) -> float:
+        """Cost of a group on the shortest path from which on another path is shorter."""
+        beside = self.shortest(lambda one: inf if one is group else one.least(goal))[0]
+        group.asked[goal] = times = group.asked.get(goal, 0) + 1
+        return raised(group.least(goal), total, beside, times)
 
 
 def best_core_partition(
@@ -256,32 +310,27 @@ def best_core_partition(
     progress: Progress | None = None,
     budget: Budget | None = None,
 ) -> Solution | Infeasible:
-    """The partition of least latency that is found on the cores of a chip, and its bound.
-
-    raises: SpecError for another objective: bounds of a group on cores are cycles.
-    """
-    if objective != "latency":
-        condition = "--objective latency, where groups: any are given out to cores"
-        raise SpecError(expected(mapspace.name, condition, objective))
+    """The partition of least objective that is found on the cores of a chip, and its bound."""
     begin, budget = time.perf_counter(), budget or Budget()
-    search = _Search(platform, mapspace, ert, budget, progress)
+    leak = sum(ert.leak_per_cycle(platform).values())
+    search = _Search(platform, mapspace, ert, budget, progress, leak)
     for cascade in alternatives(workload):
         search.all_forms += [search.form(cascade, names) for names in forms(cascade)]
-    form, chosen, bound = search.through()
-    begun = [one for group in search.known.values() for one in group.begun or ()]
-    if form is None:
+    path, bound = search.product() if objective == "edp" else search.under(search.goal(objective))
+    every = [some for group in search.known.values() for some in group.begun.values()]
+    begun = [one for some in every for one in some]
+    if path is None:
         refused = least_refused(*(one.refused for one in begun))
         assert refused is not None, "no group has a mapping, and none says why"
         return refused
-    mapping = FusedMapping(
-        groups=tuple(_mapping(form, number) for number in chosen), policy=mapspace.policy
-    )
+    form = path.form
+    mapping = FusedMapping(groups=path.mappings, policy=mapspace.policy)
     result = evaluate(form.workload, platform, mapping, ert)
     assert isinstance(result, Result), "groups that fit one by one fit one after another"
-    seconds = of_all_runs(result, objective, bound)
-    proven = max(floor_of(result, objective), min(seconds, result.latency_s))
-    unasked = sum(group.begun is None for group in search.known.values())
-    gap = max(result.latency_s / proven - 1, 0.0)
+    floor, reached = floor_of(result, objective), value_of(result, objective)
+    proven = max(floor, min(of_all_runs(result, objective, bound), reached))
+    unasked = sum(not group.begun for group in search.known.values())
+    gap = max(reached / proven - 1, 0.0)
     return Solution(
         workload=form.workload,
         result=result,
@@ -292,7 +341,7 @@ def best_core_partition(
             evaluated=sum({id(o.question): o.question.count.evaluated for o in begun}.values()),
             pruned={"groups: bound": unasked},
             optimal=gap < TIGHT,
-            lower_bound=floor_of(result, objective),
+            lower_bound=floor,
             proven_bound=proven,
             gap=gap,
             stopped=budget.stopped or ("" if gap < TIGHT else "tiles"),
@@ -301,11 +350,9 @@ def best_core_partition(
     )
 
 
-def _mapping(form: _Form, number: int) -> GroupMapping:
-    """The best mapping of a group of a form, under its own names."""
+def _mapping(form: _Form, number: int, found: GroupOnTiles) -> GroupMapping:
+    """The best mapping of a search as that of a group of a form, under its own names."""
     group, names = form.groups[number], form.graph.groups[number]
-    found = group.best
-    assert found is not None
     assert found.best is not None
     mapping = found.best[1]
     if names == group.names:

@@ -16,7 +16,6 @@ from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.chip.group import group_on_cores
 from flat_mapper.cost_model.chip.totals import chip_stats
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.energy.operations import operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment
 from flat_mapper.mapper.chip.floors import (
@@ -100,15 +99,6 @@ class Question:
         if self.goal.kind == "edp":
             return 1.0, value - self.goal.leak
         return pair_of(self.goal, value)
-
-    def computes_pj(self, workload: Workload, names: tuple[str, ...]) -> float:
-        """pJ of the computes of a group, which no mapping is below."""
-        return sum(
-            workload.unmasked_iterations(e)
-            * operation_energy(self.platform.path(e.unit), self.ert, e, workload.widths)
-            for e in map(workload.einsum, names)
-            if not e.each
-        )
 
     @property
     def adds_up(self) -> bool:
@@ -238,9 +228,8 @@ class GroupOnTiles:
         fits = search.bounds.fits(roots)
         energy = fullest.largest * roots.energy[fits] + beside_pj
         least = float(goal.first(fullest.line(roots.cycles[fits]), energy).min(initial=inf))
-        if goal.kind == "latency":
-            least = max(least, fullest.cycles(float(roots.cycles[fits].min(initial=inf))))
-        return least
+        cycles = fullest.cycles(float(roots.cycles[fits].min(initial=inf)))
+        return max(least, self.question.value(cycles, float(energy.min(initial=inf))))
 
     def _of_core(
         self, one: Assignment, way: Way | None = None, budget: Budget | None = None
