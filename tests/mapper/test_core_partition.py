@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from math import inf
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from flat_mapper.mapper.solve.core_partition import _Form, _Group, _Search
 from flat_mapper.mapper.solve.on_cores import best_on_cores
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapper.solve.weighted_sum import least_product
 from flat_mapper.mapping.partitions import FusionGraph, forms, fusion_graph
 from flat_mapper.mapping.space import AnyGroups, Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace
@@ -225,6 +227,19 @@ def test_no_partition_has_a_smaller_product(lines: tuple[str, ...]) -> None:
         own = weight * found.result.cycles + found.result.energy_pj
         assert own >= bound * (1 - 1e-9)
     assert found.certificate.proven_bound <= found.result.edp_js * (1 + 1e-12)
+
+
+def test_bounds_under_weights_bound_the_product() -> None:
+    """Of random points: no more than the least product, and no less than of the box alone."""
+    chance = random.Random(5)
+    for _ in range(200):
+        points = [(chance.uniform(1, 9), chance.uniform(1, 9)) for _ in range(6)]
+        box = [(1.0, 0.0, min(c for c, _ in points)), (0.0, 1.0, min(e for _, e in points))]
+        weights = [10 ** chance.uniform(-2, 2) for _ in range(4)]
+        lines = [(w, 1.0, min(w * c + e for c, e in points)) for w in weights]
+        alone, bound = least_product(box), least_product([*box, *lines])
+        assert alone <= bound * (1 + 1e-12)
+        assert bound <= min(c * e for c, e in points) * (1 + 1e-12)
 
 
 def found_leak(platform: Platform) -> float:
