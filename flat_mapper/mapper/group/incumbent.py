@@ -18,6 +18,8 @@ Costs = tuple[float, float]  # cycles, pJ
 NONE: Costs = (np.inf, np.inf)
 HUGE = 1e30  # pJ that no mapping takes
 LITTLE = 0.005  # chosen: of cycles and of energy
+STEP = 1e-4  # chosen: of a partition's cost, by which a group's bound is raised at least,
+GROWTH = 8  # and so many times as much each time that it is raised again
 Names = tuple[str, ...]
 
 
@@ -266,6 +268,16 @@ class KnownGroup:
     def best(self, goal: Goal) -> tuple[Names, GroupSolution]:
         """The best known mapping under a goal, with the names it was found for."""
         return min(self.found, key=lambda one: goal_value(goal, costs_of(one[1])))
+
+
+def raised(least: float, total: float, beside: float, times: int) -> float:
+    """The cost to which the bound of a group on the shortest path is raised next.
+
+    From there on another path is shorter, or a step that grows each time: nearly equal paths would
+    take turns else. least: its bound. total: the path's. beside: the shortest path's without it.
+    times: that it is raised, with this one.
+    """
+    return least + max(beside - total, STEP * float(GROWTH) ** times * total)
 
 
 def beside_weights(

@@ -25,15 +25,15 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.floors import border_words, computes_pj
-from flat_mapper.mapper.group.incumbent import Costs, beside_weights, goal_value
+from flat_mapper.mapper.group.incumbent import Costs, beside_weights, goal_value, raised
 from flat_mapper.mapper.group.objective import Goal, Objective
 from flat_mapper.mapper.solve.alternatives import least_refused
-from flat_mapper.mapper.solve.lazy_paths import best_product, raised
 from flat_mapper.mapper.solve.on_cores import tiles_on_cores
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.solve import floor_of, of_all_runs, value_of
 from flat_mapper.mapper.solve.symmetry import group_question, renamed_group
 from flat_mapper.mapper.solve.tile_search import GroupOnTiles, Question
+from flat_mapper.mapper.solve.weighted_sum import best_product
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.partitions import (
     FusionGraph,

@@ -34,16 +34,16 @@ from flat_mapper.mapper.group.incumbent import (
     costs_of,
     goal_value,
     pair_of,
+    raised,
 )
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective
 from flat_mapper.mapper.group.pareto import nondominated
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed
-from flat_mapper.mapper.solve.lazy_paths import best_product, raised
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.solve import floor_of, least_of, of_all_runs, solve_group, value_of
 from flat_mapper.mapper.solve.symmetry import group_question, renamed
-from flat_mapper.mapper.solve.weighted_sum import quick_mapping
+from flat_mapper.mapper.solve.weighted_sum import best_product, quick_mapping
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.partitions import (

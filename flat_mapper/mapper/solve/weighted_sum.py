@@ -84,6 +84,40 @@ def least_product(lines: Sequence[tuple[float, float, float]]) -> float:
     return max(found, alone) if found < inf else alone
 
 
+def best_product[Path](
+    least: Costs,
+    under: Callable[[float], tuple[Path, float]],
+    costs: Callable[[Path], Costs],
+    late: Callable[[], bool],
+) -> tuple[Path, float]:
+    """The path with the least product of summed cycles and summed energy, and its lower bound.
+
+    As `WeightedSumSearch.product`: corners of the hull under weights of cycles against energy,
+    between two ends that the least cycles and energy enclose.
+
+    least: cycles, and pJ with leakage, of any path.
+    under: by weight the best path, and the bound of any.
+    costs: of a path; infinite where it is none.
+    late:  whether to leave off.
+    """
+    cycles, energy = least
+    lines = [(1.0, 0.0, cycles), (0.0, 1.0, energy)]
+
+    def corner(weight: float) -> Path:
+        found, bound = under(weight)
+        lines.append((weight, 1.0, bound))
+        return found
+
+    first = corner(energy / cycles if cycles < inf else 1.0)
+    known = prod(costs(first))
+    if known == inf:
+        return first, inf
+    heavy, light = known / cycles**2, energy**2 / known
+    ends = (heavy, corner(heavy)), (light, corner(light))
+    corners = [first, *corners_between(ends, costs, corner, known, lambda _: late())]
+    return min(corners, key=lambda one: prod(costs(one))), least_product(lines)
+
+
 def quick_mapping(search: GroupSearch, goal: Goal) -> GroupSolution | None:
     """A good mapping of a group, not the best one; None where the quick way finds none."""
     incumbent = GoalIncumbent.of((goal,), (None,))
