@@ -56,10 +56,12 @@ def test_no_cut_of_an_online_softmax_is_wrong(seed: int, tmp_path: Path) -> None
     assert replayed(*read_log(path), sample=100).fault == ""
 
 
-def test_an_old_maximum_is_read_once_in_a_turn(tmp_path: Path) -> None:
-    """Keys are cut for want of room, and what corrections read of the shared level binds."""
+@pytest.mark.parametrize(("port", "cycles"), [("read", 242), ("write", 154)])
+def test_an_old_maximum_moves_once_in_a_turn(port: str, cycles: int, tmp_path: Path) -> None:
+    """Keys are cut for want of room, and what corrections move at the shared level binds."""
     case = online_case(20)
-    glb = replace(case.platform.matrix.levels[1], capacity_words=13, read_words_per_cycle=0.5)
+    slow: dict[str, Any] = {f"{port}_words_per_cycle": 0.5}
+    glb = replace(case.platform.matrix.levels[1], capacity_words=13, **slow)
 
     def with_glb(path: Architecture) -> Architecture:
         return replace(path, nodes=(path.nodes[0], glb, *path.nodes[2:]))
@@ -71,7 +73,7 @@ def test_an_old_maximum_is_read_once_in_a_turn(tmp_path: Path) -> None:
     path = tmp_path / "search.log"
     logged(replace(case, workload=workload, platform=platform), path, "latency")
     question, events = read_log(path)
-    assert events[-1]["cycles"] == 242
+    assert events[-1]["cycles"] == cycles
     assert replayed(question, events, sample=20).fault == ""
 
 
