@@ -147,15 +147,18 @@ def _by_unit(
 def _at_once(
     turns: Sequence[Turn], units: Mapping[str, str], rounds: Rounds | None, exposed: float
 ) -> tuple[float, float, float]:
-    """Of units that work at once: cycles of turns of equal length; by how much a pass of all units
-    after the last words from outside is longer than what is exposed; and that.
+    """Of units that work at once: cycles of turns of equal length; by how much the way in or out of
+    words from outside is longer than what is exposed; and that.
+
+    It is a pass of all units; beside passes that DRAM takes as long for, one of the others.
     """
     if rounds is not None:
         return _phased(turns, units, rounds), 0.0, exposed * (1 + rounds.behind)
     busy = _by_unit(turns, units, [turn.steady for turn in turns])
     once = _by_unit(turns, units, [turn.once for turn in turns])
     one = sum(once.values())
-    return max(busy[u] + one - once[u] for u in busy), max(one - exposed, 0.0), exposed
+    late = max(one - exposed, one - max(once.values()))
+    return max(busy[u] + one - once[u] for u in busy), late, exposed
 
 
 def _phased(turns: Sequence[Turn], units: Mapping[str, str], rounds: Rounds) -> float:

@@ -15,11 +15,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from typing import get_args
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.execution.group import GroupRun, TurnLog, Words, levels_of
-from flat_mapper.execution.passes import Order, hold_phases, in_order
+from flat_mapper.execution.passes import FIXED, Order, hold_phases, in_order
 from flat_mapper.execution.result import TurnTime
 from flat_mapper.execution.turn import DRAM, StagedTile
 from flat_mapper.workload.einsum import Einsum
@@ -66,7 +67,7 @@ def timeline(run: GroupRun) -> tuple[float, tuple[TurnTime, ...]]:
         return cycles, (TurnTime(einsum=turn.einsum, pass_number=0, start=0.0, end=cycles),)
     # Where units overlap, the matrix path may go ahead of a pass or not: the best is taken.
     choice = run.facts.group.schedule == "overlapped" and run.policy.buffering >= 2
-    orders: tuple[Order, ...] = ("pass", "ready", "program") if choice else ("pass",)
+    orders: tuple[Order, ...] = get_args(Order) if choice else ("pass",)
     return min((_in_order(run, order) for order in orders), key=lambda found: found[0])
 
 
@@ -300,7 +301,7 @@ class _Clock:
         self.waiting: dict[str, list[int]] = {}
         for n in in_order([(job.log.turn, job.unit) for job in jobs], order):
             self.waiting.setdefault(jobs[n].unit, []).append(n)
-        self.fixed = {"matrix"} if order == "program" else set[str]()
+        self.fixed = {"matrix"} if order in FIXED else set[str]()
         self.running: dict[str, int] = {}
 
     def run(self) -> float:

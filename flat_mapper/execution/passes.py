@@ -11,9 +11,11 @@ from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.execution.shared import GroupFacts
 
 # By what a unit takes its next turn. pass: of those ready that of the earliest pass. On the matrix
-# path also ready: that of the group's first Einsum; program: none but the one whose turn it is,
-# the first Einsum's of the next pass before the others' of this one, as in a software pipeline.
-Order = Literal["pass", "ready", "program"]
+# path also ready: that of the group's first Einsum; and none but the one whose turn it is, in turn:
+# pass by pass; program: the first Einsum's of the next pass before the others' of this one, as in a
+# software pipeline.
+Order = Literal["pass", "ready", "in turn", "program"]
+FIXED: tuple[Order, ...] = ("in turn", "program")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,7 @@ def in_order(turns: Sequence[tuple[Turn, str]], order: Order) -> list[int]:
 
     def rank(n: int) -> tuple[int, ...]:
         turn, unit = turns[n]
-        if order == "pass" or unit != "matrix":
+        if order in ("pass", "in turn") or unit != "matrix":
             return (n,)
         if order == "ready":
             return (place[turn.einsum], n)

@@ -203,7 +203,9 @@ class CostLayout:
             if self.has_once:
                 matrix_once, vector_once = vectors[:, 2], vectors[:, 3]
                 matrix, vector = matrix + vector_once, vector + matrix_once
-                late = np.maximum(matrix_once + vector_once - exposed, 0.0)
+                late = np.maximum(
+                    matrix_once + vector_once - exposed, np.minimum(matrix_once, vector_once)
+                )
                 outside = np.array([level == self.dram for level, _ in self.ports])
                 ports = ports + late[:, None] * outside
             busy = np.maximum(matrix, vector) + extra
