@@ -261,7 +261,7 @@ def test_energies_of_pairs_are_those_of_each_alone(seed: int) -> None:
 
 def test_how_far_a_search_is() -> None:
     """Nothing found yet, then 10 with 8 proven."""
-    run: Any = Fake(everything=[Fake(name="A + B")], number=0, bound=lambda: 8.0, sequence=None)
+    run: Any = Fake(everything=[Fake(phase="A + B")], number=0, bound=lambda: 8.0, sequence=None)
     run.value = lambda: np.inf
     assert _Run.progress(run) == (0.0, "1 of 1, A + B: no mapping yet, bound 8")
     run.value = lambda: 10.0
