@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from execution.tiny import chip
 from mapper.test_on_cores import many
+from prices import PRICES
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.budget import Budget, Stopped
@@ -21,7 +22,7 @@ from flat_mapper.mapper.chip.ways import Way
 from flat_mapper.mapper.cost.price import drawn_energy
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.solve import on_cores, tile_search
-from flat_mapper.mapper.solve.tile_search import Counters, GroupOnTiles, Question
+from flat_mapper.mapper.solve.tile_search import Counters, GroupOnTiles
 from flat_mapper.mapping.space import GroupSpace
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.workload.cascade import attention
@@ -29,16 +30,19 @@ from flat_mapper.workload.mask import Mask
 
 
 def test_a_read_that_serves_all_cores_is_shared_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """8 pJ by four cores at work: 2 each, but where latency is all that counts."""
+    """8 pJ, which no core sees where one read may serve all: then every word is paid for once."""
     levels = {"DRAM": {"read": 8.0, "write": 8.0, "update": 8.0}}
-    one: Any = Fake(level="GLB", at_work=4)
+    one: Any = Fake(level="GLB", workload=None, group=Fake(names=()))
     monkeypatch.setattr(floors, "levels_between", lambda arch, level: [])
     monkeypatch.setattr(floors, "inputs_of", lambda one: ("A",))
-    for heard, kind, pj in ((True, "energy", 2.0), (True, "latency", 8.0), (False, "energy", 8.0)):
+    monkeypatch.setattr(floors, "border_words", lambda *_: (3.0, 5.0))
+    for heard, kind, pj in ((True, "energy", 0.0), (True, "latency", 8.0), (False, "energy", 8.0)):
         monkeypatch.setattr(floors, "multicasts", lambda *_, heard=heard: heard)
         goal = Goal(kind=kind)  # type: ignore[arg-type]
-        found = floors.core_energies(Ert(levels=levels, source="by hand"), chip(), one, goal)
+        ert = Ert(levels=levels, source="by hand")
+        found = floors.core_energies(ert, chip(), one, goal)
         assert found.levels["DRAM"] == {"read": pj, "write": 8.0, "update": 8.0}
+        assert floors.shared_pj(chip(), ert, one) == (3 * 8.0 if heard else 0.0)
 
 
 def test_rows_of_all_tiles_are_whole_and_one_read_serves_several() -> None:
@@ -142,8 +146,11 @@ def test_a_first_mapping_is_of_few_tiles(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(tile_search, "FEW", 1)
     monkeypatch.setattr(GroupOnTiles, "_of_core", lambda self, one, budget: None)
     monkeypatch.setattr(GroupOnTiles, "_fullest", lambda self, one: None)
+    monkeypatch.setattr(GroupOnTiles, "_shared_pj", lambda self, one: 0.0)
 
-    def solve(self: GroupOnTiles, search: object, one: object, fullest: object) -> None:
+    def solve(
+        self: GroupOnTiles, search: object, one: object, fullest: object, beside_pj: float
+    ) -> None:
         seen.extend(item.least for item in self._queue if item.one is one)
         self.best = (6.0, 1.0), None  # type: ignore[assignment]
 
@@ -168,13 +175,13 @@ def test_a_tile_as_a_workload_is_what_a_checked_one_is() -> None:
 
 def test_computes_cost_what_each_operation_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """Six of 4 pJ; what runs in each pass is left out."""
-    monkeypatch.setattr(tile_search, "operation_energy", lambda *_: 4.0)
+    monkeypatch.setattr(floors, "operation_energy", lambda *_: 4.0)
     einsums = {"A": Fake(each=(), unit="matrix"), "B": Fake(each=("P",), unit="matrix")}
     workload: Any = Fake(
         einsum=einsums.__getitem__, unmasked_iterations=lambda einsum: 6, widths=None
     )
-    question: Any = Fake(platform=Fake(path=lambda unit: None), ert=None)
-    assert Question.computes_pj(question, workload, ("A", "B")) == 24
+    platform: Any = Fake(path=lambda unit: None)
+    assert floors.computes_pj(platform, PRICES, workload, ("A", "B")) == 24
 
 
 def test_what_no_mapping_beats_is_the_least_of_all_alternatives(

@@ -160,14 +160,13 @@ def core_energies(
 ) -> Ert:
     """Prices of actions, as a core sees them: no word from outside more than on any way in.
 
-    A word from DRAM, or from the level between that may keep it, which one read may bring to all
-    cores at work. Rows are not rounded up, as those of all tiles are together.
+    A word from DRAM, or from the level between that may keep it; none where one read may bring it
+    to all cores, see `shared_pj`. Rows are not rounded up, as those of all tiles are together.
 
     way: whose rows have prices of their own.
     """
     arch = platform.matrix
-    shared = any(multicasts(arch, arch.level(one.level), t) for t in inputs_of(one))
-    share = 1 / one.at_work if shared and goal.kind != "latency" and way is None else 1.0
+    share = 0.0 if _shares(platform, one) and goal.kind != "latency" and way is None else 1.0
     between = () if way is not None and way.rows else levels_between(arch, one.level)[-1:]
     levels = [platform.dram, *between]
     read = min(ert.actions(level.name)[0] / level.row_words for level in levels)
@@ -175,6 +174,20 @@ def core_energies(
     own = {"read": share * read, "write": write, "update": update}
     leak = {a: pj for a, pj in ert.levels[platform.dram.name].items() if a == "leak"}
     return replace(ert, levels={**ert.levels, platform.dram.name: {**own, **leak}})
+
+
+def _shares(platform: Platform, one: Assignment) -> bool:
+    """True if one read may bring an input to several cores."""
+    arch = platform.matrix
+    return any(multicasts(arch, arch.level(one.level), t) for t in inputs_of(one))
+
+
+def shared_pj(platform: Platform, ert: Ert, one: Assignment) -> float:
+    """pJ of inputs that no core sees: every word leaves DRAM once, whoever it is brought to."""
+    if not _shares(platform, one):
+        return 0.0
+    reads, _ = border_words(one.workload, one.group.names)
+    return reads * ert.actions(platform.dram.name)[0] / platform.dram.row_words
 
 
 def at_streams(platform: Platform, one: Assignment) -> float:
@@ -238,6 +251,13 @@ def border_words(workload: Workload, names: tuple[str, ...]) -> tuple[float, flo
             words = part.tensor_words(tensor) * part.share(tensor) * seen_words(part, tensor)
             reads, writes = (reads, writes + words) if tensor in made else (reads + words, writes)
     return reads, writes
+
+
+def least_pj(platform: Platform, ert: Ert, workload: Workload, names: tuple[str, ...]) -> float:
+    """pJ that no mapping of a group is below: computes, and every word over its border once."""
+    dram, (reads, writes) = platform.dram, border_words(workload, names)
+    read, *write = (pj / dram.row_words for pj in ert.actions(dram.name))
+    return reads * read + writes * min(write) + computes_pj(platform, ert, workload, names)
 
 
 def computes_pj(platform: Platform, ert: Ert, workload: Workload, names: tuple[str, ...]) -> float:

@@ -20,11 +20,10 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.base.progress import Progress, shortened
 from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.chip.floors import border_words, computes_pj
+from flat_mapper.mapper.chip.floors import at_border, least_pj
 from flat_mapper.mapper.group.incumbent import Costs, beside_weights, goal_value, raised
 from flat_mapper.mapper.group.objective import Goal, Objective
 from flat_mapper.mapper.solve.alternatives import least_refused
@@ -195,11 +194,8 @@ class _Search:
         schedule = self.mapspace.fusion.schedule
         at_once = schedule == "any" or overlaps(schedule)
         peak = max(busy.values()) if at_once else sum(busy.values())
-        energy = computes_pj(self.platform, self.ert, cascade, names)
-        dram, (reads, writes) = self.platform.dram, border_words(cascade, names)
-        read, *write = (pj / dram.row_words for pj in self.ert.actions(dram.name))
-        energy += reads * read + writes * min(write)
-        return max(peak, float(transfer_cycles(dram, reads, writes))), energy
+        cycles = max(peak, at_border(self.platform, cascade, names))
+        return cycles, least_pj(self.platform, self.ert, cascade, names)
 
     def searches(self, cascade: Workload, names: tuple[str, ...], goal: Goal) -> list[GroupOnTiles]:
         """The searches of a group on the cores, one for each way to run it."""
@@ -229,16 +225,22 @@ class _Search:
 
     def under(self, goal: Goal) -> tuple[_Path | None, float]:
         """The best partition under a goal that adds up, and what no partition is below."""
-        if self.budget.ends:
+        begun = self.budget.ends
+        if begun:
             self.first(goal)
         while True:
             bound, groups, form = self.shortest(lambda one: one.least(goal))
             best, chosen, of = self.shortest(lambda one: one.most(goal))
             path = _Path.of(of, chosen, goal) if best < inf else None
             doubt = [form.groups[g] for g in groups if not form.groups[g].settled(goal)]
-            if not doubt or bound >= best * (1 - TIGHT):
-                return path, min(bound, best)
+            proven = bound >= best * (1 - TIGHT)
+            if not (doubt or proven or begun):  # no bound can be raised, but what is known improved
+                self.first(goal)
+                begun = True
+                continue
             known = [of.groups[g] for g in chosen if not of.groups[g].settled(goal)]
+            if proven or not (doubt or known):
+                return path, min(bound, best)
             group = self.next(goal, doubt, known)
             if self.progress:
                 self.progress(bound / best, shortened(group.names))
@@ -247,12 +249,15 @@ class _Search:
                 self.budget.step()
             except Stopped:
                 return path, bound
-            group.run(goal, self.wanted(goal, group, bound))
+            group.run(goal, self.wanted(goal, group, bound) if doubt else inf)
 
     def product(self) -> tuple[_Path | None, float]:
-        """The partition of the least product of cycles and energy that is found, and its bound."""
-        fast, lean = self.goal("latency"), self.goal("energy")
-        cycles = self.shortest(lambda one: one.least(fast))[0]
+        """The partition of the least product of cycles and energy that is found, and its bound.
+
+        The least latency comes first: its mappings are good ones under any weight.
+        """
+        lean = self.goal("energy")
+        _, cycles = self.under(self.goal("latency"))
         energy = self.shortest(lambda one: one.least(lean))[0]
 
         def under(weight: float) -> tuple[_Path | None, float]:
@@ -285,7 +290,7 @@ class _Search:
         loose = [one for one in known if one.most(goal) > LOOSE * one.least(goal)]
         if self.budget.ends and loose:
             return max(loose, key=lambda one: one.most(goal) - one.least(goal))
-        return max(doubt, key=lambda one: len(one.names))
+        return max(doubt or known, key=lambda one: len(one.names))
 
     def shortest(self, weight: Callable[[_Group], float]) -> tuple[float, tuple[int, ...], _Form]:
         """The partition of least weight of all forms."""

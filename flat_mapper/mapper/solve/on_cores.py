@@ -29,7 +29,7 @@ from flat_mapper.mapper.chip.assignments import (
     every_assignment,
     fusion_levels,
 )
-from flat_mapper.mapper.chip.floors import at_border, at_peak, computes_pj
+from flat_mapper.mapper.chip.floors import at_border, at_peak, least_pj
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
 from flat_mapper.mapper.solve.alternatives import least_refused
 from flat_mapper.mapper.solve.result import Certificate, Solution
@@ -247,7 +247,7 @@ def _alternatives(question: Question, workload: Workload) -> list[_Alternative]:
 def tiles_on_cores(question: Question, workload: Workload, group: GroupSpace) -> Tiles:
     """All that may be given out of a group."""
     platform, names = question.platform, group.names
-    energy = computes_pj(platform, question.ert, workload, names)
+    energy = least_pj(platform, question.ert, workload, names)
     border = at_border(platform, workload, names)
     every = every_assignment(workload, platform, question.mapspace, group)
     least = ((max(at_peak(platform, one), border), one) for one in every)

@@ -24,6 +24,7 @@ from flat_mapper.mapper.chip.floors import (
     core_view,
     largest_tiles,
     outside_of,
+    shared_pj,
 )
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.chip.incumbent import CYCLES, ChipIncumbent
@@ -108,7 +109,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tiles:
-    """All that may be given out of a group, with the objective at least, and pJ of its computes."""
+    """All that may be given out of a group, with the objective and the pJ at least."""
 
     energy: float
     tiles: list[tuple[float, Assignment]]
@@ -178,7 +179,8 @@ class GroupOnTiles:
                 item = self._queue[number] = self._bounded(item)
             if item.least < inf:
                 search = self._of_core(item.one, budget=Budget(steps=FIRST))
-                self._solve(search, item.one, self._fullest(item.one))
+                one = item.one
+                self._solve(search, one, self._fullest(one), self._shared_pj(one))
             if self.best:
                 break
         heapify(self._queue)
@@ -217,12 +219,15 @@ class GroupOnTiles:
             own = question.value(max(cycles, fullest.cycles()), self.every.energy)
             return item._replace(least=max(item.least, own), left=1)
         search = self._of_core(one)
-        least = self._least_of(search, fullest)
+        least = self._least_of(search, fullest, self._shared_pj(one))
         if least == inf and self.best is None:
             self.refused = least_refused(self.refused, search.infeasibility())
         return item._replace(least=max(item.least, least), left=0, search=search)
 
-    def _least_of(self, search: GroupSearch, fullest: Fullest, beside_pj: float = 0.0) -> float:
+    def _shared_pj(self, one: Assignment) -> float:
+        return shared_pj(self.question.platform, self.question.ert, one)
+
+    def _least_of(self, search: GroupSearch, fullest: Fullest, beside_pj: float) -> float:
         """The objective at least, by all outer choices of a core; infinite where none fits."""
         goal, roots = self.question.goal, search.roots
         fits = search.bounds.fits(roots)
@@ -255,7 +260,7 @@ class GroupOnTiles:
             raise Stopped
         count.in_vain += 1
         self.laid = None
-        left = self._solve(search, one, fullest)
+        left = self._solve(search, one, fullest, self._shared_pj(one))
         count.size += len(search.roots.staging) and search.space_size()
         if left < self.most * (1 - EXACT) and not question.budget.stopped:
             # What is best by the least that each input may take in some way may be in none of them.
@@ -290,7 +295,7 @@ class GroupOnTiles:
         return max(least, self._solve(search, one, fullest, way.brought_pj))
 
     def _solve(
-        self, search: GroupSearch, one: Assignment, fullest: Fullest, beside_pj: float = 0.0
+        self, search: GroupSearch, one: Assignment, fullest: Fullest, beside_pj: float
     ) -> float:
         """Lay out the mappings of a core that may be better than the best.
 
