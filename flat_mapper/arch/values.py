@@ -43,6 +43,7 @@ class MemoryLevel:
     rows: Mapping[str, MovedRows] = field(default_factory=dict)  # moved for the tiles of all cores
     outside_pj: float = 0.0  # of the networks that one word crosses between it and a core
     beside: tuple[Mapping[str, float], ...] = ()  # by other source, cycles for a word of a tensor
+    unequal: tuple[str, ...] = ()  # inputs of which tiles of other cores have fewer words
     waits: float = 1.0  # how often cycles of first inputs and last outputs count
     step_cycles: float = 0.0  # of each pass of the shared loops
     whole_cycles: bool = True  # whether what a group takes is rounded up to whole ones

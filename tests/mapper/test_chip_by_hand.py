@@ -17,7 +17,6 @@ from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip import floors
 from flat_mapper.mapper.chip.assignments import _core_workload, _of_level
-from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.chip.ways import Way
 from flat_mapper.mapper.cost.price import drawn_energy
 from flat_mapper.mapper.group.objective import Goal
@@ -32,7 +31,7 @@ from flat_mapper.workload.mask import Mask
 def test_a_read_that_serves_all_cores_is_shared_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """8 pJ, which no core sees where one read may serve all: then every word is paid for once."""
     levels = {"DRAM": {"read": 8.0, "write": 8.0, "update": 8.0}}
-    one: Any = Fake(level="GLB", workload=None, group=Fake(names=()))
+    one: Any = Fake(level="GLB", workload=None, group=Fake(names=()), keys=0)
     monkeypatch.setattr(floors, "levels_between", lambda arch, level: [])
     monkeypatch.setattr(floors, "inputs_of", lambda one: ("A",))
     monkeypatch.setattr(floors, "border_words", lambda *_: (3.0, 5.0))
@@ -208,16 +207,3 @@ def test_what_no_mapping_beats_is_the_least_of_all_alternatives(
     found, bound = on_cores._searched(question, None)  # type: ignore[arg-type]
     assert (found, bound) == (("b", ("b",)), 5.0)
     assert question.count.pruned == 1
-
-
-def test_tiles_of_few_passes_and_all_ends_are_beside() -> None:
-    """Two tiles of one pass of 5 cycles, one of two passes, a cycle of each of three: 13."""
-    some: Any = Fake(
-        passes=((2, 1), (1, 2)),
-        whole=2,
-        peak=Fake(fixed=7.0, cycles=lambda passes: 5.0),
-        tile_cycles=1.0,
-        one=Fake(count=3),
-        _grows=lambda passes: passes > 1,
-    )
-    assert Fullest.beside.fget(some) == 13  # type: ignore[attr-defined]

@@ -19,7 +19,8 @@ from flat_mapper.mapper.bounds.border import BorderBounds
 from flat_mapper.mapper.bounds.bound_filter import LowerBounds
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.bounds.traffic import _beside_cycles
-from flat_mapper.mapper.chip.fullest import Fullest
+from flat_mapper.mapper.chip.floors import Peak
+from flat_mapper.mapper.chip.fullest import Fullest, MovedCycles
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.dense import DenseLayout
 from flat_mapper.mapper.cost.masks import mask_leaves
@@ -33,7 +34,7 @@ from flat_mapper.mapper.group.incremental import IncrementalEnumeration, _chunks
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, GoalIncumbent, gained
 from flat_mapper.mapper.group.log import GroupLog, candidate_item
 from flat_mapper.mapper.group.objective import Goal
-from flat_mapper.mapper.group.picks import PricedCandidates
+from flat_mapper.mapper.group.picks import BesideTurns, PricedCandidates
 from flat_mapper.mapper.group.promise import promising
 from flat_mapper.mapper.group.reconstruct import _passes
 from flat_mapper.mapper.solve.front_search import frontier
@@ -321,19 +322,42 @@ def test_tiles_in_order_of_their_queries_or_of_the_rest() -> None:
     assert Fullest._fullest(tiles, [1.0, 4.0], "heads") == 9
 
 
-def test_a_tile_that_moves_for_long_takes_its_steps_beside() -> None:
-    """20 cycles of words from outside, 3 of steps and 1 for the tile; then 30 of its own."""
-    tiles: Any = Fake(
-        whole=2,
-        peak=Fake(fixed=0.0, cycles=lambda passes: 5.0),
-        outside=Fake(fixed=0.0, cycles=lambda passes: 20.0),
+def tiles_of(passes: tuple[tuple[int, int], ...], outside: MovedCycles) -> Fullest:
+    """Tiles of at most three passes: 2 cycles at peak and 2 for each, 3 of steps, 1 for a tile."""
+    one: Any = Fake(most_passes=3, keys=1, passes=lambda: passes, count=sum(n for _, n in passes))
+    return Fullest(
+        one=one,
+        peak=Peak(fixed=2.0, each=2.0),
+        outside=outside,
         tile_cycles=1.0,
-        _steps=lambda passes: 3.0,
-        _grows=lambda passes: passes > 1,
+        step_cycles=3.0,
+        launch=0.0,
+        passes=passes,
     )
-    assert Fullest._tile(tiles, 2, 7.0, 2.0) == 24
-    assert Fullest._tile(tiles, 1, 7.0, 2.0) == 24
-    assert Fullest._tile(tiles, 2, 30.0, 2.0) == 31
+
+
+def test_a_tile_is_between_one_pass_at_peak_and_all_of_them() -> None:
+    """One pass takes 7 cycles or more, three take 40: two half of each, but for each limit."""
+    tiles = tiles_of(((3, 1), (2, 1), (1, 1)), MovedCycles(fixed=20.0))
+    assert tiles._tile(2, 40.0, BesideTurns()) == 27  # words take longest: 20, steps 6, a tile
+    assert tiles._tile(1, 40.0, BesideTurns()) == 24
+    short = tiles_of(tiles.passes, MovedCycles(fixed=2.0))
+    assert short._tile(2, 40.0, BesideTurns()) == 2.5 + 20 + 1  # 2 and 3: what takes longest in all
+    assert short._tile(2, 40.0, BesideTurns(outside=40.0)) == 1 + 20 + 6 + 1
+    assert short._tile(1, 40.0, BesideTurns(outside=40.0, unequal=9.0)) == 2 + 3 + 3 + 1
+    once = tiles_of(tiles.passes, MovedCycles(ahead=False))
+    assert once._tile(2, 40.0, BesideTurns()) == 24.5
+    assert once._tile(2, 12.0, BesideTurns()) == 2 + 4 + 6 + 1
+    at_once = tiles_of(tiles.passes, MovedCycles(ahead=False, overlaps=True))
+    assert at_once._tile(2, 40.0, BesideTurns()) == 21
+
+
+def test_all_tiles_beside_those_that_see_all_keys() -> None:
+    """Of two passes half of a first one of 4 and 3 cycles, of one pass all of it; each a cycle."""
+    tiles = tiles_of(((3, 1), (2, 2), (1, 4)), MovedCycles(fixed=4.0))  # which is as long as turns
+    assert tiles.largest == 1 + 2 * 0.5
+    assert tiles.short == 2 * 0.5 + 4
+    assert tiles.beside == (2 * 0.5 + 4) * 7 + 7
 
 
 def test_an_einsum_that_runs_in_every_pass_has_the_loops_of_all_passes() -> None:

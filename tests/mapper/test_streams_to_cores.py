@@ -11,15 +11,21 @@ from dataclasses import replace
 
 import pytest
 from mapper.test_on_cores import many, on_cores
+from oracles.brute_force import Case
+from oracles.chip_cases import chip_question
 from oracles.fused_questions import fused_question
 
 from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.cost_model.chip.cores import Round
 from flat_mapper.cost_model.chip.evaluation import evaluate
+from flat_mapper.cost_model.chip.group import group_on_cores
+from flat_mapper.cost_model.chip.totals import chip_stats
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.chip.assignments import Assignment, cascades, every_assignment
-from flat_mapper.mapper.chip.floors import at_least, core_view
+from flat_mapper.mapper.chip.floors import at_least, core_energies, core_view
 from flat_mapper.mapper.chip.fullest import Fullest
+from flat_mapper.mapper.chip.incumbent import ChipIncumbent
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.objective import Goal
@@ -33,6 +39,8 @@ from flat_mapper.mapping.cores.lift import lifted
 from flat_mapper.mapping.cores.view import core_platform, served
 from flat_mapper.mapping.space import Mapspace, partitions
 from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.workload.cascade import attention
+from flat_mapper.workload.mask import Mask
 
 LEAST = 1e-9  # of rounding
 
@@ -135,6 +143,97 @@ def priced_above(
 def test_no_mapping_is_below_the_bounds_of_its_tile(seed: int) -> None:
     """With 3: inputs that one read serves, of which DRAM moves none for itself."""
     assert assert_bounds_hold(seed, 2) > 0
+
+
+def with_slow_dram(platform: Platform) -> Platform:
+    """The chip with eight cycles for a word of DRAM, and none for one of its cores' levels."""
+
+    def slow(arch: Architecture) -> Architecture:
+        rates = [1 / 8, *[None] * len(arch.nodes)]
+        nodes = tuple(
+            replace(n, shared_words_per_cycle=rate) if isinstance(n, MemoryLevel) else n
+            for n, rate in zip(arch.nodes, rates, strict=False)
+        )
+        return replace(arch, nodes=nodes)
+
+    assert platform.vector is not None
+    return Platform(name="slow", matrix=slow(platform.matrix), vector=slow(platform.vector))
+
+
+def assert_tiles_take_no_less(
+    seed: int, few: int, monkeypatch: pytest.MonkeyPatch, *, slow: bool
+) -> int:
+    """Tiles of unequal passes, of mappings of a core, that were priced."""
+    case, rng = chip_question(4 * seed + 3), random.Random(seed)
+    heads = {"B": 1, "H": rng.choice((2, 4)), "kv_heads": rng.choice((1, 2))}
+    workload = attention(**heads, P=3, M=4, E=1, F=rng.choice((1, 2)), softmax="online")
+    workload = replace(workload, mask=Mask(causal=True))
+    case = replace(case, platform=with_slow_dram(case.platform) if slow else case.platform)
+    platform, space = case.platform, case.mapspace
+    every = [
+        one
+        for groups in partitions(workload, space)
+        if len(groups) == 1
+        for one in every_assignment(workload, platform, space, groups[0])
+        if one.keys and len(one.passes()) > 1
+    ]
+    monkeypatch.setattr(ChipIncumbent, "take", lambda self, _, found: taken.append(found))
+    priced = 0
+    for one in rng.sample(every, min(few, len(every))):
+        taken = list[GroupSolution]()
+        what = platform, one, space.policy.buffering
+        view, fullest = core_view(*what), Fullest.of(*what)
+        ert = core_energies(case.ert, platform, one, Goal(kind="energy"))
+        problem = group_problem(one.core_workload, view, ert, one.inner(space), one.group)
+        search = GroupSearch.of(problem, CandidateCache())
+        search.prepare()
+        goal = Goal(kind="latency")
+        search.solve(ChipIncumbent(goal=goal, fullest=fullest, beside_pj=0.0, price=lambda _: None))
+        for found in taken:
+            priced += tiles_above(case, one, fullest, found)
+    return priced
+
+
+def tiles_above(case: Case, one: Assignment, fullest: Fullest, found: GroupSolution) -> int:
+    """The number of tiles that a core's mapping has, none of which takes less than its bound."""
+    waits, priced = one.count / fullest.largest, 0
+    ends = found.beside.exposed / waits
+    where = one.workload, case.platform
+    group = group_mapping(found, dict(one.core_workload.rank_sizes))
+    for whole in lifted(*where, group, one.level, dict(one.tile)):
+        on = group_on_cores(*where, whole, case.mapspace.policy, case.ert)
+        if isinstance(on, Infeasible):
+            continue
+        assert fullest.cycles(found.cycles, found.beside) <= on.stats().cycles * (1 + LEAST)
+        energy = sum(stats.energy_pj for stats in chip_stats(on, case.ert))
+        assert fullest.largest * found.energy <= energy * (1 + LEAST)
+        for kind, tile in enumerate(on.tiles.classes):
+            passes = -(-dict(tile.sizes)["M"] // one.keys)
+            least = fullest._tile(passes, found.cycles - found.beside.exposed, found.beside)
+            taken = on.latency(kind, Round(cores=on.at_work, distinct=()))
+            assert least + ends <= (taken.cycles + taken.exposed) * (1 + LEAST) + LEAST
+            priced += 1
+    return priced
+
+
+@pytest.mark.parametrize(("seed", "slow"), [(10, False), (12, False), (13, True)])
+def test_no_tile_takes_less_than_the_mapping_of_the_largest_says(
+    seed: int, slow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 10 and 12: a buffer that reads nothing of an accumulator in the first pass.
+
+    With 13: keys that come for each query head, but stay for all of them where there is one pass.
+    """
+    assert assert_tiles_take_no_less(seed, 1, monkeypatch, slow=slow) > 0
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("slow", [False, True])
+@pytest.mark.parametrize("seed", range(40))
+def test_no_tile_of_many_questions_takes_less(
+    seed: int, slow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert assert_tiles_take_no_less(seed, 2, monkeypatch, slow=slow) >= 0
 
 
 @pytest.mark.nightly

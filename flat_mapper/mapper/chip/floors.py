@@ -124,7 +124,12 @@ def core_view(
     core = core_platform(platform, one.level)
 
     def seen(arch: Architecture) -> Architecture:
-        return replace(arch, nodes=(dram, *arch.nodes[1:]))
+        inside = arch.nodes[1:]
+        if one.keys:  # what a tile rounds up does not grow with its passes
+            inside = tuple(
+                replace(n, row_words=1) if isinstance(n, MemoryLevel) else n for n in inside
+            )
+        return replace(arch, nodes=(dram, *inside))
 
     vector = core.vector
     return replace(core, matrix=seen(core.matrix), vector=None if vector is None else seen(vector))
@@ -144,15 +149,26 @@ def outside_of(
         row_words=1,
         rows=way.rows if way is not None else {},
         beside=tuple(_streams(platform, one, way)),
+        unequal=unequal_inputs(one),
         step_cycles=core_facts(platform.matrix).step_cycles,
         whole_cycles=False,
     )
 
 
+def unequal_inputs(one: Assignment) -> tuple[str, ...]:
+    """Inputs of which tiles that see fewer keys have fewer words."""
+    if not one.keys:
+        return ()
+    ranks, keys = one.workload.tensor_ranks, key_rank(one.workload)
+    return tuple(t for t in inputs_of(one) if keys in ranks[t])
+
+
 def largest_tiles(one: Assignment) -> float:
-    """All tiles but those of one pass as so many of those that see all keys, but for their ends."""
+    """All tiles but for a first pass as so many of those that see all keys, but for their ends."""
     most = one.most_passes
-    return sum(n * p / most for p, n in one.passes() if p > 1 or most == 1) or one.count / most
+    if most == 1:
+        return one.count
+    return sum(n * (p - 1) / (most - 1) for p, n in one.passes()) or one.count / most
 
 
 def core_energies(
@@ -161,7 +177,8 @@ def core_energies(
     """Prices of actions, as a core sees them: no word from outside more than on any way in.
 
     A word from DRAM, or from the level between that may keep it; none where one read may bring it
-    to all cores, see `shared_pj`. Rows are not rounded up, as those of all tiles are together.
+    to all cores, see `shared_pj`. Rows are not rounded up, as those of all tiles are together; nor
+    are those inside where tiles differ.
 
     way: whose rows have prices of their own.
     """
@@ -173,7 +190,20 @@ def core_energies(
     _, write, update = (pj / platform.dram.row_words for pj in ert.actions(platform.dram.name))
     own = {"read": share * read, "write": write, "update": update}
     leak = {a: pj for a, pj in ert.levels[platform.dram.name].items() if a == "leak"}
-    return replace(ert, levels={**ert.levels, platform.dram.name: {**own, **leak}})
+    prices = {**ert.levels, platform.dram.name: {**own, **leak}}
+    return replace(ert, levels=_by_word(platform, prices) if one.keys else prices)
+
+
+def _by_word(
+    platform: Platform, prices: Mapping[str, Mapping[str, float]]
+) -> dict[str, Mapping[str, float]]:
+    """Prices of a word for those of a row, of all levels but DRAM."""
+    paths = filter(None, (platform.matrix, platform.vector))
+    rows = {lv.name: lv.row_words for path in paths for lv in path.levels[1:]}
+    return {
+        name: {a: pj if a == "leak" else pj / rows.get(name, 1) for a, pj in own.items()}
+        for name, own in prices.items()
+    }
 
 
 def _shares(platform: Platform, one: Assignment) -> bool:

@@ -14,6 +14,7 @@ from flat_mapper.cost_model.chip.rounds import given
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.floors import Peak, inputs_of, largest_tiles, outside_of, tile_words
 from flat_mapper.mapper.cost.outside import in_turn_cycles, weight_of
+from flat_mapper.mapper.group.picks import BesideTurns
 from flat_mapper.mapper.space.candidates import Floats
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import crosses_dram
@@ -26,22 +27,24 @@ MANY = 32  # tiles of each core, of which it hardly matters which are given out 
 class Fullest:
     """The fullest core's cycles at least, by what the largest tile takes.
 
-    A tile of p passes over the keys, where one that sees all keys makes P, takes
+    Whatever takes longest in a tile that sees all keys, in P passes over them, grows alike with
+    every pass from the second on. So a tile of p passes, two or more, takes
 
-        t(p) = max(F (1 - p / P) + T p / P, D (1 - p / P) + W p / P) + e
+        t(p) = (F (P - p) + T (p - 1)) / (P - 1) + e
 
-    or more: F is what does not depend on the passes, at peak, and D the same of what comes and goes
-    beside the turns, W in all; e is what its ends take, which nothing overlaps. With one pass a
-    tensor may stay where it is else brought again, so that such a tile counts at peak. What all
-    cores are busy for depends on T + k e alone, where k is the number of tiles over the sum of all
-    p / P: that is `least` below, what the search of one core minimises (`core_view`). Tiles are
-    given out in an order that is known, each to the core that is free first, and what the fullest
-    core takes grows with every t(p). So it is bounded for any e.
+    or more: T is what all P take, F what one does at least, at peak, and e the ends of a tile,
+    which nothing overlaps (lemma 23). The same holds of the words that come and go beside the
+    turns, W in all and D of one pass, at least; V of them grow with every pass. With one pass a
+    tensor may stay where it is else brought again, so that such a tile counts at peak, and D.
+    What all cores are busy for depends on T + k e alone, where k is the number of tiles over the
+    sum of all (p - 1) / (P - 1): that is `least` below, what the search of one core minimises
+    (`core_view`). Tiles are given out in an order that is known, each to the core that is free
+    first, and what the fullest core takes grows with every t(p). So it is bounded for any e.
     """
 
     one: Assignment
     peak: Peak
-    outside: Peak  # of what comes and goes beside the turns
+    outside: MovedCycles  # beside the turns
     tile_cycles: float
     step_cycles: float
     launch: float  # cycles
@@ -54,7 +57,7 @@ class Fullest:
         return cls(
             one=one,
             peak=Peak.of(platform, one),
-            outside=_beside_turns(platform, one, buffering),
+            outside=MovedCycles.of(platform, one, buffering),
             tile_cycles=facts.tile_cycles,
             step_cycles=facts.step_cycles,
             launch=facts.launch_seconds / platform.matrix.cycle_seconds,
@@ -73,14 +76,24 @@ class Fullest:
 
     @property
     def largest(self) -> float:
-        """The sum of all p / P."""
+        """The sum of all (p - 1) / (P - 1)."""
         return largest_tiles(self.one)
+
+    def _rest(self, passes: int) -> float:
+        """(P - p) / (P - 1)."""
+        return (self.whole - passes) / max(self.whole - 1, 1)
+
+    @property
+    def short(self) -> float:
+        """The sum of all (P - p) / (P - 1), of tiles of one pass too."""
+        return sum(n * self._rest(p) for p, n in self.passes)
 
     @property
     def beside(self) -> float:
         """Cycles of all tiles beside `least`."""
+        first = self._first()
         fixed = sum(
-            n * (self.peak.fixed * (1 - p / self.whole) if self._grows(p) else self.peak.cycles(p))
+            n * (self._rest(p) * first if self._grows(p) else self._once(p, BesideTurns()))
             for p, n in self.passes
         )
         return fixed + self.tile_cycles * self.one.count
@@ -88,6 +101,18 @@ class Fullest:
     def _grows(self, passes: int) -> bool:
         """True if a tile of so many passes is like one of all."""
         return passes > 1 or self.whole == 1
+
+    def _once(self, passes: int, beside: BesideTurns) -> float:
+        """Cycles of a tile at peak, its steps among them."""
+        moved = self.outside.cycles(passes, beside.unequal * passes / self.whole)
+        return max(self.peak.cycles(passes), moved) + self._steps(passes)
+
+    def _first(self) -> float:
+        """Cycles of one pass, of whatever takes longest in all."""
+        if self.outside.overlaps:
+            return 0.0
+        once = self.peak.cycles(1), self.outside.cycles(1, 0.0)
+        return (min(once) if self.outside.ahead else once[0]) + self._steps(1)
 
     def line(self, least: Floats) -> Floats:
         """Cycles of the fullest core, at least, if it is as busy as the others; float64[n].
@@ -106,16 +131,16 @@ class Fullest:
             found = found + np.maximum(lowest, least * left / one.cores) + self.tile_cycles
         return found
 
-    def cycles(self, least: float = 0.0, parts: tuple[float, float] | None = None) -> float:
+    def cycles(self, least: float = 0.0, beside: BesideTurns | None = None) -> float:
         """The same of one, with tiles given out one by one where they differ.
 
-        parts: what is known of its ends, k times, and of what comes and goes beside turns.
+        beside: what is known to stand beside its turns, its ends k times.
         """
         found = float(self.line(np.array(least)))
         if not np.isfinite(found):
             return found
         if not self.alike and self.one.count <= MANY * self.one.cores:
-            found = max(found, self.launch + self._given(max(least, self._lowest), parts))
+            found = max(found, self.launch + self._given(max(least, self._lowest), beside))
         return float(ceil(found * (1 - 1e-14) - 1e-9))
 
     @property
@@ -127,16 +152,15 @@ class Fullest:
         """Cycles of the steps of a tile, at least."""
         return self.step_cycles * (passes if self.one.keys else 1)
 
-    def _given(self, least: float, parts: tuple[float, float] | None) -> float:
+    def _given(self, least: float, beside: BesideTurns | None) -> float:
         """The fullest core's cycles where tiles differ, whatever part of `least` their ends are."""
         waits = self.one.count / self.largest
         most = (least - self._lowest) / waits
-        ends = [most * i / PARTS for i in range(PARTS + 1)]
-        known, outside = parts or (0.0, 0.0)
-        if parts or not most:
-            ends = [min(known / waits, most)] * 2
+        ends, known = [most * i / PARTS for i in range(PARTS + 1)], beside or BesideTurns()
+        if beside or not most:
+            ends = [min(known.exposed / waits, most)] * 2
         times = [
-            [self._tile(p, least - waits * e, outside) + e for p, _ in self.passes] for e in ends
+            [self._tile(p, least - waits * e, known) + e for p, _ in self.passes] for e in ends
         ]
         found = inf
         for low, high in pairwise(times):
@@ -144,16 +168,15 @@ class Fullest:
             found = min(found, *(self._fullest(between, o) for o in _tile_orders(self.one)))
         return found
 
-    def _tile(self, passes: int, least: float, outside: float) -> float:
-        """Cycles of a tile of some passes, without its ends; of one of all keys: T and W."""
+    def _tile(self, passes: int, least: float, beside: BesideTurns) -> float:
+        """Cycles of a tile of some passes, without its ends; of one of all keys: T, W and V."""
+        once = self._once(passes, beside)
         if not self._grows(passes):
-            moved = self.outside.cycles(passes)
-            return max(self.peak.cycles(passes), moved) + self._steps(passes) + self.tile_cycles
-        share = passes / self.whole
-        own = self.peak.fixed * (1 - share) + least * share
-        peak = self.peak.cycles(passes) + self._steps(passes)
-        moved = max(self.outside.cycles(passes), self.outside.fixed * (1 - share) + outside * share)
-        return max(own, peak, moved + self._steps(passes)) + self.tile_cycles
+            return once + self.tile_cycles
+        rest = self._rest(passes)
+        moved = rest * self.outside.cycles(1, beside.unequal / self.whole)
+        moved += (1 - rest) * beside.outside + self._steps(passes)
+        return max(once, moved, rest * self._first() + (1 - rest) * least) + self.tile_cycles
 
     def _fullest(self, cycles: list[float], order: str) -> float:
         """The most that a core is given; cycles: by number of passes."""
@@ -167,28 +190,42 @@ class Fullest:
         return max(loads)
 
 
-def _beside_turns(platform: Platform, one: Assignment, buffering: float) -> Peak:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MovedCycles:
     """Cycles of every word that a tile brings and sends, once, one tensor after another.
 
     None where they do not run beside turns.
     """
-    turns = len(one.group.names) > 1 and not overlaps(one.group.schedule)
-    if buffering < 2 or not turns:
-        return Peak(fixed=0.0, each=0.0)
-    workload, dram = one.core_workload, outside_of(platform, one, buffering)
-    inputs, names = inputs_of(one), one.group.names
-    made = {workload.einsum(n).output.tensor for n in names}
-    fixed = each = 0.0
-    for tensor in [*inputs, *(t for t in made if crosses_dram(workload, names, t))]:
-        words = tile_words(one, tensor)
-        ways = (words, 0.0) if tensor in inputs else (0.0, words)
-        weight = weight_of(dram, tensor, words)
-        cycles = float(in_turn_cycles(dram, tensor, *ways, weight))
-        if one.keys and key_rank(workload) in workload.tensor_ranks[tensor]:
-            each += cycles / one.most_passes
-        else:
-            fixed += cycles
-    return Peak(fixed=fixed, each=each)
+
+    ahead: bool = True  # whether they do
+    overlaps: bool = False  # whether units work at once
+    fixed: float = 0.0  # of what does not depend on its passes over keys
+    unequal: float = 0.0  # of each pass: of inputs
+    sent: float = 0.0  # and of outputs
+
+    @classmethod
+    def of(cls, platform: Platform, one: Assignment, buffering: float) -> MovedCycles:
+        """That of the largest tile, at least."""
+        at_once = overlaps(one.group.schedule)
+        if buffering < 2 or at_once or len(one.group.names) == 1:
+            return cls(ahead=False, overlaps=at_once and buffering >= 2)
+        workload, dram = one.core_workload, outside_of(platform, one, buffering)
+        inputs, names = inputs_of(one), one.group.names
+        outputs = {workload.einsum(n).output.tensor for n in names}
+        found = {"fixed": 0.0, "unequal": 0.0, "sent": 0.0}
+        for tensor in [*inputs, *(t for t in outputs if crosses_dram(workload, names, t))]:
+            words = tile_words(one, tensor)
+            ways = (words, 0.0) if tensor in inputs else (0.0, words)
+            cycles = float(in_turn_cycles(dram, tensor, *ways, weight_of(dram, tensor, words)))
+            if not one.keys or key_rank(workload) not in workload.tensor_ranks[tensor]:
+                found["fixed"] += cycles
+            else:
+                found["unequal" if tensor in inputs else "sent"] += cycles / one.most_passes
+        return cls(fixed=found["fixed"], unequal=found["unequal"], sent=found["sent"])
+
+    def cycles(self, passes: int, unequal: float) -> float:
+        """Cycles of a tile of some passes; unequal: of its inputs that grow with them, or more."""
+        return self.fixed + passes * self.sent + max(passes * self.unequal, unequal)
 
 
 def _tile_orders(one: Assignment) -> tuple[str, ...]:

@@ -84,8 +84,7 @@ class ChipIncumbent:
     def take(self, slot: int, solution: GroupSolution) -> None:
         """Price a mapping on the chip, if it still may be better than the best."""
         energy = self.fullest.largest * solution.energy + self.beside_pj
-        parts = solution.exposed, solution.outside
-        least = self.fullest.cycles(solution.cycles, parts), energy
+        least = self.fullest.cycles(solution.cycles, solution.beside), energy
         if not self._of_use(least):
             return
         bound = self.value(least)

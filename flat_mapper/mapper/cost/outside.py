@@ -31,6 +31,15 @@ def beside(dram: MemoryLevel) -> list[tuple[str, str]]:
     return [(dram.name, f"beside {i}") for i in range(len(dram.beside))]
 
 
+def own_ports(dram: MemoryLevel, *, turns: bool) -> list[tuple[str, str]]:
+    """Ports of cycles that are counted beside the limits of DRAM, where Einsums take turns.
+
+    Of all tensors one after another, and of them those of which other tiles have fewer words.
+    """
+    one, some = (dram.name, "beside"), (dram.name, "unequal")
+    return [one] * (turns and bool(dram.beside)) + [some] * (turns and bool(dram.unequal))
+
+
 def beside_cycles(dram: MemoryLevel, tensor: str) -> list[float]:
     """By source beside DRAM, cycles of a word of a tensor."""
     return [own.get(tensor, 0.0) for own in dram.beside]

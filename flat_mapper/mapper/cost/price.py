@@ -19,6 +19,7 @@ from flat_mapper.mapper.space.candidates import (
     looped,
 )
 from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.factors import lacked
 from flat_mapper.mapper.space.roles import Outer, Role
 
 
@@ -61,11 +62,11 @@ def candidate_costs(space: EinsumSpace, candidates: CandidateBlock, outer: Outer
     sizes = np.array(space.sizes, dtype=np.int64)[:, None]
     tile = np.array(outer.tile, dtype=np.int64)[:, None]
     tile = np.where(tile == 0, candidates.tile, tile)
-    shared, dram = tile // candidates.tile, sizes // tile
+    shared, dram, outside = tile // candidates.tile, sizes // tile, space.arch.levels[0]
     for position, (tensor, role) in enumerate(zip(space.tensors, outer.roles, strict=True)):
         transfers = candidates.transfers[tensor]
         parent = space.source(tensor, role)
-        words, before = np.zeros(1), dict(costs.ports)
+        words, before, open_ = np.zeros(1), dict(costs.ports), np.ones(1) > 0
         left: tuple[Floats | float, Floats | float] = (1.0, 1.0)
         for i, transfer in enumerate(transfers):
             passes, open_ = looped(
@@ -80,24 +81,27 @@ def candidate_costs(space: EinsumSpace, candidates: CandidateBlock, outer: Outer
             _add_transfer(space, costs, tensor, transfer, above, parent, passes, left, copied)
             words = passes * left[0] * left[1] * float(space.volume[tensor])
         if role == "staged":
-            still = np.ones(dram.shape[1]) > 0
-            left = left_by_mask(space.relevant[tensor], still, dram, outer)
+            open_ = np.ones(dram.shape[1]) > 0
+            left = left_by_mask(space.relevant[tensor], open_, dram, outer)
             alone = Costs(energy=np.zeros(1), ports={})
             words = add_staged(space, alone, tensor, dram, outer.dram_order, left)
             costs.add(alone)
             costs.staged = costs.staged + _staged_cycles(space, tensor, dram, outer, left)
-        if role != "inside":
-            add_total(space, costs, tensor, words)
-        if role != "inside" and outer.by_row:
+        if role == "inside":
+            continue
+        add_total(space, costs, tensor, words)
+        if outer.by_row:
             add_held(costs.held, costs.ports, before, np.asarray(left[0] * left[1]) == 1)
+        if tensor in outside.unequal:
+            once = words / np.where(open_, lacked(space.relevant[tensor], dram), 1)
+            cycles = in_turn_cycles(outside, tensor, once, 0.0, costs.weights[tensor])
+            costs.add_cycles((outside.name, "unequal"), cycles)  # lemma 23
     return costs
 
 
 def add_total(space: EinsumSpace, costs: Costs, tensor: str, words: Floats) -> None:
-    """Words that DRAM moves for a tensor, however often it is read.
-
-    And what other sources take for it: each alone, and the slowest of all for one tensor after
-    another.
+    """Words that DRAM moves for a tensor, however often it is read; and what other sources take
+    for it, each alone, and the slowest of all for one tensor after another.
 
     words: that the shared level and those below read of it, or send.
     """
@@ -150,10 +154,7 @@ def add_staged(
     order: tuple[int, ...],
     left: tuple[Floats | float, Floats | float] = (1.0, 1.0),
 ) -> Floats:
-    """Whole tiles between DRAM and the shared level; returns their words.
-
-    left: see `left_by_mask`.
-    """
+    """Whole tiles between DRAM and the shared level, less `left_by_mask`; returns their words."""
     one = np.ones(dram.shape[1])
     passes, _ = looped(space.relevant[tensor], one, one > 0, dram, order)
     level = space.arch.levels[space.shared]
@@ -179,7 +180,7 @@ def _add_transfer(
 
     top: the parent of a transfer with none above; None: its end of the transfer does not count.
     left: what a mask leaves of the passes, and of the tensor.
-    copied: words that the parent reads (of an output: takes) beside the transfer.
+    copied: words that the parent reads (of an output: takes) beside.
     """
     volume, passes = float(space.volume[tensor]) * left[1], passes * left[0]
     parent = top if above is None else above.child

@@ -8,9 +8,10 @@ import numpy as np
 
 from flat_mapper.cost_model.latency import loads_in_turn
 from flat_mapper.cost_model.schedule import Rounds, phase_cycles
-from flat_mapper.mapper.cost.outside import beside
+from flat_mapper.mapper.cost.outside import beside, own_ports
 from flat_mapper.mapper.cost.price import Costs
 from flat_mapper.mapper.cost.turns import TurnCycles
+from flat_mapper.mapper.group.picks import BesideTurns
 from flat_mapper.mapper.space.candidates import Floats
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.roles import Outer
@@ -62,9 +63,7 @@ class CostLayout:
         }
         for space in problem.spaces:
             outermost = space.arch.levels[0]
-            ports |= dict.fromkeys(beside(outermost))
-            if turns and outermost.beside:
-                ports[outermost.name, "beside"] = None
+            ports |= dict.fromkeys([*beside(outermost), *own_ports(outermost, turns=turns)])
         return cls(
             ports=tuple(ports),
             overlapped=overlapped,
@@ -169,14 +168,16 @@ class CostLayout:
         """pJ; float64[n]."""
         return vectors[:, -2]
 
-    def beside_turns(self, vector: Floats) -> tuple[float, float]:
-        """Of one vector, cycles that nothing overlaps, and those of all that comes from outside.
-
-        None where nothing runs beside turns that are taken one by one.
-        """
+    def beside_turns(self, vector: Floats) -> BesideTurns:
+        """Cycles of one vector that stand beside turns which are taken one by one; else none."""
         if not self.runs_ahead or not self.takes_turns or self.overlapped:
-            return 0.0, 0.0
-        return float(vector[-3]), float(self._ports(vector[None, :]).max(initial=0.0))
+            return BesideTurns()
+        ports, unequal = self._ports(vector[None, :])[0], (self.dram, "unequal")
+        return BesideTurns(
+            exposed=float(vector[-3]),
+            outside=float(ports.max(initial=0.0)),
+            unequal=float(ports[self.ports.index(unequal)]) if unequal in self.ports else 0.0,
+        )
 
     def _ports(self, vectors: Floats) -> Floats:
         """Cycles by port; float64[n, ports]."""

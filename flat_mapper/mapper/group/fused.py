@@ -351,8 +351,8 @@ class Fused:
             position = some[place]
             costs = float(cycles[position]), float(energy[position])
             found = self._solution(where, parts, picks[position], costs)
-            ends, outside = where.layout.beside_turns(total[position])
-            self.incumbent.take(slot, replace(found, exposed=ends, outside=outside))
+            beside = where.layout.beside_turns(total[position])
+            self.incumbent.take(slot, replace(found, beside=beside))
             if self.log is not None:
                 self.log.priced(found)
         return legal

@@ -37,6 +37,15 @@ class Pick:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BesideTurns:
+    """Cycles of a tile's mapping that stand beside its turns."""
+
+    exposed: float = 0.0  # of first inputs and last outputs, that nothing overlaps
+    outside: float = 0.0  # of all words from and to DRAM
+    unequal: float = 0.0  # of these, of inputs of which other tiles have fewer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupSolution:
     """The best found for a group."""
 
@@ -47,8 +56,7 @@ class GroupSolution:
     picks: tuple[Pick, ...]
     cycles: float
     energy: float
-    exposed: float = 0.0  # cycles of first inputs and last outputs, that nothing overlaps
-    outside: float = 0.0  # cycles of all words from and to DRAM, that run beside the turns
+    beside: BesideTurns = BesideTurns()
 
 
 @dataclass(slots=True)

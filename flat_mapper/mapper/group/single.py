@@ -88,7 +88,7 @@ class Single:
             if not obeyed.any():
                 continue
             costs = self.dense.costs(candidate, tile, order, shared_order, roles)
-            in_turn = ("in turn", "beside")  # of Einsums that take turns
+            in_turn = ("in turn", "beside", "unequal")  # of Einsums that take turns
             ports = (cycles for (_, port), cycles in costs.ports.items() if port not in in_turn)
             slowest = reduce(np.maximum, ports, compute)
             cycles = rounded(space.arch.levels[0], slowest + cold)

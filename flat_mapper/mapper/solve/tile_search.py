@@ -17,9 +17,10 @@ from flat_mapper.cost_model.chip.group import group_on_cores
 from flat_mapper.cost_model.chip.totals import chip_stats
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.chip.assignments import Assignment
+from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.floors import (
     at_least,
+    computes_pj,
     core_energies,
     core_view,
     largest_tiles,
@@ -227,9 +228,19 @@ class GroupOnTiles:
     def _shared_pj(self, one: Assignment) -> float:
         return shared_pj(self.question.platform, self.question.ert, one)
 
+    def _first_pj(self, fullest: Fullest) -> float:
+        """pJ at least of what all tiles take beside so many as see all keys: their computes."""
+        if self.question.goal.kind == "latency" or not fullest.short:
+            return 0.0
+        one = fullest.one
+        once = one.core_workload.with_ranks({key_rank(one.workload): one.keys})
+        where = self.question.platform, self.question.ert
+        return fullest.short * computes_pj(*where, once, one.group.names)
+
     def _least_of(self, search: GroupSearch, fullest: Fullest, beside_pj: float) -> float:
         """The objective at least, by all outer choices of a core; infinite where none fits."""
         goal, roots = self.question.goal, search.roots
+        beside_pj += self._first_pj(fullest)
         fits = search.bounds.fits(roots)
         energy = fullest.largest * roots.energy[fits] + beside_pj
         least = float(goal.first(fullest.line(roots.cycles[fits]), energy).min(initial=inf))
@@ -305,7 +316,7 @@ class GroupOnTiles:
         incumbent = ChipIncumbent(
             goal=question.goal,
             fullest=fullest,
-            beside_pj=beside_pj,
+            beside_pj=beside_pj + self._first_pj(fullest),
             price=lambda found: self._lay_out(one, found),
         )
         if self.most < inf:

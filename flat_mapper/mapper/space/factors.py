@@ -102,6 +102,11 @@ def prod_of(grid: np.ndarray, candidates: Sequence[int]) -> np.ndarray:
     return found
 
 
+def lacked(relevant: Sequence[bool], grid: np.ndarray) -> np.ndarray:
+    """Product over the ranks that a tensor lacks."""
+    return prod_of(grid, [r for r, yes in enumerate(relevant) if not yes])
+
+
 @lru_cache(maxsize=64)  # of one search and the next; a sweep has thousands
 def on_axes(
     choices: tuple[tuple[int, ...], ...],
