@@ -103,7 +103,7 @@ def test_rows_of_unequal_length_are_priced_row_by_row(tmp_path: Path) -> None:
     assert replayed(*read_log(path), sample=100).fault == ""
 
 
-@pytest.mark.parametrize("seed", [9, 12, 18])
+@pytest.mark.parametrize("seed", [12, 18, 21])
 def test_no_partial_mapping_was_cut_wrongly(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

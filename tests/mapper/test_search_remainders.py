@@ -14,7 +14,6 @@ from random_mappings import random_mapping
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.bounds.whole_sizes import least_of_any_size
 from flat_mapper.mapper.solve.alternatives import tasks
 from flat_mapper.mapper.solve.optimum import is_awkward, larger_sizes, search
 from flat_mapper.mapper.solve.result import Solution
@@ -77,7 +76,7 @@ def test_a_prime_length_fills_the_array() -> None:
 def least(case: Case) -> tuple[float, float]:
     """The lower bounds of a question on cycles and pJ, whatever the factors."""
     found = [
-        np.array([least_of_any_size(one.bounds) for one in task.searches]).sum(axis=0)
+        np.array([one.bounds.least_of_any_size() for one in task.searches]).sum(axis=0)
         for task in tasks(case.workload, case.platform, case.mapspace, case.ert)
     ]
     cycles, energy = np.array(found).min(axis=0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
-from flat_mapper.mapper.bounds.traffic import KnownUses, busy_cycles, traffic_bound
+from flat_mapper.mapper.bounds.traffic import KnownUses, TrafficBound, busy_cycles, traffic_bound
+from flat_mapper.mapper.bounds.whole_sizes import KnownWords, words_bound
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
@@ -27,6 +28,7 @@ from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapper.space.rules import in_order, moves_inward, obeyed
 from flat_mapper.mapping.order import overlaps
 
+DRAM_SHARES = (0.0, 0.02, 0.1, 1.0)  # chosen: shares of DRAM in bounds of words whatever the tile
 FEW_TILES = 500  # chosen: under so many, what is known of each Einsum is kept for all stagings
 
 
@@ -92,6 +94,7 @@ class OuterBounds:
     occupancy: SharedOccupancy
     stagings: list[Staging]
     orders: list[tuple[int, ...]]  # of the DRAM loops, innermost first, by group rank
+    words: KnownWords = field(default_factory=KnownWords)
 
     def roles(self, space: EinsumSpace) -> dict[str, tuple[Role, ...]]:
         """By tensor of an Einsum, the roles that some staging gives it."""
@@ -99,7 +102,7 @@ class OuterBounds:
         return {t: tuple(dict.fromkeys(own)) for t, own in zip(space.tensors, every, strict=True)}
 
     def least(self) -> tuple[float, float]:
-        """Lower bounds on (cycles, pJ) of the group: units at their widest, words moved once."""
+        """Lower bounds on (cycles, pJ) of the group: units at their widest, least words."""
         problem = self.problem
         visited = np.array([problem.least_visited])
         shares = [float(problem.shares(s, visited)[0]) for s in problem.spaces]
@@ -113,7 +116,12 @@ class OuterBounds:
                     words = float(space.volume[tensor])
                     energy += share * float(dram_energy(space, tensor, words))
                 met.add(tensor)
-        return max(cycles, self.compulsory_cycles()), energy
+        moved = sum(
+            share * s.compute_energy
+            + float(self.words.least(s, list(self.roles(s).values()), share))
+            for s, share in zip(problem.spaces, shares, strict=True)
+        )
+        return max(cycles, self.compulsory_cycles()), max(energy, moved)
 
     def least_inside(self, visited: Floats, runs: Sequence[Floats]) -> Floats:
         """Lower bound on the pJ of the group below DRAM; float64[n].
@@ -135,6 +143,18 @@ class OuterBounds:
             energy = energy + often * space.compute_energy
             energy = energy + self.problem.shares(space, visited) * own
         return energy
+
+    def least_of_any_size(self) -> tuple[float, float]:
+        """Lower bounds on (cycles, pJ) of the group over mappings whose factors need not divide.
+
+        Without a mask.
+        """
+        spaces = self.problem.spaces
+        cycles = self.compute([s.lane_cycles / s.lanes for s in spaces])
+        energy = sum(s.compute_energy + s.least_network for s in spaces)
+        for space in spaces:
+            energy += float(words_bound(space, list(self.roles(space).values())).at(1.0))
+        return max(cycles, self.compulsory_cycles()), energy
 
     def busy(self, i: int, cycles: float, outers: Outers) -> Floats:
         """Lower bound on the cycles of the group's turns, where the i-th Einsum takes these."""
@@ -302,7 +322,8 @@ class OuterBounds:
         bound = traffic_bound(
             *(self.occupancy, grid, roles, orders, candidate_sets, compute, visited, known)
         )
-        energy = bound.floors + self.least_inside(visited, runs)
+        least = self.least_inside(visited, runs) + bound.floors
+        energy = np.maximum(least, self._any_words(roles, runs, visited, bound))
         if candidate_sets is not None:
             priced, free = self._lows(candidate_sets, staging, grid, visited)
             energy = np.maximum(energy, np.maximum(priced + bound.staged, free + bound.floors))
@@ -334,6 +355,23 @@ class OuterBounds:
             streams=np.zeros((len(self.problem.spaces), grid.shape[1])),
             visited=nothing,
         )
+
+    def _any_words(
+        self,
+        roles: Sequence[tuple[Role, ...]],
+        runs: Sequence[Floats],
+        visited: Floats,
+        bound: TrafficBound,
+    ) -> Floats:
+        """Lower bound on the pJ of the group by what words take whatever the tile; float64[n]."""
+        spaces, whole = self.problem.spaces, self.problem.masked_pair is None
+        shares = [1.0 if whole else self.problem.shares(s, visited) for s in spaces]
+        least = np.zeros(len(visited))
+        for priced in DRAM_SHARES:
+            every = zip(spaces, roles, shares, strict=True)
+            moved = sum(self.words.least(s, [(r,) for r in own], n, priced) for s, own, n in every)
+            least = np.maximum(least, moved + priced * bound.staged + (1 - priced) * bound.floors)
+        return sum((n * s.compute_energy for n, s in zip(runs, spaces, strict=True)), least)
 
     def _steps(self, grid: Ints) -> Floats:
         """Cycles of the passes of the shared loops beside all that happens in them; float64[n]."""

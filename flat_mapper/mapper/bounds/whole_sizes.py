@@ -1,23 +1,24 @@
-"""Lower bounds on mappings of any factors, also those that do not divide the ranks (remainders).
+"""Lower bounds on what an Einsum's words take, whatever the tile.
 
-They rest on volumes, computes and the number of units alone. Every compute takes its words from
-some level. Of a level inside all fanouts that is a word each; of one outside, the words of a tensor
-are shared by the units that differ in ranks which the tensor lacks, and all units together are no
-more than the fanouts have.
+Every compute takes its words from some level. Of a level inside all fanouts that is a word each; of
+one outside, the words of a tensor are shared by the units that differ in ranks which the tensor
+lacks. How many that may be is known of the splits whose factors divide the ranks; of any factors,
+also those that do not (remainders), all units together are no more than the fanouts have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.mapper.bounds.outer import OuterBounds
 from flat_mapper.mapper.cost.price import drawn_energy, staged_once
+from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
+from flat_mapper.mapper.space.factors import distinct_columns, prod_of
 from flat_mapper.mapper.space.roles import Role
 
 PARTS = 12  # chosen: weights of tensors are tried in twelfths
@@ -31,48 +32,111 @@ class _Way:
     fixed: float
     shared: float = 0.0  # if every unit took words of its own
     once: float = 0.0  # of these, what remains however many share them: every word once
+    spared: float = 0.0  # pJ of reads that first visits of an output spare, and no mask does
 
 
-def least_of_any_size(bounds: OuterBounds) -> tuple[float, float]:
-    """Lower bounds on (cycles, pJ) of a group over mappings whose factors need not divide.
+@dataclass(frozen=True, slots=True)
+class WordsBound:
+    """Least pJ of an Einsum's words on their way to the units and back; by way of its tensors."""
 
-    Without a mask.
+    ways: tuple[tuple[float, float], ...]  # pJ without a mask, and `_Way.spared`
+
+    def at(self, share: Floats | float) -> Floats:
+        """pJ at least where a mask leaves a share of the work; float64[n]."""
+        found = [np.asarray(share * pj - (1 - share) * spared) for pj, spared in self.ways]
+        least: Floats = np.maximum(np.minimum.reduce(found), 0.0)
+        return least
+
+
+@dataclass(frozen=True, slots=True)
+class KnownWords:
+    """Bounds of the Einsums of a group that are computed already."""
+
+    _sharing: dict[str, Ints] = field(default_factory=dict)  # by Einsum
+    _bounds: dict[object, WordsBound] = field(default_factory=dict)
+
+    def least(
+        self,
+        space: EinsumSpace,
+        roles: Sequence[tuple[Role, ...]],
+        share: Floats | float,
+        priced: float = 1.0,
+    ) -> Floats:
+        """Lower bound on the pJ of an Einsum's words; see `words_bound`.
+
+        roles: by tensor, those that it may have. share: of the work that a mask leaves; float64[n].
+        """
+        name = space.einsum.name
+        if name not in self._sharing:
+            self._sharing[name] = sharing_units(space)
+        key = name, tuple(roles), priced
+        if key not in self._bounds:
+            sharing = self._sharing[name]
+            self._bounds[key] = words_bound(space, roles, priced=priced, sharing=sharing)
+        return self._bounds[key].at(share) + share * space.least_network
+
+
+def words_bound(
+    space: EinsumSpace,
+    roles: Sequence[Sequence[Role]],
+    *,
+    priced: float = 1.0,
+    sharing: Ints | None = None,
+) -> WordsBound:
+    """Bound of an Einsum in some roles; by tensor, those that it may have.
+
+    priced:  share of what DRAM takes that counts: of a staged tensor for every word once, of a
+             streamed one for what is drawn.
+    sharing: see `sharing_units`; None: of any factors.
     """
-    spaces = bounds.problem.spaces
-    cycles = bounds.compute([s.lane_cycles / s.lanes for s in spaces])
-    energy = sum(
-        s.compute_energy + s.least_network + _least_moved(s, bounds.roles(s)) for s in spaces
-    )
-    return max(cycles, bounds.compulsory_cycles()), energy
+    every = [
+        list(_ways(space, tensor, own, priced))
+        for tensor, own in zip(space.tensors, roles, strict=True)
+    ]
+    found, most = list[tuple[float, float]](), -1.0
+    some = ((_together(space, w, sharing), sum(x.spared for x in w)) for w in product(*every))
+    for pj, spared in sorted(some, key=lambda one: (one[0], -one[1])):
+        if spared > most:  # else another way is never more
+            most = spared
+            found.append((pj, spared))
+    return WordsBound(ways=tuple(found))
 
 
-def _least_moved(space: EinsumSpace, roles: Mapping[str, tuple[Role, ...]]) -> float:
-    """Least pJ of bringing an Einsum's words to its units, and what they make back."""
-    ways = [list(_ways(space, t, roles[t])) for t in space.tensors]
-    return min(_together(space, some) for some in product(*ways))
-
-
-def _ways(space: EinsumSpace, tensor: str, roles: tuple[Role, ...]) -> Iterator[_Way]:
+def _ways(space: EinsumSpace, tensor: str, roles: Sequence[Role], priced: float) -> Iterator[_Way]:
     """All ways of one tensor: from the top, or through a level below the shared one."""
+    inner = [n for n in space.inner_nodes if isinstance(n, MemoryLevel)]
+    keepers = [n for n in inner if any(tensor in keep for keep in space.keep_sets(n.name))]
+    for role in roles:
+        direct = _from_top(space, tensor, role, priced)
+        yield direct
+        least = direct.fixed + direct.once  # every word once from the top
+        for own in keepers:
+            filled, served = _kept_at(space, tensor, own)
+            within = space.inner_nodes[space.inner_nodes.index(own) + 1 :]
+            if lanes_of(within) == 1:
+                yield _Way(least + filled + served)
+            else:
+                yield _Way(least + filled, served)
+
+
+def _from_top(space: EinsumSpace, tensor: str, role: Role, priced: float) -> _Way:
+    """Way of a tensor from the shared level, or from outside."""
     volume = float(space.volume[tensor])
     often = max(space.iterations * space.share(tensor) - 1, volume)  # whole words: less is lost
-    inner = [n for n in space.inner_nodes if isinstance(n, MemoryLevel)]
-    for role in roles:
-        level = space.source(tensor, role)
-        staged = staged_once(space, tensor, priced=True, rounded=False) if role == "staged" else 0.0
-        none, once, each = (
-            float(drawn_energy(space, tensor, level, words, rounded=False))
-            for words in (0.0, volume, often)
-        )
-        yield _Way(staged + none, each - none, once - none)
-        for own in inner:
-            if any(tensor in keep for keep in space.keep_sets(own.name)):
-                filled, served = _kept_at(space, tensor, own)
-                inside = space.inner_nodes[space.inner_nodes.index(own) + 1 :]
-                if lanes_of(inside) == 1:
-                    yield _Way(staged + once + filled + served)
-                else:
-                    yield _Way(staged + once + filled, served)
+    level, staged, weight = space.source(tensor, role), 0.0, 1.0
+    if role == "stream":
+        weight = priced
+    elif role == "staged":
+        both = (staged_once(space, tensor, priced=yes, rounded=False) for yes in (True, False))
+        whole, within = both
+        staged = priced * whole + (1 - priced) * within
+    none, once, each = (
+        weight * float(drawn_energy(space, tensor, level, words, rounded=False))
+        for words in (0.0, volume, often)
+    )
+    # Of an output no words are less than none, by what its first visits spare.
+    spared = 0.0 if space.first_visits_masked else -none
+    return _Way(staged + none, each - none, once - none, spared)
 
 
 def _kept_at(space: EinsumSpace, tensor: str, level: MemoryLevel) -> tuple[float, float]:
@@ -86,25 +150,56 @@ def _kept_at(space: EinsumSpace, tensor: str, level: MemoryLevel) -> tuple[float
     return float(space.volume[tensor]) * write / rows, words * read / rows
 
 
-def _together(space: EinsumSpace, ways: tuple[_Way, ...]) -> float:
-    """Least pJ of all tensors, each in its way.
+def sharing_units(space: EinsumSpace) -> Ints:
+    """Most units that take one word of each tensor, by split of the fanouts; int64[tensors, n].
+
+    Of splits whose factors divide the ranks, those beside which no other has more of every tensor.
+    """
+    lacking = [[r for r, yes in enumerate(space.relevant[t]) if not yes] for t in space.tensors]
+    found = np.ones((len(lacking), 1), np.int64)
+    for grid, _ in space.splits.values():
+        if not grid.shape[1]:
+            continue  # a rule leaves no split: no mapping is bounded
+        own = _largest(np.array([prod_of(grid, ranks) for ranks in lacking]))
+        found = _largest((found[:, :, None] * own[:, None, :]).reshape(len(lacking), -1))
+    return found
+
+
+def _largest(columns: Ints) -> Ints:
+    """Columns beside which no other is as large in every place."""
+    left, found = distinct_columns(columns)[0], list[Ints]()
+    while left.shape[1]:
+        found.append(left[:, np.log(left).sum(axis=0).argmax()])
+        left = left[:, (left > found[-1][:, None]).any(axis=0)]
+    return np.array(found, np.int64).reshape(-1, len(columns)).T
+
+
+def _together(space: EinsumSpace, ways: tuple[_Way, ...], sharing: Ints | None) -> float:
+    """Least pJ of all tensors, each in its way."""
+    shared, once = (np.array(own) for own in ([w.shared for w in ways], [w.once for w in ways]))
+    fixed, some = sum(w.fixed for w in ways), np.flatnonzero(shared > 0)
+    if not len(some):
+        return fixed + float(once.sum())
+    if sharing is None:
+        best = _of_any_split(space, shared[some], some)
+        return fixed + max(float(once.sum()), best)
+    every = np.maximum(shared[:, None] / sharing, once[:, None]).sum(axis=0)
+    return fixed + float(every.min(initial=np.inf))
+
+
+def _of_any_split(space: EinsumSpace, shared: Floats, some: Ints) -> float:
+    """Least sum of what tensors take; shared: pJ of each if every unit took words of its own.
 
     Units differ by s[r] in rank r, so the words of a tensor are shared by the product m of s over
     ranks that it lacks, and all s together are no more than the lanes. For any weights w that sum
     to 1, a sum of terms is at least the product of (term / w)^w (arithmetic and geometric mean).
     """
-    shared = np.array([w.shared for w in ways])
-    some = np.flatnonzero(shared > 0)
-    total = sum(w.fixed + w.once for w in ways)
-    if not len(some):
-        return total
     weights = _sums_to_one(len(some))
     lacking = np.array([[not own for own in space.relevant[space.tensors[i]]] for i in some])
     most = (weights @ lacking).max(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        parts = np.where(weights > 0, weights * np.log(shared[some] / weights), 0.0).sum(axis=1)
-    best = float(np.exp(parts - most * np.log(space.lanes)).max())
-    return max(total, sum(w.fixed for w in ways) + best)
+        parts = np.where(weights > 0, weights * np.log(shared / weights), 0.0).sum(axis=1)
+    return float(np.exp(parts - most * np.log(space.lanes)).max())
 
 
 def _sums_to_one(count: int) -> np.ndarray:

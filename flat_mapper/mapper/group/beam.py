@@ -182,6 +182,16 @@ def narrowest(bounds: OuterBounds, incumbent: Incumbent, outers: Outers) -> list
     return found
 
 
+def rounded_narrowest(bounds: OuterBounds, incumbent: Incumbent, outers: Outers) -> list[int]:
+    """The same rounded down, so that searches with other goals find the candidates again."""
+    fewest = narrowest(bounds, incumbent, outers)
+    widest = [s.widest for s in bounds.problem.spaces]
+    return [
+        n if n == most else n - n % (1 << max(0, n.bit_length() - 4))
+        for n, most in zip(fewest, widest, strict=True)
+    ]
+
+
 def _raised(outers: Outers, lows: list[LowerBounds]) -> Outers:
     """Outer choices with their energy raised to the lower bounds of their Einsums."""
     priced = sum((low.priced for low in lows), 0.0) + outers.staged

@@ -14,15 +14,23 @@ from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.refusal import infeasibility
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.candidate_set import CandidateCache, CandidateSet, enumerated
-from flat_mapper.mapper.group.beam import Beam, narrowest
+from flat_mapper.mapper.group.beam import Beam, rounded_narrowest
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Incumbent, gained
 from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import Counters
-from flat_mapper.mapper.group.promise import halves, most_promising, promising
+from flat_mapper.mapper.group.promise import (
+    by_promise,
+    halves,
+    is_far,
+    most_promising,
+    promising,
+    promising_first,
+    promising_under,
+)
 from flat_mapper.mapper.group.single import Single
-from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
+from flat_mapper.mapper.space.candidates import Bools, Floats
 from flat_mapper.mapper.space.enumerate import TooMany
 from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
@@ -32,8 +40,7 @@ from flat_mapper.mapper.space.roles import Role
 MOST_CANDIDATES = 200_000  # candidates of an Einsum that are kept at once
 WARM_CANDIDATES = 400  # candidates per Einsum that the first, approximate pass looks at
 WARM_TILES = 2  # and tiles that bring little, with so many candidates of their own
-WARM_FEW = 100
-ALIKE = 0.01  # chosen: of a bound, what tells the promise of two tiles apart
+WARM_MORE = 8  # chosen: the same as long as cycles and pJ are so far above what bounds promise
 WARM_OUTERS = 4  # in so many outer choices each
 WARM_ALONE = 1000  # the same of an Einsum on its own, where they come cheap
 
@@ -51,6 +58,7 @@ class GroupSearch:
     budget: Budget = field(default_factory=Budget)
     _found_roots: Outers | None = None  # the outer choices, bounded whatever the candidates
     _left: list[Outers] | None = None  # outer choices still to be searched; None: not begun
+    _least: dict[Goal, float] = field(default_factory=dict)  # least values of them
     _dropped: dict[Goal, float] = field(default_factory=dict)  # least bound of what is left out
     _more: int = 1  # times as many candidates as the budget says, where fewer lead nowhere
     _roles: list[dict[str, tuple[Role, ...]]] = field(default_factory=list)
@@ -148,22 +156,21 @@ class GroupSearch:
         if self._found_roots is None:
             self._found_roots = self.bounds.roots()
             fits = self.bounds.fits(self._found_roots)
-            self.counters.outer = len(self._found_roots.staging)
-            self.counters.outer_infeasible = int((~fits).sum())
+            self.counters.outer, self.counters.outer_infeasible = len(fits), int((~fits).sum())
             if self.log is not None:
                 self.log.roots(self._found_roots, fits)
         return self._found_roots
 
     def floor(self) -> tuple[float, float]:
         """The least (cycles, energy) over all outer choices that fit; more than `prepare` knows."""
-        fits = self.bounds.fits(self.roots)
-        if not fits.any():
-            return self.bounds.least()
-        return float(self.roots.cycles[fits].min()), float(self.roots.energy[fits].min())
+        cycles, energy = (self.least(Goal(kind=kind)) for kind in ("latency", "energy"))
+        return (cycles, energy) if cycles < np.inf else self.bounds.least()
 
     def least(self, goal: Goal, outers: Outers | None = None) -> float:
         """Lower bound on the objective over outer choices, all of them; infinite if none fits."""
-        outers = self.roots if outers is None else outers
+        if outers is None:
+            known = self._least.get(goal)
+            return known or self._least.setdefault(goal, self.least(goal, self.roots))
         fits = self.bounds.fits(outers)
         return float(goal.first(outers.cycles[fits], outers.energy[fits]).min(initial=np.inf))
 
@@ -203,13 +210,7 @@ class GroupSearch:
     def _search(self, outers: Outers) -> None:
         """Search the outer choices that come next, in parts where their candidates are too many."""
         assert self._left is not None
-        # Rounded down, so that searches with other goals find the candidates again.
-        fewest = narrowest(self.bounds, self.incumbent, outers)
-        widest = [s.widest for s in self.problem.spaces]
-        least = [
-            n if n == most else n - n % (1 << max(0, n.bit_length() - 4))
-            for n, most in zip(fewest, widest, strict=True)
-        ]
+        least = rounded_narrowest(self.bounds, self.incumbent, outers)
         if self.log is not None:
             self.log.width(least, self.incumbent)
         parts = halves(self.incumbent, outers) if self.log is None else []
@@ -230,18 +231,14 @@ class GroupSearch:
         """A good mapping early, from promising candidates under promising outer choices."""
         self.incumbent = incumbent
         alive = self._alive_roots()
-        first, second, third = self.incumbent.sort_keys(alive.cycles, alive.energy)
-        # Of equal promise the largest tile: it keeps most. Before all, the largest of nearly equal
-        # promise: it leaves candidates most room, and bounds of small ones say less about them.
-        wide = np.where(first <= (1 + ALIKE) * first.min(initial=np.inf), alive.needs, 0)
-        best = np.lexsort((third, second, -alive.needs, first, wide < wide.max(initial=0)))
         if len(self.problem.spaces) == 1:
-            self._warm_alone(alive, best)
+            self._warm_alone(alive)
             return
+        best = by_promise(self.incumbent, alive)
         _, begin, which = distinct_columns(alive.tile[:, best])
         quiet = 0
         for at in np.argsort(begin, kind="stable"):
-            if quiet >= WARM_TILES:
+            if quiet >= WARM_TILES and (quiet >= WARM_MORE or not is_far(self.incumbent, alive)):
                 return
             self._step()
             mark = self.incumbent.mark
@@ -257,22 +254,25 @@ class GroupSearch:
         """Promising candidates under outer choices of one tile."""
         widest = [s.widest for s in self.problem.spaces]
         found = self._beam(outers).near(self._whole(widest, outers), widest)
-        found = found if all(t.count for t in found) else []
-        return [most_promising(self.incumbent, t, WARM_FEW) for t in found]
+        few = outers.take(np.arange(min(WARM_OUTERS, len(outers.staging))))
+        every = found if all(t.count for t in found) else []
+        return [promising_under(self.bounds, self.incumbent, t, few) for t in every]
 
-    def _warm_alone(self, alive: Outers, best: Ints) -> None:
+    def _warm_alone(self, alive: Outers) -> None:
         """The same for an Einsum on its own, where outer choices come cheap."""
-        whole = self._whole([s.widest for s in self.problem.spaces], alive)
-        # An incremental enumeration starts under a few outer choices, which keep it small.
-        incremental = any(t is None for t in whole)
-        for some in (best[:WARM_ALONE], best) if incremental else (best,):
-            least = [s.widest for s in self.problem.spaces]
-            wide = self._beam(alive.take(some)).first(whole, least) if len(some) else []
-            if wide and all(t.count for t in wide):
-                few = [most_promising(self.incumbent, t, WARM_CANDIDATES) for t in wide]
-                self._branch(few, self.bounds.bounded(alive, few), limit=WARM_ALONE)
-            if not self.incumbent.open:
-                return
+        least = [s.widest for s in self.problem.spaces]
+        for outers in promising_first(self.incumbent, alive):
+            whole = self._whole(least, outers)
+            every = np.arange(len(outers.staging))
+            # An incremental enumeration starts under a few outer choices, which keep it small.
+            incremental = any(t is None for t in whole)
+            for some in (every[:WARM_ALONE], every) if incremental else (every,):
+                wide = self._beam(outers.take(some)).first(whole, least) if len(some) else []
+                if wide and all(t.count for t in wide):
+                    few = [t.keep(most_promising(self.incumbent, t, WARM_CANDIDATES)) for t in wide]
+                    self._branch(few, self.bounds.bounded(outers, few), limit=WARM_ALONE)
+                if not self.incumbent.open:
+                    return
 
     def _alive_roots(self, *, logged: bool = False) -> Outers:
         """Outer choices that can improve whatever the candidates."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
+from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import GroupLog
-from flat_mapper.mapper.space.candidates import Bools, Floats
+from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
+
+FEW = 100  # candidates of an Einsum under one tile
+BOUNDED = 20_000  # chosen: outer choices that are sorted at once
+ALIKE = 0.01  # chosen: of a bound, what tells the promise of two tiles apart
+FAR = 1.043  # chosen: of cycles and of pJ, beside bounds
 
 
 def promising(
@@ -84,17 +90,64 @@ def _rests(parts: Iterable[Floats]) -> list[float]:
     return [sum(lows) - low for low in lows]
 
 
-def most_promising(incumbent: Incumbent, whole: CandidateSet, most: int) -> CandidateSet:
-    """The candidates that promise most: those of least bound on the objective."""
+def most_promising(
+    incumbent: Incumbent, whole: CandidateSet, most: int, energy: Floats | None = None
+) -> Bools:
+    """The candidates that promise most: those of least bound on the objective; bool[n].
+
+    energy: pJ of each at least; None: whatever the outer choice.
+    """
     if whole.count <= 2 * most:
-        return whole
-    energy, cycles = whole.energy(priced=True), whole.cycles
+        return np.ones(whole.count, np.bool_)
+    cycles = whole.cycles
+    if energy is None:
+        energy = whole.energy(priced=True)
     mask = np.zeros(whole.count, np.bool_)
     mask[np.argsort(incumbent.sort_keys(cycles, energy)[0], kind="stable")[:most]] = True
     # The widest candidates too: where transfers bind, the bound on cycles says little.
     wide = np.flatnonzero(cycles == cycles.min())
     mask[wide[np.argsort(energy[wide], kind="stable")[:most]]] = True
-    return whole.keep(mask)
+    return mask
+
+
+def promising_under(
+    bounds: OuterBounds, incumbent: Incumbent, part: CandidateSet, outers: Outers
+) -> CandidateSet:
+    """Candidates that promise most under one tile, in any staging of its outer choices."""
+    numbers = dict.fromkeys(outers.staging.tolist())
+    name, own = part.space.einsum.name, outers.tile[bounds.problem.index(part.space), :1]
+    tiles, every = CandidateTiles(part), np.arange(part.count)
+    masks = [
+        most_promising(
+            *(incumbent, part, FEW),
+            tiles.bounds(roles).candidate_energy(own, np.zeros_like(every), every),
+        )
+        for roles in dict.fromkeys(bounds.stagings[n].roles[name] for n in numbers)
+    ]
+    return part.keep(np.logical_or.reduce(masks))
+
+
+def by_promise(incumbent: Incumbent, outers: Outers) -> Ints:
+    """Outer choices in the order in which a first mapping is looked for."""
+    first, second, third = incumbent.sort_keys(outers.cycles, outers.energy)
+    # Of equal promise the largest tile: it keeps most. Before all, the largest of nearly equal
+    # promise: it leaves candidates most room, and bounds of small ones say less about them.
+    wide = np.where(first <= (1 + ALIKE) * first.min(initial=np.inf), outers.needs, 0)
+    return np.lexsort((third, second, -outers.needs, first, wide < wide.max(initial=0)))
+
+
+def promising_first(incumbent: Incumbent, outers: Outers) -> Iterator[Outers]:
+    """Outer choices by their promise: some, as to sort all of them takes longer, then all."""
+    promise = incumbent.sort_keys(outers.cycles, outers.energy)[0]
+    if len(promise) > BOUNDED:
+        part = outers.take(np.flatnonzero(promise <= np.partition(promise, BOUNDED)[BOUNDED]))
+        yield part.take(by_promise(incumbent, part))
+    yield outers.take(by_promise(incumbent, outers))
+
+
+def is_far(incumbent: Incumbent, outers: Outers) -> bool:
+    """True if the incumbent is well above the bounds of some outer choices."""
+    return bool(incumbent.can_improve(FAR * outers.cycles, FAR * outers.energy).any())
 
 
 def halves(incumbent: Incumbent, outers: Outers) -> list[Outers]:

@@ -24,7 +24,6 @@ from flat_mapper.base.progress import Progress, part_of
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.bounds.whole_sizes import least_of_any_size
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
 from flat_mapper.mapper.solve.alternatives import tasks
 from flat_mapper.mapper.solve.limits import binding_limit, is_over
@@ -177,7 +176,7 @@ def _least(
     ruled = with_arch_rules(mapspace, platform, workload)
     found = []
     for task in tasks(workload, platform, ruled, ert):
-        every = np.array([least_of_any_size(one.bounds) for one in task.searches])
+        every = np.array([one.bounds.least_of_any_size() for one in task.searches])
         cycles, energy = every.sum(axis=0)
         found.append(float(goal.first(cycles, energy)))
     return min(found)

@@ -160,6 +160,8 @@ class _Run:
         for number, task in enumerate(self.everything):
             if number in self.proven:
                 least = min(least, self.proven[number])
+            elif self.sequence is not None and number == self.number:
+                least = min(least, self.sequence.bound())
             elif len(task.searches) == 1:
                 least = min(least, task.searches[0].proven(self.goal))
             else:
@@ -190,6 +192,7 @@ class _Run:
     def alternative(self, task: Task) -> list[GroupSolution] | Infeasible | None:
         """The best of one partition into groups, if it improves on the best so far."""
         goal, best, searches = self.goal, self.best.total, task.searches
+        self.sequence = None
         solved: list[GroupSolution] | Infeasible | None
         if len(searches) == 1:
             solved, self.proven[self.number] = solve_group(searches[0], goal, best, self.gap)

@@ -340,6 +340,7 @@ class GroupOnTiles:
         self.laid = self.laid or mapping
         where, least = (self.workload, question.platform), None
         for whole in lifted(*where, mapping, one.level, dict(one.tile)):
+            question.budget.step(known=self.best is not None)
             on = group_on_cores(*where, whole, question.mapspace.policy, question.ert)
             if isinstance(on, Infeasible):
                 self.refused = least_refused(self.refused, on)

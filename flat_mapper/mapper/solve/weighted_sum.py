@@ -164,8 +164,7 @@ class _Pool:
 
     def proven(self, goal: Goal) -> float:
         """Lower bound on a goal that is a sum over groups."""
-        cycles, energy = self.search.floor()
-        least = float(goal.first(np.array(cycles), np.array(energy)))
+        least = self.search.least(goal)
         known = self.known(goal) if self.exact else None
         if known is not None:
             least = max(least, _value(goal, known))

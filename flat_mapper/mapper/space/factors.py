@@ -125,7 +125,9 @@ def on_axes(
     sizes:   by rank, of its members.
     returns: int64[R, m] twice, not to be changed.
     """
-    grid = combinations(choices, sides[0] * sides[1])
+    longest = [max(sides) if len(own) == 1 else sides[0] * sides[1] for own in sizes]
+    some = [[n for n in own if n <= most] for own, most in zip(choices, longest, strict=True)]
+    grid = combinations(some, sides[0] * sides[1])
     across, open_ = np.ones_like(grid), np.ones(grid.shape[1], np.bool_)
     for parts in _parts(grid, sides, sizes):
         if not open_.any():
