@@ -134,3 +134,17 @@ def test_rows_of_unequal_length_take_turns_row_by_row() -> None:
     assert isinstance(result, Result)
     assert result.cycles == 16
     assert compare(executed, result) == ()
+
+
+def test_what_stays_over_the_inner_loop_alone_has_room_beside_any_turn() -> None:
+    """A word of Q stays over the keys of its row, beside a word of V in its turn: two, not one."""
+    workload, platform, mapping = two_rows()
+    qk, av = mapping.groups[0].einsums
+    q = replace(qk, keep=(*qk.keep[:2], ("RF", ("Q",))), stay=("Q",))
+    v = replace(av, keep=(*av.keep[:2], ("RF", ("V",))))
+    for words, fits in ((2, True), (1, False)):
+        narrow = replace(platform.matrix.nodes[2], capacity_words=words)
+        matrix = replace(platform.matrix, nodes=(*platform.matrix.nodes[:2], narrow))
+        small = replace(platform, matrix=matrix)
+        found = evaluate(workload, small, with_group(mapping, einsums=(q, v)), unpriced(small))
+        assert isinstance(found, Result) == fits

@@ -441,10 +441,11 @@ def test_all_candidates_at_once_cost_what_each_does(seed: int) -> None:
     order = tuple(range(len(space.ranks)))
     tile = (0,) * len(order)
     outer = Outer(tile=tile, dram_order=order, shared_order=order, roles=roles)
-    each = np.concatenate([candidate_costs(space, b, outer).energy for b in blocks])
+    each = [candidate_costs(space, b, outer) for b in blocks]
     every, tiles = np.arange(part.count), np.zeros((len(order), part.count), np.int64)
-    found = DenseLayout.of(part).costs(every, tiles, order, order, roles).energy
-    assert found == pytest.approx(each)
+    found = DenseLayout.of(part).costs(every, tiles, order, order, roles)
+    assert found.energy == pytest.approx(np.concatenate([costs.energy for costs in each]))
+    assert found.weights.keys() == each[0].weights.keys() == set(space.tensors)
     assert space.priced_networks
 
 

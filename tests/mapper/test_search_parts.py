@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pytest
 
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.budget import Limits
-from flat_mapper.mapper.bounds.dominance import _rounded
+from flat_mapper.cost_model.schedule import ideal_latency
+from flat_mapper.mapper.bounds.dominance import _rounded, _Sums
 from flat_mapper.mapper.bounds.stays import Conflict, StayBounds
 from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.group.fused_bounds import PAIRS, FusedBounds
@@ -145,3 +148,34 @@ def test_loops_of_one_pass_stand_anywhere_in_an_order() -> None:
     real = np.array([[True, True, False], [True, False, True]])
     assert obeyed((0,), (1, 0), real).tolist() == [False, True, True]
     assert obeyed((0,), (0, 1), real).all()
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_a_port_without_a_limit_tells_no_candidates_apart(kind: str) -> None:
+    """Only writes have a limit: of words read nothing is compared but their energy."""
+    level = SimpleNamespace(
+        name="RF",
+        row_words=1,
+        read_words_per_cycle=None,
+        write_words_per_cycle=2.0,
+        shared_words_per_cycle=None,
+    )
+    ports: list[str] = []
+    sums: Any = SimpleNamespace(
+        _amounts=lambda *given, **_: ports.extend(quantity.port for quantity, _ in given[2])
+    )
+    at: Any = SimpleNamespace(child=level, spread=1.0, copies=1.0, passes=np.ones(1))
+    one: Any = SimpleNamespace(volume=4.0, cut=1, share=None, beyond=1.0)
+    _Sums._end(sums, one, at, at, np.ones(1), kind, 1.0, spared=False)
+    assert ports == ["energy", *(["write"] if kind == "write" else [])]
+
+
+def test_the_unit_that_takes_longest_is_the_bottleneck() -> None:
+    found = ideal_latency("overlapped", {"MAC": 3.0, "ALU": 5.0}, {"DRAM": 4.0}, 1.0)
+    assert (found.cycles, found.exposed, found.bottleneck) == (5.0, 1.0, "ALU")
+
+
+def test_sums_are_exact_where_every_group_is() -> None:
+    pools = {name: SimpleNamespace(exact=name == "QK") for name in ("QK", "AV")}
+    exact: Any = WeightedSumSearch.exact
+    assert not exact.fget(SimpleNamespace(pools=pools))
