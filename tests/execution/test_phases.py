@@ -13,7 +13,8 @@ from flat_mapper.backends.referee import Disagreement, compare
 from flat_mapper.base.errors import MappingError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
-from flat_mapper.cost_model.schedule import phase_cycles
+from flat_mapper.cost_model.schedule import Rounds, _phased, phase_cycles
+from flat_mapper.cost_model.turn_taking import Turn
 from flat_mapper.energy.tables import Ert
 from flat_mapper.execution.run import execute
 from flat_mapper.mapping.order import check_phases, rounds_behind
@@ -116,3 +117,22 @@ def test_phases_add_up() -> None:
     assert phase_cycles([(80.0, 0.0), (40.0, 0.0)], 4, 1, 0) == 80
     assert phase_cycles([(80.0, 0.0), (40.0, 0.0)], 4, 1, 1) == 90
     assert phase_cycles([(80.0, 0.0), (40.0, 25.0)], 4, 2, 0) == 80 + 2 * (25 - 10)
+
+
+def test_what_is_rare_counts_as_often_as_it_runs() -> None:
+    """A takes 20 cycles in each of four passes, B 25 in two: five more than A's, twice."""
+
+    def turn(einsum: str, unit: str, passes: float, cycles: float) -> Turn:
+        return Turn(
+            einsum=einsum,
+            unit=unit,
+            passes=passes,
+            cycles=cycles,
+            steady=cycles,
+            once=cycles / passes,
+            binding={},
+        )
+
+    rounds = Rounds(phases=(("A", "B"),), rare=frozenset({"B"}), behind=0)
+    turns = [turn("A", "matrix", 4, 80.0), turn("B", "vector", 2, 50.0)]
+    assert _phased(turns, {"matrix": "MAC", "vector": "ALU"}, rounds) == 90

@@ -140,6 +140,10 @@ def _forgotten(event: dict[str, Any]) -> None:
     del event["outers"][0]
 
 
+def _quicker(event: dict[str, Any]) -> None:
+    event["cycles"] -= 1
+
+
 def _cheaper(event: dict[str, Any]) -> None:
     event["pj"] *= 0.99
 
@@ -154,6 +158,7 @@ def _cheaper(event: dict[str, Any]) -> None:
         ("evaluated", _forgotten, "neither cut nor priced"),
         ("priced", _cheaper, "priced: the model says"),
         ("optimum", _cheaper, "optimum: the model says"),
+        ("optimum", _quicker, "optimum: the model says"),
     ],
 )
 def test_a_falsified_log_is_caught(rule: str, falsify: Any, words: str, tmp_path: Path) -> None:

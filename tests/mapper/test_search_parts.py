@@ -11,9 +11,11 @@ import pytest
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.budget import Limits
 from flat_mapper.cost_model.schedule import ideal_latency
+from flat_mapper.mapper.bounds.border import BorderBounds
 from flat_mapper.mapper.bounds.dominance import _rounded, _Sums
 from flat_mapper.mapper.bounds.stays import Conflict, StayBounds
 from flat_mapper.mapper.cost.outside import rounded
+from flat_mapper.mapper.group.cost_layout import CostLayout
 from flat_mapper.mapper.group.fused_bounds import PAIRS, FusedBounds
 from flat_mapper.mapper.group.incumbent import KnownGroup
 from flat_mapper.mapper.group.objective import Goal, better_pair
@@ -179,3 +181,30 @@ def test_sums_are_exact_where_every_group_is() -> None:
     pools = {name: SimpleNamespace(exact=name == "QK") for name in ("QK", "AV")}
     exact: Any = WeightedSumSearch.exact
     assert not exact.fget(SimpleNamespace(pools=pools))
+
+
+@pytest.mark.parametrize(("room", "visits"), [(2.0, 1.0), (1.0, 4.0)])
+def test_a_tensor_stays_at_the_private_levels_of_einsums_that_have_it(
+    room: float, visits: float
+) -> None:
+    """Eight words of X, six at A's registers; B has room without end, and no X."""
+
+    def space(words: int | None, *tensors: str) -> SimpleNamespace:
+        levels = [SimpleNamespace(usable_words=n, instances=2) for n in (99, words)]
+        return SimpleNamespace(tensors=tensors, shared=0, arch=SimpleNamespace(levels=levels))
+
+    bounds: Any = SimpleNamespace(
+        workload=SimpleNamespace(rank_sizes={"P": 8}, tensor_ranks={"X": ("K",)}),
+        spaces={"A": space(3, "X"), "B": space(None, "Y")},
+        _tile_words=lambda *_: np.array([8.0]),
+    )
+    found = BorderBounds._visits(bounds, ("A", "B"), "X", ("P",), np.array([[2]]), np.array([room]))
+    assert found.tolist() == [visits]
+
+
+def test_units_that_overlap_take_as_long_as_the_busier() -> None:
+    """Turns of 5 and 7 cycles, 1 and 2 of them in one pass; 1 cycle is exposed: 7 + 1 + 1."""
+    layout = CostLayout(ports=(), overlapped=True, takes_turns=True)
+    vector = np.array([[5.0, 7.0, 1.0, 2.0, 0.0, 1.0, 60.0, 8.0]])
+    assert layout.width == vector.shape[1]
+    assert layout.latency(vector).tolist() == [9.0]
