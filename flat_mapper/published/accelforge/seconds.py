@@ -30,4 +30,8 @@ SECONDS: Mapping[tuple[str, str, str, str], float] = {
     ("snowcat", "qwen3_30B_A3B", _SHORT, "unfused"): 4.6,
     ("snowcat", "mobilenet_28", "", "unfused"): 2.7,
     ("snowcat", "llama4_scout", f"ATTENTION_TYPE=grouped_query,{_SHORT}", "unfused"): 6.3,
+    ("tpu_v4i", "gpt3_175B", _DECODE, "fused"): 119.8,
+    ("tpu_v4i", "gpt3_175B", _DECODE, "unfused"): 33.8,
+    ("tpu_v4i", "three_matmuls_annotated", "", "fused"): 18.5,
+    ("tpu_v4i", "three_matmuls_annotated", "", "unfused"): 6.0,
 }
