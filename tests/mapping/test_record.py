@@ -24,6 +24,7 @@ from flat_mapper.mapping.values import (
     GroupMapping,
     Loop,
     Overflow,
+    Passing,
     Policy,
     Schedule,
     Slot,
@@ -165,6 +166,7 @@ def fused_mappings(draw: st.DrawFn) -> tuple[Workload, FusedMapping]:
         in_place=draw(st.booleans()),
         overflow=draw(st.sampled_from(get_args(Overflow))),
         softmax="charged",
+        passing=draw(st.sampled_from(get_args(Passing))),
     )
     return workload, FusedMapping(groups=(group,), policy=policy)
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import inf
+from math import inf, prod
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Stopped
@@ -254,20 +254,31 @@ class _Search:
     def product(self) -> tuple[_Path | None, float]:
         """The partition of the least product of cycles and energy that is found, and its bound.
 
-        The least latency comes first: its mappings are good ones under any weight.
+        The least latency comes first: its mappings are good ones under any weight. What is not
+        proven under one weight is no corner, and leads to no other weight.
         """
         lean = self.goal("energy")
-        _, cycles = self.under(self.goal("latency"))
+        fastest, cycles = self.under(self.goal("latency"))
+        exact = True
         energy = self.shortest(lambda one: one.least(lean))[0]
 
         def under(weight: float) -> tuple[_Path | None, float]:
-            return self.under(replace(self.goal("edp"), kind="weighted", weight=weight))
+            nonlocal exact
+            goal = replace(lean, kind="weighted", weight=weight)
+            path, bound = self.under(goal)
+            exact &= path is not None and bound >= goal_value(goal, path.costs) * (1 - TIGHT)
+            return path, bound
 
         def costs(path: _Path | None) -> Costs:
             cycles, energy = path.costs if path else (inf, inf)
             return cycles, energy + self.leak * cycles if path else inf
 
-        return best_product((cycles, energy), under, costs, lambda: bool(self.budget.stopped))
+        def late() -> bool:
+            return not exact or bool(self.budget.stopped)
+
+        best, bound = best_product((cycles, energy), under, costs, late)
+        best = min(fastest, best, key=lambda one: prod(costs(one)))
+        return best, bound if late() else prod(costs(best))
 
     def first(self, goal: Goal) -> None:
         """Some mapping of every unit of a form, and of those of the others while there is time."""

@@ -112,6 +112,8 @@ def best_product[Path](
     known = prod(costs(first))
     if known == inf:
         return first, inf
+    if late():
+        return first, least_product(lines)
     heavy, light = known / cycles**2, energy**2 / known
     ends = (heavy, corner(heavy)), (light, corner(light))
     corners = [first, *corners_between(ends, costs, corner, known, lambda _: late())]
