@@ -18,7 +18,7 @@ Costs = tuple[float, float]  # cycles, pJ
 NONE: Costs = (np.inf, np.inf)
 HUGE = 1e30  # pJ that no mapping takes
 LITTLE = 0.005  # chosen: of cycles and of energy
-STEP = 1e-4  # chosen: of a partition's cost, by which a group's bound is raised at least,
+STEP = 1e-3  # chosen: of a partition's cost, by which a group's bound is raised at least,
 GROWTH = 8  # and so many times as much each time that it is raised again
 Names = tuple[str, ...]
 
