@@ -26,7 +26,7 @@ from measuring import Table, left_out, markdown, show
 from pairs import pairs
 from questions import questions
 from rates import evaluation, timeloop
-from scaling import scaling
+from scaling import blocks, scaling
 from whole import processes, stages
 
 LIMIT_S = 35 * 60  # a part that would start later is left out
@@ -36,6 +36,7 @@ PARTS: Mapping[str, Callable[[], list[Table]]] = {
     "questions": questions,
     "grid": grid,
     "scaling": scaling,
+    "blocks": blocks,
     "workers": by_workers,
     "rate": evaluation,
     "timeloop": timeloop,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 
-from measuring import HERE, Table, answer
+from measuring import HERE, PROGRAM, ROOT, Table, answer, median_usage
 
 LENGTHS = tuple(512 << k for k in range(12))  # N: 512 to 1M
 LENGTH = 4096  # N of the other two
@@ -21,6 +24,52 @@ LEVELS: dict[str, dict[str, object]] = {  # architecture, and what is taken from
     "DRAM, GLB, RF (edge)": {},
     "DRAM, GLB, L1, RF (four-levels.yaml)": {"arch": str(HERE / "four-levels.yaml")},
 }
+
+BLOCKS = (1, 2, 4, 8)  # products of a chain
+SIZES = (1024, 1536, 768, 2304, 1280, 1792, 896, 2560, 1152)  # so that no two are alike
+LAYERS = (1, 12, 96)
+
+
+def blocks() -> list[Table]:
+    """How time grows with the Einsums of a block, and with layers."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for count in BLOCKS:
+            chain = _chain(Path(folder) / f"{count}.yaml", count)
+            alone = ("--problem", chain, "--mapspace", str(HERE / "alone.yaml"))
+            rows.append((f"{count} products, each alone", *_whole(alone)))
+            fused = ("--problem", chain, "--mapspace", "any", "--objective", "latency")
+            rows.append((f"{count} products, groups: any, latency", *_whole(fused)))
+        text = (ROOT / "problems" / "bert-base.yaml").read_text(encoding="utf-8")
+        for count in LAYERS:
+            path = Path(folder) / f"layers-{count}.yaml"
+            path.write_text(text.replace("layers: 12", f"layers: {count}"), encoding="utf-8")
+            asked = ("--problem", str(path), "--scope", "model")
+            rows.append((f"bert-base, {count} layers", *_whole(asked)))
+    return [
+        Table(
+            title="Search time with the Einsums of a block",
+            text="Whole processes, edge: a chain of products of 4096 rows, no two of one size, and "
+            "a model of more and more layers; medians of 3 runs.",
+            head=("question", "CPU s", "peak MB"),
+            rows=tuple(rows),
+        )
+    ]
+
+
+def _chain(path: Path, count: int) -> str:
+    """A file with a chain of products."""
+    ranks = ["M: 4096", *(f"K{i}: {n}" for i, n in enumerate(SIZES[: count + 1]))]
+    every = (f"A{i + 1}[m,k{i + 1}] = A{i}[m,k{i}] * W{i}[k{i},k{i + 1}]" for i in range(count))
+    listed = "".join(f"  - {one}\n" for one in every)
+    text = f"problem:\n  ranks: {{{', '.join(ranks)}}}\n  einsums:\n{listed}"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def _whole(asked: Sequence[str]) -> tuple[str, ...]:
+    """CPU seconds and peak MB of a whole process."""
+    return median_usage((*PROGRAM, "map", "--arch", "edge", *asked, "--json")).cells()[1:]
 
 
 def scaling() -> list[Table]:
