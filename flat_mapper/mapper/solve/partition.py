@@ -149,14 +149,8 @@ class PartitionSearch:
         return Goal(kind=kind, leak=self.leak)
 
     def under(self, goal: Goal) -> tuple[_Path, float]:
-        """The best partition under a goal that adds up, and the lower bound of any.
-
-        Where the time is over, the best one known, and a lower bound below it.
-        """
-        for cascade in self.cascades:
-            for number, names in enumerate(cascade.graph.groups):
-                if names in cascade.graph.units and not cascade.groups[number].found:
-                    self._begin(cascade, number, goal)
+        """The best known partition under a goal that adds up, and a lower bound of any."""
+        self._begin_all(goal)
         while True:
             best, lower = self._best(goal), self._lowest(goal)
             form = lower.cascade
@@ -176,6 +170,13 @@ class PartitionSearch:
                 self.progress(lower.total / best.total, shortened(form.graph.groups[number]))
             room = best.total - through(form.graph, [g.lower(goal) for g in each], number)
             self._search(form, number, goal, room, self._wanted(form, number, goal, lower.total))
+
+    def _begin_all(self, goal: Goal) -> None:
+        """Find some mapping of the smallest groups, and so of some partition."""
+        for one in self.cascades:
+            for number, names in enumerate(one.graph.groups):
+                if names in one.graph.units and not one.groups[number].found:
+                    self._begin(one, number, goal)
 
     def _begin(self, cascade: _Cascade, number: int, goal: Goal) -> None:
         """Find some mapping of a group: a good one early, or where that finds none, the best."""
@@ -210,17 +211,16 @@ class PartitionSearch:
 
     def _best(self, goal: Goal) -> _Path:
         """The best partition of groups with known mappings."""
-        paths = [_shortest(c, [g.upper(goal) for g in c.groups]) for c in self.cascades]
+        paths = (_shortest(c, [g.upper(goal) for g in c.groups]) for c in self.cascades)
         path = min(paths, key=lambda one: one.total)
-        if path.cascade is None:
-            return path
-        chosen = tuple(path.cascade.groups[g].best(goal) for g in path.groups)
+        each = path.cascade.groups if path.cascade else []
+        chosen = tuple(each[g].best(goal) for g in path.groups)
         return _Path(path.total, path.cascade, path.groups, chosen)
 
     def _lowest(self, goal: Goal) -> _Path:
         """The partition of least lower bound."""
-        paths = [_shortest(c, [g.lower(goal) for g in c.groups]) for c in self.cascades]
-        return min(paths, key=lambda one: one.total)
+        every = (_shortest(c, [g.lower(goal) for g in c.groups]) for c in self.cascades)
+        return min(every, key=lambda one: one.total)
 
     def _sharpen(self, cascade: _Cascade, number: int) -> None:
         """Bound a group by those of its outer choices: seconds less than to search it."""
@@ -288,11 +288,11 @@ class PartitionSearch:
         return sorted(found, key=lambda s: least_of([s], goal)) if goal and found[1:] else found
 
     def product(self) -> tuple[_Path, float]:
-        """The partition with the least product of summed cycles and summed energy, and its bound.
-
-        The least cycles and energy are those of outer choices.
-        """
-        least = self._floor(self.goal("latency")), self._floor(self.goal("energy"))
+        """The partition of least product of summed cycles and summed energy, and its bound."""
+        latency, energy = self.goal("latency"), self.goal("energy")
+        cycles = self._lowest(latency).total  # floors take seconds: some mapping first
+        self._begin_all(self._weight(self._lowest(energy).total / cycles if cycles < inf else 1.0))
+        least = self._floor(latency), self._floor(energy)
         best, bound = best_product(least, self._under, self._costs, lambda: self.late)
         return best, bound if self.late or self.loose else prod(self._costs(best))
 
