@@ -13,6 +13,7 @@ from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.backends.referee import compare
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
+from flat_mapper.execution.result import Executed
 from flat_mapper.execution.run import execute
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
@@ -47,9 +48,12 @@ BELOW = {
 }
 
 
-@pytest.mark.parametrize("seed", BELOW)
-def test_outputs_that_take_as_long_as_turns(seed: int) -> None:
-    """Units overlap, and of DRAM only writes have a limit: the model is not below the run."""
+def balanced(seed: int, rate: float) -> tuple[Executed, Result] | None:
+    """A random mapping whose units overlap, as executed and as modelled; None without a group.
+
+    rate: of the words that DRAM takes, the only limit of it, in those for which it needs as long
+    as the turns.
+    """
     workload, platform, mapping = random_case(seed)
     groups = tuple(
         replace(g, schedule="overlapped") if len(g.names) > 1 else g for g in mapping.groups
@@ -59,6 +63,25 @@ def test_outputs_that_take_as_long_as_turns(seed: int) -> None:
     at = max(range(len(groups)), key=lambda i: len(groups[i].names))
     turns = priced(workload, with_dram(platform, PORTS[1], None), mapping).groups[at].cycles
     alone = priced(workload, with_dram(platform, PORTS[1], 1.0), mapping).groups[at]
-    slow = with_dram(platform, PORTS[1], alone.transfer_cycles["DRAM"] / turns)
-    executed, result = execute(workload, slow, mapping), priced(workload, slow, mapping)
-    assert compare(executed, result) == ()
+    if len(groups[at].names) < 2 or not alone.transfer_cycles["DRAM"]:
+        return None
+    slow = with_dram(platform, PORTS[1], rate * alone.transfer_cycles["DRAM"] / turns)
+    return execute(workload, slow, mapping), priced(workload, slow, mapping)
+
+
+@pytest.mark.parametrize("seed", BELOW)
+def test_outputs_that_take_as_long_as_turns(seed: int) -> None:
+    """Units overlap, and of DRAM only writes have a limit: the model is not below the run."""
+    found = balanced(seed, 1.0)
+    assert found is not None
+    assert compare(*found) == ()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("rate", "most"), [(0.7, 0), (1.0, 8), (1.4, 13)])
+def test_how_many_are_below_the_run(rate: float, most: int) -> None:
+    """Those that still are, of 407: docs/model.md, "Slack"."""
+    found = [pair for seed in range(407) if (pair := balanced(seed, rate))]
+    late = [run.cycles / model.cycles - 1 for run, model in found]
+    assert sum(share > 1e-9 for share in late) <= most  # those of rounding are none
+    assert max(late) <= 0.112
