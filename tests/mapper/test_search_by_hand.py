@@ -484,7 +484,7 @@ def test_a_partition_that_is_as_good_as_the_bound_ends_the_search() -> None:
     best = Fake(total=10.0)
     asked: list[int] = []
     one: Any = Fake(
-        cascades=[],
+        _begin_all=lambda goal: None,
         late=False,
         progress=None,
         _best=lambda goal: best,
