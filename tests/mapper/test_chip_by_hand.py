@@ -44,6 +44,34 @@ def test_a_read_that_serves_all_cores_is_shared_among_them(monkeypatch: pytest.M
         assert floors.shared_pj(chip(), ert, one) == (3 * 8.0 if heard else 0.0)
 
 
+@pytest.mark.parametrize(
+    ("keys", "tile", "reads"),
+    [
+        (0, {"H": 1, "P": 2}, {"Q": 1.0, "K": 0.5}),  # 2 heads, each in 2 tiles
+        (0, {"H": 2, "P": 1}, {"Q": 1.0, "K": 0.25}),  # 4 tiles of all heads
+        (0, {"H": 1, "P": 4}, {"Q": 1.0, "K": 1.0}),  # a head each
+        (2, {"H": 1, "P": 2}, {"Q": 0.25, "K": 0.25}),  # of unequal tiles nothing is known
+    ],
+)
+def test_one_read_serves_no_more_tiles_than_need_the_same(
+    keys: int, tile: dict[str, int], reads: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heads and queries over four cores: tiles of one head need the same keys."""
+    workload = attention(B=1, H=2, P=4, M=4, E=2, F=2)
+    monkeypatch.setattr(floors, "multicasts", lambda *_: True)
+    count = 8 // (tile["H"] * tile["P"])
+    one: Any = Fake(
+        workload=workload,
+        level="GLB",
+        tile=tuple(tile.items()),
+        keys=keys,
+        at_work=min(4, count),
+        count=count,
+    )
+    found = {t: floors.least_reads(chip(), one, t) for t in reads}
+    assert found == {t: max(n, 1 / one.at_work) for t, n in reads.items()}
+
+
 def test_rows_of_all_tiles_are_whole_and_one_read_serves_several() -> None:
     """Three words in rows of two for four tiles: six rows of 4 pJ, or two where one read serves."""
     dram = MemoryLevel(

@@ -58,10 +58,26 @@ def least_moved(
                 moved = words * times_brought(workload.tensor_ranks[t], outer) / one.count
                 totals[t] = min(totals.get(t, moved), moved)
     if not totals:
-        return dict.fromkeys(shared, 1.0 / one.at_work), {}
+        return {t: least_reads(platform, one, t) for t in shared}, {}
     for t in inputs:
-        totals[t] = 0.0 if t in shared else min(totals[t], tile_words(one, t))
+        unknown = one.keys and t in shared
+        reads = 0.0 if unknown else least_reads(platform, one, t)
+        totals[t] = min(totals[t], reads * tile_words(one, t))
     return {}, totals
+
+
+def least_reads(platform: Platform, one: Assignment, tensor: str) -> float:
+    """Reads outside the cores for a word that each brings in, at least.
+
+    One may serve all cores that need the same word: of equal tiles no more than there are of it.
+    """
+    if not multicasts(platform.matrix, platform.matrix.level(one.level), tensor):
+        return 1.0
+    if one.keys:
+        return 1.0 / one.at_work
+    ranks, sizes = one.workload.tensor_ranks[tensor], one.workload.rank_sizes
+    alike = prod(sizes[r] // n for r, n in one.tile if r not in ranks)
+    return 1.0 / min(one.at_work, alike)
 
 
 def inputs_of(one: Assignment) -> dict[str, float]:
@@ -99,8 +115,8 @@ def _streams(
     if way is not None and way.kept:
         yield way.kept
     elif way is None and between and None not in rates:
-        level, rate = arch.level(one.level), max(filter(None, rates))
-        yield {t: (1 if multicasts(arch, level, t) else one.at_work) / rate for t in inputs}
+        rate = max(filter(None, rates))
+        yield {t: one.at_work * least_reads(platform, one, t) / rate for t in inputs}
     facts = core_facts(arch)
     if facts.stream_bytes_per_cycle is not None:
         bits, tensors = workload.word_bits, dict.fromkeys([*inputs, *sorted(made)])
