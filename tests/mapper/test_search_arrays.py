@@ -13,7 +13,14 @@ from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group import pareto
 from flat_mapper.mapper.group.objective import Goal, better_pair
 from flat_mapper.mapper.space.candidates import CandidateBlock
-from flat_mapper.mapper.space.enumerate import Wanted, inner_candidates
+from flat_mapper.mapper.space.enumerate import Wanted, _fitting, inner_candidates
+from flat_mapper.mapper.space.factors import (
+    distinct,
+    distinct_columns,
+    group_numbers,
+    located,
+    sorted_groups,
+)
 
 
 def test_priced_candidates_are_found_in_their_set() -> None:
@@ -85,3 +92,32 @@ def test_candidates_in_parts_are_the_candidates() -> None:
         for one, other in zip(transfers, whole.transfers[tensor], strict=True):
             assert (one.passes == other.passes).all()
             assert (one.open == other.open).all()
+
+
+@pytest.mark.parametrize("most", [1, 9, (1 << 16) - 1, 1 << 20, 1 << 40])
+@pytest.mark.parametrize("count", [0, 1, 300])
+def test_values_are_grouped_as_numpy_does(most: int, count: int) -> None:
+    """Whatever number of bits they take."""
+    values = np.random.default_rng(7).integers(0, most + 1, count) // 3 * 3
+    found, first, which = np.unique(values, return_index=True, return_inverse=True)
+    own, order, starts = sorted_groups(values)
+    assert own.tolist() == found.tolist() == distinct(values).tolist()
+    assert order.tolist() == np.argsort(which, kind="stable").tolist()
+    assert order[starts[:-1]].tolist() == first.tolist()
+    assert group_numbers(order, starts).tolist() == which.tolist()
+    assert [part.tolist() for part in located(values)] == [found.tolist(), which.tolist()]
+    grid = np.stack([values, values // 2, values[::-1]])
+    columns, where = np.unique(grid, axis=1, return_inverse=True)
+    some, begin, place = distinct_columns(grid)
+    assert some.tolist() == columns.tolist() == grid[:, begin].tolist()
+    assert place.tolist() == where.ravel().tolist()
+
+
+def test_tiles_that_divide_an_outer_tile_are_told_bit_by_bit() -> None:
+    """As division tells it, one outer tile after another."""
+    draw = np.random.default_rng(3)
+    outer, tiles, grid = (draw.choice([1, 2, 3, 4, 6, 8, 12, 24], (3, n)) for n in (16, 9, 14))
+    found = _fitting(outer, tiles, grid)
+    for bit, own in enumerate(outer.T):
+        divides = own[:, None, None] % (tiles[:, :, None] * grid[:, None, :]) == 0
+        assert ((found >> bit & 1) == divides.all(axis=0)).all()

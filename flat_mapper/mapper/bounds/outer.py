@@ -16,7 +16,7 @@ from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.enumerate import MOST_TILES
-from flat_mapper.mapper.space.factors import distinct, distinct_columns, real_loops
+from flat_mapper.mapper.space.factors import distinct, distinct_columns, located, real_loops
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.outer import (
     Staging,
@@ -53,13 +53,13 @@ class Outers:
         return Outers(
             staging=self.staging[index],
             order=self.order[index],
-            tile=self.tile[:, index],
+            tile=self.tile.take(index, axis=1),
             cycles=self.cycles[index],
             energy=self.energy[index],
             needs=self.needs[index],
             floors=self.floors[index],
             staged=self.staged[index],
-            streams=self.streams[:, index],
+            streams=self.streams.take(index, axis=1),
             visited=self.visited[index],
             sums=tuple(s[index] for s in self.sums),
         )
@@ -386,7 +386,7 @@ class OuterBounds:
     ) -> tuple[Floats, Floats]:
         """Lower bounds on pJ of any candidate: with each word once through DRAM, without DRAM."""
         priced, free = np.zeros(grid.shape[1]), np.zeros(grid.shape[1])
-        distinct = [np.unique(own, return_inverse=True) for own in grid]
+        distinct = [located(own) for own in grid]
         for part in candidate_sets:
             roles = staging.roles[part.space.einsum.name]
             extents = [distinct[i] for i in self.problem.index(part.space)]

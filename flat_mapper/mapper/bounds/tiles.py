@@ -16,6 +16,7 @@ import numpy as np
 
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
+from flat_mapper.mapper.space.factors import distinct_columns, located
 from flat_mapper.mapper.space.group import FOLLOW
 from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapper.space.tile_index import ByTile
@@ -32,7 +33,7 @@ class CandidateTiles:
         self.every_cycles = candidate_set.cycles  # of every candidate
         self.cycles = self.least(self.every_cycles)
         # By rank, the distinct extents of tiles, and which of them each tile has.
-        self.extents = [np.unique(own, return_inverse=True) for own in self.tile]
+        self.extents = [located(own) for own in self.tile]
         self._bounds: dict[tuple[Role, ...], TileBounds] = {}
         self._moves: dict[tuple[str, Role], tuple[Floats, Floats]] = {}
         self._spared: dict[Role, tuple[Floats, Floats, Floats]] = {}
@@ -58,10 +59,11 @@ class CandidateTiles:
 
     def by_extent(self, r: int, extents: Ints, some: Ints, values: Floats) -> Floats:
         """Of each extent of a rank, the least value among some tiles that divide it."""
-        distinct, where = np.unique(extents, return_inverse=True)
+        distinct, where = located(extents)
         tile, values = self.tile[r, some], values[some]
         legal = (distinct[:, None] % tile == 0) | (distinct == FOLLOW)[:, None]
-        return np.where(legal, values, np.inf).min(axis=1)[where.ravel()]
+        least: Floats = np.where(legal, values, np.inf).min(axis=1)
+        return least.take(where)
 
     def moves(self, tensor: str, role: Role) -> tuple[Floats, Floats]:
         """pJ of a tensor in every candidate if it comes by every time, and what staying spares."""
@@ -177,7 +179,8 @@ class TileBounds:
         new = np.ones(len(which), np.bool_)
         new[1:] = (which[1:] != which[:-1]) | (choice[1:] != choice[:-1])
         first, where = np.flatnonzero(new), np.cumsum(new) - 1
-        tile, own = self.tiles.tile[:, which[first]], extents[:, choice[first]]
+        tile = self.tiles.tile.take(which[first], axis=1)
+        own = extents.take(choice[first], axis=1)
         same = (own == tile) | (own == FOLLOW)
         full = self.full[candidate]
         best = full.copy()
@@ -254,7 +257,7 @@ def _distinct(extents: Ints) -> tuple[Ints, Ints]:
     if extents.shape[1] == 1:
         return extents, np.zeros(1, np.int64)
     if len(extents) == 1:
-        values, where = np.unique(extents[0], return_inverse=True)
-        return values[None, :], where.ravel()
-    values, where = np.unique(extents, axis=1, return_inverse=True)
-    return values, where.ravel()
+        values, where = located(extents[0])
+        return values[None, :], where
+    values, _, where = distinct_columns(extents)
+    return values, where

@@ -14,7 +14,7 @@ from flat_mapper.mapper.cost.price import Moves, first_visits, moves
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.enumerate import Dropped, TooMany, Wanted, inner_candidates
-from flat_mapper.mapper.space.factors import prod_of
+from flat_mapper.mapper.space.factors import located, prod_of
 from flat_mapper.mapper.space.roles import Role
 
 MOST_UNDER_TILES = 60_000  # chosen: candidates under a few outer tiles; beyond, all are enumerated
@@ -236,7 +236,7 @@ class CandidateSet:
         key, memo = ExtentKey(r, energy), self.memo
         if key not in memo.lows:
             if r not in memo.extents:
-                memo.extents[r] = np.unique(self.tile[r], return_inverse=True)
+                memo.extents[r] = located(self.tile[r])
             tiles, which = memo.extents[r]
             least = np.full(len(tiles), np.inf)
             own = self.energy(energy.roles, priced=energy.priced, share=energy.share)

@@ -93,7 +93,7 @@ class DenseLayout:
         tile: int64[R, n]; 0: as large as the candidate's own.
         """
         space = self.space
-        own = self.tile[:, candidate]
+        own = self.tile.take(candidate, axis=1)
         tile = np.where(tile == 0, own, tile)
         shared = tile // own
         dram = np.array(space.sizes, dtype=np.int64)[:, None] // tile

@@ -82,7 +82,7 @@ class FusedBounds:
         weighted = [np.zeros(len(energy)) for _ in self.incumbent.slopes(cycles, energy)]
         for number, own in self._parts(outers):
             step()
-            extents, _, where = distinct_columns(outers.tile[:, own])
+            extents, _, where = distinct_columns(outers.tile.take(own, axis=1))
             where = where.ravel()
             by_tile, without = self._by_tile(extents, self.bounds.stagings[int(number)])
             limits = StayBounds.of(self.problem, self.bounds, outers.take(own))
@@ -101,7 +101,7 @@ class FusedBounds:
                 np.where(runs, *(some.min(axis=1)[where] for some in pair))
                 for runs, pair in zip(limits.runs, turns, strict=True)
             ]
-            busy = busy_cycles(self.problem, shortest, outers.streams[:, own]) + exposed
+            busy = busy_cycles(self.problem, shortest, outers.streams.take(own, axis=1)) + exposed
             busy = rounded(self.problem.platform.dram, busy * (1 - LAST_BITS))
             cycles[own] = np.maximum(cycles[own], busy)
             for slot, slope in enumerate(self.incumbent.slopes(cycles[own], energy[own])):

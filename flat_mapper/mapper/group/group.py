@@ -235,7 +235,7 @@ class GroupSearch:
             self._warm_alone(alive)
             return
         best = by_promise(self.incumbent, alive)
-        _, begin, which = distinct_columns(alive.tile[:, best])
+        _, begin, which = distinct_columns(alive.tile.take(best, axis=1))
         quiet = 0
         for at in np.argsort(begin, kind="stable"):
             if quiet >= WARM_TILES and (quiet >= WARM_MORE or not is_far(self.incumbent, alive)):

@@ -18,6 +18,7 @@ from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
 from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, keeps, start
+from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import FOLLOW, tile_words
 from flat_mapper.mapper.space.roles import Role
 
@@ -52,7 +53,7 @@ class IncrementalEnumeration:
         sizes = np.array(self.space.sizes, dtype=np.int64)[:, None]
         tiles = np.where(self.tiles == FOLLOW, sizes, self.tiles)
         dropped = self.log.dominated_keeps(self.space.einsum.name) if self.log is not None else None
-        return Wanted(least=self.least, tiles=np.unique(tiles, axis=1), dropped=dropped)
+        return Wanted(least=self.least, tiles=distinct_columns(tiles)[0], dropped=dropped)
 
     def candidate_set(self, choose: Choice) -> CandidateSet:
         """The candidates that are chosen at every node."""

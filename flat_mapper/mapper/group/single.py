@@ -73,7 +73,8 @@ class Single:
             return
         space = self.candidate_set.space
         roles = staging.roles[space.einsum.name]
-        tile, own = outers.tile[:, choice], self.dense.tile[:, candidate]
+        tile = outers.tile.take(choice, axis=1)
+        own = self.dense.tile.take(candidate, axis=1)
         words, cold = self.bounds.occupancy.candidate_words(space, own, tile, roles, {})
         room = self.bounds.occupancy.room(staging, outers.tile)
         fits = words <= np.broadcast_to(room, len(outers.staging))[choice]

@@ -102,7 +102,7 @@ class NodeChoice:
     def on_both_axes(self) -> Bools:
         """Ranks of a fanout's candidates that stand on both axes; bool[R, n]."""
         assert self.across is not None
-        return ((self.across > 1) & (self.across < self.grid))[:, self.column]
+        return ((self.across > 1) & (self.across < self.grid)).take(self.column, axis=1)
 
     def factors(self, candidate: int) -> list[int]:
         """By rank, of one candidate."""
@@ -165,7 +165,7 @@ class CandidateBlock:
         """Some of the candidates."""
         return CandidateBlock(
             keep=self.keep,
-            tile=self.tile[:, index],
+            tile=self.tile.take(index, axis=1),
             spatial=self.spatial[index],
             transfers={
                 t: [transfer.take(index) for transfer in transfers]

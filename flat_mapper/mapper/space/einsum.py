@@ -13,7 +13,7 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.formats import PLAIN, Widths
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.space.factors import divisors, on_axes, prod_of, splittings
+from flat_mapper.mapper.space.factors import divisor_places, divisors, on_axes, prod_of, splittings
 from flat_mapper.mapping.space import LoopKind, Mapspace, SlotRule
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
@@ -171,14 +171,10 @@ class EinsumSpace:
         """A number for every tile int64[R, n]; equal tiles have equal ones."""
         found = np.zeros(tile.shape[1], np.int64)
         for size, own in zip(self.sizes, tile, strict=True):
-            extents = np.array(divisors(size))
-            if size < 1 << 16:  # looked up faster than searched
-                places = np.zeros(size + 1, np.int64)
-                places[extents] = np.arange(len(extents))
-                position = places[own]
-            else:
-                position = np.searchsorted(extents, own)
-            found = found * len(extents) + position
+            extents, places = divisor_places(size)
+            position = np.searchsorted(extents, own) if places is None else places.take(own)
+            found *= len(extents)
+            found += position
         return found
 
     def size(self) -> int:

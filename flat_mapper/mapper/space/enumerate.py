@@ -19,11 +19,11 @@ from flat_mapper.mapper.space.candidates import (
     looped,
 )
 from flat_mapper.mapper.space.einsum import EinsumSpace, loop_orders
-from flat_mapper.mapper.space.factors import combinations, multiple, prod_of, real_loops
+from flat_mapper.mapper.space.factors import combinations, located, multiple, prod_of, real_loops
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, is_bound_outside
 from flat_mapper.mapper.space.tile_index import ByTile
 
-MOST_TILES = 16  # outer tiles to hold every candidate against
+MOST_TILES = 16  # outer tiles to hold every candidate against: bits of a number
 
 Dropped = Callable[[CandidateBlock, Ints], None]  # a block, and some of its candidates
 
@@ -43,24 +43,16 @@ class Wanted:
     most: int | None = None  # candidates at any node; beyond, `TooMany` is raised
     dropped: Dropped | None = None  # called with those that have a dominated keep
 
-    def limits(self, sizes: tuple[int, ...]) -> Ints:
-        """By rank, what the tile of every candidate divides; int64[R]."""
-        if self.tiles is None:
-            return np.array(sizes, dtype=np.int64)
-        return np.array([multiple(own) for own in self.tiles])
+    def outer(self, sizes: tuple[int, ...]) -> Ints:
+        """Outer tiles of which the tile of every candidate divides one; int64[R, few].
 
-    def fits(self, tile: Ints) -> Bools:
-        """True if tiles divide one of those that are wanted, as far as it is cheap to tell."""
-        found = np.ones(tile.shape[1], np.bool_)
-        if self.tiles is None or self.tiles.shape[1] > MOST_TILES:
-            return found
-        found[:] = False
-        for outer in self.tiles.T:
-            left = np.flatnonzero(~found)
-            for own, extent in zip(tile, outer, strict=True):
-                left = left[extent % own[left] == 0]
-            found[left] = True
-        return found
+        Where those that are wanted are many, their common multiple: that is cheap to tell.
+        """
+        if self.tiles is None:
+            return np.array(sizes, dtype=np.int64)[:, None]
+        if self.tiles.shape[1] > MOST_TILES:
+            return np.array([[multiple(own)] for own in self.tiles])
+        return self.tiles
 
 
 def inner_candidates(space: EinsumSpace, wanted: Wanted) -> Iterator[CandidateBlock]:
@@ -101,10 +93,9 @@ def extend(
     wanted: Wanted,
 ) -> CandidateBlock:
     """Candidates with one more node around them, but for those with a dominated keep."""
-    if isinstance(node, Fanout):
-        candidates = _fan_out(space, candidates, node, wanted)
-    else:
-        candidates = _at_level(space, candidates, node, keep, wanted)
+    if isinstance(node, Fanout):  # which leaves passes and open runs as they are
+        return _fan_out(space, candidates, node, wanted)
+    candidates = _at_level(space, candidates, node, keep, wanted)
     idle = dominated_keeps(space, candidates)
     if not idle.any():
         return candidates
@@ -158,7 +149,7 @@ def _fan_out(
         for transfer in transfers:
             top = transfer is transfers[-1]
             transfer.fan_out(fanout, relevant[column], everything[column], outermost=top)
-    candidates.tile = candidates.tile * grid[:, column]
+    candidates.tile *= grid.take(column, axis=1)
     candidates.spatial = candidates.spatial * everything[column]
     candidates.node_choices.append(node_choice)
     return candidates
@@ -250,7 +241,7 @@ def _ordered(
     index = np.concatenate(chosen)
     column = column[index]
     candidates = candidates.take(candidate[index])
-    candidates.tile = candidates.tile * grid[:, column]
+    candidates.tile *= grid.take(column, axis=1)
     for tensor, transfers in candidates.transfers.items():
         for transfer in transfers:
             parts = [
@@ -327,25 +318,39 @@ def _pairs(
     fits: Callable[[Ints], Bools] | None = None,
 ) -> tuple[Ints, Ints]:
     """(candidate, column of a factor grid) whose tile divides the ranks, and fits."""
-    sizes = wanted.limits(space.sizes)[:, None]
-    columns = np.flatnonzero((sizes % grid == 0).all(axis=0))
+    outer = wanted.outer(space.sizes)
+    common = np.array([multiple(own) for own in outer], dtype=np.int64)[:, None]
+    columns = np.flatnonzero((common % grid == 0).all(axis=0))
     # Many candidates share a tile, and with it the columns.
     same = ByTile.of(space, candidates.tile)
     tiles = same.tile
-    n, m = tiles.shape[1], len(columns)
-    room = sizes // tiles
-    good = np.ones((n, m), np.bool_)
-    for own, factors in zip(room, grid[:, columns], strict=True):
-        distinct, at = np.unique(own, return_inverse=True)
-        good &= (distinct[:, None] % factors[None, :] == 0)[at.ravel()]
-    tile, column = np.nonzero(good)
-    extended = tiles[:, tile] * grid[:, columns[column]]
-    some = np.flatnonzero(wanted.fits(extended) & (fits is None or fits(extended)))
-    tile, column = tile[some], column[some]
+    tile, column = np.nonzero(_fitting(outer, tiles, grid.take(columns, axis=1)))
+    column = columns[column]
+    if fits is not None:
+        extended = tiles.take(tile, axis=1) * grid.take(column, axis=1)
+        some = np.flatnonzero(fits(extended))
+        tile, column = tile[some], column[some]
     if wanted.most is not None and same.counts[tile].sum() > wanted.most:
         raise TooMany
-    column, candidate = same.candidates(columns[column], tile)
+    column, candidate = same.candidates(column, tile)
     return candidate, column
+
+
+def _fitting(outer: Ints, tiles: Ints, grid: Ints) -> Ints:
+    """Outer tiles int64[R, t] that tiles times columns of a grid divide; as bits, [tiles, m].
+
+    Rank by rank of few distinct extents and factors: all outer tiles at once, one bit each.
+    """
+    bits = (1 << np.arange(outer.shape[1])).astype(np.uint16)
+    found: Ints | None = None
+    for extents, own, factors in zip(outer, tiles, grid, strict=True):
+        (inner, at), (times, column) = located(own), located(factors)
+        divides = extents % (inner[:, None, None] * times[None, :, None]) == 0
+        table = (divides * bits).sum(axis=2, dtype=np.uint16)
+        part = table.take(column, axis=1).take(at, axis=0)
+        found = part if found is None else np.bitwise_and(found, part, out=found)
+    assert found is not None
+    return found
 
 
 def _total(space: EinsumSpace, keep: frozenset[str], tile: Ints) -> Ints | Floats:

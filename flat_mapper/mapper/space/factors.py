@@ -18,6 +18,20 @@ def divisors(n: int) -> tuple[int, ...]:
     return (*small, *(n // d for d in reversed(small) if d * d != n))
 
 
+@lru_cache(maxsize=64)  # of one search and the next
+def divisor_places(n: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """All divisors, ascending; and by divisor its place among them, where a table is not long.
+
+    returns: int64[m], and int16[n + 1] or None; not to be changed.
+    """
+    extents = np.array(divisors(n), dtype=np.int64)
+    if n >= 1 << 16:  # else looked up faster than searched
+        return extents, None
+    places = np.zeros(n + 1, np.int16)
+    places[extents] = np.arange(len(extents))
+    return extents, places
+
+
 def splittings(n: int, places: int) -> int:
     """Ways to write n as an ordered product of so many factors."""
     powers = Counter(primes(n)).values()
@@ -39,7 +53,47 @@ def primes(n: int) -> list[int]:
 
 def distinct(values: np.ndarray) -> np.ndarray:
     """The distinct values, ascending; without what `np.unique` imports to find these alone."""
-    return np.unique(values, return_index=True)[0]
+    ranked: np.ndarray = np.sort(values, axis=None)
+    return ranked.compress(_begins(ranked))
+
+
+def located(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct values, ascending, and which of them each is; int64[n], none negative."""
+    found, order, starts = sorted_groups(values)
+    return found, group_numbers(order, starts)
+
+
+def sorted_groups(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The distinct values, ascending; the places of each, together; where those of each begin.
+
+    values: int64[n], none negative. Sorted by 16 bits after 16 bits, which numpy does in linear
+    time: several times as fast as `np.unique`.
+    returns: int64[m], int64[n], int64[m + 1].
+    """
+    most, low = int(values.max(initial=0)), values.astype(np.uint16)
+    order = np.argsort(low, kind="stable")
+    if most >= 1 << 32:
+        order = np.argsort(values, kind="stable")
+    elif most >= 1 << 16:
+        high = (values >> 16).astype(np.uint16)
+        order = order[np.argsort(high[order], kind="stable")]
+    ranked = values[order]
+    starts = np.flatnonzero(_begins(ranked))
+    return ranked[starts], order, np.append(starts, len(values))
+
+
+def group_numbers(order: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Of each place the group it is in; order, starts: see `sorted_groups`. int64[n]."""
+    found = np.empty(len(order), np.int64)
+    found[order] = np.repeat(np.arange(len(starts) - 1), starts[1:] - starts[:-1])
+    return found
+
+
+def _begins(ranked: np.ndarray) -> np.ndarray:
+    """True where a run of equal values begins; bool[n]."""
+    found = np.ones(len(ranked), np.bool_)
+    np.not_equal(ranked[1:], ranked[:-1], out=found[1:])
+    return found
 
 
 def distinct_columns(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -50,13 +104,14 @@ def distinct_columns(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     grid: int64[R, n], none negative.
     """
     rows = list(grid)
-    if prod(int(own.max(initial=0)) + 1 for own in rows) >= 1 << 62:
-        rows = [np.unique(own, return_inverse=True)[1].ravel() for own in rows]
+    if prod(int(own.max(initial=0)) + 1 for own in rows) >= 1 << 32:
+        rows = [located(own)[1] for own in rows]
     number = np.zeros(grid.shape[1], np.int64)
     for own in rows:
         number = number * (int(own.max(initial=0)) + 1) + own
-    _, first, which = np.unique(number, return_index=True, return_inverse=True)
-    return grid[:, first], first, which.ravel()
+    _, order, starts = sorted_groups(number)
+    first = order[starts[:-1]]
+    return grid.take(first, axis=1), first, group_numbers(order, starts)
 
 
 def multiple(factors: np.ndarray) -> int:

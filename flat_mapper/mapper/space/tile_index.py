@@ -8,6 +8,7 @@ import numpy as np
 
 from flat_mapper.mapper.space.candidates import Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.factors import group_numbers, sorted_groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,9 @@ class ByTile:
     @classmethod
     def of(cls, space: EinsumSpace, tile: Ints) -> ByTile:
         """Of candidates with tiles int64[R, n]."""
-        number = space.tile_number(tile)
-        _, first, which = np.unique(number, return_index=True, return_inverse=True)
-        counts = np.bincount(which, minlength=len(first))
-        starts = np.concatenate([[0], np.cumsum(counts)])
-        return cls(tile[:, first], which, np.argsort(which, kind="stable"), starts)
+        _, order, starts = sorted_groups(space.tile_number(tile))
+        first = order[starts[:-1]]
+        return cls(tile.take(first, axis=1), group_numbers(order, starts), order, starts)
 
     @property
     def counts(self) -> Ints:
