@@ -17,6 +17,7 @@ from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
+from flat_mapper.mapper.solve.symmetry import RecallingSearch
 from flat_mapper.mapper.space.group import GroupProblem, group_problem
 from flat_mapper.mapping.space import Mapspace, partitions
 from flat_mapper.mapping.values import FusedMapping
@@ -100,7 +101,8 @@ def tasks(
                 condition = "a cascade whose keys are cut in one pass, such as softmax online"
                 where = f"{cascade.name}: mask {cascade.mask}"
                 raise SpecError(expected(where, condition, f"{cascade.softmax}, in several groups"))
-            found.append(Task(cascade, [GroupSearch.of(p, known, budget) for p in problems]))
+            searched = RecallingSearch.recalling if len(problems) > 1 else GroupSearch.of
+            found.append(Task(cascade, [searched(p, known, budget) for p in problems]))
     return found
 
 

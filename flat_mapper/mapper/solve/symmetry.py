@@ -1,17 +1,32 @@
-"""Symmetry: groups that are one problem under other names, as the projections of Q, K and V."""
+"""Symmetry: groups that are one problem under other names, as the projections of Q, K and V; and
+groups that searches of other mapspaces, or other points of a sweep, have solved already.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
-from flat_mapper.mapper.group.picks import GroupSolution, Pick
+from flat_mapper.base.budget import Budget
+from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.mapper.bounds.outer import Outers
+from flat_mapper.mapper.cost.candidate_set import CandidateCache
+from flat_mapper.mapper.group.group import GroupSearch
+from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent, Incumbent
+from flat_mapper.mapper.group.objective import Goal
+from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging, stagings
 from flat_mapper.mapping.sharing import crosses_dram
-from flat_mapper.mapping.space import GroupSpace, Mapspace
+from flat_mapper.mapping.space import Fusion, GroupSpace, Mapspace
 from flat_mapper.mapping.values import GroupMapping, Loop
 from flat_mapper.workload.graph import Workload
+
+REMEMBERED = 64  # chosen: groups of earlier searches whose answers are kept, 0.3 MB each,
+MOST_STEPS = 64  # chosen: and what so many steps of each came to
+
+_Step = tuple[object, ...]  # one thing that was asked of a search, with all that it depends on
 
 
 def symmetric_groups(problems: Sequence[GroupProblem]) -> list[int]:
@@ -152,3 +167,175 @@ def renamed_group(
         staged=tensors(mapping.staged),
         phases=tuple(tensors(phase) for phase in mapping.phases),
     )
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """State of a search after a step."""
+
+    best: list[Costs]
+    solutions: list[GroupSolution | None]
+    counters: Counters
+    more: int
+    dropped: dict[Goal, float]
+    pieces: int  # of work, that the step took
+
+
+@dataclass(slots=True, eq=False)
+class RecalledGroup:
+    """All that searches of one group have found out, whatever they searched it for."""
+
+    question: tuple[object, ...]
+    ends: Costs | None = None
+    outer: tuple[int, int] | None = None  # outer choices, and those of them that do not fit
+    least: dict[Goal, float] = field(default_factory=dict)
+    refusal: Infeasible | None = None
+    outcomes: dict[tuple[_Step, ...], _Outcome] = field(default_factory=dict)  # by all steps so far
+
+
+_facts: list[RecalledGroup] = []  # those asked last stand last
+
+
+def forget() -> None:
+    """Drop what earlier searches of this process have found out."""
+    _facts.clear()
+
+
+def _facts_of(problem: GroupProblem) -> RecalledGroup:
+    """The facts of a group that are known.
+
+    Its mapspace counts as far as any one group depends on it.
+    """
+    space, fusion = problem.mapspace, problem.mapspace.fusion
+    about = Fusion(staging=fusion.staging, granularity=fusion.granularity, tiles=fusion.tiles)
+    space = Mapspace(
+        name="", fusion=about, policy=space.policy, slots=space.slots, keeps=space.keeps
+    )
+    group = problem.group, problem.buffer_words, space
+    question = (*group, problem.workload, problem.ert, problem.platform)
+    found = next((own for own in reversed(_facts) if own.question == question), None)
+    if found is None:
+        found = RecalledGroup(question)
+        del _facts[: max(0, len(_facts) + 1 - REMEMBERED)]
+    else:
+        _facts.remove(found)
+    _facts.append(found)
+    return found
+
+
+@dataclass(slots=True)
+class RecallingSearch(GroupSearch):
+    """The search of a group that asks first what earlier searches of the same group came to.
+
+    Every step depends on the group and on the steps before alone: answers, counts and bounds are
+    those that it would come to itself. Not under a budget that ends, nor with a log.
+    """
+
+    facts: RecalledGroup = field(default_factory=lambda: RecalledGroup(()))
+    _steps: tuple[_Step, ...] = ()
+    _inside: bool = False  # whether a step is being taken
+
+    @classmethod
+    def recalling(
+        cls, problem: GroupProblem, known: CandidateCache, budget: Budget | None = None
+    ) -> GroupSearch:
+        """The search of a group; as `GroupSearch.of`."""
+        found = cls.of(problem, known, budget)
+        if found.budget.ends or found.budget.megabytes < float("inf"):
+            return GroupSearch.of(problem, known, budget)
+        assert isinstance(found, cls)
+        found.facts = _facts_of(problem)
+        found._least = found.facts.least
+        return found
+
+    def prepare(self) -> Costs:
+        """The least (cycles, energy) of the group."""
+        if self.facts.ends is None or self.log is not None:
+            self.facts.ends = GroupSearch.prepare(self)
+        return self.facts.ends
+
+    @property
+    def fits(self) -> bool:
+        """True if some outer choice may fit, as far as is known without candidates."""
+        outer, infeasible = self._counted()
+        return not outer or infeasible < outer
+
+    def _counted(self) -> tuple[int, int]:
+        """Outer choices, and those that do not fit."""
+        count = self.counters
+        if self.facts.outer is None or self.log is not None:
+            assert len(self.roots.staging) == count.outer
+            self.facts.outer = count.outer, count.outer_infeasible
+        count.outer, count.outer_infeasible = self.facts.outer
+        return self.facts.outer
+
+    def least(self, goal: Goal, outers: Outers | None = None) -> float:
+        """Lower bound on the objective over outer choices, all of them; infinite if none fits."""
+        if outers is None:
+            self._counted()
+        return GroupSearch.least(self, goal, outers)
+
+    def warm(self, incumbent: Incumbent) -> None:
+        """A good mapping early, from promising candidates under promising outer choices."""
+        self._step_of("warm", incumbent, GroupSearch.warm)
+
+    def solve(self, incumbent: Incumbent, *, warmed: bool = False) -> None:
+        """Let every mapping of the group that can improve take part in an incumbent."""
+        step = "solve, warmed" if warmed else "solve"
+        self._step_of(step, incumbent, partial(GroupSearch.solve, warmed=warmed))
+
+    def _step_of(
+        self, name: str, incumbent: Incumbent, take: Callable[[GroupSearch, Incumbent], None]
+    ) -> None:
+        """Recall a step, or take it and remember what it came to."""
+        if self._inside:  # of a step that is being taken
+            take(self, incumbent)
+            return
+        told = isinstance(incumbent, GoalIncumbent) and not any(incumbent.solutions)
+        if self.log is not None or not told:
+            self._steps = (*self._steps, (object(),))  # of which nothing is remembered
+            self._taken(incumbent, take)
+            return
+        assert isinstance(incumbent, GoalIncumbent)
+        self._steps = (*self._steps, (name, incumbent.goals, (*incumbent.best,), incumbent.gap))
+        known = self.facts.outcomes.get(self._steps)
+        if known is not None:
+            self._recall(known, incumbent)
+            self._left = self._left if name == "warm" else []
+            return
+        before = self.budget.spent
+        self._taken(incumbent, take)
+        if not self.budget.stopped:
+            if len(self.facts.outcomes) >= MOST_STEPS:
+                self.facts.outcomes.clear()
+            self.facts.outcomes[self._steps] = _Outcome(
+                best=[*incumbent.best],
+                solutions=[*incumbent.solutions],
+                counters=replace(self.counters),
+                more=self._more,
+                dropped={**self._dropped},
+                pieces=self.budget.spent - before,
+            )
+
+    def _taken(self, incumbent: Incumbent, take: Callable[[GroupSearch, Incumbent], None]) -> None:
+        """Take a step."""
+        GroupSearch.prepare(self)
+        self._inside = True
+        try:
+            take(self, incumbent)
+        finally:
+            self._inside = False
+
+    def _recall(self, known: _Outcome, incumbent: GoalIncumbent) -> None:
+        """Be as after a step."""
+        incumbent.best[:], incumbent.solutions[:] = known.best, known.solutions
+        self.counters, self.incumbent = replace(known.counters), incumbent
+        self._more, self._dropped = known.more, {**known.dropped}
+        self.budget.spent += known.pieces
+
+    def infeasibility(self) -> Infeasible:
+        """Reason why nothing fits, without candidates where none could."""
+        if self.facts.refusal is None or self.log is not None:
+            GroupSearch.prepare(self)
+            self.facts.refusal = GroupSearch.infeasibility(self)
+        return self.facts.refusal
