@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from flat_mapper.base.records import dataclass, field
 from flat_mapper.execution.nest import FlatNest, IntArray, numbered, spatial_indices, weighted
 from flat_mapper.execution.real_numbers import Arithmetic, Values
 from flat_mapper.workload.einsum import TensorAccess

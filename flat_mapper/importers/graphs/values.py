@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
+from flat_mapper.base.records import dataclass, field, replace
 from flat_mapper.importers.graphs.axes import Axis, Dim, flat, size_of
 
 

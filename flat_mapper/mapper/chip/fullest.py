@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, inf
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from flat_mapper.arch.cores import core_facts
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.records import dataclass
 from flat_mapper.cost_model.chip.rounds import given
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.floors import Peak, inputs_of, largest_tiles, outside_of, tile_words

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel, MovedRows
+from flat_mapper.base.records import dataclass, field
 from flat_mapper.cost_model.latency import loads_in_turn
 from flat_mapper.mapper.cost.innermost import closed_passes
 from flat_mapper.mapper.cost.masks import add_held, left_by_mask

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import combinations
 from math import ceil, inf, prod
 
 import numpy as np
 
 from flat_mapper.base.budget import Stopped
+from flat_mapper.base.records import dataclass, field
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
+from flat_mapper.base.records import dataclass
 from flat_mapper.mapper.space.candidates import (
     Bools,
     CandidateBlock,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from flat_mapper.base.records import dataclass
 from flat_mapper.mapper.space.candidates import Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import group_numbers, sorted_groups
