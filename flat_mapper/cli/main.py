@@ -126,6 +126,9 @@ def run() -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    # numpy starts its library's threads as it is imported, 0.04 CPU s for each: nothing here
+    # multiplies matrices large enough for one.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, _ended)
     code = main()
