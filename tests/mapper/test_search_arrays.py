@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from mapper.test_search_growth import problem_of
 
+from flat_mapper.arch.values import Fanout
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group import pareto
 from flat_mapper.mapper.group.objective import Goal, better_pair
+from flat_mapper.mapper.group.promise import _smallest
 from flat_mapper.mapper.space.candidates import CandidateBlock
-from flat_mapper.mapper.space.enumerate import Wanted, _fitting, inner_candidates
+from flat_mapper.mapper.space.enumerate import TooMany, Wanted, inner_candidates
 from flat_mapper.mapper.space.factors import (
     distinct,
     distinct_columns,
@@ -21,6 +23,7 @@ from flat_mapper.mapper.space.factors import (
     located,
     sorted_groups,
 )
+from flat_mapper.mapper.space.tile_index import _fitting
 
 
 def test_priced_candidates_are_found_in_their_set() -> None:
@@ -121,3 +124,34 @@ def test_tiles_that_divide_an_outer_tile_are_told_bit_by_bit() -> None:
     for bit, own in enumerate(outer.T):
         divides = own[:, None, None] % (tiles[:, :, None] * grid[:, None, :]) == 0
         assert ((found >> bit & 1) == divides.all(axis=0)).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("least", [1, 2])
+def test_too_many_candidates_are_told_before_they_are_made(seed: int, least: int) -> None:
+    """By their number, which is exact where one fanout is around all levels."""
+    for space in problem_of(seed).spaces:
+        whole = [b for b in inner_candidates(space, Wanted(least=least)) if b.count]
+        count = sum(b.count for b in whole)
+        found = inner_candidates(space, Wanted(least=least, together=count))
+        same = [b for b in found if b.count]
+        assert [b.keep for b in same] == [b.keep for b in whole]
+        assert all((a.tile == b.tile).all() for a, b in zip(same, whole, strict=True))
+        nodes = space.inner_nodes
+        if (
+            count
+            and isinstance(nodes[0], Fanout)
+            and sum(isinstance(n, Fanout) for n in nodes) == 1
+        ):
+            with pytest.raises(TooMany):
+                next(inner_candidates(space, Wanted(least=least, together=count - 1)))
+
+
+def test_the_smallest_values_are_those_that_sorting_finds() -> None:
+    """Of equal ones the first."""
+    draw = np.random.default_rng(5)
+    for count, most in ((1, 1), (9, 4), (9, 9), (200, 30)):
+        values = draw.integers(0, 12, count).astype(float)
+        values[draw.random(count) < 0.2] = np.inf
+        sorted_ = np.argsort(values, kind="stable")[:most]
+        assert np.flatnonzero(_smallest(values, most)).tolist() == sorted(sorted_.tolist())

@@ -15,7 +15,6 @@ from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.enumerate import MOST_TILES
 from flat_mapper.mapper.space.factors import distinct, distinct_columns, located, real_loops
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.outer import (
@@ -26,6 +25,7 @@ from flat_mapper.mapper.space.outer import (
 )
 from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapper.space.rules import in_order, moves_inward, obeyed
+from flat_mapper.mapper.space.tile_index import MOST_TILES
 from flat_mapper.mapping.order import overlaps
 
 DRAM_SHARES = (0.0, 0.02, 0.1, 1.0)  # chosen: shares of DRAM in bounds of words whatever the tile

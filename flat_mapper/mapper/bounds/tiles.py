@@ -233,9 +233,10 @@ class TileBounds:
         for r, i in zip(lacks, at, strict=True):
             closed = closed * (float(self.tiles.space.sizes[r]) / tile[i])
             inner = inner * np.where(extents[i] == FOLLOW, 1.0, extents[i] / tile[i])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = (1 - 1 / inner) * closed / (closed - 1)
-        return np.where(closed > 1, np.minimum(found, 1.0), 1.0)
+        kept = (1 - 1 / inner) * closed
+        found: Floats = np.ones(kept.shape)
+        np.divide(kept, closed - 1, out=found, where=closed > 1)
+        return np.minimum(found, 1.0, out=found)
 
     def _runs(self, r: int) -> tuple[tuple[int, ...], ...]:
         """The sets of ranks over which tensors stay that lack one of them."""

@@ -303,12 +303,14 @@ def enumerated(
     tiles:   int64[R, n]: of those whose tile divides none of these there may be some or none.
     dropped: called with candidates that have a dominated keep.
     """
-    everything = Wanted(least=least, most=2 * most, dropped=dropped)
+    everything = Wanted(least=least, most=2 * most, together=most, dropped=dropped)
     ways = [(everything, most, budget or Budget())]
     if tiles is not None and dropped is None:
         few = min(most, MOST_UNDER_TILES)
         # It takes milliseconds: no piece of work of its own.
-        ways.insert(0, (replace(everything, most=2 * few, tiles=tiles), few, Budget()))
+        ways.insert(
+            0, (replace(everything, most=2 * few, together=few, tiles=tiles), few, Budget())
+        )
     for wanted, limit, spent in ways:
         found = _enumerated_once(space, roles, known, wanted, limit, spent)
         if found is not None:

@@ -257,7 +257,8 @@ def rows_of(space: EinsumSpace, level: MemoryLevel, tensor: str) -> MovedRows:
 
 def _accesses(words: Floats | float, rows: MovedRows, rounded: bool) -> Floats:
     """Vector accesses for a number of words."""
-    moved = np.asarray(words) * rows.times / rows.row_words
+    moved = np.asarray(words)
+    moved = (moved if rows.times == 1 else moved * rows.times) / rows.row_words
     return np.ceil(moved) if rounded else moved
 
 

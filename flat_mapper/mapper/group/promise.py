@@ -102,12 +102,21 @@ def most_promising(
     cycles = whole.cycles
     if energy is None:
         energy = whole.energy(priced=True)
-    mask = np.zeros(whole.count, np.bool_)
-    mask[np.argsort(incumbent.sort_keys(cycles, energy)[0], kind="stable")[:most]] = True
+    mask = _smallest(incumbent.sort_keys(cycles, energy)[0], most)
     # The widest candidates too: where transfers bind, the bound on cycles says little.
     wide = np.flatnonzero(cycles == cycles.min())
-    mask[wide[np.argsort(energy[wide], kind="stable")[:most]]] = True
+    mask[wide[_smallest(energy[wide], most)]] = True
     return mask
+
+
+def _smallest(values: Floats, most: int) -> Bools:
+    """True for so many of the least values, of equal ones the first; bool[n]."""
+    if len(values) <= most:
+        return np.ones(len(values), np.bool_)
+    limit = np.partition(values, most - 1)[most - 1]
+    found: Bools = values < limit
+    found[np.flatnonzero(values == limit)[: most - np.count_nonzero(found)]] = True
+    return found
 
 
 def promising_under(

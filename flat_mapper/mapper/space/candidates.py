@@ -57,8 +57,8 @@ class Transfer:
     def take(self, index: Ints) -> Transfer:
         """The transfer of some candidates."""
         kept = self.child is not None
-        return replace(
-            self,
+        return Transfer(
+            child=self.child,
             passes=self.passes[index],
             open=self.open[index],
             spread=self.spread[index] if kept else self.spread,
@@ -94,8 +94,14 @@ class NodeChoice:
 
     def take(self, index: Ints) -> NodeChoice:
         """Choices of some candidates."""
-        choice = None if self.choice is None else self.choice[index]
-        return replace(self, column=self.column[index], choice=choice)
+        return NodeChoice(
+            node=self.node,
+            grid=self.grid,
+            column=self.column[index],
+            across=self.across,
+            choice=None if self.choice is None else self.choice[index],
+            orders=self.orders,
+        )
 
     @property
     def on_both_axes(self) -> Bools:

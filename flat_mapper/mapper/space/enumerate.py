@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.base.records import dataclass
+from flat_mapper.base.records import dataclass, replace
 from flat_mapper.mapper.space.candidates import (
     Bools,
     CandidateBlock,
@@ -19,11 +19,9 @@ from flat_mapper.mapper.space.candidates import (
     looped,
 )
 from flat_mapper.mapper.space.einsum import EinsumSpace, loop_orders
-from flat_mapper.mapper.space.factors import combinations, located, multiple, prod_of, real_loops
+from flat_mapper.mapper.space.factors import combinations, multiple, prod_of, real_loops
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, is_bound_outside
-from flat_mapper.mapper.space.tile_index import ByTile
-
-MOST_TILES = 16  # outer tiles to hold every candidate against: bits of a number
+from flat_mapper.mapper.space.tile_index import MOST_TILES, ByTile, Extensions
 
 Dropped = Callable[[CandidateBlock, Ints], None]  # a block, and some of its candidates
 
@@ -41,6 +39,7 @@ class Wanted:
         None  # int64[R, n]: a candidate's tile divides one of these; None: the ranks
     )
     most: int | None = None  # candidates at any node; beyond, `TooMany` is raised
+    together: int | None = None  # candidates in all blocks; beyond, it may be raised early
     dropped: Dropped | None = None  # called with those that have a dominated keep
 
     def outer(self, sizes: tuple[int, ...]) -> Ints:
@@ -56,8 +55,24 @@ class Wanted:
 
 
 def inner_candidates(space: EinsumSpace, wanted: Wanted) -> Iterator[CandidateBlock]:
-    """All candidates of an Einsum, in blocks that share what the inner levels keep."""
-    yield from _enumerated(space, start(space), tuple(reversed(space.inner_nodes)), wanted)
+    """All candidates of an Einsum, in blocks that share what the inner levels keep.
+
+    raises: TooMany where there are more than `wanted` says.
+    """
+    nodes = tuple(reversed(space.inner_nodes))
+    fanouts = [n for n in nodes if isinstance(n, Fanout)]
+    if wanted.together is None or not fanouts or fanouts != [*nodes[-1:]]:
+        yield from _enumerated(space, start(space), nodes, wanted)
+        return
+    # One fanout, around all levels: how many there are is known before any is made.
+    inside = list(_enumerated(space, start(space), nodes[:-1], replace(wanted, least=1)))
+    split = _split(space, fanouts[0], wanted)
+    pairs = [_pairs(space, block, split.grid, wanted) for block in inside]
+    if sum(own.count for own in pairs) > wanted.together:
+        raise TooMany
+    for block, own in zip(inside, pairs, strict=True):
+        if own.count:
+            yield _fanned(space, block, fanouts[0], split, own)
 
 
 def _enumerated(
@@ -125,17 +140,41 @@ def fresh(space: EinsumSpace, child: MemoryLevel | None, count: int) -> Transfer
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """Ways to split ranks over a fanout."""
+
+    grid: Ints  # int64[R, m]: factors
+    across: Ints  # the part of each on the x axis
+    units: Floats  # instances in use; float64[m]
+
+
+def _split(space: EinsumSpace, fanout: Fanout, wanted: Wanted) -> _Split:
+    """Those beside which enough compute units may be in use."""
+    grid, across = space.splits[fanout.name]
+    others = space.lanes // (fanout.fanout_x * fanout.fanout_y)
+    units = prod_of(grid, range(len(space.ranks)))
+    wide = np.flatnonzero(units * others >= wanted.least)
+    return _Split(
+        grid=grid.take(wide, axis=1),
+        across=across.take(wide, axis=1),
+        units=units.take(wide).astype(np.float64),
+    )
+
+
 def _fan_out(
     space: EinsumSpace, candidates: CandidateBlock, fanout: Fanout, wanted: Wanted
 ) -> CandidateBlock:
-    grid, across = space.splits[fanout.name]
-    others = space.lanes // (fanout.fanout_x * fanout.fanout_y)
-    everything = prod_of(grid, range(len(space.ranks)))
-    wide = np.flatnonzero(everything * others >= wanted.least)
-    grid, across = grid[:, wide], across[:, wide]
-    everything = everything[wide].astype(np.float64)
-    candidate, column = _pairs(space, candidates, grid, wanted)
-    node_choice = NodeChoice(node=fanout.name, grid=grid, column=column, across=across)
+    split = _split(space, fanout, wanted)
+    return _fanned(space, candidates, fanout, split, _pairs(space, candidates, split.grid, wanted))
+
+
+def _fanned(
+    space: EinsumSpace, candidates: CandidateBlock, fanout: Fanout, split: _Split, pairs: Extensions
+) -> CandidateBlock:
+    candidate, column = pairs.every()
+    grid, units = split.grid, split.units
+    node_choice = NodeChoice(node=fanout.name, grid=grid, column=column, across=split.across)
     # A merged rank stands on both axes of one fanout at most: its members then suffice for all.
     if candidates.on_both_axes.any():
         good = np.flatnonzero(
@@ -143,14 +182,15 @@ def _fan_out(
         )
         candidate, column, node_choice = candidate[good], column[good], node_choice.take(good)
     candidates = candidates.take(candidate)
+    everything = units[column]
     for tensor, transfers in candidates.transfers.items():
         own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
-        relevant = prod_of(grid, own).astype(np.float64)
+        relevant = prod_of(grid, own).astype(np.float64)[column]
         for transfer in transfers:
             top = transfer is transfers[-1]
-            transfer.fan_out(fanout, relevant[column], everything[column], outermost=top)
+            transfer.fan_out(fanout, relevant, everything, outermost=top)
     candidates.tile *= grid.take(column, axis=1)
-    candidates.spatial = candidates.spatial * everything[column]
+    candidates.spatial = candidates.spatial * everything
     candidates.node_choices.append(node_choice)
     return candidates
 
@@ -187,7 +227,9 @@ def _at_level(
         candidates,
         level.name,
         grid,
-        _pairs(space, candidates, grid, wanted, lambda tile: _total(space, keep, tile) <= limit),
+        _pairs(
+            space, candidates, grid, wanted, lambda tile: _total(space, keep, tile) <= limit
+        ).every(),
         ~np.array(grows) & (not bound),
     )
     candidates.keep = {**candidates.keep, level.name: keep}
@@ -316,40 +358,13 @@ def _pairs(
     grid: Ints,
     wanted: Wanted,
     fits: Callable[[Ints], Bools] | None = None,
-) -> tuple[Ints, Ints]:
-    """(candidate, column of a factor grid) whose tile divides the ranks, and fits."""
-    outer = wanted.outer(space.sizes)
-    common = np.array([multiple(own) for own in outer], dtype=np.int64)[:, None]
-    columns = np.flatnonzero((common % grid == 0).all(axis=0))
+) -> Extensions:
+    """Candidates and columns of a factor grid whose tile divides the ranks, and fits."""
     # Many candidates share a tile, and with it the columns.
     same = ByTile.of(space, candidates.tile)
-    tiles = same.tile
-    tile, column = np.nonzero(_fitting(outer, tiles, grid.take(columns, axis=1)))
-    column = columns[column]
-    if fits is not None:
-        extended = tiles.take(tile, axis=1) * grid.take(column, axis=1)
-        some = np.flatnonzero(fits(extended))
-        tile, column = tile[some], column[some]
-    if wanted.most is not None and same.counts[tile].sum() > wanted.most:
+    found = same.extended(wanted.outer(space.sizes), grid, fits)
+    if wanted.most is not None and found.count > wanted.most:
         raise TooMany
-    column, candidate = same.candidates(column, tile)
-    return candidate, column
-
-
-def _fitting(outer: Ints, tiles: Ints, grid: Ints) -> Ints:
-    """Outer tiles int64[R, t] that tiles times columns of a grid divide; as bits, [tiles, m].
-
-    Rank by rank of few distinct extents and factors: all outer tiles at once, one bit each.
-    """
-    bits = (1 << np.arange(outer.shape[1])).astype(np.uint16)
-    found: Ints | None = None
-    for extents, own, factors in zip(outer, tiles, grid, strict=True):
-        (inner, at), (times, column) = located(own), located(factors)
-        divides = extents % (inner[:, None, None] * times[None, :, None]) == 0
-        table = (divides * bits).sum(axis=2, dtype=np.uint16)
-        part = table.take(column, axis=1).take(at, axis=0)
-        found = part if found is None else np.bitwise_and(found, part, out=found)
-    assert found is not None
     return found
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from flat_mapper.base.records import dataclass
-from flat_mapper.mapper.space.candidates import Ints
+from flat_mapper.mapper.space.candidates import Bools, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import group_numbers, sorted_groups
+from flat_mapper.mapper.space.factors import group_numbers, located, multiple, sorted_groups
+
+MOST_TILES = 16  # outer tiles to hold every candidate against: bits of a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +40,55 @@ class ByTile:
         counts = self.counts[tile]
         first = np.repeat(self.starts[tile] - np.cumsum(counts) + counts, counts)
         return np.repeat(choice, counts), self.order[first + np.arange(len(first))]
+
+    def extended(
+        self, outer: Ints, grid: Ints, fits: Callable[[Ints], Bools] | None = None
+    ) -> Extensions:
+        """Candidates with one more node around them, whose tile divides an outer one, and fits.
+
+        outer: int64[R, few]. grid: int64[R, m], ways to choose the node's factors.
+        """
+        common = np.array([multiple(own) for own in outer], dtype=np.int64)[:, None]
+        columns = np.flatnonzero((common % grid == 0).all(axis=0))
+        tile, column = np.nonzero(_fitting(outer, self.tile, grid.take(columns, axis=1)))
+        column = columns[column]
+        if fits is not None:
+            some = fits(self.tile.take(tile, axis=1) * grid.take(column, axis=1))
+            tile, column = tile[some], column[some]
+        return Extensions(self, tile, column)
+
+
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """Candidates, by their tile, each with a column of a grid of factors."""
+
+    same: ByTile
+    tile: Ints
+    column: Ints
+
+    @property
+    def count(self) -> int:
+        """Pairs of a candidate and a column."""
+        return int(self.same.counts[self.tile].sum())
+
+    def every(self) -> tuple[Ints, Ints]:
+        """(candidate, column) of all."""
+        column, candidate = self.same.candidates(self.column, self.tile)
+        return candidate, column
+
+
+def _fitting(outer: Ints, tiles: Ints, grid: Ints) -> Ints | Bools:
+    """Outer tiles int64[R, t] that tiles times columns of a grid divide; as bits, [tiles, m].
+
+    Rank by rank of few distinct extents and factors: all outer tiles at once, one bit each.
+    """
+    bits = (1 << np.arange(outer.shape[1])).astype(np.uint16)
+    found: Ints | Bools | None = None
+    for extents, own, factors in zip(outer, tiles, grid, strict=True):
+        (inner, at), (times, column) = located(own), located(factors)
+        divides = extents % (inner[:, None, None] * times[None, :, None]) == 0
+        table = divides[:, :, 0] if len(bits) == 1 else (divides * bits).sum(2, dtype=np.uint16)
+        part = table.take(column, axis=1).take(at, axis=0)
+        found = part if found is None else np.bitwise_and(found, part, out=found)
+    assert found is not None
+    return found
