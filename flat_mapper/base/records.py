@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 __all__ = ["asdict", "dataclass", "field", "fields", "replace"]
 
-_FEW = 25  # chosen: so many objects take as long as compiling the `__init__` of their class
+_FEW = 300  # chosen: so many objects take as long as compiling the `__init__` of their class
 _Fields = Mapping[str, Field[Any]]
 _Method = Callable[..., Any]
 
@@ -55,10 +55,13 @@ class _Described:
 
 def _described(cls: Any, fields: _Fields, *, frozen: bool) -> Any:
     """The library's class of the same fields; a class takes from it what it had left for later."""
+    space = {"__doc__": cls.__doc__ or cls.__name__}  # or the library writes one, slowly
+    if hasattr(cls, "__post_init__"):
+        space["__post_init__"] = cls.__post_init__
     made: Any = dataclasses.make_dataclass(
         cls.__name__,
         [(name, of.type, of) for name, of in fields.items()],
-        namespace={"__post_init__": cls.__post_init__} if hasattr(cls, "__post_init__") else {},
+        namespace=space,
         frozen=frozen,
         repr=False,
         eq=False,
@@ -95,7 +98,7 @@ def _fields(cls: type, kw_only: bool) -> _Fields:
     for base in reversed(cls.__mro__[1:]):
         found |= vars(base).get("__record__", {})
     for name, kind in cls.__annotations__.items():
-        if kind.startswith("ClassVar"):
+        if "ClassVar" in str(kind):
             continue
         of = vars(cls).get(name, MISSING)
         if not isinstance(of, Field):
@@ -195,10 +198,12 @@ def _initial(cls: Any, fields: _Fields, *, frozen: bool) -> _Method:
     def first(self: object, /, *values: object, **named: object) -> None:
         nonlocal made
         made += 1
-        given = defaults | dict(zip(order, values, strict=False)) | named
-        given |= {name: make() for name, make in factories.items() if name not in given}
-        twice = len(values) > len(order) or any(name in named for name in order[: len(values)])
-        if made > _FEW or twice or given.keys() != fields.keys():
+        given, wrong = named, False
+        if values or len(named) < len(fields):
+            wrong = len(values) > len(order) or not named.keys().isdisjoint(order[: len(values)])
+            given = defaults | dict(zip(order, values, strict=False)) | named
+            given |= {name: make() for name, make in factories.items() if name not in given}
+        if made > _FEW or wrong or given.keys() != fields.keys():
             cls.__init__ = _described(cls, fields, frozen=frozen).__init__
             cls.__init__(self, *values, **named)
             return

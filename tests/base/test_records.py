@@ -6,14 +6,18 @@ import copy
 import dataclasses
 import inspect
 import pickle
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flat_mapper.base import records
 from flat_mapper.base.records import dataclass, field, replace
 
-FEW = 100  # objects after which an `__init__` is compiled
+PACKAGE = Path(records.__file__).parents[1]
+FEW = 300  # objects after which an `__init__` is compiled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,3 +166,8 @@ def test_the_signature_is_shown_once_compiled() -> None:
     for _ in range(2 * FEW):
         Pair("a")
     assert list(inspect.signature(Pair).parameters) == ["left", "right"]
+
+
+def test_the_package_has_no_other_dataclasses() -> None:
+    said = re.compile(r"^from dataclasses import .*\bdataclass\b", re.MULTILINE)
+    assert [p.name for p in PACKAGE.rglob("*.py") if said.search(p.read_text("utf-8"))] == []
