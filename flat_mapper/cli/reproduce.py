@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.records import replace
 from flat_mapper.cli.map import progress_bar
 from flat_mapper.cli.terminal import say
 from flat_mapper.facade.reproduced import Reproduced, reproduce
-from flat_mapper.published.paper import Grid, paper_tables
-from flat_mapper.published.plots import paper_figures
-from flat_mapper.published.silicon.records import record_files
-from flat_mapper.published.text import paper_files, paper_text
 from flat_mapper.reports.files import result_file
 from flat_mapper.reports.folder import RESULT, check_folder, write_folder
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.yamlio import scalar
+
+if TYPE_CHECKING:
+    from flat_mapper.published.paper import Grid
 
 
 def reproduce_command(arguments: argparse.Namespace) -> int:
@@ -40,6 +40,8 @@ def reproduce_command(arguments: argparse.Namespace) -> int:
 
 def _write_records(arguments: argparse.Namespace, found: Reproduced) -> None:
     """The mapping of every measured row, to be looked at and priced again."""
+    from flat_mapper.published.silicon.records import record_files
+
     files = record_files(found.rows)
     files[RESULT] = result_file(found.kind, found.to_dict(), files)
     write_folder(Path(arguments.output), files, force=arguments.force)
@@ -47,6 +49,10 @@ def _write_records(arguments: argparse.Namespace, found: Reproduced) -> None:
 
 def _paper(arguments: argparse.Namespace) -> int:
     """Every table and figure of the paper, and files of them where they were asked for."""
+    from flat_mapper.published.paper import paper_tables
+    from flat_mapper.published.plots import paper_figures
+    from flat_mapper.published.text import paper_files, paper_text
+
     grid = _grid(arguments)
     if arguments.output:
         check_folder(Path(arguments.output), force=arguments.force)
@@ -66,6 +72,8 @@ def _paper(arguments: argparse.Namespace) -> int:
 
 def _grid(arguments: argparse.Namespace) -> Grid:
     """The whole grid, or the models, platforms and lengths that were asked for."""
+    from flat_mapper.published.paper import Grid
+
     whole = Grid()
     for name in arguments.platforms or ():
         if name not in whole.platforms:

@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.records import dataclass
 from flat_mapper.base.table import Printed, grid
-from flat_mapper.kernels.rows import TileRow, summary, tile_rows
-from flat_mapper.published.accelforge.rows import accelforge_rows, accelforge_text, summary_of
-from flat_mapper.published.array import mapping_text
-from flat_mapper.published.fusemax.rows import fusemax_rows, fusemax_text
-from flat_mapper.published.paper import Grid, paper_tables
-from flat_mapper.published.search import SPACES, Searched, search_rows
-from flat_mapper.published.silicon.answer import answer_text, said
-from flat_mapper.published.silicon.counters import are_counters, counted, counters_text
-from flat_mapper.published.silicon.families import measured
-from flat_mapper.published.silicon.rows import read_rows
-from flat_mapper.published.simulator import (
-    BesideSimulator,
-    compare_rows,
-    find_csv,
-    largest_errors,
-    simulator_rows,
-)
-from flat_mapper.published.text import paper_text
 from flat_mapper.spec.document import did_you_mean
+
+if TYPE_CHECKING:  # each table is made by modules of its own, which are read when it is asked for
+    from flat_mapper.kernels.rows import TileRow
+    from flat_mapper.published.search import Searched
+    from flat_mapper.published.simulator import BesideSimulator
 
 _NAMES = {
     "offchip_bytes": "DRAM bytes",
@@ -69,6 +56,9 @@ def reproduce(
     best: of silicon, the best mapping beside the kernel's own; `sensitivity`: to each constant.
     """
     if what == "paper":
+        from flat_mapper.published.paper import Grid, paper_tables
+        from flat_mapper.published.text import paper_text
+
         grid_asked = Grid()
         tables = paper_tables(grid_asked)
         return Reproduced(
@@ -78,8 +68,7 @@ def reproduce(
             text=paper_text(tables, grid_asked),
         )
     if what in ("simulator", "search"):
-        rows = simulator_rows(find_csv(None if csv is None else str(csv)))
-        return _searched(search_rows(rows)) if what == "search" else _simulated(compare_rows(rows))
+        return _of_simulator(None if csv is None else str(csv), searched=what == "search")
     if what not in _OF_FILES:
         known = ("simulator", "search", "paper", *_OF_FILES)
         condition = f"one of {', '.join(known)}"
@@ -91,7 +80,17 @@ def reproduce(
     return _OF_FILES[what](Path(csv))
 
 
+def _of_simulator(csv: str | None, *, searched: bool) -> Reproduced:
+    from flat_mapper.published.search import search_rows
+    from flat_mapper.published.simulator import compare_rows, find_csv, simulator_rows
+
+    rows = simulator_rows(find_csv(csv))
+    return _searched(search_rows(rows)) if searched else _simulated(compare_rows(rows))
+
+
 def _simulated(rows: tuple[BesideSimulator, ...]) -> Reproduced:
+    from flat_mapper.published.simulator import largest_errors
+
     worst = {n: {"error": error, "row": row} for n, (error, row) in largest_errors(rows).items()}
     document = {"rows": [row.to_dict() for row in rows], "largest_errors": worst}
     text = simulator_text(rows)
@@ -104,6 +103,11 @@ def _searched(rows: list[Searched]) -> Reproduced:
 
 
 def _silicon(csv: Path, *, best: bool = False, sensitivity: bool = False) -> Reproduced:
+    from flat_mapper.published.silicon.answer import answer_text, said
+    from flat_mapper.published.silicon.counters import are_counters, counted, counters_text
+    from flat_mapper.published.silicon.families import measured
+    from flat_mapper.published.silicon.rows import read_rows
+
     if are_counters(read_rows(csv)):
         busy = counted(csv)
         document: dict[str, object] = {"rows": [row.to_dict() for row in busy]}
@@ -117,6 +121,8 @@ def _silicon(csv: Path, *, best: bool = False, sensitivity: bool = False) -> Rep
 
 
 def _fusemax(csv: Path) -> Reproduced:
+    from flat_mapper.published.fusemax.rows import fusemax_rows, fusemax_text
+
     rows = fusemax_rows(csv)
     document = {"rows": [row.to_dict() for row in rows]}
     return Reproduced(
@@ -125,6 +131,8 @@ def _fusemax(csv: Path) -> Reproduced:
 
 
 def _accelforge(csv: Path) -> Reproduced:
+    from flat_mapper.published.accelforge.rows import accelforge_rows, accelforge_text, summary_of
+
     rows = accelforge_rows(csv)
     document = {"rows": [row.to_dict() for row in rows], "summary": summary_of(rows)}
     text = accelforge_text(rows)
@@ -132,6 +140,8 @@ def _accelforge(csv: Path) -> Reproduced:
 
 
 def _tiles(csv: Path) -> Reproduced:
+    from flat_mapper.kernels.rows import summary, tile_rows
+
     rows = list(tile_rows(csv))
     found = summary(rows)
     document = {"rows": [row.to_dict() for row in rows], "summary": found}
@@ -155,6 +165,8 @@ _NEEDS = {
 
 def simulator_text(comparisons: tuple[BesideSimulator, ...]) -> str:
     """The table: ours, theirs and the error of each quantity; the largest errors below it."""
+    from flat_mapper.published.simulator import largest_errors
+
     head = (
         f"{'row':<18} {'DRAM bytes':>12} {'theirs':>12} {'error':>9}  {'latency s':>11} "
         f"{'theirs':>11} {'error':>9}  {'spilled':>8} {'theirs':>8}  "
@@ -179,6 +191,9 @@ def _line(comparison: BesideSimulator) -> str:
 
 def search_text(rows: list[Searched]) -> str:
     """Of every row and space: how much faster, how many bytes fewer, and why."""
+    from flat_mapper.published.array import mapping_text
+    from flat_mapper.published.search import SPACES
+
     lines = []
     for row in rows:
         for i, space in enumerate(SPACES):
