@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -57,6 +56,8 @@ def write_folder(folder: Path, files: Mapping[str, bytes], *, force: bool = Fals
     raises: SpecError where the folder cannot be written.
     """
     check_folder(folder, force=force)
+    from shutil import rmtree
+
     names = list(files)
     if RESULT not in files:
         files = {**files, LISTING: dump_json({"files": [*files, LISTING]}).encode()}
@@ -76,7 +77,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes], *, force: bool = Fals
                 new.rename(place)
         finally:
             for path in (new, old):
-                shutil.rmtree(path, ignore_errors=True)
+                rmtree(path, ignore_errors=True)
     except (OSError, UnicodeError) as error:
         raise _refused(folder, error) from error
     return names

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from math import fsum, prod
 from typing import Protocol
 
@@ -265,6 +264,8 @@ _REASONS = 2  # why alternatives do not fit, that are printed
 
 def certificate_text(certificate: Certificate, objective: str, reached: float) -> str:
     """The proof that a mapping is the best of its mapspace, and its gap to the lower bound."""
+    from decimal import Decimal
+
     proof = "the best" if certificate.optimal else "the best found, not proven,"
     count, priced = certificate.mapspace_size, units.count(certificate.evaluated)
     size = units.count(count) if count < 10**6 else f"{Decimal(count):.0e}".replace("+", "")

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import get_args
 
 from flat_mapper.base.errors import SpecError, expected
@@ -68,6 +69,11 @@ def parse_einsum(
             the special function unit (vector) for everything else.
     raises: SpecError with the column (from 1) of what cannot be read.
     """
+    return _parsed(text, where, name, unit)
+
+
+@lru_cache(maxsize=1024)  # a block, a layer and a model have the same lines
+def _parsed(text: str, where: str, name: str | None, unit: Unit | None) -> Einsum:
     reader = _Reader(where, text)
     output = replace(reader.access(), is_output=True)
     reader.take("=", "'='")
