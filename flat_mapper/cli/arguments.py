@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from typing import NoReturn
 
@@ -33,6 +30,7 @@ from flat_mapper.cli.arguments_sweep import (
     verify_arguments,
 )
 from flat_mapper.cli.overview import CODES, USAGE, overview_text
+from flat_mapper.cli.terminal import columns
 from flat_mapper.spec.document import did_you_mean
 
 PROGRAM = "flat-mapper"
@@ -87,28 +85,17 @@ def _options(parser: argparse.ArgumentParser) -> list[str]:
     return [text for action in parser._actions for text in action.option_strings[-1:]]
 
 
-def _columns() -> int:
-    """Characters of a line of help, which argparse would ask a slow module for at each option."""
-    with suppress(ValueError):
-        if (said := int(os.environ.get("COLUMNS", "0"))) > 0:
-            return said
-    try:
-        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
-    except (AttributeError, ValueError, OSError):
-        return 80
-
-
 def grammar(only: str = "") -> tuple[_Parser, dict[str, _Parser]]:
     """The parser, and that of each verb; only: the one verb that is wanted."""
     from flat_mapper import __version__
 
-    formatter = partial(argparse.HelpFormatter, width=_columns() - 2)
+    form = partial(argparse.HelpFormatter, width=columns() - 2)
     parser = _Parser(
         prog=PROGRAM,
         usage=USAGE,
         allow_abbrev=False,
         add_help=False,
-        formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=_columns() - 2),
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=columns() - 2),
         description=overview_text({name: text for name, (text, _) in _VERBS.items()}),
         epilog=CODES,
     )
@@ -122,9 +109,7 @@ def grammar(only: str = "") -> tuple[_Parser, dict[str, _Parser]]:
     verbs: dict[str, _Parser] = {}
     for name in (only,) if only in _VERBS else _VERBS:
         text, fill = _VERBS[name]
-        verb = commands.add_parser(
-            name, description=text, allow_abbrev=False, formatter_class=formatter
-        )
+        verb = commands.add_parser(name, description=text, allow_abbrev=False, formatter_class=form)
         assert isinstance(verb, _Parser)
         fill(verb)
         verb.add_argument("--json", action="store_true", help="print JSON instead of tables")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 
 from flat_mapper.base.escape import terminal_text
 
@@ -10,3 +12,14 @@ from flat_mapper.base.escape import terminal_text
 def say(text: object, *, error: bool = False) -> None:
     """Print a text on stdout, or on stderr; control characters in names and logs are shown."""
     print(terminal_text(str(text)), file=sys.stderr if error else sys.stdout)
+
+
+def columns() -> int:
+    """Characters of a line of help, which argparse would ask a slow module for at each option."""
+    with suppress(ValueError):
+        if (said := int(os.environ.get("COLUMNS", "0"))) > 0:
+            return said
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
+    except (AttributeError, ValueError, OSError):
+        return 80
