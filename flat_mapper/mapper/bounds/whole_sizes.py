@@ -54,6 +54,7 @@ class KnownWords:
 
     _sharing: dict[str, Ints] = field(default_factory=dict)  # by Einsum
     _bounds: dict[object, WordsBound] = field(default_factory=dict)
+    _whole: dict[object, Floats] = field(default_factory=dict)  # without a mask
 
     def least(
         self,
@@ -67,13 +68,19 @@ class KnownWords:
         roles: by tensor, those that it may have. share: of the work that a mask leaves; float64[n].
         """
         name = space.einsum.name
+        key = name, tuple(roles), priced
+        whole = isinstance(share, float) and share == 1.0
+        if whole and key in self._whole:
+            return self._whole[key]
         if name not in self._sharing:
             self._sharing[name] = sharing_units(space)
-        key = name, tuple(roles), priced
         if key not in self._bounds:
             sharing = self._sharing[name]
             self._bounds[key] = words_bound(space, roles, priced=priced, sharing=sharing)
-        return self._bounds[key].at(share) + share * space.least_network
+        found: Floats = self._bounds[key].at(share) + share * space.least_network
+        if whole:
+            self._whole[key] = found
+        return found
 
 
 def words_bound(
@@ -94,7 +101,9 @@ def words_bound(
         for tensor, own in zip(space.tensors, roles, strict=True)
     ]
     found, most = list[tuple[float, float]](), -1.0
-    some = ((_together(space, w, sharing), sum(x.spared for x in w)) for w in product(*every))
+    ways = list(product(*every))
+    least = _of_splits(ways, sharing) if sharing is not None else [_of_any(space, w) for w in ways]
+    some = zip(least, (sum(x.spared for x in own) for own in ways), strict=True)
     for pj, spared in sorted(some, key=lambda one: (one[0], -one[1])):
         if spared > most:  # else another way is never more
             most = spared
@@ -174,17 +183,23 @@ def _largest(columns: Ints) -> Ints:
     return np.array(found, np.int64).reshape(-1, len(columns)).T
 
 
-def _together(space: EinsumSpace, ways: tuple[_Way, ...], sharing: Ints | None) -> float:
-    """Least pJ of all tensors, each in its way."""
+def _of_splits(ways: Sequence[tuple[_Way, ...]], sharing: Ints) -> list[float]:
+    """Least pJ of all tensors in each of several ways, over the splits of `sharing_units`."""
+    shared = np.array([[way.shared for way in own] for own in ways])
+    once = np.array([[way.once for way in own] for own in ways])
+    every = np.maximum(shared[:, :, None] / sharing, once[:, :, None]).sum(axis=1)
+    alone = (shared <= 0).all(axis=1)  # of words that no units share
+    least = np.where(alone, once.sum(axis=1), every.min(axis=1, initial=np.inf))
+    return [sum(w.fixed for w in own) + float(pj) for own, pj in zip(ways, least, strict=True)]
+
+
+def _of_any(space: EinsumSpace, ways: tuple[_Way, ...]) -> float:
+    """Least pJ of all tensors, each in its way, whatever the split."""
     shared, once = (np.array(own) for own in ([w.shared for w in ways], [w.once for w in ways]))
     fixed, some = sum(w.fixed for w in ways), np.flatnonzero(shared > 0)
     if not len(some):
         return fixed + float(once.sum())
-    if sharing is None:
-        best = _of_any_split(space, shared[some], some)
-        return fixed + max(float(once.sum()), best)
-    every = np.maximum(shared[:, None] / sharing, once[:, None]).sum(axis=0)
-    return fixed + float(every.min(initial=np.inf))
+    return fixed + max(float(once.sum()), _of_any_split(space, shared[some], some))
 
 
 def _of_any_split(space: EinsumSpace, shared: Floats, some: Ints) -> float:

@@ -56,7 +56,7 @@ class EinsumSpace:
         """Inputs in order, then the output."""
         return tuple(a.tensor for a in self.einsum.accesses)
 
-    @property
+    @cached_property
     def output(self) -> str:
         """The tensor that is written."""
         return self.einsum.output.tensor
@@ -227,6 +227,17 @@ class EinsumSpace:
 
         None, where they contradict each other.
         """
+        if level not in self._keep_sets:
+            self._keep_sets[level] = self._open_keeps(level)
+        return self._keep_sets[level]
+
+    @cached_property
+    def _keep_sets(self) -> dict[str, list[frozenset[str]]]:
+        """Answers of `keep_sets` so far."""
+        return {}
+
+    def _open_keeps(self, level: str) -> list[frozenset[str]]:
+        """The same, from the rules."""
         must: set[str] = set()
         never: set[str] = set()
         for rule in self.mapspace.keep_rules(self.einsum.name, level):

@@ -21,7 +21,7 @@ from flat_mapper.mapper.space.candidates import (
 from flat_mapper.mapper.space.einsum import EinsumSpace, loop_orders
 from flat_mapper.mapper.space.factors import combinations, multiple, prod_of, real_loops
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, is_bound_outside
-from flat_mapper.mapper.space.tile_index import MOST_TILES, ByTile, Extensions
+from flat_mapper.mapper.space.tile_index import MOST_TILES, ByTile, Extensions, FactorGrid
 
 Dropped = Callable[[CandidateBlock, Ints], None]  # a block, and some of its candidates
 
@@ -67,7 +67,7 @@ def inner_candidates(space: EinsumSpace, wanted: Wanted) -> Iterator[CandidateBl
     # One fanout, around all levels: how many there are is known before any is made.
     inside = list(_enumerated(space, start(space), nodes[:-1], replace(wanted, least=1)))
     split = _split(space, fanouts[0], wanted)
-    pairs = [_pairs(space, block, split.grid, wanted) for block in inside]
+    pairs = [_pairs(space, block, split.factors, wanted) for block in inside]
     if sum(own.count for own in pairs) > wanted.together:
         raise TooMany
     for block, own in zip(inside, pairs, strict=True):
@@ -144,7 +144,7 @@ def fresh(space: EinsumSpace, child: MemoryLevel | None, count: int) -> Transfer
 class _Split:
     """Ways to split ranks over a fanout."""
 
-    grid: Ints  # int64[R, m]: factors
+    factors: FactorGrid
     across: Ints  # the part of each on the x axis
     units: Floats  # instances in use; float64[m]
 
@@ -156,7 +156,7 @@ def _split(space: EinsumSpace, fanout: Fanout, wanted: Wanted) -> _Split:
     units = prod_of(grid, range(len(space.ranks)))
     wide = np.flatnonzero(units * others >= wanted.least)
     return _Split(
-        grid=grid.take(wide, axis=1),
+        factors=FactorGrid(grid.take(wide, axis=1)),
         across=across.take(wide, axis=1),
         units=units.take(wide).astype(np.float64),
     )
@@ -166,14 +166,16 @@ def _fan_out(
     space: EinsumSpace, candidates: CandidateBlock, fanout: Fanout, wanted: Wanted
 ) -> CandidateBlock:
     split = _split(space, fanout, wanted)
-    return _fanned(space, candidates, fanout, split, _pairs(space, candidates, split.grid, wanted))
+    return _fanned(
+        space, candidates, fanout, split, _pairs(space, candidates, split.factors, wanted)
+    )
 
 
 def _fanned(
     space: EinsumSpace, candidates: CandidateBlock, fanout: Fanout, split: _Split, pairs: Extensions
 ) -> CandidateBlock:
     candidate, column = pairs.every()
-    grid, units = split.grid, split.units
+    grid, units = split.factors.grid, split.units
     node_choice = NodeChoice(node=fanout.name, grid=grid, column=column, across=split.across)
     # A merged rank stands on both axes of one fanout at most: its members then suffice for all.
     if candidates.on_both_axes.any():
@@ -228,7 +230,8 @@ def _at_level(
         level.name,
         grid,
         _pairs(
-            space, candidates, grid, wanted, lambda tile: _total(space, keep, tile) <= limit
+            *(space, candidates, FactorGrid(grid), wanted),
+            lambda tile: _total(space, keep, tile) <= limit,
         ).every(),
         ~np.array(grows) & (not bound),
     )
@@ -355,14 +358,14 @@ def dominated_keeps(space: EinsumSpace, candidates: CandidateBlock) -> Bools:
 def _pairs(
     space: EinsumSpace,
     candidates: CandidateBlock,
-    grid: Ints,
+    factors: FactorGrid,
     wanted: Wanted,
     fits: Callable[[Ints], Bools] | None = None,
 ) -> Extensions:
     """Candidates and columns of a factor grid whose tile divides the ranks, and fits."""
     # Many candidates share a tile, and with it the columns.
     same = ByTile.of(space, candidates.tile)
-    found = same.extended(wanted.outer(space.sizes), grid, fits)
+    found = same.extended(wanted.outer(space.sizes), factors, fits)
     if wanted.most is not None and found.count > wanted.most:
         raise TooMany
     return found

@@ -54,7 +54,9 @@ def primes(n: int) -> list[int]:
 def distinct(values: np.ndarray) -> np.ndarray:
     """The distinct values, ascending; without what `np.unique` imports to find these alone."""
     ranked: np.ndarray = np.sort(values, axis=None)
-    return ranked.compress(_begins(ranked))
+    new = np.ones(len(ranked), np.bool_)
+    np.not_equal(ranked[1:], ranked[:-1], out=new[1:])
+    return ranked.compress(new)
 
 
 def located(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -70,6 +72,8 @@ def sorted_groups(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     time: several times as fast as `np.unique`.
     returns: int64[m], int64[n], int64[m + 1].
     """
+    if len(values) == 1:
+        return values, np.zeros(1, np.int64), np.arange(2)
     most, low = int(values.max(initial=0)), values.astype(np.uint16)
     order = np.argsort(low, kind="stable")
     if most >= 1 << 32:
@@ -78,21 +82,16 @@ def sorted_groups(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
         high = (values >> 16).astype(np.uint16)
         order = order[np.argsort(high[order], kind="stable")]
     ranked = values[order]
-    starts = np.flatnonzero(_begins(ranked))
-    return ranked[starts], order, np.append(starts, len(values))
+    begins = np.ones(len(values) + 1, np.bool_)  # where a run of equal values does, and at the end
+    np.not_equal(ranked[1:], ranked[:-1], out=begins[1:-1])
+    starts = np.flatnonzero(begins)
+    return ranked.take(starts[:-1]), order, starts
 
 
 def group_numbers(order: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Of each place the group it is in; order, starts: see `sorted_groups`. int64[n]."""
     found = np.empty(len(order), np.int64)
     found[order] = np.repeat(np.arange(len(starts) - 1), starts[1:] - starts[:-1])
-    return found
-
-
-def _begins(ranked: np.ndarray) -> np.ndarray:
-    """True where a run of equal values begins; bool[n]."""
-    found = np.ones(len(ranked), np.bool_)
-    np.not_equal(ranked[1:], ranked[:-1], out=found[1:])
     return found
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property, reduce
 
 import numpy as np
+import numpy.typing as npt
 
 from flat_mapper.base.records import dataclass
 from flat_mapper.mapper.space.candidates import Bools, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import group_numbers, located, multiple, sorted_groups
+from flat_mapper.mapper.space.factors import group_numbers, located, sorted_groups
 
 MOST_TILES = 16  # outer tiles to hold every candidate against: bits of a number
 
@@ -42,20 +44,29 @@ class ByTile:
         return np.repeat(choice, counts), self.order[first + np.arange(len(first))]
 
     def extended(
-        self, outer: Ints, grid: Ints, fits: Callable[[Ints], Bools] | None = None
+        self, outer: Ints, factors: FactorGrid, fits: Callable[[Ints], Bools] | None = None
     ) -> Extensions:
         """Candidates with one more node around them, whose tile divides an outer one, and fits.
 
-        outer: int64[R, few]. grid: int64[R, m], ways to choose the node's factors.
+        outer: int64[R, few]. factors: ways to choose the node's.
         """
-        common = np.array([multiple(own) for own in outer], dtype=np.int64)[:, None]
-        columns = np.flatnonzero((common % grid == 0).all(axis=0))
-        tile, column = np.nonzero(_fitting(outer, self.tile, grid.take(columns, axis=1)))
-        column = columns[column]
+        tile, column = _fitting(outer, self.tile, factors)
         if fits is not None:
-            some = fits(self.tile.take(tile, axis=1) * grid.take(column, axis=1))
+            some = fits(self.tile.take(tile, axis=1) * factors.grid.take(column, axis=1))
             tile, column = tile[some], column[some]
         return Extensions(self, tile, column)
+
+
+class FactorGrid:
+    """Ways to choose a node's factors."""
+
+    def __init__(self, grid: Ints) -> None:
+        self.grid = grid  # int64[R, m]
+
+    @cached_property
+    def located(self) -> list[tuple[Ints, Ints]]:
+        """By rank, its distinct factors, and which of them each way has."""
+        return [located(own) for own in self.grid]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +88,29 @@ class Extensions:
         return candidate, column
 
 
-def _fitting(outer: Ints, tiles: Ints, grid: Ints) -> Ints | Bools:
-    """Outer tiles int64[R, t] that tiles times columns of a grid divide; as bits, [tiles, m].
+def _fitting(outer: Ints, tiles: Ints, factors: FactorGrid) -> tuple[Ints, Ints]:
+    """(tile, column) of all tiles times columns of a grid that divide some outer tile int64[R, t].
 
     Rank by rank of few distinct extents and factors: all outer tiles at once, one bit each.
     """
     bits = (1 << np.arange(outer.shape[1])).astype(np.uint16)
+    every = list(zip(outer, tiles, factors.located, strict=True))
+    alone = [_bits(own % times[:, None] == 0, bits).take(at) for own, _, (times, at) in every]
+    columns = np.flatnonzero(reduce(np.bitwise_and, alone))
     found: Ints | Bools | None = None
-    for extents, own, factors in zip(outer, tiles, grid, strict=True):
-        (inner, at), (times, column) = located(own), located(factors)
-        divides = extents % (inner[:, None, None] * times[None, :, None]) == 0
-        table = divides[:, :, 0] if len(bits) == 1 else (divides * bits).sum(2, dtype=np.uint16)
-        part = table.take(column, axis=1).take(at, axis=0)
+    for extents, own, (times, at) in every:
+        inner, which = located(own)
+        table = _bits(extents % (inner[:, None, None] * times[None, :, None]) == 0, bits)
+        part = table.take(at.take(columns), axis=1).take(which, axis=0)
         found = part if found is None else np.bitwise_and(found, part, out=found)
     assert found is not None
+    tile, column = np.nonzero(found)
+    return tile, columns.take(column)
+
+
+def _bits(some: Bools, bits: npt.NDArray[np.uint16]) -> Ints | Bools:
+    """Numbers of the bits that are set along the last axis; of one bit the truth itself."""
+    if len(bits) == 1:
+        return some[..., 0]
+    found: Ints = (some * bits).sum(axis=-1, dtype=np.uint16)
     return found
