@@ -3,7 +3,8 @@
     python benchmarks/bench.py docs/performance.md [PART ...]
 
 Without parts all of PARTS are measured. timeloop-model and timeloop-mapper are measured where they
-are on PATH; ACCELFORGE_PYTHON names a Python that has AccelForge, which is then asked as well;
+are on PATH; ACCELFORGE_PYTHON names a Python that has AccelForge, which is then asked as well, for
+its optima where ACCELFORGE_CHECKOUT and ACCELFORGE_OPTIMA name its repository and their file;
 BEFORE a checkout of an older commit, which then answers questions in turn with this one.
 
 This process imports neither numpy nor the package: a child's peak memory is never below what its
@@ -21,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from beside_accelforge import accelforge
+from beside_optima import optima
 from grid import by_workers, cores, grid
 from measuring import Table, left_out, markdown, show
 from pairs import pairs
@@ -41,6 +43,7 @@ PARTS: Mapping[str, Callable[[], list[Table]]] = {
     "rate": evaluation,
     "timeloop": timeloop,
     "accelforge": accelforge,
+    "optima": optima,
     "pairs": pairs,
 }
 
