@@ -37,6 +37,7 @@ class CandidateTiles:
         self._bounds: dict[tuple[Role, ...], TileBounds] = {}
         self._moves: dict[tuple[str, Role], tuple[Floats, Floats]] = {}
         self._spared: dict[Role, tuple[Floats, Floats, Floats]] = {}
+        self._under: tuple[tuple[bytes, bytes], TilesUnder] | None = None
 
     @property
     def count(self) -> int:
@@ -95,6 +96,101 @@ class CandidateTiles:
             self._bounds[roles] = TileBounds.of(self, roles)
         return self._bounds[roles]
 
+    def under(self, extents: Ints, some: Ints) -> TilesUnder:
+        """Some tiles under outer tiles int64[R, n]; those of the last question are kept."""
+        asked = (extents.tobytes(), some.tobytes())
+        if self._under is None or self._under[0] != asked:
+            self._under = asked, TilesUnder(self, extents, some)
+        return self._under[1]
+
+    def fraction(self, lacks: tuple[int, ...], extents: Ints, tile: Ints) -> Floats:
+        """Upper bound on the fraction that a tensor spares if it stays over the ranks it lacks.
+
+        Over their loops of the shared level, all of them innermost.
+        extents, tile: outside and inside; of all ranks, or of those alone.
+        """
+        at = lacks if len(extents) == len(self.space.ranks) else range(len(lacks))
+        closed, inner = np.ones(1), np.ones(1)
+        for r, i in zip(lacks, at, strict=True):
+            closed = closed * (float(self.space.sizes[r]) / tile[i])
+            inner = inner * np.where(extents[i] == FOLLOW, 1.0, extents[i] / tile[i])
+        kept = (1 - 1 / inner) * closed
+        found: Floats = np.ones(kept.shape)
+        np.divide(kept, closed - 1, out=found, where=closed > 1)
+        return np.minimum(found, 1.0, out=found)
+
+    def runs(self, r: int) -> tuple[tuple[int, ...], ...]:
+        """The sets of ranks over which tensors stay that lack one of them."""
+        relevant = (self.space.relevant[t] for t in self.lacking(r))
+        return tuple(
+            dict.fromkeys(tuple(q for q, yes in enumerate(own) if not yes) for own in relevant)
+        )
+
+    def lacking(self, r: int) -> list[str]:
+        """Tensors without a rank."""
+        space = self.space
+        return [t for t in space.tensors if not space.relevant[t][r]]
+
+    def has(self, tensor: str) -> list[int]:
+        """Ranks of a tensor."""
+        return [q for q, yes in enumerate(self.space.relevant[tensor]) if yes]
+
+
+class TilesUnder:
+    """Some tiles under outer tiles int64[R, n]: what every bound of them asks."""
+
+    def __init__(self, of: CandidateTiles, extents: Ints, some: Ints) -> None:
+        self.of, self.extents, self.some = of, extents, some
+        self.legal: Bools = np.ones((extents.shape[1], len(some)), np.bool_)
+        self._same: list[tuple[Bools, Ints]] = []
+        for r in range(len(extents)):
+            divides, same, where = self._by_extent(r, extents[r])
+            self.legal &= divides[where]
+            self._same.append((same, where))
+        self._fractions: dict[tuple[int, ...], tuple[Floats, Ints]] = {}
+        self._trivial: dict[str, tuple[Ints, Ints]] = {}
+
+    def trivial(self, tensor: str) -> tuple[Ints, Ints]:
+        """(outer tile, tile) wherever no loop of the shared level is of a rank of the tensor."""
+        if tensor not in self._trivial:
+            found = self.legal.copy()
+            for q in self.of.has(tensor):
+                same, where = self._same[q]
+                found &= same[where]
+            rows, tiles = np.nonzero(found)
+            self._trivial[tensor] = rows, tiles
+        return self._trivial[tensor]
+
+    def _by_extent(self, r: int, extents: Ints) -> tuple[Bools, Bools, Ints]:
+        """By distinct extent of a rank: tiles that divide and tiles that equal it.
+
+        And which of these every extent is.
+        """
+        values, where = _distinct(extents[None, :])
+        tiles, which = self.of.extents[r]
+        which = which[self.some]
+        own = np.where((values[0] == FOLLOW)[:, None], tiles, values[0][:, None])
+        divides, equal = (
+            np.take(table, which, axis=1) for table in (own % tiles == 0, own == tiles)
+        )
+        return divides, equal, where
+
+    def fractions(self, lacks: tuple[int, ...]) -> tuple[Floats, Ints]:
+        """By distinct extents of some ranks: the fraction that each tile spares over their loops.
+
+        And which of these every outer tile has.
+        """
+        if lacks not in self._fractions:
+            own = list(lacks)
+            values, where = _distinct(self.extents[own])
+            tile, which = self.of.tile[own], self.some
+            if len(own) == 1:
+                tile, which = self.of.extents[own[0]]
+                tile, which = tile[None, :], which[self.some]
+            found = self.of.fraction(lacks, values[:, :, None], tile[:, None, :])
+            self._fractions[lacks] = np.take(found, which, axis=1), where
+        return self._fractions[lacks]
+
 
 @dataclass(frozen=True, slots=True)
 class TileBounds:
@@ -144,28 +240,21 @@ class TileBounds:
         lower than on the line between its ends.
         returns: float64[n, tiles] if these tensors may stay, and if none does.
         """
-        by_extent = [self._by_extent(r, extents[r], some) for r in range(len(extents))]
-        legal = np.ones((extents.shape[1], len(some)), np.bool_)
-        for divides, _, where in by_extent:
-            legal &= divides[where]
-        least = self.least[some]
-        none = np.empty(legal.shape)
+        under, least = self.tiles.under(extents, some), self.least[some]
+        none = np.empty(under.legal.shape)
         none[:] = least
         for r, spared in self.spared.items():
-            for lacks in self._runs(r):
-                fractions, where = self._fractions(lacks, extents, some)
+            for lacks in self.tiles.runs(r):
+                fractions, where = under.fractions(lacks)
                 np.minimum(none, (least - fractions * spared[some])[where], out=none)
-        none[~legal] = np.inf
+        none[~under.legal] = np.inf
         staying = none
         for r, spared in self.spared.items():
             whole = least - spared[some]
-            for t in self._lacking(r):
+            for t in self.tiles.lacking(r):
                 if stay is not None and t not in stay:
                     continue
-                trivial = legal.copy()
-                for q in self._has(t):
-                    trivial &= by_extent[q][1][by_extent[q][2]]
-                rows, tiles = np.nonzero(trivial)
+                rows, tiles = under.trivial(t)
                 staying = none.copy() if staying is none else staying
                 staying[rows, tiles] = np.minimum(staying[rows, tiles], whole[tiles])
         return staying, none
@@ -185,72 +274,14 @@ class TileBounds:
         full = self.full[candidate]
         best = full.copy()
         for r, gains in self.gains.items():
-            runs = [self._fraction(lacks, own, tile) for lacks in self._runs(r)]
+            runs = [self.tiles.fraction(lacks, own, tile) for lacks in self.tiles.runs(r)]
             part: Floats = np.maximum.reduce(runs)
-            for t in self._lacking(r):
+            for t in self.tiles.lacking(r):
                 if stay is not None and t not in stay:
                     continue
-                part[same[list(self._has(t))].all(axis=0)] = 1.0
+                part[same[self.tiles.has(t)].all(axis=0)] = 1.0
             np.minimum(best, full - part[where] * gains[candidate], out=best)
         return best
-
-    def _by_extent(self, r: int, extents: Ints, some: Ints) -> tuple[Bools, Bools, Ints]:
-        """By distinct extent of a rank: tiles that divide and tiles that equal it.
-
-        And which of these every extent is.
-        """
-        values, where = _distinct(extents[None, :])
-        tiles, which = self.tiles.extents[r]
-        which = which[some]
-        own = np.where((values[0] == FOLLOW)[:, None], tiles, values[0][:, None])
-        divides, equal = (
-            np.take(table, which, axis=1) for table in (own % tiles == 0, own == tiles)
-        )
-        return divides, equal, where
-
-    def _fractions(self, lacks: tuple[int, ...], extents: Ints, some: Ints) -> tuple[Floats, Ints]:
-        """By distinct extents of some ranks: the fraction that each tile spares over their loops.
-
-        And which of these every outer tile has.
-        """
-        own = list(lacks)
-        values, where = _distinct(extents[own])
-        tile, which = self.tiles.tile[own], some
-        if len(own) == 1:
-            tile, which = self.tiles.extents[own[0]]
-            tile, which = tile[None, :], which[some]
-        found = self._fraction(lacks, values[:, :, None], tile[:, None, :])
-        return np.take(found, which, axis=1), where
-
-    def _fraction(self, lacks: tuple[int, ...], extents: Ints, tile: Ints) -> Floats:
-        """Upper bound on the fraction that a tensor spares if it stays over the ranks it lacks.
-
-        Over their loops of the shared level, all of them innermost.
-        extents, tile: outside and inside; of all ranks, or of those alone.
-        """
-        at = lacks if len(extents) == len(self.tiles.space.ranks) else range(len(lacks))
-        closed, inner = np.ones(1), np.ones(1)
-        for r, i in zip(lacks, at, strict=True):
-            closed = closed * (float(self.tiles.space.sizes[r]) / tile[i])
-            inner = inner * np.where(extents[i] == FOLLOW, 1.0, extents[i] / tile[i])
-        kept = (1 - 1 / inner) * closed
-        found: Floats = np.ones(kept.shape)
-        np.divide(kept, closed - 1, out=found, where=closed > 1)
-        return np.minimum(found, 1.0, out=found)
-
-    def _runs(self, r: int) -> tuple[tuple[int, ...], ...]:
-        """The sets of ranks over which tensors stay that lack one of them."""
-        relevant = (self.tiles.space.relevant[t] for t in self._lacking(r))
-        return tuple(
-            dict.fromkeys(tuple(q for q, yes in enumerate(own) if not yes) for own in relevant)
-        )
-
-    def _lacking(self, r: int) -> list[str]:
-        space = self.tiles.space
-        return [t for t in space.tensors if not space.relevant[t][r]]
-
-    def _has(self, tensor: str) -> list[int]:
-        return [q for q, yes in enumerate(self.tiles.space.relevant[tensor]) if yes]
 
 
 def _distinct(extents: Ints) -> tuple[Ints, Ints]:
