@@ -38,11 +38,11 @@ from flat_mapper.mapper.space.outer import Staging, dram_orders, stagings
 from flat_mapper.mapper.space.roles import Role
 
 MOST_CANDIDATES = 200_000  # candidates of an Einsum that are kept at once
-WARM_CANDIDATES = 400  # candidates per Einsum that the first, approximate pass looks at
-WARM_TILES = 2  # and tiles that bring little, with so many candidates of their own
+WARM_CANDIDATES = 200  # candidates per Einsum that the first, approximate pass looks at
+WARM_TILES = 1  # and tiles that bring little, with so many candidates of their own
 WARM_MORE = 8  # chosen: the same as long as cycles and pJ are so far above what bounds promise
 WARM_OUTERS = 4  # in so many outer choices each
-WARM_ALONE = 1000  # the same of an Einsum on its own, where they come cheap
+WARM_ALONE = 200  # the same of an Einsum on its own, where they come cheap
 
 
 @dataclass(slots=True)
