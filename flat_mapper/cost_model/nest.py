@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Architecture
 from flat_mapper.base.records import dataclass
 from flat_mapper.cost_model.windows.tile import Projection
@@ -51,6 +52,16 @@ class Nest:
     def spatial_slots(self) -> tuple[int, ...]:
         """The slot indices of spatial loops."""
         return tuple(i for i, s in enumerate(self.slots) if s.axis != "temporal")
+
+    @cached_property
+    def apart(self) -> dict[str, tuple[int, ...]]:
+        """By tensor, the spatial slots of fanouts whose instances each read it for themselves."""
+        fanouts = {f.name: f for f in self.arch.fanouts}
+        nodes = [(s, fanouts[self.slots[s].node]) for s in self.spatial_slots]
+        return {
+            a.tensor: tuple(s for s, fanout in nodes if reads_apart(fanout, a.tensor))
+            for a in self.einsum.accesses
+        }
 
     @cached_property
     def orders(self) -> tuple[tuple[int, ...], ...]:

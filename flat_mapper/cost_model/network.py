@@ -82,7 +82,8 @@ def crossings(
 
     A word goes from the level that keeps it to all copies of the next one in that does, or of the
     compute unit, by every fanout in between: once as far as the copies that share it are one, and
-    from there once for each of them. So do results, the other way, and what was so far of them.
+    from there once for each of them; over a fanout whose copies read for themselves it is one for
+    each all the way. So do results, the other way, and what was so far of them.
 
     share: words of a tensor's value.
     """
@@ -103,7 +104,8 @@ def crossings(
                 slot, level = slot + 1, level + 1
                 continue
             entered, slot = words, slot + 2
-            words = words * factors.factors[slot - 2 : slot, shared_by].prod(axis=(0, 1))
+            if slot - 1 not in nest.apart[tensor]:
+                words = words * factors.factors[slot - 2 : slot, shared_by].prod(axis=(0, 1))
             if any(node.word_pj):
                 yield Crossing(node, tensor, entered, words)
 

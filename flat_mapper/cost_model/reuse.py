@@ -5,7 +5,9 @@ outer keeper P and its next inner keeper C (or the compute unit, which keeps not
 tile moves each time C's tile is replaced. A temporal loop over a rank that the tensor lacks
 replaces nothing as long as it stands in the unbroken innermost run of such loops outside C;
 outside that run it brings the same words again. Spatial loops over a rank that the tensor lacks
-share one parent access: a multicast for inputs, a spatial reduction for outputs.
+share one parent access: a multicast for inputs, a spatial reduction for outputs. Not so over a
+fanout that says `no_multicast_no_reduction`: there each instance reads for itself, and each part of
+a sum arrives on its own, all but the first to be added to what is there already.
 
 Beyond Timeloop: where Einsums take turns, a tensor that leaves the private levels with every turn
 has its run end at the outermost loops, which they share.
@@ -154,8 +156,9 @@ def _blocks(nest: Nest, factors: Factors, tensor: str, n: int) -> list[Block]:
             slot, level = slot + 1, level + 1
         else:
             y, x = passes(slot), passes(slot + 1)
-            mesh = (node.fanout_x, node.fanout_y)
-            blocks.append(Block(loops=(*y, *x), spatial=True, across=len(x), mesh=mesh))
+            mesh, apart = (node.fanout_x, node.fanout_y), slot in nest.apart[tensor]
+            block = Block(loops=(*y, *x), spatial=True, across=len(x), mesh=mesh, apart=apart)
+            blocks.append(block)
             slot += 2
     return blocks
 
@@ -282,15 +285,10 @@ class _Words:
     def drawn(self, level: int, child: int | None) -> IntArray:
         """Words that one instance of a level hands to (or takes back from) its inner keeper."""
         if self.factors.lasts is None:
-            return self._visited(self.partition(level) * self._passes(child), child)
+            drawn = self.partition(level) * self._passes(child) * self._equals(level, child, True)
+            return self._visited(drawn, child)
         slot = self._slot(child)
-        shared = _product(
-            self.factors.factors[s, r]
-            for s in self.nest.spatial_slots
-            if self.nest.level_slots[level] < s < slot
-            for r, yes in enumerate(self.relevant)
-            if not yes
-        )
+        shared = self._equals(level, child, False)
         instances = _spatial_product(self.nest, self.factors, self.nest.level_slots[level])
         padded = padded_for(self.nest, self.factors, slot)
         moved = moved_words(
@@ -298,6 +296,20 @@ class _Words:
             returns=self._returns(child),
         )
         return moved // (shared * instances)
+
+    def _equals(self, level: int, child: int | None, apart: bool) -> IntArray:
+        """Instances between a level and its inner keeper that need the same words.
+
+        apart: those that each read them for themselves, else those that one read serves.
+        """
+        own = self.nest.apart[self.tensor]
+        return _product(
+            self.factors.factors[s, r]
+            for s in self.nest.spatial_slots
+            if self.nest.level_slots[level] < s < self._slot(child) and (s in own) == apart
+            for r, yes in enumerate(self.relevant)
+            if not yes
+        )
 
     def fills(self, level: int) -> IntArray:
         """Words that one instance of a level gets from (or owes to) its outer keeper."""

@@ -7,9 +7,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from flat_mapper.arch.cores import reads_apart
 from flat_mapper.base.records import dataclass, field
-from flat_mapper.execution.nest import FlatNest, IntArray, numbered, spatial_indices, weighted
+from flat_mapper.execution.nest import (
+    FlatNest,
+    IntArray,
+    Step,
+    numbered,
+    spatial_indices,
+    weighted,
+)
 from flat_mapper.execution.real_numbers import Arithmetic, Values
+from flat_mapper.mapping.values import slots_of
 from flat_mapper.workload.einsum import TensorAccess
 
 Index = Sequence[int]  # of every loop in time, outermost first
@@ -63,6 +72,8 @@ class Window:
     reps:  of the instances that see the same words of the same parent, the first: one access of the
            parent serves them all (a multicast, or a spatial reduction).
     peers: int64[len(reps), g], each of those with its equals.
+    heads: the instances whose access the parent counts: the first of those that one access serves,
+           or all that see the same words, over a fanout that serves each of them for itself.
     """
 
     def __init__(self, nest: FlatNest, access: TensorAccess, outer: int, cut: int) -> None:
@@ -128,7 +139,29 @@ class Window:
         groups = len(np.unique(base))
         self.peers: IntArray = order.reshape(groups, -1)
         self.reps: IntArray = self.peers[:, 0]
+        for step, index in zip(self.spatial, self.indices, strict=True):
+            if step.slot > self.top and self._apart(step):
+                base = base * step.factor + index
+        self.heads: IntArray = np.unique(base, return_index=True)[1]
         self.weights = [(i, s.stride * parent.strides[s.rank]) for i, s in self.between]
+
+    def _apart(self, step: Step) -> bool:
+        """True if a loop in space stands at a fanout whose instances each read for themselves."""
+        name = slots_of(self.nest.arch)[step.slot].node
+        fanout = next(f for f in self.nest.arch.fanouts if f.name == name)
+        return reads_apart(fanout, self.access.tensor)
+
+    def served(self, valid: BoolArray | None) -> int:
+        """Words of all accesses of the parent."""
+        return len(self.heads) * self.words if valid is None else int(valid[self.heads].sum())
+
+    def seen(self, valid: BoolArray | None) -> int:
+        """Words that the instances see, each of them once."""
+        return len(self.reps) * self.words if valid is None else int(valid[self.reps].sum())
+
+    def added(self, valid: BoolArray | None) -> int:
+        """Words of results that arrive on their own where those of an equal are already."""
+        return self.served(valid) - self.seen(valid)
 
     def elements(self, place: Place) -> IntArray:
         """Positions of a tile's words in a place, from the tile's first."""
@@ -178,7 +211,7 @@ class Link:
         valid = self._enter(index)
         window = self.window
         self.child.data[self.inside] = window.parent.data[window.index + self.offset]
-        return self._count(valid)
+        return self._count(valid, window.served(valid))
 
     def open(self, index: Index, how: Arithmetic, *, fresh: bool) -> tuple[int, int]:
         """Make room for a tile of results; what was so far comes in, unless this is their start.
@@ -194,7 +227,7 @@ class Link:
             return 0, 0
         reps = window.reps
         data[self.inside[reps]] = window.parent.data[window.index[reps] + self.offset]
-        return self._count(valid)
+        return self._count(valid, window.seen(valid))
 
     def write_back(self, how: Arithmetic) -> int:
         """Take the results out again: words updated outside."""
@@ -210,8 +243,9 @@ class Link:
             window.parent.data[at] = whole
         else:
             window.parent.data[at[valid]] = whole[valid]
-        words = at.size if valid is None else int(valid.sum())
+        words = window.served(self._valid)
         self.outer.updates += words
+        self.outer.reads += window.added(self._valid)
         self.held = None
         return words
 
@@ -224,12 +258,9 @@ class Link:
         self.most = max(self.most, most)
         return self._valid
 
-    def _count(self, valid: BoolArray | None) -> tuple[int, int]:
+    def _count(self, valid: BoolArray | None, read: int) -> tuple[int, int]:
         window = self.window
-        if valid is None:
-            read, filled = len(window.reps) * window.words, window.count * window.words
-        else:
-            read, filled = int(valid[window.reps].sum()), int(valid.sum())
+        filled = window.count * window.words if valid is None else int(valid.sum())
         self.outer.reads += read
         self.inner.fills += filled
         return read, filled
@@ -246,8 +277,7 @@ class Lanes:
         window = self.window
         offset = weighted(window.weights, index)
         valid = window.valid(index)
-        reps = window.reps
-        self.outer.reads += len(reps) if valid is None else int(valid[reps].sum())
+        self.outer.reads += window.served(valid)
         return window.parent.data[window.index[:, 0] + offset]
 
     def old(self, index: Index) -> Values:
@@ -268,10 +298,8 @@ class Lanes:
         if peers.shape[1] > 1:
             whole = how.combine.reduce(values[peers], axis=1)
         at = window.index[window.reps, 0] + weighted(window.weights, index)
-        words = at.size if valid is None else int(valid[window.reps].sum())
-        if not fresh:
-            self.outer.reads += words
+        self.outer.reads += window.added(valid) if fresh else window.served(valid)
         if not (fresh or replaces):
             whole = how.combine(window.parent.data[at], whole)
         window.parent.data[at] = whole
-        self.outer.updates += words
+        self.outer.updates += window.served(valid)

@@ -25,6 +25,7 @@ class Block:
     across: how many of a fanout's last loops run along X.
     mesh:   physical copies along X and Y.
     keeps:  whether the tensor in question is kept here; False for a fanout.
+    apart:  whether each of a fanout's copies reads the tensor for itself.
     """
 
     loops: tuple[Pass, ...]
@@ -32,6 +33,7 @@ class Block:
     keeps: bool = False
     across: int = 0
     mesh: tuple[int, int] = (1, 1)
+    apart: bool = False
 
     @property
     def temporal(self) -> tuple[Pass, ...]:

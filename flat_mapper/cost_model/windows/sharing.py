@@ -31,6 +31,9 @@ class Drawn:
 def drawn(block: Block, projection: Projection, found: Iterator[tuple[int, Box | None]]) -> Drawn:
     """Words that copies of a fanout draw, given what is new in each step for the first of them."""
     places = _places(block, projection)
+    if block.apart:
+        words = sum(weight * box.words for weight, box in found if box is not None)
+        return Drawn(accesses=Counter({1: len(places) * words}))
     plain = _groups(list(places.values()))
     width = max(block.mesh[0], block.columns)
     height = max(block.mesh[1], block.rows)
