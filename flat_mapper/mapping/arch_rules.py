@@ -157,8 +157,9 @@ class _Node:
                 raise SpecError(expected(where, "spatial constraints on fanouts only", got))
             for key, value in said.items():
                 if key in NO_MULTICAST and kind == "spatial":
-                    condition = f"a mapspace that gives tiles to {self.node.name} ({key}: {value})"
-                    raise SpecError(expected(where, condition, "one for one array", GIVE_TILES))
+                    if value is not True:  # `cost_model.reuse` counts by it
+                        tensors_of(body, key, where, tuple(self.workload.tensor_ranks))
+                    continue
                 if key not in (*_HONOURED[kind], "target", "type"):
                     condition = f"constraints that the search honours: {', '.join(_HONOURED[kind])}"
                     raise SpecError(expected(where, condition, f"{key}: {value}", "remove it"))

@@ -328,6 +328,29 @@ def network_case(seed: int) -> Case:
     return replace(case, platform=replace(chip, matrix=priced(chip.matrix), vector=vector))
 
 
+def apart_case(seed: int) -> Case:
+    """One of the other questions, whose fanouts serve each of their instances for itself.
+
+    Some tensors or all of them; of networks with a price every other one has.
+    """
+    kinds = (small_case, turns_case, online_case, readers_case, masked_case, network_case)
+    case = kinds[seed % len(kinds)](seed)
+    rng = np.random.default_rng([seed, 11])
+    tensors = sorted(case.workload.tensor_ranks)
+
+    def ruled(arch: Architecture) -> Architecture:
+        nodes = []
+        for node in arch.nodes:
+            listed = ["*"] if rng.random() < 0.5 else [str(t) for t in rng.choice(tensors, 2)]
+            rule = {"spatial": {"no_multicast_no_reduction": listed}}
+            nodes.append(replace(node, constraints=rule) if isinstance(node, Fanout) else node)
+        return replace(arch, nodes=tuple(nodes))
+
+    chip = case.platform
+    vector = chip.vector and ruled(chip.vector)
+    return replace(case, platform=replace(chip, matrix=ruled(chip.matrix), vector=vector))
+
+
 QUESTIONS: dict[str, Callable[[int], Case]] = {
     "small": small_case,
     "turns": turns_case,
@@ -337,4 +360,5 @@ QUESTIONS: dict[str, Callable[[int], Case]] = {
     "ruled product": ruled_product,
     "ruled group": ruled_group,
     "networks": network_case,
+    "apart": apart_case,
 }

@@ -209,12 +209,13 @@ class _Sums:
                 self._end(one, transfer, above, times, "write", update, spared=False)
         if transfer.child is not None:
             write = one.space.prices[transfer.child.name][1]
-            self._end(one, transfer, transfer, times, "write", write, spared=one.output)
+            filled = transfer.of_child(times)
+            self._end(one, transfer, transfer, filled, "write", write, spared=one.output)
         if transfer.network is not None:
             amounts = [(_ENERGY, one.volume * transfer.network)]
-            self._amounts(one, transfer, amounts, times, spared=one.output)
+            self._amounts(one, transfer, amounts, times, transfer.apart, spared=one.output)
             if one.output:
-                self._amounts(one, transfer, amounts, times, spared=False)
+                self._amounts(one, transfer, amounts, times, transfer.apart, spared=False)
 
     def _end(
         self,
@@ -243,8 +244,11 @@ class _Sums:
         ):
             if rate is not None:
                 amounts.append((_Quantity(level.name, port), words))
-        self._amounts(one, transfer, amounts, times, spared=spared)
-        rounded = _rounded(words * transfer.passes, level.row_words, one.cut)
+        inside = at is transfer
+        served = 1.0 if inside else transfer.apart
+        self._amounts(one, transfer, amounts, times, served, spared=spared)
+        moved = transfer.of_child(transfer.passes) if inside else transfer.passes
+        rounded = _rounded(words * moved, level.row_words, one.cut)
         rounded = rounded | (one.share is not None)
         if rounded.any():
             self.slack = self.slack + np.where(rounded, at.copies * one.beyond * price, 0.0)
@@ -255,10 +259,14 @@ class _Sums:
         transfer: Transfer,
         amounts: list[tuple[_Quantity, Floats]],
         times: Floats,
+        served: Floats | float,
         *,
         spared: bool,
     ) -> None:
-        """Cost of a transfer in one pass; times, spared: see `_end`."""
+        """Cost of a transfer in one pass; times, spared: see `_end`.
+
+        served: how often the words pass while the transfer is open.
+        """
         is_open = bool(transfer.open.any())
         less = np.where(transfer.open, 0.0, one.most) if spared else 0.0
         for quantity, amount in amounts:
@@ -267,8 +275,8 @@ class _Sums:
                 self.put(_Sum(quantity, "spared"), -amount * less)
             if is_open:
                 still = np.where(transfer.open, amount, 0.0)
-                self.put(_Sum(quantity, "open", one.tensor), still)
-                self.put(_Sum(quantity, "once", one.tensor), still * (not spared))
+                self.put(_Sum(quantity, "open", one.tensor), still * served)
+                self.put(_Sum(quantity, "once", one.tensor), still * (served - spared))
 
 
 def _rounded(words: Floats, row_words: int, cut: int) -> Bools:

@@ -13,7 +13,8 @@ from itertools import product
 
 import numpy as np
 
-from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.arch.cores import reads_apart
+from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.base.records import dataclass, field
 from flat_mapper.mapper.cost.price import drawn_energy, staged_once
 from flat_mapper.mapper.space.candidates import Floats, Ints
@@ -166,10 +167,15 @@ def sharing_units(space: EinsumSpace) -> Ints:
     """
     lacking = [[r for r, yes in enumerate(space.relevant[t]) if not yes] for t in space.tensors]
     found = np.ones((len(lacking), 1), np.int64)
-    for grid, _ in space.splits.values():
+    for fanout in (n for n in space.inner_nodes if isinstance(n, Fanout)):
+        grid, _ = space.splits[fanout.name]
         if not grid.shape[1]:
             continue  # a rule leaves no split: no mapping is bounded
-        own = _largest(np.array([prod_of(grid, ranks) for ranks in lacking]))
+        ranks = [
+            [] if reads_apart(fanout, tensor) else own
+            for tensor, own in zip(space.tensors, lacking, strict=True)
+        ]
+        own = _largest(np.array([prod_of(grid, some) for some in ranks]))
         found = _largest((found[:, :, None] * own[:, None, :]).reshape(len(lacking), -1))
     return found
 

@@ -167,6 +167,8 @@ def _core_workload(workload: Workload, tile: Mapping[str, int]) -> Workload:
 def fusion_levels(platform: Platform, mapspace: Mapspace) -> list[str]:
     """The levels at which a group may be fused: on chip, and on every path.
 
+    Of any level one inside which instances read for themselves is left out, unless it is the only
+    one: it takes long to search, and a mapspace may name it.
     raises: SpecError where the mapspace names another.
     """
     paths = [platform.matrix, *filter(None, [platform.vector])]
@@ -177,7 +179,8 @@ def fusion_levels(platform: Platform, mapspace: Mapspace) -> list[str]:
     ]
     wanted = mapspace.fusion.level
     if wanted == "any":
-        return [name for name in common if name not in deaf_inside(platform, common)]
+        deaf = deaf_inside(platform, common)
+        return [name for name in common if name not in deaf] or common
     if wanted and wanted not in common:
         where = f"{mapspace.name}: fusion.level"
         raise SpecError(expected(where, f"any or one of {', '.join(common)}", wanted))
@@ -185,7 +188,7 @@ def fusion_levels(platform: Platform, mapspace: Mapspace) -> list[str]:
 
 
 def deaf_inside(platform: Platform, names: Sequence[str]) -> list[str]:
-    """Levels inside which a fanout reads for each instance, which no loop of one Einsum may use."""
+    """Levels inside which a fanout reads for each instance."""
     found = []
     for name in names:
         arch = platform.matrix

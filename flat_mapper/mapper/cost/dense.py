@@ -34,6 +34,7 @@ class DenseTransfer:
     copies: Floats  # of the parent
     child_words: Floats  # words of one child's share
     child_copies: Floats  # 0 where the child does not keep the tensor
+    apart: Floats  # of `passes`, how many are of different children
     network: Floats | None  # pJ of all its words in one pass; None: not priced
 
     def served_by(self, parent: MemoryLevel | None) -> Bools:
@@ -137,6 +138,7 @@ def _dense_transfer(
         copies=np.concatenate([p.copies for p in parts]),
         child_words=np.concatenate([p.child_words for p in parts]),
         child_copies=np.concatenate([p.child_copies for p in parts]),
+        apart=np.concatenate([p.apart for p in parts]),
         network=np.concatenate(networks) if networks else None,
     )
 
@@ -150,7 +152,7 @@ def _block_transfer(
     zero, one = np.zeros(block.count), np.ones(block.count)
     if position is None:
         network = zero if space.priced_networks else None
-        return DenseTransfer(child, zero > 0, zero, (), zero, zero, zero, zero, network)
+        return DenseTransfer(child, zero > 0, zero, (), *(zero,) * 4, one, network)
     volume = float(space.volume[tensor])
     transfer, *outside = transfers[position:]
     above = outside[0] if outside else None
@@ -163,6 +165,7 @@ def _block_transfer(
         copies=one * (above.copies if above else 1.0),
         child_words=one * (volume / transfer.spread),
         child_copies=one * transfer.copies,
+        apart=one * transfer.apart,
         network=None if transfer.network is None else one * transfer.network * volume,
     )
 
@@ -187,7 +190,8 @@ def _add_dense(
             add_drawn(space, costs, tensor, parent, copies, parent_words, passes)
     if transfer.child is not None:
         child_words, copies = transfer.child_words[candidate], transfer.child_copies[candidate]
-        add_filled(space, costs, transfer.child, copies, child_words, passes, output=output)
+        filled = passes / transfer.apart[candidate]
+        add_filled(space, costs, transfer.child, copies, child_words, filled, output=output)
     if transfer.network is not None:
         times = 2 * passes - 1 if output else passes
         costs.energy = costs.energy + transfer.network[candidate] * times

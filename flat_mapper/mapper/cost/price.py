@@ -189,7 +189,8 @@ def _add_transfer(
         add_drawn(space, costs, tensor, parent, copies, volume / spread, passes, copied)
     if transfer.child is not None:
         words, copies = volume / transfer.spread, transfer.copies
-        add_filled(space, costs, transfer.child, copies, words, passes, output=output)
+        filled = transfer.of_child(passes)
+        add_filled(space, costs, transfer.child, copies, words, filled, output=output)
     costs.energy = costs.energy + volume * transfer.network_pj(passes, 1.0 if output else None)
 
 

@@ -123,7 +123,7 @@ def _moves(
             child=transfer.child,
             drawn=parent_words * passes,
             parent_words=parent_words,
-            filled=child_words * passes,
+            filled=child_words * transfer.of_child(passes),
             child_words=child_words,
             open=open_ & outer.stay[position],
         )

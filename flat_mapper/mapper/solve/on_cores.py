@@ -280,10 +280,15 @@ def _alternative(
 
 def _noted(result: Result, platform: Platform, mapspace: Mapspace) -> Result:
     """The result with a line on levels that were left out."""
-    left_out = deaf_inside(platform, [lv.name for lv in platform.matrix.levels[1:]])
+    searched = fusion_levels(platform, mapspace)
+    names = [lv.name for lv in platform.matrix.levels[1:]]
+    left_out = [name for name in deaf_inside(platform, names) if name not in searched]
     if mapspace.fusion.level != "any" or not left_out:
         return result
-    note = f"not fused at {', '.join(left_out)}: inside, every instance reads for itself"
+    note = (
+        f"not fused at {', '.join(left_out)}: inside, every instance reads for itself; "
+        f"fusion: {{level: {left_out[0]}}} searches it"
+    )
     return replace(result, notes=(*result.notes, note))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.base.records import dataclass, field
 from flat_mapper.mapper.bounds.outer import OuterBounds
@@ -42,7 +43,8 @@ def _fan_out(
         own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
         relevant = np.array([float(grid[own].prod())])
         for transfer in transfers:
-            transfer.fan_out(fanout, relevant, everything, outermost=transfer is transfers[-1])
+            top, apart = transfer is transfers[-1], reads_apart(fanout, tensor)
+            transfer.fan_out(fanout, relevant, everything, outermost=top, apart=apart)
     block.tile, block.spatial = block.tile * grid, block.spatial * everything[0]
     column = np.zeros(1, np.int64)
     block.node_choices.append(NodeChoice(node=name, grid=grid, column=column, across=across))

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.base.records import dataclass, replace
 from flat_mapper.mapper.space.candidates import (
@@ -188,9 +189,10 @@ def _fanned(
     for tensor, transfers in candidates.transfers.items():
         own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
         relevant = prod_of(grid, own).astype(np.float64)[column]
+        apart = reads_apart(fanout, tensor)
         for transfer in transfers:
             top = transfer is transfers[-1]
-            transfer.fan_out(fanout, relevant, everything, outermost=top)
+            transfer.fan_out(fanout, relevant, everything, outermost=top, apart=apart)
     candidates.tile *= grid.take(column, axis=1)
     candidates.spatial = candidates.spatial * everything
     candidates.node_choices.append(node_choice)
@@ -343,7 +345,8 @@ def dominated_keeps(space: EinsumSpace, candidates: CandidateBlock) -> Bools:
     """Candidates with a dominated keep: a level fetches a tensor as often as it passes it on.
 
     Its tile comes by as often as what it feeds does, and stays in place as long: without it there,
-    the next keeper serves as many words, and nothing is written or read in between.
+    the next keeper serves as many words, and nothing is written or read in between. Not so where it
+    feeds instances that each read for themselves.
     """
     found = np.zeros(candidates.count, np.bool_)
     for tensor, transfers in candidates.transfers.items():
@@ -351,7 +354,8 @@ def dominated_keeps(space: EinsumSpace, candidates: CandidateBlock) -> Bools:
             assert above.child is not None
             kept = candidates.keep[above.child.name]
             if kept - {tensor} in space.keep_sets(above.child.name):
-                found |= (below.passes == above.passes) & (below.open == above.open)
+                same = (below.passes == above.of_child(above.passes)) & (below.open == above.open)
+                found |= same & (below.apart == 1)
     return found
 
 
