@@ -153,7 +153,8 @@ def _partial(space: EinsumSpace) -> Iterator[tuple[str, object]]:
                 for role in ("staged", "stream"):
                     for share in (1.0, 0.5):
                         roles = dict.fromkeys(space.tensors, (role,))
-                        low = least_energy(space, block, rest, keep, roles, share)
+                        own = space, block, rest, keep, roles
+                        low = least_energy(*own, None if share == 1 else share)
                         yield f"partial {role} {share}", np.concatenate(low)
 
 

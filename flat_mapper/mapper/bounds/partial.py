@@ -36,7 +36,7 @@ def least_energy(
     rest: Nodes,
     keep: frozenset[str],
     roles: dict[str, tuple[Role, ...]],
-    share: float = 1.0,
+    share: float | None = None,
     known: Known | None = None,
 ) -> tuple[Floats, Floats]:
     """Lower bounds on every candidate's pJ, with DRAM and without.
@@ -44,7 +44,9 @@ def least_energy(
     rest:  the nodes that are still to come, innermost first.
     keep:  what the first of them keeps, if it is a level.
     roles: by tensor, what the search may make of it; see `CandidateSet.energy`.
-    share: of the work that a mask leaves; it does not spare first visits of an output.
+    share: of the work that a mask leaves; it does not spare first visits of an output. With one no
+           words are rounded up to rows, as outer choices add what is beyond such words; None: all
+           that is staged is.
     known: what tensors take, as calls with other keeps have found; the rest is added.
     """
     known = {} if known is None else known
@@ -55,12 +57,12 @@ def least_energy(
             key = (tensor, tensor in keep, stay)
             if key not in known:
                 own = space, candidates, rest, keep, tensor, roles[tensor]
-                known[key] = _least(*own, stays=stay)
+                known[key] = _least(*own, stays=stay, rounded=share is None)
             found.append(known[key])
     priced, free = (
         one_innermost(space, [f[i] for f in full], [s[i] for s in stays]) for i in (0, 1)
     )
-    if share == 1:
+    if share is None or share == 1:
         return priced, free
     # Each bound is of a number of first visits at least; all that may be are taken off.
     spared = (1 - share) * first_visits_at_most(space, candidates, rest)
@@ -92,8 +94,12 @@ def _least(
     roles: tuple[Role, ...],
     *,
     stays: bool,
+    rounded: bool,
 ) -> tuple[Floats, Floats]:
-    """Lower bounds on the pJ of one tensor: in full, or if it may stay in place outside."""
+    """Lower bounds on the pJ of one tensor: in full, or if it may stay in place outside.
+
+    rounded: whether whole tiles are, up to rows of DRAM and of the shared level.
+    """
     closed = closed_passes(space, candidates.tile, tensor)
     transfers = candidates.transfers[tensor]
     passes = [k.passes * (np.where(k.open, 1.0, closed) if stays else closed) for k in transfers]
@@ -119,7 +125,8 @@ def _least(
         energy = energy + _filled(space, tensor, rest[0])
         words = np.full(candidates.count, volume)
     priced, free = (
-        energy + _drawn(space, tensor, rest, words, roles, priced=p) for p in (True, False)
+        energy + _drawn(space, tensor, rest, words, roles, priced=p, rounded=rounded)
+        for p in (True, False)
     )
     return priced, free
 
@@ -144,7 +151,8 @@ def _ends(
     if transfer.child is not None:
         level = transfer.child
         vectors = transfer.copies / transfer.spread * volume / level.row_words / level.cluster_size
-        again = passes - first if output else passes
+        filled = transfer.of_child(passes)
+        again = filled - first if output else filled
         energy = energy + vectors * again * space.prices[level.name][1]
     return energy + volume * transfer.network_pj(passes, first if output else None)
 
@@ -200,14 +208,17 @@ def _drawn(
     roles: tuple[Role, ...],
     *,
     priced: bool,
+    rounded: bool,
 ) -> Floats:
-    """Least pJ of bringing words from whichever level may keep them."""
+    """Least pJ of bringing words from whichever level may keep them; rounded: see `_least`."""
     volume = float(space.volume[tensor])
 
     def top(some: Floats) -> Floats:
         found: list[Floats] = []
         for role in roles:
-            once = staged_once(space, tensor, priced=priced) if role == "staged" else 0.0
+            once = 0.0
+            if role == "staged":
+                once = staged_once(space, tensor, priced=priced, rounded=rounded)
             level = space.arch.levels[0 if role == "stream" else space.shared]
             free = role == "stream" and not priced
             drawn = 0.0 if free else drawn_energy(space, tensor, level, some, rounded=False)

@@ -188,7 +188,8 @@ class IncrementalEnumeration:
         known: Known | None = None,
     ) -> tuple[Floats, Floats, Floats]:
         share = 1.0 if self.share is None else self.share
-        priced, free = least_energy(self.space, candidates, rest, keep, self.roles, share, known)
+        own = self.space, candidates, rest, keep, self.roles
+        priced, free = least_energy(*own, self.share, known)
         cycles = self.space.lane_cycles / (candidates.spatial * lanes_of(rest))
         return priced, free, share * cycles
 
