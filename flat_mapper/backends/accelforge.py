@@ -14,6 +14,7 @@ from math import prod
 
 import numpy as np
 
+from flat_mapper.arch.cores import NO_MULTICAST, reads_apart
 from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.backends.accelforge_answer import (
     AccelforgeEvaluation,
@@ -22,7 +23,7 @@ from flat_mapper.backends.accelforge_answer import (
     missing_accelforge,
 )
 from flat_mapper.backends.accelforge_nest import AXES, component_name
-from flat_mapper.base.errors import BackendError, expected
+from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.records import dataclass, replace
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.chip.evaluation import combine
@@ -71,6 +72,7 @@ class AccelforgeBackend:
         """
         check_fused(workload, platform, mapping)
         refuse_widths(workload, self.name)
+        _refuse_apart(workload, platform, self.name)
         ert = ert.covering(platform)
         refuse_operations(workload, platform, mapping, self.name)
         for name in (n for n in mapping.einsum_mappings if workload.einsum(n).each):
@@ -103,6 +105,17 @@ class AccelforgeBackend:
         }
         notes = (*result.notes, *GAPS)
         return replace(result, notes=notes, extra={**result.extra, **extra})
+
+
+def _refuse_apart(workload: Workload, platform: Platform, who: str) -> None:
+    """Refuse a chip of which some instances each read for themselves: AccelForge multicasts."""
+    for arch in (platform.matrix, *filter(None, [platform.vector])):
+        for fanout in arch.fanouts:
+            if any(reads_apart(fanout, tensor) for tensor in workload.tensor_ranks):
+                where = f"{arch.path or arch.name}: {fanout.name}"
+                condition = f"a fanout that multicasts, where {who} counts"
+                change = "use the native or the timeloop backend"
+                raise SpecError(expected(where, condition, " or ".join(NO_MULTICAST), change))
 
 
 def _told(

@@ -17,6 +17,7 @@ from flat_mapper.backends.accelforge import AccelforgeBackend
 from flat_mapper.backends.accelforge_lowering import accelforge_documents, einsum_documents
 from flat_mapper.backends.accelforge_nest import NotExpressibleError
 from flat_mapper.backends.agreement import compare_backends
+from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.workload.cascade import attention
@@ -65,6 +66,15 @@ def test_an_absent_accelforge_is_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     line = "accelforge is not installed: pip install 'flat-mapper[accelforge]'"
     assert AccelforgeBackend().missing() == line
+
+
+def test_instances_that_read_for_themselves_have_no_counterpart() -> None:
+    chip = small.platform()
+    rule = {"spatial": {"no_reuse": ["K"]}}
+    nodes = [replace(n, constraints=rule) if n.name == "PE" else n for n in chip.matrix.nodes]
+    apart = replace(chip, matrix=replace(chip.matrix, nodes=tuple(nodes)))
+    with pytest.raises(SpecError, match="PE: expected a fanout that multicasts, where accelforge"):
+        AccelforgeBackend().evaluate(small.workload(), apart, small.fused(), cases.ERT)
 
 
 @pytest.mark.needs_accelforge
