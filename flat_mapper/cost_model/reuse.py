@@ -5,9 +5,8 @@ outer keeper P and its next inner keeper C (or the compute unit, which keeps not
 tile moves each time C's tile is replaced. A temporal loop over a rank that the tensor lacks
 replaces nothing as long as it stands in the unbroken innermost run of such loops outside C;
 outside that run it brings the same words again. Spatial loops over a rank that the tensor lacks
-share one parent access: a multicast for inputs, a spatial reduction for outputs. Not so over a
-fanout that says `no_multicast_no_reduction`: there each instance reads for itself, and each part of
-a sum arrives on its own, all but the first to be added to what is there already.
+share one parent access: a multicast for inputs, a spatial reduction for outputs; but not over a
+fanout that says `no_multicast_no_reduction`.
 
 Beyond Timeloop: where Einsums take turns, a tensor that leaves the private levels with every turn
 has its run end at the outermost loops, which they share.
@@ -298,10 +297,7 @@ class _Words:
         return moved // (shared * instances)
 
     def _equals(self, level: int, child: int | None, apart: bool) -> IntArray:
-        """Instances between a level and its inner keeper that need the same words.
-
-        apart: those that each read them for themselves, else those that one read serves.
-        """
+        """Instances that need the same words, each on its own if apart, else all by one read."""
         own = self.nest.apart[self.tensor]
         return _product(
             self.factors.factors[s, r]

@@ -188,9 +188,8 @@ def _add_transfer(
     if parent is not None:
         add_drawn(space, costs, tensor, parent, copies, volume / spread, passes, copied)
     if transfer.child is not None:
-        words, copies = volume / transfer.spread, transfer.copies
-        filled = transfer.of_child(passes)
-        add_filled(space, costs, transfer.child, copies, words, filled, output=output)
+        words, filled = volume / transfer.spread, transfer.of_child(passes)
+        add_filled(space, costs, transfer.child, transfer.copies, words, filled, output=output)
     costs.energy = costs.energy + volume * transfer.network_pj(passes, 1.0 if output else None)
 
 
