@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import inf
 
 from flat_mapper.base.records import dataclass, field, replace
@@ -79,6 +80,20 @@ class Budget:
         return min(self.seconds, self.steps) < inf
 
     @property
+    def late(self) -> bool:
+        """True once the seconds are over."""
+        return time.monotonic() - self.begin > self.seconds
+
+    @contextmanager
+    def with_an_answer(self) -> Iterator[None]:
+        """For as long as there is a whole answer to stop with."""
+        answered, self.answered = self.answered, True
+        try:
+            yield
+        finally:
+            self.answered = answered
+
+    @property
     def candidates(self) -> int:
         """Partial mappings of one Einsum that may be kept at a node."""
         return int(min(MOST_PARTIAL, max(2_000, CANDIDATES_PER_MB * self.megabytes)))
@@ -89,14 +104,17 @@ class Budget:
         known: whether the caller has an answer to its own part of the question.
         """
         self.spent += 1
-        now = time.monotonic()
-        if self.report and now - self.reported > REPORT_S:
-            self.reported = now
+        if self.report and time.monotonic() - self.reported > REPORT_S:
+            self.reported = time.monotonic()
             self.report()
+        self.check(known=known)
+
+    def check(self, *, known: bool = False) -> None:
+        """The same within a piece of work, which is not counted again, and says nothing."""
         if not self.stopped:
             if self.spent > self.steps:
                 self.stopped = "steps"
-            elif now - self.begin > self.seconds:
+            elif self.late:
                 self.stopped = "time"
             elif self.megabytes < inf and peak_megabytes() > self.megabytes:
                 self.stopped = "memory"

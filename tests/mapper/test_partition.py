@@ -7,7 +7,7 @@ judges each group by walking the graph, and adds up.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import combinations
 
@@ -23,6 +23,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, GoalIncumbent
@@ -225,8 +226,8 @@ def test_a_group_costs_no_less_than_its_outer_choices_say() -> None:
     for number, group in enumerate(form.groups):
         goals = [search.goal(kind) for kind in ("latency", "energy", "edp")]
         border = [group.lower(goal) for goal in goals]
-        search._sharpen(form, number)
-        search._sharpen(form, number)  # as where two groups are one question
+        search._sharpen(form, [number], goals[0])
+        search._sharpen(form, [number], goals[0])  # as where two groups are one question
         for goal, before in zip(goals, border, strict=True):
             sharp = group.lower(goal)
             assert before <= sharp
@@ -235,6 +236,29 @@ def test_a_group_costs_no_less_than_its_outer_choices_say() -> None:
                 search._search(form, number, goal, float("inf"))
                 assert sharp <= group.upper(goal) * (1 + 1e-12)
     assert tighter
+
+
+def test_time_ends_among_the_choices_of_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group of many Einsums has very many; before they are bounded it has some mapping."""
+    workload, case = _cascade("chain"), online_case(2)
+    search = PartitionSearch.of(workload, case.platform, ANY, case.ert)
+    (form,), goal = search.cascades, search.goal("energy")
+    search.budget = budget = Budget(seconds=1e9)
+    search._begin_all(goal)
+    unfused, least = search._best(goal).total, search._lowest(goal).total
+    bounded = OuterBounds.roots
+
+    def roots(bounds: OuterBounds, step: Callable[[], None] | None = None) -> Outers:
+        if bounds.problem.mapspace.fusion.staging == "any":  # of every choice
+            budget.seconds = 0
+        return bounded(bounds, step)
+
+    monkeypatch.setattr(OuterBounds, "roots", roots)
+    path, bound = search.under(goal)
+    assert (search.late, budget.stopped, budget.answered) == (True, "time", False)
+    assert path.total < unfused
+    assert bound == least
+    assert any(len(form.graph.groups[g]) > 1 for g in path.groups)
 
 
 @pytest.mark.parametrize("objective", ["latency", "edp"])

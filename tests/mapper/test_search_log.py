@@ -173,7 +173,7 @@ def test_a_bound_that_is_too_high_is_caught(
 ) -> None:
     roots = OuterBounds.roots
     monkeypatch.setattr(
-        OuterBounds, "roots", lambda self: replace(roots(self), energy=1.5 * roots(self).energy)
+        OuterBounds, "roots", lambda self, _: replace(roots(self), energy=1.5 * roots(self).energy)
     )
     path = tmp_path / "search.log"
     logged(small_case(12), path)

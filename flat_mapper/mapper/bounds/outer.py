@@ -197,8 +197,8 @@ class OuterBounds:
             return np.ones(len(needs), np.bool_)
         return np.asarray(needs <= self.occupancy.capacity)
 
-    def roots(self) -> Outers:
-        """All outer choices, bounded whatever the candidates."""
+    def roots(self, step: Callable[[], None] | None = None) -> Outers:
+        """All outer choices, bounded whatever the candidates; step: see `bounded`."""
         parts: list[Outers] = []
         whole: dict[bool, Ints] = {}
         fused: list[tuple[int, Ints]] = []
@@ -213,6 +213,8 @@ class OuterBounds:
             else:
                 grids = self._single(staging, whole[loops]) if loops else [(0, whole[loops])]
             for order, some in grids:
+                if step is not None:
+                    step()
                 known = uses.setdefault(id(some), {}) if some.shape[1] <= FEW_TILES else None
                 if known is not None and self.problem.group.fused:
                     if id(some) not in needs:

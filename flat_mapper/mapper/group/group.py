@@ -71,7 +71,7 @@ class GroupSearch:
         bounds = OuterBounds(
             problem=problem,
             occupancy=SharedOccupancy.of(problem),
-            stagings=stagings(problem),
+            stagings=stagings(problem, budget.check if budget else None),
             orders=dram_orders(problem),
         )
         return cls(problem=problem, bounds=bounds, known=known, budget=budget or Budget())
@@ -154,7 +154,7 @@ class GroupSearch:
     def roots(self) -> Outers:
         """All outer choices, bounded whatever the candidates."""
         if self._found_roots is None:
-            self._found_roots = self.bounds.roots()
+            self._found_roots = self.bounds.roots(self.budget.check)
             fits = self.bounds.fits(self._found_roots)
             self.counters.outer, self.counters.outer_infeasible = len(fits), int((~fits).sum())
             if self.log is not None:
@@ -163,8 +163,8 @@ class GroupSearch:
 
     def floor(self) -> tuple[float, float]:
         """The least (cycles, energy) over all outer choices that fit; more than `prepare` knows."""
-        cycles, energy = (self.least(Goal(kind=kind)) for kind in ("latency", "energy"))
-        return (cycles, energy) if cycles < np.inf else self.bounds.least()
+        least = self.least(Goal(kind="latency")), self.least(Goal(kind="energy"))
+        return least if least[0] < np.inf else self.bounds.least()
 
     def least(self, goal: Goal, outers: Outers | None = None) -> float:
         """Lower bound on the objective over outer choices, all of them; infinite if none fits."""

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from math import inf, prod
 
 import numpy as np
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget
+from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress, shortened
-from flat_mapper.base.records import dataclass, field
+from flat_mapper.base.records import dataclass, field, replace
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.tables import Ert
@@ -41,10 +42,17 @@ from flat_mapper.mapper.group.pareto import nondominated
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed
 from flat_mapper.mapper.solve.result import Certificate, Solution
-from flat_mapper.mapper.solve.solve import floor_of, least_of, of_all_runs, solve_group, value_of
+from flat_mapper.mapper.solve.solve import (
+    floor_of,
+    least_of,
+    of_all_runs,
+    solve_group,
+    solved_within,
+    value_of,
+)
 from flat_mapper.mapper.solve.symmetry import group_question, renamed
-from flat_mapper.mapper.solve.weighted_sum import best_product, quick_mapping
-from flat_mapper.mapper.space.group import group_problem
+from flat_mapper.mapper.solve.weighted_sum import best_product, quick_mapping, staged_mapping
+from flat_mapper.mapper.space.group import GroupProblem, group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.partitions import (
     FusionGraph,
@@ -100,7 +108,6 @@ class PartitionSearch:
     leak: float = 0.0  # pJ per cycle
     cascades: list[_Cascade] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
-    deadline: float = inf  # by time.perf_counter
     budget: Budget = field(default_factory=Budget)  # of all groups' searches
     progress: Progress | None = None
     searched: set[tuple[int, int]] = field(default_factory=set)  # groups, by cascade
@@ -116,10 +123,9 @@ class PartitionSearch:
         leak = sum(ert.leak_per_cycle(platform).values())
         found = cls(platform=platform, mapspace=mapspace, ert=ert, leak=leak)
         known: dict[object, KnownGroup] = {}
-        limits = mapspace.fusion.anything or AnyGroups()
         for cascade in alternatives(workload, charged=not workload.mask):
             for names in forms(cascade):
-                graph = fusion_graph(cascade, names, limits)
+                graph = fusion_graph(cascade, names, mapspace.fusion.anything or AnyGroups())
                 found.cascades.append(found._form(cascade, graph, known))
         return found
 
@@ -154,16 +160,12 @@ class PartitionSearch:
         while True:
             best, lower = self._best(goal), self._lowest(goal)
             form = lower.cascade
-            if self.late or form is None or lower.total >= best.total * (1 - TIGHT):
-                return best, min(lower.total, best.total)
-            each = form.groups
+            each = form.groups if form else []
             doubt = [g for g in lower.groups if each[g].is_open(goal)]
-            if not doubt:
+            if self.late or form is None or lower.total >= best.total * (1 - TIGHT) or not doubt:
                 return best, min(lower.total, best.total)
-            rough = [g for g in doubt if not each[g].sharp]
-            if rough and time.perf_counter() <= self.deadline:
-                for g in rough:
-                    self._sharpen(form, g)
+            if not self.budget.late and not all(each[g].sharp for g in doubt):
+                self._sharpen(form, doubt, goal)
                 continue
             number = max((len(form.graph.groups[g]), g) for g in doubt)[1]
             if self.progress:
@@ -182,7 +184,6 @@ class PartitionSearch:
         """Find some mapping of a group: a good one early, or where that finds none, the best."""
         group, names = cascade.groups[number], cascade.graph.groups[number]
         for search in self._searches(cascade, number):
-            search.prepare()
             found = quick_mapping(search, goal)
             group.found += [(names, found)] if found else []
         if not group.found:
@@ -194,10 +195,9 @@ class PartitionSearch:
             lower = self._lowest(goal)
             form = lower.cascade
             rough = [g for g in lower.groups if form and not form.groups[g].sharp]
-            if form is None or not rough or time.perf_counter() > self.deadline:
+            if form is None or not rough or self.late or self.budget.late:
                 return lower.total
-            for g in rough:
-                self._sharpen(form, g)
+            self._sharpen(form, rough, goal)
 
     def _wanted(self, form: _Cascade, number: int, goal: Goal, total: float) -> float:
         """Cost of a group on the shortest path from which on another path is shorter."""
@@ -214,25 +214,30 @@ class PartitionSearch:
         paths = (_shortest(c, [g.upper(goal) for g in c.groups]) for c in self.cascades)
         path = min(paths, key=lambda one: one.total)
         each = path.cascade.groups if path.cascade else []
-        chosen = tuple(each[g].best(goal) for g in path.groups)
-        return _Path(path.total, path.cascade, path.groups, chosen)
+        return replace(path, chosen=tuple(each[g].best(goal) for g in path.groups))
 
     def _lowest(self, goal: Goal) -> _Path:
         """The partition of least lower bound."""
-        every = (_shortest(c, [g.lower(goal) for g in c.groups]) for c in self.cascades)
-        return min(every, key=lambda one: one.total)
+        paths = (_shortest(c, [g.lower(goal) for g in c.groups]) for c in self.cascades)
+        return min(paths, key=lambda one: one.total)
 
-    def _sharpen(self, cascade: _Cascade, number: int) -> None:
-        """Bound a group by those of its outer choices: seconds less than to search it."""
-        group, found = cascade.groups[number], []
-        if group.sharp:  # it is one question with a group before it
-            return
-        for search in self._searches(cascade, number):
-            search.prepare()
-            outers = search.roots.take(np.flatnonzero(search.bounds.fits(search.roots)))
-            found.append(np.stack([outers.cycles, outers.energy], axis=1))
-        costs = np.maximum(np.concatenate(found), group.least)
-        group.least, group.sharp = costs[nondominated(costs)], True
+    def _sharpen(self, cascade: _Cascade, groups: Sequence[int], goal: Goal) -> None:
+        """Bound groups by their outer choices; some mapping of each first if time is limited."""
+        rough = {id(own): g for g in groups if not (own := cascade.groups[g]).sharp}.values()
+        for g in rough if self.budget.ends else ():
+            group = cascade.groups[g]
+            for problem in () if group.found else self._problems(cascade, g):
+                known = staged_mapping(problem, cascade.candidates, self.budget, goal)
+                group.found += [(cascade.graph.groups[g], known)] if known else []
+        for g in rough:
+            group, found = cascade.groups[g], [cascade.groups[g].least[:0]]
+            with suppress(Stopped), self.budget.with_an_answer():  # choices may be very many
+                for search in self._searches(cascade, g):
+                    fits = search.bounds.fits(search.roots)
+                    found.append(np.stack([search.roots.cycles, search.roots.energy])[:, fits].T)
+                costs = np.maximum(np.concatenate(found), group.least)
+                group.least, group.sharp = costs[nondominated(costs)], True
+            self.late |= not group.sharp
 
     def _search(
         self, cascade: _Cascade, number: int, goal: Goal, budget: float, wanted: float = inf
@@ -242,7 +247,7 @@ class PartitionSearch:
         if goal in group.exact | group.stuck or inf > budget <= group.lower(goal) / (1 - TIGHT):
             return
         # Some mapping is found in any case, however late it is.
-        if time.perf_counter() > self.deadline and (group.found or budget < inf):
+        if self.budget.late and (group.found or budget < inf):
             self.late = True
             return
         budget = min(budget, wanted)
@@ -279,13 +284,17 @@ class PartitionSearch:
         key = id(cascade), number
         kept = self.kept.pop(key, None)
         if kept is None:
-            inputs = (cascade.workload, self.platform, self.ert, self.mapspace)
-            problems = [group_problem(*inputs, way) for way in cascade.ways[number]]
+            problems = self._problems(cascade, number)
             kept = [GroupSearch.of(p, CandidateCache(), self.budget) for p in problems]
         self.kept[key], found = kept, [one.again(cascade.candidates) for one in kept]
         while sum(len(s.roots.staging) for some in self.kept.values() for s in some) > MOST_ROOTS:
             del self.kept[next(iter(self.kept))]
         return sorted(found, key=lambda s: least_of([s], goal)) if goal and found[1:] else found
+
+    def _problems(self, cascade: _Cascade, number: int) -> list[GroupProblem]:
+        """The problems of a group, one for each way to run it."""
+        inputs = (cascade.workload, self.platform, self.ert, self.mapspace)
+        return [group_problem(*inputs, way) for way in cascade.ways[number]]
 
     def product(self) -> tuple[_Path, float]:
         """The partition of least product of summed cycles and summed energy, and its bound."""
@@ -293,11 +302,10 @@ class PartitionSearch:
         cycles = self._lowest(latency).total  # floors take seconds: some mapping first
         self._begin_all(self._weight(self._lowest(energy).total / cycles if cycles < inf else 1.0))
         least = self._floor(latency), self._floor(energy)
-        best, bound = best_product(least, self._under, self._costs, lambda: self.late)
+        best, bound = best_product(
+            least, lambda w: self.under(self._weight(w)), self._costs, lambda: self.late
+        )
         return best, bound if self.late or self.loose else prod(self._costs(best))
-
-    def _under(self, weight: float) -> tuple[_Path, float]:
-        return self.under(self._weight(weight))
 
     def _weight(self, weight: float) -> Goal:
         return Goal(kind="weighted", weight=weight, leak=self.leak)
@@ -321,20 +329,11 @@ class PartitionSearch:
     ) -> GroupSolution:
         """The solution of a group from that of one which is the same question."""
         if len(other.picks) == 1:
-            (space,) = cascade.ways[number]
-            inputs = (cascade.workload, self.platform, self.ert, self.mapspace, space)
-            return renamed(other, group_problem(*inputs))
+            return renamed(other, *self._problems(cascade, number))
         cycles, energy = costs_of(other)
         kind = goal if goal.kind != "edp" else self._weight(energy / cycles + self.leak)
-        best = pair_of(kind, goal_value(kind, costs_of(other)) * (1 + 1e-9))
-        solved: GroupSolution | None = None
-        for search in self._searches(cascade, number, kind):
-            search.budget = Budget()  # it is known to exist: found to the end
-            found, _ = solve_group(search, kind, best)
-            if isinstance(found, list):
-                solved, best = found[0], costs_of(found[0])
-        assert solved is not None, f"{cascade.graph.groups[number]}: no mapping as of its like"
-        return solved
+        most = pair_of(kind, goal_value(kind, costs_of(other)) * (1 + 1e-9))
+        return solved_within(self._searches(cascade, number, kind), kind, most)
 
 
 def _shortest(cascade: _Cascade, weights: Sequence[float]) -> _Path:
@@ -355,8 +354,7 @@ def best_partition(
 ) -> Solution | Infeasible:
     """The best mapping over all partitions of a cascade, or why there is none.
 
-    budget: once it is spent no other group is searched; the certificate then has the bound that is
-            proven, and says that the mapping is not.
+    budget: once it is spent nothing else is searched, and the certificate says what is proven.
     """
     if objective not in OBJECTIVES:
         raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
@@ -367,8 +365,7 @@ def best_partition(
     begin = time.perf_counter()
     mapspace = with_arch_rules(mapspace, platform, workload)
     search = PartitionSearch.of(workload, platform, mapspace, ert)
-    search.budget = budget or Budget()
-    search.progress, search.deadline = progress, begin + search.budget.seconds
+    search.budget, search.progress = budget or Budget(), progress
     goal = search.goal(objective)
     path, bound = search.product() if objective == "edp" else search.under(goal)
     if path.cascade is None:

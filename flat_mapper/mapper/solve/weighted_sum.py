@@ -9,14 +9,16 @@ from math import ceil, inf, prod
 
 import numpy as np
 
-from flat_mapper.base.budget import Stopped
-from flat_mapper.base.records import dataclass, field
+from flat_mapper.base.budget import Budget, Stopped
+from flat_mapper.base.records import dataclass, field, replace
 from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent
 from flat_mapper.mapper.group.objective import Goal, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
+from flat_mapper.mapper.space.group import GroupProblem
 
 
 def weight_between(
@@ -126,6 +128,18 @@ def quick_mapping(search: GroupSearch, goal: Goal) -> GroupSolution | None:
     with suppress(Stopped):
         search.warm(incumbent)
     return incumbent.solutions[0]
+
+
+def staged_mapping(
+    problem: GroupProblem, known: CandidateCache, budget: Budget, goal: Goal
+) -> GroupSolution | None:
+    """A mapping of a group in which all its tensors are staged, found the quick way.
+
+    These are few outer choices, however many Einsums there are. known: see `GroupSearch`.
+    """
+    fusion = replace(problem.mapspace.fusion, staging="all")
+    one = replace(problem, mapspace=replace(problem.mapspace, fusion=fusion))
+    return quick_mapping(GroupSearch.of(one, CandidateCache(), budget).again(known), goal)
 
 
 @dataclass(slots=True)

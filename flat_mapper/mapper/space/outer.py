@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import permutations
 from math import prod
 
@@ -33,13 +33,15 @@ class Staging:
     roles: Mapping[str, tuple[Role, ...]]
 
 
-def stagings(problem: GroupProblem) -> list[Staging]:
-    """Every set of tensors that may be staged."""
+def stagings(problem: GroupProblem, step: Callable[[], None] | None = None) -> list[Staging]:
+    """Every set of tensors that may be staged; step: is called for each, as they may be many."""
     must, never = _ruled_stagings(problem)
     external = problem.external
     free = [t for t in external if t not in must | never]
     found = []
     for bits in range(1 << len(free)):
+        if step is not None:
+            step()
         chosen = must.union(t for i, t in enumerate(free) if bits >> i & 1)
         staged = tuple(t for t in external if t in chosen)
         found.append(Staging(staged=staged, roles=_roles(problem, staged)))
