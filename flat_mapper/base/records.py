@@ -193,9 +193,9 @@ def _initial(cls: Any, fields: _Fields, *, frozen: bool) -> _Method:
     factories: dict[str, Any] = {
         name: of.default_factory for name, of in fields.items() if of.default_factory is not MISSING
     }
-    made, put, finish = 0, object.__setattr__, getattr(cls, "__post_init__", None)
+    made, put, ends = 0, object.__setattr__, hasattr(cls, "__post_init__")
 
-    def first(self: object, /, *values: object, **named: object) -> None:
+    def first(self: Any, /, *values: object, **named: object) -> None:
         nonlocal made
         made += 1
         given, wrong = named, False
@@ -209,7 +209,7 @@ def _initial(cls: Any, fields: _Fields, *, frozen: bool) -> _Method:
             return
         for name, value in given.items():
             put(self, name, value)
-        if finish is not None:
-            finish(self)
+        if ends:
+            self.__post_init__()
 
     return first
