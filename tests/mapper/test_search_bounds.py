@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from oracles.small_cases import online_case, small_case
+from oracles.small_cases import _plain, online_case, small_case
 
+from flat_mapper.api.execution import unpriced
+from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, Platform
 from flat_mapper.mapper.bounds.stays import StayBounds
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.bounds.turns import exposed
@@ -22,11 +25,14 @@ from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import Counters
 from flat_mapper.mapper.group.promise import promising
 from flat_mapper.mapper.solve.alternatives import tasks
-from flat_mapper.mapper.space.group import group_problem
-from flat_mapper.mapping.space import partitions
+from flat_mapper.mapper.solve.solve import solve_group
+from flat_mapper.mapper.space.group import GroupProblem, group_problem
+from flat_mapper.mapping.space import GroupSpace, Mapspace, partitions
+from flat_mapper.mapping.values import Policy
 from flat_mapper.workload.cascade import attention
-from flat_mapper.workload.graph import Softmax
+from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.mask import Mask
+from flat_mapper.workload.notation import parse_einsum
 
 
 def test_the_fewest_units_are_the_first_that_can_improve() -> None:
@@ -156,3 +162,50 @@ def test_every_outer_choice_is_refused_bounded_or_evaluated(seed: int) -> None:
             assert done == counted.outer > 0
             assert 0 <= counted.candidates_bounded <= counted.candidates
             assert counted.evaluated >= len(search.problem.spaces)
+
+
+def passing_product(seed: int) -> GroupProblem:
+    """A product and what is computed of each word of it, fused; no level keeps what they stream.
+
+    DRAM is slow, or in every second what is beside it, as one of many cores sees it.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = {r: int(rng.choice((2, 3, 4, 6))) for r in "ijk"}
+    lines = ("Y[i,j] = A[i,k] * B[k,j]", "Z[i,j] = relu(Y[i,j])")
+    workload = Workload(
+        name="product",
+        rank_sizes={r.upper(): n for r, n in sizes.items()},
+        einsums=tuple(parse_einsum(line) for line in lines),
+    )
+    slow = {"beside": ({"A": 3.0, "B": 2.0}, {"B": 4.0})} if seed % 2 else {}
+    dram = replace(_plain("DRAM", None, 1), shared_words_per_cycle=None if slow else 0.25, **slow)
+    room = _plain("GLB", int(rng.choice((20, 40))), 1)
+
+    def path(name: str, fanout: tuple[int, int]) -> Architecture:
+        wide = Fanout(name=name, fanout_x=fanout[0], fanout_y=fanout[1])
+        unit = ComputeUnit(name="MAC", component_class="intmac", instances=prod(fanout))
+        return Architecture(name=name, nodes=(dram, room, wide), compute=unit, cycle_seconds=1e-9)
+
+    platform = Platform(name="small", matrix=path("PE", (4, 2)), vector=path("lane", (2, 1)))
+    group = GroupSpace(names=("Y", "Z"), fused=True, schedule="sequential", declared=True)
+    policy = Policy(buffering=(1, 2)[seed // 2 % 2])
+    space = Mapspace(name="fused", policy=policy)
+    return group_problem(workload, platform, unpriced(platform), space, group)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_no_level_keeps_is_drawn_for_every_compute(seed: int) -> None:
+    """No outer choice takes less than its bound, and some of which DRAM or what is beside it binds
+    takes no more.
+    """
+    problem = passing_product(seed)
+    every, met = GroupSearch.of(problem, CandidateCache()), 0
+    for number in np.flatnonzero(every.bounds.fits(every.roots)):
+        one = every.roots.take(np.array([number]))
+        search = replace(GroupSearch.of(problem, CandidateCache()), _found_roots=one)
+        found, _ = solve_group(search, Goal(kind="latency"), None)
+        if isinstance(found, list):
+            assert one.cycles[0] <= found[0].cycles
+            binds = one.cycles[0] > problem.spaces[0].lane_cycles / problem.spaces[0].widest
+            met += binds and one.cycles[0] == found[0].cycles
+    assert met

@@ -161,7 +161,7 @@ def test_what_a_source_beside_takes_for_an_output_that_comes_again() -> None:
     costs = Costs(energy=np.zeros(1), ports={})
     add_total(space, costs, "Z", np.array([12.0]))
     assert costs.ports[dram.name, "beside 0"].tolist() == [10.0]
-    use: Any = Fake(tensor="Z", ways=lambda zero: (np.array([8.0]), np.array([12.0])))
+    use: Any = Fake(space=space, tensor="Z", ways=lambda zero: (np.array([8.0]), np.array([12.0])))
     assert _beside_cycles(dram, [use], np.zeros(1)).tolist() == [10.0]
 
 

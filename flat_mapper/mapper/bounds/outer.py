@@ -322,7 +322,9 @@ class OuterBounds:
         runs = [self.problem.runs(s, grid, visited) for s in spaces]
         compute = [c * n for c, n in zip(busy, runs, strict=True)]
         bound = traffic_bound(
-            *(self.occupancy, grid, roles, orders, candidate_sets, compute, visited, known)
+            *(self.occupancy, grid, roles, orders, candidate_sets, compute, visited),
+            self.words,
+            known,
         )
         least = self.least_inside(visited, runs) + bound.floors
         energy = np.maximum(least, self._any_words(roles, runs, visited, bound))

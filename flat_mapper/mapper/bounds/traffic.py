@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import product
+from collections.abc import Iterable, Sequence
+from itertools import groupby, product
 
 import numpy as np
 
@@ -11,14 +11,12 @@ from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.records import dataclass
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
+from flat_mapper.mapper.bounds.uses import Loops, Stay, Use, uses_of
+from flat_mapper.mapper.bounds.whole_sizes import KnownWords
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.cost.masks import mask_leaves
-from flat_mapper.mapper.cost.outside import in_turn_cycles, least_weight, rounded, weight_of
-from flat_mapper.mapper.cost.price import dram_energy
-from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, looped
-from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import prod_of
-from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
+from flat_mapper.mapper.cost.outside import in_turn_cycles, rounded
+from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
+from flat_mapper.mapper.space.group import GroupProblem, tile_words
 from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import shared_level
@@ -35,67 +33,6 @@ class TrafficBound:
     streams: Floats  # by Einsum, cycles of DRAM in its own turns; float64[E, n]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stay:
-    """A streamed tensor that some candidate may hold whole, and so keep over DRAM loops."""
-
-    may: Bools
-    words: Ints | Floats  # of its outer tile
-    again: Floats  # words through DRAM where it does not stay
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Use:
-    """One Einsum's use of one tensor, over the outer tiles."""
-
-    space: EinsumSpace
-    tensor: str
-    role: Role
-    tile: Ints  # int64[R, n], by the Einsum's ranks
-    smallest: float  # lower bound on the words of a streamed tile
-    opening: bool  # whether the group waits for its first tile
-    moved: Floats | None  # words through DRAM; None where it has no part in it
-    stay: _Stay | None
-    volume: Floats  # words of the tensor; under a mask those of its tiles that are worked on
-    seen: Floats  # lower bound on the words of it that are used at all
-    term: Term  # of the shared level
-    once: Floats  # pJ at DRAM of one pass of every word, as bounds of candidates have it
-
-    def energy(self, words: Floats | float) -> Floats:
-        """pJ at DRAM for words."""
-        return dram_energy(self.space, self.tensor, words, volume=self.volume)
-
-    @property
-    def is_output(self) -> bool:
-        """True if the Einsum writes it."""
-        return self.tensor == self.space.output
-
-    @property
-    def weight(self) -> float:
-        """Words that DRAM moves for one of it; 0 where it moves a number of them in all."""
-        return least_weight(self.space.arch.levels[0], self.tensor)
-
-    def ways(self, zero: Floats) -> tuple[Floats, Floats]:
-        """Words read and written outside."""
-        moved = zero if self.moved is None else self.moved
-        if not self.is_output:
-            return moved, zero
-        return np.maximum(moved - self.volume, 0.0), moved
-
-    @property
-    def waits(self) -> Floats | float:
-        """The same for its first or last words."""
-        dram = self.space.arch.levels[0]
-        if self.role == "staged" and self.moved is not None:
-            return weight_of(dram, self.tensor, self.moved)
-        return least_weight(dram, self.tensor)
-
-    @property
-    def total(self) -> float:
-        """Words that DRAM moves of it however often it is read; else 0."""
-        return self.space.arch.levels[0].totals.get(self.tensor, 0.0)
-
-
 @dataclass(frozen=True, slots=True)
 class _Dram:
     """Energy (pJ) and words of DRAM, float64[n]."""
@@ -106,7 +43,7 @@ class _Dram:
 
 
 # Of an Einsum under some tiles, in given roles and order: its tensors, and cycles of its transfers
-KnownUses = dict[tuple[str, tuple[Role, ...], tuple[int, ...]], tuple[list[_Use], Floats]]
+KnownUses = dict[tuple[str, tuple[Role, ...], tuple[int, ...]], tuple[list[Use], Floats]]
 
 
 def traffic_bound(
@@ -117,6 +54,7 @@ def traffic_bound(
     candidate_sets: Sequence[CandidateSet] | None,
     compute: Sequence[Floats | float],
     visited: Floats,
+    words: KnownWords,
     known: KnownUses | None = None,
 ) -> TrafficBound:
     """Lower bounds of outer tiles int64[R, n], by the tensors of a group.
@@ -125,17 +63,19 @@ def traffic_bound(
     candidate sets:        candidates by Einsum; None: any.
     compute:       lower bounds on the compute cycles of each Einsum.
     visited:       share of the tiles of queries x keys that a mask leaves; float64[n].
+    words:         what is known of their words whatever the tile.
     known:         what is known of Einsums under the same tiles.
     """
     problem, zero = occupancy.problem, np.zeros(grid.shape[1])
-    uses, streamed = list[_Use](), list[Floats]()
+    uses, streamed = list[Use](), list[Floats]()
     for i, space in enumerate(problem.spaces):
         key = space.einsum.name, roles[i], orders[i]
         if known is None or key not in known:
             share = problem.shares(space, visited)
-            loops = _Loops(grid[problem.index(space)], roles[i], orders[i], share)
+            where = grid[problem.index(space)], roles[i], orders[i], share
+            loops = Loops(*where, words.sharing(space))
             part = candidate_sets[i] if candidate_sets else None
-            own = list(_uses(occupancy, space, loops, part))
+            own = list(uses_of(occupancy, space, loops, part))
             found = own, _stream_cycles(problem, own, zero)
             if known is not None:
                 known[key] = found
@@ -179,7 +119,7 @@ def busy_cycles(
     return total
 
 
-def _stream_cycles(problem: GroupProblem, uses: list[_Use], zero: Floats) -> Floats:
+def _stream_cycles(problem: GroupProblem, uses: list[Use], zero: Floats) -> Floats:
     """Lower bound on the cycles of an Einsum's transfers in its own turns; 0 if they run ahead.
 
     uses: its own. They are what it streams from DRAM, and every word once that it exchanges with
@@ -191,7 +131,7 @@ def _stream_cycles(problem: GroupProblem, uses: list[_Use], zero: Floats) -> Flo
     for use in uses:
         output = use.volume * use.is_output
         if use.role == "stream":
-            moved = zero if use.moved is None else use.moved
+            moved = use.passing(zero)
             writes = writes + use.weight * (moved if use.is_output else 0.0)
             reads = reads + use.weight * (moved - output) + use.total
             continue
@@ -199,26 +139,40 @@ def _stream_cycles(problem: GroupProblem, uses: list[_Use], zero: Floats) -> Flo
         read = read + use.seen * (not use.is_output)
         if use.role == "staged" and use.moved is not None:
             written = written + use.moved - output
-    streamed = transfer_cycles(problem.platform.dram, reads, writes)
+    streamed = _of_splits(transfer_cycles(problem.platform.dram, reads, writes))
     own = [use for use in uses if use.role == "stream"]
     streamed = np.maximum(streamed, _beside_cycles(problem.platform.dram, own, zero))
     shared = transfer_cycles(shared_level(problem.platform), read, written)
     return np.maximum(streamed, shared)
 
 
-def _beside_cycles(dram: MemoryLevel, uses: list[_Use], zero: Floats) -> Floats:
+def _of_splits(found: Floats) -> Floats:
+    """The least over the splits of an Einsum's fanouts, where they matter; float64[n]."""
+    least: Floats = found.min(axis=0) if found.ndim > 1 else found
+    return least
+
+
+def _by_einsum(uses: list[Use]) -> Iterable[list[Use]]:
+    """The uses of each Einsum: they have one split."""
+    return (list(own) for _, own in groupby(uses, key=lambda use: id(use.space)))
+
+
+def _beside_cycles(dram: MemoryLevel, uses: list[Use], zero: Floats) -> Floats:
     """Lower bound on the cycles of each source beside DRAM for what some uses move past it."""
     found: Floats = zero
     for other in dram.beside:
         cycles = zero
-        for use in uses:
-            reads, writes = use.ways(zero)
-            cycles = cycles + other.get(use.tensor, 0.0) * (reads + writes)
+        for some in _by_einsum(uses):
+            moved = zero
+            for use in some:
+                reads, writes = use.ways(zero)
+                moved = moved + other.get(use.tensor, 0.0) * (reads + writes)
+            cycles = cycles + _of_splits(moved)
         found = np.maximum(found, cycles)
     return found
 
 
-def _outside_cycles(problem: GroupProblem, uses: list[_Use], zero: Floats) -> Floats:
+def _outside_cycles(problem: GroupProblem, uses: list[Use], zero: Floats) -> Floats:
     """Lower bound on the cycles of all words from outside, where other sources are beside DRAM.
 
     Beside turns one tensor comes after another, from the slowest source.
@@ -227,78 +181,15 @@ def _outside_cycles(problem: GroupProblem, uses: list[_Use], zero: Floats) -> Fl
     if not dram.beside or not (problem.takes_turns and problem.runs_ahead):
         return _beside_cycles(dram, uses, zero)
     total: Floats = zero
-    for use in uses:
-        total = total + in_turn_cycles(dram, use.tensor, *use.ways(zero), use.waits)
+    for some in _by_einsum(uses):
+        cycles = zero
+        for use in some:
+            cycles = cycles + in_turn_cycles(dram, use.tensor, *use.ways(zero), use.waits)
+        total = total + _of_splits(cycles)
     return total
 
 
-@dataclass(frozen=True, slots=True)
-class _Loops:
-    """The DRAM loops over an Einsum's ranks, by outer tile."""
-
-    extents: Ints  # int64[R, n]
-    roles: tuple[Role, ...]
-    order: tuple[int, ...]
-    share: Floats  # of the Einsum's work that a mask leaves; float64[n]
-
-
-def _uses(
-    occupancy: SharedOccupancy, space: EinsumSpace, loops: _Loops, part: CandidateSet | None
-) -> Iterator[_Use]:
-    """The tensors of an Einsum."""
-    problem, extents, share = occupancy.problem, loops.extents, loops.share
-    tile = np.where(extents == FOLLOW, 1, extents)
-    sizes = np.array(space.sizes, dtype=np.int64)[:, None]
-    dram = np.where(extents == FOLLOW, 1, sizes // tile)
-    masked = problem.masked(space) or ()
-    queries = problem.masked_pair[0] if problem.masked_pair else -1
-    for tensor, role in zip(space.tensors, loops.roles, strict=True):
-        whole = np.full(tile.shape[1], float(space.volume[tensor]))
-        relevant = space.relevant[tensor]
-        own = [problem.ranks.index(space.ranks[r]) for r in masked if relevant[r]]
-        volume = whole * share if len(own) == 2 else whole
-        moved = None
-        if role != "inside":
-            moved = staged_words(space, tensor, dram, loops.order)
-            if masked:
-                still = np.ones(tile.shape[1], np.bool_)
-                left = mask_leaves(relevant, still, dram, loops.order, masked, share)
-                moved = moved * left[0] * left[1]
-        stay, smallest = None, space.share(tensor)
-        if role == "stream" and moved is not None:
-            smallest = part.smallest(tensor) if part else smallest
-            kept = part.largest_kept(tensor) if part else space.inner_words
-            words = tile_words(space, tensor, tile)
-            again = streamed_words(space, tensor, dram) * share
-            may = words <= kept
-            moved = np.where(may, moved, again)
-            if (moved < again).any():
-                stay = _Stay(may=may, words=words, again=again)
-        yield _Use(
-            space=space,
-            tensor=tensor,
-            role=role,
-            tile=tile,
-            smallest=smallest,
-            opening=space is problem.spaces[0]
-            and tensor != space.output
-            and tensor in problem.external,
-            moved=moved,
-            stay=stay,
-            volume=volume,
-            seen=whole if own in ([], [queries]) else whole * share,
-            term=occupancy.lower_term(space, tensor, role, tile, smallest),
-            once=share * _once(problem, space, tensor),
-        )
-
-
-def _once(problem: GroupProblem, space: EinsumSpace, tensor: str) -> Floats:
-    """pJ at DRAM of one pass of every word; under a mask it is scaled, and so without rounding."""
-    words = space.volume[tensor]
-    return dram_energy(space, tensor, words, rounded=problem.masked_pair is None)
-
-
-def _dram_traffic(uses: list[_Use], zero: Floats) -> _Dram:
+def _dram_traffic(uses: list[Use], zero: Floats) -> _Dram:
     """Traffic of DRAM where every tensor that may stay in place does."""
     energy = reads = writes = zero
     for use in uses:
@@ -313,7 +204,7 @@ def _dram_traffic(uses: list[_Use], zero: Floats) -> _Dram:
 
 
 def _with_room(
-    occupancy: SharedOccupancy, grid: Ints, uses: list[_Use], terms: list[Term], dram: _Dram
+    occupancy: SharedOccupancy, grid: Ints, uses: list[Use], terms: list[Term], dram: _Dram
 ) -> tuple[Floats, Floats]:
     """pJ and cycles of DRAM, where tensors stay in place only as far as they fit together.
 
@@ -326,7 +217,7 @@ def _with_room(
     if capacity is None or occupancy.problem.mapspace.policy.overflow == "spill" or not streams:
         return dram.energy, moved
 
-    def fits(stay: list[tuple[_Use, _Stay]]) -> Bools:
+    def fits(stay: list[tuple[Use, Stay]]) -> Bools:
         whole = [
             occupancy.lower_term(
                 u.space, u.tensor, "stream", u.tile, np.where(s.may, s.words, 0).astype(np.float64)
@@ -355,7 +246,7 @@ def _with_room(
 
 
 def _cycles(
-    problem: GroupProblem, uses: list[_Use], moved: Floats, compute: Floats, zero: Floats
+    problem: GroupProblem, uses: list[Use], moved: Floats, compute: Floats, zero: Floats
 ) -> Floats:
     """Lower bound on the cycles of the group; moved: cycles of DRAM."""
     read = written = exposed = zero  # words of the shared level; cycles that nothing overlaps
@@ -380,18 +271,3 @@ def _cycles(
         found = found + dram.waits * exposed
     # The sums that cycles come from are off in the last bits.
     return rounded(dram, found * (1 - 1e-14))
-
-
-def staged_words(space: EinsumSpace, tensor: str, dram: Ints, order: tuple[int, ...]) -> Floats:
-    """Words through DRAM of a tensor whose whole tile stays in place; dram int64[R, n] factors.
-
-    order: innermost first.
-    """
-    words = np.full(dram.shape[1], float(space.volume[tensor]))
-    return looped(space.relevant[tensor], words, np.ones(1) > 0, dram, order)[0]
-
-
-def streamed_words(space: EinsumSpace, tensor: str, dram: Ints) -> Floats:
-    """Words of a streamed tensor through DRAM, unless it stays over its DRAM loops."""
-    lacks = [r for r, yes in enumerate(space.relevant[tensor]) if not yes]
-    return float(space.volume[tensor]) * prod_of(dram, lacks)

@@ -57,6 +57,13 @@ class KnownWords:
     _bounds: dict[object, WordsBound] = field(default_factory=dict)
     _whole: dict[object, Floats] = field(default_factory=dict)  # without a mask
 
+    def sharing(self, space: EinsumSpace) -> Ints:
+        """Most units that take one word of each tensor; see `sharing_units`."""
+        name = space.einsum.name
+        if name not in self._sharing:
+            self._sharing[name] = sharing_units(space)
+        return self._sharing[name]
+
     def least(
         self,
         space: EinsumSpace,
@@ -68,15 +75,12 @@ class KnownWords:
 
         roles: by tensor, those that it may have. share: of the work that a mask leaves; float64[n].
         """
-        name = space.einsum.name
-        key = name, tuple(roles), priced
+        key = space.einsum.name, tuple(roles), priced
         whole = isinstance(share, float) and share == 1.0
         if whole and key in self._whole:
             return self._whole[key]
-        if name not in self._sharing:
-            self._sharing[name] = sharing_units(space)
         if key not in self._bounds:
-            sharing = self._sharing[name]
+            sharing = self.sharing(space)
             self._bounds[key] = words_bound(space, roles, priced=priced, sharing=sharing)
         found: Floats = self._bounds[key].at(share) + share * space.least_network
         if whole:

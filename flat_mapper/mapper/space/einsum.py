@@ -133,6 +133,13 @@ class EinsumSpace:
         )
 
     @cached_property
+    def passing(self) -> frozenset[str]:
+        """Tensors that no level below the shared one may keep: units draw a word each time."""
+        levels = [n.name for n in self.inner_nodes if isinstance(n, MemoryLevel)]
+        kept = {t for name in levels for keep in self.keep_sets(name) for t in keep}
+        return frozenset(self.tensors) - kept
+
+    @cached_property
     def widest(self) -> int:
         """At most so many compute units any mapping of the Einsum uses."""
         most = 1

@@ -1,0 +1,184 @@
+"""Words of its tensors that an Einsum moves under outer tiles, at least, whatever the candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
+from flat_mapper.mapper.cost.candidate_set import CandidateSet
+from flat_mapper.mapper.cost.masks import mask_leaves
+from flat_mapper.mapper.cost.outside import least_weight, weight_of
+from flat_mapper.mapper.cost.price import dram_energy
+from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, looped
+from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.factors import prod_of
+from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
+from flat_mapper.mapper.space.roles import Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stay:
+    """A streamed tensor that some candidate may hold whole, and so keep over DRAM loops."""
+
+    may: Bools
+    words: Ints | Floats  # of its outer tile
+    again: Floats  # words through DRAM where it does not stay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """One Einsum's use of one tensor, over the outer tiles."""
+
+    space: EinsumSpace
+    tensor: str
+    role: Role
+    tile: Ints  # int64[R, n], by the Einsum's ranks
+    smallest: float  # lower bound on the words of a streamed tile
+    opening: bool  # whether the group waits for its first tile
+    moved: Floats | None  # words through DRAM; None where it has no part in it
+    drawn: Floats | None  # the same by split of the fanouts, float64[S, n]; None: of any
+    stay: Stay | None
+    volume: Floats  # words of the tensor; under a mask those of its tiles that are worked on
+    seen: Floats  # lower bound on the words of it that are used at all
+    term: Term  # of the shared level
+    once: Floats  # pJ at DRAM of one pass of every word, as bounds of candidates have it
+
+    def energy(self, words: Floats | float) -> Floats:
+        """pJ at DRAM for words."""
+        return dram_energy(self.space, self.tensor, words, volume=self.volume)
+
+    @property
+    def is_output(self) -> bool:
+        """True if the Einsum writes it."""
+        return self.tensor == self.space.output
+
+    @property
+    def weight(self) -> float:
+        """Words that DRAM moves for one of it; 0 where it moves a number of them in all."""
+        return least_weight(self.space.arch.levels[0], self.tensor)
+
+    def passing(self, zero: Floats) -> Floats:
+        """Words through DRAM; float64[n], or by split."""
+        if self.drawn is not None:
+            return self.drawn
+        return zero if self.moved is None else self.moved
+
+    def ways(self, zero: Floats) -> tuple[Floats, Floats]:
+        """Words read and written outside; see `passing`."""
+        moved = self.passing(zero)
+        if not self.is_output:
+            return moved, zero
+        return np.maximum(moved - self.volume, 0.0), moved
+
+    @property
+    def waits(self) -> Floats | float:
+        """The same for its first or last words."""
+        dram = self.space.arch.levels[0]
+        if self.role == "staged" and self.moved is not None:
+            return weight_of(dram, self.tensor, self.moved)
+        return least_weight(dram, self.tensor)
+
+    @property
+    def total(self) -> float:
+        """Words that DRAM moves of it however often it is read; else 0."""
+        return self.space.arch.levels[0].totals.get(self.tensor, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Loops:
+    """The DRAM loops over an Einsum's ranks, by outer tile."""
+
+    extents: Ints  # int64[R, n]
+    roles: tuple[Role, ...]
+    order: tuple[int, ...]
+    share: Floats  # of the Einsum's work that a mask leaves; float64[n]
+    sharing: Ints  # see `whole_sizes.sharing_units`
+
+
+def uses_of(
+    occupancy: SharedOccupancy, space: EinsumSpace, loops: Loops, part: CandidateSet | None
+) -> Iterator[Use]:
+    """The tensors of an Einsum."""
+    problem, extents, share = occupancy.problem, loops.extents, loops.share
+    tile = np.where(extents == FOLLOW, 1, extents)
+    sizes = np.array(space.sizes, dtype=np.int64)[:, None]
+    dram = np.where(extents == FOLLOW, 1, sizes // tile)
+    masked = problem.masked(space) or ()
+    queries = problem.masked_pair[0] if problem.masked_pair else -1
+    for tensor, role in zip(space.tensors, loops.roles, strict=True):
+        whole = np.full(tile.shape[1], float(space.volume[tensor]))
+        relevant = space.relevant[tensor]
+        own = [problem.ranks.index(space.ranks[r]) for r in masked if relevant[r]]
+        volume = whole * share if len(own) == 2 else whole
+        moved = None
+        if role != "inside":
+            moved = staged_words(space, tensor, dram, loops.order)
+            if masked:
+                still = np.ones(tile.shape[1], np.bool_)
+                left = mask_leaves(relevant, still, dram, loops.order, masked, share)
+                moved = moved * left[0] * left[1]
+        stay, drawn, smallest = None, None, space.share(tensor)
+        if role == "stream" and moved is not None:
+            smallest = part.smallest(tensor) if part else smallest
+            kept = part.largest_kept(tensor) if part else space.inner_words
+            words = tile_words(space, tensor, tile)
+            again = streamed_words(space, tensor, dram) * share
+            may = words <= kept
+            moved = np.where(may, moved, again)
+            if (moved < again).any():
+                stay = Stay(may=may, words=words, again=again)
+            if tensor in space.passing:
+                drawn = np.maximum(_drawn(space, tensor, loops), moved)
+                moved = drawn.min(axis=0, initial=np.inf)
+        yield Use(
+            space=space,
+            tensor=tensor,
+            role=role,
+            tile=tile,
+            smallest=smallest,
+            opening=space is problem.spaces[0]
+            and tensor != space.output
+            and tensor in problem.external,
+            moved=moved,
+            drawn=drawn,
+            stay=stay,
+            volume=volume,
+            seen=whole if own in ([], [queries]) else whole * share,
+            term=occupancy.lower_term(space, tensor, role, tile, smallest),
+            once=share * _once(problem, space, tensor),
+        )
+
+
+def _once(problem: GroupProblem, space: EinsumSpace, tensor: str) -> Floats:
+    """pJ at DRAM of one pass of every word; under a mask it is scaled, and so without rounding."""
+    words = space.volume[tensor]
+    return dram_energy(space, tensor, words, rounded=problem.masked_pair is None)
+
+
+def staged_words(space: EinsumSpace, tensor: str, dram: Ints, order: tuple[int, ...]) -> Floats:
+    """Words through DRAM of a tensor whose whole tile stays in place; dram int64[R, n] factors.
+
+    order: innermost first.
+    """
+    words = np.full(dram.shape[1], float(space.volume[tensor]))
+    return looped(space.relevant[tensor], words, np.ones(1) > 0, dram, order)[0]
+
+
+def streamed_words(space: EinsumSpace, tensor: str, dram: Ints) -> Floats:
+    """Words of a streamed tensor through DRAM, unless it stays over its DRAM loops."""
+    lacks = [r for r, yes in enumerate(space.relevant[tensor]) if not yes]
+    return float(space.volume[tensor]) * prod_of(dram, lacks)
+
+
+def _drawn(space: EinsumSpace, tensor: str, loops: Loops) -> Floats:
+    """Words that the units draw of a tensor that no level keeps for them; float64[S, n].
+
+    One for every compute, which as many units share as differ in ranks that it lacks.
+    """
+    units = loops.sharing[space.tensors.index(tensor)][:, None]
+    # Counts are whole values: less than one of them is lost.
+    often = max(space.iterations * space.share(tensor) - 1, 0)
+    return np.asarray(loops.share * (often / units))
