@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from math import ceil, inf
+from math import inf
 
 import numpy as np
 
@@ -12,7 +12,14 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.records import dataclass
 from flat_mapper.cost_model.chip.rounds import given
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
-from flat_mapper.mapper.chip.floors import Peak, inputs_of, largest_tiles, outside_of, tile_words
+from flat_mapper.mapper.chip.floors import (
+    Peak,
+    inputs_of,
+    largest_tiles,
+    outside_of,
+    tile_words,
+    whole,
+)
 from flat_mapper.mapper.cost.outside import in_turn_cycles, weight_of
 from flat_mapper.mapper.group.picks import BesideTurns
 from flat_mapper.mapper.space.candidates import Floats
@@ -141,7 +148,7 @@ class Fullest:
             return found
         if not self.alike and self.one.count <= MANY * self.one.cores:
             found = max(found, self.launch + self._given(max(least, self._lowest), beside))
-        return float(ceil(found * (1 - 1e-14) - 1e-9))
+        return whole(found)
 
     @property
     def _lowest(self) -> float:

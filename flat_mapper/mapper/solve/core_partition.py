@@ -23,7 +23,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.chip.floors import at_border, least_pj
+from flat_mapper.mapper.chip.floors import at_border, least_pj, whole
 from flat_mapper.mapper.group.incumbent import Costs, beside_weights, goal_value, raised
 from flat_mapper.mapper.group.objective import Goal, Objective
 from flat_mapper.mapper.solve.alternatives import least_refused
@@ -194,7 +194,7 @@ class _Search:
         schedule = self.mapspace.fusion.schedule
         at_once = schedule == "any" or overlaps(schedule)
         peak = max(busy.values()) if at_once else sum(busy.values())
-        cycles = max(peak, at_border(self.platform, cascade, names))
+        cycles = max(whole(peak), at_border(self.platform, cascade, names))
         return cycles, least_pj(self.platform, self.ert, cascade, names)
 
     def searches(self, cascade: Workload, names: tuple[str, ...], goal: Goal) -> list[GroupOnTiles]:
