@@ -167,7 +167,8 @@ def test_every_outer_choice_is_refused_bounded_or_evaluated(seed: int) -> None:
 def passing_product(seed: int) -> GroupProblem:
     """A product and what is computed of each word of it, fused; no level keeps what they stream.
 
-    DRAM is slow, or in every second what is beside it, as one of many cores sees it.
+    DRAM is slow, or what is beside it, as one of many cores sees it; in every third also DRAM, of
+    which inputs need a number of words in all.
     """
     rng = np.random.default_rng(seed)
     sizes = {r: int(rng.choice((2, 3, 4, 6))) for r in "ijk"}
@@ -177,8 +178,13 @@ def passing_product(seed: int) -> GroupProblem:
         rank_sizes={r.upper(): n for r, n in sizes.items()},
         einsums=tuple(parse_einsum(line) for line in lines),
     )
-    slow = {"beside": ({"A": 3.0, "B": 2.0}, {"B": 4.0})} if seed % 2 else {}
-    dram = replace(_plain("DRAM", None, 1), shared_words_per_cycle=None if slow else 0.25, **slow)
+    rate, beside = (0.25, None, 0.5)[seed % 3], ({"A": 3.0, "B": 2.0}, {"B": 4.0})
+    dram = replace(
+        _plain("DRAM", None, 1),
+        shared_words_per_cycle=rate,
+        beside=beside if seed % 3 else (),
+        totals={"A": 30.0, "B": 2.0} if seed % 3 == 2 else {},
+    )
     room = _plain("GLB", int(rng.choice((20, 40))), 1)
 
     def path(name: str, fanout: tuple[int, int]) -> Architecture:
@@ -188,12 +194,12 @@ def passing_product(seed: int) -> GroupProblem:
 
     platform = Platform(name="small", matrix=path("PE", (4, 2)), vector=path("lane", (2, 1)))
     group = GroupSpace(names=("Y", "Z"), fused=True, schedule="sequential", declared=True)
-    policy = Policy(buffering=(1, 2)[seed // 2 % 2])
+    policy = Policy(buffering=(1, 2)[seed // 3])
     space = Mapspace(name="fused", policy=policy)
     return group_problem(workload, platform, unpriced(platform), space, group)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 def test_what_no_level_keeps_is_drawn_for_every_compute(seed: int) -> None:
     """No outer choice takes less than its bound, and some of which DRAM or what is beside it binds
     takes no more.

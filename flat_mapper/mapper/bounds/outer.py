@@ -8,6 +8,7 @@ import numpy as np
 
 from flat_mapper.base.records import dataclass, field
 from flat_mapper.cost_model.latency import transfer_cycles
+from flat_mapper.mapper.bounds.ends import KnownEnds
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.traffic import KnownUses, TrafficBound, busy_cycles, traffic_bound
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords, words_bound
@@ -95,6 +96,10 @@ class OuterBounds:
     stagings: list[Staging]
     orders: list[tuple[int, ...]]  # of the DRAM loops, innermost first, by group rank
     words: KnownWords = field(default_factory=KnownWords)
+    ends: KnownEnds = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ends", KnownEnds(self.occupancy))
 
     def roles(self, space: EinsumSpace) -> dict[str, tuple[Role, ...]]:
         """By tensor of an Einsum, the roles that some staging gives it."""
@@ -323,8 +328,7 @@ class OuterBounds:
         compute = [c * n for c, n in zip(busy, runs, strict=True)]
         bound = traffic_bound(
             *(self.occupancy, grid, roles, orders, candidate_sets, compute, visited),
-            self.words,
-            known,
+            *(self.words, self.ends, known),
         )
         least = self.least_inside(visited, runs) + bound.floors
         energy = np.maximum(least, self._any_words(roles, runs, visited, bound))

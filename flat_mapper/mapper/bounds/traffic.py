@@ -10,11 +10,12 @@ import numpy as np
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.records import dataclass
 from flat_mapper.cost_model.latency import transfer_cycles
+from flat_mapper.mapper.bounds.ends import KnownEnds, turns_and_ends
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
 from flat_mapper.mapper.bounds.uses import Loops, Stay, Use, uses_of
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.cost.outside import in_turn_cycles, rounded
+from flat_mapper.mapper.cost.outside import in_turn_cycles, rounded, weight_of
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.group import GroupProblem, tile_words
 from flat_mapper.mapper.space.roles import Role
@@ -55,6 +56,7 @@ def traffic_bound(
     compute: Sequence[Floats | float],
     visited: Floats,
     words: KnownWords,
+    ends: KnownEnds,
     known: KnownUses | None = None,
 ) -> TrafficBound:
     """Lower bounds of outer tiles int64[R, n], by the tensors of a group.
@@ -63,7 +65,7 @@ def traffic_bound(
     candidate sets:        candidates by Einsum; None: any.
     compute:       lower bounds on the compute cycles of each Einsum.
     visited:       share of the tiles of queries x keys that a mask leaves; float64[n].
-    words:         what is known of their words whatever the tile.
+    words, ends:   what is known of their words and of what they wait, whatever the tile.
     known:         what is known of Einsums under the same tiles.
     """
     problem, zero = occupancy.problem, np.zeros(grid.shape[1])
@@ -91,11 +93,16 @@ def traffic_bound(
     dram = _dram_traffic(uses, zero)
     floors, moved = _with_room(occupancy, grid, uses, terms, dram)
     moved = np.maximum(moved, _outside_cycles(problem, uses, zero))
+    waits: Floats | None = None
+    if candidate_sets is None and not overlaps(problem.group.schedule):
+        busy, waits = turns_and_ends(ends, grid, roles, compute, streams)
+    else:
+        busy = busy_cycles(problem, compute, streams)
     return TrafficBound(
         floors=floors,
         staged=staged,
         needs=occupancy.lower_words(terms, grid),
-        cycles=_cycles(problem, uses, moved, busy_cycles(problem, compute, streams), zero),
+        cycles=_cycles(problem, uses, moved, busy, waits),
         streams=streams,
     )
 
@@ -184,7 +191,10 @@ def _outside_cycles(problem: GroupProblem, uses: list[Use], zero: Floats) -> Flo
     for some in _by_einsum(uses):
         cycles = zero
         for use in some:
-            cycles = cycles + in_turn_cycles(dram, use.tensor, *use.ways(zero), use.waits)
+            if use.moved is not None:
+                ways = use.ways(zero)
+                weight = weight_of(dram, use.tensor, sum(ways))  # of a total, whatever is moved
+                cycles = cycles + in_turn_cycles(dram, use.tensor, *ways, weight)
         total = total + _of_splits(cycles)
     return total
 
@@ -246,9 +256,13 @@ def _with_room(
 
 
 def _cycles(
-    problem: GroupProblem, uses: list[Use], moved: Floats, compute: Floats, zero: Floats
+    problem: GroupProblem, uses: list[Use], moved: Floats, busy: Floats, ends: Floats | None
 ) -> Floats:
-    """Lower bound on the cycles of the group; moved: cycles of DRAM."""
+    """Lower bound on the cycles of the group; moved: cycles of DRAM.
+
+    busy, ends: of turns, and what streams wait; see `turns_and_ends`. None: not by units.
+    """
+    zero = np.zeros(len(moved))
     read = written = exposed = zero  # words of the shared level; cycles that nothing overlaps
     level, dram = shared_level(problem.platform), problem.platform.dram
     for use in uses:
@@ -260,12 +274,14 @@ def _cycles(
         if use.role == "staged" and use.moved is not None:
             written = written + use.moved - use.volume * use.is_output
         staged = use.role == "staged" and problem.takes_turns
-        if staged or use.opening:
+        if staged or (use.opening and (ends is None or use.role != "stream")):
             streams = use.role == "stream"
             words = use.smallest if streams else tile_words(use.space, use.tensor, use.tile)
             ways = words * (not use.is_output), words * use.is_output
             exposed = exposed + in_turn_cycles(dram, use.tensor, *ways, use.waits)
-    found = np.maximum(np.maximum(moved, compute), transfer_cycles(level, read, written))
+    found = np.maximum(np.maximum(moved, busy), transfer_cycles(level, read, written))
+    if ends is not None:
+        found = (found + ends).min(axis=0)
     waits = problem.takes_turns or problem.group.schedule != "sequential"
     if waits and problem.runs_ahead:
         found = found + dram.waits * exposed

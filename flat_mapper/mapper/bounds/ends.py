@@ -1,0 +1,84 @@
+"""Cycles of first inputs and last outputs that stream, by the units that are at work.
+
+Nothing overlaps them. The tile of a stream has a word at least for every unit that takes one of its
+own: fewer units wait less, and take longer for their computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
+from flat_mapper.mapper.bounds.turns import exposed
+from flat_mapper.mapper.space.candidates import Floats, Ints
+from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.factors import distinct_columns, prod_of
+from flat_mapper.mapper.space.group import FOLLOW
+from flat_mapper.mapper.space.roles import Role
+
+
+@dataclass(frozen=True, slots=True)
+class KnownEnds:
+    """Choices of units of the Einsums of a group that are computed already."""
+
+    occupancy: SharedOccupancy
+    _found: dict[object, tuple[Floats, Floats]] = field(default_factory=dict)
+
+    def of(self, space: EinsumSpace, roles: tuple[Role, ...]) -> tuple[Floats, Floats]:
+        """Units at work, and cycles that streams wait with them at least; float64[K] each.
+
+        Without choices beside which another has as many units and waits no longer.
+        """
+        key = space.einsum.name, roles
+        if key not in self._found:
+            tiles = unit_tiles(space)
+            waits = exposed(self.occupancy, space, {"stream": tiles}, roles)
+            units = prod_of(tiles, range(len(space.ranks))).astype(np.float64)
+            order = np.lexsort((waits, -units))
+            least = np.minimum.accumulate(np.concatenate([[np.inf], waits[order]]))[:-1]
+            some = order[waits[order] < least]
+            self._found[key] = units[some], waits[some]
+        return self._found[key]
+
+
+def unit_tiles(space: EinsumSpace) -> Ints:
+    """Extents that an Einsum's units work on at once, by split of the fanouts; int64[R, n]."""
+    found = np.ones((len(space.ranks), 1), np.int64)
+    for grid, _ in space.splits.values():
+        if grid.shape[1]:
+            every = found[:, :, None] * grid[:, None, :]
+            found = distinct_columns(every.reshape(len(space.ranks), -1))[0]
+    return found
+
+
+def turns_and_ends(
+    known: KnownEnds,
+    grid: Ints,
+    roles: Sequence[tuple[Role, ...]],
+    compute: Sequence[Floats | float],
+    streams: Floats,
+) -> tuple[Floats, Floats]:
+    """Cycles of a group's turns, float64[K, n], and what its streams wait, float64[K, 1].
+
+    By choice of the units of the first Einsum and of the last one; turns add up. An outer tile has
+    work for no more units than points.
+
+    grid: outer tiles, int64[R, n]. compute: of each Einsum with all its units.
+    streams: see `busy_cycles`.
+    """
+    problem = known.occupancy.problem
+    spaces, busy, waits = problem.spaces, np.zeros((1, streams.shape[1])), np.zeros(1)
+    for i, space in enumerate(spaces):
+        units, ends = np.array([float(space.widest)]), np.zeros(1)
+        if i in (0, len(spaces) - 1):
+            units, ends = known.of(space, roles[i])
+        extents = grid[problem.index(space)]
+        points = np.where(extents == FOLLOW, np.inf, extents).prod(axis=0)
+        cycles = space.widest / np.minimum(units[:, None], points) * np.asarray(compute[i])
+        own = np.maximum(cycles, streams[i])
+        busy = np.concatenate([busy + one for one in own])
+        waits = np.concatenate([waits + one for one in ends])
+    return busy, waits[:, None]
