@@ -17,11 +17,13 @@ from oracles.fused_questions import fused_question
 
 from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.chip.cores import Round
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.chip.group import group_on_cores
 from flat_mapper.cost_model.chip.totals import chip_stats
 from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment, cascades, every_assignment
 from flat_mapper.mapper.chip.floors import at_least, core_energies, core_view
 from flat_mapper.mapper.chip.fullest import Fullest
@@ -31,9 +33,11 @@ from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
+from flat_mapper.mapper.solve.on_cores import tiles_on_cores
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import solve_group
+from flat_mapper.mapper.solve.tile_search import GroupOnTiles, Question
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.cores.lift import lifted
 from flat_mapper.mapping.cores.view import core_platform, served
@@ -143,6 +147,58 @@ def priced_above(
 def test_no_mapping_is_below_the_bounds_of_its_tile(seed: int) -> None:
     """With 3: inputs that one read serves, of which DRAM moves none for itself."""
     assert assert_bounds_hold(seed, 2) > 0
+
+
+def priced_between(ert: Ert, rng: random.Random) -> Ert:
+    """The prices of a chip with a level between, which is cheaper than DRAM or dearer."""
+    read = ert.levels["DRAM"].get("read", 1.0) * rng.choice((0.1, 0.4, 1.5))
+    return replace(ert, levels={**ert.levels, "between": {"read": read, "write": 1.1 * read}})
+
+
+def assert_pj_hold(seed: int, few: int) -> int:
+    """Of so many tiles of a question; returns mappings that were priced, none below its bound."""
+    case, rng, priced = fused_question(seed), random.Random(seed), 0
+    if case.mapspace.policy.softmax == "free":
+        return 0
+    platform = with_level_between(many(case.platform, rng.randint(2, 5)), rng)
+    workload, ert = case.workload, priced_between(case.ert, rng)
+    space = on_cores(case.mapspace, case.platform.matrix.levels[1].name)
+    goal, budget = Goal(kind="energy"), Budget()
+    question = Question(
+        platform=platform, mapspace=space, ert=ert, goal=goal, budget=budget, progress=None
+    )
+    for groups in partitions(workload, space):
+        if len(groups) > 1:
+            continue
+        every = tiles_on_cores(question, workload, groups[0])
+        search = GroupOnTiles(question=question, workload=workload, every=every)
+        for item in rng.sample(search._queue, min(few, len(search._queue))):
+            found = search._bounded(search._bounded(item))
+            one, where = item.one, (workload, platform)
+            assert found.search is not None
+            alone, _ = solve_group(found.search, goal, None)
+            if not isinstance(alone, list):
+                continue
+            group = group_mapping(alone[0], dict(one.core_workload.rank_sizes))
+            for whole in lifted(*where, group, one.level, dict(one.tile)):
+                on = group_on_cores(*where, whole, space.policy, ert)
+                if not isinstance(on, Infeasible):
+                    priced += 1
+                    energy = sum(stats.energy_pj for stats in chip_stats(on, ert))
+                    assert found.least <= energy * (1 + LEAST), (one, whole)
+    return priced
+
+
+@pytest.mark.parametrize("seed", [0, 4, 9])
+def test_no_mapping_takes_fewer_pj_than_the_bound_of_its_tile(seed: int) -> None:
+    """Inputs are kept by a level between, or DRAM sends whatever cores draw."""
+    assert assert_pj_hold(seed, 4) > 0
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(100))
+def test_no_mapping_of_many_questions_takes_fewer_pj(seed: int) -> None:
+    assert assert_pj_hold(seed, 4) >= 0
 
 
 def with_slow_dram(platform: Platform) -> Platform:

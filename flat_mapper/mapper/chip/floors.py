@@ -187,8 +187,20 @@ def largest_tiles(one: Assignment) -> float:
     return sum(n * (p - 1) / (most - 1) for p, n in one.passes()) or one.count / most
 
 
+def keeps_inputs(platform: Platform, one: Assignment, buffering: float) -> bool:
+    """True if a level between may keep the inputs of a group, in some way to give tiles out."""
+    between = levels_between(platform.matrix, one.level)
+    return bool(between) and bool(least_moved(platform, one, buffering)[1])
+
+
 def core_energies(
-    ert: Ert, platform: Platform, one: Assignment, goal: Goal, way: Way | None = None
+    ert: Ert,
+    platform: Platform,
+    one: Assignment,
+    goal: Goal,
+    way: Way | None = None,
+    *,
+    kept: bool = True,
 ) -> Ert:
     """Prices of actions, as a core sees them: no word from outside more than on any way in.
 
@@ -196,18 +208,22 @@ def core_energies(
     to all cores, see `shared_pj`. Rows are not rounded up, as those of all tiles are together; nor
     are those inside where tiles differ.
 
-    way: whose rows have prices of their own.
+    way: whose rows have prices of their own. kept: see `keeps_inputs`.
     """
-    arch = platform.matrix
     share = 0.0 if _shares(platform, one) and goal.kind != "latency" and way is None else 1.0
-    between = () if way is not None and way.rows else levels_between(arch, one.level)[-1:]
-    levels = [platform.dram, *between]
-    read = min(ert.actions(level.name)[0] / level.row_words for level in levels)
+    read = _read_pj(ert, platform, one, kept=kept and not (way is not None and way.rows))
     _, write, update = (pj / platform.dram.row_words for pj in ert.actions(platform.dram.name))
     own = {"read": share * read, "write": write, "update": update}
     leak = {a: pj for a, pj in ert.levels[platform.dram.name].items() if a == "leak"}
     prices = {**ert.levels, platform.dram.name: {**own, **leak}}
     return replace(ert, levels=_by_word(platform, prices) if one.keys else prices)
+
+
+def _read_pj(ert: Ert, platform: Platform, one: Assignment, *, kept: bool) -> float:
+    """pJ of a word that a core reads, from the cheapest of what may keep it."""
+    between = levels_between(platform.matrix, one.level)[-1:] if kept else ()
+    levels = [platform.dram, *between]
+    return min(ert.actions(level.name)[0] / level.row_words for level in levels)
 
 
 def _by_word(
@@ -228,12 +244,23 @@ def _shares(platform: Platform, one: Assignment) -> bool:
     return any(multicasts(arch, arch.level(one.level), t) for t in inputs_of(one))
 
 
-def shared_pj(platform: Platform, ert: Ert, one: Assignment) -> float:
-    """pJ of inputs that no core sees: every word leaves DRAM once, whoever it is brought to."""
-    if not _shares(platform, one):
-        return 0.0
+def shared_pj(platform: Platform, ert: Ert, one: Assignment, *, kept: bool = True) -> float:
+    """pJ of inputs that no core sees: every word leaves DRAM once, whatever brings it to cores.
+
+    Where a level between may keep them it is written as well, or DRAM sends all that cores draw.
+    kept: see `keeps_inputs`.
+    """
     reads, _ = border_words(one.workload, one.group.names)
-    return reads * ert.actions(platform.dram.name)[0] / platform.dram.row_words
+    each = ert.actions(platform.dram.name)[0] / platform.dram.row_words
+    if _shares(platform, one):
+        return reads * each
+    between = levels_between(platform.matrix, one.level)[-1:] if kept else ()
+    own = each - _read_pj(ert, platform, one, kept=kept)
+    if not (between and own):
+        return 0.0
+    written = ert.actions(between[0].name)[1] / between[0].row_words
+    drawn = sum(_words_of_all(one, t) for t in inputs_of(one))
+    return min(reads * (each + written), drawn * own)
 
 
 def at_streams(platform: Platform, one: Assignment) -> float:

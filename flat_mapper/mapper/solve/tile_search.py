@@ -23,6 +23,7 @@ from flat_mapper.mapper.chip.floors import (
     computes_pj,
     core_energies,
     core_view,
+    keeps_inputs,
     largest_tiles,
     outside_of,
     shared_pj,
@@ -226,7 +227,11 @@ class GroupOnTiles:
         return item._replace(least=max(item.least, least), left=0, search=search)
 
     def _shared_pj(self, one: Assignment) -> float:
-        return shared_pj(self.question.platform, self.question.ert, one)
+        question = self.question
+        return shared_pj(question.platform, question.ert, one, kept=self._kept(one))
+
+    def _kept(self, one: Assignment) -> bool:
+        return keeps_inputs(self.question.platform, one, self.question.buffering)
 
     def _first_pj(self, fullest: Fullest) -> float:
         """pJ at least of what all tiles take beside so many as see all keys: their computes."""
@@ -254,7 +259,8 @@ class GroupOnTiles:
         question, mapspace = self.question, self.question.mapspace
         core = core_view(question.platform, one, question.buffering, way)
         space = with_arch_rules(one.inner(mapspace), core, one.core_workload)
-        ert = core_energies(question.ert, question.platform, one, question.goal, way)
+        where = question.ert, question.platform, one, question.goal
+        ert = core_energies(*where, way, kept=self._kept(one))
         problem = group_problem(one.core_workload, core, ert, space, one.group)
         known = CandidateCache()
         if way is None:
