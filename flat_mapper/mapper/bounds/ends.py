@@ -7,10 +7,10 @@ own: fewer units wait less, and take longer for their computes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
+from flat_mapper.base.records import dataclass, field
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.turns import exposed
 from flat_mapper.mapper.space.candidates import Floats, Ints
@@ -24,10 +24,11 @@ from flat_mapper.mapper.space.roles import Role
 class KnownEnds:
     """Choices of units of the Einsums of a group that are computed already."""
 
-    occupancy: SharedOccupancy
     _found: dict[object, tuple[Floats, Floats]] = field(default_factory=dict)
 
-    def of(self, space: EinsumSpace, roles: tuple[Role, ...]) -> tuple[Floats, Floats]:
+    def of(
+        self, occupancy: SharedOccupancy, space: EinsumSpace, roles: tuple[Role, ...]
+    ) -> tuple[Floats, Floats]:
         """Units at work, and cycles that streams wait with them at least; float64[K] each.
 
         Without choices beside which another has as many units and waits no longer.
@@ -35,7 +36,7 @@ class KnownEnds:
         key = space.einsum.name, roles
         if key not in self._found:
             tiles = unit_tiles(space)
-            waits = exposed(self.occupancy, space, {"stream": tiles}, roles)
+            waits = exposed(occupancy, space, {"stream": tiles}, roles)
             units = prod_of(tiles, range(len(space.ranks))).astype(np.float64)
             order = np.lexsort((waits, -units))
             least = np.minimum.accumulate(np.concatenate([[np.inf], waits[order]]))[:-1]
@@ -56,6 +57,7 @@ def unit_tiles(space: EinsumSpace) -> Ints:
 
 def turns_and_ends(
     known: KnownEnds,
+    occupancy: SharedOccupancy,
     grid: Ints,
     roles: Sequence[tuple[Role, ...]],
     compute: Sequence[Floats | float],
@@ -69,12 +71,12 @@ def turns_and_ends(
     grid: outer tiles, int64[R, n]. compute: of each Einsum with all its units.
     streams: see `busy_cycles`.
     """
-    problem = known.occupancy.problem
+    problem = occupancy.problem
     spaces, busy, waits = problem.spaces, np.zeros((1, streams.shape[1])), np.zeros(1)
     for i, space in enumerate(spaces):
         units, ends = np.array([float(space.widest)]), np.zeros(1)
         if i in (0, len(spaces) - 1):
-            units, ends = known.of(space, roles[i])
+            units, ends = known.of(occupancy, space, roles[i])
         extents = grid[problem.index(space)]
         points = np.where(extents == FOLLOW, np.inf, extents).prod(axis=0)
         cycles = space.widest / np.minimum(units[:, None], points) * np.asarray(compute[i])

@@ -96,10 +96,7 @@ class OuterBounds:
     stagings: list[Staging]
     orders: list[tuple[int, ...]]  # of the DRAM loops, innermost first, by group rank
     words: KnownWords = field(default_factory=KnownWords)
-    ends: KnownEnds = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "ends", KnownEnds(self.occupancy))
+    ends: KnownEnds = field(default_factory=KnownEnds)
 
     def roles(self, space: EinsumSpace) -> dict[str, tuple[Role, ...]]:
         """By tensor of an Einsum, the roles that some staging gives it."""
@@ -320,10 +317,8 @@ class OuterBounds:
             orders.append(tuple(index.index(r) for r in self.orders[order] if r in index))
             roles.append(staging.roles[space.einsum.name])
         visited = self.problem.visited(grid)
-        if candidate_sets is None:
-            busy = [s.lane_cycles / s.widest for s in spaces]
-        else:
-            busy = [t.fewest_cycles for t in candidate_sets]
+        widest = [s.lane_cycles / s.widest for s in spaces]
+        busy = widest if candidate_sets is None else [t.fewest_cycles for t in candidate_sets]
         runs = [self.problem.runs(s, grid, visited) for s in spaces]
         compute = [c * n for c, n in zip(busy, runs, strict=True)]
         bound = traffic_bound(

@@ -95,7 +95,7 @@ def traffic_bound(
     moved = np.maximum(moved, _outside_cycles(problem, uses, zero))
     waits: Floats | None = None
     if candidate_sets is None and not overlaps(problem.group.schedule):
-        busy, waits = turns_and_ends(ends, grid, roles, compute, streams)
+        busy, waits = turns_and_ends(ends, occupancy, grid, roles, compute, streams)
     else:
         busy = busy_cycles(problem, compute, streams)
     return TrafficBound(
