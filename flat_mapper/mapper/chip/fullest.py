@@ -114,10 +114,12 @@ class Fullest:
         moved = self.outside.cycles(passes, beside.unequal * passes / self.whole)
         return max(self.peak.cycles(passes), moved) + self._steps(passes)
 
-    def _first(self) -> float:
-        """Cycles of one pass, of whatever takes longest in all."""
+    def _first(self, turns: BesideTurns | None = None) -> float:
+        """Cycles of one pass, of whatever takes longest in all; turns: beside those that do."""
         if self.outside.overlaps:
             return 0.0
+        if turns is not None:
+            return self.peak.cycles(1) + turns.once + self._steps(1)
         once = self.peak.cycles(1), self.outside.cycles(1, 0.0)
         return (min(once) if self.outside.ahead else once[0]) + self._steps(1)
 
@@ -183,7 +185,8 @@ class Fullest:
         rest = self._rest(passes)
         moved = rest * self.outside.cycles(1, beside.unequal / self.whole)
         moved += (1 - rest) * beside.outside + self._steps(passes)
-        return max(once, moved, rest * self._first() + (1 - rest) * least) + self.tile_cycles
+        first = self._first(beside if 0 < beside.outside < least else None)
+        return max(once, moved, rest * first + (1 - rest) * least) + self.tile_cycles
 
     def _fullest(self, cycles: list[float], order: str) -> float:
         """The most that a core is given; cycles: by number of passes."""

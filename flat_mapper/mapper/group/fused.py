@@ -46,6 +46,7 @@ class _Where:
     order: tuple[int, ...]
     tile: tuple[int, ...]
     room: float  # words of the shared level for what depends on candidates
+    once: float  # see BesideTurns
     layout: CostLayout
 
 
@@ -118,8 +119,16 @@ class Fused:
             order=order,
             tile=tile,
             room=float(self.bounds.occupancy.room(staging, one.tile)[0]),
+            once=self._once(one),
             layout=self._layout(tile, order),
         )
+
+    def _once(self, one: Outers) -> float:
+        """See BesideTurns."""
+        keys = self.problem.workload.roles.keys
+        every = zip(self.problem.spaces, one.streams[:, 0], strict=True)
+        own = ((s, cycles) for s, cycles in every if keys not in (*s.einsum.ranks, *s.einsum.each))
+        return sum(max(float(cycles) - s.lane_cycles / s.widest, 0.0) for s, cycles in own)
 
     def _layout(self, tile: tuple[int, ...], order: tuple[int, ...]) -> CostLayout:
         """The layout of cost vectors under one outer choice."""
@@ -351,7 +360,7 @@ class Fused:
             position = some[place]
             costs = float(cycles[position]), float(energy[position])
             found = self._solution(where, parts, picks[position], costs)
-            beside = where.layout.beside_turns(total[position])
+            beside = replace(where.layout.beside_turns(total[position]), once=where.once)
             self.incumbent.take(slot, replace(found, beside=beside))
             if self.log is not None:
                 self.log.priced(found)

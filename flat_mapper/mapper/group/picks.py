@@ -42,6 +42,7 @@ class BesideTurns:
     exposed: float = 0.0  # of first inputs and last outputs, that nothing overlaps
     outside: float = 0.0  # of all words from and to DRAM
     unequal: float = 0.0  # of these, of inputs of which other tiles have fewer
+    once: float = 0.0  # of turns that all keys have once, at least: streams beyond units at peak
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,7 +47,7 @@ from flat_mapper.mapping.values import FusedMapping, GroupMapping
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
 
-ENOUGH = 4000  # chosen: mappings of a group that are priced before the search of tiles may end
+ENOUGH = 16_000  # chosen: mappings of a group that are priced before the search of tiles may end
 TIGHT = 1e-12  # sums that should be equal differ in their last bits
 LOOSE = 1.1  # chosen: times its bound from which a mapping that is known is improved first
 
