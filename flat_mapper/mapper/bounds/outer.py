@@ -321,10 +321,8 @@ class OuterBounds:
         busy = widest if candidate_sets is None else [t.fewest_cycles for t in candidate_sets]
         runs = [self.problem.runs(s, grid, visited) for s in spaces]
         compute = [c * n for c, n in zip(busy, runs, strict=True)]
-        bound = traffic_bound(
-            *(self.occupancy, grid, roles, orders, candidate_sets, compute, visited),
-            *(self.words, self.ends, known),
-        )
+        what = self.occupancy, grid, roles, orders, candidate_sets, compute, visited
+        bound = traffic_bound(*what, self.words, self.ends, known)
         least = self.least_inside(visited, runs) + bound.floors
         energy = np.maximum(least, self._any_words(roles, runs, visited, bound))
         if candidate_sets is not None:
