@@ -262,9 +262,10 @@ class CoreView:
     def alone(self) -> tuple[Platform, GroupMapping]:
         """One core of the chip, and the group in one core's nests with a tile as they have it."""
         level, group = fusion_level(self.platform, self.group).name, self.group
-        paths = {unit: self.platform.path(unit) for unit in ("matrix", "vector")}
+        units = (self.workload.einsum(m.einsum).unit for m in group.einsums)
         nests = (
-            core_nest(paths[self.workload.einsum(m.einsum).unit], m, level) for m in group.einsums
+            core_nest(self.platform.path(unit), m, level)
+            for unit, m in zip(units, group.einsums, strict=True)
         )
         own = replace(group, einsums=tuple(nests), level="", cores=(), resident=())
         own = replace(own, order="largest", kernel="")  # which are none of a core's
