@@ -17,6 +17,7 @@ from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip import floors
 from flat_mapper.mapper.chip.assignments import _core_workload, _of_level
+from flat_mapper.mapper.chip.moved import KeptInput, MovedCycles, Shares
 from flat_mapper.mapper.chip.ways import Way
 from flat_mapper.mapper.cost.price import drawn_energy
 from flat_mapper.mapper.group.objective import Goal
@@ -70,6 +71,49 @@ def test_one_read_serves_no_more_tiles_than_need_the_same(
     )
     found = {t: floors.least_reads(chip(), one, t) for t in reads}
     assert found == {t: max(n, 1 / one.at_work) for t, n in reads.items()}
+
+
+SHARES = Shares(count=4, passes=10, single=1, whole=4)  # tiles of 4, 3, 2 and 1 passes
+
+
+@pytest.mark.parametrize(
+    ("grows", "again", "runs", "passes", "alone", "cycles"),
+    [
+        (False, False, 1, 4, False, 10),  # stays in all tiles: a quarter of the 40
+        (False, False, 1, 1, True, 10),
+        (False, False, 2, 1, True, 40 / 7),  # once where the others bring it twice
+        (False, True, 1, 2, False, 8),  # comes with every pass: 2 of 10
+        (False, True, 1, 1, True, 4),
+        (False, True, 2, 1, True, 40 / 19),  # once where the others bring it twice a pass
+        (False, True, 1, 4, False, 16),
+        (True, False, 1, 3, False, 12),
+        (True, False, 1, 1, True, 4),
+        (True, False, 20, 1, True, 0.5),  # for a tile's words at the port of a level between
+    ],
+)
+def test_an_input_that_is_kept_outside_is_paid_for_by_who_reads_it(
+    grows: bool, again: bool, runs: int, passes: int, alone: bool, cycles: float
+) -> None:
+    kept = KeptInput(own=24.0, all=40.0, beside=2.0, grows=grows, runs=runs)
+    assert kept.cycles(passes, SHARES, alone=alone, again=again) == pytest.approx(cycles)
+
+
+def test_no_input_comes_with_every_pass_if_that_takes_longer_than_all_do() -> None:
+    """4 passes of 3 cycles at a level between, beside 1: then one pass takes 4 cycles, else 11."""
+    kept = KeptInput(own=24.0, all=40.0, beside=3.0, grows=False, runs=1)
+    stays, again = MovedCycles(fixed=1.0, kept=(kept,), shares=SHARES).forms
+    assert (stays.cycles(1, 0.0), again.cycles(1, 0.0)) == (11.0, 5.0)
+    assert (stays.floor, again.floor) == (0.0, 17.0)
+
+
+def test_an_input_that_may_come_from_dram_is_no_longer_than_it_takes_there() -> None:
+    """6 cycles for all passes; beside them 3 of other inputs, and 5 of outputs."""
+    kept = KeptInput(own=6.0, all=40.0, beside=0.0, grows=True, runs=1)
+    assert kept.cycles(2, SHARES, alone=False) == 3
+    one = MovedCycles(fixed=3.0, sent=1.0, sent_each=2.0, kept=(kept,), shares=SHARES)
+    assert one.cycles(2, 0.0) == 3 + 3 + 1 + 4
+    assert one.cycles(2, 9.0) == 3 + 9 + 1 + 4
+    assert replace(one, apart=True).cycles(2, 0.0) == 6  # outputs leave while inputs come
 
 
 def test_rows_of_all_tiles_are_whole_and_one_read_serves_several() -> None:

@@ -20,7 +20,8 @@ from flat_mapper.mapper.bounds.bound_filter import LowerBounds
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.bounds.traffic import _beside_cycles
 from flat_mapper.mapper.chip.floors import Peak
-from flat_mapper.mapper.chip.fullest import Fullest, MovedCycles
+from flat_mapper.mapper.chip.fullest import Fullest
+from flat_mapper.mapper.chip.moved import MovedCycles
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.dense import DenseLayout
 from flat_mapper.mapper.cost.masks import mask_leaves
@@ -350,6 +351,21 @@ def test_a_tile_is_between_one_pass_at_peak_and_all_of_them() -> None:
     assert once._tile(2, 12.0, BesideTurns()) == 2 + 4 + 6 + 1
     at_once = tiles_of(tiles.passes, MovedCycles(ahead=False, overlaps=True))
     assert at_once._tile(2, 40.0, BesideTurns()) == 21
+
+
+@pytest.mark.parametrize("least", [18.0, 30.0, 61.0])
+def test_tiles_are_bounded_for_ends_of_any_length(least: float) -> None:
+    """Ends that make a tile shortest are between those that are looked at."""
+    tiles = tiles_of(((3, 1), (2, 1), (1, 4)), MovedCycles(fixed=9.0))
+    one = Fake(**vars(tiles.one), cores=6, query_tiles=6)
+    tiles = replace(tiles, one=one)
+    waits = 6 / tiles.largest
+    most = (least - tiles._lowest) / waits
+    every = [most * i / 1000 for i in range(1001)]
+    times = [
+        [tiles._tile(p, least - waits * e, BesideTurns()) + e for p in (3, 2, 1)] for e in every
+    ]
+    assert tiles._given(least, None) <= min(map(max, times)) + 1e-9
 
 
 def test_all_tiles_beside_those_that_see_all_keys() -> None:

@@ -16,7 +16,7 @@ from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
-from flat_mapper.mapper.chip.ways import Way, read_rate
+from flat_mapper.mapper.chip.ways import Way, read_rate, ways_apart
 from flat_mapper.mapper.cost.masks import seen_words
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapping.cores.between import times_brought, words_held
@@ -114,7 +114,7 @@ def _streams(
     inputs, made = inputs_of(one), {workload.einsum(n).output.tensor for n in one.group.names}
     if way is not None and way.kept:
         yield way.kept
-    elif way is None and between and None not in rates:
+    elif way is None and between and None not in rates and not ways_apart(platform):
         rate = max(filter(None, rates))
         yield {t: one.at_work * least_reads(platform, one, t) / rate for t in inputs}
     facts = core_facts(arch)

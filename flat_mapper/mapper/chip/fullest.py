@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import pairwise
 from math import inf
 
@@ -9,28 +11,19 @@ import numpy as np
 
 from flat_mapper.arch.cores import core_facts
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.records import dataclass
+from flat_mapper.base.records import dataclass, replace
 from flat_mapper.cost_model.chip.rounds import given
-from flat_mapper.mapper.chip.assignments import Assignment, key_rank
-from flat_mapper.mapper.chip.floors import (
-    Peak,
-    inputs_of,
-    largest_tiles,
-    outside_of,
-    tile_words,
-    whole,
-)
-from flat_mapper.mapper.cost.outside import in_turn_cycles, weight_of
+from flat_mapper.mapper.chip.assignments import Assignment
+from flat_mapper.mapper.chip.floors import Peak, largest_tiles, whole
+from flat_mapper.mapper.chip.moved import MovedCycles
 from flat_mapper.mapper.group.picks import BesideTurns
 from flat_mapper.mapper.space.candidates import Floats
-from flat_mapper.mapping.order import overlaps
-from flat_mapper.mapping.sharing import crosses_dram
 
 PARTS = 8  # ranges of what the ends of a tile may take that are looked at one by one
 MANY = 32  # tiles of each core, of which it hardly matters which are given out last
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Fullest:
     """The fullest core's cycles at least, by what the largest tile takes.
 
@@ -56,6 +49,7 @@ class Fullest:
     step_cycles: float
     launch: float  # cycles
     passes: tuple[tuple[int, int], ...]  # (passes, tiles that make so many), most passes first
+    again: float = 0.0  # `least`, where some input may come again with every pass
 
     @classmethod
     def of(cls, platform: Platform, one: Assignment, buffering: float) -> Fullest:
@@ -111,7 +105,8 @@ class Fullest:
 
     def _once(self, passes: int, beside: BesideTurns) -> float:
         """Cycles of a tile at peak, its steps among them."""
-        moved = self.outside.cycles(passes, beside.unequal * passes / self.whole)
+        unequal = beside.unequal * passes / self.whole
+        moved = self.outside.cycles(passes, unequal, alone=not self._grows(passes))
         return max(self.peak.cycles(passes), moved) + self._steps(passes)
 
     def _first(self, turns: BesideTurns | None = None) -> float:
@@ -123,13 +118,35 @@ class Fullest:
         once = self.peak.cycles(1), self.outside.cycles(1, 0.0)
         return (min(once) if self.outside.ahead else once[0]) + self._steps(1)
 
+    def knowing(self, staged: Sequence[frozenset[str]], cycles: Floats) -> Fullest:
+        """The same, that knows of outer choices what they stage, and `least` of each; float64[n].
+
+        What is staged stays in a tile for all passes.
+        """
+        coming = np.array([not self.outside.staying <= own for own in staged], np.bool_)
+        return replace(self, again=float(cycles[coming].min(initial=inf)))
+
+    @cached_property
+    def _forms(self) -> list[Fullest]:
+        """Those of which a mapping is one."""
+        forms = self.outside.forms
+        return (
+            [self] if self.alike or len(forms) == 1 else [replace(self, outside=f) for f in forms]
+        )
+
     def line(self, least: Floats) -> Floats:
         """Cycles of the fullest core, at least, if it is as busy as the others; float64[n].
 
         least: of a tile that sees all keys, its ends k times.
         """
+        found = self._forms[0]._line(least)
+        for form in self._forms[1:]:
+            found = np.minimum(found, form._line(least))
+        return found
+
+    def _line(self, least: Floats) -> Floats:
         one, lowest = self.one, self._lowest
-        least = np.maximum(least, lowest)
+        least = np.maximum(least, max(lowest, self.again if self.outside.again else 0.0))
         if not self.alike:
             largest = self.largest if any(self._grows(p) for p, _ in self.passes) else 0.0
             return self.launch + (largest * least + self.beside) / one.cores
@@ -140,22 +157,32 @@ class Fullest:
             found = found + np.maximum(lowest, least * left / one.cores) + self.tile_cycles
         return found
 
-    def cycles(self, least: float = 0.0, beside: BesideTurns | None = None) -> float:
+    def cycles(
+        self,
+        least: float = 0.0,
+        beside: BesideTurns | None = None,
+        staged: Iterable[str] = (),
+    ) -> float:
         """The same of one, with tiles given out one by one where they differ.
 
         beside: what is known to stand beside its turns, its ends k times.
+        staged: tensors that are known to be kept whole, which so stay in a tile for all passes.
         """
-        found = float(self.line(np.array(least)))
-        if not np.isfinite(found):
-            return found
-        if not self.alike and self.one.count <= MANY * self.one.cores:
-            found = max(found, self.launch + self._given(max(least, self._lowest), beside))
-        return whole(found)
+        forms = self._forms[:1] if self.outside.staying <= set(staged) else self._forms
+        found = min(form._cycles(least, beside) for form in forms)
+        return whole(found) if np.isfinite(found) else found
+
+    def _cycles(self, least: float, beside: BesideTurns | None) -> float:
+        found = float(self._line(np.array(least)))
+        if not self.alike and self.one.count <= MANY * self.one.cores and np.isfinite(found):
+            least = max(least, self._lowest, self.again if self.outside.again else 0.0)
+            found = max(found, self.launch + self._given(least, beside))
+        return found
 
     @property
     def _lowest(self) -> float:
-        """Cycles at peak of a tile that sees all keys."""
-        return self.peak.cycles(self.whole) + self._steps(self.whole)
+        """Cycles of a tile that sees all keys, at peak or by an input that comes again."""
+        return max(self.peak.cycles(self.whole), self.outside.floor) + self._steps(self.whole)
 
     def _steps(self, passes: int) -> float:
         """Cycles of the steps of a tile, at least."""
@@ -168,25 +195,41 @@ class Fullest:
         ends, known = [most * i / PARTS for i in range(PARTS + 1)], beside or BesideTurns()
         if beside or not most:
             ends = [min(known.exposed / waits, most)] * 2
-        times = [
-            [self._tile(p, least - waits * e, known) + e for p, _ in self.passes] for e in ends
-        ]
         found = inf
-        for low, high in pairwise(times):
-            between = [min(pair) for pair in zip(low, high, strict=True)]
-            found = min(found, *(self._fullest(between, o) for o in _tile_orders(self.one)))
+        for low, high in pairwise(ends):
+            # What is longest at some e between is the longer of two terms, whose sum with e may be
+            # less there than at both ends: so each term counts at the e that makes it least.
+            times = [
+                max(
+                    self._limit(p, known) + low,
+                    min(self._grown(p, least - waits * e, known) + e for e in (low, high)),
+                )
+                for p, _ in self.passes
+            ]
+            found = min(found, *(self._fullest(times, o) for o in _tile_orders(self.one)))
         return found
 
     def _tile(self, passes: int, least: float, beside: BesideTurns) -> float:
         """Cycles of a tile of some passes, without its ends; of one of all keys: T, W and V."""
+        return max(self._limit(passes, beside), self._grown(passes, least, beside))
+
+    def _limit(self, passes: int, beside: BesideTurns) -> float:
+        """The same whatever all keys take: at peak, and by its words."""
         once = self._once(passes, beside)
         if not self._grows(passes):
             return once + self.tile_cycles
         rest = self._rest(passes)
         moved = rest * self.outside.cycles(1, beside.unequal / self.whole)
-        moved += (1 - rest) * beside.outside + self._steps(passes)
-        first = self._first(beside if 0 < beside.outside < least else None)
-        return max(once, moved, rest * first + (1 - rest) * least) + self.tile_cycles
+        moved += (1 - rest) * max(beside.outside, self.outside.floor) + self._steps(passes)
+        return max(once, moved) + self.tile_cycles
+
+    def _grown(self, passes: int, least: float, beside: BesideTurns) -> float:
+        """The same by T; none of one pass, where others have more."""
+        if not self._grows(passes):
+            return 0.0
+        rest = self._rest(passes)
+        turns = 0 < beside.outside < least and not self.outside.again  # take T
+        return rest * self._first(beside if turns else None) + (1 - rest) * least + self.tile_cycles
 
     def _fullest(self, cycles: list[float], order: str) -> float:
         """The most that a core is given; cycles: by number of passes."""
@@ -198,44 +241,6 @@ class Fullest:
             runs = [(c, n // each) for c, n in zip(cycles, alike, strict=True)] * each
         loads, _ = given([0.0] * self.one.cores, runs)
         return max(loads)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MovedCycles:
-    """Cycles of every word that a tile brings and sends, once, one tensor after another.
-
-    None where they do not run beside turns.
-    """
-
-    ahead: bool = True  # whether they do
-    overlaps: bool = False  # whether units work at once
-    fixed: float = 0.0  # of what does not depend on its passes over keys
-    unequal: float = 0.0  # of each pass: of inputs
-    sent: float = 0.0  # and of outputs
-
-    @classmethod
-    def of(cls, platform: Platform, one: Assignment, buffering: float) -> MovedCycles:
-        """That of the largest tile, at least."""
-        at_once = overlaps(one.group.schedule)
-        if buffering < 2 or at_once or len(one.group.names) == 1:
-            return cls(ahead=False, overlaps=at_once and buffering >= 2)
-        workload, dram = one.core_workload, outside_of(platform, one, buffering)
-        inputs, names = inputs_of(one), one.group.names
-        outputs = {workload.einsum(n).output.tensor for n in names}
-        found = {"fixed": 0.0, "unequal": 0.0, "sent": 0.0}
-        for tensor in [*inputs, *(t for t in outputs if crosses_dram(workload, names, t))]:
-            words = tile_words(one, tensor)
-            ways = (words, 0.0) if tensor in inputs else (0.0, words)
-            cycles = float(in_turn_cycles(dram, tensor, *ways, weight_of(dram, tensor, words)))
-            if not one.keys or key_rank(workload) not in workload.tensor_ranks[tensor]:
-                found["fixed"] += cycles
-            else:
-                found["unequal" if tensor in inputs else "sent"] += cycles / one.most_passes
-        return cls(fixed=found["fixed"], unequal=found["unequal"], sent=found["sent"])
-
-    def cycles(self, passes: int, unequal: float) -> float:
-        """Cycles of a tile of some passes; unequal: of its inputs that grow with them, or more."""
-        return self.fixed + passes * self.sent + max(passes * self.unequal, unequal)
 
 
 def _tile_orders(one: Assignment) -> tuple[str, ...]:

@@ -84,7 +84,8 @@ class ChipIncumbent:
     def take(self, slot: int, solution: GroupSolution) -> None:
         """Price a mapping on the chip, if it still may be better than the best."""
         energy = self.fullest.largest * solution.energy + self.beside_pj
-        least = self.fullest.cycles(solution.cycles, solution.beside), energy
+        staged = solution.staging.staged
+        least = self.fullest.cycles(solution.cycles, solution.beside, staged), energy
         if not self._of_use(least):
             return
         bound = self.value(least)

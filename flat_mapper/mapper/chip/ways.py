@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import ceil
 
-from flat_mapper.arch.values import MemoryLevel, MovedRows
+from flat_mapper.arch.cores import core_facts
+from flat_mapper.arch.values import MemoryLevel, MovedRows, Platform
 from flat_mapper.base.records import dataclass
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.energy.tables import Ert
@@ -73,3 +74,14 @@ def read_rate(level: MemoryLevel) -> float | None:
     """Words read in a cycle; None: unlimited."""
     rates = (level.read_words_per_cycle, level.shared_words_per_cycle)
     return min((r for r in rates if r is not None), default=None)
+
+
+def ways_apart(platform: Platform) -> bool:
+    """True if what cores send to DRAM may leave beside all that comes from there.
+
+    That is so where DRAM is all that serves a core, with a port for each way. Of more sources
+    tensors come and go one after another: with a limit of what a core streams always, and with a
+    level between where it keeps something.
+    """
+    stream, dram = core_facts(platform.matrix).stream_bytes_per_cycle, platform.dram
+    return stream is None and dram.shared_words_per_cycle is None

@@ -245,6 +245,7 @@ class GroupOnTiles:
     def _least_of(self, search: GroupSearch, fullest: Fullest, beside_pj: float) -> float:
         """The objective at least, by all outer choices of a core; infinite where none fits."""
         goal, roots = self.question.goal, search.roots
+        fullest = _knowing(fullest, search)
         beside_pj += self._first_pj(fullest)
         fits = search.bounds.fits(roots)
         energy = fullest.largest * roots.energy[fits] + beside_pj
@@ -318,7 +319,7 @@ class GroupOnTiles:
 
         The objective at least of what is not known to be no better.
         """
-        question = self.question
+        question, fullest = self.question, _knowing(fullest, search)
         incumbent = ChipIncumbent(
             goal=question.goal,
             fullest=fullest,
@@ -364,3 +365,12 @@ class GroupOnTiles:
 def _costs(on: GroupOnCores, ert: Ert) -> Costs:
     energy = sum(one.energy_pj for one in chip_stats(on, ert))
     return float(on.stats().cycles), energy
+
+
+def _knowing(fullest: Fullest, search: GroupSearch) -> Fullest:
+    """Bounds of all tiles that know what the outer choices of a core stage."""
+    if not fullest.outside.staying or fullest.alike:
+        return fullest
+    roots, some = search.roots, search.bounds.fits(search.roots)
+    staged = [frozenset(one.staged) for one in search.bounds.stagings]
+    return fullest.knowing([staged[i] for i in roots.staging[some].tolist()], roots.cycles[some])
