@@ -160,9 +160,11 @@ class PartitionSearch:
         while True:
             best, lower = self._best(goal), self._lowest(goal)
             form = lower.cascade
-            each = form.groups if form else []
+            if self.late or form is None or lower.total >= best.total * (1 - TIGHT):
+                return best, min(lower.total, best.total)
+            each = form.groups
             doubt = [g for g in lower.groups if each[g].is_open(goal)]
-            if self.late or form is None or lower.total >= best.total * (1 - TIGHT) or not doubt:
+            if not doubt:
                 return best, min(lower.total, best.total)
             if not self.budget.late and not all(each[g].sharp for g in doubt):
                 self._sharpen(form, doubt, goal)
