@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,7 +23,6 @@ from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import Width
 from flat_mapper.base.progress import Progress, part_of
-from flat_mapper.base.records import replace
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective

@@ -9,13 +9,13 @@ their roots. How far above it the answer is, it says.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import sqrt
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.progress import Progress, part_of
-from flat_mapper.base.records import replace
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapper.group.objective import Objective

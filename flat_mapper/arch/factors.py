@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.records import dataclass, field
 from flat_mapper.spec.document import checked, did_you_mean, kind_of
 
 _FACTOR = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*?)\s*(<=|>=|=|)\s*([0-9]{1,18})\s*(?:,|\s|$)")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.records import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

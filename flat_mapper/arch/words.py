@@ -11,11 +11,12 @@ words per cycle change by the ratio of the two widths. What stays as it is, and 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from flat_mapper.arch.edits import set_path
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import value_bits
-from flat_mapper.base.records import dataclass, replace
 from flat_mapper.spec.document import Section
 from flat_mapper.workload.graph import Workload
 

@@ -10,6 +10,7 @@ about another machine.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -24,7 +25,6 @@ from flat_mapper.backends.accelforge_answer import (
 )
 from flat_mapper.backends.accelforge_nest import AXES, component_name
 from flat_mapper.base.errors import BackendError, SpecError, expected
-from flat_mapper.base.records import dataclass, replace
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.chip.evaluation import combine
 from flat_mapper.cost_model.einsum import einsum_costs

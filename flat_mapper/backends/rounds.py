@@ -9,6 +9,7 @@ several cores need unless it is told not to.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 
 from flat_mapper.arch.cores import reads_apart
@@ -16,7 +17,6 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.backends.accelforge_nest import NotExpressibleError
 from flat_mapper.backends.agreement import Crosscheck, Difference
 from flat_mapper.base.errors import expected
-from flat_mapper.base.records import dataclass, replace
 from flat_mapper.cost_model.backend import Backend
 from flat_mapper.cost_model.chip.evaluation import evaluate, stats_alone
 from flat_mapper.cost_model.chip.tile import tile_cost

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
-
-from flat_mapper.base.records import dataclass, field
 
 Width = int | str  # bits of a value, or the name of a format
 

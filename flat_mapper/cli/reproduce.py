@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.records import replace
 from flat_mapper.cli.map import progress_bar
 from flat_mapper.cli.terminal import say
 from flat_mapper.facade.reproduced import Reproduced, reproduce

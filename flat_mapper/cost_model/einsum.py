@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from flat_mapper.arch.values import Architecture, MemoryLevel
 from flat_mapper.base.formats import PLAIN, Widths
-from flat_mapper.base.records import dataclass, replace
 from flat_mapper.cost_model.footprint import tile_words
 from flat_mapper.cost_model.latency import level_cycles, throttling
 from flat_mapper.cost_model.nest import (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -10,7 +11,6 @@ import numpy.typing as npt
 
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Architecture
-from flat_mapper.base.records import dataclass
 from flat_mapper.cost_model.windows.tile import Projection
 from flat_mapper.mapping.values import EinsumMapping, Slot, slots_of
 from flat_mapper.workload.einsum import Einsum

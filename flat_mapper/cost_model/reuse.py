@@ -15,6 +15,7 @@ has its run end at the outermost loops, which they share.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
 from operator import mul
@@ -23,7 +24,6 @@ import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.records import dataclass, replace
 from flat_mapper.cost_model.nest import BoolArray, Factors, FloatArray, IntArray, Nest, Visited
 from flat_mapper.cost_model.remainders import moved_words
 from flat_mapper.cost_model.windows.counts import window_counts

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
 from flat_mapper.base.errors import MappingError, expected
-from flat_mapper.base.records import dataclass
 from flat_mapper.execution.shared import GroupFacts
 
 # By what a unit takes its next turn. pass: of those ready that of the earliest pass. On the matrix

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.records import replace
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.execution.clock import timeline
 from flat_mapper.execution.cores import CoresRun, steps_of

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from math import ceil, prod
 
-from flat_mapper.base.records import dataclass
 from flat_mapper.execution.link import Place, new_place
 from flat_mapper.execution.nest import FlatNest
 from flat_mapper.execution.turn import DRAM, SHARED

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 
-from flat_mapper.base.records import replace
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.workload.graph import Workload

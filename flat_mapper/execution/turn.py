@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
 
-from flat_mapper.base.records import dataclass, field
 from flat_mapper.execution.link import (
     BoolArray,
     Counter,

@@ -7,9 +7,9 @@ units as its tile has points, and nothing of it is counted.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from flat_mapper.arch.values import Architecture, Fanout, Platform
-from flat_mapper.base.records import replace
 from flat_mapper.execution.nest import FlatNest, flat_nest
 from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Loop, Slot
 from flat_mapper.workload.graph import Workload

@@ -15,6 +15,7 @@ the ends of the segments.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -28,7 +29,6 @@ from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import Width
 from flat_mapper.base.progress import Progress
-from flat_mapper.base.records import dataclass, replace
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result

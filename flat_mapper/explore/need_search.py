@@ -19,6 +19,7 @@ another question (`explore.need_cores`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from math import ceil, inf
 
 from flat_mapper.api.calls import Name, Source, load_problem, mapspace_of
@@ -29,7 +30,6 @@ from flat_mapper.arch.words import fitted
 from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
-from flat_mapper.base.records import dataclass, field, replace
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert, unpriced
 from flat_mapper.explore.need_cores import least_cores

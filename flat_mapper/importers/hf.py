@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.records import dataclass
 from flat_mapper.importers.hf_families import (
     ARCHITECTURES,
     NO_ATTENTION,

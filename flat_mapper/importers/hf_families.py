@@ -8,9 +8,8 @@ stands here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
-
-from flat_mapper.base.records import dataclass, field, replace
 
 StackPart = Literal["encoder", "decoder", "cross"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from flat_mapper.arch.cores import ErrorBand, error_bands
@@ -10,7 +11,6 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base import units
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
-from flat_mapper.base.records import dataclass, replace
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result

@@ -8,10 +8,10 @@ becomes a mapping, and what that costs, is the same for all: `tile_mapping`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import Width, value_bits
-from flat_mapper.base.records import dataclass, field
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
@@ -17,7 +18,6 @@ from flat_mapper.arch.reader import load_platform, platform_files
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.base.formats import Width
-from flat_mapper.base.records import dataclass, replace
 from flat_mapper.kernels.accelerators import RPA3, TTNN, rpa_tile, rpa_tiles
 from flat_mapper.kernels.best import Priced, Prices, Ranked, priced, ranked
 from flat_mapper.kernels.kernel import Fit, Kernel, Shape, Tile, shape_of

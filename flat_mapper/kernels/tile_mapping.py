@@ -7,13 +7,13 @@ parts, each part is given out by itself and a group of its own merges them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
 from typing import cast
 
 from flat_mapper.arch.cores import phase_kernels
 from flat_mapper.arch.edits import set_path
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.records import replace
 from flat_mapper.kernels.kernel import Kernel, Shape, Tile
 from flat_mapper.mapping.values import FusedMapping, TileOrder
 from flat_mapper.published.silicon.flash_mapping import flash_groups

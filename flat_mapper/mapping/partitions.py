@@ -10,10 +10,10 @@ convex groups, with an order to run them in, are the paths over the cuts from no
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import inf
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.records import dataclass
 from flat_mapper.mapping.order import execution_order
 from flat_mapper.mapping.space import (
     ANY_SCHEDULE,

@@ -31,13 +31,13 @@ is `mapping.cores.check`'s to say.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 from flat_mapper.arch.reader import load_architecture
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base.errors import MappingError, SpecError, expected
-from flat_mapper.base.records import dataclass
 from flat_mapper.mapping.values import (
     Accounting,
     Drain,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
-from flat_mapper.base.records import replace
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot
 from flat_mapper.workload.graph import Workload
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import expected
-from flat_mapper.base.records import dataclass
 from flat_mapper.mapping.space import GRANULARITIES, Fusion, KeepRule, Mapspace, SlotRule
 from flat_mapper.spec.document import did_you_mean
 from flat_mapper.workload.einsum import Einsum

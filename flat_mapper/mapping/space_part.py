@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
 from flat_mapper.base.errors import Faults, expected
-from flat_mapper.base.records import dataclass
 from flat_mapper.spec.document import (
     Section,
     place,

@@ -11,10 +11,10 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.records import dataclass, field
 from flat_mapper.explore.sweep.store import check_schema
 from flat_mapper.spec.document import Section, checked, section_of, take, take_list
 from flat_mapper.spec.textfiles import note_input, read_text

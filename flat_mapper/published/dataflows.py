@@ -10,8 +10,9 @@ where the softmax is charged: its Einsums have the keys along the lanes, as Fuse
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.records import replace
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.optimum import search

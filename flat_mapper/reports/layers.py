@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from flat_mapper.base import units
-from flat_mapper.base.records import replace
 from flat_mapper.base.table import grid
 from flat_mapper.cost_model.result import Bound, Result
 from flat_mapper.reports import text as report

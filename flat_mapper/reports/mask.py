@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flat_mapper.base import units
-from flat_mapper.base.records import replace
 from flat_mapper.cost_model.result import Result
 from flat_mapper.mapping.sharing import visited_tiles
 from flat_mapper.workload.graph import Workload

@@ -7,10 +7,10 @@ import enum
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, overload
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.records import dataclass, field
 
 MAX_SHOWN = 200  # chosen: characters of a value in an error
 _MAX_BITS = 4096  # of an integer that is written out; Python itself writes 4300 digits at most

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.base.process import waited_for
-from flat_mapper.base.records import dataclass, replace
 from flat_mapper.energy.tables import ACCELERGY, Art, Ert, load_art, load_ert, short_name
 from flat_mapper.spec.document import section_of, take
 from flat_mapper.spec.textfiles import write_text

@@ -14,13 +14,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import BackendError, MappingError, SpecError, expected
 from flat_mapper.base.progress import Progress
-from flat_mapper.base.records import dataclass, replace
 from flat_mapper.cost_model.result import EinsumStats, Result
 from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.operations import priced_for

@@ -10,12 +10,12 @@ Source: Timeloop, src/mapping/parser.cpp; timeloopfe, v4/processors.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, product
 from math import prod
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.errors import MappingError, SpecError, expected
-from flat_mapper.base.records import replace
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot, slots_of
 from flat_mapper.spec.document import Tagged, checked, section_of, take
 from flat_mapper.timeloop.entries import KINDS, EntryKind, NodeEntry, parsed_entry

@@ -8,12 +8,12 @@ they are reversed.
 from __future__ import annotations
 
 import string
+from dataclasses import dataclass
 from typing import Literal
 
 from flat_mapper.arch.values import Architecture, Fanout
 from flat_mapper.base.errors import MappingError
 from flat_mapper.base.formats import words
-from flat_mapper.base.records import dataclass
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot
 from flat_mapper.workload.einsum import Einsum, TensorAccess

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.records import replace
 from flat_mapper.mapping.values import EinsumMapping, Slot
 from flat_mapper.spec.document import Tagged
 from flat_mapper.timeloop.terms import TIMELOOP_VERSION

@@ -9,10 +9,10 @@ FLAT (ASPLOS'23) and FRAME write the logits as Logit(B, H, M, N, D): their M, N,
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, get_args
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.records import replace
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.heads import (
     GROUP,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from typing import Literal
 
 from flat_mapper.base.errors import Faults, expected
 from flat_mapper.base.names import file_name
-from flat_mapper.base.records import dataclass
 
 Unit = Literal["matrix", "vector"]
 

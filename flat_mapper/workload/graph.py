@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from math import prod
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Literal
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import Width, Widths, stored_bits
-from flat_mapper.base.records import dataclass, field, replace
 from flat_mapper.spec.document import BITS, checked
 from flat_mapper.spec.sizes import width_of
 from flat_mapper.workload.einsum import (

@@ -38,12 +38,12 @@ A problem of Timeloop (a shape and an instance) is read as a workload of one Ein
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.base.formats import Width
-from flat_mapper.base.records import replace
 from flat_mapper.spec.document import (
     BITS,
     Section,

@@ -26,10 +26,10 @@ and a row is merged once from them all, as FlashDecoding does (Dao et al., 2023)
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.records import replace
 from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.notation import parse_einsum

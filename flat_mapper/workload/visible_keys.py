@@ -8,7 +8,8 @@ left as are a multiple of the queries.
 
 from __future__ import annotations
 
-from flat_mapper.base.records import replace
+from dataclasses import replace
+
 from flat_mapper.workload.graph import Workload
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from math import ceil
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
-from flat_mapper.base.records import replace
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.chip.tile import TileCost
 from flat_mapper.cost_model.einsum import tensor_energy

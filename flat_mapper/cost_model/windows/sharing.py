@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cache
 
-from flat_mapper.base.records import dataclass, field
 from flat_mapper.cost_model.windows.nest import Block
 from flat_mapper.cost_model.windows.tile import Box, Point, Projection, added, less
 

@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from queue import Empty, Queue
@@ -19,7 +20,6 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from flat_mapper.base.errors import BackendError
-from flat_mapper.base.records import replace
 from flat_mapper.explore.sweep.inputs import Chip
 from flat_mapper.explore.sweep.store import PointRow
 from flat_mapper.explore.sweep.work import Batch, Prices, answered, lost, priced

@@ -13,13 +13,13 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from itertools import batched
 from pathlib import Path
 from typing import IO, Literal
 
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.escape import csv_cell, terminal_text
-from flat_mapper.base.records import dataclass
 from flat_mapper.explore.sweep.store import BUSY_S, COLUMNS, check_schema, guarded
 from flat_mapper.spec.document import checked, did_you_mean
 from flat_mapper.spec.textfiles import note_input, replacing

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 from flat_mapper.base.errors import BackendError, SpecError
-from flat_mapper.base.records import replace
 from flat_mapper.explore.sweep.designs import (
     Design,
     DesignAnswer,

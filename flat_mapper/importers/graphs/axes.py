@@ -10,10 +10,9 @@ become one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from math import prod
-
-from flat_mapper.base.records import dataclass, field
 
 
 @dataclass(eq=False, slots=True)

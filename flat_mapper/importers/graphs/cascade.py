@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import prod
 
-from flat_mapper.base.records import dataclass, field, replace
 from flat_mapper.importers.graphs.axes import (
     Axis,
     Dim,

@@ -6,7 +6,8 @@ stands between them, such as a bias. Where that is not so a part is a view, thro
 
 from __future__ import annotations
 
-from flat_mapper.base.records import dataclass, replace
+from dataclasses import dataclass, replace
+
 from flat_mapper.importers.graphs.axes import Axis, Dim
 from flat_mapper.importers.graphs.values import Line, Tensor
 

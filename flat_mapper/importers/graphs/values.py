@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flat_mapper.base.records import dataclass, field, replace
+from dataclasses import dataclass, field, replace
+
 from flat_mapper.importers.graphs.axes import Axis, Dim, flat, size_of
 
 

@@ -9,11 +9,11 @@ fetches its tile in every pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from flat_mapper.base.records import dataclass
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.space.candidates import Bools, Floats
 from flat_mapper.mapper.space.einsum import EinsumSpace

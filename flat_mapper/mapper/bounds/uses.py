@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from flat_mapper.base.records import dataclass
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.masks import mask_leaves

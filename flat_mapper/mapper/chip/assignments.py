@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from math import prod
 
 from flat_mapper.arch.values import Fanout, Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.records import dataclass, replace
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.cores.tiles import given_ranks
 from flat_mapper.mapping.cores.view import core_count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from math import inf
@@ -11,7 +12,6 @@ import numpy as np
 
 from flat_mapper.arch.cores import core_facts
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.records import dataclass, replace
 from flat_mapper.cost_model.chip.rounds import given
 from flat_mapper.mapper.chip.assignments import Assignment
 from flat_mapper.mapper.chip.floors import Peak, largest_tiles, whole

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from flat_mapper.base.budget import Budget
-from flat_mapper.base.records import dataclass, field, replace
 from flat_mapper.mapper.cost.innermost import one_innermost
 from flat_mapper.mapper.cost.price import Moves, first_visits, moves
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel, MovedRows
-from flat_mapper.base.records import dataclass, field
 from flat_mapper.cost_model.latency import loads_in_turn
 from flat_mapper.mapper.cost.innermost import closed_passes
 from flat_mapper.mapper.cost.masks import add_held, left_by_mask
 from flat_mapper.mapper.cost.outside import beside, beside_cycles, in_turn_cycles, weight_of
-from flat_mapper.mapper.space.candidates import (
-    CandidateBlock,
-    Floats,
-    Ints,
-    Transfer,
-    looped,
-)
+from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints, Transfer, looped
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import lacked
 from flat_mapper.mapper.space.roles import Outer, Role

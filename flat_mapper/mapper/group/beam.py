@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from flat_mapper.base.budget import Budget
-from flat_mapper.base.records import dataclass, field, replace
 from flat_mapper.mapper.bounds.bound_filter import BoundFilter, LowerBounds
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.cost.candidate_set import CandidateSet

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from flat_mapper.base.records import dataclass
 from flat_mapper.cost_model.latency import loads_in_turn
 from flat_mapper.cost_model.schedule import Rounds, phase_cycles
 from flat_mapper.mapper.cost.outside import beside, own_ports

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
 
 from flat_mapper.base.budget import Budget, Stopped
-from flat_mapper.base.records import dataclass, field, replace
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers

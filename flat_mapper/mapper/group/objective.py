@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
 
-from flat_mapper.base.records import dataclass, replace
 from flat_mapper.mapper.space.candidates import Bools, Floats
 
 Objective = Literal["latency", "energy", "edp"]

@@ -9,13 +9,13 @@ fronts, and need not be a corner of its hull.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import floor, inf
 
 import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Limits
-from flat_mapper.base.records import replace
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.objective import Goal, Objective, best_index

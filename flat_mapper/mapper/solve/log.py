@@ -12,6 +12,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.records import dataclass
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.incumbent import Costs
 from flat_mapper.mapper.group.log import Event, GroupLog

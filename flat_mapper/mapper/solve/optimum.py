@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from math import prod
@@ -20,7 +21,6 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress, part_of
-from flat_mapper.base.records import dataclass, replace
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert

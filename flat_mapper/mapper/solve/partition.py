@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from math import inf, prod
 
 import numpy as np
@@ -21,7 +22,6 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress, shortened
-from flat_mapper.base.records import dataclass, field, replace
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.tables import Ert

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from math import inf
 
 import numpy as np
@@ -11,7 +12,6 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
-from flat_mapper.base.records import dataclass, field
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.group import GroupSearch

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from math import ceil, inf, prod
 
 import numpy as np
 
 from flat_mapper.base.budget import Budget, Stopped
-from flat_mapper.base.records import dataclass, field, replace
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.base.records import dataclass, replace
 from flat_mapper.mapper.space.candidates import (
     Bools,
     CandidateBlock,

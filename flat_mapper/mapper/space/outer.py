@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import permutations
 from math import prod
 
 import numpy as np
 
-from flat_mapper.base.records import dataclass
 from flat_mapper.mapper.space.candidates import Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, Rank, loop_orders
 from flat_mapper.mapper.space.factors import divisors

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
-from flat_mapper.base.records import dataclass
 from flat_mapper.mapping.passes import PassKind
 
 # Where a tensor's tiles above the inner levels come from:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.records import replace
 from flat_mapper.mapping.cores.tiles import given_ranks
 from flat_mapper.mapping.cores.view import levels_between
 from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Loop, Slot

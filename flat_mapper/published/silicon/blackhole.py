@@ -9,13 +9,13 @@ fitted to the rows that polaris' own model was fitted to; what that predicted is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 from flat_mapper.arch.edits import Edits, constrained, edited, set_path
 from flat_mapper.arch.reader import PlatformFiles, load_platform, platform_files, platform_of
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.records import replace
 from flat_mapper.published.silicon.rows import Case, Columns, seconds_of, sizes_of
 from flat_mapper.published.silicon.sdpa_mapping import chunk_mapping
 from flat_mapper.spec import catalog

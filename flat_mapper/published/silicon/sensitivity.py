@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
-from flat_mapper.base.records import replace
 from flat_mapper.published.silicon.rows import Case, MeasuredRow, priced
 
 Change = Callable[[Platform, str, float], Platform]
