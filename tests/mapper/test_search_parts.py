@@ -166,7 +166,9 @@ def test_a_port_without_a_limit_tells_no_candidates_apart(kind: str) -> None:
     sums: Any = SimpleNamespace(
         _amounts=lambda *given, **_: ports.extend(quantity.port for quantity, _ in given[2])
     )
-    at: Any = SimpleNamespace(child=level, spread=1.0, copies=1.0, passes=np.ones(1))
+    at: Any = SimpleNamespace(
+        child=level, spread=1.0, copies=1.0, passes=np.ones(1), of_child=lambda passes: passes
+    )
     one: Any = SimpleNamespace(volume=4.0, cut=1, share=None, beyond=1.0)
     _Sums._end(sums, one, at, at, np.ones(1), kind, 1.0, spared=False)
     assert ports == ["energy", *(["write"] if kind == "write" else [])]

@@ -12,6 +12,7 @@ from math import prod
 from flat_mapper.arch.values import Fanout, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapper.space.factors import divisors
+from flat_mapper.mapping.arch_rules import GIVE_TILES
 from flat_mapper.mapping.cores.tiles import given_ranks
 from flat_mapper.mapping.cores.view import core_count
 from flat_mapper.mapping.space import GroupSpace, Mapspace
@@ -171,13 +172,7 @@ def fusion_levels(platform: Platform, mapspace: Mapspace) -> list[str]:
     one: it takes long to search, and a mapspace may name it.
     raises: SpecError where the mapspace names another.
     """
-    paths = [platform.matrix, *filter(None, [platform.vector])]
-    common = [
-        level.name
-        for level in platform.matrix.levels[1:]
-        if all(any(lv.name == level.name for lv in path.levels[1:]) for path in paths)
-    ]
-    wanted = mapspace.fusion.level
+    common, wanted = _common_levels(platform), mapspace.fusion.level
     if wanted == "any":
         deaf = deaf_inside(platform, common)
         return [name for name in common if name not in deaf] or common
@@ -185,6 +180,29 @@ def fusion_levels(platform: Platform, mapspace: Mapspace) -> list[str]:
         where = f"{mapspace.name}: fusion.level"
         raise SpecError(expected(where, f"any or one of {', '.join(common)}", wanted))
     return [wanted or common[0]]
+
+
+def _common_levels(platform: Platform) -> list[str]:
+    paths = [platform.matrix, *filter(None, [platform.vector])]
+    return [
+        level.name
+        for level in platform.matrix.levels[1:]
+        if all(any(lv.name == level.name for lv in path.levels[1:]) for path in paths)
+    ]
+
+
+def check_one_array(platform: Platform, mapspace: Mapspace) -> None:
+    """Refuse a mapspace for one array where each core, an array of its own, reads for itself.
+
+    raises: SpecError with the mapspaces that say what such cores do.
+    """
+    common, arch = _common_levels(platform), platform.matrix
+    deaf = deaf_inside(platform, common)
+    core = arch.nodes[arch.nodes.index(arch.level(common[len(deaf)])) :] if deaf != common else ()
+    if deaf and any(isinstance(node, Fanout) for node in core):
+        condition = f"tiles for cores, which read {deaf[0]} for themselves, or a level"
+        change = f"{GIVE_TILES}, or fusion: {{level: {deaf[0]}}} for one tile of all cores"
+        raise SpecError(expected(f"{mapspace.name}: fusion", condition, "neither", change))
 
 
 def deaf_inside(platform: Platform, names: Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ from flat_mapper.base.progress import Progress, part_of
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.chip.assignments import check_one_array
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
 from flat_mapper.mapper.solve.alternatives import tasks
 from flat_mapper.mapper.solve.limits import binding_limit, is_over
@@ -103,6 +104,7 @@ def search(
             condition = "a mapspace that lists its groups, without level and cores"
             raise SpecError(expected("--log, --max-...", condition, mapspace.name))
         return _elsewhere(mapspace)(*what, objective=objective, progress=progress, budget=budget)
+    check_one_array(platform, mapspace)
     fixed = _fixed_by_nodes(workload, platform, mapspace)
     larger = larger_sizes(workload, mapspace, fixed)
     if larger:
