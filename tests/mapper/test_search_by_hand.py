@@ -21,7 +21,7 @@ from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.bounds.traffic import _beside_cycles
 from flat_mapper.mapper.chip.floors import Peak
 from flat_mapper.mapper.chip.fullest import Fullest
-from flat_mapper.mapper.chip.moved import MovedCycles
+from flat_mapper.mapper.chip.moved import KeptInput, MovedCycles, Shares
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.dense import DenseLayout
 from flat_mapper.mapper.cost.masks import mask_leaves
@@ -366,6 +366,18 @@ def test_tiles_are_bounded_for_ends_of_any_length(least: float) -> None:
         [tiles._tile(p, least - waits * e, BesideTurns()) + e for p in (3, 2, 1)] for e in every
     ]
     assert tiles._given(least, None) <= min(map(max, times)) + 1e-9
+
+
+def test_tiles_of_one_pass_where_nothing_may_come_again() -> None:
+    """Three passes would see all keys, no tile makes more than one: 20 cycles, 3 of steps and 1."""
+    kept = KeptInput(own=20.0, all=80.0, beside=0.0, grows=False, runs=1)
+    shares = Shares(count=4, passes=4, single=4, whole=3)
+    tiles = tiles_of(((1, 4),), MovedCycles(kept=(kept,), shares=shares))
+    tiles = replace(tiles, one=Fake(**vars(tiles.one), cores=2, query_tiles=4))
+    some = np.array([50.0])
+    for one in (tiles, tiles.knowing([frozenset({""})], some), tiles.knowing([frozenset()], some)):
+        assert one.cycles(50.0, BesideTurns(), {""}) == 2 * 24
+        assert one.line(some) == 2 * 24
 
 
 def test_all_tiles_beside_those_that_see_all_keys() -> None:

@@ -129,10 +129,9 @@ class Fullest:
     @cached_property
     def _forms(self) -> list[Fullest]:
         """Those of which a mapping is one."""
-        forms = self.outside.forms
-        return (
-            [self] if self.alike or len(forms) == 1 else [replace(self, outside=f) for f in forms]
-        )
+        if self.alike or self.again == inf:  # or nothing may come again
+            return [self]
+        return [replace(self, outside=form) for form in self.outside.forms]
 
     def line(self, least: Floats) -> Floats:
         """Cycles of the fullest core, at least, if it is as busy as the others; float64[n].
