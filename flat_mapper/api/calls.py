@@ -21,7 +21,7 @@ from flat_mapper.arch.words import fitted
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.formats import Width
+from flat_mapper.base.formats import TensorWidth
 from flat_mapper.base.progress import Progress, part_of
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
@@ -50,7 +50,7 @@ from flat_mapper.workload.visible_keys import at_keys
 
 MAPSPACES = ("naive", "flex-stream", "flex", "flat")  # what `compare` compares by default
 UNCHANGED: Mapping[str, object] = MappingProxyType({})
-NO_BITS: Mapping[str, Width] = MappingProxyType({})
+NO_BITS: Mapping[str, TensorWidth] = MappingProxyType({})
 
 Name = str | Path
 Source = Name | Mapping[str, object]  # the latter: a specification in memory, timeloopfe's or plain
@@ -68,7 +68,7 @@ def load_problem(
     softmax: str = "",
     mask: str = "",
     layers: str = "",
-    bits: Mapping[str, Width] = NO_BITS,
+    bits: Mapping[str, TensorWidth] = NO_BITS,
 ) -> Workload:
     """The workload of a shipped problem or of a file, cut to a scope, at other sizes if asked.
 
@@ -141,7 +141,7 @@ def _at_lengths(workload: Workload, lengths: Lengths | None) -> Workload:
     return at_keys(workload.with_ranks(sizes), lengths.keys)
 
 
-def with_bits(workload: Workload, bits: Mapping[str, Width]) -> Workload:
+def with_bits(workload: Workload, bits: Mapping[str, TensorWidth]) -> Workload:
     """The workload with other widths of some of its tensors."""
     if not bits:
         return workload

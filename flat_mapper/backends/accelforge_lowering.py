@@ -131,7 +131,7 @@ def workload_document(workload: Workload, names: Sequence[str]) -> Document:
                 "name": a.tensor,
                 "projection": {r: rank_variable(r) for r in a.ranks},
                 "output": a.is_output,
-                "bits_per_value": workload.bits(a.tensor),
+                "bits_per_value": workload.bits(a.tensor, ""),
             }
             for a in e.accesses
         ]

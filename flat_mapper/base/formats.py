@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 Width = int | str  # bits of a value, or the name of a format
+TensorWidth = Width | Mapping[str, Width]  # the same everywhere, or by level
+OFF_CHIP = "DRAM"  # the name of the outermost level, where no architecture is known
+DEFAULT = "default"  # in place of a level: all that are not named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +73,20 @@ def value_bits(width: Width) -> int:
     return FORMATS[width].bits if isinstance(width, str) else width
 
 
-def words(width: Width) -> str:
-    """A width as it is printed: `8`, `bfp8_b (8.5)`."""
+def width_at(width: TensorWidth, level: str, word_bits: int) -> Width:
+    """Width at a level: its own, else the tensor's `default`, else that of a word.
+
+    level: its name; that of none: where no level is meant, as in the compute units.
+    """
+    if not isinstance(width, Mapping):
+        return width
+    return width.get(level, width.get(DEFAULT, word_bits))
+
+
+def words(width: TensorWidth) -> str:
+    """A width as it is printed: `8`, `bfp8_b (8.5)`, `32 at GLB, 16 at DRAM`."""
+    if isinstance(width, Mapping):
+        return ", ".join(f"{words(own)} at {level}" for level, own in width.items())
     return f"{width} ({stored_bits(width):g})" if isinstance(width, str) else str(width)
 
 
@@ -85,15 +100,33 @@ def near(name: str) -> str:
 class Widths:
     """Widths of the tensors that have one of their own.
 
-    share: words that a value takes, where it is not one.
+    shares: words that a value takes, where it is not one.
+    widths: what a compute unit sees of them.
+    levels: shares of those whose widths differ from level to level, by the levels that are named.
     """
 
     shares: Mapping[str, float] = field(default_factory=dict)
     widths: Mapping[str, Width] = field(default_factory=dict)
+    levels: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
-    def share(self, tensor: str) -> float:
-        """Words of one value."""
+    def share(self, tensor: str, level: str) -> float:
+        """Words of one value at a level."""
+        if tensor in self.levels and level in self.levels[tensor]:
+            return self.levels[tensor][level]
         return self.shares.get(tensor, 1)
+
+    def at(self, level: str) -> Mapping[str, float]:
+        """Shares at one level, where they are not one."""
+        if not self.levels:
+            return self.shares
+        every = dict.fromkeys((*self.shares, *self.levels))
+        return {t: n for t in every if (n := self.share(t, level)) != 1}
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Tensors whose value is not a word at some level."""
+        some = (t for t, own in self.levels.items() if any(n != 1 for n in own.values()))
+        return tuple(dict.fromkeys((*self.shares, *some)))
 
     def format(self, tensor: str) -> str:
         """The name of its number format; empty where it has only bits."""

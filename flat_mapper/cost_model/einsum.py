@@ -49,28 +49,28 @@ class EinsumCosts:
     def reads(self, level: int) -> list[IntArray | FloatArray]:
         """Words read from one instance of a level, one array per kept tensor."""
         traffic = self.accesses.traffic
-        return [self._words(traffic[level, t].reads, t) for t in self._kept(level)]
+        return [self._words(level, traffic[level, t].reads, t) for t in self._kept(level)]
 
     def writes(self, level: int) -> list[IntArray | FloatArray]:
         """Words filled into and updated in one instance of a level, one array per kept tensor."""
         traffic = ((t, self.accesses.traffic[level, t]) for t in self._kept(level))
-        return [self._words(values.fills + values.updates, t) for t, values in traffic]
+        return [self._words(level, values.fills + values.updates, t) for t, values in traffic]
 
     def occupied(self, level: int) -> IntArray:
         """Words of all tiles kept at a level."""
         return sum((self.tile(level, t) for t in self._kept(level)), np.zeros(1, np.int64))
 
-    def share(self, tensor: str) -> float:
-        """Words of one value."""
-        return self.widths.share(tensor)
+    def share(self, level: int, tensor: str) -> float:
+        """Words of one value at a level."""
+        return self.widths.share(tensor, self.nest.arch.levels[level].name)
 
     def tile(self, level: int, tensor: str) -> IntArray:
         """Words of a tile, whole ones."""
-        values, share = self.tiles[level, tensor], self.share(tensor)
+        values, share = self.tiles[level, tensor], self.share(level, tensor)
         return values if share == 1 else np.ceil(values * share).astype(np.int64)
 
-    def _words(self, values: IntArray, tensor: str) -> IntArray | FloatArray:
-        share = self.share(tensor)
+    def _words(self, level: int, values: IntArray, tensor: str) -> IntArray | FloatArray:
+        share = self.share(level, tensor)
         return values if share == 1 else np.asarray(values * share, np.float64)
 
     @cached_property
@@ -107,7 +107,7 @@ class EinsumCosts:
             level = self.nest.arch.levels[i]
             action_pj = self.ert.actions(level.name)
             found[i, tensor] = tensor_energy(
-                level, traffic, self.accesses.instances[i], action_pj, self.share(tensor)
+                level, traffic, self.accesses.instances[i], action_pj, self.share(i, tensor)
             )
         return found
 
@@ -193,7 +193,7 @@ class EinsumCosts:
             utilized_capacity=_at(self.tiles[i, tensor], n),
             utilized_instances=_at(self.accesses.instances[i], n),
             energy_pj=float(energy[n if len(energy) > 1 else 0]),
-            share=self.share(tensor),
+            share=self.share(i, tensor),
         )
 
     def _kept(self, level: int) -> tuple[str, ...]:

@@ -147,7 +147,7 @@ def group_terms(
         turns=turn_parts(workload, platform, group, names) if together else (),
         buffer=use,
         spilled=spilled,
-        rounds=rounds_of(workload, group.names, group.phases),
+        rounds=rounds_of(workload, group.names, group.phases, use.level),
         rows=None if overlaps(group.schedule) else uneven_shared(workload, group),
     )
 
@@ -220,7 +220,9 @@ def _first_words(
             waits = position == 0 or (everything and tensor in kept)
             if waits and tensor in mapping.kept_at(platform.dram.name):
                 tile = shared_tile(workload, arch, mapping, tensor, level)
-                found[tensor] = found.get(tensor, 0.0) + tile * workload.share(tensor)
+                found[tensor] = found.get(tensor, 0.0) + tile * workload.share(
+                    tensor, platform.dram.name
+                )
     return found
 
 
@@ -234,7 +236,9 @@ def _last_words(workload: Workload, platform: Platform, group: GroupMapping) -> 
         leaves = tensor in mapping.kept_at(platform.dram.name)
         if leaves and (last or tensor in mapping.kept_at(level)):
             tile = shared_tile(workload, platform.path(einsum.unit), mapping, tensor, level)
-            found[tensor] = found.get(tensor, 0.0) + tile * workload.share(tensor)
+            found[tensor] = found.get(tensor, 0.0) + tile * workload.share(
+                tensor, platform.dram.name
+            )
     return found
 
 

@@ -76,7 +76,7 @@ def priced(arch: Architecture) -> bool:
 
 
 def crossings(
-    nest: Nest, factors: Factors, found: Accesses, share: Callable[[str], float]
+    nest: Nest, factors: Factors, found: Accesses, share: Callable[[int, str], float]
 ) -> Iterator[Crossing]:
     """Words that cross every fanout that has a price.
 
@@ -85,7 +85,7 @@ def crossings(
     from there once for each of them; over a fanout whose copies read for themselves it is one for
     each all the way. So do results, the other way, and what was so far of them.
 
-    share: words of a tensor's value.
+    share: words of a tensor's value at a level: they travel as the outer one has them.
     """
     for access in nest.einsum.accesses if priced(nest.arch) else ():
         tensor, slot, level = access.tensor, 0, 0
@@ -100,7 +100,7 @@ def crossings(
                         condition = "no network with a price beside a sum of ranks (a convolution)"
                         raise SpecError(expected(where, condition, "hop_energy_pj"))
                     values = crossed * found.instances[level]
-                    words = np.asarray(values * share(tensor), np.float64)
+                    words = np.asarray(values * share(level, tensor), np.float64)
                 slot, level = slot + 1, level + 1
                 continue
             entered, slot = words, slot + 2

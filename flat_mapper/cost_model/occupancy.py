@@ -88,7 +88,7 @@ def tile_occupancies(
     level = shared_level(platform)
     free = policy.softmax == "free" and len(group.einsums) > 1
     whole = whole_group(workload, group.names, policy)
-    classes = in_place_classes(workload, whole) if policy.in_place else {}
+    classes = in_place_classes(workload, whole, level.name) if policy.in_place else {}
     copies = _tile_copies(workload, platform, group, policy, whole)
     held: dict[str, TileOccupancy] = {}
     for mapping in group.einsums:
@@ -110,13 +110,13 @@ def tile_occupancies(
             before = held.get(key)
             one = TileOccupancy(
                 tensor=key,
-                words=values * workload.share(tensor),
+                words=values * workload.share(tensor, level.name),
                 copies=copies.of(tensor),
                 first=before.first if before else mapping.einsum,
                 last=mapping.einsum,
             )
             held[key] = one if before is None else _merged(one, before)
-    for tensor, words in left_out_words(workload, group).items() if free else ():
+    for tensor, words in left_out_words(workload, group, level.name).items() if free else ():
         one = TileOccupancy(
             tensor=tensor,
             words=words,

@@ -58,7 +58,8 @@ def private_uses(
             for tensor in (a.tensor for a in einsum.accesses if a.tensor in nest.keep[level]):
                 over = tensor not in nest.returns and innermost_run(loops, ranks[tensor])
                 here = stays if over and not nest.replaced(real, tensor, level) else turn
-                here[tensor] = ceil(int(tiles[level, tensor][0]) * workload.share(tensor))
+                share = workload.share(tensor, arch.levels[level].name)
+                here[tensor] = ceil(int(tiles[level, tensor][0]) * share)
             use = PrivateUse(einsum=einsum.name, unit=einsum.unit, stays=stays, turn=turn)
             found.setdefault(arch.levels[level].name, []).append(use)
     return found

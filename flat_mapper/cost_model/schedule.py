@@ -36,12 +36,14 @@ class Row:
     outside: float  # cycles of all words from outside in its time
 
 
-def rounds_of(workload: Workload, names: Sequence[str], phases: Phases) -> Rounds | None:
-    """The rounds of a group's phases; None where it has none."""
+def rounds_of(
+    workload: Workload, names: Sequence[str], phases: Phases, level: str
+) -> Rounds | None:
+    """The rounds of a group's phases; None where it has none. level: the shared one."""
     if not phases:
         return None
     rare = frozenset(n for n in names if workload.einsum(n).after)
-    behind = max(rounds_behind(workload, names, phases).values())
+    behind = max(rounds_behind(workload, names, phases, level).values())
     return Rounds(phases=phases, rare=rare, behind=behind)
 
 

@@ -285,7 +285,8 @@ class _PassMoves:
             chain = [i for i, kept in enumerate(self.nest.keep) if tensor in kept]
             if level not in chain or (level < SHARED and SHARED in chain):
                 continue  # whole tiles cross DRAM beside the turns
-            share, traffic = self.workload.share(tensor), self.accesses.traffic[level, tensor]
+            share = self.workload.share(tensor, self.arch.levels[level].name)
+            traffic = self.accesses.traffic[level, tensor]
             reads = writes = 0.0
             at = chain.index(level)
             below = chain[at + 1] if at + 1 < len(chain) else None

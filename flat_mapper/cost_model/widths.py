@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.formats import words
+from flat_mapper.base.formats import DEFAULT, words
+from flat_mapper.mapping.cores.view import levels_between
 from flat_mapper.mapping.limits import check_counts
+from flat_mapper.spec.document import did_you_mean
 from flat_mapper.workload.graph import Workload
 
 
@@ -19,7 +21,8 @@ def check_widths(workload: Workload, platform: Platform) -> None:
     these shares exact in floating point, those of block formats too.
     """
     check_counts(workload, platform)
-    if not workload.widths.shares:
+    check_levels(workload, platform)
+    if not workload.widths.tensors:
         return
     bits = workload.word_bits
     if bits & (bits - 1):
@@ -35,10 +38,38 @@ def check_widths(workload: Workload, platform: Platform) -> None:
                 raise SpecError(expected(where, condition, level.word_bits, change))
 
 
+def check_levels(workload: Workload, platform: Platform) -> None:
+    """Raise SpecError where a width is said of a level that a platform does not have."""
+    paths = [platform.matrix, *filter(None, [platform.vector])]
+    known = dict.fromkeys([lv.name for arch in paths for lv in arch.levels] + [DEFAULT])
+    for tensor, levels in workload.widths.levels.items():
+        for level in levels:
+            if level not in known:
+                where = f"{workload.name}: tensor_bits.{tensor}"
+                condition = f"levels of {platform.name} among {', '.join(known)}"
+                raise SpecError(expected(where, condition, level, did_you_mean(level, known)))
+
+
+def check_between(workload: Workload, platform: Platform, level: str) -> None:
+    """Raise SpecError where a level between DRAM and the cores is given a width of its own.
+
+    It hands words on as DRAM has them. level: the fusion level.
+    """
+    dram = platform.dram.name
+    for tensor, own in workload.widths.levels.items():
+        for outer in levels_between(platform.matrix, level):
+            bits = workload.bits(tensor, dram)
+            if outer.name in own and workload.bits(tensor, outer.name) != bits:
+                where = f"{workload.name}: tensor_bits.{tensor}.{outer.name}"
+                condition = f"{bits:g}, the width at {dram}: {outer.name} keeps words as they come"
+                got = words(workload.width(tensor, outer.name))
+                raise SpecError(expected(where, condition, got, "leave it out"))
+
+
 def refuse_widths(workload: Workload, who: str) -> None:
     """Raise SpecError where somebody counts words of one width only."""
-    if shares := workload.widths.shares:
-        widths = ", ".join(f"{t} {words(workload.tensor_bits[t])}" for t in shares)
+    if tensors := workload.widths.tensors:
+        widths = ", ".join(f"{t} {words(workload.tensor_bits[t])}" for t in tensors)
         condition = f"{workload.word_bits} bits for every tensor"
         change = "use the native backend, or remove tensor_bits"
         raise SpecError(expected(who, condition, widths, change))

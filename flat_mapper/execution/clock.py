@@ -14,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from typing import get_args
 
@@ -109,7 +110,7 @@ def _alone(run: GroupRun) -> float:
     """Timeloop's cycles of one Einsum: the slowest of compute and all levels, over the run."""
     (log,) = run.logs
     (one,) = run.runs.values()
-    share = run.facts.workload.share
+    share = partial(run.facts.workload.share, level=run.platform.dram.name)
     moved = {
         tensor: (c.reads * share(tensor), (c.fills + c.updates) * share(tensor))
         for (level, tensor), c in one.counters.items()
@@ -142,7 +143,7 @@ def _requests(run: GroupRun, jobs: list[Job]) -> list[Request]:
         for tensor in {a.tensor for a in run.facts.nests[job.log.turn.einsum].einsum.accesses}:
             touching.setdefault(tensor, []).append(number)
     for one in run.runs.values():
-        shares = run.facts.workload.share
+        shares = partial(run.facts.workload.share, level=run.platform.dram.name)
         streams: dict[str, list[StagedTile]] = {}
         for tile in one.tiles:
             streams.setdefault(tile.tensor, []).append(tile)

@@ -275,7 +275,7 @@ class CoresRun:
         facts = core_facts(self.platform.matrix)
         if not facts.stream_bytes_per_cycle or not facts.stream_value_cycles:
             return {}
-        bits = {t: self.workload.bits(t) for t in tensors}
+        bits = {t: self.workload.bits(t, self.outside[0].name) for t in tensors}
         bare = {t: n / 8 / facts.stream_bytes_per_cycle for t, n in bits.items()}
         return {t: (cycles + facts.stream_value_cycles) / cycles for t, cycles in bare.items()}
 

@@ -160,7 +160,7 @@ class GroupRun:
             )
         for (level, tensor), c in run.counters.items():
             reads, fills, updates = before.get((level, tensor), (0, 0, 0))
-            share = self.facts.workload.share(tensor)
+            share = self.facts.workload.share(tensor, run.nest.arch.levels[level].name)
             read, written = c.reads - reads, c.fills - fills + c.updates - updates
             if level == DRAM:
                 if SHARED not in run.nest.keepers(tensor):
@@ -188,7 +188,8 @@ class GroupRun:
                 if level > SHARED:
                     level_name = other.nest.arch.levels[level].name
                     at = now.setdefault(level_name, {})
-                    at[f"{name}.{tensor}"] = -int(-words * self.facts.workload.share(tensor) // 1)
+                    share = self.facts.workload.share(tensor, level_name)
+                    at[f"{name}.{tensor}"] = -int(-words * share // 1)
         worst = self.peaks.setdefault(pool, {})
         for level_name, terms in now.items():
             if sum(terms.values()) > sum(worst.get(level_name, {}).values()):

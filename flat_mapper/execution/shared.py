@@ -31,6 +31,11 @@ class GroupFacts:
         return tuple(nest.einsum for nest in self.nests.values())
 
     @property
+    def shared(self) -> str:
+        """The name of the shared level."""
+        return next(iter(self.nests.values())).arch.levels[SHARED].name
+
+    @property
     def cut(self) -> tuple[str, ...]:
         """Ranks that shared loops cut."""
         return tuple(p.rank for p in self.group.shared if p.factor > 1)
@@ -101,7 +106,7 @@ def _bits_of_place(facts: GroupFacts, instead: Mapping[str, str], tensor: str) -
         return place(instead[one]) if one in instead else one
 
     here = [t for t in {tensor, *instead, *instead.values()} if place(t) == place(tensor)]
-    return max(facts.workload.bits(t) for t in here)
+    return max(facts.workload.bits(t, facts.shared) for t in here)
 
 
 def shared_places(facts: GroupFacts, policy: Policy) -> dict[str, Place]:
@@ -151,7 +156,9 @@ def held_words(
             place = places.get(tensor)
             holder = place.tensors[0] if place and SHARED in nest.keepers(tensor) else tensor
             words = _tile(nest, access.ranks, staged=SHARED in nest.keepers(tensor))
-            terms[holder] = max(terms.get(holder, 0.0), words * facts.workload.share(tensor))
+            terms[holder] = max(
+                terms.get(holder, 0.0), words * facts.workload.share(tensor, facts.shared)
+            )
             copies[holder] = max(copies.get(holder, 1.0), _copies(facts, tensor, policy))
     return tuple((t, ceil(words * copies[t])) for t, words in terms.items())
 

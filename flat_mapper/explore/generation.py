@@ -27,7 +27,7 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.formats import Width
+from flat_mapper.base.formats import OFF_CHIP, TensorWidth
 from flat_mapper.base.progress import Progress
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
@@ -262,7 +262,7 @@ def generate(
     scenario: Scenario,
     scope: Scope | None = None,
     sizes: Mapping[str, object] = _UNCHANGED,
-    bits: Mapping[str, Width] = NO_BITS,
+    bits: Mapping[str, TensorWidth] = NO_BITS,
     softmax: str = "",
     mask: str = "",
     layers: str = "",
@@ -371,14 +371,14 @@ def _model(source: str | Path, sizes: Mapping[str, object], length: int) -> Work
 
 
 def _cache_bytes(
-    source: str | Path, sizes: Mapping[str, object], bits: Mapping[str, Width], length: int
+    source: str | Path, sizes: Mapping[str, object], bits: Mapping[str, TensorWidth], length: int
 ) -> float:
     """Keys and values of all layers and sequences."""
     model = _model(source, sizes, length)
     held = cached_tensors(model)
     model = with_bits(model, {t: n for t, n in bits.items() if t in held})
     return model.all_layers * sum(
-        units.bytes_of(model.tensor_words(t), model.bits(t)) for t in held
+        units.bytes_of(model.tensor_words(t), model.bits(t, OFF_CHIP)) for t in held
     )
 
 

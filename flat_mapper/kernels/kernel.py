@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.formats import Width, value_bits
+from flat_mapper.base.formats import OFF_CHIP, value_bits
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
 
@@ -117,7 +117,6 @@ def shape_of(workload: Workload) -> Shape:
         raise SpecError(expected(f"{workload.name}: tiles", condition, f"no {', '.join(lacking)}"))
     output = workload.ordered[-1].output.tensor
     grouped = "G" in sizes
-    width: Width = workload.tensor_bits.get("Q", workload.word_bits)
     return Shape(
         batch=sizes["B"],
         kv_heads=sizes["G"] if grouped else sizes["H"],
@@ -127,6 +126,7 @@ def shape_of(workload: Workload) -> Shape:
         head_dim=sizes["E"],
         v_head_dim=sizes["F"],
         mask=workload.mask,
-        bits={t: workload.bits(t) for t in ("Q", "K", "V")} | {"AV": workload.bits(output)},
-        value_bits=value_bits(width),
+        bits={t: workload.bits(t, OFF_CHIP) for t in ("Q", "K", "V")}
+        | {"AV": workload.bits(output, OFF_CHIP)},
+        value_bits=value_bits(workload.width("Q")),
     )

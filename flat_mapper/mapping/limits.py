@@ -15,10 +15,11 @@ def check_counts(workload: Workload, platform: Platform) -> None:
 
     The worst mapping reads every operand anew at every point, from the slowest level, by itself.
     """
-    points = max((float(workload.iterations(e)) for e in workload.einsums), default=1.0)
-    share = max((workload.share(tensor) for tensor in workload.tensor_ranks), default=1.0)
-    words = 2 * points * max(1.0, share)  # an update reads and writes
     paths = [platform.matrix, *filter(None, [platform.vector])]
+    points = max((float(workload.iterations(e)) for e in workload.einsums), default=1.0)
+    names = {level.name for path in paths for level in path.levels}
+    share = max((workload.share(t, at) for t in workload.tensor_ranks for at in names), default=1.0)
+    words = 2 * points * max(1.0, share)  # an update reads and writes
     slowest = max(_cycles_per_word(arch) for arch in paths)
     cycles = words * slowest * len(workload.einsums) * workload.repeat
     for what, most in (("words", words), ("cycles", cycles)):

@@ -117,12 +117,16 @@ def check_phases(workload: Workload, names: Sequence[str], phases: Phases, where
     rounds_behind(workload, names, phases)
 
 
-def rounds_behind(workload: Workload, names: Sequence[str], phases: Phases) -> dict[str, int]:
+def rounds_behind(
+    workload: Workload, names: Sequence[str], phases: Phases, level: str = ""
+) -> dict[str, int]:
     """Of each Einsum, by how many rounds it is behind the first.
+
+    level: the shared one, whose widths decide what shares a place.
 
     raises: MappingError where Einsums wait for each other in a circle.
     """
-    waits = tuple(_waits(workload, names))
+    waits = tuple(_waits(workload, names, level))
     at = {n: i for i, phase in enumerate(phases) for n in phase}
     order = {n: i for i, n in enumerate(names)}
 
@@ -151,11 +155,11 @@ def rounds_behind(workload: Workload, names: Sequence[str], phases: Phases) -> d
     )
 
 
-def _waits(workload: Workload, names: Sequence[str]) -> Iterator[Wait]:
+def _waits(workload: Workload, names: Sequence[str], level: str) -> Iterator[Wait]:
     """Who waits for whom: for inputs, for old values, and for a copy that nobody reads any more."""
     einsums = [workload.einsum(n) for n in names]
     carried = carried_tensors(workload, tuple(names))
-    places = in_place_classes(workload, names)
+    places = in_place_classes(workload, names, level)
     for i, einsum in enumerate(einsums):
         tensor, read = einsum.output.tensor, {a.tensor for a in einsum.inputs}
         for other in einsums[:i]:

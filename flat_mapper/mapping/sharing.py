@@ -76,14 +76,14 @@ def visited_tiles(workload: Workload, group: GroupMapping) -> MaskTiles | None:
     return mask_tiles(workload.mask, queries, keys, queries // cut[pair[0]], keys // cut[pair[1]])
 
 
-def left_out_words(workload: Workload, group: GroupMapping) -> dict[str, float]:
-    """Words of each tensor that a free softmax carries over the passes of an inner loop."""
+def left_out_words(workload: Workload, group: GroupMapping, level: str) -> dict[str, float]:
+    """Words at a level of each tensor that a free softmax carries over an inner loop's passes."""
     whole = with_unmapped(workload, group.names)
     cut = {loop.rank: loop.factor for loop in group.shared}
     if not any(cut.get(r, 1) > 1 for r in workload.inner_ranks(whole)):
         return {}
     return {
-        tensor: workload.share(tensor)
+        tensor: workload.share(tensor, level)
         * prod(workload.rank_sizes[r] // cut.get(r, 1) for r in workload.tensor_ranks[tensor])
         for tensor in carried_tensors(workload, whole)
     }
@@ -107,7 +107,7 @@ def crosses_dram(workload: Workload, names: Sequence[str], tensor: str) -> bool:
     return not readers or any(e.name not in names and not e.each for e in readers)
 
 
-def in_place_classes(workload: Workload, names: Sequence[str]) -> dict[str, str]:
+def in_place_classes(workload: Workload, names: Sequence[str], level: str) -> dict[str, str]:
     """The first tensor of those that share a place, by tensor of a group.
 
     An elementwise vector Einsum may make its output in the place of an input of the same shape: the
@@ -119,6 +119,7 @@ def in_place_classes(workload: Workload, names: Sequence[str]) -> dict[str, str]
     what it makes leaves word by word.
 
     names: the Einsums of the group in execution order, those of a free softmax among them.
+    level: the shared one.
     """
     first: dict[str, str] = {}
     einsums = [workload.einsum(n) for n in names]
@@ -138,13 +139,15 @@ def in_place_classes(workload: Workload, names: Sequence[str]) -> dict[str, str]
             and access.tensor not in carried
         ]
         if places:
-            first[einsum.output.tensor] = max(places, key=lambda p: _widest(workload, first, p))
+            first[einsum.output.tensor] = max(
+                places, key=lambda p: _widest(workload, first, p, level)
+            )
     return first
 
 
-def _widest(workload: Workload, first: Mapping[str, str], place: str) -> float:
+def _widest(workload: Workload, first: Mapping[str, str], place: str, level: str) -> float:
     """Bits of the widest tensor that has had a place."""
-    return max(workload.bits(tensor) for tensor, at in first.items() if at == place)
+    return max(workload.bits(tensor, level) for tensor, at in first.items() if at == place)
 
 
 def may_stay(workload: Workload, names: Sequence[str], einsum: Einsum) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def group_cost(
     for tensor, level in _inside(workload, result, mapping):
         kept[level] = (*kept.get(level, ()), tensor)
         readers = sum(workload.einsum(name).reads(tensor) for name in stats.names)
-        words = workload.tensor_words(tensor) * workload.share(tensor)
+        words = workload.tensor_words(tensor) * workload.share(tensor, level)
         saved += (1 + readers) * words
     return GroupCost(
         names=stats.names,

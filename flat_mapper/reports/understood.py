@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base import units
+from flat_mapper.base.formats import OFF_CHIP
 from flat_mapper.base.table import grid
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapping.space import AnyGroups, Mapspace
@@ -95,7 +96,7 @@ def _einsum(workload: Workload, einsum: Einsum) -> Document:
     """One Einsum; bytes are those of whole tensors."""
 
     def size(tensor: str) -> float:
-        return units.bytes_of(workload.tensor_words(tensor), workload.bits(tensor))
+        return units.bytes_of(workload.tensor_words(tensor), workload.bits(tensor, OFF_CHIP))
 
     points = workload.iterations(einsum)
     return {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from flat_mapper.base.errors import Faults, SpecError, expected
-from flat_mapper.base.formats import FORMATS, Width, near
+from flat_mapper.base.formats import FORMATS, TensorWidth, Width, near
 from flat_mapper.spec.document import BITS, Quoted, Section, checked, place
 from flat_mapper.spec.expressions import expression_value
 
@@ -65,10 +65,25 @@ def width_of(value: object, where: str) -> Width:
     return str(value)
 
 
-def widths_of(section: Section, where: str) -> dict[str, Width]:
+def tensor_width_of(value: object, where: str) -> TensorWidth:
+    """Width of a tensor: the same everywhere, or a section of them by level."""
+    if not isinstance(value, Mapping):
+        return width_of(value, where)
+    if not value:
+        raise SpecError(expected(where, "bits, a number format, or widths by level", "{}"))
+    return {
+        str(level): width_of(
+            own, place(where, value, level) if isinstance(value, Section) else f"{where}.{level}"
+        )
+        for level, own in value.items()
+    }
+
+
+def widths_of(section: Section, where: str) -> dict[str, TensorWidth]:
     """Widths by tensor."""
     return {
-        tensor: width_of(width, place(where, section, tensor)) for tensor, width in section.items()
+        tensor: tensor_width_of(width, place(where, section, tensor))
+        for tensor, width in section.items()
     }
 
 

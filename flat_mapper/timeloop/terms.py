@@ -161,7 +161,7 @@ def problem_comment(workload: Workload, arch: Architecture, einsum: Einsum) -> t
     renamed = [f"{c} = {r}" for r, c in rank_letters(einsum).items() if r != c]
     if renamed:
         comment.append(f"Timeloop's dimensions are single letters: {', '.join(renamed)}.")
-    odd = [t for a in einsum.accesses if workload.bits(t := a.tensor) != workload.word_bits]
+    odd = [a.tensor for a in einsum.accesses if a.tensor in workload.widths.tensors]
     if odd:
         widths = ", ".join(f"{t} {words(workload.tensor_bits[t])}" for t in odd)
         comment.append(

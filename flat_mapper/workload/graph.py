@@ -11,9 +11,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.formats import Width, Widths, stored_bits
+from flat_mapper.base.formats import TensorWidth, Width, Widths, stored_bits, width_at
 from flat_mapper.spec.document import BITS, checked
-from flat_mapper.spec.sizes import width_of
+from flat_mapper.spec.sizes import tensor_width_of
 from flat_mapper.workload.einsum import (
     Einsum,
     TensorAccess,
@@ -45,7 +45,7 @@ class Workload:
     einsums: tuple[Einsum, ...]
     word_bits: int = 16
     states_bits: bool = field(default=True, compare=False)  # False: values are an arch's words
-    tensor_bits: Mapping[str, Width] = field(default_factory=dict)  # where not word_bits
+    tensor_bits: Mapping[str, TensorWidth] = field(default_factory=dict)  # where not word_bits
     softmax: Softmax = "none"
     source: str = ""
     mask: Mask | None = None  # which keys a query may see, by the ranks that `roles` names
@@ -67,7 +67,7 @@ class Workload:
             raise SpecError(fault)
         checked(self.word_bits, int, f"{self.name}: word_bits", above=0, within=BITS)
         for key, width in self.tensor_bits.items():
-            width_of(width, f"{self.name}: {key}")
+            tensor_width_of(width, f"{self.name}: {key}")
             if key not in self.tensor_ranks:
                 known = f"one of {', '.join(self.tensor_ranks)}"
                 raise SpecError(expected(f"{self.name}: tensor_bits", known, key))
@@ -195,20 +195,37 @@ class Workload:
         names = ", ".join(e.name for e in self.einsums)
         raise SpecError(expected(self.name, f"one of the Einsums {names}", name))
 
-    def bits(self, tensor: str) -> float:
-        """Bits that a value of a tensor takes."""
-        return stored_bits(self.tensor_bits.get(tensor, self.word_bits))
+    def width(self, tensor: str, level: str = "") -> Width:
+        """Width of a tensor at a level; where none is named, what a compute unit sees."""
+        return width_at(self.tensor_bits.get(tensor, self.word_bits), level, self.word_bits)
 
-    def share(self, tensor: str) -> float:
-        """Words of `word_bits` that one value of a tensor takes."""
-        bits = self.bits(tensor)
+    def every_width(self, tensor: str) -> tuple[object, ...]:
+        """Widths of a tensor at all levels, to compare with another's."""
+        own = self.tensor_bits.get(tensor, self.word_bits)
+        levels = sorted(own.items()) if isinstance(own, Mapping) else []
+        return self.width(tensor), *levels
+
+    def bits(self, tensor: str, level: str = "") -> float:
+        """Bits that a value of a tensor takes at a level; see `width`."""
+        return stored_bits(self.width(tensor, level))
+
+    def share(self, tensor: str, level: str) -> float:
+        """Words of `word_bits` that one value of a tensor takes at a level."""
+        bits = self.bits(tensor, level)
         return bits // self.word_bits if bits % self.word_bits == 0 else bits / self.word_bits
 
     @cached_property
     def widths(self) -> Widths:
         """Widths of its tensors; `share` of those where it is not 1."""
-        shares = {t: share for t in self.tensor_bits if (share := self.share(t)) != 1}
-        return Widths(shares=shares, widths=self.tensor_bits)
+        return Widths(
+            shares={t: share for t in self.tensor_bits if (share := self.share(t, "")) != 1},
+            widths={t: self.width(t) for t in self.tensor_bits},
+            levels={
+                t: {level: self.share(t, level) for level in own}
+                for t, own in self.tensor_bits.items()
+                if isinstance(own, Mapping)
+            },
+        )
 
     def iterations(self, einsum: Einsum) -> int:
         """Points of an Einsum's iteration space; for a matrix Einsum these are its MACs.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from flat_mapper.base.formats import OFF_CHIP
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.roles import Roles
 from flat_mapper.workload.whole_layer import Lines, Norm
@@ -65,7 +66,7 @@ def totals(workload: Workload) -> Mapping[str, int]:
     views = [v for v in workload.views if keys and keys in workload.tensor_ranks.get(v, ())]
     cached = views or [t for t in ("K", "V") if t in workload.tensor_ranks]
     macs = (workload.iterations(e) for e in workload.einsums if e.unit == "matrix")
-    bits = (workload.tensor_words(t) * workload.bits(t) for t in cached)
+    bits = (workload.tensor_words(t) * workload.bits(t, OFF_CHIP) for t in cached)
     return {
         "macs": sum(macs),
         "parameters": sum(workload.weights.values()),

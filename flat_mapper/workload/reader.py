@@ -5,7 +5,8 @@
       source: where the sizes come from
       ranks: {B: 64, H: 12, P: 512, M: P, E: D / H, F: D / H, D: 768, FF: 4 * D}
       word_bits: 16               # the default
-      tensor_bits: {QK: 32}       # where a tensor differs from word_bits; or a number format
+      tensor_bits: {QK: 32}       # where a tensor differs from word_bits; or a number format; or
+                                  # by level, {AV: {GLB: 32, DRAM: 16, default: 32}}
       layers: 12                  # blocks of the model, one after another; by default 1
       feed_forward: plain         # or gated: two products up, joined point by point
       attention: {softmax: row, kv_heads: 4, phase: prefill}   # all of it may be left out: {}
@@ -43,7 +44,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from flat_mapper.base.errors import Faults, SpecError, expected
-from flat_mapper.base.formats import Width
+from flat_mapper.base.formats import TensorWidth
 from flat_mapper.spec.document import (
     BITS,
     Section,
@@ -366,7 +367,7 @@ def _word(file: File, key: str) -> str:
 
 def _tensor_bits(
     file: File, workload: Workload | None, sizes: Mapping[str, int]
-) -> dict[str, Width]:
+) -> dict[str, TensorWidth]:
     """Widths of the tensors of a scope; those that only another scope has are passed over."""
     where = f"{file.where}.tensor_bits"
     section = section_of(take(file.problem, "tensor_bits", dict, file.where, {}), where)

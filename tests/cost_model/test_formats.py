@@ -182,7 +182,7 @@ def test_a_problem_file_knows_formats() -> None:
   attention: {}
 """
     found = api.load_problem(text)
-    assert (found.bits("K"), found.share("K")) == (8.25, 8.25 / 16)
+    assert (found.bits("K"), found.share("K", "DRAM")) == (8.25, 8.25 / 16)
     with pytest.raises(SpecError, match=r"text:3: problem.tensor_bits.K: expected bits, or one of"):
         api.load_problem(text.replace("mxfp8", "mx8"))
 

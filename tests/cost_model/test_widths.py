@@ -15,12 +15,15 @@ from prices import PRICES
 from small_platform import fused, platform, workload
 
 from flat_mapper.api import calls as api
+from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.backends.accelforge import AccelforgeBackend
 from flat_mapper.base.errors import SpecError
+from flat_mapper.base.formats import DEFAULT, TensorWidth
 from flat_mapper.cli.main import main
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.cost_model.widths import check_between
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space_reader import load_mapspace
@@ -196,3 +199,84 @@ def test_other_tools_count_one_width(capsys, backend: str, monkeypatch: pytest.M
     assert main([*COMMAND, "--bits", "K=8", "--backend", backend]) == 2
     err = capsys.readouterr().err
     assert f"{backend}: expected 16 bits for every tensor, got 'K 8'" in err
+
+
+def test_each_level_counts_words_as_it_has_them():
+    plain, narrow = cost(workload()), cost(by_level(AV={"GLB": 32, "DRAM": 8}, K={"DRAM": 4}))
+    shares = {("AV", "GLB"): 2, ("AV", "DRAM"): 0.5, ("K", "DRAM"): 0.25}
+    for a, b in zip(plain.einsums, narrow.einsums, strict=True):
+        for mine, theirs in zip(a.levels, b.levels, strict=True):
+            for x, y in zip(mine.tensors, theirs.tensors, strict=True):
+                assert y.moved_words == shares.get((x.tensor, mine.level), 1) * x.moved_words
+    assert dict(narrow.buffers()["GLB"].terms)["AV"] == 2 * dict(plain.buffers()["GLB"].terms)["AV"]
+
+
+def by_level(**bits: TensorWidth) -> Workload:
+    return replace(workload(), tensor_bits=bits)
+
+
+def test_levels_that_are_not_named_have_the_default():
+    found = by_level(AV={"GLB": 32, DEFAULT: "fp8_e4m3"}, K={"GLB": 8})
+    assert [found.bits("AV", level) for level in ("GLB", "RF", "")] == [32, 8, 8]
+    assert [found.share("K", level) for level in ("GLB", "RF")] == [0.5, 1]
+    assert (found.widths.format("AV"), found.widths.tensors) == ("fp8_e4m3", ("AV", "K"))
+
+
+def test_one_width_at_every_level_is_that_width():
+    every = {level: 32 for level in ("DRAM", "GLB", "RF", "VRF")}
+    assert cost(by_level(AV=every)).groups == cost(wide(AV=32)).groups
+    assert cost(by_level(AV={"GLB": 16})).groups == cost(workload()).groups
+
+
+def test_a_level_that_no_architecture_has_is_refused():
+    message = r"tensor_bits.AV: expected levels of small among DRAM, GLB, .*, got 'GLBB'; did you"
+    with pytest.raises(SpecError, match=message):
+        cost(by_level(AV={"GLBB": 32}))
+    with pytest.raises(SpecError, match=message):
+        search(by_level(AV={"GLBB": 32}), platform(), load_mapspace("flat"), PRICES)
+
+
+@pytest.mark.parametrize(
+    ("bits", "message"),
+    [
+        ("{AV: {GLB: fp33}}", "n.yaml:3: problem.tensor_bits.AV.GLB: expected bits, or one of"),
+        ("{AV: {GLB: 0}}", "n.yaml:3: problem.tensor_bits.AV.GLB: expected int > 0, got 0"),
+        ("{AV: {}}", "n.yaml:3: problem.tensor_bits.AV: expected bits, a number format, or widths"),
+    ],
+)
+def test_files_say_widths_by_level(tmp_path: Path, bits: str, message: str):
+    text = "problem:\n  ranks: {B: 1, H: 1, P: 4, M: 4, E: 2, F: 2}\n  tensor_bits: "
+    path = tmp_path / "n.yaml"
+    path.write_text(text + "{AV: {GLB: 32, DRAM: bf16}}\n  attention: {}\n", encoding="utf-8")
+    assert api.load_problem(path).tensor_bits == {"AV": {"GLB": 32, "DRAM": "bf16"}}
+    out = tmp_path / "out"
+    assert main(["map", "--arch", "edge", "--problem", str(path), "-o", str(out)]) == 0
+    assert read_record(out / "fused-mapping.yaml").workload.tensor_bits["AV"]["GLB"] == 32
+    assert main(["execute", str(out / "fused-mapping.yaml"), "--check"]) == 0
+    path.write_text(text + f"{bits}\n  attention: {{}}\n", encoding="utf-8")
+    with pytest.raises(SpecError, match=message):
+        api.load_problem(path)
+
+
+def test_a_level_between_keeps_words_as_they_come():
+    chip, bits = load_platform("h100"), {"K": {"L2": 8}}
+    with pytest.raises(SpecError, match=r"tensor_bits.K.L2: expected 16, the width at DRAM: L2"):
+        check_between(by_level(**bits), chip, "SMEM")
+    check_between(by_level(**bits), chip, "L2")
+    check_between(by_level(K={DEFAULT: 32, "DRAM": 8}), chip, "SMEM")
+    check_between(by_level(K={"DRAM": 8, "L2": 8}), chip, "SMEM")
+
+
+@pytest.mark.parametrize("backend", [TimeloopBackend, AccelforgeBackend])
+def test_other_tools_know_no_width_by_level(
+    tmp_path: Path, backend: type, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.setattr(backend, "missing", lambda self: None)
+    path = tmp_path / "n.yaml"
+    text = "problem:\n  ranks: {B: 1, H: 1, P: 4, M: 4, E: 2, F: 2}\n  attention: {}\n"
+    path.write_text(text + "  tensor_bits: {AV: {GLB: 32, DRAM: 16}}\n", encoding="utf-8")
+    name = {TimeloopBackend: "timeloop", AccelforgeBackend: "accelforge"}[backend]
+    command = ["map", "--arch", "edge", "--problem", str(path), "--mapspace", "naive"]
+    assert main([*command, "--backend", name]) == 2
+    err = capsys.readouterr().err
+    assert f"{name}: expected 16 bits for every tensor, got 'AV 32 at GLB, 16 at DRAM'" in err

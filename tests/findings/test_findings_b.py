@@ -73,7 +73,7 @@ def test_b3_the_place_of_a_result_does_not_hang_on_the_order_of_operands() -> No
         einsums = tuple(parse_einsum(line) for line in (*lines, f"Y[i,k] = {operands}"))
         cascade = Workload(name="sum", rank_sizes=sizes, einsums=einsums, tensor_bits=bits)
         names = tuple(e.name for e in cascade.ordered)
-        live.append(in_place_classes(cascade, names))
+        live.append(in_place_classes(cascade, names, "GLB"))
     assert live[0] == live[1]
     assert live[0]["Y"] == live[0]["H"] == "H"
 

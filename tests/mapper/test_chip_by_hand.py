@@ -32,7 +32,7 @@ from flat_mapper.workload.mask import Mask
 def test_a_read_that_serves_all_cores_is_shared_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """8 pJ, which no core sees where one read may serve all: then every word is paid for once."""
     levels = {"DRAM": {"read": 8.0, "write": 8.0, "update": 8.0}}
-    one: Any = Fake(level="GLB", workload=None, group=Fake(names=()), keys=0)
+    one: Any = Fake(level="GLB", workload=None, group=Fake(names=()), keys=0, dram="DRAM")
     monkeypatch.setattr(floors, "levels_between", lambda arch, level: [])
     monkeypatch.setattr(floors, "inputs_of", lambda one: ("A",))
     monkeypatch.setattr(floors, "border_words", lambda *_: (3.0, 5.0))
@@ -136,7 +136,7 @@ def test_rows_of_all_tiles_are_whole_and_one_read_serves_several() -> None:
     )
     way = Way.of(on, ert, 4)
     assert way.weights == {"B": 0.25}
-    space: Any = Fake(output="Z", volume={"Z": 3})
+    space: Any = Fake(output="Z", volume_at=lambda *_: 3)
     level = replace(dram, rows=way.rows)
     costs = [float(drawn_energy(space, t, level, 3.0)) for t in "ABZ"]
     assert costs == [6 * 4, 2 * 4, 6 * 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 
@@ -169,7 +170,8 @@ def test_a_port_without_a_limit_tells_no_candidates_apart(kind: str) -> None:
     at: Any = SimpleNamespace(
         child=level, spread=1.0, copies=1.0, passes=np.ones(1), of_child=lambda passes: passes
     )
-    one: Any = SimpleNamespace(volume=4.0, cut=1, share=None, beyond=1.0)
+    space = SimpleNamespace(volume_at=lambda *_: 4.0)
+    one: Any = SimpleNamespace(space=space, tensor="X", cut=1, share=None, beyond=1.0)
     _Sums._end(sums, one, at, at, np.ones(1), kind, 1.0, spared=False)
     assert ports == ["energy", *(["write"] if kind == "write" else [])]
 
@@ -192,8 +194,9 @@ def test_a_tensor_stays_at_the_private_levels_of_einsums_that_have_it(
     """Eight words of X, six at A's registers; B has room without end, and no X."""
 
     def space(words: int | None, *tensors: str) -> SimpleNamespace:
-        levels = [SimpleNamespace(usable_words=n, instances=2) for n in (99, words)]
-        return SimpleNamespace(tensors=tensors, shared=0, arch=SimpleNamespace(levels=levels))
+        room = inf if words is None else 2.0 * words
+        arch = SimpleNamespace(levels=["GLB"])
+        return SimpleNamespace(tensors=tensors, shared=0, arch=arch, room_inside=lambda *_: room)
 
     bounds: Any = SimpleNamespace(
         workload=SimpleNamespace(rank_sizes={"P": 8}, tensor_ranks={"X": ("K",)}),

@@ -283,13 +283,13 @@ def choice(
         )
         seen = vectors(case, group, priced, roles, kinds)
         good = np.flatnonzero(priced.fits)
-        for i in good[undominated(seen[good])]:
+        for i in good[undominated(with_extra(seen[good], [0], [1]))]:
             costs.append(seen[i])
             nests.append(replace(mapping_of(nest, mine[:, :, i]), stay=stay))
     if not costs:
         return Choice(costs=np.zeros((0, 1)), nests=())
     table = np.array(costs)
-    kept = undominated(table)
+    kept = undominated(with_extra(table, [0], [1]))
     return Choice(
         costs=table[kept],
         nests=tuple(nests[i] for i in kept),
@@ -364,7 +364,7 @@ def turn_cycles(
                 chain = [n for n, kept in enumerate(nest.keep) if tensor in kept]
                 if i not in chain or (i == 0 and 1 in chain):
                     continue
-                share, at = workload.share(tensor), chain.index(i)
+                share, at = workload.share(tensor, level.name), chain.index(i)
                 again = 0 if first or tensor != output else inside.traffic[i, tensor].partition
                 moved = moves(nest, factors, tensor, [*chain, None][at + 1], fresh)
                 reads = reads + share * moved * (inside.traffic[i, tensor].reads + again)
@@ -571,8 +571,8 @@ def staged_words(priced: EinsumCosts) -> list[np.ndarray]:
     for tensor in (a.tensor for a in priced.nest.einsum.accesses):
         if tensor in priced.nest.keep[0] and tensor in priced.nest.keep[1]:
             traffic = priced.accesses.traffic[0, tensor]
-            reads = reads + traffic.reads * priced.share(tensor)
-            writes = writes + traffic.updates * priced.share(tensor)
+            reads = reads + traffic.reads * priced.share(0, tensor)
+            writes = writes + traffic.updates * priced.share(0, tensor)
     return [reads, writes]
 
 
@@ -597,14 +597,19 @@ def level_names(platform: Platform) -> list[str]:
     return list(dict.fromkeys(lv.name for arch in archs for lv in arch.levels))
 
 
-def extent_words(case: Case, priced: EinsumCosts, tensor: str, *, whole: bool) -> np.ndarray:
-    """Words of a tensor's tile inside the shared level; `whole`: its own loops included."""
+def extent_words(
+    case: Case, priced: EinsumCosts, tensor: str, at: str = "", *, whole: bool
+) -> np.ndarray:
+    """Words of a tensor's tile inside the shared level; `whole`: its own loops included.
+
+    at: the level that has them so wide; the shared one if none is named.
+    """
     nest = priced.nest
     level = [lv.name for lv in nest.arch.levels].index(shared_level(case.platform).name)
     first = nest.level_slots[level] + (0 if whole else 1)
     mine = [r for r, yes in enumerate(nest.relevant[tensor]) if yes]
     values = priced.factors.factors[first:, mine].prod(axis=(0, 1))
-    return values * case.workload.share(tensor)
+    return values * case.workload.share(tensor, at or shared_level(case.platform).name)
 
 
 def held(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> np.ndarray:
@@ -628,7 +633,7 @@ def first_words(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles
     output = priced.nest.einsum.output.tensor
     return sum(
         (
-            extent_words(case, priced, t, whole=role != "stream")
+            extent_words(case, priced, t, case.platform.dram.name, whole=role != "stream")
             for t, role in roles.items()
             if t != output and (role == "staged" or (opening and role == "stream"))
         ),
@@ -645,7 +650,12 @@ def last_words(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles)
         return np.zeros(1)
     if role != "staged" and not (closing and role == "stream"):
         return np.zeros(1)
-    return extent_words(case, priced, tensor, whole=role == "staged")
+    return extent_words(case, priced, tensor, case.platform.dram.name, whole=role == "staged")
+
+
+def with_extra(costs: FloatArray, turns: list[int], steady: list[int]) -> FloatArray:
+    """The columns, and what turns take beyond steady ones: beside overlapped units it counts."""
+    return np.column_stack([costs, costs[:, turns].sum(axis=1) - costs[:, steady].sum(axis=1)])
 
 
 def undominated(costs: FloatArray) -> np.ndarray:
@@ -681,7 +691,8 @@ def fixed_words(
     if shared is None:
         return 0
     workload, policy = case.workload, case.mapspace.policy
-    classes = in_place_classes(workload, whole_group(case, group)) if policy.in_place else {}
+    own, level = whole_group(case, group), shared_level(case.platform).name
+    classes = in_place_classes(workload, own, level) if policy.in_place else {}
     worst: dict[str, tuple[float, float]] = {}
     cut = {loop.rank: loop.factor for loop in shared}
     whole = whole_group(case, group)
@@ -691,7 +702,7 @@ def fixed_words(
         for tensor in (t for t in carried if t not in mapped):
             ranks = workload.tensor_ranks[tensor]
             words = prod(workload.rank_sizes[r] // cut.get(r, 1) for r in ranks)
-            words *= workload.share(tensor)
+            words *= workload.share(tensor, level)
             worst[tensor] = (words, 2.0 if group.schedule in ("overlapped", "phases") else 1.0)
     for mine in roles.values():
         for tensor, role in mine.items():
@@ -699,7 +710,7 @@ def fixed_words(
                 continue
             ranks = workload.tensor_ranks[tensor]
             words = prod(workload.rank_sizes[r] // cut.get(r, 1) for r in ranks)
-            words *= workload.share(tensor)
+            words *= workload.share(tensor, level)
             copies = policy.buffering
             readers = [e for e in workload.einsums if tensor in (a.tensor for a in e.inputs)]
             drained = policy.softmax == "free" and any(e.after for e in readers)
@@ -798,7 +809,7 @@ def useful_picks(
             stays = total[:, 2 * len(own) + others.index(private + 2 * k)]
             fits &= both + stays <= limit
         good = np.flatnonzero(fits)
-        good = good[undominated(total[good])]
+        good = good[undominated(with_extra(total[good], [0, 1], [2, 3]))]
         sums, picks = total[good], [longer[i] for i in good]
     return picks
 
@@ -839,7 +850,7 @@ def group_cycles(
             each = [sum(c for u, c in at if u == unit) for unit in set(units)]
             steady += max(each) + behind * (sum(each) - max(each)) / passes
     extra = sum(row[0] - row[1] for row in rows) if taking_turns else 0.0
-    one = 0.0  # cycles of one pass of all units, where units overlap
+    one = most = 0.0  # cycles of one pass of all units, where units overlap, and of the busiest
     if taking_turns and group.schedule == "phases" and overlapped:
         steady += extra
     elif taking_turns and overlapped:
@@ -847,6 +858,7 @@ def group_cycles(
         one = sum(once)
         others = {u: sum(c for v, c in zip(units, once, strict=True) if v != u) for u in busy}
         steady = max(busy[unit] + others[unit] for unit in busy) + extra
+        most = max(one - other for other in others.values())
     archs = (platform.matrix, platform.vector) if platform.vector else (platform.matrix,)
     levels = {lv.name: lv for arch in archs for lv in arch.levels}
     total = sum(rows[1:], rows[0])
@@ -861,7 +873,9 @@ def group_cycles(
         if not taking_turns or overlapped or level.name == dram.name:
             reads, writes = total[LEVELS + 2 * i], total[LEVELS + 1 + 2 * i]
             own = taking_turns and level.name == dram.name
-            cycles = dram_cycles(level, reads, writes) + max(0.0, one - exposed) if own else 0.0
+            cycles = (
+                dram_cycles(level, reads, writes) + max(one - most, one - exposed) if own else 0.0
+            )
             steady = max(steady, cycles + extra, port_cycles(level, reads, writes) + extra)
     return ceil(steady + exposed - 1e-9)
 

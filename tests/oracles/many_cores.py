@@ -365,7 +365,8 @@ class Way:
             cut = prod(n for r, n in self.loops[: self.outer] if r in ranks)
             flying = min(cut, ceil((at_work - 1) / inner) + 1)
             copies = max(given.case.mapspace.policy.buffering, flying) if cut > 1 else 1
-            needs += ceil(workload.tensor_words(tensor) / cut * copies)
+            words = workload.tensor_words(tensor) * workload.share(tensor, "DRAM")
+            needs += ceil(words / cut * copies)
         room = given.case.platform.matrix.level(self.keeper).usable_words
         return room is None or needs <= room
 
@@ -467,7 +468,8 @@ class Chip:
         for tensor in self.kept:
             ranks = workload.tensor_ranks[tensor]
             cut = prod(n for r, n in self.way.loops[: self.way.outer] if r in ranks)
-            found[tensor] = self.way.changes(ranks) * workload.tensor_words(tensor) / cut
+            words = workload.tensor_words(tensor) * workload.share(tensor, "DRAM")
+            found[tensor] = self.way.changes(ranks) * words / cut
         return found
 
     @property
@@ -728,15 +730,15 @@ def tile_of(
     def ends(*, last: bool) -> Words:
         waits = closing if last else opening
         some = [t for t in outside if (t == output) == last and (roles[t] == "staged" or waits)]
-        return {t: extent_words(case, priced, t, whole=roles[t] == "staged") for t in some}
+        return {t: extent_words(case, priced, t, "DRAM", whole=roles[t] == "staged") for t in some}
 
     def every(values: np.ndarray) -> FloatArray:
         return np.broadcast_to(values, (count,)).astype(np.float64)
 
     return Tile(
         kinds=turns(case, priced, walked(case, einsum, shared)),
-        reads={t: every(traffic[0, t].reads) for t in outside},
-        writes={t: every(traffic[0, t].updates) for t in outside},
+        reads={t: every(traffic[0, t].reads * priced.share(0, t)) for t in outside},
+        writes={t: every(traffic[0, t].updates * priced.share(0, t)) for t in outside},
         first={t: every(n) for t, n in ends(last=False).items()},
         last={t: every(n) for t, n in ends(last=True).items()},
         energy=every(priced.energy),
@@ -778,6 +780,8 @@ def turns(
                     words = one.traffic[i, tensor].partition
                     read = read + words * (tensor == copied)
                     written = written + words * (tensor == output)
+                share = workload.share(tensor, level.name)
+                read, written = share * read, share * written
                 if i == 0:
                     streamed[tensor] = (read + written).astype(np.float64)
                 reads, writes = reads + read, writes + written

@@ -144,8 +144,12 @@ class GroupOnCores:
             passes = times_brought(self.tensors[tensor], self.outer_loops(level.name))
             values = self.workload.tensor_words(tensor) * passes
             resident = tensor in self.group.resident
-            found[tensor] = 0.0 if resident else values * self.workload.share(tensor)
+            found[tensor] = 0.0 if resident else values * self._share(tensor)
         return found
+
+    def _share(self, tensor: str) -> float:
+        """Words of a value, as DRAM and the levels between have it."""
+        return self.workload.share(tensor, self.platform.dram.name)
 
     def outer_loops(self, level: str) -> tuple[Loop, ...]:
         """The loops given out that stand outside a level between."""
@@ -228,7 +232,7 @@ class GroupOnCores:
                 row_words=1,
                 shared_words_per_cycle=words,
             )
-            shares = self.workload.widths.shares
+            shares = self.workload.widths.at(self.platform.dram.name)
             own = stream_weights(self.facts, self.workload.word_bits, shares, self.tensors)
             sources.append(Source(level=level, weights=own))
         return Outside(sources=tuple(sources))

@@ -169,7 +169,7 @@ def bound(workload: Workload, platform: Platform, mapping: FusedMapping, ert: Er
         for access in einsum.accesses:
             if crosses_dram(workload, everything, access.tensor):
                 values = workload.tensor_words(access.tensor)
-                outside[access.tensor] = values * workload.share(access.tensor)
+                outside[access.tensor] = values * workload.share(access.tensor, platform.dram.name)
     dram = platform.dram
     words = sum(outside.values())
     read, _, update = ert.actions(dram.name)

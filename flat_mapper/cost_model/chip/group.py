@@ -7,9 +7,11 @@ from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.cost_model.chip.classes import priced_tiles
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.cost_model.widths import check_between
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.between import words_held
 from flat_mapper.mapping.cores.tiles import given_tiles
+from flat_mapper.mapping.cores.view import fusion_level
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.workload.graph import Workload
 
@@ -21,6 +23,7 @@ def group_on_cores(
 
     raises: MappingError where a level between cannot keep what the mapping lets it keep.
     """
+    check_between(workload, platform, fusion_level(platform, group).name)
     tiles = given_tiles(workload, platform, group)
     priced = priced_tiles(workload, platform, group, policy, ert, tiles)
     if isinstance(priced, Infeasible):
@@ -43,7 +46,7 @@ def _between_overflow(on: GroupOnCores) -> Infeasible | None:
     for tensor, level in on.between.items():
         _check_between(on, tensor, level)
         words = words_held(
-            on.workload.tensor_words(tensor) * on.workload.share(tensor),
+            on.workload.tensor_words(tensor) * on.workload.share(tensor, on.platform.dram.name),
             on.tensors[tensor],
             on.outer_loops(level.name),
             on.tiles.count,

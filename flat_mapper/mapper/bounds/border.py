@@ -102,13 +102,16 @@ class BorderBounds:
         return next(self.spaces[n] for n in names if tensor in self.spaces[n].tensors)
 
     def _words(self, tensor: str) -> float:
-        return self.workload.tensor_words(tensor) * self.workload.share(tensor)
+        return self.workload.tensor_words(tensor) * self.workload.share(
+            tensor, self.platform.dram.name
+        )
 
     def _tile_words(self, tensor: str, shared: tuple[str, ...], tile: Ints) -> Floats:
-        """Words of a tensor's part in each tile."""
+        """Words of a tensor's part in each tile, at the shared level."""
         sizes = self.workload.rank_sizes
         own = self.workload.tensor_ranks[tensor]
-        words = np.full(tile.shape[1], self.workload.share(tensor))
+        level = shared_level(self.platform).name
+        words = np.full(tile.shape[1], self.workload.share(tensor, level))
         for i, rank in enumerate(shared):
             if rank in own:
                 words = words * tile[i]
@@ -119,7 +122,8 @@ class BorderBounds:
         if len(names) == 1:
             return np.zeros(n)
         shared, workload = self.workload.shareable_ranks(names), self.workload
-        places = in_place_classes(workload, names) if self.mapspace.policy.in_place else {}
+        level = shared_level(self.platform).name
+        places = in_place_classes(workload, names, level) if self.mapspace.policy.in_place else {}
         first: dict[str, int] = {}
         last: dict[str, int] = {}
         words: dict[str, Floats] = {}
@@ -156,9 +160,7 @@ class BorderBounds:
         for name in names:
             space = self.spaces[name]
             if tensor in space.tensors:
-                for level in space.arch.levels[space.shared + 1 :]:
-                    words = level.usable_words
-                    private += np.inf if words is None else float(words) * level.instances
+                private += space.room_inside(tensor, space.arch.levels[space.shared])
         stays: Bools = self._tile_words(tensor, shared, tile) <= np.maximum(room, 0.0) + private
         return np.where(stays, 1.0, visits)
 
@@ -197,7 +199,7 @@ class BorderBounds:
             for tensor in space.tensors:
                 inside = not crosses_dram(self.workload, names, tensor)
                 if (inside or tensor in met) and share == 1.0 and not einsum.each:
-                    vectors = -(-space.volume[tensor] // level.row_words)
+                    vectors = -(-space.volume_at(tensor, level) // level.row_words)
                     energy += vectors * (update if tensor == space.output else read)
                 met.add(tensor)
         return energy

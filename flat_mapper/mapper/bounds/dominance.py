@@ -48,7 +48,7 @@ def undominated(
              memory need not stay whole.
     """
     blocks = [b for b in blocks if b.count]
-    if not blocks or any(lv.cluster_size != 1 for lv in space.arch.levels):
+    if not blocks or not _comparable(space):
         return list(blocks)
     sums = [_Sums.of(space, block, rest, stay, share) for block in blocks]
     keep = _undominated(*_columns(sums))
@@ -61,6 +61,13 @@ def undominated(
         if len(own):
             found.append(block if len(own) == block.count else block.take(own))
     return found
+
+
+def _comparable(space: EinsumSpace) -> bool:
+    """True if sums tell all: not where instances share rows, nor where a word over the outermost
+    network takes what the role of its tensor says."""
+    alone = all(level.cluster_size == 1 for level in space.arch.levels)
+    return alone and not (space.widths.levels and space.priced_networks)
 
 
 def _columns(sums: list[_Sums]) -> tuple[Ints, list[Floats], Floats]:
@@ -186,7 +193,7 @@ class _Sums:
                 if tensor not in candidates.keep.get(choice.node, ()):
                     continue
                 own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
-                words = np.ceil(prod_of(extents, own) * space.share(tensor)) + 0.0
+                words = np.ceil(prod_of(extents, own) * space.share(tensor, choice.node)) + 0.0
                 self.put(_Sum(_Quantity(choice.node, "room")), words)
                 for transfer in candidates.transfers[tensor]:
                     if may and transfer.child is not None and transfer.child.name == choice.node:
@@ -212,7 +219,10 @@ class _Sums:
             filled = transfer.of_child(times)
             self._end(one, transfer, transfer, filled, "write", write, spared=one.output)
         if transfer.network is not None:
-            amounts = [(_ENERGY, one.volume * transfer.network)]
+            volume = one.volume  # of the outermost: no widths differ there, see `undominated`
+            if above is not None and above.child is not None:
+                volume = one.space.volume_at(one.tensor, above.child)
+            amounts = [(_ENERGY, volume * transfer.network)]
             self._amounts(one, transfer, amounts, times, transfer.apart, spared=one.output)
             if one.output:
                 self._amounts(one, transfer, amounts, times, transfer.apart, spared=False)
@@ -236,7 +246,7 @@ class _Sums:
         """
         level = at.child
         assert level is not None
-        words = one.volume / at.spread
+        words = one.space.volume_at(one.tensor, level) / at.spread
         amounts = [(_ENERGY, words * at.copies * (price / level.row_words))]
         for port, rate in (
             (kind, level.read_words_per_cycle if kind == "read" else level.write_words_per_cycle),

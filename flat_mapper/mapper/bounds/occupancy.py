@@ -56,6 +56,11 @@ class SharedOccupancy:
         return cls(problem, rule)
 
     @property
+    def level(self) -> str:
+        """The name of the shared level."""
+        return shared_level(self.problem.platform).name
+
+    @property
     def capacity(self) -> int | None:
         """Words of the shared level."""
         has, most = shared_level(self.problem.platform).usable_words, self.problem.buffer_words
@@ -80,7 +85,7 @@ class SharedOccupancy:
         if (tile == FOLLOW).any():
             for tensor, role in zip(space.tensors, roles, strict=True):
                 if role != "stream":
-                    words = tile_words(space, tensor, shared)
+                    words = tile_words(space, tensor, shared, self.level)
                     total = total + np.ceil(self.rule.of(tensor) * words)
         none = np.zeros(inner.shape[1])
         tiles: dict[Role, Ints] = {"stream": inner, "staged": shared}
@@ -110,7 +115,7 @@ class SharedOccupancy:
             output = tensor == space.output
             if not (staged or (closing if output else opening)):
                 continue
-            words = tile_words(space, tensor, tiles[role])
+            words = tile_words(space, tensor, tiles[role], dram.name)
             weight = (weights or {}).get(tensor, least_weight(dram, tensor))
             ways = words * (not output), words * output
             exposed = exposed + in_turn_cycles(dram, tensor, *ways, weight)
@@ -123,7 +128,8 @@ class SharedOccupancy:
             return total
         for tensor, role in zip(space.tensors, roles, strict=True):
             if role == "stream":
-                total = total + np.ceil(self.rule.buffering * tile_words(space, tensor, inner))
+                words = tile_words(space, tensor, inner, self.level)
+                total = total + np.ceil(self.rule.buffering * words)
         return total
 
     def room(self, staging: Staging, tile: Ints) -> Floats:
@@ -155,7 +161,7 @@ class SharedOccupancy:
         for tensor in problem.left_out:
             own = problem.workload.tensor_ranks[tensor]
             inner = [i for i, rank in enumerate(problem.ranks) if rank.members[0] in own]
-            words = tile[inner].prod(axis=0) * problem.workload.share(tensor)
+            words = tile[inner].prod(axis=0) * problem.workload.share(tensor, self.level)
             total = total + self.rule.of(tensor) * words
         cut = np.zeros(tile.shape[1], np.bool_)
         for i in problem.inner:
@@ -178,7 +184,7 @@ class SharedOccupancy:
             words = np.broadcast_to(np.asarray(smallest, np.float64), (tile.shape[1],))
             free = self.problem.mapspace.policy.passing == "free"
             return Term(tensor, words, 0.0 if free else self.rule.buffering)
-        words = np.asarray(tile_words(space, tensor, tile), np.float64)
+        words = np.asarray(tile_words(space, tensor, tile, self.level), np.float64)
         return Term(self.problem.place(tensor), words, self.rule.of(tensor))
 
     def least_needs(self, stagings: Sequence[Staging], tile: Ints) -> Ints:
@@ -196,7 +202,8 @@ class SharedOccupancy:
             for roles, some in own.items():
                 for tensor, role in zip(space.tensors, roles, strict=True):
                     extents = tile[self.problem.index(space)]
-                    term = self.lower_term(space, tensor, role, extents, space.share(tensor))
+                    least = space.share(tensor, self.level)
+                    term = self.lower_term(space, tensor, role, extents, least)
                     most = words.setdefault(term.place, np.zeros(shape))
                     most[some] = np.maximum(most[some], term.words)
                     times = copies.setdefault(term.place, np.zeros((shape[0], 1)))

@@ -76,9 +76,11 @@ def first_visits_at_most(space: EinsumSpace, candidates: CandidateBlock, rest: N
     beyond = float(lanes_of(rest))
     inner = first_visits(space, candidates, space.arch.levels[space.shared])
     levels = [n for n in rest if isinstance(n, MemoryLevel)]
-    volume = float(space.volume[space.output])
+    volume = space.volumes(space.output)[1]
     outside = sum(
-        volume * beyond * (sum(space.prices[lv.name][:2]) / lv.row_words + lv.outside_pj)
+        space.volume_at(space.output, lv)
+        * beyond
+        * (sum(space.prices[lv.name][:2]) / lv.row_words + lv.outside_pj)
         for lv in (*levels, *space.arch.levels[: space.shared + 1])
     )
     networks = sum(sum(node.word_pj) for node in rest if isinstance(node, Fanout))
@@ -116,16 +118,17 @@ def _least(
             passes[i],
             firsts[i],
         )
-    volume = float(space.volume[tensor])
-    words = volume * passes[-1]
+    volume, often = space.volumes(tensor)[0], passes[-1]
+    words = volume * often
     both_ways = 2 * words - volume * firsts[-1] if tensor == space.output else words
     energy = energy + _crossing(rest, keep, tensor, volume, both_ways)
     if rest and isinstance(rest[0], MemoryLevel) and tensor in keep:
-        energy = energy + _at(space, tensor, rest[0], words, volume * firsts[-1])
+        own = space.volume_at(tensor, rest[0])
+        energy = energy + _at(space, tensor, rest[0], own * often, own * firsts[-1])
         energy = energy + _filled(space, tensor, rest[0])
-        words = np.full(candidates.count, volume)
+        often = np.ones(candidates.count)
     priced, free = (
-        energy + _drawn(space, tensor, rest, words, roles, priced=p, rounded=rounded)
+        energy + _drawn(space, tensor, rest, often, roles, priced=p, rounded=rounded)
         for p in (True, False)
     )
     return priced, free
@@ -140,17 +143,18 @@ def _ends(
     first: Floats,
 ) -> Floats:
     """pJ at the ends of a transfer that are known, and of the networks it crosses so far."""
-    volume, output = float(space.volume[tensor]), tensor == space.output
+    volume, output = space.volumes(tensor)[0], tensor == space.output
     energy = np.zeros(len(passes))
     if above is not None and above.child is not None:
-        level = above.child
+        level, volume = above.child, space.volume_at(tensor, above.child)
         read, _, update = space.prices[level.name]
         vectors = above.copies / above.spread * volume / level.row_words / level.cluster_size
         again = passes - first if output else passes
         energy = energy + vectors * (again * read + (passes * update if output else 0.0))
     if transfer.child is not None:
         level = transfer.child
-        vectors = transfer.copies / transfer.spread * volume / level.row_words / level.cluster_size
+        own = space.volume_at(tensor, level)
+        vectors = transfer.copies / transfer.spread * own / level.row_words / level.cluster_size
         filled = transfer.of_child(passes)
         again = filled - first if output else filled
         energy = energy + vectors * again * space.prices[level.name][1]
@@ -196,7 +200,7 @@ def _filled(space: EinsumSpace, tensor: str, level: MemoryLevel) -> float:
     """pJ of writing every word of a tensor into a level once; an output starts from nothing."""
     if tensor == space.output:
         return 0.0
-    vectors = float(space.volume[tensor]) / level.row_words / level.cluster_size
+    vectors = space.volume_at(tensor, level) / level.row_words / level.cluster_size
     return vectors * space.prices[level.name][1]
 
 
@@ -204,34 +208,39 @@ def _drawn(
     space: EinsumSpace,
     tensor: str,
     rest: Nodes,
-    words: Floats,
+    often: Floats,
     roles: tuple[Role, ...],
     *,
     priced: bool,
     rounded: bool,
 ) -> Floats:
-    """Least pJ of bringing words from whichever level may keep them; rounded: see `_least`."""
-    volume = float(space.volume[tensor])
+    """Least pJ of bringing a tensor so often from whichever level may keep it.
 
-    def top(some: Floats) -> Floats:
+    rounded: see `_least`.
+    """
+
+    def top(often: Floats, spared: float) -> Floats:
         found: list[Floats] = []
         for role in roles:
             once = 0.0
             if role == "staged":
                 once = staged_once(space, tensor, priced=priced, rounded=rounded)
             level = space.arch.levels[0 if role == "stream" else space.shared]
+            volume = space.volume_at(tensor, level)
+            some = np.maximum(volume * often / spared, volume)
             free = role == "stream" and not priced
             drawn = 0.0 if free else drawn_energy(space, tensor, level, some, rounded=False)
             found.append(np.asarray(once + drawn))
         return reduce(np.minimum, found)
 
-    spared, options, once = 1.0, list[Floats](), top(np.array(volume))
+    spared, options, once = 1.0, list[Floats](), top(np.ones(()), 1.0)
     for position, node in enumerate(rest):
         if isinstance(node, Fanout):
             spared *= node.fanout_x * node.fanout_y
         elif position:
-            drawn = np.maximum(words / spared, volume)
+            volume = space.volume_at(tensor, node)
+            drawn = np.maximum(volume * often / spared, volume)
             at = _at(space, tensor, node, drawn, drawn)
             options.append(at + _filled(space, tensor, node) + once)
-    options.append(top(np.maximum(words / spared, volume)))
+    options.append(top(often, spared))
     return reduce(np.minimum, options)

@@ -48,7 +48,9 @@ def infeasibility(
         tiles, streamed = tile[problem.index(space)], smallest.get(space.einsum.name, space.share)
         roles = staging.roles[space.einsum.name]
         needs = merged(
-            bounds.occupancy.lower_term(space, tensor, role, tiles[:, None], streamed(tensor))
+            bounds.occupancy.lower_term(
+                space, tensor, role, tiles[:, None], streamed(tensor, level.name)
+            )
             for tensor, role in zip(space.tensors, roles, strict=True)
         )
         for name, words in needs.items():

@@ -121,5 +121,6 @@ def _stays(
             decided[real] = True
     if _only_level(space) is None:
         return may, np.zeros(count)
-    words = tile_words(space, tensor, outers.tile[index]) / space.arch.levels[-1].instances
+    level = space.arch.levels[-1]
+    words = tile_words(space, tensor, outers.tile[index], level.name) / level.instances
     return may, np.ceil(words)

@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
+from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.factors import distinct_columns, located
@@ -75,9 +76,13 @@ class CandidateTiles:
             self._moves[key] = (full, full - stays)
         return self._moves[key]
 
-    def drawn(self, tensor: str) -> tuple[Floats, Floats]:
+    def drawn(self, tensor: str, top: MemoryLevel) -> tuple[Floats, Floats]:
         """The same of words from the level on top, or to it."""
-        full, stays = self.candidate_set.taken(tensor, rounded=False).drawn
+        volume, often = (
+            self.space.volume_at(tensor, top),
+            self.candidate_set.taken(tensor, rounded=False),
+        )
+        full, stays = (volume * passes for passes in often.drawn)
         return full, full - stays
 
     def spared(self, role: Role) -> tuple[Floats, Floats, Floats]:

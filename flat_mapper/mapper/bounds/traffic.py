@@ -142,10 +142,10 @@ def _stream_cycles(problem: GroupProblem, uses: list[Use], zero: Floats) -> Floa
             writes = writes + use.weight * (moved if use.is_output else 0.0)
             reads = reads + use.weight * (moved - output) + use.total
             continue
-        written = written + output
-        read = read + use.seen * (not use.is_output)
+        written = written + use.scale * output
+        read = read + use.scale * use.seen * (not use.is_output)
         if use.role == "staged" and use.moved is not None:
-            written = written + use.moved - output
+            written = written + use.scale * (use.moved - output)
     streamed = _of_splits(transfer_cycles(problem.platform.dram, reads, writes))
     own = [use for use in uses if use.role == "stream"]
     streamed = np.maximum(streamed, _beside_cycles(problem.platform.dram, own, zero))
@@ -268,15 +268,17 @@ def _cycles(
     for use in uses:
         # Every word passes between the shared level and the inner ones once at least.
         if use.role != "stream" and use.is_output:
-            written = written + use.volume
+            written = written + use.scale * use.volume
         elif use.role != "stream":
-            read = read + use.seen
+            read = read + use.scale * use.seen
         if use.role == "staged" and use.moved is not None:
-            written = written + use.moved - use.volume * use.is_output
+            written = written + use.scale * (use.moved - use.volume * use.is_output)
         staged = use.role == "staged" and problem.takes_turns
         if staged or (use.opening and (ends is None or use.role != "stream")):
             streams = use.role == "stream"
-            words = use.smallest if streams else tile_words(use.space, use.tensor, use.tile)
+            words = (
+                use.smallest if streams else tile_words(use.space, use.tensor, use.tile, dram.name)
+            )
             ways = words * (not use.is_output), words * use.is_output
             exposed = exposed + in_turn_cycles(dram, use.tensor, *ways, use.waits)
     found = np.maximum(np.maximum(moved, busy), transfer_cycles(level, read, written))

@@ -127,9 +127,9 @@ def _ports(
         for tensor in tensors:
             own, output = weight(level, tensor), tensor == space.output
             each = own * (read + write if output else read)
-            full, gain = tiles.drawn(tensor)
+            full, gain = tiles.drawn(tensor, level)
             pairs[tensor] = each * full, each * gain
-            first += output * own * read * space.volume[tensor]
+            first += output * own * read * space.volume_at(tensor, level)
         if any(full.any() for full, _ in pairs.values()):
             bounds = TileBounds.summed(tiles, 0.0, pairs)
             found.append(_Port(bounds, first, space.first_visits_masked))

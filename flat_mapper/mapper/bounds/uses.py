@@ -24,7 +24,7 @@ class Stay:
     """A streamed tensor that some candidate may hold whole, and so keep over DRAM loops."""
 
     may: Bools
-    words: Ints | Floats  # of its outer tile
+    words: Ints | Floats  # of its outer tile, as the shared level has them
     again: Floats  # words through DRAM where it does not stay
 
 
@@ -54,6 +54,11 @@ class Use:
     def is_output(self) -> bool:
         """True if the Einsum writes it."""
         return self.tensor == self.space.output
+
+    @property
+    def scale(self) -> float:
+        """Words of the shared level for one of DRAM's."""
+        return self.space.scale(self.tensor, self.space.arch.levels[self.space.shared])
 
     @property
     def weight(self) -> float:
@@ -106,7 +111,7 @@ def uses_of(
     tile = np.where(extents == FOLLOW, 1, extents)
     sizes = np.array(space.sizes, dtype=np.int64)[:, None]
     dram = np.where(extents == FOLLOW, 1, sizes // tile)
-    masked = problem.masked(space) or ()
+    masked, level = problem.masked(space) or (), space.arch.levels[space.shared].name
     queries = problem.masked_pair[0] if problem.masked_pair else -1
     for tensor, role in zip(space.tensors, loops.roles, strict=True):
         whole = np.full(tile.shape[1], float(space.volume[tensor]))
@@ -120,16 +125,22 @@ def uses_of(
                 still = np.ones(tile.shape[1], np.bool_)
                 left = mask_leaves(relevant, still, dram, loops.order, masked, share)
                 moved = moved * left[0] * left[1]
-        stay, drawn, smallest = None, None, space.share(tensor)
+        stay, drawn, outermost = None, None, space.arch.levels[0].name
+        smallest, least = space.share(tensor, outermost), space.share(tensor, level)
         if role == "stream" and moved is not None:
-            smallest = part.smallest(tensor) if part else smallest
-            kept = part.largest_kept(tensor) if part else space.inner_words
-            words = tile_words(space, tensor, tile)
+            smallest = part.smallest(tensor, outermost) if part else smallest
+            least = part.smallest(tensor, level) if part else least
+            kept = (
+                part.largest_kept(tensor)
+                if part
+                else space.room_inside(tensor, space.arch.levels[0])
+            )
+            words = tile_words(space, tensor, tile, outermost)
             again = streamed_words(space, tensor, dram) * share
             may = words <= kept
             moved = np.where(may, moved, again)
             if (moved < again).any():
-                stay = Stay(may=may, words=words, again=again)
+                stay = Stay(may=may, words=tile_words(space, tensor, tile, level), again=again)
             if tensor in space.passing:
                 drawn = np.maximum(_drawn(space, tensor, loops), moved)
                 moved = drawn.min(axis=0, initial=np.inf)
@@ -147,7 +158,7 @@ def uses_of(
             stay=stay,
             volume=volume,
             seen=whole if own in ([], [queries]) else whole * share,
-            term=occupancy.lower_term(space, tensor, role, tile, smallest),
+            term=occupancy.lower_term(space, tensor, role, tile, least),
             once=share * _once(problem, space, tensor),
         )
 
@@ -180,5 +191,6 @@ def _drawn(space: EinsumSpace, tensor: str, loops: Loops) -> Floats:
     """
     units = loops.sharing[space.tensors.index(tensor)][:, None]
     # Counts are whole values: less than one of them is lost.
-    often = max(space.iterations * space.share(tensor) - 1, 0)
+    share = space.share(tensor, space.arch.levels[0].name)
+    often = max(space.iterations * share - max(share, 1), 0)
     return np.asarray(loops.share * (often / units))

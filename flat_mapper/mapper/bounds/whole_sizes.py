@@ -135,9 +135,9 @@ def _ways(space: EinsumSpace, tensor: str, roles: Sequence[Role], priced: float)
 
 def _from_top(space: EinsumSpace, tensor: str, role: Role, priced: float) -> _Way:
     """Way of a tensor from the shared level, or from outside."""
-    volume = float(space.volume[tensor])
-    often = max(space.iterations * space.share(tensor) - 1, volume)  # whole words: less is lost
     level, staged, weight = space.source(tensor, role), 0.0, 1.0
+    volume, share = space.volume_at(tensor, level), space.share(tensor, level.name)
+    often = max(space.iterations * share - max(share, 1), volume)  # whole values: less is lost
     if role == "stream":
         weight = priced
     elif role == "staged":
@@ -158,10 +158,10 @@ def _kept_at(space: EinsumSpace, tensor: str, level: MemoryLevel) -> tuple[float
     read, write, update = space.prices[level.name]
     rows = level.row_words * level.cluster_size
     # Counts are whole words of each instance: less than one word of each is lost.
-    words = max(space.iterations - level.instances, 0) * space.share(tensor)
+    words = max(space.iterations - level.instances, 0) * space.share(tensor, level.name)
     if tensor == space.output:
         return 0.0, words * update / rows
-    return float(space.volume[tensor]) * write / rows, words * read / rows
+    return space.volume_at(tensor, level) * write / rows, words * read / rows
 
 
 def sharing_units(space: EinsumSpace) -> Ints:

@@ -11,6 +11,7 @@ from math import prod
 
 from flat_mapper.arch.values import Fanout, Platform
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.cost_model.widths import check_between
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.arch_rules import GIVE_TILES
 from flat_mapper.mapping.cores.tiles import given_ranks
@@ -32,6 +33,7 @@ class Assignment:
     tile: tuple[tuple[str, int], ...]
     keys: int  # of a pass, where a mask makes tiles of queries differ; 0: all tiles are equal
     cores: int  # of the chip
+    dram: str  # the name of the outermost level
 
     @property
     def count(self) -> int:
@@ -123,6 +125,7 @@ def every_assignment(
 def _of_level(
     workload: Workload, platform: Platform, mapspace: Mapspace, group: GroupSpace, level: str
 ) -> Iterator[Assignment]:
+    check_between(workload, platform, level)
     cores = core_count(platform.matrix, level)
     legal = given_ranks(workload, group.names) if cores > 1 else ()
     wanted = mapspace.fusion.cores
@@ -142,6 +145,7 @@ def _of_level(
             tile=tuple(tile.items()),
             keys=0,
             cores=cores,
+            dram=platform.dram.name,
         )
         if not (workload.mask and one.cuts_queries and pair and pair[1] in in_time):
             yield one

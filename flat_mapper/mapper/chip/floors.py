@@ -86,7 +86,7 @@ def inputs_of(one: Assignment) -> dict[str, float]:
     made = {workload.einsum(n).output.tensor for n in names}
     moved = {a.tensor for n in names for a in workload.einsum(n).accesses} - made
     return {
-        t: workload.tensor_words(t) * workload.share(t)
+        t: workload.tensor_words(t) * workload.share(t, one.dram)
         for t in sorted(moved)
         if crosses_dram(workload, names, t)
     }
@@ -95,7 +95,7 @@ def inputs_of(one: Assignment) -> dict[str, float]:
 def tile_words(one: Assignment, tensor: str) -> float:
     """Words of a tensor in a tile."""
     core = one.core_workload
-    return core.tensor_words(tensor) * core.share(tensor)
+    return core.tensor_words(tensor) * core.share(tensor, one.dram)
 
 
 def _streams(
@@ -120,7 +120,7 @@ def _streams(
     facts = core_facts(arch)
     if facts.stream_bytes_per_cycle is not None:
         bits, tensors = workload.word_bits, dict.fromkeys([*inputs, *sorted(made)])
-        weights = stream_weights(facts, bits, workload.widths.shares, tensors)
+        weights = stream_weights(facts, bits, workload.widths.at(one.dram), tensors)
         word = bits / 8 / facts.stream_bytes_per_cycle
         yield {t: word * weights.get(t, 1.0) for t in tensors}
 
@@ -250,7 +250,7 @@ def shared_pj(platform: Platform, ert: Ert, one: Assignment, *, kept: bool = Tru
     Where a level between may keep them it is written as well, or DRAM sends all that cores draw.
     kept: see `keeps_inputs`.
     """
-    reads, _ = border_words(one.workload, one.group.names)
+    reads, _ = border_words(one.workload, one.group.names, one.dram)
     each = ert.actions(platform.dram.name)[0] / platform.dram.row_words
     if _shares(platform, one):
         return reads * each
@@ -311,7 +311,9 @@ def at_dram(platform: Platform, one: Assignment, buffering: float) -> float:
 
 def at_border(platform: Platform, workload: Workload, names: tuple[str, ...]) -> float:
     """Cycles that no mapping of a group beats: every word over its border once."""
-    return whole(float(transfer_cycles(platform.dram, *border_words(workload, names))))
+    return whole(
+        float(transfer_cycles(platform.dram, *border_words(workload, names, platform.dram.name)))
+    )
 
 
 def whole(cycles: float) -> float:
@@ -319,21 +321,21 @@ def whole(cycles: float) -> float:
     return float(ceil(cycles * (1 - 1e-14) - 1e-9))
 
 
-def border_words(workload: Workload, names: tuple[str, ...]) -> tuple[float, float]:
+def border_words(workload: Workload, names: tuple[str, ...], dram: str) -> tuple[float, float]:
     """Words that a group reads from outside and writes, each once."""
     part = workload.subset(names)
     made = {part.einsum(n).output.tensor for n in names}
     reads = writes = 0.0
     for tensor in part.tensor_ranks:
         if crosses_dram(workload, names, tensor):
-            words = part.tensor_words(tensor) * part.share(tensor) * seen_words(part, tensor)
+            words = part.tensor_words(tensor) * part.share(tensor, dram) * seen_words(part, tensor)
             reads, writes = (reads, writes + words) if tensor in made else (reads + words, writes)
     return reads, writes
 
 
 def least_pj(platform: Platform, ert: Ert, workload: Workload, names: tuple[str, ...]) -> float:
     """pJ that no mapping of a group is below: computes, and every word over its border once."""
-    dram, (reads, writes) = platform.dram, border_words(workload, names)
+    dram, (reads, writes) = platform.dram, border_words(workload, names, platform.dram.name)
     read, *write = (pj / dram.row_words for pj in ert.actions(dram.name))
     return reads * read + writes * min(write) + computes_pj(platform, ert, workload, names)
 

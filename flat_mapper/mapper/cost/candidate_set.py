@@ -118,8 +118,10 @@ class CandidateSet:
         return np.concatenate(parts)
 
     def largest_kept(self, tensor: str) -> float:
-        """Most words of a tensor that a candidate keeps at inner levels and may hold on to."""
-        return self._end("kept", tensor, self._largest_kept)
+        """Most words of a tensor, as the outermost level has them, that a candidate keeps at inner
+        levels and may hold on to."""
+        values = self._end("kept", tensor, self._largest_kept)
+        return values * self.space.share(tensor, self.space.arch.levels[0].name)
 
     def _largest_kept(self, tensor: str) -> float:
         """The same, looked for."""
@@ -127,15 +129,16 @@ class CandidateSet:
         for block in self.blocks:
             transfer = block.transfers[tensor][-1]
             if transfer.child is not None and transfer.open.any():
-                words = self._words(block, tensor)
+                words = self._values(block, tensor)
                 most = max(most, float(words[np.broadcast_to(transfer.open, words.shape)].max()))
         return most
 
-    def smallest(self, tensor: str) -> float:
-        """Fewest words of a tensor in any candidate's tile."""
-        return self._end(
-            "tile", tensor, lambda t: min(float(self._words(b, t).min()) for b in self.blocks)
+    def smallest(self, tensor: str, level: str) -> float:
+        """Fewest words of a tensor in any candidate's tile, as a level has them."""
+        values = self._end(
+            "tile", tensor, lambda t: min(float(self._values(b, t).min()) for b in self.blocks)
         )
+        return values * self.space.share(tensor, level)
 
     @property
     def fewest_cycles(self) -> float:
@@ -148,9 +151,9 @@ class CandidateSet:
             self.memo.ends[what, tensor] = look(tensor)
         return self.memo.ends[what, tensor]
 
-    def _words(self, block: CandidateBlock, tensor: str) -> Ints | Floats:
+    def _values(self, block: CandidateBlock, tensor: str) -> Ints | Floats:
         own = [r for r, yes in enumerate(self.space.relevant[tensor]) if yes]
-        return prod_of(block.tile, own) * self.space.share(tensor)
+        return prod_of(block.tile, own)
 
     def energy(
         self,

@@ -31,7 +31,9 @@ class DenseTransfer:
     parents: tuple[
         tuple[MemoryLevel | None, Bools], ...
     ]  # None: the level on top; candidates that have it
-    parent_words: Floats  # words of one parent's share
+    parent_words: (
+        Floats  # words of one parent's share; of the level on top, as the outermost has them
+    )
     copies: Floats  # of the parent
     child_words: Floats  # words of one child's share
     child_copies: Floats  # 0 where the child does not keep the tensor
@@ -154,17 +156,19 @@ def _block_transfer(
     if position is None:
         network = zero if space.priced_networks else None
         return DenseTransfer(child, zero > 0, zero, (), *(zero,) * 4, one, network)
-    volume = float(space.volume[tensor])
     transfer, *outside = transfers[position:]
     above = outside[0] if outside else None
+    parent = above.child if above else None
+    volume = space.volume_at(tensor, parent or space.arch.levels[0])
+    within = space.volume_at(tensor, child or space.arch.levels[0])  # none of a unit's counts
     return DenseTransfer(
         child=child,
         open=transfer.open & (one > 0),  # of every candidate: a fresh transfer may have one for all
         passes=transfer.passes * one,
-        parents=((above.child if above else None, one > 0),),
+        parents=((parent, one > 0),),
         parent_words=one * (volume / above.spread if above else volume),
         copies=one * (above.copies if above else 1.0),
-        child_words=one * (volume / transfer.spread),
+        child_words=one * (within / transfer.spread),
         child_copies=one * transfer.copies,
         apart=one * transfer.apart,
         network=None if transfer.network is None else one * transfer.network * volume,
@@ -185,8 +189,11 @@ def _add_dense(
     for level, has in transfer.parents:
         own = has[candidate]
         if own.any():
-            parent_words = np.where(own, transfer.parent_words[candidate], 0.0)
             parent = level or top
+            words = (
+                space.volume_at(tensor, top) if level is None else transfer.parent_words[candidate]
+            )
+            parent_words = np.where(own, words, 0.0)
             copies = transfer.copies[candidate]
             add_drawn(space, costs, tensor, parent, copies, parent_words, passes)
     if transfer.child is not None:
@@ -195,4 +202,6 @@ def _add_dense(
         add_filled(space, costs, transfer.child, copies, child_words, filled, output=output)
     if transfer.network is not None:
         times = 2 * passes - 1 if output else passes
+        if (scale := space.scale(tensor, top)) != 1:
+            times = times * np.where(transfer.served_by(None)[candidate], scale, 1.0)
         costs.energy = costs.energy + transfer.network[candidate] * times

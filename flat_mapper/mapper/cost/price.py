@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from flat_mapper.arch.values import MemoryLevel, MovedRows
+from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.latency import loads_in_turn
 from flat_mapper.mapper.cost.innermost import closed_passes
 from flat_mapper.mapper.cost.masks import add_held, left_by_mask
 from flat_mapper.mapper.cost.outside import beside, beside_cycles, in_turn_cycles, weight_of
+from flat_mapper.mapper.cost.rows import fractions_of_rows, row_accesses, rows_in_use, rows_of
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints, Transfer, looped
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import lacked
@@ -30,7 +31,7 @@ class Costs:
 
     def accesses(self, words: Floats | float, level: MemoryLevel) -> Floats:
         """Vector accesses for a number of words."""
-        vectors = _fractions(words, level)
+        vectors = fractions_of_rows(words, level)
         return np.ceil(vectors) if self.rounded else vectors
 
     def add(self, other: Costs) -> None:
@@ -137,7 +138,9 @@ def _copied_words(space: EinsumSpace, tensor: str, outer: Outer) -> float:
     """Words of a carried tensor's old value, copied to the output's place; 0 of other tensors."""
     if outer.copied is None or tensor not in (outer.copied, space.output):
         return 0.0
-    return float(space.volume[tensor]) * (outer.passes * outer.visited - 1)
+    return space.volume_at(tensor, space.arch.levels[space.shared]) * (
+        outer.passes * outer.visited - 1
+    )
 
 
 def add_staged(
@@ -176,14 +179,16 @@ def _add_transfer(
     left: what a mask leaves of the passes, and of the tensor.
     copied: words that the parent reads (of an output: takes) beside.
     """
-    volume, passes = float(space.volume[tensor]) * left[1], passes * left[0]
+    passes, output = passes * left[0], tensor == space.output
     parent = top if above is None else above.child
     spread, copies = (1.0, 1.0) if above is None else (above.spread, above.copies)
-    output = tensor == space.output
+    volume = space.volumes(tensor)[0] * left[1]  # over networks: at least so many
     if parent is not None:
+        volume = space.volume_at(tensor, parent) * left[1]
         add_drawn(space, costs, tensor, parent, copies, volume / spread, passes, copied)
     if transfer.child is not None:
-        words, filled = volume / transfer.spread, transfer.of_child(passes)
+        words = space.volume_at(tensor, transfer.child) * left[1] / transfer.spread
+        filled = transfer.of_child(passes)
         add_filled(space, costs, transfer.child, transfer.copies, words, filled, output=output)
     costs.energy = costs.energy + volume * transfer.network_pj(passes, 1.0 if output else None)
 
@@ -210,14 +215,14 @@ def add_drawn(
         crossed = 2 * drawn - parent_words if output else drawn
         costs.energy = costs.energy + crossed * parent.outside_pj
     if output:
-        costs.energy = costs.energy + _served(copies, parent) * (
-            _accesses(drawn + copied, rows, costs.rounded) * rows.update_pj
-            + _accesses(drawn - parent_words, rows, costs.rounded) * rows.read_pj
+        costs.energy = costs.energy + rows_in_use(copies, parent) * (
+            row_accesses(drawn + copied, rows, costs.rounded) * rows.update_pj
+            + row_accesses(drawn - parent_words, rows, costs.rounded) * rows.read_pj
         )
         costs.add_words(parent, drawn - parent_words, drawn + copied)
     else:
         drawn = drawn + copied
-        vectors = _served(copies, parent) * _accesses(drawn, rows, costs.rounded)
+        vectors = rows_in_use(copies, parent) * row_accesses(drawn, rows, costs.rounded)
         costs.energy = costs.energy + vectors * rows.read_pj
         costs.add_words(parent, drawn, np.zeros(1))
 
@@ -237,34 +242,9 @@ def add_filled(
     An output's first visit starts from nothing.
     """
     filled = child_words * passes - (child_words if output else 0.0)
-    vectors = _served(copies, child) * costs.accesses(filled, child)
+    vectors = rows_in_use(copies, child) * costs.accesses(filled, child)
     costs.energy = costs.energy + vectors * space.prices[child.name][1]
     costs.add_words(child, np.zeros(1), filled)
-
-
-def rows_of(space: EinsumSpace, level: MemoryLevel, tensor: str) -> MovedRows:
-    """Rows of a level that words of a tensor take."""
-    if tensor in level.rows:
-        return level.rows[tensor]
-    read, _, update = space.prices[level.name]
-    return MovedRows(row_words=level.row_words, read_pj=read, update_pj=update)
-
-
-def _accesses(words: Floats | float, rows: MovedRows, rounded: bool) -> Floats:
-    """Vector accesses for a number of words."""
-    moved = np.asarray(words)
-    moved = (moved if rows.times == 1 else moved * rows.times) / rows.row_words
-    return np.ceil(moved) if rounded else moved
-
-
-def _served(copies: Floats | float, level: MemoryLevel) -> Floats | float:
-    """Physical rows in use: instances of one cluster share theirs."""
-    return copies if level.cluster_size == 1 else np.minimum(copies, level.clusters)
-
-
-def _fractions(words: Floats | float, level: MemoryLevel) -> Floats:
-    """Vector accesses for a number of words, not rounded."""
-    return np.asarray(words) / level.row_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +256,7 @@ class Moves:
     """
 
     inner: tuple[Floats, Floats]  # pJ at the inner levels
-    drawn: tuple[Floats, Floats]  # words from the level on top, or to it
+    drawn: tuple[Floats, Floats]  # how often its words come from the level on top, or go to it
 
     def energy(
         self, space: EinsumSpace, tensor: str, role: Role, *, priced: bool, rounded: bool = True
@@ -293,9 +273,12 @@ class Moves:
         if role == "stream" and not priced:
             return self.inner
         top = space.arch.levels[0 if role == "stream" else space.shared]
+        volume = space.volume_at(tensor, top)
         full, stays = (
-            inner + once + drawn_energy(space, tensor, top, words, rounded=rounded)
-            for inner, words in zip(self.inner, self.drawn, strict=True)
+            inner
+            + once
+            + drawn_energy(space, tensor, top, volume * passes, rounded=rounded, volume=volume)
+            for inner, passes in zip(self.inner, self.drawn, strict=True)
         )
         return full, stays
 
@@ -305,7 +288,6 @@ def moves(
 ) -> Moves:
     """Cost of a tensor in every candidate; rounded: see `Moves.energy`."""
     closed = closed_passes(space, candidates.tile, tensor)
-    volume = float(space.volume[tensor])
     transfers = candidates.transfers[tensor]
     inner, drawn = [], []
     for stays in (False, True)[: 1 + any(t.open.any() for t in transfers)]:
@@ -316,7 +298,7 @@ def moves(
                 _add_transfer(space, costs, tensor, transfer, transfers[i + 1], None, passes)
             else:
                 _add_transfer(space, costs, tensor, transfer, None, None, passes)
-                drawn.append(volume * passes)
+                drawn.append(passes)
         inner.append(costs.energy)
     return Moves(inner=(inner[0], inner[-1]), drawn=(drawn[0], drawn[-1]))
 
@@ -349,11 +331,11 @@ def drawn_energy(
     """
     rows = rows_of(space, level, tensor)
     if tensor == space.output:
-        again = np.asarray(words) - (space.volume[tensor] if volume is None else volume)
+        again = np.asarray(words) - (space.volume_at(tensor, level) if volume is None else volume)
         outside = (words + again) * level.outside_pj
-        updates = _accesses(words, rows, rounded) * rows.update_pj
-        return updates + _accesses(again, rows, rounded) * rows.read_pj + outside
-    return _accesses(words, rows, rounded) * rows.read_pj + words * level.outside_pj
+        updates = row_accesses(words, rows, rounded) * rows.update_pj
+        return updates + row_accesses(again, rows, rounded) * rows.read_pj + outside
+    return row_accesses(words, rows, rounded) * rows.read_pj + words * level.outside_pj
 
 
 def dram_energy(
@@ -375,7 +357,7 @@ def first_visits(space: EinsumSpace, candidates: CandidateBlock, top: MemoryLeve
     top: the level that the outermost transfer leads to. A mask leaves passes out, first visits
     of what every row of tiles adds to it does not; none are counted where it does.
     """
-    tensor, volume = space.output, float(space.volume[space.output])
+    tensor = space.output
     transfers = candidates.transfers[tensor]
     found = np.zeros(candidates.count)
     if space.first_visits_masked:
@@ -384,12 +366,16 @@ def first_visits(space: EinsumSpace, candidates: CandidateBlock, top: MemoryLeve
         above = transfers[i + 1] if i + 1 < len(transfers) else None
         parent = top if above is None or above.child is None else above.child
         spread, copies = (1.0, 1.0) if above is None else (above.spread, above.copies)
-        words = _fractions(volume / spread, parent)
-        found = found + _served(copies, parent) * words * space.prices[parent.name][0]
+        volume = space.volume_at(tensor, parent)
+        crossed = volume if above is not None else space.volumes(tensor)[1]  # whatever is on top
+        words = fractions_of_rows(volume / spread, parent)
+        found = found + rows_in_use(copies, parent) * words * space.prices[parent.name][0]
         found = found + copies * volume / spread * parent.outside_pj
         if transfer.child is not None:
-            words = _fractions(volume / transfer.spread, transfer.child)
+            words = fractions_of_rows(
+                space.volume_at(tensor, transfer.child) / transfer.spread, transfer.child
+            )
             price = space.prices[transfer.child.name][1]
-            found = found + _served(transfer.copies, transfer.child) * words * price
-        found = found + volume * transfer.network_pj(1.0, None)
+            found = found + rows_in_use(transfer.copies, transfer.child) * words * price
+        found = found + crossed * transfer.network_pj(1.0, None)
     return found

@@ -66,29 +66,29 @@ def turn_cycles(
     ports: list[Ports] = [{} for _ in outer.kinds]
     for position, tensor in enumerate(space.tensors):
         pieces = prod_of(dram, [r for r, yes in enumerate(space.relevant[tensor]) if yes])
-        volume = space.volume[tensor] / pieces
+        held = space.volume_at(tensor, space.arch.levels[space.shared]) / pieces
         streams = outer.roles[position] == "stream"
         weight = weights.get(tensor, 1.0) if streams else 1.0
         outermost = space.arch.levels[0]
         others = zip(beside(outermost), beside_cycles(outermost, tensor), strict=True)
         slow = list(others) if streams else []
-        moves = list(_moves(space, candidates, outer, position, volume, shared, weight))
+        moves = list(_moves(space, candidates, outer, position, pieces, shared, weight))
         for kind, found in zip(outer.kinds, ports, strict=True):
             again = tensor == space.output and not kind.first
             fresh = tensor in kind.fresh
             for move in moves:
                 _add_move(found, move, fresh=fresh, output=tensor == space.output, again=again)
             if slow:
-                top = list(_moves(space, candidates, outer, position, volume, shared, 1.0))[-1]
+                top = list(_moves(space, candidates, outer, position, pieces, shared, 1.0))[-1]
                 words = sum(_drawn(top, fresh=fresh, output=tensor == space.output, again=again))
                 for key, cycles in slow:
                     found[key] = found.get(key, np.zeros(1)) + cycles * words
             level = space.arch.levels[space.shared]
             if outer.roles[position] == "staged" and fresh and (tensor != space.output or again):
-                _add(found, level, volume * 0, volume)
+                _add(found, level, held * 0, held)
             if outer.copied and not kind.first and tensor in (outer.copied, space.output):
                 read = tensor == outer.copied
-                _add(found, level, volume * read, volume * (not read))
+                _add(found, level, held * read, held * (not read))
     longest = [reduce(np.maximum, p.values(), compute) for p in ports]
     counts = [kind.count for kind in outer.kinds]
     total = sum((n * c for n, c in zip(counts, longest, strict=True)), np.zeros(1))
@@ -100,12 +100,13 @@ def _moves(
     candidates: CandidateBlock,
     outer: Outer,
     position: int,
-    volume: Floats,
+    pieces: Ints,
     shared: Ints,
     weight: Floats | float,
 ) -> Iterator[_Move]:
-    """The transfers of a tensor in one pass of the DRAM loops; volume: of its tile there.
+    """The transfers of a tensor in one pass of the DRAM loops.
 
+    pieces: tiles there that the tensor is cut into.
     weight: words that the outermost level moves for one.
     """
     tensor = space.tensors[position]
@@ -116,10 +117,14 @@ def _moves(
             space.relevant[tensor], transfer.passes, transfer.open, shared, outer.shared_order
         )
         above = transfers[i + 1] if i + 1 < len(transfers) else None
+        parent = top if above is None else _child(above)
+        volume = space.volume_at(tensor, parent) / pieces
         parent_words = volume * weight if above is None else volume / above.spread
-        child_words = volume / transfer.spread
+        child_words: Floats | float = 0.0
+        if transfer.child is not None:
+            child_words = space.volume_at(tensor, transfer.child) / pieces / transfer.spread
         yield _Move(
-            parent=top if above is None else _child(above),
+            parent=parent,
             child=transfer.child,
             drawn=parent_words * passes,
             parent_words=parent_words,
@@ -187,7 +192,7 @@ def private_tiles(space: EinsumSpace, candidates: CandidateBlock, level: str) ->
     return {
         tensor: np.ceil(
             prod_of(extents, [r for r, yes in enumerate(space.relevant[tensor]) if yes])
-            * space.share(tensor)
+            * space.share(tensor, level)
         )
         for tensor in candidates.keep.get(level, ())
     }

@@ -143,7 +143,8 @@ class IncrementalEnumeration:
     def _words(self, blocks: list[CandidateBlock]) -> Floats:
         """Words of all tensors in the tiles of candidates; float64[n]."""
         tile = np.concatenate([b.tile for b in blocks], axis=1)
-        words = [tile_words(self.space, t, tile) for t in self.space.tensors]
+        level = self.space.arch.levels[self.space.shared].name
+        words = [tile_words(self.space, t, tile, level) for t in self.space.tensors]
         return np.asarray(sum(words), np.float64)
 
     def _left(

@@ -52,7 +52,7 @@ def _question(problem: GroupProblem, position: int) -> object:
         space.einsum.operation,
         space.sizes,
         tuple(space.relevant[t] for t in space.tensors),
-        tuple(workload.bits(t) for t in space.tensors),
+        tuple(workload.every_width(t) for t in space.tensors),
         tuple(s.roles[space.einsum.name] for s in stagings(problem)),
         tuple(workload.rank_sizes[r] for r in ranks),
         problem.group.fused,
@@ -115,7 +115,7 @@ def group_question(workload: Workload, mapspace: Mapspace, ways: Sequence[GroupS
     told = workload.mask is not None or mapspace.fusion.granularity != "any"
     return (
         does,
-        tuple((workload.bits(t), crosses_dram(workload, names, t)) for t in tensors),
+        tuple((workload.every_width(t), crosses_dram(workload, names, t)) for t in tensors),
         tuple(
             (
                 workload.rank_sizes[r],

@@ -18,6 +18,8 @@ from flat_mapper.mapping.space import LoopKind, Mapspace, SlotRule
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
+ROUNDING = 1e-12  # of ratios of widths
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rank:
@@ -76,20 +78,55 @@ class EinsumSpace:
 
     @cached_property
     def volume(self) -> dict[str, float]:
-        """Words of each tensor."""
+        """Words of each tensor, as the outermost level has them."""
+        return self._volumes(self.arch.levels[0].name)
+
+    def _volumes(self, level: str) -> dict[str, float]:
         return {
-            t: prod(n for n, own in zip(self.sizes, rel, strict=True) if own) * self.share(t)
+            t: prod(n for n, own in zip(self.sizes, rel, strict=True) if own) * self.share(t, level)
             for t, rel in self.relevant.items()
         }
+
+    @cached_property
+    def _at(self) -> dict[str, dict[str, float]]:
+        """Words of each tensor by level; none where all levels have as many."""
+        if not self.widths.levels:
+            return {}
+        return {level.name: self._volumes(level.name) for level in self.arch.levels}
+
+    def volume_at(self, tensor: str, level: MemoryLevel) -> float:
+        """Words of a tensor, as a level has them."""
+        return float(self._at[level.name][tensor] if self._at else self.volume[tensor])
+
+    def volumes(self, tensor: str) -> tuple[float, float]:
+        """Words of a tensor at the level that has fewest, and at the one that has most."""
+        own = [self.volume_at(tensor, level) for level in self.arch.levels]
+        return min(own), max(own)
+
+    def scale(self, tensor: str, level: MemoryLevel) -> float:
+        """Words at a level for one at the outermost."""
+        return self.share(tensor, level.name) / self.share(tensor, self.arch.levels[0].name)
+
+    def room_inside(self, tensor: str, unit: MemoryLevel) -> float:
+        """Words of a tensor that all levels below the shared one hold together, at most.
+
+        unit: the level in whose words they are counted.
+        """
+        total = 0.0
+        for level in (n for n in self.inner_nodes if isinstance(n, MemoryLevel)):
+            own, other = (self.share(tensor, lv.name) for lv in (level, unit))
+            has = np.inf if level.usable_words is None else level.usable_words * level.instances
+            total += has if own == other else has * (other / own) * (1 + ROUNDING)
+        return total
 
     @property
     def first_visits_masked(self) -> bool:
         """True if a mask leaves out first visits of the output: each pass brings other words."""
         return bool(self.masked) and set(self.masked) <= set(self.einsum.output.ranks)
 
-    def share(self, tensor: str) -> float:
-        """Words that one value of a tensor takes."""
-        return self.widths.share(tensor)
+    def share(self, tensor: str, level: str) -> float:
+        """Words that one value of a tensor takes at a level."""
+        return self.widths.share(tensor, level)
 
     def source(self, tensor: str, role: str) -> MemoryLevel:
         """Level where those below the shared one find a tensor: it, or outside if it streams."""
@@ -117,20 +154,12 @@ class EinsumSpace:
     def least_network(self) -> float:
         """pJ of every word of its tensors over each network once, for one copy."""
         hops = sum(sum(n.word_pj) for n in self.inner_nodes if isinstance(n, Fanout))
-        return hops * sum(self.volume.values())
+        return hops * sum(self.volumes(tensor)[0] for tensor in self.tensors)
 
     @cached_property
     def lanes(self) -> int:
         """Compute units below the shared level."""
         return lanes_of(self.inner_nodes)
-
-    @cached_property
-    def inner_words(self) -> float:
-        """Words that all levels below the shared one hold together."""
-        sizes = [n for n in self.inner_nodes if isinstance(n, MemoryLevel)]
-        return sum(
-            np.inf if lv.usable_words is None else lv.usable_words * lv.instances for lv in sizes
-        )
 
     @cached_property
     def passing(self) -> frozenset[str]:

@@ -224,7 +224,7 @@ def _at_level(
     useful = [ruled or not at_compute or more for more in grows]
     choices = _level_factors(space, level, keep, limit, useful)
     grid = combinations(choices, space.iterations)
-    grid = grid[:, _total(space, keep, grid) <= limit]
+    grid = grid[:, _total(space, keep, grid, level.name) <= limit]
     bound = ruled or bool(space.rules(level.name, "temporal"))
     candidates = _ordered(
         space,
@@ -233,7 +233,7 @@ def _at_level(
         grid,
         _pairs(
             *(space, candidates, FactorGrid(grid), wanted),
-            lambda tile: _total(space, keep, tile) <= limit,
+            lambda tile: _total(space, keep, tile, level.name) <= limit,
         ).every(),
         ~np.array(grows) & (not bound),
     )
@@ -252,7 +252,7 @@ def _level_factors(
     for r, rank in enumerate(space.ranks):
         kept = [t for t in keep if space.relevant[t][r]]
         # A tile of values that share a word may have more of them than the level has words.
-        packed = min((space.share(t) for t in kept), default=1)
+        packed = min((space.share(t, level.name) for t in kept), default=1)
         most = int(limit / min(packed, 1)) if kept else space.iterations
         outermost = space.common[r] and not is_bound_outside(space, r)
         free = (useful[r] and not outermost) or forced & set(rank.members)
@@ -346,9 +346,12 @@ def dominated_keeps(space: EinsumSpace, candidates: CandidateBlock) -> Bools:
 
     Its tile comes by as often as what it feeds does, and stays in place as long: without it there,
     the next keeper serves as many words, and nothing is written or read in between. Not so where it
-    feeds instances that each read for themselves.
+    feeds instances that each read for themselves, nor where a network would carry the words of
+    another width.
     """
     found = np.zeros(candidates.count, np.bool_)
+    if space.widths.levels and space.priced_networks:
+        return found
     for tensor, transfers in candidates.transfers.items():
         for below, above in pairwise(transfers):
             assert above.child is not None
@@ -375,11 +378,11 @@ def _pairs(
     return found
 
 
-def _total(space: EinsumSpace, keep: frozenset[str], tile: Ints) -> Ints | Floats:
-    """Words of the tiles of what a level keeps, whole ones each."""
+def _total(space: EinsumSpace, keep: frozenset[str], tile: Ints, level: str) -> Ints | Floats:
+    """Words at a level of the tiles of what a level keeps, whole ones each."""
     total = np.zeros(tile.shape[1], np.int64)
     for tensor in keep:
         own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
-        values, share = prod_of(tile, own), space.share(tensor)
+        values, share = prod_of(tile, own), space.share(tensor, level)
         total = total + (values if share == 1 else np.ceil(values * share))
     return total

@@ -176,7 +176,8 @@ class GroupProblem:
     @cached_property
     def rounds(self) -> Rounds | None:
         """Rounds of the schedule `phases`."""
-        return rounds_of(self.workload, self.group.names, self.group.phases)
+        level = shared_level(self.platform).name
+        return rounds_of(self.workload, self.group.names, self.group.phases, level)
 
     def turns(self, space: EinsumSpace, tile: tuple[int, ...], order: tuple[int, ...]) -> float:
         """Number of turns of an Einsum; told apart where units overlap only."""
@@ -247,7 +248,9 @@ class GroupProblem:
     @cached_property
     def classes(self) -> dict[str, str]:
         """Tensors that share a buffer: each with the first of them."""
-        return in_place_classes(self.workload, self.whole) if self.mapspace.policy.in_place else {}
+        if not self.mapspace.policy.in_place:
+            return {}
+        return in_place_classes(self.workload, self.whole, shared_level(self.platform).name)
 
     def place(self, tensor: str) -> str:
         """The tensor that names a tensor's place in the shared level: the first that shares it."""
@@ -338,11 +341,11 @@ def _own_ranks(einsum: Einsum) -> tuple[str, ...]:
     return tuple(r for r in einsum.ranks if r not in einsum.each)
 
 
-def tile_words(space: EinsumSpace, tensor: str, tile: Ints) -> Ints | Floats:
-    """Words of a tensor over tile extents; tile int64[R, n] by the Einsum's ranks."""
+def tile_words(space: EinsumSpace, tensor: str, tile: Ints, level: str) -> Ints | Floats:
+    """Words of a tensor at a level over tile extents; tile int64[R, n] by the Einsum's ranks."""
     words = np.ones(tile.shape[1:], np.int64)
     for r, own in enumerate(space.relevant[tensor]):
         if own:
             words = words * tile[r]
-    share = space.share(tensor)
+    share = space.share(tensor, level)
     return words if share == 1 else np.asarray(words * share, np.float64)

@@ -1,0 +1,71 @@
+"""The search with widths of their own at each level, against brute force."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from agreement import agree
+from oracles.chip_cases import chip_question
+from oracles.level_widths import widened
+from oracles.many_cores import answers
+from oracles.small_cases import apart_case, network_case, small_case
+from test_search_log import logged
+
+from flat_mapper.mapper.solve.log import read_log
+from flat_mapper.mapper.solve.replay import replayed
+
+
+@pytest.mark.parametrize("seed", [1, 4, 5, 6, 8, 9, 11, 17])
+def test_search_finds_what_brute_force_finds(seed: int) -> None:
+    agree(widened(small_case(seed), seed), seed)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3, 4])
+def test_networks_carry_words_of_the_level_outside(seed: int) -> None:
+    agree(widened(network_case(seed), seed), seed)
+
+
+@pytest.mark.parametrize("seed", [3, 5, 7])
+def test_bounds_of_partial_candidates_are_sound(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+    agree(widened(apart_case(seed), seed), seed)
+
+
+@pytest.mark.parametrize("seed", [1, 4, 5])
+def test_no_cut_is_wrong(seed: int, tmp_path: Path) -> None:
+    path = tmp_path / "search.log"
+    logged(widened(small_case(seed), seed), path)
+    assert replayed(*read_log(path), sample=100).fault == ""
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_search_finds_what_brute_force_finds_on_a_chip(seed: int) -> None:
+    agree(widened(chip_question(seed), seed), seed, answers, proven=False)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(1000, 1400))
+def test_search_finds_what_brute_force_finds_hundreds_of_times(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seed % 3 == 1:
+        monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+    agree(widened(apart_case(seed) if seed % 2 else small_case(seed), seed), seed)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(5, 105))
+def test_networks_carry_words_of_the_level_outside_many_times(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seed % 2:
+        monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+    agree(widened(network_case(seed), seed), seed)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(100))
+def test_search_finds_what_brute_force_finds_on_many_chips(seed: int) -> None:
+    agree(widened(chip_question(seed), seed), seed, answers, proven=False)
