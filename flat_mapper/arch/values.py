@@ -17,6 +17,7 @@ class MovedRows:
     read_pj: float
     update_pj: float
     times: float = 1  # how often it moves the words
+    whole: bool = True  # whether they are rounded up to whole rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class MemoryLevel:
     waits: float = 1.0  # how often cycles of first inputs and last outputs count
     step_cycles: float = 0.0  # of each pass of the shared loops
     whole_cycles: bool = True  # whether what a group takes is rounded up to whole ones
+    whole_rows: bool = True  # whether what a tile moves is rounded up to whole rows
 
     def slowed(self, by: float) -> MemoryLevel:
         """The level with its rates divided by a number; 0: unlimited."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -13,8 +14,11 @@ from oracles.many_cores import answers
 from oracles.small_cases import apart_case, network_case, small_case
 from test_search_log import logged
 
+from flat_mapper.base.formats import Width
 from flat_mapper.mapper.solve.log import read_log
+from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.replay import replayed
+from flat_mapper.mapper.solve.result import Solution
 
 
 @pytest.mark.parametrize("seed", [1, 4, 5, 6, 8, 9, 11, 17])
@@ -69,3 +73,17 @@ def test_networks_carry_words_of_the_level_outside_many_times(
 @pytest.mark.parametrize("seed", range(100))
 def test_search_finds_what_brute_force_finds_on_many_chips(seed: int) -> None:
     agree(widened(chip_question(seed), seed), seed, answers, proven=False)
+
+
+def test_fractions_of_words_are_not_rounded_up_in_each_tile() -> None:
+    """Three cores bring keys of a quarter of a word: DRAM rounds up what all tiles bring.
+
+    The least energy is that of brute force, which takes 20 s.
+    """
+    case = chip_question(90)
+    bits: dict[str, Width] = {"AV_div": 12, "K": 4, "QK": 4, "QK_exp": 12, "QK_sum": 32, "V": 4}
+    wide = replace(case.workload, tensor_bits=bits)
+    found = search(wide, case.platform, case.mapspace, case.ert, objective="energy")
+    assert isinstance(found, Solution)
+    assert found.certificate.proven_bound <= 1864.7906187464257 * (1 + 1e-9)
+    assert found.result.energy_pj == pytest.approx(1864.7906187464257, rel=1e-12)

@@ -137,7 +137,8 @@ class OuterBounds:
             level = space.arch.levels[space.shared]
             read, _, update = space.prices[level.name]
             for tensor in space.tensors:
-                vectors = -(-space.volume_at(tensor, level) // level.row_words)
+                vectors = space.volume_at(tensor, level) / level.row_words
+                vectors = float(np.ceil(vectors)) if level.whole_rows else vectors
                 if tensor not in self.problem.external or tensor in met:
                     own += vectors * (update if tensor == space.output else read)
                 met.add(tensor)

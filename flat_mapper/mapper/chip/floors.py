@@ -143,7 +143,8 @@ def core_view(
         inside = arch.nodes[1:]
         if one.keys:  # what a tile rounds up does not grow with its passes
             inside = tuple(
-                replace(n, row_words=1) if isinstance(n, MemoryLevel) else n for n in inside
+                replace(n, row_words=1, whole_rows=False) if isinstance(n, MemoryLevel) else n
+                for n in inside
             )
         return replace(arch, nodes=(dram, *inside))
 
@@ -163,6 +164,7 @@ def outside_of(
         weights=weights,
         totals=totals,
         row_words=1,
+        whole_rows=False,
         rows=way.rows if way is not None else {},
         beside=tuple(_streams(platform, one, way)),
         unequal=unequal_inputs(one),

@@ -32,7 +32,7 @@ class Costs:
     def accesses(self, words: Floats | float, level: MemoryLevel) -> Floats:
         """Vector accesses for a number of words."""
         vectors = fractions_of_rows(words, level)
-        return np.ceil(vectors) if self.rounded else vectors
+        return np.ceil(vectors) if self.rounded and level.whole_rows else vectors
 
     def add(self, other: Costs) -> None:
         """Account for what another has counted."""

@@ -14,14 +14,16 @@ def rows_of(space: EinsumSpace, level: MemoryLevel, tensor: str) -> MovedRows:
     if tensor in level.rows:
         return level.rows[tensor]
     read, _, update = space.prices[level.name]
-    return MovedRows(row_words=level.row_words, read_pj=read, update_pj=update)
+    return MovedRows(
+        row_words=level.row_words, read_pj=read, update_pj=update, whole=level.whole_rows
+    )
 
 
 def row_accesses(words: Floats | float, rows: MovedRows, rounded: bool) -> Floats:
     """Vector accesses for a number of words."""
     moved = np.asarray(words)
     moved = (moved if rows.times == 1 else moved * rows.times) / rows.row_words
-    return np.ceil(moved) if rounded else moved
+    return np.ceil(moved) if rounded and rows.whole else moved
 
 
 def rows_in_use(copies: Floats | float, level: MemoryLevel) -> Floats | float:
