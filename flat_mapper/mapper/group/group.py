@@ -23,7 +23,7 @@ from flat_mapper.mapper.group.picks import Counters
 from flat_mapper.mapper.group.promise import (
     by_promise,
     halves,
-    is_far,
+    is_warm,
     most_promising,
     promising,
     promising_first,
@@ -39,8 +39,6 @@ from flat_mapper.mapper.space.roles import Role
 
 MOST_CANDIDATES = 200_000  # candidates of an Einsum that are kept at once
 WARM_CANDIDATES = 200  # candidates per Einsum that the first, approximate pass looks at
-WARM_TILES = 1  # and tiles that bring little, with so many candidates of their own
-WARM_MORE = 8  # chosen: the same as long as cycles and pJ are so far above what bounds promise
 WARM_OUTERS = 4  # in so many outer choices each
 WARM_ALONE = 200  # the same of an Einsum on its own, where they come cheap
 
@@ -238,7 +236,7 @@ class GroupSearch:
         _, begin, which = distinct_columns(alive.tile.take(best, axis=1))
         quiet = 0
         for at in np.argsort(begin, kind="stable"):
-            if quiet >= WARM_TILES and (quiet >= WARM_MORE or not is_far(self.incumbent, alive)):
+            if is_warm(self.incumbent, alive, quiet):
                 return
             self._step()
             mark = self.incumbent.mark

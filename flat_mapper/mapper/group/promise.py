@@ -20,6 +20,9 @@ FEW = 100  # candidates of an Einsum under one tile
 BOUNDED = 20_000  # chosen: outer choices that are sorted at once
 ALIKE = 0.01  # chosen: of a bound, what tells the promise of two tiles apart
 FAR = 1.043  # chosen: of cycles and of pJ, beside bounds
+WARM_LEFT = 100  # chosen: outer choices so few that all are searched about as soon as tried
+WARM_TILES = 1  # tiles in a row that bring little, after which a first answer is good
+WARM_MORE = 8  # chosen: the same as long as it is so far above what bounds promise
 
 
 def promising(
@@ -154,7 +157,19 @@ def promising_first(incumbent: Incumbent, outers: Outers) -> Iterator[Outers]:
     yield outers.take(by_promise(incumbent, outers))
 
 
-def is_far(incumbent: Incumbent, outers: Outers) -> bool:
+def is_warm(incumbent: Incumbent, outers: Outers, quiet: int) -> bool:
+    """True if the search of all outer choices may begin.
+
+    quiet: tiles since one brought much.
+    """
+    if not incumbent.open:
+        left = incumbent.can_improve(outers.cycles, outers.energy)
+        if np.count_nonzero(left) <= WARM_LEFT:
+            return True
+    return quiet >= WARM_MORE or (quiet >= WARM_TILES and not _is_far(incumbent, outers))
+
+
+def _is_far(incumbent: Incumbent, outers: Outers) -> bool:
     """True if the incumbent is well above the bounds of some outer choices."""
     return bool(incumbent.can_improve(FAR * outers.cycles, FAR * outers.energy).any())
 
