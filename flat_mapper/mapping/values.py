@@ -182,4 +182,4 @@ def sized_workload(workload: Workload, mapping: EinsumMapping) -> Workload:
     sizes = sized_ranks(workload, mapping)
     if sizes is workload.rank_sizes:
         return workload
-    return replace(workload, rank_sizes=sizes, mask=None)
+    return replace(workload, rank_sizes=sizes, mask=None, layers=())

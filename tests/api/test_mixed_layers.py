@@ -138,3 +138,13 @@ def test_the_command_writes_each_kind_and_says_what_it_took(
     fronts = ("map", "--objective", "latency,energy")
     for verb in (("need", "buffer", "--utilization", "0.5"), fronts):
         refusal(capsys, *verb, *case, "--scope", "model")
+
+
+def test_the_answer_of_an_online_softmax_is_written_as_json() -> None:
+    """What runs once in each tile of keys has fewer keys than queries, and no mask by itself."""
+    workload = api.load_problem("bert-base", seq=256, softmax="online")
+    kinds = (LayerKind(count=5, mask=Mask(causal=True, window=64)), KINDS[2])
+    mixed = replace(workload, layers=kinds, repeat=5, mask=kinds[0].mask)
+    found = api.search(mixed, "edge", "flat", objective="latency")
+    assert isinstance(found, SearchResult)
+    assert found.to_dict()["layers"]
