@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from flat_mapper.api.calls import search
+from flat_mapper.api.calls import load_problem, search
 from flat_mapper.base.budget import Budget
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.solve import symmetry
 from flat_mapper.reports.answers import SearchResult
+from flat_mapper.workload.mask import LayerKind, Mask
 
 
 def answer(mapspace: str, objective: str = "edp", seq: int = 256) -> dict[str, object]:
@@ -16,9 +17,16 @@ def answer(mapspace: str, objective: str = "edp", seq: int = 256) -> dict[str, o
     budget = Budget()
     found = search("bert-base", "edge", mapspace, seq=seq, objective=objective, budget=budget)
     assert isinstance(found, SearchResult)
+    return {**timeless(found), "pieces": budget.spent}
+
+
+def timeless(found: SearchResult) -> dict[str, object]:
+    """An answer without the seconds that it took."""
     document = found.to_dict()
-    document["search"].pop("seconds")
-    return {**document, "pieces": budget.spent}
+    counts = document["search"]
+    assert isinstance(counts, dict)
+    counts.pop("seconds")
+    return document
 
 
 @pytest.mark.parametrize("objective", ["latency", "edp"])
@@ -49,6 +57,49 @@ def test_groups_of_another_mapspace_are_not_searched_again(
     assert len(taken) == 3
     answer("flat")
     assert [len(names) for names in taken[3:]] == [6]  # of all fused
+
+
+KINDS = (
+    LayerKind(count=5, mask=Mask(causal=True, window=64)),
+    LayerKind(count=3, mask=Mask(causal=True)),
+)
+
+
+@pytest.mark.parametrize("objective", ["latency", "energy", "edp"])
+def test_layers_of_another_mask_have_the_same_answer_whatever_came_before(objective: str) -> None:
+    block = load_problem("bert-base", "block", seq=256, softmax="online")
+    alone = []
+    for kind in KINDS:
+        symmetry.forget()
+        found = search(block.of_kind(kind), "edge", "flat", objective=objective)
+        assert isinstance(found, SearchResult)
+        alone.append(timeless(found))
+    symmetry.forget()
+    for kind, own in zip(KINDS, alone, strict=True):
+        found = search(block.of_kind(kind), "edge", "flat", objective=objective)
+        assert isinstance(found, SearchResult)
+        assert timeless(found) == own
+
+
+def test_what_no_mask_touches_is_searched_once_for_all_kinds_of_layers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[tuple[str, ...]] = []
+    whole = GroupSearch.solve
+
+    def solve(self: GroupSearch, incumbent: object, *, warmed: bool = False) -> None:
+        taken.append(self.problem.group.names)
+        whole(self, incumbent, warmed=warmed)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(GroupSearch, "solve", solve)
+    symmetry.forget()
+    block = load_problem("bert-base", "block", seq=256, softmax="online")
+    for kind in KINDS:
+        search(block.of_kind(kind), "edge", "flat", objective="latency")
+    alone = [names for names in taken if len(names) == 1]
+    assert len(alone) == len(set(alone)) > 0
+    attention = [names for names in taken if len(names) > 1]
+    assert len(attention) == 2 * len(set(attention)) > 0
 
 
 def test_a_budget_that_ends_recalls_nothing() -> None:

@@ -22,6 +22,7 @@ from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.mapping.space import Fusion, GroupSpace, Mapspace
 from flat_mapper.mapping.values import GroupMapping, Loop
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import Mask
 
 REMEMBERED = 64  # chosen: groups of earlier searches whose answers are kept, 0.3 MB each,
 MOST_STEPS = 64  # chosen: and what so many steps of each came to
@@ -212,7 +213,7 @@ def _facts_of(problem: GroupProblem) -> RecalledGroup:
         name="", fusion=about, policy=space.policy, slots=space.slots, keeps=space.keeps
     )
     group = problem.group, problem.buffer_words, space
-    question = (*group, problem.workload, problem.ert, problem.platform)
+    question = (*group, _asked_of(problem), problem.ert, problem.platform)
     found = next((own for own in reversed(_facts) if own.question == question), None)
     if found is None:
         found = RecalledGroup(question)
@@ -221,6 +222,17 @@ def _facts_of(problem: GroupProblem) -> RecalledGroup:
         _facts.remove(found)
     _facts.append(found)
     return found
+
+
+def _asked_of(problem: GroupProblem) -> Workload:
+    """The workload as far as a group depends on it: kinds of layers share what they have alike.
+
+    How often it runs is none of a group's affair; nor is which keys a query sees, where shared
+    loops do not cut both: only that there is a mask counts, whose ranks are merged with no other.
+    """
+    whole = problem.workload
+    masked = whole.mask is not None and problem.masked_pair is None
+    return replace(whole, repeat=1, mask=Mask(causal=True) if masked else whole.mask)
 
 
 @dataclass(slots=True)
