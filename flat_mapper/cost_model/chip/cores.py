@@ -142,14 +142,14 @@ class GroupOnCores:
         found = {}
         for tensor, level in self.between.items():
             passes = times_brought(self.tensors[tensor], self.outer_loops(level.name))
-            values = self.workload.tensor_words(tensor) * passes
             resident = tensor in self.group.resident
-            found[tensor] = 0.0 if resident else values * self._share(tensor)
+            found[tensor] = 0.0 if resident else self.words(tensor) * passes
         return found
 
-    def _share(self, tensor: str) -> float:
-        """Words of a value, as DRAM and the levels between have it."""
-        return self.workload.share(tensor, self.platform.dram.name)
+    def words(self, tensor: str) -> float:
+        """Words of a tensor, as DRAM and the levels between have it."""
+        share = self.workload.share(tensor, self.platform.dram.name)
+        return self.workload.tensor_words(tensor) * share
 
     def outer_loops(self, level: str) -> tuple[Loop, ...]:
         """The loops given out that stand outside a level between."""

@@ -46,7 +46,7 @@ def _between_overflow(on: GroupOnCores) -> Infeasible | None:
     for tensor, level in on.between.items():
         _check_between(on, tensor, level)
         words = words_held(
-            on.workload.tensor_words(tensor) * on.workload.share(tensor, on.platform.dram.name),
+            on.words(tensor),
             on.tensors[tensor],
             on.outer_loops(level.name),
             on.tiles.count,

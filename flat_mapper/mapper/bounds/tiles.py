@@ -78,11 +78,9 @@ class CandidateTiles:
 
     def drawn(self, tensor: str, top: MemoryLevel) -> tuple[Floats, Floats]:
         """The same of words from the level on top, or to it."""
-        volume, often = (
-            self.space.volume_at(tensor, top),
-            self.candidate_set.taken(tensor, rounded=False),
-        )
-        full, stays = (volume * passes for passes in often.drawn)
+        volume = self.space.volume_at(tensor, top)
+        often = self.candidate_set.taken(tensor, rounded=False).drawn
+        full, stays = (volume * passes for passes in often)
         return full, full - stays
 
     def spared(self, role: Role) -> tuple[Floats, Floats, Floats]:

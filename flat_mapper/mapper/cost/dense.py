@@ -31,9 +31,7 @@ class DenseTransfer:
     parents: tuple[
         tuple[MemoryLevel | None, Bools], ...
     ]  # None: the level on top; candidates that have it
-    parent_words: (
-        Floats  # words of one parent's share; of the level on top, as the outermost has them
-    )
+    parent_words: Floats  # of one parent's share; of the level on top, as the outermost has them
     copies: Floats  # of the parent
     child_words: Floats  # words of one child's share
     child_copies: Floats  # 0 where the child does not keep the tensor
