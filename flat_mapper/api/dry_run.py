@@ -48,7 +48,7 @@ def read_chip(path: str, ert: str | None = None) -> Chip:
     raises: SpecError for a hierarchy that cannot be searched, or a component without a price.
     """
     platform = load_platform(Path(path))
-    for arch in filter(None, (platform.matrix, platform.vector)):
+    for arch in platform.paths:
         check_hierarchy(arch)
     try:
         table, art = energies(platform, ert)

@@ -196,6 +196,11 @@ class Platform:
         return self.vector
 
     @property
+    def paths(self) -> tuple[Architecture, ...]:
+        """The matrix path, and the vector path when there is one."""
+        return (self.matrix,) if self.vector is None else (self.matrix, self.vector)
+
+    @property
     def dram(self) -> MemoryLevel:
         """The off-chip level: the outermost storage."""
         return self.matrix.levels[0]

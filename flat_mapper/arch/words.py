@@ -44,8 +44,7 @@ def fitted(platform: Platform, workload: Workload) -> Fitted:
     unsaid = _unsaid_notes(platform.matrix, workload)
     if not workload.states_bits:
         return Fitted(platform=platform, notes=unsaid)
-    paths = [platform.matrix, *filter(None, [platform.vector])]
-    levels = [level for arch in paths for level in arch.levels]
+    levels = [level for arch in platform.paths for level in arch.levels]
     narrowest = min(level.word_bits for level in levels)
     changed = {
         level.name: level

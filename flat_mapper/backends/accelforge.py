@@ -109,7 +109,7 @@ class AccelforgeBackend:
 
 def _refuse_apart(workload: Workload, platform: Platform, who: str) -> None:
     """Refuse a chip of which some instances each read for themselves: AccelForge multicasts."""
-    for arch in (platform.matrix, *filter(None, [platform.vector])):
+    for arch in platform.paths:
         for fanout in arch.fanouts:
             if any(reads_apart(fanout, tensor) for tensor in workload.tensor_ranks):
                 where = f"{arch.path or arch.name}: {fanout.name}"

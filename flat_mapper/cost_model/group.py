@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 
-from flat_mapper.arch.values import Architecture, Platform
+from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.latency import Outside, Words, only_dram, transfer_cycles
 from flat_mapper.cost_model.occupancy import buffer_use, shared_tile
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats
@@ -191,16 +191,12 @@ def _moved(members: list[EinsumStats], spilled: int) -> dict[str, tuple[float, f
 def _inside(platform: Platform, members: list[EinsumStats]) -> dict[str, float]:
     """Cycles of the transfers of each level on chip, over the Einsums that use its ports."""
     cycles: dict[str, float] = {}
-    levels = {lv.name: lv for arch in _paths(platform) for lv in arch.levels[SHARED:]}
+    levels = {lv.name: lv for arch in platform.paths for lv in arch.levels[SHARED:]}
     for name, level in levels.items():
         found = [lv for m in members if (lv := m.level(name)) is not None]
         reads, writes = sum(lv.reads for lv in found), sum(lv.writes for lv in found)
         cycles[name] = float(transfer_cycles(level, reads, writes))
     return cycles
-
-
-def _paths(platform: Platform) -> tuple[Architecture, ...]:
-    return (platform.matrix,) if platform.vector is None else (platform.matrix, platform.vector)
 
 
 def _first_words(

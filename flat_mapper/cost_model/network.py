@@ -112,8 +112,7 @@ def crossings(
 
 def unpriced_networks(platform: Platform) -> tuple[str, ...]:
     """The networks that cost nothing, as nothing says what they do."""
-    paths = [platform.matrix, *filter(None, [platform.vector])]
-    fanouts = {f.name: f for arch in paths for f in arch.fanouts if f.copies > 1}
+    fanouts = {f.name: f for arch in platform.paths for f in arch.fanouts if f.copies > 1}
     free = [name for name, fanout in fanouts.items() if fanout.hop_pj is None]
     if len(free) < len(fanouts):
         return tuple(f"network of {name}" for name in free)  # as `component` has it

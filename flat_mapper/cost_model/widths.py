@@ -28,8 +28,7 @@ def check_widths(workload: Workload, platform: Platform) -> None:
     if bits & (bits - 1):
         condition = "a power of two, where tensors have widths of their own"
         raise SpecError(expected(f"{workload.name}: word_bits", condition, bits))
-    paths = [platform.matrix, *filter(None, [platform.vector])]
-    for arch in paths:
+    for arch in platform.paths:
         for level in arch.levels:
             if level.word_bits != bits:
                 condition = f"words of word_bits {bits}, where tensors have widths of their own"
@@ -40,8 +39,7 @@ def check_widths(workload: Workload, platform: Platform) -> None:
 
 def check_levels(workload: Workload, platform: Platform) -> None:
     """Raise SpecError where a width is said of a level that a platform does not have."""
-    paths = [platform.matrix, *filter(None, [platform.vector])]
-    known = dict.fromkeys([lv.name for arch in paths for lv in arch.levels] + [DEFAULT])
+    known = dict.fromkeys([lv.name for arch in platform.paths for lv in arch.levels] + [DEFAULT])
     for tensor, levels in workload.widths.levels.items():
         for level in levels:
             if level not in known:

@@ -218,8 +218,7 @@ def tensor_of(run: EinsumRun) -> str:
 
 def levels_of(platform: Platform) -> dict[str, MemoryLevel]:
     """Every level of a platform by name."""
-    paths = [platform.matrix, *filter(None, [platform.vector])]
-    return {level.name: level for path in paths for level in path.levels}
+    return {level.name: level for path in platform.paths for level in path.levels}
 
 
 def copied(facts: GroupFacts, einsum: Einsum) -> str:

@@ -159,7 +159,7 @@ def _ranks(
 def binding_notes(platform: Platform, workload: Workload) -> tuple[str, ...]:
     """A line on each chip whose names had to be bound: what they stand for."""
     lines = []
-    for arch in filter(None, (platform.matrix, platform.vector)):
+    for arch in platform.paths:
         said = []
         for einsum in workload.einsums:
             if platform.vector is None and einsum.unit == "vector":

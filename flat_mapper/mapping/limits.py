@@ -15,7 +15,7 @@ def check_counts(workload: Workload, platform: Platform) -> None:
 
     The worst mapping reads every operand anew at every point, from the slowest level, by itself.
     """
-    paths = [platform.matrix, *filter(None, [platform.vector])]
+    paths = platform.paths
     points = max((float(workload.iterations(e)) for e in workload.einsums), default=1.0)
     names = {level.name for path in paths for level in path.levels}
     share = max((workload.share(t, at) for t in workload.tensor_ranks for at in names), default=1.0)

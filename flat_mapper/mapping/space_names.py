@@ -59,7 +59,7 @@ class _Names:
     @classmethod
     def of(cls, workload: Workload, platform: Platform) -> _Names:
         """The names of a workload in all forms that its softmax has, and of a platform."""
-        paths = [platform.matrix, *filter(None, [platform.vector])]
+        paths = platform.paths
         einsums: dict[str, tuple[Einsum, ...]] = {}
         for einsum in _einsums(workload):
             einsums[einsum.name] = (*einsums.get(einsum.name, ()), einsum)

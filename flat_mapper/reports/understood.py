@@ -26,7 +26,7 @@ _EINSUMS = ("Einsum", "unit", "operation", "sizes", "operations", "MACs", "reads
 
 def platform_document(platform: Platform, ert: Ert | None, art: Art | None) -> Document:
     """Levels with capacity, bandwidth and prices, and units with their peaks; energies in pJ."""
-    paths = [platform.matrix, *filter(None, [platform.vector])]
+    paths = platform.paths
     levels = {level.name: _level(level, path, ert, art) for path in paths for level in path.levels}
     compute = {path.compute.name: _unit(path, ert, art) for path in paths}
     return {

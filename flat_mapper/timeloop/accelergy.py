@@ -56,10 +56,7 @@ class Accelergy:
         missing = self.missing()
         if missing:
             raise BackendError(missing)
-        if isinstance(platform, Architecture):
-            paths = [platform]
-        else:
-            paths = [platform.matrix, *([platform.vector] if platform.vector else [])]
+        paths = (platform,) if isinstance(platform, Architecture) else platform.paths
         tables = list(waited_for(self._path, paths, len(paths)))
         ert, art = tables[0]
         for other, area in tables[1:]:

@@ -105,7 +105,7 @@ def combine(
     dram = platform.dram
     read, write, _ = ert.actions(dram.name)
     networks, notes = unpriced_networks(platform), tuple[str, ...]()
-    if backend != "native" and any(map(priced, filter(None, (platform.matrix, platform.vector)))):
+    if backend != "native" and any(map(priced, platform.paths)):
         networks = (FREE,)
         notes = (f"{backend} knows no hop_energy_pj: the energy of networks is left out here",)
     return Result(

@@ -187,11 +187,10 @@ def fusion_levels(platform: Platform, mapspace: Mapspace) -> list[str]:
 
 
 def _common_levels(platform: Platform) -> list[str]:
-    paths = [platform.matrix, *filter(None, [platform.vector])]
     return [
         level.name
         for level in platform.matrix.levels[1:]
-        if all(any(lv.name == level.name for lv in path.levels[1:]) for path in paths)
+        if all(any(lv.name == level.name for lv in path.levels[1:]) for path in platform.paths)
     ]
 
 

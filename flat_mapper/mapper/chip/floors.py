@@ -232,8 +232,7 @@ def _by_word(
     platform: Platform, prices: Mapping[str, Mapping[str, float]]
 ) -> dict[str, Mapping[str, float]]:
     """Prices of a word for those of a row, of all levels but DRAM."""
-    paths = filter(None, (platform.matrix, platform.vector))
-    rows = {lv.name: lv.row_words for path in paths for lv in path.levels[1:]}
+    rows = {lv.name: lv.row_words for path in platform.paths for lv in path.levels[1:]}
     return {
         name: {a: pj if a == "leak" else pj / rows.get(name, 1) for a, pj in own.items()}
         for name, own in prices.items()

@@ -24,7 +24,7 @@ def fusion_level(platform: Platform, group: GroupMapping) -> MemoryLevel:
     """
     if not group.level:
         return shared_level(platform)
-    for arch in (platform.matrix, *filter(None, [platform.vector])):
+    for arch in platform.paths:
         names = [level.name for level in arch.levels[1:]]
         if group.level not in names:
             where = f"{' + '.join(group.names)}: level"
@@ -113,7 +113,7 @@ def time_outside(arch: Architecture, nest: EinsumMapping, level: str) -> tuple[L
 
 def view_faults(platform: Platform, group: GroupMapping, level: str) -> Iterator[str]:
     """Reasons why one core's part of a group cannot be told; a line each."""
-    for arch in (platform.matrix, *filter(None, [platform.vector])):
+    for arch in platform.paths:
         outside = arch.nodes[: arch.nodes.index(arch.level(level))]
         if core_count(arch, level) != core_count(platform.matrix, level):
             condition = f"{core_count(platform.matrix, level)} instances of {level} on both paths"

@@ -185,9 +185,7 @@ def prices_of(chip: str, platform: Platform, workload: Workload) -> Ert:
     """The energies of a chip's words, as wide as a workload's values."""
     bits = workload.word_bits
     prices = load_ert(_file("arch", f"{chip}.ert"))
-    memories = {
-        level.name for path in (platform.matrix, platform.vector) if path for level in path.levels
-    }
+    memories = {level.name for path in platform.paths for level in path.levels}
     words = {
         name: {
             action: pj * (bits if name in memories and action != "leak" else 1)

@@ -20,7 +20,7 @@ def record_files(rows: Sequence[MeasuredRow]) -> dict[str, bytes]:
     named: dict[tuple[str, ...], tuple[str, ...]] = {}
     for line, row in enumerate(rows, 2):
         platform = row.case.platform
-        texts = tuple(_text(arch) for arch in (platform.matrix, platform.vector) if arch)
+        texts = tuple(_text(arch) for arch in platform.paths)
         if texts not in named:
             alike = sum(names[0].startswith(platform.matrix.name) for names in named.values())
             stem = f"{platform.matrix.name}-{alike + 1}" if alike else platform.matrix.name
