@@ -15,7 +15,7 @@ from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution import run as referee
 from flat_mapper.execution.result import Executed
-from flat_mapper.execution.shrink import cut_ranks, shrunk
+from flat_mapper.mapping.cores.shrink import cut_ranks, shrunk
 
 _TURNS = 40  # of a timeline that is printed; more are in the JSON
 _SHOWN = 60  # differences that are printed; all are in the JSON
@@ -48,7 +48,7 @@ class Execution(Printed):
         lines = [f"{executed.workload} on {executed.arch}: {executed.steps:,} steps executed"]
         if executed.shrunk:
             cut = ", ".join(f"{r} {a} -> {b}" for r, (a, b) in executed.shrunk.items())
-            lines.append(f"shrunk to two passes of every loop at DRAM: {cut}")
+            lines.append(f"shrunk to two passes of every loop outside the fusion level: {cut}")
         rows = [
             (e.tensor, f"{e.absolute:.3g}", f"{e.relative:.3g}", "right" if e.right else "WRONG")
             for e in executed.errors
@@ -75,7 +75,7 @@ def execute(
     mapping:  a fused-mapping.yaml, a folder that has one, or an answer.
     platform: another architecture than the mapping's own.
     check:    hold the native model against it.
-    shrink:   cut the loops at DRAM to two passes first.
+    shrink:   cut the loops outside the fusion level to two passes first, in time and over cores.
     seed:     of the random inputs.
     raises:   SpecError where it takes too many steps; with `check`, NothingFeasible where the model
               says that the mapping does not fit.
@@ -83,7 +83,7 @@ def execute(
     read = recorded(mapping, platform)
     workload, nests = replace(read.workload, repeat=1), read.mapping
     if shrink:
-        workload, nests = shrunk(workload, nests, read.platform.dram.name)
+        workload, nests = shrunk(workload, nests, read.platform)
     executed = referee.execute(workload, read.platform, nests, seed=seed)
     executed = replace(executed, shrunk=cut_ranks(read.workload, workload))
     if not check:

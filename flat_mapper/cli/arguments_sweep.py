@@ -41,7 +41,9 @@ def execute_arguments(verb: argparse.ArgumentParser) -> None:
         "--check", action="store_true", help="hold the native model against it; 1 where it differs"
     )
     verb.add_argument(
-        "--shrink", action="store_true", help="cut every loop at DRAM to two passes first"
+        "--shrink",
+        action="store_true",
+        help="cut every loop outside the fusion level to two passes",
     )
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
-from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot
+from flat_mapper.mapping.values import (
+    EinsumMapping,
+    FusedMapping,
+    GroupMapping,
+    Loop,
+    Slot,
+    rank_extent,
+)
 from flat_mapper.workload.graph import Workload
 
 
@@ -29,13 +36,21 @@ def resized_group(
 ) -> GroupMapping:
     """One group of a mapping, for a smaller size of one rank of its workload.
 
+    Of a rank that is given out to cores the tiles stay and there are fewer, down to one.
+
     tile: of the rank in a pass of the shared loops; by default their number divides it.
     """
+    whole = workload.rank_sizes[rank]
+    if any(loop.rank == rank for loop in group.given_out):
+        whole = max(rank_extent(nest, rank) for nest in group.einsums)
+        group = replace(group, cores=_fewer_tiles(group, rank, -(-size // whole)))
+        if size >= whole:
+            return group
     if len(group.einsums) == 1 or not any(loop.rank == rank for loop in group.shared):
         nests = tuple(_resized_nest(m, rank, size) for m in group.einsums)
         return replace(group, einsums=nests)
     passes = prod(loop.factor for loop in group.shared if loop.rank == rank)
-    tile = tile or workload.rank_sizes[rank] // passes
+    tile = tile or whole // passes
     count = -(-size // tile)
     shared = tuple(_counted(loop, rank, count) for loop in group.shared)
     shared = tuple(loop for loop in shared if loop.factor > 1)
@@ -45,6 +60,15 @@ def resized_group(
         for m in group.einsums
     )
     return replace(group, einsums=nests, shared=shared)
+
+
+def _fewer_tiles(
+    group: GroupMapping, rank: str, count: int
+) -> tuple[tuple[str, tuple[Loop, ...]], ...]:
+    """The loops over cores with so many tiles along a rank."""
+    cores = [(at, [_counted(loop, rank, count) for loop in loops]) for at, loops in group.cores]
+    left = [(at, tuple(loop for loop in loops if loop.factor > 1)) for at, loops in cores]
+    return tuple((at, loops) for at, loops in left if loops)
 
 
 def _counted(loop: Loop, rank: str, count: int) -> Loop:

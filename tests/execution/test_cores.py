@@ -13,13 +13,16 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
+from flat_mapper.mapping.cores.shrink import shrunk
 
 WIDTHS = (4, 8, 12, 16, 24, 32)
 
 
-def agree(seed: int, *, widths: bool = False) -> None:
+def agree(seed: int, *, widths: bool = False, shrink: bool = False) -> None:
     """Nothing differs between an execution and what the model says."""
     workload, platform, mapping = random_cores_case(seed)
+    if shrink:
+        workload, mapping = shrunk(workload, mapping, platform)
     if widths:
         rng = random.Random(seed)
         bits = {tensor: rng.choice(WIDTHS) for tensor in sorted(workload.tensor_ranks)}
@@ -42,6 +45,17 @@ def test_the_model_says_what_cores_do(seed: int) -> None:
 def test_the_model_says_what_cores_do_with_tensors_of_their_own_widths(seed: int) -> None:
     """With 232: of two inputs whose place an output may take, the second is the wider."""
     agree(seed, widths=True)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_model_says_what_cores_do_with_fewer_tiles(seed: int) -> None:
+    agree(seed, shrink=True)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(20, 400))
+def test_fewer_tiles_hundreds_of_times(seed: int) -> None:
+    agree(seed, shrink=True)
 
 
 @pytest.mark.nightly

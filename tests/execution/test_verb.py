@@ -14,8 +14,8 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.execution import run as execute_module
-from flat_mapper.execution.shrink import shrunk
 from flat_mapper.mapping.cores.check import check_fused
+from flat_mapper.mapping.cores.shrink import shrunk
 from flat_mapper.mapping.record import record_text
 from flat_mapper.workload.mask import Mask
 
@@ -39,7 +39,7 @@ def test_shrink_leaves_two_passes_of_every_outer_loop(record: Path) -> None:
 
 def test_shrink_under_a_mask_leaves_as_many_keys_as_queries() -> None:
     workload = replace(small.workload(), mask=Mask(causal=True))
-    less, mapping = shrunk(workload, small.fused(), "DRAM")
+    less, mapping = shrunk(workload, small.fused(), PLATFORM)
     assert (less.rank_sizes["P"], less.rank_sizes["M"]) == (128, 512)
     check_fused(less, PLATFORM, mapping)
 
@@ -54,7 +54,10 @@ def test_too_many_steps_are_refused(record: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_command(record: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["execute", str(record), "--shrink", "--check"])
     said = capsys.readouterr().out
-    assert "shrunk to two passes of every loop at DRAM: H 12 -> 2, P 512 -> 128" in said
+    assert (
+        "shrunk to two passes of every loop outside the fusion level: H 12 -> 2, P 512 -> 128"
+        in said
+    )
     assert code == (0 if "the model agrees" in said else 1)
     main(["execute", str(record), "--shrink", "--check", "--json"])
     answer = json.loads(capsys.readouterr().out)
