@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from functools import cached_property
+from itertools import permutations, product
 from types import SimpleNamespace as Fake
 from typing import Any
 
@@ -23,6 +26,7 @@ from flat_mapper.mapper.cost.price import drawn_energy
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.solve import on_cores, tile_search
 from flat_mapper.mapper.solve.tile_search import Counters, GroupOnTiles
+from flat_mapper.mapper.space.orders import MayStay, needed_orders
 from flat_mapper.mapping.space import GroupSpace
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.workload.cascade import attention
@@ -279,3 +283,47 @@ def test_what_no_mapping_beats_is_the_least_of_all_alternatives(
     found, bound = on_cores._searched(question, None)  # type: ignore[arg-type]
     assert (found, bound) == (("b", ("b",)), 5.0)
     assert question.count.pruned == 1
+
+
+def times_brought(order: Sequence[int], factors: Sequence[int], own: Set[int]) -> int:
+    """Times that a tile comes anew as loops run, innermost first; own: ranks that a tensor has."""
+    real = [r for r in reversed(order) if factors[r] > 1]
+    down = max((i for i, r in enumerate(real, 1) if r in own), default=0)
+    seen = [at[:down] for at in product(*(range(factors[r]) for r in real))]
+    return sum(now != before for now, before in zip(seen, [None, *seen], strict=False))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_an_order_that_goes_is_covered_by_one_that_stays(seed: int) -> None:
+    """One brings no tile more often, and as often those that come in parts of one whole."""
+    rng = random.Random(seed)
+    count = rng.choice((3, 3, 4))
+    ranks = range(count)
+    loops = [{r for r in ranks if rng.random() < 0.9} for _ in range(4)]
+    lacks = [{r for r in own if rng.random() < 0.5} for own in loops]
+    stays = tuple(
+        MayStay(frozenset(own), frozenset(no), rng.random() < 0.5)
+        for own, no in zip(loops, lacks, strict=True)
+    )
+    factors = [rng.choice((1, prime, prime)) for prime in (2, 3, 5, 7)[:count]]
+    orders = tuple(permutations(ranks))
+    real = frozenset(r for r in ranks if factors[r] > 1)
+    stay = needed_orders(orders, real, stays)
+
+    def passes(order: Sequence[int]) -> list[int]:
+        return [
+            times_brought([r for r in order if r in one.loops], factors, one.loops - one.lacks)
+            for one in stays
+        ]
+
+    for order in orders:
+        mine = passes(order)
+        assert any(
+            all(
+                n == other if one.counted else n <= other
+                for one, n, other in zip(stays, passes(orders[i]), mine, strict=True)
+            )
+            for i in stay
+        )
+    every = [passes(orders[i]) for i in stay]
+    assert len(set(map(tuple, every))) == len(every)

@@ -87,3 +87,17 @@ def test_fractions_of_words_are_not_rounded_up_in_each_tile() -> None:
     assert isinstance(found, Solution)
     assert found.certificate.proven_bound <= 1864.7906187464257 * (1 + 1e-9)
     assert found.result.energy_pj == pytest.approx(1864.7906187464257, rel=1e-12)
+
+
+def test_what_comes_again_waits_less_for_dram() -> None:
+    """A level between keeps the keys: brought again for every query, they come in smaller parts.
+
+    The least cycles are those of brute force, which takes 20 s; with heads outside queries 103.
+    """
+    case = chip_question(93)
+    bits: dict[str, Width] = {"A": 24, "AV": 8, "K": 4, "Q": 12, "QK_exp": 12, "V": 4}
+    wide = replace(case.workload, tensor_bits=bits)
+    found = search(wide, case.platform, case.mapspace, case.ert, objective="latency")
+    assert isinstance(found, Solution)
+    assert found.result.cycles == 101
+    assert found.certificate.optimal

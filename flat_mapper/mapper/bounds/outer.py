@@ -18,14 +18,14 @@ from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct, distinct_columns, located, real_loops
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
+from flat_mapper.mapper.space.orders import orders_of_tiles
 from flat_mapper.mapper.space.outer import (
     Staging,
-    fixed_shared_orders,
     has_dram_loops,
     tiles,
 )
 from flat_mapper.mapper.space.roles import Role
-from flat_mapper.mapper.space.rules import in_order, moves_inward, obeyed
+from flat_mapper.mapper.space.rules import in_order, moves_inward
 from flat_mapper.mapper.space.tile_index import MOST_TILES
 from flat_mapper.mapping.order import overlaps
 
@@ -212,7 +212,7 @@ class OuterBounds:
             if loops not in whole:
                 whole[loops] = tiles(self.problem, loops=loops)
             if self.problem.group.fused:
-                grids = fused = fused or self._fused(whole[loops])
+                grids = fused = fused or orders_of_tiles(self.problem, self.orders, whole[loops])
             else:
                 grids = self._single(staging, whole[loops]) if loops else [(0, whole[loops])]
             for order, some in grids:
@@ -249,25 +249,6 @@ class OuterBounds:
                 self._bounded(candidate_sets, number, order, outers.tile[:, pairs == pair])
             )
         return Outers.joined(parts) if parts else outers
-
-    def _fused(self, grid: Ints) -> list[tuple[int, Ints]]:
-        """Orders of shared loops and tiles, under the rules of a fused group's Einsums."""
-        fixed = fixed_shared_orders(self.problem)
-        if not fixed:
-            return [(order, grid) for order in range(len(self.orders))]
-        sizes = np.array([r.size for r in self.problem.ranks], dtype=np.int64)[:, None]
-        found: list[tuple[int, Ints]] = []
-        sequences: list[Ints] = []
-        for number, order in enumerate(self.orders):
-            good = np.ones(grid.shape[1], np.bool_)
-            for relevant, own in fixed:
-                good &= obeyed(relevant, tuple(r for r in order if r in own), grid < sizes)
-            sequence = real_loops(sizes // grid, order)
-            for earlier in sequences:
-                good &= sequence != earlier
-            sequences.append(sequence)
-            found.append((number, grid[:, good]))
-        return found
 
     def _single(self, staging: Staging, grid: Ints) -> list[tuple[int, Ints]]:
         """DRAM orders and tiles of one Einsum, without those that repeat another.

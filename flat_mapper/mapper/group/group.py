@@ -34,7 +34,8 @@ from flat_mapper.mapper.space.candidates import Bools, Floats
 from flat_mapper.mapper.space.enumerate import TooMany
 from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
-from flat_mapper.mapper.space.outer import Staging, dram_orders, stagings
+from flat_mapper.mapper.space.orders import dram_orders
+from flat_mapper.mapper.space.outer import Staging, stagings
 from flat_mapper.mapper.space.roles import Role
 
 MOST_CANDIDATES = 200_000  # candidates of an Einsum that are kept at once

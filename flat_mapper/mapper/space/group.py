@@ -246,6 +246,11 @@ class GroupProblem:
         return tuple(t for t in tensors if crosses_dram(self.workload, self.whole, t))
 
     @cached_property
+    def counted(self) -> frozenset[str]:
+        """Inputs of which DRAM moves a number of words in all, as a level between keeps them."""
+        return frozenset(self.external).intersection(self.platform.dram.totals)
+
+    @cached_property
     def classes(self) -> dict[str, str]:
         """Tensors that share a buffer: each with the first of them."""
         if not self.mapspace.policy.in_place:

@@ -1,21 +1,18 @@
-"""The choices that all Einsums of a group share: tiles, DRAM loop order, and what is staged."""
+"""The choices that all Einsums of a group share: tiles of the DRAM loops, and what is staged."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import permutations
 from math import prod
 
 import numpy as np
 
 from flat_mapper.mapper.space.candidates import Ints
-from flat_mapper.mapper.space.einsum import EinsumSpace, Rank, loop_orders
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapper.space.rules import (
-    allowed_orders,
     allows,
     dram,
     is_bound_outside,
@@ -191,63 +188,3 @@ def _granular_extent(problem: GroupProblem, i: int) -> int | None:
         return None
     sizes = zip(rank.members, rank.sizes, strict=True)
     return prod(1 if member in at_one else size for member, size in sizes)
-
-
-def dram_orders(problem: GroupProblem) -> list[tuple[int, ...]]:
-    """Orders of the DRAM loops that may differ in cost, innermost first, by group rank."""
-    return _fused_orders(problem) if problem.group.fused else _own_orders(problem.spaces[0])
-
-
-def _fused_orders(problem: GroupProblem) -> list[tuple[int, ...]]:
-    """Orders of a fused group's shared loops."""
-    rest = tuple(i for i in range(len(problem.ranks)) if i not in problem.shared_ranks)
-    lacks = [
-        frozenset(r for r in problem.shared_ranks if not _has_rank(s, t, problem.ranks[r]))
-        for s in problem.spaces
-        for t in s.tensors
-        if t in problem.external
-    ]
-    # Where an order decides nothing, ranks stay as the problem has them: outermost first.
-    ranks = tuple(r for r in reversed(problem.shared_ranks) if r not in problem.inner)
-    inner = tuple(reversed(problem.inner))
-    if fixed_shared_orders(problem):
-        return [i + o + rest for i in permutations(inner) for o in permutations(ranks)]
-    return [
-        inside + order + rest
-        for inside in loop_orders(inner, lacks)
-        for order in loop_orders(ranks, lacks)
-    ]
-
-
-def fixed_shared_orders(problem: GroupProblem) -> list[tuple[tuple[int, ...], frozenset[int]]]:
-    """Permutations of DRAM loops in a fused group: the ranks listed, and all of that Einsum."""
-    position = {m: i for i, rank in enumerate(problem.ranks) for m in rank.members}
-    return [
-        (
-            tuple(position[m] for m in rule.innermost if m in space.einsum.ranks),
-            frozenset(position[m] for m in space.einsum.ranks),
-        )
-        for space in problem.spaces
-        for rule in space.rules(dram(space), "temporal")
-        if set(rule.innermost) & set(space.einsum.ranks)
-    ]
-
-
-def _has_rank(space: EinsumSpace, tensor: str, rank: Rank) -> bool:
-    """True if a rank of the group is one of a tensor's own."""
-    return rank in space.ranks and space.relevant[tensor][space.ranks.index(rank)]
-
-
-def _own_orders(space: EinsumSpace) -> list[tuple[int, ...]]:
-    """Orders of the DRAM loops of an Einsum on its own."""
-    lacking = [
-        frozenset(r for r, yes in enumerate(space.relevant[t]) if not yes) for t in space.tensors
-    ]
-    # Ranks that all tensors have stand outermost, where their loops part no others.
-    follow = {r for r, yes in enumerate(space.common) if yes and not is_bound_outside(space, r)}
-    common = tuple(r for r, yes in enumerate(space.common) if yes and r not in follow)
-    common += tuple(sorted(follow))
-    others = [r for r in range(len(space.ranks)) if r not in common]
-    orders = [order + common for order in loop_orders(others, lacking)]
-    found = allowed_orders(orders, space, dram(space))
-    return [order for order in found if set(order[len(order) - len(follow) :]) == follow]
