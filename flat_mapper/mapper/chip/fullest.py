@@ -13,11 +13,12 @@ import numpy as np
 from flat_mapper.arch.cores import core_facts
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.chip.rounds import given
-from flat_mapper.mapper.chip.assignments import Assignment
+from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.floors import Peak, largest_tiles, whole
 from flat_mapper.mapper.chip.moved import MovedCycles
 from flat_mapper.mapper.group.picks import BesideTurns
 from flat_mapper.mapper.space.candidates import Floats
+from flat_mapper.mapper.space.roles import FirstPasses
 
 PARTS = 8  # ranges of what the ends of a tile may take that are looked at one by one
 MANY = 32  # tiles of each core, of which it hardly matters which are given out last
@@ -85,9 +86,27 @@ class Fullest:
         return (self.whole - passes) / max(self.whole - 1, 1)
 
     @property
+    def counted(self) -> float:
+        """The same of pJ, of which tiles of one pass may take less than a share: then none."""
+        return self.largest if self.whole == 1 or self.passes[0][0] > 1 else 0.0
+
+    @property
     def short(self) -> float:
         """The sum of all (P - p) / (P - 1), of tiles of one pass too."""
         return sum(n * self._rest(p) for p, n in self.passes)
+
+    @property
+    def firsts(self) -> FirstPasses | None:
+        """First passes beside the largest tiles, for one of these; None where there are none."""
+        if self.alike or not self.counted:
+            return None
+        single, times = sum(n for p, n in self.passes if p == 1), 1 / self.counted
+        return FirstPasses(
+            passes=self.whole,
+            keys=key_rank(self.one.workload),
+            later=times * (self.short - single),
+            single=times * single,
+        )
 
     @property
     def beside(self) -> float:

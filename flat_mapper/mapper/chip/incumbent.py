@@ -38,7 +38,7 @@ class ChipIncumbent:
 
     def _chip(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats]:
         """Lower bounds on the chip's cycles and pJ."""
-        return self.fullest.line(cycles), self.fullest.largest * energy + self.beside_pj
+        return self.fullest.line(cycles), self.fullest.counted * energy + self.beside_pj
 
     @property
     def aims(self) -> tuple[Goal, ...]:
@@ -83,7 +83,7 @@ class ChipIncumbent:
 
     def take(self, slot: int, solution: GroupSolution) -> None:
         """Price a mapping on the chip, if it still may be better than the best."""
-        energy = self.fullest.largest * solution.energy + self.beside_pj
+        energy = self.fullest.counted * solution.energy + self.beside_pj
         staged = solution.staging.staged
         least = self.fullest.cycles(solution.cycles, solution.beside, staged), energy
         if not self._of_use(least):

@@ -43,7 +43,11 @@ class Way:
                 read, _, update = (pj / largest for pj in ert.actions(level.name))
                 times = max(largest - on.saved_reads(t), 0.0) * (1 - ROUNDING)
                 rows[t] = MovedRows(
-                    row_words=level.row_words, read_pj=read, update_pj=update, times=times
+                    row_words=level.row_words,
+                    read_pj=read,
+                    update_pj=update,
+                    times=times,
+                    whole=largest == on.tiles.count,  # parts of unequal tiles fill rows together
                 )
             served = [dict(r.distinct).get(t, r.cores) / r.cores for r in on.rounds]
             weight = min([*served, *([1.0] if len(on.rest) else [])])

@@ -12,6 +12,7 @@ import numpy as np
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
+from flat_mapper.mapper.cost.first_pass import first_pass_pj
 from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.cost.price import candidate_costs
 from flat_mapper.mapper.cost.turns import (
@@ -203,6 +204,7 @@ class Fused:
             kinds=self.problem.kinds(space, where.tile, where.order),
             turns=self.problem.turns(space, where.tile, where.order),
             copied=copied_from(self.problem.workload, space.einsum),
+            firsts=self.problem.first_passes(where.tile),
         )
         # Under many outer choices an Einsum that meets no difference is priced the same.
         some = np.flatnonzero(mask).tobytes()
@@ -253,6 +255,9 @@ class Fused:
     ) -> Floats:
         """Cost vectors of candidates under given outer loops; float64[n, D]."""
         costs = candidate_costs(space, candidates, outer)
+        if self.problem.firsts is not None and outer.firsts:
+            once = first_pass_pj(space, candidates, outer, self.problem.firsts)
+            costs.energy = costs.energy + outer.firsts * once
         if outer.kinds:
             turns = turn_cycles(space, candidates, outer, costs.weights)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heapreplace
 from math import inf
 from typing import NamedTuple
@@ -248,7 +248,7 @@ class GroupOnTiles:
         fullest = _knowing(fullest, search)
         beside_pj += self._first_pj(fullest)
         fits = search.bounds.fits(roots)
-        energy = fullest.largest * roots.energy[fits] + beside_pj
+        energy = fullest.counted * roots.energy[fits] + beside_pj
         least = float(goal.first(fullest.line(roots.cycles[fits]), energy).min(initial=inf))
         cycles = fullest.cycles(float(roots.cycles[fits].min(initial=inf)))
         return max(least, self.question.value(cycles, float(energy.min(initial=inf))))
@@ -263,6 +263,8 @@ class GroupOnTiles:
         where = question.ert, question.platform, one, question.goal
         ert = core_energies(*where, way, kept=self._kept(one))
         problem = group_problem(one.core_workload, core, ert, space, one.group)
+        if question.goal.kind != "latency":
+            problem = replace(problem, firsts=self._fullest(one).firsts)
         known = CandidateCache()
         if way is None:
             known = self.known.setdefault((one.level, one.tile), known)

@@ -14,6 +14,7 @@ from flat_mapper.cost_model.schedule import Rounds, rounds_of
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, Rank, merged_ranks
+from flat_mapper.mapper.space.roles import FirstPasses
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.passes import (
     MaskedPasses,
@@ -55,6 +56,14 @@ class GroupProblem:
     whole: tuple[str, ...]  # the group's Einsums, with the free ones that run between them
     inner: tuple[int, ...] = ()  # those of shared_ranks whose loops stand innermost
     buffer_words: int | None = None  # of the shared level that may be used; None: all
+    firsts: FirstPasses | None = None  # of the tile of a core, where others see fewer keys
+
+    def first_passes(self, tile: Sequence[int]) -> float:
+        """First passes over the keys whose pJ count beside those of the largest tile."""
+        if self.firsts is None:
+            return 0.0
+        each = zip(self.ranks, tile, strict=True)
+        return self.firsts.count([(r.members[0], r.size // n) for r, n in each])
 
     @cached_property
     def masked_pair(self) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +31,27 @@ class Outer:
     kinds: tuple[PassKind, ...] = ()  # of passes, where the Einsum takes turns with others
     turns: float = 1.0  # of the Einsum, where units overlap
     copied: str | None = None  # tensor whose old value is copied to the output's place
+    firsts: float = 0.0  # first passes whose pJ count beside, see FirstPasses
 
     def may_stay(self, position: int) -> bool:
         """True if a tensor may stay at the private levels over the DRAM loops."""
         return self.stay[position] if self.stay else True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstPasses:
+    """First passes over the keys, of all tiles that are given out, for one of the largest of them.
+
+    Where p passes take a + (p - 1) b pJ, and the largest tile makes P, one of p takes (p - 1) /
+    (P - 1) of what the largest does, and (P - p) / (P - 1) of a beside (lemma 29).
+    """
+
+    passes: int  # P
+    keys: str  # the rank
+    later: float  # of tiles of two passes or more
+    single: float  # of tiles of one, which may take less than a where other loops stand outside
+
+    def count(self, loops: Sequence[tuple[str, int]]) -> float:
+        """Those that take a or more; loops: the shared ones, each with its iterations."""
+        alone = all(n == 1 for rank, n in loops if rank != self.keys)
+        return self.later + (self.single if alone else 0.0)
