@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from oracles.brute_force import Case
@@ -16,6 +17,7 @@ from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.reports.answers import SearchResult
 
+ACCELFORGE = Path(__file__).parents[2] / "benchmarks" / "accelforge"
 Work = tuple[int, int, int, int]  # pieces of work, mappings priced; outer and inner choices cut
 WORK: tuple[tuple[Callable[[int], Case], int, Work], ...] = (
     (small_case, 6, (8, 504, 8, 144)),
@@ -67,6 +69,21 @@ def test_a_first_answer_comes_from_the_largest_of_nearly_equal_tiles() -> None:
     found = api.search(api.load_problem("llama3-8b", seq=4096, phase="decode"), "cloud")
     assert isinstance(found, SearchResult)
     assert found.certificate.evaluated <= 4339
+
+
+@pytest.mark.parametrize(("mapspace", "most"), [("flat-any", 120), ("flat-ws", 4)])
+def test_whole_tiles_of_single_buffers_count_before_candidates_are_priced(
+    mapspace: str, most: int
+) -> None:
+    """The question beside AccelForge's: without their cycles in bounds 535 and 30 are priced."""
+    found = api.search(
+        api.load_problem("bert-base", seq=512, sizes={"B": 64}),
+        str(ACCELFORGE / "edge-ws.yaml"),
+        str(ACCELFORGE / f"{mapspace}.yaml"),
+        objective="edp",
+    )
+    assert isinstance(found, SearchResult)
+    assert found.certificate.evaluated <= most
 
 
 def test_groups_beside_one_that_cannot_fit_are_not_searched() -> None:

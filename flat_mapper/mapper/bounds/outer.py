@@ -19,11 +19,7 @@ from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct, distinct_columns, located, real_loops
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.orders import orders_of_tiles
-from flat_mapper.mapper.space.outer import (
-    Staging,
-    has_dram_loops,
-    tiles,
-)
+from flat_mapper.mapper.space.outer import Staging, has_dram_loops, tiles
 from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapper.space.rules import in_order, moves_inward
 from flat_mapper.mapper.space.tile_index import MOST_TILES
@@ -46,6 +42,7 @@ class Outers:
     floors: Floats  # pJ at DRAM, of all tensors together
     staged: Floats  # pJ at DRAM of staged tensors beyond one pass of every word
     streams: Floats  # by Einsum, cycles of DRAM in its own turns; float64[E, n]
+    waits: Floats  # cycles of staged tiles at DRAM, beside turns
     visited: Floats  # share of the tiles of queries x keys that a mask leaves
     sums: tuple[Floats, ...] = ()  # by goal of a incumbent: weighted sums, see Incumbent.slopes
 
@@ -61,6 +58,7 @@ class Outers:
             floors=self.floors[index],
             staged=self.staged[index],
             streams=self.streams.take(index, axis=1),
+            waits=self.waits[index],
             visited=self.visited[index],
             sums=tuple(s[index] for s in self.sums),
         )
@@ -83,6 +81,7 @@ class Outers:
             floors=np.concatenate([p.floors for p in parts]),
             staged=np.concatenate([p.staged for p in parts]),
             streams=np.concatenate([p.streams for p in parts], axis=1),
+            waits=np.concatenate([p.waits for p in parts]),
             visited=np.concatenate([p.visited for p in parts]),
         )
 
@@ -320,6 +319,7 @@ class OuterBounds:
             floors=bound.floors,
             staged=bound.staged,
             streams=bound.streams,
+            waits=bound.waits,
             visited=visited,
         )
 
@@ -336,6 +336,7 @@ class OuterBounds:
             floors=nothing,
             staged=nothing,
             streams=np.zeros((len(self.problem.spaces), grid.shape[1])),
+            waits=nothing,
             visited=nothing,
         )
 

@@ -15,7 +15,7 @@ from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
 from flat_mapper.mapper.bounds.uses import Loops, Stay, Use, uses_of
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.cost.outside import in_turn_cycles, rounded, weight_of
+from flat_mapper.mapper.cost.outside import each_way_cycles, in_turn_cycles, rounded, weight_of
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.group import GroupProblem, tile_words
 from flat_mapper.mapper.space.roles import Role
@@ -32,6 +32,7 @@ class TrafficBound:
     needs: Ints  # words of the shared level; int64[n]
     cycles: Floats  # whole ones
     streams: Floats  # by Einsum, cycles of DRAM in its own turns; float64[E, n]
+    waits: Floats  # cycles of staged tiles at DRAM, beside turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +94,19 @@ def traffic_bound(
     dram = _dram_traffic(uses, zero)
     floors, moved = _with_room(occupancy, grid, uses, terms, dram)
     moved = np.maximum(moved, _outside_cycles(problem, uses, zero))
-    waits: Floats | None = None
+    ends_wait: Floats | None = None
     if candidate_sets is None and not overlaps(problem.group.schedule):
-        busy, waits = turns_and_ends(ends, occupancy, grid, roles, compute, streams)
+        busy, ends_wait = turns_and_ends(ends, occupancy, grid, roles, compute, streams)
     else:
         busy = busy_cycles(problem, compute, streams)
+    waits = _waits(problem, uses, zero)
     return TrafficBound(
         floors=floors,
         staged=staged,
         needs=occupancy.lower_words(terms, grid),
-        cycles=_cycles(problem, uses, moved, busy, waits),
+        cycles=_cycles(problem, uses, moved, busy, waits, ends_wait),
         streams=streams,
+        waits=waits,
     )
 
 
@@ -255,10 +258,32 @@ def _with_room(
     return np.where(some, floors, dram.energy), np.where(some, least, moved)
 
 
+def _waits(problem: GroupProblem, uses: list[Use], zero: Floats) -> Floats:
+    """Cycles of staged tiles at DRAM that stand beside turns; float64[n].
+
+    Where nothing runs ahead that is all that they take, else their first inputs and last outputs.
+    """
+    dram, found = problem.platform.dram, zero
+    for use in uses:
+        if use.role != "staged" or not problem.takes_turns:
+            continue
+        ways = use.ways(zero)
+        if problem.runs_ahead:
+            words = tile_words(use.space, use.tensor, use.tile, dram.name)
+            ways = words * (not use.is_output), words * use.is_output
+        found = found + each_way_cycles(dram, use.tensor, *ways, use.waits)
+    return dram.waits * found if problem.runs_ahead else found
+
+
 def _cycles(
-    problem: GroupProblem, uses: list[Use], moved: Floats, busy: Floats, ends: Floats | None
+    problem: GroupProblem,
+    uses: list[Use],
+    moved: Floats,
+    busy: Floats,
+    waits: Floats,
+    ends: Floats | None,
 ) -> Floats:
-    """Lower bound on the cycles of the group; moved: cycles of DRAM.
+    """Lower bound on the cycles of the group; moved: cycles of DRAM. waits: see `_waits`.
 
     busy, ends: of turns, and what streams wait; see `turns_and_ends`. None: not by units.
     """
@@ -274,18 +299,20 @@ def _cycles(
         if use.role == "staged" and use.moved is not None:
             written = written + use.scale * (use.moved - use.volume * use.is_output)
         staged = use.role == "staged" and problem.takes_turns
-        if staged or (use.opening and (ends is None or use.role != "stream")):
+        if use.opening and not staged and (ends is None or use.role != "stream"):
             streams = use.role == "stream"
             words = (
                 use.smallest if streams else tile_words(use.space, use.tensor, use.tile, dram.name)
             )
             ways = words * (not use.is_output), words * use.is_output
             exposed = exposed + in_turn_cycles(dram, use.tensor, *ways, use.waits)
+    busy = busy if problem.runs_ahead else busy + waits
     found = np.maximum(np.maximum(moved, busy), transfer_cycles(level, read, written))
     if ends is not None:
         found = (found + ends).min(axis=0)
-    waits = problem.takes_turns or problem.group.schedule != "sequential"
-    if waits and problem.runs_ahead:
-        found = found + dram.waits * exposed
+    if problem.runs_ahead:
+        found = found + waits
+        if problem.takes_turns or problem.group.schedule != "sequential":
+            found = found + dram.waits * exposed
     # The sums that cycles come from are off in the last bits.
     return rounded(dram, found * (1 - 1e-14))

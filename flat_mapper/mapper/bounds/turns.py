@@ -103,17 +103,6 @@ def exposed(
     return found if occupancy.problem.runs_ahead else 0 * found
 
 
-def staged_waits(
-    occupancy: SharedOccupancy, extents: Ints, roles: Mapping[str, tuple[Role, ...]]
-) -> Floats:
-    """The same of a group's staged tiles under outer tiles int64[R, n]; roles: by Einsum."""
-    total = np.zeros(extents.shape[1])
-    for space in occupancy.problem.spaces:
-        local = extents[occupancy.problem.index(space)]
-        total = total + exposed(occupancy, space, {"staged": local}, roles[space.einsum.name])
-    return total
-
-
 def _ports(
     tiles: CandidateTiles,
     level: MemoryLevel,

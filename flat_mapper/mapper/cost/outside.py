@@ -57,3 +57,11 @@ def in_turn_cycles(
     slowest = max(beside_cycles(dram, tensor), default=0.0)
     found: Floats = np.maximum(own, slowest * (np.asarray(reads) + np.asarray(writes)))
     return found
+
+
+def each_way_cycles(
+    dram: MemoryLevel, tensor: str, reads: Amount, writes: Amount, weight: Floats | float
+) -> Floats:
+    """The same of what comes, and then of what goes."""
+    comes = in_turn_cycles(dram, tensor, reads, 0.0, weight)
+    return comes + in_turn_cycles(dram, tensor, 0.0, writes, weight)

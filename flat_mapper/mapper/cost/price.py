@@ -10,7 +10,13 @@ from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.latency import loads_in_turn
 from flat_mapper.mapper.cost.innermost import closed_passes
 from flat_mapper.mapper.cost.masks import add_held, left_by_mask
-from flat_mapper.mapper.cost.outside import beside, beside_cycles, in_turn_cycles, weight_of
+from flat_mapper.mapper.cost.outside import (
+    beside,
+    beside_cycles,
+    each_way_cycles,
+    in_turn_cycles,
+    weight_of,
+)
 from flat_mapper.mapper.cost.rows import fractions_of_rows, row_accesses, rows_in_use, rows_of
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints, Transfer, looped
 from flat_mapper.mapper.space.einsum import EinsumSpace
@@ -128,10 +134,8 @@ def _staged_cycles(
     words = volume * passes * left[0]
     level = space.arch.levels[0]
     weight = weight_of(level, tensor, words)
-    if tensor != space.output:
-        return in_turn_cycles(level, tensor, words, 0.0, weight)
-    again = in_turn_cycles(level, tensor, words - volume, 0.0, weight)
-    return again + in_turn_cycles(level, tensor, 0.0, words, weight)
+    ways = (words - volume, words) if tensor == space.output else (words, 0.0)
+    return each_way_cycles(level, tensor, *ways, weight)
 
 
 def _copied_words(space: EinsumSpace, tensor: str, outer: Outer) -> float:

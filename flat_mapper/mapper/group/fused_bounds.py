@@ -12,7 +12,7 @@ from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.stays import StayBounds
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.bounds.traffic import busy_cycles
-from flat_mapper.mapper.bounds.turns import LAST_BITS, TurnBounds, staged_waits
+from flat_mapper.mapper.bounds.turns import LAST_BITS, TurnBounds
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.cost.turns import private_tiles
@@ -96,12 +96,12 @@ class FusedBounds:
                 within,
             )
             energy[own] = np.maximum(energy[own], low + outers.staged[own])
-            exposed = staged_waits(self.bounds.occupancy, extents, roles)[where]
+            waits = outers.waits[own]
             shortest = [
                 np.where(runs, *(some.min(axis=1)[where] for some in pair))
                 for runs, pair in zip(limits.runs, turns, strict=True)
             ]
-            busy = busy_cycles(self.problem, shortest, outers.streams.take(own, axis=1)) + exposed
+            busy = busy_cycles(self.problem, shortest, outers.streams.take(own, axis=1)) + waits
             busy = rounded(self.problem.platform.dram, busy * (1 - LAST_BITS))
             cycles[own] = np.maximum(cycles[own], busy)
             for slot, slope in enumerate(self.incumbent.slopes(cycles[own], energy[own])):
@@ -115,7 +115,7 @@ class FusedBounds:
                     sums_of.append((low, high))
                 lows, highs = zip(*sums_of, strict=True)
                 total = outers.staged[own] + limits.total(lows, highs)
-                weighted[slot][own] = total + slope * exposed
+                weighted[slot][own] = total + slope * waits
         return replace(outers, cycles=cycles, energy=energy, sums=tuple(weighted))
 
     def _parts(self, outers: Outers) -> Iterator[tuple[int, Ints]]:
@@ -278,7 +278,7 @@ class FusedBounds:
         passes = [float(n[0]) for n in self._passes(one.tile)]
         pairs = self._turns(one.tile, staging.roles, by_tile)
         turns = [p[not runs[0]][0] for p, runs in zip(pairs, limits.runs, strict=True)]
-        chances = self._chances(one, staging, energies, turns)
+        chances = self._chances(one, energies, turns)
         found = []
         for i, (part, own, extents) in enumerate(zip(self.tiles, energies, local, strict=True)):
             chance, fits = chances[i], np.flatnonzero(np.isfinite(own))
@@ -304,15 +304,12 @@ class FusedBounds:
             found.append(candidates)
         return found
 
-    def _chances(
-        self, one: Outers, staging: Staging, energies: list[Floats], turns: list[Floats]
-    ) -> list[_Chance]:
+    def _chances(self, one: Outers, energies: list[Floats], turns: list[Floats]) -> list[_Chance]:
         """Limits of each Einsum's candidates, beside the least of the others.
 
         energies, turns: least pJ and cycles of each Einsum by tile.
         """
-        exposed = float(staged_waits(self.bounds.occupancy, one.tile, staging.roles)[0])
-        adds, more = self.problem.cycles_add, float(one.staged[0])
+        adds, more, waits = self.problem.cycles_add, float(one.staged[0]), float(one.waits[0])
         slopes = [0.0, *(float(w[0]) for w in self.incumbent.slopes(one.cycles, one.energy))]
         lows = [
             [
@@ -332,10 +329,10 @@ class FusedBounds:
                 adds=adds[i],
                 slopes=slopes[1:],
                 rests=[
-                    sum(some) - some[i] + more + w * exposed
+                    sum(some) - some[i] + more + w * waits
                     for w, some in zip(slopes, lows, strict=True)
                 ],
-                slack=(sum(busy) - busy[i] + exposed) * (1 - LAST_BITS),
+                slack=(sum(busy) - busy[i] + waits) * (1 - LAST_BITS),
                 streamed=float(one.streams[i, 0]),
             )
             for i in range(len(self.tiles))
