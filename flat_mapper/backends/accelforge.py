@@ -86,7 +86,7 @@ class AccelforgeBackend:
         frames: dict[str, EinsumStats] = {}
         for name, nest in mapping.einsum_mappings.items():
             costs = einsum_costs(workload, platform.path(workload.einsum(name).unit), [nest], ert)
-            refused = costs.infeasible(0, apart=shared_level(platform).name)
+            refused = costs.infeasible(0, apart={shared_level(platform).name})
             if refused is not None:
                 return refused
             frames[name] = costs.stats(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -134,14 +134,14 @@ class EinsumCosts:
         moved = [*self.tensor_energy.values(), *(one.energy for one in self.network)]
         return sum(moved, np.full(1, self.compute_energy))
 
-    def infeasible(self, n: int, apart: str = "") -> Infeasible | None:
+    def infeasible(self, n: int, apart: Collection[str] = ()) -> Infeasible | None:
         """Of one mapping, the innermost level that does not hold its tiles: Timeloop's order.
 
-        apart: a level that somebody else watches over.
+        apart: levels that somebody else watches over.
         """
         for i in reversed(range(len(self.nest.keep))):
             level = self.nest.arch.levels[i]
-            if level.name == apart:
+            if level.name in apart:
                 continue
             terms = tuple((t, _at(self.tile(i, t), n)) for t in self._kept(i))
             needs = sum(words for _, words in terms)

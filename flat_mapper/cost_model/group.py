@@ -20,6 +20,7 @@ from flat_mapper.cost_model.schedule import (
     turns_latency,
 )
 from flat_mapper.cost_model.turn_taking import Turn, TurnParts, turn_parts, uneven_shared
+from flat_mapper.mapping.cores.handover import handed_inside
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.passes import UnevenRows
 from flat_mapper.mapping.sharing import shared_level, whole_group
@@ -147,7 +148,10 @@ def group_terms(
         turns=turn_parts(workload, platform, group, names) if together else (),
         buffer=use,
         spilled=spilled,
-        rounds=rounds_of(workload, group.names, group.phases, use.level),
+        rounds=rounds_of(
+            *(workload, group.names, group.phases, use.level),
+            handed_inside(workload, platform, group),
+        ),
         rows=None if overlaps(group.schedule) else uneven_shared(workload, group),
     )
 

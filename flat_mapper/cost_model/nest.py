@@ -69,6 +69,10 @@ class Nest:
         index = {r: i for i, r in enumerate(self.ranks)}
         return tuple(tuple(index[r] for r in reversed(order)) for order in self.order)
 
+    def home(self, tensor: str) -> int:
+        """Index of the level at which Einsums of a group hand a tensor over."""
+        return next(n for n, kept in enumerate(self.keep) if n and tensor in kept)
+
     def replaced(self, real: BoolArray, tensor: str, level: int) -> bool:
         """True if loops inside one pass of the outermost ones replace a tensor's tile at a level.
 

@@ -1,4 +1,6 @@
-"""Occupancy of the shared level: the tiles that it holds while a group runs, in how many copies.
+"""Occupancy: the tiles that a level holds while a group runs, in how many copies.
+
+It is the shared level, and any inside it where the group hands an intermediate over.
 
 The rule of copies and the size of a term are stated once, on plain facts: one mapping's tiles are
 numbers, the mapper's are arrays over candidates.
@@ -14,6 +16,7 @@ from math import ceil, prod
 
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.cost_model.result import BufferUse
+from flat_mapper.mapping.cores.handover import handed_inside
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import (
     carried_tensors,
@@ -61,8 +64,9 @@ class TileCopies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileOccupancy:
-    """Words of one tensor's tile in the shared level, or of several that share one place."""
+    """Words of one tensor's tile in its level, or of several that share one place."""
 
+    level: str
     tensor: str  # the first of those that share it
     words: float  # of one copy
     copies: float
@@ -78,17 +82,19 @@ class TileOccupancy:
 def tile_occupancies(
     workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
 ) -> tuple[TileOccupancy, ...]:
-    """Tiles that the shared level holds for a group, by tensor.
+    """Tiles that the shared level holds for a group, by tensor, and those handed over inside it.
 
     A tensor kept there takes its whole tile below the shared loops; one that bypasses it is
     streamed, and takes its tile below the shared level's own loops, or no room where what passes
     by is free. What is carried over the passes of an inner loop is an intermediate, also where a
-    free softmax leaves it out of the mapping.
+    free softmax leaves it out of the mapping. One that is handed over inside takes its whole tile
+    there, in an instance.
     """
     level = shared_level(platform)
+    inside = handed_inside(workload, platform, group)
     free = policy.softmax == "free" and len(group.einsums) > 1
     whole = whole_group(workload, group.names, policy)
-    classes = in_place_classes(workload, whole, level.name) if policy.in_place else {}
+    classes = in_place_classes(workload, whole, level.name, inside) if policy.in_place else {}
     copies = _tile_copies(workload, platform, group, policy, whole)
     held: dict[str, TileOccupancy] = {}
     for mapping in group.einsums:
@@ -96,11 +102,12 @@ def tile_occupancies(
         arch = platform.path(einsum.unit)
         for access in einsum.accesses:
             tensor = access.tensor
-            kept = tensor in mapping.kept_at(level.name)
+            home = inside.get(tensor, level.name)
+            kept = tensor in mapping.kept_at(home)
             if policy.passing == "free" and tensor in copies.off_chip and not kept:
                 continue
             early = policy.drain == "early" and access.is_output and tensor not in group.staged
-            values = shared_tile(workload, arch, mapping, tensor, level.name, early=early)
+            values = shared_tile(workload, arch, mapping, tensor, home, early=early)
             key = classes.get(tensor, tensor)
             # What a mapping fetches from DRAM overwrites nothing, though its maker is left out.
             fetched = workload.producers.get(tensor) not in group.names
@@ -109,8 +116,9 @@ def tile_occupancies(
                 key = tensor
             before = held.get(key)
             one = TileOccupancy(
+                level=home,
                 tensor=key,
-                words=values * workload.share(tensor, level.name),
+                words=values * workload.share(tensor, home),
                 copies=copies.of(tensor),
                 first=before.first if before else mapping.einsum,
                 last=mapping.einsum,
@@ -118,6 +126,7 @@ def tile_occupancies(
             held[key] = one if before is None else _merged(one, before)
     for tensor, words in left_out_words(workload, group, level.name).items() if free else ():
         one = TileOccupancy(
+            level=level.name,
             tensor=tensor,
             words=words,
             copies=copies.of(tensor),
@@ -160,7 +169,7 @@ def buffer_use(
     """Live words of the shared level at the worst moment of a FLAT-tile: all that it holds."""
     level = shared_level(platform)
     held = tile_occupancies(workload, platform, group, policy)
-    terms = tuple((h.tensor, h.total_words) for h in held)
+    terms = tuple((h.tensor, h.total_words) for h in held if h.level == level.name)
     return BufferUse(level=level.name, capacity_words=level.usable_words, terms=terms)
 
 
@@ -173,7 +182,7 @@ def shared_tile(
     *,
     early: bool = False,
 ) -> int:
-    """Values of a tensor's tile at the shared level: whole where kept, inner where streamed.
+    """Values of a tensor's tile at a level: whole where kept, inner where streamed.
 
     early: count only what is alive at once of an output that leaves as soon as it is complete:
            its tile under the level's outermost loops, as far as those are over its own ranks.

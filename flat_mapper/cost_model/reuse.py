@@ -173,17 +173,17 @@ def with_copy(
     """Accesses of an Einsum that finds the old value of a tensor in the place of its output.
 
     In every pass but the first of the loops in whose passes it runs, the tensor's tile is read at
-    the shared level, and written there to where the output stands.
+    the level where both are handed over, and written there to where the output stands.
     """
-    output = nest.einsum.output.tensor
-    each = [r for r, rank in enumerate(nest.ranks) if rank in nest.einsum.each]
+    output, each = nest.einsum.output.tensor, nest.einsum.each
     volume = prod(n for n, yes in zip(sizes, nest.relevant[copied], strict=True) if yes)
-    passes = _product(factors.factors[0, r] for r in each)
-    words = _left(volume * passes, visited) - volume
+    passes = _product(factors.factors[0, r] for r, n in enumerate(nest.ranks) if n in each)
+    home = nest.home(copied)
+    words = -(-(_left(volume * passes, visited) - volume) // found.instances[home])
     traffic = dict(found.traffic)
-    read, written = traffic[SHARED, copied], traffic[SHARED, output]
-    traffic[SHARED, copied] = replace(read, reads=read.reads + words)
-    traffic[SHARED, output] = replace(written, updates=written.updates + words)
+    read, written = traffic[home, copied], traffic[home, output]
+    traffic[home, copied] = replace(read, reads=read.reads + words)
+    traffic[home, output] = replace(written, updates=written.updates + words)
     return replace(found, traffic=traffic)
 
 

@@ -37,13 +37,20 @@ class Row:
 
 
 def rounds_of(
-    workload: Workload, names: Sequence[str], phases: Phases, level: str
+    workload: Workload,
+    names: Sequence[str],
+    phases: Phases,
+    level: str,
+    inside: Mapping[str, str] | None = None,
 ) -> Rounds | None:
-    """The rounds of a group's phases; None where it has none. level: the shared one."""
+    """The rounds of a group's phases; None where it has none.
+
+    level: the shared one. inside: that of each tensor that is handed over inside it.
+    """
     if not phases:
         return None
     rare = frozenset(n for n in names if workload.einsum(n).after)
-    behind = max(rounds_behind(workload, names, phases, level).values())
+    behind = max(rounds_behind(workload, names, phases, level, inside).values())
     return Rounds(phases=phases, rare=rare, behind=behind)
 
 

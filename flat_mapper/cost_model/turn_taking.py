@@ -296,7 +296,7 @@ class _PassMoves:
                 writes += share * float(traffic.updates[0])
             if at and self._moves(tensor, level, kind):
                 writes += share * (float(traffic.fills[0]) + again)
-            if level == SHARED and self.copied and not kind.first:
+            if self.copied and level == self.nest.home(self.copied) and not kind.first:
                 reads += share * float(traffic.partition[0]) * (tensor == self.copied)
                 writes += share * float(traffic.partition[0]) * (tensor == output)
             found[tensor] = reads, writes

@@ -72,6 +72,7 @@ class GroupRun:
                 nest=nest,
                 dram=self.dram,
                 shared=self.places,
+                homes={a.tensor: facts.at(nest, a.tensor) for a in nest.einsum.accesses},
                 resident=frozenset(nest.mapping.stay),
                 alone=self.alone,
                 hidden=facts.hidden,
@@ -135,14 +136,15 @@ class GroupRun:
         source = self.copied.get(turn.einsum)
         if source and tuple(turn.dram[i] for i in run.kept_dram) in run.seen:
             ranks, nest = run.output.access.ranks, run.nest
+            home = run.homes[source]
             slot = nest.level_slots[SHARED]
             at = {s.rank: turn.dram[i] for i, s in enumerate(nest.temporal[: nest.dram_loops])}
             words = 1
             for r in ranks:
                 extent = nest.extent(r, slot)
                 words *= min(extent, nest.sizes[r] - at.get(r, 0) * extent)
-            run.counters.setdefault((SHARED, source), Counter()).reads += words
-            run.counters[SHARED, tensor_of(run)].updates += words
+            run.counters.setdefault((home, source), Counter()).reads += words
+            run.counters[home, tensor_of(run)].updates += words
 
     def _log(
         self,
@@ -198,15 +200,17 @@ class GroupRun:
     def alive(self) -> tuple[Alive, ...]:
         """The most words alive at once in one instance of every on-chip level."""
         level = self.platform.matrix.levels[SHARED]
-        shared = held_words(self.facts, self.places, self.policy)
+        shared = held_words(self.facts, self.places, self.policy, level.name)
         found = [Alive(level=level.name, capacity=level.usable_words, terms=shared)]
-        private: dict[str, dict[str, int]] = {}
+        homes = {self.facts.home(e.output.tensor) for e in self.facts.einsums}
+        private: dict[str, dict[str, int]] = {name: {} for name in homes - {level.name}}
         for pool in self.peaks.values():
             for name, terms in pool.items():
                 private.setdefault(name, {}).update(terms)
         levels = levels_of(self.platform)
         for name, terms in private.items():
             has = levels[name].usable_words
+            terms |= dict(held_words(self.facts, self.places, self.policy, name))
             found.append(Alive(level=name, capacity=has, terms=tuple(terms.items())))
         return tuple(found)
 

@@ -1,4 +1,7 @@
-"""The shared level of a group: which tensors have a place there, and which share one."""
+"""The level where each tensor of a group has its place for all Einsums, and which share one.
+
+It is the shared level, or one inside it that hands an intermediate over.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +62,19 @@ class GroupFacts:
         reduced = {r for e in self.makers(tensor) for r in e.reduced_ranks}
         return self.passed_on(tensor) and bool(reduced.intersection(self.cut))
 
+    def home(self, tensor: str) -> str:
+        """The name of the level where all Einsums of the group find a tensor."""
+        top = [nest.keepers(tensor)[:1] for nest in self.nests.values()]
+        if self.passed_on(tensor) and all(levels[:1] > (SHARED,) for levels in top if levels):
+            (maker, *_) = self.makers(tensor)
+            nest = self.nests[maker.name]
+            return nest.arch.levels[nest.keepers(tensor)[0]].name
+        return self.shared
+
+    def at(self, nest: FlatNest, tensor: str) -> int:
+        """The number of that level on the path of one Einsum."""
+        return [level.name for level in nest.arch.levels].index(self.home(tensor))
+
     def off_chip(self, tensor: str) -> bool:
         """True if some Einsum of the group keeps it at DRAM."""
         return any(DRAM in nest.keepers(tensor) for nest in self.nests.values())
@@ -89,6 +105,7 @@ def overwritten(facts: GroupFacts) -> dict[str, str]:
             for access in einsum.inputs
             if set(access.ranks) == set(einsum.output.ranks)
             and facts.makers(access.tensor)
+            and facts.home(access.tensor) == facts.home(einsum.output.tensor)
             and not facts.off_chip(access.tensor)
             and not facts.carried(access.tensor)
             and access.tensor not in later
@@ -106,19 +123,21 @@ def _bits_of_place(facts: GroupFacts, instead: Mapping[str, str], tensor: str) -
         return place(instead[one]) if one in instead else one
 
     here = [t for t in {tensor, *instead, *instead.values()} if place(t) == place(tensor)]
-    return max(facts.workload.bits(t, facts.shared) for t in here)
+    return max(facts.workload.bits(t, facts.home(t)) for t in here)
 
 
 def shared_places(facts: GroupFacts, policy: Policy) -> dict[str, Place]:
-    """A place for every tensor that an Einsum of the group keeps at the shared level.
+    """A place for every tensor that an Einsum of the group keeps where all of them find it.
 
     One that tensors share is as large as the largest of them, with its padding to whole loops.
     """
     extents: dict[str, dict[str, int]] = {}
+    copies: dict[str, int] = {}
     for nest in facts.nests.values():
-        slot = nest.level_slots[SHARED]
         for access in nest.einsum.accesses:
-            if SHARED in nest.keepers(access.tensor):
+            if (at := facts.at(nest, access.tensor)) in nest.keepers(access.tensor):
+                slot = nest.level_slots[at]
+                copies[access.tensor] = nest.instances(slot)
                 known = extents.setdefault(access.tensor, dict.fromkeys(access.ranks, 1))
                 for rank in access.ranks:
                     known[rank] = max(known[rank], nest.extent(rank, slot))
@@ -128,7 +147,7 @@ def shared_places(facts: GroupFacts, policy: Policy) -> dict[str, Place]:
         holder[tensor] = holder.get(instead.get(tensor, ""), tensor)
         room = extents[holder[tensor]]
         room.update({rank: max(room[rank], n) for rank, n in extents[tensor].items()})
-    places = {t: new_place(t, extents[t], 1) for t, first in holder.items() if t == first}
+    places = {t: new_place(t, extents[t], copies[t]) for t, first in holder.items() if t == first}
     for tensor, first in holder.items():
         if tensor != first:
             places[tensor] = places[first]
@@ -143,29 +162,25 @@ def _in_order(facts: GroupFacts, known: Mapping[str, object]) -> Iterator[str]:
 
 
 def held_words(
-    facts: GroupFacts, places: Mapping[str, Place], policy: Policy
+    facts: GroupFacts, places: Mapping[str, Place], policy: Policy, level: str
 ) -> tuple[tuple[str, int], ...]:
-    """Words of the shared level that each tensor takes while the group runs, copies included."""
+    """Words of a level that tensors with a place there take while the group runs, all copies."""
     terms: dict[str, float] = {}
     copies: dict[str, float] = {}
     for name, nest in facts.nests.items():
         for access in nest.einsum.accesses:
             tensor = access.tensor
+            if facts.home(tensor) != level:
+                continue
             if name in facts.free and not facts.carried(tensor):
                 continue
-            place = places.get(tensor)
-            holder = place.tensors[0] if place and SHARED in nest.keepers(tensor) else tensor
-            words = _tile(nest, access.ranks, staged=SHARED in nest.keepers(tensor))
-            terms[holder] = max(
-                terms.get(holder, 0.0), words * facts.workload.share(tensor, facts.shared)
-            )
+            place, at = places.get(tensor), facts.at(nest, tensor)
+            holder = place.tensors[0] if place and at in nest.keepers(tensor) else tensor
+            slot = nest.level_slots[at] + (at not in nest.keepers(tensor))
+            words = prod(min(nest.extent(r, slot), nest.sizes[r]) for r in access.ranks)
+            terms[holder] = max(terms.get(holder, 0.0), words * facts.workload.share(tensor, level))
             copies[holder] = max(copies.get(holder, 1.0), _copies(facts, tensor, policy))
     return tuple((t, ceil(words * copies[t])) for t, words in terms.items())
-
-
-def _tile(nest: FlatNest, ranks: tuple[str, ...], *, staged: bool) -> int:
-    slot = nest.level_slots[SHARED] + (not staged)
-    return prod(min(nest.extent(r, slot), nest.sizes[r]) for r in ranks)
 
 
 def _copies(facts: GroupFacts, tensor: str, policy: Policy) -> float:

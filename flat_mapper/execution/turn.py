@@ -57,6 +57,7 @@ class Chain:
 class EinsumRun:
     """An Einsum with its memory.
 
+    homes:    of each tensor, the number of the level that has its place in `shared`.
     resident: tensors whose private tiles may stay from one turn to the next.
     alone:    whether the group is this Einsum only, and its DRAM loops are its own.
     hidden:   the mask where the tile is a part of the whole, and by how many positions its first
@@ -67,6 +68,7 @@ class EinsumRun:
     nest: FlatNest
     dram: Mapping[str, Place]
     shared: Mapping[str, Place]
+    homes: Mapping[str, int]
     resident: frozenset[str]
     alone: bool
     hidden: tuple[Mask, int] | None = None
@@ -106,7 +108,7 @@ class EinsumRun:
     def _place(self, level: int, access: TensorAccess) -> Place:
         if level == DRAM:
             return self.dram[access.tensor]
-        if level == SHARED:
+        if level == self.homes[access.tensor]:
             return self.shared[access.tensor]
         slot = self.nest.level_slots[level]
         extents = {r: self.nest.extent(r, slot) for r in access.ranks}

@@ -15,7 +15,7 @@ round behind it. FuseMax's binding (MICRO'24) is such a schedule.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.mapping.sharing import carried_tensors, copied_from, in_place_classes
@@ -118,15 +118,20 @@ def check_phases(workload: Workload, names: Sequence[str], phases: Phases, where
 
 
 def rounds_behind(
-    workload: Workload, names: Sequence[str], phases: Phases, level: str = ""
+    workload: Workload,
+    names: Sequence[str],
+    phases: Phases,
+    level: str = "",
+    inside: Mapping[str, str] | None = None,
 ) -> dict[str, int]:
     """Of each Einsum, by how many rounds it is behind the first.
 
-    level: the shared one, whose widths decide what shares a place.
+    level:  the shared one, whose widths decide what shares a place.
+    inside: the level of each tensor that is handed over inside it.
 
     raises: MappingError where Einsums wait for each other in a circle.
     """
-    waits = tuple(_waits(workload, names, level))
+    waits = tuple(_waits(workload, names, level, inside))
     at = {n: i for i, phase in enumerate(phases) for n in phase}
     order = {n: i for i, n in enumerate(names)}
 
@@ -155,11 +160,13 @@ def rounds_behind(
     )
 
 
-def _waits(workload: Workload, names: Sequence[str], level: str) -> Iterator[Wait]:
+def _waits(
+    workload: Workload, names: Sequence[str], level: str, inside: Mapping[str, str] | None
+) -> Iterator[Wait]:
     """Who waits for whom: for inputs, for old values, and for a copy that nobody reads any more."""
     einsums = [workload.einsum(n) for n in names]
     carried = carried_tensors(workload, tuple(names))
-    places = in_place_classes(workload, names, level)
+    places = in_place_classes(workload, names, level, inside)
     for i, einsum in enumerate(einsums):
         tensor, read = einsum.output.tensor, {a.tensor for a in einsum.inputs}
         for other in einsums[:i]:

@@ -107,7 +107,12 @@ def crosses_dram(workload: Workload, names: Sequence[str], tensor: str) -> bool:
     return not readers or any(e.name not in names and not e.each for e in readers)
 
 
-def in_place_classes(workload: Workload, names: Sequence[str], level: str) -> dict[str, str]:
+def in_place_classes(
+    workload: Workload,
+    names: Sequence[str],
+    level: str,
+    inside: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """The first tensor of those that share a place, by tensor of a group.
 
     An elementwise vector Einsum may make its output in the place of an input of the same shape: the
@@ -118,10 +123,13 @@ def in_place_classes(workload: Workload, names: Sequence[str], level: str) -> di
     the next tile arrives beside it. An Einsum that runs after the shared loops overwrites nothing:
     what it makes leaves word by word.
 
-    names: the Einsums of the group in execution order, those of a free softmax among them.
-    level: the shared one.
+    names:  the Einsums of the group in execution order, those of a free softmax among them.
+    level:  the shared one.
+    inside: the level of each tensor that is handed over inside it; tensors of two levels share no
+            place.
     """
     first: dict[str, str] = {}
+    at = inside or {}
     einsums = [workload.einsum(n) for n in names]
     carried = carried_tensors(workload, tuple(names))
     for position, einsum in enumerate(einsums):
@@ -134,13 +142,15 @@ def in_place_classes(workload: Workload, names: Sequence[str], level: str) -> di
             first[access.tensor]
             for access in einsum.inputs
             if set(access.ranks) == set(einsum.output.ranks)
+            and at.get(access.tensor) == at.get(einsum.output.tensor)
             and not crosses_dram(workload, names, access.tensor)
             and access.tensor not in needed
             and access.tensor not in carried
         ]
         if places:
+            here = at.get(einsum.output.tensor, level)
             first[einsum.output.tensor] = max(
-                places, key=lambda p: _widest(workload, first, p, level)
+                places, key=lambda p: _widest(workload, first, p, here)
             )
     return first
 

@@ -102,7 +102,8 @@ def private_use(
     """Words of the levels that a group's Einsums use in turn; none where there is one Einsum."""
     if len(group.einsums) < 2:
         return ()
-    return private_needs(workload, platform, group, whole_group(workload, group.names, policy))
+    whole = whole_group(workload, group.names, policy)
+    return private_needs(workload, platform, group, whole, policy)
 
 
 def einsum_dict(

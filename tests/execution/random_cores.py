@@ -7,6 +7,7 @@ cores, and perhaps a level between DRAM and them, are put around it.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 
 from execution.random_fused import random_mapping, random_platform, random_workload
@@ -15,9 +16,18 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Loop, Slot
 from flat_mapper.workload.graph import Workload
 
+Making = Callable[[random.Random, Workload, Platform], FusedMapping | None]
 
-def random_cores_case(seed: int) -> tuple[Workload, Platform, FusedMapping]:
-    """A cascade, a chip of one to seven cores, and a mapping of the cascade on it."""
+
+def random_cores_case(
+    seed: int,
+    chip: Callable[[random.Random], Platform] = random_platform,
+    made: Making = random_mapping,
+) -> tuple[Workload, Platform, FusedMapping]:
+    """A cascade, a chip of one to seven cores, and a mapping of the cascade on it.
+
+    chip: what makes a chip of one core. made: what makes a mapping on it; None: it cannot.
+    """
     rng = random.Random(seed)
     while True:
         whole = random_workload(rng)
@@ -30,8 +40,10 @@ def random_cores_case(seed: int) -> tuple[Workload, Platform, FusedMapping]:
         given = [r for r in free if rng.random() < 0.7]
         tiles = {r: rng.randint(1, whole.rank_sizes[r]) for r in given}
         core = replace(whole, rank_sizes={**whole.rank_sizes, **tiles}, mask=None)
-        alone = random_platform(rng)
-        mapping = random_mapping(rng, core, alone)
+        alone = chip(rng)
+        mapping = made(rng, core, alone)
+        if mapping is None:
+            continue
         (group,) = mapping.groups
         pair = whole.roles.masked
         cut = {p.rank for p in group.shared}

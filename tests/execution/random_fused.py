@@ -119,11 +119,11 @@ def random_mapping(rng: random.Random, workload: Workload, platform: Platform) -
     second = names.index("QK2") if "QK2" in names else len(names)
     groups = [n for n in (names[:second], names[second:]) if n]
     policy = Policy(buffering=rng.choice((1.0, 2.0)), in_place=rng.random() < 0.7)
-    made = tuple(_group(rng, workload, platform, g) for g in groups)
+    made = tuple(random_group(rng, workload, platform, g) for g in groups)
     return FusedMapping(groups=made, policy=policy)
 
 
-def _group(
+def random_group(
     rng: random.Random, workload: Workload, platform: Platform, names: tuple[str, ...]
 ) -> GroupMapping:
     legal, inner = workload.shareable_ranks(names), workload.inner_ranks(names)

@@ -18,6 +18,7 @@ from flat_mapper.cost_model.residence import private_overflow
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, TensorStats
 from flat_mapper.cost_model.turn_taking import KindParts
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.cores.handover import handed_inside
 from flat_mapper.mapping.cores.tiles import CoreQuestion
 from flat_mapper.mapping.sharing import shared_level, visited_tiles, whole_group
 from flat_mapper.mapping.values import Policy
@@ -61,16 +62,17 @@ def _tile_cost(core: CoreQuestion, policy: Policy, ert: Ert) -> TileCost | Infea
     workload, platform, group = core.workload, core.platform, core.group
     visited = visited_tiles(workload, group)
     names = whole_group(workload, group.names, policy)
+    # What these levels hold is the group's affair: copies, and buffers in common.
+    apart = {shared_level(platform).name, *handed_inside(workload, platform, group).values()}
     stats: dict[str, EinsumStats] = {}
     for nest in group.einsums:
         arch = platform.path(workload.einsum(nest.einsum).unit)
         costs = einsum_costs(workload, arch, [nest], ert, visited, names)
-        # What the shared level holds is the group's affair: copies, and buffers in common.
-        refused = costs.infeasible(0, apart=shared_level(platform).name)
+        refused = costs.infeasible(0, apart)
         if refused is not None:
             return refused
         stats[nest.einsum] = costs.stats(0)
-    overflow = private_overflow(workload, platform, group, names)
+    overflow = private_overflow(workload, platform, group, names, policy)
     if overflow is not None:
         return overflow
     terms = group_terms(workload, platform, group, policy, stats)

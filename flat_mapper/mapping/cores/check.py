@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.base.errors import MappingError, expected
+from flat_mapper.mapping.cores.handover import handed_inside, handover_faults
 from flat_mapper.mapping.cores.tiles import largest_question
 from flat_mapper.mapping.cores.view import core_count
 from flat_mapper.mapping.order import check_phases
@@ -196,10 +197,11 @@ def _group_faults(
     yield from _shared_faults(workload, group, policy, where)
     dram, level = platform.dram.name, shared_level(platform).name
     whole = whole_group(workload, group.names, policy)
+    yield from handover_faults(workload, platform, group)
+    apart = handed_inside(workload, platform, group)
     inner = workload.inner_ranks(whole)
     cut = any(loop.rank in inner and loop.factor > 1 for loop in group.shared)
     carried = carried_tensors(workload, whole) if cut else ()
-    inside = [t for t in workload.intermediates if not crosses_dram(workload, group.names, t)]
     for nest in group.einsums:
         loops = tuple(x for slot, ls in nest.loops if slot.node == dram for x in ls)
         ranks = workload.einsum(nest.einsum).ranks
@@ -207,17 +209,32 @@ def _group_faults(
         if loops != tuple(loop for loop in group.shared if loop.rank in ranks):
             yield expected(f"{nest.einsum}: {dram} loops", "the group's shared loops", loops)
         for tensor in (a.tensor for a in workload.einsum(nest.einsum).accesses):
-            if tensor in inside and tensor in nest.kept_at(dram):
-                yield expected(f"{nest.einsum}: {tensor}", f"a bypass of {dram}", "keep")
-            maker = workload.producers.get(tensor)
-            if maker in group.names and maker != nest.einsum and tensor in nest.kept_at(dram):
-                condition = f"a bypass of {dram}, where {maker} sends it"
-                yield expected(f"{nest.einsum}: {tensor}", condition, "keep")
-            if tensor not in nest.kept_at(dram) and tensor not in nest.kept_at(level):
-                yield expected(f"{nest.einsum}: {tensor}", f"kept at {level}", "bypass")
-            if tensor in carried and tensor not in nest.kept_at(level):
-                condition = f"kept at {level}: the shared loops carry partial results in it"
-                yield expected(f"{nest.einsum}: {tensor}", condition, "bypass")
+            if tensor not in apart:
+                yield from _kept_faults(workload, (dram, level), group, nest, tensor, carried)
+
+
+def _kept_faults(
+    workload: Workload,
+    levels: tuple[str, str],
+    group: GroupMapping,
+    nest: EinsumMapping,
+    tensor: str,
+    carried: Sequence[str],
+) -> Iterator[str]:
+    """Faults of where a nest keeps a tensor. levels: DRAM, and the shared one."""
+    dram, level = levels
+    where = f"{nest.einsum}: {tensor}"
+    maker = workload.producers.get(tensor)
+    if tensor in nest.kept_at(dram):
+        if not crosses_dram(workload, group.names, tensor):
+            yield expected(where, f"a bypass of {dram}", "keep")
+        if maker in group.names and maker != nest.einsum:
+            yield expected(where, f"a bypass of {dram}, where {maker} sends it", "keep")
+    elif tensor not in nest.kept_at(level):
+        yield expected(where, f"kept at {level}", "bypass")
+    if tensor in carried and tensor not in nest.kept_at(level):
+        condition = f"kept at {level}: the shared loops carry partial results in it"
+        yield expected(where, condition, "bypass")
 
 
 def _stay_faults(workload: Workload, names: tuple[str, ...], nest: EinsumMapping) -> Iterator[str]:
