@@ -21,11 +21,12 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip import floors
 from flat_mapper.mapper.chip.assignments import _core_workload, _of_level
 from flat_mapper.mapper.chip.moved import KeptInput, MovedCycles, Shares
+from flat_mapper.mapper.chip.question import Counters
 from flat_mapper.mapper.chip.ways import Way
 from flat_mapper.mapper.cost.price import drawn_energy
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.solve import on_cores, tile_search
-from flat_mapper.mapper.solve.tile_search import Counters, GroupOnTiles
+from flat_mapper.mapper.solve.tile_search import GroupOnTiles
 from flat_mapper.mapper.space.orders import MayStay, needed_orders
 from flat_mapper.mapping.space import GroupSpace
 from flat_mapper.mapping.space_reader import load_mapspace

@@ -18,13 +18,14 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
+from flat_mapper.mapper.bounds.products import least_product
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.solve import tile_search
 from flat_mapper.mapper.solve.core_partition import _Form, _Group, _Search
 from flat_mapper.mapper.solve.on_cores import best_on_cores
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.mapper.solve.weighted_sum import least_product
+from flat_mapper.mapper.solve.weighted_sum import best_product
 from flat_mapper.mapping.partitions import FusionGraph, forms, fusion_graph
 from flat_mapper.mapping.space import AnyGroups, Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace
@@ -240,6 +241,41 @@ def test_bounds_under_weights_bound_the_product() -> None:
         alone, bound = least_product(box), least_product([*box, *lines])
         assert alone <= bound * (1 + 1e-12)
         assert bound <= min(c * e for c, e in points) * (1 + 1e-12)
+
+
+def product_of_points(chance: random.Random, short: float, *, start: bool) -> int:
+    """The number of weights under which some points are asked for the one of least product.
+
+    short: of what is proven under a weight, at most.
+    """
+    steep, asked = chance.choice((0.3, 1.0, 3.0)), list[float]()
+    near = [chance.uniform(1, 9) for _ in range(chance.randint(1, 12))]
+    points = [(c, 5 * c**-steep * chance.choice((1, 1, chance.uniform(1, 2)))) for c in near]
+    least = min(c for c, _ in points), min(e for _, e in points)
+    floor = least[0] * chance.choice((1, 0.9)), least[1] * chance.choice((1, 0.6))
+
+    def under(weight: float) -> tuple[tuple[float, float], float]:
+        asked.append(weight)
+        found = min(points, key=lambda point: weight * point[0] + point[1])
+        total = weight * found[0] + found[1]
+        return found, total * (1 - short * chance.random())
+
+    known = [min(points)] if start else []
+    best, bound = best_product(floor, under, lambda point: point, lambda: False, known)
+    truth = min(c * e for c, e in points)
+    assert best[0] * best[1] >= truth * (1 - 1e-12)
+    assert bound <= truth * (1 + 1e-9)
+    if not short:
+        assert best[0] * best[1] == bound == pytest.approx(truth, rel=1e-12)
+        assert len(asked) <= 2 * len(points) + 3
+    return len(asked)
+
+
+def test_the_least_product_is_found_and_proven() -> None:
+    """Of random points, few of them on their hull; under weights that are solved, or in part."""
+    chance = random.Random(7)
+    for turn in range(300):
+        product_of_points(chance, chance.choice((0, 0, 0.05)), start=turn % 2 == 0)
 
 
 def found_leak(platform: Platform) -> float:

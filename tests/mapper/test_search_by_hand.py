@@ -22,6 +22,7 @@ from flat_mapper.mapper.bounds.traffic import _beside_cycles
 from flat_mapper.mapper.chip.floors import Peak
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.chip.moved import KeptInput, MovedCycles, Shares
+from flat_mapper.mapper.chip.question import Counters
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.dense import DenseLayout
 from flat_mapper.mapper.cost.masks import mask_leaves
@@ -45,7 +46,6 @@ from flat_mapper.mapper.solve.partition import PartitionSearch
 from flat_mapper.mapper.solve.rebuild import candidate
 from flat_mapper.mapper.solve.replay import Row
 from flat_mapper.mapper.solve.solve import _Run, of_all_runs
-from flat_mapper.mapper.solve.tile_search import Counters
 from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch, _Pool
 from flat_mapper.mapper.space import outer as outer_choices
 from flat_mapper.mapper.space.einsum import EinsumSpace

@@ -30,6 +30,7 @@ from flat_mapper.mapper.chip.assignments import Assignment, cascades, every_assi
 from flat_mapper.mapper.chip.floors import at_least, computes_pj, core_energies, core_view
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.chip.incumbent import ChipIncumbent
+from flat_mapper.mapper.chip.question import Question
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.objective import Goal
@@ -39,7 +40,7 @@ from flat_mapper.mapper.solve.on_cores import tiles_on_cores
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import solve_group
-from flat_mapper.mapper.solve.tile_search import GroupOnTiles, Question
+from flat_mapper.mapper.solve.tile_search import GroupOnTiles
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.cores.lift import lifted
 from flat_mapper.mapping.cores.view import core_platform, served

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from itertools import product
 from typing import Protocol
 
@@ -254,7 +255,7 @@ class KnownGroup:
         lines = [(g.weight, least) for g, least in self.over.items() if g.kind == "weighted"]
         cycles = least_value(replace(goal, kind="latency"), self.least)
         energy = least_value(replace(goal, kind="energy"), self.least)
-        return beside_weights(goal.weight, lines, cycles, energy)
+        return float(beside_weights(goal.weight, lines, cycles, energy))
 
     def is_open(self, goal: Goal) -> bool:
         """True if a search may tell more of its cost under a goal."""
@@ -281,20 +282,24 @@ def raised(least: float, total: float, beside: float, times: int) -> float:
 
 
 def beside_weights(
-    weight: float, lines: Sequence[tuple[float, float]], cycles: float, energy: float
-) -> float:
-    """Lower bound on weight x cycles + energy, from those under other weights; 0 without any.
+    weight: float,
+    lines: Sequence[tuple[float, Floats | float]],
+    cycles: Floats | float,
+    energy: Floats | float,
+) -> Floats:
+    """Lower bound on weight x cycles + energy, from those under other weights and of each alone.
 
     Beside a lighter weight it has more cycles, beside a heavier one less; and between two it is no
-    less than on the line between them. cycles, energy: at least, of each alone.
+    less than on the line between them. cycles, energy: at least.
     """
     light = [(w, least) for w, least in lines if w < weight]
     heavy = [(w, least) for w, least in lines if w > weight]
-    found = [least + (weight - w) * cycles for w, least in light]
+    found = [weight * cycles + energy, *(least + (weight - w) * cycles for w, least in light)]
     found += [energy + (least - energy) * weight / w for w, least in heavy]
     for (w, low), (v, high) in product(light, heavy):
         found.append(low + (high - low) * (weight - w) / (v - w))
-    return max(found, default=0.0) * (1 - 1e-14)
+    most: Floats = reduce(np.fmax, map(np.asarray, found))
+    return most * (1 - 1e-14)
 
 
 def goal_value(goal: Goal, costs: Costs) -> float:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import inf, prod
+from math import inf
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Stopped
@@ -24,6 +24,7 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.floors import at_border, least_pj, whole
+from flat_mapper.mapper.chip.question import Question
 from flat_mapper.mapper.group.incumbent import Costs, beside_weights, goal_value, raised
 from flat_mapper.mapper.group.objective import Goal, Objective
 from flat_mapper.mapper.solve.alternatives import least_refused
@@ -31,7 +32,7 @@ from flat_mapper.mapper.solve.on_cores import tiles_on_cores
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.solve import floor_of, of_all_runs, value_of
 from flat_mapper.mapper.solve.symmetry import group_question, renamed_group
-from flat_mapper.mapper.solve.tile_search import GroupOnTiles, Question
+from flat_mapper.mapper.solve.tile_search import GroupOnTiles
 from flat_mapper.mapper.solve.weighted_sum import best_product
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.partitions import (
@@ -41,6 +42,7 @@ from flat_mapper.mapping.partitions import (
     group_spaces,
     partition_count,
     shortest,
+    through,
 )
 from flat_mapper.mapping.space import AnyGroups, Mapspace
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
@@ -65,7 +67,10 @@ class _Group:
     def searches(self, goal: Goal) -> list[GroupOnTiles]:
         """Those of all ways, the most promising first."""
         if goal not in self.begun:
-            self.begun[goal] = self.begin(self.names, goal)
+            found = self.begin(self.names, goal)
+            for way, one in enumerate(found):
+                one.learn([some[way] for some in self.begun.values()])
+            self.begun[goal] = found
         return sorted(self.begun[goal], key=lambda one: one.bound)
 
     def best(self, goal: Goal) -> GroupOnTiles | None:
@@ -87,7 +92,7 @@ class _Group:
             return floor
         lines = [(g.weight, self.least(g)) for g in self.begun if g.kind == "weighted"]
         fast, lean = (goal_value(replace(goal, kind=k), self.floor) for k in ("latency", "energy"))
-        return max(floor, beside_weights(goal.weight, lines, fast, lean))
+        return max(floor, float(beside_weights(goal.weight, lines, fast, lean)))
 
     def settled(self, goal: Goal) -> bool:
         """True if no more is to be known."""
@@ -100,10 +105,13 @@ class _Group:
             if self.best(goal) is None:
                 one.first()
 
-    def run(self, goal: Goal, until: float) -> None:
-        """Raise what no mapping beats to so much, if there are mappings below it."""
+    def run(self, goal: Goal, until: float, room: float) -> None:
+        """Raise what no mapping beats to so much, if there are mappings below it.
+
+        room: from which on a mapping is of no use.
+        """
         for one in self.searches(goal):
-            one.below = self.most(goal)
+            one.below = min(self.most(goal), room)
             one.run(until)
 
 
@@ -249,36 +257,39 @@ class _Search:
                 self.budget.step()
             except Stopped:
                 return path, bound
-            group.run(goal, self.wanted(goal, group, bound) if doubt else inf)
+            until = self.wanted(goal, group, bound) if doubt else inf
+            group.run(goal, until, best - self.beside(goal, group) if path else inf)
 
     def product(self) -> tuple[_Path | None, float]:
         """The partition of the least product of cycles and energy that is found, and its bound.
 
-        The least latency comes first: its mappings are good ones under any weight. What is not
-        proven under one weight is no corner, and leads to no other weight.
+        The least latency comes first: its mappings are good ones under any weight.
         """
-        lean = self.goal("energy")
-        fastest, cycles = self.under(self.goal("latency"))
-        exact = True
+        lean, latency = self.goal("energy"), self.goal("latency")
+        fastest, cycles = self.under(latency)
+        self.rest(latency)
         energy = self.shortest(lambda one: one.least(lean))[0]
 
         def under(weight: float) -> tuple[_Path | None, float]:
-            nonlocal exact
             goal = replace(lean, kind="weighted", weight=weight)
-            path, bound = self.under(goal)
-            exact &= path is not None and bound >= goal_value(goal, path.costs) * (1 - TIGHT)
-            return path, bound
+            found = self.under(goal)
+            self.rest(goal)
+            return found
 
         def costs(path: _Path | None) -> Costs:
             cycles, energy = path.costs if path else (inf, inf)
             return cycles, energy + self.leak * cycles if path else inf
 
-        def late() -> bool:
-            return not exact or bool(self.budget.stopped)
+        known = [fastest] if fastest else []
+        return best_product(
+            (cycles, energy), under, costs, lambda: bool(self.budget.stopped), known
+        )
 
-        best, bound = best_product((cycles, energy), under, costs, late)
-        best = min(fastest, best, key=lambda one: prod(costs(one)))
-        return best, bound if late() else prod(costs(best))
+    def rest(self, goal: Goal) -> None:
+        """Forget what can be made again, of what was asked under a goal."""
+        for group in self.known.values():
+            for one in group.begun.get(goal, ()):
+                one.rest()
 
     def first(self, goal: Goal) -> None:
         """Some mapping of every unit of a form, and of those of the others while there is time."""
@@ -308,6 +319,16 @@ class _Search:
         weights = {id(one): weight(one) for one in self.known.values()}
         paths = (form.path([weights[id(g)] for g in form.groups]) for form in self.all_forms)
         return min(paths, key=lambda one: one[0])
+
+    def beside(self, goal: Goal, group: _Group) -> float:
+        """Lower bound on all that is beside a group in a partition with it."""
+        weights = {id(one): one.least(goal) for one in self.known.values()}
+        return min(
+            through(form.graph, [weights[id(g)] for g in form.groups], number)
+            for form in self.all_forms
+            for number, own in enumerate(form.groups)
+            if own is group
+        )
 
     def wanted(self, goal: Goal, group: _Group, total: float) -> float:
         """Cost of a group on the shortest path from which on another path is shorter."""

@@ -30,18 +30,13 @@ from flat_mapper.mapper.chip.assignments import (
     fusion_levels,
 )
 from flat_mapper.mapper.chip.floors import at_border, at_peak, least_pj
+from flat_mapper.mapper.chip.question import Question, Tiles
+from flat_mapper.mapper.group.incumbent import Costs
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
 from flat_mapper.mapper.solve.alternatives import least_refused
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.solve import best_mapping, floor_of, of_all_runs, value_of
-from flat_mapper.mapper.solve.tile_search import (
-    ENOUGH,
-    EXACT,
-    Costs,
-    GroupOnTiles,
-    Question,
-    Tiles,
-)
+from flat_mapper.mapper.solve.tile_search import ENOUGH, EXACT, GroupOnTiles
 from flat_mapper.mapping.cores.view import core_count, core_platform
 from flat_mapper.mapping.space import GroupSpace, Mapspace, partitions
 from flat_mapper.mapping.values import FusedMapping, GroupMapping

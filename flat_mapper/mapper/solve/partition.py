@@ -307,7 +307,8 @@ class PartitionSearch:
         best, bound = best_product(
             least, lambda w: self.under(self._weight(w)), self._costs, lambda: self.late
         )
-        return best, bound if self.late or self.loose else prod(self._costs(best))
+        self.loose |= bound < prod(self._costs(best)) * (1 - TIGHT)
+        return best, bound
 
     def _weight(self, weight: float) -> Goal:
         return Goal(kind="weighted", weight=weight, leak=self.leak)

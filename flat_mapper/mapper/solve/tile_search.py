@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heapreplace
 from math import inf
@@ -9,9 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Stopped
-from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.chip.group import group_on_cores
 from flat_mapper.cost_model.chip.totals import chip_stats
@@ -30,19 +29,20 @@ from flat_mapper.mapper.chip.floors import (
 )
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.chip.incumbent import CYCLES, ChipIncumbent
+from flat_mapper.mapper.chip.question import Question, Tiles
 from flat_mapper.mapper.chip.ways import Way
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import pair_of
-from flat_mapper.mapper.group.objective import Goal, better_pair
+from flat_mapper.mapper.group.incumbent import Costs, beside_weights
+from flat_mapper.mapper.group.objective import better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.solve.alternatives import least_refused
+from flat_mapper.mapper.space.candidates import Floats
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.cores.lift import lifted
 from flat_mapper.mapping.cores.tiles import MOST_TILES
-from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.workload.graph import Workload
 
@@ -55,66 +55,6 @@ ENOUGH = 40_000
 # so few tiles, for so many pieces of work: chosen, a tenth of a second.
 NEAR, FEW, FIRST = 1.3, 32, 10
 BOUNDS = 2  # of a tile: of a core at peak and what serves it, then of all outer choices
-Costs = tuple[float, float]  # cycles and dynamic pJ
-
-
-@dataclass(slots=True)
-class Counters:
-    """Counts of what was looked at, of all groups."""
-
-    size: int = 0
-    evaluated: int = 0
-    in_vain: int = 0  # tiles that were searched since one was better
-    pruned: int = 0
-    left: int = 0
-    ended: str = ""  # what ended the search before the budget did
-
-    def of(self) -> dict[str, int]:
-        """Tiles left out, by why."""
-        named = {"tiles": self.pruned, "tiles left": self.left}
-        return {name: n for name, n in named.items() if n}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """Question that is asked, of all cascades and groups."""
-
-    platform: Platform
-    mapspace: Mapspace
-    ert: Ert
-    goal: Goal
-    budget: Budget
-    progress: Progress | None
-    enough: float = inf  # mappings priced before tiles in vain end the search
-    count: Counters = field(default_factory=Counters)
-
-    @property
-    def buffering(self) -> float:
-        """Copies of what crosses DRAM."""
-        return self.mapspace.policy.buffering
-
-    def value(self, cycles: float, energy: float = 0.0) -> float:
-        """The objective at some costs."""
-        return float(self.goal.first(np.array(cycles), np.array(energy)))
-
-    def costs(self, value: float) -> Costs:
-        """Costs that come to a value of the objective, and lose every tie but for latency."""
-        if self.goal.kind == "edp":
-            return 1.0, value - self.goal.leak
-        return pair_of(self.goal, value)
-
-    @property
-    def adds_up(self) -> bool:
-        """True if what is minimised is a sum over groups."""
-        return self.goal.kind != "edp"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tiles:
-    """All that may be given out of a group, with the objective and the pJ at least."""
-
-    energy: float
-    tiles: list[tuple[float, Assignment]]
 
 
 class _Waiting(NamedTuple):
@@ -143,6 +83,7 @@ class GroupOnTiles:
     known: dict[object, CandidateCache] = field(default_factory=dict)
     laid: GroupMapping | None = None  # the first mapping of the tile that is searched
     _queue: list[_Waiting] = field(default_factory=list)
+    _reached: dict[int, float] = field(default_factory=dict)  # by tile, bounds of what was searched
 
     def __post_init__(self) -> None:
         self._queue = [
@@ -170,6 +111,33 @@ class GroupOnTiles:
     def _ahead(self) -> float:
         """The objective of the tiles that were not searched, at least."""
         return self._queue[0].least if self._queue else inf
+
+    @property
+    def least(self) -> Floats:
+        """The objective of each tile, at least; float64[n]."""
+        found = self._reached | {item.number: item.least for item in self._queue}
+        return np.array([found[number] for number in range(len(found))])
+
+    def learn(self, others: Sequence[GroupOnTiles]) -> None:
+        """Take what searches under other goals know of the same tiles, for one under a weight."""
+        goal, cycles = self.question.goal, np.zeros(len(self._queue))
+        if goal.kind != "weighted":
+            return
+        each = [(one.question.goal, one.least) for one in others]
+        for own in (least for other, least in each if other.kind == "latency"):
+            cycles = np.maximum(cycles, own)
+        lines = [(other.weight, least) for other, least in each if other.kind == "weighted"]
+        with np.errstate(invalid="ignore"):  # of what has no mapping all are infinite
+            energy = goal.whole(cycles, np.full(len(cycles), self.every.energy))
+            known = beside_weights(goal.weight, lines, cycles, energy)
+        every = (item._replace(least=max(item.least, known[item.number])) for item in self._queue)
+        self._queue = list(every)
+        heapify(self._queue)
+
+    def rest(self) -> None:
+        """Forget what can be made again, where it is not searched for now."""
+        self._queue = [item._replace(search=None) for item in self._queue]
+        self.known.clear()
 
     def first(self) -> None:
         """Some mapping soon: of few tiles, of which no core has much more than its share."""
@@ -203,7 +171,7 @@ class GroupOnTiles:
                 if question.progress:
                     done = len(self.every.tiles) - len(queue)
                     question.progress(done / len(self.every.tiles), str(item.one))
-                self._search(item)
+                self._reached[item.number] = self._search(item)
                 heappop(queue)
         except Stopped:
             question.count.left += len(queue)
@@ -224,7 +192,9 @@ class GroupOnTiles:
         least = self._least_of(search, fullest, self._shared_pj(one))
         if least == inf and self.best is None:
             self.refused = least_refused(self.refused, search.infeasibility())
-        return item._replace(least=max(item.least, least), left=0, search=search)
+        # What may be of use is searched soon; of others the search would take room.
+        kept = search if least < self.most * (1 - EXACT) else None
+        return item._replace(least=max(item.least, least), left=0, search=kept)
 
     def _shared_pj(self, one: Assignment) -> float:
         question = self.question
@@ -270,10 +240,12 @@ class GroupOnTiles:
             known = self.known.setdefault((one.level, one.tile), known)
         return GroupSearch.of(problem, known, budget or question.budget)
 
-    def _search(self, item: _Waiting) -> None:
-        """All mappings of a tile that may be of use, laid out on the chip."""
-        question, one, search = self.question, item.one, item.search
-        assert search is not None
+    def _search(self, item: _Waiting) -> float:
+        """All mappings of a tile that may be of use, laid out on the chip.
+
+        The objective of all of them, at least.
+        """
+        question, one, search = self.question, item.one, item.search or self._of_core(item.one)
         count, fullest = question.count, self._fullest(item.one)
         if self.best and count.in_vain >= PATIENCE and count.evaluated >= question.enough:
             count.ended = "tiles"
@@ -286,7 +258,9 @@ class GroupOnTiles:
             # What is best by the least that each input may take in some way may be in none of them.
             every = (self._in_way(one, fullest, way, left) for way in self._ways(one))
             left = max(left, min(every, default=left))
-        self.searched = min(self.searched, max(item.least, left))
+        left = max(item.least, min(left, self.below))  # nobody has looked for more than that
+        self.searched = min(self.searched, left)
+        return min(left, self.most)
 
     def _ways(self, one: Assignment) -> list[Way]:
         """All ways to give a tile out; none where no mapping was laid out."""
@@ -329,7 +303,8 @@ class GroupOnTiles:
             price=lambda found: self._lay_out(one, found),
         )
         if self.most < inf:
-            incumbent.best = self.best[0] if self.best else question.costs(self.most)
+            own = self.best is not None and question.value(*self.best[0]) <= self.below
+            incumbent.best = self.best[0] if self.best and own else question.costs(self.most)
         search.prepare()
         search.solve(incumbent)
         question.count.evaluated += search.counters.evaluated

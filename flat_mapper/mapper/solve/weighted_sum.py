@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 from math import ceil, inf, prod
 
 import numpy as np
 
 from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.mapper.bounds.products import least_product, next_weight
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent
@@ -19,6 +19,9 @@ from flat_mapper.mapper.group.objective import Goal, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
 from flat_mapper.mapper.space.group import GroupProblem
+
+SAME_WEIGHT = 1e-6  # chosen: weights that are as near are one
+MOST_LINES = 32  # chosen: by so many a bound that is not proven under each grows no more
 
 
 def weight_between(
@@ -67,59 +70,45 @@ def corners_between[Found](
     return corners
 
 
-def least_product(lines: Sequence[tuple[float, float, float]]) -> float:
-    """Lower bound on the product of cycles and energy, by what weighted sums of them come to.
-
-    Each line is a weight of cycles, one of energy, and the least sum: a half-plane with all
-    mappings. The first two are of cycles alone and of energy alone. The product is quasi-concave:
-    over what the half-planes have in common it is least at a corner.
-    """
-    found = inf
-    for (a, b, least), (c, d, other) in combinations(lines, 2):
-        if a * d == b * c:
-            continue
-        x = (least * d - other * b) / (a * d - b * c)
-        y = (a * other - c * least) / (a * d - b * c)
-        if all(p * x + q * y >= low * (1 - 1e-9) for p, q, low in lines):
-            found = min(found, x * y)
-    alone = lines[0][2] * lines[1][2]
-    return max(found, alone) if found < inf else alone
-
-
 def best_product[Path](
     least: Costs,
     under: Callable[[float], tuple[Path, float]],
     costs: Callable[[Path], Costs],
     late: Callable[[], bool],
+    known: Sequence[Path] = (),
 ) -> tuple[Path, float]:
     """The path with the least product of summed cycles and summed energy, and its lower bound.
 
-    As `WeightedSumSearch.product`: corners of the hull under weights of cycles against energy,
-    between two ends that the least cycles and energy enclose.
+    The best under one weight of cycles against energy after another, until what all of them prove
+    leaves no room for a smaller product (lemma 22).
 
     least: cycles, and pJ with leakage, of any path.
     under: by weight the best path, and the bound of any.
     costs: of a path; infinite where it is none.
     late:  whether to leave off.
+    known: paths that are found before.
     """
     cycles, energy = least
-    lines = [(1.0, 0.0, cycles), (0.0, 1.0, energy)]
-
-    def corner(weight: float) -> Path:
+    lines, paths = [(1.0, 0.0, cycles), (0.0, 1.0, energy)], list(known)
+    while True:
+        points = [costs(path) for path in paths]
+        best = min(points, key=prod, default=(inf, inf))
+        if prod(best) < inf:
+            weight = next_weight(lines, points)
+        else:
+            weight = energy / cycles if cycles < inf else 1.0
+        if weight is None:
+            return paths[points.index(best)], prod(best)
+        again = any(abs(weight - w) <= SAME_WEIGHT * w for w, _, _ in lines[2:])
+        if (paths and late()) or again or len(lines) > MOST_LINES:
+            return paths[points.index(best)], least_product(lines)
         found, bound = under(weight)
-        lines.append((weight, 1.0, bound))
-        return found
-
-    first = corner(energy / cycles if cycles < inf else 1.0)
-    known = prod(costs(first))
-    if known == inf:
-        return first, inf
-    if late():
-        return first, least_product(lines)
-    heavy, light = known / cycles**2, energy**2 / known
-    ends = (heavy, corner(heavy)), (light, corner(light))
-    corners = [first, *corners_between(ends, costs, corner, known, lambda _: late())]
-    return min(corners, key=lambda one: prod(costs(one))), least_product(lines)
+        own = costs(found)
+        if prod(own) == inf:
+            return found, inf
+        value = weight * own[0] + own[1]
+        lines.append((weight, 1.0, value if bound >= value * (1 - 1e-12) else bound))
+        paths.append(found)
 
 
 def quick_mapping(search: GroupSearch, goal: Goal) -> GroupSolution | None:

@@ -1,0 +1,85 @@
+"""Bounds of a product of cycles and energy, by what weighted sums of the two come to.
+
+A line is a weight of cycles, one of energy, and the least sum: a half-plane with all mappings. The
+first two lines are of cycles alone and of energy alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from math import inf, sqrt
+
+Line = tuple[float, float, float]
+Point = tuple[float, float]  # cycles and pJ
+OUTSIDE = 1e-9  # chosen: by so much rounding may put a corner outside
+SAME = 1e-12  # rounding of float64
+TILT = 0.01  # chosen: by so much a weight leaves the chord, where a better point may yet be found
+
+
+def least_product(lines: Sequence[Line]) -> float:
+    """Lower bound on the product of cycles and energy, by what weighted sums of them come to.
+
+    The product is quasi-concave: over what the half-planes have in common it is least at a corner.
+    """
+    found = min((x * y for x, y, _ in _corners(lines)), default=inf)
+    alone = lines[0][2] * lines[1][2]
+    return max(found, alone) if found < inf else alone
+
+
+def next_weight(lines: Sequence[Line], points: Sequence[Point]) -> float | None:
+    """The weight of cycles under which to look next for a product below those of some points.
+
+    Around the corner of least product what may be better lies under a hyperbola, and so under its
+    chord between the two edges at which the half-planes leave it: if no sum of the chord's weight
+    is below the chord, nothing is better there (lemma 13). Where an edge is of cycles or of energy
+    alone, and no point is on it, the weight is that of a chord a little farther out: a better point
+    moves the hyperbola.
+
+    None where no corner has a smaller product, but for corners that are one of the points.
+    """
+    top = min(x * y for x, y in points)
+    corners = [
+        (x * y, x)
+        for x, y, pair in _corners(lines)
+        if x * y < top * (1 - SAME) and not any(_meet_at(pair, point) for point in points)
+    ]
+    if not corners:
+        return None
+    _, x = min(corners)
+    low = least = lines[0][2]
+    high = most = top / lines[1][2] if lines[1][2] else inf
+    for w, each, total in lines[2:]:
+        inside = total * total - 4 * w * each * top
+        if inside <= 0 or not w:
+            continue  # nowhere on this line is the product so large
+        ends = [(total + sign * sqrt(inside)) / (2 * w) for sign in (-1, 1)]
+        if ends[1] <= x * (1 + SAME):
+            low = max(low, ends[1])
+        if ends[0] >= x * (1 - SAME):
+            high = min(high, ends[0])
+    weight = top / (low * high)
+    if high == most and all(energy > lines[1][2] * (1 + SAME) for _, energy in points):
+        return weight * (1 - TILT)
+    if low == least and all(cycles > least * (1 + SAME) for cycles, _ in points):
+        return weight * (1 + TILT)
+    return weight
+
+
+def _corners(lines: Sequence[Line]) -> list[tuple[float, float, tuple[Line, Line]]]:
+    """Corners of what the half-planes of some lines have in common, each with its two lines."""
+    found = []
+    for one, other in combinations(lines, 2):
+        (a, b, least), (c, d, rest) = one, other
+        if a * d == b * c:
+            continue
+        x = (least * d - rest * b) / (a * d - b * c)
+        y = (a * rest - c * least) / (a * d - b * c)
+        if all(p * x + q * y >= low * (1 - OUTSIDE) for p, q, low in lines):
+            found.append((x, y, (one, other)))
+    return found
+
+
+def _meet_at(pair: tuple[Line, Line], point: Point) -> bool:
+    """True if a point lies on two lines, which so meet there and nowhere else."""
+    return all(a * point[0] + b * point[1] <= least * (1 + SAME) for a, b, least in pair)
