@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from flat_mapper.arch.reader import load_platform
+from flat_mapper.mapping.cores.check import read_checked_record
+from flat_mapper.mapping.cores.handover import handed_inside
+from flat_mapper.timeloop.write import lower_fused
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SAYS = {
     "first_mapping": ("tiny on edge", "the best of", " flat  ", "limited by DRAM", "QK_max"),
@@ -25,3 +30,10 @@ def test_an_example_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     for words in SAYS[name]:
         assert words in said, said
+
+
+def test_a_record_hands_scores_over_inside_its_fusion_level() -> None:
+    record = read_checked_record(EXAMPLES / "scores_in_vmem.yaml", load_platform("tpu-v4i-cores"))
+    inside = handed_inside(record.workload, record.platform, record.mapping.groups[0])
+    assert inside == {"QK": "VMEM", "QK_exp": "VMEM", "A": "VMEM"}
+    assert "QK/mapping.yaml" in lower_fused(record.workload, record.platform, record.mapping)

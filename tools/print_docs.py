@@ -6,7 +6,7 @@ In a page, these fences are read, in order:
     ```sh                     commands, one a line: flat-mapper, or make (make test is not run)
     ```python                 is executed
     ```yaml title="x.yaml"    is first written to the file of that name; any language
-    ```yaml title="in x.yaml" stands in that file of the checkout
+    ```yaml title="in x.yaml" stands in that file of the checkout, which commands find there
     ```text title="prints"    what the commands before it print
 
     ```text title="not run: why"  a command that needs what this machine may lack
@@ -127,6 +127,9 @@ def _run(text: str, page: str) -> Iterator[Printed]:
         elif title and title.startswith("in "):
             if body not in (ROOT / title[3:]).read_text(encoding="utf-8"):
                 raise ValueError(f"{page}: expected these lines of {title[3:]}, got\n{body}")
+            if not (named := Path(title[3:])).exists():
+                named.parent.mkdir(parents=True, exist_ok=True)
+                named.symlink_to(ROOT / named)
         elif title:
             Path(title).write_text(body, encoding="utf-8")
         elif language == "sh":

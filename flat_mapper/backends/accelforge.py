@@ -34,6 +34,7 @@ from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.operations import operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.check import check_fused
+from flat_mapper.mapping.cores.handover import refuse_inside
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, Slot
 from flat_mapper.workload.einsum import TensorAccess
@@ -73,6 +74,7 @@ class AccelforgeBackend:
         check_fused(workload, platform, mapping)
         refuse_widths(workload, self.name)
         _refuse_apart(workload, platform, self.name)
+        refuse_inside(workload, platform, mapping, self.name)
         ert = ert.covering(platform)
         refuse_operations(workload, platform, mapping, self.name)
         for name in (n for n in mapping.einsum_mappings if workload.einsum(n).each):

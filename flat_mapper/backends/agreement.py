@@ -24,6 +24,7 @@ from flat_mapper.cost_model.backend import Backend
 from flat_mapper.cost_model.chip.evaluation import evaluate, stats_alone
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.cores.handover import handed_inside
 from flat_mapper.mapping.sharing import copied_from, shared_level
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
@@ -182,7 +183,7 @@ def compare_backends(
     found: list[Difference] = []
     compared = one_pass = 0
     apart = between_einsums(workload, platform, mapping, ert, native)
-    copies = _copied(workload, mapping, shared_level(platform).name)
+    copies = _copied(workload, platform, mapping)
     seen: set[Quantity] = set()
     for backend in backends:
         missing = backend.missing()
@@ -225,13 +226,17 @@ def _quantity(einsum: str, level: str, tensor: str, quantity: str) -> Quantity:
     return Quantity(einsum=einsum, level=level, tensor=tensor, quantity=quantity)
 
 
-def _copied(workload: Workload, mapping: FusedMapping, level: str) -> set[Quantity]:
-    """The counts at the shared level in which a correction's copy of an old value is one part."""
+def _copied(workload: Workload, platform: Platform, mapping: FusedMapping) -> set[Quantity]:
+    """The counts in which a correction's copy of an old value is one part."""
     found: set[Quantity] = set()
+    inside: dict[str, str] = {}
+    for group in mapping.groups:
+        inside |= handed_inside(workload, platform, group)
     for name in (n for g in mapping.groups if len(g.names) > 1 for n in g.names):
         einsum = workload.einsum(name)
         tensor = copied_from(workload, einsum)
         if tensor is not None:
+            level = inside.get(tensor, shared_level(platform).name)
             found.add(_quantity(name, level, tensor, "scalar_reads"))
             found.add(_quantity(name, level, einsum.output.tensor, "scalar_updates"))
     return found

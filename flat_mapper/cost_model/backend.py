@@ -9,7 +9,6 @@ from flat_mapper.base.errors import BackendError, expected
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.operations import energy_kind, operation_cycles
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.cores.handover import refuse_inside
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
 
@@ -37,11 +36,10 @@ class Backend(Protocol):
 def refuse_operations(
     workload: Workload, platform: Platform, mapping: FusedMapping, who: str
 ) -> None:
-    """Refuse operations of other than one cycle, masks and handovers inside the fusion level.
+    """Refuse operations of other than one cycle, and masks: no other tool has them.
 
-    No other tool has them. raises: BackendError.
+    raises: BackendError.
     """
-    refuse_inside(workload, platform, mapping, who)
     if workload.mask:
         condition = "no mask: it has no loops that are longer for some queries than for others"
         raise BackendError(expected(who, condition, str(workload.mask), "use --backend native"))

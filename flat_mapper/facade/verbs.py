@@ -40,7 +40,6 @@ from flat_mapper.kernels.best import Ranked, kernel_named, ranked
 from flat_mapper.mapper.solve.log import read_log
 from flat_mapper.mapper.solve.replay import Replay, replayed
 from flat_mapper.mapping.cores.check import check_record
-from flat_mapper.mapping.cores.handover import refuse_inside
 from flat_mapper.page.saved import SavedResults, Shown, load_results
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.files import (
@@ -67,9 +66,8 @@ def lower(
     found = evaluate(mapping, platform)
     if not isinstance(found, Evaluation):
         raise NothingFeasible(found)
-    where = str(mapping) if isinstance(mapping, str | Path) else "lower"
-    refuse_inside(found.workload, found.platform, found.mapping, where)
     if found.workload.mask:
+        where = str(mapping) if isinstance(mapping, str | Path) else "lower"
         condition = "a mapping without a mask: Timeloop's loops are as long for every query"
         raise SpecError(expected(where, condition, f"mask {found.workload.mask}"))
     return record_files(found) | (mapper_folder(found) if tool == "mapper" else {})

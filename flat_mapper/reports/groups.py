@@ -87,6 +87,7 @@ def _group_dict(
             "held": {
                 h.tensor: {"words": h.words, "copies": h.copies, "first": h.first, "last": h.last}
                 for h in held
+                if h.level == stats.buffer.level
             },
         },
         "private": {

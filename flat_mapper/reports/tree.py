@@ -10,6 +10,7 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.cost_model import footprint
 from flat_mapper.cost_model.nest import factors_of, nest_of
 from flat_mapper.cost_model.residence import private_uses
+from flat_mapper.mapping.cores.handover import handed_inside
 from flat_mapper.mapping.cores.tiles import one_core
 from flat_mapper.mapping.cores.view import core_count, fusion_level, levels_between
 from flat_mapper.mapping.sharing import whole_group
@@ -159,6 +160,9 @@ def _group_branch(
     lines = [title, f"{platform.dram.name} keeps {_crossing(workload, platform, group)}"]
     if group.staged:
         lines.append(f"staged, a whole FLAT-tile each: {', '.join(group.staged)}")
+    inside = handed_inside(workload, platform, group)
+    handed = [f"{tensor} at {level}" for tensor, level in inside.items()]
+    lines += [f"handed over inside: {', '.join(handed)}"] if handed else []
     cut = [loop.rank for loop in group.shared]
     after = {m: [r for r in workload.einsum(m.einsum).after if r in cut] for m in group.einsums}
     staying = {

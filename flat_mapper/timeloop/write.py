@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, Platform
-from flat_mapper.mapping.cores.handover import all_handed_inside
 from flat_mapper.mapping.record import RECORD, RECORD_COMMENT, record_document
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, sized_workload
 from flat_mapper.spec.yamlio import dump, write_text
@@ -54,8 +53,7 @@ def lower_fused(workload: Workload, platform: Platform, fused: FusedMapping) -> 
     and a folder per Einsum holds the Timeloop files. Timeloop sees one ordinary problem per Einsum:
     the shared loops are its DRAM loops, and a tensor that stays on chip bypasses DRAM. Where
     tensors share a buffer, that Einsum's architecture has the room that Timeloop asks for.
-    Under a mask there is the record alone: Timeloop's loops are as long for every query. So it is
-    where an intermediate is handed over inside the fusion level (`refuse_inside`).
+    Under a mask there is the record alone: Timeloop's loops are as long for every query.
     """
     overfull = overfull_words(workload, platform, fused)
     copies = {f"{platform.name}.yaml": platform.matrix}
@@ -66,8 +64,7 @@ def lower_fused(workload: Workload, platform: Platform, fused: FusedMapping) -> 
     for name, arch in copies.items():
         comment = (f"{arch.name} as it was loaded; {RECORD} refers to this copy.",)
         files[name] = Lowered(document=architecture_document(arch, dict), comment=comment)
-    alone = workload.mask or all_handed_inside(workload, platform, fused)
-    for mapping in fused.einsum_mappings.values() if not alone else ():
+    for mapping in fused.einsum_mappings.values() if not workload.mask else ():
         unit = workload.einsum(mapping.einsum).unit
         if unit == "vector" and platform.vector is None and fused.policy.softmax == "free":
             continue  # nothing runs it: it is accounted as costing nothing

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
 from execution.random_inside import random_inside_case, random_inside_cores_case
 from execution.test_level_widths import agree as agree_with_widths
+from execution.test_phases import in_phases
 from execution.tiny import chip, fused, products, two_rows, with_group
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
@@ -50,6 +52,18 @@ def test_the_model_says_what_is_executed(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_the_model_says_what_cores_do(seed: int) -> None:
     agree(*random_inside_cores_case(seed), seed)
+
+
+def test_the_model_says_what_phases_do() -> None:
+    done = 0
+    for seed in range(24):
+        workload, platform, mapping = random_inside_case(seed)
+        rng = random.Random(seed)
+        groups = tuple(g for m in mapping.groups if (g := in_phases(rng, workload, m)))
+        if len(groups) == len(mapping.groups):  # else Einsums wait in a circle
+            agree(workload, platform, replace(mapping, groups=groups), seed)
+            done += 1
+    assert done > 10
 
 
 def test_words_inside_have_the_width_of_their_own_level() -> None:
@@ -197,7 +211,7 @@ def test_a_free_softmax_finds_its_scores_in_the_shared_level() -> None:
         check_fused(workload, platform, with_group(mapping, einsums=nests))
 
 
-def test_other_tools_are_not_asked() -> None:
-    with pytest.raises(BackendError, match=r"timeloop: expected intermediates .*, got 'Y at RF'"):
-        refuse_inside(products(), chip(), in_registers(), "timeloop")
-    refuse_inside(products(), chip(), fused(), "timeloop")
+def test_accelforge_is_not_asked() -> None:
+    with pytest.raises(BackendError, match=r"accelforge: expected intermediates .* 'Y at RF'"):
+        refuse_inside(products(), chip(), in_registers(), "accelforge")
+    refuse_inside(products(), chip(), fused(), "accelforge")

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from execution import random_fused as fused
+from execution.random_inside import random_inside_case
 from oracles.small_cases import prices
 from random_mappings import random_mapping
 
@@ -202,6 +203,14 @@ def returning_case(seed: int) -> tuple[Workload, Platform, FusedMapping, Ert]:
     workload = replace(fused.random_workload(rng), mask=None)
     platform = fused.random_platform(rng)
     mapping = fused.random_mapping(rng, workload, platform)
+    return for_comparison(seed, workload, platform, mapping)
+
+
+def for_comparison(
+    seed: int, workload: Workload, platform: Platform, mapping: FusedMapping
+) -> tuple[Workload, Platform, FusedMapping, Ert]:
+    """A case with what Timeloop asks of a chip, without a mask."""
+    workload = replace(workload, mask=None)
     assert platform.vector is not None
     paths = {"matrix": spelled_out(platform.matrix), "vector": spelled_out(platform.vector)}
     platform = replace(platform, **paths)  # type: ignore[arg-type]
@@ -217,3 +226,14 @@ def test_one_pass_times_the_passes(timeloop: TimeloopBackend, seed: int) -> None
     assert found.one_pass > 0
     assert [str(d) for d in found.differences if d.exceeds] == []
     TOLD["counts of one pass"] += found.one_pass
+
+
+# Of `random_inside_case`, those that Timeloop can say.
+@pytest.mark.parametrize("seed", [n for n in range(24) if n not in (2, 21)])
+def test_what_is_handed_over_inside(timeloop: TimeloopBackend, seed: int) -> None:
+    """What passes by the two outermost levels of an Einsum counts there as we have it."""
+    workload, platform, mapping, ert = for_comparison(seed, *random_inside_case(seed))
+    found = compare_backends(workload, platform, mapping, ert, [timeloop])
+    assert not found.absent, found.absent
+    assert [str(d) for d in found.differences if d.exceeds] == []
+    TOLD["counts of groups with a handover inside"] += found.compared

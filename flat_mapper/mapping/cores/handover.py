@@ -46,26 +46,16 @@ def handed_inside(workload: Workload, platform: Platform, group: GroupMapping) -
     return found
 
 
-def all_handed_inside(
-    workload: Workload, platform: Platform, mapping: FusedMapping
-) -> dict[str, str]:
-    """The same of all groups of a mapping, each as one of its cores sees it."""
-    found: dict[str, str] = {}
+def refuse_inside(workload: Workload, platform: Platform, mapping: FusedMapping, who: str) -> None:
+    """Raise BackendError where intermediates are handed over inside the shared level."""
+    inside: dict[str, str] = {}
     for group in mapping.groups:
         core = one_core(workload, platform, group)
-        found |= handed_inside(core.workload, core.platform, core.group)
-    return found
-
-
-def refuse_inside(workload: Workload, platform: Platform, mapping: FusedMapping, who: str) -> None:
-    """Raise BackendError where intermediates are handed over inside the shared level.
-
-    Nobody has compared how another tool counts what its two outermost levels let by.
-    """
-    if inside := all_handed_inside(workload, platform, mapping):
+        inside |= handed_inside(core.workload, core.platform, core.group)
+    if inside:
         said = ", ".join(f"{tensor} at {level}" for tensor, level in inside.items())
         condition = "intermediates handed over at the fusion level"
-        raise BackendError(expected(who, condition, said, "use the native backend"))
+        raise BackendError(expected(who, condition, said, "use the native or the timeloop backend"))
 
 
 def _keepers(arch: Architecture, nest: EinsumMapping, tensor: str) -> list[str]:
