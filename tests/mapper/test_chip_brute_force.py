@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from math import prod
 
 import pytest
 from agreement import agree
 from oracles.brute_force import Case
-from oracles.chip_cases import chip_question
+from oracles.chip_cases import chip_question, streaming_question
 from oracles.many_cores import answers
 
 from flat_mapper.backends.referee import compare
@@ -42,6 +43,25 @@ def test_search_finds_what_brute_force_finds_on_a_chip(seed: int) -> None:
 def test_tiles_of_a_window_need_keys_of_their_own() -> None:
     """Two queries see two of four keys each, not the same ones: no read serves both."""
     agree_on_a_chip(51)
+
+
+@pytest.mark.parametrize(("seed", "most"), [(28, 0), (28, 200_000), (46, 200_000)])
+def test_what_streams_past_a_level_between_may_come_again(
+    seed: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then no turn waits for many of its words from DRAM: with 28 it takes 59 cycles, else 60."""
+    monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", most)
+    agree(streaming_question(seed), seed, answers)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(100))
+def test_what_streams_past_a_level_between_may_come_again_many_times(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seed % 2:
+        monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+    agree(streaming_question(seed), seed, answers)
 
 
 @pytest.mark.nightly

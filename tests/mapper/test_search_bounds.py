@@ -118,7 +118,8 @@ def test_no_candidate_under_shared_loops_takes_less_than_its_bound(seed: int) ->
                 fits = np.isfinite(bound)
                 if not fits.any():
                     continue
-                priced = fused._priced(part, fits[own.which], where, problem.may_stay(part.space))
+                outer = fused._outer(part.space, where)
+                priced = fused._priced(part, fits[own.which], outer, where.layout)
                 which = part.positions(priced.source)
                 share = problem.shares(part.space, one.visited)
                 own_roles = [(r,) for r in roles[part.space.einsum.name]]

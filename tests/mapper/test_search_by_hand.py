@@ -402,16 +402,22 @@ def test_an_einsum_that_runs_in_every_pass_has_the_loops_of_all_passes() -> None
 def test_every_choice_of_what_stays_is_tried() -> None:
     """Of two tensors that run on, both, one, the other and none; of a third nothing changes."""
     tried: list[tuple[bool, ...]] = []
-    outer = Fake(stay=(True, True, False))
+    outer = Outer(
+        tile=(1,), dram_order=(), shared_order=(), roles=("stream",) * 3, stay=(True, True, False)
+    )
     part: Any = Fake(source=None, outers=[outer])
     whole: Any = Fake(
         mask=lambda at: None, positions=lambda source: None, space=Fake(tensors="abc")
     )
-    fused: Any = Fake(_priced=lambda whole, mask, where, stay: tried.append(stay))
+    fused: Any = Fake(
+        _priced=lambda whole, mask, outer, layout: tried.append(outer.stay),
+        _outer=lambda space, where: outer,
+    )
+    where: Any = Fake(layout=None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flat_mapper.mapper.group.fused.runs_on", lambda *_: True)
+        patch.setattr("flat_mapper.mapper.cost.turns.runs_on", lambda *_: True)
         patch.setattr(PricedCandidates, "joined", lambda parts: parts)
-        assert len(Fused._variants(fused, None, whole, part)) == 4  # type: ignore[arg-type, arg-type]
+        assert len(Fused._variants(fused, where, whole, part)) == 4  # type: ignore[arg-type]
     assert tried == [(True, False, False), (False, True, False), (False, False, False)]
 
 

@@ -50,6 +50,52 @@ def chip_question(seed: int) -> Case:
     )
 
 
+def streaming_question(seed: int) -> Case:
+    """Two products on one core that streams, below a level that keeps its inputs: DRAM is slow."""
+    rng = random.Random(seed)
+    sizes = {r: rng.choice((1, 2, 2)) for r in "JKL"}
+    sizes |= {"B": rng.choice((1, 1, 2)), "I": rng.choice((2, 3, 4))}
+    workload = replace(_products(rng), rank_sizes=sizes)
+
+    def level(name: str, words: int | None, *rates: float | None) -> MemoryLevel:
+        return MemoryLevel(
+            name=name,
+            component_class="DRAM" if words is None else "SRAM",
+            capacity_words=words,
+            word_bits=16,
+            row_words=1,
+            shared_words_per_cycle=rng.choice(rates),
+        )
+
+    units = rng.choice((1, 2))
+    top = (
+        level("DRAM", None, 0.25, 0.5, 1.0),
+        level("MID", 500, 1.0, 2.0, 4.0, None),
+        Fanout(name="core"),
+        level("GLB", rng.choice((16, 24, 40, 80)), None, None, 1.0, 2.0),
+    )
+    inner = level("RF", rng.choice((3, 4, 6, 8)), None, None, 2.0)
+    matrix = (*top, Fanout(name="PE", fanout_x=units), replace(inner, instances=units))
+    platform = Platform(
+        name="chip",
+        matrix=_path("chip", matrix, units, {}),
+        vector=_path("chip.sfu", top, 1, {}),
+    )
+    fusion = Fusion(
+        groups=(tuple(e.name for e in workload.einsums),),
+        staging=rng.choice(("none", "none", "any")),
+        schedule="interleaved",
+        level="GLB",
+        cores="any",
+    )
+    return Case(
+        workload=workload,
+        platform=platform,
+        ert=prices(np.random.default_rng(seed), platform),
+        mapspace=Mapspace(name="cores", fusion=fusion, policy=Policy(buffering=2.0)),
+    )
+
+
 def _products(rng: random.Random) -> Workload:
     einsums = tuple(replace(parse_einsum(line), unit="matrix") for line in PRODUCTS)
     sizes = {r: rng.choice((1, 1, 2)) for r in "JKL"} | {

@@ -172,6 +172,8 @@ class _Sums:
             for i, transfer in enumerate(transfers):
                 found.add(one, transfer, transfers[i + 1] if i + 1 < len(transfers) else None)
             found.put(_Sum(_PASSES, "total", tensor), transfers[-1].passes)
+            if tensor in space.waits:  # of one that comes as often: its first words wait as long
+                found.put(_Sum(_PASSES, "once", tensor), 1 / transfers[-1].passes)
         for name in [n for n in found.values if n.kind == "spared"]:
             found.put(name, found.values[_Sum(name.quantity)])
         if stay:

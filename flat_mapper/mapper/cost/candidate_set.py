@@ -266,6 +266,16 @@ class CandidateSet:
         found[some] = True
         return found
 
+    def keeps_open(self, tensors: Sequence[str]) -> Bools:
+        """Candidates whose inner levels may hold on to a tile of some tensors; bool[n]."""
+        found = []
+        for block in self.blocks:
+            some = np.zeros(block.count, np.bool_)
+            for transfer in (k for t in tensors for k in block.transfers[t] if k.child is not None):
+                some |= transfer.open
+            found.append(some)
+        return np.concatenate(found)
+
     def positions(self, source: Ints) -> Ints:
         """Positions of candidates that are given as rows of block and candidate in it."""
         starts = np.cumsum([0, *(b.count for b in self.blocks)])

@@ -5,9 +5,10 @@ The rules are those of `cost_model.turn_taking` and `cost_model.residence`, over
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import product
 
 import numpy as np
 
@@ -244,6 +245,21 @@ def runs_on(space: EinsumSpace, tensor: str, outer: Outer) -> bool:
         if space.sizes[r] > outer.tile[r]:
             return not space.relevant[tensor][r]
     return False
+
+
+def may_return(space: EinsumSpace, outer: Outer) -> list[int]:
+    """Positions of the tensors that stay private over the DRAM loops, if a candidate keeps them."""
+    every = enumerate(zip(space.tensors, outer.stay, strict=True))
+    return [i for i, (t, may) in every if may and runs_on(space, t, outer)]
+
+
+def stays_among(stay: tuple[bool, ...], free: Sequence[int]) -> list[tuple[bool, ...]]:
+    """Every choice of what stays: `stay`, then those in which some of `free` return."""
+    found = []
+    for bits in product((True, False), repeat=len(free)):
+        chosen = dict(zip(free, bits, strict=True))
+        found.append(tuple(chosen.get(i, yes) for i, yes in enumerate(stay)))
+    return found
 
 
 def _open_at(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import product
 from math import prod
 
 import numpy as np
@@ -18,8 +17,9 @@ from flat_mapper.mapper.cost.price import candidate_costs
 from flat_mapper.mapper.cost.turns import (
     PrivateWords,
     TurnCycles,
+    may_return,
     private_words,
-    runs_on,
+    stays_among,
     turn_cycles,
 )
 from flat_mapper.mapper.group.cost_layout import CostLayout
@@ -97,9 +97,8 @@ class Fused:
             return
         masks = [p.mask(some) for p, some in zip(self.candidate_sets, chosen, strict=True)]
         # First as if every tile could stay that may.
-        stays = [self.problem.may_stay(part.space) for part in self.candidate_sets]
-        every = zip(self.candidate_sets, masks, stays, strict=True)
-        left = self._improving(where, [self._priced(p, m, where, stay) for p, m, stay in every])
+        every = zip(self.candidate_sets, masks, strict=True)
+        left = self._improving(where, [self._first(where, part, mask) for part, mask in every])
         if left is None:
             return
         fronts = [p.take(nondominated(p.costs)) for p in left]
@@ -177,21 +176,24 @@ class Fused:
         if layout.words(total[None, :])[0] <= where.room:
             self._offer(where, parts, total[None, :], np.array([picks]))
 
-    def _priced(
-        self,
-        part: CandidateSet,
-        mask: Bools,
-        where: _Where,
-        stay: tuple[bool, ...],
-    ) -> PricedCandidates:
-        """Exact costs of the candidates of a mask, in every shared order that matters.
+    def _first(self, where: _Where, part: CandidateSet, mask: Bools) -> PricedCandidates:
+        """Exact costs of candidates as if every tile stays that may; see `_priced`.
 
-        stay: by tensor, whether it stays at the private levels over the shared loops.
+        What DRAM moves a number of words of in all may cost less where it returns (lemma 15).
         """
-        space = part.space
-        index = self.problem.index(space)
-        masked = self.problem.masked(space)
-        first = Outer(
+        outer, counted = self._outer(part.space, where), self.problem.counted
+        found, names = [self._priced(part, mask, outer, where.layout)], part.space.tensors
+        every = may_return(part.space, outer) if counted else []
+        free = [i for i in every if outer.roles[i] == "stream" and names[i] in counted]
+        some = mask & part.keeps_open([names[i] for i in free]) if free else mask
+        for stay in stays_among(outer.stay, free)[1:] if some.any() else ():
+            found.append(self._priced(part, some, replace(outer, stay=stay), where.layout))
+        return PricedCandidates.joined(found) if len(found) > 1 else found[0]
+
+    def _outer(self, space: EinsumSpace, where: _Where) -> Outer:
+        """Loops and roles outside an Einsum's candidates, where every tile stays that may."""
+        index, masked = self.problem.index(space), self.problem.masked(space)
+        return Outer(
             tile=tuple(where.tile[r] for r in index),
             dram_order=tuple(index.index(r) for r in where.order if r in index),
             shared_order=(),
@@ -200,18 +202,22 @@ class Fused:
             visited=self.problem.visited_of(where.tile) if masked is not None else 1.0,
             masked=masked or (),
             by_row=where.layout.rows is not None,
-            stay=stay,
+            stay=self.problem.may_stay(space),
             kinds=self.problem.kinds(space, where.tile, where.order),
             turns=self.problem.turns(space, where.tile, where.order),
             copied=copied_from(self.problem.workload, space.einsum),
             firsts=self.problem.first_passes(where.tile),
         )
+
+    def _priced(
+        self, part: CandidateSet, mask: Bools, outer: Outer, layout: CostLayout
+    ) -> PricedCandidates:
+        """Exact costs of the candidates of a mask, in every shared order that matters."""
         # Under many outer choices an Einsum that meets no difference is priced the same.
-        some = np.flatnonzero(mask).tobytes()
-        key = (space.einsum.name, first, some)
+        key = (part.space.einsum.name, outer, np.flatnonzero(mask).tobytes())
         found = self._known.get(key)
         if found is None:
-            found = self._priced_under(part, mask, first, where.layout)
+            found = self._priced_under(part, mask, outer, layout)
             self._known[key] = found
             self._known_count += len(found.costs)
             while self._known_count > MOST_KNOWN:
@@ -224,6 +230,8 @@ class Fused:
         """Exact costs of the candidates of a mask under outer loops, in every shared order."""
         space = part.space
         levels = tuple(self.problem.private_levels)
+        roles = dict(zip(space.tensors, first.roles, strict=True))
+        counted = [t for t in space.waits if roles[t] == "stream"]
         costs: list[Floats] = []
         source: list[Ints] = []
         outers: list[Outer] = []
@@ -231,7 +239,7 @@ class Fused:
         tile = np.array(first.tile, dtype=np.int64)[:, None]
         for number, every in part.index(mask):
             block = part.blocks[number].take(every)
-            for shared_order in shared_orders(space, [block]):
+            for shared_order in shared_orders(space, [block], counted):
                 obeyed = in_order(space, shared(space), shared_order, tile // block.tile)
                 candidates, chosen = block, every
                 if not obeyed.all():
@@ -332,17 +340,11 @@ class Fused:
         self, where: _Where, whole: CandidateSet, part: PricedCandidates
     ) -> PricedCandidates:
         """Candidates in every choice of what stays over the shared loops."""
-        mask, stay = whole.mask(whole.positions(part.source)), part.outers[0].stay
-        free = [
-            i
-            for i, yes in enumerate(stay)
-            if yes and runs_on(whole.space, whole.space.tensors[i], part.outers[0])
-        ]
-        found = [part]
-        for bits in list(product((True, False), repeat=len(free)))[1:]:
-            chosen = dict(zip(free, bits, strict=True))
-            one = tuple(chosen.get(i, yes) for i, yes in enumerate(stay))
-            found.append(self._priced(whole, mask, where, one))
+        mask, outer = whole.mask(whole.positions(part.source)), self._outer(whole.space, where)
+        known, found = {one.stay for one in part.outers}, [part]
+        for stay in stays_among(outer.stay, may_return(whole.space, outer)):
+            if stay not in known:
+                found.append(self._priced(whole, mask, replace(outer, stay=stay), where.layout))
         return PricedCandidates.joined(found)
 
     def _offer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import reduce
 
 import numpy as np
@@ -15,12 +15,13 @@ from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import NAMED, GroupLog
 from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
-from flat_mapper.mapper.space.einsum import EinsumSpace, loop_orders
+from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Outer
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, shared, shared_fits
+from flat_mapper.mapper.space.runs import inner_orders
 
 ORDERED = 20_000  # outer choices in one go
 PAIRS = 1 << 20  # pairs of candidates' tiles and outer choices to look at in one go
@@ -194,13 +195,18 @@ class Single:
             self.log.priced(solution)
 
 
-def shared_orders(space: EinsumSpace, blocks: Sequence[CandidateBlock]) -> list[tuple[int, ...]]:
-    """Orders of the shared level's loops that may differ in cost for some of the candidates."""
-    lacking = dict.fromkeys(
-        frozenset(r for r, yes in enumerate(space.relevant[t]) if not yes)
+def shared_orders(
+    space: EinsumSpace, blocks: Sequence[CandidateBlock], counted: Collection[str] = ()
+) -> list[tuple[int, ...]]:
+    """Orders of the shared level's loops that may differ in cost for some of the candidates.
+
+    counted: see `inner_orders`.
+    """
+    tensors = dict.fromkeys(
+        t
         for candidates in blocks
         for t, transfers in candidates.transfers.items()
         if any(transfer.child is not None and transfer.open.any() for transfer in transfers)
     )
-    orders = loop_orders(range(len(space.ranks)), list(lacking))
+    orders = inner_orders(space, tensors, [t for t in tensors if t in counted])
     return allowed_orders(orders, space, shared(space))

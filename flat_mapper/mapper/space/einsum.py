@@ -47,6 +47,8 @@ class EinsumSpace:
     shared: int  # index of the shared level among arch.levels
     widths: Widths = PLAIN
     masked: tuple[str, ...] = ()  # queries and keys of the workload's mask, if it has one
+    # inputs that stream, of which DRAM moves a number of words in all, and the group waits for some
+    waits: frozenset[str] = frozenset()
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:

@@ -19,9 +19,10 @@ from flat_mapper.mapper.space.candidates import (
     Transfer,
     looped,
 )
-from flat_mapper.mapper.space.einsum import EinsumSpace, loop_orders
+from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import combinations, multiple, prod_of, real_loops
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, is_bound_outside
+from flat_mapper.mapper.space.runs import inner_orders
 from flat_mapper.mapper.space.tile_index import MOST_TILES, ByTile, Extensions, FactorGrid
 
 Dropped = Callable[[CandidateBlock, Ints], None]  # a block, and some of its candidates
@@ -273,12 +274,13 @@ def _ordered(
     pairs:   (candidate, column of the grid) of all that is to be ordered.
     outward: by rank, whether its loop may as well stand at the next level, if it is the outermost.
     """
-    lacking = [
-        frozenset(r for r, yes in enumerate(space.relevant[t]) if not yes)
+    tensors = [
+        t
         for t, transfers in candidates.transfers.items()
         if any(transfer.child is not None for transfer in transfers)
     ]
-    orders = allowed_orders(loop_orders(range(len(space.ranks)), lacking), space, node)
+    orders = inner_orders(space, tensors, space.waits.intersection(tensors))
+    orders = allowed_orders(orders, space, node)
     candidate, column = pairs
     legal = [
         (good & in_order(space, node, order, grid))[column]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
@@ -297,7 +297,8 @@ def group_problem(
     at_one: tuple[str, ...] = ()  # ranks of which a FLAT-tile holds one
     if group.declared and granularity != "any":
         at_one = held_ranks(granularity, workload.roles)
-    ranks = merged_ranks(workload, group.names, _named_ranks(workload, mapspace), at_one)
+    apart = [*_named_ranks(workload, mapspace), *_apart_below(workload, platform, group)]
+    ranks = merged_ranks(workload, group.names, apart, at_one)
     whole, legal, inner = group.names, tuple[str, ...](), tuple[str, ...]()
     if group.fused:
         if mapspace.policy.softmax == "free":
@@ -319,7 +320,7 @@ def group_problem(
                 masked=(workload.roles.masked or ()) if workload.mask is not None else (),
             )
         )
-    return GroupProblem(
+    problem = GroupProblem(
         workload=workload,
         platform=platform,
         ert=ert,
@@ -331,6 +332,17 @@ def group_problem(
         whole=whole,
         inner=_made_of(ranks, inner),
     )
+    waits = problem.counted.intersection(spaces[0].tensors)
+    if not (waits and group.fused and problem.runs_ahead and mapspace.fusion.staging != "all"):
+        return problem
+    return replace(problem, spaces=(replace(spaces[0], waits=waits), *problem.spaces[1:]))
+
+
+def _apart_below(workload: Workload, platform: Platform, group: GroupSpace) -> Iterator[str]:
+    """Ranks that some input lacks of which DRAM moves a number of words in all (lemma 1)."""
+    for tensor in platform.dram.totals if group.fused else ():
+        has = workload.tensor_ranks[tensor]
+        yield from (r for r, n in workload.rank_sizes.items() if n > 1 and r not in has)
 
 
 def _named_ranks(workload: Workload, mapspace: Mapspace) -> list[str]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from itertools import permutations, takewhile
-from typing import NamedTuple
+from itertools import permutations
 
 import numpy as np
 
@@ -14,6 +12,7 @@ from flat_mapper.mapper.space.einsum import EinsumSpace, Rank, loop_orders
 from flat_mapper.mapper.space.factors import distinct_columns, real_loops
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.rules import allowed_orders, dram, is_bound_outside, obeyed
+from flat_mapper.mapper.space.runs import MayStay, needed_orders
 
 
 def dram_orders(problem: GroupProblem) -> list[tuple[int, ...]]:
@@ -42,14 +41,6 @@ def _fused_orders(problem: GroupProblem) -> list[tuple[int, ...]]:
     ]
 
 
-class MayStay(NamedTuple):
-    """Loops that a tensor may stay over in an Einsum, by group rank: all that an order decides."""
-
-    loops: frozenset[int]  # of the Einsum
-    lacks: frozenset[int]  # of these, over ranks that the tensor lacks
-    counted: bool  # whether DRAM moves a number of its words in all
-
-
 def stays_of(problem: GroupProblem) -> tuple[MayStay, ...]:
     """Those of a group, each once."""
     found: dict[MayStay, None] = {}
@@ -64,47 +55,6 @@ def stays_of(problem: GroupProblem) -> tuple[MayStay, ...]:
             if lacks and (may or t in problem.external):
                 found[MayStay(loops, lacks, t in problem.counted)] = None
     return tuple(found)
-
-
-_Way = tuple[tuple[frozenset[int], ...], tuple[int, ...]]
-
-
-@cache
-def needed_orders(
-    orders: tuple[tuple[int, ...], ...],
-    real: frozenset[int],
-    stays: tuple[MayStay, ...],
-    masked: tuple[int, int] | None = None,
-) -> tuple[int, ...]:
-    """Of orders of shared loops, innermost first, those that may be the best, by their places.
-
-    An order goes if in another one every tensor stays over the same loops or more, and one of
-    which DRAM moves a number of words in all over the same (lemma 2). Of equals the first stays.
-
-    real: loops of two passes or more. masked: those of queries and keys, whose rows may differ.
-    """
-    found: dict[_Way, int] = {}
-    for number, order in enumerate(orders):
-        loops = [r for r in order if r in real]
-        runs = tuple(
-            frozenset(takewhile(one.lacks.__contains__, filter(one.loops.__contains__, loops)))
-            for one in stays
-        )
-        inner = [r for r in loops if r in (masked or ())][:1]
-        found.setdefault((runs, tuple(inner)), number)
-
-    def goes(key: _Way) -> bool:
-        return any(
-            inner == key[1]
-            and runs != key[0]
-            and all(
-                run == less if one.counted else run >= less
-                for one, run, less in zip(stays, runs, key[0], strict=True)
-            )
-            for runs, inner in found
-        )
-
-    return tuple(number for key, number in found.items() if not goes(key))
 
 
 def orders_of_tiles(
