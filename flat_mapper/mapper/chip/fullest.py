@@ -66,7 +66,7 @@ class Fullest:
             passes=tuple(one.passes()),
         )
 
-    @property
+    @cached_property
     def whole(self) -> int:
         """P."""
         return self.one.most_passes
@@ -108,10 +108,10 @@ class Fullest:
             single=times * single,
         )
 
-    @property
+    @cached_property
     def beside(self) -> float:
         """Cycles of all tiles beside `least`."""
-        first = self._first()
+        first = self._alone
         fixed = sum(
             n * (self._rest(p) * first if self._grows(p) else self._once(p, BesideTurns()))
             for p, n in self.passes
@@ -130,10 +130,15 @@ class Fullest:
 
     def _first(self, turns: BesideTurns | None = None) -> float:
         """Cycles of one pass, of whatever takes longest in all; turns: beside those that do."""
+        if turns is None or self.outside.overlaps:
+            return self._alone
+        return self.peak.cycles(1) + turns.once + self._steps(1)
+
+    @cached_property
+    def _alone(self) -> float:
+        """The same where it is not known what does."""
         if self.outside.overlaps:
             return 0.0
-        if turns is not None:
-            return self.peak.cycles(1) + turns.once + self._steps(1)
         once = self.peak.cycles(1), self.outside.cycles(1, 0.0)
         return (min(once) if self.outside.ahead else once[0]) + self._steps(1)
 
@@ -197,7 +202,7 @@ class Fullest:
             found = max(found, self.launch + self._given(least, beside))
         return found
 
-    @property
+    @cached_property
     def _lowest(self) -> float:
         """Cycles of a tile that sees all keys, at peak or by an input that comes again."""
         return max(self.peak.cycles(self.whole), self.outside.floor) + self._steps(self.whole)
@@ -213,16 +218,17 @@ class Fullest:
         ends, known = [most * i / PARTS for i in range(PARTS + 1)], beside or BesideTurns()
         if beside or not most:
             ends = [min(known.exposed / waits, most)] * 2
+        limits = [self._limit(p, beside) for p, _ in self.passes] if beside else self._limits
         found = inf
         for low, high in pairwise(ends):
             # What is longest at some e between is the longer of two terms, whose sum with e may be
             # less there than at both ends: so each term counts at the e that makes it least.
             times = [
                 max(
-                    self._limit(p, known) + low,
+                    limit + low,
                     min(self._grown(p, least - waits * e, known) + e for e in (low, high)),
                 )
-                for p, _ in self.passes
+                for limit, (p, _) in zip(limits, self.passes, strict=True)
             ]
             found = min(found, *(self._fullest(times, o) for o in _tile_orders(self.one)))
         return found
@@ -230,6 +236,11 @@ class Fullest:
     def _tile(self, passes: int, least: float, beside: BesideTurns) -> float:
         """Cycles of a tile of some passes, without its ends; of one of all keys: T, W and V."""
         return max(self._limit(passes, beside), self._grown(passes, least, beside))
+
+    @cached_property
+    def _limits(self) -> list[float]:
+        """By number of passes, the next where nothing is known to stand beside turns."""
+        return [self._limit(p, BesideTurns()) for p, _ in self.passes]
 
     def _limit(self, passes: int, beside: BesideTurns) -> float:
         """The same whatever all keys take: at peak, and by its words."""

@@ -54,6 +54,7 @@ ENOUGH = 40_000
 # A first mapping is looked for under bounds of so many times the least, of the most promising of
 # so few tiles, for so many pieces of work: chosen, a tenth of a second.
 NEAR, FEW, FIRST = 1.3, 32, 10
+KEPT = 16  # chosen: searches of tiles that are kept while others are looked at, some MB
 BOUNDS = 2  # of a tile: of a core at peak and what serves it, then of all outer choices
 
 
@@ -83,6 +84,7 @@ class GroupOnTiles:
     known: dict[object, CandidateCache] = field(default_factory=dict)
     laid: GroupMapping | None = None  # the first mapping of the tile that is searched
     _queue: list[_Waiting] = field(default_factory=list)
+    _last: Fullest | None = None  # of the tile that was asked about last
     _reached: dict[int, float] = field(default_factory=dict)  # by tile, bounds of what was searched
 
     def __post_init__(self) -> None:
@@ -134,10 +136,12 @@ class GroupOnTiles:
         self._queue = list(every)
         heapify(self._queue)
 
-    def rest(self) -> None:
-        """Forget what can be made again, where it is not searched for now."""
-        self._queue = [item._replace(search=None) for item in self._queue]
-        self.known.clear()
+    def rest(self, kept: int = 0) -> None:
+        """Forget what can be made again, but for so many searches that come next."""
+        every = sorted(self._queue)  # which is a heap too
+        self._queue = every[:kept] + [item._replace(search=None) for item in every[kept:]]
+        if not kept:
+            self.known.clear()
 
     def first(self) -> None:
         """Some mapping soon: of few tiles, of which no core has much more than its share."""
@@ -177,9 +181,12 @@ class GroupOnTiles:
             question.count.left += len(queue)
         else:
             question.count.pruned += len(queue)
+            self.rest(KEPT)
 
     def _fullest(self, one: Assignment) -> Fullest:
-        return Fullest.of(self.question.platform, one, self.question.buffering)
+        if self._last is None or self._last.one is not one:
+            self._last = Fullest.of(self.question.platform, one, self.question.buffering)
+        return self._last
 
     def _bounded(self, item: _Waiting) -> _Waiting:
         """An assignment with its next bound: of a core at peak, then of all outer choices."""
@@ -192,9 +199,7 @@ class GroupOnTiles:
         least = self._least_of(search, fullest, self._shared_pj(one))
         if least == inf and self.best is None:
             self.refused = least_refused(self.refused, search.infeasibility())
-        # What may be of use is searched soon; of others the search would take room.
-        kept = search if least < self.most * (1 - EXACT) else None
-        return item._replace(least=max(item.least, least), left=0, search=kept)
+        return item._replace(least=max(item.least, least), left=0, search=search)
 
     def _shared_pj(self, one: Assignment) -> float:
         question = self.question
