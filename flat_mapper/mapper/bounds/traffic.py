@@ -267,11 +267,11 @@ def _waits(problem: GroupProblem, uses: list[Use], zero: Floats) -> Floats:
     for use in uses:
         if use.role != "staged" or not problem.takes_turns:
             continue
-        ways = use.ways(zero)
+        reads, writes = use.ways(zero)
         if problem.runs_ahead:
-            words = tile_words(use.space, use.tensor, use.tile, dram.name)
-            ways = words * (not use.is_output), words * use.is_output
-        found = found + each_way_cycles(dram, use.tensor, *ways, use.waits)
+            words = tile_words(use.space, use.tensor, use.tile, dram.name).astype(np.float64)
+            reads, writes = words * (not use.is_output), words * use.is_output
+        found = found + each_way_cycles(dram, use.tensor, reads, writes, use.waits)
     return dram.waits * found if problem.runs_ahead else found
 
 

@@ -134,8 +134,9 @@ def _staged_cycles(
     words = volume * passes * left[0]
     level = space.arch.levels[0]
     weight = weight_of(level, tensor, words)
-    ways = (words - volume, words) if tensor == space.output else (words, 0.0)
-    return each_way_cycles(level, tensor, *ways, weight)
+    back = tensor == space.output  # the first pass of what accumulates brings nothing
+    reads, writes = (words - volume, words) if back else (words, 0.0 * words)
+    return each_way_cycles(level, tensor, reads, writes, weight)
 
 
 def _copied_words(space: EinsumSpace, tensor: str, outer: Outer) -> float:
