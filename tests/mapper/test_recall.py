@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from oracles.small_cases import masked_case
 
 from flat_mapper.api.calls import load_problem, search
 from flat_mapper.base.budget import Budget
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.solve import symmetry
+from flat_mapper.mapper.group.objective import OBJECTIVES
+from flat_mapper.mapper.solve import optimum, symmetry
+from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapper.solve.solve import value_of
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.workload.mask import LayerKind, Mask
 
@@ -100,6 +106,54 @@ def test_what_no_mask_touches_is_searched_once_for_all_kinds_of_layers(
     assert len(alone) == len(set(alone)) > 0
     attention = [names for names in taken if len(names) > 1]
     assert len(attention) == 2 * len(set(attention)) > 0
+
+
+REVERSED = (Mask(causal=True), Mask(causal=True, window=64))
+MASKS = (Mask(causal=True), Mask(window=2))
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_a_search_that_begins_with_the_mapping_of_another_mask_is_as_good(seed: int) -> None:
+    """Of cases that `agree` with brute force; also from a mapping that is the best itself."""
+    case = masked_case(seed)
+    rest = (case.platform, case.mapspace, case.ert)
+    for objective in OBJECTIVES:
+        alone = optimum.search(case.workload, *rest, objective=objective)
+        assert isinstance(alone, Solution)
+        for mask in (*MASKS, case.workload.mask):
+            other = optimum.search(replace(case.workload, mask=mask), *rest, objective=objective)
+            assert isinstance(other, Solution)
+            like = other.result.mapping
+            found = optimum.search(case.workload, *rest, objective=objective, like=like)
+            assert isinstance(found, Solution)
+            best = value_of(alone.result, objective)
+            assert value_of(found.result, objective) == pytest.approx(best, rel=1e-12)
+            assert found.certificate.optimal
+
+
+def test_layers_begin_with_the_mapping_of_those_before() -> None:
+    """605,459 mappings are priced where each kind of layers is searched by itself."""
+    block = load_problem("bert-base", "attention", seq=512, softmax="online")
+    kinds = tuple(replace(kind, mask=mask) for kind, mask in zip(KINDS, REVERSED, strict=True))
+    found = search(replace(block, layers=kinds), "edge", "flat", objective="latency")
+    assert isinstance(found, SearchResult)
+    assert found.certificate.evaluated <= 587162
+
+
+def test_what_a_mapping_of_another_question_takes_is_no_cutoff() -> None:
+    """A mapping that does not fit leaves the search as it is; one that nothing beats is searched
+    for in full.
+    """
+    case = masked_case(0)
+    what = (case.workload, case.platform, case.mapspace, case.ert)
+    alone = optimum.search(*what)
+    assert isinstance(alone, Solution)
+    with pytest.MonkeyPatch.context() as patch:
+        for cutoff in (None, (0.0, 0.0)):
+            patch.setattr(optimum, "_just_above", lambda *_, cutoff=cutoff: cutoff)
+            found = optimum.search(*what, like=alone.result.mapping)
+            assert isinstance(found, Solution)
+            assert found.result == alone.result
 
 
 def test_a_budget_that_ends_recalls_nothing() -> None:

@@ -55,6 +55,7 @@ class GroupSearch:
     incumbent: Incumbent = field(default_factory=FrontIncumbent)
     log: GroupLog | None = None
     budget: Budget = field(default_factory=Budget)
+    hinted: bool = False  # whether a first answer is looked for beside what is known
     _found_roots: Outers | None = None  # the outer choices, bounded whatever the candidates
     _left: list[Outers] | None = None  # outer choices still to be searched; None: not begun
     _least: dict[Goal, float] = field(default_factory=dict)  # least values of them
@@ -181,7 +182,7 @@ class GroupSearch:
         """
         self._left, self._dropped = None, {}
         try:
-            if not warmed and incumbent.open:
+            if not warmed and (incumbent.open or self.hinted):
                 self.warm(incumbent)
             self.incumbent = incumbent
             self._search_all()

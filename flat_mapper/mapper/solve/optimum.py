@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from math import prod
+from math import inf, prod
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Mapspace
+from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
 
 USEFUL = 32  # a rank is awkward if no divisor up to this
@@ -43,6 +44,7 @@ GRANULES = (8, 16, 32)  # larger sizes that are tried are the next multiples of 
 # Chosen: cut back, a best mapping loses this power of the share in cycles and in energy each, where
 # both count; measured: in their product at most the power 1.16, not 2.
 SAVED = 0.75
+SLACK = 1e-9  # relative; of costs by which a known mapping is found again
 
 Question = tuple[Workload, Platform, Mapspace, Ert]
 
@@ -85,6 +87,7 @@ def search(
     progress: Progress | None = None,
     log: SearchLog | None = None,
     budget: Budget | None = None,
+    like: FusedMapping | None = None,
 ) -> Solution | Infeasible:
     """The mapping of least objective in a mapspace, or why there is none.
 
@@ -96,6 +99,8 @@ def search(
     progress:  called with the share done and what is being searched.
     log:       takes down what is cut among mappings whose factors divide the ranks.
     budget:    what may be spent; where it ends, the best so far is returned with its gap.
+    like:      a mapping of the mapspace for the same workload under another mask: what it takes
+               here prunes from the start.
     """
     begin, budget = time.perf_counter(), budget or Budget()
     what, fusion = (workload, platform, mapspace, ert), mapspace.fusion
@@ -111,9 +116,12 @@ def search(
         tried = _through_sizes(what, larger, objective, progress, log, budget)
     else:
         tried = _Tried()
-        tried.take(
-            best_mapping(*what, objective=objective, progress=progress, log=log, budget=budget)
-        )
+        solve = partial(best_mapping, *what, objective=objective, progress=progress, budget=budget)
+        limited = budget.ends or budget.gap or budget.megabytes < inf
+        if like is not None and log is None and not limited:
+            tried.take(solve(cutoff=_just_above(like, what), known=True))
+        if tried.best is None:
+            tried.take(solve(log=log))
     if tried.best is None:
         if budget.limits:
             return _why_not(*what, budget.limits)
@@ -285,6 +293,19 @@ def _try(
     if best is None or better_pair(goal, _costs(result), best):
         certificate = replace(found.certificate, lower_bound=floor_of(result, objective))
         tried.best = replace(found, workload=cascade, result=result, certificate=certificate)
+
+
+def _just_above(like: FusedMapping, what: Question) -> tuple[float, float] | None:
+    """Cycles and dynamic pJ that a mapping is better than; None where it is none of the question.
+
+    By little more than the last bits: where no other one is as good, the search finds that one.
+    """
+    workload, platform, _, ert = what
+    result = evaluate(workload, platform, like, ert)
+    if not isinstance(result, Result):
+        return None
+    cycles, pj = _costs(result)
+    return cycles * (1 + SLACK), pj * (1 + SLACK)
 
 
 def _costs(result: Result) -> tuple[float, float]:
