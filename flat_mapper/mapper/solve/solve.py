@@ -74,8 +74,7 @@ def best_mapping(
     known:     whether it is little above those of some mapping, so that one better may be near.
     progress:  called with the part that is proven and what is being searched.
     log:       takes down what is cut, for `replay`.
-    budget:    what may be spent, and what the answer may take beside the objective; where it
-               ends, the best so far is returned with its gap.
+    budget:    what may be spent, and limits of the answer; at its end the best so far is returned.
     """
     if objective not in OBJECTIVES:
         raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
