@@ -339,10 +339,15 @@ def group_problem(
 
 
 def _apart_below(workload: Workload, platform: Platform, group: GroupSpace) -> Iterator[str]:
-    """Ranks that some input lacks of which DRAM moves a number of words in all (lemma 1)."""
-    for tensor in platform.dram.totals if group.fused else ():
-        has = workload.tensor_ranks[tensor]
-        yield from (r for r, n in workload.rank_sizes.items() if n > 1 and r not in has)
+    """Ranks of an Einsum that some input lacks of which DRAM moves a number of words in all.
+
+    Such an input may stay over a part of their loops (lemma 1).
+    """
+    for einsum in map(workload.einsum, group.names if group.fused else ()):
+        for access in einsum.accesses:
+            if access.tensor in platform.dram.totals:
+                lacks = (r for r in einsum.ranks if r not in access.ranks)
+                yield from (r for r in lacks if workload.rank_sizes[r] > 1)
 
 
 def _named_ranks(workload: Workload, mapspace: Mapspace) -> list[str]:
