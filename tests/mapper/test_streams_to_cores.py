@@ -178,7 +178,11 @@ def assert_pj_hold(seed: int, few: int) -> int:
         every = tiles_on_cores(question, workload, groups[0])
         search = GroupOnTiles(question=question, workload=workload, every=every)
         for item in rng.sample(search._queue, min(few, len(search._queue))):
-            found = search._bounded(search._bounded(item))
+            found, bounds = search._bounded(item), list[float]()
+            while found.left:
+                bounds.append(found.least)
+                found = search._bounded(found)
+            assert found.least >= max(bounds)
             one, where = item.one, (workload, platform)
             assert found.search is not None
             alone, _ = solve_group(found.search, goal, None)

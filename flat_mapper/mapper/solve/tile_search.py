@@ -55,7 +55,8 @@ ENOUGH = 40_000
 # so few tiles, for so many pieces of work: chosen, a tenth of a second.
 NEAR, FEW, FIRST = 1.3, 32, 10
 KEPT = 16  # chosen: searches of tiles that are kept while others are looked at, some MB
-BOUNDS = 2  # of a tile: of a core at peak and what serves it, then of all outer choices
+# Of a tile: of a core at peak and what serves it, of its words, and of all outer choices.
+BOUNDS = 3
 
 
 class _Waiting(NamedTuple):
@@ -189,14 +190,19 @@ class GroupOnTiles:
         return self._last
 
     def _bounded(self, item: _Waiting) -> _Waiting:
-        """An assignment with its next bound: of a core at peak, then of all outer choices."""
+        """An assignment with its next bound: at peak, by its words, then of all outer choices."""
         question, one, fullest = self.question, item.one, self._fullest(item.one)
         if item.left == BOUNDS:
             cycles = at_least(question.platform, one, question.buffering)
             own = question.value(max(cycles, fullest.cycles()), self.every.energy)
-            return item._replace(least=max(item.least, own), left=1)
-        search = self._of_core(one)
-        least = self._least_of(search, fullest, self._shared_pj(one))
+            left = 1 if question.goal.kind == "latency" else 2  # words say little of cycles
+            return item._replace(least=max(item.least, own), left=left)
+        search, beside_pj = item.search or self._of_core(one), self._shared_pj(one)
+        if item.left > 1:
+            energy = fullest.counted * search.prepare()[1] + beside_pj + self._first_pj(fullest)
+            own = question.value(fullest.cycles(), energy)
+            return item._replace(least=max(item.least, own), left=1, search=search)
+        least = self._least_of(search, fullest, beside_pj)
         if least == inf and self.best is None:
             self.refused = least_refused(self.refused, search.infeasibility())
         return item._replace(least=max(item.least, least), left=0, search=search)
