@@ -101,6 +101,7 @@ class Fusion:
     if_present: bool = False  # a group of which a workload has nothing is no fault
     level: str = ""  # the fusion level by name, or any; by default the outermost one on chip
     cores: tuple[str, ...] | Literal["any"] = ()  # ranks whose tiles may be given out to cores
+    intermediates: Mapping[str, str] = field(default_factory=dict)  # handed over inside: the level
 
     @property
     def on_cores(self) -> bool:

@@ -58,7 +58,7 @@ MAPSPACE_KEYS = ("description", "source", "fusion", "policy", "constraints")
 LIMIT_KEYS = ("within", "never", "at_most", "products")  # beside groups: any
 FUSION_KEYS = (
     *("groups", "optional", "granularity", "staging", "schedule", "phases", "tiles", "if_present"),
-    *("level", "cores"),
+    *("level", "cores", "intermediates"),
     *LIMIT_KEYS,
 )
 POLICY_KEYS = ("buffering", "in_place", "overflow", "softmax", "passing")
@@ -142,6 +142,7 @@ def _fusion(outline: FilePart) -> Fusion:
         if_present=part.flag("if_present", False),
         level=part.faults.attempt(take, part.body, "level", str, part.where, "") or "",
         cores=_cores(part),
+        intermediates=_intermediates(part),
     )
 
 
@@ -150,6 +151,14 @@ def _cores(part: FilePart) -> tuple[str, ...] | Literal["any"]:
     if str(part.body.get("cores")) == "any":
         return "any"
     return tuple(rank.upper() for rank in part.words("cores") or ())
+
+
+def _intermediates(part: FilePart) -> dict[str, str]:
+    """The level inside the fusion level at which each of some intermediates is handed over."""
+    inner = part.faults.attempt(take, part.body, "intermediates", dict, part.where, {})
+    section, spot = section_of(inner or {}, part.where), f"{part.where}.intermediates"
+    levels = {name: part.faults.attempt(take, section, name, str, spot) for name in section}
+    return {name: level for name, level in levels.items() if level is not None}
 
 
 def _any_groups(part: FilePart) -> AnyGroups | None:

@@ -61,6 +61,7 @@ class Workload:
     wider: str = field(default="block", compare=False)  # the scope that has those
     views: Mapping[str, str] = field(default_factory=dict)  # tensor: the one that it is, rearranged
     weights: Mapping[str, int] = field(default_factory=dict, compare=False)  # parameters held
+    absent: Mapping[str, str] = field(default_factory=dict)  # tensor: a level where it has no words
 
     def __post_init__(self) -> None:
         for fault in faults(self.name, self.rank_sizes, self.einsums, self.views):
@@ -207,7 +208,8 @@ class Workload:
 
     def bits(self, tensor: str, level: str = "") -> float:
         """Bits that a value of a tensor takes at a level; see `width`."""
-        return stored_bits(self.width(tensor, level))
+        absent = self.absent.get(tensor) == level
+        return 0 if absent else stored_bits(self.width(tensor, level))
 
     def share(self, tensor: str, level: str) -> float:
         """Words of `word_bits` that one value of a tensor takes at a level."""

@@ -26,12 +26,13 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import check_one_array
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
-from flat_mapper.mapper.solve.alternatives import tasks
+from flat_mapper.mapper.solve.alternatives import least_refused, tasks
 from flat_mapper.mapper.solve.limits import binding_limit, is_over
 from flat_mapper.mapper.solve.log import SearchLog
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import best_mapping, floor_of, of_all_runs, value_of
 from flat_mapper.mapper.space.factors import divisors
+from flat_mapper.mapper.space.handover import InsideQuestion, inside_questions
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Mapspace
@@ -110,6 +111,8 @@ def search(
             raise SpecError(expected("--log, --max-...", condition, mapspace.name))
         return _elsewhere(mapspace)(*what, objective=objective, progress=progress, budget=budget)
     check_one_array(platform, mapspace)
+    if fusion.intermediates and log is None and not budget.limits:
+        return best_inside(*what, objective=objective, budget=budget)
     fixed = _fixed_by_nodes(workload, platform, mapspace)
     larger = larger_sizes(workload, mapspace, fixed)
     if larger:
@@ -311,3 +314,87 @@ def _just_above(like: FusedMapping, what: Question) -> tuple[float, float] | Non
 def _costs(result: Result) -> tuple[float, float]:
     """Cycles and dynamic pJ of one run of the cascade, as the search counts them."""
     return result.cycles / result.repeat, result.dynamic_pj / result.repeat
+
+
+def best_inside(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    *,
+    objective: Objective = "edp",
+    budget: Budget | None = None,
+) -> Solution | Infeasible:
+    """The best mapping with intermediates handed over where the mapspace has them.
+
+    budget: what may be spent; where it ends, the best so far is returned with its gap.
+    raises: SpecError where it asks for what this search has not.
+    """
+    begin = time.perf_counter()
+    goal = Goal(kind=objective, leak=sum(ert.leak_per_cycle(platform).values()))
+    found = _Inside(goal=goal, budget=budget or Budget())
+    for question in inside_questions(workload, platform, mapspace, ert):
+        if found.best and found.budget.stopped:
+            break
+        if not found.take(question):  # there is no room beside what is handed over
+            for one in question.by_tile():
+                assert found.take(one), "a tile that its level does not hold"
+    if found.best is None:
+        assert found.refused is not None
+        return found.refused
+    value, known = value_of(found.best.result, objective), found.best.certificate
+    floor = floor_of(found.best.result, objective)
+    bound = min(value / (1 + found.budget.gap), found.bound)
+    bound = floor if found.budget.stopped else max(bound, floor)
+    certificate = replace(
+        known,
+        lower_bound=floor,
+        mapspace_size=found.size,
+        evaluated=found.evaluated,
+        pruned={**known.pruned, "handed over otherwise": found.cut},
+        optimal=value <= bound * (1 + SLACK),
+        proven_bound=bound,
+        gap=value / bound - 1 if bound else 0.0,
+        stopped=found.budget.stopped,
+        seconds=time.perf_counter() - begin,
+    )
+    return replace(found.best, certificate=certificate, mapspace=mapspace.name)
+
+
+@dataclass
+class _Inside:
+    """The best of several questions."""
+
+    goal: Goal
+    budget: Budget
+    best: Solution | None = None
+    refused: Infeasible | None = None
+    bound: float = inf  # of the questions that were answered
+    size: int = 0
+    evaluated: int = 0
+    cut: int = 0
+
+    def take(self, question: InsideQuestion) -> bool:
+        """Ask a question, if it may be better; False where its answer does not fit."""
+        assert self.goal.kind != "weighted"
+        cutoff = None if self.best is None else _costs(self.best.result)
+        found = best_mapping(
+            *question.asked(), objective=self.goal.kind, cutoff=cutoff, budget=self.budget
+        )
+        if not isinstance(found, Solution):
+            self.refused = least_refused(self.refused, found)
+            self.cut += 1
+            return True
+        self.size += found.certificate.mapspace_size
+        self.evaluated += found.certificate.evaluated
+        cascade = replace(found.workload, tensor_bits=question.workload.tensor_bits, absent={})
+        mapping = question.mapped(found.result.mapping)
+        mine = evaluate(cascade, question.platform, mapping, question.ert)
+        if isinstance(mine, Infeasible):
+            self.refused = least_refused(self.refused, mine)
+            return False
+        assert mine.cycles == found.result.cycles, "a cost that is another inside"
+        self.bound = min(self.bound, found.certificate.proven_bound)
+        if self.best is None or better_pair(self.goal, _costs(mine), _costs(self.best.result)):
+            self.best = replace(found, workload=cascade, result=mine)
+        return True

@@ -10,6 +10,7 @@ from math import prod
 import numpy as np
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.schedule import Rounds, rounds_of
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.space.candidates import Floats, Ints
@@ -293,6 +294,10 @@ def group_problem(
     workload: Workload, platform: Platform, ert: Ert, mapspace: Mapspace, group: GroupSpace
 ) -> GroupProblem:
     """The search problem of a group."""
+    if mapspace.fusion.intermediates:
+        where = f"{mapspace.name}: fusion.intermediates"
+        condition = "none but in `map`, without level, cores and groups: any"
+        raise SpecError(expected(where, condition, dict(mapspace.fusion.intermediates)))
     granularity = mapspace.fusion.granularity
     at_one: tuple[str, ...] = ()  # ranks of which a FLAT-tile holds one
     if group.declared and granularity != "any":
