@@ -242,7 +242,7 @@ def inside_questions(
 def checked(
     workload: Workload, platform: Platform, mapspace: Mapspace
 ) -> tuple[tuple[str, ...], str]:
-    """What is handed over inside, and at which level.
+    """The tensors that are handed over inside, and their level.
 
     raises: SpecError where the search cannot do so.
     """
