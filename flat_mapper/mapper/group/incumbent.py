@@ -271,7 +271,7 @@ class KnownGroup:
         return min(self.found, key=lambda one: goal_value(goal, costs_of(one[1])))
 
 
-def raised(least: float, total: float, beside: float, times: int) -> float:
+def raised(least: float, total: float, beside: float, times: float) -> float:
     """The cost to which the bound of a group on the shortest path is raised next.
 
     From there on another path is shorter, or a step that grows each time: nearly equal paths would
