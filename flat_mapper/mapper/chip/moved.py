@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 
 from flat_mapper.arch.values import MemoryLevel, Platform
@@ -61,7 +62,7 @@ class KeptInput:
         return max(min(part * self.own * times, kept), part * self.beside * times)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class MovedCycles:
     """Cycles of every word that a tile brings and sends, once, one tensor after another.
 
@@ -151,12 +152,25 @@ class MovedCycles:
 
         unequal: of its inputs that grow with them, or more.
         """
+        inputs = self._inputs.get((passes, alone))
+        if inputs is None:
+            inputs = self._inputs[passes, alone] = self._brought(passes, alone=alone)
+        fixed, each = inputs
+        brought, sent = fixed + max(each, unequal), self.sent + passes * self.sent_each
+        return max(brought, sent) if self.apart else brought + sent
+
+    @cached_property
+    def _inputs(self) -> dict[tuple[int, bool], tuple[float, float]]:
+        """Results of `_brought`: a tile is bounded thousands of times."""
+        return {}
+
+    def _brought(self, passes: int, *, alone: bool) -> tuple[float, float]:
+        """Cycles of a tile's inputs, at least: of those that do not grow with passes, and do."""
         fixed, each = self.fixed, passes * self.unequal
         for one in self.kept:
             cycles = self._kept(one, passes, alone=alone)
             fixed, each = (fixed, each + cycles) if one.grows else (fixed + cycles, each)
-        brought, sent = fixed + max(each, unequal), self.sent + passes * self.sent_each
-        return max(brought, sent) if self.apart else brought + sent
+        return fixed, each
 
 
 def _growing(one: Assignment) -> set[str]:

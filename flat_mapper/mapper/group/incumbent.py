@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -278,7 +279,7 @@ def raised(least: float, total: float, beside: float, times: float) -> float:
     take turns else. least: its bound. total: the path's. beside: the shortest path's without it.
     times: that it is raised, with this one.
     """
-    return least + max(beside - total, STEP * float(GROWTH) ** times * total)
+    return least + max(beside - total, STEP * math.pow(GROWTH, times) * total)
 
 
 def beside_weights(
