@@ -12,7 +12,7 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError
 from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.chip.rounds import given, last_done
+from flat_mapper.cost_model.chip.rounds import given
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
@@ -113,7 +113,6 @@ def test_many_equal_tiles_are_given_as_one_by_one(
     loads, most = given([0.0] * cores, runs)
     one_by_one, taken = given([0.0] * cores, singly)
     assert (sorted(loads), most) == (sorted(one_by_one), taken)
-    assert last_done(cores, runs) == max(one_by_one)
 
 
 def test_a_chip_of_one_core_is_the_chip_without_cores() -> None:

@@ -28,12 +28,16 @@ def given(loads: list[float], tiles: Iterable[tuple[float, int]]) -> tuple[list[
     heapq.heapify(free)
     taken, replace = [0] * len(loads), heapq.heapreplace
     for cycles, count in tiles:
-        sure = _sure(free[0][0], (load for load, _ in free), cycles, count, len(free))
-        if sure:
-            free = [(load + sure * cycles, core) for load, core in free]
-            heapq.heapify(free)
-            taken = [n + sure for n in taken]
-        for _ in range(count - sure * len(free)):
+        left = count
+        if cycles > 0 and left > 4 * len(free):
+            spread = max(free)[0] - free[0][0]
+            sure = left // len(free) - ceil(spread / cycles) - 1
+            if sure > 0:
+                free = [(load + sure * cycles, core) for load, core in free]
+                heapq.heapify(free)
+                taken = [n + sure for n in taken]
+                left -= sure * len(free)
+        for _ in range(left):
             load, core = free[0]
             replace(free, (load + cycles, core))
             taken[core] += 1
@@ -41,22 +45,3 @@ def given(loads: list[float], tiles: Iterable[tuple[float, int]]) -> tuple[list[
     for load, core in free:
         done[core] = load
     return done, max(taken)
-
-
-def last_done(cores: int, tiles: Iterable[tuple[float, int]]) -> float:
-    """Cycles at which the last of so many cores is done, that all begin at once; see `given`."""
-    free, replace = [0.0] * cores, heapq.heapreplace
-    for cycles, count in tiles:
-        sure = _sure(free[0], free, cycles, count, cores)
-        if sure:
-            free = sorted(load + sure * cycles for load in free)
-        for _ in range(count - sure * cores):
-            replace(free, free[0] + cycles)
-    return max(free)
-
-
-def _sure(first: float, loads: Iterable[float], cycles: float, count: int, cores: int) -> int:
-    """Of many equal tiles, how many every core takes in any case; first: the least of the loads."""
-    if cycles <= 0 or count <= 4 * cores:
-        return 0
-    return max(count // cores - ceil((max(loads) - first) / cycles) - 1, 0)

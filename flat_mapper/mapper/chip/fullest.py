@@ -12,7 +12,7 @@ import numpy as np
 
 from flat_mapper.arch.cores import core_facts
 from flat_mapper.arch.values import Platform
-from flat_mapper.cost_model.chip.rounds import last_done
+from flat_mapper.cost_model.chip.rounds import given
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.floors import Peak, largest_tiles, whole
 from flat_mapper.mapper.chip.moved import MovedCycles
@@ -268,7 +268,8 @@ class Fullest:
         else:
             each = self.one.count // self.one.query_tiles
             runs = [(c, n // each) for c, n in zip(cycles, alike, strict=True)] * each
-        return last_done(self.one.cores, runs)
+        loads, _ = given([0.0] * self.one.cores, runs)
+        return max(loads)
 
 
 def _tile_orders(one: Assignment) -> tuple[str, ...]:
