@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -21,7 +20,7 @@ NONE: Costs = (np.inf, np.inf)
 HUGE = 1e30  # pJ that no mapping takes
 LITTLE = 0.005  # chosen: of cycles and of energy
 STEP = 1e-3  # chosen: of a partition's cost, by which a group's bound is raised at least,
-GROWTH = 8  # and so many times as much each time that it is raised again
+GROWTH = 8.0  # and so many times as much each time that it is raised again
 Names = tuple[str, ...]
 
 
@@ -272,14 +271,14 @@ class KnownGroup:
         return min(self.found, key=lambda one: goal_value(goal, costs_of(one[1])))
 
 
-def raised(least: float, total: float, beside: float, times: float) -> float:
+def raised(least: float, total: float, beside: float, times: int, growth: float = GROWTH) -> float:
     """The cost to which the bound of a group on the shortest path is raised next.
 
     From there on another path is shorter, or a step that grows each time: nearly equal paths would
     take turns else. least: its bound. total: the path's. beside: the shortest path's without it.
-    times: that it is raised, with this one.
+    times: that it is raised, with this one. growth: of the step, each time.
     """
-    return least + max(beside - total, STEP * math.pow(GROWTH, times) * total)
+    return least + max(beside - total, STEP * growth**times * total)
 
 
 def beside_weights(

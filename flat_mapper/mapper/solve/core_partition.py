@@ -51,7 +51,7 @@ from flat_mapper.workload.softmax import alternatives
 
 ENOUGH = 16_000  # chosen: mappings of a group that are priced before the search of tiles may end
 TIGHT = 1e-12  # sums that should be equal differ in their last bits
-GROWS = 1 / 3  # chosen: of the growth of steps, as a search of tiles goes on where it was
+DOUBLES = 2.0  # chosen: of steps; less than elsewhere, as a search of tiles goes on where it was
 LOOSE = 1.1  # chosen: times its bound from which a mapping that is known is improved first
 
 
@@ -335,7 +335,7 @@ class _Search:
         """Cost of a group on the shortest path from which on another path is shorter."""
         beside = self.shortest(lambda one: inf if one is group else one.least(goal))[0]
         group.asked[goal] = times = group.asked.get(goal, 0) + 1
-        return raised(group.least(goal), total, beside, times * GROWS)
+        return raised(group.least(goal), total, beside, times, DOUBLES)
 
 
 def best_core_partition(
