@@ -23,23 +23,28 @@ from flat_mapper.workload.notation import parse_einsum
 ALL = (Slot("DRAM", "temporal"), Slot("GLB", "temporal"), Slot("RF", "temporal"))
 
 
+def memory(
+    name: str, words: int | None = None, rate: float | None = None, copies: int = 1
+) -> MemoryLevel:
+    """A level of so many words in each of its copies, one a row, and words a cycle."""
+    return MemoryLevel(
+        name=name,
+        component_class="SRAM",
+        capacity_words=words,
+        word_bits=16,
+        row_words=1,
+        instances=copies,
+        shared_words_per_cycle=rate,
+    )
+
+
 def chip(rate: float | None = 1.0) -> Platform:
     """DRAM of `rate` words a cycle, a buffer of 100 words, registers of 10, one unit a path."""
-
-    def level(name: str, words: int | None, rate: float | None = None) -> MemoryLevel:
-        return MemoryLevel(
-            name=name,
-            component_class="SRAM",
-            capacity_words=words,
-            word_bits=16,
-            row_words=1,
-            shared_words_per_cycle=rate,
-        )
 
     def path(name: str) -> Architecture:
         return Architecture(
             name=name,
-            nodes=(level("DRAM", None, rate), level("GLB", 100), level("RF", 10)),
+            nodes=(memory("DRAM", None, rate), memory("GLB", 100), memory("RF", 10)),
             compute=ComputeUnit(name="MAC", component_class="intmac", instances=1),
             cycle_seconds=1e-9,
         )

@@ -10,9 +10,10 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 from execution.random_inside import random_inside_case
+from execution.tiny import memory
 from oracles.small_cases import prices
 
-from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel, Platform
+from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, Platform
 from flat_mapper.base.errors import MappingError, SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
@@ -137,21 +138,10 @@ def small(capacity: int | None = None) -> tuple[Workload, Platform, Ert]:
     sizes = dict.fromkeys("IJKL", 2) | {"I": 4}
     workload = Workload(name="own", rank_sizes=sizes, einsums=einsums)
 
-    def level(name: str, words: int | None = None, copies: int = 1) -> MemoryLevel:
-        return MemoryLevel(
-            name=name,
-            component_class="SRAM",
-            capacity_words=words,
-            word_bits=16,
-            row_words=1,
-            instances=copies,
-            shared_words_per_cycle=2.0 if name == "DRAM" else None,
-        )
-
     cores = Fanout(name="CORE", fanout_x=2)
     arch = Architecture(
         name="own",
-        nodes=(level("DRAM"), level("GLB"), cores, level("SMEM", capacity, 2)),
+        nodes=(memory("DRAM", rate=2.0), memory("GLB"), cores, memory("SMEM", capacity, copies=2)),
         compute=ComputeUnit(name="MAC", component_class="intmac", instances=2),
         cycle_seconds=1e-9,
     )
