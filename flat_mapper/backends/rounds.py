@@ -25,8 +25,8 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.tiles import (
     CoreQuestion,
     core_question,
+    full_tile,
     given_tiles,
-    tile_extent,
 )
 from flat_mapper.mapping.cores.view import core_count, fusion_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot
@@ -71,8 +71,7 @@ def round_of(workload: Workload, platform: Platform, group: GroupMapping) -> Rou
         condition = f"nothing kept at {', '.join(kept)}, outside the cores"
     if condition:
         raise NotExpressibleError(expected(where, condition, f"{tiles.count} tiles"))
-    sizes = {loop.rank: tile_extent(platform, group, loop.rank) for loop in group.given_out}
-    alone = core_question(workload, platform, group, sizes)
+    alone = core_question(workload, platform, group, full_tile(group))
     spatial = _innermost(group.given_out, at_work, where)
     more = {p.rank: p.factor for p in spatial}
     own = alone.workload

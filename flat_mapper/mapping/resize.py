@@ -11,7 +11,7 @@ from flat_mapper.mapping.values import (
     GroupMapping,
     Loop,
     Slot,
-    rank_extent,
+    largest_extent,
 )
 from flat_mapper.workload.graph import Workload
 
@@ -42,7 +42,7 @@ def resized_group(
     """
     whole = workload.rank_sizes[rank]
     if any(loop.rank == rank for loop in group.given_out):
-        whole = max(rank_extent(nest, rank) for nest in group.einsums)
+        whole = largest_extent(group, rank)
         group = replace(group, cores=_fewer_tiles(group, rank, -(-size // whole)))
         if size >= whole:
             return group

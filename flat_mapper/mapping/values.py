@@ -167,6 +167,11 @@ def rank_extent(mapping: EinsumMapping, rank: str) -> int:
     return count
 
 
+def largest_extent(group: GroupMapping, rank: str) -> int:
+    """The same in any nest of a group: of a rank that is given out, in the largest tile."""
+    return max(rank_extent(nest, rank) for nest in group.einsums)
+
+
 def sized_ranks(workload: Workload, mapping: EinsumMapping) -> Mapping[str, int]:
     """Sizes of the ranks as one Einsum's nest has them.
 

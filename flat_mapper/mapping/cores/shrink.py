@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from math import prod
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.mapping.cores.tiles import tile_extent
-from flat_mapper.mapping.cores.view import fusion_level, levels_between
+from flat_mapper.mapping.cores.view import fusion_level, names_outside
 from flat_mapper.mapping.resize import resized_mapping
-from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping
+from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, largest_extent
 from flat_mapper.workload.graph import Workload
 
 PASSES = 2  # of an outermost loop that are left: the first, and one that comes after another
@@ -72,9 +71,8 @@ def _covered(
     """Coordinates of a rank in so many passes of a group; 0 where all run once in each of them."""
     for loop in group.given_out:
         if loop.rank == rank:
-            return tile_extent(platform, group, rank) * min(loop.factor, passes)
-    between = levels_between(platform.matrix, fusion_level(platform, group).name)
-    outside = {level.name for level in (platform.dram, *between)}
+            return largest_extent(group, rank) * min(loop.factor, passes)
+    outside = names_outside(platform.matrix, fusion_level(platform, group).name)
     users = [
         nest
         for nest in group.einsums
@@ -84,7 +82,7 @@ def _covered(
     return max((_passes(nest, outside, rank, passes) for nest in users), default=0)
 
 
-def _passes(mapping: EinsumMapping, outside: set[str], rank: str, passes: int) -> int:
+def _passes(mapping: EinsumMapping, outside: Collection[str], rank: str, passes: int) -> int:
     """Coordinates of a rank in so many passes of one nest's loops outside the fusion level."""
     return prod(
         min(loop.factor, passes) if slot.node in outside else loop.factor

@@ -29,12 +29,12 @@ from flat_mapper.mapping.cores.view import (
     core_nest,
     core_platform,
     fusion_level,
-    levels_between,
+    names_outside,
     time_outside,
     view_faults,
 )
 from flat_mapper.mapping.resize import resized_group
-from flat_mapper.mapping.values import GroupMapping, Loop, Policy, rank_extent
+from flat_mapper.mapping.values import GroupMapping, Loop, Policy, largest_extent
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
 
@@ -98,7 +98,7 @@ def given_tiles(workload: Workload, platform: Platform, group: GroupMapping) -> 
     axes: list[list[tuple[int, dict[str, int]]]] = []
     begins: list[int] = []  # of the tiles of queries, the first key that they see
     for loop in loops:
-        size, tile = workload.rank_sizes[loop.rank], tile_extent(platform, group, loop.rank)
+        size, tile = workload.rank_sizes[loop.rank], largest_extent(group, loop.rank)
         along = []
         for i in range(loop.factor):
             sizes = {loop.rank: min(tile, size - i * tile)}
@@ -211,36 +211,24 @@ def _key_passes(workload: Workload, platform: Platform, group: GroupMapping) -> 
     cut = {loop.rank for loop in group.shared if loop.factor > 1}
     if queries not in given or keys not in cut:
         return None
-    tile = tile_extent(platform, group, keys, inside=True, workload=workload)
+    tile = pass_extent(workload, platform, group, keys)
     return _Keys(workload=workload, queries=queries, keys=keys, tile=tile)
 
 
-def tile_extent(
-    platform: Platform,
-    group: GroupMapping,
-    rank: str,
-    *,
-    inside: bool = False,
-    workload: Workload | None = None,
-) -> int:
-    """The extent of a rank in the largest tile of a core, as its nests have it.
+def full_tile(group: GroupMapping) -> dict[str, int]:
+    """The largest tile's extents of the ranks that are given out."""
+    return {loop.rank: largest_extent(group, loop.rank) for loop in group.given_out}
 
-    inside: in one pass of the temporal shared loops only.
-    """
-    level = fusion_level(platform, group).name
-    outside = {lv.name for lv in (platform.dram, *levels_between(platform.matrix, level))}
-    found = {}
+
+def pass_extent(workload: Workload, platform: Platform, group: GroupMapping, rank: str) -> int:
+    """The extent of a rank in one pass of the temporal shared loops of the largest tile."""
+    outside = names_outside(platform.matrix, fusion_level(platform, group).name)
+    extents = [1]
     for nest in group.einsums:
-        if not any(p.rank == rank for _, at in nest.loops for p in at):
-            continue
-        if workload is not None and rank in workload.einsum(nest.einsum).each:
-            continue
-        if inside:
+        if rank not in workload.einsum(nest.einsum).each:
             within = [p for s, at in nest.loops if s.node not in outside for p in at]
-            found[nest.einsum] = prod(p.factor for p in within if p.rank == rank)
-        else:
-            found[nest.einsum] = rank_extent(nest, rank)
-    return max(found.values(), default=1)
+            extents.append(prod(p.factor for p in within if p.rank == rank))
+    return max(extents)
 
 
 def core_question(
@@ -274,16 +262,13 @@ class CoreView:
     @cached_property
     def full(self) -> dict[str, int]:
         """The largest tile's extents of the ranks that are given out."""
-        return {
-            p.rank: tile_extent(self.platform, self.group, p.rank) for p in self.group.given_out
-        }
+        return full_tile(self.group)
 
     @cached_property
     def steps(self) -> dict[str, int]:
         """Extents of the ranks in one pass of the temporal shared loops."""
-        at = self.platform, self.group
-        ranks = self.workload.rank_sizes
-        return {r: tile_extent(*at, r, inside=True, workload=self.workload) for r in ranks}
+        where = self.workload, self.platform, self.group
+        return {r: pass_extent(*where, r) for r in self.workload.rank_sizes}
 
     def question(self, sizes: Mapping[str, int]) -> CoreQuestion:
         """The problem of one core with a tile of some sizes.
@@ -315,7 +300,7 @@ def one_core(workload: Workload, platform: Platform, group: GroupMapping) -> Cor
     """The problem of a core with the largest tile; of a group on one core, all of it."""
     if not group.on_cores:
         return CoreQuestion(workload=workload, platform=platform, group=group)
-    sizes = {loop.rank: tile_extent(platform, group, loop.rank) for loop in group.given_out}
+    sizes = full_tile(group)
     keys = _key_passes(workload, platform, group)
     if keys:
         tiles = given_tiles(workload, platform, group).classes
@@ -332,8 +317,7 @@ def largest_question(
     """
     for fault in _faults(workload, platform, group, policy):
         raise MappingError(fault)
-    full = {loop.rank: tile_extent(platform, group, loop.rank) for loop in group.given_out}
-    return core_question(workload, platform, group, full)
+    return core_question(workload, platform, group, full_tile(group))
 
 
 def given_ranks(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -358,7 +342,7 @@ def _faults(
     level = fusion_level(platform, group).name
     yield from view_faults(platform, group, level)
     legal = given_ranks(workload, group.names)
-    between = [lv.name for lv in (platform.dram, *levels_between(platform.matrix, level))]
+    between = names_outside(platform.matrix, level)
     for name, _ in group.cores:
         if name not in between:
             condition = f"loops at levels outside {level} ({', '.join(between)})"
@@ -369,7 +353,7 @@ def _faults(
             condition = f"one loop each over {', '.join(legal) or 'nothing'}"
             yield expected(where, condition, loop.rank, "cores work on tiles without each other")
             continue
-        size, tile = workload.rank_sizes[loop.rank], tile_extent(platform, group, loop.rank)
+        size, tile = workload.rank_sizes[loop.rank], largest_extent(group, loop.rank)
         if loop.factor != -(-size // tile):
             condition = f"{-(-size // tile)} tiles of {tile} for {size}"
             yield expected(f"{where}: {loop.rank}", condition, loop.factor)

@@ -45,6 +45,11 @@ def levels_between(arch: Architecture, level: str) -> tuple[MemoryLevel, ...]:
     return arch.levels[1 : names.index(level)]
 
 
+def names_outside(arch: Architecture, level: str) -> tuple[str, ...]:
+    """Names of DRAM and the levels between, outermost first."""
+    return tuple(lv.name for lv in (arch.levels[0], *levels_between(arch, level)))
+
+
 def core_platform(platform: Platform, level: str) -> Platform:
     """The chip as one core sees it; its DRAM stands for all that is outside the level."""
     vector = platform.vector
@@ -107,7 +112,7 @@ def core_nest(arch: Architecture, nest: EinsumMapping, level: str) -> EinsumMapp
 
 def time_outside(arch: Architecture, nest: EinsumMapping, level: str) -> tuple[Loop, ...]:
     """The temporal loops of a nest outside a level, outermost first."""
-    outside = {lv.name for lv in (arch.levels[0], *levels_between(arch, level))}
+    outside = names_outside(arch, level)
     return tuple(p for slot, at in nest.loops if slot.node in outside for p in at)
 
 
