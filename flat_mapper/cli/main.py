@@ -22,6 +22,7 @@ from flat_mapper.base.errors import (
     SpecError,
     expected,
 )
+from flat_mapper.base.interrupts import uninterrupted
 from flat_mapper.cli.terminal import say
 
 # The module of each verb that has none of its own name.
@@ -86,7 +87,8 @@ def _run(argv: Sequence[str]) -> int:
     if arguments is None:
         return 0
     name = arguments.command.replace("-", "_")
-    home = import_module(f"flat_mapper.cli.{_HOMES.get(arguments.command, name)}")
+    with uninterrupted():
+        home = import_module(f"flat_mapper.cli.{_HOMES.get(arguments.command, name)}")
     if not gc.isenabled():
         gc.freeze()
         gc.enable()

@@ -115,3 +115,31 @@ def test_c7_ctrl_c_at_the_start_is_one_line(sweep: Path, after_s: float) -> None
     _, said = process.communicate(timeout=60)
     assert "Traceback" not in said
     assert process.returncode in (0, 130, -signal.SIGINT)  # over already; Python still starting
+
+
+INTERRUPTED_IMPORT = """
+import os, signal
+
+class Collected:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(9):  # Python sees signals at the end of a loop
+            pass
+
+Collected()
+"""
+
+
+def test_c7_ctrl_c_inside_a_callback_of_the_import_is_not_lost(sweep: Path) -> None:
+    """Python prints what such a callback raises, and goes on."""
+    (sweep.parent / "distributed.py").write_text(INTERRUPTED_IMPORT)
+    done = subprocess.run(
+        [sys.executable, "-m", "flat_mapper", "sweep", str(sweep), "-o", "r.db", "--workers", "2"],
+        cwd=sweep.parent,
+        env={**os.environ, "PYTHONPATH": f"{sweep.parent}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 130

@@ -7,7 +7,6 @@ is imported only where it is used.
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from flat_mapper.base.errors import BackendError
+from flat_mapper.base.interrupts import uninterrupted
 from flat_mapper.explore.sweep.inputs import Chip
 from flat_mapper.explore.sweep.store import PointRow
 from flat_mapper.explore.sweep.work import Batch, Prices, answered, lost, priced
@@ -194,7 +194,7 @@ def local_workers(count: int, answer: AnswerBatch = answered) -> Iterator[Engine
         "distributed.admin.low-level-log-length": LOGGED,  # what it keeps has batches in it
     }
     with _quiet(), config.set(options), ExitStack() as opened:
-        with _starting(f"dask: expected {count} workers to start"), _no_interrupt():
+        with _starting(f"dask: expected {count} workers to start"), uninterrupted():
             cluster = opened.enter_context(
                 distributed.LocalCluster(
                     n_workers=count,
@@ -257,22 +257,6 @@ def _starting(condition: str) -> Iterator[None]:
 
 
 @contextmanager
-def _no_interrupt() -> Iterator[None]:
-    """Ctrl-C waits until the block ends; processes made inside never see it.
-
-    A worker that is interrupted while it starts would write its traceback to the terminal.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
 def _quiet() -> Iterator[None]:
     """Dask's own tracebacks off the terminal; what matters of them is in our one line."""
     names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
@@ -290,7 +274,8 @@ def _quiet() -> Iterator[None]:
 def _distributed() -> ModuleType:
     """Dask's package."""
     try:
-        return import_module("distributed")
+        with uninterrupted():
+            return import_module("distributed")
     except ImportError as error:
         raise BackendError(
             "dask: the package distributed is not installed; pip install 'flat-mapper[sweep]', or "
