@@ -167,7 +167,7 @@ def early_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--time-limit",
         metavar="S",
-        help="seconds of the search; then the best so far, its proven bound and gap",
+        help="seconds from the start; then the best so far, its proven bound and gap",
     )
     verb.add_argument(
         "--gap",
@@ -204,6 +204,7 @@ def budget_of(arguments: argparse.Namespace) -> Budget:
         if (text := getattr(arguments, name, None)) is not None  # compare has none of these
     }
     found = Budget(limits=Limits(**given))
+    found.begin = getattr(arguments, "begin", found.begin)
     if arguments.time_limit is not None:
         found.seconds = checked(scalar(arguments.time_limit), float, "--time-limit", above=0)
     if arguments.memory_limit is not None:

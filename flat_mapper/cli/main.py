@@ -11,6 +11,7 @@ import io
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
@@ -75,6 +76,7 @@ def _run(argv: Sequence[str]) -> int:
 
     from flat_mapper.cli.arguments import parsed
 
+    begin = time.monotonic()
     for word in argv:
         if any("\ud800" <= c <= "\udfff" or c == "\0" for c in word):
             raise SpecError(expected("flat-mapper", "arguments in UTF-8 without NUL", word))
@@ -86,6 +88,7 @@ def _run(argv: Sequence[str]) -> int:
     arguments = parsed(argv)
     if arguments is None:
         return 0
+    arguments.begin = begin  # modules and inputs count to what the search may take
     name = arguments.command.replace("-", "_")
     with uninterrupted():
         home = import_module(f"flat_mapper.cli.{_HOMES.get(arguments.command, name)}")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from prices import EDGE_ERT
 
+from flat_mapper.arch.values import Platform
 from flat_mapper.backends.registry import BACKENDS
-from flat_mapper.base.errors import SpecError
+from flat_mapper.base.budget import Budget
+from flat_mapper.base.errors import NothingFeasible, SpecError
+from flat_mapper.cli import map as map_verb
 from flat_mapper.cli import sweep as sweep_verbs
 from flat_mapper.cli.main import main
 from flat_mapper.reports import folder as output
@@ -41,6 +46,26 @@ def result_in(folder: Path) -> dict[str, object]:
     document = json.loads((folder / "result.json").read_text())
     assert isinstance(document, dict)
     return document
+
+
+def test_reading_inputs_counts_to_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Budget] = []
+    read: list[float] = []
+    chip_of = map_verb.chip_of
+
+    def chip(arguments: argparse.Namespace) -> Platform:
+        read.append(time.monotonic())
+        return chip_of(arguments)
+
+    def search(*_: object, budget: Budget, **__: object) -> None:
+        asked.append(budget)
+        raise NothingFeasible("no search here")
+
+    monkeypatch.setattr(map_verb, "chip_of", chip)
+    monkeypatch.setattr(map_verb.api, "search", search)
+    assert main(["map", "--arch", "edge", "--problem", "tiny", "--time-limit", "5"]) == 1
+    assert asked[0].seconds == 5
+    assert asked[0].begin < read[0]
 
 
 def test_map_writes_the_record_the_result_and_timeloops_files(written: Path) -> None:

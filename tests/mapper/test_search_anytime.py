@@ -15,12 +15,18 @@ from agreement import value
 from oracles.brute_force import Case, answers
 from oracles.small_cases import online_case, small_case, turns_case
 
+from flat_mapper import load_platform, load_problem
+from flat_mapper.api.calls import energies, mapspace_of
 from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
+from flat_mapper.mapper.group.incumbent import GoalIncumbent, Incumbent
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapper.space.group import group_problem
+from flat_mapper.mapping.space import partitions
 from flat_mapper.workload.mask import Mask
 
 KINDS = {"small": small_case, "online": online_case, "turns": turns_case}
@@ -133,6 +139,54 @@ def test_an_end_before_a_group_has_a_mapping_is_no_infeasibility() -> None:
     pool = import_module("flat_mapper.mapper.solve.weighted_sum")._Pool(group)
     with pytest.raises(Stopped):
         pool.solve([Goal(kind="energy", leak=0.0)])
+
+
+@pytest.mark.parametrize(("kind", "seed"), [("small", 18), ("small", 20), ("online", 5)])
+def test_once_there_is_an_answer_no_piece_of_work_outlasts_the_end(
+    kind: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also none of an enumeration: a piece is begun, and is the last."""
+    monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+    case, truth = question(kind, seed)
+    goal = Goal(kind="edp", leak=sum(case.ert.leak_per_cycle(case.platform).values()))
+    group = list(partitions(case.workload, case.mapspace))[-1][0]
+    problem = group_problem(case.workload, case.platform, case.ert, case.mapspace, group)
+    spent: list[tuple[int, int]] = []  # asked, and done once there was an answer
+    for steps in range(100):
+        budget = Budget(steps=steps)
+        known = GoalIncumbent.of((goal,), (None,))
+        one = GroupSearch.of(problem, CandidateCache(), budget)
+        one.prepare()
+        one.solve(known)
+        if not budget.stopped:
+            break
+        spent.append((steps, budget.spent))
+    first = spent[0][1]  # pieces until there is an answer
+    assert len(spent) > first
+    assert [done for _, done in spent] == [max(first, steps + 1) for steps, _ in spent]
+    for steps in (first, len(spent) - 1):
+        found = check(case, truth["edp"], Budget(steps=steps), "edp")
+        assert found is not None
+
+
+def test_groups_of_most_einsums_have_their_first_answer_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warmed: list[int] = []
+    first_answer = GroupSearch.warm
+
+    def warm(self: GroupSearch, incumbent: Incumbent) -> None:
+        warmed.append(len(self.problem.spaces))
+        first_answer(self, incumbent)
+
+    monkeypatch.setattr(GroupSearch, "warm", warm)
+    cascade = load_problem("bert-base", "layer", seq=64)
+    platform = load_platform("edge")
+    space, ert = mapspace_of("flat", cascade, platform), energies(platform, None)[0]
+    found = search(cascade, platform, space, ert, budget=Budget(steps=0))
+    assert isinstance(found, Solution)
+    assert warmed == sorted(warmed)
+    assert warmed[0] < warmed[-1]
 
 
 def test_several_searches_share_what_time_is_left() -> None:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flat_mapper.base.budget import Budget
 from flat_mapper.mapper.cost.innermost import one_innermost
 from flat_mapper.mapper.cost.price import Moves, first_visits, moves
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
@@ -307,7 +306,7 @@ def enumerated(
     least: int,
     most: int,
     dropped: Dropped | None = None,
-    budget: Budget | None = None,
+    step: Callable[[], None] | None = None,
     tiles: Ints | None = None,
 ) -> CandidateSet | None:
     """Candidates of an Einsum with so many compute units in use; None if there are too many.
@@ -315,17 +314,16 @@ def enumerated(
     most:    candidates that a candidate set may have.
     tiles:   int64[R, n]: of those whose tile divides none of these there may be some or none.
     dropped: called with candidates that have a dominated keep.
+    step:    called with every piece of work.
     """
     everything = Wanted(least=least, most=2 * most, together=most, dropped=dropped)
-    ways = [(everything, most, budget or Budget())]
+    ways = [(everything, most, step)]
     if tiles is not None and dropped is None:
         few = min(most, MOST_UNDER_TILES)
         # It takes milliseconds: no piece of work of its own.
-        ways.insert(
-            0, (replace(everything, most=2 * few, together=few, tiles=tiles), few, Budget())
-        )
-    for wanted, limit, spent in ways:
-        found = _enumerated_once(space, roles, known, wanted, limit, spent)
+        ways.insert(0, (replace(everything, most=2 * few, together=few, tiles=tiles), few, None))
+    for wanted, limit, tick in ways:
+        found = _enumerated_once(space, roles, known, wanted, limit, tick)
         if found is not None:
             memo = found.memo if found.roles == roles else found.memo.other_roles()
             return CandidateSet(space=space, blocks=found.blocks, roles=roles, memo=memo)
@@ -338,7 +336,7 @@ def _enumerated_once(
     known: CandidateCache,
     wanted: Wanted,
     most: int,
-    budget: Budget,
+    step: Callable[[], None] | None,
 ) -> CandidateSet | None:
     """Candidates of an Einsum that are wanted, as found before; None if there are too many."""
     where = b"" if wanted.tiles is None else wanted.tiles.tobytes()
@@ -348,7 +346,7 @@ def _enumerated_once(
         if wanted.least <= known.too_many.get(name, 0):
             return None
         try:
-            blocks = list(_some(inner_candidates(space, wanted), most, budget))
+            blocks = list(_some(inner_candidates(space, wanted), most, step))
         except TooMany:
             known.too_many[name] = wanted.least
             return None
@@ -356,11 +354,14 @@ def _enumerated_once(
     return known.candidate_sets[key]
 
 
-def _some(blocks: Iterator[CandidateBlock], most: int, budget: Budget) -> Iterator[CandidateBlock]:
+def _some(
+    blocks: Iterator[CandidateBlock], most: int, step: Callable[[], None] | None
+) -> Iterator[CandidateBlock]:
     """So many candidates at most."""
     count = 0
     for block in blocks:
-        budget.step()
+        if step is not None:
+            step()
         count += block.count
         if count > most:
             raise TooMany

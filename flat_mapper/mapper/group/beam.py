@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flat_mapper.base.budget import Budget
 from flat_mapper.mapper.bounds.bound_filter import BoundFilter, LowerBounds
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
@@ -38,7 +37,7 @@ class Beam:
     roles: list[dict[str, tuple[Role, ...]]]
     outers: Outers
     log: GroupLog | None = None
-    budget: Budget = field(default_factory=Budget)
+    step: Callable[[], None] | None = None  # called with every piece of work
     most: int = 200_000  # candidates of an Einsum at a node
     drop: Drop | None = None  # called with bounds of what is left out; None: nothing may be
 
@@ -161,7 +160,7 @@ class Beam:
                 share=self._share(space, outers),
                 stay=self.problem.may_stay(space) if len(self.problem.spaces) > 1 else (),
                 log=log,
-                budget=self.budget,
+                step=self.step,
                 most=self.most,
             )
             for space, roles, units in zip(self.problem.spaces, self.roles, least, strict=True)

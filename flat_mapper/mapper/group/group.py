@@ -132,7 +132,7 @@ class GroupSearch:
         dropped = [log.dominated_keeps(s.einsum.name) if log else None for s in self.problem.spaces]
         return [
             enumerated(
-                *(s, roles, self.known, units, most, dropped[i], self.budget),
+                *(s, roles, self.known, units, most, dropped[i], self._step),
                 None if few is None else few.few_tiles(self.problem.index(s)),
             )
             for i, (s, roles, units) in enumerate(spaces)
@@ -146,7 +146,7 @@ class GroupSearch:
             roles=self._roles,
             outers=outers,
             log=self.log,
-            budget=self.budget,
+            step=self._step,
             most=self._more * self.budget.candidates,
         )
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.base.budget import Budget
 from flat_mapper.mapper.bounds.bound_filter import LowerBounds
 from flat_mapper.mapper.bounds.dominance import undominated
 from flat_mapper.mapper.bounds.partial import Known, Nodes, least_energy
@@ -43,7 +42,7 @@ class IncrementalEnumeration:
     share: float | None = None  # of the work that a mask leaves; None: there is none
     stay: tuple[bool, ...] = ()  # tensors that may stay at private levels used in turn
     log: GroupLog | None = None
-    budget: Budget = field(default_factory=Budget)
+    step: Callable[[], None] | None = None  # called with every piece of work
     most: int = 200_000  # candidates to keep at a node
     crowd: Crowd | None = None  # what to do with more; None: `TooMany` is raised
 
@@ -101,7 +100,8 @@ class IncrementalEnumeration:
                     costs = self._costs(block, (node, *rest), keep, known)
                     inside = block.take(choose(block, keep, *costs))
                 for part in _chunks(inside, self._factors(node)):
-                    self.budget.step()
+                    if self.step is not None:
+                        self.step()
                     own = extend(self.space, part, node, keep, self.wanted)
                     own = self._left(own, rest, choose)
                     if not own.count:

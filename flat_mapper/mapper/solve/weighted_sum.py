@@ -273,7 +273,9 @@ class WeightedSumSearch:
 
     def _quick(self, goal: Goal) -> bool:
         """True if every group has a good mapping, found the quick way: then the search may stop."""
-        found = [pool.warm(goal) for pool in self.pools.values()]
+        # Those of most Einsums last: the more is left of the time, the longer they look.
+        every = sorted(self.pools.values(), key=lambda pool: len(pool.search.problem.spaces))
+        found = [pool.warm(goal) for pool in every]
         for search in self.searches:
             search.budget.answered |= all(found)
         return all(found)

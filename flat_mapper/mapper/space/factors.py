@@ -183,51 +183,53 @@ def on_axes(
     some = [[n for n in own if n <= most] for own, most in zip(choices, longest, strict=True)]
     grid = combinations(some, sides[0] * sides[1])
     across, open_ = np.ones_like(grid), np.ones(grid.shape[1], np.bool_)
+    fits: dict[tuple[int, int], np.ndarray] = {}  # by rank and its part on x
     for parts in _parts(grid, sides, sizes):
         if not open_.any():
             break
-        columns = np.flatnonzero(open_)
-        factors = grid[:, columns]
-        if all(part in (None, 1) for part in parts):
-            good = _on_one_axis(factors, sides, allowed, parts)
-            for r in (r for r, part in enumerate(parts) if part is None):
-                across[r, columns[good]] = factors[r, good]
-            open_[columns[good]] = False
+        left = open_
+        for r, split in ((r, p) for r, p in enumerate(parts) if p is not None and p > 1):
+            if (r, split) not in fits:
+                fits[r, split] = _fit_split(grid[r], split, sides[1], allowed[r], sizes[r])
+            left = left & fits[r, split]
+        columns = np.flatnonzero(left)
+        if not len(columns):
             continue
-        x = factors.copy()
+        factors = grid[:, columns]
+        x = np.ones_like(factors)
         for r, part in enumerate(parts):
-            if part is not None:
-                x[r] = part
-        good = (factors % x == 0).all(axis=0)
-        y = factors // x
-        good &= (prod_of(x, range(len(x))) <= sides[0]) & (prod_of(y, range(len(y))) <= sides[1])
-        for r, (part, (on_x, on_y)) in enumerate(zip(parts, allowed, strict=True)):
-            good &= (x[r] == 1) | on_x
-            good &= (y[r] == 1) | on_y
-            if part is not None and part > 1:
-                rest = [int(v) for v in distinct(y[r][good])]
-                fits = [v for v in rest if divided(sizes[r], part, v) is not None]
-                good &= np.isin(y[r], fits)
+            x[r] = factors[r] if part is None else part
+        good = _fit_axes(x, factors // x, sides, allowed)
         across[:, columns[good]] = x[:, good]
         open_[columns[good]] = False
     return grid[:, ~open_], across[:, ~open_]
 
 
-def _on_one_axis(
-    factors: np.ndarray,
-    sides: tuple[int, int],
-    allowed: Sequence[tuple[bool, bool]],
-    parts: Sequence[int | None],
+def _fit_axes(
+    x: np.ndarray, y: np.ndarray, sides: tuple[int, int], allowed: Sequence[tuple[bool, bool]]
 ) -> np.ndarray:
-    """Combinations that fit where every rank stands whole on x (None) or on y; bool[m]."""
-    x = [r for r, part in enumerate(parts) if part is None]
-    y = [r for r, part in enumerate(parts) if part == 1]
-    good: np.ndarray = prod_of(factors, x) <= sides[0]
-    good &= prod_of(factors, y) <= sides[1]
-    for own, axis in ((x, 0), (y, 1)):
-        for r in (r for r in own if not allowed[r][axis]):
-            good &= factors[r] == 1
+    """Combinations whose parts on x and on y fit the axes and may stand there; bool[m]."""
+    good: np.ndarray = np.ones(x.shape[1], np.bool_)
+    for own, side, axis in ((x, sides[0], 0), (y, sides[1], 1)):
+        good &= prod_of(own, range(len(own))) <= side
+        for r in (r for r, both in enumerate(allowed) if not both[axis]):
+            good &= own[r] == 1
     return good
+
+
+def _fit_split(
+    factors: np.ndarray, part: int, side: int, allowed: tuple[bool, bool], sizes: tuple[int, ...]
+) -> np.ndarray:
+    """Factors of a merged rank of which a part stands on x and the rest on y; bool[m].
+
+    part: on x, more than 1. side: instances in y. allowed: on x, and on y. sizes: of its members.
+    """
+    good = np.zeros(int(factors.max(initial=0)) + 1, np.bool_)  # by factor
+    for factor in distinct(factors).tolist():
+        rest, over = divmod(factor, part)
+        if not over and rest <= side and allowed[0] and (rest == 1 or allowed[1]):
+            good[factor] = divided(sizes, part, rest) is not None
+    return good.take(factors)
 
 
 def _parts(
