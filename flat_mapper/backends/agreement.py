@@ -24,7 +24,7 @@ from flat_mapper.cost_model.backend import Backend
 from flat_mapper.cost_model.chip.evaluation import evaluate, stats_alone
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.cores.handover import handed_inside
+from flat_mapper.mapping.cores.handover import all_handed_inside
 from flat_mapper.mapping.sharing import copied_from, shared_level
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
@@ -229,9 +229,7 @@ def _quantity(einsum: str, level: str, tensor: str, quantity: str) -> Quantity:
 def _copied(workload: Workload, platform: Platform, mapping: FusedMapping) -> set[Quantity]:
     """The counts in which a correction's copy of an old value is one part."""
     found: set[Quantity] = set()
-    inside: dict[str, str] = {}
-    for group in mapping.groups:
-        inside |= handed_inside(workload, platform, group)
+    inside = all_handed_inside(workload, platform, mapping)
     for name in (n for g in mapping.groups if len(g.names) > 1 for n in g.names):
         einsum = workload.einsum(name)
         tensor = copied_from(workload, einsum)

@@ -48,8 +48,9 @@ class Binding:
         """One constraint of a node in the Einsum's names."""
         said = dict(body)
         for key in _LISTS:
-            if isinstance(said.get(key), list):
-                said[key] = list(self.names(said[key]))  # type: ignore[arg-type]
+            listed = said.get(key)
+            if isinstance(listed, list):
+                said[key] = list(self.names(listed))
         if self.ranks:
             known = tuple(self.ranks)
             for key in ("factors", "factors_only"):

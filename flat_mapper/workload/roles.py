@@ -51,8 +51,8 @@ class Roles:
     @classmethod
     def of(cls, ranks: Mapping[str, str]) -> Roles:
         """The roles of some names."""
-        found = cls()
-        return replace(found, **{name: ranks[name] for name in cls.NAMES if name in ranks})  # type: ignore[arg-type]
+        batch, groups, heads, queries, keys = (ranks.get(name, "") for name in cls.NAMES)
+        return cls(batch=batch, groups=groups, heads=heads, queries=queries, keys=keys)
 
     @property
     def declared(self) -> dict[str, str]:

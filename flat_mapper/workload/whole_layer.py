@@ -26,7 +26,7 @@ from typing import Literal, get_args
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.workload.cascade import CORE, ROLES, SOFTMAX
-from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.einsum import Einsum, Unit
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.heads import GROUP, HEAD, FeedForward, grouped, head_sizes
 from flat_mapper.workload.notation import UNARY, parse_einsum
@@ -104,9 +104,9 @@ class Lines:
     views: dict[str, str] = field(default_factory=dict)
     weights: dict[str, int] = field(default_factory=dict)
 
-    def add(self, line: str, weight: str = "", **said: object) -> None:
+    def add(self, line: str, weight: str = "", unit: Unit | None = None) -> None:
         """An Einsum; `weight` is the input of it that holds parameters."""
-        einsum = replace(parse_einsum(line), **said)  # type: ignore[arg-type]
+        einsum = parse_einsum(line, unit=unit)
         self.einsums.append(einsum)
         for access in einsum.inputs:
             if access.tensor == weight:

@@ -26,6 +26,7 @@ from flat_mapper.spec.textfiles import note_input, replacing
 from flat_mapper.spec.yamlio import scalar
 
 Format = Literal["csv", "parquet", "jsonl"]
+_Kind = Literal["integer", "real", "text"]  # of a column's values
 FORMATS: tuple[Format, ...] = ("csv", "parquet", "jsonl")
 PLAIN_COLUMNS = (  # the columns beside the inputs, in the order of a table
     *(c for c in COLUMNS if c not in ("coordinates", "result", "provenance")),
@@ -57,7 +58,7 @@ class Column:
     name: str
     sql: str
     parameters: tuple[str, ...]
-    kind: Literal["integer", "real", "text"]
+    kind: _Kind
 
 
 def filters_of(texts: Sequence[str]) -> tuple[Filter, ...]:
@@ -141,12 +142,12 @@ def _columns(connection: sqlite3.Connection) -> list[Column]:
 
 
 def _plain_column(connection: sqlite3.Connection, name: str) -> Column:
-    types = {"INTEGER": "integer", "REAL": "real"}
+    types: dict[str, _Kind] = {"INTEGER": "integer", "REAL": "real"}
     for table in ("points", "timings"):
         for _, column, declared, *_ in connection.execute(f"PRAGMA table_info({table})"):
             if column == name:
                 kind = types.get((declared.split() or [""])[0], "text")
-                return Column(name=name, sql=name, parameters=(), kind=kind)  # type: ignore[arg-type]
+                return Column(name=name, sql=name, parameters=(), kind=kind)
     raise SpecError(f"results: expected the column {name!r}, got none; run the sweep again")
 
 

@@ -46,13 +46,20 @@ def handed_inside(workload: Workload, platform: Platform, group: GroupMapping) -
     return found
 
 
-def refuse_inside(workload: Workload, platform: Platform, mapping: FusedMapping, who: str) -> None:
-    """Raise BackendError where intermediates are handed over inside the shared level."""
+def all_handed_inside(
+    workload: Workload, platform: Platform, mapping: FusedMapping
+) -> dict[str, str]:
+    """The level at which each intermediate of a mapping is handed over inside the shared one."""
     inside: dict[str, str] = {}
     for group in mapping.groups:
         core = one_core(workload, platform, group)
         inside |= handed_inside(core.workload, core.platform, core.group)
-    if inside:
+    return inside
+
+
+def refuse_inside(workload: Workload, platform: Platform, mapping: FusedMapping, who: str) -> None:
+    """Raise BackendError where intermediates are handed over inside the shared level."""
+    if inside := all_handed_inside(workload, platform, mapping):
         said = ", ".join(f"{tensor} at {level}" for tensor, level in inside.items())
         condition = "intermediates handed over at the fusion level"
         raise BackendError(expected(who, condition, said, "use the native or the timeloop backend"))
