@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from flat_mapper.arch.reader import load_platform
 from flat_mapper.mapping.cores.check import read_checked_record
 from flat_mapper.mapping.cores.handover import handed_inside
 from flat_mapper.timeloop.write import lower_fused
@@ -33,7 +32,7 @@ def test_an_example_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_record_hands_scores_over_inside_its_fusion_level() -> None:
-    record = read_checked_record(EXAMPLES / "scores_in_vmem.yaml", load_platform("tpu-v4i-cores"))
+    record = read_checked_record(EXAMPLES / "scores_in_vmem.yaml")
     inside = handed_inside(record.workload, record.platform, record.mapping.groups[0])
     assert inside == {"QK": "VMEM", "QK_exp": "VMEM", "A": "VMEM"}
     assert "QK/mapping.yaml" in lower_fused(record.workload, record.platform, record.mapping)

@@ -3,7 +3,8 @@
     fused_mapping:
       version: 2
       workload: {...}                      # written out: ranks and every Einsum
-      arch: [edge.yaml, edge.sfu.yaml]     # relative to the record; the matrix path first
+      arch: [edge.yaml, edge.sfu.yaml]     # relative to the record; the matrix path first; or a
+                                           # shipped name
       policy: {buffering: 2.0, in_place: true, overflow: reject, softmax: charged}
       groups:
       - einsums: [QK, ..., AV]             # execution order
@@ -35,7 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from flat_mapper.arch.reader import load_architecture
+from flat_mapper.arch.reader import load_architecture, platform_files, platform_of
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base.errors import MappingError, SpecError, expected
 from flat_mapper.mapping.values import (
@@ -55,6 +56,7 @@ from flat_mapper.mapping.values import (
     TileOrder,
     slots_of,
 )
+from flat_mapper.spec import catalog
 from flat_mapper.spec.document import (
     BITS,
     COPIES,
@@ -94,7 +96,7 @@ _LOOP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=([0-9]{1,18})(?:,([0-9]{1,18}))?")
 def record_text(workload: Workload, fused: FusedMapping, arch: tuple[str, ...]) -> str:
     """The text of a record.
 
-    arch: file names of the architectures relative to the record, the matrix path first.
+    arch: files of the architectures relative to the record, the matrix path first; or a name.
     """
     comment = "".join(f"# {line}\n" for line in RECORD_COMMENT)
     return comment + dump(record_document(workload, fused, arch))
@@ -182,7 +184,7 @@ class MappingRecord:
     workload: Workload
     platform: Platform
     mapping: FusedMapping
-    arch: tuple[str, ...]  # file names relative to the record
+    arch: tuple[str, ...]  # file names relative to the record, or one shipped name
 
 
 def read_record(path: Path, platform: Platform | None = None) -> MappingRecord:
@@ -232,6 +234,8 @@ def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:
         if "\0" in name or not (folder / name).resolve().is_relative_to(folder):
             change = "copy it there, or give another architecture with --arch"
             raise SpecError(expected(where, "files in the folder of the record", name, change))
+    if len(names) == 1 and not Path(names[0]).suffix and not (folder / names[0]).exists():
+        return platform_of(platform_files(catalog.resolve("arch", names[0])))
     paths = [load_architecture(path.parent / name) for name in names]
     return Platform(name=paths[0].name, matrix=paths[0], vector=paths[1] if names[1:] else None)
 
