@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import ceil
+from random import Random
 
 import pytest
 from execution.tiny import chip, fused, products, with_group
@@ -11,6 +12,7 @@ from execution.tiny import chip, fused, products, with_group
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError
+from flat_mapper.cost_model.chip import rounds
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.chip.rounds import given
 from flat_mapper.cost_model.result import Infeasible, Result
@@ -113,6 +115,34 @@ def test_many_equal_tiles_are_given_as_one_by_one(
     loads, most = given([0.0] * cores, runs)
     one_by_one, taken = given([0.0] * cores, singly)
     assert (sorted(loads), most) == (sorted(one_by_one), taken)
+
+
+def one_by_one(loads: list[float], tiles: list[tuple[float, int]]) -> tuple[list[float], list[int]]:
+    """Loads of the cores, and how many tiles each was given: one looked for after the other."""
+    free, taken = list(loads), [0] * len(loads)
+    for cycles in (c for c, count in tiles for _ in range(count)):
+        core = free.index(min(free))
+        free[core] += cycles
+        taken[core] += 1
+    return free, taken
+
+
+@pytest.mark.parametrize("together", [1, 10**9])
+@pytest.mark.parametrize("cores", [1, 2, 5, 16, 33, 132])
+def test_many_cores_are_given_the_same_together_as_one_by_one(
+    cores: int, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the last digit, with loads and tiles that are equal, nothing, or nearly nothing."""
+    monkeypatch.setattr(rounds, "MANY", together)
+    rng = Random(cores)
+    values = (0.0, 1e-3, 0.1, 1.0, 1.0, 2.0, 3.25, 7.0, 1e16)
+    for _ in range(60):
+        loads = [rng.choice(values) * rng.randrange(2) for _ in range(cores)]
+        drawn = [rng.choice(values) if rng.randrange(3) else rng.random() for _ in range(6)]
+        longest = sorted(drawn, reverse=True) if rng.randrange(2) else drawn
+        tiles = [(cycles, rng.randint(0, min(2 * cores, 60))) for cycles in longest]
+        free, taken = one_by_one(loads, tiles)
+        assert given(loads, tiles) == (free, max(taken))
 
 
 def test_a_chip_of_one_core_is_the_chip_without_cores() -> None:

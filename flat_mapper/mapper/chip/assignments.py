@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from itertools import product
 from math import prod
 
@@ -35,7 +35,7 @@ class Assignment:
     cores: int  # of the chip
     dram: str  # the name of the outermost level
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Tiles."""
         sizes = self.workload.rank_sizes

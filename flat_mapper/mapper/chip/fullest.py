@@ -76,7 +76,7 @@ class Fullest:
         """True if all tiles make P passes."""
         return all(passes == self.whole for passes, _ in self.passes)
 
-    @property
+    @cached_property
     def largest(self) -> float:
         """The sum of all (p - 1) / (P - 1)."""
         return largest_tiles(self.one)
@@ -171,7 +171,7 @@ class Fullest:
         one, lowest = self.one, self._lowest
         least = np.maximum(least, max(lowest, self.again if self.outside.again else 0.0))
         if not self.alike:
-            largest = self.largest if any(self._grows(p) for p, _ in self.passes) else 0.0
+            largest = self.largest if self._grows(self.passes[0][0]) else 0.0
             return self.launch + (largest * least + self.beside) / one.cores
         rounds, left = divmod(one.count, one.cores)
         found = self.launch + max(rounds, 1) * (least + self.tile_cycles)
