@@ -81,6 +81,6 @@ def turns_and_ends(
         points = np.where(extents == FOLLOW, np.inf, extents).prod(axis=0)
         cycles = space.widest / np.minimum(units[:, None], points) * np.asarray(compute[i])
         own = np.maximum(cycles, streams[i])
-        busy = np.concatenate([busy + one for one in own])
-        waits = np.concatenate([waits + one for one in ends])
+        busy = (own[:, None] + busy).reshape(len(own) * len(busy), streams.shape[1])
+        waits = (ends[:, None] + waits).ravel()
     return busy, waits[:, None]

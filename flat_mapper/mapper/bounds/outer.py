@@ -10,18 +10,23 @@ import numpy as np
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.bounds.ends import KnownEnds
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
-from flat_mapper.mapper.bounds.traffic import KnownUses, TrafficBound, busy_cycles, traffic_bound
+from flat_mapper.mapper.bounds.traffic import (
+    KnownTiles,
+    OuterWork,
+    TrafficBound,
+    busy_cycles,
+    traffic_bound,
+)
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords, words_bound
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import dram_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import distinct, distinct_columns, located, real_loops
-from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
+from flat_mapper.mapper.space.factors import distinct, distinct_columns, located
+from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.orders import orders_of_tiles
-from flat_mapper.mapper.space.outer import Staging, has_dram_loops, tiles
+from flat_mapper.mapper.space.outer import Staging, has_dram_loops, single_tiles, tiles
 from flat_mapper.mapper.space.roles import Role
-from flat_mapper.mapper.space.rules import in_order, moves_inward
 from flat_mapper.mapper.space.tile_index import MOST_TILES
 from flat_mapper.mapping.order import overlaps
 
@@ -201,32 +206,47 @@ class OuterBounds:
 
     def roots(self, step: Callable[[], None] | None = None) -> Outers:
         """All outer choices, bounded whatever the candidates; step: see `bounded`."""
-        parts: list[Outers] = []
-        whole: dict[bool, Ints] = {}
-        fused: list[tuple[int, Ints]] = []
-        uses: dict[int, KnownUses] = {}  # by grid, as long as the parts hold it
+        wait = step or (lambda: None)
+        every = self._fused_roots(wait) if self.problem.group.fused else self._single_roots(wait)
+        return Outers.joined(every)
+
+    def _fused_roots(self, step: Callable[[], None]) -> list[Outers]:
+        """Those of a fused group, by staging and order.
+
+        Under the same tiles all stagings are looked at together: they share most roles.
+        """
+        grids = orders_of_tiles(self.problem, self.orders, tiles(self.problem, loops=True))
+        known: dict[int, KnownTiles] = {}  # by grid, as long as `grids` holds it
         needs: dict[int, Ints] = {}
+        parts: list[list[Outers]] = [[] for _ in self.stagings]
+        for order, some in grids:
+            few, own = some.shape[1] <= FEW_TILES, known.setdefault(id(some), KnownTiles())
+            if few and id(some) not in needs:
+                needs[id(some)] = self.occupancy.least_needs(self.stagings, some)
+            for number, found in enumerate(parts):
+                step()
+                room = needs[id(some)][number] if few else None
+                if room is not None and not self._fit(room).any():
+                    found.append(self._unbounded(number, order, some, room))
+                else:
+                    found.append(self._bounded(None, number, order, some, own, room))
+            if not few:  # they are large
+                own.uses.clear()
+        return [part for found in parts for part in found]
+
+    def _single_roots(self, step: Callable[[], None]) -> list[Outers]:
+        """Those of one Einsum on its own."""
+        whole: dict[bool, Ints] = {}
+        parts: list[Outers] = []
         for number, staging in enumerate(self.stagings):
-            loops = self.problem.group.fused or has_dram_loops(self.problem, staging)
+            where = self.problem, self.orders, staging
+            loops = has_dram_loops(self.problem, staging)
             if loops not in whole:
                 whole[loops] = tiles(self.problem, loops=loops)
-            if self.problem.group.fused:
-                grids = fused = fused or orders_of_tiles(self.problem, self.orders, whole[loops])
-            else:
-                grids = self._single(staging, whole[loops]) if loops else [(0, whole[loops])]
-            for order, some in grids:
-                if step is not None:
-                    step()
-                known = uses.setdefault(id(some), {}) if some.shape[1] <= FEW_TILES else None
-                if known is not None and self.problem.group.fused:
-                    if id(some) not in needs:
-                        needs[id(some)] = self.occupancy.least_needs(self.stagings, some)
-                    own = needs[id(some)][number]
-                    if not self._fit(own).any():
-                        parts.append(self._unbounded(number, order, some, own))
-                        continue
-                parts.append(self._bounded(None, number, order, some, known))
-        return Outers.joined(parts)
+            for order, some in single_tiles(*where, whole[loops]) if loops else [(0, whole[loops])]:
+                step()
+                parts.append(self._bounded(None, number, order, some))
+        return parts
 
     def bounded(
         self,
@@ -249,47 +269,18 @@ class OuterBounds:
             )
         return Outers.joined(parts) if parts else outers
 
-    def _single(self, staging: Staging, grid: Ints) -> list[tuple[int, Ints]]:
-        """DRAM orders and tiles of one Einsum, without those that repeat another.
-
-        Innermost at DRAM, a loop over a rank that no staged tensor has might as well stand
-        outermost in the shared level: the order of all loops, and so every count, is the same.
-        Unless a rule fixes its place.
-        """
-        space = self.problem.spaces[0]
-        sizes = np.array([r.size for r in self.problem.ranks], dtype=np.int64)[:, None]
-        dram = np.where(grid == FOLLOW, 1, sizes // np.where(grid == FOLLOW, 1, grid))
-        matters = [
-            any(space.relevant[t][r] for t in staging.staged) or not moves_inward(space, r)
-            for r in range(len(space.ranks))
-        ]
-        found: list[tuple[int, Ints]] = []
-        sequences: list[Ints] = []
-        for order in range(len(self.orders)):
-            good = in_order(space, space.arch.levels[0].name, self.orders[order], dram)
-            still = np.ones(grid.shape[1], np.bool_)
-            for r in self.orders[order]:
-                if not matters[r]:
-                    good &= ~(still & (dram[r] > 1))
-                still &= dram[r] == 1
-            sequence = real_loops(dram, self.orders[order])
-            for earlier in sequences:  # the same real loops in the same order
-                good &= sequence != earlier
-            sequences.append(sequence)
-            found.append((order, grid[:, good]))
-        return found
-
     def _bounded(
         self,
         candidate_sets: list[CandidateSet] | None,
         number: int,
         order: int,
         grid: Ints,
-        known: KnownUses | None = None,
+        known: KnownTiles | None = None,
+        needs: Ints | None = None,
     ) -> Outers:
         """Tiles under one staging and order, with bounds; over some candidates, or over any.
 
-        known: of the same tiles, over any candidates.
+        known: of the same tiles, over any candidates. needs: see `traffic_bound`.
         """
         staging, spaces = self.stagings[number], self.problem.spaces
         orders, roles = [], []
@@ -297,15 +288,12 @@ class OuterBounds:
             index = self.problem.index(space)
             orders.append(tuple(index.index(r) for r in self.orders[order] if r in index))
             roles.append(staging.roles[space.einsum.name])
-        visited = self.problem.visited(grid)
-        widest = [s.lane_cycles / s.widest for s in spaces]
-        busy = widest if candidate_sets is None else [t.fewest_cycles for t in candidate_sets]
-        runs = [self.problem.runs(s, grid, visited) for s in spaces]
-        compute = [c * n for c, n in zip(busy, runs, strict=True)]
-        what = self.occupancy, grid, roles, orders, candidate_sets, compute, visited
-        bound = traffic_bound(*what, self.words, self.ends, known)
-        least = self.least_inside(visited, runs) + bound.floors
-        energy = np.maximum(least, self._any_words(roles, runs, visited, bound))
+        known = known or KnownTiles()
+        known.work = work = known.work or self._left_to_do(grid, candidate_sets)
+        visited = work.visited
+        what = self.occupancy, grid, roles, orders, candidate_sets, work.compute, visited
+        bound = traffic_bound(*what, self.words, self.ends, known.uses, needs)
+        energy = np.maximum(work.inside + bound.floors, self._any_words(roles, work, bound))
         if candidate_sets is not None:
             priced, free = self._lows(candidate_sets, staging, grid, visited)
             energy = np.maximum(energy, np.maximum(priced + bound.staged, free + bound.floors))
@@ -322,6 +310,15 @@ class OuterBounds:
             waits=bound.waits,
             visited=visited,
         )
+
+    def _left_to_do(self, grid: Ints, candidate_sets: list[CandidateSet] | None) -> OuterWork:
+        """Work of the Einsums under tiles; over some candidates, or over any."""
+        spaces, visited = self.problem.spaces, self.problem.visited(grid)
+        widest = [s.lane_cycles / s.widest for s in spaces]
+        busy = widest if candidate_sets is None else [t.fewest_cycles for t in candidate_sets]
+        runs = [self.problem.runs(s, grid, visited) for s in spaces]
+        compute = [c * n for c, n in zip(busy, runs, strict=True)]
+        return OuterWork(visited, runs, compute, self.least_inside(visited, runs))
 
     def _unbounded(self, number: int, order: int, grid: Ints, needs: Ints) -> Outers:
         """Tiles of which none fits under a staging: no more is to be known of them."""
@@ -341,21 +338,18 @@ class OuterBounds:
         )
 
     def _any_words(
-        self,
-        roles: Sequence[tuple[Role, ...]],
-        runs: Sequence[Floats],
-        visited: Floats,
-        bound: TrafficBound,
+        self, roles: Sequence[tuple[Role, ...]], work: OuterWork, bound: TrafficBound
     ) -> Floats:
         """Lower bound on the pJ of the group by what words take whatever the tile; float64[n]."""
-        spaces, whole = self.problem.spaces, self.problem.masked_pair is None
-        shares = [1.0 if whole else self.problem.shares(s, visited) for s in spaces]
+        spaces, visited = self.problem.spaces, work.visited
         least = np.zeros(len(visited))
-        for priced in DRAM_SHARES:
-            every = zip(spaces, roles, shares, strict=True)
-            moved = sum(self.words.least(s, [(r,) for r in own], n, priced) for s, own, n in every)
+        shares: list[Floats | float] = [1.0] * len(spaces)
+        if self.problem.masked_pair is not None:
+            shares = [self.problem.shares(s, visited) for s in spaces]
+        every = self.words.of_group(spaces, roles, shares, DRAM_SHARES)
+        for priced, moved in zip(DRAM_SHARES, every, strict=True):
             least = np.maximum(least, moved + priced * bound.staged + (1 - priced) * bound.floors)
-        return sum((n * s.compute_energy for n, s in zip(runs, spaces, strict=True)), least)
+        return sum((n * s.compute_energy for n, s in zip(work.runs, spaces, strict=True)), least)
 
     def _steps(self, grid: Ints) -> Floats:
         """Cycles of the passes of the shared loops beside all that happens in them; float64[n]."""

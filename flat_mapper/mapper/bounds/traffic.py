@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby, product
 
 import numpy as np
@@ -44,8 +45,81 @@ class _Dram:
     writes: Floats
 
 
-# Of an Einsum under some tiles, in given roles and order: its tensors, and cycles of its transfers
-KnownUses = dict[tuple[str, tuple[Role, ...], tuple[int, ...]], tuple[list[Use], Floats]]
+@dataclass(frozen=True)
+class EinsumUses:
+    """An Einsum's uses of its tensors under some tiles, in given roles and order of DRAM loops."""
+
+    problem: GroupProblem
+    uses: list[Use]
+    zero: Floats
+
+    @cached_property
+    def streams(self) -> Floats:
+        """Cycles of its transfers in its own turns, see `_stream_cycles`."""
+        return _stream_cycles(self.problem, self.uses, self.zero)
+
+    @cached_property
+    def outside(self) -> Floats:
+        """Cycles of its words from outside, one tensor after another from the slowest source."""
+        dram, cycles = self.problem.platform.dram, self.zero
+        for use in self.uses:
+            if use.moved is not None:
+                ways = use.ways(self.zero)
+                weight = weight_of(dram, use.tensor, sum(ways))  # of a total, whatever is moved
+                cycles = cycles + in_turn_cycles(dram, use.tensor, *ways, weight)
+        return _of_splits(cycles)
+
+    @cached_property
+    def waits(self) -> list[Floats]:
+        """Cycles of each staged tile at DRAM that stand beside turns; see `_waits`."""
+        dram, found = self.problem.platform.dram, list[Floats]()
+        for use in self.uses:
+            if use.role != "staged" or not self.problem.takes_turns:
+                continue
+            reads, writes = use.ways(self.zero)
+            if self.problem.runs_ahead:
+                words = tile_words(use.space, use.tensor, use.tile, dram.name).astype(np.float64)
+                reads, writes = words * (not use.is_output), words * use.is_output
+            found.append(each_way_cycles(dram, use.tensor, reads, writes, use.waits))
+        return found
+
+    @cached_property
+    def opening(self) -> list[tuple[Role, Floats]]:
+        """Cycles of each first tile that is not staged beside turns, with its role."""
+        dram, found = self.problem.platform.dram, list[tuple[Role, Floats]]()
+        for use in self.uses:
+            if not use.opening or (use.role == "staged" and self.problem.takes_turns):
+                continue
+            words = (
+                use.smallest
+                if use.role == "stream"
+                else tile_words(use.space, use.tensor, use.tile, dram.name)
+            )
+            ways = words * (not use.is_output), words * use.is_output
+            found.append((use.role, in_turn_cycles(dram, use.tensor, *ways, use.waits)))
+        return found
+
+
+# By Einsum, in its roles and order, under the same tiles
+KnownUses = dict[tuple[str, tuple[Role, ...], tuple[int, ...]], EinsumUses]
+
+
+@dataclass(frozen=True, slots=True)
+class OuterWork:
+    """Work of the Einsums of a group under n outer tiles."""
+
+    visited: Floats  # share of the tiles of queries x keys that a mask leaves
+    runs: list[Floats]  # of each Einsum, see `GroupProblem.runs`
+    compute: list[Floats]  # cycles of each at least
+    inside: Floats  # pJ below DRAM at least
+
+
+@dataclass(slots=True)
+class KnownTiles:
+    """Answers for some outer tiles, which other choices of theirs share."""
+
+    uses: KnownUses = field(default_factory=dict)
+    work: OuterWork | None = None
 
 
 def traffic_bound(
@@ -58,7 +132,8 @@ def traffic_bound(
     visited: Floats,
     words: KnownWords,
     ends: KnownEnds,
-    known: KnownUses | None = None,
+    known: KnownUses,
+    needs: Ints | None = None,
 ) -> TrafficBound:
     """Lower bounds of outer tiles int64[R, n], by the tensors of a group.
 
@@ -67,44 +142,40 @@ def traffic_bound(
     compute:       lower bounds on the compute cycles of each Einsum.
     visited:       share of the tiles of queries x keys that a mask leaves; float64[n].
     words, ends:   what is known of their words and of what they wait, whatever the tile.
-    known:         what is known of Einsums under the same tiles.
+    known:         what is known of Einsums under the same tiles, over any candidates.
+    needs:         words of the shared level, where they are known; int64[n].
     """
     problem, zero = occupancy.problem, np.zeros(grid.shape[1])
-    uses, streamed = list[Use](), list[Floats]()
+    every = list[EinsumUses]()
     for i, space in enumerate(problem.spaces):
         key = space.einsum.name, roles[i], orders[i]
-        if known is None or key not in known:
+        if key not in known:
             share = problem.shares(space, visited)
             where = grid[problem.index(space)], roles[i], orders[i], share
             loops = Loops(*where, words.sharing(space))
             part = candidate_sets[i] if candidate_sets else None
-            own = list(uses_of(occupancy, space, loops, part))
-            found = own, _stream_cycles(problem, own, zero)
-            if known is not None:
-                known[key] = found
-        else:
-            found = known[key]
-        uses += found[0]
-        streamed.append(found[1])
-    terms, streams = [use.term for use in uses], np.array(streamed)
+            known[key] = EinsumUses(problem, list(uses_of(occupancy, space, loops, part)), zero)
+        every.append(known[key])
+    uses = [use for own in every for use in own.uses]
+    terms, streams = [use.term for use in uses], np.array([own.streams for own in every])
     staged = zero
     for use in uses:
         if use.role == "staged" and use.moved is not None:
-            staged = staged + use.energy(use.moved) - use.once
+            staged = staged + use.moved_pj - use.once
     dram = _dram_traffic(uses, zero)
     floors, moved = _with_room(occupancy, grid, uses, terms, dram)
-    moved = np.maximum(moved, _outside_cycles(problem, uses, zero))
+    moved = np.maximum(moved, _outside_cycles(problem, every, zero))
     ends_wait: Floats | None = None
     if candidate_sets is None and not overlaps(problem.group.schedule):
         busy, ends_wait = turns_and_ends(ends, occupancy, grid, roles, compute, streams)
     else:
         busy = busy_cycles(problem, compute, streams)
-    waits = _waits(problem, uses, zero)
+    waits = _waits(problem, every, zero)
     return TrafficBound(
         floors=floors,
         staged=staged,
-        needs=occupancy.lower_words(terms, grid),
-        cycles=_cycles(problem, uses, moved, busy, waits, ends_wait),
+        needs=occupancy.lower_words(terms, grid) if needs is None else needs,
+        cycles=_cycles(problem, every, moved, busy, waits, ends_wait),
         streams=streams,
         waits=waits,
     )
@@ -182,24 +253,15 @@ def _beside_cycles(dram: MemoryLevel, uses: list[Use], zero: Floats) -> Floats:
     return found
 
 
-def _outside_cycles(problem: GroupProblem, uses: list[Use], zero: Floats) -> Floats:
+def _outside_cycles(problem: GroupProblem, every: list[EinsumUses], zero: Floats) -> Floats:
     """Lower bound on the cycles of all words from outside, where other sources are beside DRAM.
 
     Beside turns one tensor comes after another, from the slowest source.
     """
     dram = problem.platform.dram
     if not dram.beside or not (problem.takes_turns and problem.runs_ahead):
-        return _beside_cycles(dram, uses, zero)
-    total: Floats = zero
-    for some in _by_einsum(uses):
-        cycles = zero
-        for use in some:
-            if use.moved is not None:
-                ways = use.ways(zero)
-                weight = weight_of(dram, use.tensor, sum(ways))  # of a total, whatever is moved
-                cycles = cycles + in_turn_cycles(dram, use.tensor, *ways, weight)
-        total = total + _of_splits(cycles)
-    return total
+        return _beside_cycles(dram, [use for own in every for use in own.uses], zero)
+    return sum((own.outside for own in every), zero)
 
 
 def _dram_traffic(uses: list[Use], zero: Floats) -> _Dram:
@@ -207,7 +269,7 @@ def _dram_traffic(uses: list[Use], zero: Floats) -> _Dram:
     energy = reads = writes = zero
     for use in uses:
         if use.moved is not None:
-            energy = energy + use.energy(use.moved)
+            energy = energy + use.moved_pj
             words = use.moved
             if use.is_output:
                 writes = writes + use.weight * words
@@ -247,7 +309,7 @@ def _with_room(
         for (use, stay), stays_here in zip(streams, stays, strict=True):
             if not stays_here and use.moved is not None:
                 more = stay.again - use.moved
-                energy = energy + use.energy(stay.again) - use.energy(use.moved)
+                energy = energy + use.energy(stay.again) - use.moved_pj
                 reads = reads + use.weight * more
                 writes = writes + use.weight * (more if use.is_output else 0.0)
         good = fits([s for s, yes in zip(streams, stays, strict=True) if yes])
@@ -258,26 +320,18 @@ def _with_room(
     return np.where(some, floors, dram.energy), np.where(some, least, moved)
 
 
-def _waits(problem: GroupProblem, uses: list[Use], zero: Floats) -> Floats:
+def _waits(problem: GroupProblem, every: list[EinsumUses], zero: Floats) -> Floats:
     """Cycles of staged tiles at DRAM that stand beside turns; float64[n].
 
     Where nothing runs ahead that is all that they take, else their first inputs and last outputs.
     """
-    dram, found = problem.platform.dram, zero
-    for use in uses:
-        if use.role != "staged" or not problem.takes_turns:
-            continue
-        reads, writes = use.ways(zero)
-        if problem.runs_ahead:
-            words = tile_words(use.space, use.tensor, use.tile, dram.name).astype(np.float64)
-            reads, writes = words * (not use.is_output), words * use.is_output
-        found = found + each_way_cycles(dram, use.tensor, reads, writes, use.waits)
-    return dram.waits * found if problem.runs_ahead else found
+    found = sum((cycles for own in every for cycles in own.waits), zero)
+    return problem.platform.dram.waits * found if problem.runs_ahead else found
 
 
 def _cycles(
     problem: GroupProblem,
-    uses: list[Use],
+    every: list[EinsumUses],
     moved: Floats,
     busy: Floats,
     waits: Floats,
@@ -290,7 +344,7 @@ def _cycles(
     zero = np.zeros(len(moved))
     read = written = exposed = zero  # words of the shared level; cycles that nothing overlaps
     level, dram = shared_level(problem.platform), problem.platform.dram
-    for use in uses:
+    for use in (use for own in every for use in own.uses):
         # Every word passes between the shared level and the inner ones once at least.
         if use.role != "stream" and use.is_output:
             written = written + use.scale * use.volume
@@ -298,14 +352,9 @@ def _cycles(
             read = read + use.scale * use.seen
         if use.role == "staged" and use.moved is not None:
             written = written + use.scale * (use.moved - use.volume * use.is_output)
-        staged = use.role == "staged" and problem.takes_turns
-        if use.opening and not staged and (ends is None or use.role != "stream"):
-            streams = use.role == "stream"
-            words = (
-                use.smallest if streams else tile_words(use.space, use.tensor, use.tile, dram.name)
-            )
-            ways = words * (not use.is_output), words * use.is_output
-            exposed = exposed + in_turn_cycles(dram, use.tensor, *ways, use.waits)
+    for role, cycles in (first for own in every for first in own.opening):
+        if ends is None or role != "stream":
+            exposed = exposed + cycles
     busy = busy if problem.runs_ahead else busy + waits
     found = np.maximum(np.maximum(moved, busy), transfer_cycles(level, read, written))
     if ends is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class Stay:
     again: Floats  # words through DRAM where it does not stay
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Use:
     """One Einsum's use of one tensor, over the outer tiles."""
 
@@ -50,17 +51,22 @@ class Use:
         """pJ at DRAM for words."""
         return dram_energy(self.space, self.tensor, words, volume=self.volume)
 
-    @property
+    @cached_property
+    def moved_pj(self) -> Floats | float:
+        """pJ at DRAM for its words through DRAM."""
+        return 0.0 if self.moved is None else self.energy(self.moved)
+
+    @cached_property
     def is_output(self) -> bool:
         """True if the Einsum writes it."""
         return self.tensor == self.space.output
 
-    @property
+    @cached_property
     def scale(self) -> float:
         """Words of the shared level for one of DRAM's."""
         return self.space.scale(self.tensor, self.space.arch.levels[self.space.shared])
 
-    @property
+    @cached_property
     def weight(self) -> float:
         """Words that DRAM moves for one of it; 0 where it moves a number of them in all."""
         return least_weight(self.space.arch.levels[0], self.tensor)
@@ -86,7 +92,7 @@ class Use:
             return weight_of(dram, self.tensor, self.moved)
         return least_weight(dram, self.tensor)
 
-    @property
+    @cached_property
     def total(self) -> float:
         """Words that DRAM moves of it however often it is read; else 0."""
         return self.space.arch.levels[0].totals.get(self.tensor, 0.0)

@@ -56,6 +56,7 @@ class KnownWords:
     _sharing: dict[str, Ints] = field(default_factory=dict)  # by Einsum
     _bounds: dict[object, WordsBound] = field(default_factory=dict)
     _whole: dict[object, Floats] = field(default_factory=dict)  # without a mask
+    _groups: dict[object, list[Floats]] = field(default_factory=dict)  # the same of all Einsums
 
     def sharing(self, space: EinsumSpace) -> Ints:
         """Most units that take one word of each tensor; see `sharing_units`."""
@@ -85,6 +86,26 @@ class KnownWords:
         found: Floats = self._bounds[key].at(share) + share * space.least_network
         if whole:
             self._whole[key] = found
+        return found
+
+    def of_group(
+        self,
+        spaces: Sequence[EinsumSpace],
+        roles: Sequence[tuple[Role, ...]],
+        shares: Sequence[Floats | float],
+        priced: Sequence[float],
+    ) -> list[Floats]:
+        """The same of all Einsums of a group together, for each share of DRAM that counts."""
+        key, whole = tuple(roles), all(isinstance(n, float) and n == 1.0 for n in shares)
+        if whole and key in self._groups:
+            return self._groups[key]
+        found = []
+        for part in priced:
+            every = zip(spaces, roles, shares, strict=True)
+            some = (self.least(s, [(r,) for r in own], n, part) for s, own, n in every)
+            found.append(sum(some, np.zeros(())))
+        if whole:
+            self._groups[key] = found
         return found
 
 
@@ -187,9 +208,11 @@ def sharing_units(space: EinsumSpace) -> Ints:
 def _largest(columns: Ints) -> Ints:
     """Columns beside which no other is as large in every place."""
     left, found = distinct_columns(columns)[0], list[Ints]()
+    volume = np.log(left).sum(axis=0)
     while left.shape[1]:
-        found.append(left[:, np.log(left).sum(axis=0).argmax()])
-        left = left[:, (left > found[-1][:, None]).any(axis=0)]
+        found.append(left[:, volume.argmax()])
+        more = (left > found[-1][:, None]).any(axis=0)
+        left, volume = left[:, more], volume[more]
     return np.array(found, np.int64).reshape(-1, len(columns)).T
 
 

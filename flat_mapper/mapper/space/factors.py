@@ -237,9 +237,9 @@ def _parts(
 ) -> Iterator[tuple[int | None, ...]]:
     """By rank, what stands on x: everything (None), nothing (1), or a part of a merged rank.
 
-    First those where no rank stands on both axes.
+    First those where no rank stands on both axes. A factor of 1 stands on both or on none.
     """
-    whole: list[list[int | None]] = [[None, 1] for _ in sizes]
+    whole: list[list[int | None]] = [[None, 1] if (own > 1).any() else [None] for own in grid]
     # The first rank's axis varies fastest.
     yield from (tuple(reversed(p)) for p in product(*reversed(whole)))
     if min(sides) == 1 or all(len(s) == 1 for s in sizes):

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
 from flat_mapper.mapper.space.candidates import Ints
-from flat_mapper.mapper.space.factors import divisors
+from flat_mapper.mapper.space.factors import divisors, real_loops
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapper.space.rules import (
     allows,
     dram,
+    in_order,
     is_bound_outside,
     is_one_level,
+    moves_inward,
 )
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.space import held_ranks
@@ -188,3 +190,36 @@ def _granular_extent(problem: GroupProblem, i: int) -> int | None:
         return None
     sizes = zip(rank.members, rank.sizes, strict=True)
     return prod(1 if member in at_one else size for member, size in sizes)
+
+
+def single_tiles(
+    problem: GroupProblem, orders: Sequence[tuple[int, ...]], staging: Staging, grid: Ints
+) -> list[tuple[int, Ints]]:
+    """DRAM orders and tiles of one Einsum, without those that repeat another.
+
+    Innermost at DRAM, a loop over a rank that no staged tensor has might as well stand
+    outermost in the shared level: the order of all loops, and so every count, is the same.
+    Unless a rule fixes its place.
+    """
+    space = problem.spaces[0]
+    sizes = np.array([r.size for r in problem.ranks], dtype=np.int64)[:, None]
+    loops = np.where(grid == FOLLOW, 1, sizes // np.where(grid == FOLLOW, 1, grid))
+    matters = [
+        any(space.relevant[t][r] for t in staging.staged) or not moves_inward(space, r)
+        for r in range(len(space.ranks))
+    ]
+    found: list[tuple[int, Ints]] = []
+    sequences: list[Ints] = []
+    for order in range(len(orders)):
+        good = in_order(space, space.arch.levels[0].name, orders[order], loops)
+        still = np.ones(grid.shape[1], np.bool_)
+        for r in orders[order]:
+            if not matters[r]:
+                good &= ~(still & (loops[r] > 1))
+            still &= loops[r] == 1
+        sequence = real_loops(loops, orders[order])
+        for earlier in sequences:  # the same real loops in the same order
+            good &= sequence != earlier
+        sequences.append(sequence)
+        found.append((order, grid[:, good]))
+    return found
