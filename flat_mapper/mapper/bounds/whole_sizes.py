@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -19,7 +20,7 @@ from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.mapper.cost.price import drawn_energy, staged_once
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
-from flat_mapper.mapper.space.factors import distinct_columns, prod_of
+from flat_mapper.mapper.space.factors import Splits, distinct_columns, on_axes, prod_of
 from flat_mapper.mapper.space.roles import Role
 
 PARTS = 12  # chosen: weights of tensors are tried in twelfths
@@ -190,19 +191,27 @@ def sharing_units(space: EinsumSpace) -> Ints:
 
     Of splits whose factors divide the ranks, those beside which no other has more of every tensor.
     """
-    lacking = [[r for r, yes in enumerate(space.relevant[t]) if not yes] for t in space.tensors]
+    lacking = [
+        tuple(r for r, yes in enumerate(space.relevant[t]) if not yes) for t in space.tensors
+    ]
     found = np.ones((len(lacking), 1), np.int64)
     for fanout in (n for n in space.inner_nodes if isinstance(n, Fanout)):
-        grid, _ = space.splits[fanout.name]
-        if not grid.shape[1]:
-            continue  # a rule leaves no split: no mapping is bounded
-        ranks = [
-            [] if reads_apart(fanout, tensor) else own
+        ranks = tuple(
+            () if reads_apart(fanout, tensor) else own
             for tensor, own in zip(space.tensors, lacking, strict=True)
-        ]
-        own = _largest(np.array([prod_of(grid, some) for some in ranks]))
+        )
+        own = _sharing_of(space.on_fanout(fanout), ranks)
+        if not own.shape[1]:
+            continue  # a rule leaves no split: no mapping is bounded
         found = _largest((found[:, :, None] * own[:, None, :]).reshape(len(lacking), -1))
     return found
+
+
+@lru_cache(maxsize=1 << 12)  # some numbers each, of all tiles of a group on cores
+def _sharing_of(splits: Splits, lacking: tuple[tuple[int, ...], ...]) -> Ints:
+    """The same of one fanout, not to be changed; lacking: by tensor, ranks that it lacks."""
+    grid, _ = on_axes(*splits)
+    return _largest(np.array([prod_of(grid, own) for own in lacking]))
 
 
 def _largest(columns: Ints) -> Ints:

@@ -14,6 +14,8 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment
 from flat_mapper.mapper.group.incumbent import Costs, pair_of
 from flat_mapper.mapper.group.objective import Goal
+from flat_mapper.mapper.group.pareto import nondominated
+from flat_mapper.mapper.space.candidates import Floats
 from flat_mapper.mapping.space import Mapspace
 
 
@@ -74,3 +76,28 @@ class Tiles:
 
     energy: float
     tiles: list[tuple[float, Assignment]]
+
+
+@dataclass(frozen=True, slots=True)
+class OuterCosts:
+    """Outer choices of a tile, by what all tiles take at least with each of them."""
+
+    cycles: Floats  # of all cores together
+    energy: Floats  # pJ
+    fewest: float  # cycles of any
+
+    def least(self, question: Question) -> float:
+        """The objective at least; infinite where there are none."""
+        least = float(question.goal.first(self.cycles, self.energy).min(initial=inf))
+        return max(least, question.value(self.fewest, float(self.energy.min(initial=inf))))
+
+    @property
+    def front(self) -> OuterCosts:
+        """Those that may be the least under some weight."""
+        if not len(self.cycles):
+            return self
+        fastest, leanest = self.cycles.argmin(), self.energy.argmin()
+        some = (self.energy <= self.energy[fastest]) & (self.cycles <= self.cycles[leanest])
+        costs = np.stack([self.cycles[some], self.energy[some]]).T
+        cycles, energy = costs[nondominated(costs)].T
+        return OuterCosts(cycles, energy, self.fewest)

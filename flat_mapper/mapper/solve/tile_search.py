@@ -29,7 +29,7 @@ from flat_mapper.mapper.chip.floors import (
 )
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.chip.incumbent import CYCLES, ChipIncumbent
-from flat_mapper.mapper.chip.question import Question, Tiles
+from flat_mapper.mapper.chip.question import OuterCosts, Question, Tiles
 from flat_mapper.mapper.chip.ways import Way
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
@@ -87,6 +87,7 @@ class GroupOnTiles:
     _queue: list[_Waiting] = field(default_factory=list)
     _last: Fullest | None = None  # of the tile that was asked about last
     _reached: dict[int, float] = field(default_factory=dict)  # by tile, bounds of what was searched
+    _fronts: dict[int, OuterCosts] = field(default_factory=dict)  # by tile, of all weights
 
     def __post_init__(self) -> None:
         self._queue = [
@@ -133,9 +134,19 @@ class GroupOnTiles:
         with np.errstate(invalid="ignore"):  # of what has no mapping all are infinite
             energy = goal.whole(cycles, np.full(len(cycles), self.every.energy))
             known = beside_weights(goal.weight, lines, cycles, energy)
+        self._fronts = next(
+            (one._fronts for one in others if one.question.goal.kind == "weighted"), self._fronts
+        )
         every = (item._replace(least=max(item.least, known[item.number])) for item in self._queue)
-        self._queue = list(every)
+        self._queue = [self._known(item) for item in every]
         heapify(self._queue)
+
+    def _known(self, item: _Waiting) -> _Waiting:
+        """An assignment with the bound of its outer choices, if another weight left them."""
+        found = self._fronts.get(item.number)
+        if found is None:
+            return item
+        return item._replace(least=max(item.least, found.least(self.question)), left=0)
 
     def rest(self, kept: int = 0) -> None:
         """Forget what can be made again, but for so many searches that come next."""
@@ -202,7 +213,10 @@ class GroupOnTiles:
             energy = fullest.counted * search.prepare()[1] + beside_pj + self._first_pj(fullest)
             own = question.value(fullest.cycles(), energy)
             return item._replace(least=max(item.least, own), left=1, search=search)
-        least = self._least_of(search, fullest, beside_pj)
+        found = self._outer_costs(search, fullest, beside_pj)
+        if question.goal.kind == "weighted":
+            self._fronts[item.number] = found.front
+        least = found.least(question)
         if least == inf and self.best is None:
             self.refused = least_refused(self.refused, search.infeasibility())
         return item._replace(least=max(item.least, least), left=0, search=search)
@@ -223,16 +237,15 @@ class GroupOnTiles:
         where = self.question.platform, self.question.ert
         return fullest.short * computes_pj(*where, once, one.group.names)
 
-    def _least_of(self, search: GroupSearch, fullest: Fullest, beside_pj: float) -> float:
-        """The objective at least, by all outer choices of a core; infinite where none fits."""
-        goal, roots = self.question.goal, search.roots
+    def _outer_costs(self, search: GroupSearch, fullest: Fullest, beside_pj: float) -> OuterCosts:
+        """All tiles with each outer choice of a core that fits, at least."""
+        roots = search.roots
         fullest = _knowing(fullest, search)
         beside_pj += self._first_pj(fullest)
         fits = search.bounds.fits(roots)
         energy = fullest.counted * roots.energy[fits] + beside_pj
-        least = float(goal.first(fullest.line(roots.cycles[fits]), energy).min(initial=inf))
-        cycles = fullest.cycles(float(roots.cycles[fits].min(initial=inf)))
-        return max(least, self.question.value(cycles, float(energy.min(initial=inf))))
+        fewest = fullest.cycles(float(roots.cycles[fits].min(initial=inf)))
+        return OuterCosts(fullest.line(roots.cycles[fits]), energy, fewest)
 
     def _of_core(
         self, one: Assignment, way: Way | None = None, budget: Budget | None = None
@@ -294,7 +307,7 @@ class GroupOnTiles:
         if not way.rows and outside_of(*where, way) == outside_of(*where):
             return left
         search = self._of_core(one, way)
-        least = self._least_of(search, fullest, way.brought_pj)
+        least = self._outer_costs(search, fullest, way.brought_pj).least(self.question)
         if least >= self.most:
             return least
         return max(least, self._solve(search, one, fullest, way.brought_pj))

@@ -13,7 +13,14 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.formats import PLAIN, Widths
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.space.factors import divisor_places, divisors, on_axes, prod_of, splittings
+from flat_mapper.mapper.space.factors import (
+    Splits,
+    divisor_places,
+    divisors,
+    most_at_once,
+    on_axes,
+    splittings,
+)
 from flat_mapper.mapping.space import LoopKind, Mapspace, SlotRule
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
@@ -173,27 +180,29 @@ class EinsumSpace:
     @cached_property
     def widest(self) -> int:
         """At most so many compute units any mapping of the Einsum uses."""
-        most = 1
-        for node in self.inner_nodes:
-            if isinstance(node, Fanout):
-                grid, _ = self.splits[node.name]
-                if grid.shape[1]:
-                    most *= int(prod_of(grid, range(len(self.ranks))).max())
-        return most
+        fanouts = (n for n in self.inner_nodes if isinstance(n, Fanout))
+        return prod(most_at_once(*self.on_fanout(n)) for n in fanouts)
 
     @cached_property
     def splits(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Factors that every fanout can take, and those of them on its x axis; int64[R, n]."""
-        return {n.name: self._split(n) for n in self.inner_nodes if isinstance(n, Fanout)}
+        fanouts = (n for n in self.inner_nodes if isinstance(n, Fanout))
+        return {n.name: on_axes(*self.on_fanout(n)) for n in fanouts}
 
-    def _split(self, fanout: Fanout) -> tuple[np.ndarray, np.ndarray]:
-        limit = fanout.fanout_x * fanout.fanout_y
-        options = (self.options(fanout.name, "spatial", r, limit) for r in range(len(self.ranks)))
-        return on_axes(
-            tuple(tuple(found) for found in options),
-            (fanout.fanout_x, fanout.fanout_y),
+    def on_fanout(self, fanout: Fanout) -> Splits:
+        """Question of `on_axes`: the same one for all sizes of which a fanout sees the same."""
+        sides = fanout.fanout_x, fanout.fanout_y
+        each = enumerate(self.ranks)
+        options = (self.options(fanout.name, "spatial", r, prod(sides)) for r, _ in each)
+        alone = [len(rank.sizes) == 1 for rank in self.ranks]
+        return (
+            tuple(
+                tuple(n for n in own if n <= max(sides)) if one else tuple(own)
+                for own, one in zip(options, alone, strict=True)
+            ),
+            sides,
             tuple(self._axes(fanout.name, rank) for rank in self.ranks),
-            tuple(rank.sizes for rank in self.ranks),
+            tuple((1,) if one else r.sizes for r, one in zip(self.ranks, alone, strict=True)),
         )
 
     def _axes(self, fanout: str, rank: Rank) -> tuple[bool, bool]:

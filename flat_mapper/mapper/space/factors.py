@@ -18,6 +18,15 @@ def divisors(n: int) -> tuple[int, ...]:
     return (*small, *(n // d for d in reversed(small) if d * d != n))
 
 
+# What a fanout may take: by rank its factors; both sides; by rank its axes, and its members' sizes
+Splits = tuple[
+    tuple[tuple[int, ...], ...],
+    tuple[int, int],
+    tuple[tuple[bool, bool], ...],
+    tuple[tuple[int, ...], ...],
+]
+
+
 @lru_cache(maxsize=64)  # of one search and the next
 def divisor_places(n: int) -> tuple[np.ndarray, np.ndarray | None]:
     """All divisors, ascending; and by divisor its place among them, where a table is not long.
@@ -203,6 +212,18 @@ def on_axes(
         across[:, columns[good]] = x[:, good]
         open_[columns[good]] = False
     return grid[:, ~open_], across[:, ~open_]
+
+
+@lru_cache(maxsize=1 << 14)  # numbers, of all tiles of a group on cores
+def most_at_once(
+    choices: tuple[tuple[int, ...], ...],
+    sides: tuple[int, int],
+    allowed: tuple[tuple[bool, bool], ...],
+    sizes: tuple[tuple[int, ...], ...],
+) -> int:
+    """Instances that a combination of factors takes at most; 1 where none fits. See `on_axes`."""
+    grid, _ = on_axes(choices, sides, allowed, sizes)
+    return int(prod_of(grid, range(len(grid))).max(initial=1))
 
 
 def _fit_axes(
