@@ -31,7 +31,8 @@ def merged(terms: Iterable[Term]) -> dict[str, Floats]:
     words: dict[str, Floats] = {}
     copies: dict[str, float] = {}
     for term in terms:
-        words[term.place] = np.maximum(words.get(term.place, np.zeros(1)), term.words)
+        known = words.get(term.place)
+        words[term.place] = term.words if known is None else np.maximum(known, term.words)
         copies[term.place] = max(copies.get(term.place, 0.0), term.copies)
     return {place: copies[place] * tile for place, tile in words.items()}
 

@@ -371,6 +371,7 @@ class OuterBounds:
             share = None
             if self.problem.masked_pair is not None:
                 share = self.problem.shares(part.space, visited)
-            priced += part.lows(roles, extents, priced=True, share=share)
-            free += part.lows(roles, extents, priced=False, share=share)
+            lows = part.lows(roles, extents, share=share)
+            priced += lows[0]
+            free += lows[1]
         return priced, free

@@ -166,10 +166,9 @@ def _from_top(space: EinsumSpace, tensor: str, role: Role, priced: float) -> _Wa
         both = (staged_once(space, tensor, priced=yes, rounded=False) for yes in (True, False))
         whole, within = both
         staged = priced * whole + (1 - priced) * within
-    none, once, each = (
-        weight * float(drawn_energy(space, tensor, level, words, rounded=False))
-        for words in (0.0, volume, often)
-    )
+    words = np.array([0.0, volume, often])
+    pj = weight * drawn_energy(space, tensor, level, words, rounded=False)
+    none, once, each = pj.tolist()
     # Of an output no words are less than none, by what its first visits spare.
     spared = 0.0 if space.first_visits_masked else -none
     return _Way(staged + none, each - none, once - none, spared)

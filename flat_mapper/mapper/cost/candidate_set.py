@@ -201,36 +201,44 @@ class CandidateSet:
         roles: tuple[Role, ...],
         extents: Sequence[Extents],
         *,
-        priced: bool,
         share: Floats | None = None,
-    ) -> Floats:
+    ) -> tuple[Floats, Floats]:
         """The least of `energy` over the candidates that may stand under outer tiles.
 
+        Priced, and not.
+
         Of each rank alone: the candidates whose tile divides its extent (0: any candidate).
-        extents: by rank. share: see `energy`; by outer tile. returns: float64[n].
+        extents: by rank. share: see `energy`; by outer tile. returns: float64[n] twice.
 
         Of each candidate it is linear in the share, so the least of them is concave: no lower than
         on the line between its ends.
         """
         if share is None:
-            return self._lows(extents, EnergyKey(roles, priced))
+            priced, free = self._lows(extents, [EnergyKey(roles, yes) for yes in (True, False)])
+            return priced, free
         low = float(share.min())
-        whole = self._lows(extents, EnergyKey(roles, priced, 1.0))
+        ends = (1.0,) if low == 1 else (1.0, low)
+        keys = [EnergyKey(roles, yes, end) for yes in (True, False) for end in ends]
+        found = self._lows(extents, keys)
         if low == 1:
-            return whole
-        part = self._lows(extents, EnergyKey(roles, priced, low))
-        with np.errstate(invalid="ignore"):  # where no candidate fits both are infinite
-            found = part + (share - low) / (1 - low) * (whole - part)
-        return np.where(np.isfinite(part), found, np.inf)
+            return found[0], found[1]
 
-    def _lows(self, extents: Sequence[Extents], key: EnergyKey) -> Floats:
-        """The same of one share."""
-        best = np.full(1, -np.inf)
+        def between(whole: Floats, part: Floats) -> Floats:
+            with np.errstate(invalid="ignore"):  # where no candidate fits both are infinite
+                line = part + (share - low) / (1 - low) * (whole - part)
+            return np.where(np.isfinite(part), line, np.inf)
+
+        return between(*found[:2]), between(*found[2:])
+
+    def _lows(self, extents: Sequence[Extents], keys: Sequence[EnergyKey]) -> list[Floats]:
+        """The same by energy, each of one share."""
+        best = [np.full(1, -np.inf) for _ in keys]
         for r, (values, where) in enumerate(extents):
-            tiles, least = self._by_tile(r, key)
-            legal = (values[:, None] % tiles == 0) | (values == 0)[:, None]
-            found = np.where(legal, least, np.inf).min(axis=1, initial=np.inf)
-            best = np.maximum(best, found[where])
+            every = [self._by_tile(r, key) for key in keys]
+            legal = (values[:, None] % every[0][0] == 0) | (values == 0)[:, None]
+            for i, (_, least) in enumerate(every):
+                found = np.where(legal, least, np.inf).min(axis=1, initial=np.inf)
+                best[i] = np.maximum(best[i], found[where])
         return best
 
     def _by_tile(self, r: int, energy: EnergyKey) -> tuple[Ints, Floats]:

@@ -27,6 +27,7 @@ from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapper.space.rules import shared_fits
 
 PAIRS = 1 << 20  # outer choices times tiles of candidates that are bounded in one go
+SUMS = 1 << 14  # chosen: of these, weighted sums that are made in one go
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,9 +379,15 @@ def _least_sums(energy: Floats, where: Ints, weight: Floats, cycles: Floats) -> 
     """The least of (energy + weight * cycles)[where] over all tiles; float64[n]."""
     if not weight.any():
         return energy.min(axis=1)[where]
-    every = zip(where, weight, strict=True)
-    # Tiles in which nothing fits have cycles without end, which a weight of none does not count.
-    return np.array([(energy[at] + (w * cycles[at] if w else 0.0)).min() for at, w in every])
+    found, step = np.empty(len(where)), max(1, SUMS // energy.shape[1])
+    for start in range(0, len(where), step):
+        at, some = where[start : start + step], weight[start : start + step, None]
+        # Tiles in which nothing fits have cycles without end, which a weight of none leaves out.
+        more = np.multiply(
+            some, cycles[at], where=some != 0, out=np.zeros((len(at), len(cycles[0])))
+        )
+        found[start : start + step] = (energy[at] + more).min(axis=1)
+    return found
 
 
 def _in_passes(

@@ -83,24 +83,26 @@ def sorted_groups(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     """
     if len(values) == 1:
         return values, np.zeros(1, np.int64), np.arange(2)
-    most, low = int(values.max(initial=0)), values.astype(np.uint16)
-    order = np.argsort(low, kind="stable")
+    most = int(values.max(initial=0))
     if most >= 1 << 32:
-        order = np.argsort(values, kind="stable")
-    elif most >= 1 << 16:
-        high = (values >> 16).astype(np.uint16)
-        order = order[np.argsort(high[order], kind="stable")]
+        order = values.argsort(kind="stable")
+    else:
+        order = values.astype(np.uint16).argsort(kind="stable")
+        if most >= 1 << 16:
+            high = (values >> 16).astype(np.uint16)
+            order = order[high[order].argsort(kind="stable")]
     ranked = values[order]
-    begins = np.ones(len(values) + 1, np.bool_)  # where a run of equal values does, and at the end
+    begins = np.empty(len(values) + 1, np.bool_)  # where a run of equal values does, and at the end
+    begins[0] = begins[-1] = True
     np.not_equal(ranked[1:], ranked[:-1], out=begins[1:-1])
-    starts = np.flatnonzero(begins)
+    starts = begins.nonzero()[0]
     return ranked.take(starts[:-1]), order, starts
 
 
 def group_numbers(order: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Of each place the group it is in; order, starts: see `sorted_groups`. int64[n]."""
     found = np.empty(len(order), np.int64)
-    found[order] = np.repeat(np.arange(len(starts) - 1), starts[1:] - starts[:-1])
+    found[order] = np.arange(len(starts) - 1).repeat(starts[1:] - starts[:-1])
     return found
 
 
@@ -159,9 +161,11 @@ def real_loops(grid: np.ndarray, order: Sequence[int]) -> np.ndarray:
 
 def prod_of(grid: np.ndarray, candidates: Sequence[int]) -> np.ndarray:
     """Product over some candidates of a factor grid."""
-    found = np.ones(grid.shape[1], grid.dtype)
-    for r in candidates:
-        found = found * grid[r]
+    if not candidates:
+        return np.ones(grid.shape[1:], grid.dtype)
+    found: np.ndarray = grid[candidates[0]].copy()
+    for r in candidates[1:]:
+        found *= grid[r]
     return found
 
 

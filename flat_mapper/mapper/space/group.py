@@ -15,6 +15,7 @@ from flat_mapper.cost_model.schedule import Rounds, rounds_of
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, Rank, merged_ranks
+from flat_mapper.mapper.space.factors import prod_of
 from flat_mapper.mapper.space.roles import FirstPasses
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.passes import (
@@ -379,9 +380,7 @@ def _own_ranks(einsum: Einsum) -> tuple[str, ...]:
 
 def tile_words(space: EinsumSpace, tensor: str, tile: Ints, level: str) -> Ints | Floats:
     """Words of a tensor at a level over tile extents; tile int64[R, n] by the Einsum's ranks."""
-    words = np.ones(tile.shape[1:], np.int64)
-    for r, own in enumerate(space.relevant[tensor]):
-        if own:
-            words = words * tile[r]
+    own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
+    words = prod_of(tile, own)
     share = space.share(tensor, level)
     return words if share == 1 else np.asarray(words * share, np.float64)
