@@ -74,18 +74,23 @@ Words = dict[str, FloatArray]  # of n nests, by tensor
 
 def answers(case: Case) -> dict[str, Result | None]:
     """Of every objective, the best mapping's result; None where nothing fits."""
-    everything = [
-        (replace(case, workload=cascade), points)
-        for cascade in cascades(case)
-        for groups in partitions(cascade, case.mapspace)
-        for points in product(*(group_points(replace(case, workload=cascade), g) for g in groups))
-    ]
+    everything = options(case)
     return {
         o: judged(*min(everything, key=lambda one, measure=measure: measure(*one)))
         if everything
         else None
         for o, measure in MEASURES.items()
     }
+
+
+def options(case: Case) -> list[tuple[Case, tuple[Point, ...]]]:
+    """Cascades with mappings of their groups, on the front of each group."""
+    return [
+        (replace(case, workload=cascade), points)
+        for cascade in cascades(case)
+        for groups in partitions(cascade, case.mapspace)
+        for points in product(*(group_points(replace(case, workload=cascade), g) for g in groups))
+    ]
 
 
 def judged(case: Case, points: tuple[Point, ...]) -> Result:

@@ -17,7 +17,7 @@ from math import floor, inf
 
 from flat_mapper.arch.cores import CoreFacts, core_facts
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget
+from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.chip.evaluation import evaluate
@@ -34,6 +34,7 @@ from flat_mapper.mapper.chip.question import Question, Tiles
 from flat_mapper.mapper.group.incumbent import Costs
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
 from flat_mapper.mapper.solve.alternatives import least_refused
+from flat_mapper.mapper.solve.limits import binding_limit, limited_goal
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.solve import best_mapping, floor_of, of_all_runs, value_of
 from flat_mapper.mapper.solve.tile_search import ENOUGH, EXACT, GroupOnTiles
@@ -70,16 +71,27 @@ def best_on_cores(
     if outermost and core_count(platform.matrix, levels[0]) == 1 and _is_free(platform):
         return _on_one_core(alone, *what, objective, progress, budget)
     begin, budget = time.perf_counter(), budget or Budget()
+    goal = Goal(kind=objective, leak=sum(ert.leak_per_cycle(platform).values()))
+    if budget.limits:
+        _check_limits(*what[:3], budget.limits)
+        goal = limited_goal(goal, budget.limits, workload, platform)
     question = Question(
         platform=platform,
         mapspace=mapspace,
         ert=ert,
-        goal=Goal(kind=objective, leak=sum(ert.leak_per_cycle(platform).values())),
+        goal=goal,
         budget=budget,
         progress=progress,
         enough=inf if budget.ends else ENOUGH,
     )
     chosen, bound = _searched(question, workload)
+    if budget.limits and not isinstance(chosen, tuple):
+
+        def solved(objective: Objective, limits: Limits) -> Solution | Infeasible:
+            within = Budget(limits=limits)
+            return best_on_cores(*what, objective=objective, budget=within, alone=alone)
+
+        return binding_limit(budget.limits, solved)
     if isinstance(chosen, Infeasible):
         return chosen
     assert chosen is not None
@@ -155,6 +167,19 @@ def _evaluated(
     return cascade, _noted(result, platform, mapspace)
 
 
+def _check_limits(
+    workload: Workload, platform: Platform, mapspace: Mapspace, limits: Limits
+) -> None:
+    """Refuse limits that this search has not: of a buffer, or of groups one after another."""
+    if limits.buffer_bytes < inf:
+        condition = "none beside fusion.level or cores; a lower depth of the level is a limit"
+        raise SpecError(expected("--max-buffer", condition, f"{limits.buffer_bytes:,.0f} bytes"))
+    each = (cascade for cascade in cascades(workload, platform, mapspace))
+    if any(len(groups) > 1 for one in each for groups in partitions(one, mapspace)):
+        condition = "one fused group, where tiles are given out to cores"
+        raise SpecError(expected("--max-latency, --max-energy", condition, "several"))
+
+
 def _is_free(platform: Platform) -> bool:
     """True if a core costs nothing beside its units and levels."""
     return core_facts(platform.matrix) == CoreFacts()
@@ -224,7 +249,7 @@ def _searched(
         if best is None or better_pair(question.goal, own, best[0]):
             best = own, one.workload, tuple(mapping for _, mapping in found)
     if best is None:
-        assert refused is not None or most < inf
+        assert refused is not None or most < inf or question.goal.is_limited
         return refused, bound if most < inf else 0.0
     return best[1:], bound
 

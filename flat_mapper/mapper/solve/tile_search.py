@@ -33,7 +33,7 @@ from flat_mapper.mapper.chip.question import OuterCosts, Question, Tiles
 from flat_mapper.mapper.chip.ways import Way
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import Costs, beside_weights
+from flat_mapper.mapper.group.incumbent import NONE, Costs, beside_weights
 from flat_mapper.mapper.group.objective import better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
@@ -357,7 +357,7 @@ class GroupOnTiles:
             own = _costs(on, question.ert)
             if least is None or better_pair(question.goal, own, least):
                 least = own
-            if self.best is None or better_pair(question.goal, own, self.best[0]):
+            if better_pair(question.goal, own, self.best[0] if self.best else NONE):
                 self.best = own, whole
                 question.count.in_vain = 0
         return least
