@@ -541,7 +541,11 @@ def test_a_quick_answer_of_every_group_is_one_to_stop_with() -> None:
     for warmed in (True, False):
         budget = Budget()
         found: Any = WeightedSumSearch([], Goal(kind="edp"))
-        found.pools = {0: Fake(warm=lambda goal: 1), 1: Fake(warm=lambda goal, yes=warmed: yes)}
+        search = Fake(problem=Fake(spaces=()))
+        found.pools = {
+            0: Fake(warm=lambda goal: 1, search=search),
+            1: Fake(warm=lambda goal, yes=warmed: yes, search=search),
+        }
         found.searches = [Fake(budget=budget), Fake(budget=budget)]
         assert found._quick(Goal(kind="edp")) is warmed
         assert budget.answered is warmed
