@@ -218,7 +218,7 @@ class Fullest:
         ends, known = [most * i / PARTS for i in range(PARTS + 1)], beside or BesideTurns()
         if beside or not most:
             ends = [min(known.exposed / waits, most)] * 2
-        limits = [self._limit(p, beside) for p, _ in self.passes] if beside else self._limits
+        limits = self._limits_of([p for p, _ in self.passes], beside) if beside else self._limits
         found = inf
         for low, high in pairwise(ends):
             # What is longest at some e between is the longer of two terms, whose sum with e may be
@@ -235,22 +235,26 @@ class Fullest:
 
     def _tile(self, passes: int, least: float, beside: BesideTurns) -> float:
         """Cycles of a tile of some passes, without its ends; of one of all keys: T, W and V."""
-        return max(self._limit(passes, beside), self._grown(passes, least, beside))
+        return max(*self._limits_of([passes], beside), self._grown(passes, least, beside))
 
     @cached_property
     def _limits(self) -> list[float]:
         """By number of passes, the next where nothing is known to stand beside turns."""
-        return [self._limit(p, BesideTurns()) for p, _ in self.passes]
+        return self._limits_of([p for p, _ in self.passes], BesideTurns())
 
-    def _limit(self, passes: int, beside: BesideTurns) -> float:
-        """The same whatever all keys take: at peak, and by its words."""
-        once = self._once(passes, beside)
-        if not self._grows(passes):
-            return once + self.tile_cycles
-        rest = self._rest(passes)
-        moved = rest * self.outside.cycles(1, beside.unequal / self.whole)
-        moved += (1 - rest) * max(beside.outside, self.outside.floor) + self._steps(passes)
-        return max(once, moved) + self.tile_cycles
+    def _limits_of(self, some: Iterable[int], beside: BesideTurns) -> list[float]:
+        """Cycles of tiles whatever all keys take, by their passes: at peak, and by their words."""
+        first = self.outside.cycles(1, beside.unequal / self.whole)
+        most, found = max(beside.outside, self.outside.floor), []
+        for passes in some:
+            cycles = self._once(passes, beside)
+            if self._grows(passes):
+                rest = self._rest(passes)
+                moved = rest * first
+                moved += (1 - rest) * most + self._steps(passes)
+                cycles = max(cycles, moved)
+            found.append(cycles + self.tile_cycles)
+        return found
 
     def _grown(self, passes: int, least: float, beside: BesideTurns) -> float:
         """The same by T; none of one pass, where others have more."""

@@ -127,7 +127,7 @@ class MovedCycles:
         some = any(not one.grows for one in self.kept)
         return (self, replace(self, again=True)) if some and not self.again else (self,)
 
-    @property
+    @cached_property
     def floor(self) -> float:
         """Cycles of the largest tile at least, where an input comes with every pass; else 0."""
         if not self.again or self.shares is None:
