@@ -37,6 +37,9 @@ class _Way:
     spared: float = 0.0  # pJ of reads that first visits of an output spare, and no mask does
 
 
+KnownWays = dict[tuple[str, str, Role, float], list[_Way]]  # by Einsum, tensor, role, `priced`
+
+
 @dataclass(frozen=True, slots=True)
 class WordsBound:
     """Least pJ of an Einsum's words on their way to the units and back; by way of its tensors."""
@@ -58,6 +61,7 @@ class KnownWords:
     _bounds: dict[object, WordsBound] = field(default_factory=dict)
     _whole: dict[object, Floats] = field(default_factory=dict)  # without a mask
     _groups: dict[object, list[Floats]] = field(default_factory=dict)  # the same of all Einsums
+    _ways: KnownWays = field(default_factory=dict)
 
     def sharing(self, space: EinsumSpace) -> Ints:
         """Most units that take one word of each tensor; see `sharing_units`."""
@@ -83,7 +87,9 @@ class KnownWords:
             return self._whole[key]
         if key not in self._bounds:
             sharing = self.sharing(space)
-            self._bounds[key] = words_bound(space, roles, priced=priced, sharing=sharing)
+            self._bounds[key] = words_bound(
+                space, roles, priced=priced, sharing=sharing, known=self._ways
+            )
         found: Floats = self._bounds[key].at(share) + share * space.least_network
         if whole:
             self._whole[key] = found
@@ -116,17 +122,23 @@ def words_bound(
     *,
     priced: float = 1.0,
     sharing: Ints | None = None,
+    known: KnownWays | None = None,
 ) -> WordsBound:
     """Bound of an Einsum in some roles; by tensor, those that it may have.
 
     priced:  share of what DRAM takes that counts: of a staged tensor for every word once, of a
              streamed one for what is drawn.
     sharing: see `sharing_units`; None: of any factors.
+    known:   answers so far, of any Einsum.
     """
-    every = [
-        list(_ways(space, tensor, own, priced))
-        for tensor, own in zip(space.tensors, roles, strict=True)
-    ]
+    known, every = {} if known is None else known, list[list[_Way]]()
+    for tensor, own in zip(space.tensors, roles, strict=True):
+        every.append([])
+        for role in own:
+            key = space.einsum.name, tensor, role, priced
+            if key not in known:
+                known[key] = list(_ways(space, tensor, role, priced))
+            every[-1] += known[key]
     found, most = list[tuple[float, float]](), -1.0
     ways = list(product(*every))
     least = _of_splits(ways, sharing) if sharing is not None else [_of_any(space, w) for w in ways]
@@ -138,21 +150,19 @@ def words_bound(
     return WordsBound(ways=tuple(found))
 
 
-def _ways(space: EinsumSpace, tensor: str, roles: Sequence[Role], priced: float) -> Iterator[_Way]:
+def _ways(space: EinsumSpace, tensor: str, role: Role, priced: float) -> Iterator[_Way]:
     """All ways of one tensor: from the top, or through a level below the shared one."""
     inner = [n for n in space.inner_nodes if isinstance(n, MemoryLevel)]
-    keepers = [n for n in inner if any(tensor in keep for keep in space.keep_sets(n.name))]
-    for role in roles:
-        direct = _from_top(space, tensor, role, priced)
-        yield direct
-        least = direct.fixed + direct.once  # every word once from the top
-        for own in keepers:
-            filled, served = _kept_at(space, tensor, own)
-            within = space.inner_nodes[space.inner_nodes.index(own) + 1 :]
-            if lanes_of(within) == 1:
-                yield _Way(least + filled + served)
-            else:
-                yield _Way(least + filled, served)
+    direct = _from_top(space, tensor, role, priced)
+    yield direct
+    least = direct.fixed + direct.once  # every word once from the top
+    for own in (n for n in inner if any(tensor in keep for keep in space.keep_sets(n.name))):
+        filled, served = _kept_at(space, tensor, own)
+        within = space.inner_nodes[space.inner_nodes.index(own) + 1 :]
+        if lanes_of(within) == 1:
+            yield _Way(least + filled + served)
+        else:
+            yield _Way(least + filled, served)
 
 
 def _from_top(space: EinsumSpace, tensor: str, role: Role, priced: float) -> _Way:
