@@ -254,10 +254,12 @@ def product_of_points(chance: random.Random, short: float, *, start: bool) -> in
     least = min(c for c, _ in points), min(e for _, e in points)
     floor = least[0] * chance.choice((1, 0.9)), least[1] * chance.choice((1, 0.6))
 
-    def under(weight: float) -> tuple[tuple[float, float], float]:
+    def under(weight: float, enough: float) -> tuple[tuple[float, float], float]:
         asked.append(weight)
         found = min(points, key=lambda point: weight * point[0] + point[1])
         total = weight * found[0] + found[1]
+        if total > enough and chance.random() < 0.7:  # it ends where that is proven
+            return chance.choice(points), enough
         return found, total * (1 - short * chance.random())
 
     known = [min(points)] if start else []

@@ -27,8 +27,10 @@ def least_product(lines: Sequence[Line]) -> float:
     return max(found, alone) if found < inf else alone
 
 
-def next_weight(lines: Sequence[Line], points: Sequence[Point]) -> float | None:
+def next_weight(lines: Sequence[Line], points: Sequence[Point]) -> tuple[float, float] | None:
     """The weight of cycles under which to look next for a product below those of some points.
+
+    And the sum that is enough: where none is below it, nothing around that corner is better.
 
     Around the corner of least product what may be better lies under a hyperbola, and so under its
     chord between the two edges at which the half-planes leave it: if no sum of the chord's weight
@@ -60,10 +62,11 @@ def next_weight(lines: Sequence[Line], points: Sequence[Point]) -> float | None:
             high = min(high, ends[0])
     weight = top / (low * high)
     if high == most and all(energy > lines[1][2] * (1 + SAME) for _, energy in points):
-        return weight * (1 - TILT)
-    if low == least and all(cycles > least * (1 + SAME) for cycles, _ in points):
-        return weight * (1 + TILT)
-    return weight
+        weight *= 1 - TILT
+    elif low == least and all(cycles > least * (1 + SAME) for cycles, _ in points):
+        weight *= 1 + TILT
+    sums = (weight * cycles + top / cycles for cycles in (low, high) if 0 < cycles < inf)
+    return weight, max(sums, default=inf) * (1 + OUTSIDE)
 
 
 def _corners(lines: Sequence[Line]) -> list[tuple[float, float, tuple[Line, Line]]]:

@@ -232,8 +232,8 @@ class _Search:
         """An objective on this chip."""
         return Goal(kind=kind, leak=self.leak)
 
-    def under(self, goal: Goal) -> tuple[_Path | None, float]:
-        """The best partition under a goal that adds up, and what no partition is below."""
+    def under(self, goal: Goal, enough: float = inf) -> tuple[_Path | None, float]:
+        """The best partition under a goal that adds up, and what none is below, or `enough`."""
         begun = self.budget.ends
         if begun:
             self.first(goal)
@@ -242,7 +242,7 @@ class _Search:
             best, chosen, of = self.shortest(lambda one: one.most(goal))
             path = _Path.of(of, chosen, goal) if best < inf else None
             doubt = [form.groups[g] for g in groups if not form.groups[g].settled(goal)]
-            proven = bound >= best * (1 - TIGHT)
+            proven = bound >= min(best * (1 - TIGHT), enough)
             if not (doubt or proven or begun):  # no bound can be raised, but what is known improved
                 self.first(goal)
                 begun = True
@@ -258,7 +258,8 @@ class _Search:
                 self.budget.step()
             except Stopped:
                 return path, bound
-            until = self.wanted(goal, group, bound) if doubt else inf
+            lacks = group.least(goal) + (enough - bound) * (1 + TIGHT)
+            until = min(lacks, self.wanted(goal, group, bound)) if doubt else inf
             group.run(goal, until, best - self.beside(goal, group) if path else inf)
 
     def product(self) -> tuple[_Path | None, float]:
@@ -271,9 +272,9 @@ class _Search:
         self.rest(latency)
         energy = self.shortest(lambda one: one.least(lean))[0]
 
-        def under(weight: float) -> tuple[_Path | None, float]:
+        def under(weight: float, enough: float) -> tuple[_Path | None, float]:
             goal = replace(lean, kind="weighted", weight=weight)
-            found = self.under(goal)
+            found = self.under(goal, enough)
             self.rest(goal)
             return found
 

@@ -154,17 +154,15 @@ class PartitionSearch:
         """An objective on this chip."""
         return Goal(kind=kind, leak=self.leak)
 
-    def under(self, goal: Goal) -> tuple[_Path, float]:
-        """The best known partition under a goal that adds up, and a lower bound of any."""
+    def under(self, goal: Goal, enough: float = inf) -> tuple[_Path, float]:
+        """The best known partition under a goal that adds up, and a bound of any, or `enough`."""
         self._begin_all(goal)
         while True:
             best, lower = self._best(goal), self._lowest(goal)
-            form = lower.cascade
-            if self.late or form is None or lower.total >= best.total * (1 - TIGHT):
-                return best, min(lower.total, best.total)
-            each = form.groups
+            form, proven = lower.cascade, lower.total >= min(best.total * (1 - TIGHT), enough)
+            each = form.groups if form else []
             doubt = [g for g in lower.groups if each[g].is_open(goal)]
-            if not doubt:
+            if self.late or form is None or proven or not doubt:
                 return best, min(lower.total, best.total)
             if not self.budget.late and not all(each[g].sharp for g in doubt):
                 self._sharpen(form, doubt, goal)
@@ -173,7 +171,9 @@ class PartitionSearch:
             if self.progress:
                 self.progress(lower.total / best.total, shortened(form.graph.groups[number]))
             room = best.total - through(form.graph, [g.lower(goal) for g in each], number)
-            self._search(form, number, goal, room, self._wanted(form, number, goal, lower.total))
+            lacks = each[number].lower(goal) + (enough - lower.total) * (1 + TIGHT)
+            wanted = min(lacks, self._wanted(form, number, goal, lower.total))
+            self._search(form, number, goal, room, wanted)
 
     def _begin_all(self, goal: Goal) -> None:
         """Find some mapping of the smallest groups, and so of some partition."""
@@ -305,7 +305,7 @@ class PartitionSearch:
         self._begin_all(self._weight(self._lowest(energy).total / cycles if cycles < inf else 1.0))
         least = self._floor(latency), self._floor(energy)
         best, bound = best_product(
-            least, lambda w: self.under(self._weight(w)), self._costs, lambda: self.late
+            least, lambda w, n: self.under(self._weight(w), n), self._costs, lambda: self.late
         )
         self.loose |= bound < prod(self._costs(best)) * (1 - TIGHT)
         return best, bound

@@ -72,7 +72,7 @@ def corners_between[Found](
 
 def best_product[Path](
     least: Costs,
-    under: Callable[[float], tuple[Path, float]],
+    under: Callable[[float, float], tuple[Path, float]],
     costs: Callable[[Path], Costs],
     late: Callable[[], bool],
     known: Sequence[Path] = (),
@@ -83,7 +83,7 @@ def best_product[Path](
     leaves no room for a smaller product (lemma 22).
 
     least: cycles, and pJ with leakage, of any path.
-    under: by weight the best path, and the bound of any.
+    under: by weight and a bound that is enough the best path, and the bound of any.
     costs: of a path; infinite where it is none.
     late:  whether to leave off.
     known: paths that are found before.
@@ -94,15 +94,16 @@ def best_product[Path](
         points = [costs(path) for path in paths]
         best = min(points, key=prod, default=(inf, inf))
         if prod(best) < inf:
-            weight = next_weight(lines, points)
+            step = next_weight(lines, points)
         else:
-            weight = energy / cycles if cycles < inf else 1.0
-        if weight is None:
+            step = energy / cycles if cycles < inf else 1.0, inf
+        if step is None:
             return paths[points.index(best)], prod(best)
+        weight, enough = step
         again = any(abs(weight - w) <= SAME_WEIGHT * w for w, _, _ in lines[2:])
         if (paths and late()) or again or len(lines) > MOST_LINES:
             return paths[points.index(best)], least_product(lines)
-        found, bound = under(weight)
+        found, bound = under(weight, enough)
         own = costs(found)
         if prod(own) == inf:
             return found, inf
