@@ -68,7 +68,7 @@ def questions() -> list[Table]:
             title="Hard questions",
             text="One run each, least energy-delay product, mapspace flat; a run that is not over "
             f"after {LONG_S:g} s of wall time is ended. Gap: how far the answer may be above the "
-            f"least, as proven; after {SHORT_S} s of search, with that process's CPU seconds, and "
+            f"least, as proven; after {SHORT_S} s in all, with that process's CPU seconds, and "
             "how far that answer is above the exact one; and after half of the exact run's wall "
             "time. The chip of three levels is `benchmarks/four-levels.yaml`, whose clusters "
             "are 16x16 of 16x16 PEs in the last row.",
