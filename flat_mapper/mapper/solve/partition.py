@@ -161,8 +161,8 @@ class PartitionSearch:
             best, lower = self._best(goal), self._lowest(goal)
             form, proven = lower.cascade, lower.total >= min(best.total * (1 - TIGHT), enough)
             each = form.groups if form else []
-            doubt = [g for g in lower.groups if each[g].is_open(goal)]
-            if self.late or form is None or proven or not doubt:
+            doubt = [g for g in lower.groups if not proven and each[g].is_open(goal)]
+            if self.late or form is None or not doubt:
                 return best, min(lower.total, best.total)
             if not self.budget.late and not all(each[g].sharp for g in doubt):
                 self._sharpen(form, doubt, goal)
