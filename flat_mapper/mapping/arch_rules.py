@@ -364,6 +364,8 @@ def _check_inside(mapspace: Mapspace, platform: Platform, workload: Workload) ->
     Refused where the architecture's rules rule out every alternative; of several the search leaves
     those out. Where a mapspace's own rules do, nothing is feasible, and the answer names them.
     """
+    if not any(rule.bypass for rule in mapspace.keeps):
+        return
     found = [
         _bypassed(groups, mapspace, platform, workload) for groups in partitions(workload, mapspace)
     ]

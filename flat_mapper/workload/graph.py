@@ -290,36 +290,38 @@ class Workload:
         A shared loop runs the whole group once per tile. So its rank must belong to the iteration
         space of every Einsum of the group, and must not be one of `whole_row_ranks`. What is left
         is exact: such a rank is in every tensor the group passes on, so a consumer finds all it
-        reads in the tile just made. Row-softmax attention gives (B, H, P). An Einsum without the
-        rank may say that it runs after that loop; see `inner_ranks`.
+        reads in the tile just made. An Einsum without the rank may say that it runs after that
+        loop; see `inner_ranks`.
 
-        Raises SpecError when the group leaves out an Einsum that stands between two of its own, or
-        has both sides of a cut.
+        raises: SpecError where an Einsum between two of the group is left out, or a cut is inside.
         """
+        if known := self._shareable.get(names):
+            return known
+        where = f"{self.name}: group {', '.join(names)}"
         group, inside = [self.einsum(n) for n in names], set(names)
         for name, before in self.ancestors.items():
             if name in inside or self.einsum(name).each or inside.isdisjoint(before):
                 continue  # of one in each pass: with one pass there is nothing to correct
             if after := [n for n in names if name in self.ancestors[n]]:
-                where = f"{self.name}: group {', '.join(names)}"
-                raise SpecError(
-                    expected(where, f"{name} in it, because {after[0]} waits for it", "a gap")
-                )
+                condition = f"{name} in it, because {after[0]} waits for it"
+                raise SpecError(expected(where, condition, "a gap"))
         for reader, maker, view in self.cuts:
-            if {reader, maker} <= set(names):
-                where = f"{self.name}: group {', '.join(names)}"
+            if {reader, maker} <= inside:
                 condition = f"{maker} and {reader} in two groups: {view} is read back from DRAM"
                 raise SpecError(expected(where, condition, "one"))
         bound = self.whole_row_ranks(names)
         common = [r for r in self.rank_sizes if all(r in e.ranks or r in e.after for e in group)]
-        return tuple(r for r in common if r not in bound)
+        return self._shareable.setdefault(names, tuple(r for r in common if r not in bound))
+
+    @cached_property
+    def _shareable(self) -> dict[tuple[str, ...], tuple[str, ...]]:
+        return {}  # by group: no size of a rank says anything of them, so copies share it
 
     def inner_ranks(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Shareable ranks whose loops stand inside all other shared loops.
 
-        Something is carried over the passes of such a loop: a partial result that is read, or that
-        an Einsum corrects in each pass or finishes after the last. With the loop innermost it is
-        complete before another tile begins, and so never leaves the buffer unfinished.
+        A partial result is carried over its passes, which an Einsum reads, corrects in each or
+        finishes after the last: with the loop innermost none leaves the buffer unfinished.
         """
         group = [self.einsum(n) for n in names]
         carried = {r for e in group for r in (*e.each, *e.after)}
@@ -336,11 +338,9 @@ class Workload:
 
         They are the ranks reduced by an Einsum of the group whose result another Einsum of the
         group reads: under a shared loop over such a rank the reader would see a partial result.
-        A row softmax binds m this way (QK_max, QK_sum). A reduction whose result leaves the group
-        binds nothing: it accumulates over the shared loop (AV alone would let m be tiled, and so
-        does the second GEMM of Y = (A B) C with its inner rank). Nor does one whose readers take it
-        `so_far` or run `after` the loop. A cascade that corrects partial results, as an online
-        softmax does, says so in these words; without its corrections in the group m is bound.
+        A row softmax binds m this way. A reduction whose result leaves the group binds nothing: it
+        accumulates over the shared loop. Nor does one whose readers take it `so_far` or run `after`
+        the loop, as an online softmax does; without its corrections in the group m is bound.
         """
         group = [self.einsum(n) for n in names]
         bound = {

@@ -55,32 +55,37 @@ def unit_tiles(space: EinsumSpace) -> Ints:
     return found
 
 
-def turns_and_ends(
-    known: KnownEnds,
-    occupancy: SharedOccupancy,
-    grid: Ints,
-    roles: Sequence[tuple[Role, ...]],
-    compute: Sequence[Floats | float],
+def own_turns(
+    space: EinsumSpace,
+    extents: Ints,
+    compute: Floats | float,
     streams: Floats,
-) -> tuple[Floats, Floats]:
+    units: Floats,
+) -> Floats:
+    """Cycles of an Einsum's turns at least, by choice of its units; float64[K, n].
+
+    An outer tile has work for no more units than points.
+
+    extents: of outer tiles, int64[R, n]. compute: cycles with all its units.
+    streams: cycles of what it moves past the shared level in its turns. units: at work; float64[K].
+    """
+    points = np.where(extents == FOLLOW, np.inf, extents).prod(axis=0)
+    cycles = space.widest / np.minimum(units[:, None], points) * np.asarray(compute)
+    found: Floats = np.maximum(cycles, streams)
+    return found
+
+
+def turns_and_ends(own: Sequence[Floats], waits: Sequence[Floats]) -> tuple[Floats, Floats]:
     """Cycles of a group's turns, float64[K, n], and what its streams wait, float64[K, 1].
 
-    By choice of the units of the first Einsum and of the last one; turns add up. An outer tile has
-    work for no more units than points.
+    By choice of the units of the first Einsum and of the last one; turns add up.
 
-    grid: outer tiles, int64[R, n]. compute: of each Einsum with all its units.
-    streams: see `busy_cycles`.
+    own: turns of each Einsum. waits: of streams, by choices of the first and of the last.
     """
-    problem = occupancy.problem
-    spaces, busy, waits = problem.spaces, np.zeros((1, streams.shape[1])), np.zeros(1)
-    for i, space in enumerate(spaces):
-        units, ends = np.array([float(space.widest)]), np.zeros(1)
-        if i in (0, len(spaces) - 1):
-            units, ends = known.of(occupancy, space, roles[i])
-        extents = grid[problem.index(space)]
-        points = np.where(extents == FOLLOW, np.inf, extents).prod(axis=0)
-        cycles = space.widest / np.minimum(units[:, None], points) * np.asarray(compute[i])
-        own = np.maximum(cycles, streams[i])
-        busy = (own[:, None] + busy).reshape(len(own) * len(busy), streams.shape[1])
-        waits = (ends[:, None] + waits).ravel()
-    return busy, waits[:, None]
+    busy: Floats = own[0]
+    for turns in own[1:]:
+        busy = (turns[:, None] + busy).reshape(len(turns) * len(busy), busy.shape[1])
+    found = waits[0]
+    for other in waits[1:]:
+        found = (other[:, None] + found).ravel()
+    return busy, found[:, None]

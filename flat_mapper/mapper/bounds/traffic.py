@@ -11,7 +11,7 @@ import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.latency import transfer_cycles
-from flat_mapper.mapper.bounds.ends import KnownEnds, turns_and_ends
+from flat_mapper.mapper.bounds.ends import KnownEnds, own_turns, turns_and_ends
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
 from flat_mapper.mapper.bounds.uses import Loops, Stay, Use, uses_of
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords
@@ -52,6 +52,7 @@ class EinsumUses:
     problem: GroupProblem
     uses: list[Use]
     zero: Floats
+    turns: list[Floats] = field(default_factory=list)  # of all its units, see `own_turns`
 
     @cached_property
     def streams(self) -> Floats:
@@ -167,7 +168,7 @@ def traffic_bound(
     moved = np.maximum(moved, _outside_cycles(problem, every, zero))
     ends_wait: Floats | None = None
     if candidate_sets is None and not overlaps(problem.group.schedule):
-        busy, ends_wait = turns_and_ends(ends, occupancy, grid, roles, compute, streams)
+        busy, ends_wait = _turns_and_ends(occupancy, grid, roles, compute, ends, every)
     else:
         busy = busy_cycles(problem, compute, streams)
     waits = _waits(problem, every, zero)
@@ -179,6 +180,25 @@ def traffic_bound(
         streams=streams,
         waits=waits,
     )
+
+
+def _turns_and_ends(
+    occupancy: SharedOccupancy,
+    grid: Ints,
+    roles: Sequence[tuple[Role, ...]],
+    compute: Sequence[Floats | float],
+    ends: KnownEnds,
+    every: Sequence[EinsumUses],
+) -> tuple[Floats, Floats]:
+    """Cycles of turns and of what streams wait; see `turns_and_ends`."""
+    problem, spaces = occupancy.problem, occupancy.problem.spaces
+    at_ends = {i: ends.of(occupancy, spaces[i], roles[i]) for i in {0, len(spaces) - 1}}
+    for i, (space, own) in enumerate(zip(spaces, every, strict=True)):
+        if not own.turns:
+            units = at_ends[i][0] if i in at_ends else np.array([float(space.widest)])
+            extents = grid[problem.index(space)]
+            own.turns.append(own_turns(space, extents, compute[i], own.streams, units))
+    return turns_and_ends([own.turns[0] for own in every], [waits for _, waits in at_ends.values()])
 
 
 def busy_cycles(
