@@ -51,10 +51,8 @@ class _Chance:
     def of(self, cycles: Floats, energy: Floats) -> Bools:
         """Candidates that can improve, by the cycles of their turns and least energy."""
         one, add = self.one, self.adds
-        weighted = [
-            energy + add * w * cycles + rest
-            for w, rest in zip(self.slopes, self.rests[1:], strict=True)
-        ]
+        pairs = zip(self.slopes, self.rests[1:], strict=True)
+        weighted = [energy + add * w * cycles + rest for w, rest in pairs]
         below = self.incumbent.sums_can_improve(weighted, one.cycles, one.energy)
         return below & self.incumbent.can_improve(*self.bound(cycles, energy))
 
