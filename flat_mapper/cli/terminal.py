@@ -19,7 +19,7 @@ def columns() -> int:
     with suppress(ValueError):
         if (said := int(os.environ.get("COLUMNS", "0"))) > 0:
             return said
-    try:
-        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
-    except (AttributeError, ValueError, OSError):
-        return 80
+    if sys.__stdout__ is not None:
+        with suppress(ValueError, OSError):
+            return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80
+    return 80

@@ -295,8 +295,8 @@ class Workload:
 
         raises: SpecError where an Einsum between two of the group is left out, or a cut is inside.
         """
-        if known := self._shareable.get(names):
-            return known
+        if names in self._shareable:
+            return self._shareable[names]
         where = f"{self.name}: group {', '.join(names)}"
         group, inside = [self.einsum(n) for n in names], set(names)
         for name, before in self.ancestors.items():

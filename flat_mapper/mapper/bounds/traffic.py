@@ -192,7 +192,7 @@ def _turns_and_ends(
 ) -> tuple[Floats, Floats]:
     """Cycles of turns and of what streams wait; see `turns_and_ends`."""
     problem, spaces = occupancy.problem, occupancy.problem.spaces
-    at_ends = {i: ends.of(occupancy, spaces[i], roles[i]) for i in {0, len(spaces) - 1}}
+    at_ends = {i: ends.of(occupancy, spaces[i], roles[i]) for i in (0, len(spaces) - 1)}
     for i, (space, own) in enumerate(zip(spaces, every, strict=True)):
         if not own.turns:
             units = at_ends[i][0] if i in at_ends else np.array([float(space.widest)])

@@ -174,8 +174,8 @@ def _check_limits(
     if limits.buffer_bytes < inf:
         condition = "none beside fusion.level or cores; a lower depth of the level is a limit"
         raise SpecError(expected("--max-buffer", condition, f"{limits.buffer_bytes:,.0f} bytes"))
-    each = (cascade for cascade in cascades(workload, platform, mapspace))
-    if any(len(groups) > 1 for one in each for groups in partitions(one, mapspace)):
+    every = cascades(workload, platform, mapspace)
+    if any(len(groups) > 1 for one in every for groups in partitions(one, mapspace)):
         condition = "one fused group, where tiles are given out to cores"
         raise SpecError(expected("--max-latency, --max-energy", condition, "several"))
 
