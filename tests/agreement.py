@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 from oracles.brute_force import Case, answers
 
+from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.result import Result
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.mapper.group.objective import Objective
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 
@@ -46,3 +48,24 @@ def agree(
         assert value(priced, objective) == pytest.approx(value(found.result, objective), rel=1e-12)
         assert value(found.result, objective) == pytest.approx(best, rel=1e-9), where
     return truths
+
+
+def answer(case: Case, limits: Limits, objective: Objective) -> Solution | Infeasible:
+    """The search's answer under limits."""
+    what = case.workload, case.platform, case.mapspace, case.ert
+    return search(*what, objective=objective, budget=Budget(limits=limits))
+
+
+def limits_at(edge: Result) -> tuple[Limits, Limits]:
+    """Limits that a mapping just keeps: of latency, and of energy."""
+    energy = edge.energy_pj * 1e-12 * (1 + 1e-9)
+    return Limits(latency_s=edge.latency_s), Limits(energy_j=energy)
+
+
+def best_within(limits: Limits, front: Sequence[Result], objective: Objective) -> float:
+    """The best value of the mappings that keep limits."""
+    return min(
+        value(r, objective)
+        for r in front
+        if r.latency_s <= limits.latency_s * (1 + 1e-12) and r.energy_pj <= limits.energy_j * 1e12
+    )

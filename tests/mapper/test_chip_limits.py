@@ -5,16 +5,15 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
-from agreement import value
+from agreement import answer, best_within, limits_at, value
 from oracles.brute_force import Case
 from oracles.chip_cases import chip_question
 from oracles.many_cores import judged, options
 
-from flat_mapper.base.budget import Budget, Limits
+from flat_mapper.base.budget import Limits
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.group.objective import OBJECTIVES
 from flat_mapper.mapper.solve.result import Solution
 
 SEEDS = (18, 25, 100)  # quick, with 5 to 8 mappings on the front
@@ -34,34 +33,16 @@ def every(seed: int) -> tuple[Case, list[Result]]:
     return case, front
 
 
-def answer(case: Case, limits: Limits, objective: Objective) -> Solution | Infeasible:
-    """The search's answer."""
-    return search(
-        *(case.workload, case.platform, case.mapspace, case.ert),
-        objective=objective,
-        budget=Budget(limits=limits),
-    )
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 def test_limits_on_cores_leave_the_best_of_what_keeps_them(seed: int) -> None:
     case, front = every(seed)
     assert front
     for edge in (front[0], front[len(front) // 2], front[-1]):
-        for limits in (
-            Limits(latency_s=edge.latency_s),
-            Limits(energy_j=edge.energy_pj * 1e-12 * (1 + 1e-9)),
-        ):
-            kept = [
-                r
-                for r in front
-                if r.latency_s <= limits.latency_s * (1 + 1e-12)
-                and r.energy_pj <= limits.energy_j * 1e12
-            ]
+        for limits in limits_at(edge):
             for objective in OBJECTIVES:
                 found = answer(case, limits, objective)
                 assert isinstance(found, Solution), found
-                best = min(value(r, objective) for r in kept)
+                best = best_within(limits, front, objective)
                 assert found.certificate.proven_bound <= best * (1 + 1e-9)
                 assert value(found.result, objective) == pytest.approx(best, rel=1e-9)
 

@@ -7,12 +7,12 @@ from functools import cache
 
 import pytest
 import small_platform as small
-from agreement import value
+from agreement import answer, best_within, limits_at, value
 from oracles.brute_force import Case, judged, options, total_cycles, total_energy
 from oracles.small_cases import online_case, small_case, turns_case
 from prices import PRICES
 
-from flat_mapper.base.budget import Budget, Limits
+from flat_mapper.base.budget import Limits
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.group.objective import OBJECTIVES
 from flat_mapper.mapper.solve.optimum import search
@@ -38,34 +38,16 @@ def every(kind: str, seed: int) -> tuple[Case, list[Result]]:
     return case, front
 
 
-def answer(case: Case, limits: Limits, objective: str) -> Solution | Infeasible:
-    """The search's answer."""
-    return search(
-        *(case.workload, case.platform, case.mapspace, case.ert),
-        objective=objective,  # type: ignore[arg-type]
-        budget=Budget(limits=limits),
-    )
-
-
 @pytest.mark.parametrize(("kind", "seed"), QUESTIONS)
 def test_limits_leave_the_best_of_what_keeps_them(kind: str, seed: int) -> None:
     case, front = every(kind, seed)
     for edge in front:
-        for limits in (
-            Limits(latency_s=edge.latency_s),
-            Limits(energy_j=edge.energy_pj * 1e-12 * (1 + 1e-9)),
-        ):
-            kept = [
-                r
-                for r in front
-                if r.latency_s <= limits.latency_s * (1 + 1e-12)
-                and r.energy_pj <= limits.energy_j * 1e12
-            ]
+        for limits in limits_at(edge):
             for objective in OBJECTIVES:
                 found = answer(case, limits, objective)
                 assert isinstance(found, Solution), found
                 assert found.certificate.optimal
-                best = min(value(r, objective) for r in kept)
+                best = best_within(limits, front, objective)
                 assert value(found.result, objective) == pytest.approx(best, rel=1e-9)
 
 

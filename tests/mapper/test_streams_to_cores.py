@@ -16,31 +16,27 @@ from mapper.test_on_cores import many, on_cores
 from oracles.brute_force import Case
 from oracles.chip_cases import PRODUCTS, chip_question
 from oracles.fused_questions import fused_question
+from tile_questions import LEAST, laid_out, searches_between, with_level_between
 
 from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel, Platform
-from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.chip.cores import Round
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.chip.group import group_on_cores
 from flat_mapper.cost_model.chip.totals import chip_stats
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment, cascades, every_assignment
 from flat_mapper.mapper.chip.floors import at_least, computes_pj, core_energies, core_view
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.chip.incumbent import ChipIncumbent
-from flat_mapper.mapper.chip.question import Question
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
-from flat_mapper.mapper.solve.on_cores import tiles_on_cores
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import solve_group
-from flat_mapper.mapper.solve.tile_search import GroupOnTiles
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.cores.lift import lifted
 from flat_mapper.mapping.cores.view import core_platform, served
@@ -50,41 +46,6 @@ from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
 from flat_mapper.workload.notation import parse_einsum
-
-LEAST = 1e-9  # of rounding
-
-
-def with_level_between(platform: Platform, rng: random.Random) -> Platform:
-    """The chip with a level outside its cores; it or a core's stream may be slow, or multicast."""
-    dram = platform.dram.words_per_cycle or 8.0
-    level = MemoryLevel(
-        name="between",
-        component_class="SRAM",
-        capacity_words=rng.choice((64, 512, 100_000)),
-        word_bits=platform.dram.word_bits,
-        row_words=1,
-        shared_words_per_cycle=dram * rng.choice((0.5, 1.0, 1.6, 4.0)),
-    )
-    stream = rng.choice((None, dram * rng.choice((0.3, 1.0))))
-    deaf = rng.random() < 0.6
-
-    def around(arch: Architecture) -> Architecture:
-        outer, *inside = arch.nodes
-        nodes = [
-            replace(n, constraints={})
-            if isinstance(n, Fanout) and n.name == "core" and not deaf
-            else n
-            for n in inside
-        ]
-        limits = {} if stream is None else {"core_stream_bytes_per_cycle": stream}
-        return replace(arch, nodes=(outer, level, *nodes), variables={**arch.variables, **limits})
-
-    vector = platform.vector
-    return replace(
-        platform,
-        matrix=around(platform.matrix),
-        vector=None if vector is None else around(vector),
-    )
 
 
 def fastest(one: Assignment, core: Platform, space: Mapspace) -> GroupSolution | None:
@@ -154,47 +115,21 @@ def test_no_mapping_is_below_the_bounds_of_its_tile(seed: int) -> None:
     assert assert_bounds_hold(seed, 2) > 0
 
 
-def priced_between(ert: Ert, rng: random.Random) -> Ert:
-    """The prices of a chip with a level between, which is cheaper than DRAM or dearer."""
-    read = ert.levels["DRAM"].get("read", 1.0) * rng.choice((0.1, 0.4, 1.5))
-    return replace(ert, levels={**ert.levels, "between": {"read": read, "write": 1.1 * read}})
-
-
 def assert_pj_hold(seed: int, few: int) -> int:
     """Of so many tiles of a question; returns mappings that were priced, none below its bound."""
-    case, rng, priced = fused_question(seed), random.Random(seed), 0
-    if case.mapspace.policy.softmax == "free":
-        return 0
-    platform = with_level_between(many(case.platform, rng.randint(2, 5)), rng)
-    workload, ert = case.workload, priced_between(case.ert, rng)
-    space = on_cores(case.mapspace, case.platform.matrix.levels[1].name)
-    goal, budget = Goal(kind="energy"), Budget()
-    question = Question(
-        platform=platform, mapspace=space, ert=ert, goal=goal, budget=budget, progress=None
-    )
-    for groups in partitions(workload, space):
-        if len(groups) > 1:
-            continue
-        every = tiles_on_cores(question, workload, groups[0])
-        search = GroupOnTiles(question=question, workload=workload, every=every)
-        for item in rng.sample(search._queue, min(few, len(search._queue))):
-            found, bounds = search._bounded(item), list[float]()
+    priced, goal = 0, Goal(kind="energy")
+    for tiles, some in searches_between(seed, goal, few):
+        for item in some:
+            found, bounds = tiles._bounded(item), list[float]()
             while found.left:
                 bounds.append(found.least)
-                found = search._bounded(found)
+                found = tiles._bounded(found)
             assert found.least >= max(bounds)
-            one, where = item.one, (workload, platform)
             assert found.search is not None
             alone, _ = solve_group(found.search, goal, None)
-            if not isinstance(alone, list):
-                continue
-            group = group_mapping(alone[0], dict(one.core_workload.rank_sizes))
-            for whole in lifted(*where, group, one.level, dict(one.tile)):
-                on = group_on_cores(*where, whole, space.policy, ert)
-                if not isinstance(on, Infeasible):
-                    priced += 1
-                    energy = sum(stats.energy_pj for stats in chip_stats(on, ert))
-                    assert found.least <= energy * (1 + LEAST), (one, whole)
+            for _, pj in laid_out(tiles, item.one, alone):
+                priced += 1
+                assert found.least <= pj * (1 + LEAST), item.one
     return priced
 
 

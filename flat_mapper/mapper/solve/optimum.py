@@ -107,8 +107,7 @@ def search(
     what, fusion = (workload, platform, mapspace, ert), mapspace.fusion
     if fusion.on_cores or fusion.anything is not None:
         if log is not None or (budget.limits and fusion.anything is not None):
-            condition = "a mapspace that lists its groups"
-            condition += "" if log is None else ", without level and cores"
+            condition = "a mapspace that lists its groups" + ", without level and cores" * bool(log)
             raise SpecError(expected("--log, --max-...", condition, mapspace.name))
         return _elsewhere(mapspace)(*what, objective=objective, progress=progress, budget=budget)
     check_one_array(platform, mapspace)
