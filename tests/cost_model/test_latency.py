@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel
+from execution.tiny import memory
+
+from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout
 from flat_mapper.cost_model.latency import port_loads, transfer_cycles
 from flat_mapper.cost_model.nest import factors_of, nest_of
 from flat_mapper.cost_model.reuse import accesses
@@ -10,30 +12,18 @@ from flat_mapper.mapping.values import EinsumMapping, Loop, Slot
 from flat_mapper.workload.notation import parse_einsum
 
 
-def level(name: str, instances: int = 1, shared: float | None = None) -> MemoryLevel:
-    return MemoryLevel(
-        name=name,
-        component_class="SRAM",
-        capacity_words=None,
-        word_bits=16,
-        row_words=1,
-        instances=instances,
-        shared_words_per_cycle=shared,
-    )
-
-
 def test_a_shared_port_passes_what_is_read_and_what_is_written() -> None:
-    one = level("GLB", shared=2.0)
+    one = memory("GLB", rate=2.0)
     assert [(p.port, p.words) for p in port_loads(one, 3.0, 5.0)] == [("shared", 8.0)]
     assert transfer_cycles(one, 3.0, 5.0) == 4.0
 
 
 def test_a_rank_cut_by_an_axis_counts_as_even_where_no_loop_stands_outside() -> None:
     """Three words by two units on Y, of two and one: both count as having two."""
-    nodes = (level("DRAM"), level("GLB"), Fanout(name="PE", fanout_x=2, fanout_y=2))
+    nodes = (memory("DRAM"), memory("GLB"), Fanout(name="PE", fanout_x=2, fanout_y=2))
     arch = Architecture(
         name="one",
-        nodes=(*nodes, level("RF", 4)),
+        nodes=(*nodes, memory("RF", copies=4)),
         compute=ComputeUnit(name="MAC", component_class="intmac", instances=4),
         cycle_seconds=1e-9,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+from execution.tiny import memory
+
 from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel, Platform
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.values import (
@@ -75,13 +77,8 @@ def random_platform(rng: random.Random) -> Platform:
         def rate() -> float | None:
             return rng.choice((0.5, 1.0, 2.0, 4.0)) if rng.random() < 0.4 else None
 
-        return MemoryLevel(
-            name=name,
-            component_class="SRAM",
-            capacity_words=None,
-            word_bits=16,
-            row_words=1,
-            instances=instances,
+        return replace(
+            memory(name, copies=instances),
             read_words_per_cycle=rate(),
             write_words_per_cycle=rate(),
             shared_words_per_cycle=rate(),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from execution.random_cores import random_cores_case
 from execution.random_fused import random_group, random_platform, random_workload
+from execution.tiny import memory
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.mapping.resize import resized_mapping
@@ -59,14 +60,8 @@ def random_deep_platform(rng: random.Random) -> Platform:
             nodes.append(Fanout(name=f"to{name}", fanout_x=2, fanout_y=rng.choice((1, 2))))
             copies *= nodes[-1].copies
         nodes.append(
-            MemoryLevel(
-                name=name,
-                component_class="SRAM",
-                capacity_words=None,
-                word_bits=16,
-                row_words=1,
-                instances=copies,
-                shared_words_per_cycle=rate,
+            replace(
+                memory(name, rate=rate, copies=copies),
                 read_words_per_cycle=rng.choice((None, 0.5, 2.0)),
             )
         )
