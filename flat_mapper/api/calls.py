@@ -7,10 +7,11 @@ is a file.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from flat_mapper.api.layers import best_of_layers, noted, search_results, sourced, together
 from flat_mapper.api.prices import energies, known_energies, searched_energies
@@ -26,9 +27,7 @@ from flat_mapper.base.progress import Progress, part_of
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
-from flat_mapper.mapper.solve.log import SearchLog, search_log
 from flat_mapper.mapping.cores.check import check_record
-from flat_mapper.mapping.record import RECORD, MappingRecord, read_record
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_names import unmatched_rules
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
@@ -45,8 +44,11 @@ from flat_mapper.workload.problem_file import (
     sequence_lengths,
     sequence_sizes,
 )
-from flat_mapper.workload.timeloop import read_problem
 from flat_mapper.workload.visible_keys import at_keys
+
+if TYPE_CHECKING:  # at run time both are imported where they are asked for
+    from flat_mapper.mapper.solve.log import SearchLog
+    from flat_mapper.mapping.record import MappingRecord
 
 MAPSPACES = ("naive", "flex-stream", "flex", "flat")  # what `compare` compares by default
 UNCHANGED: Mapping[str, object] = MappingProxyType({})
@@ -124,6 +126,8 @@ def _asked(
 
 def _in_memory(source: Mapping[str, object]) -> Workload:
     """The one Einsum of a specification."""
+    from flat_mapper.workload.timeloop import read_problem
+
     document = document_of(source)
     variables = variables_of(document.get("variables"), IN_MEMORY)
     return replace(read_problem(document, IN_MEMORY, variables), states_bits=False)
@@ -186,7 +190,7 @@ def search(
     if log:
         cascade.one_kind("--log")
     own = budget or Budget.within(time_limit, gap, memory_limit, limits)
-    with search_log(Path(log)) if log else nullcontext() as listener:
+    with _taken_down(log) as listener:
         found = compare(
             *(cascade, platform, (mapspace,), ert),
             objective=objective,
@@ -196,6 +200,15 @@ def search(
             budget=own,
         )
     return next(iter(found.rows.values()))
+
+
+def _taken_down(log: Name | None) -> AbstractContextManager[SearchLog | None]:
+    """The log in a file, where one is asked for."""
+    if not log:
+        return nullcontext()
+    from flat_mapper.mapper.solve.log import search_log
+
+    return search_log(Path(log))
 
 
 def compare(
@@ -274,6 +287,8 @@ def recorded(mapping: Recorded, platform: Platform | Source | None = None) -> Ma
 
     raises: SpecError for what cannot be read.
     """
+    from flat_mapper.mapping.record import RECORD, MappingRecord, read_record
+
     chip = None if platform is None else load_platform(platform)
     if isinstance(mapping, str | Path):
         path = Path(mapping)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from math import sqrt
+from typing import TYPE_CHECKING
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
@@ -19,7 +20,6 @@ from flat_mapper.base.progress import Progress, part_of
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapper.group.objective import Objective
-from flat_mapper.mapper.solve.log import SearchLog
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapping.data_spaces import binding_notes
@@ -30,6 +30,9 @@ from flat_mapper.reports.answers import SearchResult, joined
 from flat_mapper.reports.layers import reread_note, sequences_text
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.visible_keys import seen
+
+if TYPE_CHECKING:  # at run time the log is imported where one is asked for
+    from flat_mapper.mapper.solve.log import SearchLog
 
 SAME = 1e-9  # chosen: relative; products of floats that should be equal differ by less
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from flat_mapper.arch.edits import set_path
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import value_bits
@@ -102,10 +101,17 @@ def _converted(arch: Architecture, changed: dict[str, MemoryLevel], bits: int) -
         return arch
     new = {level.name: _level(arch, level, bits) for level in own}
     document = Section(arch.document)
-    for level in new.values():
-        for key, value in level.attributes.items():
-            if value != arch.level(level.name).attributes.get(key):
-                document = set_path(document, f"{level.name}.{key}", value)
+    said = {
+        f"{level.name}.{key}": value
+        for level in new.values()
+        for key, value in level.attributes.items()
+        if value != arch.level(level.name).attributes.get(key)
+    }
+    if said:
+        from flat_mapper.arch.edits import set_path
+
+        for path, value in said.items():
+            document = set_path(document, path, value)
     nodes = tuple(new.get(node.name, node) for node in arch.nodes)
     return replace(arch, nodes=nodes, document=document if arch.document else arch.document)
 

@@ -22,13 +22,8 @@ from flat_mapper.cost_model.chip.evaluation import evaluate, stats_alone
 from flat_mapper.cost_model.chip.tile import tile_cost
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, TensorStats
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.cores.tiles import (
-    CoreQuestion,
-    core_question,
-    full_tile,
-    given_tiles,
-)
-from flat_mapper.mapping.cores.view import core_count, fusion_level
+from flat_mapper.mapping.cores.tiles import core_question, full_tile, given_tiles
+from flat_mapper.mapping.cores.view import CoreQuestion, core_count, fusion_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot
 from flat_mapper.timeloop.backend import TimeloopBackend
 from flat_mapper.workload.graph import Workload

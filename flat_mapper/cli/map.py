@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flat_mapper.api import calls as api
-from flat_mapper.api.grouping import fusible
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
 from flat_mapper.base.escape import terminal_text
@@ -19,15 +18,15 @@ from flat_mapper.base.formats import Width
 from flat_mapper.cli.arguments_sweep import budget_of
 from flat_mapper.cli.files import chip_of
 from flat_mapper.cli.terminal import say
+from flat_mapper.cost_model.backend import MAPPER
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.mapper.solve.front_search import FRONT
+from flat_mapper.mapper.group.objective import FRONT
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.folder import check_folder, write_folder
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.sizes import width_of
 from flat_mapper.spec.yamlio import scalar
-from flat_mapper.timeloop.terms import MAPPER
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.heads import GROUP
 from flat_mapper.workload.problem_file import Lengths, sequence_lengths
@@ -134,6 +133,8 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
 
 def why_not_command(arguments: argparse.Namespace) -> int:
     """True if some Einsums may share loops; exit code 1 with the reason where they may not."""
+    from flat_mapper.api.grouping import fusible
+
     found = fusible(workload_of(arguments), arguments.einsums)
     say(answer_json(found.kind, found.to_dict()) if arguments.json else found)
     return 0 if found else 1

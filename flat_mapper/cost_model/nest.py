@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Architecture
-from flat_mapper.cost_model.windows.tile import Projection
 from flat_mapper.mapping.values import EinsumMapping, Slot, slots_of
 from flat_mapper.workload.einsum import Einsum
+
+if TYPE_CHECKING:  # at run time windows are imported when a tensor has them
+    from flat_mapper.cost_model.windows.tile import Projection
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -88,6 +91,8 @@ class Nest:
 
     def projection(self, tensor: str) -> Projection:
         """The dimensions of a tensor, as sums of ranks."""
+        from flat_mapper.cost_model.windows.tile import Projection
+
         index = {r: i for i, r in enumerate(self.ranks)}
         access = next(a for a in self.einsum.accesses if a.tensor == tensor)
         dims = access.sums or tuple(((r, 1),) for r in access.ranks)

@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from math import ceil, fsum
-from typing import Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from flat_mapper.base.errors import MissingResult
 from flat_mapper.cost_model.network import NetworkStats
-from flat_mapper.mapping.cores.use import CoreUse
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Schedule
+
+if TYPE_CHECKING:  # at run time what cores do is imported where there are several
+    from flat_mapper.mapping.cores.use import CoreUse
 
 LEAKAGE = "leakage"  # its entry among the parts of an energy
 
@@ -76,11 +78,8 @@ class LevelStats:
 
     def to_dict(self) -> dict[str, object]:
         """Cycles, throttling, and the tensors by name."""
-        return {
-            "cycles": self.cycles,
-            "throttling": self.throttling,
-            "tensors": {t.tensor: t.to_dict() for t in self.tensors},
-        }
+        tensors = {t.tensor: t.to_dict() for t in self.tensors}
+        return {"cycles": self.cycles, "throttling": self.throttling, "tensors": tensors}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
 from operator import mul
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,8 +27,9 @@ from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.nest import BoolArray, Factors, FloatArray, IntArray, Nest, Visited
 from flat_mapper.cost_model.remainders import moved_words
-from flat_mapper.cost_model.windows.counts import window_counts
-from flat_mapper.cost_model.windows.nest import Block, Pass
+
+if TYPE_CHECKING:  # at run time windows are imported when a tensor has them
+    from flat_mapper.cost_model.windows.nest import Block
 
 ONE = np.ones(1, np.int64)
 SHARED = 1  # index of the level that Einsums of a group share; those inside it are private
@@ -109,18 +111,19 @@ def windowed_traffic(nest: Nest, factors: Factors, tensor: str) -> dict[tuple[in
 
     raises: SpecError where loops have remainders.
     """
+    from flat_mapper.cost_model.windows.counts import window_counts
+
     if factors.lasts is not None:
         where = f"{nest.einsum.name}: {tensor}"
         condition = "factors that divide their ranks beside a sum of ranks, as in a convolution"
         raise SpecError(expected(where, condition, "a remainder"))
     output = nest.einsum.output.tensor == tensor
     blocks = [_blocks(nest, factors, tensor, n) for n in range(factors.count)]
-    found = [
-        window_counts(one, nest.projection(tensor), len(nest.ranks), is_output=output)
-        for one in blocks
-    ]
+    projection = nest.projection(tensor)
+    found = [window_counts(b, projection, len(nest.ranks), is_output=output) for b in blocks]
     traffic = {}
-    for level, position in enumerate(_level_positions(nest)):
+    positions = [i for i, node in enumerate(nest.arch.nodes) if isinstance(node, MemoryLevel)]
+    for level, position in enumerate(positions):
         if tensor in nest.keep[level]:
             kept = [counts[position] for counts in found]
             fields = ("reads", "fills", "updates", "temporal_reductions", "partition")
@@ -130,13 +133,10 @@ def windowed_traffic(nest: Nest, factors: Factors, tensor: str) -> dict[tuple[in
     return traffic
 
 
-def _level_positions(nest: Nest) -> list[int]:
-    """The running number of each level among all nodes."""
-    return [i for i, node in enumerate(nest.arch.nodes) if isinstance(node, MemoryLevel)]
-
-
 def _blocks(nest: Nest, factors: Factors, tensor: str, n: int) -> list[Block]:
     """The nodes of one loop nest, outermost first, as the count of windows takes them."""
+    from flat_mapper.cost_model.windows.nest import Block, Pass
+
     left = [int(np.prod(factors.factors[:, r, n])) for r in range(len(nest.ranks))]
 
     def passes(slot: int) -> tuple[Pass, ...]:
@@ -201,9 +201,8 @@ def padded_for(nest: Nest, factors: Factors, slot: int) -> Factors:
     short = factors.lasts != factors.factors
     inside = np.logical_or.accumulate(short[::-1], axis=0)[::-1]  # there or further in
     cut = ((factors.factors[above] > 1) & inside[above]).any(axis=0)
-    return Factors(
-        factors=factors.factors, lasts=np.where(cut[None], factors.factors, factors.lasts)
-    )
+    lasts = np.where(cut[None], factors.factors, factors.lasts)
+    return Factors(factors=factors.factors, lasts=lasts)
 
 
 def _traffic(is_output: bool, held: IntArray, above: IntArray | None, below: IntArray) -> Traffic:

@@ -9,7 +9,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.occupancy import tile_occupancies
 from flat_mapper.cost_model.residence import private_needs
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats, Result
-from flat_mapper.mapping.cores.tiles import one_core
+from flat_mapper.mapping.cores.question import one_core
 from flat_mapper.mapping.sharing import whole_group
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.reports.group_table import group_cost

@@ -13,8 +13,7 @@ from flat_mapper.base.table import TextRow, grid
 from flat_mapper.cost_model.residence import STAYS
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, Infeasible, Result
 from flat_mapper.mapper.solve.result import Certificate
-from flat_mapper.mapping.cores.tiles import one_core
-from flat_mapper.mapping.record import record_document
+from flat_mapper.mapping.cores.question import one_core
 from flat_mapper.mapping.sharing import whole_group
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
 from flat_mapper.reports.energy import (
@@ -113,6 +112,8 @@ def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[
 
 def nest_documents(workload: Workload, mapping: FusedMapping) -> dict[str, object]:
     """Every Einsum's loops and kept tensors, as fused-mapping.yaml writes them."""
+    from flat_mapper.mapping.record import record_document
+
     record = record_document(workload, mapping, ())["fused_mapping"]
     found: dict[str, object] = {}
     if isinstance(record, Mapping):

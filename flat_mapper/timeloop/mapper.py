@@ -21,6 +21,7 @@ from typing import get_args
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import BackendError, MappingError, SpecError, expected
 from flat_mapper.base.progress import Progress
+from flat_mapper.cost_model.backend import MAPPER
 from flat_mapper.cost_model.result import EinsumStats, Result
 from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.operations import priced_for
@@ -32,7 +33,6 @@ from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.backend import INPUT_FILES, art_document, ert_document
 from flat_mapper.timeloop.headroom import held_words
 from flat_mapper.timeloop.run import Command, answer_text, call, command_of, run_folder
-from flat_mapper.timeloop.terms import MAPPER
 from flat_mapper.timeloop.write_mapper_processed import Algorithm, processed_for_mapper
 from flat_mapper.workload.graph import Workload
 

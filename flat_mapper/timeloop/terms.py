@@ -20,7 +20,6 @@ from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.graph import Workload
 
 TIMELOOP_VERSION = 0.4
-MAPPER = "timeloop-mapper"  # the program that searches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,7 +93,6 @@ from flat_mapper.workload.roles import (
 )
 from flat_mapper.workload.short_form import VOCABULARY, short_workload
 from flat_mapper.workload.softmax import SOFTMAXES
-from flat_mapper.workload.timeloop import problem_faults, read_problem
 from flat_mapper.workload.visible_keys import seen
 
 PROBLEM_KEYS = (
@@ -260,6 +259,8 @@ def _document(source: str | Path) -> Section:
 
 def _foreign(document: Section, changes: Mapping[str, object], faults: Faults) -> Workload | None:
     """The one Einsum of a Timeloop problem."""
+    from flat_mapper.workload.timeloop import problem_faults, read_problem
+
     where, problem = document.source, section_of(document["problem"], document.source)
     mixed = [key for key in ("attention", "einsums") if key in problem]
     if mixed:

@@ -200,6 +200,35 @@ def test_a_poor_encoding_is_no_error(written: Path) -> None:
     assert "for " in done.stdout
 
 
+# What a search of one group on one array has no use for, by who asks for it.
+ELSEWHERE = {
+    "windows of a convolution": "cost_model.windows.counts",
+    "several cores": "cost_model.chip.group cost_model.chip.totals mapping.cores.tiles",
+    "more candidates than are kept": "mapper.group.incremental mapper.bounds.bound_filter",
+    "one Einsum on its own": "mapper.cost.dense",
+    "groups one after another": "mapper.solve.weighted_sum",
+    "limits, --objective latency,energy": "mapper.solve.front_search explore.pareto",
+    "--log": "mapper.solve.log",
+    "mapspaces without groups": "mapping.partitions mapper.space.handover",
+    "why-not": "api.grouping",
+    "-o, evaluate": "mapping.record reports.files",
+    "chips in words of other bits": "arch.edits",
+    "Timeloop's files and tools": "workload.timeloop timeloop.terms timeloop.mapper",
+}
+
+
+def test_a_plain_question_imports_no_more_than_it_needs(ert: str) -> None:
+    code = "import sys; from flat_mapper.cli.main import run; run(); print(*sys.modules)"
+    words = ("map", "--arch", "edge", "--problem", "bert-base", "--ert", ert)
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "flat_mapper.mapper.group.fused" in loaded
+    for who, names in ELSEWHERE.items():
+        assert loaded.isdisjoint(f"flat_mapper.{name}" for name in names.split()), who
+
+
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted(argv: object) -> int:
         raise KeyboardInterrupt

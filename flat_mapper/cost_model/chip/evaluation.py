@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 
 from flat_mapper.arch.power import power_limit_w
 from flat_mapper.arch.values import Platform
-from flat_mapper.cost_model.chip.group import group_on_cores
 from flat_mapper.cost_model.chip.tile import tile_cost
-from flat_mapper.cost_model.chip.totals import chip_group, chip_stats
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.group import alone, group_terms
 from flat_mapper.cost_model.network import FREE, priced, unpriced_networks
@@ -25,10 +23,10 @@ from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.check import check_fused
-from flat_mapper.mapping.cores.tiles import CoreQuestion
+from flat_mapper.mapping.cores.view import CoreQuestion
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import crosses_dram, visited_tiles
-from flat_mapper.mapping.values import FusedMapping, GroupMapping
+from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
@@ -46,11 +44,10 @@ def evaluate(
     groups: dict[tuple[str, ...], GroupStats] = {}
     for group in mapping.groups:
         if group.on_cores:
-            on = group_on_cores(workload, platform, group, mapping.policy, ert)
+            on = _on_cores(workload, platform, group, mapping.policy, ert)
             if isinstance(on, Infeasible):
                 return on
-            found = chip_stats(on, ert)
-            groups[group.names] = chip_group(on, found)
+            groups[group.names], found = on
             stats |= {one.einsum: one for one in found}
             continue
         core = CoreQuestion(workload=workload, platform=platform, group=group)
@@ -60,6 +57,21 @@ def evaluate(
         stats |= {one.einsum: one for one in cost.stats}
         groups[group.names] = alone(cost.terms, platform)
     return combine(workload, platform, mapping, ert, stats, groups, backend="native")
+
+
+def _on_cores(
+    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy, ert: Ert
+) -> tuple[GroupStats, Sequence[EinsumStats]] | Infeasible:
+    """A group whose tiles are given out, and its Einsums, or why it does not fit."""
+    # Imported here: most chips have one array, and no use for a third of this package.
+    from flat_mapper.cost_model.chip.group import group_on_cores
+    from flat_mapper.cost_model.chip.totals import chip_group, chip_stats
+
+    on = group_on_cores(workload, platform, group, policy, ert)
+    if isinstance(on, Infeasible):
+        return on
+    found = chip_stats(on, ert)
+    return chip_group(on, found), found
 
 
 def stats_alone(

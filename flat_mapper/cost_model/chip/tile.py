@@ -19,7 +19,7 @@ from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, T
 from flat_mapper.cost_model.turn_taking import KindParts
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.handover import handed_inside
-from flat_mapper.mapping.cores.tiles import CoreQuestion
+from flat_mapper.mapping.cores.view import CoreQuestion
 from flat_mapper.mapping.sharing import shared_level, visited_tiles, whole_group
 from flat_mapper.mapping.values import Policy
 

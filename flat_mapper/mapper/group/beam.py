@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flat_mapper.mapper.bounds.bound_filter import BoundFilter, LowerBounds
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.group.incremental import IncrementalEnumeration
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
@@ -18,6 +17,10 @@ from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.roles import Role
+
+if TYPE_CHECKING:  # at run time what enumerates is imported where candidates are too many
+    from flat_mapper.mapper.bounds.bound_filter import LowerBounds
+    from flat_mapper.mapper.group.incremental import IncrementalEnumeration
 
 FIRST = 4000  # candidates of an Einsum that the first pass extends at a node
 NARROWER = (1, 3, 62)  # halvings of the compute units in use, where no wider candidate fits
@@ -43,6 +46,9 @@ class Beam:
 
     def first(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates for a good mapping early: where there are too many, the most promising."""
+        known = [t for t in whole if t is not None]
+        if len(known) == len(whole):
+            return known
         return [
             replace(g, most=FIRST, crowd=self._first_few).candidate_set(self._best_few)
             if t is None
@@ -86,6 +92,8 @@ class Beam:
 
     def filtered(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates that can improve, where there are too many by the others' lower bounds."""
+        from flat_mapper.mapper.bounds.bound_filter import BoundFilter, LowerBounds
+
         at = np.array(self.outers.cycles.min()), np.array(self.outers.energy.min())
         slopes = [float(slope) for slope in self.incumbent.slopes(*at)]
         weights = [[slope * add for slope in slopes] for add in self.problem.cycles_add]
@@ -151,6 +159,8 @@ class Beam:
     def _enumerations(
         self, least: list[int], outers: Outers, log: GroupLog | None = None
     ) -> list[IncrementalEnumeration]:
+        from flat_mapper.mapper.group.incremental import IncrementalEnumeration
+
         return [
             IncrementalEnumeration(
                 space=space,

@@ -11,6 +11,7 @@ from flat_mapper.mapper.space.candidates import Bools, Floats
 
 Objective = Literal["latency", "energy", "edp"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+FRONT = "latency,energy"  # all mappings that no other one dominates in both
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,6 @@ import numpy as np
 
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
-from flat_mapper.mapper.cost.dense import DenseLayout
 from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import NAMED, GroupLog
@@ -42,6 +41,8 @@ class Single:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles[0]
         self.candidate_set = candidate_set = tiles[0].candidate_set
         self.incumbent, self.counters, self.log = incumbent, counters, log
+        from flat_mapper.mapper.cost.dense import DenseLayout  # fused Einsums have none
+
         self.dense = DenseLayout.of(candidate_set)
         self.orders = shared_orders(candidate_set.space, candidate_set.blocks)
 

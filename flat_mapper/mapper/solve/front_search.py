@@ -15,17 +15,14 @@ from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, FrontIncumbent
-from flat_mapper.mapper.group.objective import Goal
-from flat_mapper.mapper.group.picks import GroupSolution
+from flat_mapper.mapper.group.objective import FRONT, Goal
+from flat_mapper.mapper.group.picks import GroupSolution, total_of
 from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed, tasks
 from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
-from flat_mapper.mapper.solve.weighted_sum import total_of
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload
-
-FRONT = "latency,energy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ class _Point:
     @property
     def costs(self) -> Costs:
         """Cycles and dynamic pJ."""
-        return total_of(list(self.groups))
+        return total_of(self.groups)
 
 
 def frontier(

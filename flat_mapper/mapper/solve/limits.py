@@ -19,10 +19,8 @@ from flat_mapper.base.budget import Limits
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.objective import Goal, Objective, best_index
-from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.solve.front_search import front_in_sequence
+from flat_mapper.mapper.group.picks import GroupSolution, total_of
 from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.mapper.solve.weighted_sum import total_of
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.workload.graph import Workload
 
@@ -48,11 +46,13 @@ def limited_sequence(
 
     returns: also the lower bound of what was not searched.
     """
+    from flat_mapper.mapper.solve.front_search import front_in_sequence
+
     free = replace(goal.free, kind="edp")
     found = front_in_sequence(searches, [], free)
     if isinstance(found, Infeasible):
         return found, inf
-    cycles, energy = np.array([total_of(list(groups)) for groups in found]).T
+    cycles, energy = np.array([total_of(groups) for groups in found]).T
     best = best_index(goal, cycles, energy)
     if goal.first(cycles, energy)[best] == inf:
         return None, inf

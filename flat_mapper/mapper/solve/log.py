@@ -24,9 +24,8 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.incumbent import Costs
 from flat_mapper.mapper.group.log import Event, GroupLog
 from flat_mapper.mapper.group.objective import Goal, Objective
-from flat_mapper.mapper.group.picks import GroupSolution
+from flat_mapper.mapper.group.picks import GroupSolution, total_of
 from flat_mapper.mapper.solve.alternatives import Task
-from flat_mapper.mapper.solve.weighted_sum import total_of
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.spec.plain import plain_data, value_of
 from flat_mapper.workload.graph import Workload
@@ -89,7 +88,7 @@ class SearchLog:
     def end(self, groups: Sequence[GroupSolution], everything: Sequence[Task]) -> None:
         """Write the optimum: its groups, and the cycles and dynamic pJ of one run, or null."""
         logs = {id(s.problem): s.log for task in everything for s in task.searches}
-        cycles, energy = total_of(list(groups)) if groups else (None, None)
+        cycles, energy = total_of(groups) if groups else (None, None)
         number = None
         for solution in groups:
             log = logs[id(solution.problem)]

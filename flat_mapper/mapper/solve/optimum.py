@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from math import inf, prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,16 +29,18 @@ from flat_mapper.mapper.chip.assignments import check_one_array
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
 from flat_mapper.mapper.solve.alternatives import least_refused, tasks
 from flat_mapper.mapper.solve.limits import binding_limit, is_over
-from flat_mapper.mapper.solve.log import SearchLog
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import best_mapping, floor_of, of_all_runs, value_of
 from flat_mapper.mapper.space.factors import divisors
-from flat_mapper.mapper.space.handover import InsideQuestion, inside_questions
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
+
+if TYPE_CHECKING:  # at run time both are imported where they are asked for
+    from flat_mapper.mapper.solve.log import SearchLog
+    from flat_mapper.mapper.space.handover import InsideQuestion
 
 USEFUL = 32  # a rank is awkward if no divisor up to this
 LEAST = 16  # is at least this
@@ -127,7 +130,7 @@ def search(
             tried.take(solve(log=log))
     if tried.best is None:
         if budget.limits:
-            return _why_not(*what, budget.limits)
+            return _why_not(what, budget.limits)
         assert tried.refused is not None
         return tried.refused
     return _with_gap(tried, what, objective, budget, begin) if larger else tried.best
@@ -210,14 +213,11 @@ def _elsewhere(mapspace: Mapspace) -> Callable[..., Solution | Infeasible]:
     return best_core_partition
 
 
-def _why_not(
-    workload: Workload, platform: Platform, mapspace: Mapspace, ert: Ert, limits: Limits
-) -> Infeasible:
+def _why_not(what: Question, limits: Limits) -> Infeasible:
     """The limit that no mapping whose factors divide the ranks keeps."""
 
     def solved(objective: Objective, own: Limits) -> Solution | Infeasible | None:
-        question = (workload, platform, mapspace, ert)
-        return best_mapping(*question, objective=objective, budget=Budget(limits=own))
+        return best_mapping(*what, objective=objective, budget=Budget(limits=own))
 
     return binding_limit(limits, solved)
 
@@ -275,12 +275,9 @@ def _try(
     best = tried.costs
     saved = scale ** (SAVED if objective == "edp" else 1.0)
     cutoff = (best[0] / saved, best[1] / saved) if best else None
+    asked = (workload.with_ranks(sizes), *what[1:])
     found = best_mapping(
-        *(workload.with_ranks(sizes), *what[1:]),
-        objective=objective,
-        cutoff=cutoff,
-        progress=progress,
-        budget=budget,
+        *asked, objective=objective, cutoff=cutoff, progress=progress, budget=budget
     )
     if not isinstance(found, Solution):
         return
@@ -330,6 +327,8 @@ def best_inside(
     budget: what may be spent; where it ends, the best so far is returned with its gap.
     raises: SpecError where it asks for what this search has not.
     """
+    from flat_mapper.mapper.space.handover import inside_questions
+
     begin = time.perf_counter()
     goal = Goal(kind=objective, leak=sum(ert.leak_per_cycle(platform).values()))
     found = _Inside(goal=goal, budget=budget or Budget())

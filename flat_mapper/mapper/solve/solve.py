@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from math import inf
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,15 +18,17 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent, costs_of
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective, better_pair
-from flat_mapper.mapper.group.picks import GroupSolution
+from flat_mapper.mapper.group.picks import GroupSolution, total_of
 from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed, tasks
 from flat_mapper.mapper.solve.limits import buffer_words, limited_goal, limited_sequence
-from flat_mapper.mapper.solve.log import SearchLog
 from flat_mapper.mapper.solve.result import Certificate, Solution
-from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch, total_of
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload
+
+if TYPE_CHECKING:  # at run time each is imported where it is asked for
+    from flat_mapper.mapper.solve.log import SearchLog
+    from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch
 
 
 @dataclass(slots=True)
@@ -208,6 +211,8 @@ class _Run:
         if goal.is_limited:
             solved, self.proven[self.number] = limited_sequence(searches, goal)
             return solved
+        from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch  # of several groups
+
         self.sequence = sequence = WeightedSumSearch(searches, goal, self.gap)
         try:
             solved = sequence.best(best)

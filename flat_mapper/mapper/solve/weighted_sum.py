@@ -16,7 +16,7 @@ from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent
 from flat_mapper.mapper.group.objective import Goal, better_pair
-from flat_mapper.mapper.group.picks import GroupSolution
+from flat_mapper.mapper.group.picks import GroupSolution, total_of
 from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
 from flat_mapper.mapper.space.group import GroupProblem
 
@@ -350,8 +350,3 @@ class WeightedSumSearch:
 def _value(goal: Goal, solution: GroupSolution) -> float:
     """Value of a solution that a goal minimises."""
     return float(goal.first(np.array(solution.cycles), np.array(solution.energy)))
-
-
-def total_of(found: list[GroupSolution]) -> Costs:
-    """Cycles and dynamic pJ of groups in sequence."""
-    return sum(s.cycles for s in found), sum(s.energy for s in found)

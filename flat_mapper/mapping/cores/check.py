@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.mapping.cores.handover import handed_inside, handover_faults
-from flat_mapper.mapping.cores.tiles import largest_question
 from flat_mapper.mapping.cores.view import core_count
 from flat_mapper.mapping.order import check_phases
-from flat_mapper.mapping.record import MappingRecord, read_record
 from flat_mapper.mapping.sharing import (
     carried_tensors,
     crosses_dram,
@@ -31,6 +30,9 @@ from flat_mapper.mapping.values import (
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
+if TYPE_CHECKING:  # at run time records are imported where one is read
+    from flat_mapper.mapping.record import MappingRecord
+
 
 def read_checked_record(path: Path, platform: Platform | None = None) -> MappingRecord:
     """A record from its file, checked against its workload and its architecture.
@@ -38,6 +40,8 @@ def read_checked_record(path: Path, platform: Platform | None = None) -> Mapping
     platform: the architecture to check it against; by default the files that the record names.
     raises:   SpecError for what cannot be read, MappingError for what contradicts itself.
     """
+    from flat_mapper.mapping.record import read_record
+
     record = read_record(path, platform)
     check_record(record, str(path))
     return record
@@ -153,6 +157,8 @@ def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -
         )
     for group in mapping.groups:
         if group.on_cores:
+            from flat_mapper.mapping.cores.tiles import largest_question
+
             core = largest_question(workload, platform, mapping.policy, group)
             _check_group(core.workload, core.platform, core.group, mapping.policy)
         else:

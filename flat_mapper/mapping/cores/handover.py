@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import BackendError, expected
-from flat_mapper.mapping.cores.tiles import one_core
+from flat_mapper.mapping.cores.question import one_core
 from flat_mapper.mapping.sharing import copied_from, crosses_dram, shared_level
 from flat_mapper.mapping.values import (
     EinsumMapping,

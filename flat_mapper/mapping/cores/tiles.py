@@ -26,6 +26,7 @@ import numpy.typing as npt
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.mapping.cores.view import (
+    CoreQuestion,
     core_nest,
     core_platform,
     fusion_level,
@@ -75,15 +76,6 @@ class GivenTiles:
         if not own:
             return 1
         return len(np.unique(np.stack(own), axis=1).T)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoreQuestion:
-    """One core's problem: a tile of the workload, on one core, in one core's nests."""
-
-    workload: Workload
-    platform: Platform
-    group: GroupMapping
 
 
 def given_tiles(workload: Workload, platform: Platform, group: GroupMapping) -> GivenTiles:
@@ -296,10 +288,8 @@ def _at_sizes(workload: Workload, sizes: Mapping[str, int], mask: Mask | None) -
     return found
 
 
-def one_core(workload: Workload, platform: Platform, group: GroupMapping) -> CoreQuestion:
-    """The problem of a core with the largest tile; of a group on one core, all of it."""
-    if not group.on_cores:
-        return CoreQuestion(workload=workload, platform=platform, group=group)
+def fullest_core(workload: Workload, platform: Platform, group: GroupMapping) -> CoreQuestion:
+    """The problem of a core with the largest tile, and all keys that one of its size sees."""
     sizes = full_tile(group)
     keys = _key_passes(workload, platform, group)
     if keys:

@@ -8,13 +8,23 @@ in; its nests have all temporal loops outside the fusion level at DRAM.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Loop, Slot, slots_of
+from flat_mapper.workload.graph import Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreQuestion:
+    """One core's problem: a tile of the workload, on one core, in one core's nests."""
+
+    workload: Workload
+    platform: Platform
+    group: GroupMapping
 
 
 def fusion_level(platform: Platform, group: GroupMapping) -> MemoryLevel:
