@@ -14,7 +14,8 @@ from flat_mapper import load_platform, load_problem
 from flat_mapper.api.calls import energies, mapspace_of
 from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.mapper.bounds.dominance import _ENERGY, _Sum, _Sums, undominated
-from flat_mapper.mapper.bounds.partial import _drawn, least_energy
+from flat_mapper.mapper.bounds.partial import ANY, _drawn, least_energy, shared_words
+from flat_mapper.mapper.bounds.whole_sizes import sharing_units
 from flat_mapper.mapper.cost.candidate_set import CandidateCache, CandidateSet
 from flat_mapper.mapper.cost.innermost import closed_passes
 from flat_mapper.mapper.cost.price import candidate_costs
@@ -23,7 +24,7 @@ from flat_mapper.mapper.group.incremental import IncrementalEnumeration
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.space.candidates import CandidateBlock
-from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
 from flat_mapper.mapper.space.enumerate import (
     Wanted,
     dominated_keeps,
@@ -164,7 +165,9 @@ def test_a_row_in_the_making_costs_no_more_than_any_whole_one(seed: int) -> None
     rng = np.random.default_rng(seed)
     space = problem_of(seed).spaces[0]
     roles = {t: ("staged", "stream") for t in space.tensors}
-    for candidates, rest in partial_candidates(space):
+    sharing = shared_words(space, sharing_units(space))
+    begin = start(space), tuple(reversed(space.inner_nodes))
+    for candidates, rest in [begin, *partial_candidates(space)]:
         if not rest:
             continue
         some = candidates.take(
@@ -172,8 +175,13 @@ def test_a_row_in_the_making_costs_no_more_than_any_whole_one(seed: int) -> None
         )
         for i in range(some.count):
             one = some.take(np.array([i]))
-            bound = min(
-                least_energy(space, one, rest, keep, roles)[0][0] for keep in keeps(space, rest[0])
+            every = [ANY, sharing] if lanes_of(rest) == space.lanes else [ANY]
+            bound = max(
+                min(
+                    least_energy(space, one, rest, keep, roles, sharing=units)[0][0]
+                    for keep in keeps(space, rest[0])
+                )
+                for units in every
             )
             for whole in completed(space, one, rest):
                 for outer in outers(space, rng):
@@ -195,7 +203,11 @@ def test_units_to_come_spare_the_level_above_them_as_many_reads() -> None:
     assert isinstance(rest[0], Fanout)
     each = rest[0].fanout_x * rest[0].fanout_y
     top, found = (
-        _drawn(space, tensor, nodes, np.array([many]), ("staged",), priced=False, rounded=True)[0]
+        _drawn(
+            *(space, tensor, nodes, np.array([many]), ("staged",), None),
+            priced=False,
+            rounded=True,
+        )[0]
         for nodes, many in (((), 1.0), (rest, 2.0 * each))
     )
     assert found == pytest.approx(top + 2 * words * 5 + words * 7)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +31,7 @@ from flat_mapper.mapper.space.tile_index import MOST_TILES
 from flat_mapper.mapping.order import overlaps
 
 DRAM_SHARES = (0.0, 0.02, 0.1, 1.0)  # chosen: shares of DRAM in bounds of words whatever the tile
+AT_ONCE = 8_000  # chosen: tiles that are bounded in one go
 FEW_TILES = 500  # chosen: under so many, what is known of each Einsum is kept for all stagings
 
 
@@ -229,7 +230,7 @@ class OuterBounds:
                 if room is not None and not self._fit(room).any():
                     found.append(self._unbounded(number, order, some, room))
                 else:
-                    found.append(self._bounded(None, number, order, some, own, room))
+                    found.append(self._bounded(None, number, [(order, some)], own, room))
             if not few:  # they are large
                 own.uses.clear()
         return [part for found in parts for part in found]
@@ -243,9 +244,10 @@ class OuterBounds:
             loops = has_dram_loops(self.problem, staging)
             if loops not in whole:
                 whole[loops] = tiles(self.problem, loops=loops)
-            for order, some in single_tiles(*where, whole[loops]) if loops else [(0, whole[loops])]:
+            every = single_tiles(*where, whole[loops]) if loops else [(0, whole[loops])]
+            for some in _together(every):
                 step()
-                parts.append(self._bounded(None, number, order, some))
+                parts.append(self._bounded(None, number, some))
         return parts
 
     def bounded(
@@ -259,34 +261,39 @@ class OuterBounds:
         step: is called between parts, as a group of many Einsums takes seconds for all of them.
         """
         pairs = outers.staging * len(self.orders) + outers.order
-        parts = []
+        by_staging: dict[int, list[tuple[int, Ints]]] = {}
         for pair in distinct(pairs):
-            if step is not None:
-                step()
             number, order = divmod(int(pair), len(self.orders))
-            parts.append(
-                self._bounded(candidate_sets, number, order, outers.tile[:, pairs == pair])
-            )
+            by_staging.setdefault(number, []).append((order, outers.tile[:, pairs == pair]))
+        parts = []
+        for number, every in by_staging.items():
+            for some in _together(every):
+                if step is not None:
+                    step()
+                parts.append(self._bounded(candidate_sets, number, some))
         return Outers.joined(parts) if parts else outers
 
     def _bounded(
         self,
         candidate_sets: list[CandidateSet] | None,
         number: int,
-        order: int,
-        grid: Ints,
+        tiles: Sequence[tuple[int, Ints]],
         known: KnownTiles | None = None,
         needs: Ints | None = None,
     ) -> Outers:
-        """Tiles under one staging and order, with bounds; over some candidates, or over any.
+        """Tiles under one staging, with bounds; over some candidates, or over any.
 
-        known: of the same tiles, over any candidates. needs: see `traffic_bound`.
+        tiles: by number of an order, int64[R, n]. known: of the same tiles, over any candidates.
+        needs: see `traffic_bound`.
         """
         staging, spaces = self.stagings[number], self.problem.spaces
+        grid = tiles[0][1] if len(tiles) == 1 else np.concatenate([g for _, g in tiles], axis=1)
+        counts = [own.shape[1] for _, own in tiles]
         orders, roles = [], []
         for space in spaces:
-            index = self.problem.index(space)
-            orders.append(tuple(index.index(r) for r in self.orders[order] if r in index))
+            at = {r: i for i, r in enumerate(self.problem.index(space))}
+            every = [tuple(at[r] for r in self.orders[order] if r in at) for order, _ in tiles]
+            orders.append(tuple(zip(every, counts, strict=True)))
             roles.append(staging.roles[space.einsum.name])
         known = known or KnownTiles()
         known.work = work = known.work or self._left_to_do(grid, candidate_sets)
@@ -299,7 +306,7 @@ class OuterBounds:
             energy = np.maximum(energy, np.maximum(priced + bound.staged, free + bound.floors))
         return Outers(
             staging=np.full(grid.shape[1], number),
-            order=np.full(grid.shape[1], order),
+            order=np.repeat([order for order, _ in tiles], counts),
             tile=grid,
             cycles=bound.cycles + self._steps(grid),
             energy=energy,
@@ -375,3 +382,17 @@ class OuterBounds:
             priced += lows[0]
             free += lows[1]
         return priced, free
+
+
+def _together(tiles: Iterable[tuple[int, Ints]]) -> Iterator[list[tuple[int, Ints]]]:
+    """Tiles by order, as many of them together as are bounded in one go."""
+    found: list[tuple[int, Ints]] = []
+    count = 0
+    for order, own in tiles:
+        if found and count + own.shape[1] > AT_ONCE:
+            yield found
+            found, count = [], 0
+        found.append((order, own))
+        count += own.shape[1]
+    if found:
+        yield found

@@ -3,12 +3,13 @@
 As in `candidate set.CandidateSet.energy`, at most one rank is the innermost real loop outside a
 candidate, and only tensors that lack it may stay in place. What is still open is bounded from
 below: a tensor's next keeper is the one that is cheapest for it, and fanouts to come spare a keeper
-above them as many reads as they have instances.
+above them as many reads as they have instances; or, where all of them are still to come, as many as
+one split of them spares of every tensor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 
 import numpy as np
@@ -20,14 +21,24 @@ from flat_mapper.mapper.cost.price import (
     first_visits,
     staged_once,
 )
-from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Transfer
+from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints, Transfer
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
 from flat_mapper.mapper.space.roles import Role
 
 Nodes = Sequence[MemoryLevel | Fanout]
 
-# Of some candidates: by tensor, whether the next level keeps it, and whether it may stay in place
+# Of some candidates: by tensor, whether the next level keeps it, and whether it may stay in place;
+# float64[n], or by split of the fanouts
 Known = dict[tuple[str, bool, bool], tuple[Floats, Floats]]
+
+# By tensor, the units that take one word of it, by split of all fanouts; float64[S, 1]
+Sharing = Mapping[str, Floats]
+ANY: Sharing = {}  # whatever the fanouts may spare
+
+
+def shared_words(space: EinsumSpace, units: Ints) -> Sharing:
+    """Units by tensor; see `whole_sizes.sharing_units`."""
+    return dict(zip(space.tensors, units[:, :, None].astype(np.float64), strict=True))
 
 
 def least_energy(
@@ -38,6 +49,7 @@ def least_energy(
     roles: dict[str, tuple[Role, ...]],
     share: float | None = None,
     known: Known | None = None,
+    sharing: Sharing = ANY,
 ) -> tuple[Floats, Floats]:
     """Lower bounds on every candidate's pJ, with DRAM and without.
 
@@ -48,6 +60,7 @@ def least_energy(
            words are rounded up to rows, as outer choices add what is beyond such words; None: all
            that is staged is.
     known: what tensors take, as calls with other keeps have found; the rest is added.
+    sharing: where all fanouts are still to come, or else `ANY`.
     """
     known = {} if known is None else known
     full, stays = list[tuple[Floats, Floats]](), list[tuple[Floats, Floats]]()
@@ -57,16 +70,23 @@ def least_energy(
             key = (tensor, tensor in keep, stay)
             if key not in known:
                 own = space, candidates, rest, keep, tensor, roles[tensor]
-                known[key] = _least(*own, stays=stay, rounded=share is None)
+                known[key] = _least(*own, sharing.get(tensor), stays=stay, rounded=share is None)
             found.append(known[key])
     priced, free = (
-        one_innermost(space, [f[i] for f in full], [s[i] for s in stays]) for i in (0, 1)
+        _over_splits(one_innermost(space, [f[i] for f in full], [s[i] for s in stays]))
+        for i in (0, 1)
     )
     if share is None or share == 1:
         return priced, free
     # Each bound is of a number of first visits at least; all that may be are taken off.
-    spared = (1 - share) * first_visits_at_most(space, candidates, rest)
-    return share * priced - spared, share * free - spared
+    visits = (1 - share) * first_visits_at_most(space, candidates, rest)
+    return share * priced - visits, share * free - visits
+
+
+def _over_splits(found: Floats) -> Floats:
+    """The least over splits of the fanouts, where they matter; float64[n]."""
+    least: Floats = found.min(axis=0) if found.ndim > 1 else found
+    return least
 
 
 def first_visits_at_most(space: EinsumSpace, candidates: CandidateBlock, rest: Nodes) -> Floats:
@@ -94,12 +114,14 @@ def _least(
     keep: frozenset[str],
     tensor: str,
     roles: tuple[Role, ...],
+    sharing: Floats | None,
     *,
     stays: bool,
     rounded: bool,
 ) -> tuple[Floats, Floats]:
     """Lower bounds on the pJ of one tensor: in full, or if it may stay in place outside.
 
+    sharing: of it, see `Sharing`; None: any.
     rounded: whether whole tiles are, up to rows of DRAM and of the shared level.
     """
     closed = closed_passes(space, candidates.tile, tensor)
@@ -128,7 +150,7 @@ def _least(
         energy = energy + _filled(space, tensor, rest[0])
         often = np.ones(candidates.count)
     priced, free = (
-        energy + _drawn(space, tensor, rest, often, roles, priced=p, rounded=rounded)
+        energy + _drawn(space, tensor, rest, often, roles, sharing, priced=p, rounded=rounded)
         for p in (True, False)
     )
     return priced, free
@@ -210,16 +232,17 @@ def _drawn(
     rest: Nodes,
     often: Floats,
     roles: tuple[Role, ...],
+    sharing: Floats | None,
     *,
     priced: bool,
     rounded: bool,
 ) -> Floats:
     """Least pJ of bringing a tensor so often from whichever level may keep it.
 
-    rounded: see `_least`.
+    sharing, rounded: see `_least`.
     """
 
-    def top(often: Floats, spared: float) -> Floats:
+    def top(often: Floats, spared: Floats | float) -> Floats:
         found: list[Floats] = []
         for role in roles:
             once = 0.0
@@ -233,14 +256,16 @@ def _drawn(
             found.append(np.asarray(once + drawn))
         return reduce(np.minimum, found)
 
-    spared, options, once = 1.0, list[Floats](), top(np.ones(()), 1.0)
+    most = np.inf if sharing is None else sharing
+    lanes, options, once = 1.0, list[Floats](), top(np.ones(()), 1.0)
     for position, node in enumerate(rest):
         if isinstance(node, Fanout):
-            spared *= node.fanout_x * node.fanout_y
+            lanes *= node.fanout_x * node.fanout_y
         elif position:
+            spared = np.minimum(lanes, most)
             volume = space.volume_at(tensor, node)
             drawn = np.maximum(volume * often / spared, volume)
             at = _at(space, tensor, node, drawn, drawn)
             options.append(at + _filled(space, tensor, node) + once)
-    options.append(top(often, spared))
+    options.append(top(often, np.minimum(lanes, most)))
     return reduce(np.minimum, options)

@@ -13,7 +13,7 @@ from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.bounds.ends import KnownEnds, own_turns, turns_and_ends
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
-from flat_mapper.mapper.bounds.uses import Loops, Stay, Use, uses_of
+from flat_mapper.mapper.bounds.uses import Loops, Orders, Stay, Use, uses_of
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.outside import each_way_cycles, in_turn_cycles, rounded, weight_of
@@ -47,7 +47,7 @@ class _Dram:
 
 @dataclass(frozen=True)
 class EinsumUses:
-    """An Einsum's uses of its tensors under some tiles, in given roles and order of DRAM loops."""
+    """An Einsum's uses of its tensors under some tiles, in given roles and orders of DRAM loops."""
 
     problem: GroupProblem
     uses: list[Use]
@@ -101,8 +101,8 @@ class EinsumUses:
         return found
 
 
-# By Einsum, in its roles and order, under the same tiles
-KnownUses = dict[tuple[str, tuple[Role, ...], tuple[int, ...]], EinsumUses]
+# By Einsum, in its roles and orders, under the same tiles
+KnownUses = dict[tuple[str, tuple[Role, ...], Orders], EinsumUses]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def traffic_bound(
     occupancy: SharedOccupancy,
     grid: Ints,
     roles: Sequence[tuple[Role, ...]],
-    orders: Sequence[tuple[int, ...]],
+    orders: Sequence[Orders],
     candidate_sets: Sequence[CandidateSet] | None,
     compute: Sequence[Floats | float],
     visited: Floats,
@@ -138,7 +138,7 @@ def traffic_bound(
 ) -> TrafficBound:
     """Lower bounds of outer tiles int64[R, n], by the tensors of a group.
 
-    roles, orders: by Einsum; an order is of the DRAM loops over its ranks, innermost first.
+    roles, orders: by Einsum; orders are of the DRAM loops over its ranks.
     candidate sets:        candidates by Einsum; None: any.
     compute:       lower bounds on the compute cycles of each Einsum.
     visited:       share of the tiles of queries x keys that a mask leaves; float64[n].

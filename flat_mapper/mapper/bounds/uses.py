@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -98,13 +98,17 @@ class Use:
         return self.space.arch.levels[0].totals.get(self.tensor, 0.0)
 
 
+# Orders of the DRAM loops, innermost first, each with the number of tiles in a row that have it
+Orders = tuple[tuple[tuple[int, ...], int], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Loops:
     """The DRAM loops over an Einsum's ranks, by outer tile."""
 
     extents: Ints  # int64[R, n]
     roles: tuple[Role, ...]
-    order: tuple[int, ...]
+    orders: Orders
     share: Floats  # of the Einsum's work that a mask leaves; float64[n]
     sharing: Ints  # see `whole_sizes.sharing_units`
 
@@ -126,11 +130,7 @@ def uses_of(
         volume = whole * share if len(own) == 2 else whole
         moved = None
         if role != "inside":
-            moved = staged_words(space, tensor, dram, loops.order)
-            if masked:
-                still = np.ones(tile.shape[1], np.bool_)
-                left = mask_leaves(relevant, still, dram, loops.order, masked, share)
-                moved = moved * left[0] * left[1]
+            moved = _staged_words(space, tensor, dram, loops, masked)
         stay, drawn, outermost = None, None, space.arch.levels[0].name
         smallest, least = space.share(tensor, outermost), space.share(tensor, level)
         if role == "stream" and moved is not None:
@@ -175,13 +175,27 @@ def _once(problem: GroupProblem, space: EinsumSpace, tensor: str) -> Floats:
     return dram_energy(space, tensor, words, rounded=problem.masked_pair is None)
 
 
-def staged_words(space: EinsumSpace, tensor: str, dram: Ints, order: tuple[int, ...]) -> Floats:
+def _staged_words(
+    space: EinsumSpace, tensor: str, dram: Ints, loops: Loops, masked: Sequence[int]
+) -> Floats:
     """Words through DRAM of a tensor whose whole tile stays in place; dram int64[R, n] factors.
 
-    order: innermost first.
+    masked: the mask's ranks that the Einsum has.
     """
-    words = np.full(dram.shape[1], float(space.volume[tensor]))
-    return looped(space.relevant[tensor], words, np.ones(1) > 0, dram, order)[0]
+    relevant, found, begin = space.relevant[tensor], list[Floats](), 0
+    for order, count in loops.orders:
+        part = slice(begin, begin + count)
+        begin += count
+        words = np.full(count, float(space.volume[tensor]))
+        moved, _ = looped(relevant, words, np.ones(1) > 0, dram[:, part], order)
+        if masked:
+            still = np.ones(count, np.bool_)
+            left = mask_leaves(
+                *(relevant, still, dram[:, part], order, tuple(masked), loops.share[part])
+            )
+            moved = moved * left[0] * left[1]
+        found.append(moved)
+    return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def streamed_words(space: EinsumSpace, tensor: str, dram: Ints) -> Floats:

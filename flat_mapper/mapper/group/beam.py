@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
+from flat_mapper.mapper.bounds.partial import shared_words
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import GroupLog
@@ -167,6 +168,7 @@ class Beam:
                 roles=roles,
                 least=units,
                 tiles=distinct_columns(outers.tile[self.problem.index(space)])[0],
+                sharing=shared_words(space, self.bounds.words.sharing(space)),
                 share=self._share(space, outers),
                 stay=self.problem.may_stay(space) if len(self.problem.spaces) > 1 else (),
                 log=log,

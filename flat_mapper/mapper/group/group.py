@@ -97,7 +97,9 @@ class GroupSearch:
         whole: whether all of these are wanted: else the most promising of what is too much.
         raises: TooMany where they are and all are wanted.
         """
-        every = self._whole(least, outers)
+        every: list[CandidateSet | None] = [None]
+        if len(least) > 1 or self.incumbent.open:  # else bounds leave few
+            every = self._whole(least, outers)
         found = [t for t in every if t is not None]
         if len(found) < len(every):
             beam = replace(self._beam(outers), drop=None if whole else self._drop)

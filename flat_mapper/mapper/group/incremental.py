@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.mapper.bounds.bound_filter import LowerBounds
 from flat_mapper.mapper.bounds.dominance import undominated
-from flat_mapper.mapper.bounds.partial import Known, Nodes, least_energy
+from flat_mapper.mapper.bounds.partial import ANY, Known, Nodes, Sharing, least_energy
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
@@ -39,6 +39,7 @@ class IncrementalEnumeration:
     roles: dict[str, tuple[Role, ...]]
     least: int
     tiles: Ints  # int64[R, n]
+    sharing: Sharing = field(default_factory=dict)  # by units of all fanouts
     share: float | None = None  # of the work that a mask leaves; None: there is none
     stay: tuple[bool, ...] = ()  # tensors that may stay at private levels used in turn
     log: GroupLog | None = None
@@ -190,7 +191,8 @@ class IncrementalEnumeration:
     ) -> tuple[Floats, Floats, Floats]:
         share = 1.0 if self.share is None else self.share
         own = self.space, candidates, rest, keep, self.roles
-        priced, free = least_energy(*own, self.share, known)
+        sharing = self.sharing if lanes_of(rest) == self.space.lanes else ANY
+        priced, free = least_energy(*own, self.share, known, sharing)
         cycles = self.space.lane_cycles / (candidates.spatial * lanes_of(rest))
         return priced, free, share * cycles
 
