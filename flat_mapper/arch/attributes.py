@@ -11,7 +11,8 @@ import difflib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.errors import SpecError
@@ -190,8 +191,7 @@ def sized_level(level: MemoryLevel, section: Section, where: str, *, off_chip: b
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Numbers:
+class _Numbers(NamedTuple):
     """Reads numbers > 0 under any of their names."""
 
     attributes: Mapping[str, object]

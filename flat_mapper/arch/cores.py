@@ -26,7 +26,7 @@ fanout says that the words of these tensors are read once for each instance.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.arch.variables import CORE, FITTED, FITTED_ON, HELD_ASIDE
@@ -39,8 +39,7 @@ SHARE = Range(least=0, most=1e3, unit="")
 UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoreFacts:
+class CoreFacts(NamedTuple):
     """Fixed costs of a core, and what it streams at most."""
 
     tile_cycles: float = 0.0
@@ -99,8 +98,7 @@ def fitted_costs(arch: Architecture, kernel: str) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorBand:
+class ErrorBand(NamedTuple):
     """Errors of a kernel's times on measured rows that were never fitted to."""
 
     kernel: str

@@ -8,7 +8,7 @@ branch, so what one branch keeps, its peers bypass (MemoryLevel.keeps_only).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from flat_mapper.arch.attributes import (
     HOP,
@@ -56,8 +56,7 @@ _COMPONENT_KEYS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Branch:
+class _Branch(NamedTuple):
     """One branch of a !Parallel node."""
 
     keeps: tuple[str, ...] | None  # None: no branch says what it keeps

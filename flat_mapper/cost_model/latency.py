@@ -122,8 +122,7 @@ class InTurn(NamedTuple):
     least: float  # if all of them could come at once
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outside:
+class Outside(NamedTuple):
     """All that stands outside the shared level: what serves it moves words at the same time."""
 
     sources: tuple[Source, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -124,8 +124,7 @@ class Factors:
         return int(self.factors.shape[2])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Visited:
+class Visited(NamedTuple):
     """Pairs of passes of two outermost loops of an Einsum that a mask leaves."""
 
     ranks: tuple[int, int]  # the two, as indices of the nest's ranks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,8 +48,7 @@ def network_stats(fanout: Fanout, tensor: str, entered: float, delivered: float)
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Crossing:
+class Crossing(NamedTuple):
     """Words of a tensor over a fanout's network in a batch of nests; float64[n] or [1]."""
 
     fanout: Fanout

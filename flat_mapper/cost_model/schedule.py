@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,7 @@ from flat_mapper.workload.graph import Workload
 Cycles = float | npt.NDArray[np.floating[Any]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rounds:
+class Rounds(NamedTuple):
     """Rounds of the schedule `phases`."""
 
     phases: Phases
@@ -54,8 +53,7 @@ def rounds_of(
     return Rounds(phases=phases, rare=rare, behind=behind)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
+class Latency(NamedTuple):
     """Cycles of a group, and what sets most of them."""
 
     cycles: float  # without what nothing overlaps

@@ -15,7 +15,8 @@ v4/processors.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from flat_mapper.arch.constraints import tensors_of
 from flat_mapper.arch.cores import NO_MULTICAST
@@ -103,8 +104,7 @@ def _nodes(arch: Architecture, einsum: Einsum, workload: Workload) -> Iterator[_
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Node:
+class _Node(NamedTuple):
     """One node with constraints, under one Einsum."""
 
     node: MemoryLevel | Fanout

@@ -18,7 +18,7 @@ declared others, are taken as they are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from flat_mapper.arch.constraints import kept_in
 from flat_mapper.arch.factors import read_factors, read_order
@@ -36,8 +36,7 @@ _LISTS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Binding:
+class Binding(NamedTuple):
     """Meaning of the names in a chip's constraints in one Einsum."""
 
     tensors: Mapping[str, str]  # by data space

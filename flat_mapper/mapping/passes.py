@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product, takewhile
 from math import prod
+from typing import NamedTuple
 
 from flat_mapper.workload.mask import MaskTiles
 
@@ -24,8 +25,7 @@ class PassKind:
     first: bool  # the output's tile has not been seen before
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MaskedPasses:
+class MaskedPasses(NamedTuple):
     """Passes that a mask leaves of the loops over queries and over keys."""
 
     queries: str  # ranks
@@ -35,8 +35,7 @@ class MaskedPasses:
     visited_first: int  # of the first tile of queries
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnevenRows:
+class UnevenRows(NamedTuple):
     """Rows of a mask's tiles that are not alike: of the inner of its two loops, all passes.
 
     counts: (passes, rows with so many), from the fewest passes on.
@@ -70,8 +69,7 @@ def uneven_rows(
     return UnevenRows(inner=inner, counts=counts) if len(counts) > 1 else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharedLoop:
+class SharedLoop(NamedTuple):
     """A shared loop, or those of its passes that are of one size: how many begin it, and others."""
 
     rank: str

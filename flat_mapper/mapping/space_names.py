@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import expected
@@ -44,8 +44,7 @@ def absent_parts(mapspace: Mapspace, workload: Workload) -> list[str]:
     return [f"{mapspace.name}: {line}" for line in lines]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Names:
+class _Names(NamedTuple):
     """The names that a mapspace may use."""
 
     nodes: tuple[str, ...]

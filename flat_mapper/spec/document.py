@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, overload
+from typing import Final, NamedTuple, overload
 
 from flat_mapper.base.errors import SpecError, expected
 
@@ -47,8 +47,7 @@ class Tagged:
     line: int = field(default=0, compare=False)  # from 1; 0: not from a file
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
+class Range(NamedTuple):
     """The numbers that a quantity may have, both ends included, and its unit."""
 
     least: float

@@ -8,7 +8,7 @@ first tile that streams in, and the last one out, nothing overlaps.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,7 @@ from flat_mapper.mapper.space.roles import Role
 LAST_BITS = 1e-14  # by which differences of what is moved in full may be off
 
 
-@dataclass(frozen=True, slots=True)
-class _Port:
+class _Port(NamedTuple):
     """A port's cycles for one Einsum's tensors, and what first visits of its output spare."""
 
     bounds: TileBounds  # were nothing spared
@@ -38,8 +37,7 @@ class _Port:
         return often * (low - LAST_BITS * full) - first
 
 
-@dataclass(frozen=True, slots=True)
-class TurnBounds:
+class TurnBounds(NamedTuple):
     """Least cycles of the turns of one Einsum's candidates, in given roles."""
 
     tiles: CandidateTiles

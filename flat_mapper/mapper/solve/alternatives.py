@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
@@ -27,8 +28,7 @@ from flat_mapper.workload.softmax import alternatives
 _FEW = 3  # chosen: groups that a line of progress names
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """One alternative: a form of the cascade, in one partition into groups."""
 
     cascade: Workload

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -142,8 +143,7 @@ def fresh(space: EinsumSpace, child: MemoryLevel | None, count: int) -> Transfer
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Split:
+class _Split(NamedTuple):
     """Ways to split ranks over a fanout."""
 
     factors: FactorGrid

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,7 @@ from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.space import held_ranks
 
 
-@dataclass(frozen=True, kw_only=True)
-class Staging:
+class Staging(NamedTuple):
     """Tensors that the shared level keeps whole. Roles by Einsum and tensor."""
 
     staged: tuple[str, ...]
