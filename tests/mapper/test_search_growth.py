@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.mapper.bounds.dominance import _ENERGY, _Sum, _Sums, undominated
 from flat_mapper.mapper.bounds.partial import ANY, _drawn, least_energy, shared_words
 from flat_mapper.mapper.bounds.whole_sizes import sharing_units
-from flat_mapper.mapper.cost.candidate_set import CandidateCache, CandidateSet
+from flat_mapper.mapper.cost.candidate_set import CandidateCache, CandidateSet, enumerated
 from flat_mapper.mapper.cost.innermost import closed_passes
 from flat_mapper.mapper.cost.price import candidate_costs
 from flat_mapper.mapper.group.group import GroupSearch
@@ -187,6 +188,22 @@ def test_a_row_in_the_making_costs_no_more_than_any_whole_one(seed: int) -> None
                 for outer in outers(space, rng):
                     energy = candidate_costs(space, whole, outer).energy.min()
                     assert bound <= energy * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_who_uses_so_many_units_is_enumerated_once_for_all_numbers_of_them(seed: int) -> None:
+    """Between two numbers of units that splits of the fanouts use there is no candidate."""
+    for space in problem_of(seed).spaces:
+        roles = {t: ("stream",) for t in space.tensors}
+        units = [int(n) for b in inner_candidates(space, Wanted()) for n in b.spatial]
+        known = CandidateCache()
+        for least in range(1, space.widest + 1):
+            found = enumerated(space, roles, known, least, most=10**6)
+            assert found is not None
+            used = sorted(int(n) for b in found.blocks for n in b.spatial)
+            assert used == sorted(n for n in units if n >= least)
+        splits = [set(grid.prod(axis=0).tolist()) for grid, _ in space.splits.values()]
+        assert len(set(units)) <= len(known.candidate_sets) <= prod(map(len, splits))
 
 
 def test_units_to_come_spare_the_level_above_them_as_many_reads() -> None:

@@ -324,6 +324,8 @@ def enumerated(
     dropped: called with candidates that have a dominated keep.
     step:    called with every piece of work.
     """
+    # Of no candidate are units between the two: one search's widest are often another's.
+    least = space.units_from(least)
     everything = Wanted(least=least, most=2 * most, together=most, dropped=dropped)
     ways = [(everything, most, step)]
     if tiles is not None and dropped is None:

@@ -16,10 +16,12 @@ from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.space.factors import (
     Splits,
+    distinct,
     divisor_places,
     divisors,
     most_at_once,
     on_axes,
+    prod_of,
     splittings,
 )
 from flat_mapper.mapping.space import LoopKind, Mapspace, SlotRule
@@ -182,6 +184,19 @@ class EinsumSpace:
         """At most so many compute units any mapping of the Einsum uses."""
         fanouts = (n for n in self.inner_nodes if isinstance(n, Fanout))
         return prod(most_at_once(*self.on_fanout(n)) for n in fanouts)
+
+    @cached_property
+    def _units(self) -> np.ndarray:
+        """Numbers of compute units that some split of the fanouts uses, ascending."""
+        found = np.ones(1, np.int64)
+        for grid, _ in self.splits.values():
+            found = distinct((found[:, None] * prod_of(grid, range(len(grid)))).ravel())
+        return found
+
+    def units_from(self, least: int) -> int:
+        """So many compute units, or the next number of them that some split uses."""
+        place = int(np.searchsorted(self._units, least))
+        return int(self._units[place]) if place < len(self._units) else least
 
     @cached_property
     def splits(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
