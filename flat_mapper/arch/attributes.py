@@ -11,8 +11,7 @@ import difflib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.errors import SpecError
@@ -191,7 +190,8 @@ def sized_level(level: MemoryLevel, section: Section, where: str, *, off_chip: b
     )
 
 
-class _Numbers(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Numbers:
     """Reads numbers > 0 under any of their names."""
 
     attributes: Mapping[str, object]

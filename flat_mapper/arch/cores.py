@@ -26,7 +26,7 @@ fanout says that the words of these tensors are read once for each instance.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.arch.variables import CORE, FITTED, FITTED_ON, HELD_ASIDE
@@ -39,7 +39,8 @@ SHARE = Range(least=0, most=1e3, unit="")
 UNKNOWN = "unknown"
 
 
-class CoreFacts(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreFacts:
     """Fixed costs of a core, and what it streams at most."""
 
     tile_cycles: float = 0.0
@@ -98,7 +99,8 @@ def fitted_costs(arch: Architecture, kernel: str) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-class ErrorBand(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorBand:
     """Errors of a kernel's times on measured rows that were never fitted to."""
 
     kernel: str

@@ -8,7 +8,7 @@ branch, so what one branch keeps, its peers bypass (MemoryLevel.keeps_only).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from flat_mapper.arch.attributes import (
     HOP,
@@ -56,7 +56,8 @@ _COMPONENT_KEYS = (
 )
 
 
-class _Branch(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Branch:
     """One branch of a !Parallel node."""
 
     keeps: tuple[str, ...] | None  # None: no branch says what it keeps

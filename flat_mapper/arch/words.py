@@ -11,8 +11,7 @@ words per cycle change by the ratio of the two widths. What stays as it is, and 
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
@@ -26,7 +25,8 @@ _WORDS = ("read_bandwidth", "write_bandwidth", "shared_bandwidth", "entries")
 _BLOCKS = ("block_size", "n_words")
 
 
-class Fitted(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
     """A chip in the words of a problem, and what had to be converted."""
 
     platform: Platform

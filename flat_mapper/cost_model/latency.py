@@ -122,7 +122,8 @@ class InTurn(NamedTuple):
     least: float  # if all of them could come at once
 
 
-class Outside(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
     """All that stands outside the shared level: what serves it moves words at the same time."""
 
     sources: tuple[Source, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -124,7 +124,8 @@ class Factors:
         return int(self.factors.shape[2])
 
 
-class Visited(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visited:
     """Pairs of passes of two outermost loops of an Einsum that a mask leaves."""
 
     ranks: tuple[int, int]  # the two, as indices of the nest's ranks

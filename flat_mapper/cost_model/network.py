@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from typing import NamedTuple
 
 import numpy as np
 
@@ -48,7 +47,8 @@ def network_stats(fanout: Fanout, tensor: str, entered: float, delivered: float)
     )
 
 
-class Crossing(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Crossing:
     """Words of a tensor over a fanout's network in a batch of nests; float64[n] or [1]."""
 
     fanout: Fanout

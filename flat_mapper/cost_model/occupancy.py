@@ -13,7 +13,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import dropwhile
 from math import ceil, prod
-from typing import NamedTuple
 
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.cost_model.result import BufferUse
@@ -31,7 +30,8 @@ from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Policy, slot
 from flat_mapper.workload.graph import Workload
 
 
-class TileCopies(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileCopies:
     """Copies of a tensor's tile that the shared level holds at once.
 
     What the group exchanges with DRAM is held `buffering` times, an intermediate once. When units

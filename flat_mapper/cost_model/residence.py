@@ -6,8 +6,8 @@ What is handed over at such a level is there all the while, for whoever has its 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil
-from typing import NamedTuple
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.einsum import returning
@@ -25,7 +25,8 @@ from flat_mapper.workload.graph import Workload
 STAYS = "which stays"  # said of a tile
 
 
-class PrivateUse(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrivateUse:
     """Words of one Einsum in one instance of a private level, by tensor."""
 
     einsum: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,8 @@ from flat_mapper.workload.graph import Workload
 Cycles = float | npt.NDArray[np.floating[Any]]
 
 
-class Rounds(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounds:
     """Rounds of the schedule `phases`."""
 
     phases: Phases
@@ -53,7 +54,8 @@ def rounds_of(
     return Rounds(phases=phases, rare=rare, behind=behind)
 
 
-class Latency(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
     """Cycles of a group, and what sets most of them."""
 
     cycles: float  # without what nothing overlaps

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
-from typing import NamedTuple
 
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.cost_model.latency import Outside, Words, transfer_cycles
@@ -36,7 +35,8 @@ from flat_mapper.workload.graph import Workload
 COMPUTE = "compute"
 
 
-class Turn(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
     """The turns of one Einsum in all passes of a group."""
 
     einsum: str

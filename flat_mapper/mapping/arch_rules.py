@@ -15,8 +15,7 @@ v4/processors.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from flat_mapper.arch.constraints import tensors_of
 from flat_mapper.arch.cores import NO_MULTICAST
@@ -104,7 +103,8 @@ def _nodes(arch: Architecture, einsum: Einsum, workload: Workload) -> Iterator[_
             )
 
 
-class _Node(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Node:
     """One node with constraints, under one Einsum."""
 
     node: MemoryLevel | Fanout

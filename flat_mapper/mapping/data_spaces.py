@@ -18,7 +18,7 @@ declared others, are taken as they are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from flat_mapper.arch.constraints import kept_in
 from flat_mapper.arch.factors import read_factors, read_order
@@ -36,7 +36,8 @@ _LISTS = (
 )
 
 
-class Binding(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
     """Meaning of the names in a chip's constraints in one Einsum."""
 
     tensors: Mapping[str, str]  # by data space

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product, takewhile
 from math import prod
-from typing import NamedTuple
 
 from flat_mapper.workload.mask import MaskTiles
 
@@ -25,7 +24,8 @@ class PassKind:
     first: bool  # the output's tile has not been seen before
 
 
-class MaskedPasses(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskedPasses:
     """Passes that a mask leaves of the loops over queries and over keys."""
 
     queries: str  # ranks
@@ -35,7 +35,8 @@ class MaskedPasses(NamedTuple):
     visited_first: int  # of the first tile of queries
 
 
-class UnevenRows(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnevenRows:
     """Rows of a mask's tiles that are not alike: of the inner of its two loops, all passes.
 
     counts: (passes, rows with so many), from the fewest passes on.
@@ -69,7 +70,8 @@ def uneven_rows(
     return UnevenRows(inner=inner, counts=counts) if len(counts) > 1 else None
 
 
-class SharedLoop(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedLoop:
     """A shared loop, or those of its passes that are of one size: how many begin it, and others."""
 
     rank: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import expected
@@ -44,7 +44,8 @@ def absent_parts(mapspace: Mapspace, workload: Workload) -> list[str]:
     return [f"{mapspace.name}: {line}" for line in lines]
 
 
-class _Names(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Names:
     """The names that a mapspace may use."""
 
     nodes: tuple[str, ...]

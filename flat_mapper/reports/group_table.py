@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import fsum
-from typing import NamedTuple
 
 from flat_mapper.base import units
 from flat_mapper.base.table import grid, wrapped
@@ -16,7 +16,8 @@ from flat_mapper.workload.graph import Workload
 _WIDE = 48  # chosen: characters of a line of names; a table with two such columns fits a screen
 
 
-class GroupCost(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupCost:
     """One group's part of one run of a cascade.
 
     energy_pj: of its Einsums, its spills, and the leakage of its cycles.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.cost_model import footprint
@@ -94,7 +94,8 @@ def tree_tile_words(
     return words
 
 
-class _Branch(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Branch:
     """A node of the tree: its lines, and what hangs below it."""
 
     lines: tuple[str, ...]

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, overload
+from typing import Final, overload
 
 from flat_mapper.base.errors import SpecError, expected
 
@@ -47,7 +47,8 @@ class Tagged:
     line: int = field(default=0, compare=False)  # from 1; 0: not from a file
 
 
-class Range(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
     """The numbers that a quantity may have, both ends included, and its unit."""
 
     least: float

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import (
@@ -103,7 +103,8 @@ class LayerKind:
         return {"count": self.count} | ({"mask": mask_document(self.mask)} if self.mask else {})
 
 
-class MaskTiles(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskTiles:
     """Tiles of queries x keys under a mask."""
 
     rows: int  # queries of a tile

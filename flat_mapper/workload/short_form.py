@@ -14,8 +14,7 @@ What a section leaves out has the value shown, but for `norm: none` and `positio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
-from typing import NamedTuple
+from dataclasses import dataclass, fields, replace
 
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec.document import place, refuse_unknown, section_of, take, take_choice
@@ -181,7 +180,8 @@ def _layer(file: File) -> LayerForm | None:
     )
 
 
-class _Form(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
     """Form of a file's attention, and of the layer after it."""
 
     softmax: Softmax

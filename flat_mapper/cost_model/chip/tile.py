@@ -7,8 +7,7 @@ makes, as those under a mask do, cost as much more as one more pass does, from t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from flat_mapper.arch.values import Architecture
 from flat_mapper.arch.variables import FITTED, HELD_ASIDE
@@ -29,7 +28,8 @@ MEMO = 4096  # chosen: tiles remembered, some hundred MB
 _known: dict[str, TileCost | Infeasible] = {}
 
 
-class TileCost(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileCost:
     """A tile on one core: the counts of its Einsums, and the terms of its latency."""
 
     stats: tuple[EinsumStats, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +37,8 @@ def merged(terms: Iterable[Term]) -> dict[str, Floats]:
     return {place: copies[place] * tile for place, tile in words.items()}
 
 
-class SharedOccupancy(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SharedOccupancy:
     """Words of the shared level, by the rule of `cost_model.occupancy`."""
 
     problem: GroupProblem

@@ -9,8 +9,8 @@ fetches its tile in every pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,8 @@ from flat_mapper.mapper.space.group import GroupProblem, tile_words
 ROOMS = (0, 2, 6)  # words left beside two tiles that stay, up to which a bound is worth its time
 
 
-class Conflict(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Conflict:
     """Two Einsums whose tiles leave little room at a private level if both stay."""
 
     pair: tuple[int, int]
@@ -31,7 +32,8 @@ class Conflict(NamedTuple):
     room: Floats  # words left beside them; float64[n], infinite where they do not both stay
 
 
-class StayBounds(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class StayBounds:
     """Of n outer choices: which Einsums may let a tensor stay, and which of them not together."""
 
     runs: list[Bools]  # by Einsum: whether some tensor of it may stay over a shared loop

@@ -9,8 +9,8 @@ in this count. Only where all other loops of the shared level are 1 may the run 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
@@ -195,7 +195,8 @@ class TilesUnder:
         return self._fractions[lacks]
 
 
-class TileBounds(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TileBounds:
     """Least pJ of candidates, in given roles, by the innermost rank outside them.
 
     Or of whatever else is linear in how often each tensor comes by.

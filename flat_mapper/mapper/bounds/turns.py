@@ -8,7 +8,7 @@ first tile that streams in, and the last one out, nothing overlaps.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,7 +24,8 @@ from flat_mapper.mapper.space.roles import Role
 LAST_BITS = 1e-14  # by which differences of what is moved in full may be off
 
 
-class _Port(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Port:
     """A port's cycles for one Einsum's tensors, and what first visits of its output spare."""
 
     bounds: TileBounds  # were nothing spared
@@ -37,7 +38,8 @@ class _Port(NamedTuple):
         return often * (low - LAST_BITS * full) - first
 
 
-class TurnBounds(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TurnBounds:
     """Least cycles of the turns of one Einsum's candidates, in given roles."""
 
     tiles: CandidateTiles

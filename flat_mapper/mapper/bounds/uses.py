@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +20,8 @@ from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
 from flat_mapper.mapper.space.roles import Role
 
 
-class Stay(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stay:
     """A streamed tensor that some candidate may hold whole, and so keep over DRAM loops."""
 
     may: Bools
@@ -102,7 +102,8 @@ class Use:
 Orders = tuple[tuple[tuple[int, ...], int], ...]
 
 
-class Loops(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Loops:
     """The DRAM loops over an Einsum's ranks, by outer tile."""
 
     extents: Ints  # int64[R, n]

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 
@@ -28,7 +27,8 @@ PARTS = 12  # chosen: weights of tensors are tried in twelfths
 MANY = 4  # of more tensors only equal weights, and each alone
 
 
-class _Way(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Way:
     """One way of a tensor to the units: pJ in any case, and pJ that the units may share."""
 
     fixed: float
@@ -40,7 +40,8 @@ class _Way(NamedTuple):
 KnownWays = dict[tuple[str, str, Role, float], list[_Way]]  # by Einsum, tensor, role, `priced`
 
 
-class WordsBound(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class WordsBound:
     """Least pJ of an Einsum's words on their way to the units and back; by way of its tensors."""
 
     ways: tuple[tuple[float, float], ...]  # pJ without a mask, and `_Way.spared`

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -29,7 +28,8 @@ class Counters:
     evaluated: int = 0  # inner mappings priced exactly
 
 
-class Pick(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pick:
     """One Einsum's part of a solution."""
 
     space: EinsumSpace

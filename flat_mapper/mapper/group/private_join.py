@@ -7,7 +7,7 @@ that takes most, have room at once. Where units overlap, each has a turn at the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,7 +20,8 @@ from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapping.order import overlaps
 
 
-class PrivateJoin(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PrivateJoin:
     """Cost vectors with the words of private levels: what stays adds up, turns take the most.
 
     The columns: those of the cost layout, words that stay by level, words of the largest turn by

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
@@ -28,7 +27,8 @@ from flat_mapper.workload.softmax import alternatives
 _FEW = 3  # chosen: groups that a line of progress names
 
 
-class Task(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Task:
     """One alternative: a form of the cascade, in one partition into groups."""
 
     cascade: Workload

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import factorial, prod
-from typing import NamedTuple
 
 import numpy as np
 
@@ -31,7 +30,8 @@ from flat_mapper.workload.graph import Workload
 ROUNDING = 1e-12  # of ratios of widths
 
 
-class Rank(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rank:
     """One rank of the search: ranks that occur in the same tensors everywhere count as one."""
 
     name: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
@@ -143,7 +142,8 @@ def fresh(space: EinsumSpace, child: MemoryLevel | None, count: int) -> Transfer
     )
 
 
-class _Split(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Split:
     """Ways to split ranks over a fanout."""
 
     factors: FactorGrid

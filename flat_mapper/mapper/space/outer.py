@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
-from typing import NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,8 @@ from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.space import held_ranks
 
 
-class Staging(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Staging:
     """Tensors that the shared level keeps whole. Roles by Einsum and tensor."""
 
     staged: tuple[str, ...]

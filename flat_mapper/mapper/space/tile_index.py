@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,8 @@ from flat_mapper.mapper.space.factors import group_numbers, located, sorted_grou
 MOST_TILES = 16  # outer tiles to hold every candidate against: bits of a number
 
 
-class ByTile(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ByTile:
     """The distinct tiles of some candidates, and the candidates of each."""
 
     tile: Ints  # int64[R, m]: the distinct ones

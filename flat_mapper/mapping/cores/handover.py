@@ -9,7 +9,7 @@ pass stays whole, each instance with its own part, from its maker's turn to the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import BackendError, expected
@@ -147,7 +147,8 @@ def _parts_faults(
             yield expected(f"{name}: {tensor}", condition, ", ".join(parts[name]) or "none")
 
 
-class _Passed(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Passed:
     """Loop that stands between two levels; words: of its rank in one pass of it."""
 
     slot: Slot
