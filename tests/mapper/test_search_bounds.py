@@ -109,9 +109,10 @@ def test_no_candidate_under_shared_loops_takes_less_than_its_bound(seed: int) ->
             one = search.roots.take(np.array([number]))
             where = fused._where(one)
             roles, layout = where.staging.roles, where.layout
-            bounds = bounded._by_tile(one.tile, where.staging)[0]
+            under = bounded._under(one.tile)
+            bounds = bounded._by_tile(under, where.staging)[0]
             runs = StayBounds.of(problem, search.bounds, one).runs
-            pairs = bounded._turns(one.tile, roles, bounds)
+            pairs = bounded._turns(under, roles, bounds)
             turns = [pair[not may[0]] for pair, may in zip(pairs, runs, strict=True)]
             beside = 0.0  # cycles of whole tiles, where nothing runs ahead
             for own, part, (bound,), (turn,) in zip(tiles, sets, bounds, turns, strict=True):

@@ -259,17 +259,24 @@ class OuterBounds:
         """The same choices with bounds over these candidates; in another order.
 
         step: is called between parts, as a group of many Einsums takes seconds for all of them.
+        Few tiles of a fused group are bounded for all stagings and orders: Einsums share them.
         """
-        pairs = outers.staging * len(self.orders) + outers.order
-        by_staging: dict[int, list[tuple[int, Ints]]] = {}
+        pairs, parts = outers.staging * len(self.orders) + outers.order, list[Outers]()
+        by_staging: dict[int, list[tuple[int, Ints]]] = {}  # order, and choices with it
         for pair in distinct(pairs):
             number, order = divmod(int(pair), len(self.orders))
-            by_staging.setdefault(number, []).append((order, outers.tile[:, pairs == pair]))
-        parts = []
+            by_staging.setdefault(number, []).append((order, np.flatnonzero(pairs == pair)))
+        tiles, _, which = distinct_columns(outers.tile)
+        shared = self.problem.group.fused and tiles.shape[1] <= FEW_TILES
+        known, wait = KnownTiles(), step or (lambda: None)
         for number, every in by_staging.items():
-            for some in _together(every):
-                if step is not None:
-                    step()
+            for order, own in every if shared else ():
+                wait()
+                found = self._bounded(candidate_sets, number, [(order, tiles)], known)
+                parts.append(found.take(which[own]))
+            chosen = ((order, outers.tile.take(own, axis=1)) for order, own in every)
+            for some in _together(chosen) if not shared else ():
+                wait()
                 parts.append(self._bounded(candidate_sets, number, some))
         return Outers.joined(parts) if parts else outers
 

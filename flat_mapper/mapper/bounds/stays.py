@@ -9,13 +9,13 @@ fetches its tile in every pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
-from flat_mapper.mapper.space.candidates import Bools, Floats
+from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct
 from flat_mapper.mapper.space.group import GroupProblem, tile_words
@@ -64,6 +64,12 @@ class StayBounds:
                 if (room <= ROOMS[-1]).any():
                     conflicts.append(Conflict((i, j), level, room))
         return cls(runs, conflicts)
+
+    def take(self, some: Ints) -> StayBounds:
+        """Those of some outer choices."""
+        conflicts = [replace(c, room=c.room[some]) for c in self.conflicts]
+        few = [c for c in conflicts if (c.room <= ROOMS[-1]).any()]
+        return StayBounds([runs[some] for runs in self.runs], few)
 
     def total(
         self,

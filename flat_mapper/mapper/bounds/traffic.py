@@ -321,7 +321,8 @@ def _with_room(
         ]
         return np.asarray(occupancy.lower_words([*terms, *whole], grid) <= capacity)
 
-    if fits(streams).all():
+    together = fits(streams)
+    if together.all():
         return dram.energy, moved
     floors, least = np.full((2, grid.shape[1]), np.inf)
     for stays in product((False, True), repeat=len(streams)):
@@ -336,7 +337,8 @@ def _with_room(
         cycles = transfer_cycles(level, reads, writes)
         floors = np.where(good, np.minimum(floors, energy), floors)
         least = np.where(good, np.minimum(least, cycles), least)
-    some = np.isfinite(floors)  # what fits in no way is told by its occupancy
+    # What fits in no way is told by its occupancy; what fits all together stays as it is.
+    some = np.isfinite(floors) & ~together
     return np.where(some, floors, dram.energy), np.where(some, least, moved)
 
 

@@ -19,6 +19,7 @@ from flat_mapper.mapper.bounds.tiles import CandidateTiles, TileBounds
 from flat_mapper.mapper.cost.outside import least_weight
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.roles import Role
 
 LAST_BITS = 1e-14  # by which differences of what is moved in full may be off
@@ -90,6 +91,104 @@ class TurnBounds:
             cycles = port.least(low, port.bounds.full[candidates], often)
             found = np.maximum(found, cycles)
         return found + self.waits[self.tiles.which[candidates]]
+
+
+class UnderTiles:
+    """Bounds of a group's Einsums under outer tiles int64[R, n], by the tile of their candidates.
+
+    What the stagings of these tiles share is worked out once: by Einsum and by its roles.
+    """
+
+    def __init__(
+        self,
+        problem: GroupProblem,
+        tiles: Sequence[CandidateTiles],
+        turn_bounds: Callable[[CandidateTiles, tuple[Role, ...]], TurnBounds],
+        extents: Ints,
+    ) -> None:
+        self.problem, self.tiles, self.extents = problem, tiles, extents
+        self.turn_bounds = turn_bounds
+        visited = problem.visited(extents)
+        # Runs of each Einsum, see `GroupProblem.runs`; float64[n] each.
+        self.passes = [problem.runs(t.space, extents, visited) for t in tiles]
+        self._energies: dict[tuple[int, tuple[Role, ...]], tuple[Floats, Floats]] = {}
+        self._turns: dict[tuple[int, tuple[Role, ...]], tuple[Floats, Floats]] = {}
+        self._frugal: dict[tuple[int, int, tuple[Role, ...]], Floats] = {}
+
+    def energy(self, i: int, roles: tuple[Role, ...]) -> tuple[Floats, Floats]:
+        """Least pJ of an Einsum in given roles; float64[n, tiles], infinite where none divides.
+
+        First if all may stay private over the shared loops that may, then if nothing does.
+        """
+        if (i, roles) not in self._energies:
+            self._energies[i, roles] = self._energy(i, self.tiles[i], roles)
+        return self._energies[i, roles]
+
+    def frugal(self, i: int, words: int, tiles: CandidateTiles, roles: tuple[Role, ...]) -> Floats:
+        """The least of these candidates of an Einsum, which keep so few words; float64[n]."""
+        if (i, words, roles) not in self._frugal:
+            self._frugal[i, words, roles] = self._energy(i, tiles, roles)[0].min(axis=1)
+        return self._frugal[i, words, roles]
+
+    def turns(self, i: int, roles: tuple[Role, ...]) -> tuple[Floats, Floats]:
+        """Least cycles of all turns of an Einsum; as `energy` has pJ."""
+        if (i, roles) not in self._turns:
+            tiles, passes = self.tiles[i], self.passes[i]
+            local, may = self.extents[self.problem.index(tiles.space)], self._stay(tiles.space)
+            self._turns[i, roles] = self.turn_bounds(tiles, roles).by_tile(local, passes, may)
+        return self._turns[i, roles]
+
+    def _energy(
+        self, i: int, tiles: CandidateTiles, roles: tuple[Role, ...]
+    ) -> tuple[Floats, Floats]:
+        local, may = self.extents[self.problem.index(tiles.space)], self._stay(tiles.space)
+        staying, none = tiles.bounds(roles).energy(local, np.arange(tiles.count), may)
+        none = self._repeated(i, tiles, local, none, roles)
+        return self._repeated(i, tiles, local, staying, roles) if may else none, none
+
+    def _stay(self, space: EinsumSpace) -> tuple[str, ...]:
+        """Tensors of an Einsum that may stay private over the shared loops."""
+        return stays_private(self.problem, space)
+
+    def _repeated(
+        self,
+        i: int,
+        tiles: CandidateTiles,
+        local: Ints,
+        energy: Floats,
+        roles: tuple[Role, ...],
+    ) -> Floats:
+        """Least pJ by tile of an Einsum that runs so often; float64[n, tiles].
+
+        Every run computes. It moves all tensors as well, unless a candidate's tile is the whole
+        outer tile of one that may stay. First visits of its output are those of one run: beside
+        fewer runs, as a mask leaves them, they are no fewer, and beside more they are no more.
+        """
+        passes = self.passes[i][:, None]
+        once = passes == 1
+        if once.all():
+            return energy
+        space, may = tiles.space, self._stay(tiles.space)
+        most, least = tiles.spared(roles[-1])[1:]
+        if not space.einsum.each:
+            return np.where(once, energy, passes * energy - (1 - passes) * most)
+        same = local[:, :, None] == tiles.tile[:, None, :]
+        stays = np.zeros(energy.shape, np.bool_)
+        for tensor, relevant in space.relevant.items():
+            if tensor in may:
+                stays |= same[list(relevant)].all(axis=0)
+        fits = np.isfinite(energy)  # none of what does not fit, however seldom, is less
+        moved = np.where(fits, energy, 0.0) - space.compute_energy
+        more = np.where(stays, 0.0, passes - 1)
+        spared = np.where(more > 0, least, most)
+        total = passes * space.compute_energy + moved + more * (moved + spared)
+        return np.where(once, energy, np.where(fits, total, np.inf))
+
+
+def stays_private(problem: GroupProblem, space: EinsumSpace) -> tuple[str, ...]:
+    """Tensors of an Einsum that may stay private over the shared loops of a group."""
+    may = problem.may_stay(space)
+    return tuple(t for t, yes in zip(space.tensors, may, strict=True) if yes)
 
 
 def exposed(

@@ -12,14 +12,13 @@ from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.stays import StayBounds
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.bounds.traffic import busy_cycles
-from flat_mapper.mapper.bounds.turns import LAST_BITS, TurnBounds
+from flat_mapper.mapper.bounds.turns import LAST_BITS, TurnBounds, UnderTiles, stays_private
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.cost.turns import private_tiles
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
-from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
@@ -27,6 +26,7 @@ from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapper.space.rules import shared_fits
 
 PAIRS = 1 << 20  # outer choices times tiles of candidates that are bounded in one go
+TOGETHER = 1 << 18  # the same under all stagings: what these share is then worked out once
 SUMS = 1 << 14  # chosen: of these, weighted sums that are made in one go
 
 
@@ -73,49 +73,66 @@ class FusedBounds:
         self.incumbent, self.log = incumbent, log
         self._frugal: dict[tuple[int, int], CandidateTiles | None] = {}
         self._turns_in: dict[tuple[str, tuple[Role, ...]], TurnBounds] = {}
+        self._streamed: dict[tuple[str, tuple[Role, ...]], Floats] = {}
+        self._shared: UnderTiles | None = None  # under all tiles that were refined, if they are few
 
     def refined(self, outers: Outers, step: Callable[[], None]) -> Outers:
         """Outer choices with bounds from candidates whose tiles divide theirs."""
         energy, cycles = outers.energy.copy(), outers.cycles.copy()
-        adds = self.problem.cycles_add
         weighted = [np.zeros(len(energy)) for _ in self.incumbent.slopes(cycles, energy)]
+        extents, _, which = distinct_columns(outers.tile)
+        self._shared = None
+        if extents.shape[1] * max(t.count for t in self.tiles) <= TOGETHER:
+            self._shared = self._under(extents)
+        limits = StayBounds.of(self.problem, self.bounds, outers)
         for number, own in self._parts(outers):
             step()
-            extents, _, where = distinct_columns(outers.tile.take(own, axis=1))
-            where = where.ravel()
-            by_tile, without = self._by_tile(extents, self.bounds.stagings[int(number)])
-            limits = StayBounds.of(self.problem, self.bounds, outers.take(own))
-            roles = self.bounds.stagings[int(number)].roles
-            turns = self._turns(extents, roles, by_tile)
-
-            within = partial(self._within, extents, where, roles)
-            low = limits.total(
-                [e.min(axis=1)[where] for e in by_tile],
-                [e.min(axis=1)[where] for e in without],
-                within,
-            )
-            energy[own] = np.maximum(energy[own], low + outers.staged[own])
-            waits = outers.waits[own]
-            shortest = [
-                np.where(runs, *(some.min(axis=1)[where] for some in pair))
-                for runs, pair in zip(limits.runs, turns, strict=True)
-            ]
-            busy = busy_cycles(self.problem, shortest, outers.streams.take(own, axis=1)) + waits
-            busy = rounded(self.problem.platform.dram, busy * (1 - LAST_BITS))
-            cycles[own] = np.maximum(cycles[own], busy)
-            for slot, slope in enumerate(self.incumbent.slopes(cycles[own], energy[own])):
-                sets = zip(adds, by_tile, without, turns, strict=True)
-                sums_of = []
-                for add, e, other, (staying, none) in sets:
-                    low = _least_sums(e, where, add * slope, staying)
-                    high = low
-                    if other is not e or none is not staying:
-                        high = _least_sums(other, where, add * slope, none)
-                    sums_of.append((low, high))
-                lows, highs = zip(*sums_of, strict=True)
-                total = outers.staged[own] + limits.total(lows, highs)
-                weighted[slot][own] = total + slope * waits
+            some, under, where = outers.take(own), self._shared, which[own]
+            if under is None:
+                extents, _, where = distinct_columns(some.tile)
+                under = self._under(extents)
+            found = self._refined(some, number, limits.take(own), under, where)
+            energy[own], cycles[own] = found[:2]
+            for all_of, part in zip(weighted, found[2], strict=True):
+                all_of[own] = part
         return replace(outers, cycles=cycles, energy=energy, sums=tuple(weighted))
+
+    def _refined(
+        self, outers: Outers, number: int, limits: StayBounds, under: UnderTiles, where: Ints
+    ) -> tuple[Floats, Floats, list[Floats]]:
+        """Bounds of outer choices of one staging: pJ, cycles, and a sum by goal; float64[n] each.
+
+        where: the tile of each in `under`.
+        """
+        staging, adds = self.bounds.stagings[number], self.problem.cycles_add
+        by_tile, without = self._by_tile(under, staging)
+        turns = self._turns(under, staging.roles, by_tile)
+        low = limits.total(
+            [e.min(axis=1)[where] for e in by_tile],
+            [e.min(axis=1)[where] for e in without],
+            partial(self._within, under, where, staging.roles),
+        )
+        energy = np.maximum(outers.energy, low + outers.staged)
+        shortest = [
+            np.where(runs, *(some.min(axis=1)[where] for some in pair))
+            for runs, pair in zip(limits.runs, turns, strict=True)
+        ]
+        busy = busy_cycles(self.problem, shortest, outers.streams) + outers.waits
+        busy = rounded(self.problem.platform.dram, busy * (1 - LAST_BITS))
+        cycles, weighted = np.maximum(outers.cycles, busy), list[Floats]()
+        for slope in self.incumbent.slopes(cycles, energy):
+            sums_of = []
+            for add, e, other, (staying, none) in zip(adds, by_tile, without, turns, strict=True):
+                low = high = _least_sums(e, where, add * slope, staying)
+                if other is not e or none is not staying:
+                    high = _least_sums(other, where, add * slope, none)
+                sums_of.append((low, high))
+            lows, highs = zip(*sums_of, strict=True)
+            weighted.append(outers.staged + limits.total(lows, highs) + slope * outers.waits)
+        return energy, cycles, weighted
+
+    def _under(self, extents: Ints) -> UnderTiles:
+        return UnderTiles(self.problem, self.tiles, self._turn_bounds, extents)
 
     def _parts(self, outers: Outers) -> Iterator[tuple[int, Ints]]:
         """(staging, outer choices with it), so many as go with all tiles at once."""
@@ -125,60 +142,65 @@ class FusedBounds:
             for start in range(0, len(own), at_once):
                 yield int(number), own[start : start + at_once]
 
-    def _by_tile(self, extents: Ints, staging: Staging) -> tuple[list[Floats], list[Floats]]:
+    def _by_tile(
+        self, under: UnderTiles, staging: Staging, row: slice = slice(None)
+    ) -> tuple[list[Floats], list[Floats]]:
         """By Einsum, least pJ of candidates by tile under outer tiles; float64[n, tiles] each.
 
         First if all may stay private over the shared loops that may, then if nothing does.
         Infinite where a tile does not divide the outer one, or where the streamed tiles need more
         of the shared level than there is beside the lower bounds of the others.
+        row: of the outer tiles.
         """
-        room = self.bounds.occupancy.room(staging, extents)
+        room = self.bounds.occupancy.room(staging, under.extents[:, row])
         roles = [staging.roles[t.space.einsum.name] for t in self.tiles]
-        words = [
-            self.bounds.occupancy.streamed(t.space, t.tile, own)
-            for t, own in zip(self.tiles, roles, strict=True)
-        ]
+        words = [self._words_of(*pair) for pair in zip(self.tiles, roles, strict=True)]
         lows = [float(w.min()) for w in words]
         found: tuple[list[Floats], list[Floats]] = ([], [])
-        sets = zip(self.tiles, roles, words, lows, self._passes(extents), strict=True)
-        for tiles, own, streamed, low, passes in sets:
-            local = extents[self.problem.index(tiles.space)]
+        for i, (own, streamed, low) in enumerate(zip(roles, words, lows, strict=True)):
+            staying, none = (energy[row] for energy in under.energy(i, own))
             fits = streamed[None, :] <= room[:, None] - (sum(lows) - low)
-            every, may = np.arange(tiles.count), self._stay(tiles.space)
-            pair = tiles.bounds(own).energy(local, every, may)
-            for side, energy in zip(found, pair if may else pair[1:], strict=False):
-                energy = self._repeated(tiles, local, energy, passes, own)
-                side.append(np.where(fits, energy, np.inf))
-            if not may:
-                found[1].append(found[0][-1])
+            none = none if fits.all() else np.where(fits, none, np.inf)
+            found[1].append(none)
+            if stays_private(self.problem, self.tiles[i].space):
+                none = staying if fits.all() else np.where(fits, staying, np.inf)
+            found[0].append(none)
         return found
 
+    def _words_of(self, tiles: CandidateTiles, roles: tuple[Role, ...]) -> Floats:
+        """Words of the shared level that streamed tiles take; by tile of an Einsum."""
+        key = tiles.space.einsum.name, roles
+        if key not in self._streamed:
+            self._streamed[key] = self.bounds.occupancy.streamed(tiles.space, tiles.tile, roles)
+        return self._streamed[key]
+
     def _turns(
-        self, extents: Ints, roles: Mapping[str, tuple[Role, ...]], energies: list[Floats]
+        self,
+        under: UnderTiles,
+        roles: Mapping[str, tuple[Role, ...]],
+        energies: list[Floats],
+        row: slice = slice(None),
     ) -> list[tuple[Floats, Floats]]:
         """By Einsum, least cycles of its turns, and what they expose; as `_by_tile` has pJ."""
         found = []
-        for tiles, energy, passes in zip(self.tiles, energies, self._passes(extents), strict=True):
-            bounds = self._turn_bounds(tiles, roles)
-            local, may = extents[self.problem.index(tiles.space)], self._stay(tiles.space)
-            staying, none = bounds.by_tile(local, passes, may)
+        for i, (tiles, energy) in enumerate(zip(self.tiles, energies, strict=True)):
+            staying, none = (c[row] for c in under.turns(i, roles[tiles.space.einsum.name]))
             fits = np.isfinite(energy)
             low = np.where(fits, none, np.inf)
-            found.append((low if staying is none else np.where(fits, staying, np.inf), low))
+            may = bool(stays_private(self.problem, tiles.space))
+            found.append((np.where(fits, staying, np.inf) if may else low, low))
         return found
 
-    def _turn_bounds(
-        self, tiles: CandidateTiles, roles: Mapping[str, tuple[Role, ...]]
-    ) -> TurnBounds:
+    def _turn_bounds(self, tiles: CandidateTiles, roles: tuple[Role, ...]) -> TurnBounds:
         """Bounds on the turns of an Einsum."""
-        key = tiles.space.einsum.name, roles[tiles.space.einsum.name]
+        key = tiles.space.einsum.name, roles
         if key not in self._turns_in:
-            self._turns_in[key] = TurnBounds.of(self.bounds.occupancy, tiles, key[1])
+            self._turns_in[key] = TurnBounds.of(self.bounds.occupancy, tiles, roles)
         return self._turns_in[key]
 
     def _within(
         self,
-        extents: Ints,
+        under: UnderTiles,
         where: Ints,
         roles: Mapping[str, tuple[Role, ...]],
         i: int,
@@ -186,7 +208,7 @@ class FusedBounds:
     ) -> Floats:
         """Least pJ of an Einsum whose tensor stays private beside so many words; float64[n].
 
-        Infinite where no candidate keeps so little beside it. where: by outer choice, its extents.
+        Infinite where no candidate keeps so little beside it. where: by outer choice, its tile.
         """
         if (i, words) not in self._frugal:
             part = self.candidate_sets[i]
@@ -195,12 +217,7 @@ class FusedBounds:
         tiles = self._frugal[i, words]
         if tiles is None:
             return np.full(len(where), np.inf)
-        local = extents[self.problem.index(tiles.space)]
-        own = roles[tiles.space.einsum.name]
-        every, may = np.arange(tiles.count), self._stay(tiles.space)
-        energy, _ = tiles.bounds(own).energy(local, every, may)
-        passes = self.problem.runs(tiles.space, extents, self.problem.visited(extents))
-        return self._repeated(tiles, local, energy, passes, own).min(axis=1)[where]
+        return under.frugal(i, words, tiles, roles[tiles.space.einsum.name])[where]
 
     def _beside(self, part: CandidateSet) -> Floats:
         """Fewest words that candidates keep at their private level beside a tensor that may stay.
@@ -213,69 +230,29 @@ class FusedBounds:
         for block in part.blocks:
             words = private_tiles(space, block, level)
             total = sum(words.values(), np.zeros(block.count))
-            rest = [total - n for t, n in words.items() if t in self._stay(space)]
+            stay = stays_private(self.problem, space)
+            rest = [total - n for t, n in words.items() if t in stay]
             none = np.full(block.count, np.inf)
             found.append(np.minimum.reduce([none, *rest]))
         return np.concatenate(found)
-
-    def _stay(self, space: EinsumSpace) -> tuple[str, ...]:
-        """Tensors of an Einsum that may stay private over the shared loops."""
-        may = self.problem.may_stay(space)
-        return tuple(t for t, yes in zip(space.tensors, may, strict=True) if yes)
-
-    def _passes(self, extents: Ints) -> list[Floats]:
-        """Runs of each Einsum, see `GroupProblem.runs`; float64[n] each."""
-        visited = self.problem.visited(extents)
-        return [self.problem.runs(t.space, extents, visited) for t in self.tiles]
-
-    def _repeated(
-        self,
-        tiles: CandidateTiles,
-        local: Ints,
-        energy: Floats,
-        passes: Floats,
-        roles: tuple[Role, ...],
-    ) -> Floats:
-        """Least pJ by tile of an Einsum that runs so often; float64[n, tiles].
-
-        Every run computes. It moves all tensors as well, unless a candidate's tile is the whole
-        outer tile of one that may stay. First visits of its output are those of one run: beside
-        fewer runs, as a mask leaves them, they are no fewer, and beside more they are no more.
-        """
-        if (passes == 1).all():
-            return energy
-        space, may = tiles.space, self._stay(tiles.space)
-        most, least = tiles.spared(roles[-1])[1:]
-        if not space.einsum.each:
-            return passes[:, None] * energy - (1 - passes[:, None]) * most
-        same = local[:, :, None] == tiles.tile[:, None, :]
-        stays = np.zeros(energy.shape, np.bool_)
-        for tensor, relevant in space.relevant.items():
-            if tensor in may:
-                stays |= same[list(relevant)].all(axis=0)
-        fits = np.isfinite(energy)  # none of what does not fit, however seldom, is less
-        moved = np.where(fits, energy, 0.0) - space.compute_energy
-        more = np.where(stays, 0.0, passes[:, None] - 1)
-        spared = np.where(more > 0, least, most)
-        total = passes[:, None] * space.compute_energy + moved + more * (moved + spared)
-        return np.where(fits, total, np.inf)
 
     def candidates(self, one: Outers, staging: Staging) -> list[Ints] | None:
         """By Einsum, candidates that may be part of an improvement under one outer choice."""
         bounds = [t.bounds(staging.roles[t.space.einsum.name]) for t in self.tiles]
         local = [one.tile[self.problem.index(t.space)] for t in self.tiles]
         limits = StayBounds.of(self.problem, self.bounds, one)
-        by_tile, without = self._by_tile(one.tile, staging)
+        under, row = self._at(one.tile)
+        by_tile, without = self._by_tile(under, staging, row)
         every = zip(by_tile, without, limits.runs, strict=True)
         energies = [e[0] if runs[0] else n[0] for e, n, runs in every]
         stay = [
-            self._stay(t.space) if runs[0] else ()
+            stays_private(self.problem, t.space) if runs[0] else ()
             for t, runs in zip(self.tiles, limits.runs, strict=True)
         ]
         if not all(np.isfinite(e).any() for e in energies):
             return None
-        passes = [float(n[0]) for n in self._passes(one.tile)]
-        pairs = self._turns(one.tile, staging.roles, by_tile)
+        passes = [float(n[row][0]) for n in under.passes]
+        pairs = self._turns(under, staging.roles, by_tile, row)
         turns = [p[not runs[0]][0] for p, runs in zip(pairs, limits.runs, strict=True)]
         chances = self._chances(one, energies, turns)
         found = []
@@ -292,7 +269,7 @@ class FusedBounds:
             choice, candidates = choice[obeyed], candidates[obeyed]
             energy = bounds[i].candidate_energy(extents, choice, candidates, stay[i])
             energy = _in_passes(part, candidates, energy, passes[i], staging)
-            bound = self._turn_bounds(part, staging.roles)
+            bound = self._turn_bounds(part, staging.roles[part.space.einsum.name])
             cycles = bound.by_candidate(extents, candidates, passes[i], stay[i])
             good = chance.of(cycles, energy)
             if self.log is not None:
@@ -302,6 +279,14 @@ class FusedBounds:
                 return None
             found.append(candidates)
         return found
+
+    def _at(self, tile: Ints) -> tuple[UnderTiles, slice]:
+        """Bounds under an outer tile int64[R, 1], and the place of that tile among theirs."""
+        if self._shared is not None:
+            at = np.flatnonzero((self._shared.extents == tile).all(axis=0))
+            if len(at):
+                return self._shared, slice(int(at[0]), int(at[0]) + 1)
+        return self._under(tile), slice(None)
 
     def _chances(self, one: Outers, energies: list[Floats], turns: list[Floats]) -> list[_Chance]:
         """Limits of each Einsum's candidates, beside the least of the others.

@@ -14,24 +14,27 @@ def nondominated(costs: Floats) -> Ints:
 
     Of equal vectors the first stays. Sorted by the first cost, then the others, then position.
     """
-    if len(costs) == 0:
-        return np.zeros(0, np.int64)
-    order = np.lexsort((np.arange(len(costs)), *costs.T[::-1]))
+    if len(costs) < 2:
+        return np.arange(len(costs))
+    costs = costs[:, costs.min(axis=0) < costs.max(axis=0)]  # in most columns all are alike
+    if costs.shape[1] < 2:
+        return np.array([costs[:, 0].argmin() if costs.shape[1] else 0])
+    order = np.lexsort(costs.T[::-1])
     ranked = costs[order]
+    if costs.shape[1] == 2:
+        good = np.ones(len(ranked), np.bool_)
+        good[1:] = ranked[1:, 1] < np.minimum.accumulate(ranked[:-1, 1])
+        return order[good]
     kept = np.zeros((0, costs.shape[1]))
     chosen: list[Ints] = []
     # In lexicographic order a vector can only be dominated by one that stands before it.
     for start in range(0, len(ranked), CHUNK):
         part = ranked[start : start + CHUNK]
-        alive = np.ones(len(part), np.bool_)
-        if len(kept):
-            alive = ~_dominated(part, kept)
-        index = np.flatnonzero(alive)
+        index = np.flatnonzero(~_dominated(part, kept))
         part = part[index]
-        dominates = np.ones((len(part), len(part)), np.bool_)
-        for d in range(part.shape[1]):
-            dominates &= part[None, :, d] <= part[:, None, d]
-        dominates &= np.arange(len(part))[None, :] < np.arange(len(part))[:, None]
+        dominates = np.arange(len(part))[None, :] < np.arange(len(part))[:, None]
+        for own in part.T[1:]:  # the first costs are in order
+            dominates &= own[None, :] <= own[:, None]
         good = ~dominates.any(axis=1)
         kept = np.concatenate([kept, part[good]])
         chosen.append(order[start + index[good]])
