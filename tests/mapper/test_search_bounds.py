@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from math import prod
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 from oracles.small_cases import _plain, online_case, small_case
 
 from flat_mapper.api.execution import unpriced
-from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, Platform
+from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel, Platform
 from flat_mapper.mapper.bounds.stays import StayBounds
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.bounds.turns import exposed
@@ -156,6 +157,77 @@ def test_no_candidate_under_shared_loops_takes_less_than_its_bound(seed: int) ->
     assert tight["any tile"] > 0.97
     assert bool(singles) == (seed in (1, 13))  # one copy of what is staged
     assert all(tight.values()), f"some bound is never met: {tight}"
+
+
+TURNS = (0, 1, 2, 5, 7, 8, 10)  # seeds of which tiles fit
+
+
+def _uneven(platform: Platform, rng: np.random.Generator) -> Platform:
+    """The platform with room for larger tiles, and with rates that may bind or not."""
+    rates = {"DRAM": (0.5, 1, 2, 4), "GLB": (2, 4, 8)}
+    room = {"GLB": int(rng.integers(20, 120)), "RF": int(rng.integers(4, 20))}
+
+    def changed(node: MemoryLevel | Fanout) -> MemoryLevel | Fanout:
+        if not isinstance(node, MemoryLevel):
+            return node
+        rate, words = own.get(node.name), room.get(node.name, node.capacity_words)
+        return replace(node, shared_words_per_cycle=rate, capacity_words=words)
+
+    own = {name: float(rng.choice(some)) for name, some in rates.items()}
+    paths = [platform.matrix, platform.vector]
+    matrix, vector = (p and replace(p, nodes=tuple(map(changed, p.nodes))) for p in paths)
+    assert matrix is not None
+    return replace(platform, matrix=matrix, vector=vector)
+
+
+def turns_beside_bounds(seed: int) -> Iterator[tuple[float, float, float]]:
+    """Of tiles of a group without a mask: bound of an Einsum's turns, longest part, exact least."""
+    rng, drawn = np.random.default_rng(seed), online_case(4 * seed)
+    workload = attention(B=1, H=1, P=4, M=8, E=4, F=2, softmax="online" if seed % 2 else "row")
+    wanted = replace(drawn.mapspace.fusion, groups=(("QK", "softmax", "AV"),), optional=False)
+    mapspace = replace(drawn.mapspace, fusion=wanted)
+    for (group,) in partitions(workload, mapspace):
+        problem = group_problem(workload, _uneven(drawn.platform, rng), drawn.ert, mapspace, group)
+        search = GroupSearch.of(problem, CandidateCache())
+        search.prepare()
+        sets = [p for p in search._whole([1] * len(problem.spaces), search.roots) if p is not None]
+        assert len(sets) == len(problem.spaces)
+        tiles = [CandidateTiles(part) for part in sets]
+        incumbent = GoalIncumbent.of((Goal(kind="energy"),), (None,))
+        fused = Fused(problem, search.bounds, tiles, incumbent, Counters())
+        fitting = np.flatnonzero(search.bounds.fits(search.roots))
+        for number in rng.choice(fitting, min(20, len(fitting)), replace=False):
+            one = search.bounds.bounded(search.roots.take(np.array([number])), sets)
+            where = fused._where(one)
+            units = [*range(2 if where.layout.has_once else where.layout.unit_columns)]
+            units += [where.layout.unit_columns] * where.layout.has_extra
+            for i, (part, own) in enumerate(zip(sets, tiles, strict=True)):
+                extents = one.tile[problem.index(part.space)]
+                fits = (extents % own.tile == 0).all(axis=0)
+                priced = fused._priced(
+                    part, fits[own.which], fused._outer(part.space, where), where.layout
+                )
+                busy = (
+                    float(problem.runs(part.space, one.tile, one.visited)[0]) * part.fewest_cycles
+                )
+                exact = float(priced.costs[:, units].sum(axis=1).min())
+                yield float(one.turns[i, 0]), max(busy, float(one.streams[i, 0])), exact
+
+
+@pytest.mark.parametrize("seed", TURNS)
+def test_a_turn_that_moves_nothing_is_as_long_as_its_compute(seed: int) -> None:
+    """What comes in a few passes makes these longer: all of them take more than either part."""
+    found = list(turns_beside_bounds(seed))
+    assert found
+    for bound, part, exact in found:
+        assert part * (1 - 1e-12) <= bound <= exact * (1 + 1e-9), seed
+
+
+def test_turns_are_bounded_by_more_than_their_longest_part() -> None:
+    found = [own for seed in TURNS for own in turns_beside_bounds(seed)]
+    longer = [(bound, exact) for bound, part, exact in found if bound > part * (1 + 1e-9)]
+    assert len(longer) > 20
+    assert sum(bound >= exact * (1 - 1e-9) for bound, exact in longer) > 5
 
 
 @pytest.mark.parametrize("seed", [6, 12, 20, 30, 36, 53])

@@ -128,7 +128,7 @@ def _exact(search: GroupSearch, outers: Outers) -> Iterator[tuple[str, object]]:
 
 
 def _named(what: str, outers: Outers) -> Iterator[tuple[str, object]]:
-    for name in ("cycles", "energy", "floors", "staged", "streams"):
+    for name in ("cycles", "energy", "floors", "staged", "streams", "turns"):
         yield f"{what} {name}", getattr(outers, name)
 
 

@@ -21,6 +21,14 @@ from flat_mapper.mapper.space.roles import Role
 
 
 @dataclass(frozen=True, slots=True)
+class Streams:
+    """Transfers of an Einsum past one level in its own turns, by n outer tiles."""
+
+    cycles: Floats  # of all words
+    idle: Floats  # share of its passes in which none of them moves; float64[n or 1]
+
+
+@dataclass(frozen=True, slots=True)
 class KnownEnds:
     """Choices of units of the Einsums of a group that are computed already."""
 
@@ -59,7 +67,7 @@ def own_turns(
     space: EinsumSpace,
     extents: Ints,
     compute: Floats | float,
-    streams: Floats,
+    streams: Sequence[Streams],
     units: Floats,
 ) -> Floats:
     """Cycles of an Einsum's turns at least, by choice of its units; float64[K, n].
@@ -67,11 +75,21 @@ def own_turns(
     An outer tile has work for no more units than points.
 
     extents: of outer tiles, int64[R, n]. compute: cycles with all its units.
-    streams: cycles of what it moves past the shared level in its turns. units: at work; float64[K].
+    streams: what it moves in its turns. units: at work; float64[K].
     """
     points = np.where(extents == FOLLOW, np.inf, extents).prod(axis=0)
     cycles = space.widest / np.minimum(units[:, None], points) * np.asarray(compute)
-    found: Floats = np.maximum(cycles, streams)
+    return turns_of(cycles, streams)
+
+
+def turns_of(compute: Floats | float, streams: Sequence[Streams]) -> Floats:
+    """Cycles of an Einsum's turns at least (lemma 20); compute: of all passes.
+
+    In a pass in which nothing moves a turn is as long as its compute.
+    """
+    found = np.asarray(compute, np.float64)
+    for some in streams:
+        found = np.maximum(found, some.idle * compute + some.cycles)
     return found
 
 

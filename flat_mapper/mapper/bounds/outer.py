@@ -47,7 +47,8 @@ class Outers:
     needs: Ints  # words of the shared level
     floors: Floats  # pJ at DRAM, of all tensors together
     staged: Floats  # pJ at DRAM of staged tensors beyond one pass of every word
-    streams: Floats  # by Einsum, cycles of DRAM in its own turns; float64[E, n]
+    streams: Floats  # by Einsum, cycles of what it moves in its own turns; float64[E, n]
+    turns: Floats  # by Einsum, cycles of these turns; float64[E, n]
     waits: Floats  # cycles of staged tiles at DRAM, beside turns
     visited: Floats  # share of the tiles of queries x keys that a mask leaves
     sums: tuple[Floats, ...] = ()  # by goal of a incumbent: weighted sums, see Incumbent.slopes
@@ -64,6 +65,7 @@ class Outers:
             floors=self.floors[index],
             staged=self.staged[index],
             streams=self.streams.take(index, axis=1),
+            turns=self.turns.take(index, axis=1),
             waits=self.waits[index],
             visited=self.visited[index],
             sums=tuple(s[index] for s in self.sums),
@@ -87,6 +89,7 @@ class Outers:
             floors=np.concatenate([p.floors for p in parts]),
             staged=np.concatenate([p.staged for p in parts]),
             streams=np.concatenate([p.streams for p in parts], axis=1),
+            turns=np.concatenate([p.turns for p in parts], axis=1),
             waits=np.concatenate([p.waits for p in parts]),
             visited=np.concatenate([p.visited for p in parts]),
         )
@@ -171,7 +174,7 @@ class OuterBounds:
             * (cycles if i == j else space.lane_cycles / space.widest)
             for j, space in enumerate(self.problem.spaces)
         ]
-        return busy_cycles(self.problem, compute, outers.streams)
+        return busy_cycles(self.problem, compute, outers.turns)
 
     def compulsory_cycles(self) -> float:
         """DRAM cycles of moving every outside tensor once; of a mask's, what it leaves at least."""
@@ -321,6 +324,7 @@ class OuterBounds:
             floors=bound.floors,
             staged=bound.staged,
             streams=bound.streams,
+            turns=bound.turns,
             waits=bound.waits,
             visited=visited,
         )
@@ -347,6 +351,7 @@ class OuterBounds:
             floors=nothing,
             staged=nothing,
             streams=np.zeros((len(self.problem.spaces), grid.shape[1])),
+            turns=np.zeros((len(self.problem.spaces), grid.shape[1])),
             waits=nothing,
             visited=nothing,
         )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import groupby, product
 
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.latency import transfer_cycles
-from flat_mapper.mapper.bounds.ends import KnownEnds, own_turns, turns_and_ends
+from flat_mapper.mapper.bounds.ends import KnownEnds, Streams, own_turns, turns_and_ends, turns_of
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
 from flat_mapper.mapper.bounds.uses import Loops, Orders, Stay, Use, uses_of
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords
@@ -32,7 +32,8 @@ class TrafficBound:
     staged: Floats  # pJ at DRAM of staged tensors beyond one pass of every word
     needs: Ints  # words of the shared level; int64[n]
     cycles: Floats  # whole ones
-    streams: Floats  # by Einsum, cycles of DRAM in its own turns; float64[E, n]
+    streams: Floats  # by Einsum, cycles of what it moves in its own turns; float64[E, n]
+    turns: Floats  # by Einsum, cycles of these turns; float64[E, n]
     waits: Floats  # cycles of staged tiles at DRAM, beside turns
 
 
@@ -55,9 +56,9 @@ class EinsumUses:
     turns: list[Floats] = field(default_factory=list)  # of all its units, see `own_turns`
 
     @cached_property
-    def streams(self) -> Floats:
-        """Cycles of its transfers in its own turns, see `_stream_cycles`."""
-        return _stream_cycles(self.problem, self.uses, self.zero)
+    def streams(self) -> list[Streams]:
+        """Transfers in its own turns, see `_streams`."""
+        return _streams(self.problem, self.uses, self.zero)
 
     @cached_property
     def outside(self) -> Floats:
@@ -158,7 +159,11 @@ def traffic_bound(
             known[key] = EinsumUses(problem, list(uses_of(occupancy, space, loops, part)), zero)
         every.append(known[key])
     uses = [use for own in every for use in own.uses]
-    terms, streams = [use.term for use in uses], np.array([own.streams for own in every])
+    terms, zeros = [use.term for use in uses], np.zeros((len(every), len(zero)))
+    streams, turns = zeros, zeros + np.array([np.broadcast_to(c, zero.shape) for c in compute])
+    if problem.takes_turns:
+        streams = np.array([np.maximum.reduce([s.cycles for s in own.streams]) for own in every])
+        turns = np.array([turns_of(c, o.streams) for c, o in zip(compute, every, strict=True)])
     staged = zero
     for use in uses:
         if use.role == "staged" and use.moved is not None:
@@ -170,7 +175,7 @@ def traffic_bound(
     if candidate_sets is None and not overlaps(problem.group.schedule):
         busy, ends_wait = _turns_and_ends(occupancy, grid, roles, compute, ends, every)
     else:
-        busy = busy_cycles(problem, compute, streams)
+        busy = busy_cycles(problem, compute, turns)
     waits = _waits(problem, every, zero)
     return TrafficBound(
         floors=floors,
@@ -178,6 +183,7 @@ def traffic_bound(
         needs=occupancy.lower_words(terms, grid) if needs is None else needs,
         cycles=_cycles(problem, every, moved, busy, waits, ends_wait),
         streams=streams,
+        turns=turns,
         waits=waits,
     )
 
@@ -201,18 +207,15 @@ def _turns_and_ends(
     return turns_and_ends([own.turns[0] for own in every], [waits for _, waits in at_ends.values()])
 
 
-def busy_cycles(
-    problem: GroupProblem, compute: Sequence[Floats | float], streams: Floats
-) -> Floats:
+def busy_cycles(problem: GroupProblem, compute: Sequence[Floats | float], turns: Floats) -> Floats:
     """Lower bound on the cycles of a group's turns, by outer choice; float64[n].
 
-    compute: of each Einsum. streams: what each moves past the shared level in its turns;
-    float64[E, n].
+    compute, turns: of each Einsum, two lower bounds; turns float64[E, n].
     """
     units: dict[str, Floats] = {}
-    for space, cycles, streamed in zip(problem.spaces, compute, streams, strict=True):
-        turns = np.maximum(cycles, streamed)
-        units[space.einsum.unit] = units.get(space.einsum.unit, np.zeros(1)) + turns
+    for space, cycles, other in zip(problem.spaces, compute, turns, strict=True):
+        longer = np.maximum(cycles, other)
+        units[space.einsum.unit] = units.get(space.einsum.unit, np.zeros(1)) + longer
     if overlaps(problem.group.schedule):
         longest: Floats = np.maximum.reduce(list(units.values()))
         return longest
@@ -220,15 +223,15 @@ def busy_cycles(
     return total
 
 
-def _stream_cycles(problem: GroupProblem, uses: list[Use], zero: Floats) -> Floats:
-    """Lower bound on the cycles of an Einsum's transfers in its own turns; 0 if they run ahead.
+def _streams(problem: GroupProblem, uses: list[Use], zero: Floats) -> list[Streams]:
+    """Transfers of an Einsum in its own turns, at least; none if they run ahead.
 
     uses: its own. They are what it streams from DRAM, and every word once that it exchanges with
     the shared level.
     """
     reads = writes = read = written = zero
     if not problem.takes_turns:
-        return zero
+        return []
     for use in uses:
         output = use.volume * use.is_output
         if use.role == "stream":
@@ -244,7 +247,13 @@ def _stream_cycles(problem: GroupProblem, uses: list[Use], zero: Floats) -> Floa
     own = [use for use in uses if use.role == "stream"]
     streamed = np.maximum(streamed, _beside_cycles(problem.platform.dram, own, zero))
     shared = transfer_cycles(shared_level(problem.platform), read, written)
-    return np.maximum(streamed, shared)
+    others = [use for use in uses if use.role != "stream"]
+    return [Streams(streamed, _idle(own)), Streams(shared, _idle(others))]
+
+
+def _idle(uses: list[Use]) -> Floats:
+    """Share of an Einsum's passes in which none of these uses moves words, at least."""
+    return 1 - reduce(np.maximum, (use.fresh for use in uses), np.zeros(1))
 
 
 def _of_splits(found: Floats) -> Floats:

@@ -46,6 +46,7 @@ class Use:
     seen: Floats  # lower bound on the words of it that are used at all
     term: Term  # of the shared level
     once: Floats  # pJ at DRAM of one pass of every word, as bounds of candidates have it
+    fresh: Floats  # share of the Einsum's passes in which words of it move, at most
 
     def energy(self, words: Floats | float) -> Floats:
         """pJ at DRAM for words."""
@@ -150,6 +151,11 @@ def uses_of(
             if tensor in space.passing:
                 drawn = np.maximum(_drawn(space, tensor, loops), moved)
                 moved = drawn.min(axis=0, initial=np.inf)
+        fresh = np.ones(1)
+        if problem.takes_turns and problem.masked_pair is None and not space.einsum.each:
+            often = _staged_words(space, tensor, dram, loops, ()) if moved is None else moved
+            most = streamed_words(space, tensor, dram)
+            fresh = np.minimum(often / most, 1.0) if drawn is None else fresh
         yield Use(
             space=space,
             tensor=tensor,
@@ -166,6 +172,7 @@ def uses_of(
             seen=whole if own in ([], [queries]) else whole * share,
             term=occupancy.lower_term(space, tensor, role, tile, least),
             once=share * _once(problem, space, tensor),
+            fresh=fresh,
         )
 
 

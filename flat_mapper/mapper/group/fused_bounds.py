@@ -40,7 +40,7 @@ class _Chance:
     slopes: list[float]
     rests: list[float]  # least of the others' energy, then of their weighted sums
     slack: float  # least of the others' cycles
-    streamed: float  # cycles of DRAM in its own turns
+    streamed: float  # cycles of its own turns, by what it moves in them
 
     def bound(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats]:
         """Lower bounds on the group's (cycles, pJ) with each candidate."""
@@ -117,7 +117,7 @@ class FusedBounds:
             np.where(runs, *(some.min(axis=1)[where] for some in pair))
             for runs, pair in zip(limits.runs, turns, strict=True)
         ]
-        busy = busy_cycles(self.problem, shortest, outers.streams) + outers.waits
+        busy = busy_cycles(self.problem, shortest, outers.turns) + outers.waits
         busy = rounded(self.problem.platform.dram, busy * (1 - LAST_BITS))
         cycles, weighted = np.maximum(outers.cycles, busy), list[Floats]()
         for slope in self.incumbent.slopes(cycles, energy):
@@ -304,7 +304,7 @@ class FusedBounds:
         ]
         busy = [
             max(float(t.min()), float(streamed[0])) * add
-            for t, add, streamed in zip(turns, adds, one.streams, strict=True)
+            for t, add, streamed in zip(turns, adds, one.turns, strict=True)
         ]
         return [
             _Chance(
@@ -317,7 +317,7 @@ class FusedBounds:
                     for w, some in zip(slopes, lows, strict=True)
                 ],
                 slack=(sum(busy) - busy[i] + waits) * (1 - LAST_BITS),
-                streamed=float(one.streams[i, 0]),
+                streamed=float(one.turns[i, 0]),
             )
             for i in range(len(self.tiles))
         ]
