@@ -20,18 +20,18 @@ from flat_mapper.reports.answers import SearchResult
 ACCELFORGE = Path(__file__).parents[2] / "benchmarks" / "accelforge"
 Work = tuple[int, int, int, int]  # pieces of work, mappings priced; outer and inner choices cut
 WORK: tuple[tuple[Callable[[int], Case], int, Work], ...] = (
-    (small_case, 6, (8, 504, 8, 144)),
-    (small_case, 12, (37, 372, 80, 58)),
-    (small_case, 18, (8, 166, 8, 50)),
-    (small_case, 20, (39, 144, 67, 46)),
-    (small_case, 30, (10, 40, 12, 16)),
-    (small_case, 36, (34, 228, 79, 20)),
-    (small_case, 44, (29, 93, 80, 31)),
-    (small_case, 53, (41, 99, 13, 45)),
-    (fused_question, 31, (14, 12, 8, 6)),
-    (fused_question, 37, (6, 4, 8, 4)),
-    (fused_question, 47, (32, 3592, 82, 205)),
-    (fused_question, 51, (8, 336, 8, 102)),
+    (small_case, 6, (5, 252, 8, 144)),
+    (small_case, 12, (42, 372, 80, 11)),
+    (small_case, 18, (5, 83, 8, 50)),
+    (small_case, 20, (41, 144, 67, 2)),
+    (small_case, 30, (10, 20, 12, 16)),
+    (small_case, 36, (50, 228, 79, 20)),
+    (small_case, 44, (37, 93, 80, 0)),
+    (small_case, 53, (59, 99, 13, 0)),
+    (fused_question, 31, (5, 6, 8, 6)),
+    (fused_question, 37, (8, 4, 8, 0)),
+    (fused_question, 47, (49, 3542, 82, 50)),
+    (fused_question, 51, (5, 168, 8, 102)),
 )
 
 

@@ -16,8 +16,9 @@ from flat_mapper.mapper.bounds.turns import exposed
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct_columns, prod_of
-from flat_mapper.mapper.space.group import FOLLOW
+from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.roles import Role
+from flat_mapper.mapping.order import overlaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,22 @@ def turns_of(compute: Floats | float, streams: Sequence[Streams]) -> Floats:
     for some in streams:
         found = np.maximum(found, some.idle * compute + some.cycles)
     return found
+
+
+def busy_cycles(problem: GroupProblem, compute: Sequence[Floats | float], turns: Floats) -> Floats:
+    """Lower bound on the cycles of a group's turns, by outer choice; float64[n].
+
+    compute, turns: of each Einsum, two lower bounds; turns float64[E, n].
+    """
+    units: dict[str, Floats] = {}
+    for space, cycles, other in zip(problem.spaces, compute, turns, strict=True):
+        longer = np.maximum(cycles, other)
+        units[space.einsum.unit] = units.get(space.einsum.unit, np.zeros(1)) + longer
+    if overlaps(problem.group.schedule):
+        longest: Floats = np.maximum.reduce(list(units.values()))
+        return longest
+    total: Floats = sum(units.values(), np.zeros(1))
+    return total
 
 
 def turns_and_ends(own: Sequence[Floats], waits: Sequence[Floats]) -> tuple[Floats, Floats]:

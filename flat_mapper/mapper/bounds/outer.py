@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from flat_mapper.cost_model.latency import transfer_cycles
-from flat_mapper.mapper.bounds.ends import KnownEnds
+from flat_mapper.mapper.bounds.ends import KnownEnds, busy_cycles
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.traffic import (
     KnownTiles,
     OuterWork,
     TrafficBound,
-    busy_cycles,
     traffic_bound,
 )
+from flat_mapper.mapper.bounds.uses import together
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords, words_bound
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import dram_energy
@@ -31,7 +31,6 @@ from flat_mapper.mapper.space.tile_index import MOST_TILES
 from flat_mapper.mapping.order import overlaps
 
 DRAM_SHARES = (0.0, 0.02, 0.1, 1.0)  # chosen: shares of DRAM in bounds of words whatever the tile
-AT_ONCE = 8_000  # chosen: tiles that are bounded in one go
 FEW_TILES = 500  # chosen: under so many, what is known of each Einsum is kept for all stagings
 
 
@@ -248,7 +247,7 @@ class OuterBounds:
             if loops not in whole:
                 whole[loops] = tiles(self.problem, loops=loops)
             every = single_tiles(*where, whole[loops]) if loops else [(0, whole[loops])]
-            for some in _together(every):
+            for some in together(every):
                 step()
                 parts.append(self._bounded(None, number, some))
         return parts
@@ -278,7 +277,7 @@ class OuterBounds:
                 found = self._bounded(candidate_sets, number, [(order, tiles)], known)
                 parts.append(found.take(which[own]))
             chosen = ((order, outers.tile.take(own, axis=1)) for order, own in every)
-            for some in _together(chosen) if not shared else ():
+            for some in together(chosen) if not shared else ():
                 wait()
                 parts.append(self._bounded(candidate_sets, number, some))
         return Outers.joined(parts) if parts else outers
@@ -394,17 +393,3 @@ class OuterBounds:
             priced += lows[0]
             free += lows[1]
         return priced, free
-
-
-def _together(tiles: Iterable[tuple[int, Ints]]) -> Iterator[list[tuple[int, Ints]]]:
-    """Tiles by order, as many of them together as are bounded in one go."""
-    found: list[tuple[int, Ints]] = []
-    count = 0
-    for order, own in tiles:
-        if found and count + own.shape[1] > AT_ONCE:
-            yield found
-            found, count = [], 0
-        found.append((order, own))
-        count += own.shape[1]
-    if found:
-        yield found

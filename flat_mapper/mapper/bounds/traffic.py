@@ -11,7 +11,14 @@ import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.latency import transfer_cycles
-from flat_mapper.mapper.bounds.ends import KnownEnds, Streams, own_turns, turns_and_ends, turns_of
+from flat_mapper.mapper.bounds.ends import (
+    KnownEnds,
+    Streams,
+    busy_cycles,
+    own_turns,
+    turns_and_ends,
+    turns_of,
+)
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
 from flat_mapper.mapper.bounds.uses import Loops, Orders, Stay, Use, uses_of
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords
@@ -159,11 +166,7 @@ def traffic_bound(
             known[key] = EinsumUses(problem, list(uses_of(occupancy, space, loops, part)), zero)
         every.append(known[key])
     uses = [use for own in every for use in own.uses]
-    terms, zeros = [use.term for use in uses], np.zeros((len(every), len(zero)))
-    streams, turns = zeros, zeros + np.array([np.broadcast_to(c, zero.shape) for c in compute])
-    if problem.takes_turns:
-        streams = np.array([np.maximum.reduce([s.cycles for s in own.streams]) for own in every])
-        turns = np.array([turns_of(c, o.streams) for c, o in zip(compute, every, strict=True)])
+    terms, (streams, turns) = [use.term for use in uses], _turns(problem, every, compute, zero)
     staged = zero
     for use in uses:
         if use.role == "staged" and use.moved is not None:
@@ -188,6 +191,20 @@ def traffic_bound(
     )
 
 
+def _turns(
+    problem: GroupProblem,
+    every: Sequence[EinsumUses],
+    compute: Sequence[Floats | float],
+    zero: Floats,
+) -> tuple[Floats, Floats]:
+    """Cycles of what Einsums move in their turns, and of these turns; float64[E, n] each."""
+    if not problem.takes_turns:
+        return np.array([zero] * len(every)), np.array([zero + own for own in compute])
+    streams = [np.maximum.reduce([some.cycles for some in own.streams]) for own in every]
+    turns = [turns_of(cycles, own.streams) for cycles, own in zip(compute, every, strict=True)]
+    return np.array(streams), np.array(turns)
+
+
 def _turns_and_ends(
     occupancy: SharedOccupancy,
     grid: Ints,
@@ -205,22 +222,6 @@ def _turns_and_ends(
             extents = grid[problem.index(space)]
             own.turns.append(own_turns(space, extents, compute[i], own.streams, units))
     return turns_and_ends([own.turns[0] for own in every], [waits for _, waits in at_ends.values()])
-
-
-def busy_cycles(problem: GroupProblem, compute: Sequence[Floats | float], turns: Floats) -> Floats:
-    """Lower bound on the cycles of a group's turns, by outer choice; float64[n].
-
-    compute, turns: of each Einsum, two lower bounds; turns float64[E, n].
-    """
-    units: dict[str, Floats] = {}
-    for space, cycles, other in zip(problem.spaces, compute, turns, strict=True):
-        longer = np.maximum(cycles, other)
-        units[space.einsum.unit] = units.get(space.einsum.unit, np.zeros(1)) + longer
-    if overlaps(problem.group.schedule):
-        longest: Floats = np.maximum.reduce(list(units.values()))
-        return longest
-    total: Floats = sum(units.values(), np.zeros(1))
-    return total
 
 
 def _streams(problem: GroupProblem, uses: list[Use], zero: Floats) -> list[Streams]:

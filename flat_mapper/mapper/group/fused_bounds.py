@@ -8,10 +8,10 @@ from functools import partial
 
 import numpy as np
 
+from flat_mapper.mapper.bounds.ends import busy_cycles
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.stays import StayBounds
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
-from flat_mapper.mapper.bounds.traffic import busy_cycles
 from flat_mapper.mapper.bounds.turns import LAST_BITS, TurnBounds, UnderTiles, stays_private
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.outside import rounded

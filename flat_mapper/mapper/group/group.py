@@ -94,12 +94,10 @@ class GroupSearch:
         """Candidates of every Einsum that use at least so many compute units.
 
         Where they are too many to be kept, only those that can improve under some outer choices.
-        whole: whether all of these are wanted: else the most promising of what is too much.
-        raises: TooMany where they are and all are wanted.
+        whole: whether all of these are wanted, or `TooMany` is raised: else the most promising.
         """
-        every: list[CandidateSet | None] = [None]
-        if len(least) > 1 or self.incumbent.open:  # else bounds leave few
-            every = self._whole(least, outers)
+        few = len(least) == 1 and not self.incumbent.open  # of one Einsum bounds leave few
+        every = list[CandidateSet | None]([None]) if few else self._whole(least, outers)
         found = [t for t in every if t is not None]
         if len(found) < len(every):
             beam = replace(self._beam(outers), drop=None if whole else self._drop)
