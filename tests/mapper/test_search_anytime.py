@@ -206,6 +206,6 @@ def test_progress_of_groups_in_sequence_names_the_best_so_far(
     case = small_case(3)
     apart = replace(case.mapspace, fusion=replace(case.mapspace.fusion, groups=()))
     inputs = case.workload, case.platform, apart, case.ert
-    found = search(*inputs, progress=lambda _, text: said.append(text))
+    found = search(*inputs, objective="latency", progress=lambda _, text: said.append(text))
     assert isinstance(found, Solution)
     assert any("best" in text for text in said)

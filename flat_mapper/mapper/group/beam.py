@@ -44,6 +44,7 @@ class Beam:
     step: Callable[[], None] | None = None  # called with every piece of work
     most: int = 200_000  # candidates of an Einsum at a node
     drop: Drop | None = None  # called with bounds of what is left out; None: nothing may be
+    trial: Callable[[CandidateSet], None] | None = None  # see `IncrementalEnumeration`
 
     def first(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates for a good mapping early: where there are too many, the most promising."""
@@ -145,7 +146,8 @@ class Beam:
             own = whole[i]
             if self.drop is not None:
                 enumeration = replace(enumeration, crowd=crowd)
-            found.append(enumeration.candidate_set(can_improve) if own is None else own)
+            rank = self.incumbent.sort_keys
+            found.append(own or enumeration.candidate_set(can_improve, rank))
             if lows:
                 lows[i] = LowerBounds.of(found[-1], weights[i], enumeration.share)
         return found
@@ -173,6 +175,7 @@ class Beam:
                 stay=self.problem.may_stay(space) if len(self.problem.spaces) > 1 else (),
                 log=log,
                 step=self.step,
+                trial=self.trial,
                 most=self.most,
             )
             for space, roles, units in zip(self.problem.spaces, self.roles, least, strict=True)

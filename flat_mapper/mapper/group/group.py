@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -23,19 +24,22 @@ from flat_mapper.mapper.group.picks import Counters
 from flat_mapper.mapper.group.promise import (
     by_promise,
     halves,
+    hoped,
+    improvable,
     is_warm,
+    kept_of,
     most_promising,
     promising,
     promising_first,
     promising_under,
 )
 from flat_mapper.mapper.group.single import Single
-from flat_mapper.mapper.space.candidates import Bools, Floats
+from flat_mapper.mapper.space.candidates import Floats
 from flat_mapper.mapper.space.enumerate import TooMany
 from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.orders import dram_orders
-from flat_mapper.mapper.space.outer import Staging, stagings
+from flat_mapper.mapper.space.outer import stagings
 from flat_mapper.mapper.space.roles import Role
 
 MOST_CANDIDATES = 200_000  # candidates of an Einsum that are kept at once
@@ -59,6 +63,7 @@ class GroupSearch:
     _found_roots: Outers | None = None  # the outer choices, bounded whatever the candidates
     _left: list[Outers] | None = None  # outer choices still to be searched; None: not begun
     _least: dict[Goal, float] = field(default_factory=dict)  # least values of them
+    _hopes: dict[Goal, float] = field(default_factory=dict)  # see `hope`
     _dropped: dict[Goal, float] = field(default_factory=dict)  # least bound of what is left out
     _more: int = 1  # times as many candidates as the budget says, where fewer lead nowhere
     _roles: list[dict[str, tuple[Role, ...]]] = field(default_factory=list)
@@ -101,9 +106,16 @@ class GroupSearch:
         found = [t for t in every if t is not None]
         if len(found) < len(every):
             beam = replace(self._beam(outers), drop=None if whole else self._drop)
+            if self.incumbent.hoped and len(least) == 1 and self.log is None:
+                beam = replace(beam, trial=partial(self._tried, outers))
             found = beam.filtered(every, least)
         self.counters.candidates = max(self.counters.candidates, sum(t.count for t in found))
         return found
+
+    def _tried(self, outers: Outers, few: CandidateSet) -> None:
+        """Offer some candidates of an Einsum on its own to the incumbent."""
+        if few.count:
+            self._branch([few], self.bounds.bounded(outers, [few]), limit=WARM_ALONE)
 
     def _drop(self, cycles: Floats, energy: Floats) -> None:
         """Remember the least bound of candidates that are left out for their number."""
@@ -171,8 +183,17 @@ class GroupSearch:
         if outers is None:
             known = self._least.get(goal)
             return known or self._least.setdefault(goal, self.least(goal, self.roots))
+        return float(self._values(goal, outers).min(initial=np.inf))
+
+    def _values(self, goal: Goal, outers: Outers) -> Floats:
+        """Lower bounds on the objective, by outer choice that fits."""
         fits = self.bounds.fits(outers)
-        return float(goal.first(outers.cycles[fits], outers.energy[fits]).min(initial=np.inf))
+        return goal.first(outers.cycles[fits], outers.energy[fits])
+
+    def hope(self, goal: Goal) -> float:
+        """A value that the best of an Einsum on its own is likely below; infinite if none fits."""
+        known = self._hopes.get(goal)
+        return known or self._hopes.setdefault(goal, hoped(self._values(goal, self.roots)))
 
     def solve(self, incumbent: Incumbent, *, warmed: bool = False) -> None:
         """Let every mapping of the group that can improve take part in a incumbent.
@@ -261,16 +282,13 @@ class GroupSearch:
     def _warm_alone(self, alive: Outers) -> None:
         """The same for an Einsum on its own, where outer choices come cheap."""
         least = [s.widest for s in self.problem.spaces]
-        for outers in promising_first(self.incumbent, alive):
-            whole = self._whole(least, outers)
-            every = np.arange(len(outers.staging))
+        for outers in promising_first(self.incumbent, alive) if len(alive.staging) else ():
+            every, (whole,) = np.arange(len(outers.staging)), self._whole(least, outers)
             # An incremental enumeration starts under a few outer choices, which keep it small.
-            incremental = any(t is None for t in whole)
-            for some in (every[:WARM_ALONE], every) if incremental else (every,):
-                wide = self._beam(outers.take(some)).first(whole, least) if len(some) else []
-                if wide and all(t.count for t in wide):
-                    few = [t.keep(most_promising(self.incumbent, t, WARM_CANDIDATES)) for t in wide]
-                    self._branch(few, self.bounds.bounded(outers, few), limit=WARM_ALONE)
+            for some in (every[:WARM_ALONE], every) if whole is None else (every,):
+                (wide,) = self._beam(outers.take(some)).first([whole], least)
+                few = most_promising(self.incumbent, wide, WARM_CANDIDATES)
+                self._tried(outers, wide.keep(few))
                 if not self.incumbent.open:
                     return
 
@@ -289,12 +307,15 @@ class GroupSearch:
         if not all(t.count for t in kept):
             self._bound_empty(outers)
             return
-        kept = _kept(kept, self._promising(kept, outers, None))
+        where = self.bounds, self.incumbent, self.log
+        kept = kept_of(kept, promising(*where, kept, outers, None))
         if all(t.count for t in kept):
             outers = self.bounds.bounded(outers, kept, self._step)
             fits = self.bounds.fits(outers)
             alive = fits & self.incumbent.can_improve(outers.cycles, outers.energy)
-            self._log_cut(outers, fits, alive)
+            if self.log is not None:
+                self.log.without("crowded", outers, ~fits)
+                self.log.outers(outers, fits & ~alive, self.incumbent, left=True)
             self.counters.outer_bounded += int((~alive).sum())
             outers = outers.take(np.flatnonzero(alive))
             self._narrow(outers)
@@ -302,9 +323,9 @@ class GroupSearch:
             for number in distinct(outers.staging):
                 self._step()
                 chosen = outers.take(np.flatnonzero(outers.staging == number))
-                found = self._promising(kept, chosen, self.bounds.stagings[int(number)])
+                found = promising(*where, kept, chosen, self.bounds.stagings[int(number)])
                 masks = [m | f for m, f in zip(masks, found, strict=True)]
-            kept = _kept(kept, masks)
+            kept = kept_of(kept, masks)
         self.counters.candidates_bounded = self.counters.candidates - sum(t.count for t in kept)
         if all(t.count for t in kept) and len(outers.staging):
             if self.log is not None:
@@ -318,18 +339,6 @@ class GroupSearch:
         self.counters.outer_bounded += len(outers.staging)
         if self.log is not None:
             self.log.without("empty", outers, np.ones(len(outers.staging), np.bool_))
-
-    def _log_cut(self, outers: Outers, fits: Bools, alive: Bools) -> None:
-        """Write down the outer choices that candidates which are left do not fit or improve."""
-        if self.log is not None:
-            self.log.without("crowded", outers, ~fits)
-            self.log.outers(outers, fits & ~alive, self.incumbent, left=True)
-
-    def _promising(
-        self, candidate_sets: list[CandidateSet], outers: Outers, staging: Staging | None
-    ) -> list[Bools]:
-        """Candidates that may still be part of a better solution; see `promising`."""
-        return promising(self.bounds, self.incumbent, self.log, candidate_sets, outers, staging)
 
     def _branch(
         self, candidate_sets: list[CandidateSet], outers: Outers, limit: int | None
@@ -350,7 +359,7 @@ class GroupSearch:
         order = order[fits[order]]
         done = 0
         while len(order):
-            alive = self._alive(outers.take(order))
+            alive = improvable(self.incumbent, outers.take(order))
             self.counters.outer_bounded += int((~alive).sum()) * (limit is None)
             if log is not None:
                 log.outers(outers.take(order), ~alive, self.incumbent, left=True)
@@ -367,12 +376,6 @@ class GroupSearch:
                 self.counters.outer_evaluated += size
             elif done >= limit and not self.incumbent.open:
                 return
-
-    def _alive(self, outers: Outers) -> Bools:
-        """Outer choices that can improve."""
-        cycles, energy = outers.cycles, outers.energy
-        alive, sums = self.incumbent.can_improve(cycles, energy), outers.sums
-        return alive & self.incumbent.sums_can_improve(sums, cycles, energy) if sums else alive
 
     @property
     def fits(self) -> bool:
@@ -393,8 +396,3 @@ class GroupSearch:
     def space_size(self) -> int:
         """Mappings in the group: outer choices times loop nests of each Einsum."""
         return self.counters.outer * prod(s.size() for s in self.problem.spaces)
-
-
-def _kept(candidate_sets: list[CandidateSet], masks: list[Bools]) -> list[CandidateSet]:
-    """The candidates of each candidate set that its mask keeps."""
-    return [t if m.all() else t.keep(m) for t, m in zip(candidate_sets, masks, strict=True)]

@@ -14,7 +14,7 @@ from flat_mapper.mapper.bounds.dominance import undominated
 from flat_mapper.mapper.bounds.partial import ANY, Known, Nodes, Sharing, least_energy
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.log import GroupLog
-from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
+from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
 from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, keeps, start
 from flat_mapper.mapper.space.factors import distinct_columns
@@ -28,6 +28,10 @@ Choice = Callable[[CandidateBlock, frozenset[str], Floats, Floats, Floats], Ints
 # Of so many bounds, the positions of those to go on with, where not all can be kept
 Crowd = Callable[[Floats, Floats, Floats, int], Ints]
 
+# Keys to sort by, of least cycles and least pJ: the most promising first
+Rank = Callable[[Floats, Floats], tuple[Floats, Floats, Floats]]
+
+TRIED = 64  # chosen: candidates before the last node that are tried
 AT_ONCE = 1 << 18  # candidates times factors of one more node to look at in one go
 
 
@@ -44,6 +48,8 @@ class IncrementalEnumeration:
     stay: tuple[bool, ...] = ()  # tensors that may stay at private levels used in turn
     log: GroupLog | None = None
     step: Callable[[], None] | None = None  # called with every piece of work
+    # Called with the most promising candidates, before the last node stands around the others
+    trial: Callable[[CandidateSet], None] | None = None
     most: int = 200_000  # candidates to keep at a node
     crowd: Crowd | None = None  # what to do with more; None: `TooMany` is raised
 
@@ -55,13 +61,31 @@ class IncrementalEnumeration:
         dropped = self.log.dominated_keeps(self.space.einsum.name) if self.log is not None else None
         return Wanted(least=self.least, tiles=distinct_columns(tiles)[0], dropped=dropped)
 
-    def candidate_set(self, choose: Choice) -> CandidateSet:
-        """The candidates that are chosen at every node."""
+    def candidate_set(self, choose: Choice, rank: Rank | None = None) -> CandidateSet:
+        """The candidates that are chosen at every node.
+
+        rank: of those that have a trial, if there is one.
+        """
         blocks = [start(self.space)]
         nodes = tuple(reversed(self.space.inner_nodes))
         for position, node in enumerate(nodes):
-            blocks = self._extend(blocks, node, nodes[position + 1 :], choose)
+            rest = nodes[position + 1 :]
+            if self.trial and rank and not rest:
+                few = self._extend(self._few(blocks, (node,), rank), node, rest, choose)
+                self.trial(CandidateSet(space=self.space, blocks=few, roles=self.roles))
+                blocks = [b.take(self._chosen(b, (node,), choose)) for b in blocks]
+            blocks = self._extend([b for b in blocks if b.count], node, rest, choose)
         return CandidateSet(space=self.space, blocks=blocks, roles=self.roles)
+
+    def _few(self, blocks: list[CandidateBlock], rest: Nodes, rank: Rank) -> list[CandidateBlock]:
+        """The most promising of some candidates."""
+        if sum(b.count for b in blocks) <= TRIED:
+            return blocks
+        parts = [np.broadcast_arrays(*self._costs(b, rest, frozenset())) for b in blocks]
+        priced, _, cycles = (np.concatenate(p) for p in zip(*parts, strict=True))
+        mask = np.zeros(len(priced), np.bool_)
+        mask[np.lexsort(rank(cycles, priced)[::-1])[:TRIED]] = True
+        return _masked(blocks, mask)
 
     def least_of_all(self, weights: Sequence[float] = ()) -> LowerBounds:
         """Lower bounds on any candidate, seen from the first fanout on, or before it gets long.
@@ -133,13 +157,7 @@ class IncrementalEnumeration:
         crowd = np.flatnonzero(~mask)
         best = self.crowd(priced[crowd], free[crowd], cycles[crowd], self.most - int(mask.sum()))
         mask[crowd[best]] = True
-        found, begin = [], 0
-        for block in blocks:
-            own = np.flatnonzero(mask[begin : begin + block.count])
-            begin += block.count
-            if len(own):
-                found.append(block.take(own))
-        return found
+        return _masked(blocks, mask)
 
     def _words(self, blocks: list[CandidateBlock]) -> Floats:
         """Words of all tensors in the tiles of candidates; float64[n]."""
@@ -195,6 +213,17 @@ class IncrementalEnumeration:
         priced, free = least_energy(*own, self.share, known, sharing)
         cycles = self.space.lane_cycles / (candidates.spatial * lanes_of(rest))
         return priced, free, share * cycles
+
+
+def _masked(blocks: list[CandidateBlock], mask: Bools) -> list[CandidateBlock]:
+    """Candidates of a mask over all blocks."""
+    found, begin = [], 0
+    for block in blocks:
+        own = np.flatnonzero(mask[begin : begin + block.count])
+        begin += block.count
+        if len(own):
+            found.append(block.take(own))
+    return found
 
 
 def _by_keeps(blocks: list[CandidateBlock]) -> list[CandidateBlock]:

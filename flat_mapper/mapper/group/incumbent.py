@@ -36,6 +36,10 @@ class Incumbent(Protocol):
         """True if a solution is still missing."""
 
     @property
+    def hoped(self) -> bool:
+        """True if the best was at first hoped for, not known."""
+
+    @property
     def mark(self) -> tuple[Costs, ...]:
         """A value that changes with every improvement."""
 
@@ -69,6 +73,7 @@ class GoalIncumbent:
     best: list[Costs]
     solutions: list[GroupSolution | None] = field(default_factory=list)
     gap: float = 0.0  # relative; what cannot improve by more counts as no improvement
+    hoped: bool = False  # whether `best` was at first hoped for, not known
 
     @classmethod
     def of(
@@ -157,6 +162,11 @@ class FrontIncumbent:
     def aims(self) -> tuple[Goal, ...]:
         """One goal that stands for the front."""
         return (self.goal,)
+
+    @property
+    def hoped(self) -> bool:
+        """Not so of a front."""
+        return False
 
     @property
     def open(self) -> bool:

@@ -21,6 +21,8 @@ BOUNDED = 20_000  # chosen: outer choices that are sorted at once
 ALIKE = 0.01  # chosen: of a bound, what tells the promise of two tiles apart
 FAR = 1.043  # chosen: of cycles and of pJ, beside bounds
 WARM_LEFT = 100  # chosen: outer choices so few that all are searched about as soon as tried
+ABOVE = 0.01  # chosen: so far above bounds the best of an Einsum on its own
+FEW_OUTERS = 16  # chosen: is hoped to be, those of the so many least ones
 WARM_TILES = 1  # tiles in a row that bring little, after which a first answer is good
 WARM_MORE = 8  # chosen: the same as long as it is so far above what bounds promise
 
@@ -77,6 +79,18 @@ def promising(
             bound = latency[cut], energy[cut]
             log.candidates(candidate_sets[i], cut, bound, incumbent, where)
     return found
+
+
+def kept_of(candidate_sets: list[CandidateSet], masks: list[Bools]) -> list[CandidateSet]:
+    """The candidates of each candidate set that its mask keeps."""
+    return [t if m.all() else t.keep(m) for t, m in zip(candidate_sets, masks, strict=True)]
+
+
+def improvable(incumbent: Incumbent, outers: Outers) -> Bools:
+    """Outer choices that can improve."""
+    cycles, energy = outers.cycles, outers.energy
+    alive, sums = incumbent.can_improve(cycles, energy), outers.sums
+    return alive & incumbent.sums_can_improve(sums, cycles, energy) if sums else alive
 
 
 def _shares(problem: GroupProblem, outers: Outers) -> list[float | None]:
@@ -155,6 +169,12 @@ def promising_first(incumbent: Incumbent, outers: Outers) -> Iterator[Outers]:
         part = outers.take(np.flatnonzero(promise <= np.partition(promise, BOUNDED)[BOUNDED]))
         yield part.take(by_promise(incumbent, part))
     yield outers.take(by_promise(incumbent, outers))
+
+
+def hoped(values: Floats) -> float:
+    """A value that the best of an Einsum is likely below; values: bounds, by outer choice."""
+    few = np.sort(values)[:FEW_OUTERS]
+    return (1 + ABOVE) * float(few.max(initial=0.0)) or np.inf
 
 
 def is_warm(incumbent: Incumbent, outers: Outers, quiet: int) -> bool:

@@ -73,6 +73,9 @@ class Single:
         choice, candidate = self._pairs(outers, staging)
         if len(choice) == 0:
             return
+        # Of equal ones the first is taken: one that uses all units it may.
+        last = np.argsort(self.dense.spatial[candidate] < self.dense.space.widest, kind="stable")
+        choice, candidate = choice[last], candidate[last]
         space = self.candidate_set.space
         roles = staging.roles[space.einsum.name]
         tile = outers.tile.take(choice, axis=1)

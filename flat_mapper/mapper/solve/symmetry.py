@@ -190,6 +190,7 @@ class RecalledGroup:
     ends: Costs | None = None
     outer: tuple[int, int] | None = None  # outer choices, and those of them that do not fit
     least: dict[Goal, float] = field(default_factory=dict)
+    hopes: dict[Goal, float] = field(default_factory=dict)
     refusal: Infeasible | None = None
     outcomes: dict[tuple[_Step, ...], _Outcome] = field(default_factory=dict)  # by all steps so far
 
@@ -257,7 +258,7 @@ class RecallingSearch(GroupSearch):
             return GroupSearch.of(problem, known, budget)
         assert isinstance(found, cls)
         found.facts = _facts_of(problem)
-        found._least = found.facts.least
+        found._least, found._hopes = found.facts.least, found.facts.hopes
         return found
 
     def prepare(self) -> Costs:

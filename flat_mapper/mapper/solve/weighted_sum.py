@@ -14,7 +14,7 @@ from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.products import least_product, next_weight
 from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent
+from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent, pair_of
 from flat_mapper.mapper.group.objective import Goal, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution, total_of
 from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
@@ -165,8 +165,25 @@ class _Pool:
 
     def warm(self, goal: Goal) -> GroupSolution | None:
         """A good solution, not the best one; None where the quick way finds none."""
-        self.start = quick_mapping(self.search, goal)
+        if len(self.search.problem.spaces) == 1 and goal.kind == "weighted":
+            self._solve_near(goal)
+        self.start = self.best(goal) or quick_mapping(self.search, goal)
         return self.start
+
+    def _solve_near(self, goal: Goal) -> None:
+        """Solve for a little more and less than a weight, if the best is where it is hoped for."""
+        least, hope = self.search.least(goal), self.search.hope(goal)
+        if not 0 < least < hope < inf:
+            return
+        around = (hope / least) ** 2  # so far apart are weights that are asked for, if all hope so
+        goals = tuple(replace(goal, weight=w) for w in (goal.weight * around, goal.weight / around))
+        hopes = tuple(pair_of(g, self.search.hope(g)) for g in goals)
+        incumbent = replace(GoalIncumbent.of(goals, hopes), hoped=True)
+        self.search.solve(incumbent, warmed=True)
+        found = [(g, s) for g, s in zip(goals, incumbent.solutions, strict=True) if s is not None]
+        proven = all(self.search.proven(g) >= _value(g, s) for g, s in found)
+        if len(found) == len(goals) and proven and not self.search.budget.stopped:
+            self.found += found
 
     def proven(self, goal: Goal) -> float:
         """Lower bound on a goal that is a sum over groups."""

@@ -1,0 +1,31 @@
+"""An Einsum on its own is searched below a hope first; how high that is changes no answer."""
+
+from __future__ import annotations
+
+import pytest
+from agreement import value
+from oracles.record_work import lines, named
+from oracles.small_cases import QUESTIONS
+
+from flat_mapper.mapper.group import incremental, promise
+from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapper.solve.symmetry import forget
+
+SOME = [line for line in lines() if line["best"].get("edp") is not None][::5]
+
+
+@pytest.mark.parametrize("above", [-0.5, 0.0, 100.0])
+@pytest.mark.parametrize("line", SOME, ids=named)
+def test_no_hope_changes_the_best(
+    line: dict, above: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that nothing is below, one at a bound, and one that all is below."""
+    monkeypatch.setattr(promise, "ABOVE", above)
+    monkeypatch.setattr(incremental, "TRIED", 1)
+    forget()
+    case = QUESTIONS[line["question"]](line["seed"])
+    answer = search(case.workload, case.platform, case.mapspace, case.ert, objective="edp")
+    forget()
+    assert isinstance(answer, Solution)
+    assert value(answer.result, "edp") == pytest.approx(line["best"]["edp"], rel=1e-9)
