@@ -34,6 +34,7 @@ class KnownEnds:
     """Choices of units of the Einsums of a group that are computed already."""
 
     _found: dict[object, tuple[Floats, Floats]] = field(default_factory=dict)
+    _tiles: dict[str, Ints] = field(default_factory=dict)  # of units, by Einsum
 
     def of(
         self, occupancy: SharedOccupancy, space: EinsumSpace, roles: tuple[Role, ...]
@@ -44,7 +45,9 @@ class KnownEnds:
         """
         key = space.einsum.name, roles
         if key not in self._found:
-            tiles = unit_tiles(space)
+            if space.einsum.name not in self._tiles:
+                self._tiles[space.einsum.name] = unit_tiles(space)
+            tiles = self._tiles[space.einsum.name]
             waits = exposed(occupancy, space, {"stream": tiles}, roles)
             units = prod_of(tiles, range(len(space.ranks))).astype(np.float64)
             order = np.lexsort((waits, -units))
