@@ -17,7 +17,7 @@ from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
 
 FEW = 100  # candidates of an Einsum under one tile
-BOUNDED = 20_000  # chosen: outer choices that are sorted at once
+BOUNDED = 2_000  # chosen: outer choices that are sorted at once
 ALIKE = 0.01  # chosen: of a bound, what tells the promise of two tiles apart
 FAR = 1.043  # chosen: of cycles and of pJ, beside bounds
 WARM_LEFT = 100  # chosen: outer choices so few that all are searched about as soon as tried
