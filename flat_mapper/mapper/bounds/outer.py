@@ -311,7 +311,7 @@ class OuterBounds:
         bound = traffic_bound(*what, self.words, self.ends, known.uses, needs)
         energy = np.maximum(work.inside + bound.floors, self._any_words(roles, work, bound))
         if candidate_sets is not None:
-            priced, free = self._lows(candidate_sets, staging, grid, visited)
+            priced, free = self._lows(candidate_sets, staging, grid, known)
             energy = np.maximum(energy, np.maximum(priced + bound.staged, free + bound.floors))
         return Outers(
             staging=np.full(grid.shape[1], number),
@@ -378,18 +378,20 @@ class OuterBounds:
         return each * (sizes // grid).prod(axis=0).astype(np.float64)
 
     def _lows(
-        self, candidate_sets: list[CandidateSet], staging: Staging, grid: Ints, visited: Floats
+        self, candidate_sets: list[CandidateSet], staging: Staging, grid: Ints, known: KnownTiles
     ) -> tuple[Floats, Floats]:
         """Lower bounds on pJ of any candidate: with each word once through DRAM, without DRAM."""
+        assert known.work is not None
         priced, free = np.zeros(grid.shape[1]), np.zeros(grid.shape[1])
-        distinct = [located(own) for own in grid]
+        known.extents = known.extents or [located(own) for own in grid]
         for part in candidate_sets:
-            roles = staging.roles[part.space.einsum.name]
-            extents = [distinct[i] for i in self.problem.index(part.space)]
-            share = None
-            if self.problem.masked_pair is not None:
-                share = self.problem.shares(part.space, visited)
-            lows = part.lows(roles, extents, share=share)
-            priced += lows[0]
-            free += lows[1]
+            name, share = part.space.einsum.name, None
+            key = name, staging.roles[name]
+            if key not in known.lows:
+                extents = [known.extents[i] for i in self.problem.index(part.space)]
+                if self.problem.masked_pair is not None:
+                    share = self.problem.shares(part.space, known.work.visited)
+                known.lows[key] = part.lows(key[1], extents, share=share)
+            priced += known.lows[key][0]
+            free += known.lows[key][1]
         return priced, free

@@ -22,7 +22,7 @@ from flat_mapper.mapper.bounds.ends import (
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
 from flat_mapper.mapper.bounds.uses import Loops, Orders, Stay, Use, uses_of
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords
-from flat_mapper.mapper.cost.candidate_set import CandidateSet
+from flat_mapper.mapper.cost.candidate_set import CandidateSet, Extents
 from flat_mapper.mapper.cost.outside import each_way_cycles, in_turn_cycles, rounded, weight_of
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.group import GroupProblem, tile_words
@@ -111,6 +111,7 @@ class EinsumUses:
 
 # By Einsum, in its roles and orders, under the same tiles
 KnownUses = dict[tuple[str, tuple[Role, ...], Orders], EinsumUses]
+KnownLows = dict[tuple[str, tuple[Role, ...]], tuple[Floats, Floats]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,8 @@ class KnownTiles:
 
     uses: KnownUses = field(default_factory=dict)
     work: OuterWork | None = None
+    extents: list[Extents] = field(default_factory=list)  # by rank
+    lows: KnownLows = field(default_factory=dict)
 
 
 def traffic_bound(
@@ -167,10 +170,8 @@ def traffic_bound(
         every.append(known[key])
     uses = [use for own in every for use in own.uses]
     terms, (streams, turns) = [use.term for use in uses], _turns(problem, every, compute, zero)
-    staged = zero
-    for use in uses:
-        if use.role == "staged" and use.moved is not None:
-            staged = staged + use.moved_pj - use.once
+    whole = (use for use in uses if use.role == "staged" and use.moved is not None)
+    staged = sum((use.moved_pj - use.once for use in whole), zero)
     dram = _dram_traffic(uses, zero)
     floors, moved = _with_room(occupancy, grid, uses, terms, dram)
     moved = np.maximum(moved, _outside_cycles(problem, every, zero))
