@@ -597,4 +597,5 @@ def test_candidates_that_keep_just_so_much_beside_count(monkeypatch: pytest.Monk
 def test_the_bound_of_a_group_is_the_least_of_its_outer_choices() -> None:
     roots = Fake(cycles=np.array([5.0, 3.0, 1.0]), energy=np.ones(3))
     one: Any = Fake(bounds=Fake(fits=lambda outers: np.array([True, True, False])))
+    one._values = partial(GroupSearch._values, one)
     assert GroupSearch.least(one, Goal(kind="latency"), roots) == 3  # type: ignore[arg-type]
