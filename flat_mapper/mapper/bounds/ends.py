@@ -87,7 +87,7 @@ def own_turns(
 
 
 def turns_of(compute: Floats | float, streams: Sequence[Streams]) -> Floats:
-    """Cycles of an Einsum's turns at least (lemma 20); compute: of all passes.
+    """Cycles of an Einsum's turns at least (lemma 30); compute: of all passes.
 
     In a pass in which nothing moves a turn is as long as its compute.
     """

@@ -4,7 +4,7 @@ Each assignment of intermediates to that level, under each way to spread them ov
 an ordinary question on a chip with one level more, right outside theirs: it keeps what is handed
 over and nothing else, has no loops, and costs what that level does but for what is filled in; at
 the fusion level these tensors have no width. So every mapping costs there what it costs here
-(lemma 30), and the best of all questions is the best mapping.
+(lemma 31), and the best of all questions is the best mapping.
 """
 
 from __future__ import annotations
