@@ -10,12 +10,7 @@ import numpy as np
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.bounds.ends import KnownEnds, busy_cycles
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
-from flat_mapper.mapper.bounds.traffic import (
-    KnownTiles,
-    OuterWork,
-    TrafficBound,
-    traffic_bound,
-)
+from flat_mapper.mapper.bounds.traffic import KnownTiles, OuterWork, TrafficBound, traffic_bound
 from flat_mapper.mapper.bounds.uses import together
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords, words_bound
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
@@ -263,24 +258,31 @@ class OuterBounds:
         step: is called between parts, as a group of many Einsums takes seconds for all of them.
         Few tiles of a fused group are bounded for all stagings and orders: Einsums share them.
         """
-        pairs, parts = outers.staging * len(self.orders) + outers.order, list[Outers]()
-        by_staging: dict[int, list[tuple[int, Ints]]] = {}  # order, and choices with it
-        for pair in distinct(pairs):
-            number, order = divmod(int(pair), len(self.orders))
-            by_staging.setdefault(number, []).append((order, np.flatnonzero(pairs == pair)))
-        tiles, _, which = distinct_columns(outers.tile)
-        shared = self.problem.group.fused and tiles.shape[1] <= FEW_TILES
-        known, wait = KnownTiles(), step or (lambda: None)
-        for number, every in by_staging.items():
-            for order, own in every if shared else ():
-                wait()
-                found = self._bounded(candidate_sets, number, [(order, tiles)], known)
-                parts.append(found.take(which[own]))
+        known, wait, parts = KnownTiles(), step or (lambda: None), list[Outers]()
+        few = distinct_columns(outers.tile) if self.problem.group.fused else None
+        if few is not None and few[0].shape[1] <= FEW_TILES:
+            tiles, _, which = few
+            for number, every in self._by_order(outers).items():
+                for order, own in every:
+                    wait()
+                    found = self._bounded(candidate_sets, number, [(order, tiles)], known)
+                    parts.append(found.take(which[own]))
+            return Outers.joined(parts) if parts else outers
+        for number, every in self._by_order(outers).items():
             chosen = ((order, outers.tile.take(own, axis=1)) for order, own in every)
-            for some in together(chosen) if not shared else ():
+            for some in together(chosen):
                 wait()
                 parts.append(self._bounded(candidate_sets, number, some))
         return Outers.joined(parts) if parts else outers
+
+    def _by_order(self, outers: Outers) -> dict[int, list[tuple[int, Ints]]]:
+        """By staging, each order of its outer choices, and those with it."""
+        pairs = outers.staging * len(self.orders) + outers.order
+        found: dict[int, list[tuple[int, Ints]]] = {}
+        for pair in distinct(pairs):
+            number, order = divmod(int(pair), len(self.orders))
+            found.setdefault(number, []).append((order, np.flatnonzero(pairs == pair)))
+        return found
 
     def _bounded(
         self,

@@ -111,6 +111,7 @@ class UnderTiles:
         visited = problem.visited(extents)
         # Runs of each Einsum, see `GroupProblem.runs`; float64[n] each.
         self.passes = [problem.runs(t.space, extents, visited) for t in tiles]
+        self.stay = [stays_private(problem, t.space) for t in tiles]
         self._energies: dict[tuple[int, tuple[Role, ...]], tuple[Floats, Floats]] = {}
         self._turns: dict[tuple[int, tuple[Role, ...]], tuple[Floats, Floats]] = {}
         self._frugal: dict[tuple[int, int, tuple[Role, ...]], Floats] = {}
@@ -134,21 +135,17 @@ class UnderTiles:
         """Least cycles of all turns of an Einsum; as `energy` has pJ."""
         if (i, roles) not in self._turns:
             tiles, passes = self.tiles[i], self.passes[i]
-            local, may = self.extents[self.problem.index(tiles.space)], self._stay(tiles.space)
+            local, may = self.extents[self.problem.index(tiles.space)], self.stay[i]
             self._turns[i, roles] = self.turn_bounds(tiles, roles).by_tile(local, passes, may)
         return self._turns[i, roles]
 
     def _energy(
         self, i: int, tiles: CandidateTiles, roles: tuple[Role, ...]
     ) -> tuple[Floats, Floats]:
-        local, may = self.extents[self.problem.index(tiles.space)], self._stay(tiles.space)
+        local, may = self.extents[self.problem.index(tiles.space)], self.stay[i]
         staying, none = tiles.bounds(roles).energy(local, np.arange(tiles.count), may)
         none = self._repeated(i, tiles, local, none, roles)
         return self._repeated(i, tiles, local, staying, roles) if may else none, none
-
-    def _stay(self, space: EinsumSpace) -> tuple[str, ...]:
-        """Tensors of an Einsum that may stay private over the shared loops."""
-        return stays_private(self.problem, space)
 
     def _repeated(
         self,
@@ -168,7 +165,7 @@ class UnderTiles:
         once = passes == 1
         if once.all():
             return energy
-        space, may = tiles.space, self._stay(tiles.space)
+        space, may = tiles.space, self.stay[i]
         most, least = tiles.spared(roles[-1])[1:]
         if not space.einsum.each:
             return np.where(once, energy, passes * energy - (1 - passes) * most)

@@ -162,7 +162,7 @@ class FusedBounds:
             fits = streamed[None, :] <= room[:, None] - (sum(lows) - low)
             none = none if fits.all() else np.where(fits, none, np.inf)
             found[1].append(none)
-            if stays_private(self.problem, self.tiles[i].space):
+            if under.stay[i]:
                 none = staying if fits.all() else np.where(fits, staying, np.inf)
             found[0].append(none)
         return found
@@ -187,8 +187,7 @@ class FusedBounds:
             staying, none = (c[row] for c in under.turns(i, roles[tiles.space.einsum.name]))
             fits = np.isfinite(energy)
             low = np.where(fits, none, np.inf)
-            may = bool(stays_private(self.problem, tiles.space))
-            found.append((np.where(fits, staying, np.inf) if may else low, low))
+            found.append((np.where(fits, staying, np.inf) if under.stay[i] else low, low))
         return found
 
     def _turn_bounds(self, tiles: CandidateTiles, roles: tuple[Role, ...]) -> TurnBounds:
@@ -245,10 +244,7 @@ class FusedBounds:
         by_tile, without = self._by_tile(under, staging, row)
         every = zip(by_tile, without, limits.runs, strict=True)
         energies = [e[0] if runs[0] else n[0] for e, n, runs in every]
-        stay = [
-            stays_private(self.problem, t.space) if runs[0] else ()
-            for t, runs in zip(self.tiles, limits.runs, strict=True)
-        ]
+        stay = [may if runs[0] else () for may, runs in zip(under.stay, limits.runs, strict=True)]
         if not all(np.isfinite(e).any() for e in energies):
             return None
         passes = [float(n[row][0]) for n in under.passes]
