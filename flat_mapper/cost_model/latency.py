@@ -37,6 +37,11 @@ def port_loads(level: MemoryLevel, reads: Amount, writes: Amount) -> Iterator[Po
         yield PortLoad("shared", level.shared_words_per_cycle, reads + writes)
 
 
+def limited(level: MemoryLevel) -> bool:
+    """True if some port of a level passes so many words a cycle and no more."""
+    return any(True for _ in port_loads(level, 0, 0))
+
+
 def transfer_cycles(level: MemoryLevel, reads: Amount, writes: Amount) -> FloatArray:
     """Cycles that a level's ports need for the words of one instance; 0 where unlimited.
 

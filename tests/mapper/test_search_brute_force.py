@@ -9,7 +9,14 @@ from importlib import import_module
 import pytest
 from agreement import agree
 from oracles.brute_force import Case, chosen, front, judged
-from oracles.small_cases import masked_case, online_case, readers_case, small_case, turns_case
+from oracles.small_cases import (
+    idle_keeps_case,
+    masked_case,
+    online_case,
+    readers_case,
+    small_case,
+    turns_case,
+)
 
 from flat_mapper.arch.values import Fanout
 from flat_mapper.backends.referee import compare
@@ -28,7 +35,8 @@ def test_search_finds_what_brute_force_finds(seed: int) -> None:
 
 
 ONLINE_SEEDS = (1, 5, 9)  # keys in shared loops; the quickest
-TURNS_SEEDS = (4, 5, 6, 7, 10, 11)  # private levels in turn, also four levels; ports that bind
+# Private levels in turn, also four levels; ports that bind; a tile that had better return.
+TURNS_SEEDS = (4, 5, 6, 7, 10, 11, 1690)
 
 
 @pytest.mark.parametrize("seed", ONLINE_SEEDS)
@@ -39,6 +47,18 @@ def test_search_finds_what_brute_force_finds_where_keys_are_cut(seed: int) -> No
 @pytest.mark.parametrize("seed", TURNS_SEEDS)
 def test_search_finds_what_brute_force_finds_where_einsums_take_turns(seed: int) -> None:
     agree(turns_case(seed), seed)
+
+
+@pytest.mark.parametrize("most", [None, 0])
+def test_search_finds_what_brute_force_finds_where_a_keep_makes_turns_alike(
+    most: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """60 cycles, where a level keeps what it fetches as often as it passes it on; 61 without."""
+    if most is not None:  # rows thinned on the way
+        monkeypatch.setattr(
+            import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", most
+        )
+    agree(idle_keeps_case(12), 12)
 
 
 READERS_SEEDS = (1, 2, 3, 4, 6, 7, 8)  # in place, with several readers
@@ -140,13 +160,18 @@ def test_search_finds_what_brute_force_finds_thousands_of_times(
     agree(small_case(seed), seed)
 
 
-# A dominated keep makes turns longer that bring nothing, and what others take beyond them shorter.
-SLOWER = pytest.mark.xfail(reason="docs/search.md, lemma 6: a cycle", strict=True)
-GROUPS = [pytest.param(n, marks=[SLOWER] if n == 1690 else []) for n in range(1000, 2000)]
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(60))
+def test_search_finds_what_brute_force_finds_where_keeps_make_turns_alike(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seed % 2:
+        monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+    agree(idle_keeps_case(seed), seed)
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("seed", GROUPS)
+@pytest.mark.parametrize("seed", range(1000, 2000))
 def test_search_finds_what_brute_force_finds_of_groups_thousands_of_times(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

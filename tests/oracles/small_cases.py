@@ -12,7 +12,7 @@ from oracles.constrained import random_rules
 
 from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel, Platform
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.space import Fusion, Mapspace
+from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace
 from flat_mapper.mapping.values import Policy
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Softmax, Workload
@@ -171,6 +171,38 @@ def turns_case(seed: int) -> Case:
         platform=platform,
         ert=prices(rng, platform),
         mapspace=replace(mapspace, fusion=fusion),
+    )
+
+
+def idle_keeps_case(seed: int) -> Case:
+    """Two products in one group beside a slow DRAM, whose registers have to keep every tensor.
+
+    A level between may keep some of them for nothing but longer turns.
+    """
+    case = turns_case(3 * seed)
+    workload = case.workload.with_ranks({"J": 1})  # or brute force takes a minute
+    rng = np.random.default_rng([seed, 6])
+    words = {"DRAM": None, "GLB": 200, "L1": 40, "RF": int(rng.integers(3, 7))}
+    nodes = [
+        replace(
+            n,
+            capacity_words=words[n.name],
+            read_words_per_cycle=None,
+            write_words_per_cycle=float(rng.choice([0.25, 0.5, 1])) if n.name != "RF" else None,
+            shared_words_per_cycle=float(rng.choice([0.25, 0.5, 1])) if n.name == "DRAM" else None,
+        )
+        if isinstance(n, MemoryLevel)
+        else n
+        for n in case.platform.matrix.nodes
+    ]
+    kept = {"Y": ("A", "B", "Y"), "Z": ("Y", "C", "Z")}
+    keeps = tuple(KeepRule(level="RF", einsum=e, keep=tensors) for e, tensors in kept.items())
+    policy = replace(case.mapspace.policy, buffering=2.0)
+    return replace(
+        case,
+        workload=workload,
+        platform=replace(case.platform, matrix=replace(case.platform.matrix, nodes=tuple(nodes))),
+        mapspace=replace(case.mapspace, policy=policy, keeps=keeps),
     )
 
 

@@ -51,7 +51,7 @@ def undominated(
     if not blocks or not _comparable(space):
         return list(blocks)
     sums = [_Sums.of(space, block, rest, stay, share) for block in blocks]
-    keep = _undominated(*_columns(sums))
+    keep = _undominated(*_columns(sums, space.weighing))
     found, begin = [], 0
     for block in blocks:
         own = np.flatnonzero(keep[begin : begin + block.count])
@@ -70,16 +70,21 @@ def _comparable(space: EinsumSpace) -> bool:
     return alone and not (space.widths.levels and space.priced_networks)
 
 
-def _columns(sums: list[_Sums]) -> tuple[Ints, list[Floats], Floats]:
+def _columns(sums: list[_Sums], weighing: frozenset[str]) -> tuple[Ints, list[Floats], Floats]:
     """Keys, sums that differ between candidates, and slack, over all blocks."""
     names = dict.fromkeys(name for s in sums for name in s.values)
-    columns = [
-        np.concatenate([np.broadcast_to(s.values.get(n, 0.0), s.count) for s in sums])
+    columns = {
+        n: np.concatenate([np.broadcast_to(s.values.get(n, 0.0), s.count) for s in sums])
         for n in names
+    }
+    # What makes turns more alike has to be equal: no more of it, and no less.
+    alike = [
+        c for n, c in columns.items() if n.quantity.level in weighing and n.quantity.port != ROOM
     ]
+    every = [*columns.values(), *(c.max() - c for c in alike)]
     slack = np.concatenate([np.broadcast_to(s.slack, s.count) for s in sums])
     key = np.concatenate([s.key for s in sums])
-    return key, [c for c in columns if c.max() > c.min()], slack
+    return key, [c for c in every if c.max() > c.min()], slack
 
 
 def _undominated(key: Ints, columns: list[Floats], slack: Floats) -> Bools:
@@ -125,6 +130,7 @@ class _Quantity(NamedTuple):
     port: str
 
 
+ROOM = "room"  # in the place of a port: words that a level holds
 _ENERGY, _PASSES = _Quantity("", "energy"), _Quantity("", "passes")
 
 
@@ -196,11 +202,11 @@ class _Sums:
                     continue
                 own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
                 words = np.ceil(prod_of(extents, own) * space.share(tensor, choice.node)) + 0.0
-                self.put(_Sum(_Quantity(choice.node, "room")), words)
+                self.put(_Sum(_Quantity(choice.node, ROOM)), words)
                 for transfer in candidates.transfers[tensor]:
                     if may and transfer.child is not None and transfer.child.name == choice.node:
                         still = np.where(transfer.open, words, 0.0)
-                        self.put(_Sum(_Quantity(choice.node, "room"), "open", tensor), still)
+                        self.put(_Sum(_Quantity(choice.node, ROOM), "open", tensor), still)
 
     def put(self, name: _Sum, value: Floats | float) -> None:
         """Add to a sum."""

@@ -350,7 +350,7 @@ def _enumerated_once(
 ) -> CandidateSet | None:
     """Candidates of an Einsum that are wanted, as found before; None if there are too many."""
     where = b"" if wanted.tiles is None else wanted.tiles.tobytes()
-    name = (space.einsum.name, space.ranks, where)
+    name = (space.einsum.name, space.ranks, where, space.weighing)
     key = (*name, wanted.least)
     if key not in known.candidate_sets:
         if wanted.least <= known.too_many.get(name, 0):

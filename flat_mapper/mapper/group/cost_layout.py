@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
-from flat_mapper.cost_model.latency import loads_in_turn
+from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.cost_model.latency import limited, loads_in_turn
 from flat_mapper.cost_model.schedule import Rounds, phase_cycles
 from flat_mapper.mapper.cost.outside import beside, own_ports
 from flat_mapper.mapper.cost.price import Costs
@@ -40,12 +43,14 @@ class CostLayout:
     overlapped: bool  # whether the units work at once
     takes_turns: bool = False
     runs_ahead: bool = True  # whether the shared level has two copies of what crosses DRAM
+    uneven: bool = False  # whether ports on chip may make turns longer than the steady ones
     dram: str = ""  # its name
     passes: float = 1.0  # of the shared loops
     rounds: Rounds | None = None
     rare_passes: float = 1.0  # of Einsums that run when a loop is done
     fixed: float = 0.0  # cycles of the passes beside all that
     rows: UnevenRows | None = None
+    returns: bool = False  # whether something that stays private may as well return each turn
 
     @classmethod
     def of(cls, problem: GroupProblem) -> CostLayout:
@@ -69,8 +74,22 @@ class CostLayout:
             overlapped=overlapped,
             takes_turns=turns,
             runs_ahead=ahead,
+            uneven=turns and ahead and any(map(limited, _on_chip(problem))),
             rounds=problem.rounds if overlapped else None,
             dram=dram,
+        )
+
+    def under(
+        self, problem: GroupProblem, tile: tuple[int, ...], order: tuple[int, ...]
+    ) -> CostLayout:
+        """The layout under one outer choice; tile, order (innermost first): by group rank."""
+        every = prod(r.size // t for r, t in zip(problem.ranks, tile, strict=True))
+        return replace(
+            self,
+            passes=every * problem.visited_of(tile),
+            rare_passes=problem.rare_turns(tile, order),
+            fixed=every * problem.platform.dram.step_cycles,
+            rows=problem.rows(tile, order),
         )
 
     def vectors(
@@ -190,10 +209,20 @@ class CostLayout:
         """Words of the shared level that depend on the candidates; float64[n]."""
         return vectors[:, -1]
 
-    def latency(self, vectors: Floats) -> Floats:
-        """Cycles under the group's schedule; float64[n]."""
+    def least_latency(self, vectors: Floats) -> Floats:
+        """The same at least, whatever returns of what stays; float64[n].
+
+        It makes turns longer, but may leave none of them longer than the steady ones.
+        """
+        return self.latency(vectors, alike=self.returns)
+
+    def latency(self, vectors: Floats, *, alike: bool = False) -> Floats:
+        """Cycles under the group's schedule; float64[n].
+
+        alike: as if no turn took more than the steady ones.
+        """
         matrix, vector, exposed = vectors[:, 0], vectors[:, 1], vectors[:, -3]
-        extra = vectors[:, self.unit_columns] if self.has_extra else 0.0
+        extra = vectors[:, self.unit_columns] if self.has_extra and not alike else 0.0
         busy, ports = matrix + vector, self._ports(vectors)
         if self.rows is not None:
             return self._by_row(vectors, self.rows) + extra + exposed + self.fixed
@@ -213,3 +242,9 @@ class CostLayout:
         if not self.runs_ahead:
             return busy + vectors[:, -4] + self.fixed
         return np.maximum(busy, ports.max(axis=1, initial=0.0) + extra) + exposed + self.fixed
+
+
+def _on_chip(problem: GroupProblem) -> Iterator[MemoryLevel]:
+    """The shared level and those inside it, of every Einsum."""
+    for space in problem.spaces:
+        yield from space.arch.levels[space.shared :]

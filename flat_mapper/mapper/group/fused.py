@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import prod
 
 import numpy as np
 
@@ -95,6 +94,7 @@ class Fused:
         chosen = self.bounded.candidates(one, where.staging)
         if chosen is None:
             return
+        where = self._returning(where)
         masks = [p.mask(some) for p, some in zip(self.candidate_sets, chosen, strict=True)]
         # First as if every tile could stay that may.
         every = zip(self.candidate_sets, masks, strict=True)
@@ -104,7 +104,8 @@ class Fused:
         fronts = [p.take(nondominated(p.costs)) for p in left]
         if self._join(where, fronts):
             return
-        # What is best does not fit the private levels together: let some of it return.
+        # What is best does not fit the private levels together, or may be too far from turns that
+        # are alike: let some of it return.
         left = self._improving(where, left)
         if left is not None:
             self._join_private(where, left)
@@ -120,7 +121,7 @@ class Fused:
             tile=tile,
             room=float(self.bounds.occupancy.room(staging, one.tile)[0]),
             once=self._once(one),
-            layout=self._layout(tile, order),
+            layout=self.layout.under(self.problem, tile, order),
         )
 
     def _once(self, one: Outers) -> float:
@@ -130,16 +131,12 @@ class Fused:
         own = ((s, cycles) for s, cycles in every if keys not in (*s.einsum.ranks, *s.einsum.each))
         return sum(max(float(cycles) - s.lane_cycles / s.widest, 0.0) for s, cycles in own)
 
-    def _layout(self, tile: tuple[int, ...], order: tuple[int, ...]) -> CostLayout:
-        """The layout of cost vectors under one outer choice."""
-        every = prod(r.size // t for r, t in zip(self.problem.ranks, tile, strict=True))
-        return replace(
-            self.layout,
-            passes=every * self.problem.visited_of(tile),
-            rare_passes=self.problem.rare_turns(tile, self.bounds.orders[0]),
-            fixed=every * self.problem.platform.dram.step_cycles,
-            rows=self.problem.rows(tile, order),
-        )
+    def _returning(self, where: _Where) -> _Where:
+        """One outer choice, if what stays may return and leave turns more alike (lemma 15)."""
+        every = self.problem.spaces if self.layout.uneven else ()
+        if not any(may_return(space, self._outer(space, where)) for space in every):
+            return where
+        return replace(where, layout=replace(where.layout, returns=True))
 
     def _improving(
         self, where: _Where, parts: list[PricedCandidates]
@@ -156,7 +153,7 @@ class Fused:
         self._offer_first(where, parts, reaches)
         left = []
         for found, reach in zip(parts, reaches, strict=True):
-            good = self.incumbent.can_improve(layout.latency(reach), layout.energy(reach))
+            good = self.incumbent.can_improve(layout.least_latency(reach), layout.energy(reach))
             good &= layout.words(reach) <= where.room
             if not good.any():
                 return None
@@ -290,7 +287,7 @@ class Fused:
                 rest = rest + later.costs.min(axis=0)
             reach = combined + rest
             good = layout.words(reach) <= where.room
-            good &= self.incumbent.can_improve(layout.latency(reach), layout.energy(reach))
+            good &= self.incumbent.can_improve(layout.least_latency(reach), layout.energy(reach))
             combined, left, right = combined[good], left[good], right[good]
             best = nondominated(combined)
             total = combined[best]
@@ -298,8 +295,8 @@ class Fused:
         if not len(total):
             return True
         legal = self._offer(where, parts, total, picks)
-        over = total[~legal]
-        cycles, energy = self._cycles(layout, over), layout.energy(over)
+        over = total if layout.returns else total[~legal]
+        cycles, energy = self._cycles(layout.least_latency(over)), layout.energy(over)
         return not self.incumbent.can_improve(cycles, energy).any()
 
     def _join_private(self, where: _Where, parts: list[PricedCandidates]) -> None:
@@ -355,7 +352,7 @@ class Fused:
         picks: int64[n, Einsums], into the parts. returns: bool[n].
         """
         legal = private_fits(self.problem, parts, picks)
-        cycles, energy = self._cycles(where.layout, total), where.layout.energy(total)
+        cycles, energy = self._cycles(where.layout.latency(total)), where.layout.energy(total)
         if self.log is not None:
             for position in np.flatnonzero(~legal)[:NAMED]:
                 costs = float(cycles[position]), float(energy[position])
@@ -373,9 +370,9 @@ class Fused:
                 self.log.priced(found)
         return legal
 
-    def _cycles(self, layout: CostLayout, total: Floats) -> Floats:
-        """Cycles of sums of cost vectors; float64[n]."""
-        return rounded(self.problem.platform.dram, layout.latency(total))
+    def _cycles(self, latency: Floats) -> Floats:
+        """Cycles of a latency; float64[n]."""
+        return rounded(self.problem.platform.dram, latency)
 
     def _solution(
         self, where: _Where, parts: list[PricedCandidates], picks: Ints, costs: tuple[float, float]

@@ -348,8 +348,8 @@ def dominated_keeps(space: EinsumSpace, candidates: CandidateBlock) -> Bools:
 
     Its tile comes by as often as what it feeds does, and stays in place as long: without it there,
     the next keeper serves as many words, and nothing is written or read in between. Not so where it
-    feeds instances that each read for themselves, nor where a network would carry the words of
-    another width.
+    feeds instances that each read for themselves, where a network would carry the words of another
+    width, or where the level is one of those whose words make turns more alike.
     """
     found = np.zeros(candidates.count, np.bool_)
     if space.widths.levels and space.priced_networks:
@@ -357,8 +357,10 @@ def dominated_keeps(space: EinsumSpace, candidates: CandidateBlock) -> Bools:
     for tensor, transfers in candidates.transfers.items():
         for below, above in pairwise(transfers):
             assert above.child is not None
-            kept = candidates.keep[above.child.name]
-            if kept - {tensor} in space.keep_sets(above.child.name):
+            level = above.child.name
+            if level in space.weighing:
+                continue
+            if candidates.keep[level] - {tensor} in space.keep_sets(level):
                 same = (below.passes == above.of_child(above.passes)) & (below.open == above.open)
                 found |= same & (below.apart == 1)
     return found

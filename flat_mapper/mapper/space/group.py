@@ -11,6 +11,7 @@ import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.cost_model.latency import limited
 from flat_mapper.cost_model.schedule import Rounds, rounds_of
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.space.candidates import Floats, Ints
@@ -338,10 +339,18 @@ def group_problem(
         whole=whole,
         inner=_made_of(ranks, inner),
     )
+    if problem.takes_turns and problem.runs_ahead:
+        spaces = [replace(s, weighing=_limited(s)) for s in spaces]
     waits = problem.counted.intersection(spaces[0].tensors)
-    if not (waits and group.fused and problem.runs_ahead and mapspace.fusion.staging != "all"):
-        return problem
-    return replace(problem, spaces=(replace(spaces[0], waits=waits), *problem.spaces[1:]))
+    if waits and group.fused and problem.runs_ahead and mapspace.fusion.staging != "all":
+        spaces[0] = replace(spaces[0], waits=waits)
+    return replace(problem, spaces=tuple(spaces))
+
+
+def _limited(space: EinsumSpace) -> frozenset[str]:
+    """Private levels of limited ports."""
+    levels = space.arch.levels[space.shared + 1 :]
+    return frozenset(level.name for level in levels if limited(level))
 
 
 def _apart_below(workload: Workload, platform: Platform, group: GroupSpace) -> Iterator[str]:
