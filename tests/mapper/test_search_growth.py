@@ -14,6 +14,7 @@ from oracles.small_cases import small_case, turns_case
 from flat_mapper import load_platform, load_problem
 from flat_mapper.api.calls import energies, mapspace_of
 from flat_mapper.arch.values import Fanout, MemoryLevel
+from flat_mapper.cost_model.latency import limited
 from flat_mapper.mapper.bounds.dominance import _ENERGY, _Sum, _Sums, undominated
 from flat_mapper.mapper.bounds.partial import ANY, _drawn, least_energy, shared_words
 from flat_mapper.mapper.bounds.whole_sizes import sharing_units
@@ -128,6 +129,33 @@ def test_who_drops_out_is_beaten_under_any_loops_outside(seed: int) -> None:
             same = (kept == tiles[:, i : i + 1]).all(axis=0)
             beats = (best[:, same] <= costs[:, i : i + 1] * (1 + 1e-9)).all(axis=0)
             assert beats.any(), f"row {i} under {outer}"
+
+
+@pytest.mark.parametrize("seed", DEEP[1:])
+def test_who_drops_out_moves_as_much_where_words_make_turns_alike(seed: int) -> None:
+    """Under any loops outside one that is left is no worse, and as busy at these ports."""
+    plain = replace(problem_of(seed).spaces[0], weighing=frozenset())
+    names = [lv.name for lv in plain.arch.levels if limited(lv)]
+    space = replace(plain, weighing=frozenset(names) & {"L1", "RF"})
+    blocks = [b for b in inner_candidates(space, Wanted()) if b.count][:40]
+    left = undominated(space, blocks, ())
+    assert sum(b.count for b in left) > sum(b.count for b in undominated(plain, blocks, ()))
+    tiles = np.concatenate([b.tile for b in blocks], axis=1)
+    kept = np.concatenate([b.tile for b in left], axis=1)
+    for outer in outers(space, np.random.default_rng(seed)):
+        costs = np.concatenate([worst(space, b, outer) for b in blocks], axis=1)
+        best = np.concatenate([worst(space, b, outer) for b in left], axis=1)
+        ports = [2 + i for i, lv in enumerate(ports_of(space)) if lv in space.weighing]
+        for i in range(tiles.shape[1]):
+            same = (kept == tiles[:, i : i + 1]).all(axis=0)
+            same &= (best <= costs[:, i : i + 1] * (1 + 1e-9)).all(axis=0)
+            same &= np.isclose(best[ports], costs[ports, i : i + 1]).all(axis=0)
+            assert same.any(), f"row {i} under {outer}"
+
+
+def ports_of(space: EinsumSpace) -> list[str]:
+    """The levels of `worst`, one for each port."""
+    return [lv.name for lv in space.arch.levels for _ in range(3)]
 
 
 @pytest.mark.parametrize("seed", DEEP)
