@@ -27,6 +27,7 @@ from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.space import partitions
+from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
 
 KINDS = {"small": small_case, "online": online_case, "turns": turns_case}
@@ -139,6 +140,34 @@ def test_an_end_before_a_group_has_a_mapping_is_no_infeasibility() -> None:
     pool = import_module("flat_mapper.mapper.solve.weighted_sum")._Pool(group)
     with pytest.raises(Stopped):
         pool.solve([Goal(kind="energy", leak=0.0)])
+
+
+def test_an_end_between_two_sizes_leaves_the_answer_of_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """37 has no useful divisor: 40, 48 and 64 are searched before it."""
+    solve = import_module("flat_mapper.mapper.solve.solve")
+    opened, budget = solve.tasks, Budget(seconds=1e9)
+    sizes: list[int] = []
+
+    def late(workload: Workload, *question: object) -> object:
+        sizes.append(workload.rank_sizes["P"])
+        if len(sizes) == 2:
+            budget.seconds = 0.0
+            budget.check()
+        return opened(workload, *question)
+
+    monkeypatch.setattr(solve, "tasks", late)
+    sizes_of = {"B": 1, "H": 1, "E": 4, "F": 4, "P": 37, "M": 37}
+    cascade, platform = load_problem("bert-base", sizes=sizes_of), load_platform("edge")
+    prices, _ = energies(platform, None)
+    mapspace = mapspace_of("flex", cascade, platform)
+    found = search(cascade, platform, mapspace, prices, budget=budget)
+    assert isinstance(found, Solution)
+    assert len(sizes) == 2
+    assert found.certificate.stopped == "time"
+    assert not found.certificate.optimal
+    assert found.workload.rank_sizes["P"] == 37
 
 
 @pytest.mark.parametrize(("kind", "seed"), [("small", 18), ("small", 20), ("online", 5)])

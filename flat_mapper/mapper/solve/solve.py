@@ -86,12 +86,16 @@ def best_mapping(
     tally, best = Tally(), _Best(cutoff=cutoff, known=known)
     leak, limits = sum(ert.leak_per_cycle(platform).values()), budget.limits
     goal = limited_goal(Goal(kind=objective, leak=leak), limits, workload, platform)
-    words = buffer_words(limits, platform)
-    everything = tasks(workload, platform, mapspace, ert, budget, words)
-    if log is not None:
-        log.begin(workload, platform, mapspace, ert, objective, everything)
-    # The most promising first; of equals the first stays.
-    everything.sort(key=lambda task: least_of(task.searches, goal))
+    words, everything = buffer_words(limits, platform), list[Task]()
+    budget.answered &= cutoff is not None
+    try:
+        everything += tasks(workload, platform, mapspace, ert, budget, words)
+        if log is not None:
+            log.begin(workload, platform, mapspace, ert, objective, everything)
+        # The most promising first; of equals the first stays.
+        everything.sort(key=lambda task: least_of(task.searches, goal))
+    except Stopped:  # before there is a mapping of these sizes; of others there is one
+        return None
     run = _Run(goal, everything, best, budget.gap)
     if progress:
         budget.report = lambda: progress(*run.progress())
