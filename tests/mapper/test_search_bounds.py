@@ -16,7 +16,7 @@ from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLev
 from flat_mapper.mapper.bounds.stays import StayBounds
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.bounds.turns import exposed
-from flat_mapper.mapper.cost.candidate_set import CandidateCache
+from flat_mapper.mapper.cost.candidate_cache import CandidateCache
 from flat_mapper.mapper.group.beam import narrowest
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.fused_bounds import FusedBounds

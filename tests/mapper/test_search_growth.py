@@ -18,7 +18,8 @@ from flat_mapper.cost_model.latency import limited
 from flat_mapper.mapper.bounds.dominance import _ENERGY, _Sum, _Sums, undominated
 from flat_mapper.mapper.bounds.partial import ANY, _drawn, least_energy, shared_words
 from flat_mapper.mapper.bounds.whole_sizes import sharing_units
-from flat_mapper.mapper.cost.candidate_set import CandidateCache, CandidateSet, enumerated
+from flat_mapper.mapper.cost.candidate_cache import CandidateCache, enumerated
+from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.innermost import closed_passes
 from flat_mapper.mapper.cost.price import candidate_costs
 from flat_mapper.mapper.group.group import GroupSearch

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +12,8 @@ from flat_mapper.mapper.cost.innermost import one_innermost
 from flat_mapper.mapper.cost.price import Moves, first_visits, moves
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.enumerate import Dropped, TooMany, Wanted, inner_candidates
 from flat_mapper.mapper.space.factors import located, prod_of
 from flat_mapper.mapper.space.roles import Role
-
-MOST_UNDER_TILES = 60_000  # chosen: candidates under a few outer tiles; beyond, all are enumerated
 
 AT_ONCE = 1 << 13  # candidates that are bounded in one go
 
@@ -297,85 +294,6 @@ class CandidateSet:
             if len(part):
                 found.append((i, part))
         return found
-
-
-@dataclass(slots=True)
-class CandidateCache:
-    """Facts about candidates that searches over the same Einsums have found out."""
-
-    candidate_sets: dict[object, CandidateSet] = field(default_factory=dict)
-    too_many: dict[object, int] = field(default_factory=dict)  # units of which there are too many
-
-
-def enumerated(
-    space: EinsumSpace,
-    roles: dict[str, tuple[Role, ...]],
-    known: CandidateCache,
-    least: int,
-    most: int,
-    dropped: Dropped | None = None,
-    step: Callable[[], None] | None = None,
-    tiles: Ints | None = None,
-) -> CandidateSet | None:
-    """Candidates of an Einsum with so many compute units in use; None if there are too many.
-
-    most:    candidates that a candidate set may have.
-    tiles:   int64[R, n]: of those whose tile divides none of these there may be some or none.
-    dropped: called with candidates that have a dominated keep.
-    step:    called with every piece of work.
-    """
-    # Of no candidate are units between the two: one search's widest are often another's.
-    least = space.units_from(least)
-    everything = Wanted(least=least, most=2 * most, together=most, dropped=dropped)
-    ways = [(everything, most, step)]
-    if tiles is not None and dropped is None:
-        few = min(most, MOST_UNDER_TILES)
-        # It takes milliseconds: no piece of work of its own.
-        ways.insert(0, (replace(everything, most=2 * few, together=few, tiles=tiles), few, None))
-    for wanted, limit, tick in ways:
-        found = _enumerated_once(space, roles, known, wanted, limit, tick)
-        if found is not None:
-            memo = found.memo if found.roles == roles else found.memo.other_roles()
-            return CandidateSet(space=space, blocks=found.blocks, roles=roles, memo=memo)
-    return None
-
-
-def _enumerated_once(
-    space: EinsumSpace,
-    roles: dict[str, tuple[Role, ...]],
-    known: CandidateCache,
-    wanted: Wanted,
-    most: int,
-    step: Callable[[], None] | None,
-) -> CandidateSet | None:
-    """Candidates of an Einsum that are wanted, as found before; None if there are too many."""
-    where = b"" if wanted.tiles is None else wanted.tiles.tobytes()
-    name = (space.einsum.name, space.ranks, where, space.weighing)
-    key = (*name, wanted.least)
-    if key not in known.candidate_sets:
-        if wanted.least <= known.too_many.get(name, 0):
-            return None
-        try:
-            blocks = list(_some(inner_candidates(space, wanted), most, step))
-        except TooMany:
-            known.too_many[name] = wanted.least
-            return None
-        known.candidate_sets[key] = CandidateSet(space=space, blocks=blocks, roles=roles)
-    return known.candidate_sets[key]
-
-
-def _some(
-    blocks: Iterator[CandidateBlock], most: int, step: Callable[[], None] | None
-) -> Iterator[CandidateBlock]:
-    """So many candidates at most."""
-    count = 0
-    for block in blocks:
-        if step is not None:
-            step()
-        count += block.count
-        if count > most:
-            raise TooMany
-        yield block
 
 
 def _part(moves: Moves, some: Bools | slice) -> Moves:

@@ -11,7 +11,7 @@ from functools import partial
 from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.outer import Outers
-from flat_mapper.mapper.cost.candidate_set import CandidateCache
+from flat_mapper.mapper.cost.candidate_cache import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent, Incumbent
 from flat_mapper.mapper.group.objective import Goal
@@ -65,21 +65,15 @@ def renamed(solution: GroupSolution, problem: GroupProblem) -> GroupSolution:
     """The solution of one group as that of a symmetric one."""
     pick, space = solution.picks[0], problem.spaces[0]
     name = dict(zip(pick.space.tensors, space.tensors, strict=True))
-    keep = {lv: frozenset(name[t] for t in kept) for lv, kept in pick.candidates.keep.items()}
     staging = Staging(
         staged=tuple(name[t] for t in solution.staging.staged),
         roles={space.einsum.name: pick.outer.roles},
-    )
-    candidates = replace(
-        pick.candidates,
-        keep=keep,
-        transfers={name[t]: transfers for t, transfers in pick.candidates.transfers.items()},
     )
     return replace(
         solution,
         problem=problem,
         staging=staging,
-        picks=(Pick(space=space, candidates=candidates, outer=pick.outer),),
+        picks=(Pick(space=space, candidates=pick.candidates.renamed(name), outer=pick.outer),),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.products import least_product, next_weight
-from flat_mapper.mapper.cost.candidate_set import CandidateCache
+from flat_mapper.mapper.cost.candidate_cache import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent, pair_of
 from flat_mapper.mapper.group.objective import Goal, better_pair
