@@ -133,12 +133,12 @@ def test_a_search_that_begins_with_the_mapping_of_another_mask_is_as_good(seed: 
 
 
 def test_layers_begin_with_the_mapping_of_those_before() -> None:
-    """605,459 mappings are priced where each kind of layers is searched by itself."""
+    """824,074 mappings are priced where each kind of layers is searched by itself."""
     block = load_problem("bert-base", "attention", seq=512, softmax="online")
     kinds = tuple(replace(kind, mask=mask) for kind, mask in zip(KINDS, REVERSED, strict=True))
     found = search(replace(block, layers=kinds), "edge", "flat", objective="latency")
     assert isinstance(found, SearchResult)
-    assert found.certificate.evaluated <= 587162
+    assert found.certificate.evaluated <= 806926
 
 
 def test_what_a_mapping_of_another_question_takes_is_no_cutoff() -> None:

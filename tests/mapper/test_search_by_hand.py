@@ -176,10 +176,10 @@ def test_the_least_sums_of_some_candidates() -> None:
 
 def test_what_is_best_under_two_weights_is_best_between_them() -> None:
     """And as fast as can be, under every heavier one."""
-    one, other = Fake(cycles=5.0), Fake(cycles=3.0)
+    one, same, other = (Fake(cycles=c, energy=e) for c, e in ((5.0, 2.0), (5.0, 2.0), (3.0, 9.0)))
     pool: Any = _Pool(Fake(floor=lambda: (3.0, 1.0)))  # type: ignore[arg-type]
     weights = {n: Goal(kind="weighted", weight=n) for n in (1.0, 2.0, 3.0, 4.0, 5.0)}
-    pool.found += [(weights[1.0], one), (weights[3.0], one), (Goal(kind="latency"), other)]
+    pool.found += [(weights[1.0], one), (weights[3.0], same), (Goal(kind="latency"), other)]
     assert pool.known(weights[2.0]) is one
     assert pool.known(weights[4.0]) is None
     assert pool.known(Goal(kind="energy")) is None

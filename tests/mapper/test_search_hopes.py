@@ -1,4 +1,4 @@
-"""An Einsum on its own is searched below a hope first; how high that is changes no answer."""
+"""Groups are searched below a hope first; how high that is changes no answer."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def test_no_hope_changes_the_best(
 ) -> None:
     """One that nothing is below, one at a bound, and one that all is below."""
     monkeypatch.setattr(promise, "ABOVE", above)
+    monkeypatch.setattr(promise, "NEAR", above)
     monkeypatch.setattr(incremental, "TRIED", 1)
     forget()
     case = QUESTIONS[line["question"]](line["seed"])

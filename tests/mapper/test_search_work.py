@@ -18,6 +18,7 @@ from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.reports.answers import SearchResult
 
 ACCELFORGE = Path(__file__).parents[2] / "benchmarks" / "accelforge"
+ENDS = 10**9  # steps: under a budget that ends a first mapping is looked for, whatever is hoped
 Work = tuple[int, int, int, int]  # pieces of work, mappings priced; outer and inner choices cut
 WORK: tuple[tuple[Callable[[int], Case], int, Work], ...] = (
     (small_case, 6, (5, 252, 8, 144)),
@@ -66,7 +67,8 @@ def test_no_bound_cuts_less_as_candidates_grow(
 
 def test_a_first_answer_comes_from_the_largest_of_nearly_equal_tiles() -> None:
     """Under the smallest of them it is half as good, and 98,771 mappings are priced."""
-    found = api.search(api.load_problem("llama3-8b", seq=4096, phase="decode"), "cloud")
+    decode = api.load_problem("llama3-8b", seq=4096, phase="decode")
+    found = api.search(decode, "cloud", budget=Budget(steps=ENDS))
     assert isinstance(found, SearchResult)
     assert found.certificate.evaluated <= 4339
 
@@ -88,15 +90,16 @@ def test_whole_tiles_of_single_buffers_count_before_candidates_are_priced(
 
 def test_groups_beside_one_that_cannot_fit_are_not_searched() -> None:
     """The two products of an attention unfused, beside a softmax that lacks two words: 130,426."""
-    found = api.search(api.load_problem("bert-base", seq=65536), "edge")
+    question = api.load_problem("bert-base", seq=65536), "edge"
+    found = api.search(*question, budget=Budget(steps=ENDS))
     assert isinstance(found, SearchResult)
     assert "QK_max+QK_exp+QK_sum+A" in " ".join(found.certificate.infeasible)
     assert found.certificate.evaluated <= 6744
 
 
 def assert_work(case: Case, work: Work) -> None:
-    """What the search of a case does is no more than this."""
-    budget = Budget()
+    """What the search of a case does is no more than this; `record_work` has it below a hope."""
+    budget = Budget(steps=ENDS)
     question = case.workload, case.platform, case.mapspace, case.ert
     found = search(*question, objective="edp", budget=budget)
     assert isinstance(found, Solution)

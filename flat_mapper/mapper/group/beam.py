@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flat_mapper.base.budget import Stopped
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.partial import shared_words
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # at run time what enumerates is imported where candidates ar
     from flat_mapper.mapper.bounds.bound_filter import LowerBounds
     from flat_mapper.mapper.group.incremental import IncrementalEnumeration
 
+MOST_HOPED = 20_000  # chosen: candidates of an Einsum below a hope; of more a mapping cuts most
 FIRST = 4000  # candidates of an Einsum that the first pass extends at a node
 NARROWER = (1, 3, 62)  # halvings of the compute units in use, where no wider candidate fits
 BEAM = 100  # candidates with one set of keeps that the first pass extends at a node
@@ -144,7 +146,7 @@ class Beam:
                 return order[:most]
 
             own = whole[i]
-            if self.drop is not None:
+            if self.drop is not None and enumeration.crowd is None:
                 enumeration = replace(enumeration, crowd=crowd)
             rank = self.incumbent.sort_keys
             found.append(own or enumeration.candidate_set(can_improve, rank))
@@ -164,6 +166,7 @@ class Beam:
     ) -> list[IncrementalEnumeration]:
         from flat_mapper.mapper.group.incremental import IncrementalEnumeration
 
+        hoped = self.incumbent.hoped and len(least) > 1
         return [
             IncrementalEnumeration(
                 space=space,
@@ -176,7 +179,8 @@ class Beam:
                 log=log,
                 step=self.step,
                 trial=self.trial,
-                most=self.most,
+                most=MOST_HOPED if hoped else self.most,
+                crowd=_no_more if hoped else None,
             )
             for space, roles, units in zip(self.problem.spaces, self.roles, least, strict=True)
         ]
@@ -204,6 +208,11 @@ def rounded_narrowest(bounds: OuterBounds, incumbent: Incumbent, outers: Outers)
         n if n == most else n - n % (1 << max(0, n.bit_length() - 4))
         for n, most in zip(fewest, widest, strict=True)
     ]
+
+
+def _no_more(_priced: Floats, _free: Floats, _cycles: Floats, _most: int) -> Ints:
+    """Give a hope up."""
+    raise Stopped
 
 
 def _raised(outers: Outers, lows: list[LowerBounds]) -> Outers:

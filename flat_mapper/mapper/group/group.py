@@ -192,9 +192,9 @@ class GroupSearch:
         return goal.first(outers.cycles[fits], outers.energy[fits])
 
     def hope(self, goal: Goal) -> float:
-        """A value that the best of an Einsum on its own is likely below; infinite if none fits."""
-        known = self._hopes.get(goal)
-        return known or self._hopes.setdefault(goal, hoped(self._values(goal, self.roots)))
+        """A value that the best is likely below; infinite where there is no telling."""
+        known, count = self._hopes.get(goal), len(self.problem.spaces)
+        return known or self._hopes.setdefault(goal, hoped(self._values(goal, self.roots), count))
 
     def solve(self, incumbent: Incumbent, *, warmed: bool = False) -> None:
         """Let every mapping of the group that can improve take part in a incumbent.

@@ -83,6 +83,14 @@ class GoalIncumbent:
         best = [k if k is not None else NONE for k in known]
         return cls(goals=goals, best=best, solutions=[None] * len(goals), gap=gap)
 
+    @classmethod
+    def hoping(
+        cls, goals: tuple[Goal, ...], values: Iterable[float], gap: float = 0.0
+    ) -> GoalIncumbent:
+        """A incumbent that looks for what is better than some values, by goal."""
+        pairs = tuple(pair_of(g, value) for g, value in zip(goals, values, strict=True))
+        return replace(cls.of(goals, pairs, gap), hoped=True)
+
     @property
     def aims(self) -> tuple[Goal, ...]:
         """Goals that are minimised."""
@@ -331,4 +339,6 @@ def costs_of(solution: GroupSolution) -> Costs:
 
 def pair_of(goal: Goal, value: float) -> Costs:
     """Costs that come to some value under a goal, and lose every tie but for latency."""
-    return (value, HUGE) if goal.kind == "latency" else (0.0, value)
+    if goal.kind == "latency":
+        return value, HUGE
+    return (1.0, value - goal.leak) if goal.kind == "edp" else (0.0, value)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -86,15 +88,11 @@ def best_mapping(
     tally, best = Tally(), _Best(cutoff=cutoff, known=known)
     leak, limits = sum(ert.leak_per_cycle(platform).values()), budget.limits
     goal = limited_goal(Goal(kind=objective, leak=leak), limits, workload, platform)
-    words, everything = buffer_words(limits, platform), list[Task]()
     budget.answered &= cutoff is not None
-    try:
-        everything += tasks(workload, platform, mapspace, ert, budget, words)
-        if log is not None:
-            log.begin(workload, platform, mapspace, ert, objective, everything)
-        # The most promising first; of equals the first stays.
-        everything.sort(key=lambda task: least_of(task.searches, goal))
-    except Stopped:  # before there is a mapping of these sizes; of others there is one
+    what = workload, platform, mapspace, ert
+    begun = None if log is None else partial(log.begin, *what, objective)
+    everything = _opened(what, goal, budget, begun)
+    if everything is None:
         return None
     run = _Run(goal, everything, best, budget.gap)
     if progress:
@@ -128,6 +126,26 @@ def best_mapping(
         objective=objective,
         certificate=certificate,
     )
+
+
+def _opened(
+    what: tuple[Workload, Platform, Mapspace, Ert],
+    goal: Goal,
+    budget: Budget,
+    begun: Callable[[list[Task]], None] | None,
+) -> list[Task] | None:
+    """All alternatives, the most promising first; of equals the first stays.
+
+    begun: called with them before they are bounded. returns: None where the time is over before
+           there is a mapping of these sizes; of others there is one.
+    """
+    try:
+        everything = tasks(*what, budget, buffer_words(budget.limits, what[1]))
+        if begun is not None:
+            begun(everything)
+        return sorted(everything, key=lambda task: least_of(task.searches, goal))
+    except Stopped:
+        return None
 
 
 def value_of(result: Result, objective: Objective) -> float:
@@ -248,12 +266,33 @@ def solve_group(
     incumbent = GoalIncumbent.of((goal,), (best,), gap)
     if not incumbent.can_improve(np.array([least[0]]), np.array([least[1]]))[0]:
         return None, inf
+    if best is None and (one := _below_hope(search, goal, gap)) is not None:
+        return [one], search.proven(goal)
     search.solve(incumbent)
     left, one = search.proven(goal), incumbent.solutions[0]
     if one is None:
         return search.infeasibility() if best is None or not search.fits else None, left
     better = best is None or better_pair(goal, (one.cycles, one.energy), best)
     return [one] if better else None, left
+
+
+def _below_hope(search: GroupSearch, goal: Goal, gap: float) -> GroupSolution | None:
+    """The best mapping of several Einsums where it is hoped for, found without any to begin with.
+
+    Not under a budget that ends: a search that comes to nothing leaves no mapping to end with.
+    """
+    alone = len(search.problem.spaces) == 1  # it has a first mapping about as soon
+    if alone or search.log is not None or search.hinted or search.budget.ends or goal.is_limited:
+        return None
+    least, hope = search.least(goal), search.hope(goal)
+    if not 0 < least < hope < inf:
+        return None
+    incumbent = GoalIncumbent.hoping((goal,), (hope,), gap)
+    search.solve(incumbent, warmed=True)
+    one = incumbent.solutions[0]
+    if one is None or search.proven(goal) < goal.first(np.array(one.cycles), np.array(one.energy)):
+        return None
+    return one
 
 
 def floor_of(result: Result, objective: Objective) -> float:

@@ -14,7 +14,7 @@ from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.products import least_product, next_weight
 from flat_mapper.mapper.cost.candidate_cache import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent, pair_of
+from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent
 from flat_mapper.mapper.group.objective import Goal, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution, total_of
 from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
@@ -161,11 +161,13 @@ class _Pool:
                 lighter.append(solution)
             elif own.kind == goal.kind == "weighted":
                 heavier.append(solution)
-        return next((s for s in lighter if any(s is h for h in heavier)), None)
+        costs = {(solution.cycles, solution.energy) for solution in heavier}
+        return next((s for s in lighter if (s.cycles, s.energy) in costs), None)
 
     def warm(self, goal: Goal) -> GroupSolution | None:
         """A good solution, not the best one; None where the quick way finds none."""
-        if len(self.search.problem.spaces) == 1 and goal.kind == "weighted":
+        alone = len(self.search.problem.spaces) == 1
+        if goal.kind == "weighted" and (alone or not self.search.budget.ends):
             self._solve_near(goal)
         self.start = self.best(goal) or quick_mapping(self.search, goal)
         return self.start
@@ -177,8 +179,7 @@ class _Pool:
             return
         around = (hope / least) ** 2  # so far apart are weights that are asked for, if all hope so
         goals = tuple(replace(goal, weight=w) for w in (goal.weight * around, goal.weight / around))
-        hopes = tuple(pair_of(g, self.search.hope(g)) for g in goals)
-        incumbent = replace(GoalIncumbent.of(goals, hopes), hoped=True)
+        incumbent = GoalIncumbent.hoping(goals, (self.search.hope(g) for g in goals))
         self.search.solve(incumbent, warmed=True)
         found = [(g, s) for g, s in zip(goals, incumbent.solutions, strict=True) if s is not None]
         proven = all(self.search.proven(g) >= _value(g, s) for g, s in found)
