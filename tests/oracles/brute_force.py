@@ -282,7 +282,7 @@ def choice(
             copied=copied_from(case.workload, einsum),
         )
         seen = vectors(case, group, priced, roles, kinds)
-        good = np.flatnonzero(priced.fits)
+        good = np.flatnonzero(fitting(case, group, priced))
         for i in good[undominated(with_extra(seen[good], [0], [1]))]:
             costs.append(seen[i])
             nests.append(replace(mapping_of(nest, mine[:, :, i]), stay=stay))
@@ -295,6 +295,22 @@ def choice(
         nests=tuple(nests[i] for i in kept),
         passes=float(sum(kinds.values())) if kinds else 1.0,
     )
+
+
+def fitting(case: Case, group: GroupSpace, priced: EinsumCosts) -> np.ndarray:
+    """Which nests every level of their own holds; bool[n].
+
+    What a fused group has at the shared level is counted for all its Einsums at once, where an
+    output may take its input's place: `fixed_words` and `held`.
+    """
+    if not group.fused:
+        return priced.fits
+    together = shared_level(case.platform).name
+    good = np.ones(priced.factors.count, np.bool_)
+    for i, level in enumerate(priced.nest.arch.levels):
+        if level.name != together and level.usable_words is not None:
+            good = good & (priced.occupied(i) <= level.usable_words)
+    return good
 
 
 PassSeen = tuple[frozenset[str], bool]  # tensors whose tile is new in a pass; the output's first

@@ -29,6 +29,7 @@ from oracles.brute_force import (
     divisors,
     extent_words,
     factor_columns,
+    fitting,
     fixed_words,
     free_orders,
     inside,
@@ -679,7 +680,7 @@ def nests_of(given: Given, name: str, roles: Roles, shared: tuple[Loop, ...]) ->
             if not mine.shape[2]:
                 continue
             priced = priced_nests(core, nest, mine, own)
-            good = np.flatnonzero(np.broadcast_to(priced.fits, (mine.shape[2],)))
+            good = np.flatnonzero(np.broadcast_to(fitting(core, group, priced), (mine.shape[2],)))
             every = {n: tile_of(core, group, nest, mine, roles, own, n) for n in lengths}
             tiles.append({n: taken(tile, good) for n, tile in every.items()})
             held.append(held_words(core, group, priced, roles)[good])
