@@ -249,11 +249,7 @@ def test_units_to_come_spare_the_level_above_them_as_many_reads() -> None:
     assert isinstance(rest[0], Fanout)
     each = rest[0].fanout_x * rest[0].fanout_y
     top, found = (
-        _drawn(
-            *(space, tensor, nodes, np.array([many]), ("staged",), None),
-            priced=False,
-            rounded=True,
-        )[0]
+        _drawn(space, tensor, nodes, np.array([many]), ("staged",), None, rounded=True)[1][0]
         for nodes, many in (((), 1.0), (rest, 2.0 * each))
     )
     assert found == pytest.approx(top + 2 * words * 5 + words * 7)

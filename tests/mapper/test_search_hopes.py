@@ -7,7 +7,7 @@ from agreement import value
 from oracles.record_work import lines, named
 from oracles.small_cases import QUESTIONS
 
-from flat_mapper.mapper.group import incremental, promise
+from flat_mapper.mapper.group import beam, group, incremental, promise
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.symmetry import forget
@@ -24,6 +24,22 @@ def test_no_hope_changes_the_best(
     monkeypatch.setattr(promise, "ABOVE", above)
     monkeypatch.setattr(promise, "NEAR", above)
     monkeypatch.setattr(incremental, "TRIED", 1)
+    forget()
+    case = QUESTIONS[line["question"]](line["seed"])
+    answer = search(case.workload, case.platform, case.mapspace, case.ert, objective="edp")
+    forget()
+    assert isinstance(answer, Solution)
+    assert value(answer.result, "edp") == pytest.approx(line["best"]["edp"], rel=1e-9)
+
+
+@pytest.mark.parametrize("line", SOME[::2], ids=named)
+def test_a_hope_that_is_given_up_changes_no_best(
+    line: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No Einsum may have two candidates below it."""
+    monkeypatch.setattr(promise, "NEAR", 100.0)
+    monkeypatch.setattr(group, "MOST_CANDIDATES", 0)
+    monkeypatch.setattr(beam, "MOST_HOPED", 1)
     forget()
     case = QUESTIONS[line["question"]](line["seed"])
     answer = search(case.workload, case.platform, case.mapspace, case.ert, objective="edp")

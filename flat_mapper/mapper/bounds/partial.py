@@ -149,11 +149,8 @@ def _least(
         energy = energy + _at(space, tensor, rest[0], own * often, own * firsts[-1])
         energy = energy + _filled(space, tensor, rest[0])
         often = np.ones(candidates.count)
-    priced, free = (
-        energy + _drawn(space, tensor, rest, often, roles, sharing, priced=p, rounded=rounded)
-        for p in (True, False)
-    )
-    return priced, free
+    priced, free = _drawn(space, tensor, rest, often, roles, sharing, rounded=rounded)
+    return energy + priced, energy + free
 
 
 def _ends(
@@ -234,30 +231,29 @@ def _drawn(
     roles: tuple[Role, ...],
     sharing: Floats | None,
     *,
-    priced: bool,
     rounded: bool,
-) -> Floats:
+) -> tuple[Floats, Floats]:
     """Least pJ of bringing a tensor so often from whichever level may keep it.
 
-    sharing, rounded: see `_least`.
+    With what DRAM takes, and without. sharing, rounded: see `_least`.
     """
 
-    def top(often: Floats, spared: Floats | float) -> Floats:
-        found: list[Floats] = []
+    def top(often: Floats, spared: Floats | float) -> tuple[Floats, Floats]:
+        whole, within = list[Floats](), list[Floats]()
         for role in roles:
-            once = 0.0
-            if role == "staged":
-                once = staged_once(space, tensor, priced=priced, rounded=rounded)
             level = space.arch.levels[0 if role == "stream" else space.shared]
             volume = space.volume_at(tensor, level)
             some = np.maximum(volume * often / spared, volume)
-            free = role == "stream" and not priced
-            drawn = 0.0 if free else drawn_energy(space, tensor, level, some, rounded=False)
-            found.append(np.asarray(once + drawn))
-        return reduce(np.minimum, found)
+            drawn = drawn_energy(space, tensor, level, some, rounded=False)
+            staged = role == "staged"
+            for found, priced in ((whole, True), (within, False)):
+                once = staged_once(space, tensor, priced=priced, rounded=rounded) if staged else 0.0
+                free = role == "stream" and not priced
+                found.append(np.asarray(once + (0.0 if free else drawn)))
+        return reduce(np.minimum, whole), reduce(np.minimum, within)
 
     most = np.inf if sharing is None else sharing
-    lanes, options, once = 1.0, list[Floats](), top(np.ones(()), 1.0)
+    lanes, options = 1.0, list[tuple[Floats, Floats]]()
     for position, node in enumerate(rest):
         if isinstance(node, Fanout):
             lanes *= node.fanout_x * node.fanout_y
@@ -265,7 +261,8 @@ def _drawn(
             spared = np.minimum(lanes, most)
             volume = space.volume_at(tensor, node)
             drawn = np.maximum(volume * often / spared, volume)
-            at = _at(space, tensor, node, drawn, drawn)
-            options.append(at + _filled(space, tensor, node) + once)
+            at = _at(space, tensor, node, drawn, drawn) + _filled(space, tensor, node)
+            priced, free = top(np.ones(()), 1.0)
+            options.append((at + priced, at + free))
     options.append(top(often, np.minimum(lanes, most)))
-    return reduce(np.minimum, options)
+    return reduce(np.minimum, [p for p, _ in options]), reduce(np.minimum, [f for _, f in options])

@@ -266,9 +266,11 @@ def solve_group(
     incumbent = GoalIncumbent.of((goal,), (best,), gap)
     if not incumbent.can_improve(np.array([least[0]]), np.array([least[1]]))[0]:
         return None, inf
-    if best is None and (one := _below_hope(search, goal, gap)) is not None:
-        return [one], search.proven(goal)
-    search.solve(incumbent)
+    one = _below_hope(search, goal, gap) if best is None else None
+    if one is not None:
+        incumbent.take(0, one)
+    if one is None or search.proven(goal) < _value(goal, one.cycles, one.energy):
+        search.solve(incumbent)
     left, one = search.proven(goal), incumbent.solutions[0]
     if one is None:
         return search.infeasibility() if best is None or not search.fits else None, left
@@ -277,9 +279,10 @@ def solve_group(
 
 
 def _below_hope(search: GroupSearch, goal: Goal, gap: float) -> GroupSolution | None:
-    """The best mapping of several Einsums where it is hoped for, found without any to begin with.
+    """A mapping of several Einsums below a hope, found without any to begin with; None if none is.
 
-    Not under a budget that ends: a search that comes to nothing leaves no mapping to end with.
+    It is the best unless the search was stopped. Not under a budget that ends: a search that comes
+    to nothing leaves no mapping to end with.
     """
     alone = len(search.problem.spaces) == 1  # it has a first mapping about as soon
     if alone or search.log is not None or search.hinted or search.budget.ends or goal.is_limited:
@@ -289,10 +292,7 @@ def _below_hope(search: GroupSearch, goal: Goal, gap: float) -> GroupSolution | 
         return None
     incumbent = GoalIncumbent.hoping((goal,), (hope,), gap)
     search.solve(incumbent, warmed=True)
-    one = incumbent.solutions[0]
-    if one is None or search.proven(goal) < goal.first(np.array(one.cycles), np.array(one.energy)):
-        return None
-    return one
+    return incumbent.solutions[0]
 
 
 def floor_of(result: Result, objective: Objective) -> float:
