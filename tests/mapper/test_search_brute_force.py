@@ -162,6 +162,13 @@ def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("flat_mapper.mapper.group.beam"), "BEAM", 2)
 
 
+@pytest.fixture
+def every_other_grows(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of odd seeds candidates are too many to keep, and grow node by node."""
+    if seed % 2:
+        monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+
+
 @pytest.mark.usefixtures("crowded")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_rows_thinned_on_the_way_lose_nothing(seed: int) -> None:
@@ -188,33 +195,24 @@ def test_front_is_that_of_brute_force(seed: int) -> None:
     assert [s.result.energy_pj for s in found] == pytest.approx(energies, rel=1e-9)
 
 
+@pytest.mark.usefixtures("every_other_grows")
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(1000, 4000))
-def test_search_finds_what_brute_force_finds_thousands_of_times(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if seed % 2:
-        monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+def test_search_finds_what_brute_force_finds_thousands_of_times(seed: int) -> None:
     agree(small_case(seed), seed)
 
 
+@pytest.mark.usefixtures("every_other_grows")
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(60))
-def test_search_finds_what_brute_force_finds_where_keeps_make_turns_alike(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if seed % 2:
-        monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+def test_search_finds_what_brute_force_finds_where_keeps_make_turns_alike(seed: int) -> None:
     agree(idle_keeps_case(seed), seed)
 
 
+@pytest.mark.usefixtures("every_other_grows")
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(1000, 2000))
-def test_search_finds_what_brute_force_finds_of_groups_thousands_of_times(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if seed % 2:
-        monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+def test_search_finds_what_brute_force_finds_of_groups_thousands_of_times(seed: int) -> None:
     for draw in (online_case, turns_case, readers_case, masked_case):
         agree(draw(seed), seed)
         held_against_execution(draw(seed), seed)

@@ -94,11 +94,12 @@ class Fused:
         chosen = self.bounded.candidates(one, where.staging)
         if chosen is None:
             return
-        where = self._returning(where)
+        outers = [self._outer(space, where) for space in self.problem.spaces]
+        where = self._returning(where, outers)
         masks = [p.mask(some) for p, some in zip(self.candidate_sets, chosen, strict=True)]
         # First as if every tile could stay that may.
-        every = zip(self.candidate_sets, masks, strict=True)
-        left = self._improving(where, [self._first(where, part, mask) for part, mask in every])
+        every = zip(self.candidate_sets, masks, outers, strict=True)
+        left = self._improving(where, [self._first(where, *own) for own in every])
         if left is None:
             return
         fronts = [p.take(nondominated(p.costs)) for p in left]
@@ -108,7 +109,7 @@ class Fused:
         # are alike: let some of it return.
         left = self._improving(where, left)
         if left is not None:
-            self._join_private(where, left)
+            self._join_private(where, left, outers)
 
     def _where(self, one: Outers) -> _Where:
         """One outer choice."""
@@ -131,12 +132,11 @@ class Fused:
         own = ((s, cycles) for s, cycles in every if keys not in (*s.einsum.ranks, *s.einsum.each))
         return sum(max(float(cycles) - s.lane_cycles / s.widest, 0.0) for s, cycles in own)
 
-    def _returning(self, where: _Where) -> _Where:
+    def _returning(self, where: _Where, outers: list[Outer]) -> _Where:
         """One outer choice, if what stays may return and leave turns more alike (lemma 15)."""
-        every = self.problem.spaces if self.layout.uneven else ()
-        if not any(may_return(space, self._outer(space, where)) for space in every):
-            return where
-        return replace(where, layout=replace(where.layout, returns=True))
+        every = zip(self.problem.spaces, outers, strict=True)
+        returns = self.layout.uneven and any(may_return(*own) for own in every)
+        return replace(where, layout=replace(where.layout, returns=returns))
 
     def _improving(
         self, where: _Where, parts: list[PricedCandidates]
@@ -173,12 +173,14 @@ class Fused:
         if layout.words(total[None, :])[0] <= where.room:
             self._offer(where, parts, total[None, :], np.array([picks]))
 
-    def _first(self, where: _Where, part: CandidateSet, mask: Bools) -> PricedCandidates:
+    def _first(
+        self, where: _Where, part: CandidateSet, mask: Bools, outer: Outer
+    ) -> PricedCandidates:
         """Exact costs of candidates as if every tile stays that may; see `_priced`.
 
         What DRAM moves a number of words of in all may cost less where it returns (lemma 15).
         """
-        outer, counted = self._outer(part.space, where), self.problem.counted
+        counted = self.problem.counted
         found, names = [self._priced(part, mask, outer, where.layout)], part.space.tensors
         every = may_return(part.space, outer) if counted else []
         free = [i for i in every if outer.roles[i] == "stream" and names[i] in counted]
@@ -296,18 +298,18 @@ class Fused:
             return True
         legal = self._offer(where, parts, total, picks)
         over = total if layout.returns else total[~legal]
-        cycles, energy = self._cycles(layout.least_latency(over)), layout.energy(over)
-        return not self.incumbent.can_improve(cycles, energy).any()
+        cycles = rounded(self.problem.platform.dram, layout.least_latency(over))
+        return not self.incumbent.can_improve(cycles, layout.energy(over)).any()
 
-    def _join_private(self, where: _Where, parts: list[PricedCandidates]) -> None:
+    def _join_private(
+        self, where: _Where, parts: list[PricedCandidates], outers: list[Outer]
+    ) -> None:
         """Join candidates in every choice of what stays, under what private levels hold together.
 
         parts: candidates that can improve if every tile stays that may.
         """
-        variants = [
-            self._variants(where, whole, part)
-            for whole, part in zip(self.candidate_sets, parts, strict=True)
-        ]
+        every = zip(self.candidate_sets, parts, outers, strict=True)
+        variants = [self._variants(where, *own) for own in every]
         joint = PrivateJoin.of(self.problem, where.layout)
         total, picks = joint.start(), np.zeros((1, 0), np.int64)
         vectors = [
@@ -334,10 +336,10 @@ class Fused:
             self._offer(where, variants, joint.costs(total), picks)
 
     def _variants(
-        self, where: _Where, whole: CandidateSet, part: PricedCandidates
+        self, where: _Where, whole: CandidateSet, part: PricedCandidates, outer: Outer
     ) -> PricedCandidates:
         """Candidates in every choice of what stays over the shared loops."""
-        mask, outer = whole.mask(whole.positions(part.source)), self._outer(whole.space, where)
+        mask = whole.mask(whole.positions(part.source))
         known, found = {one.stay for one in part.outers}, [part]
         for stay in stays_among(outer.stay, may_return(whole.space, outer)):
             if stay not in known:
@@ -352,7 +354,8 @@ class Fused:
         picks: int64[n, Einsums], into the parts. returns: bool[n].
         """
         legal = private_fits(self.problem, parts, picks)
-        cycles, energy = self._cycles(where.layout.latency(total)), where.layout.energy(total)
+        cycles = rounded(self.problem.platform.dram, where.layout.latency(total))
+        energy = where.layout.energy(total)
         if self.log is not None:
             for position in np.flatnonzero(~legal)[:NAMED]:
                 costs = float(cycles[position]), float(energy[position])
@@ -369,10 +372,6 @@ class Fused:
             if self.log is not None:
                 self.log.priced(found)
         return legal
-
-    def _cycles(self, latency: Floats) -> Floats:
-        """Cycles of a latency; float64[n]."""
-        return rounded(self.problem.platform.dram, latency)
 
     def _solution(
         self, where: _Where, parts: list[PricedCandidates], picks: Ints, costs: tuple[float, float]
