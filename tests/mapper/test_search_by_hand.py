@@ -409,15 +409,12 @@ def test_every_choice_of_what_stays_is_tried() -> None:
     whole: Any = Fake(
         mask=lambda at: None, positions=lambda source: None, space=Fake(tensors="abc")
     )
-    fused: Any = Fake(
-        _priced=lambda whole, mask, outer, layout: tried.append(outer.stay),
-        _outer=lambda space, where: outer,
-    )
+    fused: Any = Fake(_priced=lambda whole, mask, outer, layout: tried.append(outer.stay))
     where: Any = Fake(layout=None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("flat_mapper.mapper.cost.turns.runs_on", lambda *_: True)
         patch.setattr(PricedCandidates, "joined", lambda parts: parts)
-        assert len(Fused._variants(fused, where, whole, part)) == 4  # type: ignore[arg-type]
+        assert len(Fused._variants(fused, where, whole, part, outer)) == 4  # type: ignore[arg-type]
     assert tried == [(True, False, False), (False, True, False), (False, False, False)]
 
 
