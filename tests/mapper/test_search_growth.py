@@ -23,7 +23,8 @@ from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.innermost import closed_passes
 from flat_mapper.mapper.cost.price import candidate_costs
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incremental import IncrementalEnumeration
+from flat_mapper.mapper.group.incremental import Improves, IncrementalEnumeration
+from flat_mapper.mapper.group.log import candidate_item
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.space.candidates import CandidateBlock
@@ -43,6 +44,7 @@ from flat_mapper.mapping.space import partitions
 FOUR_LEVELS = Path(__file__).parents[2] / "benchmarks" / "four-levels.yaml"
 
 
+SPLIT = (0, 6, 8, 9, 10, 12, 13, 14, 16, 21, 28, 35)  # questions with a fanout around all levels
 DEEP = (115, 121, 124)  # questions of four levels with room for all tensors at each
 
 
@@ -217,6 +219,66 @@ def test_a_row_in_the_making_costs_no_more_than_any_whole_one(seed: int) -> None
                 for outer in outers(space, rng):
                     energy = candidate_costs(space, whole, outer).energy.min()
                     assert bound <= energy * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("seed", SPLIT)
+def test_a_split_of_the_last_fanout_bounds_what_stands_in_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    space = problem_of(seed).spaces[0]
+    fanout = space.inner_nodes[0]
+    enumeration = whole_enumeration(space, improves=lambda *_: np.ones(1, np.bool_))
+    last = enumeration._last
+    assert last is not None
+    before = [c for c, rest in partial_candidates(space) if rest == (fanout,)]
+    for candidates in before:
+        for i in rng.choice(candidates.count, min(candidates.count, 5), replace=False):
+            one = candidates.take(np.array([i]))
+            priced, free, cycles = enumeration._costs(one, (fanout,), frozenset(), by=last)
+            whole = extend(space, one, fanout, frozenset(), Wanted())
+            kind = last.which[whole.node_choices[-1].column]
+            assert (free <= priced * (1 + 1e-9)).all()
+            assert cycles[kind, 0] == pytest.approx(space.lane_cycles / whole.spatial)
+            for outer in outers(space, rng):
+                energy = candidate_costs(space, whole, outer).energy
+                assert (priced[kind, 0] <= energy * (1 + 1e-9)).all()
+
+
+@pytest.mark.parametrize("seed", SPLIT)
+def test_who_may_improve_in_a_split_is_enough_to_go_on_with(seed: int) -> None:
+    """The same candidates with and without a look at the splits of the last fanout."""
+    space = problem_of(seed).spaces[0]
+    whole = whole_enumeration(space, improves=None).candidate_set(lambda c, *_: np.arange(c.count))
+    limit = np.quantile(whole.energy(priced=True) * whole.cycles, 0.3)
+
+    def worth(*costs: np.ndarray) -> np.ndarray:
+        return np.asarray(costs[0] * costs[2] <= limit)
+
+    found = [
+        whole_enumeration(space, improves=improves).candidate_set(
+            lambda _candidates, _keep, *costs: np.flatnonzero(worth(*costs))
+        )
+        for improves in (None, worth)
+    ]
+    every = [{pick_key(b, i) for b in part.blocks for i in range(b.count)} for part in found]
+    assert 0 < len(every[0]) < whole.count
+    assert every[0] == every[1]
+
+
+def pick_key(block: CandidateBlock, i: int) -> str:
+    """All that a candidate has chosen."""
+    return repr(candidate_item(block, i))
+
+
+def whole_enumeration(space: EinsumSpace, improves: Improves | None) -> IncrementalEnumeration:
+    """An enumeration of all candidates of an Einsum."""
+    return IncrementalEnumeration(
+        space=space,
+        roles={t: ("staged", "stream") for t in space.tensors},
+        least=1,
+        tiles=np.array(space.sizes, dtype=np.int64)[:, None],
+        sharing=shared_words(space, sharing_units(space)),
+        improves=improves,
+    )
 
 
 @pytest.mark.parametrize("seed", range(20))

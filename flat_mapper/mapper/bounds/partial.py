@@ -51,7 +51,22 @@ def least_energy(
     known: Known | None = None,
     sharing: Sharing = ANY,
 ) -> tuple[Floats, Floats]:
-    """Lower bounds on every candidate's pJ, with DRAM and without.
+    """Lower bounds on every candidate's pJ, with DRAM and without; see `energy_by_split`."""
+    found = energy_by_split(space, candidates, rest, keep, roles, share, known, sharing)
+    return _over_splits(found[0]), _over_splits(found[1])
+
+
+def energy_by_split(
+    space: EinsumSpace,
+    candidates: CandidateBlock,
+    rest: Nodes,
+    keep: frozenset[str],
+    roles: dict[str, tuple[Role, ...]],
+    share: float | None = None,
+    known: Known | None = None,
+    sharing: Sharing = ANY,
+) -> tuple[Floats, Floats]:
+    """Lower bounds on every candidate's pJ, by split of the fanouts where that matters.
 
     rest:  the nodes that are still to come, innermost first.
     keep:  what the first of them keeps, if it is a level.
@@ -60,7 +75,8 @@ def least_energy(
            words are rounded up to rows, as outer choices add what is beyond such words; None: all
            that is staged is.
     known: what tensors take, as calls with other keeps have found; the rest is added.
-    sharing: where all fanouts are still to come, or else `ANY`.
+    sharing: where all fanouts are still to come, or of the last one; or else `ANY`.
+    returns: with DRAM and without.
     """
     known = {} if known is None else known
     full, stays = list[tuple[Floats, Floats]](), list[tuple[Floats, Floats]]()
@@ -73,8 +89,7 @@ def least_energy(
                 known[key] = _least(*own, sharing.get(tensor), stays=stay, rounded=share is None)
             found.append(known[key])
     priced, free = (
-        _over_splits(one_innermost(space, [f[i] for f in full], [s[i] for s in stays]))
-        for i in (0, 1)
+        one_innermost(space, [f[i] for f in full], [s[i] for s in stays]) for i in (0, 1)
     )
     if share is None or share == 1:
         return priced, free

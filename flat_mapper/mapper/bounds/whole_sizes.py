@@ -15,12 +15,12 @@ from itertools import product
 
 import numpy as np
 
-from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.mapper.cost.price import drawn_energy, staged_once
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
 from flat_mapper.mapper.space.factors import Splits, distinct_columns, on_axes, prod_of
+from flat_mapper.mapper.space.fan_out import sharing_ranks
 from flat_mapper.mapper.space.roles import Role
 
 PARTS = 12  # chosen: weights of tensors are tried in twelfths
@@ -200,19 +200,12 @@ def sharing_units(space: EinsumSpace) -> Ints:
 
     Of splits whose factors divide the ranks, those beside which no other has more of every tensor.
     """
-    lacking = [
-        tuple(r for r, yes in enumerate(space.relevant[t]) if not yes) for t in space.tensors
-    ]
-    found = np.ones((len(lacking), 1), np.int64)
+    found = np.ones((len(space.tensors), 1), np.int64)
     for fanout in (n for n in space.inner_nodes if isinstance(n, Fanout)):
-        ranks = tuple(
-            () if reads_apart(fanout, tensor) else own
-            for tensor, own in zip(space.tensors, lacking, strict=True)
-        )
-        own = _sharing_of(space.on_fanout(fanout), ranks)
+        own = _sharing_of(space.on_fanout(fanout), sharing_ranks(space, fanout))
         if not own.shape[1]:
             continue  # a rule leaves no split: no mapping is bounded
-        found = _largest((found[:, :, None] * own[:, None, :]).reshape(len(lacking), -1))
+        found = _largest((found[:, :, None] * own[:, None, :]).reshape(len(found), -1))
     return found
 
 

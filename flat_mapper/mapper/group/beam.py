@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,14 +15,14 @@ from flat_mapper.mapper.bounds.partial import shared_words
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import GroupLog
-from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
+from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.roles import Role
 
 if TYPE_CHECKING:  # at run time what enumerates is imported where candidates are too many
-    from flat_mapper.mapper.bounds.bound_filter import LowerBounds
+    from flat_mapper.mapper.bounds.bound_filter import BoundFilter, LowerBounds
     from flat_mapper.mapper.group.incremental import IncrementalEnumeration
 
 MOST_HOPED = 20_000  # chosen: candidates of an Einsum below a hope; of more a mapping cuts most
@@ -121,23 +122,6 @@ class Beam:
             self.log.width(wider, self.incumbent)
         for i, enumeration in enumerate(self._enumerations(wider, outers, self.log)):
 
-            def can_improve(
-                candidates: CandidateBlock,
-                keep: frozenset[str],
-                priced: Floats,
-                free: Floats,
-                cycles: Floats,
-                i: int = i,
-            ) -> Ints:
-                bound = bound_filter.bound(i, priced, free, cycles)
-                good = self.incumbent.can_improve(*bound)
-                sums = bound_filter.sums(i, priced, cycles)
-                good = good & self.incumbent.sums_can_improve(sums, *at)
-                if self.log is not None:
-                    name, cut = self.problem.spaces[i].einsum.name, np.flatnonzero(~good)
-                    self.log.partial_bound(name, candidates, keep, cut, bound, self.incumbent)
-                return np.flatnonzero(good)
-
             def crowd(priced: Floats, free: Floats, cycles: Floats, most: int, i: int = i) -> Ints:
                 bound = np.broadcast_arrays(*bound_filter.bound(i, priced, free, cycles))
                 order = np.lexsort(self.incumbent.sort_keys(*bound)[::-1])
@@ -145,14 +129,50 @@ class Beam:
                 self.drop(bound[0][order[most:]], bound[1][order[most:]])
                 return order[:most]
 
-            own = whole[i]
+            own, held = whole[i], (bound_filter, i, at)
             if self.drop is not None and enumeration.crowd is None:
                 enumeration = replace(enumeration, crowd=crowd)
+            if self.log is None:  # else every cut is noted of whole candidates
+                enumeration = replace(enumeration, improves=partial(self._improve, *held))
             rank = self.incumbent.sort_keys
-            found.append(own or enumeration.candidate_set(can_improve, rank))
+            found.append(own or enumeration.candidate_set(partial(self._improving, *held), rank))
             if lows:
                 lows[i] = LowerBounds.of(found[-1], weights[i], enumeration.share)
         return found
+
+    def _improve(
+        self,
+        bound_filter: BoundFilter,
+        i: int,
+        at: tuple[Floats, Floats],
+        priced: Floats,
+        free: Floats,
+        cycles: Floats,
+    ) -> Bools:
+        """Bounds on an Einsum's candidates with which a group can improve.
+
+        at: see `Incumbent.sums_can_improve`.
+        """
+        good = self.incumbent.can_improve(*bound_filter.bound(i, priced, free, cycles))
+        sums = bound_filter.sums(i, priced, cycles)
+        return good & self.incumbent.sums_can_improve(sums, *at)
+
+    def _improving(
+        self,
+        bound_filter: BoundFilter,
+        i: int,
+        at: tuple[Floats, Floats],
+        candidates: CandidateBlock,
+        keep: frozenset[str],
+        *costs: Floats,
+    ) -> Ints:
+        """Candidates with such bounds."""
+        good = self._improve(bound_filter, i, at, *costs)
+        if self.log is not None:
+            name, cut = self.problem.spaces[i].einsum.name, np.flatnonzero(~good)
+            bound = bound_filter.bound(i, *costs)
+            self.log.partial_bound(name, candidates, keep, cut, bound, self.incumbent)
+        return np.flatnonzero(good)
 
     def _share(self, space: EinsumSpace, outers: Outers) -> float | None:
         """Least share of an Einsum's work that a mask leaves; None without one."""

@@ -11,22 +11,35 @@ import numpy as np
 from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.mapper.bounds.bound_filter import LowerBounds
 from flat_mapper.mapper.bounds.dominance import undominated
-from flat_mapper.mapper.bounds.partial import ANY, Known, Nodes, Sharing, least_energy
+from flat_mapper.mapper.bounds.partial import (
+    ANY,
+    Known,
+    Nodes,
+    Sharing,
+    energy_by_split,
+    least_energy,
+    shared_words,
+)
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
-from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, keeps, start
-from flat_mapper.mapper.space.factors import distinct_columns
+from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, fan_out_where, keeps, start
+from flat_mapper.mapper.space.factors import distinct_columns, prod_of
+from flat_mapper.mapper.space.fan_out import FanoutSplits, sharing_ranks, splits_of
 from flat_mapper.mapper.space.group import FOLLOW, tile_words
 from flat_mapper.mapper.space.roles import Role
 
-# Of candidates with (least pJ, the same without DRAM, least compute cycles) if the next level keeps
-# these tensors: those to go on with
+Costs = tuple[Floats, Floats, Floats]  # least pJ, the same without DRAM, least compute cycles
+
+# Of candidates with such costs if the next level keeps these tensors: those to go on with
 Choice = Callable[[CandidateBlock, frozenset[str], Floats, Floats, Floats], Ints]
 
 # Of so many bounds, the positions of those to go on with, where not all can be kept
 Crowd = Callable[[Floats, Floats, Floats, int], Ints]
+
+# Of such costs, which of them `Choice` would go on with
+Improves = Callable[[Floats, Floats, Floats], Bools]
 
 # Keys to sort by, of least cycles and least pJ: the most promising first
 Rank = Callable[[Floats, Floats], tuple[Floats, Floats, Floats]]
@@ -52,6 +65,7 @@ class IncrementalEnumeration:
     trial: Callable[[CandidateSet], None] | None = None
     most: int = 200_000  # candidates to keep at a node
     crowd: Crowd | None = None  # what to do with more; None: `TooMany` is raised
+    improves: Improves | None = None  # who may be chosen; None: only `choose` can tell
 
     @cached_property
     def wanted(self) -> Wanted:
@@ -71,21 +85,14 @@ class IncrementalEnumeration:
         for position, node in enumerate(nodes):
             rest = nodes[position + 1 :]
             if self.trial and rank and not rest:
-                few = self._extend(self._few(blocks, (node,), rank), node, rest, choose)
+                none = frozenset[str]()
+                costs = [self._costs(b, (node,), none) for b in blocks]
+                few = self._extend(_few(blocks, costs, rank), node, rest, choose)
                 self.trial(CandidateSet(space=self.space, blocks=few, roles=self.roles))
-                blocks = [b.take(self._chosen(b, (node,), choose)) for b in blocks]
+                every = zip(blocks, costs, strict=True)
+                blocks = [b.take(choose(b, none, *own)) for b, own in every]
             blocks = self._extend([b for b in blocks if b.count], node, rest, choose)
         return CandidateSet(space=self.space, blocks=blocks, roles=self.roles)
-
-    def _few(self, blocks: list[CandidateBlock], rest: Nodes, rank: Rank) -> list[CandidateBlock]:
-        """The most promising of some candidates."""
-        if sum(b.count for b in blocks) <= TRIED:
-            return blocks
-        parts = [np.broadcast_arrays(*self._costs(b, rest, frozenset())) for b in blocks]
-        priced, _, cycles = (np.concatenate(p) for p in zip(*parts, strict=True))
-        mask = np.zeros(len(priced), np.bool_)
-        mask[np.lexsort(rank(cycles, priced)[::-1])[:TRIED]] = True
-        return _masked(blocks, mask)
 
     def least_of_all(self, weights: Sequence[float] = ()) -> LowerBounds:
         """Lower bounds on any candidate, seen from the first fanout on, or before it gets long.
@@ -127,17 +134,48 @@ class IncrementalEnumeration:
                 for part in _chunks(inside, self._factors(node)):
                     if self.step is not None:
                         self.step()
-                    own = extend(self.space, part, node, keep, self.wanted)
-                    own = self._left(own, rest, choose)
-                    if not own.count:
-                        continue
-                    found.append(own)
-                    left += own.count
+                    own = self._around(part, node, keep, rest, choose)
+                    if own.count:
+                        found.append(own)
+                        left += own.count
                     if choose is not None and left > 2 * self.most:
                         found = self._fewer(_by_keeps(found), rest)
                         left = sum(b.count for b in found)
         found = _by_keeps(found)
         return self._fewer(found, rest) if choose is not None else found
+
+    @cached_property
+    def _last(self) -> _LastFanout | None:
+        """The outermost node, if it is a fanout in whose splits candidates may improve or not."""
+        node = self.space.inner_nodes[0]
+        if self.improves is None or not isinstance(node, Fanout):
+            return None
+        splits = splits_of(self.space, node, self.least)
+        ranks = sharing_ranks(self.space, node)
+        units = [prod_of(splits.factors.grid, own) for own in ranks]
+        same, _, which = distinct_columns(np.array([splits.units.astype(np.int64), *units]))
+        sharing = shared_words(self.space, same[1:])
+        return _LastFanout(node, splits, which, same[:1].T, sharing)
+
+    def _around(
+        self,
+        candidates: CandidateBlock,
+        node: MemoryLevel | Fanout,
+        keep: frozenset[str],
+        rest: Nodes,
+        choose: Choice | None,
+    ) -> CandidateBlock:
+        """Candidates with one more node around them; of a last fanout, where they may improve."""
+        own = self.space, candidates, node, keep, self.wanted
+        if choose is None:
+            return extend(*own)
+        last = self._last
+        if rest or last is None or self.improves is None:
+            return self._left(extend(*own), rest, choose)
+        costs = self._costs(candidates, (last.fanout,), frozenset(), by=last)
+        good = self.improves(*np.broadcast_arrays(*costs))[last.which]
+        found = fan_out_where(*own[:2], last.fanout, last.splits, good, self.wanted)
+        return self._left(found, rest, choose)
 
     def _fewer(self, blocks: list[CandidateBlock], rest: Nodes) -> list[CandidateBlock]:
         """Candidates that no other one dominates; where they are too many, those of `crowd`."""
@@ -166,15 +204,13 @@ class IncrementalEnumeration:
         words = [tile_words(self.space, t, tile, level) for t in self.space.tensors]
         return np.asarray(sum(words), np.float64)
 
-    def _left(
-        self, candidates: CandidateBlock, rest: Nodes, choose: Choice | None
-    ) -> CandidateBlock:
+    def _left(self, candidates: CandidateBlock, rest: Nodes, choose: Choice) -> CandidateBlock:
         """Candidates that are chosen and that no other one dominates.
 
         While much is still open, bounds cost more than they drop, and what the next level keeps
         tells more; of whole rows they drop most.
         """
-        if choose is None:
+        if not candidates.count:
             return candidates
         if not rest:
             candidates = candidates.take(self._chosen(candidates, rest, choose))
@@ -206,13 +242,40 @@ class IncrementalEnumeration:
         rest: Nodes,
         keep: frozenset[str],
         known: Known | None = None,
+        by: _LastFanout | None = None,
     ) -> tuple[Floats, Floats, Floats]:
+        """Lower bounds on candidates; by: float64[S, n], by split of the last fanout."""
         share = 1.0 if self.share is None else self.share
-        own = self.space, candidates, rest, keep, self.roles
-        sharing = self.sharing if lanes_of(rest) == self.space.lanes else ANY
-        priced, free = least_energy(*own, self.share, known, sharing)
-        cycles = self.space.lane_cycles / (candidates.spatial * lanes_of(rest))
-        return priced, free, share * cycles
+        own = self.space, candidates, rest, keep, self.roles, self.share, known
+        if by is not None:
+            priced, free = energy_by_split(*own, by.sharing)
+            units: Ints | int = by.units
+        else:
+            units = lanes_of(rest)
+            priced, free = least_energy(*own, self.sharing if units == self.space.lanes else ANY)
+        return priced, free, share * (self.space.lane_cycles / (candidates.spatial * units))
+
+
+@dataclass(frozen=True, slots=True)
+class _LastFanout:
+    """The outermost node, a fanout, and its splits: those that spare as much as another as one."""
+
+    fanout: Fanout
+    splits: FanoutSplits
+    which: Ints  # of every split, the kind it is of; int64[m]
+    units: Ints  # instances in use, by kind; int64[S, 1]
+    sharing: Sharing  # by kind
+
+
+def _few(blocks: list[CandidateBlock], costs: list[Costs], rank: Rank) -> list[CandidateBlock]:
+    """The most promising of some candidates."""
+    if sum(b.count for b in blocks) <= TRIED:
+        return blocks
+    parts = [np.broadcast_arrays(*own) for own in costs]
+    priced, _, cycles = (np.concatenate(p) for p in zip(*parts, strict=True))
+    mask = np.zeros(len(priced), np.bool_)
+    mask[np.lexsort(rank(cycles, priced)[::-1])[:TRIED]] = True
+    return _masked(blocks, mask)
 
 
 def _masked(blocks: list[CandidateBlock], mask: Bools) -> list[CandidateBlock]:
@@ -237,7 +300,7 @@ def _by_keeps(blocks: list[CandidateBlock]) -> list[CandidateBlock]:
 def _chunks(candidates: CandidateBlock, factors: int) -> Iterator[CandidateBlock]:
     """Candidates in parts that one more node can be put around in one go."""
     step = max(1, AT_ONCE // max(1, factors))
-    if candidates.count <= step:
+    if 0 < candidates.count <= step:
         yield candidates
         return
     for first in range(0, candidates.count, step):

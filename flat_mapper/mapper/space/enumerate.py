@@ -8,7 +8,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.mapper.space.candidates import (
     Bools,
@@ -21,6 +20,7 @@ from flat_mapper.mapper.space.candidates import (
 )
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import combinations, multiple, prod_of, real_loops
+from flat_mapper.mapper.space.fan_out import FanoutSplits, fanned, splits_of
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, is_bound_outside
 from flat_mapper.mapper.space.runs import inner_orders
 from flat_mapper.mapper.space.tile_index import MOST_TILES, ByTile, Extensions, FactorGrid
@@ -68,13 +68,13 @@ def inner_candidates(space: EinsumSpace, wanted: Wanted) -> Iterator[CandidateBl
         return
     # One fanout, around all levels: how many there are is known before any is made.
     inside = list(_enumerated(space, start(space), nodes[:-1], replace(wanted, least=1)))
-    split = _split(space, fanouts[0], wanted)
-    pairs = [_pairs(space, block, split.factors, wanted) for block in inside]
+    splits = splits_of(space, fanouts[0], wanted.least)
+    pairs = [_pairs(space, block, splits.factors, wanted) for block in inside]
     if sum(own.count for own in pairs) > wanted.together:
         raise TooMany
     for block, own in zip(inside, pairs, strict=True):
         if own.count:
-            yield _fanned(space, block, fanouts[0], split, own)
+            yield fanned(space, block, fanouts[0], splits, *own.every())
 
 
 def _enumerated(
@@ -111,7 +111,9 @@ def extend(
 ) -> CandidateBlock:
     """Candidates with one more node around them, but for those with a dominated keep."""
     if isinstance(node, Fanout):  # which leaves passes and open runs as they are
-        return _fan_out(space, candidates, node, wanted)
+        splits = splits_of(space, node, wanted.least)
+        pairs = _pairs(space, candidates, splits.factors, wanted)
+        return fanned(space, candidates, node, splits, *pairs.every())
     candidates = _at_level(space, candidates, node, keep, wanted)
     idle = dominated_keeps(space, candidates)
     if not idle.any():
@@ -142,62 +144,20 @@ def fresh(space: EinsumSpace, child: MemoryLevel | None, count: int) -> Transfer
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Split:
-    """Ways to split ranks over a fanout."""
-
-    factors: FactorGrid
-    across: Ints  # the part of each on the x axis
-    units: Floats  # instances in use; float64[m]
-
-
-def _split(space: EinsumSpace, fanout: Fanout, wanted: Wanted) -> _Split:
-    """Those beside which enough compute units may be in use."""
-    grid, across = space.splits[fanout.name]
-    others = space.lanes // (fanout.fanout_x * fanout.fanout_y)
-    units = prod_of(grid, range(len(space.ranks)))
-    wide = np.flatnonzero(units * others >= wanted.least)
-    return _Split(
-        factors=FactorGrid(grid.take(wide, axis=1)),
-        across=across.take(wide, axis=1),
-        units=units.take(wide).astype(np.float64),
-    )
-
-
-def _fan_out(
-    space: EinsumSpace, candidates: CandidateBlock, fanout: Fanout, wanted: Wanted
+def fan_out_where(
+    space: EinsumSpace,
+    candidates: CandidateBlock,
+    fanout: Fanout,
+    splits: FanoutSplits,
+    good: Bools,
+    wanted: Wanted,
 ) -> CandidateBlock:
-    split = _split(space, fanout, wanted)
-    return _fanned(
-        space, candidates, fanout, split, _pairs(space, candidates, split.factors, wanted)
-    )
-
-
-def _fanned(
-    space: EinsumSpace, candidates: CandidateBlock, fanout: Fanout, split: _Split, pairs: Extensions
-) -> CandidateBlock:
-    candidate, column = pairs.every()
-    grid, units = split.factors.grid, split.units
-    node_choice = NodeChoice(node=fanout.name, grid=grid, column=column, across=split.across)
-    # A merged rank stands on both axes of one fanout at most: its members then suffice for all.
-    if candidates.on_both_axes.any():
-        good = np.flatnonzero(
-            ~(candidates.on_both_axes[:, candidate] & node_choice.on_both_axes).any(axis=0)
-        )
-        candidate, column, node_choice = candidate[good], column[good], node_choice.take(good)
-    candidates = candidates.take(candidate)
-    everything = units[column]
-    for tensor, transfers in candidates.transfers.items():
-        own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
-        relevant = prod_of(grid, own).astype(np.float64)[column]
-        apart = reads_apart(fanout, tensor)
-        for transfer in transfers:
-            top = transfer is transfers[-1]
-            transfer.fan_out(fanout, relevant, everything, outermost=top, apart=apart)
-    candidates.tile *= grid.take(column, axis=1)
-    candidates.spatial = candidates.spatial * everything
-    candidates.node_choices.append(node_choice)
-    return candidates
+    """Candidates with a fanout around them, each in the splits that are good for it; bool[m, n]."""
+    columns, some = (np.flatnonzero(good.any(axis=axis)) for axis in (1, 0))
+    candidates, splits = candidates.take(some), splits.take(columns)
+    candidate, column = _pairs(space, candidates, splits.factors, wanted).every()
+    left = np.flatnonzero(good[columns[column], some[candidate]])
+    return fanned(space, candidates, fanout, splits, candidate[left], column[left])
 
 
 def _at_level(
