@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,23 +49,28 @@ class Question:
 
 def versions() -> str:
     """The versions of what answers: `hwcomponents 1.0.114, ...`."""
-    known = dict(_installed())
-    for name in PACKAGES:
+    return _versions(PACKAGES, tuple(sys.path))
+
+
+@lru_cache(maxsize=1)  # a process keeps what it has imported
+def _versions(names: tuple[str, ...], places: tuple[str, ...]) -> str:
+    known = dict(_installed(names, places))
+    for name in names:
         if name not in known:
             raise BackendError(
-                f"{name} is not installed; pip install {' '.join(PACKAGES)}, or give energies in "
+                f"{name} is not installed; pip install {' '.join(names)}, or give energies in "
                 "an ERT file"
             )
-    return ", ".join(f"{name} {known[name]}" for name in PACKAGES)
+    return ", ".join(f"{name} {known[name]}" for name in names)
 
 
-def _installed() -> Iterator[tuple[str, str]]:
+def _installed(names: tuple[str, ...], places: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Versions of the packages, by the names of the folders in which an installer notes them.
 
     What the standard library has for it reads the notes, and takes a tenth of a small search.
     """
-    stems = {f"{name.replace('-', '_')}-": name for name in PACKAGES}
-    for place in reversed(sys.path):  # the first of equals is the last one told
+    stems = {f"{name.replace('-', '_')}-": name for name in names}
+    for place in reversed(places):  # the first of equals is the last one told
         with suppress(OSError), os.scandir(place or ".") as entries:
             for entry in entries:
                 stem, dash, version = entry.name.removesuffix(".dist-info").partition("-")

@@ -14,6 +14,7 @@ import math
 import operator
 import warnings
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.spec.document import Quoted, did_you_mean
@@ -91,9 +92,7 @@ def expression_value(text: str, names: Mapping[str, object], where: str) -> Expr
             f"{where}: expected an expression of at most {MAX_LENGTH} characters, got {len(text)}"
         )
     try:
-        with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
-            tree = ast.parse(text.strip(), mode="eval")
-        value = _Evaluator(text, names, where).value(tree.body)
+        value = _Evaluator(text, names, where).value(_tree(text.strip()))
     except (
         SyntaxError,
         ValueError,
@@ -108,6 +107,13 @@ def expression_value(text: str, names: Mapping[str, object], where: str) -> Expr
             "put a word that is not one in quotes"
         ) from err
     return value
+
+
+@lru_cache(maxsize=256)  # chosen: files of a chip say the same thing of many levels
+def _tree(text: str) -> ast.expr:
+    """The syntax tree of an expression."""
+    with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
+        return ast.parse(text, mode="eval").body
 
 
 class _Evaluator:

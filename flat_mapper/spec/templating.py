@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,18 @@ def load_document(path: str | Path, data: Mapping[str, object] | None = None) ->
     file = Path(path)
     text = read_text(file)
     if not is_template(text):
-        return load_text(text, str(file))
+        return _plain(text, str(file))
     answer = _rendered(file, data or {})
     filling = _Filling(where=str(file))
     for number, part in enumerate(answer["included"]):
         filling.loaded[f"i{number}"] = _value(part, filling)
     return filling.filled(load_text(answer["text"], str(file)))
+
+
+@lru_cache(maxsize=32)  # chosen: a search reads four files, and a sweep the same ones every time
+def _plain(text: str, name: str) -> object:
+    """The document of a text that is no template, which nobody changes."""
+    return load_text(text, name)
 
 
 def _rendered(path: Path, data: Mapping[str, object]) -> Any:

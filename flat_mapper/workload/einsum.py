@@ -1,11 +1,13 @@
-"""One Einsum of a cascade, and its tensors as it touches them."""
+"""One Einsum of a cascade, and its tensors as it touches them; faults of several of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from graphlib import CycleError, TopologicalSorter
 from math import prod
+from types import MappingProxyType
 from typing import Literal
 
 from flat_mapper.base.errors import Faults, expected
@@ -15,6 +17,8 @@ Unit = Literal["matrix", "vector"]
 
 # Counts are int64 all the way; this bound leaves a factor of two for read-modify-write.
 MAX_ITERATIONS = 2**61
+MAX_EINSUMS = 1000  # chosen: of Einsums, and of ranks; an unrolled model of 40 blocks has 920
+NO_VIEWS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,3 +191,70 @@ def predecessors(einsums: tuple[Einsum, ...], views: Mapping[str, str]) -> dict[
     for name, maker, _ in viewed(einsums, views):
         waits[name].add(maker)
     return waits
+
+
+def faults(
+    name: str,
+    ranks: Mapping[str, int],
+    einsums: tuple[Einsum, ...],
+    views: Mapping[str, str] = NO_VIEWS,
+) -> Iterator[str]:
+    """One line in the house form for each thing wrong with a cascade; empty for a sound one."""
+    if not einsums:
+        yield expected(name, "at least one Einsum", "none")
+    if max(len(einsums), len(ranks)) > MAX_EINSUMS:
+        got = f"{len(einsums)} and {len(ranks)}"
+        yield expected(name, f"at most {MAX_EINSUMS} Einsums and ranks", got)
+        return
+    for rank, size in ranks.items():
+        if not is_size(size):
+            yield expected(f"{name}: ranks.{rank}", "an integer > 0", size)
+    shapes: dict[str, TensorAccess] = {}
+    for einsum in einsums:
+        yield from einsum_faults(f"{name}: {einsum.name}", ranks, einsum, shapes)
+    yield from _repeated(f"{name}: Einsum", "one of that name", (e.name for e in einsums))
+    updated = {t for _, e in updated_before(einsums) for t in [e.output.tensor]}
+    written = (e.output.tensor for e in einsums if not (e.updates and e.output.tensor in updated))
+    yield from _repeated(f"{name}: tensor", "one Einsum that writes it", written)
+    made = {e.output.tensor for e in einsums}
+    for view, of in views.items():
+        if of not in made or view in made or view not in shapes:
+            condition = "an input of the cascade: one that an Einsum of it makes"
+            yield expected(f"{name}: views.{view}", condition, of)
+    try:
+        TopologicalSorter(predecessors(einsums, views)).prepare()
+    except CycleError as error:
+        yield expected(name, "Einsums without a cycle", " -> ".join(error.args[1]))
+
+
+def is_sound(
+    ranks: Mapping[str, int], einsums: tuple[Einsum, ...], views: Mapping[str, str]
+) -> bool:
+    """True for a cascade without faults.
+
+    Most workloads are another one at other sizes, or under another name: what does not depend on
+    these is asked once. Of a size it is only whether it is 1.
+    """
+    if not all(map(is_size, ranks.values())):
+        return False
+    sizes = tuple((rank, min(size, 2)) for rank, size in ranks.items())
+    points = (prod(ranks.get(r, 1) for r in e.ranks) for e in einsums)
+    return max(points, default=0) < MAX_ITERATIONS and _is_whole(
+        sizes, einsums, tuple(views.items())
+    )
+
+
+@lru_cache(maxsize=256)  # chosen: a file of the short form has up to five
+def _is_whole(
+    ranks: tuple[tuple[str, int], ...],
+    einsums: tuple[Einsum, ...],
+    views: tuple[tuple[str, str], ...],
+) -> bool:
+    """True for a cascade without faults at some sizes."""
+    return not any(faults("", dict(ranks), einsums, dict(views)))
+
+
+def _repeated(where: str, condition: str, names: Iterable[str]) -> Iterator[str]:
+    listed = list(names)
+    for name in (n for n in dict.fromkeys(listed) if listed.count(n) > 1):
+        yield expected(f"{where} {name}", condition, listed.count(name))

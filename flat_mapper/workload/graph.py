@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from graphlib import CycleError, TopologicalSorter
 from math import prod
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from flat_mapper.base.errors import SpecError, expected
@@ -17,8 +15,8 @@ from flat_mapper.spec.sizes import tensor_width_of
 from flat_mapper.workload.einsum import (
     Einsum,
     TensorAccess,
-    einsum_faults,
-    is_size,
+    faults,
+    is_sound,
     predecessors,
     producers_of,
     updated_before,
@@ -31,9 +29,6 @@ if TYPE_CHECKING:  # at run time networkx is imported when the graph is first as
     import networkx as nx
 
 Softmax = Literal["row", "online", "online-2pass", "any", "none"]
-
-NO_VIEWS: Mapping[str, str] = MappingProxyType({})
-MAX_EINSUMS = 1000  # chosen: of Einsums, and of ranks; an unrolled model of 40 blocks has 920
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +59,9 @@ class Workload:
     absent: Mapping[str, str] = field(default_factory=dict)  # tensor: a level where it has no words
 
     def __post_init__(self) -> None:
-        for fault in faults(self.name, self.rank_sizes, self.einsums, self.views):
-            raise SpecError(fault)
+        ranks, views = self.rank_sizes, self.views
+        if not is_sound(ranks, self.einsums, views):
+            raise SpecError(next(faults(self.name, ranks, self.einsums, views)))
         checked(self.word_bits, int, f"{self.name}: word_bits", above=0, within=BITS)
         for key, width in self.tensor_bits.items():
             tensor_width_of(width, f"{self.name}: {key}")
@@ -76,7 +72,7 @@ class Workload:
         parts = max((mask.parts for mask in masks if mask), default=0)
         for fault in role_faults(self.name, self.roles, self.rank_sizes, parts):
             raise SpecError(fault)
-        check_operators(self.name, self.operators, tuple(self.ancestors))
+        check_operators(self.name, self.operators, tuple(e.name for e in self.einsums))
         checked(self.repeat, int, f"{self.name}: repeat", above=0)
 
     @property
@@ -358,43 +354,3 @@ def _waits(reader: Einsum, maker: Einsum, rank: str) -> bool:
     tensor = maker.output.tensor
     reads = reader.reads(tensor)
     return reads and rank not in reader.after and tensor not in reader.so_far
-
-
-def faults(
-    name: str,
-    ranks: Mapping[str, int],
-    einsums: tuple[Einsum, ...],
-    views: Mapping[str, str] = NO_VIEWS,
-) -> Iterator[str]:
-    """One line in the house form for each thing wrong with a cascade; empty for a sound one."""
-    if not einsums:
-        yield expected(name, "at least one Einsum", "none")
-    if max(len(einsums), len(ranks)) > MAX_EINSUMS:
-        got = f"{len(einsums)} and {len(ranks)}"
-        yield expected(name, f"at most {MAX_EINSUMS} Einsums and ranks", got)
-        return
-    for rank, size in ranks.items():
-        if not is_size(size):
-            yield expected(f"{name}: ranks.{rank}", "an integer > 0", size)
-    shapes: dict[str, TensorAccess] = {}
-    for einsum in einsums:
-        yield from einsum_faults(f"{name}: {einsum.name}", ranks, einsum, shapes)
-    yield from _repeated(f"{name}: Einsum", "one of that name", (e.name for e in einsums))
-    updated = {t for _, e in updated_before(einsums) for t in [e.output.tensor]}
-    written = (e.output.tensor for e in einsums if not (e.updates and e.output.tensor in updated))
-    yield from _repeated(f"{name}: tensor", "one Einsum that writes it", written)
-    made = {e.output.tensor for e in einsums}
-    for view, of in views.items():
-        if of not in made or view in made or view not in shapes:
-            condition = "an input of the cascade: one that an Einsum of it makes"
-            yield expected(f"{name}: views.{view}", condition, of)
-    try:
-        TopologicalSorter(predecessors(einsums, views)).prepare()
-    except CycleError as error:
-        yield expected(name, "Einsums without a cycle", " -> ".join(error.args[1]))
-
-
-def _repeated(where: str, condition: str, names: Iterable[str]) -> Iterator[str]:
-    listed = list(names)
-    for name in (n for n in dict.fromkeys(listed) if listed.count(n) > 1):
-        yield expected(f"{where} {name}", condition, listed.count(name))

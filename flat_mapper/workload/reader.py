@@ -60,8 +60,8 @@ from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import is_text, load
 from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.cascade import scope as scoped
+from flat_mapper.workload.einsum import faults as workload_faults
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.graph import faults as workload_faults
 from flat_mapper.workload.heads import PHASES
 from flat_mapper.workload.mask import (
     NONE,
@@ -133,8 +133,9 @@ def load_workload(
             several. By default all in the scope `model`, else the most frequent.
     raises: SpecError with the first fault; `check_problem` has them all.
     """
+    document = _document(source)
     if lengths is None:
-        lengths = listed_lengths(_document(source), phase) or None
+        lengths = listed_lengths(document, phase) or None
     if isinstance(lengths, tuple):
         words = {"phase": phase, "softmax": softmax, "mask": mask, "layers": layers}
         each = [load_workload(source, scope, sizes=sizes, lengths=n, **words) for n in lengths]
@@ -149,12 +150,12 @@ def load_workload(
         unmasked=mask.strip() == NONE,
         scope=scope or "",
     )
-    workload = _workload(source, sizes, asked, faults)
+    workload = _workload(document, sizes, asked, faults)
     if workload is not None and phase == "decode":
         queries, keys = sequence_ranks(workload, "decode")
         stated = sequence_sizes(lengths, workload.roles, workload.name)
         step = {queries: 1, **stated, **sizes, keys: workload.rank_sizes[keys]}
-        workload = _workload(source, step, replace(asked, lengths=None), faults)
+        workload = _workload(document, step, replace(asked, lengths=None), faults)
     if workload is None:
         raise SpecError(faults[0])
     return seen(scoped(chosen_layers(workload, layers), scope))
@@ -167,7 +168,7 @@ def check_problem(source: str | Path) -> list[str]:
     if document is not None:
         several = faults.attempt(listed_lengths, document, "")
         if several is not None:
-            _workload(source, _UNCHANGED, Asked(lengths=next(iter(several), None)), faults)
+            _workload(document, _UNCHANGED, Asked(lengths=next(iter(several), None)), faults)
     return faults
 
 
@@ -196,18 +197,17 @@ def set_ranks(workload: Workload, sizes: Mapping[str, object]) -> Workload:
             known = ", ".join(workload.rank_sizes)
             hint = did_you_mean(rank, workload.rank_sizes)
             raise SpecError(expected(where, f"one of {known}", rank, hint))
+    if not sizes:
+        return workload
     return workload.with_ranks(
         {r: size_of(size, workload.rank_sizes, f"{where}.{r}") for r, size in sizes.items()}
     )
 
 
 def _workload(
-    source: str | Path, changes: Mapping[str, object], asked: Asked, faults: Faults
+    document: Section, changes: Mapping[str, object], asked: Asked, faults: Faults
 ) -> Workload | None:
     """The whole workload of a problem file; None where there are faults."""
-    document = faults.attempt(_document, source)
-    if document is None:
-        return None
     problem = document.get("problem")
     if isinstance(problem, Mapping) and "shape" in problem:
         if asked.lengths:

@@ -41,8 +41,8 @@ from flat_mapper.spec.document import (
 )
 from flat_mapper.spec.sizes import size_of
 from flat_mapper.workload.einsum import Einsum, TensorAccess
+from flat_mapper.workload.einsum import faults as workload_faults
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.graph import faults as workload_faults
 
 VERSIONS = ("0.3", "0.4")
 

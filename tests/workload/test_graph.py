@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.workload.cascade import attention, block
-from flat_mapper.workload.einsum import MAX_ITERATIONS, Einsum, TensorAccess, is_size
-from flat_mapper.workload.graph import Workload, faults
+from flat_mapper.workload.einsum import MAX_ITERATIONS, Einsum, TensorAccess, faults, is_size
+from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import parse_einsum
 
 CORE = ("QK", "QK_max", "QK_exp", "QK_sum", "A", "AV")

@@ -12,7 +12,8 @@ from flat_mapper.importers.graphs.cascade import Cut, GraphCascade
 from flat_mapper.importers.graphs.slices import parted
 from flat_mapper.importers.graphs.values import Line, Tensor
 from flat_mapper.spec.yamlio import dump
-from flat_mapper.workload.graph import MAX_EINSUMS, Workload
+from flat_mapper.workload.einsum import MAX_EINSUMS
+from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask, mask_document
 from flat_mapper.workload.notation import format_einsum, parse_einsum
 from flat_mapper.workload.roles import Roles, declared_document

@@ -116,8 +116,9 @@ def search(
     check_one_array(platform, mapspace)
     if fusion.intermediates and log is None and not budget.limits:
         return best_inside(*what, objective=objective, budget=budget)
-    fixed = _fixed_by_nodes(workload, platform, mapspace)
-    larger = larger_sizes(workload, mapspace, fixed)
+    larger = larger_sizes(workload, mapspace)
+    if larger:
+        larger = larger_sizes(workload, mapspace, _fixed_by_nodes(workload, platform, mapspace))
     if larger:
         tried = _through_sizes(what, larger, objective, progress, log, budget)
     else:

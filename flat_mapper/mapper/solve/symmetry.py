@@ -227,7 +227,9 @@ def _asked_of(problem: GroupProblem) -> Workload:
     """
     whole = problem.workload
     masked = whole.mask is not None and problem.masked_pair is None
-    return replace(whole, repeat=1, mask=Mask(causal=True) if masked else whole.mask)
+    mask = Mask(causal=True) if masked else whole.mask
+    alike = whole.repeat == 1 and whole.mask == mask
+    return whole if alike else replace(whole, repeat=1, mask=mask)
 
 
 @dataclass(slots=True)
