@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ from flat_mapper.mapper.bounds.whole_sizes import sharing_units
 from flat_mapper.mapper.cost.candidate_cache import CandidateCache, enumerated
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.innermost import closed_passes
-from flat_mapper.mapper.cost.price import candidate_costs
+from flat_mapper.mapper.cost.linear import least_along, top_lines
+from flat_mapper.mapper.cost.price import candidate_costs, drawn_energy, staged_once
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incremental import Improves, IncrementalEnumeration
 from flat_mapper.mapper.group.log import candidate_item
@@ -38,13 +40,14 @@ from flat_mapper.mapper.space.enumerate import (
     start,
 )
 from flat_mapper.mapper.space.group import GroupProblem, group_problem
-from flat_mapper.mapper.space.roles import Outer
+from flat_mapper.mapper.space.roles import Outer, Role
 from flat_mapper.mapping.space import partitions
 
 FOUR_LEVELS = Path(__file__).parents[2] / "benchmarks" / "four-levels.yaml"
 
 
 SPLIT = (0, 6, 8, 9, 10, 12, 13, 14, 16, 21, 28, 35)  # questions with a fanout around all levels
+INSIDE, STAGED, STREAM = get_args(Role)
 DEEP = (115, 121, 124)  # questions of four levels with room for all tensors at each
 
 
@@ -310,11 +313,34 @@ def test_units_to_come_spare_the_level_above_them_as_many_reads() -> None:
     assert [n.name for n in rest] == ["PE", "L1"]
     assert isinstance(rest[0], Fanout)
     each = rest[0].fanout_x * rest[0].fanout_y
+    lines = top_lines(space, tensor, ("staged",), rounded=True)
     top, found = (
-        _drawn(space, tensor, nodes, np.array([many]), ("staged",), None, rounded=True)[1][0]
+        np.asarray(_drawn(space, tensor, nodes, np.array([many]), lines, None)[1])[0]
         for nodes, many in (((), 1.0), (rest, 2.0 * each))
     )
     assert found == pytest.approx(top + 2 * words * 5 + words * 7)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_lines_of_the_level_on_top_are_the_least_over_roles(seed: int) -> None:
+    """Of words that come once or more often, from a level that rounds nothing up to rows."""
+    space, often = problem_of(seed).spaces[0], np.array([1.0, 1.5, 4.0, 1000.0])
+    for tensor in space.tensors:
+        for some in ((STAGED,), (INSIDE,), (STREAM, STAGED), (STAGED, INSIDE), (STREAM, INSIDE)):
+            for rounded in (True, False):
+                for priced, lines in zip(
+                    (True, False), top_lines(space, tensor, some, rounded=rounded), strict=True
+                ):
+                    every = []
+                    for role in some:
+                        level = space.arch.levels[0 if role == STREAM else space.shared]
+                        words = space.volume_at(tensor, level) * often
+                        pj = drawn_energy(space, tensor, level, words, rounded=False)
+                        once = staged_once(space, tensor, priced=priced, rounded=rounded)
+                        every.append(0 * pj if role == STREAM and not priced else pj)
+                        every[-1] = every[-1] + (once if role == STAGED else 0.0)
+                    found = np.broadcast_to(least_along(lines, often), often.shape)
+                    assert found == pytest.approx(np.min(every, axis=0), rel=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(8))

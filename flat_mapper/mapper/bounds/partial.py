@@ -10,30 +10,61 @@ one split of them spares of every tensor.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
+from typing import NamedTuple
 
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.mapper.cost.innermost import closed_passes, one_innermost
-from flat_mapper.mapper.cost.price import (
-    drawn_energy,
-    first_visits,
-    staged_once,
-)
+from flat_mapper.mapper.cost.linear import least_along, moved_once, top_lines
+from flat_mapper.mapper.cost.price import first_visits
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints, Transfer
-from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
+from flat_mapper.mapper.space.einsum import EinsumSpace, PjLines, lanes_of
 from flat_mapper.mapper.space.roles import Role
 
 Nodes = Sequence[MemoryLevel | Fanout]
 
-# Of some candidates: by tensor, whether the next level keeps it, and whether it may stay in place;
-# float64[n], or by split of the fanouts
-Known = dict[tuple[str, bool, bool], tuple[Floats, Floats]]
+BothPj = tuple[Floats, Floats]  # pJ with DRAM and without; float64[n], or by split of the fanouts
 
 # By tensor, the units that take one word of it, by split of all fanouts; float64[S, 1]
 Sharing = Mapping[str, Floats]
 ANY: Sharing = {}  # whatever the fanouts may spare
+
+
+class _Inside(NamedTuple):
+    """Costs of a tensor inside some candidates, and times that its words come from beyond."""
+
+    energy: Floats  # pJ at the ends of transfers that are known, and of networks crossed so far
+    often: Floats
+    first: Floats | None  # of an output, visits that are spared: by every instance to come, one
+
+    @classmethod
+    def of(
+        cls, space: EinsumSpace, candidates: CandidateBlock, beyond: float, tensor: str, stays: bool
+    ) -> _Inside:
+        """In full, or if it may stay in place outside; beyond: instances that are to come."""
+        transfers = candidates.transfers[tensor]
+        closed = passes = closed_passes(space, candidates.tile, tensor)
+        spared = np.minimum(beyond, closed) if tensor == space.output else None
+        energy, first = np.zeros(candidates.count), spared
+        for i, transfer in enumerate(transfers):
+            passes = transfer.passes * (np.where(transfer.open, 1.0, closed) if stays else closed)
+            if stays and spared is not None:
+                first = np.where(transfer.open, 1.0, spared)
+            above = transfers[i + 1] if i + 1 < len(transfers) else None
+            energy = energy + _ends(space, tensor, transfer, above, passes, first)
+        return cls(energy, passes, first)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Costs of tensors in some candidates, by tensor, whatever else the next level keeps."""
+
+    inside: dict[tuple[str, bool], _Inside] = field(default_factory=dict)  # and if it may stay
+    # And whether the next level keeps it, and if it may stay
+    found: dict[tuple[str, bool, bool], BothPj] = field(default_factory=dict)
 
 
 def shared_words(space: EinsumSpace, units: Ints) -> Sharing:
@@ -74,20 +105,23 @@ def energy_by_split(
     share: of the work that a mask leaves; it does not spare first visits of an output. With one no
            words are rounded up to rows, as outer choices add what is beyond such words; None: all
            that is staged is.
-    known: what tensors take, as calls with other keeps have found; the rest is added.
+    known: what calls with other keeps have found; the rest is added.
     sharing: where all fanouts are still to come, or of the last one; or else `ANY`.
     returns: with DRAM and without.
     """
-    known = {} if known is None else known
-    full, stays = list[tuple[Floats, Floats]](), list[tuple[Floats, Floats]]()
+    known = Known() if known is None else known
+    full, stays, beyond = list[BothPj](), list[BothPj](), float(lanes_of(rest))
     for tensor in space.tensors:
         open_ = any(bool(k.open.any()) for k in candidates.transfers[tensor])
         for found, stay in ((full, False), (stays, open_)):
-            key = (tensor, tensor in keep, stay)
-            if key not in known:
-                own = space, candidates, rest, keep, tensor, roles[tensor]
-                known[key] = _least(*own, sharing.get(tensor), stays=stay, rounded=share is None)
-            found.append(known[key])
+            key, inside = (tensor, tensor in keep, stay), (tensor, stay)
+            if key not in known.found:
+                if inside not in known.inside:
+                    known.inside[inside] = _Inside.of(space, candidates, beyond, tensor, stay)
+                lines = top_lines(space, tensor, roles[tensor], rounded=share is None)
+                own = space, known.inside[inside], rest, keep, tensor, lines
+                known.found[key] = _least(*own, sharing.get(tensor))
+            found.append(known.found[key])
     priced, free = (
         one_innermost(space, [f[i] for f in full], [s[i] for s in stays]) for i in (0, 1)
     )
@@ -100,8 +134,8 @@ def energy_by_split(
 
 def _over_splits(found: Floats) -> Floats:
     """The least over splits of the fanouts, where they matter; float64[n]."""
-    least: Floats = found.min(axis=0) if found.ndim > 1 else found
-    return least
+    lowest: Floats = found.min(axis=0) if found.ndim > 1 else found
+    return lowest
 
 
 def first_visits_at_most(space: EinsumSpace, candidates: CandidateBlock, rest: Nodes) -> Floats:
@@ -124,47 +158,31 @@ def first_visits_at_most(space: EinsumSpace, candidates: CandidateBlock, rest: N
 
 def _least(
     space: EinsumSpace,
-    candidates: CandidateBlock,
+    inside: _Inside,
     rest: Nodes,
     keep: frozenset[str],
     tensor: str,
-    roles: tuple[Role, ...],
+    lines: tuple[PjLines, PjLines],
     sharing: Floats | None,
-    *,
-    stays: bool,
-    rounded: bool,
-) -> tuple[Floats, Floats]:
-    """Lower bounds on the pJ of one tensor: in full, or if it may stay in place outside.
+) -> BothPj:
+    """Lower bounds on the pJ of one tensor, with what DRAM takes and without.
 
     sharing: of it, see `Sharing`; None: any.
-    rounded: whether whole tiles are, up to rows of DRAM and of the shared level.
     """
-    closed = closed_passes(space, candidates.tile, tensor)
-    transfers = candidates.transfers[tensor]
-    passes = [k.passes * (np.where(k.open, 1.0, closed) if stays else closed) for k in transfers]
-    # An output's first visits are spared: one by every instance that is still to come.
-    first = np.minimum(float(lanes_of(rest)), closed)
-    firsts = [np.where(k.open, 1.0, first) if stays else first for k in transfers]
-    energy = np.zeros(candidates.count)
-    for i, transfer in enumerate(transfers):
-        energy = energy + _ends(
-            space,
-            tensor,
-            transfer,
-            transfers[i + 1] if i + 1 < len(transfers) else None,
-            passes[i],
-            firsts[i],
-        )
-    volume, often = space.volumes(tensor)[0], passes[-1]
-    words = volume * often
-    both_ways = 2 * words - volume * firsts[-1] if tensor == space.output else words
-    energy = energy + _crossing(rest, keep, tensor, volume, both_ways)
+    energy, often, first = inside.energy, inside.often, inside.first
+    if space.priced_networks:
+        volume = space.volumes(tensor)[0]
+        both_ways = volume * (often if first is None else 2 * often - first)
+        energy = energy + _crossing(rest, keep, tensor, volume, both_ways)
     if rest and isinstance(rest[0], MemoryLevel) and tensor in keep:
-        own = space.volume_at(tensor, rest[0])
-        energy = energy + _at(space, tensor, rest[0], own * often, own * firsts[-1])
-        energy = energy + _filled(space, tensor, rest[0])
-        often = np.ones(candidates.count)
-    priced, free = _drawn(space, tensor, rest, often, roles, sharing, rounded=rounded)
+        read, write, update = moved_once(space, tensor, rest[0])
+        if first is None:
+            energy = energy + (often * read + write)
+        else:  # an output starts from nothing
+            energy = energy + (often * update + (often - first) * read)
+        priced, free = _drawn(space, tensor, rest, 1.0, lines, sharing)
+    else:
+        priced, free = _drawn(space, tensor, rest, often, lines, sharing)
     return energy + priced, energy + free
 
 
@@ -174,25 +192,24 @@ def _ends(
     transfer: Transfer,
     above: Transfer | None,
     passes: Floats,
-    first: Floats,
-) -> Floats:
+    first: Floats | None,
+) -> Floats | float:
     """pJ at the ends of a transfer that are known, and of the networks it crosses so far."""
-    volume, output = space.volumes(tensor)[0], tensor == space.output
-    energy = np.zeros(len(passes))
+    energy: Floats | float = 0.0
     if above is not None and above.child is not None:
-        level, volume = above.child, space.volume_at(tensor, above.child)
-        read, _, update = space.prices[level.name]
-        vectors = above.copies / above.spread * volume / level.row_words / level.cluster_size
-        again = passes - first if output else passes
-        energy = energy + vectors * (again * read + (passes * update if output else 0.0))
+        read, _, update = moved_once(space, tensor, above.child)
+        again = passes * read if first is None else (passes - first) * read + passes * update
+        energy = above.copies / above.spread * again
     if transfer.child is not None:
-        level = transfer.child
-        own = space.volume_at(tensor, level)
-        vectors = transfer.copies / transfer.spread * own / level.row_words / level.cluster_size
         filled = transfer.of_child(passes)
-        again = filled - first if output else filled
-        energy = energy + vectors * again * space.prices[level.name][1]
-    return energy + volume * transfer.network_pj(passes, first if output else None)
+        again = filled if first is None else filled - first
+        write = moved_once(space, tensor, transfer.child)[1]
+        energy = energy + transfer.copies / transfer.spread * (again * write)
+    if transfer.network is None:
+        return energy
+    child = None if above is None else above.child
+    volume = space.volumes(tensor)[0] if child is None else space.volume_at(tensor, child)
+    return energy + volume * transfer.network_pj(passes, first)
 
 
 def _crossing(
@@ -214,70 +231,36 @@ def _crossing(
     return energy
 
 
-def _at(
-    space: EinsumSpace,
-    tensor: str,
-    level: MemoryLevel,
-    words: Floats | float,
-    first: Floats | float,
-) -> Floats:
-    """pJ at a level that so many words are drawn from, or brought to."""
-    read, _, update = space.prices[level.name]
-    vectors = np.asarray(words, np.float64) / level.row_words / level.cluster_size
-    if tensor != space.output:
-        return vectors * read
-    again = (words - first) / level.row_words / level.cluster_size
-    return vectors * update + again * read
-
-
-def _filled(space: EinsumSpace, tensor: str, level: MemoryLevel) -> float:
-    """pJ of writing every word of a tensor into a level once; an output starts from nothing."""
-    if tensor == space.output:
-        return 0.0
-    vectors = space.volume_at(tensor, level) / level.row_words / level.cluster_size
-    return vectors * space.prices[level.name][1]
-
-
 def _drawn(
     space: EinsumSpace,
     tensor: str,
     rest: Nodes,
-    often: Floats,
-    roles: tuple[Role, ...],
+    often: Floats | float,
+    lines: tuple[PjLines, PjLines],
     sharing: Floats | None,
-    *,
-    rounded: bool,
-) -> tuple[Floats, Floats]:
+) -> tuple[Floats | float, Floats | float]:
     """Least pJ of bringing a tensor so often from whichever level may keep it.
 
-    With what DRAM takes, and without. sharing, rounded: see `_least`.
+    With what DRAM takes, and without. sharing: see `_least`.
     """
-
-    def top(often: Floats, spared: Floats | float) -> tuple[Floats, Floats]:
-        whole, within = list[Floats](), list[Floats]()
-        for role in roles:
-            level = space.arch.levels[0 if role == "stream" else space.shared]
-            volume = space.volume_at(tensor, level)
-            some = np.maximum(volume * often / spared, volume)
-            drawn = drawn_energy(space, tensor, level, some, rounded=False)
-            staged = role == "staged"
-            for found, priced in ((whole, True), (within, False)):
-                once = staged_once(space, tensor, priced=priced, rounded=rounded) if staged else 0.0
-                free = role == "stream" and not priced
-                found.append(np.asarray(once + (0.0 if free else drawn)))
-        return reduce(np.minimum, whole), reduce(np.minimum, within)
-
-    most = np.inf if sharing is None else sharing
-    lanes, options = 1.0, list[tuple[Floats, Floats]]()
+    lanes, priced, free = 1.0, list[Floats | float](), list[Floats | float]()
     for position, node in enumerate(rest):
         if isinstance(node, Fanout):
-            lanes *= node.fanout_x * node.fanout_y
+            lanes *= node.copies
         elif position:
-            spared = np.minimum(lanes, most)
-            volume = space.volume_at(tensor, node)
-            drawn = np.maximum(volume * often / spared, volume)
-            at = _at(space, tensor, node, drawn, drawn) + _filled(space, tensor, node)
-            priced, free = top(np.ones(()), 1.0)
-            options.append((at + priced, at + free))
-    options.append(top(often, np.minimum(lanes, most)))
-    return reduce(np.minimum, [p for p, _ in options]), reduce(np.minimum, [f for _, f in options])
+            read, write, update = moved_once(space, tensor, node)
+            times = _times(often, lanes, sharing)
+            at = times * update if tensor == space.output else times * read + write
+            priced.append(at + least_along(lines[0], 1.0))
+            free.append(at + least_along(lines[1], 1.0))
+    times = _times(often, lanes, sharing)
+    priced.append(least_along(lines[0], times))
+    free.append(least_along(lines[1], times))
+    return reduce(np.minimum, priced), reduce(np.minimum, free)
+
+
+def _times(often: Floats | float, lanes: float, sharing: Floats | None) -> Floats | float:
+    """Times that words come to fanouts which spare the level above them as many as they may."""
+    if lanes == 1 or isinstance(often, float):
+        return often  # of one instance, or once
+    return np.maximum(often / (lanes if sharing is None else np.minimum(lanes, sharing)), 1.0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
+
 import numpy as np
 
 from flat_mapper.mapper.space.candidates import Floats, Ints
@@ -12,14 +15,16 @@ def one_innermost(space: EinsumSpace, full: list[Floats], stays: list[Floats]) -
     """Least pJ of candidates, from what each tensor takes in full, and if it may stay in place.
 
     At most one rank is the innermost real loop outside a candidate, and only tensors that lack it
-    may stay in place; so the bound is a minimum over ranks.
+    may stay in place; so the bound is a minimum over ranks. One array twice: it takes the same.
     """
-    best = sum(full, np.zeros(1))
-    for r in range(len(space.ranks)):
-        lacking = [not space.relevant[t][r] for t in space.tensors]
-        if any(lacking):
-            parts = (s if lacks else f for f, s, lacks in zip(full, stays, lacking, strict=True))
-            best = np.minimum(best, sum(parts, np.zeros(1)))
+    best: Floats = reduce(add, full)
+    some = [t for t, f, s in zip(space.tensors, full, stays, strict=True) if s is not f]
+    for r in range(len(space.ranks)) if some else ():
+        if all(space.relevant[t][r] for t in some):
+            continue
+        every = zip(space.tensors, full, stays, strict=True)
+        parts = (f if space.relevant[t][r] else s for t, f, s in every)
+        best = np.minimum(best, reduce(add, parts))
     return best + space.compute_energy
 
 
@@ -27,6 +32,6 @@ def closed_passes(space: EinsumSpace, tile: Ints, tensor: str) -> Floats:
     """Times a tile comes by if every irrelevant loop outside brings it again; float64[n]."""
     passes = np.ones(tile.shape[1])
     for r, size in enumerate(space.sizes):
-        if not space.relevant[tensor][r]:
-            passes = passes * (size // tile[r])
+        if size > 1 and not space.relevant[tensor][r]:
+            passes *= size // tile[r]
     return passes

@@ -109,7 +109,7 @@ class IncrementalEnumeration:
                 break
         found = LowerBounds.none(weights)
         for candidates in blocks:
-            known: Known = {}
+            known = Known()
             for keep in keeps(self.space, rest[0]) if rest else [frozenset[str]()]:
                 found = found.including(*self._costs(candidates, rest, keep, known))
         return found
@@ -125,7 +125,7 @@ class IncrementalEnumeration:
         found: list[CandidateBlock] = []
         left = 0
         for block in blocks:
-            known: Known = {}
+            known = Known()
             for keep in keeps(self.space, node):
                 inside = block
                 if choose and isinstance(node, MemoryLevel):

@@ -23,11 +23,15 @@ from flat_mapper.mapper.space.factors import (
     prod_of,
     splittings,
 )
+from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapping.space import LoopKind, Mapspace, SlotRule
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
 ROUNDING = 1e-12  # of ratios of widths
+
+# By way of a tensor's words: pJ each time that all of them pass, and pJ however often they do
+PjLines = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +269,11 @@ class EinsumSpace:
     @cached_property
     def staged_pj(self) -> dict[tuple[str, bool, bool], float]:
         """Answers of `price.staged_once` so far."""
+        return {}
+
+    @cached_property
+    def known_lines(self) -> dict[tuple[str, tuple[Role, ...], bool], tuple[PjLines, PjLines]]:
+        """Answers of `linear.top_lines` so far."""
         return {}
 
     @cached_property
