@@ -8,11 +8,12 @@ files of a chip have is one piece of hardware: its attribute changes in both.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from flat_mapper.arch.attributes import NUMBERS
 from flat_mapper.arch.reader import PlatformFiles, platform_of
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError
 from flat_mapper.spec.document import Section, Tagged, did_you_mean
 

@@ -9,13 +9,14 @@ several cores need unless it is told not to.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.backends.accelforge_nest import NotExpressibleError
 from flat_mapper.backends.agreement import Crosscheck, Difference
+from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import expected
 from flat_mapper.cost_model.backend import Backend
 from flat_mapper.cost_model.chip.evaluation import evaluate, stats_alone

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
 
 from flat_mapper.arch.cores import reads_apart
+from flat_mapper.base.classes import dataclass
 from flat_mapper.execution.nest import (
     FlatNest,
     IntArray,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
@@ -16,6 +16,7 @@ from statistics import median
 from flat_mapper.arch.edits import edited_platform
 from flat_mapper.arch.reader import load_platform, platform_files
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.base.formats import Width
 from flat_mapper.kernels.accelerators import RPA3, TTNN, rpa_tile, rpa_tiles

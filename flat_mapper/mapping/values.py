@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from flat_mapper.arch.values import Architecture, MemoryLevel
+from flat_mapper.base.classes import dataclass
 from flat_mapper.workload.graph import Workload
 
 Axis = Literal["temporal", "x", "y"]

@@ -11,11 +11,12 @@ the granularities `all` and `batch`: in that space its choice is the fastest in 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import product
 from typing import Literal
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.chip.evaluation import combine, evaluate
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.result import EinsumStats, Result

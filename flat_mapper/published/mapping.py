@@ -13,11 +13,11 @@ Both Einsums stand under the same loops over heads and rows, also where the scor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.values import (
     EinsumMapping,

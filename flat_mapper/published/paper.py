@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from math import exp, log
 
+from flat_mapper.base.classes import dataclass
 from flat_mapper.base.parallel import each
 from flat_mapper.base.progress import Progress
 from flat_mapper.published.points import (

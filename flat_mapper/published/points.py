@@ -9,13 +9,14 @@ off-chip bandwidth, 16-bit words, two copies of what crosses DRAM.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from typing import Literal
 
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.explore.need_result import Quantity

@@ -8,8 +8,8 @@ number of rows and the granularities of whole tensors and batch elements (`wide`
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from flat_mapper.base.classes import dataclass
 from flat_mapper.base.parallel import each
 from flat_mapper.published.array import (
     ArraySpace,

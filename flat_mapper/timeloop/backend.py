@@ -12,10 +12,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
+from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError
 from flat_mapper.base.process import waited_for
 from flat_mapper.cost_model.backend import refuse_operations

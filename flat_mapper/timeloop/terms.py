@@ -8,10 +8,10 @@ they are reversed.
 from __future__ import annotations
 
 import string
-from dataclasses import dataclass
 from typing import Literal
 
 from flat_mapper.arch.values import Architecture, Fanout
+from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import MappingError
 from flat_mapper.base.formats import words
 from flat_mapper.energy.operations import operation_cycles

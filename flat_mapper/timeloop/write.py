@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, Platform
+from flat_mapper.base.classes import dataclass
 from flat_mapper.mapping.record import RECORD, RECORD_COMMENT, record_document
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, sized_workload
 from flat_mapper.spec.yamlio import dump, write_text

@@ -20,10 +20,11 @@ the choice of the largest of a router's weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import prod
 from typing import Literal, get_args
 
+from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.workload.cascade import CORE, ROLES, SOFTMAX
 from flat_mapper.workload.einsum import Einsum, Unit

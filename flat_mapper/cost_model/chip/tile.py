@@ -7,10 +7,11 @@ makes, as those under a mask do, cost as much more as one more pass does, from t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from flat_mapper.arch.values import Architecture
 from flat_mapper.arch.variables import FITTED, HELD_ASIDE
+from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.group import GroupTerms, group_terms
 from flat_mapper.cost_model.latency import Words

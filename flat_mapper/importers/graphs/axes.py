@@ -10,9 +10,11 @@ become one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import combinations
 from math import prod
+
+from flat_mapper.base.classes import dataclass
 
 
 @dataclass(eq=False, slots=True)

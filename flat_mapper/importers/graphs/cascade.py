@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import pairwise
 from math import prod
 
+from flat_mapper.base.classes import dataclass
 from flat_mapper.importers.graphs.axes import (
     Axis,
     Dim,

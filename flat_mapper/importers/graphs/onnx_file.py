@@ -7,13 +7,14 @@ weights is not looked at, and may be missing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.importers.graphs.cascade import GraphCascade
 from flat_mapper.importers.graphs.imported import Imported, finished

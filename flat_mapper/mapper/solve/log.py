@@ -12,13 +12,13 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.incumbent import Costs

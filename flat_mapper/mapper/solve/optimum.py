@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from math import inf, prod
@@ -20,6 +20,7 @@ import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Limits
+from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress, part_of
 from flat_mapper.cost_model.chip.evaluation import evaluate
@@ -117,8 +118,7 @@ def search(
     if fusion.intermediates and log is None and not budget.limits:
         return best_inside(*what, objective=objective, budget=budget)
     larger = larger_sizes(workload, mapspace)
-    if larger:
-        larger = larger_sizes(workload, mapspace, _fixed_by_nodes(workload, platform, mapspace))
+    larger = larger and larger_sizes(workload, mapspace, _fixed_by_nodes(*what[:3]))
     if larger:
         tried = _through_sizes(what, larger, objective, progress, log, budget)
     else:

@@ -13,13 +13,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import inf, prod
 
 import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Stopped
+from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress, shortened
 from flat_mapper.cost_model.result import Infeasible
@@ -365,8 +366,7 @@ def best_partition(
         condition = "a softmax that is charged: free Einsums belong to no group of their own"
         raise SpecError(expected(f"{mapspace.name}: groups: any", condition, "softmax: free"))
     check_widths(workload, platform)
-    begin = time.perf_counter()
-    mapspace = with_arch_rules(mapspace, platform, workload)
+    begin, mapspace = time.perf_counter(), with_arch_rules(mapspace, platform, workload)
     search = PartitionSearch.of(workload, platform, mapspace, ert)
     search.budget, search.progress = budget or Budget(), progress
     goal = search.goal(objective)

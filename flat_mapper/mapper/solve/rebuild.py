@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Fanout, MemoryLevel
+from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.bounds.outer import OuterBounds
 from flat_mapper.mapper.group.picks import GroupSolution, Pick
 from flat_mapper.mapper.group.single import shared_orders

@@ -5,10 +5,11 @@ groups that searches of other mapspaces, or other points of a sweep, have solved
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 
 from flat_mapper.base.budget import Budget
+from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.outer import Outers
 from flat_mapper.mapper.cost.candidate_cache import CandidateCache

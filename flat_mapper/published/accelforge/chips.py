@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from flat_mapper.arch.edits import constrained, edited_platform
 from flat_mapper.arch.reader import platform_files
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.classes import dataclass
 from flat_mapper.base.units import PJ_PER_J
 from flat_mapper.energy.tables import Ert, load_ert
 from flat_mapper.mapping.space import Fusion, Mapspace

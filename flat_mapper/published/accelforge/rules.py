@@ -10,11 +10,11 @@ Source: Accelergy-Project/accelforge at 1c1929c2, and `backends.accelforge_answe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import prod
 
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.backends.accelforge_answer import expected_actions
+from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.result import EinsumStats, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import EinsumMapping, Slot

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.space_reader import load_mapspace

@@ -19,7 +19,7 @@ artifact: `handed_on_pj` is the energy of all that does; `ratio_energy_in_regist
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from math import inf
 from pathlib import Path
@@ -27,6 +27,7 @@ from pathlib import Path
 from flat_mapper.arch.edits import Edits, edited_platform
 from flat_mapper.arch.reader import load_platform, platform_files
 from flat_mapper.arch.values import Fanout, MemoryLevel, Platform
+from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import grid
 from flat_mapper.cost_model.chip.evaluation import evaluate

@@ -8,10 +8,10 @@ what the model charges its lanes for them stands for the packer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from flat_mapper.base.classes import dataclass
 from flat_mapper.base.table import grid
 from flat_mapper.cost_model.result import Result
 from flat_mapper.published.silicon import blackhole

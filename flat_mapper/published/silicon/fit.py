@@ -12,13 +12,14 @@ seen, without those that are set aside: by that `tools/silicon_rule.py` chose `R
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.classes import dataclass
 from flat_mapper.published.silicon.gpu import TINY
 from flat_mapper.published.silicon.rows import Case, priced
 

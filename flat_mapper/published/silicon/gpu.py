@@ -14,12 +14,13 @@ rows of them, and what turns values round for the unit is left out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from math import ceil
 
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.cores.view import core_count
 from flat_mapper.mapping.values import FusedMapping, GroupMapping

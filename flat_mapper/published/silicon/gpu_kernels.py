@@ -8,10 +8,10 @@ source: Dao-AILab/flash-attention at 0251105a (BSD-3-Clause): `hopper/tile_size.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
+from flat_mapper.base.classes import dataclass
 from flat_mapper.mapping.values import TileOrder
 
 Phase = Literal["prefill", "decode", "encoder"]
