@@ -44,6 +44,7 @@ def dataclass(
         for name, method in shared.items():
             setattr(cls, name, method)
         listed = fields(cls)
+        cls._shown = [f.name for f in listed if f.repr]
         cls._compared = _getter(f for f in listed if f.compare)
         cls._hashed = _getter(f for f in listed if (f.compare if f.hash is None else f.hash))
         return cls
@@ -58,7 +59,9 @@ def _getter(listed: Iterable[Field[Any]]) -> Callable[[Any], object]:
 
 def _is_same(self: Any, other: Any) -> Any:
     own: Any = self.__class__
-    return own._compared(self) == own._compared(other) if other.__class__ is own else NotImplemented
+    if other.__class__ is not own:
+        return NotImplemented
+    return self is other or own._compared(self) == own._compared(other)
 
 
 def _hash(self: Any) -> int:
@@ -67,5 +70,6 @@ def _hash(self: Any) -> int:
 
 @recursive_repr()
 def _text(self: Any) -> str:
-    inside = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.repr)
-    return f"{self.__class__.__qualname__}({inside})"
+    own: Any = self.__class__
+    inside = ", ".join([f"{name}={getattr(self, name)!r}" for name in own._shown])
+    return f"{own.__qualname__}({inside})"

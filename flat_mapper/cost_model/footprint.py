@@ -7,24 +7,19 @@ import numpy as np
 from flat_mapper.cost_model.nest import Factors, IntArray, Nest
 
 
-def extents(nest: Nest, factors: Factors, sizes: tuple[int, ...], slot: int) -> list[IntArray]:
+def extents(factors: Factors, sizes: tuple[int, ...], slot: int) -> list[IntArray]:
     """Extent of every rank inside a slot, its own loops included; int64[n] each.
 
     A rank that no outer loop cuts is there whole; one that is cut takes the full product of its
     inner factors, even where its final pass is shorter.
     """
-    found = []
-    for r, size in enumerate(sizes):
-        inner = np.ones(factors.count, np.int64)
-        for s in range(slot, len(nest.slots)):
-            inner = inner * factors.factors[s, r]
-        if factors.lasts is not None:
-            before = np.ones(factors.count, np.int64)
-            for s in range(slot):
-                before = (before - 1) * factors.factors[s, r] + factors.lasts[s, r]
-            inner = np.where(before > 1, inner, size)
-        found.append(inner)
-    return found
+    inner = factors.factors[slot:].prod(axis=0)
+    if factors.lasts is not None:
+        before = np.ones_like(inner)
+        for factor, last in zip(factors.factors[:slot], factors.lasts[:slot], strict=True):
+            before = (before - 1) * factor + last
+        inner = np.where(before > 1, inner, np.array(sizes)[:, None])
+    return list(inner)
 
 
 def tile_words(
@@ -33,7 +28,7 @@ def tile_words(
     """(level index, tensor) -> words of the tile one instance keeps, int64[n]."""
     tiles: dict[tuple[int, str], IntArray] = {}
     for level, slot in enumerate(nest.level_slots):
-        inside = extents(nest, factors, sizes, slot)
+        inside = extents(factors, sizes, slot)
         for access in nest.einsum.accesses:
             if access.tensor in nest.keep[level]:
                 tiles[level, access.tensor] = tensor_tile(nest, access.tensor, inside)

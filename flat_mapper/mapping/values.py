@@ -67,7 +67,8 @@ class EinsumMapping:
 
     def at(self, slot: Slot) -> tuple[Loop, ...]:
         """The loops of one slot."""
-        return next((loops for s, loops in self.loops if s == slot), ())
+        node, axis = slot.node, slot.axis
+        return next((own for s, own in self.loops if s.node == node and s.axis == axis), ())
 
     def kept_at(self, level: str) -> tuple[str, ...]:
         """The tensors kept at a level."""

@@ -188,7 +188,7 @@ def _flat_tile(workload: Workload, platform: Platform, group: GroupMapping) -> s
     einsum = workload.einsum(mapping.einsum)
     nest = nest_of(platform.path(einsum.unit), einsum, mapping)
     sizes = tuple(workload.rank_sizes[rank] for rank in nest.ranks)
-    inside = footprint.extents(nest, factors_of(nest, [mapping]), sizes, slot=1)
+    inside = footprint.extents(factors_of(nest, [mapping]), sizes, slot=1)
     cut = [loop.rank for loop in group.shared]
     return " ".join(f"{r}={int(n[0])}" for r, n in zip(nest.ranks, inside, strict=True) if r in cut)
 

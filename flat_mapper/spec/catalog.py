@@ -28,8 +28,8 @@ def resolve(kind: CatalogKind, name_or_path: str | Path) -> Path:
         raise SpecError(
             f"{text}: expected a readable file, got {_absence(path)}" + _hint(kind, path)
         )
-    found = _files(kind).get(text)
-    if found is None:
+    found = folder(kind) / f"{text}.yaml"
+    if "." in text or not found.is_file():
         names = ", ".join(_files(kind)) or "none"
         hint = did_you_mean(text, _files(kind)) or "or give the path of a file"
         raise SpecError(f"{kind}: expected one of {names}, got {text!r}; {hint}")

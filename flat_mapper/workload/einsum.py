@@ -70,6 +70,9 @@ class Einsum:
     after: tuple[str, ...] = ()  # it runs once, when that loop is done
     so_far: tuple[str, ...] = ()  # inputs that it takes before their reduction is complete
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # which tells most apart: whole cascades are looked up
+
     @cached_property
     def accesses(self) -> tuple[TensorAccess, ...]:
         """Inputs in their written order, then the output."""

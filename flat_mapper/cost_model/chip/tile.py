@@ -22,11 +22,13 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.handover import handed_inside
 from flat_mapper.mapping.cores.view import CoreQuestion
 from flat_mapper.mapping.sharing import shared_level, visited_tiles, whole_group
-from flat_mapper.mapping.values import Policy
+from flat_mapper.mapping.values import GroupMapping, Policy
+from flat_mapper.workload.graph import Workload
 
 LEVEL = 4  # passes from which on each further one costs the same
 MEMO = 4096  # chosen: tiles remembered, some hundred MB
-_known: dict[str, TileCost | Infeasible] = {}
+_Asked = tuple[Workload, tuple[object, ...], Ert]
+_known: dict[tuple[GroupMapping, Policy], list[tuple[_Asked, TileCost | Infeasible]]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +46,15 @@ def tile_cost(core: CoreQuestion, policy: Policy, ert: Ert) -> TileCost | Infeas
     Problems of other sizes have tiles in common, so the last ones are remembered, by all that they
     are made of.
     """
-    archs = filter(None, (core.platform.matrix, core.platform.vector))
-    key = repr((core.workload, core.group, *map(_made_of, archs), policy, ert))
-    if key not in _known:
-        if len(_known) >= MEMO:
-            _known.clear()
-        _known[key] = _tile_cost(core, policy, ert)
-    return _known[key]
+    if len(_known) >= MEMO:
+        _known.clear()
+    alike = _known.setdefault((core.group, policy), [])
+    asked = core.workload, tuple(map(_made_of, core.platform.paths)), ert
+    found = next((cost for one, cost in alike if one == asked), None)
+    if found is None:
+        found = _tile_cost(core, policy, ert)
+        alike.append((asked, found))
+    return found
 
 
 def _made_of(arch: Architecture) -> tuple[object, ...]:

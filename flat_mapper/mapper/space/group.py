@@ -288,9 +288,13 @@ class GroupProblem:
         longest = max(busy, key=busy.__getitem__)
         return tuple(int(s.einsum.unit == longest) for s in self.spaces)
 
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {rank.name: i for i, rank in enumerate(self.ranks)}
+
     def index(self, space: EinsumSpace) -> list[int]:
         """Positions of an Einsum's ranks among the group's."""
-        return [self.ranks.index(r) for r in space.ranks]
+        return [self._positions[r.name] for r in space.ranks]
 
 
 def group_problem(
