@@ -24,6 +24,7 @@ from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.innermost import closed_passes
 from flat_mapper.mapper.cost.linear import least_along, top_lines
 from flat_mapper.mapper.cost.price import candidate_costs, drawn_energy, staged_once
+from flat_mapper.mapper.group import incremental
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incremental import Improves, IncrementalEnumeration
 from flat_mapper.mapper.group.log import candidate_item
@@ -247,8 +248,11 @@ def test_a_split_of_the_last_fanout_bounds_what_stands_in_it(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SPLIT)
-def test_who_may_improve_in_a_split_is_enough_to_go_on_with(seed: int) -> None:
+def test_who_may_improve_in_a_split_is_enough_to_go_on_with(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same candidates with and without a look at the splits of the last fanout."""
+    monkeypatch.setattr(incremental, "FEW", 0)  # both are thinned at the same times
     space = problem_of(seed).spaces[0]
     whole = whole_enumeration(space, improves=None).candidate_set(lambda c, *_: np.arange(c.count))
     limit = np.quantile(whole.energy(priced=True) * whole.cycles, 0.3)

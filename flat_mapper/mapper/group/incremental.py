@@ -45,6 +45,7 @@ Improves = Callable[[Floats, Floats, Floats], Bools]
 Rank = Callable[[Floats, Floats], tuple[Floats, Floats, Floats]]
 
 TRIED = 64  # chosen: candidates before the last node that are tried
+FEW = 500  # chosen: no more candidates are thinned with all of their node alone
 AT_ONCE = 1 << 18  # candidates times factors of one more node to look at in one go
 
 
@@ -208,14 +209,16 @@ class IncrementalEnumeration:
         """Candidates that are chosen and that no other one dominates.
 
         While much is still open, bounds cost more than they drop, and what the next level keeps
-        tells more; of whole rows they drop most.
+        tells more; of whole rows they drop most. Who is dominated is left to `_fewer` where few are
+        chosen by bounds alone: all of a node are then held against one another once.
         """
         if not candidates.count:
             return candidates
         if not rest:
             candidates = candidates.take(self._chosen(candidates, rest, choose))
-        for thinned in self._thinned([candidates], rest):
-            candidates = thinned
+        if self.improves is None or candidates.count > FEW:
+            for thinned in self._thinned([candidates], rest):
+                candidates = thinned
         if rest and isinstance(rest[0], Fanout):
             candidates = candidates.take(self._chosen(candidates, rest, choose))
         return candidates

@@ -98,17 +98,19 @@ def better(goal: Goal, cycles: Floats, energy: Floats, best: tuple[float, float]
 
     Sums of floats that should be equal differ in their last bits: within 1e-12 they are equal.
     """
-    cycles, energy = np.broadcast_arrays(cycles, energy)
-    if not np.isfinite(best[0]):
-        return np.isfinite(cycles) & np.isfinite(energy) & (goal.first(cycles, energy) < np.inf)
-    other = goal.keys(np.array(best[0]), np.array(best[1]))
+    if np.shape(cycles) != np.shape(energy):
+        cycles, energy = np.broadcast_arrays(cycles, energy)
     own = goal.first(cycles, energy)
-    tight = 1e-12 * abs(float(other[0]))
-    found: Bools = own < float(other[0]) - tight
+    if not np.isfinite(best[0]):
+        return np.isfinite(cycles) & np.isfinite(energy) & (own < np.inf)
+    pair = np.array(best[0]), np.array(best[1])
+    value = float(goal.first(*pair))
+    tight = 1e-12 * abs(value)
+    found, near = np.asarray(own < value - tight), own <= value + tight
     # Ties are few: only they are worth a second look.
-    equal = np.nonzero(~found & (own <= float(other[0]) + tight))
-    if len(equal[0]):
-        found[equal] = _breaks_tie(goal, cycles[equal], energy[equal], other)
+    if np.count_nonzero(near) > np.count_nonzero(found):
+        equal = np.nonzero(near & ~found)
+        found[equal] = _breaks_tie(goal, cycles[equal], energy[equal], goal.keys(*pair))
     return found
 
 

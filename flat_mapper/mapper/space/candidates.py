@@ -241,14 +241,10 @@ def looped(
     open_: Bools,
     grid: Ints,
     order: tuple[int, ...],
-    column: Ints | None = None,
 ) -> tuple[Floats, Bools]:
-    """Passes and open run of a transfer once loops stand around it; order innermost first.
-
-    column: which column of the grid each has; None: its own.
-    """
+    """Passes and open run of a transfer once loops stand around it; order innermost first."""
     for r in order:
-        factors = grid[r] if column is None else grid[r][column]
+        factors = grid[r]
         if relevant[r]:
             open_ = open_ & (factors == 1)
         else:

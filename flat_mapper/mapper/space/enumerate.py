@@ -19,7 +19,7 @@ from flat_mapper.mapper.space.candidates import (
     looped,
 )
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import combinations, multiple, prod_of, real_loops
+from flat_mapper.mapper.space.factors import combinations, lacked, multiple, prod_of, real_loops
 from flat_mapper.mapper.space.fan_out import FanoutSplits, fanned, splits_of
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, is_bound_outside
 from flat_mapper.mapper.space.runs import inner_orders
@@ -250,19 +250,18 @@ def _ordered(
     index = np.concatenate(chosen)
     column = column[index]
     candidates = candidates.take(candidate[index])
-    candidates.tile *= grid.take(column, axis=1)
+    factors = grid.take(column, axis=1)
+    candidates.tile *= factors
+    runs = list(zip(orders, _runs(chosen), strict=True))
     for tensor, transfers in candidates.transfers.items():
+        relevant = space.relevant[tensor]
         for transfer in transfers:
+            if not transfer.open.any():  # whatever the order
+                transfer.passes = transfer.passes * lacked(relevant, factors)
+                continue
             parts = [
-                looped(
-                    space.relevant[tensor],
-                    transfer.passes[at],
-                    transfer.open[at],
-                    grid,
-                    order,
-                    column[at],
-                )
-                for order, at in zip(orders, _runs(chosen), strict=True)
+                looped(relevant, transfer.passes[at], transfer.open[at], factors[:, at], order)
+                for order, at in runs
             ]
             transfer.passes = np.concatenate([p for p, _ in parts])
             transfer.open = np.concatenate([o for _, o in parts])
