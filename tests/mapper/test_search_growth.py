@@ -252,7 +252,7 @@ def test_who_may_improve_in_a_split_is_enough_to_go_on_with(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same candidates with and without a look at the splits of the last fanout."""
-    monkeypatch.setattr(incremental, "FEW", 0)  # both are thinned at the same times
+    monkeypatch.setattr(incremental, "LEFT_TO_ALL", 0)  # both are thinned at the same times
     space = problem_of(seed).spaces[0]
     whole = whole_enumeration(space, improves=None).candidate_set(lambda c, *_: np.arange(c.count))
     limit = np.quantile(whole.energy(priced=True) * whole.cycles, 0.3)

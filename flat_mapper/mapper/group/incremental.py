@@ -45,7 +45,7 @@ Improves = Callable[[Floats, Floats, Floats], Bools]
 Rank = Callable[[Floats, Floats], tuple[Floats, Floats, Floats]]
 
 TRIED = 64  # chosen: candidates before the last node that are tried
-FEW = 500  # chosen: no more candidates are thinned with all of their node alone
+LEFT_TO_ALL = 500  # chosen: no more candidates are thinned with all of their node alone
 AT_ONCE = 1 << 18  # candidates times factors of one more node to look at in one go
 
 
@@ -216,7 +216,7 @@ class IncrementalEnumeration:
             return candidates
         if not rest:
             candidates = candidates.take(self._chosen(candidates, rest, choose))
-        if self.improves is None or candidates.count > FEW:
+        if self.improves is None or candidates.count > LEFT_TO_ALL:
             for thinned in self._thinned([candidates], rest):
                 candidates = thinned
         if rest and isinstance(rest[0], Fanout):

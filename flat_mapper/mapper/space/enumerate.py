@@ -254,28 +254,30 @@ def _ordered(
     candidates.tile *= factors
     runs = list(zip(orders, _runs(chosen), strict=True))
     for tensor, transfers in candidates.transfers.items():
-        relevant = space.relevant[tensor]
         for transfer in transfers:
-            if not transfer.open.any():  # whatever the order
-                transfer.passes = transfer.passes * lacked(relevant, factors)
-                continue
-            parts = [
-                looped(relevant, transfer.passes[at], transfer.open[at], factors[:, at], order)
-                for order, at in runs
-            ]
-            transfer.passes = np.concatenate([p for p, _ in parts])
-            transfer.open = np.concatenate([o for _, o in parts])
+            _put_around(transfer, space.relevant[tensor], factors, runs)
     choice = np.repeat(np.arange(len(orders)), [len(some) for some in chosen])
-    candidates.node_choices.append(
-        NodeChoice(
-            node=node,
-            grid=grid,
-            column=column,
-            choice=choice,
-            orders=tuple(orders),
-        )
-    )
+    own = NodeChoice(node=node, grid=grid, column=column, choice=choice, orders=tuple(orders))
+    candidates.node_choices.append(own)
     return candidates
+
+
+def _put_around(
+    transfer: Transfer,
+    relevant: tuple[bool, ...],
+    factors: Ints,
+    runs: list[tuple[tuple[int, ...], slice]],
+) -> None:
+    """Put loops around a transfer; runs: the orders, each of candidates that follow each other."""
+    if not transfer.open.any():  # whatever the order
+        transfer.passes = transfer.passes * lacked(relevant, factors)
+        return
+    parts = [
+        looped(relevant, transfer.passes[at], transfer.open[at], factors[:, at], order)
+        for order, at in runs
+    ]
+    transfer.passes = np.concatenate([p for p, _ in parts])
+    transfer.open = np.concatenate([o for _, o in parts])
 
 
 def _distinct(orders: list[tuple[int, ...]], grid: Ints, outward: Bools) -> Iterator[Bools]:
