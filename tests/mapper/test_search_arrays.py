@@ -10,8 +10,8 @@ import pytest
 from mapper.test_search_growth import problem_of
 
 from flat_mapper.arch.values import Fanout
+from flat_mapper.mapper.cost import pareto
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.group import pareto
 from flat_mapper.mapper.group.objective import Goal, better_pair
 from flat_mapper.mapper.group.promise import _smallest
 from flat_mapper.mapper.space.candidates import CandidateBlock

@@ -30,14 +30,14 @@ from flat_mapper.mapper.cost.price import Costs, add_total, candidate_costs
 from flat_mapper.mapper.group import fused_bounds, incremental
 from flat_mapper.mapper.group.cost_layout import CostLayout
 from flat_mapper.mapper.group.fused import Fused
-from flat_mapper.mapper.group.fused_bounds import FusedBounds, _Chance
+from flat_mapper.mapper.group.fused_bounds import FusedBounds
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incremental import IncrementalEnumeration, _chunks
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, GoalIncumbent, gained
 from flat_mapper.mapper.group.log import GroupLog, candidate_item
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import BesideTurns, PricedCandidates
-from flat_mapper.mapper.group.promise import promising
+from flat_mapper.mapper.group.promise import Chance, promising
 from flat_mapper.mapper.group.reconstruct import _passes
 from flat_mapper.mapper.solve.front_search import frontier
 from flat_mapper.mapper.solve.limits import _over
@@ -146,7 +146,7 @@ def test_words_cross_the_networks_where_no_mask_spares_them() -> None:
 def test_a_turn_is_as_long_as_its_stream() -> None:
     """3 cycles of compute and 5 of DRAM, beside 4 of others; 7 at least in all, then 12."""
     chance: Any = partial(
-        _Chance, incumbent=None, slopes=[], rests=[2.0], slack=4.0, streamed=5.0, adds=1
+        Chance, incumbent=None, slopes=[], rests=[2.0], slack=4.0, streamed=5.0, adds=1
     )
     for least, cycles in ((7.0, 9.0), (12.0, 12.0)):
         latency, energy = chance(one=Fake(cycles=np.array([least]))).bound(
@@ -422,7 +422,7 @@ def test_a_weighted_sum_counts_the_cycles_that_a_candidate_adds() -> None:
     """3 cycles at 4 pJ, 5 pJ and 6 of the others: 23, where 22 are known; and 24."""
     for known, good in ((22.0, False), (24.0, True)):
         incumbent = GoalIncumbent.of((Goal(kind="weighted", weight=4.0),), ((0.0, known),))
-        chance: Any = _Chance(
+        chance: Any = Chance(
             incumbent=incumbent,
             one=Fake(cycles=np.array([1.0]), energy=np.array([1.0])),  # type: ignore[arg-type]
             adds=1,
@@ -582,9 +582,8 @@ def test_candidates_that_keep_just_so_much_beside_count(monkeypatch: pytest.Monk
     """Beside a tensor that stays, candidates keep 2 words, 3 and 0: two of them at most 2."""
     kept: list[list[bool]] = []
     part: Any = Fake(keep=lambda few: kept.append(few.tolist()))
-    bounds: Any = Fake(
-        _frugal={}, candidate_sets=[part], _beside=lambda part: np.array([2.0, 3.0, 0.0])
-    )
+    bounds: Any = Fake(_frugal={}, candidate_sets=[part], problem=None)
+    monkeypatch.setattr(fused_bounds, "words_beside", lambda *_: np.array([2.0, 3.0, 0.0]))
     monkeypatch.setattr(fused_bounds, "CandidateTiles", lambda part: None)
     found = FusedBounds._within(bounds, None, np.zeros(4), {}, 0, 2)  # type: ignore[arg-type]
     assert np.isinf(found).all()

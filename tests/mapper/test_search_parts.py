@@ -146,6 +146,35 @@ def test_two_tiles_that_cannot_stay_together_cost_what_one_of_them_does() -> Non
     assert bounds.total(stay, none).tolist() == [35, 30, 30, 30, 30, 30]
 
 
+def test_what_does_not_fit_together_cannot_all_stay() -> None:
+    """Two Einsums let 40 words stay at least, and 24, beside each other in 63 and in 64."""
+    level = SimpleNamespace(name="RF")
+
+    def crowded(room: int | None, improves: list[bool]) -> bool:
+        space = SimpleNamespace(shared=1, arch=SimpleNamespace(levels=["DRAM", "GLB", level]))
+        parts: Any = {
+            i: SimpleNamespace(
+                tiles=SimpleNamespace(space=space),
+                chance=SimpleNamespace(of=lambda yes: np.array([False, yes])),
+            )
+            for i in range(2)
+        }
+        bounds: Any = SimpleNamespace(
+            problem=SimpleNamespace(private_levels={"LREG": 1, "RF": room}),
+            log=None,
+            _staying={0: np.array([1.0, 40.0, np.inf]), 1: np.array([30.0, 24.0, 99.0])},
+            _costs=lambda part, _, stay: [improves[part is parts[1]]] if stay == () else None,
+        )
+        found = {0: np.array([1, 2]), 1: np.array([0, 1])}
+        return FusedBounds._crowded(bounds, parts, found)
+
+    assert crowded(63, [False, False])
+    assert not crowded(63, [True, False])
+    assert not crowded(63, [False, True])
+    assert not crowded(64, [False, False])
+    assert not crowded(None, [False, False])
+
+
 def test_loops_of_one_pass_stand_anywhere_in_an_order() -> None:
     """The first rank is wanted innermost, and stands outside the second."""
     real = np.array([[True, True, False], [True, False, True]])

@@ -16,6 +16,9 @@ import numpy as np
 
 from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
+from flat_mapper.mapper.bounds.turns import stays_private
+from flat_mapper.mapper.cost.candidate_set import CandidateSet
+from flat_mapper.mapper.cost.turns import private_tiles
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct
@@ -57,8 +60,8 @@ class StayBounds:
             words.append(least)
         conflicts = []
         for i, j in combinations(range(len(problem.spaces)), 2):
-            level = _only_level(problem.spaces[i])
-            if level is not None and level == _only_level(problem.spaces[j]):
+            level = only_level(problem.spaces[i])
+            if level is not None and level == only_level(problem.spaces[j]):
                 has = problem.private_levels[level]
                 left = (np.inf if has is None else float(has)) - words[i] - words[j]
                 room = np.where(runs[i] & runs[j], left, np.inf)
@@ -102,12 +105,42 @@ class StayBounds:
         return sum(lows, more)
 
 
-def _only_level(space: EinsumSpace) -> str | None:
+def only_level(space: EinsumSpace) -> str | None:
     """The private level of an Einsum's path, where it has just one."""
     match space.arch.levels[space.shared + 1 :]:
         case (only,):
             return only.name
     return None
+
+
+def words_staying(problem: GroupProblem, part: CandidateSet) -> Floats:
+    """Least words of a tensor that may stay, by candidate, at the innermost private level.
+
+    Infinite where a candidate keeps no such tensor there; float64[n].
+    """
+    return _least_words(problem, part, lambda own, _: own)
+
+
+def words_beside(problem: GroupProblem, part: CandidateSet) -> Floats:
+    """Fewest words that candidates keep at that level beside a tensor that may stay; the same."""
+    return _least_words(problem, part, lambda own, total: total - own)
+
+
+def _least_words(
+    problem: GroupProblem, part: CandidateSet, words: Callable[[Floats, Floats], Floats]
+) -> Floats:
+    """The least of some words over tensors that may stay.
+
+    words: from those of the tensor and those of all that is kept.
+    """
+    space, level, found = part.space, part.space.arch.levels[-1].name, list[Floats]()
+    stay = stays_private(problem, space)
+    for block in part.blocks:
+        tiles = private_tiles(space, block, level) if stay else {}
+        total = sum(tiles.values(), np.zeros(block.count))
+        own = [words(n, total) for t, n in tiles.items() if t in stay]
+        found.append(np.minimum.reduce([np.full(block.count, np.inf), *own]))
+    return np.concatenate(found)
 
 
 def _stays(
@@ -126,7 +159,7 @@ def _stays(
             real = chosen[(outers.tile[r, chosen] < rank.size) & ~decided[chosen]]
             may[real] = r not in index or not space.relevant[tensor][index.index(r)]
             decided[real] = True
-    if _only_level(space) is None:
+    if only_level(space) is None:
         return may, np.zeros(count)
     level = space.arch.levels[-1]
     words = tile_words(space, tensor, outers.tile[index], level.name) / level.instances

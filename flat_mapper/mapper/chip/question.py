@@ -13,9 +13,9 @@ from flat_mapper.base.classes import dataclass
 from flat_mapper.base.progress import Progress
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment
+from flat_mapper.mapper.cost.pareto import nondominated
 from flat_mapper.mapper.group.incumbent import Costs, pair_of
 from flat_mapper.mapper.group.objective import Goal
-from flat_mapper.mapper.group.pareto import nondominated
 from flat_mapper.mapper.space.candidates import Floats
 from flat_mapper.mapping.space import Mapspace
 

@@ -12,6 +12,7 @@ from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.first_pass import first_pass_pj
 from flat_mapper.mapper.cost.outside import rounded
+from flat_mapper.mapper.cost.pareto import nondominated, sums
 from flat_mapper.mapper.cost.price import candidate_costs
 from flat_mapper.mapper.cost.turns import (
     PrivateWords,
@@ -25,7 +26,6 @@ from flat_mapper.mapper.group.cost_layout import CostLayout
 from flat_mapper.mapper.group.fused_bounds import FusedBounds
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import NAMED, GroupLog
-from flat_mapper.mapper.group.pareto import nondominated, sums
 from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick, PricedCandidates
 from flat_mapper.mapper.group.private_join import PrivateJoin, private_fits
 from flat_mapper.mapper.group.single import shared_orders

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from flat_mapper.mapper.bounds.ends import busy_cycles
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
-from flat_mapper.mapper.bounds.stays import StayBounds
+from flat_mapper.mapper.bounds.stays import StayBounds, only_level, words_beside, words_staying
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
-from flat_mapper.mapper.bounds.turns import LAST_BITS, TurnBounds, UnderTiles, stays_private
-from flat_mapper.mapper.cost.candidate_set import CandidateSet
+from flat_mapper.mapper.bounds.turns import LAST_BITS, TurnBounds, UnderTiles
 from flat_mapper.mapper.cost.outside import rounded
-from flat_mapper.mapper.cost.turns import private_tiles
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import GroupLog
-from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
+from flat_mapper.mapper.group.promise import Chance, Part
+from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
@@ -28,33 +27,6 @@ from flat_mapper.mapper.space.rules import shared_fits
 PAIRS = 1 << 20  # outer choices times tiles of candidates that are bounded in one go
 TOGETHER = 1 << 18  # the same under all stagings: what these share is then worked out once
 SUMS = 1 << 14  # chosen: of these, weighted sums that are made in one go
-
-
-@dataclass(frozen=True, slots=True)
-class _Chance:
-    """Bounds that one Einsum's candidates must keep to improve, under one outer choice."""
-
-    incumbent: Incumbent
-    one: Outers
-    adds: int  # whether its cycles add to the others'
-    slopes: list[float]
-    rests: list[float]  # least of the others' energy, then of their weighted sums
-    slack: float  # least of the others' cycles
-    streamed: float  # cycles of its own turns, by what it moves in them
-
-    def bound(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats]:
-        """Lower bounds on the group's (cycles, pJ) with each candidate."""
-        turns = np.maximum(cycles, self.streamed)
-        latency = np.maximum(turns, self.adds * turns + self.slack)
-        return np.maximum(latency, self.one.cycles), energy + self.rests[0]
-
-    def of(self, cycles: Floats, energy: Floats) -> Bools:
-        """Candidates that can improve, by the cycles of their turns and least energy."""
-        one, add = self.one, self.adds
-        pairs = zip(self.slopes, self.rests[1:], strict=True)
-        weighted = [energy + add * w * cycles + rest for w, rest in pairs]
-        below = self.incumbent.sums_can_improve(weighted, one.cycles, one.energy)
-        return below & self.incumbent.can_improve(*self.bound(cycles, energy))
 
 
 class FusedBounds:
@@ -74,6 +46,7 @@ class FusedBounds:
         self._frugal: dict[tuple[int, int], CandidateTiles | None] = {}
         self._turns_in: dict[tuple[str, tuple[Role, ...]], TurnBounds] = {}
         self._streamed: dict[tuple[str, tuple[Role, ...]], Floats] = {}
+        self._staying: dict[int, Floats] = {}  # see `words_staying`
         self._shared: UnderTiles | None = None  # under all tiles that were refined, if they are few
 
     def refined(self, outers: Outers, step: Callable[[], None]) -> Outers:
@@ -211,70 +184,93 @@ class FusedBounds:
         """
         if (i, words) not in self._frugal:
             part = self.candidate_sets[i]
-            few = self._beside(part) <= words
+            few = words_beside(self.problem, part) <= words
             self._frugal[i, words] = CandidateTiles(part.keep(few)) if few.any() else None
         tiles = self._frugal[i, words]
         if tiles is None:
             return np.full(len(where), np.inf)
         return under.frugal(i, words, tiles, roles[tiles.space.einsum.name])[where]
 
-    def _beside(self, part: CandidateSet) -> Floats:
-        """Fewest words that candidates keep at their private level beside a tensor that may stay.
-
-        Infinite where they keep no such tensor there; float64[n].
-        """
-        space = part.space
-        level = space.arch.levels[-1].name
-        found = []
-        for block in part.blocks:
-            words = private_tiles(space, block, level)
-            total = sum(words.values(), np.zeros(block.count))
-            stay = stays_private(self.problem, space)
-            rest = [total - n for t, n in words.items() if t in stay]
-            none = np.full(block.count, np.inf)
-            found.append(np.minimum.reduce([none, *rest]))
-        return np.concatenate(found)
-
     def candidates(self, one: Outers, staging: Staging) -> list[Ints] | None:
         """By Einsum, candidates that may be part of an improvement under one outer choice."""
-        bounds = [t.bounds(staging.roles[t.space.einsum.name]) for t in self.tiles]
-        local = [one.tile[self.problem.index(t.space)] for t in self.tiles]
         limits = StayBounds.of(self.problem, self.bounds, one)
         under, row = self._at(one.tile)
         by_tile, without = self._by_tile(under, staging, row)
         every = zip(by_tile, without, limits.runs, strict=True)
         energies = [e[0] if runs[0] else n[0] for e, n, runs in every]
-        stay = [may if runs[0] else () for may, runs in zip(under.stay, limits.runs, strict=True)]
         if not all(np.isfinite(e).any() for e in energies):
             return None
-        passes = [float(n[row][0]) for n in under.passes]
         pairs = self._turns(under, staging.roles, by_tile, row)
         turns = [p[not runs[0]][0] for p, runs in zip(pairs, limits.runs, strict=True)]
         chances = self._chances(one, energies, turns)
-        found = []
-        for i, (part, own, extents) in enumerate(zip(self.tiles, energies, local, strict=True)):
-            chance, fits = chances[i], np.flatnonzero(np.isfinite(own))
-            good = chance.of(turns[i][fits], own[fits])
-            if self.log is not None:
-                self._log_tiles(part, fits[~good], turns[i], own, chance)
-            some = fits[good]
-            choice, candidates = part.candidates(np.zeros(len(some), np.int64), some)
-            choice, candidates = self._whole(part, extents, choice, candidates)
-            inner = part.tile[:, part.which[candidates]]
-            obeyed = shared_fits(part.space, extents[:, choice], inner)
-            choice, candidates = choice[obeyed], candidates[obeyed]
-            energy = bounds[i].candidate_energy(extents, choice, candidates, stay[i])
-            energy = _in_passes(part, candidates, energy, passes[i], staging)
-            bound = self._turn_bounds(part, staging.roles[part.space.einsum.name])
-            cycles = bound.by_candidate(extents, candidates, passes[i], stay[i])
-            good = chance.of(cycles, energy)
-            if self.log is not None:
-                self._log_cut(part, candidates[~good], cycles[~good], energy[~good], chance)
-            candidates = candidates[good]
-            if len(candidates) == 0:
+        stay = [may if runs[0] else () for may, runs in zip(under.stay, limits.runs, strict=True)]
+        passes = [float(n[row][0]) for n in under.passes]
+        parts = [
+            Part(tiles, energies[i], turns[i], chances[i], stay[i], passes[i], staging)
+            for i, tiles in enumerate(self.tiles)
+        ]
+        found: dict[int, Ints] = {}
+        first = [i for i, part in enumerate(parts) if part.stay]
+        for i in (*first, *(i for i in range(len(parts)) if i not in first)):
+            if 1 < len(found) == len(first) and self._crowded({j: parts[j] for j in first}, found):
                 return None
-            found.append(candidates)
-        return found
+            found[i] = self._chosen(parts[i])
+            if not len(found[i]):
+                return None
+        return [found[i] for i in range(len(parts))]
+
+    def _chosen(self, part: Part) -> Ints:
+        """The candidates of an Einsum that may be part of an improvement."""
+        tiles, chance = part.tiles, part.chance
+        extents, fits = self._extents(part), np.flatnonzero(np.isfinite(part.energy))
+        good = chance.of(part.turns[fits], part.energy[fits])
+        if self.log is not None:
+            self._log_tiles(tiles, fits[~good], part.turns, part.energy, chance)
+        some = fits[good]
+        choice, candidates = tiles.candidates(np.zeros(len(some), np.int64), some)
+        choice, candidates = self._whole(tiles, extents, choice, candidates)
+        inner = tiles.tile[:, tiles.which[candidates]]
+        candidates = candidates[shared_fits(tiles.space, extents[:, choice], inner)]
+        cycles, energy = self._costs(part, candidates, part.stay)
+        good = chance.of(cycles, energy)
+        if self.log is not None:
+            self._log_cut(tiles, candidates[~good], cycles[~good], energy[~good], chance)
+        return candidates[good]
+
+    def _extents(self, part: Part) -> Ints:
+        """The outer tile of an Einsum; int64[R, 1]."""
+        return part.chance.one.tile[self.problem.index(part.tiles.space)]
+
+    def _costs(self, part: Part, candidates: Ints, stay: tuple[str, ...]) -> tuple[Floats, Floats]:
+        """Least cycles and pJ of some candidates; stay: tensors that may. float64[n] each."""
+        tiles, extents, choice = part.tiles, self._extents(part), np.zeros_like(candidates)
+        roles = part.staging.roles[tiles.space.einsum.name]
+        energy = tiles.bounds(roles).candidate_energy(extents, choice, candidates, stay)
+        energy = _in_passes(tiles, candidates, energy, part.passes, part.staging)
+        bound = self._turn_bounds(tiles, roles)
+        return bound.by_candidate(extents, candidates, part.passes, stay), energy
+
+    def _crowded(self, parts: Mapping[int, Part], found: Mapping[int, Ints]) -> bool:
+        """True if what stays does not fit a level together, and nothing improves with less of it.
+
+        parts: Einsums of which a tensor may stay. found: their candidates.
+        """
+        least: dict[str, dict[int, float]] = {}
+        for i, part in parts.items():
+            level = only_level(part.tiles.space)
+            if level is None or self.log is not None:
+                continue
+            if i not in self._staying:
+                self._staying[i] = words_staying(self.problem, part.tiles.candidate_set)
+            least.setdefault(level, {})[i] = float(self._staying[i][found[i]].min())
+        return any(
+            has is not None
+            and sum(least.get(level, {}).values()) > has
+            and not any(
+                parts[i].chance.of(*self._costs(parts[i], found[i], ())).any() for i in least[level]
+            )
+            for level, has in self.problem.private_levels.items()
+        )
 
     def _at(self, tile: Ints) -> tuple[UnderTiles, slice]:
         """Bounds under an outer tile int64[R, 1], and the place of that tile among theirs."""
@@ -284,7 +280,7 @@ class FusedBounds:
                 return self._shared, slice(int(at[0]), int(at[0]) + 1)
         return self._under(tile), slice(None)
 
-    def _chances(self, one: Outers, energies: list[Floats], turns: list[Floats]) -> list[_Chance]:
+    def _chances(self, one: Outers, energies: list[Floats], turns: list[Floats]) -> list[Chance]:
         """Limits of each Einsum's candidates, beside the least of the others.
 
         energies, turns: least pJ and cycles of each Einsum by tile.
@@ -303,7 +299,7 @@ class FusedBounds:
             for t, add, streamed in zip(turns, adds, one.turns, strict=True)
         ]
         return [
-            _Chance(
+            Chance(
                 incumbent=self.incumbent,
                 one=one,
                 adds=adds[i],
@@ -319,7 +315,7 @@ class FusedBounds:
         ]
 
     def _log_tiles(
-        self, part: CandidateTiles, tiles: Ints, turns: Floats, energy: Floats, chance: _Chance
+        self, part: CandidateTiles, tiles: Ints, turns: Floats, energy: Floats, chance: Chance
     ) -> None:
         """Write down the candidates of tiles that cannot improve; least cycles and pJ by tile."""
         which, candidates = part.candidates(np.arange(len(tiles)), tiles)
@@ -332,7 +328,7 @@ class FusedBounds:
         candidates: Ints,
         cycles: Floats,
         energy: Floats,
-        chance: _Chance,
+        chance: Chance,
     ) -> None:
         """Write down candidates that cannot improve; cycles, energy: of each."""
         assert self.log is not None

@@ -17,6 +17,7 @@ from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.candidate_cache import CandidateCache, enumerated
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.beam import Beam, rounded_narrowest
+from flat_mapper.mapper.group.branches import Branches
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Incumbent, gained
 from flat_mapper.mapper.group.log import GroupLog
@@ -26,7 +27,6 @@ from flat_mapper.mapper.group.promise import (
     by_promise,
     halves,
     hoped,
-    improvable,
     is_warm,
     kept_of,
     most_promising,
@@ -344,39 +344,17 @@ class GroupSearch:
     def _branch(
         self, candidate_sets: list[CandidateSet], outers: Outers, limit: int | None
     ) -> None:
-        """Evaluate outer choices, the most promising first, until no other can improve."""
+        """Evaluate outer choices; limit: about so many, or all that can improve."""
         tiles = [CandidateTiles(t) for t in candidate_sets]
         kind = Single if len(candidate_sets) == 1 else Fused
         # What a first, approximate pass leaves out is not cut.
-        log = self.log if limit is None else None
+        log, counters = (self.log, self.counters) if limit is None else (None, Counters())
         inside = kind(self.problem, self.bounds, tiles, self.incumbent, self.counters, log)
-        outers = inside.refined(outers, self._step)
-        fits = self.bounds.fits(outers)
-        if log is not None:
-            log.without("crowded", outers, ~fits)
-        self.counters.outer_bounded += int((~fits).sum()) * (limit is None)
-        first, second, third = self.incumbent.sort_keys(outers.cycles, outers.energy)
-        order = np.lexsort((outers.needs, third, second, first))
-        order = order[fits[order]]
-        done = 0
-        while len(order):
-            alive = improvable(self.incumbent, outers.take(order))
-            self.counters.outer_bounded += int((~alive).sum()) * (limit is None)
-            if log is not None:
-                log.outers(outers.take(order), ~alive, self.incumbent, left=True)
-            order = order[alive]
-            if limit is None:
-                self._narrow(outers.take(order))
-            self._step()
-            some = order[: max(1, limit - done)] if limit else order if done else order[:8]
-            size = inside.evaluate(outers, some, self._step)
-            if log is not None:
-                log.evaluated(outers, order[:size])
-            order, done = order[size:], done + size
-            if limit is None:
-                self.counters.outer_evaluated += size
-            elif done >= limit and not self.incumbent.open:
-                return
+        branches = Branches(inside, self.bounds, self.incumbent, counters, self._step, log)
+        if limit is None:
+            replace(branches, narrow=self._narrow).all(outers)
+        else:
+            branches.some(outers, limit)
 
     @property
     def fits(self) -> bool:

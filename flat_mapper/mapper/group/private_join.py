@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flat_mapper.mapper.cost.pareto import sums
 from flat_mapper.mapper.cost.turns import PrivateWords
 from flat_mapper.mapper.group.cost_layout import UNITS, CostLayout
-from flat_mapper.mapper.group.pareto import sums
 from flat_mapper.mapper.group.picks import PricedCandidates
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.group import GroupProblem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,6 +27,46 @@ FEW_OUTERS = 16  # chosen: is hoped to be, those of the so many least ones
 NEAR = 0.02  # chosen: so far above the least bound the best of several Einsums
 WARM_TILES = 1  # tiles in a row that bring little, after which a first answer is good
 WARM_MORE = 8  # chosen: the same as long as it is so far above what bounds promise
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """Bounds that one Einsum's candidates must keep to improve, under one outer choice."""
+
+    incumbent: Incumbent
+    one: Outers
+    adds: int  # whether its cycles add to the others'
+    slopes: list[float]
+    rests: list[float]  # least of the others' energy, then of their weighted sums
+    slack: float  # least of the others' cycles
+    streamed: float  # cycles of its own turns, by what it moves in them
+
+    def bound(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats]:
+        """Lower bounds on the group's (cycles, pJ) with each candidate."""
+        turns = np.maximum(cycles, self.streamed)
+        latency = np.maximum(turns, self.adds * turns + self.slack)
+        return np.maximum(latency, self.one.cycles), energy + self.rests[0]
+
+    def of(self, cycles: Floats, energy: Floats) -> Bools:
+        """Candidates that can improve, by the cycles of their turns and least energy."""
+        one, add = self.one, self.adds
+        pairs = zip(self.slopes, self.rests[1:], strict=True)
+        weighted = [energy + add * w * cycles + rest for w, rest in pairs]
+        below = self.incumbent.sums_can_improve(weighted, one.cycles, one.energy)
+        return below & self.incumbent.can_improve(*self.bound(cycles, energy))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An Einsum of a fused group under one outer choice."""
+
+    tiles: CandidateTiles
+    energy: Floats  # least pJ by tile of its candidates; infinite where none fits
+    turns: Floats  # the same of the cycles of its turns
+    chance: Chance
+    stay: tuple[str, ...]  # tensors that may stay at a private level over the shared loops
+    passes: float  # see `GroupProblem.runs`
+    staging: Staging
 
 
 def promising(
@@ -152,6 +193,12 @@ def promising_under(
         for roles in dict.fromkeys(bounds.stagings[n].roles[name] for n in numbers)
     ]
     return part.keep(np.logical_or.reduce(masks))
+
+
+def by_bound(incumbent: Incumbent, outers: Outers) -> Ints:
+    """Outer choices by their bounds; of equal ones those that need least come first."""
+    first, second, third = incumbent.sort_keys(outers.cycles, outers.energy)
+    return np.lexsort((outers.needs, third, second, first))
 
 
 def by_promise(incumbent: Incumbent, outers: Outers) -> Ints:

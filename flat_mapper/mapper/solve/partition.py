@@ -28,6 +28,7 @@ from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.bounds.border import BorderBounds
 from flat_mapper.mapper.cost.candidate_cache import CandidateCache
+from flat_mapper.mapper.cost.pareto import nondominated
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import (
     Costs,
@@ -39,7 +40,6 @@ from flat_mapper.mapper.group.incumbent import (
     raised,
 )
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective
-from flat_mapper.mapper.group.pareto import nondominated
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed
 from flat_mapper.mapper.solve.result import Certificate, Solution
