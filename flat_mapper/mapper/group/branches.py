@@ -34,15 +34,20 @@ class Branches:
 
     def all(self, outers: Outers) -> None:
         """Evaluate all that can improve."""
-        rest = None
         if isinstance(self.inside, Fused) and len(outers.staging) >= MANY:
-            # With what the first bring few others have to be refined.
-            order = self._by_bound(outers)
-            rest = outers.take(np.sort(order[FIRST:]))
-            self.some(outers.take(np.sort(order[:FIRST])), later=rest)
-            outers = self._cut(rest)
+            outers = self.first(outers, FIRST)
         if len(outers.staging):
             self.some(outers)
+
+    def first(self, outers: Outers, count: int) -> Outers:
+        """Evaluate so many of the least bounds; returns the others that can improve then.
+
+        With what these bring few others have to be bounded more closely.
+        """
+        order = self._by_bound(outers)
+        rest = outers.take(np.sort(order[count:]))
+        self.some(outers.take(np.sort(order[:count])), later=rest)
+        return self._cut(rest)
 
     def some(self, outers: Outers, limit: int = 0, later: Outers | None = None) -> None:
         """Evaluate those that can improve.

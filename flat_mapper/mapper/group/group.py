@@ -308,6 +308,12 @@ class GroupSearch:
         if not all(t.count for t in kept):
             self._bound_empty(outers)
             return
+        if self.log is None and all(s.einsum.unit == "vector" for s in self.problem.spaces):
+            # Where no array reuses words the least bound is nearly always that of the best.
+            outers = self._branches(kept).first(outers, 1)
+            self._narrow(outers)
+            if not len(outers.staging):
+                return
         where = self.bounds, self.incumbent, self.log
         kept = kept_of(kept, promising(*where, kept, outers, None))
         if all(t.count for t in kept):
@@ -345,16 +351,22 @@ class GroupSearch:
         self, candidate_sets: list[CandidateSet], outers: Outers, limit: int | None
     ) -> None:
         """Evaluate outer choices; limit: about so many, or all that can improve."""
-        tiles = [CandidateTiles(t) for t in candidate_sets]
-        kind = Single if len(candidate_sets) == 1 else Fused
-        # What a first, approximate pass leaves out is not cut.
-        log, counters = (self.log, self.counters) if limit is None else (None, Counters())
-        inside = kind(self.problem, self.bounds, tiles, self.incumbent, self.counters, log)
-        branches = Branches(inside, self.bounds, self.incumbent, counters, self._step, log)
+        branches = self._branches(candidate_sets, whole=limit is None)
         if limit is None:
-            replace(branches, narrow=self._narrow).all(outers)
+            branches.all(outers)
         else:
             branches.some(outers, limit)
+
+    def _branches(self, candidate_sets: list[CandidateSet], *, whole: bool = True) -> Branches:
+        """What evaluates outer choices; whole: whether others are cut for what is found."""
+        tiles = [CandidateTiles(t) for t in candidate_sets]
+        kind = Single if len(candidate_sets) == 1 else Fused
+        log = self.log if whole else None
+        inside = kind(self.problem, self.bounds, tiles, self.incumbent, self.counters, log)
+        found = Branches(inside, self.bounds, self.incumbent, Counters(), self._step)
+        if not whole:  # what a first, approximate pass leaves out is not cut
+            return found
+        return replace(found, counters=self.counters, log=log, narrow=self._narrow)
 
     @property
     def fits(self) -> bool:
