@@ -90,14 +90,14 @@ def _enumerated_once(
         # Who asks for what is dropped wants to hear it of every Einsum.
         own = _kind(space) if wanted.dropped is None else (space.einsum.name, space.weighing)
         kind = (own, space.ranks, where)
-        if wanted.least <= known.too_many.get(kind, 0):
+        if wanted.least <= known.too_many.get((kind, most), 0):
             return None
         named = known.blocks.get((kind, wanted.least))
         if named is None:
             try:
                 blocks = tuple(_some(inner_candidates(space, wanted), most, step))
             except TooMany:
-                known.too_many[kind] = wanted.least
+                known.too_many[kind, most] = wanted.least
                 return None
             named = known.blocks[kind, wanted.least] = _Named(space.tensors, blocks)
         found = CandidateSet(space=space, blocks=named.of(space.tensors), roles=roles)

@@ -16,7 +16,7 @@ from flat_mapper.mapper.bounds.refusal import infeasibility
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.candidate_cache import CandidateCache, enumerated
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.group.beam import Beam, rounded_narrowest
+from flat_mapper.mapper.group.beam import MOST_HOPED, Beam, rounded_narrowest
 from flat_mapper.mapper.group.branches import Branches
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Incumbent, gained
@@ -141,6 +141,8 @@ class GroupSearch:
         """
         spaces = zip(self.problem.spaces, self._roles, least, strict=True)
         most = min(MOST_CANDIDATES, 2 * self.budget.candidates)
+        if self.incumbent.hoped:
+            most = min(most, MOST_HOPED)
         few, log = outers if self.problem.group.fused else None, self.log
         dropped = [log.dominated_keeps(s.einsum.name) if log else None for s in self.problem.spaces]
         return [
