@@ -24,14 +24,16 @@ RECORDED = Path(__file__).parents[1] / "data" / "best_values.jsonl"
 # a few at once; and little that is looked at in one go, or remembered.
 SETTINGS = (
     {},
-    {"group.MOST_CANDIDATES": 0, "beam.BEAM": 2, "incremental.AT_ONCE": 4000},
+    {"group.group.MOST_CANDIDATES": 0, "group.beam.BEAM": 2, "group.incremental.AT_ONCE": 4000},
     {
-        "pareto.CHUNK": 3,
-        "single.PAIRS": 8,
-        "fused.MOST_KNOWN": 1,
-        "group.WARM_CANDIDATES": 2,
-        "group.WARM_OUTERS": 1,
-        "group.WARM_ALONE": 2,
+        "cost.pareto.CHUNK": 3,
+        "group.single.PAIRS": 8,
+        "group.branches.FIRST": 1,
+        "group.branches.MANY": 2,
+        "group.fused.MOST_KNOWN": 1,
+        "group.group.WARM_CANDIDATES": 2,
+        "group.group.WARM_OUTERS": 1,
+        "group.group.WARM_ALONE": 2,
     },
 )
 Work = dict[str, float]
@@ -50,8 +52,8 @@ def named(line: dict) -> str:
 def found(line: dict, patch: pytest.MonkeyPatch) -> Iterator[tuple[str, Solution | None, Work]]:
     """Of every objective, what the search finds, and what it does."""
     for name, small in SETTINGS[line["seed"] % len(SETTINGS)].items():
-        module, _, constant = name.partition(".")
-        patch.setattr(import_module(f"flat_mapper.mapper.group.{module}"), constant, small)
+        module, _, constant = name.rpartition(".")
+        patch.setattr(import_module(f"flat_mapper.mapper.{module}"), constant, small)
     case = QUESTIONS[line["question"]](line["seed"])
     for objective in line["best"]:
         budget = Budget()
