@@ -31,7 +31,7 @@ WORK: tuple[tuple[Callable[[int], Case], int, Work], ...] = (
     (small_case, 53, (59, 99, 13, 0)),
     (fused_question, 31, (5, 6, 8, 6)),
     (fused_question, 37, (8, 4, 8, 0)),
-    (fused_question, 47, (49, 3542, 82, 50)),
+    (fused_question, 47, (49, 1223, 82, 0)),
     (fused_question, 51, (5, 168, 8, 102)),
 )
 
