@@ -26,7 +26,8 @@ from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.workload.graph import Workload
 
 LEVEL = 4  # passes from which on each further one costs the same
-MEMO = 4096  # chosen: tiles remembered, some hundred MB
+MEMO = 4096  # chosen: tiles remembered, some hundred MB,
+ALIKE = 64  # chosen: and of one mapping, on other chips or under other masks
 _Asked = tuple[Workload, tuple[object, ...], Ert]
 _known: dict[tuple[GroupMapping, Policy], list[tuple[_Asked, TileCost | Infeasible]]] = {}
 
@@ -46,14 +47,14 @@ def tile_cost(core: CoreQuestion, policy: Policy, ert: Ert) -> TileCost | Infeas
     Problems of other sizes have tiles in common, so the last ones are remembered, by all that they
     are made of.
     """
-    if len(_known) >= MEMO:
-        _known.clear()
-    alike = _known.setdefault((core.group, policy), [])
+    alike = _known.get((core.group, policy), [])
     asked = core.workload, tuple(map(_made_of, core.platform.paths)), ert
     found = next((cost for one, cost in alike if one == asked), None)
     if found is None:
         found = _tile_cost(core, policy, ert)
-        alike.append((asked, found))
+        if sum(map(len, _known.values())) >= MEMO:
+            _known.clear()
+        _known[core.group, policy] = [*alike[1 - ALIKE :], (asked, found)]
     return found
 
 
