@@ -15,13 +15,14 @@ that is to dominate another has to do so with one memory row more for every term
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import prod
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
+from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.cost.innermost import closed_passes
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints, Transfer
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, reduce
 from itertools import groupby, product
 
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.bounds.ends import (
     KnownEnds,
@@ -260,8 +261,7 @@ def _idle(uses: list[Use]) -> Floats:
 
 def _of_splits(found: Floats) -> Floats:
     """The least over the splits of an Einsum's fanouts, where they matter; float64[n]."""
-    least: Floats = found.min(axis=0) if found.ndim > 1 else found
-    return least
+    return np.asarray(found.min(axis=0) if found.ndim > 1 else found)
 
 
 def _by_einsum(uses: list[Use]) -> Iterable[list[Use]]:
