@@ -16,7 +16,7 @@ from flat_mapper.mapper.bounds.turns import LAST_BITS, TurnBounds, UnderTiles
 from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.log import GroupLog
-from flat_mapper.mapper.group.promise import Chance, Part
+from flat_mapper.mapper.group.promise import Chance, EinsumUnder
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
@@ -206,7 +206,7 @@ class FusedBounds:
         stay = [may if runs[0] else () for may, runs in zip(under.stay, limits.runs, strict=True)]
         passes = [float(n[row][0]) for n in under.passes]
         parts = [
-            Part(tiles, energies[i], turns[i], chances[i], stay[i], passes[i], staging)
+            EinsumUnder(tiles, energies[i], turns[i], chances[i], stay[i], passes[i], staging)
             for i, tiles in enumerate(self.tiles)
         ]
         found: dict[int, Ints] = {}
@@ -219,7 +219,7 @@ class FusedBounds:
                 return None
         return [found[i] for i in range(len(parts))]
 
-    def _chosen(self, part: Part) -> Ints:
+    def _chosen(self, part: EinsumUnder) -> Ints:
         """The candidates of an Einsum that may be part of an improvement."""
         tiles, chance = part.tiles, part.chance
         extents, fits = self._extents(part), np.flatnonzero(np.isfinite(part.energy))
@@ -237,11 +237,13 @@ class FusedBounds:
             self._log_cut(tiles, candidates[~good], cycles[~good], energy[~good], chance)
         return candidates[good]
 
-    def _extents(self, part: Part) -> Ints:
+    def _extents(self, part: EinsumUnder) -> Ints:
         """The outer tile of an Einsum; int64[R, 1]."""
         return part.chance.one.tile[self.problem.index(part.tiles.space)]
 
-    def _costs(self, part: Part, candidates: Ints, stay: tuple[str, ...]) -> tuple[Floats, Floats]:
+    def _costs(
+        self, part: EinsumUnder, candidates: Ints, stay: tuple[str, ...]
+    ) -> tuple[Floats, Floats]:
         """Least cycles and pJ of some candidates; stay: tensors that may. float64[n] each."""
         tiles, extents, choice = part.tiles, self._extents(part), np.zeros_like(candidates)
         roles = part.staging.roles[tiles.space.einsum.name]
@@ -250,7 +252,7 @@ class FusedBounds:
         bound = self._turn_bounds(tiles, roles)
         return bound.by_candidate(extents, candidates, part.passes, stay), energy
 
-    def _crowded(self, parts: Mapping[int, Part], found: Mapping[int, Ints]) -> bool:
+    def _crowded(self, parts: Mapping[int, EinsumUnder], found: Mapping[int, Ints]) -> bool:
         """True if what stays does not fit a level together, and nothing improves with less of it.
 
         parts: Einsums of which a tensor may stay. found: their candidates.

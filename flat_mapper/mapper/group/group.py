@@ -361,7 +361,7 @@ class GroupSearch:
             branches.some(outers, limit)
 
     def _branches(self, candidate_sets: list[CandidateSet], *, whole: bool = True) -> Branches:
-        """What evaluates outer choices; whole: whether others are cut for what is found."""
+        """The evaluation of outer choices; whole: whether others are cut for what is found."""
         tiles = [CandidateTiles(t) for t in candidate_sets]
         kind = Single if len(candidate_sets) == 1 else Fused
         log = self.log if whole else None

@@ -57,7 +57,7 @@ class Chance:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class EinsumUnder:
     """An Einsum of a fused group under one outer choice."""
 
     tiles: CandidateTiles
