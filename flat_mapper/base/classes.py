@@ -44,9 +44,9 @@ def dataclass(
         for name, method in shared.items():
             setattr(cls, name, method)
         listed = fields(cls)
-        cls._shown = [f.name for f in listed if f.repr]
-        cls._compared = _getter(f for f in listed if f.compare)
-        cls._hashed = _getter(f for f in listed if (f.compare if f.hash is None else f.hash))
+        cls.__shown__ = [f.name for f in listed if f.repr]
+        cls.__compared__ = _getter(f for f in listed if f.compare)
+        cls.__hashed__ = _getter(f for f in listed if (f.compare if f.hash is None else f.hash))
         return cls
 
     return made if plain is None else made(plain)
@@ -61,15 +61,15 @@ def _is_same(self: Any, other: Any) -> Any:
     own: Any = self.__class__
     if other.__class__ is not own:
         return NotImplemented
-    return self is other or own._compared(self) == own._compared(other)
+    return self is other or own.__compared__(self) == own.__compared__(other)
 
 
 def _hash(self: Any) -> int:
-    return hash(self.__class__._hashed(self))
+    return hash(self.__class__.__hashed__(self))
 
 
 @recursive_repr()
 def _text(self: Any) -> str:
     own: Any = self.__class__
-    inside = ", ".join([f"{name}={getattr(self, name)!r}" for name in own._shown])
+    inside = ", ".join([f"{name}={getattr(self, name)!r}" for name in own.__shown__])
     return f"{own.__qualname__}({inside})"

@@ -139,8 +139,11 @@ def test_methods_of_the_class_itself_stay(maker: Maker) -> None:
         def twice(self) -> int:
             return 2 * self.size
 
+        def _shown(self) -> str:
+            return f"{self.size} words"
+
     one: Any = maker(frozen=True)(Own)(3)  # type: ignore[arg-type]
-    assert (repr(one), one.twice, one.twice) == ("own", 6, 6)
+    assert (repr(one), one.twice, one.twice, one._shown()) == ("own", 6, 6, "3 words")
 
 
 @pytest.mark.parametrize("maker", ALIKE)
