@@ -82,23 +82,10 @@ def least_energy(
     share: float | None = None,
     known: Known | None = None,
     sharing: Sharing = ANY,
+    *,
+    by_split: bool = False,
 ) -> tuple[Floats, Floats]:
-    """Lower bounds on every candidate's pJ, with DRAM and without; see `energy_by_split`."""
-    found = energy_by_split(space, candidates, rest, keep, roles, share, known, sharing)
-    return _over_splits(found[0]), _over_splits(found[1])
-
-
-def energy_by_split(
-    space: EinsumSpace,
-    candidates: CandidateBlock,
-    rest: Nodes,
-    keep: frozenset[str],
-    roles: dict[str, tuple[Role, ...]],
-    share: float | None = None,
-    known: Known | None = None,
-    sharing: Sharing = ANY,
-) -> tuple[Floats, Floats]:
-    """Lower bounds on every candidate's pJ, by split of the fanouts where that matters.
+    """Lower bounds on every candidate's pJ; float64[n].
 
     rest:  the nodes that are still to come, innermost first.
     keep:  what the first of them keeps, if it is a level.
@@ -108,6 +95,7 @@ def energy_by_split(
            that is staged is.
     known: what calls with other keeps have found; the rest is added.
     sharing: where all fanouts are still to come, or of the last one; or else `ANY`.
+    by_split: whether each split of `sharing` has its own bounds, where they differ; float64[S, n].
     returns: with DRAM and without.
     """
     known = Known() if known is None else known
@@ -123,9 +111,8 @@ def energy_by_split(
                 own = space, known.inside[inside], rest, keep, tensor, lines
                 known.found[key] = _least(*own, sharing.get(tensor))
             found.append(known.found[key])
-    priced, free = (
-        one_innermost(space, [f[i] for f in full], [s[i] for s in stays]) for i in (0, 1)
-    )
+    every = (one_innermost(space, [f[i] for f in full], [s[i] for s in stays]) for i in (0, 1))
+    priced, free = every if by_split else map(over_splits, every)
     if share is None or share == 1:
         return priced, free
     # Each bound is of a number of first visits at least; all that may be are taken off.
@@ -133,10 +120,9 @@ def energy_by_split(
     return share * priced - visits, share * free - visits
 
 
-def _over_splits(found: Floats) -> Floats:
-    """The least over splits of the fanouts, where they matter; float64[n]."""
-    lowest: Floats = found.min(axis=0) if found.ndim > 1 else found
-    return lowest
+def over_splits(found: Floats) -> Floats:
+    """The least over splits of an Einsum's fanouts, where they matter; float64[n]."""
+    return np.asarray(found.min(axis=0) if found.ndim > 1 else found)
 
 
 def first_visits_at_most(space: EinsumSpace, candidates: CandidateBlock, rest: Nodes) -> Floats:

@@ -21,6 +21,7 @@ from flat_mapper.mapper.bounds.ends import (
     turns_of,
 )
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
+from flat_mapper.mapper.bounds.partial import over_splits
 from flat_mapper.mapper.bounds.uses import Loops, Orders, Stay, Use, uses_of
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords
 from flat_mapper.mapper.cost.candidate_set import CandidateSet, Extents
@@ -77,7 +78,7 @@ class EinsumUses:
                 ways = use.ways(self.zero)
                 weight = weight_of(dram, use.tensor, sum(ways))  # of a total, whatever is moved
                 cycles = cycles + in_turn_cycles(dram, use.tensor, *ways, weight)
-        return _of_splits(cycles)
+        return over_splits(cycles)
 
     @cached_property
     def waits(self) -> list[Floats]:
@@ -246,7 +247,7 @@ def _streams(problem: GroupProblem, uses: list[Use], zero: Floats) -> list[Strea
         read = read + use.scale * use.seen * (not use.is_output)
         if use.role == "staged" and use.moved is not None:
             written = written + use.scale * (use.moved - output)
-    streamed = _of_splits(transfer_cycles(problem.platform.dram, reads, writes))
+    streamed = over_splits(transfer_cycles(problem.platform.dram, reads, writes))
     own = [use for use in uses if use.role == "stream"]
     streamed = np.maximum(streamed, _beside_cycles(problem.platform.dram, own, zero))
     shared = transfer_cycles(shared_level(problem.platform), read, written)
@@ -257,11 +258,6 @@ def _streams(problem: GroupProblem, uses: list[Use], zero: Floats) -> list[Strea
 def _idle(uses: list[Use]) -> Floats:
     """Share of an Einsum's passes in which none of these uses moves words, at least."""
     return 1 - reduce(np.maximum, (use.fresh for use in uses), np.zeros(1))
-
-
-def _of_splits(found: Floats) -> Floats:
-    """The least over the splits of an Einsum's fanouts, where they matter; float64[n]."""
-    return np.asarray(found.min(axis=0) if found.ndim > 1 else found)
 
 
 def _by_einsum(uses: list[Use]) -> Iterable[list[Use]]:
@@ -279,7 +275,7 @@ def _beside_cycles(dram: MemoryLevel, uses: list[Use], zero: Floats) -> Floats:
             for use in some:
                 reads, writes = use.ways(zero)
                 moved = moved + other.get(use.tensor, 0.0) * (reads + writes)
-            cycles = cycles + _of_splits(moved)
+            cycles = cycles + over_splits(moved)
         found = np.maximum(found, cycles)
     return found
 

@@ -257,10 +257,12 @@ class FusedBounds:
 
         parts: Einsums of which a tensor may stay. found: their candidates.
         """
+        if self.log is not None:  # what is cut is written down candidate by candidate
+            return False
         least: dict[str, dict[int, float]] = {}
         for i, part in parts.items():
             level = only_level(part.tiles.space)
-            if level is None or self.log is not None:
+            if level is None:
                 continue
             if i not in self._staying:
                 self._staying[i] = words_staying(self.problem, part.tiles.candidate_set)

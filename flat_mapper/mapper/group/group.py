@@ -117,7 +117,8 @@ class GroupSearch:
     def _tried(self, outers: Outers, few: CandidateSet) -> None:
         """Offer some candidates of an Einsum on its own to the incumbent."""
         if few.count:
-            self._branch([few], self.bounds.bounded(outers, [few]), limit=WARM_ALONE)
+            branches = self._branches([few], whole=False)
+            branches.some(self.bounds.bounded(outers, [few]), WARM_ALONE)
 
     def _drop(self, cycles: Floats, energy: Floats) -> None:
         """Remember the least bound of candidates that are left out for their number."""
@@ -272,7 +273,8 @@ class GroupSearch:
             outers = outers.take(np.flatnonzero(good))
             near = self._near(outers) if len(outers.staging) else []
             if near:
-                self._branch(near, self.bounds.bounded(outers, near), limit=WARM_OUTERS)
+                branches = self._branches(near, whole=False)
+                branches.some(self.bounds.bounded(outers, near), WARM_OUTERS)
             quiet = 0 if self.incumbent.open or gained(self.incumbent, mark) else quiet + 1
 
     def _near(self, outers: Outers) -> list[CandidateSet]:
@@ -340,7 +342,7 @@ class GroupSearch:
         if all(t.count for t in kept) and len(outers.staging):
             if self.log is not None:
                 self.log.left(kept)
-            self._branch(kept, self.bounds.bounded(outers, kept, self._step), limit=None)
+            self._branches(kept).all(self.bounds.bounded(outers, kept, self._step))
         else:
             self._bound_empty(outers)
 
@@ -349,16 +351,6 @@ class GroupSearch:
         self.counters.outer_bounded += len(outers.staging)
         if self.log is not None:
             self.log.without("empty", outers, np.ones(len(outers.staging), np.bool_))
-
-    def _branch(
-        self, candidate_sets: list[CandidateSet], outers: Outers, limit: int | None
-    ) -> None:
-        """Evaluate outer choices; limit: about so many, or all that can improve."""
-        branches = self._branches(candidate_sets, whole=limit is None)
-        if limit is None:
-            branches.all(outers)
-        else:
-            branches.some(outers, limit)
 
     def _branches(self, candidate_sets: list[CandidateSet], *, whole: bool = True) -> Branches:
         """The evaluation of outer choices; whole: whether others are cut for what is found."""

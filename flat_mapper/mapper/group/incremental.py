@@ -17,7 +17,6 @@ from flat_mapper.mapper.bounds.partial import (
     Known,
     Nodes,
     Sharing,
-    energy_by_split,
     least_energy,
     shared_words,
 )
@@ -250,13 +249,12 @@ class IncrementalEnumeration:
     ) -> tuple[Floats, Floats, Floats]:
         """Lower bounds on candidates; by: float64[S, n], by split of the last fanout."""
         share = 1.0 if self.share is None else self.share
-        own = self.space, candidates, rest, keep, self.roles, self.share, known
+        units: Ints | int = lanes_of(rest)
+        sharing = self.sharing if units == self.space.lanes else ANY
         if by is not None:
-            priced, free = energy_by_split(*own, by.sharing)
-            units: Ints | int = by.units
-        else:
-            units = lanes_of(rest)
-            priced, free = least_energy(*own, self.sharing if units == self.space.lanes else ANY)
+            units, sharing = by.units, by.sharing
+        own = self.space, candidates, rest, keep, self.roles, self.share, known, sharing
+        priced, free = least_energy(*own, by_split=by is not None)
         return priced, free, share * (self.space.lane_cycles / (candidates.spatial * units))
 
 
