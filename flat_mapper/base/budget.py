@@ -47,10 +47,10 @@ class Budget:
     limits: Limits = field(default_factory=Limits)  # of the answer
     begin: float = field(default_factory=time.monotonic)
     spent: int = 0
-    answered: bool = False  # whether there is a whole answer to stop with
     stopped: str = ""  # what ran out
     report: Callable[[], None] | None = None  # called now and then
     reported: float = 0.0  # when
+    holders: list[bool | Callable[[], bool]] = field(default_factory=list)  # see `until_stopped`
 
     @classmethod
     def within(
@@ -86,31 +86,45 @@ class Budget:
         return time.monotonic() - self.begin > self.seconds
 
     @contextmanager
-    def with_an_answer(self) -> Iterator[None]:
-        """For as long as there is a whole answer to stop with."""
-        answered, self.answered = self.answered, True
+    def until_stopped(self, known: bool | Callable[[], bool]) -> Iterator[None]:
+        """Work that is left off where the budget ends and there is an answer to stop with.
+
+        The end is told to nobody else: Stopped is raised inside such work alone, and leaves it
+        never. So does Ctrl-C, where there is an answer.
+
+        known: whether who holds this work has an answer to its own part of the question.
+        """
+        self.holders.append(known)
         try:
             yield
+        except Stopped:
+            pass
+        except KeyboardInterrupt:
+            if not self.answered:
+                raise
+            self.stopped = "Ctrl-C"
         finally:
-            self.answered = answered
+            self.holders.pop()
+
+    @property
+    def answered(self) -> bool:
+        """True if somebody who holds the work that is done has an answer to stop with."""
+        return any(known if isinstance(known, bool) else known() for known in self.holders)
 
     @property
     def candidates(self) -> int:
         """Partial mappings of one Einsum that may be kept at a node."""
         return int(min(MOST_PARTIAL, max(2_000, CANDIDATES_PER_MB * self.megabytes)))
 
-    def step(self, *, known: bool = False) -> None:
-        """Count one piece of work; raises Stopped where the budget is spent and an answer is known.
-
-        known: whether the caller has an answer to its own part of the question.
-        """
+    def step(self) -> None:
+        """Count one piece of work; raises Stopped where the budget is spent (`until_stopped`)."""
         self.spent += 1
         if self.report and time.monotonic() - self.reported > REPORT_S:
             self.reported = time.monotonic()
             self.report()
-        self.check(known=known)
+        self.check()
 
-    def check(self, *, known: bool = False) -> None:
+    def check(self) -> None:
         """The same within a piece of work, which is not counted again, and says nothing."""
         if not self.stopped:
             if self.spent > self.steps:
@@ -119,7 +133,7 @@ class Budget:
                 self.stopped = "time"
             elif self.megabytes < inf and peak_megabytes() > self.megabytes:
                 self.stopped = "memory"
-        if self.stopped and (known or self.answered):
+        if self.stopped and self.answered:
             raise Stopped
 
 

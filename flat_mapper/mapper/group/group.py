@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from flat_mapper.base.budget import Budget, Stopped
+from flat_mapper.base.budget import Budget
 from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
@@ -134,7 +134,7 @@ class GroupSearch:
 
     def _step(self) -> None:
         """One piece of work; the search stops where there is a mapping to stop with."""
-        self.budget.step(known=not self.incumbent.open)
+        self.budget.step()
 
     def _whole(self, least: list[int], outers: Outers | None) -> list[CandidateSet | None]:
         """All candidates of every Einsum that outer choices may have; None where too many.
@@ -207,22 +207,16 @@ class GroupSearch:
         warmed: whether the incumbent knows a good mapping of the group already.
         """
         self._left, self._dropped = None, {}
-        try:
+        with self.budget.until_stopped(lambda: not incumbent.open):
             if not warmed and (incumbent.open or self.hinted):
                 self.warm(incumbent)
             self.incumbent = incumbent
             self._search_all()
-            while self.incumbent.open and min(self._dropped.values(), default=np.inf) < np.inf:
+            while incumbent.open and min(self._dropped.values(), default=np.inf) < np.inf:
                 # What was left out may be all that fits.
                 self._more *= 8
                 self._dropped.clear()
                 self._search_all()
-        except Stopped:
-            return
-        except KeyboardInterrupt:
-            if self.incumbent.open:
-                raise
-            self.budget.stopped = "Ctrl-C"
 
     def _search_all(self) -> None:
         """Search all outer choices that can improve."""

@@ -17,7 +17,7 @@ from functools import partial
 from math import inf
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget, Stopped
+from flat_mapper.base.budget import Budget
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.progress import Progress, shortened
 from flat_mapper.cost_model.chip.evaluation import evaluate
@@ -254,14 +254,13 @@ class _Search:
             group = self.next(goal, doubt, known)
             if self.progress:
                 self.progress(bound / best, shortened(group.names))
-            self.budget.answered |= best < inf
-            try:
+            with self.budget.until_stopped(path is not None):
                 self.budget.step()
-            except Stopped:
-                return path, bound
-            lacks = group.least(goal) + (enough - bound) * (1 + TIGHT)
-            until = min(lacks, self.wanted(goal, group, bound)) if doubt else inf
-            group.run(goal, until, best - self.beside(goal, group) if path else inf)
+                lacks = group.least(goal) + (enough - bound) * (1 + TIGHT)
+                until = min(lacks, self.wanted(goal, group, bound)) if doubt else inf
+                group.run(goal, until, best - self.beside(goal, group) if path else inf)
+                continue
+            return path, bound
 
     def product(self) -> tuple[_Path | None, float]:
         """The partition of the least product of cycles and energy that is found, and its bound.
@@ -297,15 +296,11 @@ class _Search:
     def first(self, goal: Goal) -> None:
         """Some mapping of every unit of a form, and of those of the others while there is time."""
         for form in self.all_forms:
-            for group, names in zip(form.groups, form.graph.groups, strict=True):
-                if names in form.graph.units and group.best(goal) is None:
-                    try:
+            with self.budget.until_stopped(self.shortest(lambda one: one.most(goal))[0] < inf):
+                for group, names in zip(form.groups, form.graph.groups, strict=True):
+                    if names in form.graph.units and group.best(goal) is None:
                         self.budget.step()
-                    except Stopped:
-                        return
-                    group.first(goal)
-            known = form.path([group.most(goal) for group in form.groups])[0] < inf
-            self.budget.answered |= known
+                        group.first(goal)
 
     def next(self, goal: Goal, doubt: list[_Group], known: list[_Group]) -> _Group:
         """The group to search next, of those on the path of least bounds and on the best one.

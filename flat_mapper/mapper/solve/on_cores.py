@@ -240,7 +240,9 @@ def _searched(
             question.count.pruned += 1
             bound = min(bound, sum(one.least))
             continue
-        groups, least = _alternative(question, one, below)
+        groups, least = list[GroupOnTiles](), one.least
+        with question.budget.until_stopped(best is not None):
+            groups, least = _alternative(question, one, below)
         bound = min(bound, sum(least) if adds_up else 0.0)
         found = [group.best for group in groups if group.best]
         if len(found) < len(one.groups):
@@ -287,7 +289,6 @@ def _alternative(
     if below == inf and question.budget.ends:
         for search in groups:
             search.first()
-        question.budget.answered |= all(search.best for search in groups)
     for i, search in enumerate(groups):
         search.below = below - sum(least) + least[i]
         search.run()

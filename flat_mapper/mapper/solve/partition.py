@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import field, replace
 from math import inf, prod
 
 import numpy as np
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget, Stopped
+from flat_mapper.base.budget import Budget
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress, shortened
@@ -174,7 +173,9 @@ class PartitionSearch:
             room = best.total - through(form.graph, [g.lower(goal) for g in each], number)
             lacks = each[number].lower(goal) + (enough - lower.total) * (1 + TIGHT)
             wanted = min(lacks, self._wanted(form, number, goal, lower.total))
-            self._search(form, number, goal, room, wanted)
+            with self.budget.until_stopped(best.total < inf):
+                self._search(form, number, goal, room, wanted)
+            self.late |= bool(self.budget.stopped)
 
     def _begin_all(self, goal: Goal) -> None:
         """Find some mapping of the smallest groups, and so of some partition."""
@@ -234,7 +235,7 @@ class PartitionSearch:
                 group.found += [(cascade.graph.groups[g], known)] if known else []
         for g in rough:
             group, found = cascade.groups[g], [cascade.groups[g].least[:0]]
-            with suppress(Stopped), self.budget.with_an_answer():  # choices may be very many
+            with self.budget.until_stopped(True):  # choices may be very many
                 for search in self._searches(cascade, g):
                     fits = search.bounds.fits(search.roots)
                     found.append(np.stack([search.roots.cycles, search.roots.energy])[:, fits].T)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget, Stopped
+from flat_mapper.base.budget import Budget
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
@@ -89,10 +89,9 @@ def best_mapping(
     tally, best = Tally(), _Best(cutoff=cutoff, known=known)
     leak, limits = sum(ert.leak_per_cycle(platform).values()), budget.limits
     goal = limited_goal(Goal(kind=objective, leak=leak), limits, workload, platform)
-    budget.answered &= cutoff is not None
     what = workload, platform, mapspace, ert
     begun = None if log is None else partial(log.begin, *what, objective)
-    everything = _opened(what, goal, budget, begun)
+    everything = _opened(what, goal, budget, begun, known=cutoff is not None)
     if everything is None:
         return None
     run = _Run(goal, everything, best, budget.gap)
@@ -104,7 +103,6 @@ def best_mapping(
         log.end(best.groups, everything)
     if not best.groups:
         return least_refused(*best.infeasible.values())
-    budget.answered = True
     workload = best.cascade or workload
     result = reconstructed(best.groups, workload, platform, mapspace, ert)
     share = run.bound() / run.value()
@@ -134,19 +132,20 @@ def _opened(
     goal: Goal,
     budget: Budget,
     begun: Callable[[list[Task]], None] | None,
+    *,
+    known: bool,
 ) -> list[Task] | None:
     """All alternatives, the most promising first; of equals the first stays.
 
-    begun: called with them before they are bounded. returns: None where the time is over before
-           there is a mapping of these sizes; of others there is one.
+    begun: called with them before they are bounded. known: whether there is a mapping of other
+           sizes. returns: None where there is one, and the time is over before one of these is.
     """
-    try:
+    with budget.until_stopped(known):
         everything = tasks(*what, budget, buffer_words(budget.limits, what[1]))
         if begun is not None:
             begun(everything)
         return sorted(everything, key=lambda task: least_of(task.searches, goal))
-    except Stopped:
-        return None
+    return None
 
 
 def value_of(result: Result, objective: Objective) -> float:
@@ -211,8 +210,8 @@ class _Run:
         """Search one alternative after another."""
         for number, task in enumerate(self.everything):
             self.number = number
-            budget.answered = bool(self.best.groups)
-            self.best.take(self.alternative(task), task)
+            with budget.until_stopped(bool(self.best.groups)):
+                self.best.take(self.alternative(task), task)
             tally.add(task)
             if log is not None:
                 log.alternative(task, self.goal, self.best.total)
@@ -237,11 +236,7 @@ class _Run:
         from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch  # of several groups
 
         self.sequence = sequence = WeightedSumSearch(searches, goal, self.gap)
-        try:
-            solved = sequence.best(best)
-        except Stopped:  # before this alternative has a mapping; another one has
-            self.proven[self.number] = _value(goal, *total)
-            return None
+        solved = sequence.best(best)
         finished = isinstance(solved, Infeasible) or (sequence.exact and not self.gap)
         self.proven[self.number] = inf if finished else sequence.bound()
         if (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import field, replace
 from heapq import heapify, heappop, heapreplace
 from math import inf
@@ -160,17 +161,23 @@ class GroupOnTiles:
         """Some mapping soon: of few tiles, of which no core has much more than its share."""
         near = NEAR * min((item.least for item in self._queue), default=0.0)
         order = sorted(self._queue, key=lambda item: (item.least > near, item.tiles, item))
-        self._queue = sorted(map(self._bounded, order[:FEW])) + order[FEW:]
-        for number, item in enumerate(self._queue):
-            while item.left and item.least < inf:
-                item = self._queue[number] = self._bounded(item)
-            if item.least < inf:
-                search = self._of_core(item.one, budget=Budget(steps=FIRST))
-                one = item.one
-                self._solve(search, one, self._fullest(one), self._shared_pj(one))
-            if self.best:
-                break
+        with self._until_stopped():
+            self._queue = sorted(map(self._bounded, order[:FEW])) + order[FEW:]
+            for number, item in enumerate(self._queue):
+                while item.left and item.least < inf:
+                    item = self._queue[number] = self._bounded(item)
+                if item.least < inf:
+                    one, few = item.one, Budget(steps=FIRST)
+                    search = self._of_core(one, budget=few)
+                    self._solve(search, one, self._fullest(one), self._shared_pj(one))
+                    if few.stopped == "Ctrl-C":
+                        self.question.budget.stopped = few.stopped
+                if self.best:
+                    break
         heapify(self._queue)
+
+    def _until_stopped(self) -> AbstractContextManager[None]:
+        return self.question.budget.until_stopped(lambda: self.best is not None)
 
     def run(self, until: float = inf) -> None:
         """Search the most promising tiles until nothing that is left may be below so much.
@@ -178,9 +185,9 @@ class GroupOnTiles:
         Bounds are taken one after another, as needed.
         """
         question, queue = self.question, self._queue
-        try:
+        with self._until_stopped():
             while queue and queue[0].least < min(self.most, until) * (1 - EXACT):
-                question.budget.step(known=self.best is not None)
+                question.budget.step()
                 item = queue[0]
                 if item.left:
                     heapreplace(queue, self._bounded(item))
@@ -190,11 +197,10 @@ class GroupOnTiles:
                     question.progress(done / len(self.every.tiles), str(item.one))
                 self._reached[item.number] = self._search(item)
                 heappop(queue)
-        except Stopped:
-            question.count.left += len(queue)
-        else:
             question.count.pruned += len(queue)
             self.rest(KEPT)
+            return
+        question.count.left += len(queue)
 
     def _fullest(self, one: Assignment) -> Fullest:
         if self._last is None or self._last.one is not one:
@@ -349,7 +355,7 @@ class GroupOnTiles:
         self.laid = self.laid or mapping
         where, least = (self.workload, question.platform), None
         for whole in lifted(*where, mapping, one.level, dict(one.tile)):
-            question.budget.step(known=self.best is not None)
+            question.budget.step()
             on = group_on_cores(*where, whole, question.mapspace.policy, question.ert)
             if isinstance(on, Infeasible):
                 self.refused = least_refused(self.refused, on)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import field, replace
 from math import ceil, inf, prod
 
@@ -116,7 +115,7 @@ def best_product[Path](
 def quick_mapping(search: GroupSearch, goal: Goal) -> GroupSolution | None:
     """A good mapping of a group, not the best one; None where the quick way finds none."""
     incumbent = GoalIncumbent.of((goal,), (None,))
-    with suppress(Stopped):
+    with search.budget.until_stopped(lambda: not incumbent.open):
         search.warm(incumbent)
     return incumbent.solutions[0]
 
@@ -295,10 +294,7 @@ class WeightedSumSearch:
         """True if every group has a good mapping, found the quick way: then the search may stop."""
         # Those of most Einsums last: the more is left of the time, the longer they look.
         every = sorted(self.pools.values(), key=lambda pool: len(pool.search.problem.spaces))
-        found = [pool.warm(goal) for pool in every]
-        for search in self.searches:
-            search.budget.answered |= all(found)
-        return all(found)
+        return all([pool.warm(goal) for pool in every])
 
     def so_far(self) -> Costs | None:
         """Cycles and pJ of each group's best so far together; None where one has none."""
