@@ -216,7 +216,11 @@ class GroupStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """Cost that no mapping of the workload can beat: compulsory traffic, and the units at peak."""
+    """Cost that no mapping can beat: compulsory traffic, and the units at peak.
+
+    Of a search's answer: no mapping that the question allows. Of a mapping that is evaluated: none
+    of its Einsums under its schedules.
+    """
 
     cycles: float
     energy_pj: float

@@ -131,7 +131,13 @@ def combine(
         cycle_seconds=platform.matrix.cycle_seconds,
         dram=dram.name,
         word_bytes=dram.word_bits / 8,
-        bound=bound(workload, platform, mapping, ert),
+        bound=bound(
+            workload,
+            platform,
+            [n for g in mapping.groups for n in g.names],
+            ert,
+            at_once=any(overlaps(g.schedule) for g in mapping.groups),
+        ),
         products=tuple(e.name for e in workload.einsums if is_product(e)),
         spill_pj_per_word=(read + write) / 2 / dram.row_words,
         leak_pj_per_cycle=ert.leak_per_cycle(platform),
@@ -162,12 +168,15 @@ def overflowed(group: GroupMapping, use: BufferUse) -> Infeasible:
     )
 
 
-def bound(workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert) -> Bound:
+def bound(
+    workload: Workload, platform: Platform, names: Sequence[str], ert: Ert, *, at_once: bool
+) -> Bound:
     """Cost that no mapping of these Einsums beats: each outside tensor moved once, units at peak.
 
-    Per unit the computes at full array; they add up unless some group overlaps them.
+    Per unit the computes at full array; of what corrects partial results none, for where nothing
+    is cut nothing needs it. at_once: whether units may work at the same time; else they add up.
     """
-    names = [n for g in mapping.groups for n in g.names]
+    names = [n for n in names if not workload.einsum(n).each]
     outside: dict[str, float] = {}
     energy, peaks = 0.0, {"matrix": 0.0, "vector": 0.0}
     # What a free softmax does after the loops counts as the group's own output.
@@ -186,8 +195,7 @@ def bound(workload: Workload, platform: Platform, mapping: FusedMapping, ert: Er
     words = sum(outside.values())
     read, _, update = ert.actions(dram.name)
     energy += ceil(words / dram.row_words) * min(read, update)
-    overlap = any(overlaps(g.schedule) for g in mapping.groups)
-    compute = max(peaks.values()) if overlap else sum(peaks.values())
+    compute = max(peaks.values()) if at_once else sum(peaks.values())
     transfer = 0.0 if dram.words_per_cycle is None else words / dram.words_per_cycle
     longest = max(compute, transfer)
     energy += sum(ert.leak_per_cycle(platform).values()) * longest

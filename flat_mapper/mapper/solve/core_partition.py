@@ -29,9 +29,9 @@ from flat_mapper.mapper.chip.question import Question
 from flat_mapper.mapper.group.incumbent import Costs, beside_weights, goal_value, raised
 from flat_mapper.mapper.group.objective import Goal, Objective
 from flat_mapper.mapper.solve.alternatives import least_refused
+from flat_mapper.mapper.solve.certificate import certified, of_all_runs
 from flat_mapper.mapper.solve.on_cores import tiles_on_cores
-from flat_mapper.mapper.solve.result import Certificate, Solution
-from flat_mapper.mapper.solve.solve import floor_of, of_all_runs, value_of
+from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.symmetry import group_question, renamed_group
 from flat_mapper.mapper.solve.tile_search import GroupOnTiles
 from flat_mapper.mapper.solve.weighted_sum import best_product
@@ -362,26 +362,18 @@ def best_core_partition(
     mapping = FusedMapping(groups=path.mappings, policy=mapspace.policy)
     result = evaluate(form.workload, platform, mapping, ert)
     assert isinstance(result, Result), "groups that fit one by one fit one after another"
-    floor, reached = floor_of(result, objective), value_of(result, objective)
-    proven = max(floor, min(of_all_runs(result, objective, bound), reached))
-    unasked = sum(not group.begun for group in search.known.values())
-    gap = max(reached / proven - 1, 0.0)
-    return Solution(
-        workload=form.workload,
-        result=result,
-        mapspace=mapspace.name,
-        objective=objective,
-        certificate=Certificate(
-            mapspace_size=sum(partition_count(f.graph) for f in search.all_forms),
-            evaluated=sum({id(o.question): o.question.count.evaluated for o in begun}.values()),
-            pruned={"groups: bound": unasked},
-            optimal=gap < TIGHT,
-            lower_bound=floor,
-            proven_bound=proven,
-            gap=gap,
-            stopped=budget.stopped or ("" if gap < TIGHT else "tiles"),
-            seconds=time.perf_counter() - begin,
-        ),
+    return certified(
+        (workload, platform, mapspace, ert),
+        form.workload,
+        result,
+        objective,
+        proven=of_all_runs(result, objective, bound),
+        mapspace_size=sum(partition_count(f.graph) for f in search.all_forms),
+        evaluated=sum({id(o.question): o.question.count.evaluated for o in begun}.values()),
+        pruned={"groups: bound": sum(not group.begun for group in search.known.values())},
+        stopped=budget.stopped,
+        unproven="tiles",
+        seconds=time.perf_counter() - begin,
     )
 
 

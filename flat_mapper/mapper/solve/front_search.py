@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 
 import numpy as np
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.budget import Budget
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible
@@ -18,7 +20,8 @@ from flat_mapper.mapper.group.incumbent import Costs, FrontIncumbent
 from flat_mapper.mapper.group.objective import FRONT, Goal
 from flat_mapper.mapper.group.picks import GroupSolution, total_of
 from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed, tasks
-from flat_mapper.mapper.solve.result import Certificate, Solution
+from flat_mapper.mapper.solve.certificate import certified
+from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.space import Mapspace
@@ -53,7 +56,8 @@ def frontier(
     """
     begin = time.perf_counter()
     mapspace = with_arch_rules(mapspace, platform, workload)
-    everything = tasks(workload, platform, mapspace, ert)
+    budget = Budget()  # Ctrl-C ends all of it
+    everything = tasks(workload, platform, mapspace, ert, budget)
     goal = Goal(kind="edp", leak=sum(ert.leak_per_cycle(platform).values()))
     tally, points = Tally(), list[_Point]()
     infeasible: Infeasible | None = None
@@ -75,28 +79,19 @@ def frontier(
     solutions = []
     for point in points:
         result = reconstructed(point.groups, point.cascade, platform, mapspace, ert)
-        bound = result.bound
-        least = bound.energy_pj * 1e-12 * bound.cycles * result.cycle_seconds
-        certificate = Certificate(
+        one = certified(
+            (workload, platform, mapspace, ert),
+            point.cascade,
+            result,
+            "edp",
+            proven=inf if exact else 0.0,
             mapspace_size=tally.size,
             evaluated=tally.evaluated,
             pruned=tally.pruned,
-            optimal=exact,
-            lower_bound=least,
-            proven_bound=result.edp_js if exact else least,
-            gap=0.0 if exact else result.edp_js / least - 1,
-            stopped="",
+            stopped=budget.stopped,
             seconds=seconds,
         )
-        solutions.append(
-            Solution(
-                workload=point.cascade,
-                result=result,
-                mapspace=mapspace.name,
-                objective=FRONT,
-                certificate=certificate,
-            )
-        )
+        solutions.append(replace(one, objective=FRONT))
     return tuple(solutions)
 
 

@@ -35,9 +35,10 @@ from flat_mapper.mapper.chip.question import Question, Tiles
 from flat_mapper.mapper.group.incumbent import Costs
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
 from flat_mapper.mapper.solve.alternatives import least_refused
+from flat_mapper.mapper.solve.certificate import certified, of_all_runs
 from flat_mapper.mapper.solve.limits import binding_limit, limited_goal
-from flat_mapper.mapper.solve.result import Certificate, Solution
-from flat_mapper.mapper.solve.solve import best_mapping, floor_of, of_all_runs, value_of
+from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapper.solve.solve import best_mapping
 from flat_mapper.mapper.solve.tile_search import ENOUGH, EXACT, GroupOnTiles
 from flat_mapper.mapping.cores.view import core_count, core_platform
 from flat_mapper.mapping.space import GroupSpace, Mapspace, partitions
@@ -96,7 +97,7 @@ def best_on_cores(
     if isinstance(chosen, Infeasible):
         return chosen
     assert chosen is not None
-    return _solution(question, *_evaluated(question, *chosen), bound, begin)
+    return _solution(question, workload, *_evaluated(question, *chosen), bound, begin)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +132,7 @@ def fastest_within(
     chosen, bound = _searched(question, workload, most)
     if chosen is None or isinstance(chosen, Infeasible):
         return Within(found=None, bound_s=bound * cycle)
-    found = _solution(question, *_evaluated(question, *chosen), bound, begin)
+    found = _solution(question, workload, *_evaluated(question, *chosen), bound, begin)
     return Within(found=found, bound_s=found.certificate.proven_bound)
 
 
@@ -208,7 +209,7 @@ def _on_one_core(
     whole = replace(mapping, groups=tuple(replace(g, level=level) for g in mapping.groups))
     result = evaluate(found.workload, platform, whole, ert)
     assert isinstance(result, Result), f"a core that does not do what a chip does: {result}"
-    return replace(found, result=result)
+    return replace(found, result=replace(result, bound=found.result.bound))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,28 +316,29 @@ def _noted(result: Result, platform: Platform, mapspace: Mapspace) -> Result:
 
 
 def _solution(
-    question: Question, cascade: Workload, result: Result, bound: float, begin: float
+    question: Question,
+    workload: Workload,
+    cascade: Workload,
+    result: Result,
+    bound: float,
+    begin: float,
 ) -> Solution:
-    """The answer with its certificate; bound: of one run, what no mapping beats."""
+    """The answer with its certificate.
+
+    workload, cascade: that was asked about, and that was mapped. bound: of one run, what no mapping
+                       beats.
+    """
     objective, count = question.goal.kind, question.count
     assert objective != "weighted"
-    floor, reached = floor_of(result, objective), value_of(result, objective)
-    proven = max(floor, min(of_all_runs(result, objective, bound), reached))
-    gap = reached / proven - 1
-    return Solution(
-        workload=cascade,
-        result=result,
-        mapspace=question.mapspace.name,
-        objective=objective,
-        certificate=Certificate(
-            mapspace_size=max(count.size, 1),
-            evaluated=count.evaluated,
-            pruned=count.of(),
-            optimal=gap < EXACT,
-            lower_bound=floor,
-            proven_bound=proven,
-            gap=max(gap, 0.0),
-            stopped=question.budget.stopped or count.ended,
-            seconds=time.perf_counter() - begin,
-        ),
+    return certified(
+        (workload, question.platform, question.mapspace, question.ert),
+        cascade,
+        result,
+        objective,
+        proven=of_all_runs(result, objective, bound),
+        mapspace_size=max(count.size, 1),
+        evaluated=count.evaluated,
+        pruned=count.of(),
+        stopped=question.budget.stopped or count.ended,
+        seconds=time.perf_counter() - begin,
     )

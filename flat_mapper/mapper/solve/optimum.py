@@ -29,9 +29,10 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import check_one_array
 from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
 from flat_mapper.mapper.solve.alternatives import least_refused, tasks
+from flat_mapper.mapper.solve.certificate import certified, of_all_runs, value_of
 from flat_mapper.mapper.solve.limits import binding_limit, is_over
 from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.mapper.solve.solve import best_mapping, floor_of, of_all_runs, value_of
+from flat_mapper.mapper.solve.solve import best_mapping
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.resize import resized_mapping
@@ -172,18 +173,21 @@ def _with_gap(
     assert tried.best is not None
     _, platform, _, ert = what
     goal = Goal(kind=objective, leak=sum(ert.leak_per_cycle(platform).values()))
-    bound = of_all_runs(tried.best.result, objective, _least(*what, goal))
-    certificate = replace(
-        tried.best.certificate,
+    result, known = tried.best.result, tried.best.certificate
+    found = certified(
+        what,
+        tried.best.workload,
+        result,
+        objective,
+        proven=of_all_runs(result, objective, _least(*what, goal)),
         mapspace_size=tried.size,
         evaluated=tried.evaluated,
-        optimal=False,
-        proven_bound=bound,
-        gap=value_of(tried.best.result, objective) / bound - 1,
+        pruned=known.pruned,
         stopped=budget.stopped,
         seconds=time.perf_counter() - begin,
+        infeasible=known.infeasible,
     )
-    return replace(tried.best, certificate=certificate)
+    return replace(found, certificate=replace(found.certificate, optimal=False))
 
 
 def _least(
@@ -292,8 +296,7 @@ def _try(
         return
     goal = Goal(kind=objective, leak=sum(ert.leak_per_cycle(platform).values()))
     if best is None or better_pair(goal, _costs(result), best):
-        certificate = replace(found.certificate, lower_bound=floor_of(result, objective))
-        tried.best = replace(found, workload=cascade, result=result, certificate=certificate)
+        tried.best = replace(found, workload=cascade, result=result)
 
 
 def _just_above(like: FusedMapping, what: Question) -> tuple[float, float] | None:
@@ -343,22 +346,19 @@ def best_inside(
         assert found.refused is not None
         return found.refused
     value, known = value_of(found.best.result, objective), found.best.certificate
-    floor = floor_of(found.best.result, objective)
-    bound = min(value / (1 + found.budget.gap), found.bound)
-    bound = floor if found.budget.stopped else max(bound, floor)
-    certificate = replace(
-        known,
-        lower_bound=floor,
+    return certified(
+        (workload, platform, mapspace, ert),
+        found.best.workload,
+        found.best.result,
+        objective,
+        proven=0.0 if found.budget.stopped else min(value / (1 + found.budget.gap), found.bound),
         mapspace_size=found.size,
         evaluated=found.evaluated,
         pruned={**known.pruned, "handed over otherwise": found.cut},
-        optimal=value <= bound * (1 + SLACK),
-        proven_bound=bound,
-        gap=value / bound - 1 if bound else 0.0,
         stopped=found.budget.stopped,
         seconds=time.perf_counter() - begin,
+        infeasible=known.infeasible,
     )
-    return replace(found.best, certificate=certificate, mapspace=mapspace.name)
 
 
 @dataclass

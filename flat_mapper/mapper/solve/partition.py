@@ -41,14 +41,12 @@ from flat_mapper.mapper.group.incumbent import (
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed
-from flat_mapper.mapper.solve.result import Certificate, Solution
+from flat_mapper.mapper.solve.certificate import certified, of_all_runs
+from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import (
-    floor_of,
     least_of,
-    of_all_runs,
     solve_group,
     solved_within,
-    value_of,
 )
 from flat_mapper.mapper.solve.symmetry import group_question, renamed
 from flat_mapper.mapper.solve.weighted_sum import best_product, quick_mapping, staged_mapping
@@ -379,23 +377,16 @@ def best_partition(
     solutions = search.solutions(path, goal)
     result = reconstructed(solutions, path.cascade.workload, platform, mapspace, ert)
     groups = sum(len(c.groups) for c in search.cascades)
-    floor, reached = floor_of(result, objective), value_of(result, objective)
-    proven = min(max(floor, of_all_runs(result, objective, bound)), reached)
-    optimal = not (search.late or search.loose) or proven >= reached * (1 - TIGHT)
-    return Solution(
-        workload=path.cascade.workload,
-        result=result,
-        mapspace=mapspace.name,
-        objective=objective,
-        certificate=Certificate(
-            mapspace_size=sum(partition_count(c.graph) for c in search.cascades),
-            evaluated=search.tally.evaluated,
-            pruned={"groups: bound": groups - len(search.searched), **search.tally.pruned},
-            optimal=optimal,
-            lower_bound=floor,
-            proven_bound=reached if optimal else proven,
-            gap=0.0 if optimal else reached / proven - 1,
-            stopped=search.budget.stopped,
-            seconds=time.perf_counter() - begin,
-        ),
+    left = search.late or search.loose  # else only sums that differ in their last bits
+    return certified(
+        (workload, platform, mapspace, ert),
+        path.cascade.workload,
+        result,
+        objective,
+        proven=of_all_runs(result, objective, bound) if left else inf,
+        mapspace_size=sum(partition_count(c.graph) for c in search.cascades),
+        evaluated=search.tally.evaluated,
+        pruned={"groups: bound": groups - len(search.searched), **search.tally.pruned},
+        stopped=search.budget.stopped,
+        seconds=time.perf_counter() - begin,
     )

@@ -18,7 +18,7 @@ class Certificate:
     evaluated: int  # inner mappings priced exactly
     pruned: Mapping[str, int]  # by rule
     optimal: bool
-    lower_bound: float  # of the objective: compulsory traffic and peak compute
+    lower_bound: float  # of the objective, of all that the question allows: see `certificate.floor`
     proven_bound: float  # of the objective: no mapping of the mapspace is below
     gap: float  # what was found over `proven_bound`, less one
     stopped: str  # what ended the search early; empty where nothing did

@@ -16,15 +16,16 @@ from flat_mapper.base.budget import Budget
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
-from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent, costs_of
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution, total_of
 from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed, tasks
+from flat_mapper.mapper.solve.certificate import certified, value_of
 from flat_mapper.mapper.solve.limits import buffer_words, limited_goal, limited_sequence
-from flat_mapper.mapper.solve.result import Certificate, Solution
+from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload
@@ -103,27 +104,20 @@ def best_mapping(
         log.end(best.groups, everything)
     if not best.groups:
         return least_refused(*best.infeasible.values())
-    workload = best.cascade or workload
-    result = reconstructed(best.groups, workload, platform, mapspace, ert)
-    share = run.bound() / run.value()
-    certificate = Certificate(
+    cascade = best.cascade or workload
+    result = reconstructed(best.groups, cascade, platform, mapspace, ert)
+    return certified(
+        what,
+        cascade,
+        result,
+        objective,
+        proven=value_of(result, objective) * run.bound() / run.value(),
         mapspace_size=tally.size,
         evaluated=tally.evaluated,
         pruned=tally.pruned,
-        optimal=share >= 1 - 1e-12,
-        lower_bound=floor_of(result, objective),
-        proven_bound=value_of(result, objective) * min(share, 1.0),
-        gap=max(0.0, 1 / share - 1),
         stopped=budget.stopped,
         seconds=time.perf_counter() - begin,
         infeasible={name: str(why) for name, why in best.infeasible.items()},
-    )
-    return Solution(
-        workload=workload,
-        result=result,
-        mapspace=mapspace.name,
-        objective=objective,
-        certificate=certificate,
     )
 
 
@@ -146,19 +140,6 @@ def _opened(
             begun(everything)
         return sorted(everything, key=lambda task: least_of(task.searches, goal))
     return None
-
-
-def value_of(result: Result, objective: Objective) -> float:
-    """The objective of a result: s, pJ or J s."""
-    values = {"latency": result.latency_s, "energy": result.energy_pj, "edp": result.edp_js}
-    return values[objective]
-
-
-def of_all_runs(result: Result, objective: Objective, once: float) -> float:
-    """The same over all runs, of what one run of the cascade has: cycles, pJ or their product."""
-    seconds, runs = result.cycle_seconds, result.repeat
-    scale = {"latency": seconds * runs, "energy": runs, "edp": 1e-12 * seconds * runs**2}
-    return once * scale[objective]
 
 
 @dataclass(slots=True)
@@ -289,14 +270,6 @@ def _below_hope(search: GroupSearch, goal: Goal, gap: float) -> GroupSolution | 
     incumbent = GoalIncumbent.hoping((goal,), (hope,), gap)
     search.solve(incumbent, warmed=True)
     return incumbent.solutions[0]
-
-
-def floor_of(result: Result, objective: Objective) -> float:
-    """Lower bound on the objective of a result's Einsums: compulsory traffic, units at peak."""
-    bound = result.bound
-    latency = bound.cycles * result.cycle_seconds
-    edp = bound.energy_pj * 1e-12 * latency
-    return {"latency": latency, "energy": bound.energy_pj, "edp": edp}[objective]
 
 
 def least_of(searches: list[GroupSearch], goal: Goal) -> float:
