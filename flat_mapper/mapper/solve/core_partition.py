@@ -252,9 +252,9 @@ class _Search:
             if proven or not (doubt or known):
                 return path, min(bound, best)
             group = self.next(goal, doubt, known)
-            if self.progress:
-                self.progress(bound / best, shortened(group.names))
             with self.budget.until_stopped(path is not None):
+                if self.progress:
+                    self.progress(bound / best, shortened(group.names))
                 self.budget.step()
                 lacks = group.least(goal) + (enough - bound) * (1 + TIGHT)
                 until = min(lacks, self.wanted(goal, group, bound)) if doubt else inf

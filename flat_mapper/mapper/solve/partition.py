@@ -166,12 +166,12 @@ class PartitionSearch:
                 self._sharpen(form, doubt, goal)
                 continue
             number = max((len(form.graph.groups[g]), g) for g in doubt)[1]
-            if self.progress:
-                self.progress(lower.total / best.total, shortened(form.graph.groups[number]))
-            room = best.total - through(form.graph, [g.lower(goal) for g in each], number)
-            lacks = each[number].lower(goal) + (enough - lower.total) * (1 + TIGHT)
-            wanted = min(lacks, self._wanted(form, number, goal, lower.total))
             with self.budget.until_stopped(best.total < inf):
+                if self.progress:
+                    self.progress(lower.total / best.total, shortened(form.graph.groups[number]))
+                room = best.total - through(form.graph, [g.lower(goal) for g in each], number)
+                lacks = each[number].lower(goal) + (enough - lower.total) * (1 + TIGHT)
+                wanted = min(lacks, self._wanted(form, number, goal, lower.total))
                 self._search(form, number, goal, room, wanted)
             self.late |= bool(self.budget.stopped)
 
