@@ -346,12 +346,13 @@ def best_inside(
         assert found.refused is not None
         return found.refused
     value, known = value_of(found.best.result, objective), found.best.certificate
+    bound = min(value / (1 + found.budget.gap), found.bound)
     return certified(
         (workload, platform, mapspace, ert),
         found.best.workload,
         found.best.result,
         objective,
-        proven=0.0 if found.budget.stopped else min(value / (1 + found.budget.gap), found.bound),
+        proven=0.0 if found.budget.stopped else inf if value <= bound * (1 + SLACK) else bound,
         mapspace_size=found.size,
         evaluated=found.evaluated,
         pruned={**known.pruned, "handed over otherwise": found.cut},
