@@ -145,7 +145,8 @@ def faults(found: list[SearchResult]) -> list[str]:
         for one in found
     ]
     least = {name: min(own[name] for own in costs) for name in costs[0]}
-    said = []
+    stated = {one.result.bound for one in found}
+    said = [f"one question, and bounds {stated}"] if len(stated) > 1 else []
     for one, own in zip(found, costs, strict=True):
         proof, bound = one.certificate, one.result.bound
         known = own[one.objective]
