@@ -23,9 +23,9 @@ Errors are `FlatMapperError`: `SpecError` (bad input), `MappingError`, `BackendE
 missing or failed), `NothingFeasible`. Everything is imported when it is first used.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+# Nothing is imported here, not even typing: `python -m flat_mapper` runs this while the working
+# folder, with whatever lies in it, is still first on the module path.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from flat_mapper.api.calls import compare, evaluate, load_problem, search

@@ -42,7 +42,7 @@ def run_logged(words: list[str], log: Path, seconds: float | None, limit_s: floa
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
     except OSError as error:
         return f"got: {error.strerror or error}"
@@ -65,7 +65,7 @@ def run_logged(words: list[str], log: Path, seconds: float | None, limit_s: floa
     return f"got exit code {process.returncode}" if process.returncode else None
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In a new process: be killed when the thread that made it ends, this process's end included.
 
     Only Linux can (prctl with PR_SET_PDEATHSIG, 1); elsewhere the group is killed on the way out.

@@ -1,14 +1,15 @@
-"""Engines that compute the points of a sweep: in this process, or on Dask's workers.
+"""Engines that compute the points of a sweep: this process, processes of its own, Dask's workers.
 
-An engine takes batches and gives back rows; it knows nothing of files or of the results file. Dask
-is imported only where it is used.
+An engine takes batches and gives back rows; it knows nothing of files or of the results file. On
+one machine nothing listens for anybody: a process is spoken to through a pipe. Dask is imported
+only where somebody names a cluster of his own.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from typing import Any, Protocol
 
 from flat_mapper.base.errors import BackendError
 from flat_mapper.base.interrupts import uninterrupted
+from flat_mapper.base.parallel import Died, Worker, first_done
 from flat_mapper.explore.sweep.inputs import Chip
 from flat_mapper.explore.sweep.store import PointRow
 from flat_mapper.explore.sweep.work import Batch, Prices, answered, lost, priced
@@ -28,8 +30,7 @@ PRICED = 8  # chosen: chips whose prices are kept; neighbours in a sweep share a
 CONNECT_S = 20.0  # chosen: how long a scheduler is waited for
 POLL_S = 0.1
 ALIVE_S = 2.0  # chosen: between two looks whether the scheduler is still there
-LOGGED = 20  # chosen: entries of Dask's own logs in memory
-DEATHS = 1  # chosen: workers that may die around a task before it is a suspect
+DEAD = "worker: expected an answer, got every worker killed"  # the reason of such a point
 
 AnswerBatch = Callable[[Batch, Prices], list[PointRow]]
 
@@ -80,6 +81,94 @@ class Here:
         if self.prices is None or self.prices[0] != batch.chip:
             self.prices = batch.chip, priced(batch.chip)
         return self.answer(replace(batch, tasks=(first,)), self.prices[1])
+
+
+class OnProcesses:
+    """Processes of this machine, a batch each at a time.
+
+    One that dies takes no rows with it: its points are tried again one by one, each with no other
+    beside it, and the point that kills even then is a failed one.
+    """
+
+    def __init__(self, count: int, answer: AnswerBatch) -> None:
+        self.workers, self.answer = count, answer
+        self.free: list[Worker] = []
+        self.busy: dict[Worker, Batch] = {}
+        self.waiting: deque[Batch] = deque()
+        self.suspects: deque[Batch] = deque()  # a point each: with it a worker died
+
+    @property
+    def pending(self) -> int:
+        """Batches that were given and not yet taken back."""
+        return len(self.waiting) + len(self.busy) + len(self.suspects)
+
+    def submit(self, batch: Batch) -> None:
+        """Give a batch to a process that is free, or to the next one that is."""
+        self.waiting.append(batch)
+        self._hand_out()
+
+    def rows(self) -> list[PointRow]:
+        """The rows of the next batch that is done; none where its worker died.
+
+        raises: BackendError where a worker is of no use.
+        """
+        self._hand_out()
+        alone = not self.busy
+        if alone:
+            self._give(self.suspects.popleft())
+        worker = first_done(list(self.busy))
+        batch = self.busy.pop(worker)
+        self.free.append(worker)
+        try:
+            rows: list[PointRow] = worker.answer()
+        except Died:
+            self.free.remove(worker)
+            worker.end()
+            if alone:
+                return [lost(batch.tasks[0], DEAD)]
+            self.suspects += [replace(batch, tasks=(task,)) for task in batch.tasks]
+            return []
+        return rows
+
+    def start(self) -> None:
+        """Have as many processes as there are to be.
+
+        raises: BackendError where one cannot start.
+        """
+        with _starting(f"workers: expected {self.workers} to start"), uninterrupted():
+            while len(self.free) + len(self.busy) < self.workers:
+                serve = _Serve(self.answer)
+                self.free.append(Worker(serve, memory_share=1 / self.workers))
+
+    def end(self) -> None:
+        """End every process, whatever it does."""
+        for worker in (*self.free, *self.busy):
+            worker.end()
+
+    def _hand_out(self) -> None:
+        while self.waiting and len(self.busy) < self.workers:
+            self._give(self.waiting.popleft())
+
+    def _give(self, batch: Batch) -> None:
+        self.start()
+        worker = self.free.pop()
+        self.busy[worker] = batch
+        worker.ask(batch)
+
+
+class _Serve:
+    """What a process answers batches with; it keeps the prices of the last chip."""
+
+    def __init__(self, answer: AnswerBatch) -> None:
+        self.here = Here(answer)
+
+    def __call__(self, batch: Batch) -> list[PointRow]:
+        """The rows of a batch."""
+        self.here.submit(batch)
+        rows: list[PointRow] = []
+        while self.here.pending:
+            rows += self.here.rows()
+        return rows
 
 
 class OnDask:
@@ -148,7 +237,7 @@ class OnDask:
             )
         self.prices.pop(batch.chip, None)  # the price of the chip may be what kills
         if alone:
-            return [lost(batch.tasks[0], "worker: expected an answer, got every worker killed")]
+            return [lost(batch.tasks[0], DEAD)]
         self.suspects += [replace(batch, tasks=(task,)) for task in batch.tasks]
         return []
 
@@ -186,26 +275,12 @@ def local_workers(count: int, answer: AnswerBatch = answered) -> Iterator[Engine
     if count == 0:
         yield Here(answer)
         return
-    distributed = _distributed()
-    config = import_module("dask.config")
-    options = {
-        "distributed.scheduler.allowed-failures": DEATHS,
-        "distributed.worker.profile.enabled": False,  # it keeps an hour of call stacks
-        "distributed.admin.low-level-log-length": LOGGED,  # what it keeps has batches in it
-    }
-    with _quiet(), config.set(options), ExitStack() as opened:
-        with _starting(f"dask: expected {count} workers to start"), uninterrupted():
-            cluster = opened.enter_context(
-                distributed.LocalCluster(
-                    n_workers=count,
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address="127.0.0.1:0",  # any free port; Dask opens one in any case
-                    silence_logs=logging.CRITICAL,
-                )
-            )
-            client = opened.enter_context(distributed.Client(cluster))
-        yield OnDask(client, answer)
+    engine = OnProcesses(count, answer)
+    try:
+        engine.start()
+        yield engine
+    finally:
+        engine.end()
 
 
 @contextmanager
@@ -248,7 +323,7 @@ def _client(distributed: ModuleType, options: dict[str, str]) -> Any:
 
 @contextmanager
 def _starting(condition: str) -> Iterator[None]:
-    """Anything that Dask raises when it cannot start, as one line."""
+    """Anything that is raised when something cannot start, as one line."""
     try:
         yield
     except Exception as error:  # of Dask's own classes, asyncio's, and what a bad file makes it do
@@ -279,5 +354,5 @@ def _distributed() -> ModuleType:
     except ImportError as error:
         raise BackendError(
             "dask: the package distributed is not installed; pip install 'flat-mapper[sweep]', or "
-            "use --workers 0"
+            "use --workers instead of a scheduler"
         ) from error
