@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.names import relative_name
-from flat_mapper.spec.textfiles import check_target, reason
+from flat_mapper.spec.textfiles import beside, check_target, created, reason
 from flat_mapper.spec.yamlio import dump_json
 
 RESULT = "result.json"
@@ -63,15 +63,18 @@ def write_folder(folder: Path, files: Mapping[str, bytes], *, force: bool = Fals
         files = {**files, LISTING: dump_json({"files": [*files, LISTING]}).encode()}
     _check_names(folder, files)
     place = folder.absolute()
-    hidden = f".{place.name}.{os.getpid()}"
-    new, old = place.with_name(f"{hidden}.new"), place.with_name(f"{hidden}.old")
+    new, old = beside(place), beside(place)
     try:
+        place.parent.mkdir(parents=True, exist_ok=True)
         try:
+            new.mkdir()
             for name, data in files.items():
                 path = new / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
+                with created(path) as file:
+                    file.write(data)
             if place.exists():
+                old.mkdir()
                 _replace(place, files, new, old)
             else:
                 new.rename(place)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 from flat_mapper.base.errors import SpecError, expected
 
 MAX_BYTES = 16 * 2**20  # chosen: the largest file read; a recorded mapspace is far below it
+NAMED = 40  # chosen: characters of a name that its temporary neighbour repeats; 255 bytes in all
 
 _INPUTS: ContextVar[dict[Path, None] | None] = ContextVar("inputs", default=None)
 
@@ -59,30 +62,57 @@ def read_text(path: Path, *, is_input: bool = True) -> str:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a whole file or nothing: a temporary file beside it takes its place."""
-    with replacing(Path(path)) as temporary:
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    with replacing(Path(path), makes_folder=True) as file:
+        file.write(text.encode())
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A new name beside a file; what is written there takes the file's place in the end.
+def replacing(target: Path, *, makes_folder: bool = False) -> Iterator[BinaryIO]:
+    """A new file beside a file; what is written there takes the file's place in the end.
 
+    makes_folder: whether the folder of the target may be made.
     raises: SpecError where that cannot be, or the target is one that is not to be written.
     """
     check_target(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = beside(target)
     try:
-        temporary.unlink(missing_ok=True)
+        if makes_folder:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        opened = created(temporary)
         try:
-            yield temporary
+            with opened as file:
+                yield file
             temporary.replace(target)
-        finally:
+        except BaseException:
             temporary.unlink(missing_ok=True)
+            raise
     except (OSError, UnicodeError) as err:
         raise SpecError(
             f"{target}: expected a file that can be written, got: {reason(err)}"
         ) from err
+
+
+def beside(target: Path) -> Path:
+    """A name beside a file or folder that nobody can guess, so that nobody stands there first."""
+    return target.with_name(f".{target.name[:NAMED]}.{secrets.token_hex(8)}.tmp")
+
+
+def created(path: Path) -> BinaryIO:
+    """A new file to write; no other is opened, whatever stands under its name, nor a link followed.
+
+    raises: OSError, FileExistsError where anything has the name.
+    """
+    return _opened(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, "wb")
+
+
+def appended(path: Path) -> BinaryIO:
+    """A file to go on with, new where there is none; a link is not followed."""
+    return _opened(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, "ab")
+
+
+def _opened(path: Path, flags: int, mode: Literal["wb", "ab"]) -> BinaryIO:
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, 0o666), mode)
 
 
 def check_target(target: Path) -> None:

@@ -7,6 +7,7 @@ never as its language.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import sqlite3
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import batched
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, BinaryIO, Literal
 
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, SpecError, expected
@@ -110,11 +111,14 @@ def export_rows(
 
 def _to_file(path: Path, columns: list[Column], rows: ExportRows, write: Write | None) -> int:
     """Rows in a whole file, or none."""
-    with replacing(path) as temporary:
+    with replacing(path) as raw:
         if write is None:
-            return _parquet(columns, rows, temporary)
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            return write(columns, rows, file)
+            return _parquet(columns, rows, raw)
+        file = io.TextIOWrapper(raw, encoding="utf-8", newline="")
+        count = write(columns, rows, file)
+        file.flush()
+        file.detach()
+        return count
 
 
 @contextmanager
@@ -272,7 +276,7 @@ def _read(text: object) -> object:
         raise SpecError(f"a row: expected JSON, got: {error}; run the sweep again") from error
 
 
-def _parquet(columns: Sequence[Column], rows: ExportRows, path: Path) -> int:
+def _parquet(columns: Sequence[Column], rows: ExportRows, file: BinaryIO) -> int:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -284,7 +288,7 @@ def _parquet(columns: Sequence[Column], rows: ExportRows, path: Path) -> int:
     types = {"integer": pa.int64(), "real": pa.float64(), "text": pa.string()}
     schema = pa.schema([(column.name, types[column.kind]) for column in columns])
     count = 0
-    with pq.ParquetWriter(path, schema) as writer:
+    with pq.ParquetWriter(file, schema) as writer:
         for some in batched(rows, ROWS_AT_ONCE):
             values = zip(*some, strict=True)
             arrays = [

@@ -19,7 +19,7 @@ from typing import BinaryIO, Literal, Self
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.explore.sweep.spec import Coordinates
-from flat_mapper.spec.textfiles import check_target
+from flat_mapper.spec.textfiles import appended, check_target
 
 Status = Literal["done", "infeasible", "invalid", "failed"]
 STATUSES: tuple[Status, ...] = ("done", "infeasible", "invalid", "failed")
@@ -233,7 +233,7 @@ def _claimed(path: Path) -> BinaryIO:
     check_target(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
+        file = appended(path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise SpecError(f"{path}: expected a file that can be written, got: {reason}") from error

@@ -28,10 +28,12 @@ from flat_mapper.mapper.group.picks import GroupSolution, total_of
 from flat_mapper.mapper.solve.alternatives import Task
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.spec.plain import plain_data, value_of
+from flat_mapper.spec.textfiles import replacing
 from flat_mapper.workload.graph import Workload
 
 FORMAT = "flat-mapper search log"
 FORMAT_VERSION = 1
+MOST_BYTES = 2**28  # chosen: of a log that is read, unpacked
 _LEFT_OUT = ("document", "constraints")  # of an architecture: the mapspace has the rules by then
 
 
@@ -101,7 +103,7 @@ class SearchLog:
 @contextmanager
 def search_log(path: Path) -> Iterator[SearchLog]:
     """A log that is written to a file."""
-    with path.open("wb") as raw:
+    with replacing(path) as raw:
         if path.suffix == ".gz":
             with gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as packed:
                 yield from _logged(packed)
@@ -121,9 +123,14 @@ def read_log(path: Path) -> tuple[SearchQuestion, list[dict[str, Any]]]:
 
     raises: SpecError where the file is none, or was cut short.
     """
-    data = path.read_bytes()
     try:
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8")
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            data = (gzip.GzipFile(fileobj=raw) if packed else raw).read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES} bytes")
+        text = data.decode("utf-8")
         head, *events = [json.loads(line) for line in text.splitlines()]
         if (head["format"], head["version"]) != (FORMAT, FORMAT_VERSION):
             raise ValueError(f"{head['format']} of version {head['version']}")

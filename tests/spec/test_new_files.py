@@ -1,0 +1,109 @@
+"""Files that are written where others may write too: no link of theirs is followed."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from flat_mapper.base.errors import SpecError
+from flat_mapper.cli.main import main
+from flat_mapper.reports.folder import write_folder
+from flat_mapper.spec.textfiles import appended, created, replacing, write_text
+
+
+def test_what_has_the_name_already_is_left_alone(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "link").symlink_to(victim)
+    (tmp_path / "dangling").symlink_to(tmp_path / "new")
+    for name in ("victim", "link", "dangling"):
+        with pytest.raises(FileExistsError):
+            created(tmp_path / name)
+    for name in ("link", "dangling"):
+        with pytest.raises(OSError, match="symbolic"):
+            appended(tmp_path / name)
+    assert victim.read_text() == "mine"
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_link_that_appears_while_a_file_is_written_is_replaced(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    with replacing(tmp_path / "out") as file:
+        file.write(b"ours")
+        (tmp_path / "out").symlink_to(victim)
+    assert victim.read_text() == "mine"
+    assert (tmp_path / "out").read_text() == "ours"
+    assert not (tmp_path / "out").is_symlink()
+
+
+def neighbour(folder: Path, victim: Path, end: threading.Event) -> None:
+    """Somebody who puts a link under every name that this process could be foreseen to write."""
+    names = [
+        f".{name}.{os.getpid()}{tail}"
+        for name in ("p.yaml", "out")
+        for tail in (".tmp", ".new", ".old", "")
+    ]
+    while not end.is_set():
+        for name in names:
+            try:
+                (folder / name).symlink_to(victim)
+            except FileExistsError:
+                continue
+
+
+def test_a_neighbour_s_links_are_never_followed(tmp_path: Path) -> None:
+    folder, victim = tmp_path / "shared", tmp_path / "victim"
+    folder.mkdir()
+    victim.mkdir()
+    end = threading.Event()
+    thread = threading.Thread(target=neighbour, args=(folder, victim, end))
+    thread.start()
+    try:
+        for _ in range(200):
+            write_text(folder / "p.yaml", "x")
+            write_folder(folder / "out", {"result.json": b'{"files": ["result.json"]}'})
+    finally:
+        end.set()
+        thread.join()
+    assert list(victim.iterdir()) == []
+    left = [p.name for p in folder.iterdir() if not p.is_symlink()]
+    assert sorted(left) == ["out", "p.yaml"]
+
+
+def test_nothing_is_left_of_what_failed(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="expected a file that can be written"):
+        write_text(tmp_path / "a", "\ud800")
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_modes_are_those_of_any_new_file(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "x")
+    (tmp_path / "b").write_text("x")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE(
+        (tmp_path / "b").stat().st_mode
+    )
+
+
+def test_long_names_have_temporary_ones(tmp_path: Path) -> None:
+    write_text(tmp_path / ("n" * 250), "x")
+    assert (tmp_path / ("n" * 250)).read_text() == "x"
+
+
+def test_a_search_s_log_takes_no_input_s_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "p.yaml"
+    kept.write_text(
+        "problem:\n  ranks: {B: 1, H: 1, P: 4, M: 4, E: 2, F: 2}\n  attention: {softmax: row}\n"
+    )
+    words = ["map", "--problem", str(kept), "--arch", "edge", "--log", str(kept)]
+    assert main(words) == 2
+    assert "another file than an input" in capsys.readouterr().err
+    assert kept.read_text().startswith("problem")
