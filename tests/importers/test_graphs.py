@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from flat_mapper.base.errors import SpecError
+from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.importers.graphs.axes import Axis, flat, keep_apart, reshaped, unify
 from flat_mapper.importers.graphs.imported import Imported
@@ -173,11 +173,15 @@ def test_what_is_no_graph_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "expected an ONNX file" in capsys.readouterr().err
 
 
-def test_without_torch_the_command_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_torch_a_program_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    from flat_mapper.importers.graphs.torch_graph import import_torch
+
+    assert main(["import-torch", "x.pt2"]) == 2  # a file is read without it
+    assert "no such file" in capsys.readouterr().err
     if importlib.util.find_spec("torch"):
         pytest.skip("torch is here")
-    assert main(["import-torch", "x.pt2"]) == 3
-    assert "pip install torch" in capsys.readouterr().err
+    with pytest.raises(BackendError, match="pip install torch"):
+        import_torch(object())
 
 
 @pytest.mark.nightly

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from math import prod
 
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.importers.graphs.cascade import GraphCascade
 from flat_mapper.importers.graphs.values import Value
 from flat_mapper.workload.mask import Mask
 
 POWERS = {2.0: "square", 3.0: "cube", 0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal"}
+
+
+@contextmanager
+def understood(where: str, kind: str) -> Iterator[None]:
+    """Arguments of a file that are not what its operator takes, as one line.
+
+    Whatever stands in a file of others reaches a handler as it is: the wrong number of operands, of
+    dimensions, a name for a number.
+    raises: SpecError in place of what a handler makes of them.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        got = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise SpecError(expected(where, f"the arguments of {kind}", got)) from error
 
 
 def matmul(graph: GraphCascade, name: str, left: Value, right: Value) -> Value:

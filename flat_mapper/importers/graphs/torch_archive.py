@@ -1,0 +1,259 @@
+"""The archive of torch.export.save, read without torch: its graph, and the constants that it names.
+
+An archive is a zip with the graph as JSON (`models/model.json`, schema 8 of torch 2.8 and later),
+constants as plain bytes with their shapes in JSON beside them, and pickles. A pickle may run
+anything, so none is opened; the same holds for the expressions that torch evaluates when it loads a
+graph. Only names, numbers and bytes leave this module, bounded in size before they are unpacked.
+Source: torch/_export/serde/schema.py and torch/export/pt2_archive/constants.py.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from flat_mapper.base.classes import dataclass
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.spec.textfiles import MAX_BYTES
+
+MODEL = "models/model.json"
+CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
+MOST_ENTRIES = 100_000  # chosen: files in an archive
+MOST_CONSTANT = 2**26  # chosen: bytes of one constant that is looked at
+DTYPES: Mapping[int, str] = {  # of ScalarType in the schema
+    **{1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 6: "<f2", 7: "<f4", 8: "<f8", 12: "?"},
+    13: "<u2",  # bfloat16: the upper half of a float's bits
+}
+BFLOAT16 = 13
+FLOATS = (6, 7, 8, BFLOAT16, *range(29, 33))  # the last ones of 8 bits
+_UNREADABLE = (
+    *(OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError),
+    *(ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error, OverflowError),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorKind:
+    """The type and the shape of a tensor; None for a size that the graph leaves open."""
+
+    dtype: int
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An argument that is a tensor of the graph."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One call: what of ATen, its arguments, and the names of the tensors that it makes."""
+
+    name: str
+    kind: str
+    values: tuple[Any, ...]
+    named: Mapping[str, Any]
+    outputs: tuple[str, ...]
+    makes_list: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedGraph:
+    """What an archive says of a model.
+
+    inputs: (name in the graph, parameter, buffer, constant or input, name outside), in order.
+    """
+
+    inputs: tuple[tuple[str, str, str], ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+    kinds: Mapping[str, TensorKind]
+    constants: Mapping[str, Any]  # arrays by their names outside; where it is missing, not known
+
+
+def read_archive(source: Path | BinaryIO, where: str) -> ExportedGraph:
+    """The graph in a file of torch.export.save.
+
+    raises: SpecError where it is none, or larger than is read.
+    """
+    change = "export the module again with torch 2.8 or later, and fixed sizes"
+    try:
+        with zipfile.ZipFile(source) as archive:
+            return _graph(_Archive(archive, where), where)
+    except RecursionError as error:
+        raise SpecError(expected(where, "a file of torch.export.save", "nesting")) from error
+    except _UNREADABLE as error:
+        got = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise SpecError(expected(where, "a file of torch.export.save", got, change)) from error
+
+
+class _Archive:
+    """Files of a zip by their paths below its one folder, none of them read beyond its bound."""
+
+    def __init__(self, archive: zipfile.ZipFile, where: str) -> None:
+        infos = archive.infolist()
+        if len(infos) > MOST_ENTRIES:
+            raise SpecError(expected(where, f"at most {MOST_ENTRIES} files in it", len(infos)))
+        self.archive, self.where = archive, where
+        self.infos = {info.filename.partition("/")[2]: info for info in infos}
+
+    def data(self, path: str, most: int) -> bytes:
+        """The bytes of a file."""
+        if path not in self.infos:
+            got = ", ".join(list(self.infos)[:5])
+            raise ValueError(f"no {path} beside {got}")
+        with self.archive.open(self.infos[path]) as file:
+            found = file.read(most + 1)
+        if len(found) > most:
+            change = "export fewer layers: they are alike, and a problem has a number of them"
+            raise SpecError(
+                expected(f"{self.where}: {path}", f"at most {most} bytes", f"over {most}", change)
+            )
+        return found
+
+    def document(self, path: str) -> Any:
+        """The JSON of a file."""
+        return json.loads(self.data(path, MAX_BYTES))
+
+
+def _graph(archive: _Archive, where: str) -> ExportedGraph:
+    module = archive.document(MODEL)["graph_module"]
+    graph = module["graph"]
+    inputs = tuple(map(_input, module["signature"]["input_specs"]))
+    wanted = {outside for _, kind, outside in inputs if kind in ("buffer", "constant")}
+    return ExportedGraph(
+        inputs=inputs,
+        nodes=tuple(_node(node, where) for node in graph["nodes"]),
+        outputs=tuple(str(a["as_tensor"]["name"]) for a in graph["outputs"] if "as_tensor" in a),
+        kinds={str(name): _kind(meta) for name, meta in graph["tensor_values"].items()},
+        constants=_constants(archive, wanted),
+    )
+
+
+def _input(spec: Mapping[str, Any]) -> tuple[str, str, str]:
+    (kind, said), *_ = spec.items()
+    if kind == "user_input":
+        return str(said["arg"].get("as_tensor", {}).get("name", "")), "input", ""
+    known = {"parameter": "parameter", "buffer": "buffer", "tensor_constant": "constant"}
+    if kind not in known:
+        return "", "other", ""
+    return str(said["arg"]["name"]), known[kind], str(said[f"{kind}_name"])
+
+
+def _kind(meta: Mapping[str, Any]) -> TensorKind:
+    sizes = tuple(s.get("as_int") for s in meta["sizes"])
+    if any(s is not None and (type(s) is not int or s < 0) for s in sizes):
+        raise ValueError(f"sizes {sizes}")
+    return TensorKind(dtype=int(meta["dtype"]), shape=sizes)
+
+
+def _node(node: Mapping[str, Any], where: str) -> Node:
+    target = str(node["target"])
+    parts = target.removeprefix("torch.ops.").split(".")
+    kind = parts[1] if len(parts) > 1 else target
+    outputs: list[str] = []
+    for one in node["outputs"]:
+        ((form, held),) = one.items()
+        many = held if isinstance(held, list) else [one]
+        named = [t.get("as_tensor", t) for t in many if isinstance(t, Mapping)]
+        outputs += [str(t["name"]) for t in named if "name" in t] if "tensor" in form else []
+    name = str(node.get("name") or (outputs[0] if outputs else kind))
+    inputs = [(str(i["name"]), i.get("kind"), i["arg"]) for i in node["inputs"]]
+    at = f"{where}: {name}"
+    return Node(
+        name=name,
+        kind=kind if kind.startswith("_") else kind.removesuffix("_"),
+        values=tuple(_argument(arg, at) for _, how, arg in inputs if how != 2),
+        named={key: _argument(arg, at) for key, how, arg in inputs if how == 2},
+        outputs=tuple(outputs),
+        makes_list=len(outputs) > 1 or any("as_tensors" in one for one in node["outputs"]),
+    )
+
+
+def _argument(argument: Mapping[str, Any], where: str) -> Any:
+    """An argument as Python has it, tensors as `Named`; None for what only says where it lies."""
+    ((form, held),) = argument.items()
+    if form in ("as_graph", "as_custom_obj"):
+        raise SpecError(expected(where, "calls of functions alone", form.removeprefix("as_")))
+    read = _FORMS.get(form.replace("optional_", "").removesuffix("s"))
+    if read is None:
+        return None
+    return [read(one) for one in held] if form.endswith("s") else read(held)
+
+
+def _tensor(held: Mapping[str, Any]) -> Named | None:
+    held = held.get("as_tensor", held)
+    return Named(str(held["name"])) if "name" in held else None
+
+
+def _integer(held: object) -> int:
+    if not isinstance(held, int):
+        raise ValueError(f"{held!r} for a number")
+    return held
+
+
+def _symbol(held: Mapping[str, Any]) -> Any:
+    """A number, where the graph knows it."""
+    found = next(iter(held.values()))
+    return found if isinstance(found, int | float) else None
+
+
+_FORMS: Mapping[str, Callable[[Any], Any]] = {
+    "as_tensor": _tensor,
+    **dict.fromkeys(("as_int", "as_bool", "as_scalar_type"), _integer),
+    "as_float": float,  # JSON has no infinity: it is a word there
+    **dict.fromkeys(("as_sym_int", "as_sym_bool", "as_sym_float"), _symbol),
+    **dict.fromkeys(("as_string", "as_operator"), str),
+}
+
+
+def _constants(archive: _Archive, wanted: set[str]) -> dict[str, Any]:
+    """The arrays of buffers and constants that are stored as plain bytes."""
+    found: dict[str, Any] = {}
+    for path in CONFIGS:
+        if path not in archive.infos:
+            continue
+        for name, entry in archive.document(path)["config"].items():
+            if name not in wanted or entry.get("use_pickle"):
+                continue
+            array = _array(archive, f"{path.rpartition('/')[0]}/{entry['path_name']}", entry)
+            if array is not None:
+                found[name] = array
+    return found
+
+
+def _array(archive: _Archive, path: str, entry: Mapping[str, Any]) -> Any:
+    """One array; None where its type or the order of its words is another one."""
+    kind = _kind(entry["tensor_meta"])
+    shape = [size for size in kind.shape if size is not None]
+    strides = [s.get("as_int") for s in entry["tensor_meta"]["strides"]]
+    plain = entry["tensor_meta"]["storage_offset"].get("as_int") == 0
+    if kind.dtype not in DTYPES or len(shape) < len(kind.shape) or not plain:
+        return None
+    dtype = np.dtype(DTYPES[kind.dtype])
+    size = prod(shape) * dtype.itemsize
+    if not _in_rows(shape, strides) or size > MOST_CONSTANT or path not in archive.infos:
+        return None
+    data = archive.data(path, MOST_CONSTANT)
+    array = np.frombuffer(data[:size], dtype=dtype).reshape(shape)
+    if kind.dtype == BFLOAT16:
+        return (array.astype("<u4") << 16).view("<f4")
+    return array.astype("f4") if dtype == np.float16 else array
+
+
+def _in_rows(shape: Sequence[int], strides: Sequence[int | None]) -> bool:
+    """True where words follow each other, the last dimension fastest."""
+    return all(
+        size == 1 or stride == prod(shape[i + 1 :])
+        for i, (size, stride) in enumerate(zip(shape, strides, strict=True))
+    )

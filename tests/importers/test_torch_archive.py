@@ -1,0 +1,176 @@
+"""Files of torch.export.save: read without torch, nothing in them run, all of it bounded."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import random
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import exported
+import numpy as np
+import pytest
+from exported import BOOL, call, saved, t, tensor
+
+from flat_mapper.cli.main import main
+from flat_mapper.importers.graphs.torch_graph import import_torch
+from flat_mapper.workload.mask import Mask
+
+
+class Evil:
+    """What writes a file when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.write_text, (self.target, "ran")
+
+
+def test_a_graph_is_read_with_the_mask_that_it_makes(tmp_path: Path) -> None:
+    found = import_torch(saved(tmp_path / "m.pt2", exported.attention()))
+    assert found.workload.mask == Mask(causal=True)
+    assert found.macs == 2 * 2 * 4 * 4 * 8 + 2 * 4 * 8 * 8
+    assert found.weight_words == 64
+    plain = import_torch(saved(tmp_path / "n.pt2", exported.attention(masked=False)))
+    assert plain.workload.mask is None
+    assert plain.macs == found.macs
+
+
+def with_stored_mask(path: Path, *, pickled: bool, data: bytes) -> Path:
+    """The same where the mask is a buffer that the archive stores."""
+    model = exported.attention()
+    graph = model["graph_module"]["graph"]
+    graph["nodes"] = [n for n in graph["nodes"] if n["name"] not in ("inf", "above", "hidden")]
+    graph["nodes"].insert(
+        2, call("where.ScalarOther", "hidden", t("seen"), t("scores"), {"as_float": "-Infinity"})
+    )
+    graph["tensor_values"]["seen"] = tensor(4, 4, dtype=BOOL)
+    buffer = {"arg": {"name": "seen"}, "buffer_name": "mask", "persistent": True}
+    model["graph_module"]["signature"]["input_specs"].append({"buffer": buffer})
+    entry = {"path_name": "c0", "is_param": False, "use_pickle": pickled}
+    config = {"config": {"mask": {**entry, "tensor_meta": tensor(4, 4, dtype=BOOL)}}}
+    files = {
+        "data/constants/model_constants_config.json": json.dumps(config).encode(),
+        "data/constants/c0": data,
+    }
+    return saved(path, model, files)
+
+
+def test_a_stored_mask_counts(tmp_path: Path) -> None:
+    data = np.tril(np.ones((4, 4), dtype=bool)).tobytes()
+    found = import_torch(with_stored_mask(tmp_path / "m.pt2", pickled=False, data=data))
+    assert found.workload.mask == Mask(causal=True)
+
+
+def test_no_pickle_is_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = tmp_path / "ran"
+    evil = pickle.dumps(Evil(ran))
+    path = with_stored_mask(tmp_path / "m.pt2", pickled=True, data=evil)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("m/data/sample_inputs/model.pt", evil)
+    assert main(["import-torch", str(path)]) == 0
+    assert "what it hides depends on the input" in capsys.readouterr().out
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    "target", ["torch.os.system", "_operator.add", "os.system", "torch.ops.evil.system.default", ""]
+)
+def test_no_name_in_a_graph_is_looked_up(tmp_path: Path, target: str) -> None:
+    model = exported.attention()
+    node = model["graph_module"]["graph"]["nodes"][2]
+    node |= {"target": target, "inputs": [{"name": "c", "arg": {"as_string": "touch ran"}}]}
+    assert main(["import-torch", str(saved(tmp_path / "m.pt2", model))]) in (0, 2)
+    assert [p.name for p in tmp_path.iterdir()] == ["m.pt2"]
+
+
+def hostile() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Graphs that ask for more than anybody has."""
+    model = exported.attention()
+    nodes = model["graph_module"]["graph"]["nodes"]
+    nodes[2]["inputs"][0]["arg"] = {"as_ints": [10**9, 10**9]}
+    yield "a constant of 10^18 words", copy.deepcopy(model)
+    model["graph_module"]["graph"]["tensor_values"]["inf"] = tensor(10**9, 10**9)
+    yield "the same, as the graph says too", model
+    model = exported.attention()
+    model["graph_module"]["graph"]["nodes"][2:2] = [
+        call("arange.default", "a0", {"as_int": 2**20}),
+        *(call("pow.Tensor_Scalar", f"a{i}", t(f"a{i - 1}"), {"as_int": 2}) for i in range(1, 99)),
+    ]
+    kinds = model["graph_module"]["graph"]["tensor_values"]
+    kinds |= {f"a{i}": tensor(2**20) for i in range(99)}
+    yield "many constants of a million words", model
+
+
+@pytest.mark.parametrize(("name", "model"), list(hostile()))
+def test_what_is_too_large_takes_no_room(tmp_path: Path, name: str, model: Any) -> None:
+    begin = time.monotonic()
+    assert main(["import-torch", str(saved(tmp_path / "m.pt2", model))]) in (0, 2)
+    assert time.monotonic() - begin < 20
+
+
+def test_what_inflates_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "m.pt2", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("m/models/model.json", b" " * 2**27)
+    begin = time.monotonic()
+    assert main(["import-torch", str(tmp_path / "m.pt2")]) == 2
+    assert "expected at most 16777216 bytes" in capsys.readouterr().err
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize("text", ["", "[" * 10**5, "{}", "[]", '{"graph_module": 3}', "NaN"])
+def test_what_is_no_graph_is_one_line(
+    tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "m.pt2", "w") as archive:
+        archive.writestr("m/models/model.json", text)
+    assert main(["import-torch", str(tmp_path / "m.pt2")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+VALUES: tuple[Any, ...] = (
+    *(None, -1, 0, 3, 10**30, 1.5, "x", "", True, [], {}, [None], {"as_int": 5}, {"name": "q"}),
+    *([[]], {"as_tensor": {"name": "scores"}}, "Infinity"),
+)
+
+
+def mutated(document: Any, chance: random.Random) -> Any:
+    """The document with one thing in it replaced or gone."""
+    made = copy.deepcopy(document)
+    node, path = made, []
+    while True:
+        keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+        key = chance.choice(keys)
+        path.append(key)
+        deeper = isinstance(node[key], dict | list) and node[key]
+        if not deeper or chance.random() < 0.15:
+            break
+        node = node[key]
+    if chance.random() < 0.2:
+        del node[key]
+    else:
+        node[key] = copy.deepcopy(chance.choice(VALUES))
+    return made
+
+
+def test_whatever_is_changed_in_a_graph_it_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chance = random.Random(7)
+    whole = exported.attention()
+    refused = 0
+    for _ in range(150):
+        code = main(["import-torch", str(saved(tmp_path / "m.pt2", mutated(whole, chance)))])
+        said = capsys.readouterr().err
+        assert code in (0, 2)
+        assert said.count("\n") == (1 if code else 0)
+        refused += code == 2
+    assert 20 < refused < 150
