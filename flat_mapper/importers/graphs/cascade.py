@@ -17,6 +17,7 @@ from itertools import pairwise
 from math import prod
 
 from flat_mapper.base.classes import dataclass
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.importers.graphs.axes import (
     Axis,
     Dim,
@@ -30,6 +31,7 @@ from flat_mapper.importers.graphs.axes import (
 )
 from flat_mapper.importers.graphs.slices import Slice
 from flat_mapper.importers.graphs.values import Line, Part, Rows, Tensor, Value
+from flat_mapper.workload.einsum import MAX_EINSUMS
 from flat_mapper.workload.mask import Mask
 
 # Functions of one word, made of several steps; what is not here is one Einsum a step.
@@ -43,6 +45,9 @@ FUNCTION_OF: Mapping[tuple[str, ...], str] = {
 }
 STEP_OF = {"mul": "square", "add": "copy", "sub": "copy", "div": "reciprocal", "turned": "copy"}
 SIGNS = {"mul": "*", "add": "+", "sub": "-", "div": "/"}
+MOST_STEPS = 16  # chosen: functions of one word in a row that are kept in mind; FUNCTION_OF has 4
+MOST_SLICES = 4 * MAX_EINSUMS  # chosen: parts of tensors
+MOST_DIMENSIONS = 64  # numpy's own bound
 TURNED = "turned"  # the second half of a row in front of the first, one of them negated
 
 
@@ -69,6 +74,8 @@ class GraphCascade:
     masks: list[Mask | None] = field(default_factory=list)  # of each of them
     tables: dict[str, int] = field(default_factory=dict)  # parameters that no Einsum reads
     _names: set[str] = field(default_factory=set)
+    _counts: dict[str, int] = field(default_factory=dict)  # of tensors that would have a name
+    _parts: dict[tuple[Tensor, Axis, tuple[int, int]], Slice] = field(default_factory=dict)
     _rows: dict[Tensor, Rows] = field(default_factory=dict)
     _done: dict[tuple[Tensor, tuple[str, ...]], Tensor] = field(default_factory=dict)
     _views: dict[tuple[Tensor, Dim], Tensor] = field(default_factory=dict)
@@ -77,7 +84,7 @@ class GraphCascade:
 
     def source(self, name: str, shape: Sequence[int], *, parameters: int = 0) -> Value:
         """A tensor from outside: an input of the model, a parameter, a constant."""
-        dims = tuple(dim(size) for size in shape)
+        dims = tuple(dim(size) for size in _few(name, shape))
         tensor = Tensor(self._named(name), flat(a for d in dims for a in d), parameters=parameters)
         return Value(tensor=tensor, dims=dims)
 
@@ -119,6 +126,8 @@ class GraphCascade:
 
     def function(self, step: str, value: Value) -> Value:
         """A function of one word; it is made an Einsum when something else reads it."""
+        if len(value.steps) >= MOST_STEPS:
+            value = self.done(value)
         return replace(value, steps=(*value.steps, step))
 
     def reduce(
@@ -184,7 +193,7 @@ class GraphCascade:
             value = self.done(value)
         known = prod(size for size in shape if size != -1)
         shape = [prod(value.shape) // known if size == -1 else size for size in shape]
-        dims = reshaped(value.dims, shape)
+        dims = reshaped(value.dims, _few(name, shape))
         return self.cut("Reshape", name, [value], shape) if dims is None else value.with_dims(dims)
 
     def transposed(self, value: Value, order: Sequence[int]) -> Value:
@@ -196,7 +205,7 @@ class GraphCascade:
     def expand(self, value: Value, shape: Sequence[int]) -> Value:
         """The same words, repeated along dimensions of one position, or new ones in front."""
         value = self.done(value)
-        dims = ((),) * (len(shape) - len(value.dims)) + value.dims
+        dims = ((),) * (len(_few("expand", shape)) - len(value.dims)) + value.dims
         pairs = zip(dims, shape, strict=True)
         return value.with_dims(tuple(d if d or size <= 1 else dim(size) for d, size in pairs))
 
@@ -250,6 +259,8 @@ class GraphCascade:
         same = left.tensor is right.tensor and left.part is right.part is None
         flats = [flat(a for d in v.dims for a in d) for v in (left, right)]
         if not same or left.shape != right.shape or flats[0] != flats[1] or operation not in SIGNS:
+            return None
+        if len(left.steps) + len(right.steps) >= MOST_STEPS:
             return None
         return replace(left, steps=(*left.steps, *right.steps, operation))
 
@@ -333,19 +344,20 @@ class GraphCascade:
             name = f"{whole.tensor.name}_part"
             return replace(self.cut("Slice", name, [whole], value.shape), steps=value.steps)
         span = (part.start, part.stop)
-        for known in self.slices:
-            if (known.whole, known.axis, known.span) == (whole.tensor, old[0], span):
-                tensor, new = known.tensor, known.part
-                break
+        key = (whole.tensor, old[0], span)
+        known = self._parts.get(key)
+        if known is not None:
+            tensor, new = known.tensor, known.part
         else:
             new = value.dims[part.dimension]
             axes = tuple(
                 a for leaf in whole.tensor.leaves for a in (new if leaf is old[0] else (leaf,))
             )
             tensor = Tensor(self._named(f"{whole.tensor.name}_part"), axes, made=True)
-            self.slices.append(
-                Slice(tensor=tensor, whole=whole.tensor, axis=old[0], part=new, span=span)
-            )
+            made = Slice(tensor=tensor, whole=whole.tensor, axis=old[0], part=new, span=span)
+            self._parts[key] = made
+            self.slices.append(made)
+            _bounded(self.slices, MOST_SLICES, "parts of tensors")
         dims = (*whole.dims[: part.dimension], new, *whole.dims[part.dimension + 1 :])
         return Value(tensor=tensor, dims=dims, steps=value.steps)
 
@@ -357,6 +369,7 @@ class GraphCascade:
         output = Tensor(self._named(name), axes, made=True)
         line = Line(form, output, [v.tensor for v in inputs])
         self.lines.append(line)
+        _bounded(self.lines, MAX_EINSUMS, "Einsums")
         self._note_rows(line, tuple(a for a in present if a not in axes))
         return Value(tensor=output, dims=dims)
 
@@ -390,9 +403,25 @@ class GraphCascade:
         """A name for a tensor and its Einsum that no other has."""
         plain = re.sub(r"\W+", "_", name).strip("_")[:80] or "T"
         plain = plain if plain[0].isalpha() else f"T_{plain}"
-        found, count = plain, 1
+        count = self._counts.get(plain.lower(), 1)
+        found = plain if count == 1 else f"{plain}_{count}"
         while found.lower() in self._names:
             count += 1
             found = f"{plain}_{count}"
+        self._counts[plain.lower()] = count
         self._names.add(found.lower())
         return found
+
+
+def _bounded(made: Sequence[object], most: int, what: str) -> None:
+    """Raise SpecError once more is made of a graph than a problem may have."""
+    if len(made) > most:
+        change = "export fewer layers: they are alike, and a problem has a number of them"
+        raise SpecError(expected("graph", f"at most {most} {what}", "more", change))
+
+
+def _few(name: str, shape: Sequence[int]) -> Sequence[int]:
+    """A shape of no more dimensions than arrays have."""
+    if len(shape) > MOST_DIMENSIONS:
+        raise SpecError(expected(name, f"at most {MOST_DIMENSIONS} dimensions", len(shape)))
+    return shape

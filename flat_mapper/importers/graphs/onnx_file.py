@@ -16,13 +16,15 @@ import numpy as np
 
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, SpecError, expected
+from flat_mapper.base.names import relative_name
 from flat_mapper.importers.graphs.cascade import GraphCascade
 from flat_mapper.importers.graphs.imported import Imported, finished
+from flat_mapper.importers.graphs.onnx_constants import MOST_FOLDED, is_small
 from flat_mapper.importers.graphs.onnx_operators import HANDLERS, Operand, Step
+from flat_mapper.importers.graphs.operators import understood
 from flat_mapper.importers.graphs.values import Value
 from flat_mapper.spec.textfiles import note_input
 
-MOST_FOLDED = 2**24  # chosen: words of a constant that is worked out
 SAME = ("Identity", "Cast", "Dropout")
 
 
@@ -44,7 +46,11 @@ def import_onnx(
     except Exception as error:  # of protobuf, which the library does not wrap
         raise SpecError(expected(str(path), "an ONNX file", str(error)[:200])) from error
     _set_sizes(model, str(path), sizes or {})
-    model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    try:
+        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception as error:  # of the library's own classes, and of what it is written in
+        got = " ".join(str(error).split())[:200]
+        raise SpecError(expected(str(path), "a graph whose shapes follow", got)) from error
     walk = _Walk(onnx=onnx, model=model, where=str(path), folder=source.parent)
     walk.through()
     return finished(walk.graph, name or source.stem, notes=list(dict.fromkeys(walk.notes)))
@@ -81,6 +87,11 @@ def _set_sizes(model: Any, where: str, sizes: Mapping[str, int]) -> None:
         del model.graph.value_info[:]
 
 
+def _name(node: Any) -> str:
+    """What a node is called."""
+    return str(node.name or next(iter(node.output), "") or node.op_type).removeprefix("node_")
+
+
 @dataclass(slots=True)
 class _Walk:
     """One pass over the nodes of a file."""
@@ -107,7 +118,8 @@ class _Walk:
             shape = self._shape(info.name, "its input") if words else ()
             self.found[info.name] = self.graph.source(info.name, shape) if words else None
         for node in graph.node:
-            results = self._node(node)
+            with understood(f"{self.where}: {_name(node)}", str(node.op_type)):
+                results = self._node(node)
             self.found |= dict(zip(node.output, results, strict=False))
             self.makers |= dict.fromkeys(node.output, node.op_type)
         for info in graph.output:
@@ -131,7 +143,7 @@ class _Walk:
 
     def _node(self, node: Any) -> Sequence[Operand]:
         """Output of a node."""
-        name = str(node.name or node.output[0]).removeprefix("node_")
+        name = _name(node)
         if any(a.HasField("g") for a in node.attribute):
             condition = "operators without graphs inside them"
             raise SpecError(expected(f"{self.where}: {name}", condition, node.op_type))
@@ -174,9 +186,11 @@ class _Walk:
             return None
         arrays = [self._array(n) if n else None for n in node.input]
         unknown = any(a is None and n for a, n in zip(arrays, node.input, strict=True))
-        if unknown or sum(a.size for a in arrays if a is not None) > MOST_FOLDED:
+        if unknown or node.domain or not is_small(node.op_type, arrays):
             return None
-        if not arrays and node.op_type != "Constant":
+        if any(self._is_outside(a.t) for a in node.attribute) or any(
+            a.HasField("sparse_tensor") for a in node.attribute
+        ):
             return None
         opsets = {o.domain: o.version for o in self.model.opset_import}
         given = {n: a for n, a in zip(node.input, arrays, strict=True) if n}
@@ -198,20 +212,35 @@ class _Walk:
         weight = self.weights.get(name)
         if weight is None or prod(weight.dims) > MOST_FOLDED:
             return None
-        if weight.data_location == self.onnx.TensorProto.EXTERNAL and not self._is_there(weight):
-            return None
-        return self.onnx.numpy_helper.to_array(weight, base_dir=str(self.folder))
+        if self._is_outside(weight):
+            return self._beside(weight)
+        return self.onnx.numpy_helper.to_array(weight)
 
-    def _is_there(self, weight: Any) -> bool:
-        """True if the file with the data of a weight is beside the model's."""
-        (name,) = (e.value for e in weight.external_data if e.key == "location")
-        return (self.folder / str(name)).is_file()
+    def _is_outside(self, weight: Any) -> bool:
+        return bool(weight.data_location == self.onnx.TensorProto.EXTERNAL)
+
+    def _beside(self, weight: Any) -> Any:
+        """The numbers of a weight in a file beside the model's; None where it is not there."""
+        said = {str(e.key): str(e.value) for e in weight.external_data}
+        name = relative_name(said.get("location", ""), f"{self.where}: {weight.name}: location")
+        path = self.folder / name
+        if not path.is_file():
+            return None
+        kind = np.dtype(self.onnx.helper.tensor_dtype_to_np_dtype(weight.data_type))
+        with path.open("rb") as file:
+            file.seek(int(said.get("offset", "0")))
+            data = file.read(prod(weight.dims) * kind.itemsize)
+        return np.frombuffer(data, dtype=kind).reshape(tuple(weight.dims))
 
     def _input(self, name: str) -> Operand:
         """An input of a node; a weight becomes a tensor from outside when words are read of it."""
         if not name or name in self.found:
             return self.found.get(name)
-        weight = self.weights[name]
+        weight = self.weights.get(name)
+        if weight is None:
+            condition = f"an operator that makes {name} before it is read"
+            change = "export the model again: its operators are in order"
+            raise SpecError(expected(self.where, condition, "none", change))
         array = self._array(name)
         if array is not None and (array.size == 1 or weight.data_type not in self._floats()):
             return array

@@ -12,6 +12,9 @@ from flat_mapper.importers.graphs.cascade import GraphCascade
 from flat_mapper.importers.graphs.values import Value
 from flat_mapper.workload.mask import Mask
 
+_NO_SENSE = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError),
+)
 POWERS = {2.0: "square", 3.0: "cube", 0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal"}
 
 
@@ -25,7 +28,7 @@ def understood(where: str, kind: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+    except _NO_SENSE as error:
         got = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise SpecError(expected(where, f"the arguments of {kind}", got)) from error
 

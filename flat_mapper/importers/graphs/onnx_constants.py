@@ -1,0 +1,88 @@
+"""Which constants of an ONNX graph are worked out, and how many words each of them makes.
+
+The library's own reference computes them; here stands what it may be asked, so that a node of some
+bytes does not make words by the thousand million.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import inf, prod
+from typing import Any
+
+import numpy as np
+
+MOST_FOLDED = 2**24  # chosen: words of a constant that is worked out, and of what it is made of
+
+Arrays = Sequence[Any]
+
+
+def is_small(kind: str, arrays: Arrays) -> bool:
+    """True where a node of constants is worked out.
+
+    arrays: of its inputs, None for one that is left out.
+    """
+    words = WORDS.get(kind)
+    given = [a for a in arrays if a is not None]
+    if words is None or sum(np.size(a) for a in given) > MOST_FOLDED:
+        return False
+    try:
+        return bool(words(given) <= MOST_FOLDED)
+    except (ValueError, TypeError, IndexError, ArithmeticError):  # they make no sense together
+        return False
+
+
+def _most(arrays: Arrays) -> float:
+    return sum(np.size(a) for a in arrays)
+
+
+def _broadcast(arrays: Arrays) -> float:
+    return prod(np.broadcast_shapes(*map(np.shape, arrays)))
+
+
+def _range(arrays: Arrays) -> float:
+    start, end, step = (float(np.reshape(a, ())) for a in arrays)
+    return abs(end - start) / abs(step) if step else inf
+
+
+def _of_shape(arrays: Arrays) -> float:
+    return prod(int(n) for n in np.ravel(arrays[0]))
+
+
+def _expanded(arrays: Arrays) -> float:
+    return prod(np.broadcast_shapes(np.shape(arrays[0]), tuple(int(n) for n in arrays[1])))
+
+
+def _tiled(arrays: Arrays) -> float:
+    return np.size(arrays[0]) * prod(int(n) for n in np.ravel(arrays[1]))
+
+
+def _at_most(arrays: Arrays) -> float:
+    return np.size(arrays[0]) * np.size(arrays[1])
+
+
+WORDS: Mapping[str, Callable[[Arrays], float]] = {
+    **dict.fromkeys(
+        (
+            *("Constant", "Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten"),
+            *("Transpose", "Slice", "Split", "Concat", "Shape", "Size", "Trilu", "CumSum"),
+            *("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ArgMax"),
+            *("Not", "Neg", "Abs", "Floor", "Ceil", "Round", "Sign", "Sqrt", "Reciprocal", "Exp"),
+            *("Log", "Cos", "Sin", "Tanh", "Sigmoid", "Relu", "Erf", "IsNaN", "IsInf", "NonZero"),
+        ),
+        _most,
+    ),
+    **dict.fromkeys(
+        (
+            *("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Where", "Equal", "Less"),
+            *("LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Xor", "Clip"),
+            *("BitwiseAnd", "BitwiseOr", "BitwiseNot"),
+        ),
+        _broadcast,
+    ),
+    "Range": _range,
+    "ConstantOfShape": _of_shape,
+    "Expand": _expanded,
+    "Tile": _tiled,
+    **dict.fromkeys(("Gather", "GatherND", "GatherElements", "MatMul"), _at_most),
+}
