@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 
 from flat_mapper.base import units
@@ -51,11 +49,7 @@ def _front(path: Path) -> list[Chosen]:
     with opened(path) as database:
         if database is None:
             return []
-        try:
-            with closing(database.execute("SELECT value FROM meta WHERE name = 'front'")) as found:
-                row = found.fetchone()
-        except sqlite3.Error:  # no table of that kind: read_entries says so
-            return []
+        row = database.execute("SELECT value FROM meta WHERE name = 'front'").fetchone()
     if row is None:
         return []
     designs = checked(json_of(str(row[0]), str(path)), list, f"{path}: front")

@@ -10,13 +10,13 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
 
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.explore.sweep.store import check_schema
+from flat_mapper.explore.sweep.store import read_only
 from flat_mapper.spec.document import Section, checked, section_of, take, take_list
 from flat_mapper.spec.textfiles import note_input, read_text
 
@@ -107,19 +107,14 @@ def opened(path: Path) -> Iterator[sqlite3.Connection | None]:
         yield None
         return
     note_input(path)
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+    with read_only(path) as connection:
         yield connection
 
 
 def _sweep(path: Path, database: sqlite3.Connection) -> Iterator[SavedEntry]:
     """The points of a sweep that are there so far, in the sweep's order."""
     query = "SELECT position, status, coordinates, reason, result FROM results ORDER BY position"
-    try:
-        check_schema(database, path)
-        rows = database.execute(query).fetchall()
-    except sqlite3.Error as err:
-        raise SpecError(f"{path}: expected the database of a sweep, got: {err}") from err
-    for position, status, coordinates, reason, result in rows:
+    for position, status, coordinates, reason, result in database.execute(query).fetchall():
         where = f"{path}: point {position}"
         given = section_of(json_of(str(coordinates), where), where)
         yield SavedEntry(

@@ -12,8 +12,8 @@ import json
 import re
 import sqlite3
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from itertools import batched
 from pathlib import Path
 from typing import IO, BinaryIO, Literal
@@ -21,7 +21,7 @@ from typing import IO, BinaryIO, Literal
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.escape import csv_cell, terminal_text
-from flat_mapper.explore.sweep.store import BUSY_S, COLUMNS, check_schema, guarded
+from flat_mapper.explore.sweep.store import COLUMNS, read_only
 from flat_mapper.spec.document import checked, did_you_mean
 from flat_mapper.spec.textfiles import note_input, replacing
 from flat_mapper.spec.yamlio import scalar
@@ -95,7 +95,10 @@ def export_rows(
     if write is None and output is None:
         raise SpecError("flat-mapper export: expected -o/--output for parquet, got none")
     path = Path(results)
-    with guarded(path), _opened(path) as connection:
+    if not path.is_file():
+        raise SpecError(f"{path}: expected the results of a sweep, got no such file")
+    note_input(path)
+    with read_only(path) as connection:
         columns = _columns(connection)
         if form == "jsonl":
             columns = [c for c in columns if c.name in PLAIN_COLUMNS]
@@ -119,21 +122,6 @@ def _to_file(path: Path, columns: list[Column], rows: ExportRows, write: Write |
         file.flush()
         file.detach()
         return count
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """A results file to read from."""
-    if not path.is_file():
-        raise SpecError(f"{path}: expected the results of a sweep, got no such file")
-    note_input(path)
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S)
-    try:
-        check_schema(connection, path)
-        yield connection
-    finally:
-        connection.close()
 
 
 def _columns(connection: sqlite3.Connection) -> list[Column]:
@@ -167,8 +155,8 @@ def _input_columns(connection: sqlite3.Connection) -> list[Column]:
     return [
         Column(
             name=name,
-            sql="json_extract(coordinates, ?)",
-            parameters=(_json_path(name),),
+            sql="(SELECT value FROM json_each(coordinates) WHERE key = ?)",
+            parameters=(name,),
             kind="integer" if kinds == {"integer"} else "real" if _numeric(kinds) else "text",
         )
         for name, kinds in types.items()
@@ -186,12 +174,15 @@ def _part_columns(connection: sqlite3.Connection) -> list[Column]:
         for part in ("busy", "power_w")
         for (name,) in connection.execute(query, (f"$.{part}",))
     ]
-    paths = {f"{part}.{name}": f'$.{part}."{name}"' for part, name in names}
-    whole = paths | {"power_limit_w": "$.power_limit_w", "gap": "$.search.gap"}
+    under = "(SELECT value FROM json_each(result, ?) WHERE key = ?)"  # a path would end at a quote
     return [
         *(
+            Column(name=f"{p}.{name}", sql=under, parameters=(f"$.{p}", name), kind="real")
+            for p, name in names
+        ),
+        *(
             Column(name=name, sql="json_extract(result, ?)", parameters=(path,), kind="real")
-            for name, path in whole.items()
+            for name, path in (("power_limit_w", "$.power_limit_w"), ("gap", "$.search.gap"))
         ),
         *_core_columns(connection),
     ]
@@ -220,11 +211,6 @@ def _document_column(name: str) -> Column:
 
 def _numeric(kinds: set[str]) -> bool:
     return kinds <= {"integer", "real"}
-
-
-def _json_path(name: str) -> str:
-    """SQLite's path of a key with dots in it."""
-    return f'$."{name}"'
 
 
 def _rows(

@@ -12,7 +12,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Literal, Self
 
@@ -45,14 +45,15 @@ _TYPES: Mapping[str, str] = {
     **dict.fromkeys(("offchip_bytes", "area_mm2"), "REAL"),
 }
 _LARGEST = 2**63 - 1  # of SQLite's integers; what is larger is kept as REAL
-_TABLES = f"""
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE points ({", ".join(f"{c} {_TYPES.get(c, 'TEXT')}" for c in COLUMNS)});
-CREATE TABLE timings (key TEXT PRIMARY KEY, seconds REAL, finished_at TEXT, worker TEXT,
-  digest TEXT) STRICT;
-CREATE VIEW results AS SELECT points.*, seconds, finished_at, worker
-  FROM points LEFT JOIN timings USING (key) WHERE position IS NOT NULL ORDER BY position;
-"""
+MOST_BYTES = 2**26  # chosen: of one value in a results file
+_OWN = {  # what a results file consists of
+    "meta": "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
+    "points": f"CREATE TABLE points ({', '.join(f'{c} {_TYPES.get(c, "TEXT")}' for c in COLUMNS)})",
+    "timings": "CREATE TABLE timings (key TEXT PRIMARY KEY, seconds REAL, finished_at TEXT, "
+    "worker TEXT, digest TEXT) STRICT",
+    "results": "CREATE VIEW results AS SELECT points.*, seconds, finished_at, worker "
+    "FROM points LEFT JOIN timings USING (key) WHERE position IS NOT NULL ORDER BY position",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,15 +99,19 @@ class Store:
         self.made = not self.path.stat().st_size
         with self._guarded():
             self.connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
+            _distrust(self.connection)
+            if self._has_tables():
+                check_schema(self.connection, self.path)
             self.connection.execute("PRAGMA journal_mode=WAL")
             self.connection.execute("PRAGMA synchronous=FULL")
             with self._transaction():
-                tables = [r[0] for r in self.connection.execute("SELECT name FROM sqlite_schema")]
-                if not tables:
-                    for statement in filter(str.strip, _TABLES.split(";")):
+                if not self._has_tables():  # new, or left so by one that was killed
+                    for statement in _OWN.values():
                         self.connection.execute(statement)
                     self._note({"schema": SCHEMA})
-            check_schema(self.connection, self.path)
+
+    def _has_tables(self) -> bool:
+        return self.connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None
 
     def __enter__(self) -> Self:
         return self
@@ -257,34 +262,71 @@ def guarded(path: Path) -> Iterator[None]:
     """SQLite's errors in the house form."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeError) as error:  # text that is not UTF-8 is either
         raise SpecError(_refusal(path, error)) from error
 
 
+@contextmanager
+def read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """A results file that others may have written, to read from.
+
+    raises: SpecError where it is none.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    with guarded(path), closing(sqlite3.connect(uri, uri=True, timeout=BUSY_S)) as connection:
+        _distrust(connection)
+        check_schema(connection, path)
+        yield connection
+
+
+def _distrust(connection: sqlite3.Connection) -> None:
+    """Let nothing that a file defines call what has effects, and no value be without bound."""
+    connection.execute("PRAGMA trusted_schema=OFF")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BYTES)
+
+
 def check_schema(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise SpecError unless the database is a results file of this version."""
-    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema")}
-    if not {"meta", "points", "timings"} <= tables:
-        got = ", ".join(sorted(tables)) or "none"
-        raise SpecError(f"{path}: expected the results of a sweep, got a database with {got}")
+    """Raise SpecError unless the database is a results file of this version, word for word.
+
+    A view may compute for ever and a trigger write: the only one is ours. Other tables, such as
+    Optuna's, may stand beside ours; they are not read here.
+    """
+    found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
+    said = {str(name): " ".join(str(sql).split()) for _, name, _, sql in found}
+    if any(name not in said for name in _OWN):
+        got = ", ".join(sorted(said)) or "none"
+        condition = f"the results of a sweep: {', '.join(_OWN)}"
+        raise SpecError(f"{path}: expected {condition}, got a database with {got[:200]}")
+    other = [n for n, sql in _OWN.items() if said[n] != " ".join(sql.split())]
+    other += [
+        str(name)
+        for kind, name, table, sql in found
+        if name not in _OWN and (kind not in ("table", "index") or (table in _OWN and sql))
+    ]
+    if other:
+        condition = "the tables and the view of a sweep, and nothing else that computes"
+        raise SpecError(expected(str(path), condition, ", ".join(other)[:200]))
     row = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
     if row is None or row[0] != SCHEMA:
         version = row[0] if row else "none"
         raise SpecError(expected(str(path), f"results in schema {SCHEMA}", version))
 
 
-def _refusal(path: Path, error: sqlite3.Error) -> str:
-    text = str(error)
-    if "not a database" in text or "malformed" in text:
-        return f"{path}: expected the results of a sweep, got: {text}; choose another file"
+_FULL = ("full", "disk I/O")  # what SQLite says where there is no room
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    text = " ".join(str(error).split())[:200]
     if "unable to open" in text or "readonly" in text:
         return f"{path}: expected a file that can be written, got: {text}"
     if "locked" in text or "busy" in text:
         return f"{path}: expected a file that nobody else writes, got: {text}; wait for the other"
-    return (
-        f"{path}: expected room for the results, got: {text}; what was stored before is kept, free "
-        "some room and run the same command again"
-    )
+    if any(word in text for word in _FULL):
+        return (
+            f"{path}: expected room for the results, got: {text}; what was stored before is kept, "
+            "free some room and run the same command again"
+        )
+    return f"{path}: expected the results of a sweep, got: {text}; choose another file"
 
 
 def row_digest(values: Sequence[object]) -> str:
