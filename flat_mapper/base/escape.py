@@ -12,7 +12,8 @@ import re
 _OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters that a spreadsheet calculates
+# First characters that a spreadsheet calculates, the full-width ones too; white space goes before.
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def terminal_text(text: str) -> str:
@@ -24,7 +25,8 @@ def csv_cell(value: object) -> object:
     """A cell that no spreadsheet takes for a formula: such a word gets an apostrophe before it."""
     if not isinstance(value, str):
         return value
-    return terminal_text(f"'{value}" if value.startswith(_FORMULA) else value)
+    starts = value[:1].isspace() or value.lstrip("\ufeff\u200b").startswith(_FORMULA)
+    return terminal_text(f"'{value}" if starts else value)
 
 
 def html_text(text: str) -> str:

@@ -64,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(str(error) or "interrupted", INTERRUPTED)
     except BrokenPipeError:
         return READER_GONE
+    except MemoryError:
+        return _failed("BackendError: flat-mapper: expected more memory than there is, got none", 3)
     except OSError as error:
         reason = error.strerror or str(error)
         where = error.filename or "flat-mapper"
@@ -127,11 +129,22 @@ def _ended(number: int, _: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
+def _open_streams() -> None:
+    """Something silent in the place of a standard stream that was closed; no file takes it then."""
+    while (free := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(free)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8"))
+
+
 def run() -> int:
     """The entry of the console script: `main` on the process's own streams.
 
     A character that the terminal's encoding lacks prints as `?`; a closed stdout stays silent.
     """
+    _open_streams()
     gc.disable()  # until all modules are read: what they make stays, so no look through it pays
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

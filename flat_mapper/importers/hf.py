@@ -127,6 +127,9 @@ def _model(config: Section, where: str, kind: str, part: StackPart, stack: Stack
     kv_heads = size("kv_heads", stack.kv_heads) if stack.kv_heads[0] else heads
     if kind == "falcon":
         kv_heads = _falcon_kv_heads(config, where, heads)
+    if heads % kv_heads:
+        condition = f"key-value heads that divide the {heads} heads"
+        raise SpecError(expected(where, condition, kv_heads))
     return Model(
         model_type=kind,
         part=part,
@@ -139,7 +142,7 @@ def _model(config: Section, where: str, kind: str, part: StackPart, stack: Stack
         gated=gated,
         positions=positions,
         keys=size("keys", stack.keys) if stack.keys[0] else positions,
-        word_bits=_word_bits(config),
+        word_bits=_word_bits(config, where),
         kinds=layer_kinds(config, where, kind, part, layers),
         form=layer_form(config, where, kind, part),
         ends=ends_form(config, kind, part),
@@ -186,9 +189,22 @@ def _patches(config: Section, where: str) -> int:
     return (image // patch) ** 2 + 1
 
 
-def _word_bits(config: Section) -> int:
-    kind = str(config.get("torch_dtype") or config.get("dtype") or "")
-    return 8 if kind.startswith(("float8", "int8")) else MODEL_WORD_BITS
+_BITS = {  # of the words that the names of torch's types stand for; a model is run in 16 bits
+    **dict.fromkeys(
+        ("float32", "float", "float64", "bfloat16", "float16", "half", "auto", ""), MODEL_WORD_BITS
+    ),
+    **dict.fromkeys(("int8", "uint8", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz"), 8),
+    **dict.fromkeys(("float8_e5m2fnuz", "float8"), 8),
+}
+
+
+def _word_bits(config: Section, where: str) -> int:
+    key = "torch_dtype" if config.get("torch_dtype") else "dtype"
+    kind = str(config.get(key) or "").removeprefix("torch.")
+    if kind not in _BITS:
+        condition = f"one of {', '.join(filter(None, _BITS))}"
+        raise SpecError(expected(place(where, config, key), condition, kind))
+    return _BITS[kind]
 
 
 def problem_text(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.page.facts import (
     EinsumFacts,
     Facts,
@@ -22,7 +23,18 @@ Json = dict[str, object]
 
 
 def page_data(rows: ReportRows) -> Json:
-    """Rows in their order, and the details by row."""
+    """Rows in their order, and the details by row.
+
+    raises: SpecError where an answer speaks of a level or an Einsum that it has not.
+    """
+    try:
+        return _page_data(rows)
+    except LookupError as error:
+        condition = "answers whose parts all name levels and Einsums that they have"
+        raise SpecError(expected("results", condition, str(error), "map again")) from error
+
+
+def _page_data(rows: ReportRows) -> Json:
     kept = _detailed(rows)
     roofs: list[Json] = []  # each chip's once; a row says which is its own
     listed = [_row(i, row, roofs) for i, row in enumerate(rows.rows)]
