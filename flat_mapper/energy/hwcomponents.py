@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, SpecError
@@ -96,7 +97,8 @@ def prices(questions: Mapping[str, Question]) -> dict[str, Price]:
             new[key] = _asked(name, question)
     if new:
         with suppress(SpecError):  # a cache that cannot be written costs time, not the result
-            write_text(path, dump_json({**_remembered(path), **new}))
+            known_now = {**_remembered(path), **new}
+            write_text(path, dump_json({key: _entry(key, own) for key, own in known_now.items()}))
     answers = {**known, **new}
     return {name: answers[key] for name, key in keys.items()}
 
@@ -120,10 +122,21 @@ def _remembered(path: Path) -> dict[str, Price]:
         return {}
     if not isinstance(document, dict):
         return {}
-    return {key: price for key, price in document.items() if _is_numbers(price)}
+    found = {key: e.get("price") for key, e in document.items() if isinstance(e, dict)}
+    return {
+        key: price
+        for key, price in found.items()
+        if _is_numbers(price) and document[key] == _entry(key, price)
+    }
 
 
-def _is_numbers(price: object) -> bool:
+def _entry(key: str, price: Price) -> dict[str, object]:
+    """A price as the cache has it: one that was changed by hand no longer has its digest."""
+    written = json.dumps([key, price], sort_keys=True)
+    return {"price": price, "sha256": sha256(written.encode()).hexdigest()}
+
+
+def _is_numbers(price: object) -> TypeGuard[Price]:
     """True where an entry can be written again."""
     return isinstance(price, dict) and all(
         isinstance(value, int | float) and 0 <= value < math.inf for value in price.values()

@@ -157,7 +157,7 @@ def test_c4_a_wrong_price_is_asked_again(
     (key,) = json.loads(path.read_text())
     path.write_text(json.dumps({key: entry}))
     assert hwcomponents.prices({"DRAM": question})["DRAM"] == right
-    assert json.loads(path.read_text())[key] == right, "and it is written again"
+    assert json.loads(path.read_text())[key]["price"] == right, "and it is written again"
 
 
 def test_c5_messages_say_the_range_and_the_unit() -> None:

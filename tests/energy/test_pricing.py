@@ -208,6 +208,16 @@ def test_a_corrupt_cache_is_written_anew(cache: Path, text: str) -> None:
     assert len(json.loads(cache.read_text())) == 3
 
 
+def test_a_price_that_was_changed_by_hand_is_not_believed(cache: Path) -> None:
+    right = price_with_hwcomponents(arch())
+    document = json.loads(cache.read_text())
+    for entry in document.values():
+        entry["price"] = {name: 2 * amount for name, amount in entry["price"].items()}
+    cache.write_text(json.dumps(document))
+    assert price_with_hwcomponents(arch()) == right
+    assert json.loads(cache.read_text()) != document
+
+
 def test_an_unwritable_cache_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
