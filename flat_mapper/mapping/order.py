@@ -1,9 +1,9 @@
-"""The order in which the Einsums of a cascade run, where the cascade itself leaves it open.
+"""The order in which the Einsums of a cascade are listed, where the cascade itself leaves it open.
 
-Of Einsums that do not wait for each other one has to go first, and what a fused tile holds depends
-on which. The choice rests on what they do, not on their names or on their order in a file: fewest
-points first, then the shape of the cascade around them. Only Einsums that are alike in all of that
-keep the order of the file; exchanging them changes no number.
+Of Einsums that do not wait for each other one has to go first. The choice rests on what they do,
+not on their names or on their order in a file: fewest points first, then the shape of the cascade
+around them. Only Einsums that are alike in all of that keep the order of the file. It is the order
+of whole groups, and of a group one of those that are searched (`mapper.space.execution`).
 
 Phases: the turns of a group's Einsums, grouped by hand.
 
@@ -109,12 +109,17 @@ def of_group(phases: Phases, names: Sequence[str]) -> Phases:
 
 def check_phases(workload: Workload, names: Sequence[str], phases: Phases, where: str) -> None:
     """Raise MappingError unless every Einsum of a group is in one phase, and none waits in vain."""
+    check_listed(names, phases, where)
+    rounds_behind(workload, names, phases)
+
+
+def check_listed(names: Sequence[str], phases: Phases, where: str) -> None:
+    """Raise MappingError unless every Einsum of a group is in one phase."""
     listed = [n for phase in phases for n in phase]
     if sorted(listed) != sorted(names):
         condition = f"each of {', '.join(names)} in one phase"
         got = " then ".join(" + ".join(phase) for phase in phases) or "none"
         raise MappingError(expected(f"{where}: phases", condition, got))
-    rounds_behind(workload, names, phases)
 
 
 def rounds_behind(

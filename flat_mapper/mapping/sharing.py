@@ -17,6 +17,9 @@ def with_unmapped(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]
 
     These stand between Einsums of the group, or run in its loops to correct what others of them
     make. What runs after those loops is left out altogether.
+
+    names:   in execution order.
+    returns: the same, each that is left out right before the first that waits for it.
     """
     before = {a for n in names for a in workload.ancestors[n]}
     updated = {e.output.tensor for e in workload.einsums if e.updates}
@@ -27,7 +30,12 @@ def with_unmapped(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]
             return False
         return name in before or einsum.output.tensor in updated
 
-    return tuple(n for n, m in workload.ancestors.items() if n in names or left_out(n, m))
+    free = [n for n, m in workload.ancestors.items() if n not in names and left_out(n, m)]
+    found: list[str] = []
+    for name in names:
+        found += [n for n in free if n in workload.ancestors[name] and n not in found]
+        found.append(name)
+    return (*found, *(n for n in free if n not in found))
 
 
 def whole_group(workload: Workload, names: tuple[str, ...], policy: Policy) -> tuple[str, ...]:
@@ -131,21 +139,14 @@ def in_place_classes(
     first: dict[str, str] = {}
     at = inside or {}
     einsums = [workload.einsum(n) for n in names]
-    carried = carried_tensors(workload, tuple(names))
     for position, einsum in enumerate(einsums):
         for access in einsum.accesses:
             first.setdefault(access.tensor, access.tensor)
-        if einsum.unit != "vector" or einsum.after or einsum.updates or einsum.reduced_ranks:
-            continue
         needed = {a.tensor for e in einsums[position + 1 :] for a in e.inputs}
         places = [
-            first[access.tensor]
-            for access in einsum.inputs
-            if set(access.ranks) == set(einsum.output.ranks)
-            and at.get(access.tensor) == at.get(einsum.output.tensor)
-            and not crosses_dram(workload, names, access.tensor)
-            and access.tensor not in needed
-            and access.tensor not in carried
+            first[tensor]
+            for tensor in overwritten(workload, tuple(names), einsum)
+            if tensor not in needed and at.get(tensor) == at.get(einsum.output.tensor)
         ]
         if places:
             here = at.get(einsum.output.tensor, level)
@@ -153,6 +154,23 @@ def in_place_classes(
                 places, key=lambda p: _widest(workload, first, p, here)
             )
     return first
+
+
+def overwritten(workload: Workload, names: Sequence[str], einsum: Einsum) -> tuple[str, ...]:
+    """Inputs in whose place an Einsum may make its output, as soon as nobody else reads them.
+
+    names: the Einsums of the group, in any order. See `in_place_classes`.
+    """
+    if einsum.unit != "vector" or einsum.after or einsum.updates or einsum.reduced_ranks:
+        return ()
+    carried = carried_tensors(workload, tuple(names))
+    return tuple(
+        access.tensor
+        for access in einsum.inputs
+        if set(access.ranks) == set(einsum.output.ranks)
+        and not crosses_dram(workload, names, access.tensor)
+        and access.tensor not in carried
+    )
 
 
 def _widest(workload: Workload, first: Mapping[str, str], place: str, level: str) -> float:

@@ -8,11 +8,11 @@ from typing import Literal
 
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.mapping.order import check_phases, execution_order, of_group
+from flat_mapper.mapping.order import check_listed, execution_order, of_group
 from flat_mapper.mapping.values import Granularity, Phases, Policy, Schedule
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.roles import Roles
-from flat_mapper.workload.softmax import passes
+from flat_mapper.workload.softmax import made_again, passes
 
 LoopKind = Literal["temporal", "spatial"]
 ANY_SCHEDULE: tuple[Schedule, ...] = ("interleaved", "overlapped")
@@ -103,6 +103,7 @@ class Fusion:
     level: str = ""  # the fusion level by name, or any; by default the outermost one on chip
     cores: tuple[str, ...] | Literal["any"] = ()  # ranks whose tiles may be given out to cores
     intermediates: Mapping[str, str] = field(default_factory=dict)  # handed over inside: the level
+    orders: tuple[tuple[str, ...], ...] = ()  # execution orders of groups, where they are no choice
 
     @property
     def on_cores(self) -> bool:
@@ -154,10 +155,14 @@ class GroupSpace:
     schedule: Schedule
     declared: bool  # fused by the mapspace's own choice, not as one row-wise operator
     phases: Phases = ()
+    # Of this execution order, streams that nothing overlaps; and those of the other orders that are
+    # searched beside it, each with whether that one goes first where both wait for the same.
+    waits: frozenset[str] = frozenset()
+    beside: tuple[tuple[frozenset[str], bool], ...] = ()
 
 
 def partitions(workload: Workload, mapspace: Mapspace) -> list[tuple[GroupSpace, ...]]:
-    """The alternatives: how the Einsums may be grouped, each in execution order.
+    """The alternatives: how the Einsums may be grouped, each in one execution order.
 
     A cascade that corrects partial results has two forms of a fused group: with its corrections,
     where a shared loop cuts the rank that they run in each pass of, and without.
@@ -187,29 +192,28 @@ def partitions(workload: Workload, mapspace: Mapspace) -> list[tuple[GroupSpace,
 def _with_phases(workload: Workload, mapspace: Mapspace, group: GroupSpace) -> GroupSpace:
     """A group with the phases of its Einsums, where they are its schedule.
 
-    raises: MappingError where phases leave an Einsum out or let Einsums wait for each other.
+    raises: MappingError where phases leave an Einsum out.
     """
     if group.schedule != "phases":
         return group
     operators = workload.operators
     listed = [[m for n in part for m in operators.get(n, (n,))] for part in mapspace.fusion.phases]
     phases = of_group(tuple(map(tuple, listed)), group.names)
-    check_phases(workload, group.names, phases, f"{mapspace.name}: fusion")
+    check_listed(group.names, phases, f"{mapspace.name}: fusion")
     return replace(group, phases=phases)
 
 
 def _wanted(workload: Workload, names: list[str], mapspace: Mapspace) -> list[tuple[str, ...]]:
     """The groups that a mapspace fuses, as far as these Einsums are in them.
 
-    One that repeats another's product belongs to its group. A group of more passes over the ranks
-    that its cascade corrects runs them one after another.
+    A product that the form of the softmax makes again belongs to the group of the first. A group of
+    more passes over the ranks that its cascade corrects runs them one after another.
     """
     wanted: list[tuple[str, ...]] = []
+    again = made_again(workload)
     for group in mapspace.fusion.groups:
         listed = [m for n in group for m in workload.operators.get(n, (n,))]
-        inputs = {n: frozenset(workload.einsum(n).inputs) for n in names}
-        made = [inputs[n] for n in listed if n in names]
-        members = tuple(n for n in names if n in listed or inputs[n] in made)
+        members = tuple(n for n in names if n in listed or again.get(n) in listed)
         pass_of = dict.fromkeys(members, 0)
         if any(workload.einsum(n).so_far for n in members):
             pass_of = passes(workload, members)

@@ -148,6 +148,11 @@ def alternatives(workload: Workload, *, charged: bool = True) -> tuple[Workload,
     return tuple(with_softmax(workload, form) for form in forms)
 
 
+def made_again(workload: Workload) -> dict[str, str]:
+    """Products that the form of the softmax makes a second time: each with the first."""
+    return {"QK2": "QK"} if workload.softmax == "online-2pass" else {}
+
+
 def passes(workload: Workload, names: tuple[str, ...]) -> dict[str, int]:
     """Of each Einsum of a group, the pass over the reduced fibers in which it runs; from 0.
 

@@ -155,6 +155,12 @@ def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -
         raise MappingError(
             expected("groups", f"each of {', '.join(expected_names)} once", ", ".join(names))
         )
+    place = {n: i for i, n in enumerate(names)}
+    for name, before in workload.ancestors.items():
+        late = [n for n in before if place.get(n, -1) > place.get(name, len(names))]
+        if late:
+            condition = f"a place after {late[0]} in execution order: it waits for it"
+            raise MappingError(expected(name, condition, "one before", "list them in order"))
     for group in mapping.groups:
         if group.on_cores:
             from flat_mapper.mapping.cores.tiles import largest_question
