@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import field, replace
 from functools import partial
 from math import prod
@@ -372,6 +373,15 @@ class GroupSearch:
         if all(t.count for t in candidate_sets) and len(outers.staging):
             outers = self.bounds.bounded(outers, candidate_sets)
         return infeasibility(self.bounds, candidate_sets, outers)
+
+    @property
+    def each(self) -> Sequence[GroupSearch]:
+        """The searches of one execution order each that this one is made of."""
+        return [self]
+
+    def least_of_any_size(self) -> tuple[float, float]:
+        """Lower bounds on (cycles, pJ) over mappings whose factors need not divide."""
+        return self.bounds.least_of_any_size()
 
     def space_size(self) -> int:
         """Mappings in the group: outer choices times loop nests of each Einsum."""

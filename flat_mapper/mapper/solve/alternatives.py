@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field, replace
+from itertools import product
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
@@ -15,10 +16,12 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.cost.candidate_cache import CandidateCache
+from flat_mapper.mapper.group.any_order import AnyOrder, of_orders
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.solve.symmetry import RecallingSearch
+from flat_mapper.mapper.space.execution import execution_orders
 from flat_mapper.mapper.space.group import GroupProblem, group_problem
 from flat_mapper.mapping.space import Mapspace, partitions
 from flat_mapper.mapping.values import FusedMapping
@@ -76,11 +79,17 @@ def tasks(
     ert: Ert,
     budget: Budget | None = None,
     buffer_words: int | None = None,
+    *,
+    apart: bool = False,
 ) -> list[Task]:
     """All alternatives, in the order of the mapspace.
 
+    Execution orders of a group that stands alone are alternatives; of several groups each has
+    orders of its own, as what they take adds up.
+
     budget:       of all their searches together.
     buffer_words: of the shared level that may be used; None: all.
+    apart:        whether orders of several groups are alternatives too.
     """
     check_widths(workload, platform)
     if not any(partitions(workload, mapspace)):
@@ -93,17 +102,26 @@ def tasks(
         known = CandidateCache()
         for groups in partitions(cascade, mapspace):
             problems = [
-                replace(
-                    group_problem(cascade, platform, ert, mapspace, g), buffer_words=buffer_words
-                )
-                for g in groups
+                [
+                    replace(
+                        group_problem(cascade, platform, ert, mapspace, g),
+                        buffer_words=buffer_words,
+                    )
+                    for g in execution_orders(cascade, platform, mapspace, group)
+                ]
+                for group in groups
             ]
-            if len(problems) > 1 and _masked_apart(problems):
+            if len(groups) > 1 and _masked_apart([orders[0] for orders in problems]):
                 condition = "a cascade whose keys are cut in one pass, such as softmax online"
                 where = f"{cascade.name}: mask {cascade.mask}"
                 raise SpecError(expected(where, condition, f"{cascade.softmax}, in several groups"))
-            searched = RecallingSearch.recalling if len(problems) > 1 else GroupSearch.of
-            found.append(Task(cascade, [searched(p, known, budget) for p in problems]))
+            searched = RecallingSearch.recalling if len(groups) > 1 else GroupSearch.of
+            every = [[searched(p, known, budget) for p in orders] for orders in problems]
+            if len(groups) == 1 or apart:
+                ways = product(*map(of_orders, every))
+                found += [Task(cascade, [*some]) for some in ways]
+            else:
+                found.append(Task(cascade, [AnyOrder.over(orders) for orders in every]))
     return found
 
 
@@ -119,7 +137,7 @@ def space_size(workload: Workload, platform: Platform, mapspace: Mapspace, ert: 
     """Combinations in a mapspace, as the certificate of a search counts them."""
     total = 0
     for task in tasks(workload, platform, mapspace, ert):
-        for search in task.searches:
+        for search in (one for some in task.searches for one in some.each):
             search.prepare()
             total += len(search.roots.staging) and search.space_size()
     return total

@@ -384,4 +384,4 @@ def _mapping(form: _Form, number: int, found: GroupOnTiles) -> GroupMapping:
     mapping = found.best[1]
     if names == group.names:
         return mapping
-    return renamed_group(mapping, found.workload, form.workload, names)
+    return renamed_group(mapping, found.workload, form.workload, group.names, names)

@@ -40,6 +40,7 @@ from flat_mapper.mapper.solve.limits import binding_limit, limited_goal
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import best_mapping
 from flat_mapper.mapper.solve.tile_search import ENOUGH, EXACT, GroupOnTiles
+from flat_mapper.mapper.space.execution import execution_orders
 from flat_mapper.mapping.cores.view import core_count, core_platform
 from flat_mapper.mapping.space import GroupSpace, Mapspace, partitions
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
@@ -273,7 +274,12 @@ def tiles_on_cores(question: Question, workload: Workload, group: GroupSpace) ->
     platform, names = question.platform, group.names
     energy = least_pj(platform, question.ert, workload, names)
     border = at_border(platform, workload, names)
-    every = every_assignment(workload, platform, question.mapspace, group)
+    mapspace = question.mapspace
+    every = [
+        one
+        for order in execution_orders(workload, platform, mapspace, group, on_cores=True)
+        for one in every_assignment(workload, platform, mapspace, order)
+    ]
     least = ((max(at_peak(platform, one), border), one) for one in every)
     tiles = [(question.value(cycles, energy), one) for cycles, one in least]
     return Tiles(energy=energy, tiles=tiles)

@@ -197,7 +197,7 @@ def _least(
     ruled = with_arch_rules(mapspace, platform, workload)
     found = []
     for task in tasks(workload, platform, ruled, ert):
-        every = np.array([one.bounds.least_of_any_size() for one in task.searches])
+        every = np.array([one.least_of_any_size() for one in task.searches])
         cycles, energy = every.sum(axis=0)
         found.append(float(goal.first(cycles, energy)))
     return min(found)

@@ -50,6 +50,7 @@ from flat_mapper.mapper.solve.solve import (
 )
 from flat_mapper.mapper.solve.symmetry import group_question, renamed
 from flat_mapper.mapper.solve.weighted_sum import best_product, quick_mapping, staged_mapping
+from flat_mapper.mapper.space.execution import execution_orders
 from flat_mapper.mapper.space.group import GroupProblem, group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.partitions import (
@@ -144,7 +145,9 @@ class PartitionSearch:
         for way in ways:
             question = group_question(workload, self.mapspace, way)
             if question not in known:
-                known[question] = KnownGroup(least=np.array([bounds.least(way[0].names)]))
+                orders = dict.fromkeys(one.names for one in self._ordered(workload, way))
+                least = np.array([bounds.least(o) for o in orders]).min(axis=0)
+                known[question] = KnownGroup(least=least[None, :])
             groups.append(known[question])
         return _Cascade(workload, graph, ways, groups, CandidateCache())
 
@@ -228,7 +231,7 @@ class PartitionSearch:
         rough = {id(own): g for g in groups if not (own := cascade.groups[g]).sharp}.values()
         for g in rough if self.budget.ends else ():
             group = cascade.groups[g]
-            for problem in () if group.found else self._problems(cascade, g):
+            for problem in () if group.found else self._each_schedule(cascade, g):
                 known = staged_mapping(problem, cascade.candidates, self.budget, goal)
                 group.found += [(cascade.graph.groups[g], known)] if known else []
         for g in rough:
@@ -288,6 +291,7 @@ class PartitionSearch:
         if kept is None:
             problems = self._problems(cascade, number)
             kept = [GroupSearch.of(p, CandidateCache(), self.budget) for p in problems]
+            kept = [one for one in kept if one.bounds.stagings] or kept
         self.kept[key], found = kept, [one.again(cascade.candidates) for one in kept]
         while sum(len(s.roots.staging) for some in self.kept.values() for s in some) > MOST_ROOTS:
             del self.kept[next(iter(self.kept))]
@@ -296,7 +300,18 @@ class PartitionSearch:
     def _problems(self, cascade: _Cascade, number: int) -> list[GroupProblem]:
         """The problems of a group, one for each way to run it."""
         inputs = (cascade.workload, self.platform, self.ert, self.mapspace)
-        return [group_problem(*inputs, way) for way in cascade.ways[number]]
+        ways = self._ordered(cascade.workload, cascade.ways[number])
+        return [group_problem(*inputs, way) for way in ways]
+
+    def _ordered(self, workload: Workload, ways: Sequence[GroupSpace]) -> list[GroupSpace]:
+        """The ways to run a group, in each execution order that may be the best."""
+        what = workload, self.platform, self.mapspace
+        return [one for way in ways for one in execution_orders(*what, way)]
+
+    def _each_schedule(self, cascade: _Cascade, number: int) -> list[GroupProblem]:
+        """The problems of a group in one order each."""
+        every = reversed(self._problems(cascade, number))
+        return list({(p.group.schedule, p.group.declared): p for p in every}.values())
 
     def product(self) -> tuple[_Path, float]:
         """The partition of least product of summed cycles and summed energy, and its bound."""

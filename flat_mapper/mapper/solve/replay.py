@@ -122,7 +122,7 @@ class _Replayer:
         last = events[-1]
         self.best = None if last["cycles"] is None else (last["cycles"], last["pj"])
         self.tasks: list[Task] = tasks(
-            *(question.workload, question.platform, question.mapspace, question.ert)
+            *(question.workload, question.platform, question.mapspace, question.ert), apart=True
         )
         self.groups = {
             (number, position): Rebuilder(search.bounds, rng)

@@ -135,7 +135,8 @@ def _opened(
            sizes. returns: None where there is one, and the time is over before one of these is.
     """
     with budget.until_stopped(known):
-        everything = tasks(*what, budget, buffer_words(budget.limits, what[1]))
+        words = buffer_words(budget.limits, what[1])
+        everything = tasks(*what, budget, words, apart=begun is not None)
         if begun is not None:
             begun(everything)
         return sorted(everything, key=lambda task: least_of(task.searches, goal))

@@ -127,14 +127,18 @@ def group_question(workload: Workload, mapspace: Mapspace, ways: Sequence[GroupS
 
 
 def renamed_group(
-    mapping: GroupMapping, of: Workload, workload: Workload, names: Sequence[str]
+    mapping: GroupMapping,
+    of: Workload,
+    workload: Workload,
+    listed: Sequence[str],
+    names: Sequence[str],
 ) -> GroupMapping:
     """The mapping of one group as that of another which is the same question.
 
-    of: the workload of the first. names: of the Einsums of the other.
+    of: the workload of the first. listed, names: the Einsums of either, each like the other's.
     """
-    word = dict(zip(mapping.names, names, strict=True))
-    for old, new in zip(mapping.names, names, strict=True):
+    word = dict(zip(listed, names, strict=True))
+    for old, new in zip(listed, names, strict=True):
         pairs = zip(of.einsum(old).accesses, workload.einsum(new).accesses, strict=True)
         for own, other in pairs:
             word[own.tensor] = other.tensor

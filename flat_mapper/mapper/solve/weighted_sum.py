@@ -128,7 +128,8 @@ def staged_mapping(
     These are few outer choices, however many Einsums there are. known: see `GroupSearch`.
     """
     fusion = replace(problem.mapspace.fusion, staging="all")
-    one = replace(problem, mapspace=replace(problem.mapspace, fusion=fusion))
+    group = replace(problem.group, beside=())  # that set is there in every execution order
+    one = replace(problem, group=group, mapspace=replace(problem.mapspace, fusion=fusion))
     return quick_mapping(GroupSearch.of(one, CandidateCache(), budget).again(known), goal)
 
 

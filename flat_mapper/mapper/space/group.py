@@ -268,7 +268,8 @@ class GroupProblem:
         """Tensors that share a buffer: each with the first of them."""
         if not self.mapspace.policy.in_place:
             return {}
-        return in_place_classes(self.workload, self.whole, shared_level(self.platform).name)
+        level, inside = shared_level(self.platform).name, self.workload.absent
+        return in_place_classes(self.workload, self.whole, level, inside)
 
     def place(self, tensor: str) -> str:
         """The tensor that names a tensor's place in the shared level: the first that shares it."""

@@ -4,7 +4,7 @@ Each assignment of intermediates to that level, under each way to spread them ov
 an ordinary question on a chip with one level more, right outside theirs: it keeps what is handed
 over and nothing else, has no loops, and costs what that level does but for what is filled in; at
 the fusion level these tensors have no width. So every mapping costs there what it costs here
-(lemma 31), and the best of all questions is the best mapping.
+(lemma 32), and the best of all questions is the best mapping.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import DEFAULT
 from flat_mapper.cost_model.occupancy import TileCopies
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.space.execution import execution_orders
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.sharing import (
     carried_tensors,
@@ -65,7 +66,8 @@ class InsideQuestion:
         workload, fusion = self.workload, self.mapspace.fusion
         (groups,) = partitions(workload, self.mapspace)
         has = min(a.level(self.level).usable_words or 0 for a in self.platform.paths)
-        for group in groups:
+        for listed in groups:
+            (group,) = execution_orders(workload, self.platform, self.mapspace, listed)
             if not any(workload.producers[t] in group.names for t in self.tensors):
                 continue
             legal = workload.shareable_ranks(group.names)
@@ -228,11 +230,17 @@ def inside_questions(
     raises: SpecError where it asks for what this search has not.
     """
     tensors, level = checked(workload, platform, mapspace)
-    for spread in spreads(workload, platform, level, tensors):
+    groups = dict.fromkeys(g for some in partitions(workload, mapspace) for g in some)
+    each = [
+        [one.names for one in execution_orders(workload, platform, mapspace, group)]
+        for group in groups
+    ]
+    every = spreads(workload, platform, level, tensors)
+    for spread, orders in product(every, list(product(*each))):
         yield InsideQuestion(
             workload=workload,
             platform=platform,
-            mapspace=mapspace,
+            mapspace=replace(mapspace, fusion=replace(mapspace.fusion, orders=orders)),
             ert=ert,
             level=level,
             tensors=tensors,

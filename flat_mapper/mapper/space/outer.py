@@ -33,7 +33,11 @@ class Staging:
 
 
 def stagings(problem: GroupProblem, step: Callable[[], None] | None = None) -> list[Staging]:
-    """Every set of tensors that may be staged; step: is called for each, as they may be many."""
+    """Every set of tensors that may be staged; step: is called for each, as they may be many.
+
+    Without those of which another execution order of the group makes as much, or more: it waits for
+    fewer streams.
+    """
     must, never = _ruled_stagings(problem)
     external = problem.external
     free = [t for t in external if t not in must | never]
@@ -43,6 +47,10 @@ def stagings(problem: GroupProblem, step: Callable[[], None] | None = None) -> l
             step()
         chosen = must.union(t for i, t in enumerate(free) if bits >> i & 1)
         staged = tuple(t for t in external if t in chosen)
+        own = problem.group.waits - chosen
+        beside = ((waits - chosen, first) for waits, first in problem.group.beside)
+        if any(waits < own or (waits == own and first) for waits, first in beside):
+            continue
         found.append(Staging(staged=staged, roles=_roles(problem, staged)))
     return found
 

@@ -1,0 +1,336 @@
+"""Execution orders of a group, as far as they differ in the model.
+
+Of Einsums that do not wait for each other any may run first. The model sees four things of the
+order that a group runs in (lemma 31 of docs/search.md):
+
+- which tensors share a place: what a later Einsum reads is not overwritten;
+- who brings a tensor that several Einsums read: the first of them;
+- for which streams nothing overlaps: inputs of the first Einsum, and the output of the last one;
+- in the schedule `phases`, by how many rounds an Einsum is behind another.
+
+Orders that are alike in these cost the same. Of the others all are searched, but those that another
+one is never worse than.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import combinations
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.base.classes import dataclass
+from flat_mapper.base.errors import MappingError
+from flat_mapper.cost_model.latency import limited
+from flat_mapper.mapping.order import check_phases, overlaps, rounds_behind
+from flat_mapper.mapping.sharing import (
+    carried_tensors,
+    crosses_dram,
+    in_place_classes,
+    overwritten,
+    shared_level,
+    whole_group,
+)
+from flat_mapper.mapping.space import GroupSpace, Mapspace
+from flat_mapper.workload.graph import Workload
+
+Edges = tuple[tuple[int, int], ...]  # each: the first runs before the second
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Tensors that share a place: each by what its words and copies depend on, and how many."""
+
+    tensors: frozenset[tuple[object, int]]
+    alike: bool  # whether a value of any of them is as wide
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """All that the model sees of an order."""
+
+    places: tuple[frozenset[str], ...]  # of several tensors
+    words: frozenset[tuple[_Place, int]]  # what these take, without the names of intermediates
+    movers: frozenset[tuple[str, str]]  # tensors that several Einsums read: who brings them
+    waits: frozenset[str]  # what nothing overlaps where it streams
+    behind: int
+
+    def covers(self, other: _Seen, *, waits: bool = True) -> bool:
+        """True if no mapping takes more in this order than in another one.
+
+        waits: whether what nothing overlaps counts.
+        """
+        return (
+            self.movers == other.movers
+            and self.behind <= other.behind
+            and (not waits or self.waits <= other.waits)
+            and (self.words == other.words or self._holds_no_more(other))
+        )
+
+    def _holds_no_more(self, other: _Seen) -> bool:
+        """True if the other's places are parts of these, each of tensors that are as wide."""
+        alike = {place for place, _ in self.words if not place.alike}
+        parts = all(any(small <= own for own in self.places) for small in other.places)
+        return parts and not alike
+
+
+def execution_orders(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    group: GroupSpace,
+    *,
+    on_cores: bool = False,
+) -> tuple[GroupSpace, ...]:
+    """The group in every execution order that may be the best; the one it comes in first, if so.
+
+    on_cores: whether its tiles are given out. There what is shorter in a tile may be longer in all,
+              so that of orders with other first inputs or last outputs each is one of its own.
+
+    raises: MappingError where Einsums wait for each other in a circle of phases in every order.
+    """
+    if not group.fused:
+        return (group,)
+    fixed = next((o for o in mapspace.fusion.orders if set(o) == set(group.names)), None)
+    if fixed is not None:
+        return (replace(group, names=fixed),)
+    eyes = _Eyes(
+        workload=workload, platform=platform, mapspace=mapspace, group=group, on_cores=on_cores
+    )
+    found: dict[_Seen, tuple[str, ...]] = {}
+    for names in (group.names, *eyes.orders()):
+        seen = eyes.seen(names)
+        if seen is not None:
+            found.setdefault(seen, names)
+    if not found:
+        check_phases(workload, group.names, group.phases, f"{mapspace.name}: fusion")
+    every = list(found)
+    kept = [
+        one
+        for i, one in enumerate(every)
+        if not any(
+            i != j and other.covers(one) and (j < i or not one.covers(other))
+            for j, other in enumerate(every)
+            if not on_cores or other.waits == one.waits
+        )
+    ]
+    return tuple(
+        replace(
+            group,
+            names=found[one],
+            waits=one.waits,
+            beside=() if on_cores or not eyes.by_staging else tuple(_beside(one, kept)),
+        )
+        for one in kept
+    )
+
+
+def _beside(one: _Seen, every: Sequence[_Seen]) -> Iterator[tuple[frozenset[str], bool]]:
+    """Orders that differ in what they wait for, or are worse in nothing else.
+
+    Each with that, and whether it goes first where they wait for the same.
+    """
+    own = every.index(one)
+    for number, other in enumerate(every):
+        if other is not one and other.covers(one, waits=False):
+            yield other.waits, number < own or not one.covers(other, waits=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Eyes:
+    """What the model sees of a group's orders."""
+
+    workload: Workload
+    platform: Platform
+    mapspace: Mapspace
+    group: GroupSpace
+    on_cores: bool
+
+    @property
+    def by_staging(self) -> bool:
+        """True if what is staged makes no difference to what nothing overlaps."""
+        return self.mapspace.policy.prefetch == "held"
+
+    @cached_property
+    def whole(self) -> tuple[str, ...]:
+        """The Einsums, with those that a free softmax leaves out."""
+        return whole_group(self.workload, self.group.names, self.mapspace.policy)
+
+    @cached_property
+    def carried(self) -> frozenset[str]:
+        """Tensors that are carried."""
+        return frozenset(carried_tensors(self.workload, self.whole))
+
+    @cached_property
+    def outside(self) -> dict[str, tuple[str, ...]]:
+        """The tensors that cross DRAM, with the Einsums of the group that touch them."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name in self.group.names:
+            for access in self.workload.einsum(name).accesses:
+                if crosses_dram(self.workload, self.whole, access.tensor):
+                    found.setdefault(access.tensor, ())
+                    if name not in found[access.tensor]:
+                        found[access.tensor] += (name,)
+        return found
+
+    @cached_property
+    def brought(self) -> tuple[str, ...]:
+        """Inputs that several Einsums read, where it makes a difference who brings them.
+
+        Its words take turns at the shared level with those of whoever has its turn. Einsums with
+        passes of their own, and those that stand behind other nodes, bring it otherwise.
+        """
+        group = [self.workload.einsum(n) for n in self.group.names]
+        paths = {e.unit: self.platform.path(e.unit) for e in group}
+        level = shared_level(self.platform).name
+        outer = [a.nodes[: a.nodes.index(a.level(level)) + 1] for a in paths.values()]
+        differ = (
+            self.on_cores
+            or self.workload.mask is not None
+            or any(e.each or e.after for e in group)
+            or any(limited(a.level(level)) for a in paths.values())
+            or any(one != outer[0] for one in outer)
+        )
+        made = {e.output.tensor for e in group}
+        several = (t for t, users in self.outside.items() if len(users) > 1 and t not in made)
+        return tuple(several) if differ else ()
+
+    def _streams(self, tensor: str) -> bool:
+        """True if a tensor that crosses DRAM may stream."""
+        staging = self.mapspace.fusion.staging
+        staged = staging == "all" or (isinstance(staging, tuple) and tensor in staging)
+        alone = len(self.outside[tensor]) == 1 and tensor not in self.carried
+        return alone and self.group.declared and not staged
+
+    def _waits(self, first: str, last: str) -> frozenset[str]:
+        """What nothing overlaps of the first Einsum's inputs and of the last one's output."""
+        policy = self.mapspace.policy
+        inputs = {a.tensor for a in self.workload.einsum(first).inputs}.intersection(self.outside)
+        if not self.by_staging:
+            return frozenset(inputs)
+        if policy.buffering < 2 and not self.on_cores:
+            return frozenset()  # nothing runs ahead of a turn, and nothing stays behind
+        output = {self.workload.einsum(last).output.tensor}.intersection(self.outside)
+        return frozenset(t for t in inputs | output if self._streams(t))
+
+    def seen(self, names: tuple[str, ...]) -> _Seen | None:
+        """What the model sees of an order; None where phases have none such."""
+        workload, policy, behind = self.workload, self.mapspace.policy, 0
+        level = shared_level(self.platform).name
+        inside = self.mapspace.fusion.intermediates or self.workload.absent
+        if self.group.phases:
+            try:
+                rounds = rounds_behind(workload, names, self.group.phases, level, inside)
+                behind = max(rounds.values())
+            except MappingError:
+                return None
+        places: dict[str, list[str]] = {}
+        if policy.in_place:
+            whole = whole_group(workload, names, policy)
+            for tensor, place in in_place_classes(workload, whole, level, inside).items():
+                places.setdefault(place, []).append(tensor)
+        several = [frozenset(own) for own in places.values() if len(own) > 1]
+        first = {t: next(n for n in names if n in self.outside[t]) for t in self.brought}
+        return _Seen(
+            places=tuple(sorted(several, key=sorted)),
+            words=frozenset(Counter(map(self._place, places.values())).items()),
+            movers=frozenset(first.items()),
+            waits=self._waits(names[0], names[-1]),
+            behind=behind,
+        )
+
+    def _place(self, tensors: Sequence[str]) -> _Place:
+        """What a place takes: of intermediates that are alike no matter which."""
+        workload = self.workload
+        kinds = Counter(t if t in self.outside else self._kind(t) for t in tensors)
+        alike = len({workload.every_width(t) for t in tensors}) == 1
+        return _Place(frozenset(kinds.items()), alike)
+
+    def _kind(self, tensor: str) -> object:
+        """All that the words of an intermediate depend on."""
+        workload = self.workload
+        users = workload.readers(tensor)
+        units = {e.unit for e in users} | {workload.einsum(workload.producers[tensor]).unit}
+        inside = self.mapspace.fusion.intermediates or workload.absent
+        return (
+            frozenset(workload.tensor_ranks[tensor]),
+            workload.every_width(tensor),
+            inside.get(tensor),
+            overlaps(self.group.schedule) and (len(units) > 1 or tensor in self.carried),
+        )
+
+    def orders(self) -> Iterator[tuple[str, ...]]:
+        """An order for each combination of what makes a difference, of those that there are."""
+        index = {n: i for i, n in enumerate(self.whole)}
+        waits = [
+            sum(1 << index[m] for m in self.workload.ancestors[n] if m in index) for n in self.whole
+        ]
+        if all((1 << i) - 1 == before for i, before in enumerate(waits)):
+            return  # one after another
+        for before in self._chosen(waits, [*self._choices(index), *self._ends(index, waits)]):
+            order = _least(before)
+            yield tuple(self.whole[i] for i in order if self.whole[i] in self.group.names)
+
+    def _choices(self, index: dict[str, int]) -> Iterator[list[Edges]]:
+        """Who is the first or the last to read a tensor, and who goes first in a phase."""
+        for phase in self.group.phases:
+            for a, b in combinations([n for n in phase if n in index], 2):
+                if self.workload.einsum(a).unit == self.workload.einsum(b).unit:
+                    yield [((index[a], index[b]),), ((index[b], index[a]),)]
+        for tensor in self.brought:
+            users = [index[n] for n in self.outside[tensor]]
+            yield [tuple((one, other) for other in users if other != one) for one in users]
+        if not self.mapspace.policy.in_place:
+            return
+        group = [self.workload.einsum(n) for n in self.whole]
+        taken = [t for e in group for t in overwritten(self.workload, self.whole, e)]
+        for tensor in dict.fromkeys(taken):
+            users = [index[e.name] for e in group if e.reads(tensor)]
+            if len(users) > 1:
+                yield [tuple((other, one) for other in users if other != one) for one in users]
+
+    def _ends(self, index: dict[str, int], waits: Sequence[int]) -> Iterator[list[Edges]]:
+        """Who goes first and who goes last, of those of which it makes a difference."""
+        own = [index[n] for n in self.group.names]
+        inside = sum(1 << i for i in own)
+        after = sum(1 << j for j in own if any(waits[i] >> j & 1 for i in own))
+        for ends, first in (
+            ([i for i in own if not waits[i] & inside], True),
+            ([i for i in own if not after >> i & 1], False),
+        ):
+            some = [self.whole[i] for i in ends]
+            if any(self._waits(n, n) for n in some) and len(ends) > 1:
+                yield [tuple((i, j) if first else (j, i) for j in own if j != i) for i in ends]
+
+    def _chosen(self, before: Sequence[int], choices: Sequence[list[Edges]]) -> Iterator[list[int]]:
+        """What every Einsum waits for, under each combination of choices that has an order."""
+        if not choices:
+            yield list(before)
+            return
+        for edges in choices[0]:
+            found = list(before)
+            if all(_adds(found, first, second) for first, second in edges):
+                yield from self._chosen(found, choices[1:])
+
+
+def _adds(before: list[int], first: int, second: int) -> bool:
+    """Let one Einsum wait for another; False where that one waits for it."""
+    if before[first] >> second & 1:
+        return False
+    new = before[first] | 1 << first
+    for i, own in enumerate(before):
+        if i == second or own >> second & 1:
+            before[i] = own | new
+    return True
+
+
+def _least(before: Sequence[int]) -> list[int]:
+    """The order of Einsums of which the first that may go goes first."""
+    order, done = list[int](), 0
+    while len(order) < len(before):
+        ready = next(i for i, own in enumerate(before) if not done >> i & 1 and not own & ~done)
+        order.append(ready)
+        done |= 1 << ready
+    return order
