@@ -14,6 +14,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import small_platform as small
+from oracles.brute_force import Case, in_every_order
 from oracles.small_cases import online_case
 from prices import PRICES
 
@@ -32,7 +33,6 @@ from flat_mapper.mapper.solve.optimum import search as one_search
 from flat_mapper.mapper.solve.partition import PartitionSearch, best_partition
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.space.group import group_problem
-from flat_mapper.mapping.order import execution_order
 from flat_mapper.mapping.partitions import forms, fusion_graph, refusal
 from flat_mapper.mapping.space import AnyGroups, Fusion, GroupSpace, Mapspace
 from flat_mapper.reports.text import certificate_text
@@ -116,18 +116,20 @@ def _solve_alone(
     names: frozenset[str],
     incumbent: GoalIncumbent | FrontIncumbent,
 ) -> None:
-    """Let the incumbent have what the search of one group finds, and nothing else."""
+    """Let the incumbent have what the search of one group finds in any order, and nothing else."""
     fused = len(names) > 1
     group = GroupSpace(
-        names=tuple(n for n in execution_order(workload) if n in names),
+        names=tuple(names),
         fused=fused,
         schedule="interleaved" if fused else "sequential",
         declared=fused,
     )
-    problem = group_problem(workload, platform, ert, ANY, group)
-    alone = GroupSearch.of(problem, CandidateCache())
-    alone.prepare()
-    alone.solve(incumbent)
+    case = Case(workload=workload, platform=platform, ert=ert, mapspace=ANY)
+    for one in in_every_order(case, group):
+        problem = group_problem(workload, platform, ert, ANY, one)
+        alone = GroupSearch.of(problem, CandidateCache())
+        alone.prepare()
+        alone.solve(incumbent)
 
 
 def _enumerated(workload: Workload, platform: Platform, ert: Ert, objective: str) -> float:

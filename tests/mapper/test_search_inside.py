@@ -116,7 +116,7 @@ def same_cost(seed: int) -> bool:
 
 
 def test_a_mapping_costs_the_same_on_the_chip_with_one_level_more() -> None:
-    """Lemma 31."""
+    """Lemma 32."""
     assert sum(same_cost(seed) for seed in range(60)) > 12
 
 

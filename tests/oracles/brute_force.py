@@ -116,8 +116,45 @@ def options(case: Case) -> list[tuple[Case, tuple[Point, ...]]]:
         (replace(case, workload=cascade), points)
         for cascade in alternatives(case.workload, charged=charged)
         for groups in partitions(cascade, case.mapspace)
-        for points in product(*(group_points(replace(case, workload=cascade), g) for g in groups))
+        for points in product(*(ordered_points(replace(case, workload=cascade), g) for g in groups))
     ]
+
+
+def ordered_points(case: Case, group: GroupSpace) -> list[Point]:
+    """The (cycles, energy) of a group's mappings in any order that none beats in both."""
+    return lower_left([p for one in in_every_order(case, group) for p in group_points(case, one)])
+
+
+def in_every_order(case: Case, group: GroupSpace) -> Iterator[GroupSpace]:
+    """A group in every order in which nobody runs before what it waits for.
+
+    Of those one that differ for nobody here: who is first and last, who brings what several read,
+    and what shares a place.
+    """
+    seen = set[object]()
+    for names in topological(case.workload, frozenset(group.names)):
+        one = replace(group, names=names)
+        whole, level = whole_group(case, one), shared_level(case.platform).name
+        places: dict[str, set[str]] = {}
+        for tensor, place in in_place_classes(case.workload, whole, level).items():
+            places.setdefault(place, set()).add(tensor)
+        inputs = [(a.tensor, n) for n in names for a in case.workload.einsum(n).accesses]
+        movers = dict(reversed(inputs))
+        told = (names[0], names[-1]) if group.fused else ()
+        key = told, frozenset(movers.items()), frozenset(map(frozenset, places.values()))
+        if key not in seen:
+            seen.add(key)
+            yield one
+
+
+def topological(workload: Workload, names: frozenset[str]) -> Iterator[tuple[str, ...]]:
+    """Every order in which nobody runs before what it waits for."""
+    if not names:
+        yield ()
+    for last in (n for n in workload.ancestors if n in names):
+        if not any(last in workload.ancestors[other] for other in names):
+            for before in topological(workload, names - {last}):
+                yield (*before, last)
 
 
 def front(case: Case) -> list[tuple[float, float]]:

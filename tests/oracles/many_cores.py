@@ -32,6 +32,7 @@ from oracles.brute_force import (
     fitting,
     fixed_words,
     free_orders,
+    in_every_order,
     inside,
     level_names,
     lower_left,
@@ -90,8 +91,13 @@ def options(case: Case) -> list[tuple[Case, tuple[Point, ...]]]:
         (replace(case, workload=cascade), points)
         for cascade in cascades(case)
         for groups in partitions(cascade, case.mapspace)
-        for points in product(*(group_points(replace(case, workload=cascade), g) for g in groups))
+        for points in product(*(ordered_points(replace(case, workload=cascade), g) for g in groups))
     ]
+
+
+def ordered_points(case: Case, group: GroupSpace) -> list[Point]:
+    """The (cycles, pJ) of a group's mappings in any order that none beats in both."""
+    return lower_left([p for one in in_every_order(case, group) for p in group_points(case, one)])
 
 
 def judged(case: Case, points: tuple[Point, ...]) -> Result:
