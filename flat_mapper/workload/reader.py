@@ -150,7 +150,9 @@ def load_workload(
         unmasked=mask.strip() == NONE,
         scope=scope or "",
     )
-    workload = _workload(document, sizes, asked, faults)
+    # The queries of a decode are not known before its keys: until then there is nothing to mask.
+    first = replace(asked, mask=None, unmasked=True) if phase == "decode" else asked
+    workload = _workload(document, sizes, first, faults)
     if workload is not None and phase == "decode":
         queries, keys = sequence_ranks(workload, "decode")
         stated = sequence_sizes(lengths, workload.roles, workload.name)

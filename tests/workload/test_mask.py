@@ -31,6 +31,7 @@ from flat_mapper.timeloop.write import lower_fused
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask, mask_of, mask_tiles, pairs
+from flat_mapper.workload.problem_file import sequence_lengths
 from flat_mapper.workload.reader import load_workload
 
 CAUSAL = Mask(causal=True)
@@ -224,3 +225,18 @@ def test_search_under_a_mask_finds_what_brute_force_finds(seed: int) -> None:
     sizes = {**case.workload.rank_sizes, "P": 2, "M": 4}
     mask = masks[seed // 4 % 4]
     agree(replace(case, workload=replace(case.workload.with_ranks(sizes), mask=mask)), seed)
+
+
+@pytest.mark.parametrize("mask", ["causal", "{window: 3, causal: true}"])
+@pytest.mark.parametrize("keys", [1, 7, 64])
+def test_a_decode_against_any_cache_is_asked_under_a_mask(mask: str, keys: int) -> None:
+    """The mask is about the one query of a decode, not about the file's own number of queries."""
+    text = f"""
+problem:
+  ranks: {{B: 1, H: 2, P: 16, M: P, E: 4, F: 4}}
+  mask: {mask}
+  attention: {{}}
+"""
+    step = load_workload(text, lengths=sequence_lengths(keys, "decode"), phase="decode")
+    seen = min(keys, 3) if "window" in mask else keys
+    assert (step.rank_sizes["P"], step.rank_sizes["M"]) == (1, seen)
