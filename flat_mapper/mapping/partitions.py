@@ -104,7 +104,9 @@ def _units(workload: Workload, names: list[str]) -> tuple[tuple[str, ...], ...]:
         left = [n for n in names if n in members]
         for piece in pieces(workload, left, names):
             unit_of |= dict.fromkeys(piece, piece)
-    corrected = _corrected(workload, names)
+    core = _corrected(workload, names)
+    whole = {*core, *(m for n in core for m in unit_of.get(n, ()))}
+    corrected = tuple(n for n in names if n in whole)
     unit_of |= dict.fromkeys(corrected, corrected)
     return tuple(dict.fromkeys(unit_of.get(n, (n,)) for n in names))
 

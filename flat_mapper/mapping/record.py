@@ -73,7 +73,7 @@ from flat_mapper.spec.document import (
 from flat_mapper.spec.sizes import widths_of
 from flat_mapper.spec.yamlio import dump, load
 from flat_mapper.workload.einsum import Einsum
-from flat_mapper.workload.graph import Softmax, Workload
+from flat_mapper.workload.graph import LatentForm, Softmax, Workload
 from flat_mapper.workload.mask import mask_document, read_layers, read_mask
 from flat_mapper.workload.notation import einsum_item, read_einsum
 from flat_mapper.workload.roles import (
@@ -134,6 +134,7 @@ def _workload_document(workload: Workload) -> dict[str, object]:
         **({} if workload.states_bits else {"states_bits": False}),
         "tensor_bits": dict(workload.tensor_bits),
         "softmax": workload.softmax,
+        **({} if workload.latent == "none" else {"latent": workload.latent}),
         "repeat": workload.repeat,
         **({"mask": mask_document(workload.mask)} if workload.mask else {}),
         **({"unseen": workload.unseen} if workload.unseen else {}),
@@ -245,6 +246,7 @@ def _workload(node: object, where: str) -> Workload:
         *("name", "source", "ranks", "word_bits", "tensor_bits", "softmax", "repeat"),
         *(
             "states_bits",
+            "latent",
             "mask",
             "unseen",
             "roles",
@@ -270,6 +272,7 @@ def _workload(node: object, where: str) -> Workload:
             section_of(take(node, "tensor_bits", dict, where), where), f"{where}.tensor_bits"
         ),
         softmax=take_choice(node, "softmax", get_args(Softmax), where),
+        latent=take_choice(node, "latent", get_args(LatentForm), where, "none"),
         repeat=take(node, "repeat", int, where, above=0),
         mask=read_mask(section, where),
         unseen=take(node, "unseen", int, where, 0, within=COUNT),

@@ -196,8 +196,8 @@ def _with_phases(workload: Workload, mapspace: Mapspace, group: GroupSpace) -> G
     """
     if group.schedule != "phases":
         return group
-    operators = workload.operators
-    listed = [[m for n in part for m in operators.get(n, (n,))] for part in mapspace.fusion.phases]
+    phases = mapspace.fusion.phases
+    listed = [[m for n in part for m in members_of(workload, n)] for part in phases]
     phases = of_group(tuple(map(tuple, listed)), group.names)
     check_listed(group.names, phases, f"{mapspace.name}: fusion")
     return replace(group, phases=phases)
@@ -212,7 +212,7 @@ def _wanted(workload: Workload, names: list[str], mapspace: Mapspace) -> list[tu
     wanted: list[tuple[str, ...]] = []
     again = made_again(workload)
     for group in mapspace.fusion.groups:
-        listed = [m for n in group for m in workload.operators.get(n, (n,))]
+        listed = [m for n in group for m in members_of(workload, n)]
         members = tuple(n for n in names if n in listed or again.get(n) in listed)
         pass_of = dict.fromkeys(members, 0)
         if any(workload.einsum(n).so_far for n in members):
@@ -220,6 +220,16 @@ def _wanted(workload: Workload, names: list[str], mapspace: Mapspace) -> list[tu
         for number in sorted(set(pass_of.values())):
             wanted.append(tuple(n for n in members if pass_of[n] == number))
     return wanted
+
+
+def members_of(workload: Workload, name: str) -> tuple[str, ...]:
+    """The Einsums that a word of a mapspace's groups means: those of an operator, or the one.
+
+    The scores of latent attention are a sum of two products, which are the scores as well.
+    """
+    if name == "QK" and workload.latent != "none":
+        return ("QKE", "QKR", "QK")
+    return workload.operators.get(name, (name,))
 
 
 def corrects(workload: Workload, group: GroupSpace) -> bool:

@@ -11,7 +11,7 @@ from flat_mapper.mapping.space import GRANULARITIES, Fusion, KeepRule, Mapspace,
 from flat_mapper.spec.document import did_you_mean
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.softmax import ROW, SOFTMAXES, with_softmax
+from flat_mapper.workload.softmax import ROW, alternatives
 
 
 def unmatched_rules(mapspace: Mapspace, workload: Workload, platform: Platform) -> list[str]:
@@ -78,11 +78,9 @@ class _Names:
 
 
 def _einsums(workload: Workload) -> Iterator[Einsum]:
-    """The Einsums of a workload, in all forms that its softmax may take."""
-    yield from workload.einsums
-    if workload.softmax == "any":
-        for form in SOFTMAXES:
-            yield from with_softmax(workload, form).einsums
+    """The Einsums of a workload, in all forms that it may take."""
+    for form in alternatives(workload):
+        yield from form.einsums
 
 
 def _fusion_misses(name: str, fusion: Fusion, names: _Names) -> Iterator[str]:

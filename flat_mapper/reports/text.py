@@ -27,6 +27,7 @@ from flat_mapper.reports.energy import (
 from flat_mapper.reports.groups import bands, einsum_dict, group_dicts, platform_dict, private_use
 from flat_mapper.reports.mask import mask_dict, mask_text
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.latent import WORDS
 from flat_mapper.workload.mask import NONE, LayerKind, Mask
 
 
@@ -58,6 +59,7 @@ def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[
     return {
         "workload": result.workload,
         "softmax": workload.softmax,
+        "latent": None if workload.latent == "none" else workload.latent,
         "ranks": dict(workload.rank_sizes),
         "repeat": result.repeat,
         "left_out": list(workload.left_out),
@@ -171,6 +173,7 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
         power_warning(result),
         sources_text(result),
         masked,
+        f"latent: {WORDS[workload.latent]}" if workload.latent in WORDS else "",
         left_out_text(workload),
     ]
     lines = [grid(rows), *by, sources, *more, *result.notes]

@@ -14,6 +14,7 @@ from flat_mapper.reports.layers import sequences_of, sequences_text
 from flat_mapper.reports.mask import unseen_text
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.latent import WORDS
 
 Document = dict[str, object]
 _LEVELS = (
@@ -80,6 +81,7 @@ def workload_document(workload: Workload) -> Document:
         "word_bits": workload.word_bits if workload.states_bits else None,
         "repeat": workload.repeat,
         "softmax": workload.softmax,
+        "latent": None if workload.latent == "none" else workload.latent,
         "mask": str(workload.mask) if workload.mask else None,
         "unseen_keys": workload.unseen,
         "roles": workload.roles.declared,
@@ -197,6 +199,10 @@ def workload_text(workload: Workload) -> str:
     lines += [f"roles: {roles}"] if roles else []
     for name, members in workload.operators.items():
         lines.append(f"one operator where nothing is fused: {name} ({', '.join(members)})")
+    if workload.latent == "any":
+        lines.append("latent: rebuilt (shown) or absorbed, whichever is better")
+    elif workload.latent in WORDS:
+        lines.append(f"latent: {WORDS[workload.latent]}")
     if workload.mask and not workload.layers:
         lines.append(f"mask: {workload.mask}{unseen_text(workload)}")
     lines += [str(kind) for kind in workload.layers]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from graphlib import CycleError, TopologicalSorter
 from math import prod
@@ -96,6 +97,14 @@ class Einsum:
     def touches(self, tensor: str) -> bool:
         """True where a tensor is read or made here."""
         return self.reads(tensor) or self.output.tensor == tensor
+
+    def rewritten(self, change: Callable[[TensorAccess], TensorAccess]) -> Einsum:
+        """The same operation on other accesses, in its notation too."""
+        text = self.text
+        for access in self.accesses:
+            text = text.replace(str(access), str(change(access)))
+        inputs = tuple(change(access) for access in self.inputs)
+        return replace(self, output=change(self.output), inputs=inputs, text=text)
 
     @property
     def windowed(self) -> tuple[str, ...]:

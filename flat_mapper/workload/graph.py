@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # at run time networkx is imported when the graph is first as
     import networkx as nx
 
 Softmax = Literal["row", "online", "online-2pass", "any", "none"]
+LatentForm = Literal["rebuilt", "absorbed", "any", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class Workload:
     states_bits: bool = field(default=True, compare=False)  # False: values are an arch's words
     tensor_bits: Mapping[str, TensorWidth] = field(default_factory=dict)  # where not word_bits
     softmax: Softmax = "none"
+    latent: LatentForm = "none"  # how keys and values that are kept as a latent are used
     source: str = ""
     mask: Mask | None = None  # which keys a query may see, by the ranks that `roles` names
     unseen: int = 0  # first keys that no query sees, beside those of `rank_sizes`

@@ -3,7 +3,7 @@
     layer: {norm: rms, norm_at: before, qk_norm: false, positions: rotary, bias: false,
             qkv_bias: false, activation: silu, parallel: false, cross: false,
             experts: {count: 8, per_token: 2, shared: 0},
-            latent: {rank: 512, rotary: 64, queries: 1536}}
+            latent: {rank: 512, rotary: 64, queries: 1536, form: any}}
     vocabulary: {size: 128256, positions: 0, types: 0, norm_in: false, norm_out: true,
                  head: vocabulary, tied: false}
 
@@ -23,6 +23,7 @@ from flat_mapper.spec.sizes import size_of
 from flat_mapper.workload.cascade import block
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.heads import FEED_FORWARDS, GROUP, PHASES, FeedForward, Phase
+from flat_mapper.workload.latent import LATENTS
 from flat_mapper.workload.model_ends import HEADS, EndsForm, ends
 from flat_mapper.workload.notation import UNARY
 from flat_mapper.workload.problem_file import File, check_ranks
@@ -104,7 +105,7 @@ def _chosen(
     """The cascade of a scope, with the names of what a wider one has."""
     if whole is None:
         return None
-    if "QKE" in whole.core:  # a latent: its block's products are its layer's
+    if whole.latent != "none":  # a latent: its block's products are its layer's
         products = replace(whole, left_out=(), wider="layer")
         return products if asked not in ("layer", "model") else whole
     if asked in ("layer", "model"):
@@ -164,11 +165,12 @@ def _layer(file: File) -> LayerForm | None:
     if "latent" in section:
         inside = f"{where}.latent"
         part = section_of(take(section, "latent", dict, where), inside)
-        refuse_unknown(part, ("rank", "rotary", "queries"), inside)
+        refuse_unknown(part, ("rank", "rotary", "queries", "form"), inside)
         latent = Latent(
             rank=take(part, "rank", int, inside, above=0),
             rotary=take(part, "rotary", int, inside, above=0),
             queries=take(part, "queries", int, inside, 0, above=-1),
+            form=take_choice(part, "form", LATENTS, inside, "any"),
         )
     return LayerForm(
         norm=take_choice(section, "norm", NORMS, where, "none"),

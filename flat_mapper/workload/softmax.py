@@ -32,6 +32,7 @@ from typing import get_args
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.graph import Softmax, Workload
+from flat_mapper.workload.latent import latent_forms
 from flat_mapper.workload.notation import parse_einsum
 
 SOFTMAXES: tuple[Softmax, ...] = tuple(s for s in get_args(Softmax) if s != "none")
@@ -56,13 +57,14 @@ def with_softmax(workload: Workload, softmax: Softmax) -> Workload:
     inside = cascade(_Core(workload))
     before = [e for e in workload.einsums[: names.index("QK")] if e.name not in ROW]
     after = [e for e in workload.einsums[names.index("QK") :] if e.name not in ROW]
+    vector = [e.name for e in inside if e.unit == "vector"]  # the scores too, where they are a sum
     return replace(
         workload,
         einsums=(*before, *inside, *(_renamed(e) for e in after)),
         tensor_bits={t: n for t, n in workload.tensor_bits.items() if t != "A" or _has(inside, t)},
         softmax=softmax,
         operators={
-            name: tuple(e.name for e in inside if e.unit == "vector") if "QK_max" in of else of
+            name: tuple(n for n in vector if n in of or n != "QK") if "QK_max" in of else of
             for name, of in workload.operators.items()
         },
         core=tuple(e.name for e in inside) if workload.core else (),
@@ -125,27 +127,27 @@ def _with_part(einsum: Einsum, split: set[str], keys: str) -> Einsum:
     def part(access: TensorAccess) -> TensorAccess:
         return replace(access, ranks=(*access.ranks, SPLIT)) if access.tensor in split else access
 
-    text = einsum.text or ""
-    for access in einsum.accesses:
-        text = text.replace(str(access), str(part(access)))
-    return replace(
-        einsum,
-        output=part(einsum.output),
-        inputs=tuple(part(a) for a in einsum.inputs),
-        text=text,
-    )
+    return einsum.rewritten(part)
 
 
 def alternatives(workload: Workload, *, charged: bool = True) -> tuple[Workload, ...]:
-    """The cascades that a search may choose among: more than one where the softmax is `any`.
+    """The equal cascades that a search may choose among; one where nothing is left open.
 
+    More than one where the softmax is `any`, and where a latent may be used in both of its forms
+    (`flat_mapper.workload.latent`). The two-pass form makes its scores again as one product; those
+    of a latent are a sum of two, so it is not among its forms.
     charged: whether the softmax costs something; where it is free, the two-pass form is left out,
              because its first pass would be a product whose result nothing is charged for reading.
     """
-    if workload.softmax != "any":
-        return (workload,)
-    forms: tuple[Softmax, ...] = ("row", "online", "online-2pass") if charged else ("row", "online")
-    return tuple(with_softmax(workload, form) for form in forms)
+    forms: tuple[Softmax, ...] = (workload.softmax,)
+    if workload.softmax == "any":
+        twice = charged and workload.latent == "none"
+        forms = ("row", "online", "online-2pass") if twice else ("row", "online")
+    return tuple(
+        one if one.softmax == form else with_softmax(one, form)
+        for one in latent_forms(workload)
+        for form in forms
+    )
 
 
 def made_again(workload: Workload) -> dict[str, str]:
@@ -248,17 +250,7 @@ def _two_pass(core: _Core) -> tuple[Einsum, ...]:
 
 def _renamed(einsum: Einsum) -> Einsum:
     """An Einsum after the attention: what read AV reads the quotients."""
-    if not einsum.reads("AV"):
-        return einsum
-    return replace(
-        einsum,
-        inputs=tuple(_quotient(a) if a.tensor == "AV" else a for a in einsum.inputs),
-        text=einsum.text.replace("AV[", "AV_div["),
-    )
-
-
-def _quotient(access: TensorAccess) -> TensorAccess:
-    return replace(access, tensor="AV_div")
+    return einsum.rewritten(lambda a: replace(a, tensor="AV_div") if a.tensor == "AV" else a)
 
 
 def _has(einsums: tuple[Einsum, ...], tensor: str) -> bool:

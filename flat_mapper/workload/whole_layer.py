@@ -28,8 +28,9 @@ from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.workload.cascade import CORE, ROLES, SOFTMAX
 from flat_mapper.workload.einsum import Einsum, Unit
-from flat_mapper.workload.graph import Softmax, Workload
+from flat_mapper.workload.graph import LatentForm, Softmax, Workload
 from flat_mapper.workload.heads import GROUP, HEAD, FeedForward, grouped, head_sizes
+from flat_mapper.workload.latent import REBUILT, with_latent
 from flat_mapper.workload.notation import UNARY, parse_einsum
 from flat_mapper.workload.roles import Roles
 from flat_mapper.workload.softmax import with_softmax
@@ -68,13 +69,13 @@ class Experts:
 class Latent:
     """Keys and values kept as one latent row for all heads (DeepSeek-V2, arXiv:2405.04434).
 
-    E is the width of a head's query and key without position. Both are made of the latent again for
-    every position: the expanded form, that of a prefill.
+    E is the width of a head's query and key without position.
     """
 
     rank: int  # words of the latent
     rotary: int  # words of a query and of the one key that carry the position
     queries: int = 0  # words of the queries' own latent; 0: they have none
+    form: LatentForm = "any"  # see `flat_mapper.workload.latent`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,8 +160,8 @@ def layer(
 
     H: query heads, all of them; kv_heads, feed_forward and softmax as in `cascade.block`.
     """
-    if form.latent is not None and (kv_heads is not None or softmax in ("online-2pass", "any")):
-        condition = "softmax row or online, and no kv_heads: all heads have one latent"
+    if form.latent is not None and (kv_heads is not None or softmax == "online-2pass"):
+        condition = "softmax row, online or any, and no kv_heads: all heads have one latent"
         raise SpecError(expected("layer: latent", condition, kv_heads or softmax))
     sizes = {"B": B, **head_sizes(H, kv_heads), "P": P, "M": M, "E": E, "F": F, "D": D, "FF": FF}
     lines = Lines(sizes)
@@ -189,7 +190,8 @@ def layer(
     formed = with_softmax(made, softmax)
     if form.latent is None:
         return formed
-    return replace(formed, core=("QKE", "QKR", *formed.core))
+    rebuilt = replace(formed, latent="rebuilt", core=(*REBUILT, *formed.core))
+    return with_latent(rebuilt, form.latent.form)
 
 
 def _joined(lines: Lines, form: LayerForm, name: str, part: str, stream: str, number: str) -> str:

@@ -382,6 +382,7 @@ def _mapping(form: _Form, number: int, found: GroupOnTiles) -> GroupMapping:
     group, names = form.groups[number], form.graph.groups[number]
     assert found.best is not None
     mapping = found.best[1]
-    if names == group.names:
+    of = found.workload
+    if names == group.names and all(of.einsum(n) == form.workload.einsum(n) for n in names):
         return mapping
     return renamed_group(mapping, found.workload, form.workload, group.names, names)

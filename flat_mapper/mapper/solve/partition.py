@@ -337,8 +337,15 @@ class PartitionSearch:
         """A path's mappings, each under the names of its own group."""
         cascade = path.cascade
         assert cascade is not None
+
+        def own(number: int, names: Names, found: GroupSolution) -> bool:
+            """True if it has not only its Einsums' names, but their tensors' as well."""
+            einsums = [pick.space.einsum for pick in found.picks]
+            same = all(cascade.workload.einsum(e.name) == e for e in einsums)
+            return names == cascade.graph.groups[number] and same
+
         return [
-            found if names == cascade.graph.groups[g] else self._again(cascade, g, found, goal)
+            found if own(g, names, found) else self._again(cascade, g, found, goal)
             for g, (names, found) in zip(path.groups, path.chosen, strict=True)
         ]
 
