@@ -135,3 +135,26 @@ def test_a_chip_of_many_cores_maps_a_small_problem(arch: str) -> None:
 def test_a_mapspace_for_one_array_names_the_one_for_cores(arch: str) -> None:
     with pytest.raises(SpecError, match=r"expected .*; use --mapspace cores"):
         api.search("tiny", arch, "flat")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["gpt2", "llama3-8b", "llama3-70b", "mistral-7b", "qwen25-7b", "mixtral-8x7b"],
+)
+def test_a_shipped_decoder_sees_what_came_before(name: str):
+    """As an imported one does; `none` asks for every pair, and a step of decode sees all."""
+    whole = api.load_problem(name, seq=64)
+    assert str(whole.mask) == "causal"
+    assert api.load_problem(name, seq=64, mask="none").mask is None
+    assert api.load_problem(name, seq=64, phase="decode").mask is None
+    far = api.load_problem(name, seq=8192, sizes={"B": 1})
+    assert (far.mask.window if far.mask else None) == (4096 if name == "mistral-7b" else None)
+
+
+def test_a_row_softmax_under_a_mask_says_what_would_skip():
+    found = api.search(api.load_problem("gpt2", seq=64), "edge", "flat")
+    assert isinstance(found, SearchResult)
+    assert "masked scores too, --softmax online skips them" in str(found)
+    for other in ({"mask": "none"}, {"softmax": "online"}):
+        found = api.search(api.load_problem("gpt2", seq=64, **other), "edge", "flat")
+        assert "skips them" not in str(found)

@@ -133,7 +133,8 @@ def _target(utilization: float | None, latency_s: float | None, busy: str) -> Ta
 def _check(quantity: str, workload: Workload, mapspace: Mapspace, target: Target) -> None:
     if workload.mask and not target.latency:
         condition = "no mask: work on masked pairs would count as utilization"
-        raise SpecError(expected(f"need: {workload.name}", condition, str(workload.mask)))
+        where, change = f"need: {workload.name}", "take --mask none, or ask for a latency"
+        raise SpecError(expected(where, condition, str(workload.mask), change))
     if quantity not in QUANTITIES:
         raise SpecError(expected("need", f"one of {', '.join(QUANTITIES)}", quantity))
     if not target.latency and not 0 < target.value <= 1:

@@ -61,7 +61,10 @@ def mask_text(workload: Workload, result: Result) -> str:
     )
     tiles = found.get("tiles")
     if not isinstance(tiles, dict):
-        return f"{text}\n  no tile is skipped: the shared loops do not cut both queries and keys"
+        text += "\n  no tile is skipped: the shared loops do not cut both queries and keys"
+        if workload.softmax != "row":
+            return text
+        return f"{text}; a row softmax computes\n  masked scores too, --softmax online skips them"
     return (
         f"{text}\n  tiles of {tiles['queries']} queries x {tiles['keys']} keys, per head: "
         f"{tiles['whole']} whole, {tiles['partial']} in part (done whole), "

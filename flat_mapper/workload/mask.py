@@ -75,11 +75,17 @@ class Mask:
         words = ["causal"] * self.causal + [f"window={self.window}"] * (self.window is not None)
         return ",".join(words + [f"parts={self.parts}"] * (self.parts > 1))
 
-    def within(self, keys: int) -> Mask | None:
-        """The same over so many keys: a window that cuts none of them off is no window."""
-        if self.window is None or self.window < keys * self.parts:
+    def within(self, queries: int, keys: int) -> Mask | None:
+        """The same of so many queries and keys: what masks no pair of them is no mask.
+
+        A window as long as all keys cuts none of them off, and one query is the last position: it
+        may see all that came before.
+        """
+        if self.window is not None and self.window < keys * self.parts:
             return self
-        return replace(self, window=None) if self.causal else None
+        if self.causal and (queries > 1 or self.parts > 1):
+            return replace(self, window=None)
+        return None
 
     def seen(self, first: int, last: int, keys: int) -> tuple[int, int]:
         """The keys [low, high) that some query at the positions first to last may see."""
@@ -213,11 +219,11 @@ def read_layers(section: Section, where: str, key: str = "layers") -> tuple[Laye
     return tuple(kinds)
 
 
-def merged_layers(kinds: Iterable[LayerKind], keys: int) -> tuple[LayerKind, ...]:
-    """The kinds that differ over so many keys: most layers first, then those that see most."""
+def merged_layers(kinds: Iterable[LayerKind], queries: int, keys: int) -> tuple[LayerKind, ...]:
+    """The kinds that differ at these sizes: most layers first, then those that see most."""
     counts: dict[Mask | None, int] = {}
     for kind in kinds:
-        mask = kind.mask.within(keys) if kind.mask else None
+        mask = kind.mask.within(queries, keys) if kind.mask else None
         counts[mask] = counts.get(mask, 0) + kind.count
 
     def rank(kind: LayerKind) -> tuple[int, bool, int]:

@@ -189,7 +189,7 @@ def chosen_layers(workload: Workload, layers: str) -> Workload:
         return workload
     wanted, kinds = mask_of(layers, "--layers"), workload.layers
     if wanted and workload.roles.masked:
-        wanted = wanted.within(workload.rank_sizes[workload.roles.keys])
+        wanted = wanted.within(*(workload.rank_sizes[r] for r in workload.roles.masked))
     if not kinds and workload.mask == wanted:
         return workload
     for kind in kinds:

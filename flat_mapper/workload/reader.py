@@ -238,8 +238,9 @@ def _workload(
     faults.extend(role_faults(file.where, workload.roles, workload.rank_sizes, parts))
     if faults:
         return None
-    keys = workload.rank_sizes[workload.roles.keys] if parts else 1
-    kinds = merged_layers(kinds, keys)
+    pair = workload.roles.masked
+    queries, keys = (workload.rank_sizes[r] for r in pair) if parts and pair else (1, 1)
+    kinds = merged_layers(kinds, queries, keys)
     return replace(
         workload,
         name=name or file.stem,
