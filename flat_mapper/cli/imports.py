@@ -37,6 +37,8 @@ def import_hf_command(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say(answer_json("import-hf", {**model.to_dict(), "written": str(target or "")}))
     elif target:
+        for line in model.dropped:
+            say(f"dropped: {line}")
         say(f"{target}: written; flat-mapper map --problem {target} --arch ...")
     else:
         say(text.rstrip())

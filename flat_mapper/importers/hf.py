@@ -8,11 +8,13 @@ attention and of the layers around it (`flat_mapper.importers.hf_families`), whi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.importers.hf_dropped import dropped_parts
 from flat_mapper.importers.hf_families import (
     ARCHITECTURES,
     NO_ATTENTION,
@@ -52,12 +54,14 @@ class Model:
     form: Mapping[str, object]  # the problem's section `layer`
     ends: Mapping[str, object]  # and `vocabulary`
     dense: int = 0  # other layers, whose feed-forward is no mixture of experts
+    dropped: tuple[str, ...] = ()  # what the problem does not have, a line each
     chunk: int = 0  # positions of a chunk that attention does not leave; 0: there are none
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
         found = {name: getattr(self, name) for name in self.__slots__}
-        return found | {"kinds": [kind.to_dict() for kind in self.kinds]}
+        kinds = [kind.to_dict() for kind in self.kinds]
+        return found | {"kinds": kinds, "dropped": list(self.dropped)}
 
 
 def load_config(source: str | Path | Mapping[str, object], part: str = "") -> Model:
@@ -84,12 +88,15 @@ def load_config(source: str | Path | Mapping[str, object], part: str = "") -> Mo
         raise SpecError(
             expected(spot, f"one of {known}", str(kind), did_you_mean(kind, ARCHITECTURES))
         )
-    chosen = _part(family, part, kind)
+    chosen, outer = _part(family, part, kind), config
     if chosen in family.inside:
         inside = family.inside[chosen]
         config = section_of(take(config, inside, dict, where), where)
         where = f"{where}: {inside}"
-    return _model(config, where, str(kind), chosen, family.stacks[chosen])
+    stack = family.stacks[chosen]
+    model = _model(config, where, str(kind), chosen, stack)
+    lost = [f"{model.dense} layers without experts"] if model.dense else []
+    return replace(model, dropped=(*lost, *dropped_parts(outer, config, str(kind), stack)))
 
 
 def _part(family: Family, part: str, kind: str) -> StackPart:
@@ -258,7 +265,13 @@ def problem_text(
     lines.append(f"  attention: {{{attention}}}")
     sections = (("layer", model.form), ("vocabulary", model.ends))
     lines += [f"  {name}: {_flow(form)}" for name, form in sections if form]
+    lines += dropped_lines(model.dropped)
     return "\n".join([*lines, ""])
+
+
+def dropped_lines(dropped: Sequence[str]) -> list[str]:
+    """The section of a problem file that names what an import left out."""
+    return ["  dropped:", *(f"  - {json.dumps(line)}" for line in dropped)] if dropped else []
 
 
 def _flow(value: object) -> str:

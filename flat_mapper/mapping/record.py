@@ -141,6 +141,7 @@ def _workload_document(workload: Workload) -> dict[str, object]:
         **declared_document(workload.roles, workload.operators),
         **({"views": dict(workload.views)} if workload.views else {}),
         **({"left_out": list(workload.left_out)} if workload.left_out else {}),
+        **({"dropped": list(workload.dropped)} if workload.dropped else {}),
         **({"other_layers": others} if others else {}),
         "einsums": [einsum_item(einsum) for einsum in workload.einsums],
     }
@@ -253,6 +254,7 @@ def _workload(node: object, where: str) -> Workload:
             "operators",
             "views",
             "left_out",
+            "dropped",
             "other_layers",
         ),
         "einsums",
@@ -280,6 +282,7 @@ def _workload(node: object, where: str) -> Workload:
         operators=read_operators(section, where),
         views=read_views(section, where),
         left_out=tuple(str(n) for n in take_list(node, "left_out", str, where, ())),
+        dropped=tuple(str(n) for n in take_list(node, "dropped", str, where, ())),
         other_layers=others,
         einsums=tuple(einsums),
     )

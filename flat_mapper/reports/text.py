@@ -63,6 +63,7 @@ def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[
         "ranks": dict(workload.rank_sizes),
         "repeat": result.repeat,
         "left_out": list(workload.left_out),
+        "dropped": list(workload.dropped),
         "other_layers": [kind.to_dict() for kind in workload.other_layers],
         "arch": result.arch,
         "backend": result.backend,
@@ -174,6 +175,7 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
         sources_text(result),
         masked,
         f"latent: {WORDS[workload.latent]}" if workload.latent in WORDS else "",
+        f"not in the problem: {'; '.join(workload.dropped)}" if workload.dropped else "",
         left_out_text(workload),
     ]
     lines = [grid(rows), *by, sources, *more, *result.notes]

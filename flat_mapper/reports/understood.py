@@ -90,6 +90,7 @@ def workload_document(workload: Workload) -> Document:
         "sequences": [sequences_of(one) for one in workload.sequences],
         "other_layers": [kind.to_dict() for kind in workload.other_layers],
         "left_out": list(workload.left_out),
+        "dropped": list(workload.dropped),
         "einsums": {e.name: _einsum(workload, e) for e in workload.ordered},
     }
 
@@ -199,6 +200,7 @@ def workload_text(workload: Workload) -> str:
     lines += [f"roles: {roles}"] if roles else []
     for name, members in workload.operators.items():
         lines.append(f"one operator where nothing is fused: {name} ({', '.join(members)})")
+    lines += [f"not in the problem: {line}" for line in workload.dropped]
     if workload.latent == "any":
         lines.append("latent: rebuilt (shown) or absorbed, whichever is better")
     elif workload.latent in WORDS:

@@ -56,6 +56,7 @@ class Workload:
     operators: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # one row-wise unit each
     core: tuple[str, ...] = field(default=(), compare=False)  # of the short form: the attention
     left_out: tuple[str, ...] = field(default=(), compare=False)  # the problem's other Einsums
+    dropped: tuple[str, ...] = field(default=(), compare=False)  # of a model, by its import
     wider: str = field(default="block", compare=False)  # the scope that has those
     views: Mapping[str, str] = field(default_factory=dict)  # tensor: the one that it is, rearranged
     weights: Mapping[str, int] = field(default_factory=dict, compare=False)  # parameters held

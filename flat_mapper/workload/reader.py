@@ -7,6 +7,7 @@
       word_bits: 16               # the default
       tensor_bits: {QK: 32}       # where a tensor differs from word_bits; or a number format; or
                                   # by level, {AV: {GLB: 32, DRAM: 16, default: 32}}
+      dropped: [attention sinks]  # what an import of a model left out; answers name it
       layers: 12                  # blocks of the model, one after another; by default 1
       feed_forward: plain         # or gated: two products up, joined point by point
       attention: {softmax: row, kv_heads: 4, phase: prefill}   # all of it may be left out: {}
@@ -53,6 +54,7 @@ from flat_mapper.spec.document import (
     refuse_unknown,
     section_of,
     take,
+    take_list,
     unknown_key,
 )
 from flat_mapper.spec.sizes import size_of, sizes_of, widths_of
@@ -98,7 +100,7 @@ from flat_mapper.workload.visible_keys import seen
 PROBLEM_KEYS = (
     *("name", "source", "ranks", "word_bits", "tensor_bits", "layers", "feed_forward"),
     *("attention", "layer", "vocabulary", "einsums", "mask", "roles", "operators", "views"),
-    *("data_spaces", "lengths"),
+    *("data_spaces", "lengths", "dropped"),
 )
 DEFAULT_WORD_BITS = 16  # FLAT, ASPLOS'23: all data are 16 bit
 
@@ -230,6 +232,7 @@ def _workload(
     tensor_bits = faults.attempt(_tensor_bits, file, workload, sizes)
     kinds = faults.attempt(layers_of, file)
     spaces = faults.attempt(read_data_spaces, file.problem, file.where)
+    dropped = faults.attempt(take_list, file.problem, "dropped", str, file.where, ())
     if asked.scope == VOCABULARY:
         kinds = (LayerKind(count=1, mask=None),)
     if faults or workload is None or kinds is None:
@@ -245,6 +248,7 @@ def _workload(
         workload,
         name=name or file.stem,
         source=cited or "",
+        dropped=tuple(str(line) for line in dropped or ()),
         word_bits=word_bits or DEFAULT_WORD_BITS,
         tensor_bits=tensor_bits or {},
         roles=replace(workload.roles, data_spaces=spaces or {}),

@@ -104,6 +104,7 @@ def test_the_class_token_is_a_cut_and_the_patches_are_a_product(
 ) -> None:
     found = read("vit")
     assert found.cuts == ("Concat cat",)
+    assert load_workload(found.problem_text("m.onnx")).dropped == found.cuts
     assert 3 * 8 * 8 * 16 * 32 in {
         found.workload.iterations(e) for e in found.workload.einsums if e.unit == "matrix"
     }

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_hf_families import FAMILIES
+from test_hf_families import DEEPSEEK, FAMILIES, GPT_OSS, LLAMA4
 
 from flat_mapper.api import calls as api
 from flat_mapper.base.errors import SpecError
@@ -204,3 +204,56 @@ def test_the_command_refuses(tmp_path: Path, capsys, arguments: list[str], messa
     path = written(tmp_path, LLAMA)
     assert main(["import-hf", *[a.format(path) if a == "{}" else a for a in arguments]]) == 2
     assert message in capsys.readouterr().err
+
+
+DROPPED = [
+    ({**LLAMA, "rope_theta": 5e5, "use_cache": True, "pretraining_tp": 1}, []),
+    (GPT2, []),
+    (BERT, []),
+    ({**LLAMA, "quantization_config": {"quant_method": "fp8"}}, ["fp8"]),
+    ({**LLAMA, "attention_multiplier_of_mine": 0.5}, ["attention_multiplier_of_mine (0.5)"]),
+    ({**LLAMA, "a_part": {"layers": 3}, "nothing": None}, ["a_part (a section)"]),
+    (GEMMA2, ["attn_logit_softcapping", "final_logit_softcapping"]),
+    (GEMMA3, ["vision_config"]),
+    ({**T5, "relative_attention_num_buckets": 32}, ["relative positions"]),
+    ({**GPT_OSS, "quantization_config": {"quant_method": "mxfp4"}}, ["sinks", "mxfp4"]),
+    (
+        {**DEEPSEEK, "v_head_dim": 64, "num_nextn_predict_layers": 1},
+        ["without experts", "router's bias", "v_head_dim", "num_nextn_predict_layers"],
+    ),
+    (LLAMA4, ["attention_chunk_size", "use_qk_norm", "no_rope_layers"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("config", "named"), DROPPED, ids=[f"{c['model_type']}-{i}" for i, (c, _) in enumerate(DROPPED)]
+)
+def test_what_an_import_drops_is_named(
+    tmp_path: Path, config: dict[str, object], named: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the way, in the JSON, in the file, and by who reads the file."""
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    words = ["import-hf", str(tmp_path / "config.json"), "-o", str(tmp_path / "p.yaml")]
+    assert main([*words, "--json"]) == 0
+    dropped = json.loads(capsys.readouterr().out)["dropped"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    for word in named:
+        assert any(word in line for line in dropped), (word, dropped)
+    if not named:
+        assert dropped == []
+    assert [f"dropped: {line}" for line in dropped] == said.splitlines()[:-1]
+    assert list(load_workload(tmp_path / "p.yaml").dropped) == dropped
+
+
+def test_an_answer_and_its_record_name_what_an_import_dropped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.yaml").write_text(
+        "problem: {ranks: {B: 1, H: 2, P: 4, M: P, E: 4, F: 4}, dropped: [sinks], attention: {}}"
+    )
+    problem = ("--problem", str(tmp_path / "p.yaml"))
+    assert main(["map", "--arch", "edge", *problem, "-o", str(tmp_path / "out")]) == 0
+    assert "not in the problem: sinks" in capsys.readouterr().out
+    assert main(["evaluate", str(tmp_path / "out" / "fused-mapping.yaml")]) == 0
+    assert "not in the problem: sinks" in capsys.readouterr().out

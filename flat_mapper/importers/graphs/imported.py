@@ -81,6 +81,7 @@ class Imported(Printed):
             **({"mask": mask_document(work.mask)} if work.mask else {}),
             **declared_document(work.roles, work.operators),
             **({"views": dict(work.views)} if work.views else {}),
+            **({"dropped": [*self.cuts, *self.notes]} if self.cuts or self.notes else {}),
         }
         lines = [f"  - {format_einsum(e)}" for e in work.einsums]
         return "\n".join([*head, dump({"problem": problem}).rstrip(), "  einsums:", *lines, ""])
