@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -71,10 +70,8 @@ def test_import_is_light() -> None:
         "print([m for m in ('numpy', 'networkx', 'rich', 'matplotlib', 'hwcomponents', 'yaml') "
         "if m in sys.modules])"
     )
-    begin = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "[]\n", done.stderr
-    assert time.perf_counter() - begin < 2  # seconds; a tenth of it on an idle machine
 
 
 def test_fusion_wins_and_the_first_row_is_the_reference(compared: Comparison) -> None:

@@ -71,7 +71,6 @@ def test_a_users_script_runs_and_is_typed(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 

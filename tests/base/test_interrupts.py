@@ -25,18 +25,26 @@ def test_what_comes_inside_comes_after_the_block(by: str, fault: type[Exception]
     other.start()
     heard, bell = os.pipe()
     os.set_blocking(bell, False)
-    before, steps = signal.set_wakeup_fd(bell), []
+    before = signal.set_wakeup_fd(bell)
+    steps: list[int] = []
+
+    @uninterrupted()
+    def inside() -> None:
+        if by == "the process":
+            os.kill(os.getpid(), signal.SIGINT)
+        else:  # which does not block it: Python hands it to the main thread
+            assert other.ident is not None
+            signal.pthread_kill(other.ident, signal.SIGINT)
+        assert os.read(heard, 1) == bytes([signal.SIGINT])  # it has come
+        steps.extend(range(9))
+        for _ in steps:  # Python sees signals at the end of a loop
+            pass
+        if fault:
+            raise fault
+
     try:
-        with pytest.raises(KeyboardInterrupt), uninterrupted():
-            if by == "the process":
-                os.kill(os.getpid(), signal.SIGINT)
-            else:  # which does not block it: Python hands it to the main thread
-                assert other.ident is not None
-                signal.pthread_kill(other.ident, signal.SIGINT)
-            assert os.read(heard, 1) == bytes([signal.SIGINT])  # it has come
-            steps += [step for step in range(9)]  # Python sees signals at the end of a loop
-            if fault:
-                raise fault
+        with pytest.raises(KeyboardInterrupt):
+            inside()
         assert len(steps) == 9
     finally:
         signal.set_wakeup_fd(before)

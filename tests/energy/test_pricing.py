@@ -193,7 +193,7 @@ def test_a_second_run_asks_nothing(cache: Path) -> None:
         len(json.loads(cache.read_text())) == 6
     )  # twice registers, arrays, MACs, multipliers: asked once
     done = subprocess.run(
-        [sys.executable, "-c", BLOCKED], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", BLOCKED], capture_output=True, text=True, check=True
     )
     assert float(done.stdout) == first[0].energy("GLB", "read")
 

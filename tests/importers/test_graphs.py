@@ -228,7 +228,7 @@ def test_exported_again_they_are_the_same(tmp_path: Path) -> None:
     if not (importlib.util.find_spec("torch") and importlib.util.find_spec("transformers")):
         pytest.skip("torch or transformers is missing")
     script = Path(__file__).parent / "export_models.py"
-    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, timeout=600)
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True)
     for name in MODELS:
         again = import_onnx(tmp_path / f"{name}.onnx")
         assert shapes(again.workload) == shapes(read(name).workload)

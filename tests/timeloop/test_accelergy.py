@@ -30,7 +30,7 @@ CHIPS = cases.priced_by_accelergy()
 
 def replayed(fault: str = "", folder: Path | None = None) -> Accelergy:
     option = f"--fault {fault}" if fault else ""
-    command = replace(command_of(f"{SCRIPT} {option} {{}}", timeout_s=30.0), tool=ACCELERGY)
+    command = replace(command_of(f"{SCRIPT} {option} {{}}", timeout_s=3600.0), tool=ACCELERGY)
     return Accelergy(command=command, folder=folder)
 
 

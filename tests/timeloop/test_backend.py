@@ -27,7 +27,7 @@ SCRIPT = shlex.join([sys.executable, str(REPLAY / "stand_in.py")])
 
 
 def backend(
-    fault: str = "", folder: Path | None = None, timeout_s: float = 30.0
+    fault: str = "", folder: Path | None = None, timeout_s: float = 3600.0
 ) -> TimeloopBackend:
     option = f"--fault {fault}" if fault else ""
     command = command_of(f"{SCRIPT} {option} {{}}", timeout_s=timeout_s)

@@ -40,7 +40,7 @@ SCRIPT = shlex.join([sys.executable, str(REPLAY / "stand_in.py")])
 
 def mapper(fault: str = "", folder: Path | None = None, seconds: float = 30.0) -> TimeloopMapper:
     option = f"--fault {fault}" if fault else ""
-    command = replace(command_of(f"{SCRIPT} {option} {{}}", timeout_s=5.0), tool=MAPPER)
+    command = replace(command_of(f"{SCRIPT} {option} {{}}", timeout_s=3600.0), tool=MAPPER)
     return TimeloopMapper(command=command, seconds=seconds, threads=1, folder=folder)
 
 
