@@ -8,7 +8,6 @@ import random
 import resource
 import signal
 import sqlite3
-import time
 import tracemalloc
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -90,15 +89,23 @@ def forked(action: Callable[[], object]) -> int:
     return child
 
 
+def killed_at(sweep: Path, results: Path, rows: int) -> None:
+    """Run a sweep in this process until so many rows are stored, and end it then."""
+
+    def step(_: object) -> None:
+        if rows_in(results) >= rows:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with Store(results) as store:
+        run_sweep(Inputs(load_sweep(sweep)), store, lambda: nullcontext(Here(answered)), step)
+
+
 def test_killed_five_times_it_ends_with_the_same_rows(whole: Path) -> None:
     results, chance = whole / "killed.db", random.Random(7)
     for _ in range(5):
         aim = min(rows_in(results) + chance.randint(1, 3), POINTS - 1)
-        child = forked(lambda: swept(whole / "sweep.yaml", results))
-        while rows_in(results) < aim and os.waitpid(child, os.WNOHANG) == (0, 0):
-            time.sleep(chance.random() * 0.02)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        child = forked(lambda at=aim: killed_at(whole / "sweep.yaml", results, at))
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
         assert 0 < rows_in(results) < POINTS
     assert swept(whole / "sweep.yaml", results) == 0
     assert digest(results) == digest(whole / "whole.db")
