@@ -9,6 +9,8 @@ from functools import cached_property
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 
+type EachWay = tuple[float, float]  # of a word that is read, and of one that is written
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MovedRows:
@@ -44,7 +46,7 @@ class MemoryLevel:
     totals: Mapping[str, float] = field(default_factory=dict)  # words moved, however often read
     rows: Mapping[str, MovedRows] = field(default_factory=dict)  # moved for the tiles of all cores
     outside_pj: float = 0.0  # of the networks that one word crosses between it and a core
-    beside: tuple[Mapping[str, float], ...] = ()  # by other source, cycles for a word of a tensor
+    beside: tuple[Mapping[str, EachWay], ...] = ()  # by other source, cycles of a tensor's word
     unequal: tuple[str, ...] = ()  # inputs of which tiles of other cores have fewer words
     waits: float = 1.0  # how often cycles of first inputs and last outputs count
     step_cycles: float = 0.0  # of each pass of the shared loops

@@ -7,7 +7,7 @@ is told tile by tile, from the words that the tiles touch.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from itertools import product
 from math import prod
@@ -262,14 +262,22 @@ class CoresRun:
             kept = {t: w for t, w in sent.items() if self.keeper(t) is level}
             if kept:
                 ports.append(Port(level=level, weights=kept, other=0.0))
-        limit = core_facts(self.platform.matrix).stream_bytes_per_cycle
-        if limit is not None:
-            rate = limit * 8 / self.workload.word_bits
-            name, none = "stream of a core", None
-            own = replace(self.outside[0], read_words_per_cycle=none, write_words_per_cycle=none)
-            level = replace(own, name=name, shared_words_per_cycle=rate)
-            ports.append(Port(level=level, weights=self._stream_weights(sent)))
-        return tuple(ports)
+        return (*ports, *self._own_ports(sent))
+
+    def _own_ports(self, tensors: Iterable[str]) -> Iterator[Port]:
+        """The ports at the boundary of the core, past which all goes that comes or leaves."""
+        facts, bits = core_facts(self.platform.matrix), self.workload.word_bits
+        ways = facts.read_bytes_per_cycle, facts.write_bytes_per_cycle, facts.stream_bytes_per_cycle
+        read, write, both = (None if rate is None else 8 * rate / bits for rate in ways)
+        if any(rate is not None for rate in (read, write, both)):
+            level = replace(
+                self.outside[0],
+                name="port of a core",
+                read_words_per_cycle=read,
+                write_words_per_cycle=write,
+                shared_words_per_cycle=both,
+            )
+            yield Port(level=level, weights=self._stream_weights(tensors))
 
     def _stream_weights(self, tensors: Iterable[str]) -> dict[str, float]:
         """Words that take a core's stream as long as a word and its share of a value."""

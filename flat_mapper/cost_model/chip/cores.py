@@ -30,8 +30,6 @@ from flat_mapper.mapping.cores.view import core_count, fusion_level, levels_betw
 from flat_mapper.mapping.values import GroupMapping, Loop, Policy
 from flat_mapper.workload.graph import Workload
 
-STREAM = "stream of a core"  # the limit of one core, where it binds
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
@@ -218,20 +216,11 @@ class GroupOnCores:
             here = {t: w for t, w in sent.items() if t in self.between}
             own = {t: w for t, w in here.items() if self.between[t].name == name}
             sources.append(Source(level=level, weights=own, other=0.0))
-        limit = self.facts.stream_bytes_per_cycle
-        if limit is not None:
-            words = limit * 8 / self.workload.word_bits
-            level = MemoryLevel(
-                name=STREAM,
-                component_class="",
-                capacity_words=None,
-                word_bits=self.workload.word_bits,
-                row_words=1,
-                shared_words_per_cycle=words,
-            )
+        boundary = self.facts.boundary(self.workload.word_bits)
+        if boundary is not None:
             shares = self.workload.widths.at(self.platform.dram.name)
             own = stream_weights(self.facts, self.workload.word_bits, shares, self.tensors)
-            sources.append(Source(level=level, weights=own))
+            sources.append(Source(level=boundary, weights=own))
         return Outside(sources=tuple(sources))
 
     def all_words(self, tensor: str) -> float:

@@ -274,7 +274,8 @@ def _beside_cycles(dram: MemoryLevel, uses: list[Use], zero: Floats) -> Floats:
             moved = zero
             for use in some:
                 reads, writes = use.ways(zero)
-                moved = moved + other.get(use.tensor, 0.0) * (reads + writes)
+                each_read, each_written = other.get(use.tensor, (0.0, 0.0))
+                moved = moved + each_read * reads + each_written * writes
             cycles = cycles + over_splits(moved)
         found = np.maximum(found, cycles)
     return found

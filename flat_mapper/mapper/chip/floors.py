@@ -11,9 +11,9 @@ from dataclasses import replace
 from math import ceil, prod
 
 from flat_mapper.arch.cores import core_facts, multicasts, stream_weights
-from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.arch.values import Architecture, EachWay, MemoryLevel, Platform
 from flat_mapper.base.classes import dataclass
-from flat_mapper.cost_model.latency import transfer_cycles
+from flat_mapper.cost_model.latency import port_loads, transfer_cycles
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
@@ -26,6 +26,8 @@ from flat_mapper.mapping.cores.view import core_platform, levels_between
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.workload.graph import Workload
+
+NONE: EachWay = (0.0, 0.0)
 
 
 def least_moved(
@@ -101,11 +103,11 @@ def tile_words(one: Assignment, tensor: str) -> float:
 
 def _streams(
     platform: Platform, one: Assignment, way: Way | None = None
-) -> Iterator[Mapping[str, float]]:
-    """Sources of a core beside DRAM's share: of each, cycles for a word of a tensor.
+) -> Iterator[Mapping[str, EachWay]]:
+    """Sources of a core beside DRAM's share: of each, cycles for a word of a tensor, each way.
 
     Inputs come from the level between that may keep them, or from DRAM, each core's for itself:
-    from the faster of them at best. All that a core moves passes what it streams.
+    from the faster of them at best. All that a core moves passes the ports of its boundary.
 
     way: in which tiles are given out; None: any.
     """
@@ -114,16 +116,21 @@ def _streams(
     rates = [read_rate(level) for level in (platform.dram, *between[-1:])]
     inputs, made = inputs_of(one), {workload.einsum(n).output.tensor for n in one.group.names}
     if way is not None and way.kept:
-        yield way.kept
+        yield _come(way.kept)
     elif way is None and between and None not in rates and not ways_apart(platform):
         rate = max(filter(None, rates))
-        yield {t: one.at_work * least_reads(platform, one, t) / rate for t in inputs}
-    facts = core_facts(arch)
-    if facts.stream_bytes_per_cycle is not None:
-        bits, tensors = workload.word_bits, dict.fromkeys([*inputs, *sorted(made)])
-        weights = stream_weights(facts, bits, workload.widths.at(one.dram), tensors)
-        word = bits / 8 / facts.stream_bytes_per_cycle
-        yield {t: word * weights.get(t, 1.0) for t in tensors}
+        yield _come({t: one.at_work * least_reads(platform, one, t) / rate for t in inputs})
+    facts, tensors = core_facts(arch), dict.fromkeys([*inputs, *sorted(made)])
+    weights = stream_weights(facts, workload.word_bits, workload.widths.at(one.dram), tensors)
+    boundary = facts.boundary(workload.word_bits)
+    for load in () if boundary is None else port_loads(boundary, 1.0, 0.0):
+        word = {t: weights.get(t, 1.0) / load.words_per_cycle for t in tensors}
+        yield {t: (w * (load.port != "write"), w * (load.port != "read")) for t, w in word.items()}
+
+
+def _come(cycles: Mapping[str, float]) -> dict[str, EachWay]:
+    """Cycles of a word that comes, of inputs."""
+    return {tensor: (each, 0.0) for tensor, each in cycles.items()}
 
 
 def core_view(
@@ -273,7 +280,7 @@ def at_streams(platform: Platform, one: Assignment) -> float:
     words = {t: _words_of_all(one, t) for t in tensors}
     return max(
         (
-            sum(slow.get(t, 0.0) * n for t, n in words.items()) / one.at_work
+            sum(slow.get(t, NONE)[t in made] * n for t, n in words.items()) / one.at_work
             for slow in _streams(platform, one)
         ),
         default=0.0,

@@ -190,7 +190,7 @@ def _kept(one: Assignment, dram: MemoryLevel, tensor: str) -> KeptInput:
         tensor=tensor,
         own=float(transfer_cycles(dram, words, 0.0)),
         all=float(transfer_cycles(dram, dram.totals[tensor] * one.count, 0.0)),
-        beside=words * max(beside_cycles(dram, tensor), default=0.0),
+        beside=max(map(float, beside_cycles(dram, tensor, words, 0.0)), default=0.0),
         grows=tensor in _growing(one),
         runs=prod(core.rank_sizes[r] for r in loops if r not in ranks and r not in cut),
     )

@@ -84,8 +84,8 @@ def ways_apart(platform: Platform) -> bool:
     """True if what cores send to DRAM may leave beside all that comes from there.
 
     That is so where DRAM is all that serves a core, with a port for each way. Of more sources
-    tensors come and go one after another: with a limit of what a core streams always, and with a
+    tensors come and go one after another: with ports of the core's own always, and with a
     level between where it keeps something.
     """
-    stream, dram = core_facts(platform.matrix).stream_bytes_per_cycle, platform.dram
-    return stream is None and dram.shared_words_per_cycle is None
+    boundary, dram = core_facts(platform.matrix).boundary(1), platform.dram
+    return boundary is None and dram.shared_words_per_cycle is None

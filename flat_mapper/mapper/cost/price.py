@@ -115,8 +115,9 @@ def add_total(space: EinsumSpace, costs: Costs, tensor: str, words: Floats) -> N
         return
     again = words - space.volume[tensor] if tensor == space.output else none
     reads, writes = (again, words) if tensor == space.output else (words, none)
-    for port, slow in zip(beside(dram), beside_cycles(dram, tensor), strict=True):
-        costs.add_cycles(port, slow * (reads + writes))
+    cycles = beside_cycles(dram, tensor, reads, writes)
+    for port, slow in zip(beside(dram), cycles, strict=True):
+        costs.add_cycles(port, slow)
     each = in_turn_cycles(dram, tensor, reads, writes, costs.weights[tensor])
     costs.add_cycles((dram.name, "beside"), each)
 
