@@ -232,10 +232,12 @@ class CoresRun:
                     at[0] += 0 if outer and self.served(tensor, number) else c.reads
                     at[1] += c.fills
                     at[2] += c.updates
-        dram = self.outside[0].name
+        dram, sent_once = self.outside[0].name, set[str]()
         for name, where, tensor in list(found):
             if where in {lv.name for lv in self.outside[1:]}:
-                sent = self.passed_on(tensor)
+                first = tensor not in sent_once  # one copy there serves all Einsums
+                sent_once.add(tensor)
+                sent = self.passed_on(tensor) if first else 0
                 found[name, where, tensor][1] += sent
                 found[name, dram, tensor] = [sent, 0, 0]
         return [
@@ -261,7 +263,8 @@ class CoresRun:
         for level in self.outside[1:]:
             kept = {t: w for t, w in sent.items() if self.keeper(t) is level}
             if kept:
-                ports.append(Port(level=level, weights=kept, other=0.0))
+                come = {t: dram[t] for t in kept}
+                ports.append(Port(level=level, weights=kept, other=0.0, fills=come))
         return (*ports, *self._own_ports(sent))
 
     def _own_ports(self, tensors: Iterable[str]) -> Iterator[Port]:

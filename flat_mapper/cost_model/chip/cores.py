@@ -141,6 +141,12 @@ class GroupOnCores:
             found[tensor] = 0.0 if resident else self.words(tensor) * passes
         return found
 
+    def brought(self, tensor: str, einsum: str) -> float:
+        """Those words, with the first Einsum that reads the tensor: it comes once for all."""
+        reads = (nest.einsum for nest in self.group.einsums)
+        first = next(n for n in reads if self.workload.einsum(n).touches(tensor))
+        return self.outer_words.get(tensor, 0.0) if einsum == first else 0.0
+
     def words(self, tensor: str) -> float:
         """Words of a tensor, as DRAM and the levels between have it."""
         share = self.workload.share(tensor, self.platform.dram.name)
@@ -215,7 +221,8 @@ class GroupOnCores:
         for name, level in keepers.items():
             here = {t: w for t, w in sent.items() if t in self.between}
             own = {t: w for t, w in here.items() if self.between[t].name == name}
-            sources.append(Source(level=level, weights=own, other=0.0))
+            filled = {t: dram[t] for t in own}  # what DRAM sends comes in by the same ports
+            sources.append(Source(level=level, weights=own, other=0.0, fills=filled))
         boundary = self.facts.boundary(self.workload.word_bits)
         if boundary is not None:
             shares = self.workload.widths.at(self.platform.dram.name)
