@@ -1,15 +1,17 @@
 """The law of ports: no answer takes less time than its own words take through any port.
 
 Words that are read from an instance of a level pass its read port, words filled and updated its
-write port, and both its shared port, at every level. So words / bandwidth <= cycles, for each group
-of Einsums. That needs no timeline: it is checked from an answer's counts and the bandwidths of the
+write port, and both its shared port, at every level. What a core reads from outside and sends
+passes the ports of its boundary. So words / bandwidth <= cycles, for each group of Einsums. That
+needs no timeline: it is checked from an answer's counts and the bandwidths of the
 architecture alone, and shares nothing with the rules by which latency is found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from flat_mapper.arch.cores import core_facts
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.backends.referee import Disagreement
 from flat_mapper.base.classes import dataclass
@@ -17,7 +19,8 @@ from flat_mapper.cost_model.result import GroupStats, Result
 from flat_mapper.execution.result import Executed
 
 ROUNDING = 1e-9  # relative, of float64
-Counted = tuple[str, str, float, float, int]  # Einsum, level, words read and written, instances
+# Einsum, level, tensor, words read and written, instances
+Counted = tuple[str, str, str, float, float, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,7 @@ class Overdrawn:
 def overdrawn(result: Result, platform: Platform) -> tuple[Overdrawn, ...]:
     """The ports that an answer breaks the law at; none of one that can be true."""
     counts = [
-        (e.einsum, lv.level, t.words_read, t.words_written, t.utilized_instances)
+        (e.einsum, lv.level, t.tensor, t.words_read, t.words_written, t.utilized_instances)
         for e in result.einsums
         for lv in e.levels
         for t in lv.tensors
@@ -73,7 +76,7 @@ def overdrawn_in_run(
     for m in executed.counts:
         values = share.get((m.einsum, m.level, m.tensor), 1) / m.instances
         read, written = m.reads * values, (m.fills + m.updates) * values
-        counts.append((m.einsum, m.level, read, written, m.instances))
+        counts.append((m.einsum, m.level, m.tensor, read, written, m.instances))
     found = []
     for ran, stats in zip(executed.groups, result.groups, strict=True):
         for who, cycles in (("executed", ran.cycles), ("model's", float(stats.cycles))):
@@ -104,27 +107,61 @@ def _of_group(
     for level in levels.values():
         most = _in_use(group, level, platform)
         read = written = 0.0
-        for _, name, out, back, instances in own:
+        for _, name, _, out, back, instances in own:
             if name == level.name:
                 part = instances / max(instances, most)
                 read, written = read + part * out, written + part * back
         if level.name == platform.dram.name:
             read, written = read + group.spill_words / 2, written + group.spill_words / 2
-        ports = (
-            ("read", level.read_words_per_cycle, read),
-            ("write", level.write_words_per_cycle, written),
-            ("shared", level.shared_words_per_cycle, read + written),
-        )
-        for port, rate, words in ports:
-            if rate is not None and words > rate * cycles * (1 + ROUNDING) + ROUNDING:
-                yield Overdrawn(
-                    group=group.names,
-                    level=level.name,
-                    port=port,
-                    words=words,
-                    words_per_cycle=rate,
-                    cycles=cycles,
-                )
+        yield from _too_much(group, cycles, level, read, written)
+    yield from _of_boundary(group, cycles, own, platform)
+
+
+def _of_boundary(
+    group: GroupStats, cycles: float, own: Sequence[Counted], platform: Platform
+) -> Iterator[Overdrawn]:
+    """The ports of a core's boundary, if an equal part of what is read outside and sent overdraws.
+
+    One read may serve several cores, so that they take in as much or more.
+    """
+    boundary = core_facts(platform.matrix).boundary(platform.dram.word_bits)
+    if group.cores is None or boundary is None:
+        return
+    names = [lv.name for lv in platform.matrix.levels]
+    outside = names[: names.index(group.buffer.level)]
+    kept = {(e, lv, t) for e, lv, t, *_ in own if lv in outside}
+    read = written = 0.0
+    for einsum, level, tensor, out, back, _ in own:
+        if level not in outside:
+            continue
+        further_in = outside[outside.index(level) + 1 :]
+        if any((einsum, name, tensor) in kept for name in further_in):
+            continue  # comes from there
+        read += out
+        written += back * (level == platform.dram.name)  # else it is what DRAM sends
+    part = 1 / min(group.cores.cores, group.cores.tiles)
+    yield from _too_much(group, cycles, boundary, part * read, part * written)
+
+
+def _too_much(
+    group: GroupStats, cycles: float, level: MemoryLevel, read: float, written: float
+) -> Iterator[Overdrawn]:
+    """The ports of one instance that words overdraw."""
+    ports = (
+        ("read", level.read_words_per_cycle, read),
+        ("write", level.write_words_per_cycle, written),
+        ("shared", level.shared_words_per_cycle, read + written),
+    )
+    for port, rate, words in ports:
+        if rate is not None and words > rate * cycles * (1 + ROUNDING) + ROUNDING:
+            yield Overdrawn(
+                group=group.names,
+                level=level.name,
+                port=port,
+                words=words,
+                words_per_cycle=rate,
+                cycles=cycles,
+            )
 
 
 def _in_use(group: GroupStats, level: MemoryLevel, platform: Platform) -> int:

@@ -223,16 +223,33 @@ class GroupOnCores:
             own = {t: w for t, w in here.items() if self.between[t].name == name}
             filled = {t: dram[t] for t in own}  # what DRAM sends comes in by the same ports
             sources.append(Source(level=level, weights=own, other=0.0, fills=filled))
-        boundary = self.facts.boundary(self.workload.word_bits)
-        if boundary is not None:
-            shares = self.workload.widths.at(self.platform.dram.name)
-            own = stream_weights(self.facts, self.workload.word_bits, shares, self.tensors)
-            sources.append(Source(level=boundary, weights=own))
-        return Outside(sources=tuple(sources))
+        return Outside(sources=(*sources, *self.boundary))
+
+    @cached_property
+    def boundary(self) -> tuple[Source, ...]:
+        """The ports of a core, past which all goes that comes or leaves; none without a limit."""
+        level = self.facts.boundary(self.workload.word_bits)
+        if level is None:
+            return ()
+        shares = self.workload.widths.at(self.platform.dram.name)
+        weights = stream_weights(self.facts, self.workload.word_bits, shares, self.tensors)
+        return (Source(level=level, weights=weights),)
 
     def all_words(self, tensor: str) -> float:
         """Words of a tensor that all tiles read, each for itself."""
-        return self.priced.total(lambda cost: cost.terms.moved.get(tensor, (0.0, 0.0))[0])
+        return self._all_moved(tensor, 0)
+
+    def _all_moved(self, tensor: str, way: int) -> float:
+        """Words that all tiles read of a tensor, way 0, or that they send."""
+        return self.priced.total(lambda cost: cost.terms.moved.get(tensor, (0.0, 0.0))[way])
+
+    def boundary_cycles(self) -> dict[str, float]:
+        """Cycles of a core's ports for an equal part of all words, by the name they have."""
+        part = 1 / self.at_work
+        words = {
+            t: (part * self._all_moved(t, 0), part * self._all_moved(t, 1)) for t in self.tensors
+        }
+        return {source.level.name: source.cycles(words) for source in self.boundary}
 
     def latency(self, kind: int, at: Round) -> Latency:
         """Cycles of a tile of a class, its fixed costs among what nothing overlaps."""
