@@ -50,6 +50,24 @@ def chip_question(seed: int) -> Case:
     )
 
 
+def ports_question(seed: int) -> Case:
+    """A chip question whose level outside the cores has ports of one way or of both."""
+    case, rng = chip_question(seed), random.Random(seed)
+
+    def path(arch: Architecture) -> Architecture:
+        return replace(arch, nodes=tuple(level if n.name == "MID" else n for n in arch.nodes))
+
+    rates = {port: rng.choice((None, 0.25, 0.5, 1.0, 2.0)) for port in ("read", "write", "shared")}
+    ports = {f"{port}_words_per_cycle": rate for port, rate in rates.items()}
+    matrix, vector = case.platform.matrix, case.platform.vector
+    assert vector is not None
+    mid = [lv for lv in matrix.levels if lv.name == "MID"]
+    if not mid:
+        return case
+    level = replace(mid[0], **ports)  # type: ignore[arg-type]
+    return replace(case, platform=replace(case.platform, matrix=path(matrix), vector=path(vector)))
+
+
 def streaming_question(seed: int) -> Case:
     """Two products on one core that streams, below a level that keeps its inputs: DRAM is slow."""
     rng = random.Random(seed)

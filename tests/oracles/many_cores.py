@@ -8,7 +8,7 @@ which has the last word.
 
 The declared space is that of `flat_mapper.mapping.cores.lift`: tiles of queries go first or last,
 and a level between keeps nothing or every input, of all tiles or of those of the innermost loops.
-Ports of DRAM, and of a level between, are shared ones; turns are interleaved; values are of a word.
+Ports of DRAM are shared ones; turns are interleaved; values are of a word.
 """
 
 from __future__ import annotations
@@ -201,19 +201,21 @@ def tiles(case: Case, group: GroupSpace, level: str) -> Iterator[dict[str, int]]
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What serves the cores while some are at work: by source and tensor cycles of a word.
+    """Ports that serve the cores while some are at work: by port and tensor cycles of a word.
 
-    Of what a level between keeps DRAM moves so many words for the tile, however often it is read.
+    Of what a level between keeps DRAM sends, and that level takes in, so many words for all tiles,
+    however often they are read.
     """
 
     slow: tuple[dict[str, float], ...]
-    fixed: dict[str, float]  # cycles of DRAM for all tiles, by tensor that is kept between
+    fixed: tuple[dict[str, float], ...]  # by port, cycles for all tiles of what is kept between
 
     def sources(self, t: str, all_words: FloatArray) -> list[FloatArray | float]:
         """Cycles of a word of a tensor; all_words: that all tiles read, of n nests."""
-        dram = self.slow[0].get(t, 0.0)
-        first = self.fixed[t] / all_words if t in self.fixed else dram
-        return [first, *(s.get(t, 0.0) for s in self.slow[1:])]
+        return [
+            each.get(t, 0.0) + whole.get(t, 0.0) / all_words
+            for each, whole in zip(self.slow, self.fixed, strict=True)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -501,15 +503,23 @@ class Chip:
         sent = {t: float(self.at_work if tiles is None else self.sent(t, tiles)) for t in tensors}
         cores = self.at_work if tiles is None else len(tiles)
         rate = chip.dram.shared_words_per_cycle or inf
-        slow = [{t: n / rate for t, n in sent.items()}]
+        brought = {t: cores * n for t, n in self.brought.items()}
+        slow = [{t: n / rate for t, n in sent.items() if t not in brought}]
+        fixed = [{t: n / rate for t, n in brought.items()}]
         if self.kept:
-            level = chip.matrix.level(self.way.keeper).shared_words_per_cycle or inf
-            slow.append({t: sent[t] / level for t in self.kept})
+            level = chip.matrix.level(self.way.keeper)
+            for port, out, back in (
+                (level.read_words_per_cycle, 1, 0),
+                (level.write_words_per_cycle, 0, 1),
+                (level.shared_words_per_cycle, 1, 1),
+            ):
+                slow.append({t: out * sent[t] / (port or inf) for t in self.kept})
+                fixed.append({t: back * n / (port or inf) for t, n in brought.items()})
         limit = chip.matrix.variables.get("core_stream_bytes_per_cycle")
         if limit is not None:
             slow.append(dict.fromkeys(tensors, 2 / float(str(limit))))
-        fixed = {t: cores * n / rate for t, n in self.brought.items()}
-        return View(slow=tuple(slow), fixed=fixed)
+            fixed.append({})
+        return View(slow=tuple(slow), fixed=tuple(fixed))
 
     @cached_property
     def views(self) -> list[tuple[int, View, int]]:

@@ -274,7 +274,8 @@ def _beside_cycles(dram: MemoryLevel, uses: list[Use], zero: Floats) -> Floats:
             moved = zero
             for use in some:
                 reads, writes = use.ways(zero)
-                moved = moved + other.get(use.tensor, 0.0) * (reads + writes)
+                moved = moved + other.cycles(use.tensor, 1.0, 0.0) * (reads + writes)
+                moved = moved + other.cycles(use.tensor, 0.0, use.total)
             cycles = cycles + over_splits(moved)
         found = np.maximum(found, cycles)
     return found

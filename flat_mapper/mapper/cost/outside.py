@@ -40,9 +40,9 @@ def own_ports(dram: MemoryLevel, *, turns: bool) -> list[tuple[str, str]]:
     return [one] * (turns and bool(dram.beside)) + [some] * (turns and bool(dram.unequal))
 
 
-def beside_cycles(dram: MemoryLevel, tensor: str) -> list[float]:
-    """By source beside DRAM, cycles of a word of a tensor."""
-    return [own.get(tensor, 0.0) for own in dram.beside]
+def beside_cycles(dram: MemoryLevel, tensor: str, weight: Floats | float) -> list[Floats | float]:
+    """By port beside DRAM, cycles of a word of a tensor; weight: of it that DRAM moves for one."""
+    return [own.moved.get(tensor, 0.0) + own.sent.get(tensor, 0.0) * weight for own in dram.beside]
 
 
 def in_turn_cycles(
@@ -54,8 +54,9 @@ def in_turn_cycles(
 ) -> Floats:
     """Cycles of the slowest source for words of one tensor, where others come before and after."""
     own = transfer_cycles(dram, weight * np.asarray(reads), weight * np.asarray(writes))
-    slowest = max(beside_cycles(dram, tensor), default=0.0)
-    found: Floats = np.maximum(own, slowest * (np.asarray(reads) + np.asarray(writes)))
+    found: Floats = own
+    for slow in beside_cycles(dram, tensor, weight):
+        found = np.maximum(found, slow * (np.asarray(reads) + np.asarray(writes)))
     return found
 
 

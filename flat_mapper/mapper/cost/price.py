@@ -115,9 +115,10 @@ def add_total(space: EinsumSpace, costs: Costs, tensor: str, words: Floats) -> N
         return
     again = words - space.volume[tensor] if tensor == space.output else none
     reads, writes = (again, words) if tensor == space.output else (words, none)
-    for port, slow in zip(beside(dram), beside_cycles(dram, tensor), strict=True):
+    weight = costs.weights[tensor]
+    for port, slow in zip(beside(dram), beside_cycles(dram, tensor, weight), strict=True):
         costs.add_cycles(port, slow * (reads + writes))
-    each = in_turn_cycles(dram, tensor, reads, writes, costs.weights[tensor])
+    each = in_turn_cycles(dram, tensor, reads, writes, weight)
     costs.add_cycles((dram.name, "beside"), each)
 
 

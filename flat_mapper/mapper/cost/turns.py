@@ -71,7 +71,7 @@ def turn_cycles(
         streams = outer.roles[position] == "stream"
         weight = weights.get(tensor, 1.0) if streams else 1.0
         outermost = space.arch.levels[0]
-        others = zip(beside(outermost), beside_cycles(outermost, tensor), strict=True)
+        others = zip(beside(outermost), beside_cycles(outermost, tensor, weight), strict=True)
         slow = list(others) if streams else []
         moves = list(_moves(space, candidates, outer, position, pieces, shared, weight))
         for kind, found in zip(outer.kinds, ports, strict=True):
