@@ -15,9 +15,9 @@ from math import prod
 from flat_mapper.arch.cores import core_facts, multicasts
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.classes import dataclass
-from flat_mapper.execution.clock import timeline
+from flat_mapper.execution.clock import port_cycles, timeline
 from flat_mapper.execution.core_tiles import CoreTiles, Region, Tile
-from flat_mapper.execution.group import GroupRun, Port, chained, tensor_of
+from flat_mapper.execution.group import GroupRun, Port, Words, chained, levels_of, tensor_of
 from flat_mapper.execution.link import Place, new_place
 from flat_mapper.execution.nest import FlatNest, flat_nest
 from flat_mapper.execution.real_numbers import Values
@@ -342,14 +342,48 @@ class CoresRun:
     def _answer(self, last: float, passes: int, turns: tuple[TurnTime, ...]) -> ExecutedGroup:
         facts = core_facts(self.platform.matrix, self.group.kernel)
         launch = facts.launch_seconds / self.platform.matrix.cycle_seconds
+        cycles = last * facts.factor + launch
+        if facts.factor < 1:  # which makes no port faster
+            cycles = max(cycles, *self._port_cycles())
         return ExecutedGroup(
             names=self.group.names,
             schedule=self.group.schedule,
             passes=passes,
-            cycles=last * facts.factor + launch,
+            cycles=cycles,
             turns=turns,
             alive=self._alive(),
         )
+
+    def _port_cycles(self) -> Iterator[float]:
+        """Cycles of every port: outside for all words, inside for an equal part for each core."""
+        words: dict[str, list[float]] = {}
+        for one in self.counts():
+            share = self.workload.share(one.tensor, one.level)
+            at = words.setdefault(one.level, [0.0, 0.0])
+            at[0] += share * one.reads
+            at[1] += share * (one.fills + one.updates)
+        for level in self.outside:
+            yield port_cycles(level, *words.get(level.name, (0.0, 0.0)))
+        inside: dict[str, float] = {}
+        for run in self.runs:
+            own: dict[str, Words] = {}
+            crossed: dict[str, Words] = {}
+            for name, both in (p for log in run.logs for p in log.ports.items()):
+                own[name] = _more(own.get(name, (0.0, 0.0)), both)
+            for (level, tensor), c in (
+                p for one in run.runs.values() for p in one.counters.items()
+            ):
+                if level == DRAM:
+                    share = self.workload.share(tensor, self.outside[0].name)
+                    both = share * c.reads, share * c.updates
+                    crossed[tensor] = _more(crossed.get(tensor, (0.0, 0.0)), both)
+            levels = levels_of(run.platform)
+            found = {name: port_cycles(levels[name], *both) for name, both in own.items()}
+            for port in self._own_ports(crossed):
+                found[port.level.name] = port_cycles(port.level, *port.moved(crossed))
+            for name, cycles in found.items():
+                inside[name] = inside.get(name, 0.0) + cycles / self.at_work
+        yield from inside.values()
 
     def _alive(self) -> tuple[Alive, ...]:
         """The most words alive at each level of a core."""
@@ -363,6 +397,10 @@ class CoresRun:
     def steps(self, name: str, each: float = 1) -> float:
         """Steps of an Einsum's compute units, of `each`, as a whole share of each core at work."""
         return -(-sum(run.runs[name].steps for run in self.runs) * each // self.at_work)
+
+
+def _more(some: Words, more: Words) -> Words:
+    return some[0] + more[0], some[1] + more[1]
 
 
 def _demand(ports: tuple[Port, ...]) -> float:

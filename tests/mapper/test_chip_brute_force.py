@@ -10,7 +10,7 @@ from math import prod
 import pytest
 from agreement import agree
 from oracles.brute_force import Case
-from oracles.chip_cases import chip_question, streaming_question
+from oracles.chip_cases import chip_question, core_ports_question, streaming_question
 from oracles.many_cores import answers
 
 from flat_mapper.backends.referee import compare
@@ -52,6 +52,19 @@ def test_what_streams_past_a_level_between_may_come_again(
     """Then no turn waits for many of its words from DRAM: with 28 it takes 59 cycles, else 60."""
     monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", most)
     agree(streaming_question(seed), seed, answers)
+
+
+@pytest.mark.parametrize("seed", [0, 2, 5, 9])
+def test_search_finds_what_brute_force_finds_where_cores_have_ports(seed: int) -> None:
+    agree(core_ports_question(seed), seed, answers, proven=True)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(200))
+def test_search_finds_what_brute_force_finds_on_cores_with_ports_many_times(seed: int) -> None:
+    truths = agree(core_ports_question(seed), seed, answers)
+    if truths["latency"] is not None:
+        does_what_it_says(core_ports_question(seed), truths["latency"])
 
 
 @pytest.mark.nightly

@@ -52,8 +52,8 @@ def best(folder: Path, facts: str, problem: object = PRODUCT, groups: str = "any
     )
     assert isinstance(found, SearchResult)
     assert overdrawn(found.result, found.platform) == ()
-    ran = fm.execute(found)
-    assert ran.right
+    ran = fm.execute(found, check=True)
+    assert ran.executed.right
     assert ran.agrees
     return found
 

@@ -49,13 +49,13 @@ def chip_group(on: GroupOnCores, stats: Sequence[EinsumStats]) -> GroupStats:
     transfers |= on.boundary_cycles()
     for name in on.priced.direct[0].terms.inside:
         transfers[name] = on.priced.total(partial(_inside, name)) / on.at_work
-    timed = on.stats()
+    group = on.stats()
     busiest = max(transfers, key=lambda name: transfers[name])
     least = ceil(transfers[busiest] - 1e-9)
     # Tiles take no less than their words do; a kernel's factor below 1 makes no port faster.
-    if on.facts.factor < 1 and least > timed.cycles:
-        timed = replace(timed, cycles=least, bottleneck=busiest)
-    return replace(timed, compute_cycles=compute, ideal_cycles=ideal, transfer_cycles=transfers)
+    if on.facts.factor < 1 and least > group.cycles:
+        group = replace(group, cycles=least, bottleneck=busiest)
+    return replace(group, compute_cycles=compute, ideal_cycles=ideal, transfer_cycles=transfers)
 
 
 def _inside(level: str, cost: TileCost) -> float:

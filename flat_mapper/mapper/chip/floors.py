@@ -11,7 +11,7 @@ from dataclasses import replace
 from math import ceil, prod
 
 from flat_mapper.arch.cores import core_facts, multicasts, stream_weights
-from flat_mapper.arch.values import Architecture, EachWay, MemoryLevel, Platform
+from flat_mapper.arch.values import Architecture, Beside, MemoryLevel, Platform
 from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.latency import port_loads, transfer_cycles
 from flat_mapper.energy.operations import operation_cycles, operation_energy
@@ -26,8 +26,6 @@ from flat_mapper.mapping.cores.view import core_platform, levels_between
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.workload.graph import Workload
-
-NONE: EachWay = (0.0, 0.0)
 
 
 def least_moved(
@@ -101,36 +99,35 @@ def tile_words(one: Assignment, tensor: str) -> float:
     return core.tensor_words(tensor) * core.share(tensor, one.dram)
 
 
-def _streams(
-    platform: Platform, one: Assignment, way: Way | None = None
-) -> Iterator[Mapping[str, EachWay]]:
-    """Sources of a core beside DRAM's share: of each, cycles for a word of a tensor, each way.
+def _streams(platform: Platform, one: Assignment, way: Way | None = None) -> Iterator[Beside]:
+    """Ports that serve a core beside DRAM's share.
 
     Inputs come from the level between that may keep them, or from DRAM, each core's for itself:
-    from the faster of them at best. All that a core moves passes the ports of its boundary.
+    from the faster of them at best. What is kept there has come there: where a port is twice as
+    fast as DRAM's, it takes no longer for a word that comes and goes than DRAM for one that is not
+    kept, of tiles that see all keys. All that a core moves passes the ports of its boundary.
 
     way: in which tiles are given out; None: any.
     """
     arch, workload = platform.matrix, one.workload
     between = levels_between(arch, one.level)
-    rates = [read_rate(level) for level in (platform.dram, *between[-1:])]
+    dram, *rates = (read_rate(level) for level in (platform.dram, *between[-1:]))
     inputs, made = inputs_of(one), {workload.einsum(n).output.tensor for n in one.group.names}
-    if way is not None and way.kept:
-        yield _come(way.kept)
-    elif way is None and between and None not in rates and not ways_apart(platform):
-        rate = max(filter(None, rates))
-        yield _come({t: one.at_work * least_reads(platform, one, t) / rate for t in inputs})
+    if way is not None:
+        yield from way.kept
+    elif dram and all(rates) and rates and not ways_apart(platform):
+        weights = {t: one.at_work * least_reads(platform, one, t) for t in inputs}
+        yield Beside(comes={t: n / max(dram, *filter(None, rates)) for t, n in weights.items()})
+        shared = between[-1].shared_words_per_cycle
+        if shared is not None and shared >= 2 * dram and not one.keys:
+            slow = {t: n / shared for t, n in weights.items()}
+            yield Beside(comes=slow, sent=dict.fromkeys(inputs, one.at_work / shared))
     facts, tensors = core_facts(arch), dict.fromkeys([*inputs, *sorted(made)])
     weights = stream_weights(facts, workload.word_bits, workload.widths.at(one.dram), tensors)
     boundary = facts.boundary(workload.word_bits)
-    for load in () if boundary is None else port_loads(boundary, 1.0, 0.0):
-        word = {t: weights.get(t, 1.0) / load.words_per_cycle for t in tensors}
-        yield {t: (w * (load.port != "write"), w * (load.port != "read")) for t, w in word.items()}
-
-
-def _come(cycles: Mapping[str, float]) -> dict[str, EachWay]:
-    """Cycles of a word that comes, of inputs."""
-    return {tensor: (each, 0.0) for tensor, each in cycles.items()}
+    for port, rate, _ in () if boundary is None else port_loads(boundary, 0.0, 0.0):
+        slow = {t: weights.get(t, 1.0) / rate for t in tensors}
+        yield Beside(comes=slow if port != "write" else {}, leaves=slow if port != "read" else {})
 
 
 def core_view(
@@ -272,19 +269,24 @@ def shared_pj(platform: Platform, ert: Ert, one: Assignment, *, kept: bool = Tru
     return min(reads * (each + written), drawn * own)
 
 
-def at_streams(platform: Platform, one: Assignment) -> float:
-    """Cycles that no mapping beats: each tile's inputs, once, and its outputs."""
+def at_streams(platform: Platform, one: Assignment, totals: Mapping[str, float]) -> float:
+    """Cycles that no mapping beats: each tile's inputs, once, and its outputs.
+
+    totals: words that DRAM sends for a tile, of inputs that are kept between.
+    """
     workload, names = one.workload, one.group.names
     made = {workload.einsum(n).output.tensor for n in names}
     tensors = [*inputs_of(one), *(t for t in made if crosses_dram(workload, names, t))]
     words = {t: _words_of_all(one, t) for t in tensors}
-    return max(
-        (
-            sum(slow.get(t, NONE)[t in made] * n for t, n in words.items()) / one.at_work
-            for slow in _streams(platform, one)
-        ),
-        default=0.0,
-    )
+    found = 0.0
+    for port in _streams(platform, one):
+        cycles = 0.0
+        for tensor, moved in words.items():
+            comes, leaves, sent = port.each(tensor)
+            each = leaves if tensor in made else comes
+            cycles += each * moved + sent * totals.get(tensor, 0.0) * one.count
+        found = max(found, cycles / one.at_work)
+    return found
 
 
 def _words_of_all(one: Assignment, tensor: str) -> float:
@@ -301,13 +303,15 @@ def _words_of_all(one: Assignment, tensor: str) -> float:
 
 def at_least(platform: Platform, one: Assignment, buffering: float) -> float:
     """Cycles that no mapping beats: of the units of all cores, DRAM, and what else serves them."""
-    dram, streams = at_dram(platform, one, buffering), at_streams(platform, one)
+    weights, totals = least_moved(platform, one, buffering)
+    dram, streams = at_dram(platform, one, weights, totals), at_streams(platform, one, totals)
     return max(at_peak(platform, one), dram, streams)
 
 
-def at_dram(platform: Platform, one: Assignment, buffering: float) -> float:
-    """Cycles of DRAM that no mapping beats."""
-    weights, totals = least_moved(platform, one, buffering)
+def at_dram(
+    platform: Platform, one: Assignment, weights: Mapping[str, float], totals: Mapping[str, float]
+) -> float:
+    """Cycles of DRAM that no mapping beats; weights, totals: see `least_moved`."""
     workload, names = one.workload, one.group.names
     reads = sum(
         totals.get(t, weights.get(t, 1.0) * (0.0 if one.keys else tile_words(one, t)))

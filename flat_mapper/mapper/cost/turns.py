@@ -80,7 +80,7 @@ def turn_cycles(
             if streams and outermost.beside:
                 top = list(_moves(space, candidates, outer, position, pieces, shared, 1.0))[-1]
                 words = _drawn(top, fresh=fresh, output=tensor == space.output, again=again)
-                slow = beside_cycles(outermost, tensor, *words)
+                slow = beside_cycles(outermost, tensor, *words, weight)
                 for key, cycles in zip(beside(outermost), slow, strict=True):
                     found[key] = found.get(key, np.zeros(1)) + cycles
             level = space.arch.levels[space.shared]
