@@ -370,10 +370,9 @@ class CoresRun:
             crossed: dict[str, Words] = {}
             for name, both in (p for log in run.logs for p in log.ports.items()):
                 own[name] = _more(own.get(name, (0.0, 0.0)), both)
-            for (level, tensor), c in (
-                p for one in run.runs.values() for p in one.counters.items()
-            ):
-                if level == DRAM:
+            counters = (p for one in run.runs.values() for p in one.counters.items())
+            for (number, tensor), c in counters:
+                if number == DRAM:
                     share = self.workload.share(tensor, self.outside[0].name)
                     both = share * c.reads, share * c.updates
                     crossed[tensor] = _more(crossed.get(tensor, (0.0, 0.0)), both)

@@ -62,7 +62,7 @@ def test_search_finds_what_brute_force_finds_where_cores_have_ports(seed: int) -
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(200))
 def test_search_finds_what_brute_force_finds_on_cores_with_ports_many_times(seed: int) -> None:
-    truths = agree(core_ports_question(seed), seed, answers)
+    truths = agree(core_ports_question(seed), seed, answers, proven=False)
     if truths["latency"] is not None:
         does_what_it_says(core_ports_question(seed), truths["latency"])
 
