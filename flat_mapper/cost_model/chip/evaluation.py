@@ -145,12 +145,19 @@ def combine(
 
 
 def _intake_notes(platform: Platform, mapping: FusedMapping) -> tuple[str, ...]:
-    """A line where tiles are given out to cores of which nothing says what one takes in."""
+    """Lines where no port of a core's boundary slows what it should: nothing is known of it, or a
+    group is fused outside the cores.
+    """
     arch = platform.matrix
-    levels = {fusion_level(platform, g).name for g in mapping.groups if g.on_cores}
-    if any(core_count(arch, level) > 1 for level in levels):
-        return intake_note(arch, platform.name)
-    return ()
+    levels = {fusion_level(platform, g).name: g.on_cores for g in mapping.groups}
+    unknown = intake_note(arch, platform.name)
+    if unknown:
+        given_out = (core_count(arch, level) > 1 for level, on_cores in levels.items() if on_cores)
+        return unknown if any(given_out) else ()
+    cores = [lv.name for lv in arch.levels if core_count(arch, lv.name) > 1]
+    outer = [level for level in levels if cores and core_count(arch, level) == 1]
+    note = f"fused at {', '.join(outer)}, outside the cores: what one core takes in slows nothing"
+    return (note,) if outer else ()
 
 
 def is_product(einsum: Einsum) -> bool:
