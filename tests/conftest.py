@@ -61,7 +61,8 @@ def _no_port_is_overdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
         workload: Workload, platform: Platform, *rest: object, **named: object
     ) -> Result | Infeasible:
         found: Result | Infeasible = added_up(workload, platform, *rest, **named)  # type: ignore[arg-type]
-        if isinstance(found, Result):
+        # DRAM as one core sees it moves other words than that core; it is no chip's.
+        if isinstance(found, Result) and not (platform.dram.weights or platform.dram.totals):
             assert overdrawn(found, platform) == ()
         return found
 

@@ -217,7 +217,7 @@ def core_energies(
 
     way: whose rows have prices of their own. kept: see `keeps_inputs`.
     """
-    share = 0.0 if _shares(platform, one) and goal.kind != "latency" and way is None else 1.0
+    share = 0.0 if _shares(platform, one) and goal.has_energy and way is None else 1.0
     read = _read_pj(ert, platform, one, kept=kept and not (way is not None and way.rows))
     _, write, update = (pj / platform.dram.row_words for pj in ert.actions(platform.dram.name))
     own = {"read": share * read, "write": write, "update": update}
