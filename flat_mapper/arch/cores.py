@@ -117,6 +117,14 @@ def core_facts(arch: Architecture, kernel: str = "") -> CoreFacts:
     )
 
 
+def boundary(arch: Architecture, level: str, word_bits: int) -> MemoryLevel | None:
+    """The ports of the core that has a level; None: none is known, or it is outside the cores."""
+    nodes = arch.nodes[: arch.nodes.index(arch.level(level))]
+    if not any(isinstance(node, Fanout) for node in nodes):
+        return None
+    return core_facts(arch).boundary(word_bits)
+
+
 def stream_weights(
     facts: CoreFacts, word_bits: int, shares: Mapping[str, float], tensors: Iterable[str]
 ) -> dict[str, float]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from flat_mapper.arch.cores import core_facts
+from flat_mapper.arch.cores import boundary
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.backends.referee import Disagreement
 from flat_mapper.base.classes import dataclass
@@ -124,8 +124,10 @@ def _of_boundary(
 
     One read may serve several cores, so that they take in as much or more.
     """
-    boundary = core_facts(platform.matrix).boundary(platform.dram.word_bits)
-    if group.cores is None or boundary is None:
+    if group.cores is None:
+        return
+    ports = boundary(platform.matrix, group.buffer.level, platform.dram.word_bits)
+    if ports is None:
         return
     names = [lv.name for lv in platform.matrix.levels]
     outside = names[: names.index(group.buffer.level)]
@@ -140,7 +142,7 @@ def _of_boundary(
         read += out
         written += back * (level == platform.dram.name)  # else it is what DRAM sends
     part = 1 / min(group.cores.cores, group.cores.tiles)
-    yield from _too_much(group, cycles, boundary, part * read, part * written)
+    yield from _too_much(group, cycles, ports, part * read, part * written)
 
 
 def _too_much(

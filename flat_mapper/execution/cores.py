@@ -270,6 +270,13 @@ class CoresRun:
     def _own_ports(self, tensors: Iterable[str]) -> Iterator[Port]:
         """The ports at the boundary of the core, past which all goes that comes or leaves."""
         facts, bits = core_facts(self.platform.matrix), self.workload.word_bits
+        arch, level_name = (
+            self.platform.matrix,
+            self.group.level or self.platform.matrix.levels[1].name,
+        )
+        at = [getattr(node, "name", "") for node in arch.nodes].index(level_name)
+        if not any(isinstance(node, Fanout) for node in arch.nodes[:at]):
+            return  # fused outside the cores
         ways = facts.read_bytes_per_cycle, facts.write_bytes_per_cycle, facts.stream_bytes_per_cycle
         read, write, both = (None if rate is None else 8 * rate / bits for rate in ways)
         if any(rate is not None for rate in (read, write, both)):

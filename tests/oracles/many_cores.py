@@ -528,7 +528,8 @@ class Chip:
                 fixed.append({t: back * n / (port or inf) for t, n in brought.items()})
         for name, comes, leaves in (("read", 1, 0), ("write", 0, 1), ("stream", 1, 1)):
             limit = chip.matrix.variables.get(f"core_{name}_bytes_per_cycle", "unknown")
-            if limit != "unknown":
+            names = [node.name for node in chip.matrix.nodes]
+            if limit != "unknown" and "core" in names[: names.index(self.given.level)]:
                 word = 2 / float(str(limit))
                 slow.append(dict.fromkeys(tensors, (comes * word, leaves * word)))
                 fixed.append({})

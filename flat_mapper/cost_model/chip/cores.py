@@ -15,7 +15,7 @@ from math import ceil
 
 import numpy as np
 
-from flat_mapper.arch.cores import CoreFacts, core_facts, multicasts, stream_weights
+from flat_mapper.arch.cores import CoreFacts, boundary, core_facts, multicasts, stream_weights
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.chip.classes import PricedTiles
@@ -228,7 +228,7 @@ class GroupOnCores:
     @cached_property
     def boundary(self) -> tuple[Source, ...]:
         """The ports of a core, past which all goes that comes or leaves; none without a limit."""
-        level = self.facts.boundary(self.workload.word_bits)
+        level = boundary(self.platform.matrix, self.level.name, self.workload.word_bits)
         if level is None:
             return ()
         shares = self.workload.widths.at(self.platform.dram.name)

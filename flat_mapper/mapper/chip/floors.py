@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import ceil, prod
 
-from flat_mapper.arch.cores import core_facts, multicasts, stream_weights
+from flat_mapper.arch.cores import boundary, core_facts, multicasts, stream_weights
 from flat_mapper.arch.values import Architecture, Beside, MemoryLevel, Platform
 from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.latency import port_loads, transfer_cycles
@@ -115,7 +115,7 @@ def _streams(platform: Platform, one: Assignment, way: Way | None = None) -> Ite
     inputs, made = inputs_of(one), {workload.einsum(n).output.tensor for n in one.group.names}
     if way is not None:
         yield from way.kept
-    elif dram and all(rates) and rates and not ways_apart(platform):
+    elif dram and all(rates) and rates and not ways_apart(platform, one.level):
         weights = {t: one.at_work * least_reads(platform, one, t) for t in inputs}
         yield Beside(comes={t: n / max(dram, *filter(None, rates)) for t, n in weights.items()})
         shared = between[-1].shared_words_per_cycle
@@ -124,8 +124,8 @@ def _streams(platform: Platform, one: Assignment, way: Way | None = None) -> Ite
             yield Beside(comes=slow, sent=dict.fromkeys(inputs, one.at_work / shared))
     facts, tensors = core_facts(arch), dict.fromkeys([*inputs, *sorted(made)])
     weights = stream_weights(facts, workload.word_bits, workload.widths.at(one.dram), tensors)
-    boundary = facts.boundary(workload.word_bits)
-    for port, rate, _ in () if boundary is None else port_loads(boundary, 0.0, 0.0):
+    own = boundary(arch, one.level, workload.word_bits)
+    for port, rate, _ in () if own is None else port_loads(own, 0.0, 0.0):
         slow = {t: weights.get(t, 1.0) / rate for t in tensors}
         yield Beside(comes=slow if port != "write" else {}, leaves=slow if port != "read" else {})
 

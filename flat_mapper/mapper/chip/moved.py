@@ -111,7 +111,7 @@ class MovedCycles:
             sent_each=found["sent_each"],
             kept=tuple(kept),
             shares=Shares.of(one) if kept else None,
-            apart=ways_apart(platform),
+            apart=ways_apart(platform, one.level),
         )
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from math import ceil
 
-from flat_mapper.arch.cores import core_facts
+from flat_mapper.arch.cores import boundary
 from flat_mapper.arch.values import Beside, MemoryLevel, MovedRows, Platform
 from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.chip.cores import GroupOnCores
@@ -98,12 +98,12 @@ def read_rate(level: MemoryLevel) -> float | None:
     return min((r for r in rates if r is not None), default=None)
 
 
-def ways_apart(platform: Platform) -> bool:
+def ways_apart(platform: Platform, level: str) -> bool:
     """True if what cores send to DRAM may leave beside all that comes from there.
 
     That is so where DRAM is all that serves a core, with a port for each way. Of more sources
     tensors come and go one after another: with ports of the core's own always, and with a
     level between where it keeps something.
     """
-    boundary, dram = core_facts(platform.matrix).boundary(1), platform.dram
-    return boundary is None and dram.shared_words_per_cycle is None
+    own, dram = boundary(platform.matrix, level, 1), platform.dram
+    return own is None and dram.shared_words_per_cycle is None
