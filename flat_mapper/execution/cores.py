@@ -270,12 +270,10 @@ class CoresRun:
     def _own_ports(self, tensors: Iterable[str]) -> Iterator[Port]:
         """The ports at the boundary of the core, past which all goes that comes or leaves."""
         facts, bits = core_facts(self.platform.matrix), self.workload.word_bits
-        arch, level_name = (
-            self.platform.matrix,
-            self.group.level or self.platform.matrix.levels[1].name,
-        )
-        at = [getattr(node, "name", "") for node in arch.nodes].index(level_name)
-        if not any(isinstance(node, Fanout) for node in arch.nodes[:at]):
+        arch = self.platform.matrix
+        fused_at = arch.level(self.group.level or arch.levels[1].name)
+        nodes = arch.nodes[: arch.nodes.index(fused_at)]
+        if not any(isinstance(node, Fanout) for node in nodes):
             return  # fused outside the cores
         ways = facts.read_bytes_per_cycle, facts.write_bytes_per_cycle, facts.stream_bytes_per_cycle
         read, write, both = (None if rate is None else 8 * rate / bits for rate in ways)

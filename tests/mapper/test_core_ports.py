@@ -18,7 +18,7 @@ architecture:
   version: 0.4
   nodes:
   - !Component {{name: DRAM, class: DRAM, attributes: {{width: 64, datawidth: 16, shared_bandwidth: 1000}}}}
-  - !Container {{name: core, spatial: {{meshX: 4}}, constraints: {{spatial: {{no_reuse: ["*"]}}}}}}
+{mid}  - !Container {{name: core, spatial: {{meshX: 4}}, constraints: {{spatial: {{no_reuse: ["*"]}}}}}}
   - !Component {{name: GLB, class: SRAM, attributes: {{width: 16, depth: 4096, datawidth: 16}}}}
   - !Container {{name: PE, spatial: {{meshX: 8}}}}
   - !Component {{name: {unit}, class: intmac, attributes: {{multiplier_width: 16, adder_width: 16}}}}
@@ -37,10 +37,10 @@ problem:
 UNKNOWN = "what one core takes in is unknown on chip: no tile is slowed by it"
 
 
-def chip(folder: Path, facts: str) -> Path:
-    """The file of four cores of eight lanes each, with a vector path."""
+def chip(folder: Path, facts: str, mid: str = "") -> Path:
+    """The file of four cores of eight lanes each, with a vector path; mid: a level outside."""
     for name, unit in (("chip.yaml", "MAC"), ("chip.sfu.yaml", "VALU")):
-        (folder / name).write_text(CHIP.format(facts=facts, unit=unit))
+        (folder / name).write_text(CHIP.format(facts=facts, unit=unit, mid=mid))
     return folder / "chip.yaml"
 
 
@@ -99,3 +99,25 @@ def test_a_rate_is_a_number_or_unknown(tmp_path: Path) -> None:
         best(tmp_path, "core_read_bytes_per_cycle: 0")
     with pytest.raises(SpecError, match=r"core_stream_bytes_per_cycle alone"):
         best(tmp_path, "core_read_bytes_per_cycle: 2, core_stream_value_cycles: 1")
+
+
+def test_a_group_fused_outside_the_cores_is_not_slowed(tmp_path: Path) -> None:
+    """40 words of A and B, and 4 of C, past one core of four would take 20 cycles or more."""
+    size = "{width: 16, depth: 4096, datawidth: 16}"
+    mid = f"  - !Component {{name: MID, class: SRAM, attributes: {size}}}\n"
+    space = tmp_path / "space.yaml"
+    space.write_text(SPACE.format(groups="[[T, Y]]").replace("level: any", "level: MID"))
+    problem = PRODUCT.replace('"Y[i,k] = A', '"T[i,k] = A').replace(
+        'k]"]', 'k]", "Y[i,l] = T[i,k] * C[k,l]"]'
+    )
+    found = fm.search(  # type: ignore[call-overload]
+        problem.replace("K: 2", "K: 2, L: 2"),
+        chip(tmp_path, "core_read_bytes_per_cycle: 2", mid),
+        space,
+        objective="latency",
+    )
+    assert isinstance(found, SearchResult)
+    assert found.result.cycles < 20
+    said = "fused at MID, outside the cores: what one core takes in slows nothing"
+    assert said in found.result.notes
+    assert fm.execute(found, check=True).agrees
