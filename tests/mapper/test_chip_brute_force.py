@@ -10,7 +10,12 @@ from math import prod
 import pytest
 from agreement import agree
 from oracles.brute_force import Case
-from oracles.chip_cases import chip_question, core_ports_question, streaming_question
+from oracles.chip_cases import (
+    chip_question,
+    core_ports_question,
+    ports_question,
+    streaming_question,
+)
 from oracles.many_cores import answers
 
 from flat_mapper.backends.referee import compare
@@ -38,6 +43,18 @@ SEEDS = (1, 2, 4, 8, 21, 81, 172)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_search_finds_what_brute_force_finds_on_a_chip(seed: int) -> None:
     agree_on_a_chip(seed, proven=True)
+
+
+# Ports of one way, or of each and of both.
+@pytest.mark.parametrize("seed", [0, 8])
+def test_what_comes_to_a_level_between_counts_in_the_search(seed: int) -> None:
+    agree(ports_question(seed), seed, answers)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(100))
+def test_what_comes_to_a_level_between_counts_in_hundreds_of_searches(seed: int) -> None:
+    agree(ports_question(seed), seed, answers, proven=False)
 
 
 def test_tiles_of_a_window_need_keys_of_their_own() -> None:
