@@ -10,7 +10,12 @@ from pathlib import Path
 import answer_schema
 import pytest
 
+from flat_mapper.arch.values import Platform
+from flat_mapper.backends.ports import overdrawn
+from flat_mapper.cost_model.chip import evaluation
+from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.spec import answers
+from flat_mapper.workload.graph import Workload
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -45,6 +50,23 @@ def _described(monkeypatch: pytest.MonkeyPatch) -> None:
         return text
 
     monkeypatch.setattr(answers, "dump_json", checked)
+
+
+@pytest.fixture(autouse=True)
+def _no_port_is_overdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every evaluation that a test makes obeys the law of ports."""
+    added_up = evaluation.combine
+
+    def checked(
+        workload: Workload, platform: Platform, *rest: object, **named: object
+    ) -> Result | Infeasible:
+        found: Result | Infeasible = added_up(workload, platform, *rest, **named)  # type: ignore[arg-type]
+        # DRAM as one core sees it moves other words than that core; it is no chip's.
+        if isinstance(found, Result) and not (platform.dram.weights or platform.dram.totals):
+            assert overdrawn(found, platform) == ()
+        return found
+
+    monkeypatch.setattr(evaluation, "combine", checked)
 
 
 @pytest.fixture(autouse=True)

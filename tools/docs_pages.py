@@ -55,7 +55,10 @@ def words() -> str:
         f"(`fp8_e4m3_mul_cycles`; {_listed(FORMATS)}). A kernel that was measured has its own, "
         f"behind its name: {_listed((*variables.FITTED, *variables.HELD_ASIDE))}. Others are for "
         "expressions.",
-        _table(("variable", "is"), _meant({**variables.WHOLE_CHIP, **variables.CORE})),
+        _table(
+            ("variable", "is"),
+            _meant({**variables.WHOLE_CHIP, **variables.CORE, **variables.CORE_PORTS}),
+        ),
         "## Attributes of a storage component",
         "Read by the model; `technology` by the prices.",
         _table(("attribute", "is"), _meant(attributes.NUMBERS)),

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from flat_mapper.api.calls import Recorded, Source, recorded
 from flat_mapper.arch.values import Platform
+from flat_mapper.backends.ports import overdrawn_in_run
 from flat_mapper.backends.referee import Disagreement, compare
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import NothingFeasible
@@ -92,7 +93,8 @@ def execute(
     result = evaluate(workload, read.platform, nests, unpriced(read.platform))
     if isinstance(result, Infeasible):
         raise NothingFeasible(result)
-    return Execution(executed=executed, checked=True, differences=compare(executed, result))
+    found = (*compare(executed, result), *overdrawn_in_run(executed, result, read.platform))
+    return Execution(executed=executed, checked=True, differences=found)
 
 
 def _alive(executed: Executed) -> str:

@@ -1,12 +1,19 @@
 """Facts of a chip of many cores beside its levels and fanouts.
 
-Variables of the matrix path's file, each 0 or unlimited where it is not given:
+Variables of the matrix path's file, each 0 where it is not given:
 
     variables:
       core_tile_cycles: 8000           # for each tile that a core is given: prologue, epilogue
       core_step_cycles: 691            # for each pass of the shared loops in time: a tile of keys
       launch_seconds: 3e-6             # for each group: a kernel that is launched
-      core_stream_bytes_per_cycle: 64  # that one core moves from and to all that is outside it
+
+The ports of a core's boundary, in bytes a cycle from and to all that is outside it, each unlimited
+where it is not given, or `unknown`:
+
+    variables:
+      core_read_bytes_per_cycle: 64    # that one core takes in
+      core_write_bytes_per_cycle: 32   # that it gives out
+      core_stream_bytes_per_cycle: 64  # both together
       core_stream_value_cycles: 0.08   # for each value that it moves so, beside its bytes
 
 Of a kernel that was measured there, by the name that a group of a mapping has:
@@ -28,7 +35,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
-from flat_mapper.arch.variables import CORE, FITTED, FITTED_ON, HELD_ASIDE
+from flat_mapper.arch.variables import CORE, CORE_PORTS, FITTED, FITTED_ON, HELD_ASIDE
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import CYCLES, Range, checked
@@ -37,18 +44,44 @@ SECONDS = Range(least=0, most=1e6, unit="s")
 BYTES = Range(least=1e-9, most=1e15, unit="bytes per cycle")
 SHARE = Range(least=0, most=1e3, unit="")
 UNKNOWN = "unknown"
+BOUNDARY = "port of a core"  # the name of the level that stands for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreFacts:
-    """Fixed costs of a core, and what it streams at most."""
+    """Fixed costs of a core, and what it takes in and gives out at most."""
 
     tile_cycles: float = 0.0
     step_cycles: float = 0.0
     launch_seconds: float = 0.0
+    read_bytes_per_cycle: float | None = None
+    write_bytes_per_cycle: float | None = None
     stream_bytes_per_cycle: float | None = None
     stream_value_cycles: float = 0.0
     factor: float = 1.0  # on all cycles but the launch's
+
+    def boundary(self, word_bits: int) -> MemoryLevel | None:
+        """The ports of a core's boundary, of which a read comes in; None: no limit is known."""
+        read, write, shared = (
+            None if rate is None else rate * 8 / word_bits
+            for rate in (
+                self.read_bytes_per_cycle,
+                self.write_bytes_per_cycle,
+                self.stream_bytes_per_cycle,
+            )
+        )
+        if read is write is shared is None:
+            return None
+        return MemoryLevel(
+            name=BOUNDARY,
+            component_class="",
+            capacity_words=None,
+            word_bits=word_bits,
+            row_words=1,
+            read_words_per_cycle=read,
+            write_words_per_cycle=write,
+            shared_words_per_cycle=shared,
+        )
 
 
 def core_facts(arch: Architecture, kernel: str = "") -> CoreFacts:
@@ -57,7 +90,12 @@ def core_facts(arch: Architecture, kernel: str = "") -> CoreFacts:
     raises: SpecError where one that is needed is `unknown`, or is no number in its range, and for
             a kernel of which the chip's file says nothing.
     """
-    tile, step, stream, launch, value = (_number(arch, name) for name in CORE)
+    tile, step, launch, value = (_number(arch, name) for name in CORE)
+    read, write, stream = (_port(arch, name) for name in CORE_PORTS)
+    if value and (read, write) != (None, None):
+        where = f"{arch.path or arch.name}: variables.core_stream_value_cycles"
+        condition = "core_stream_bytes_per_cycle alone beside it, as a value goes either way"
+        raise SpecError(expected(where, condition, "a port of one way", "leave one of them out"))
     factor: float | None = None
     if kernel:
         factor, tile, launch = (_number(arch, f"{kernel}{end}") for end in FITTED)
@@ -71,10 +109,20 @@ def core_facts(arch: Architecture, kernel: str = "") -> CoreFacts:
         tile_cycles=tile or 0.0,
         step_cycles=step or 0.0,
         launch_seconds=launch or 0.0,
+        read_bytes_per_cycle=read,
+        write_bytes_per_cycle=write,
         stream_bytes_per_cycle=stream,
         stream_value_cycles=value or 0.0,
         factor=1.0 if factor is None else factor,
     )
+
+
+def boundary(arch: Architecture, level: str, word_bits: int) -> MemoryLevel | None:
+    """The ports of the core that has a level; None: none is known, or it is outside the cores."""
+    nodes = arch.nodes[: arch.nodes.index(arch.level(level))]
+    if not any(isinstance(node, Fanout) for node in nodes):
+        return None
+    return core_facts(arch).boundary(word_bits)
 
 
 def stream_weights(
@@ -85,6 +133,14 @@ def stream_weights(
         return {}
     words = facts.stream_value_cycles * facts.stream_bytes_per_cycle * 8 / word_bits
     return {tensor: 1 + words / shares.get(tensor, 1.0) for tensor in tensors}
+
+
+def intake_note(arch: Architecture, name: str) -> tuple[str, ...]:
+    """A line where no file says what one core of a chip takes in; name: the chip's."""
+    takes_in = ("core_read_bytes_per_cycle", "core_stream_bytes_per_cycle")
+    if any(_port(arch, port) is not None for port in takes_in):
+        return ()
+    return (f"what one core takes in is unknown on {name}: no tile is slowed by it",)
 
 
 def kernels(arch: Architecture) -> tuple[str, ...]:
@@ -156,6 +212,15 @@ def error_bands(
     return tuple(found)
 
 
+def _port(arch: Architecture, name: str) -> float | None:
+    """Bytes a cycle; None where nothing is known, which limits nothing."""
+    value = arch.variables.get(name)
+    if value is None or value == UNKNOWN:
+        return None
+    where = f"{arch.path or arch.name}: variables.{name}"
+    return checked(value, float, where, within=BYTES)
+
+
 def _number(arch: Architecture, name: str) -> float | None:
     value = arch.variables.get(name)
     where = f"{arch.path or arch.name}: variables.{name}"
@@ -164,8 +229,6 @@ def _number(arch: Architecture, name: str) -> float | None:
     if value == UNKNOWN:
         change = "measure it or find a source; leave it out to count none"
         raise SpecError(expected(where, "a number, which this question needs", UNKNOWN, change))
-    if name == "core_stream_bytes_per_cycle":
-        return checked(value, float, where, within=BYTES)
     if name.endswith((FITTED[0], *HELD_ASIDE)):
         return checked(value, float, where, within=SHARE)
     return checked(value, float, where, within=SECONDS if "seconds" in name else CYCLES)

@@ -22,6 +22,22 @@ class MovedRows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """A port beside DRAM's that serves a core, by tensor: cycles of a word that comes to the core,
+    of one that leaves it, and of one that DRAM sends of it for the core, by the same port.
+    """
+
+    comes: Mapping[str, float] = field(default_factory=dict)
+    leaves: Mapping[str, float] = field(default_factory=dict)
+    sent: Mapping[str, float] = field(default_factory=dict)
+
+    def each(self, tensor: str) -> tuple[float, float, float]:
+        """Cycles of one word of a tensor that comes, that leaves, and that is sent."""
+        comes, leaves, sent = (own.get(tensor, 0.0) for own in (self.comes, self.leaves, self.sent))
+        return comes, leaves, sent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryLevel:
     """One storage level. Bandwidths are words per cycle and instance; None means unlimited."""
 
@@ -44,7 +60,7 @@ class MemoryLevel:
     totals: Mapping[str, float] = field(default_factory=dict)  # words moved, however often read
     rows: Mapping[str, MovedRows] = field(default_factory=dict)  # moved for the tiles of all cores
     outside_pj: float = 0.0  # of the networks that one word crosses between it and a core
-    beside: tuple[Mapping[str, float], ...] = ()  # by other source, cycles for a word of a tensor
+    beside: tuple[Beside, ...] = ()  # ports of other sources
     unequal: tuple[str, ...] = ()  # inputs of which tiles of other cores have fewer words
     waits: float = 1.0  # how often cycles of first inputs and last outputs count
     step_cycles: float = 0.0  # of each pass of the shared loops

@@ -21,9 +21,14 @@ _OPERATIONS = tuple(dict.fromkeys((*BINARY, *REDUCTIONS, *UNARY)))
 CORE: Mapping[str, str] = {
     "core_tile_cycles": "cycles of each tile that a core is given",
     "core_step_cycles": "cycles of each pass of the shared loops in time",
-    "core_stream_bytes_per_cycle": "bytes per cycle of one core, from and to all outside it",
     "launch_seconds": "s of each group",
-    "core_stream_value_cycles": "cycles of each value that a core moves so",
+    "core_stream_value_cycles": "cycles of each value that a core moves from or to outside",
+}
+# Ports of one core's boundary: of what comes in, of what goes out, and of both together.
+CORE_PORTS: Mapping[str, str] = {
+    "core_read_bytes_per_cycle": "bytes per cycle that one core takes in from all outside it",
+    "core_write_bytes_per_cycle": "bytes per cycle that one core gives out to all outside it",
+    "core_stream_bytes_per_cycle": "bytes per cycle of one core, from and to all outside it",
 }
 # Of every architecture.
 WHOLE_CHIP: Mapping[str, str] = {
@@ -37,7 +42,7 @@ FITTED = ("_factor", "_tile_cycles", "_launch_seconds")
 HELD_ASIDE = ("_median_error", "_p90_error")
 FITTED_ON = "fitted_on"  # the chip whose rows all of them are of, where it is another one
 KNOWN = (
-    *(*WHOLE_CHIP, *CORE, FITTED_ON),
+    *(*WHOLE_CHIP, *CORE, *CORE_PORTS, FITTED_ON),
     *(f"{operation}{suffix}" for operation in _OPERATIONS for suffix in _SUFFIXES),
     *(f"{form}_{o}{suffix}" for form in FORMATS for o in _OPERATIONS for suffix in _SUFFIXES),
 )

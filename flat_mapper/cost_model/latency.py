@@ -106,18 +106,21 @@ class Source:
     weights: words that the level has to move for a word of a tensor that the core moves: all
              cores at work move theirs at the same time, and a multicast serves several at once.
     other:   the weight of the tensors that are not listed.
+    fills:   words that come to the level for a word that the core reads of what it keeps.
     """
 
     level: MemoryLevel
     weights: Mapping[str, float] = field(default_factory=dict)
     other: float = 1.0
+    fills: Mapping[str, float] = field(default_factory=dict)
 
     def cycles(self, words: Words) -> float:
         """Cycles that its ports need for the words that a core moves."""
         weights = {t: self.weights.get(t, self.other) for t in words}
         reads = sum(weights[t] * read for t, (read, _) in words.items())
         writes = sum(weights[t] * written for t, (_, written) in words.items())
-        return float(transfer_cycles(self.level, reads, writes))
+        filled = sum(self.fills.get(t, 0.0) * read for t, (read, _) in words.items())
+        return float(transfer_cycles(self.level, reads, writes + filled))
 
 
 class InTurn(NamedTuple):

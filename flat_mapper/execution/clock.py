@@ -12,7 +12,7 @@ leave, the earliest deadline first. A request waits until there is room for it:
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import field
 from functools import partial
 from math import inf
@@ -278,9 +278,10 @@ def _busiest(run: GroupRun, staged: Sequence[tuple[str, Words]]) -> float:
     streamed = [one for log in run.logs for one in log.streamed.items()]
     for port in run.outside:
         at = total.setdefault(port.level.name, [0.0, 0.0])
-        for tensor, (reads, writes) in (*staged, *streamed):
-            at[0] += port.weight(tensor) * reads
-            at[1] += port.weight(tensor) * writes
+        for tensor, words in (*staged, *streamed):
+            reads, writes = port.moved({tensor: words})
+            at[0] += reads
+            at[1] += writes
     for log in run.logs:
         for name, (reads, writes) in log.ports.items():
             at = total.setdefault(name, [0.0, 0.0])
@@ -359,35 +360,50 @@ class _Clock:
         """Words per cycle of every request that may move now, the earliest deadline first."""
         jobs = [self.jobs[n] for n in self.running.values()]
         lefts = [
-            _left(p.level, sum(j.rates[i][0] for j in jobs), sum(j.rates[i][1] for j in jobs))
+            _Left.of(p.level, sum(j.rates[i][0] for j in jobs), sum(j.rates[i][1] for j in jobs))
             for i, p in enumerate(self.outside)
         ]
         found = []
         for request in self.requests:
             if not self._free(request):
                 continue
-            weights = [p.weight(request.tensor) for p in self.outside]
-            used = [(left, w) for left, w in zip(lefts, weights, strict=True) if w]
-            rate = min((left(request.reads, 0.0) / w for left, w in used), default=inf)
-            for left, weight in used:
-                left(request.reads, rate * weight)
+            words = [p.crossed(request.tensor, reads=request.reads) for p in self.outside]
+            used = [(left, own) for left, own in zip(lefts, words, strict=True) if any(own)]
+            rate = min((left.rate(own) for left, own in used), default=inf)
+            for left, own in used:
+                left.take(own, rate)
             found.append((request, rate))
         return found
 
 
-def _left(level: MemoryLevel, reads: float, writes: float) -> Callable[[bool, float], float]:
-    """Rest of a level's bandwidth: asked with 0, told with what is taken."""
-    rates = {True: level.read_words_per_cycle, False: level.write_words_per_cycle}
-    shared = level.shared_words_per_cycle
-    streams = {True: reads, False: writes}
-    own = {w: inf if rate is None else rate - streams[w] for w, rate in rates.items()}
-    both = [inf if shared is None else shared - reads - writes]
+@dataclass(slots=True)
+class _Left:
+    """Rest of the bandwidths of a level's ports, beside what streams take of them."""
 
-    def left(reading: bool, taken: float) -> float:
-        if taken and taken != inf:
-            own[reading] -= taken
-            both[0] -= taken
-        rate = min(own[reading], both[0])
+    read: float
+    write: float
+    shared: float
+
+    @classmethod
+    def of(cls, level: MemoryLevel, reads: float, writes: float) -> _Left:
+        """All that a level has but for so many words in a cycle."""
+        ports = (
+            (level.read_words_per_cycle, reads),
+            (level.write_words_per_cycle, writes),
+            (level.shared_words_per_cycle, reads + writes),
+        )
+        return cls(*(inf if rate is None else rate - taken for rate, taken in ports))
+
+    def rate(self, words: Words) -> float:
+        """How often in a cycle so many words may be read and written."""
+        read, write = words
+        ports = ((self.read, read), (self.write, write), (self.shared, read + write))
+        rate = min(left / n for left, n in ports if n)
         return rate if rate > EPSILON else 0.0
 
-    return left
+    def take(self, words: Words, rate: float) -> None:
+        """Take them so often in a cycle."""
+        if rate != inf:
+            self.read -= rate * words[0]
+            self.write -= rate * words[1]
+            self.shared -= rate * sum(words)

@@ -7,7 +7,7 @@ is told tile by tile, from the words that the tiles touch.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from itertools import product
 from math import prod
@@ -15,9 +15,9 @@ from math import prod
 from flat_mapper.arch.cores import core_facts, multicasts
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.classes import dataclass
-from flat_mapper.execution.clock import timeline
+from flat_mapper.execution.clock import port_cycles, timeline
 from flat_mapper.execution.core_tiles import CoreTiles, Region, Tile
-from flat_mapper.execution.group import GroupRun, Port, chained, tensor_of
+from flat_mapper.execution.group import GroupRun, Port, Words, chained, levels_of, tensor_of
 from flat_mapper.execution.link import Place, new_place
 from flat_mapper.execution.nest import FlatNest, flat_nest
 from flat_mapper.execution.real_numbers import Values
@@ -232,10 +232,12 @@ class CoresRun:
                     at[0] += 0 if outer and self.served(tensor, number) else c.reads
                     at[1] += c.fills
                     at[2] += c.updates
-        dram = self.outside[0].name
+        dram, sent_once = self.outside[0].name, set[str]()
         for name, where, tensor in list(found):
             if where in {lv.name for lv in self.outside[1:]}:
-                sent = self.passed_on(tensor)
+                first = tensor not in sent_once  # one copy there serves all Einsums
+                sent_once.add(tensor)
+                sent = self.passed_on(tensor) if first else 0
                 found[name, where, tensor][1] += sent
                 found[name, dram, tensor] = [sent, 0, 0]
         return [
@@ -261,15 +263,29 @@ class CoresRun:
         for level in self.outside[1:]:
             kept = {t: w for t, w in sent.items() if self.keeper(t) is level}
             if kept:
-                ports.append(Port(level=level, weights=kept, other=0.0))
-        limit = core_facts(self.platform.matrix).stream_bytes_per_cycle
-        if limit is not None:
-            rate = limit * 8 / self.workload.word_bits
-            name, none = "stream of a core", None
-            own = replace(self.outside[0], read_words_per_cycle=none, write_words_per_cycle=none)
-            level = replace(own, name=name, shared_words_per_cycle=rate)
-            ports.append(Port(level=level, weights=self._stream_weights(sent)))
-        return tuple(ports)
+                come = {t: dram[t] for t in kept}
+                ports.append(Port(level=level, weights=kept, other=0.0, fills=come))
+        return (*ports, *self._own_ports(sent))
+
+    def _own_ports(self, tensors: Iterable[str]) -> Iterator[Port]:
+        """The ports at the boundary of the core, past which all goes that comes or leaves."""
+        facts, bits = core_facts(self.platform.matrix), self.workload.word_bits
+        arch = self.platform.matrix
+        fused_at = arch.level(self.group.level or arch.levels[1].name)
+        nodes = arch.nodes[: arch.nodes.index(fused_at)]
+        if not any(isinstance(node, Fanout) for node in nodes):
+            return  # fused outside the cores
+        ways = facts.read_bytes_per_cycle, facts.write_bytes_per_cycle, facts.stream_bytes_per_cycle
+        read, write, both = (None if rate is None else 8 * rate / bits for rate in ways)
+        if any(rate is not None for rate in (read, write, both)):
+            level = replace(
+                self.outside[0],
+                name="port of a core",
+                read_words_per_cycle=read,
+                write_words_per_cycle=write,
+                shared_words_per_cycle=both,
+            )
+            yield Port(level=level, weights=self._stream_weights(tensors))
 
     def _stream_weights(self, tensors: Iterable[str]) -> dict[str, float]:
         """Words that take a core's stream as long as a word and its share of a value."""
@@ -331,14 +347,47 @@ class CoresRun:
     def _answer(self, last: float, passes: int, turns: tuple[TurnTime, ...]) -> ExecutedGroup:
         facts = core_facts(self.platform.matrix, self.group.kernel)
         launch = facts.launch_seconds / self.platform.matrix.cycle_seconds
+        cycles = last * facts.factor + launch
+        if facts.factor < 1:  # which makes no port faster
+            cycles = max(cycles, *self._port_cycles())
         return ExecutedGroup(
             names=self.group.names,
             schedule=self.group.schedule,
             passes=passes,
-            cycles=last * facts.factor + launch,
+            cycles=cycles,
             turns=turns,
             alive=self._alive(),
         )
+
+    def _port_cycles(self) -> Iterator[float]:
+        """Cycles of every port: outside for all words, inside for an equal part for each core."""
+        words: dict[str, list[float]] = {}
+        for one in self.counts():
+            share = self.workload.share(one.tensor, one.level)
+            at = words.setdefault(one.level, [0.0, 0.0])
+            at[0] += share * one.reads
+            at[1] += share * (one.fills + one.updates)
+        for level in self.outside:
+            yield port_cycles(level, *words.get(level.name, (0.0, 0.0)))
+        inside: dict[str, float] = {}
+        for run in self.runs:
+            own: dict[str, Words] = {}
+            crossed: dict[str, Words] = {}
+            for name, both in (p for log in run.logs for p in log.ports.items()):
+                own[name] = _more(own.get(name, (0.0, 0.0)), both)
+            counters = (p for one in run.runs.values() for p in one.counters.items())
+            for (number, tensor), c in counters:
+                if number == DRAM:
+                    share = self.workload.share(tensor, self.outside[0].name)
+                    both = share * c.reads, share * c.updates
+                    crossed[tensor] = _more(crossed.get(tensor, (0.0, 0.0)), both)
+            levels = levels_of(run.platform)
+            found = {name: port_cycles(levels[name], *both) for name, both in own.items()}
+            for port in self._own_ports(crossed):
+                found[port.level.name] = port_cycles(port.level, *port.moved(crossed))
+            for name, cycles in found.items():
+                inside[name] = inside.get(name, 0.0) + cycles / self.at_work
+        yield from inside.values()
 
     def _alive(self) -> tuple[Alive, ...]:
         """The most words alive at each level of a core."""
@@ -352,6 +401,10 @@ class CoresRun:
     def steps(self, name: str, each: float = 1) -> float:
         """Steps of an Einsum's compute units, of `each`, as a whole share of each core at work."""
         return -(-sum(run.runs[name].steps for run in self.runs) * each // self.at_work)
+
+
+def _more(some: Words, more: Words) -> Words:
+    return some[0] + more[0], some[1] + more[1]
 
 
 def _demand(ports: tuple[Port, ...]) -> float:

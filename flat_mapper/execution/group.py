@@ -33,20 +33,29 @@ class TurnLog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Port:
-    """A level outside the shared one; weights: words that it moves for one of a tensor's."""
+    """A level outside the shared one; weights: words that it moves for one of a tensor's.
+
+    fills: words that are written into it meanwhile, for one that it sends.
+    """
 
     level: MemoryLevel
     weights: Mapping[str, float] = field(default_factory=dict)
     other: float = 1.0
+    fills: Mapping[str, float] = field(default_factory=dict)
 
-    def weight(self, tensor: str) -> float:
-        """Words that the level moves for a word of a tensor."""
-        return self.weights.get(tensor, self.other)
+    def crossed(self, tensor: str, *, reads: bool) -> Words:
+        """Words read and written there for a word of a tensor that comes, or that leaves."""
+        weight = self.weights.get(tensor, self.other)
+        return (weight, self.fills.get(tensor, 0.0)) if reads else (0.0, weight)
 
     def moved(self, words: Mapping[str, Words]) -> Words:
         """Words read and written there, for the words of some tensors."""
-        read = sum(self.weight(t) * r for t, (r, _) in words.items())
-        return read, sum(self.weight(t) * w for t, (_, w) in words.items())
+        read = written = 0.0
+        for tensor, ways in words.items():
+            for count, reads in zip(ways, (True, False), strict=True):
+                out, back = self.crossed(tensor, reads=reads)
+                read, written = read + count * out, written + count * back
+        return read, written
 
 
 @dataclass

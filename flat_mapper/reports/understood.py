@@ -52,13 +52,25 @@ def _level(level: MemoryLevel, path: Architecture, ert: Ert | None, art: Art | N
         "capacity_bytes": None if words is None else units.bytes_of(words, level.word_bits),
         "row_words": level.row_words,
         "words_per_cycle": rate,
-        "bytes_per_s": None
-        if rate is None
-        else units.bytes_of(rate, level.word_bits) / path.cycle_seconds,
+        "bytes_per_s": None if rate is None else _speed(rate, level, path),
+        "ports_bytes_per_s": {
+            port: _speed(limit, level, path)
+            for port, limit in (
+                ("read", level.read_words_per_cycle),
+                ("write", level.write_words_per_cycle),
+                ("both ways", level.shared_words_per_cycle),
+            )
+            if limit is not None
+        },
         "read_pj": read,
         "write_pj": write,
         "area_um2": art.areas_um2.get(level.name) if art else None,
     }
+
+
+def _speed(rate: float, level: MemoryLevel, path: Architecture) -> float:
+    """Bytes per second of so many words a cycle."""
+    return units.bytes_of(rate, level.word_bits) / path.cycle_seconds
 
 
 def _unit(path: Architecture, ert: Ert | None, art: Art | None) -> Document:
@@ -159,13 +171,17 @@ def platform_text(platform: Platform, ert: Ert | None, art: Art | None) -> str:
 
 def _level_row(name: str, level: Document) -> tuple[str, ...]:
     size, rate, speed = level["capacity_bytes"], level["words_per_cycle"], level["bytes_per_s"]
-    words = level["capacity_words"]
+    words, ports = level["capacity_words"], level["ports_bytes_per_s"]
+    assert isinstance(ports, dict)
+    limits = [f"{port} {each / 1e9:,.4g} GB/s" for port, each in ports.items()]
     return (
         *(name, str(level["class"]), f"{level['instances']:,}", f"{level['word_bits']} bit"),
         units.size(size) if isinstance(size, float) else "unbounded",
         units.count(words) if isinstance(words, int) else "-",
         f"{level['row_words']:,}",
-        f"{speed / 1e9:,.4g} GB/s" if isinstance(speed, float) else "unlimited",
+        f"{speed / 1e9:,.4g} GB/s"
+        if isinstance(speed, float)
+        else ", ".join(limits) or "unlimited",
         f"{rate:,.4g}" if isinstance(rate, int | float) else "-",
         *(_pj(level["read_pj"]), _pj(level["write_pj"]), _um2(level["area_um2"])),
     )

@@ -59,6 +59,22 @@ def random_cores_case(
     return whole, platform, replace(mapping, groups=(lifted,))
 
 
+def boundary(rng: random.Random) -> dict[str, float]:
+    """Ports at the boundary of a core, in bytes a cycle: none, of one way, of each, or of both."""
+    kind, value = rng.random(), rng.choice((0, 0.25))
+    if kind < 0.3:
+        return {"core_stream_bytes_per_cycle": 2, "core_stream_value_cycles": value}
+    if kind < 0.5:
+        return {"core_read_bytes_per_cycle": 2}
+    if kind < 0.6:
+        return {"core_write_bytes_per_cycle": 0.5}
+    if kind < 0.7:
+        return {"core_read_bytes_per_cycle": 3, "core_write_bytes_per_cycle": 0.5}
+    if kind < 0.8:
+        return {"core_read_bytes_per_cycle": 2, "core_stream_bytes_per_cycle": 2.5}
+    return {}
+
+
 def _chip(rng: random.Random, alone: Platform, between: str | None) -> Platform:
     """The chip of one core with a fanout of one to seven of them between DRAM and the buffer."""
     deaf = {"spatial": {"no_multicast_no_reduction": ["*"]}} if rng.random() < 0.5 else {}
@@ -76,8 +92,7 @@ def _chip(rng: random.Random, alone: Platform, between: str | None) -> Platform:
         "core_tile_cycles": rng.choice((0, 5)),
         "core_step_cycles": rng.choice((0, 3)),
         "launch_seconds": rng.choice((0, 7e-9)),
-        **({"core_stream_bytes_per_cycle": 2} if rng.random() < 0.3 else {}),
-        "core_stream_value_cycles": rng.choice((0, 0.25)),
+        **boundary(rng),
         "mine_factor": rng.choice((0.9, 1.7)),
         "mine_tile_cycles": rng.choice((0, 11)),
         "mine_launch_seconds": rng.choice((0, 3e-9)),

@@ -10,7 +10,12 @@ from math import prod
 import pytest
 from agreement import agree
 from oracles.brute_force import Case
-from oracles.chip_cases import chip_question, streaming_question
+from oracles.chip_cases import (
+    chip_question,
+    core_ports_question,
+    ports_question,
+    streaming_question,
+)
 from oracles.many_cores import answers
 
 from flat_mapper.backends.referee import compare
@@ -40,6 +45,18 @@ def test_search_finds_what_brute_force_finds_on_a_chip(seed: int) -> None:
     agree_on_a_chip(seed, proven=True)
 
 
+# Ports of one way, or of each and of both.
+@pytest.mark.parametrize("seed", [0, 8])
+def test_what_comes_to_a_level_between_counts_in_the_search(seed: int) -> None:
+    agree(ports_question(seed), seed, answers)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(100))
+def test_what_comes_to_a_level_between_counts_in_hundreds_of_searches(seed: int) -> None:
+    agree(ports_question(seed), seed, answers, proven=False)
+
+
 def test_tiles_of_a_window_need_keys_of_their_own() -> None:
     """Two queries see two of four keys each, not the same ones: no read serves both."""
     agree_on_a_chip(51)
@@ -52,6 +69,19 @@ def test_what_streams_past_a_level_between_may_come_again(
     """Then no turn waits for many of its words from DRAM: with 28 it takes 59 cycles, else 60."""
     monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", most)
     agree(streaming_question(seed), seed, answers)
+
+
+@pytest.mark.parametrize("seed", [0, 2, 5, 9])
+def test_search_finds_what_brute_force_finds_where_cores_have_ports(seed: int) -> None:
+    agree(core_ports_question(seed), seed, answers, proven=True)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(200))
+def test_search_finds_what_brute_force_finds_on_cores_with_ports_many_times(seed: int) -> None:
+    truths = agree(core_ports_question(seed), seed, answers, proven=False)
+    if truths["latency"] is not None:
+        does_what_it_says(core_ports_question(seed), truths["latency"])
 
 
 @pytest.mark.nightly

@@ -13,6 +13,7 @@ from mapper.test_search_growth import problem_of
 from oracles.fused_questions import fused_question
 from oracles.small_cases import network_case, small_case
 
+from flat_mapper.arch.values import Beside
 from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.border import BorderBounds
@@ -156,13 +157,16 @@ def test_a_turn_is_as_long_as_its_stream() -> None:
 
 
 def test_what_a_source_beside_takes_for_an_output_that_comes_again() -> None:
-    """Of 4 words that leave three times, 8 come back: 20 words, half a cycle each."""
-    dram = replace(small_case(0).platform.dram, beside=({"Z": 0.5},))
+    """Of 4 words that leave three times, 8 come back: each takes half a cycle, each way."""
+    both = Beside(comes={"Z": 0.5}, leaves={"Z": 0.5})
+    dram = replace(small_case(0).platform.dram, beside=(both, Beside(comes={"Z": 1.0})))
     space: Any = Fake(arch=Fake(levels=[dram]), volume={"Z": 4.0}, output="Z")
     costs = Costs(energy=np.zeros(1), ports={})
     add_total(space, costs, "Z", np.array([12.0]))
     assert costs.ports[dram.name, "beside 0"].tolist() == [10.0]
-    use: Any = Fake(space=space, tensor="Z", ways=lambda zero: (np.array([8.0]), np.array([12.0])))
+    assert costs.ports[dram.name, "beside 1"].tolist() == [8.0]
+    ways = np.array([8.0]), np.array([12.0])
+    use: Any = Fake(space=space, tensor="Z", ways=lambda zero: ways, total=0.0)
     assert _beside_cycles(dram, [use], np.zeros(1)).tolist() == [10.0]
 
 

@@ -50,6 +50,40 @@ def chip_question(seed: int) -> Case:
     )
 
 
+def ports_question(seed: int) -> Case:
+    """A chip question whose level outside the cores has ports of one way or of both."""
+    case, rng = chip_question(seed), random.Random(seed)
+
+    def path(arch: Architecture) -> Architecture:
+        return replace(arch, nodes=tuple(level if n.name == "MID" else n for n in arch.nodes))
+
+    rates = {port: rng.choice((None, 0.25, 0.5, 1.0, 2.0)) for port in ("read", "write", "shared")}
+    ports = {f"{port}_words_per_cycle": rate for port, rate in rates.items()}
+    matrix, vector = case.platform.matrix, case.platform.vector
+    assert vector is not None
+    mid = [lv for lv in matrix.levels if lv.name == "MID"]
+    if not mid:
+        return case
+    level = replace(mid[0], **ports)  # type: ignore[arg-type]
+    return replace(case, platform=replace(case.platform, matrix=path(matrix), vector=path(vector)))
+
+
+def core_ports_question(seed: int) -> Case:
+    """A chip question whose cores have ports of one way, or one for each."""
+    case, rng = chip_question(seed), random.Random(f"core {seed}")
+    read, write = rng.choice(((0.5, None), (2, None), (8, None), (None, 0.5), (4, 1), (1, 4)))
+    ports = {"core_read_bytes_per_cycle": read, "core_write_bytes_per_cycle": write}
+    ports = {name: rate for name, rate in ports.items() if rate is not None}
+
+    def path(arch: Architecture) -> Architecture:
+        said = {n: v for n, v in arch.variables.items() if n != "core_stream_bytes_per_cycle"}
+        return replace(arch, variables={**said, **ports})
+
+    matrix, vector = case.platform.matrix, case.platform.vector
+    assert vector is not None
+    return replace(case, platform=replace(case.platform, matrix=path(matrix), vector=path(vector)))
+
+
 def streaming_question(seed: int) -> Case:
     """Two products on one core that streams, below a level that keeps its inputs: DRAM is slow."""
     rng = random.Random(seed)

@@ -8,7 +8,7 @@ which has the last word.
 
 The declared space is that of `flat_mapper.mapping.cores.lift`: tiles of queries go first or last,
 and a level between keeps nothing or every input, of all tiles or of those of the innermost loops.
-Ports of DRAM, and of a level between, are shared ones; turns are interleaved; values are of a word.
+Ports of DRAM are shared ones; turns are interleaved; values are of a word.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import SPLIT, alternatives, with_splits
 
 Words = dict[str, FloatArray]  # of n nests, by tensor
+Ways = tuple[FloatArray, FloatArray]  # of n nests: words that come, and that leave
 
 
 def answers(case: Case) -> dict[str, Result | None]:
@@ -207,26 +208,38 @@ def tiles(case: Case, group: GroupSpace, level: str) -> Iterator[dict[str, int]]
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What serves the cores while some are at work: by source and tensor cycles of a word.
+    """Ports that serve the cores while some are at work: by port and tensor cycles of a word that
+    comes to a core, and of one that leaves it.
 
-    Of what a level between keeps DRAM moves so many words for the tile, however often it is read.
+    Of what a level between keeps DRAM sends, and that level takes in, so many words for all tiles,
+    however often they are read.
     """
 
-    slow: tuple[dict[str, float], ...]
-    fixed: dict[str, float]  # cycles of DRAM for all tiles, by tensor that is kept between
+    slow: tuple[dict[str, tuple[float, float]], ...]
+    fixed: tuple[dict[str, float], ...]  # by port, cycles for all tiles of what is kept between
 
-    def sources(self, t: str, all_words: FloatArray) -> list[FloatArray | float]:
-        """Cycles of a word of a tensor; all_words: that all tiles read, of n nests."""
-        dram = self.slow[0].get(t, 0.0)
-        first = self.fixed[t] / all_words if t in self.fixed else dram
-        return [first, *(s.get(t, 0.0) for s in self.slow[1:])]
+    def sources(self, t: str, words: Ways, all_words: FloatArray) -> list[FloatArray]:
+        """By port, cycles of words of a tensor; all_words: that all tiles read, of n nests."""
+        found = []
+        for each, whole in zip(self.slow, self.fixed, strict=True):
+            comes, leaves = each.get(t, (0.0, 0.0))
+            comes = comes + whole.get(t, 0.0) / all_words
+            found.append(comes * words[0] + leaves * words[1])
+        return found
+
+    def longest(self, t: str, words: Ways, all_words: FloatArray) -> FloatArray:
+        """Cycles of the slowest port for them."""
+        ports = self.sources(t, words, all_words)
+        found: FloatArray = np.maximum.reduce(np.broadcast_arrays(*ports))
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
     """What n nests of an Einsum do in one tile."""
 
-    kinds: list[tuple[int, FloatArray, dict[str, FloatArray]]]  # passes, cycles inside, streamed
+    # Passes, cycles inside, and what is streamed: of each tensor what comes and what leaves.
+    kinds: list[tuple[int, FloatArray, dict[str, Ways]]]
     reads: Words  # from outside in all
     writes: Words
     first: Words
@@ -507,15 +520,26 @@ class Chip:
         sent = {t: float(self.at_work if tiles is None else self.sent(t, tiles)) for t in tensors}
         cores = self.at_work if tiles is None else len(tiles)
         rate = chip.dram.shared_words_per_cycle or inf
-        slow = [{t: n / rate for t, n in sent.items()}]
+        brought = {t: cores * n for t, n in self.brought.items()}
+        slow = [{t: (n / rate, n / rate) for t, n in sent.items() if t not in brought}]
+        fixed = [{t: n / rate for t, n in brought.items()}]
         if self.kept:
-            level = chip.matrix.level(self.way.keeper).shared_words_per_cycle or inf
-            slow.append({t: sent[t] / level for t in self.kept})
-        limit = chip.matrix.variables.get("core_stream_bytes_per_cycle")
-        if limit is not None:
-            slow.append(dict.fromkeys(tensors, 2 / float(str(limit))))
-        fixed = {t: cores * n / rate for t, n in self.brought.items()}
-        return View(slow=tuple(slow), fixed=fixed)
+            level = chip.matrix.level(self.way.keeper)
+            for port, out, back in (
+                (level.read_words_per_cycle, 1, 0),
+                (level.write_words_per_cycle, 0, 1),
+                (level.shared_words_per_cycle, 1, 1),
+            ):
+                slow.append({t: (out * sent[t] / (port or inf), 0.0) for t in self.kept})
+                fixed.append({t: back * n / (port or inf) for t, n in brought.items()})
+        for name, comes, leaves in (("read", 1, 0), ("write", 0, 1), ("stream", 1, 1)):
+            limit = chip.matrix.variables.get(f"core_{name}_bytes_per_cycle", "unknown")
+            names = [node.name for node in chip.matrix.nodes]
+            if limit != "unknown" and "core" in names[: names.index(self.given.level)]:
+                word = 2 / float(str(limit))
+                slow.append(dict.fromkeys(tensors, (comes * word, leaves * word)))
+                fixed.append({})
+        return View(slow=tuple(slow), fixed=tuple(fixed))
 
     @cached_property
     def views(self) -> list[tuple[int, View, int]]:
@@ -545,25 +569,36 @@ class Chip:
         found = []
         for kind, view, _ in self.views:
             tile = part.tiles[kind]
-            slow = {t: view.sources(t, everything[t]) for t in tile.reads}
-            longest = {t: np.maximum.reduce(np.broadcast_arrays(*s)) for t, s in slow.items()}
+            none = np.zeros(1)
+
+            def took(words: Words, back: Words, view: View = view) -> FloatArray:
+                """Cycles of one tensor after another, of what comes and what leaves."""
+                zero = np.zeros(1)
+                parts = [
+                    view.longest(t, (words.get(t, zero), back.get(t, zero)), everything[t])
+                    for t in {**words, **back}
+                ]
+                return sum(parts, zero)
+
             turns = []
             for _, cycles, streamed in tile.kinds:
-                for s in range(len(view.slow)):
-                    moved = sum((n * slow[t][s] for t, n in streamed.items()), np.zeros(1))
-                    cycles = np.maximum(cycles, moved)
+                ports = [view.sources(t, ways, everything[t]) for t, ways in streamed.items()]
+                for own in zip(*ports, strict=True):
+                    cycles = np.maximum(cycles, sum(own, none))
                 turns.append(cycles)
             passes = [n for n, _, _ in tile.kinds]
             total = sum(n * c for n, c in zip(passes, turns, strict=True))
             extra = total - sum(passes) * np.minimum.reduce(turns)
-            outside = sum((tile.reads[t] + tile.writes[t]) * longest[t] for t in tile.reads)
-            exposed = sum(n * longest[t] for t, n in tile.first.items()) + sum(
-                n * longest[t] for t, n in tile.last.items()
+            outside = took(tile.reads, tile.writes)
+            exposed = took(tile.first, {}) + took({}, tile.last)
+            comes, leaves = (
+                {
+                    t: n - sum(count * some[t][way] for count, _, some in tile.kinds if t in some)
+                    for t, n in words.items()
+                }
+                for way, words in enumerate((tile.reads, tile.writes))
             )
-            whole = outside - sum(
-                (sum(n * streamed.get(t, 0.0) for n, _, streamed in tile.kinds)) * longest[t]
-                for t in tile.reads
-            )
+            whole = took(comes, {}) + took({}, leaves)
             found += [total, extra, outside, exposed, whole]
         found.append(self.energy(part, count))
         size = len(part.nests)
@@ -759,7 +794,7 @@ def tile_of(
 
 def turns(
     case: Case, priced: EinsumCosts, kinds: dict[PassSeen, int]
-) -> list[tuple[int, FloatArray, dict[str, FloatArray]]]:
+) -> list[tuple[int, FloatArray, dict[str, Ways]]]:
     """Of every kind of passes: how many, cycles inside the core, and words streamed by tensor."""
     nest, arch, workload = priced.nest, priced.nest.arch, case.workload
     factors = inside(priced)
@@ -771,9 +806,13 @@ def turns(
     compute = one.compute * operation_cycles(arch, nest.einsum, workload.widths)
     copied, output = copied_from(workload, nest.einsum), nest.einsum.output.tensor
     found = []
+
+    def every(words: np.ndarray) -> FloatArray:
+        return np.broadcast_to(words, (factors.shape[2],)).astype(np.float64)
+
     for (fresh, first), count in kinds.items():
         longest = compute.astype(np.float64)
-        streamed: dict[str, FloatArray] = {}
+        streamed: dict[str, Ways] = {}
         for i, level in enumerate(arch.levels):
             reads = writes = np.zeros(factors.shape[2])
             for tensor in (a.tensor for a in nest.einsum.accesses):
@@ -795,7 +834,7 @@ def turns(
                 share = workload.share(tensor, level.name)
                 read, written = share * read, share * written
                 if i == 0:
-                    streamed[tensor] = (read + written).astype(np.float64)
+                    streamed[tensor] = every(read), every(written)
                 reads, writes = reads + read, writes + written
             if i:
                 longest = np.maximum(longest, port_cycles(level, reads, writes))
@@ -838,7 +877,8 @@ def distinct(
     columns = [own]
     for tile in joined.values():
         columns += [c for _, c, _ in tile.kinds]
-        columns += [n for _, _, streamed in tile.kinds for n in streamed.values()]
+        for _, _, streamed in tile.kinds:
+            columns += [n for ways in streamed.values() for n in ways]
         for words in (tile.reads, tile.writes, tile.first, tile.last):
             columns += list(words.values())
         columns.append(tile.energy)
@@ -858,12 +898,18 @@ def joined_tiles(parts: list[Tile]) -> Tile:
     def words(every: list[Words]) -> Words:
         return {t: np.concatenate([own[t] for own in every]) for t in every[0]}
 
+    def joined_ways(every: list[dict[str, Ways]]) -> dict[str, Ways]:
+        comes, leaves = (
+            words([{t: n[i] for t, n in own.items()} for own in every]) for i in (0, 1)
+        )
+        return {t: (comes[t], leaves[t]) for t in comes}
+
     return Tile(
         kinds=[
             (
                 head.kinds[i][0],
                 np.concatenate([p.kinds[i][1] for p in parts]),
-                words([p.kinds[i][2] for p in parts]),
+                joined_ways([p.kinds[i][2] for p in parts]),
             )
             for i in range(len(head.kinds))
         ],
@@ -882,7 +928,10 @@ def taken(tile: Tile, kept: np.ndarray) -> Tile:
         return {t: n[kept] for t, n in own.items()}
 
     return Tile(
-        kinds=[(n, cycles[kept], words(streamed)) for n, cycles, streamed in tile.kinds],
+        kinds=[
+            (n, cycles[kept], {t: (come[kept], go[kept]) for t, (come, go) in streamed.items()})
+            for n, cycles, streamed in tile.kinds
+        ],
         reads=words(tile.reads),
         writes=words(tile.writes),
         first=words(tile.first),

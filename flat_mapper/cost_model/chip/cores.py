@@ -15,7 +15,7 @@ from math import ceil
 
 import numpy as np
 
-from flat_mapper.arch.cores import CoreFacts, core_facts, multicasts, stream_weights
+from flat_mapper.arch.cores import CoreFacts, boundary, core_facts, multicasts, stream_weights
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.chip.classes import PricedTiles
@@ -29,8 +29,6 @@ from flat_mapper.mapping.cores.use import CoreUse
 from flat_mapper.mapping.cores.view import core_count, fusion_level, levels_between
 from flat_mapper.mapping.values import GroupMapping, Loop, Policy
 from flat_mapper.workload.graph import Workload
-
-STREAM = "stream of a core"  # the limit of one core, where it binds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +141,12 @@ class GroupOnCores:
             found[tensor] = 0.0 if resident else self.words(tensor) * passes
         return found
 
+    def brought(self, tensor: str, einsum: str) -> float:
+        """Those words, with the first Einsum that reads the tensor: it comes once for all."""
+        reads = (nest.einsum for nest in self.group.einsums)
+        first = next(n for n in reads if self.workload.einsum(n).touches(tensor))
+        return self.outer_words.get(tensor, 0.0) if einsum == first else 0.0
+
     def words(self, tensor: str) -> float:
         """Words of a tensor, as DRAM and the levels between have it."""
         share = self.workload.share(tensor, self.platform.dram.name)
@@ -217,26 +221,35 @@ class GroupOnCores:
         for name, level in keepers.items():
             here = {t: w for t, w in sent.items() if t in self.between}
             own = {t: w for t, w in here.items() if self.between[t].name == name}
-            sources.append(Source(level=level, weights=own, other=0.0))
-        limit = self.facts.stream_bytes_per_cycle
-        if limit is not None:
-            words = limit * 8 / self.workload.word_bits
-            level = MemoryLevel(
-                name=STREAM,
-                component_class="",
-                capacity_words=None,
-                word_bits=self.workload.word_bits,
-                row_words=1,
-                shared_words_per_cycle=words,
-            )
-            shares = self.workload.widths.at(self.platform.dram.name)
-            own = stream_weights(self.facts, self.workload.word_bits, shares, self.tensors)
-            sources.append(Source(level=level, weights=own))
-        return Outside(sources=tuple(sources))
+            filled = {t: dram[t] for t in own}  # what DRAM sends comes in by the same ports
+            sources.append(Source(level=level, weights=own, other=0.0, fills=filled))
+        return Outside(sources=(*sources, *self.boundary))
+
+    @cached_property
+    def boundary(self) -> tuple[Source, ...]:
+        """The ports of a core, past which all goes that comes or leaves; none without a limit."""
+        level = boundary(self.platform.matrix, self.level.name, self.workload.word_bits)
+        if level is None:
+            return ()
+        shares = self.workload.widths.at(self.platform.dram.name)
+        weights = stream_weights(self.facts, self.workload.word_bits, shares, self.tensors)
+        return (Source(level=level, weights=weights),)
 
     def all_words(self, tensor: str) -> float:
         """Words of a tensor that all tiles read, each for itself."""
-        return self.priced.total(lambda cost: cost.terms.moved.get(tensor, (0.0, 0.0))[0])
+        return self._all_moved(tensor, 0)
+
+    def _all_moved(self, tensor: str, way: int) -> float:
+        """Words that all tiles read of a tensor, way 0, or that they send."""
+        return self.priced.total(lambda cost: cost.terms.moved.get(tensor, (0.0, 0.0))[way])
+
+    def boundary_cycles(self) -> dict[str, float]:
+        """Cycles of a core's ports for an equal part of all words, by the name they have."""
+        part = 1 / self.at_work
+        words = {
+            t: (part * self._all_moved(t, 0), part * self._all_moved(t, 1)) for t in self.tensors
+        }
+        return {source.level.name: source.cycles(words) for source in self.boundary}
 
     def latency(self, kind: int, at: Round) -> Latency:
         """Cycles of a tile of a class, its fixed costs among what nothing overlaps."""

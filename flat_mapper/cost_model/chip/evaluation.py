@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import ceil
 
+from flat_mapper.arch.cores import intake_note
 from flat_mapper.arch.power import power_limit_w
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.chip.tile import tile_cost
@@ -23,7 +24,7 @@ from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.check import check_fused
-from flat_mapper.mapping.cores.view import CoreQuestion
+from flat_mapper.mapping.cores.view import CoreQuestion, core_count, fusion_level
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import crosses_dram, visited_tiles
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
@@ -116,10 +117,11 @@ def combine(
         groups.append(found)
     dram = platform.dram
     read, write, _ = ert.actions(dram.name)
-    networks, notes = unpriced_networks(platform), tuple[str, ...]()
+    networks, notes = unpriced_networks(platform), _intake_notes(platform, mapping)
     if backend != "native" and any(map(priced, platform.paths)):
         networks = (FREE,)
-        notes = (f"{backend} knows no hop_energy_pj: the energy of networks is left out here",)
+        free = f"{backend} knows no hop_energy_pj: the energy of networks is left out here"
+        notes = (*notes, free)
     return Result(
         workload=workload.name,
         arch=platform.name,
@@ -146,6 +148,22 @@ def combine(
         power_limit_w=power_limit_w(platform.matrix),
         repeat=workload.repeat,
     )
+
+
+def _intake_notes(platform: Platform, mapping: FusedMapping) -> tuple[str, ...]:
+    """Lines where no port of a core's boundary slows what it should: nothing is known of it, or a
+    group is fused outside the cores.
+    """
+    arch = platform.matrix
+    levels = {fusion_level(platform, g).name: g.on_cores for g in mapping.groups}
+    unknown = intake_note(arch, platform.name)
+    if unknown:
+        given_out = (core_count(arch, level) > 1 for level, on_cores in levels.items() if on_cores)
+        return unknown if any(given_out) else ()
+    cores = [lv.name for lv in arch.levels if core_count(arch, lv.name) > 1]
+    outer = [level for level in levels if cores and core_count(arch, level) == 1]
+    note = f"fused at {', '.join(outer)}, outside the cores: what one core takes in slows nothing"
+    return (note,) if outer else ()
 
 
 def is_product(einsum: Einsum) -> bool:

@@ -46,11 +46,16 @@ def chip_group(on: GroupOnCores, stats: Sequence[EinsumStats]) -> GroupStats:
         found = [lv for one in stats if (lv := one.level(level.name)) is not None]
         reads, writes = sum(lv.reads for lv in found), sum(lv.writes for lv in found)
         transfers[level.name] = float(transfer_cycles(level, reads, writes))
+    transfers |= on.boundary_cycles()
     for name in on.priced.direct[0].terms.inside:
         transfers[name] = on.priced.total(partial(_inside, name)) / on.at_work
-    return replace(
-        on.stats(), compute_cycles=compute, ideal_cycles=ideal, transfer_cycles=transfers
-    )
+    group = on.stats()
+    busiest = max(transfers, key=lambda name: transfers[name])
+    least = ceil(transfers[busiest] - 1e-9)
+    # Tiles take no less than their words do; a kernel's factor below 1 makes no port faster.
+    if on.facts.factor < 1 and least > group.cycles:
+        group = replace(group, cycles=least, bottleneck=busiest)
+    return replace(group, compute_cycles=compute, ideal_cycles=ideal, transfer_cycles=transfers)
 
 
 def _inside(level: str, cost: TileCost) -> float:
@@ -178,6 +183,7 @@ def _outside_tensors(
         tensor = first.tensor
         keeper = on.between.get(tensor, on.platform.dram)
         capacity = on.workload.tensor_words(tensor)
+        brought = on.brought(tensor, on.group.names[position])
         if level.name == keeper.name:
 
             def found(cost: TileCost, number: int = i) -> TensorStats:
@@ -189,9 +195,9 @@ def _outside_tensors(
             one = found(on.priced.cost(int(on.tiles.order[0])))
             totals["scalar_reads"] -= on.saved_reads(tensor) * one.scalar_reads
             if keeper is not on.platform.dram:
-                totals["scalar_fills"] = round(on.outer_words[tensor] / first.share)
+                totals["scalar_fills"] = round(brought / first.share)
         elif level.name == on.platform.dram.name:
-            reads = round(on.outer_words[tensor] / first.share)
+            reads = round(brought / first.share)
             totals = {**dict.fromkeys(_COUNTS, 0), "scalar_reads": reads}
         else:
             continue
@@ -231,7 +237,7 @@ def _outside_network(on: GroupOnCores, arch: Architecture, position: int) -> Ite
         one = on.priced.cost(int(on.tiles.order[0])).stats[position].levels[0].tensors[i]
         saved = on.saved_reads(first.tensor) * one.scalar_reads * first.share
         keeper = arch.level(on.between.get(first.tensor, on.platform.dram).name)
-        brought = on.outer_words.get(first.tensor, 0.0)
+        brought = on.brought(first.tensor, on.group.names[position])
         last = [node for node in outside if isinstance(node, Fanout)][-1:]
         for node in outside:
             if isinstance(node, MemoryLevel) or not any(node.word_pj):

@@ -274,7 +274,8 @@ def _beside_cycles(dram: MemoryLevel, uses: list[Use], zero: Floats) -> Floats:
             moved = zero
             for use in some:
                 reads, writes = use.ways(zero)
-                moved = moved + other.get(use.tensor, 0.0) * (reads + writes)
+                comes, leaves, sent = other.each(use.tensor)
+                moved = moved + comes * reads + leaves * writes + sent * use.total
             cycles = cycles + over_splits(moved)
         found = np.maximum(found, cycles)
     return found

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import ceil, prod
 
-from flat_mapper.arch.cores import core_facts, multicasts, stream_weights
-from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.arch.cores import boundary, core_facts, multicasts, stream_weights
+from flat_mapper.arch.values import Architecture, Beside, MemoryLevel, Platform
 from flat_mapper.base.classes import dataclass
-from flat_mapper.cost_model.latency import transfer_cycles
+from flat_mapper.cost_model.latency import port_loads, transfer_cycles
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
@@ -99,31 +99,35 @@ def tile_words(one: Assignment, tensor: str) -> float:
     return core.tensor_words(tensor) * core.share(tensor, one.dram)
 
 
-def _streams(
-    platform: Platform, one: Assignment, way: Way | None = None
-) -> Iterator[Mapping[str, float]]:
-    """Sources of a core beside DRAM's share: of each, cycles for a word of a tensor.
+def _streams(platform: Platform, one: Assignment, way: Way | None = None) -> Iterator[Beside]:
+    """Ports that serve a core beside DRAM's share.
 
     Inputs come from the level between that may keep them, or from DRAM, each core's for itself:
-    from the faster of them at best. All that a core moves passes what it streams.
+    from the faster of them at best. What is kept there has come there: where a port is twice as
+    fast as DRAM's, it takes no longer for a word that comes and goes than DRAM for one that is not
+    kept, of tiles that see all keys. All that a core moves passes the ports of its boundary.
 
     way: in which tiles are given out; None: any.
     """
     arch, workload = platform.matrix, one.workload
     between = levels_between(arch, one.level)
-    rates = [read_rate(level) for level in (platform.dram, *between[-1:])]
+    dram, *rates = (read_rate(level) for level in (platform.dram, *between[-1:]))
     inputs, made = inputs_of(one), {workload.einsum(n).output.tensor for n in one.group.names}
-    if way is not None and way.kept:
-        yield way.kept
-    elif way is None and between and None not in rates and not ways_apart(platform):
-        rate = max(filter(None, rates))
-        yield {t: one.at_work * least_reads(platform, one, t) / rate for t in inputs}
-    facts = core_facts(arch)
-    if facts.stream_bytes_per_cycle is not None:
-        bits, tensors = workload.word_bits, dict.fromkeys([*inputs, *sorted(made)])
-        weights = stream_weights(facts, bits, workload.widths.at(one.dram), tensors)
-        word = bits / 8 / facts.stream_bytes_per_cycle
-        yield {t: word * weights.get(t, 1.0) for t in tensors}
+    if way is not None:
+        yield from way.kept
+    elif dram and all(rates) and rates and not ways_apart(platform, one.level):
+        weights = {t: one.at_work * least_reads(platform, one, t) for t in inputs}
+        yield Beside(comes={t: n / max(dram, *filter(None, rates)) for t, n in weights.items()})
+        shared = between[-1].shared_words_per_cycle
+        if shared is not None and shared >= 2 * dram and not one.keys:
+            slow = {t: n / shared for t, n in weights.items()}
+            yield Beside(comes=slow, sent=dict.fromkeys(inputs, one.at_work / shared))
+    facts, tensors = core_facts(arch), dict.fromkeys([*inputs, *sorted(made)])
+    weights = stream_weights(facts, workload.word_bits, workload.widths.at(one.dram), tensors)
+    own = boundary(arch, one.level, workload.word_bits)
+    for port, rate, _ in () if own is None else port_loads(own, 0.0, 0.0):
+        slow = {t: weights.get(t, 1.0) / rate for t in tensors}
+        yield Beside(comes=slow if port != "write" else {}, leaves=slow if port != "read" else {})
 
 
 def core_view(
@@ -213,7 +217,7 @@ def core_energies(
 
     way: whose rows have prices of their own. kept: see `keeps_inputs`.
     """
-    share = 0.0 if _shares(platform, one) and goal.kind != "latency" and way is None else 1.0
+    share = 0.0 if _shares(platform, one) and goal.has_energy and way is None else 1.0
     read = _read_pj(ert, platform, one, kept=kept and not (way is not None and way.rows))
     _, write, update = (pj / platform.dram.row_words for pj in ert.actions(platform.dram.name))
     own = {"read": share * read, "write": write, "update": update}
@@ -265,19 +269,24 @@ def shared_pj(platform: Platform, ert: Ert, one: Assignment, *, kept: bool = Tru
     return min(reads * (each + written), drawn * own)
 
 
-def at_streams(platform: Platform, one: Assignment) -> float:
-    """Cycles that no mapping beats: each tile's inputs, once, and its outputs."""
+def at_streams(platform: Platform, one: Assignment, totals: Mapping[str, float]) -> float:
+    """Cycles that no mapping beats: each tile's inputs, once, and its outputs.
+
+    totals: words that DRAM sends for a tile, of inputs that are kept between.
+    """
     workload, names = one.workload, one.group.names
     made = {workload.einsum(n).output.tensor for n in names}
     tensors = [*inputs_of(one), *(t for t in made if crosses_dram(workload, names, t))]
     words = {t: _words_of_all(one, t) for t in tensors}
-    return max(
-        (
-            sum(slow.get(t, 0.0) * n for t, n in words.items()) / one.at_work
-            for slow in _streams(platform, one)
-        ),
-        default=0.0,
-    )
+    found = 0.0
+    for port in _streams(platform, one):
+        cycles = 0.0
+        for tensor, moved in words.items():
+            comes, leaves, sent = port.each(tensor)
+            each = leaves if tensor in made else comes
+            cycles += each * moved + sent * totals.get(tensor, 0.0) * one.count
+        found = max(found, cycles / one.at_work)
+    return found
 
 
 def _words_of_all(one: Assignment, tensor: str) -> float:
@@ -294,13 +303,15 @@ def _words_of_all(one: Assignment, tensor: str) -> float:
 
 def at_least(platform: Platform, one: Assignment, buffering: float) -> float:
     """Cycles that no mapping beats: of the units of all cores, DRAM, and what else serves them."""
-    dram, streams = at_dram(platform, one, buffering), at_streams(platform, one)
+    weights, totals = least_moved(platform, one, buffering)
+    dram, streams = at_dram(platform, one, weights, totals), at_streams(platform, one, totals)
     return max(at_peak(platform, one), dram, streams)
 
 
-def at_dram(platform: Platform, one: Assignment, buffering: float) -> float:
-    """Cycles of DRAM that no mapping beats."""
-    weights, totals = least_moved(platform, one, buffering)
+def at_dram(
+    platform: Platform, one: Assignment, weights: Mapping[str, float], totals: Mapping[str, float]
+) -> float:
+    """Cycles of DRAM that no mapping beats; weights, totals: see `least_moved`."""
     workload, names = one.workload, one.group.names
     reads = sum(
         totals.get(t, weights.get(t, 1.0) * (0.0 if one.keys else tile_words(one, t)))

@@ -12,7 +12,7 @@ from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.floors import inputs_of, outside_of, tile_words
 from flat_mapper.mapper.chip.ways import ways_apart
-from flat_mapper.mapper.cost.outside import beside_cycles, in_turn_cycles, weight_of
+from flat_mapper.mapper.cost.outside import in_turn_cycles, weight_of
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import crosses_dram
 
@@ -111,7 +111,7 @@ class MovedCycles:
             sent_each=found["sent_each"],
             kept=tuple(kept),
             shares=Shares.of(one) if kept else None,
-            apart=ways_apart(platform),
+            apart=ways_apart(platform, one.level),
         )
 
     @property
@@ -190,7 +190,7 @@ def _kept(one: Assignment, dram: MemoryLevel, tensor: str) -> KeptInput:
         tensor=tensor,
         own=float(transfer_cycles(dram, words, 0.0)),
         all=float(transfer_cycles(dram, dram.totals[tensor] * one.count, 0.0)),
-        beside=words * max(beside_cycles(dram, tensor), default=0.0),
+        beside=words * max((other.comes.get(tensor, 0.0) for other in dram.beside), default=0.0),
         grows=tensor in _growing(one),
         runs=prod(core.rank_sizes[r] for r in loops if r not in ranks and r not in cut),
     )

@@ -6,13 +6,14 @@ between. So what is best for a core differs from way to way, and each is a quest
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import ceil
 
-from flat_mapper.arch.cores import core_facts
-from flat_mapper.arch.values import MemoryLevel, MovedRows, Platform
+from flat_mapper.arch.cores import boundary
+from flat_mapper.arch.values import Beside, MemoryLevel, MovedRows, Platform
 from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.chip.cores import GroupOnCores
+from flat_mapper.cost_model.latency import port_loads
 from flat_mapper.energy.tables import Ert
 
 ROUNDING = 1e-12  # of rounding: rows are not rounded up for it
@@ -25,7 +26,7 @@ class Way:
     rows: Mapping[str, MovedRows]  # by tensor, for all tiles, of which one counts; none: pJ do not
     weights: Mapping[str, float]  # of inputs that come from DRAM, see MemoryLevel.weights
     totals: Mapping[str, float]  # words that DRAM sends for a tile, of inputs that are kept between
-    kept: Mapping[str, float]  # of these, cycles of the level between for a word
+    kept: tuple[Beside, ...]  # ports of the level between that keeps these
     brought_pj: float  # of all that comes to the level between
 
     @classmethod
@@ -35,8 +36,8 @@ class Way:
         ert: None where pJ do not count.
         """
         dram, made = on.platform.dram, {on.workload.einsum(n).output.tensor for n in on.group.names}
-        rows, kept = dict[str, MovedRows](), dict[str, float]()
-        weights = dict[str, float]()
+        rows, weights = dict[str, MovedRows](), dict[str, float]()
+        kept: dict[str, dict[str, float]] = {}  # by level, weights there
         for t in on.tensors:
             level = on.between.get(t, dram)
             if ert is not None:
@@ -53,13 +54,17 @@ class Way:
             weight = min([*served, *([1.0] if len(on.rest) else [])])
             if level is dram:
                 weights |= {} if t in made or weight == 1 else {t: weight}
-            elif rate := read_rate(level):
-                kept[t] = weight * on.at_work / rate
+            else:
+                kept.setdefault(level.name, {})[t] = weight * on.at_work
         return cls(
             rows=rows,
             weights=weights,
             totals={t: words / on.tiles.count for t, words in on.outer_words.items()},
-            kept=kept,
+            kept=tuple(
+                port
+                for name, own in kept.items()
+                for port in ports_of(on.platform.matrix.level(name), own, on.at_work)
+            ),
             brought_pj=_brought_pj(on, ert) if ert is not None else 0.0,
         )
 
@@ -74,18 +79,31 @@ def _brought_pj(on: GroupOnCores, ert: Ert) -> float:
     return total
 
 
+def ports_of(level: MemoryLevel, weights: Mapping[str, float], cores: int) -> Iterator[Beside]:
+    """The limited ports of a level between, as one of so many cores sees them.
+
+    weights: words that it reads for one that the core moves, by tensor that it keeps.
+    """
+    for port, rate, _ in port_loads(level, 0.0, 0.0):
+        none = dict.fromkeys(weights, 0.0)
+        yield Beside(
+            comes=none if port == "write" else {t: n / rate for t, n in weights.items()},
+            sent=none if port == "read" else dict.fromkeys(weights, cores / rate),
+        )
+
+
 def read_rate(level: MemoryLevel) -> float | None:
     """Words read in a cycle; None: unlimited."""
     rates = (level.read_words_per_cycle, level.shared_words_per_cycle)
     return min((r for r in rates if r is not None), default=None)
 
 
-def ways_apart(platform: Platform) -> bool:
+def ways_apart(platform: Platform, level: str) -> bool:
     """True if what cores send to DRAM may leave beside all that comes from there.
 
     That is so where DRAM is all that serves a core, with a port for each way. Of more sources
-    tensors come and go one after another: with a limit of what a core streams always, and with a
+    tensors come and go one after another: with ports of the core's own always, and with a
     level between where it keeps something.
     """
-    stream, dram = core_facts(platform.matrix).stream_bytes_per_cycle, platform.dram
-    return stream is None and dram.shared_words_per_cycle is None
+    own, dram = boundary(platform.matrix, level, 1), platform.dram
+    return own is None and dram.shared_words_per_cycle is None

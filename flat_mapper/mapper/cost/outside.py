@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
@@ -40,9 +42,16 @@ def own_ports(dram: MemoryLevel, *, turns: bool) -> list[tuple[str, str]]:
     return [one] * (turns and bool(dram.beside)) + [some] * (turns and bool(dram.unequal))
 
 
-def beside_cycles(dram: MemoryLevel, tensor: str) -> list[float]:
-    """By source beside DRAM, cycles of a word of a tensor."""
-    return [own.get(tensor, 0.0) for own in dram.beside]
+def beside_cycles(
+    dram: MemoryLevel, tensor: str, reads: Amount, writes: Amount, weight: Floats | float
+) -> list[Floats]:
+    """By port beside DRAM, cycles of words of a tensor that come and that go.
+
+    weight: words that DRAM moves for one.
+    """
+    read, written = np.asarray(reads, np.float64), np.asarray(writes, np.float64)
+    each = (own.each(tensor) for own in dram.beside)
+    return [(comes + sent * weight) * read + leaves * written for comes, leaves, sent in each]
 
 
 def in_turn_cycles(
@@ -54,8 +63,7 @@ def in_turn_cycles(
 ) -> Floats:
     """Cycles of the slowest source for words of one tensor, where others come before and after."""
     own = transfer_cycles(dram, weight * np.asarray(reads), weight * np.asarray(writes))
-    slowest = max(beside_cycles(dram, tensor), default=0.0)
-    found: Floats = np.maximum(own, slowest * (np.asarray(reads) + np.asarray(writes)))
+    found: Floats = reduce(np.maximum, beside_cycles(dram, tensor, reads, writes, weight), own)
     return found
 
 

@@ -115,9 +115,11 @@ def add_total(space: EinsumSpace, costs: Costs, tensor: str, words: Floats) -> N
         return
     again = words - space.volume[tensor] if tensor == space.output else none
     reads, writes = (again, words) if tensor == space.output else (words, none)
-    for port, slow in zip(beside(dram), beside_cycles(dram, tensor), strict=True):
-        costs.add_cycles(port, slow * (reads + writes))
-    each = in_turn_cycles(dram, tensor, reads, writes, costs.weights[tensor])
+    weight = costs.weights[tensor]
+    cycles = beside_cycles(dram, tensor, reads, writes, weight)
+    for port, slow in zip(beside(dram), cycles, strict=True):
+        costs.add_cycles(port, slow)
+    each = in_turn_cycles(dram, tensor, reads, writes, weight)
     costs.add_cycles((dram.name, "beside"), each)
 
 

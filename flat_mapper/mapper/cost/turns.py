@@ -71,19 +71,18 @@ def turn_cycles(
         streams = outer.roles[position] == "stream"
         weight = weights.get(tensor, 1.0) if streams else 1.0
         outermost = space.arch.levels[0]
-        others = zip(beside(outermost), beside_cycles(outermost, tensor), strict=True)
-        slow = list(others) if streams else []
         moves = list(_moves(space, candidates, outer, position, pieces, shared, weight))
         for kind, found in zip(outer.kinds, ports, strict=True):
             again = tensor == space.output and not kind.first
             fresh = tensor in kind.fresh
             for move in moves:
                 _add_move(found, move, fresh=fresh, output=tensor == space.output, again=again)
-            if slow:
+            if streams and outermost.beside:
                 top = list(_moves(space, candidates, outer, position, pieces, shared, 1.0))[-1]
-                words = sum(_drawn(top, fresh=fresh, output=tensor == space.output, again=again))
-                for key, cycles in slow:
-                    found[key] = found.get(key, np.zeros(1)) + cycles * words
+                words = _drawn(top, fresh=fresh, output=tensor == space.output, again=again)
+                slow = beside_cycles(outermost, tensor, *words, weight)
+                for key, cycles in zip(beside(outermost), slow, strict=True):
+                    found[key] = found.get(key, np.zeros(1)) + cycles
             level = space.arch.levels[space.shared]
             if outer.roles[position] == "staged" and fresh and (tensor != space.output or again):
                 _add(found, level, held * 0, held)

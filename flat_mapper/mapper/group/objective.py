@@ -55,6 +55,11 @@ class Goal:
         """True if there is a limit beside what is minimised."""
         return self.most_cycles < np.inf or self.most_pj < np.inf
 
+    @property
+    def has_energy(self) -> bool:
+        """True if pJ matter for more than ties: they are minimised, or limited."""
+        return self.kind != "latency" or self.most_pj < np.inf
+
     def keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
         """Values to sort by: what is minimised, then what breaks its ties; float64[n] each."""
         first, energy = self.first(cycles, energy), self.whole(cycles, energy)

@@ -213,7 +213,7 @@ class GroupOnTiles:
         if item.left == BOUNDS:
             cycles = at_least(question.platform, one, question.buffering)
             own = question.value(max(cycles, fullest.cycles()), self.every.energy)
-            left = 1 if question.goal.kind == "latency" else 2  # words say little of cycles
+            left = 2 if question.goal.has_energy else 1  # words say little of cycles
             return item._replace(least=max(item.least, own), left=left)
         search, beside_pj = item.search or self._of_core(one), self._shared_pj(one)
         if item.left > 1:
@@ -237,7 +237,7 @@ class GroupOnTiles:
 
     def _first_pj(self, fullest: Fullest) -> float:
         """pJ at least of what all tiles take beside so many as see all keys: their computes."""
-        if self.question.goal.kind == "latency" or not fullest.short:
+        if not self.question.goal.has_energy or not fullest.short:
             return 0.0
         one = fullest.one
         once = one.core_workload.with_ranks({key_rank(one.workload): one.keys})
@@ -264,7 +264,7 @@ class GroupOnTiles:
         where = question.ert, question.platform, one, question.goal
         ert = core_energies(*where, way, kept=self._kept(one))
         problem = group_problem(one.core_workload, core, ert, space, one.group)
-        if question.goal.kind != "latency":
+        if question.goal.has_energy:
             problem = replace(problem, firsts=self._fullest(one).firsts)
         known = CandidateCache()
         if way is None:
@@ -297,7 +297,7 @@ class GroupOnTiles:
         """All ways to give a tile out; none where no mapping was laid out."""
         where, found = (self.workload, self.question.platform), list[Way]()
         policy, ert = self.question.mapspace.policy, self.question.ert
-        priced = ert if self.question.goal.kind != "latency" else None
+        priced = ert if self.question.goal.has_energy else None
         for whole in lifted(*where, self.laid, one.level, dict(one.tile)) if self.laid else ():
             on = group_on_cores(*where, whole, policy, ert)
             if not isinstance(on, Infeasible):

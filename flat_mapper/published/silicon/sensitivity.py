@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
-from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.published.silicon.rows import Case, MeasuredRow, priced
 
 Change = Callable[[Platform, str, float], Platform]
@@ -85,10 +85,9 @@ def _level(platform: Platform, name: str, factor: float) -> Platform:
     def one(arch: Architecture) -> Architecture:
         return replace(arch, nodes=tuple(map(faster, arch.nodes)))
 
-    def faster[Node](node: Node) -> Node:
+    def faster(node: MemoryLevel | Fanout) -> MemoryLevel | Fanout:
         if not isinstance(node, MemoryLevel) or node.name != name:
             return node
-        rate = node.shared_words_per_cycle
-        return node if rate is None else replace(node, shared_words_per_cycle=rate * factor)
+        return node.slowed(1 / factor)
 
     return _each(platform, one)

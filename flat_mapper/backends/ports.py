@@ -1,0 +1,179 @@
+"""The law of ports: no answer takes less time than its own words take through any port.
+
+Words that are read from an instance of a level pass its read port, words filled and updated its
+write port, and both its shared port, at every level. What a core reads from outside and sends
+passes the ports of its boundary. So words / bandwidth <= cycles, for each group of Einsums. That
+needs no timeline: it is checked from an answer's counts and the bandwidths of the
+architecture alone, and shares nothing with the rules by which latency is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from flat_mapper.arch.cores import boundary
+from flat_mapper.arch.values import MemoryLevel, Platform
+from flat_mapper.backends.referee import Disagreement
+from flat_mapper.base.classes import dataclass
+from flat_mapper.cost_model.result import GroupStats, Result
+from flat_mapper.execution.result import Executed
+
+ROUNDING = 1e-9  # relative, of float64
+# Einsum, level, tensor, words read and written, instances
+Counted = tuple[str, str, str, float, float, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overdrawn:
+    """A port that would have to pass more words than it can."""
+
+    group: tuple[str, ...]
+    level: str
+    port: str  # read, write or shared
+    words: float  # through one instance, in all
+    words_per_cycle: float
+    cycles: float  # that the group is said to take
+
+    @property
+    def needs(self) -> float:
+        """Cycles that the words take."""
+        return self.words / self.words_per_cycle
+
+    def __str__(self) -> str:
+        return (
+            f"{' + '.join(self.group)}: {self.level}: expected {self.needs:,.6g} cycles or more "
+            f"for {self.words:,.6g} words through a {self.port} port of "
+            f"{self.words_per_cycle:,.6g} words a cycle, got {self.cycles:,.6g}"
+        )
+
+
+def overdrawn(result: Result, platform: Platform) -> tuple[Overdrawn, ...]:
+    """The ports that an answer breaks the law at; none of one that can be true."""
+    counts = [
+        (e.einsum, lv.level, t.tensor, t.words_read, t.words_written, t.utilized_instances)
+        for e in result.einsums
+        for lv in e.levels
+        for t in lv.tensors
+    ]
+    found = (_of_group(g, g.cycles, counts, platform) for g in result.groups)
+    return tuple(one for some in found for one in some)
+
+
+def overdrawn_in_run(
+    executed: Executed, result: Result, platform: Platform
+) -> tuple[Disagreement, ...]:
+    """The same of an execution's counts: beside its own timeline, and beside what the model says.
+
+    result: the model's, of the same mapping: words that a value takes, and its cycles.
+    """
+    share = {
+        (e.einsum, lv.level, t.tensor): t.share
+        for e in result.einsums
+        for lv in e.levels
+        for t in lv.tensors
+    }
+    counts = []
+    for m in executed.counts:
+        values = share.get((m.einsum, m.level, m.tensor), 1) / m.instances
+        read, written = m.reads * values, (m.fills + m.updates) * values
+        counts.append((m.einsum, m.level, m.tensor, read, written, m.instances))
+    found = []
+    for ran, stats in zip(executed.groups, result.groups, strict=True):
+        for who, cycles in (("executed", ran.cycles), ("model's", float(stats.cycles))):
+            found += [
+                Disagreement(
+                    where=" + ".join(over.group),
+                    level=over.level,
+                    tensor="",
+                    quantity=f"{who} cycles, by words at its {over.port} port",
+                    executed=over.needs,
+                    model=over.cycles,
+                )
+                for over in _of_group(stats, cycles, counts, platform)
+            ]
+    return tuple(found)
+
+
+def _of_group(
+    group: GroupStats, cycles: float, counts: Iterable[Counted], platform: Platform
+) -> Iterator[Overdrawn]:
+    """Ports that words of a group overdraw. counts: of one instance each, with how many there are.
+
+    Tiles on cores may be counted as of one instance all together; then the mean of those at work
+    has to pass, which is no more than the fullest does.
+    """
+    own = [one for one in counts if one[0] in group.names]
+    levels = {lv.name: lv for path in platform.paths for lv in path.levels}
+    for level in levels.values():
+        most = _in_use(group, level, platform)
+        read = written = 0.0
+        for _, name, _, out, back, instances in own:
+            if name == level.name:
+                part = instances / max(instances, most)
+                read, written = read + part * out, written + part * back
+        if level.name == platform.dram.name:
+            read, written = read + group.spill_words / 2, written + group.spill_words / 2
+        yield from _too_much(group, cycles, level, read, written)
+    yield from _of_boundary(group, cycles, own, platform)
+
+
+def _of_boundary(
+    group: GroupStats, cycles: float, own: Sequence[Counted], platform: Platform
+) -> Iterator[Overdrawn]:
+    """The ports of a core's boundary, if an equal part of what is read outside and sent overdraws.
+
+    One read may serve several cores, so that they take in as much or more.
+    """
+    if group.cores is None:
+        return
+    ports = boundary(platform.matrix, group.buffer.level, platform.dram.word_bits)
+    if ports is None:
+        return
+    names = [lv.name for lv in platform.matrix.levels]
+    outside = names[: names.index(group.buffer.level)]
+    kept = {(e, lv, t) for e, lv, t, *_ in own if lv in outside}
+    read = written = 0.0
+    for einsum, level, tensor, out, back, _ in own:
+        if level not in outside:
+            continue
+        further_in = outside[outside.index(level) + 1 :]
+        if any((einsum, name, tensor) in kept for name in further_in):
+            continue  # comes from there
+        read += out
+        written += back * (level == platform.dram.name)  # else it is what DRAM sends
+    part = 1 / min(group.cores.cores, group.cores.tiles)
+    yield from _too_much(group, cycles, ports, part * read, part * written)
+
+
+def _too_much(
+    group: GroupStats, cycles: float, level: MemoryLevel, read: float, written: float
+) -> Iterator[Overdrawn]:
+    """The ports of one instance that words overdraw."""
+    ports = (
+        ("read", level.read_words_per_cycle, read),
+        ("write", level.write_words_per_cycle, written),
+        ("shared", level.shared_words_per_cycle, read + written),
+    )
+    for port, rate, words in ports:
+        if rate is not None and words > rate * cycles * (1 + ROUNDING) + ROUNDING:
+            yield Overdrawn(
+                group=group.names,
+                level=level.name,
+                port=port,
+                words=words,
+                words_per_cycle=rate,
+                cycles=cycles,
+            )
+
+
+def _in_use(group: GroupStats, level: MemoryLevel, platform: Platform) -> int:
+    """Instances of a level inside the cores that tiles were given to; 1 outside."""
+    if group.cores is None:
+        return 1
+    for path in platform.paths:
+        names = [lv.name for lv in path.levels]
+        inside = names[names.index(group.buffer.level) :]
+        if level.name in inside:
+            at_work = min(group.cores.cores, group.cores.tiles)
+            return level.instances * at_work // group.cores.cores
+    return 1
