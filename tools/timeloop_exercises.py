@@ -32,10 +32,11 @@ from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.timeloopfe import document_of
 from flat_mapper.spec.yamlio import dump
-from flat_mapper.timeloop.backend import INPUT_FILES, art_document, ert_document
+from flat_mapper.timeloop.backend import INPUT_FILES
 from flat_mapper.timeloop.run import TIMELOOP_MODEL, answer_text, command_of, run_model
 from flat_mapper.timeloop.stats import einsum_stats
 from flat_mapper.timeloop.write_processed import processed_document
+from flat_mapper.timeloop.write_tables import art_document, ert_document
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "timeloop.md"
 MARKS = ("<!-- exercises: made by `make timeloop-exercises` -->\n", "<!-- end of exercises -->\n")

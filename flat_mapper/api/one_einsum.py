@@ -17,7 +17,7 @@ from flat_mapper.reports.answers import ModelResult
 from flat_mapper.spec.document import Section, section_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
-from flat_mapper.timeloop.mapping_reader import hands_nothing_on, read_mapping
+from flat_mapper.timeloop.mapping_reader import hands_nothing_on, read_alone, read_mapping
 from flat_mapper.workload.timeloop import read_problem
 
 
@@ -60,7 +60,8 @@ def model(
         ert = ert_of(given[0][1], str(given[0][0]))
     table, _ = energies(arch, ert)
     apart = hands_nothing_on(document, arch, einsum, where)
-    costs = einsum_costs(workload, arch, [mapping], table, handed_on=not apart)
+    chip = read_alone(document, arch, einsum, where)
+    costs = einsum_costs(workload, chip, [mapping], table, handed_on=not apart)
     if (refused := costs.infeasible(0)) is not None:
         return refused
     return ModelResult(

@@ -351,6 +351,7 @@ def _lower(verb: _Parser) -> None:
         dest="tool",
         help="mapper: timeloop-mapper's inputs too, in mapper/ (default model)",
     )
+    verb.add_argument("--ert", metavar="FILE", help="energies: as for map")
     _output(verb, needed=True)
 
 

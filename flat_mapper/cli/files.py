@@ -19,14 +19,17 @@ from flat_mapper.spec.yamlio import scalar
 
 def lower_command(arguments: argparse.Namespace) -> int:
     """A recorded mapping as Timeloop files."""
-    from flat_mapper.facade.verbs import lower
+    from flat_mapper.facade.verbs import lowered
+    from flat_mapper.reports.files import KEY
     from flat_mapper.reports.folder import check_folder, write_folder
 
     check_folder(Path(arguments.output), force=arguments.force)
-    files = lower(arguments.record, arguments.arch, tool=arguments.tool)
+    asked = arguments.record, arguments.arch, arguments.ert
+    files, said = lowered(*asked, tool=arguments.tool)
     names = write_folder(Path(arguments.output), files, force=arguments.force)
     text = "\n".join(f"{arguments.output}/{name}" for name in names)
-    say(answer_json("lower", {"files": names}) if arguments.json else text)
+    told = {"files": names, KEY: said.to_dict()}
+    say(answer_json("lower", told) if arguments.json else f"{text}\n{said}")
     return 0
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -171,11 +172,33 @@ def _answer(
     files: Callable[[], dict[str, bytes]],
 ) -> None:
     """Write the files where they were asked for, then print."""
-    where = ""
+    where, document = "", found.to_dict
     if arguments.output:
         names = write_folder(Path(arguments.output), files(), force=arguments.force)
         where = f"\n\n{len(names)} files in {arguments.output}: {', '.join(_tops(names))}"
-    say(answer_json(found.kind, found.to_dict()) if arguments.json else f"{found}{where}")
+        where += f"\n{_for_timeloop(found)}"
+        document = partial(_saved, found)
+    say(answer_json(found.kind, document()) if arguments.json else f"{found}{where}")
+
+
+def _for_timeloop(found: Evaluation | SearchResult | Comparison | Front) -> str:
+    """What was written for Timeloop: a line for each mapping."""
+    from flat_mapper.reports.files import told_text
+
+    if isinstance(found, Evaluation | SearchResult):
+        return told_text(found)
+    if isinstance(found, Comparison):
+        return "\n".join(told_text(row, name) for name, row in found.feasible.items())
+    return "\n".join(told_text(row, str(i)) for i, row in enumerate(found.points, 1))
+
+
+def _saved(found: Evaluation | SearchResult | Comparison | Front) -> dict[str, object]:
+    """The JSON of an answer whose files were written."""
+    from flat_mapper.reports.files import saved_document
+
+    return (
+        saved_document(found) if isinstance(found, Evaluation | SearchResult) else found.to_dict()
+    )
 
 
 def _files(found: Evaluation | SearchResult | Comparison) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import MissingResult
 from flat_mapper.cost_model.network import NetworkStats
+from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Schedule
 
 if TYPE_CHECKING:  # at run time what cores do is imported where there are several
@@ -271,6 +272,7 @@ class Result:
     notes: tuple[str, ...] = ()
     extra: Mapping[str, object] = field(default_factory=dict)  # provenance of inputs
     others: tuple[Result, ...] = ()  # layers of other kinds, which run before or after these
+    ert: Ert | None = field(default=None, repr=False, compare=False)  # that priced it
 
     @property
     def _runs(self) -> tuple[Result, ...]:

@@ -21,7 +21,7 @@ from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import SearchResult
-from flat_mapper.reports.files import record_files, result_file
+from flat_mapper.reports.files import record_files, result_file, saved_document
 from flat_mapper.reports.folder import RESULT
 from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.graph import Workload
@@ -54,7 +54,7 @@ class Front(Printed):
         found: dict[str, bytes] = {}
         for number, point in enumerate(self.points, 1):
             inside = record_files(point)
-            inside[RESULT] = result_file(point.kind, point.to_dict(), inside)
+            inside[RESULT] = result_file(point.kind, saved_document(point), inside)
             found |= {f"{number}/{path}": data for path, data in inside.items()}
         return found | {RESULT: result_file(self.kind, self.to_dict(), found)}
 

@@ -47,30 +47,54 @@ from flat_mapper.reports.files import (
     mapper_folder,
     mapping_files,
     record_files,
+    told,
 )
 from flat_mapper.reports.folder import RESULT, write_folder
+from flat_mapper.reports.timeloop_files import TimeloopFiles
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.graph import Workload
 
 
 def lower(
-    mapping: Recorded, platform: Platform | Source | None = None, *, tool: str = "model"
+    mapping: Recorded,
+    platform: Platform | Source | None = None,
+    ert: Ert | Name | None = None,
+    *,
+    tool: str = "model",
 ) -> dict[str, bytes]:
     """Timeloop's files of a mapping, by name; with `tool="mapper"` timeloop-mapper's too.
 
-    mapping, platform: as for `evaluate`.
+    mapping, platform, ert: as for `evaluate`; an answer keeps its own energies.
+    raises: SpecError where there is no folder to write, with the reason.
     """
+    return lowered(mapping, platform, ert, tool=tool)[0]
+
+
+def lowered(
+    mapping: Recorded,
+    platform: Platform | Source | None = None,
+    ert: Ert | Name | None = None,
+    *,
+    tool: str = "model",
+) -> tuple[dict[str, bytes], TimeloopFiles]:
+    """The same, and what Timeloop will say of them."""
     if tool not in ("model", "mapper"):
         raise SpecError(expected("lower: tool", "model or mapper", tool))
-    found = evaluate(mapping, platform)
+    if ert is None and platform is None and isinstance(mapping, Evaluation | SearchResult):
+        ert = mapping.result.ert
+    found = evaluate(mapping, platform, ert)
     if not isinstance(found, Evaluation):
         raise NothingFeasible(found)
-    if found.workload.mask:
-        where = str(mapping) if isinstance(mapping, str | Path) else "lower"
-        condition = "a mapping without a mask: Timeloop's loops are as long for every query"
-        raise SpecError(expected(where, condition, f"mask {found.workload.mask}"))
-    return record_files(found) | (mapper_folder(found) if tool == "mapper" else {})
+    said = told(found)[""]
+    where = str(mapping) if isinstance(mapping, str | Path) else "lower"
+    if said.none_for and not said.folders:
+        raise SpecError(f"{where}: {'; '.join(said.none_for.values())}")
+    if tool == "mapper" and any(group.on_cores for group in found.mapping.groups):
+        condition = "Einsums on one array, for timeloop-mapper"
+        raise SpecError(expected(where, condition, "tiles on many cores", "use --for model"))
+    files = record_files(found) | (mapper_folder(found) if tool == "mapper" else {})
+    return files, said
 
 
 class Saveable(Protocol):

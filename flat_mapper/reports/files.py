@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.folder import RESULT
 from flat_mapper.reports.plots import figures
+from flat_mapper.reports.timeloop_files import TimeloopFiles, told_of
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.timeloop.headroom import held_words
-from flat_mapper.timeloop.write import lower_fused
+from flat_mapper.timeloop.write import Lowering, lowered
 from flat_mapper.timeloop.write_mapper import lower_for_mapper
+
+KEY = "timeloop_files"
 
 
 def mapping_files(answer: Evaluation | SearchResult) -> dict[str, bytes]:
@@ -18,7 +21,7 @@ def mapping_files(answer: Evaluation | SearchResult) -> dict[str, bytes]:
     files = record_files(answer)
     name = answer.mapspace if isinstance(answer, SearchResult) else "mapping"
     files |= figures({name: answer.result})
-    return files | {RESULT: result_file(answer.kind, answer.to_dict(), files)}
+    return files | {RESULT: result_file(answer.kind, saved_document(answer), files)}
 
 
 def comparison_files(comparison: Comparison) -> dict[str, bytes]:
@@ -26,7 +29,7 @@ def comparison_files(comparison: Comparison) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for name, row in comparison.feasible.items():
         inside = record_files(row)
-        inside[RESULT] = result_file(row.kind, row.to_dict(), inside)
+        inside[RESULT] = result_file(row.kind, saved_document(row), inside)
         files |= {f"{name}/{path}": data for path, data in inside.items()}
     files |= figures({name: row.result for name, row in comparison.feasible.items()})
     return files | {RESULT: result_file(comparison.kind, comparison.to_dict(), files)}
@@ -37,13 +40,51 @@ def record_files(answer: Evaluation | SearchResult) -> dict[str, bytes]:
 
     Of layers of several kinds, a folder of these for each: layers-1, layers-2, ...
     """
+    found: dict[str, bytes] = {}
+    for name, part in _kinds(answer).items():
+        inside = f"{name}/" if name else ""
+        for path, file in _lowered(part).files.items():
+            found[f"{inside}{path}"] = file.text.encode()
+    return found
+
+
+def told(answer: Evaluation | SearchResult) -> dict[str, TimeloopFiles]:
+    """What `record_files` has for Timeloop, by the folder of a kind of layers."""
+    return {
+        name: told_of(part.workload, part.result, _lowered(part))
+        for name, part in _kinds(answer).items()
+    }
+
+
+def told_text(answer: Evaluation | SearchResult, where: str = "") -> str:
+    """The same in a line for each kind of layers; where: a folder that these are in."""
+    lines = []
+    for name, files in told(answer).items():
+        place = "/".join(filter(None, (where, name)))
+        lines.append(f"{place}{': ' * bool(place)}{files}")
+    return "\n".join(lines)
+
+
+def saved_document(answer: Evaluation | SearchResult) -> dict[str, object]:
+    """An answer's JSON where its files are saved: with what Timeloop will say of them."""
+    document, said = answer.to_dict(), told(answer)
     if isinstance(answer, SearchResult) and answer.layers:
-        found: dict[str, bytes] = {}
-        for number, part in enumerate(answer.layers, 1):
-            found |= {f"layers-{number}/{name}": d for name, d in record_files(part).items()}
-        return found
-    lowered = lower_fused(answer.workload, answer.platform, answer.mapping)
-    return {name: file.text.encode() for name, file in lowered.items()}
+        kinds = zip(answer.layers, said.values(), strict=True)
+        rows = zip(document["layers"], kinds, strict=True)  # type: ignore[call-overload]
+        document["layers"] = [row | {KEY: files.to_dict()} for row, (_, files) in rows]
+        return document
+    return document | {KEY: said[""].to_dict()}
+
+
+def _kinds(answer: Evaluation | SearchResult) -> dict[str, Evaluation | SearchResult]:
+    """An answer's parts by the folder that each has."""
+    if isinstance(answer, SearchResult) and answer.layers:
+        return {f"layers-{number}": part for number, part in enumerate(answer.layers, 1)}
+    return {"": answer}
+
+
+def _lowered(answer: Evaluation | SearchResult) -> Lowering:
+    return lowered(answer.workload, answer.platform, answer.mapping, answer.result.ert)
 
 
 def mapper_folder(priced: Evaluation) -> dict[str, bytes]:

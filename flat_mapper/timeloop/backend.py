@@ -15,9 +15,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
+from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base.classes import dataclass
-from flat_mapper.base.errors import BackendError
+from flat_mapper.base.errors import BackendError, expected
 from flat_mapper.base.process import waited_for
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.chip.evaluation import combine, evaluate, stats_alone
@@ -28,7 +28,6 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.check import check_fused
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
-from flat_mapper.spec.document import Quoted
 from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.frontend import FrontEnd
@@ -42,9 +41,10 @@ from flat_mapper.timeloop.run import (
 )
 from flat_mapper.timeloop.stats import einsum_stats
 from flat_mapper.timeloop.terms import has_remainders
-from flat_mapper.timeloop.write import lower_einsum, write_lowered
+from flat_mapper.timeloop.write import FRONT_END_FILES, lower_einsum, write_lowered
 from flat_mapper.timeloop.write_arch import unfolded, with_depth
 from flat_mapper.timeloop.write_processed import processed_document
+from flat_mapper.timeloop.write_tables import art_document, ert_document
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
@@ -91,6 +91,10 @@ class TimeloopBackend:
         refuse_widths(workload, self.name)
         ert = ert.covering(platform)
         refuse_operations(workload, platform, mapping, self.name)
+        if any(group.on_cores for group in mapping.groups):
+            condition = "Einsums on one array: it counts a round of cores at a time"
+            change = "use crosscheck, or run it on the folders that -o writes"
+            raise BackendError(expected(self.name, condition, "tiles on many cores", change))
         missing = self.missing()
         if missing:
             raise BackendError(missing)
@@ -140,8 +144,9 @@ class TimeloopBackend:
         files = run_files(workload, arch, mapping, ert)
         if self.front_end and not has_remainders(mapping):
             lowered = lower_einsum(workload, arch, mapping)
-            write_lowered(folder, lowered)
-            files[INPUT_FILES[0]] = self.front_end.processed([folder / name for name in lowered])
+            write_lowered(folder, {name: lowered[name] for name in FRONT_END_FILES})
+            paths = [folder / name for name in FRONT_END_FILES]
+            files[INPUT_FILES[0]] = self.front_end.processed(paths)
         for name, text in files.items():
             write_text(folder / name, text)
         return _Job(folder=folder, einsum=einsum, arch=arch, mapping=mapping)
@@ -201,33 +206,3 @@ def run_files(
         art_document(arch),
     )
     return {name: dump(document) for name, document in zip(INPUT_FILES, documents, strict=True)}
-
-
-def ert_document(arch: Architecture, ert: Ert) -> dict[str, object]:
-    """Energies in Accelergy's form, for exactly the actions that a dense mapping performs."""
-    tables = []
-    for name, node in _components(arch).items():
-        if isinstance(node, MemoryLevel):
-            values = dict(zip(("read", "write", "update"), ert.actions(node.name), strict=True))
-            energies = values | {"leak": 0.0}
-        else:
-            energies = {"compute": ert.energy(arch.compute.name, "compute")}
-        arguments = {"global_cycle_seconds": arch.cycle_seconds, "action_latency_cycles": 1}
-        actions = [
-            {"name": action, "arguments": arguments, "energy": float(pj)}
-            for action, pj in energies.items()
-        ]
-        tables.append({"name": name, "actions": actions})
-    return {"ERT": {"version": Quoted("0.4"), "tables": tables}}
-
-
-def art_document(arch: Architecture) -> dict[str, object]:
-    """Areas of nothing: Timeloop wants the table, and no count or energy depends on it."""
-    tables = [{"name": name, "area": 0.0} for name in _components(arch)]
-    return {"ART": {"version": Quoted("0.4"), "tables": tables}}
-
-
-def _components(arch: Architecture) -> dict[str, MemoryLevel | ComputeUnit]:
-    """Levels and compute unit by the full name that Timeloop looks them up with."""
-    nodes: tuple[MemoryLevel | ComputeUnit, ...] = (*arch.levels, arch.compute)
-    return {f"system.{n.name}[1..{n.instances}]": n for n in nodes}

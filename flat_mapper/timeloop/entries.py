@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from flat_mapper.arch.cores import NO_MULTICAST
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.values import Loop
@@ -30,7 +31,11 @@ KINDS: dict[str, EntryKind] = {
 _MAXIMIZED = ("maximize_dims", "maximize_dims_capacity")
 _KEYS: dict[EntryKind, tuple[str, ...]] = {
     "temporal": ("factors", "factors_only", "permutation", *_MAXIMIZED),
-    "spatial": ("factors", "factors_only", "permutation", "split", "no_link_transfer", *_MAXIMIZED),
+    "spatial": (
+        *("factors", "factors_only", "permutation", "split", "no_link_transfer"),
+        *NO_MULTICAST,
+        *_MAXIMIZED,
+    ),
     "dataspace": ("keep", "bypass", "keep_only", "bypass_only"),
 }
 _PLAIN = re.compile(r"\s*[A-Za-z_][A-Za-z0-9_]*\s*=\s*[0-9]+\s*")
@@ -52,6 +57,7 @@ class NodeEntry:
     keep: tuple[str, ...] = ()
     bypass: tuple[str, ...] = ()
     apart: bool = False  # instances hand no words on to their neighbours
+    alone: tuple[str, ...] = ()  # tensors that each instance reads for itself
 
 
 def parsed_entry(section: Section, kind: EntryKind, einsum: Einsum, where: str) -> NodeEntry:
@@ -67,6 +73,9 @@ def parsed_entry(section: Section, kind: EntryKind, einsum: Einsum, where: str) 
     if split is not None and split < 0:
         raise SpecError(expected(f"{where}.split", "a number of ranks, 0 or more", split))
     keep, bypass = _tensors(stated, einsum, where)
+    names = tuple(a.tensor for a in einsum.accesses)
+    listed = {t for key in NO_MULTICAST for t in _listed(stated, key, names, where)}
+    alone = tuple(t for t in names if t in listed)
     return NodeEntry(
         where=where,
         node="",
@@ -76,14 +85,19 @@ def parsed_entry(section: Section, kind: EntryKind, einsum: Einsum, where: str) 
         split=split,
         keep=keep,
         bypass=bypass,
-        apart=_apart(stated, einsum, where),
+        apart=_apart(stated, names, alone, where),
+        alone=alone,
     )
 
 
-def _apart(section: Section, einsum: Einsum, where: str) -> bool:
-    """True if no tensor's words are handed on: all of them are listed, or none."""
-    names = tuple(a.tensor for a in einsum.accesses)
+def _apart(section: Section, names: tuple[str, ...], alone: tuple[str, ...], where: str) -> bool:
+    """True if no tensor's words are handed on: all of them are listed, or none.
+
+    Words that each instance reads for itself are not handed on anyhow.
+    """
     listed = _listed(section, "no_link_transfer", names, where)
+    if set(listed) <= set(alone) and len(listed) < len(names):
+        return False
     if listed and len(listed) < len(names):
         condition = f"all of the tensors {', '.join(names)}, or none"
         raise SpecError(expected(f"{where}.no_link_transfer", condition, ", ".join(listed)))

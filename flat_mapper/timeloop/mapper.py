@@ -31,10 +31,11 @@ from flat_mapper.mapper.group.objective import Objective
 from flat_mapper.mapping.values import EinsumMapping
 from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump
-from flat_mapper.timeloop.backend import INPUT_FILES, art_document, ert_document
+from flat_mapper.timeloop.backend import INPUT_FILES
 from flat_mapper.timeloop.headroom import held_words
 from flat_mapper.timeloop.run import Command, answer_text, call, command_of, run_folder
 from flat_mapper.timeloop.write_mapper_processed import Algorithm, processed_for_mapper
+from flat_mapper.timeloop.write_tables import art_document, ert_document
 from flat_mapper.workload.graph import Workload
 
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)

@@ -57,6 +57,27 @@ def hands_nothing_on(
     return any(e.apart for e in entries if e.node == last)
 
 
+def read_alone(
+    document: object, arch: Architecture, einsum: Einsum, where: str = "mapping"
+) -> Architecture:
+    """The architecture with the tensors that a mapping has each instance of a fanout read alone."""
+    entries, _ = _entries(document, arch, einsum, where)
+    alone: dict[str, set[str]] = {}
+    for entry in entries:
+        if entry.kind == "spatial" and entry.alone:
+            alone.setdefault(entry.node, set()).update(entry.alone)
+
+    def told(node: MemoryLevel | Fanout) -> MemoryLevel | Fanout:
+        if not isinstance(node, Fanout) or node.name not in alone:
+            return node
+        spatial = node.constraints.get("spatial")
+        own = dict(spatial) if isinstance(spatial, Mapping) else {}
+        rule = {**own, "no_reuse": sorted(alone[node.name])}
+        return replace(node, constraints={**node.constraints, "spatial": rule})
+
+    return replace(arch, nodes=tuple(map(told, arch.nodes))) if alone else arch
+
+
 def _entries(
     document: object, arch: Architecture, einsum: Einsum, where: str
 ) -> tuple[list[NodeEntry], str]:

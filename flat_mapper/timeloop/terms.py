@@ -7,12 +7,15 @@ they are reversed.
 
 from __future__ import annotations
 
+import re
 import string
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Architecture, Fanout
 from flat_mapper.base.classes import dataclass
-from flat_mapper.base.errors import MappingError
+from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.base.formats import words
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot
@@ -113,6 +116,42 @@ def rank_letters(einsum: Einsum) -> dict[str, str]:
             taken.add(letter)
         letters[rank] = letter
     return letters
+
+
+_WRITTEN = re.compile(r"([A-Za-z])=([0-9]+)(?:,([0-9]+))?")
+
+
+def check_holds(
+    workload: Workload, einsum: Einsum, entries: Sequence[Mapping[str, object]]
+) -> None:
+    """Refuse a mapping whose loops, as they are written, are not over the whole problem.
+
+    entries: as the file has them, outermost node first.
+    raises: MappingError; so whatever writes a mapping cannot write one that holds no problem.
+    """
+    for rank, letter in rank_letters(einsum).items():
+        extent = 1
+        for entry in entries:
+            factors = entry.get("factors", "")
+            text = factors if isinstance(factors, str) else " ".join(map(str, _list(factors)))
+            for name, factor, last in _WRITTEN.findall(text):
+                if name == letter:
+                    extent = (extent - 1) * int(factor) + int(last or factor)
+        if extent != workload.rank_sizes[rank]:
+            where = f"{einsum.name}: {rank}"
+            condition = f"loops over {workload.rank_sizes[rank]}, as a Timeloop file has them"
+            raise MappingError(expected(where, condition, f"loops over {extent}"))
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def read_apart(arch: Architecture, name: str, einsum: Einsum) -> list[str]:
+    """Tensors that every instance inside a fanout reads for itself."""
+    node = next(n for n in arch.nodes if n.name == name and isinstance(n, Fanout))
+    tensors = [a.tensor for a in einsum.accesses]
+    return [t for t in tensors if isinstance(node, Fanout) and reads_apart(node, t)]
 
 
 def problem_document(workload: Workload, einsum: Einsum) -> dict[str, object]:

@@ -14,22 +14,28 @@ from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base.classes import dataclass
+from flat_mapper.energy.operations import priced_for
+from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.record import RECORD, RECORD_COMMENT, record_document
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, sized_workload
 from flat_mapper.spec.yamlio import dump, write_text
-from flat_mapper.timeloop.headroom import depth_for, overfull_words
+from flat_mapper.timeloop.rounds import Asked, asked_of
 from flat_mapper.timeloop.terms import (
+    check_holds,
     directives,
     has_remainders,
     kept_and_bypassed,
     problem_comment,
     problem_document,
+    read_apart,
 )
-from flat_mapper.timeloop.write_arch import architecture_document, unfolded, with_depth
+from flat_mapper.timeloop.write_arch import architecture_document, holding, unfolded
 from flat_mapper.timeloop.write_processed import processed_document
+from flat_mapper.timeloop.write_tables import art_document, ert_document
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import format_einsum
 
+FRONT_END_FILES = ("arch.yaml", "problem.yaml", "mapping.yaml")  # of an Einsum, v0.4
 _COMMENT_WIDTH = 98  # columns behind the mark
 
 
@@ -47,72 +53,116 @@ class Lowered:
         return "".join(f"# {line}\n" for line in lines) + dump(self.document)
 
 
-def lower_fused(workload: Workload, platform: Platform, fused: FusedMapping) -> dict[str, Lowered]:
-    """Every file of a fused mapping by its path relative to the output folder.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lowering:
+    """A fused mapping as files."""
+
+    files: Mapping[str, Lowered]  # by path relative to the output folder
+    asked: tuple[Asked, ...]  # a folder each, named after its Einsum
+    refused: Mapping[str, str]  # Einsums without a folder, by group: why
+
+
+def lower_fused(
+    workload: Workload, platform: Platform, fused: FusedMapping, ert: Ert | None = None
+) -> dict[str, Lowered]:
+    """Every file of a fused mapping by its path relative to the output folder; see `lowered`."""
+    return dict(lowered(workload, platform, fused, ert).files)
+
+
+def lowered(
+    workload: Workload, platform: Platform, fused: FusedMapping, ert: Ert | None = None
+) -> Lowering:
+    """Every file of a fused mapping, and of what there is no folder.
 
     `fused-mapping.yaml` is the complete record; beside it stand copies of the architecture files,
     and a folder per Einsum holds the Timeloop files. Timeloop sees one ordinary problem per Einsum:
-    the shared loops are its DRAM loops, and a tensor that stays on chip bypasses DRAM. Where
-    tensors share a buffer, that Einsum's architecture has the room that Timeloop asks for.
-    Under a mask there is the record alone: Timeloop's loops are as long for every query.
+    the shared loops are its DRAM loops, and a tensor that stays on chip bypasses DRAM. On many
+    cores the problem is a round of tiles (`timeloop.rounds`). Where tensors share a buffer, that
+    Einsum's architecture has the room that Timeloop asks for.
+    ert: the energies of the answer; without one there are no ERT.yaml and ART.yaml.
     """
-    overfull = overfull_words(workload, platform, fused)
     copies = {f"{platform.name}.yaml": platform.matrix}
     if platform.vector:
         copies[f"{platform.name}.sfu.yaml"] = platform.vector
+    asked, refused = asked_of(workload, platform, fused)
     record = record_document(workload, fused, tuple(copies))
-    files = {RECORD: Lowered(document=record, comment=RECORD_COMMENT)}
+    said = tuple(f"No Timeloop files: {reason}." for reason in refused.values())
+    files = {RECORD: Lowered(document=record, comment=(*RECORD_COMMENT, *said))}
     for name, arch in copies.items():
         comment = (f"{arch.name} as it was loaded; {RECORD} refers to this copy.",)
         files[name] = Lowered(document=architecture_document(arch, dict), comment=comment)
-    for mapping in fused.einsum_mappings.values() if not workload.mask else ():
-        unit = workload.einsum(mapping.einsum).unit
-        if unit == "vector" and platform.vector is None and fused.policy.softmax == "free":
-            continue  # nothing runs it: it is accounted as costing nothing
-        arch, words = platform.path(unit), overfull.get(mapping.einsum, 0)
-        for name, lowered in lower_einsum(workload, arch, mapping, words).items():
-            files[f"{mapping.einsum}/{name}"] = lowered
-    return files
+    for one in asked:
+        about = _of_a_round(one)
+        own = lower_einsum(one.workload, one.arch, one.nest, ert, about, one.notes)
+        files |= {f"{one.nest.einsum}/{name}": file for name, file in own.items()}
+    return Lowering(files=files, asked=asked, refused=refused)
+
+
+def _of_a_round(one: Asked) -> tuple[str, ...]:
+    if one.rounds == one.cores == 1:
+        return ()
+    times = f"of {one.rounds} alike: multiply by {one.rounds}" if one.rounds > 1 else "the only one"
+    return (f"One round of tiles, one on each of {one.cores} cores ({times}).",)
 
 
 def lower_einsum(
-    workload: Workload, arch: Architecture, mapping: EinsumMapping, overfull: int = 0
+    workload: Workload,
+    arch: Architecture,
+    mapping: EinsumMapping,
+    ert: Ert | None = None,
+    about: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
 ) -> dict[str, Lowered]:
-    """The Timeloop files of one Einsum: arch.yaml, problem.yaml and mapping.yaml.
+    """The Timeloop files of one Einsum.
 
-    Where a loop has a remainder, `processed.yaml` comes too: the raw timeloop-model reads
-    `P=32,5` in it, and the Python front end reads it nowhere.
-    overfull: words of its tiles at the shared level where these are more than that holds
-             (`model.held.overfull_words`); the level is then written deep enough for them.
+    arch.yaml, problem.yaml and mapping.yaml are v0.4, for Timeloop's Python front end.
+    processed.yaml is the same for the raw timeloop-model, which also reads `P=32,5` in it; the
+    front end reads that nowhere. Both take ERT.yaml and ART.yaml.
+    ert:   the energies of the answer; without one there are no ERT.yaml and ART.yaml.
+    about, notes: on the problem and on the architecture, for the comments.
+    raises: MappingError where the loops do not hold the problem: such files are never written.
     """
     workload = sized_workload(workload, mapping)
     einsum = workload.einsum(mapping.einsum)
     title = f"{format_einsum(einsum)}, of {workload.name} on {arch.name}"
-    room: tuple[str, ...] = ()
+    prices, widths = arch, workload.widths
     arch, mapping, twice = unfolded(arch, mapping)
     if twice:
-        room += (
+        notes += (
             f"{', '.join(twice)}: one container for each axis, because Timeloop writes one factor "
             "per rank and container.",
         )
-    if overfull:
-        arch, note = _with_room(arch, overfull)
-        room += (note,)
+    arch, deep = holding(arch, sum(workload.tensor_words(a.tensor) for a in einsum.accesses))
+    if deep:
+        notes += (
+            f"{arch.levels[0].name} is as deep as its tensors: Timeloop's Python bindings want a "
+            "depth of every memory.",
+        )
     files = {
         "arch.yaml": Lowered(
             document=architecture_document(arch),
             comment=(
                 f"{arch.name}: the constraints of its nodes are left out; the mapping obeys them.",
-                *room,
+                *notes,
             ),
         ),
         "problem.yaml": Lowered(
             document=problem_document(workload, einsum),
-            comment=(title, *problem_comment(workload, arch, einsum)),
+            comment=(title, *about, *problem_comment(workload, prices, einsum)),
         ),
         "mapping.yaml": Lowered(
             document=mapping_document(workload, arch, mapping),
             comment=(title, "Permutations are innermost first."),
+        ),
+        "processed.yaml": Lowered(
+            document=processed_document(workload, arch, mapping),
+            comment=(
+                title,
+                *about,
+                *problem_comment(workload, prices, einsum),
+                *notes,
+                "For `timeloop-model processed.yaml ERT.yaml ART.yaml -o .`, without a front end.",
+            ),
         ),
     }
     if has_remainders(mapping):
@@ -122,25 +172,21 @@ def lower_einsum(
         )
         mapped = files["mapping.yaml"]
         files["mapping.yaml"] = replace(mapped, comment=(*mapped.comment, note))
-        files["processed.yaml"] = Lowered(
-            document=processed_document(workload, arch, mapping),
-            comment=(title, *problem_comment(workload, arch, einsum), *room),
+    if ert is not None:
+        table = priced_for(prices, ert, einsum, widths)
+        what = "of one operation here" if einsum.states_operation else "of one compute"
+        files["ERT.yaml"] = Lowered(
+            document=ert_document(arch, table),
+            comment=(
+                f"Energies in pJ from {ert.source}; `compute` is {what} ({einsum.operation}).",
+                "Leakage is not in it: it is one number of the whole mapping.",
+            ),
+        )
+        files["ART.yaml"] = Lowered(
+            document=art_document(arch),
+            comment=("Areas are left at 0: Timeloop wants the table, and no energy hangs on it.",),
         )
     return files
-
-
-def _with_room(arch: Architecture, words: int) -> tuple[Architecture, str]:
-    """The architecture with room for so many words at its shared level, and a note on that."""
-    level = arch.levels[1]
-    rows, has = depth_for(level, words), depth_for(level, level.usable_words or 0)
-    note = (
-        f"{level.name} is {rows} rows deep here, and {has} in {arch.name}: Timeloop counts the "
-        f"tile of every tensor in full, {words} words. The fused group is judged as a whole: "
-        "tensors that share a buffer (softmax in place) count once there, and what spills is "
-        "charged. No count depends on the depth; energies would: give Timeloop the ERT of the real "
-        "size."
-    )
-    return with_depth(arch, level.name, rows), note
 
 
 def mapping_document(
@@ -158,13 +204,17 @@ def mapping_document(
         }
         if directive.split is not None:
             tensors = [a.tensor for a in einsum.accesses]
-            apart = {"no_link_transfer": tensors} if directive.bare else {}
+            each = read_apart(arch, directive.target, einsum)
+            apart = {"no_link_transfer": tensors if directive.bare else each}
+            apart |= {"no_reuse": each}
+            apart = {key: names for key, names in apart.items() if names}
             entries.append({**loops, "split": directive.split, **apart})
             continue
         keep, bypass = kept_and_bypassed(einsum, mapping, directive.target)
         spaces: dict[str, object]
         spaces = {"target": directive.target, "type": "dataspace", "keep": keep, "bypass": bypass}
         entries += [loops, spaces]
+    check_holds(workload, einsum, entries)
     return {"mapping": entries}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import ceil, prod
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.errors import SpecError, expected
@@ -67,6 +68,49 @@ def with_depth(arch: Architecture, name: str, depth: int) -> Architecture:
     if "architecture" in document:
         document["architecture"] = _edited(document["architecture"], edit)
     return replace(arch, nodes=nodes, document=document)
+
+
+def in_one_row(arch: Architecture, level: str) -> Architecture:
+    """The architecture, and its document, with all instances of a level side by side.
+
+    Of several fanouts outside it, or of one with two axes, the innermost has all copies on x: a
+    round of tiles is of any number, which need not be a product that fits two axes. Levels between
+    that would have fewer instances so keep nothing (`round_of`).
+    """
+    at = arch.nodes.index(arch.level(level))
+    fanouts = [node for node in arch.nodes[:at] if isinstance(node, Fanout)]
+    if len(fanouts) == 0 or (len(fanouts) == 1 and fanouts[0].fanout_y == 1):
+        return arch
+    last, cores = fanouts[-1], prod(node.copies for node in fanouts)
+    rules = next((node.constraints for node in fanouts if node.constraints), last.constraints)
+    names = {node.name for node in fanouts}
+
+    def edit(body: Mapping[str, object]) -> dict[str, object]:
+        if body["name"] not in names:
+            return dict(body)
+        return {**body, "spatial": {"meshX": cores if body["name"] == last.name else 1}}
+
+    nodes: list[MemoryLevel | Fanout] = []
+    for node in arch.nodes[:at]:
+        if isinstance(node, MemoryLevel):
+            nodes.append(replace(node, instances=1))
+        elif node is last:
+            nodes.append(replace(node, fanout_x=cores, fanout_y=1, constraints=rules))
+    document = dict(arch.document)
+    if "architecture" in document:
+        document["architecture"] = _edited(document["architecture"], edit)
+    return replace(arch, nodes=(*nodes, *arch.nodes[at:]), document=document)
+
+
+def holding(arch: Architecture, words: int) -> tuple[Architecture, bool]:
+    """The architecture with a depth at its outermost level, and whether that is news.
+
+    Timeloop's Python bindings want a depth of every memory. It is one that holds so many words.
+    """
+    dram = arch.levels[0]
+    if dram.capacity_words is not None or any(key in dram.attributes for key in DEPTH_KEYS):
+        return arch, False
+    return with_depth(arch, dram.name, ceil(words * dram.multiple_buffering / dram.row_words)), True
 
 
 def unfolded(

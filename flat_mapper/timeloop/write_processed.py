@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel
 from flat_mapper.mapping.values import EinsumMapping, sized_workload
 from flat_mapper.spec.document import Quoted
 from flat_mapper.timeloop.terms import (
     Directive,
+    check_holds,
     directives,
     kept_and_bypassed,
     problem_document,
+    read_apart,
 )
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
@@ -42,8 +43,9 @@ def processed_document(
     entries = [
         entry
         for directive in directives(arch, einsum, mapping)
-        for entry in _entries(directive, mapping, einsum, _apart(arch, directive.target, einsum))
+        for entry in _entries(directive, mapping, einsum, _each(arch, directive, einsum))
     ]
+    check_holds(workload, einsum, entries)
     for entry in entries if handed_on else ():
         entry.pop("no_link_transfer", None)
     document = processed_architecture(arch)
@@ -137,11 +139,9 @@ def empty_level(name: str) -> str:
     return f"inter_{name}_spatial"
 
 
-def _apart(arch: Architecture, name: str, einsum: Einsum) -> list[str]:
-    """Tensors that every instance inside a fanout reads for itself."""
-    node = next(n for n in arch.nodes if n.name == name)
-    tensors = [a.tensor for a in einsum.accesses]
-    return [t for t in tensors if isinstance(node, Fanout) and reads_apart(node, t)]
+def _each(arch: Architecture, directive: Directive, einsum: Einsum) -> list[str]:
+    """Tensors of which one read serves one instance of a fanout only."""
+    return read_apart(arch, directive.target, einsum) if directive.kind == "spatial" else []
 
 
 def _entries(

@@ -114,7 +114,7 @@ def _workload(
     sizes = {rank: size for rank, size in found.items() if size}
     read = [faults.attempt(_access, outline, sizes, i) for i in range(len(outline.spaces))]
     accesses = tuple(access for access in read if access)
-    faults.attempt(_check_use, outline, sizes, accesses)
+    faults.attempt(_check_use, outline, accesses)
     if faults:
         return None
     return faults.attempt(_one_einsum, outline, sizes, accesses)
@@ -274,21 +274,13 @@ def _term(outline: _Outline, term: object, where: str) -> tuple[str, int]:
     return ranks[0], prod(outline.coefficients[word] for word in words if word != ranks[0])
 
 
-def _check_use(
-    outline: _Outline, sizes: Mapping[str, int], accesses: tuple[TensorAccess, ...]
-) -> None:
-    """One output; and no rank that is iterated over without a tensor that has it."""
+def _check_use(outline: _Outline, accesses: tuple[TensorAccess, ...]) -> None:
+    """Refuse spaces of which none, or several, are the output."""
     where = outline.spaces_where
     outputs = [access.tensor for access in accesses if access.is_output]
-    if len(accesses) == len(outline.spaces):
-        if len(outputs) != 1:
-            condition = "one output (read_write: true)"
-            raise SpecError(expected(where, condition, ", ".join(outputs) or "none"))
-        for rank, size in sizes.items():
-            if size > 1 and all(rank not in access.ranks for access in accesses):
-                raise SpecError(
-                    expected(where, f"a tensor with rank {rank} of size {size}", "none")
-                )
+    if len(accesses) == len(outline.spaces) and len(outputs) != 1:
+        condition = "one output (read_write: true)"
+        raise SpecError(expected(where, condition, ", ".join(outputs) or "none"))
 
 
 def _one_einsum(
@@ -297,10 +289,15 @@ def _one_einsum(
     output = next(access for access in accesses if access.is_output)
     inputs = tuple(access for access in accesses if not access.is_output)
     name = take(outline.shape, "name", str, f"{outline.where}: problem.shape", "")
+    held = {rank for access in accesses for rank in access.ranks}
+    each = tuple(rank for rank, size in sizes.items() if size > 1 and rank not in held)
+    read = {rank for access in inputs for rank in access.ranks}
     einsum = Einsum(
         name=str(name) or output.tensor,
         output=output,
         inputs=inputs,
+        each=each,
+        updates=bool(each) and not set(output.ranks) <= read,  # as a correction of its output does
         operation="mul",
         states_operation=False,
         unit="matrix",

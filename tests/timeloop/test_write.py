@@ -15,7 +15,14 @@ from timeloop_cases import architecture_of, cases, with_remainders, workload_of
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base.errors import MappingError, SpecError
 from flat_mapper.mapping.record import read_record
-from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Policy
+from flat_mapper.mapping.values import (
+    EinsumMapping,
+    FusedMapping,
+    GroupMapping,
+    Loop,
+    Policy,
+    Slot,
+)
 from flat_mapper.reports.tree import loop_nest_text
 from flat_mapper.spec.document import Quoted, Tagged
 from flat_mapper.spec.yamlio import load, load_text
@@ -185,7 +192,7 @@ def test_files_of_a_fused_mapping(golden: Callable[[str, str], None], tmp_path: 
     workload, platform, fused = small.workload(), small.platform(), small.fused()
     files = lower_fused(workload, platform, fused)
     names = ["QK", "QK_max", "QK_exp", "QK_sum", "A", "AV"]
-    parts = ["arch.yaml", "problem.yaml", "mapping.yaml"]
+    parts = ["arch.yaml", "problem.yaml", "mapping.yaml", "processed.yaml"]
     top = ["fused-mapping.yaml", "small.yaml", "small.sfu.yaml"]
     assert list(files) == [*top, *(f"{name}/{part}" for name in names for part in parts)]
     shown = ["small.sfu.yaml", "QK/arch.yaml", "QK/problem.yaml", "QK/mapping.yaml"]
@@ -327,7 +334,8 @@ def test_ranks_of_more_letters_get_one() -> None:
     odd = replace(fc2, output=replace(fc2.output, ranks=("F", "FF", "F1")), inputs=())
     assert rank_letters(odd) == {"F": "F", "FF": "A", "F1": "B"}
     mapping = small.nest("FC1", {"DRAM": ["O", "W1", "FC1"]}, DRAM="B1 P4", GLB="D16")
-    files = lower_einsum(workload, small.platform().matrix, mapping)
+    whole = replace(mapping, loops=(*mapping.loops, (Slot("RF", "temporal"), (Loop("FF", 64),))))
+    files = lower_einsum(workload, small.platform().matrix, whole)
     assert "# Timeloop's dimensions are single letters: F = FF.\n" in files["problem.yaml"].text
     assert "instance:\n    B: 1\n    P: 4\n    F: 64\n    D: 16\n" in files["problem.yaml"].text
     assert "permutation: [P, B, D, F]" in files["mapping.yaml"].text

@@ -147,6 +147,7 @@ def combine(
         notes=notes,
         power_limit_w=power_limit_w(platform.matrix),
         repeat=workload.repeat,
+        ert=ert,
     )
 
 

@@ -1,0 +1,252 @@
+"""What Timeloop is asked of a mapping: every Einsum as one problem, whole or a round of cores.
+
+On one array an Einsum is a problem over its full sizes. Tiles that are given out to many cores are
+none: cores take them one after another. As long as all tiles are equal they do so in rounds, and do
+the same at the same time. So a round is an ordinary mapping: the tile's nest, with a spatial loop
+over the cores around it. What a round moves, times the rounds, is what the chip moves. Timeloop
+multicasts what several cores need unless it is told not to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.base.classes import dataclass
+from flat_mapper.base.errors import MappingError, expected
+from flat_mapper.cost_model.einsum import einsum_costs
+from flat_mapper.cost_model.result import EinsumStats
+from flat_mapper.energy.operations import priced_for
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.cores.tiles import core_question, full_tile, given_tiles
+from flat_mapper.mapping.cores.view import CoreQuestion, core_count, fusion_level
+from flat_mapper.mapping.sharing import shared_level
+from flat_mapper.mapping.values import (
+    EinsumMapping,
+    FusedMapping,
+    GroupMapping,
+    Loop,
+    Slot,
+    slots_of,
+)
+from flat_mapper.timeloop.headroom import depth_for, overfull_words
+from flat_mapper.timeloop.write_arch import in_one_row, with_depth
+from flat_mapper.workload.graph import Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One Einsum as Timeloop is asked for it, and how often that is what the chip does."""
+
+    workload: Workload
+    arch: Architecture
+    nest: EinsumMapping
+    level: str  # at which its group is fused
+    rounds: int = 1
+    cores: int = 1  # at work
+    notes: tuple[str, ...] = ()  # on how `arch` differs from the chip's file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """Tiles that cores take at one time.
+
+    nests: with a spatial loop over the cores in each.
+    """
+
+    workload: Workload  # the tiles of all cores together
+    platform: Platform  # with one fanout of cores
+    nests: tuple[EinsumMapping, ...]
+    cores: int  # at work
+    rounds: int
+    alone: CoreQuestion  # one core's part
+
+    @property
+    def fanout(self) -> Fanout:
+        """The cores."""
+        return _cores_of(self.platform.matrix, shared_level(self.alone.platform).name)
+
+
+def asked_of(
+    workload: Workload, platform: Platform, fused: FusedMapping
+) -> tuple[tuple[Asked, ...], dict[str, str]]:
+    """What Timeloop is asked, and of what it cannot be asked the reason, by the group's Einsums."""
+    if workload.mask:
+        names = " + ".join(fused.einsum_mappings)
+        condition = "no mask: Timeloop's loops are as long for every query"
+        return (), {names: expected(names, condition, str(workload.mask))}
+    found: list[Asked] = []
+    refused: dict[str, str] = {}
+    whole = tuple(group for group in fused.groups if not group.on_cores)
+    level = shared_level(platform)
+    overfull = overfull_words(workload, platform, replace(fused, groups=whole))
+    for group in fused.groups:
+        # What nothing runs is accounted as costing nothing, and not asked for.
+        free = platform.vector is None and fused.policy.softmax == "free"
+        units = [(nest, workload.einsum(nest.einsum).unit) for nest in group.einsums]
+        run = [nest for nest, unit in units if unit == "matrix" or not free]
+        if not group.on_cores:
+            for nest in run:
+                arch = platform.path(workload.einsum(nest.einsum).unit)
+                words = overfull.get(nest.einsum, 0)
+                arch, notes = _with_room(arch, level, words) if words else (arch, ())
+                found.append(
+                    Asked(workload=workload, arch=arch, nest=nest, level=level.name, notes=notes)
+                )
+            continue
+        try:
+            one = round_of(workload, platform, group)
+        except MappingError as error:
+            refused[" + ".join(group.names)] = str(error)
+            continue
+        found += _of_round(one, fused, {nest.einsum for nest in run})
+    return tuple(found), refused
+
+
+def _of_round(one: Round, fused: FusedMapping, names: set[str]) -> list[Asked]:
+    core = one.alone
+    overfull = overfull_words(core.workload, core.platform, replace(fused, groups=(core.group,)))
+    level, found = shared_level(core.platform), []
+    for nest in one.nests:
+        if nest.einsum not in names:
+            continue
+        arch = one.platform.path(one.workload.einsum(nest.einsum).unit)
+        notes: tuple[str, ...] = ()
+        if words := overfull.get(nest.einsum, 0):
+            arch, notes = _with_room(arch, level, words)
+        found.append(
+            Asked(
+                workload=one.workload,
+                arch=arch,
+                nest=nest,
+                level=level.name,
+                rounds=one.rounds,
+                cores=one.cores,
+                notes=notes,
+            )
+        )
+    return found
+
+
+def _with_room(
+    arch: Architecture, level: MemoryLevel, words: int
+) -> tuple[Architecture, tuple[str, ...]]:
+    """The architecture with room for so many words at a level, and a note on that."""
+    rows, has = depth_for(level, words), depth_for(level, level.usable_words or 0)
+    note = (
+        f"{level.name} is {rows} rows deep here, and {has} in {arch.name}: Timeloop counts the "
+        f"tile of every tensor in full, {words} words. The fused group is judged as a whole: "
+        "tensors that share a buffer (softmax in place) count once there, and what spills is "
+        "charged. No count depends on the depth, and ERT.yaml has the energies of the real one."
+    )
+    return with_depth(arch, level.name, rows), (note,)
+
+
+def round_of(workload: Workload, platform: Platform, group: GroupMapping) -> Round:
+    """The round of a group.
+
+    raises: MappingError where tiles differ, leave cores without one in the last round, or are kept
+            at a level between of which there are several.
+    """
+    where, level = f"{' + '.join(group.names)}: cores", fusion_level(platform, group).name
+    if workload.mask:
+        condition = "no mask: Timeloop's loops are as long for every query"
+        raise MappingError(expected(where, condition, str(workload.mask)))
+    tiles, cores = given_tiles(workload, platform, group), core_count(platform.matrix, level)
+    at_work = min(cores, tiles.count)
+    between = [
+        node
+        for arch in platform.paths
+        for node in arch.levels[1 : arch.levels.index(arch.level(level))]
+        if node.instances > 1 and any(m.kept_at(node.name) for m in group.einsums)
+    ]
+    condition, got = "", f"{tiles.count} tiles"
+    if len(tiles.classes) > 1 or tiles.count % at_work:
+        condition = f"equal tiles, in whole rounds of {at_work} cores"
+    elif group.order == "lists":
+        condition, got = "tiles that follow each other in a round", "lists of them"
+    elif between:
+        condition = "nothing kept at a level outside the cores of which there are several"
+        got = f"{between[0].name}, {between[0].instances} times"
+    if condition:
+        raise MappingError(expected(where, condition, got))
+    alone = core_question(workload, platform, group, full_tile(group))
+    spatial = _innermost(group.given_out, at_work, where)
+    more = {p.rank: p.factor for p in spatial}
+    own = alone.workload
+    together = {r: n * more.get(r, 1) for r, n in own.rank_sizes.items()}
+    matrix, vector = platform.matrix, platform.vector
+    around = replace(
+        platform,
+        matrix=in_one_row(matrix, level),
+        vector=None if vector is None else in_one_row(vector, level),
+    )
+    return Round(
+        workload=replace(own, rank_sizes=together),
+        platform=around,
+        nests=tuple(_spread(own, around, nest, level, spatial) for nest in group.einsums),
+        cores=at_work,
+        rounds=tiles.count // at_work,
+        alone=alone,
+    )
+
+
+def _cores_of(arch: Architecture, level: str) -> Fanout:
+    """The innermost fanout outside a level."""
+    outside = arch.nodes[: arch.nodes.index(arch.level(level))]
+    return next(node for node in reversed(outside) if isinstance(node, Fanout))
+
+
+def _innermost(loops: tuple[Loop, ...], cores: int, where: str) -> list[Loop]:
+    """The loops over the tiles of one round: the innermost ones, the outermost of them in part."""
+    found: list[Loop] = []
+    left = cores
+    for loop in reversed(loops):
+        if left % loop.factor == 0:
+            part = loop.factor
+        elif loop.factor % left == 0:
+            part = left
+        else:
+            condition = f"loops of which the innermost make {cores} tiles"
+            raise MappingError(expected(where, condition, loops))
+        left //= part
+        found.insert(0, Loop(loop.rank, part))
+    return found
+
+
+def _spread(
+    workload: Workload,
+    platform: Platform,
+    nest: EinsumMapping,
+    level: str,
+    spatial: Sequence[Loop],
+) -> EinsumMapping:
+    """A tile's nest with the loops over the cores in it."""
+    einsum = workload.einsum(nest.einsum)
+    own = tuple(p for p in spatial if p.rank in einsum.ranks and p.factor > 1)
+    if not own:
+        return nest
+    arch = platform.path(einsum.unit)
+    order = slots_of(arch)
+    loops = [*nest.loops, (Slot(_cores_of(arch, level).name, "x"), own)]
+    return replace(nest, loops=tuple(sorted(loops, key=lambda one: order.index(one[0]))))
+
+
+def timeloop_stats(asked: Asked, ert: Ert, prices: Workload) -> EinsumStats:
+    """What timeloop-model says of one question: counts of words of one width, a cycle each.
+
+    prices: the workload whose widths and operations the energy of a compute is that of.
+    It lacks only what no rule tells: the idle units of a last pass (docs/validation.md).
+    """
+    einsum = prices.einsum(asked.nest.einsum)
+    plain = replace(asked.workload, tensor_bits={}, mask=None)
+    arch = replace(asked.arch, variables={}, nodes=tuple(map(_unpriced, asked.arch.nodes)))
+    stats = einsum_costs(plain, arch, [asked.nest], ert).stats(0)
+    name = asked.arch.compute.name
+    each = priced_for(asked.arch, ert, einsum, prices.widths).energy(name, "compute")
+    return replace(stats, compute_energy_pj=stats.computes * each, network=())
+
+
+def _unpriced(node: MemoryLevel | Fanout) -> MemoryLevel | Fanout:
+    return replace(node, hop_pj=None) if isinstance(node, Fanout) else node
