@@ -28,6 +28,7 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
 from flat_mapper.mapping.cores.check import check_record
+from flat_mapper.mapping.record import RECORD, MappingRecord, read_record
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_names import unmatched_rules
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
@@ -46,9 +47,8 @@ from flat_mapper.workload.problem_file import (
 )
 from flat_mapper.workload.visible_keys import at_keys
 
-if TYPE_CHECKING:  # at run time both are imported where they are asked for
+if TYPE_CHECKING:  # at run time it is imported where one is asked for
     from flat_mapper.mapper.solve.log import SearchLog
-    from flat_mapper.mapping.record import MappingRecord
 
 MAPSPACES = ("naive", "flex-stream", "flex", "flat")  # what `compare` compares by default
 UNCHANGED: Mapping[str, object] = MappingProxyType({})
@@ -56,7 +56,7 @@ NO_BITS: Mapping[str, TensorWidth] = MappingProxyType({})
 
 Name = str | Path
 Source = Name | Mapping[str, object]  # the latter: a specification in memory, timeloopfe's or plain
-Recorded = Name | Evaluation | SearchResult  # what has a mapping
+Recorded = Name | Evaluation | SearchResult | MappingRecord  # what has a mapping
 
 
 def load_problem(
@@ -181,7 +181,7 @@ def search(
                says what the chip's components cost, and the answer says so.
     schedule:  of the fused Einsums, in place of the mapspace's: interleaved, overlapped or any.
     progress:  called with the share done and what is being searched.
-    log:       a file that takes down what is cut, for `flat-mapper verify`.
+    log:       a file that takes down what is cut, for `verify`.
     budget:    what the search may spend; where it ends, the certificate has the gap that is proven.
     time_limit, gap, memory_limit, limits: its parts, in seconds, as a share (0.01), in MB.
     returns:   an answer, or an `Infeasible`: false, and it says why when its result is asked for.
@@ -283,12 +283,10 @@ def _scheduled(mapspace: Mapspace, schedule: str) -> Mapspace:
 
 
 def recorded(mapping: Recorded, platform: Platform | Source | None = None) -> MappingRecord:
-    """A mapping with what it maps, as it stands: of a file, of a folder that has one, of an answer.
+    """A mapping with what it maps, as it stands: a record, or that of a file, a folder, an answer.
 
     raises: SpecError for what cannot be read.
     """
-    from flat_mapper.mapping.record import RECORD, MappingRecord, read_record
-
     chip = None if platform is None else load_platform(platform)
     if isinstance(mapping, str | Path):
         path = Path(mapping)
@@ -311,7 +309,7 @@ def evaluate(
 ) -> Evaluation | Infeasible:
     """A mapping priced again.
 
-    mapping:  a fused-mapping.yaml, a folder that has one, or an answer.
+    mapping:  a fused-mapping.yaml, a folder that has one, an answer, or a record as a value.
     platform: another chip than the mapping's own.
     raises:   MappingError for a mapping that contradicts its problem or its chip.
     """

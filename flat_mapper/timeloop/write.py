@@ -57,14 +57,7 @@ def lower_fused(workload: Workload, platform: Platform, fused: FusedMapping) -> 
     Under a mask there is the record alone: Timeloop's loops are as long for every query.
     """
     overfull = overfull_words(workload, platform, fused)
-    copies = {f"{platform.name}.yaml": platform.matrix}
-    if platform.vector:
-        copies[f"{platform.name}.sfu.yaml"] = platform.vector
-    record = record_document(workload, fused, tuple(copies))
-    files = {RECORD: Lowered(document=record, comment=RECORD_COMMENT)}
-    for name, arch in copies.items():
-        comment = (f"{arch.name} as it was loaded; {RECORD} refers to this copy.",)
-        files[name] = Lowered(document=architecture_document(arch, dict), comment=comment)
+    files = record_files(workload, platform, fused)
     for mapping in fused.einsum_mappings.values() if not workload.mask else ():
         unit = workload.einsum(mapping.einsum).unit
         if unit == "vector" and platform.vector is None and fused.policy.softmax == "free":
@@ -72,6 +65,29 @@ def lower_fused(workload: Workload, platform: Platform, fused: FusedMapping) -> 
         arch, words = platform.path(unit), overfull.get(mapping.einsum, 0)
         for name, lowered in lower_einsum(workload, arch, mapping, words).items():
             files[f"{mapping.einsum}/{name}"] = lowered
+    return files
+
+
+def record_files(
+    workload: Workload,
+    platform: Platform,
+    fused: FusedMapping,
+    name: str = RECORD,
+    chip: str = "",
+) -> dict[str, Lowered]:
+    """The record of a mapping, and the files of the chip that it refers to, by name.
+
+    name: of the record's file. chip: of the chip's, without an ending; by default its own.
+    """
+    stem = chip or platform.name
+    copies = {f"{stem}.yaml": platform.matrix}
+    if platform.vector:
+        copies[f"{stem}.sfu.yaml"] = platform.vector
+    record = record_document(workload, fused, tuple(copies))
+    files = {name: Lowered(document=record, comment=RECORD_COMMENT)}
+    for copy, arch in copies.items():
+        comment = (f"{arch.name} as it was loaded; {name} refers to this copy.",)
+        files[copy] = Lowered(document=architecture_document(arch, dict), comment=comment)
     return files
 
 
