@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from flat_mapper.arch.edits import constrained, edited_platform
-from flat_mapper.arch.reader import platform_files
-from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
-from flat_mapper.base.units import PJ_PER_J
-from flat_mapper.energy.tables import Ert, load_ert
-from flat_mapper.mapping.space import Fusion, Mapspace
-from flat_mapper.mapping.space_reader import load_mapspace
-from flat_mapper.published.silicon.rows import Columns
-from flat_mapper.spec.catalog import CatalogKind, folder
-from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.reader import load_workload
+import flat_mapper as fm
+from flat_mapper.values import Ert, Fusion, Mapspace, Platform, Workload, edit_platform, energies
+from studies.common import ROOT, Columns
 
 HERE = "accelforge"  # the folder of its files among ours
+PJ_PER_J = 1e12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,17 +167,17 @@ def platforms_of(chip: str, workload: Workload) -> list[Platform]:
     only ranks of the outputs there.
     """
     words = {"variables.element_bits": workload.word_bits}
-    files = [platform_files(_file("arch", chip))]
+    found = [edit_platform(_file("arch", chip), words)]
     if alone := CHIPS[chip].alone:
-        rule = {"must_iterate_over_dataspaces": ["Outputs"]}
-        files.append(constrained(files[0], alone, "spatial", rule))
-    return [edited_platform(f, words) for f in files]
+        rules = {f"{alone}.spatial": {"must_iterate_over_dataspaces": ["Outputs"]}}
+        found.append(edit_platform(_file("arch", chip), words, rules))
+    return found
 
 
 def prices_of(chip: str, platform: Platform, workload: Workload) -> Ert:
     """The energies of a chip's words, as wide as a workload's values."""
     bits = workload.word_bits
-    prices = load_ert(_file("arch", f"{chip}.ert"))
+    prices = energies(platform, _file("arch", f"{chip}.ert"))[0]
     memories = {level.name for path in platform.paths for level in path.levels}
     words = {
         name: {
@@ -199,14 +191,14 @@ def prices_of(chip: str, platform: Platform, workload: Workload) -> Ert:
 
 def spaces_of(chip: Chip, fused: bool) -> list[Mapspace]:
     """The mapspaces of a chip; unfused: with every Einsum for itself."""
-    spaces = [load_mapspace(_file("mapspaces", name)) for name in chip.mapspaces]
+    spaces = [fm.load_mapspace(_file("mapspaces", name)) for name in chip.mapspaces]
     alone = Fusion(staging="any", schedule="sequential")
     return spaces if fused else [replace(space, fusion=alone) for space in spaces]
 
 
 def _workload(name: str, sizes: Mapping[str, object]) -> Workload:
-    return load_workload(_file("problems", name), sizes=sizes)
+    return fm.load_problem(_file("problems", name), sizes=sizes)
 
 
-def _file(kind: CatalogKind, name: str) -> Path:
-    return folder(kind) / HERE / f"{name}.yaml"
+def _file(kind: str, name: str) -> Path:
+    return ROOT / kind / HERE / f"{name}.yaml"

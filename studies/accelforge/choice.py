@@ -10,35 +10,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget
-from flat_mapper.base.classes import dataclass
-from flat_mapper.base.errors import MappingError
-from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.result import Result
-from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.group.objective import Objective
-from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.mapping.values import (
+import flat_mapper as fm
+from flat_mapper.values import (
     EinsumMapping,
+    Ert,
     FusedMapping,
     GroupMapping,
     Loop,
+    MappingRecord,
+    Platform,
     Policy,
+    Result,
     Slot,
+    Workload,
 )
-from flat_mapper.published.accelforge.chips import (
+from studies.accelforge.chips import (
     CHIPS,
     Chip,
     platforms_of,
     prices_of,
     spaces_of,
 )
-from flat_mapper.published.accelforge.rules import Counted, counted
-from flat_mapper.workload.graph import Workload
+from studies.accelforge.rules import Counted, counted
+from studies.common import evaluated
+
+Objective = Literal["edp", "energy"]
 
 WHOLE = "whole tensors on chip"
 LONGEST_S = 90.0  # chosen: of one search, which says the best so far then
@@ -93,20 +92,20 @@ class _Question:
         for space in spaces_of(self.chip, fused):
             for platform in self.platforms:
                 for objective, table in tables.items():
-                    budget = Budget(seconds=LONGEST_S, gap=GAP)
                     question = (self.workload, platform, space, table)
-                    found = search(*question, objective=objective, budget=budget)
-                    if isinstance(found, Solution) and found.result.mapping is not None:
-                        answer = self.priced(found.result.mapping, space.name)
+                    found = fm.search(*question, objective=objective, time_limit=LONGEST_S, gap=GAP)
+                    if not isinstance(found, fm.Infeasible):
+                        answer = self.priced(found.mapping, space.name)
                         if answer is not None:
                             yield answer
 
     def priced(self, mapping: FusedMapping, mapspace: str) -> _Answer | None:
         """A mapping under both rules; None where it is none or does not fit."""
         platform = self.platforms[0]
+        record = MappingRecord(workload=self.workload, platform=platform, mapping=mapping)
         try:
-            result = evaluate(self.workload, platform, mapping, self.prices)
-        except MappingError:
+            result = evaluated(record, self.prices)
+        except fm.MappingError:
             return None
         if not isinstance(result, Result):
             return None

@@ -1,4 +1,4 @@
-"""AccelForge's CPU seconds for rows of its optima, as lines of `published/accelforge/seconds.py`.
+"""AccelForge's CPU seconds for rows of its optima, as lines of `seconds.py`.
 
 Runs under the Python that has AccelForge, with a checkout of it (1c1929c2) for the examples and
 `dot` of graphviz, which it draws its answer with: python optima.py CHECKOUT optima.csv

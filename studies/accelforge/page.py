@@ -1,35 +1,34 @@
-"""The table of AccelForge's optima in docs/reproduction.md, from `reproduce accelforge --json`.
-
-flat-mapper reproduce accelforge --csv optima.csv --json | python tools/accelforge_page.py
-"""
+"""The table of AccelForge's optima in README.md."""
 
 from __future__ import annotations
 
-import json
-import re
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-PAGE = Path(__file__).parent.parent / "docs/reproduction.md"
-HEAD = "| chip | workload | | energy | latency | objective | CPU s | its CPU s |\n"
-TABLE = re.compile(re.escape(HEAD) + r"(?:\|.*\n)+")
+from studies.accelforge.rows import AccelforgeRow
+from studies.common import markdown, put_table
+
+PAGE = Path(__file__).parent / "README.md"
+HEAD = ("chip", "workload", "", "energy", "latency", "objective", "CPU s", "its CPU s")
 
 
-def lines(rows: list[Mapping[str, object]]) -> Iterator[str]:
+def write_page(rows: Sequence[AccelforgeRow]) -> None:
+    """The rows that were searched, written between the marks of the page."""
+    found = [row.to_dict() for row in rows if row.found is not None]
+    put_table(PAGE, "optima", markdown(HEAD, lines(found)))
+
+
+def lines(rows: Sequence[Mapping[str, object]]) -> Iterator[tuple[str, ...]]:
     """A line for each row, in the order of chips and workloads."""
-    yield HEAD
-    yield "|---" * 8 + "|\n"
-    for row in sorted(rows, key=lambda row: (row["arch"], row["workload"], row["fusion"])):
+    for row in sorted(rows, key=lambda row: [str(row[k]) for k in ("arch", "workload", "fusion")]):
         decode = " decode" if "DECODE=True" in str(row["parameters"]) else ""
         ratios = (_over(row, name) for name in ("energy", "latency"))
         seconds = (row.get(name) for name in ("our_seconds", "their_seconds"))
-        cells = [
+        yield (
             *(f"`{row['arch']}`", f"`{row['workload']}`{decode}", str(row["fusion"])),
             *(*ratios, _short(float(str(row["ratio"])))),
             *("-" if s is None else f"{float(str(s)):.1f}" for s in seconds),
-        ]
-        yield f"| {' | '.join(cells)} |\n"
+        )
 
 
 def _over(row: Mapping[str, object], name: str) -> str:
@@ -43,16 +42,3 @@ def _short(ratio: float) -> str:
     if abs(ratio - 1) <= 1e-5:
         return "1"
     return f"{ratio:.5f}" if abs(ratio - 1) < 1e-4 else f"{ratio:.4f}"
-
-
-def main() -> None:
-    """Write the table of the rows on standard input."""
-    rows = [row for row in json.load(sys.stdin)["rows"] if "ratio" in row]
-    page, count = TABLE.subn("".join(lines(rows)), PAGE.read_text(encoding="utf-8"))
-    if count != 1:
-        raise SystemExit(f"expected one table in {PAGE}, got {count}")
-    PAGE.write_text(page, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -11,18 +11,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
-from flat_mapper.base.classes import dataclass
-from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.table import grid
-from flat_mapper.mapper.group.objective import Objective
-from flat_mapper.published.accelforge.chips import CHIPS, workload_of
-from flat_mapper.published.accelforge.choice import Found, best, cost_to_lower
-from flat_mapper.published.accelforge.seconds import SECONDS
-from flat_mapper.published.silicon.rows import Columns, read_rows
-from flat_mapper.spec.document import take_choice
+from studies.accelforge.chips import CHIPS, workload_of
+from studies.accelforge.choice import Found, Objective, best, cost_to_lower
+from studies.accelforge.seconds import SECONDS
+from studies.common import Columns, among, grid, read_rows, wrong
 
 NEEDED = ("arch", "workload", "fusion", "objective", "energy", "latency")
 OBJECTIVES: Mapping[str, Objective] = {"energy-delay product": "edp", "energy": "energy"}
@@ -76,11 +72,12 @@ def summary_of(rows: Sequence[AccelforgeRow]) -> dict[str, object]:
 def _row(where: str, row: Columns) -> AccelforgeRow:
     for name in NEEDED:
         if not row.get(name):
-            raise SpecError(expected(f"{where}: {name}", "a value", "none"))
+            raise wrong(f"{where}: {name}", "a value", "none")
     for name in ("energy", "latency"):
         _number(f"{where}: {name}", row[name])
-    take_choice(row, "objective", tuple(OBJECTIVES), where)
-    take_choice(row, "fusion", ("fused", "unfused"), where)
+    for name, words in (("objective", tuple(OBJECTIVES)), ("fusion", ("fused", "unfused"))):
+        if row[name] not in words:
+            raise among(f"{where}: {name}", words, row[name])
     if row["arch"] not in CHIPS:
         why = f"the chip {row['arch']} is not among {', '.join(CHIPS)}"
         return AccelforgeRow(columns=row, found=None, reason=why, verdict=NOT_MODELLED)
@@ -100,7 +97,7 @@ def _number(where: str, text: str) -> float:
     except ValueError:
         number = -1
     if not 0 <= number < inf:
-        raise SpecError(expected(where, "a number >= 0", text))
+        raise wrong(where, "a number >= 0", text)
     return number
 
 

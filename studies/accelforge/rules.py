@@ -4,21 +4,26 @@ Each Einsum takes as long as its slowest component, one Einsum after another. A 
 drains to its outer keeper is paid for, an update is a write, and nothing is rounded up to rows or
 cycles. Where a chip's fanout gives nothing by multicast, each instance inside reads for itself.
 
-Source: Accelergy-Project/accelforge at 1c1929c2, and `backends.accelforge_answer` for the counts.
+Source: Accelergy-Project/accelforge at 1c1929c2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import prod
 
-from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
-from flat_mapper.backends.accelforge_answer import expected_actions
-from flat_mapper.base.classes import dataclass
-from flat_mapper.cost_model.result import EinsumStats, Result
-from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.values import EinsumMapping, Slot
-from flat_mapper.workload.graph import Workload
+from flat_mapper.values import (
+    Architecture,
+    EinsumMapping,
+    EinsumStats,
+    Ert,
+    MemoryLevel,
+    Platform,
+    Result,
+    Slot,
+    Workload,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,15 +98,16 @@ def _moved(
         for t in level.tensors:
             output, first = t.tensor == einsum.output.tensor, t.tensor not in seen
             seen.add(t.tensor)
-            words = expected_actions(t, output=output, outermost=first)
+            write = t.scalar_fills + t.scalar_updates
+            read = write if output and not first else t.scalar_reads
             times = 1
             if feeds.get(t.tensor) == level.level:
                 times = _copies(nest, alone, workload.tensor_ranks[t.tensor])
             yield _Moved(
                 level=arch.level(level.level),
                 instances=t.utilized_instances,
-                read=words["read"] * times / t.utilized_instances,
-                write=words["write"] * (times if output else 1) / t.utilized_instances,
+                read=read * times,
+                write=write * (times if output else 1),
             )
 
 

@@ -1,6 +1,6 @@
 """CPU seconds of AccelForge's own searches for its optima, on the machine of docs/performance.md.
 
-Source: benchmarks/accelforge/optima.py with Accelergy-Project/accelforge at 1c1929c2, one process.
+Source: optima.py beside this file with Accelergy-Project/accelforge at 1c1929c2, one process.
 """
 
 from __future__ import annotations

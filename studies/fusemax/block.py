@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
-from flat_mapper.cost_model.result import Result
-from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.space_reader import load_mapspace
-from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot
-from flat_mapper.workload.einsum import Einsum
-from flat_mapper.workload.graph import Workload
+import flat_mapper as fm
+from flat_mapper.values import (
+    Einsum,
+    EinsumMapping,
+    Ert,
+    FusedMapping,
+    GroupMapping,
+    Loop,
+    Platform,
+    Result,
+    Slot,
+    Workload,
+)
 
 L3, DRAM = "GLB", "DRAM"
 IN_PE: Mapping[str, tuple[str, ...]] = {"QK": ("QK",), "SLNV": ("SLN",)}  # a word of each PE
@@ -41,7 +47,7 @@ class Kind:
 
 def block_mapping(workload: Workload, platform: Platform, kind: Kind, queries: int) -> FusedMapping:
     """The mapping of a block of queries: keys tile by tile inside it, Einsums in turn or beside."""
-    space = load_mapspace(kind.mapspace)
+    space = fm.load_mapspace(kind.mapspace)
     blocks = workload.rank_sizes["P"] // queries
     shared = [Loop(r, workload.rank_sizes[r]) for r in ("B", "H", "N")]
     shared.insert(2, Loop("P", blocks))

@@ -19,31 +19,31 @@ artifact: `handed_on_pj` is the energy of all that does; `ratio_energy_in_regist
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from math import inf
 from pathlib import Path
 
-from flat_mapper.arch.edits import Edits, edited_platform
-from flat_mapper.arch.reader import load_platform, platform_files
-from flat_mapper.arch.values import Fanout, MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
-from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.table import grid
-from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.result import Result
-from flat_mapper.energy.tables import Ert, load_ert
-from flat_mapper.published.fusemax.block import (
+import flat_mapper as fm
+from flat_mapper.values import (
+    Ert,
+    Fanout,
+    MappingRecord,
+    MemoryLevel,
+    Platform,
+    Result,
+    Workload,
+    edit_platform,
+    energies,
+)
+from studies.common import ROOT, Columns, among, evaluated, grid, read_rows, wrong
+from studies.fusemax.block import (
     DRAM,
     L3,
     Kind,
     block_mapping,
     handed_on_pj,
 )
-from flat_mapper.published.silicon.rows import Columns, read_rows
-from flat_mapper.spec import catalog
-from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.reader import load_workload
 
 CHIP, PROBLEM = "fusemax-proposal", "fusemax-attention"
 BATCH = 64
@@ -70,7 +70,7 @@ KINDS: Mapping[str, Kind] = {
     "pareto": Kind(mapspace="fusemax-binding"),
 }
 # A subtraction and an exponential, each a cycle of a lane, on FLAT's machine.
-LANES: Edits = {"variables.exp_cycles": 2}
+LANES: Mapping[str, object] = {"variables.exp_cycles": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class FusemaxRow:
     @property
     def l3_words(self) -> tuple[int, int]:
         """Words of L3: that the model asks for, and that the artifact's chip has."""
-        has = _level(load_platform(CHIP)).usable_words or 0
+        has = _level(fm.load_platform(CHIP)).usable_words or 0
         return self.result.groups[0].buffer.live_words, has
 
     @property
@@ -142,7 +142,7 @@ def fusemax_rows(path: Path) -> list[FusemaxRow]:
     names = [name for name in KINDS if name in path.stem]
     if len(names) != 1:
         condition = f"a file whose name has one of {', '.join(KINDS)}"
-        raise SpecError(expected("--csv", condition, path.name, "rename it"))
+        raise wrong("--csv", condition, path.name, "rename it")
     (name,) = names
     return [_row(f"{path}: row {i}", name, row) for i, row in enumerate(read_rows(path), 2)]
 
@@ -150,7 +150,7 @@ def fusemax_rows(path: Path) -> list[FusemaxRow]:
 def _row(where: str, name: str, row: Columns) -> FusemaxRow:
     model = row.get("model", "")
     if model not in MODELS:
-        raise SpecError(expected(f"{where}: model", f"one of {', '.join(MODELS)}", model))
+        raise among(f"{where}: model", MODELS, model)
     heads, width = MODELS[model]
     length, wide = PARETO_LENGTH, 256
     if name == "pareto":
@@ -159,11 +159,11 @@ def _row(where: str, name: str, row: Columns) -> FusemaxRow:
         length = _size(f"{where}: seq_len", row.get("seq_len", ""))
     if length % wide:
         condition = f"a multiple of the array's {wide}"
-        raise SpecError(expected(where, condition, length))
+        raise wrong(where, condition, length)
     sizes = {"B": BATCH, "H": heads, "P": length, "M": wide, "E": width}
     if length > ONE_BY_ONE:
         sizes["B"] = 1
-    workload = load_workload(catalog.resolve("problems", PROBLEM), sizes=sizes)
+    workload = fm.load_problem(PROBLEM, sizes=sizes)
     kind = KINDS[name]
     if kind.on_lanes:
         einsums = [replace(e, unit="vector") if e.name in ON_ARRAY else e for e in workload.einsums]
@@ -180,7 +180,7 @@ def _size(where: str, text: str) -> int:
     if number[-1:] in UNITS:
         number, unit = number[:-1], UNITS[number[-1]]
     if not number.isdecimal() or not 0 < int(number) * unit < 2**31:
-        raise SpecError(expected(where, "a whole number > 0, or one with K or M", text))
+        raise wrong(where, "a whole number > 0, or one with K or M", text)
     return int(number) * unit
 
 
@@ -190,13 +190,13 @@ def _positive(where: str, text: str) -> None:
     except ValueError:
         right = False
     if not right:
-        raise SpecError(expected(where, "a number > 0", text))
+        raise wrong(where, "a number > 0", text)
 
 
 def _answers(workload: Workload, kind: Kind, wide: int, pareto: bool) -> Iterator[FusemaxRow]:
     """The answers for growing blocks, the last of which is the row's."""
     edits = {**(LANES if kind.on_lanes else {}), "variables.pe_dim": wide}
-    platform = edited_platform(platform_files(catalog.resolve("arch", CHIP)), edits)
+    platform = edit_platform(CHIP, edits)
     tiles = workload.rank_sizes["P"] // wide
     least = LEAST_BLOCKS if pareto else 1
     for count in (2**i for i in range(tiles.bit_length()) if tiles % 2**i == 0):
@@ -229,7 +229,8 @@ def _answer(workload: Workload, platform: Platform, kind: Kind, queries: int) ->
     mapping = block_mapping(workload, platform, kind, queries)
     chip = _with_room(platform)
     prices = _prices(kind.prices)
-    result = evaluate(workload, chip, mapping, prices)
+    record = MappingRecord(workload=workload, platform=chip, mapping=mapping)
+    result = evaluated(record, prices)
     assert isinstance(result, Result), result
     return FusemaxRow(
         columns={},
@@ -244,7 +245,8 @@ def _answer(workload: Workload, platform: Platform, kind: Kind, queries: int) ->
 @cache
 def _prices(name: str) -> Ert:
     """Energies by the artifact's own files, whatever room a row is given."""
-    return load_ert(catalog.folder("arch") / "fusemax" / f"{name}.ert.yaml")
+    path = ROOT / "arch" / "fusemax" / f"{name}.ert.yaml"
+    return energies(fm.load_platform(CHIP), path)[0]
 
 
 def _level(platform: Platform) -> MemoryLevel:

@@ -1,17 +1,18 @@
 """The exercises of timeloop-accelergy-exercises, each priced here and by timeloop-model.
 
-    python tools/timeloop_exercises.py CHECKOUT [--write]
+    python -m studies.mapper.exercises CHECKOUT [--write]
 
 CHECKOUT is a clone of Accelergy-Project/timeloop-accelergy-exercises. Every exercise is read as it
 comes, with the mapping that it has or that timeloop-mapper once found for it (in its ref-output).
 Where timeloop-model is on PATH it prices the same mapping; every count, every cycle and every
 energy is compared. The recorded answer is compared in its counts and cycles, on the dump of its own
-inputs: some were made by an older version. --write puts the table into docs/timeloop.md.
+inputs: some were made by an older version. --write puts the table into README.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shutil
 import tempfile
@@ -19,26 +20,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from flat_mapper.api.one_einsum import model
-from flat_mapper.arch.reader import architecture_of, load_architecture
-from flat_mapper.arch.values import Architecture
-from flat_mapper.base.errors import BackendError, FlatMapperError, MappingError
-from flat_mapper.cost_model.result import EinsumStats
-from flat_mapper.energy.tables import Ert
-from flat_mapper.reports.answers import ModelResult
-from flat_mapper.spec.document import section_of
-from flat_mapper.spec.templating import load_document
-from flat_mapper.spec.textfiles import write_text
-from flat_mapper.spec.timeloopfe import document_of
-from flat_mapper.spec.yamlio import dump
-from flat_mapper.timeloop.backend import INPUT_FILES, art_document, ert_document
-from flat_mapper.timeloop.run import TIMELOOP_MODEL, answer_text, command_of, run_model
-from flat_mapper.timeloop.stats import einsum_stats
-from flat_mapper.timeloop.write_processed import processed_document
+import flat_mapper as fm
+from flat_mapper.values import Architecture, EinsumStats, Ert, einsum_stats, load_document
+from studies.common import put_table
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "timeloop.md"
-MARKS = ("<!-- exercises: made by `make timeloop-exercises` -->\n", "<!-- end of exercises -->\n")
+Files = Sequence[Path] | Mapping[str, object]
+HEAD = ["| exercise | timeloop-model now | as recorded | |", "|---|---|---|---|"]
 COUNTS = ("reads", "fills", "updates")
 TENSOR = (
     *(f"scalar_{name}" for name in COUNTS),
@@ -149,12 +138,17 @@ def prices(arch: Architecture) -> Ert:
     return Ert(levels={**levels, arch.compute.name: {"compute": 0.75}}, source="this table")
 
 
-def modelled(files: Sequence[Path], data: Mapping[str, object]) -> ModelResult:
-    """The native answer on some files."""
-    table = prices(load_architecture(*files, data=data))
-    found = model(files, table, data=data)
-    if not isinstance(found, ModelResult):
-        raise BackendError(str(found))
+def modelled(
+    files: Files, data: Mapping[str, object] | None = None, backend: str = "native"
+) -> Any:
+    """The answer on some files, or on a specification in memory."""
+    if isinstance(files, Mapping):
+        table = prices(fm.load_platform(files).matrix)
+    else:
+        table = prices(fm.load_architecture(*files, data=data))
+    found = fm.model(files, table, data=data, backend=backend)
+    if isinstance(found, fm.Infeasible):
+        raise fm.BackendError(str(found))
     return found
 
 
@@ -166,73 +160,54 @@ def without(mapping: Sequence[Path], level: str) -> Iterator[Sequence[Path]]:
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "map.yaml"
-        entries = section_of(load_document(mapping[0]), str(mapping[0]))["mapping"]
-        assert isinstance(entries, list)
-        kept = [entry for entry in entries if entry["target"] != level]
-        file.write_text(dump({"mapping": kept}), encoding="utf-8")
+        document: Any = load_document(mapping[0])
+        kept = [entry for entry in document["mapping"] if entry["target"] != level]
+        file.write_text(json.dumps({"mapping": kept}), encoding="utf-8")  # which is YAML, too
         yield [file]
 
 
-def recorded_inputs(dumped: Path, mapping: Sequence[Path]) -> ModelResult:
-    """The native answer on a dump, with the mapping that was found for it.
+def recorded_inputs(dumped: Path, mapping: Sequence[Path]) -> dict[str, object]:
+    """A dump with the mapping that was found for it.
 
     The dump's constraints are left out: what timeloop-mapper found keeps to them as it reads them.
     """
-    document = section_of(load_document(dumped), str(dumped))
-    parts = {
-        key: document[key] for key in ("architecture", "problem", "mapping") if key in document
-    }
+    document: Any = load_document(dumped)
+    kept = ("architecture", "problem", "mapping")
+    parts = {key: document[key] for key in kept if key in document}
     for path in mapping:
-        parts |= section_of(load_document(path), str(path))
-    found = model(parts, prices(architecture_of(document_of(parts))))
-    if not isinstance(found, ModelResult):
-        raise BackendError(str(found))
-    return found
-
-
-def asked_of_timeloop(found: ModelResult, folder: Path) -> EinsumStats:
-    """timeloop-model's answer on the mapping of a native one, with the same energies."""
-    table = prices(found.arch)
-    documents = (
-        processed_document(found.workload, found.arch, found.mapping, handed_on=True),
-        ert_document(found.arch, table),
-        art_document(found.arch),
-    )
-    for name, document in zip(INPUT_FILES, documents, strict=True):
-        write_text(folder / name, dump(document))
-    answer = run_model(command_of(), folder, INPUT_FILES)
-    (einsum,) = found.workload.einsums
-    if not isinstance(answer, Path):
-        raise BackendError(f"timeloop-model refuses: {answer}")
-    return einsum_stats(answer_text(answer), einsum, found.arch, found.mapping, str(answer))
+        found: Any = load_document(path)
+        parts |= found
+    return parts
 
 
 def row(exercise: Exercise, root: Path, *, real: bool) -> str:
     """One row of the table."""
     notes: list[str] = []
-    try:
-        with without(exercise.mapping, exercise.dropped) as mapping:
-            found = modelled([*exercise.files, *mapping], exercise.data)
-    except MappingError as error:
-        raise BackendError(f"{exercise.name}: {error}") from error
-    except FlatMapperError as error:
-        text = str(error).replace(f"{root}/", "").replace("workspace/", "")
-        reason = re.sub(r"^\S+: ", "", text).partition("; ")[0]
-        if "timeloop-mapper.map.yaml" not in text:
-            return f"| {exercise.name} | - | - | refused: {reason[:120]} |"
-        notes = ["the recorded mapping breaks a constraint of the arch.yaml: on its own dump"]
-        found = recorded_inputs(exercise.recorded / DUMP, exercise.mapping)
     live, old = "not run", "-"
-    if real:
-        with tempfile.TemporaryDirectory() as folder:
-            theirs = asked_of_timeloop(found, Path(folder))
-        count, wrong = differences(found.stats, theirs, energy=True)
-        live = f"{count}, {len(wrong)} differ"
-        notes += wrong[:1]
-    stats = next(exercise.recorded.glob("timeloop-m*.stats.txt"), None)
     dumped = exercise.recorded / DUMP
+    with without(exercise.mapping, exercise.dropped) as mapping:
+        asked: Files = [*exercise.files, *mapping]
+        data: Mapping[str, object] | None = exercise.data
+        try:
+            found = modelled(asked, data)
+        except fm.MappingError as error:
+            raise fm.BackendError(f"{exercise.name}: {error}") from error
+        except fm.FlatMapperError as error:
+            text = str(error).replace(f"{root}/", "").replace("workspace/", "")
+            reason = re.sub(r"^\S+: ", "", text).partition("; ")[0]
+            if "timeloop-mapper.map.yaml" not in text:
+                return f"| {exercise.name} | - | - | refused: {reason[:120]} |"
+            notes = ["the recorded mapping breaks a constraint of the arch.yaml: on its own dump"]
+            asked, data = recorded_inputs(dumped, exercise.mapping), None
+            found = modelled(asked, data)
+        if real:
+            theirs = modelled(asked, data, "timeloop")
+            count, wrong = differences(found.stats, theirs.stats, energy=True)
+            live = f"{count}, {len(wrong)} differ"
+            notes += wrong[:1]
+    stats = next(exercise.recorded.glob("timeloop-m*.stats.txt"), None)
     if stats is not None and dumped.is_file() and not exercise.dropped:
-        again = recorded_inputs(dumped, exercise.mapping)
+        again = modelled(recorded_inputs(dumped, exercise.mapping))
         (einsum,) = again.workload.einsums
         said = einsum_stats(stats.read_text(), einsum, again.arch, again.mapping, str(stats))
         count, wrong = differences(again.stats, said, energy=False)
@@ -247,17 +222,13 @@ def main() -> int:
     parser.add_argument("checkout", type=Path)
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    root: Path = arguments.checkout
-    real = shutil.which(TIMELOOP_MODEL) is not None
-    lines = ["| exercise | timeloop-model now | as recorded | |", "|---|---|---|---|"]
-    for exercise in exercises(root):
-        lines.append(row(exercise, root, real=real))
+    real = shutil.which("timeloop-model") is not None
+    lines = list(HEAD)
+    for exercise in exercises(arguments.checkout):
+        lines.append(row(exercise, arguments.checkout, real=real))
         print(lines[-1], flush=True)
     if arguments.write:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
-        after = rest.partition(MARKS[1])[2]
-        table = "\n".join(lines)
-        PAGE.write_text(f"{before}{MARKS[0]}{table}\n{MARKS[1]}{after}", encoding="utf-8")
+        put_table(Path(__file__).parent / "README.md", "exercises", "\n".join(lines))
     wrong = [line for line in lines if re.match(r"\| [^|]* \| \d+, [1-9]", line)]
     return 1 if wrong else 0
 

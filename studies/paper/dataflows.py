@@ -11,17 +11,26 @@ where the softmax is charged: its Einsums have the keys along the lanes, as Fuse
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
-from flat_mapper.arch.values import Platform
-from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule
-from flat_mapper.mapping.values import Policy, Schedule
-from flat_mapper.published.array import STATIONARITIES
-from flat_mapper.published.mapping import Stationarity
-from flat_mapper.workload.einsum import Einsum
-from flat_mapper.workload.graph import Workload
+import flat_mapper as fm
+from flat_mapper.values import (
+    Einsum,
+    Ert,
+    Fusion,
+    KeepRule,
+    Mapspace,
+    Platform,
+    Policy,
+    Result,
+    SlotRule,
+    Workload,
+)
+from studies.simulator.array import STATIONARITIES
+from studies.simulator.mapping import Stationarity
+
+Infeasible = fm.Infeasible
+ChargedSchedule = Literal["interleaved", "overlapped"]
 
 STATIONARY: tuple[Stationarity, ...] = ("output", "weight")
 
@@ -40,7 +49,12 @@ def gemm(
 
 
 def attention_charged(
-    workload: Workload, platform: Platform, ert: Ert, *, fused: bool, schedule: Schedule
+    workload: Workload,
+    platform: Platform,
+    ert: Ert,
+    *,
+    fused: bool,
+    schedule: ChargedSchedule,
 ) -> Result | Infeasible:
     """The fastest mapping of attention whose softmax is charged, unfused or fused by rows."""
     matrix = [e for e in workload.ordered if e.unit == "matrix"]
@@ -127,7 +141,7 @@ def _fastest(
     best: Result | None = None
     refused: Infeasible | None = None
     for space in spaces:
-        found = search(workload, platform, space, ert, objective="latency")
+        found = fm.search(workload, platform, space, ert, objective="latency")
         if isinstance(found, Infeasible):
             refused = found if refused is None or found.needs < refused.needs else refused
         elif best is None or _cost(found.result) < _cost(best):
@@ -142,6 +156,7 @@ def _cost(result: Result) -> tuple[int, float]:
     return result.cycles, result.offchip_bytes
 
 
-def alone(workload: Workload, einsum: str) -> Workload:
-    """One Einsum of a cascade as a workload of its own, once."""
-    return replace(workload.subset((einsum,)), repeat=1)
+def alone(workload: Workload, weights: str) -> Workload:
+    """The product with some weights as a workload of its own, once."""
+    (name,) = (e.name for e in workload.einsums if weights in {a.tensor for a in e.inputs})
+    return replace(workload.subset((name,)), repeat=1)

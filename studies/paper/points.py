@@ -1,6 +1,6 @@
 """The points of the paper's tables: each one is solved on its own, in any process.
 
-Attention runs in the simulator's mapspace (`reproduce_array`), whose rows this model reproduces.
+Attention runs in the simulator's mapspace (`simulator/array.py`), whose rows this model reproduces.
 The projections and the feed-forward layers run unfused, under the same two dataflows, by the
 ordinary search. All of it under the simulator's assumptions: 940 MHz, 50 and 400 x 2^30 B/s of
 off-chip bandwidth, 16-bit words, two copies of what crosses DRAM.
@@ -9,22 +9,15 @@ off-chip bandwidth, 16-bit words, two copies of what crosses DRAM.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from typing import Literal
 
-from flat_mapper.arch.reader import load_platform
-from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
-from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.energy.tables import Ert
-from flat_mapper.explore.need_result import Quantity
-from flat_mapper.explore.need_search import STEP_BYTES_PER_S, Knob
-from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapping.space import Fusion
-from flat_mapper.mapping.space_reader import load_mapspace
-from flat_mapper.published.array import (
+import flat_mapper as fm
+from flat_mapper.values import Ert, Fusion, MemoryLevel, Platform, Result, Workload, energies
+from studies.paper.dataflows import STATIONARY, ChargedSchedule, alone, attention_charged, gemm
+from studies.simulator.array import (
     ArraySpace,
     Choices,
     DataflowChoice,
@@ -32,18 +25,14 @@ from flat_mapper.published.array import (
     fastest,
     mapping_text,
 )
-from flat_mapper.published.dataflows import STATIONARY, alone, attention_charged, gemm
-from flat_mapper.published.mapping import SimulatorMapping
-from flat_mapper.published.simulator import simulator_ert, simulator_platform
-from flat_mapper.spec import catalog
-from flat_mapper.workload.cascade import scope
-from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.problem_file import sequence_lengths
-from flat_mapper.workload.reader import load_workload
+from studies.simulator.mapping import SimulatorMapping
+from studies.simulator.rows import simulator_ert, simulator_platform
 
+Infeasible = fm.Infeasible
 TableRow = Mapping[str, str | int | float]
 Tables = Mapping[str, Sequence[TableRow]]
-ChargedSchedule = Literal["interleaved", "overlapped"]
+Quantity = Literal["buffer", "bandwidth"]
+STEP_BYTES_PER_S = 1e9
 
 # What each configuration of FLAT's evaluation may choose, but for the tiles of rows.
 # source: FLAT, ASPLOS'23. What FLEX may stage is not stated there: both readings.
@@ -67,6 +56,8 @@ CONFIGURATIONS: Mapping[str, Choices] = {
 }
 COMPARED = ("naive", "flex-stream", "flex", "flat")
 PLATFORMS = ("edge", "cloud")
+# Weights of the projections and of the feed-forward layer. K and V have the sizes of Q.
+WEIGHTS: Mapping[str, str] = {"Q": "WQ", "O": "WO", "FC1": "W1", "FC2": "W2"}
 TARGET = 0.95  # utilization
 
 
@@ -79,28 +70,60 @@ def assumed_platform(name: str, *, vector: bool = False) -> Platform:
 @cache
 def chip_prices(name: str) -> Ert:
     """The whole chip priced by hwcomponents."""
-    from flat_mapper.energy.pricing import price_with_hwcomponents
-
-    return price_with_hwcomponents(load_platform(name))[0]
+    return energies(fm.load_platform(name), None)[0]
 
 
 def cascade(model: str, length: int) -> Workload:
     """The block of a model, all its layers."""
-    lengths = sequence_lengths(length)
-    return load_workload(catalog.resolve("problems", model), "model", lengths=lengths)
+    return fm.load_problem(model, "model", seq=length)
 
 
 def core(model: str, length: int) -> Workload:
     """Logit and attend alone, once."""
-    return scope(cascade(model, length), "attention")
+    return fm.load_problem(model, "attention", seq=length)
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """The quantity that is turned: rows of the shared buffer, or steps of DRAM's bandwidth."""
+
+    platform: Platform
+    quantity: Quantity
+
+    @property
+    def level(self) -> MemoryLevel:
+        """The level that is turned."""
+        return self.platform.matrix.levels[self.quantity == "buffer"]
+
+    @property
+    def step(self) -> float:
+        """Bytes of a row, or bytes per second."""
+        row = self.level.row_words * self.level.word_bits / 8
+        return row if self.quantity == "buffer" else STEP_BYTES_PER_S
+
+    def of_bytes(self, count: float) -> Platform:
+        """The platform with so many bytes of buffer, in whole rows."""
+        return self.at(int(count // self.step))
+
+    def at(self, steps: int | None) -> Platform:
+        """The platform with so many steps; None: unlimited."""
+        level, matrix = self.level, self.platform.matrix
+        if self.quantity == "buffer":
+            words = None if steps is None else steps * level.row_words
+            turned = replace(level, capacity_words=words)
+        else:
+            words_per_s = None if steps is None else steps * self.step * 8 / level.word_bits
+            rate = None if words_per_s is None else words_per_s * matrix.cycle_seconds
+            turned = replace(level, shared_words_per_cycle=rate)
+        nodes = tuple(turned if node is level else node for node in matrix.nodes)
+        return replace(self.platform, matrix=replace(matrix, nodes=nodes))
 
 
 def with_buffer(platform: Platform, count_bytes: float | None) -> Platform:
     """A platform with another shared buffer, in whole rows; None leaves it as it is."""
     if count_bytes is None:
         return platform
-    knob = Knob.of(platform, "buffer", 1)
-    return knob.at(int(count_bytes // knob.step))
+    return Knob(platform, "buffer").of_bytes(count_bytes)
 
 
 def own_buffer(platform: str) -> int:
@@ -181,7 +204,7 @@ def _costs(result: Result) -> dict[str, str | int | float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerPoint:
-    """One projection or feed-forward Einsum, under the baselines' freedoms, at some buffers."""
+    """One projection or feed-forward product, under the baselines' freedoms, at some buffers."""
 
     platform: str
     model: str
@@ -196,7 +219,7 @@ class LayerPoint:
         them is the fastest with every larger one.
         """
         chip = assumed_platform(self.platform)
-        workload = alone(cascade(self.model, self.length), self.einsum)
+        workload = alone(cascade(self.model, self.length), WEIGHTS[self.einsum])
         busy: dict[str, Result] = {}
         for size in self.buffers:
             there = with_buffer(chip, size)
@@ -280,9 +303,9 @@ class FreePoint:
         chip, workload = assumed_platform(self.platform), core(self.model, self.length)
         found: dict[str, Result] = {}
         for name in ("flex-stream", "flat-r"):
-            declared = load_mapspace(name)
+            declared = fm.load_mapspace(name)
             space = replace(declared, policy=replace(declared.policy, softmax="free"))
-            best = search(workload, chip, space, chip_prices(self.platform), objective="latency")
+            best = fm.search(workload, chip, space, chip_prices(self.platform), objective="latency")
             if isinstance(best, Infeasible):
                 return
             found[name] = best.result
@@ -314,10 +337,9 @@ class NeedPoint:
         """A row for each configuration."""
         space = space_of(self.platform, self.model, self.length)
         # What the dataflows reach at all: the array may be wider than d.
-        wide = Knob.of(space.platform, "bandwidth", STEP_BYTES_PER_S).at(None)
-        roomy = Knob.of(wide, "buffer", 1).at(None)
+        roomy = Knob(Knob(space.platform, "bandwidth").at(None), "buffer").at(None)
         everything = {f.mapping: f for f in space.found(CONFIGURATIONS["flat"], roomy)}
-        knob = Knob.of(space.platform, self.quantity, STEP_BYTES_PER_S)
+        knob = Knob(space.platform, self.quantity)
         for name in COMPARED[1:]:
             every = [everything[m] for m in space.mappings(CONFIGURATIONS[name])]
             ceiling = max(f.result.utilization for f in every)
@@ -347,7 +369,7 @@ def least_steps(
     """
 
     def reaches(found: SimulatedMapping, steps: int | None) -> bool:
-        return space.combined(found.mapping, knob.at(steps)).utilization >= target
+        return space.priced(found.mapping, knob.at(steps)).result.utilization >= target
 
     best: int | None = None
     for found in sorted(able, key=lambda f: f.cost[1]):

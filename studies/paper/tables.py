@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from math import exp, log
 
-from flat_mapper.base.classes import dataclass
-from flat_mapper.base.parallel import each
-from flat_mapper.base.progress import Progress
-from flat_mapper.published.points import (
+from studies.common import each
+from studies.paper.dataflows import ChargedSchedule
+from studies.paper.points import (
     COMPARED,
     PLATFORMS,
     AttentionPoint,
-    ChargedSchedule,
     FreePoint,
     LayerPoint,
     NeedPoint,
@@ -33,7 +33,7 @@ SHARES = (512, 4096, 16384, 65536)  # lengths at which the paper gives the share
 CHARGED = (1024, 4096, 16384, 65536, 262144, 1048576)  # FuseMax (MICRO'24), attn-flat.csv
 CHARGED_MODELS = ("bert-base", "xlm")  # d = 64, as TrXL and T5 have it, and d = 128
 CHARGED_SCHEDULES: tuple[ChargedSchedule, ...] = ("overlapped", "interleaved")
-LAYERS = {"Q": 3, "O": 1, "FC1": 1, "FC2": 1}  # K and V have the sizes of Q
+LAYERS = {"Q": 3, "O": 1, "FC1": 1, "FC2": 1}  # how often; K and V have the sizes of Q
 ATTENTION_LAYERS = ("Q", "O")  # the projections; the others are the feed-forward layer
 
 
@@ -114,15 +114,13 @@ class Grid:
         ]
 
 
-def paper_tables(
-    grid: Grid, *, workers: int | None = None, progress: Progress | None = None
-) -> Tables:
+def paper_tables(grid: Grid, workers: int | None = None) -> Tables:
     """Every table by name: the rows of the points, and what follows from them."""
     points = grid.points()
     flat = [p for group in points.values() for p in group]
     # The longest first: the cores finish together.
     order = sorted(range(len(flat)), key=lambda i: _weight(flat[i]), reverse=True)
-    answers = each(solve, [flat[i] for i in order], workers=workers, done=progress)
+    answers = _told(each(solve, [flat[i] for i in order], workers), len(order))
     by_index = dict(zip(order, answers, strict=True))
     found: dict[str, list[TableRow]] = {}
     start = 0
@@ -139,6 +137,16 @@ def paper_tables(
         "shares": shares,
         "savings": saving_rows(found["needs"]),
     }
+
+
+def _told(answers: Iterator[list[TableRow]], whole: int) -> Iterator[list[TableRow]]:
+    """The answers, counted on a terminal as they come."""
+    shown = sys.stderr.isatty()
+    for count, rows in enumerate(answers, 1):
+        if shown:
+            end = "\n" if count == whole else ""
+            print(f"\r{count} of {whole} points", end=end, file=sys.stderr, flush=True)
+        yield rows
 
 
 def _weight(point: Point) -> float:

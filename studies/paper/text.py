@@ -6,9 +6,9 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from flat_mapper.base.escape import csv_cell
-from flat_mapper.published.paper import Grid
-from flat_mapper.published.points import TableRow, Tables
+from studies.common import markdown
+from studies.paper.points import TableRow, Tables
+from studies.paper.tables import Grid, geomean
 
 SETTINGS = """\
 Settings: the simulator's assumptions (940 MHz; off-chip 50 and 400 x 2^30 B/s; 16-bit words; two
@@ -33,7 +33,7 @@ def csv_text(rows: Sequence[TableRow]) -> str:
 
 
 def _cell(value: str | int | float) -> object:
-    return f"{value:.10g}" if isinstance(value, float) else csv_cell(value)
+    return f"{value:.10g}" if isinstance(value, float) else value
 
 
 def paper_files(tables: Tables, grid: Grid) -> dict[str, bytes]:
@@ -69,12 +69,6 @@ def paper_text(tables: Tables, grid: Grid) -> str:
         _softmax(tables["softmax"]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _pick(rows: Iterable[TableRow], **wanted: str | int) -> list[TableRow]:
@@ -119,8 +113,6 @@ def _by_length(rows: Sequence[TableRow], grid: Grid) -> str:
 
 
 def _by_model(rows: Sequence[TableRow], grid: Grid) -> str:
-    from flat_mapper.published.paper import geomean
-
     head = ("platform", "tile rows", "over", *grid.models)
     lines = []
     for platform in grid.platforms:
@@ -174,11 +166,13 @@ def _shares(rows: Sequence[TableRow]) -> str:
     return markdown(("platform", "configuration", *map(str, lengths)), lines)
 
 
+def _lines(rows: Iterable[TableRow], forms: str) -> list[list[str]]:
+    """A line for each row: its cells as the words of `forms` have them."""
+    return [[form.format(**row) for form in forms.split()] for row in rows]
+
+
 def _savings(rows: Sequence[TableRow]) -> str:
-    lines = [
-        (*(str(row[k]) for k in ("platform", "quantity", "over")), f"{float(row['ratio']):.2f}")
-        for row in _pick(rows, model="all")
-    ]
+    lines = _lines(_pick(rows, model="all"), "{platform} {quantity} {over} {ratio:.2f}")
     return markdown(("platform", "quantity", "over", "FLAT's over the baseline's"), lines)
 
 
@@ -199,28 +193,12 @@ def _needs(rows: Sequence[TableRow]) -> str:
 
 
 def _free(rows: Sequence[TableRow]) -> str:
-    lines = [
-        (
-            *(str(row[k]) for k in ("platform", "seq_len")),
-            *(f"{float(row[k]):.2f}" for k in ("unfused_utilization", "fused_utilization")),
-            f"{float(row['speedup']):.2f}x",
-        )
-        for row in rows
-    ]
+    forms = "{platform} {seq_len} {unfused_utilization:.2f} {fused_utilization:.2f} {speedup:.2f}x"
     head = ("platform", "N", "utilization unfused, streamed", "fused by rows", "speed-up")
-    return markdown(head, lines)
+    return markdown(head, _lines(rows, forms))
 
 
 def _softmax(rows: Sequence[TableRow]) -> str:
-    lines = [
-        (
-            *(str(row[k]) for k in ("model", "seq_len", "schedule")),
-            f"{row['unfused_latency_s']:.6g}",
-            f"{row['fused_latency_s']:.6g}",
-            f"{float(row['speedup']):.3f}x",
-            f"{float(row['energy_ratio']):.2f}",
-        )
-        for row in rows
-    ]
+    forms = "{model} {seq_len} {schedule} {unfused_latency_s:.6g} {fused_latency_s:.6g}"
     head = ("model", "N", "schedule", "unfused s", "fused s", "speed-up", "energy, fused/unfused")
-    return markdown(head, lines)
+    return markdown(head, _lines(rows, f"{forms} {{speedup:.3f}}x {{energy_ratio:.2f}}"))

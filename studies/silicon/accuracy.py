@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import correlation, median, quantiles
 
-from flat_mapper.arch.cores import core_facts, fitted_costs
-from flat_mapper.arch.variables import FITTED
-from flat_mapper.published.silicon.rows import Columns, MeasuredRow
+from studies.common import Columns
+from studies.silicon.rows import COSTS, MeasuredRow, costs_of
 
 
 def summary(rows: Sequence[MeasuredRow]) -> Iterator[dict[str, object]]:
@@ -39,9 +38,9 @@ def fitted(rows: Sequence[MeasuredRow]) -> list[dict[str, object]]:
         arch = row.case.platform.matrix
         for kernel in dict.fromkeys(g.kernel for g in row.result.mapping.groups if g.kernel):
             if (arch.name, kernel) not in found:
-                costs = fitted_costs(arch, kernel)
+                costs = costs_of(arch, kernel)
                 costs = {name: n for name, n in costs.items() if name not in row.case.sourced}
-                own = sum(f"_{name}" in FITTED for name in costs)
+                own = sum(name in COSTS for name in costs)
                 found[arch.name, kernel] = {
                     "arch": arch.name,
                     "kernel": kernel,
@@ -60,11 +59,12 @@ def leave_one_out(rows: Sequence[MeasuredRow]) -> dict[str, float]:
     ratios: dict[str, list[float]] = {}
     for row in rows:
         (group,) = row.result.mapping.groups
-        facts = core_facts(row.case.platform.matrix, group.kernel)
-        bare = (row.predicted_s - facts.launch_seconds) / facts.factor
-        ratio = (row.case.measured_s - facts.launch_seconds) / bare
+        costs = costs_of(row.case.platform.matrix, group.kernel)
+        launch = costs.get("launch_seconds", 0.0)
+        bare = (row.predicted_s - launch) / costs["factor"]
+        ratio = (row.case.measured_s - launch) / bare
         ratios.setdefault(group.kernel, []).append(ratio)
-        found.append((group.kernel, ratio, bare, facts.launch_seconds, row.case.measured_s))
+        found.append((group.kernel, ratio, bare, launch, row.case.measured_s))
     pairs = []
     for kernel, ratio, bare, launch, measured in found:
         others = list(ratios[kernel])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flat_mapper.base.table import grid
-from flat_mapper.published.silicon.accuracy import findings, fitted, summary
-from flat_mapper.published.silicon.headroom import best_of_row, headroom_lines
-from flat_mapper.published.silicon.rows import MeasuredRow
-from flat_mapper.published.silicon.sensitivity import moved_times
+from studies.common import grid
+from studies.silicon.accuracy import findings, fitted, summary
+from studies.silicon.headroom import best_of_row, headroom_lines
+from studies.silicon.rows import MeasuredRow
+from studies.silicon.sensitivity import moved_times
 
 
 def said(rows: Sequence[MeasuredRow], *, best: bool, moved: bool) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """What files of measured rows say of a chip's kernels: errors, fitted costs, a picture.
 
-`python tools/silicon_fit.py FILE...` prints, as variables of the chip's file, median and 90th
+`python -m studies.silicon.bands FILE...` prints, as variables of the chip's file, median and 90th
 percentile of |predicted / measured - 1| of each kernel on the rows that nothing was fitted to, of
 whatever mask and length; kernels with fewer than five such rows are left out. `--worst N` adds the
 rows that are off most. `--costs` fits
@@ -11,19 +11,17 @@ also draws the rows. `--every N` takes one row in N.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from flat_mapper.published.silicon import gpu
-from flat_mapper.published.silicon.accuracy import errors
-from flat_mapper.published.silicon.families import cases
-from flat_mapper.published.silicon.fit import fitted_to, timed
-from flat_mapper.published.silicon.rows import Case, MeasuredRow, priced
+from studies.silicon import gpu
+from studies.silicon.accuracy import errors
+from studies.silicon.families import cases
+from studies.silicon.fit import fitted_to, timed
+from studies.silicon.rows import Case, MeasuredRow, priced
 
 LEAST = 5  # chosen: rows from which a 90th percentile is taken
 Named = tuple[str, str]  # chip and kernel

@@ -12,18 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
-from flat_mapper.arch.edits import Edits, constrained, edited, set_path
-from flat_mapper.arch.reader import PlatformFiles, load_platform, platform_files, platform_of
-from flat_mapper.arch.values import Platform
-from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.published.silicon.rows import Case, Columns, seconds_of, sizes_of
-from flat_mapper.published.silicon.sdpa_mapping import chunk_mapping
-from flat_mapper.spec import catalog
-from flat_mapper.workload.cascade import attention
-from flat_mapper.workload.einsum import Einsum
-from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import Mask
-from flat_mapper.workload.notation import parse_einsum
+import flat_mapper as fm
+from flat_mapper.values import Einsum, Mask, Platform, Workload, edit_platform, parse_einsum
+from studies.common import Columns, among, sizes_of, wrong
+from studies.silicon.rows import Case, seconds_of
+from studies.silicon.sdpa_mapping import chunk_mapping
 
 CHIP = "blackhole-p100a"
 SIZES = (
@@ -100,14 +93,12 @@ def check_words(where: str, row: Columns, names: Sequence[str]) -> None:
     for key in names:
         words = KNOWN[key]
         if row.get(key) not in words:
-            raise SpecError(expected(f"{where}: {key}", f"one of {', '.join(words)}", row.get(key)))
+            raise among(f"{where}: {key}", words, row.get(key))
 
 
 def _check(where: str, at: Mapping[str, int]) -> None:
     if at["num_heads"] % at["num_kv_heads"]:
-        raise SpecError(
-            expected(f"{where}: num_heads", "a multiple of num_kv_heads", at["num_heads"])
-        )
+        raise wrong(f"{where}: num_heads", "a multiple of num_kv_heads", at["num_heads"])
 
 
 def _kernel(row: Columns) -> str:
@@ -124,7 +115,7 @@ def _workload(row: Columns, at: Mapping[str, int]) -> tuple[Workload, dict[str, 
     keys = -(-at["kv_seq"] // at["k_chunk"]) * at["k_chunk"]  # whole chunks are streamed
     tile = {"P": at["q_chunk"], "M": at["k_chunk"]}
     if row["variant"] == "sparse":  # heads are the rows: a query's keys are its own
-        found = attention(
+        found = fm.attention(
             B=at["S"] * at["batch"], H=1, P=at["num_heads"], M=keys,
             E=at["head_dim"], F=at["head_dim"], softmax="online",
         )  # fmt: skip
@@ -136,7 +127,7 @@ def _workload(row: Columns, at: Mapping[str, int]) -> tuple[Workload, dict[str, 
             "M": tile["M"],
         }
     grouped = at["num_heads"] > at["num_kv_heads"]
-    found = attention(
+    found = fm.attention(
         B=at["batch"],
         H=at["num_heads"],
         P=at["S"],
@@ -195,21 +186,20 @@ def with_formats(workload: Workload, queries: str, keys: str, accum: str) -> Wor
 
 
 @cache
-def chip_files() -> PlatformFiles:
-    """The documents of the card."""
-    return platform_files(catalog.resolve("arch", CHIP))
+def facts() -> Mapping[str, object]:
+    """The variables of the card's file."""
+    return fm.load_platform(CHIP).matrix.variables
 
 
 def _platform(row: Columns, at: Mapping[str, int]) -> Platform:
     """The card as a row has it: cores, fidelity, exponentials, and what a core streams."""
-    facts = load_platform(CHIP).matrix.variables
     exp = "accurate" if not at["exp_approx"] else "approximate"
     exp = "fp32" if row["accum"] == "float32" else exp
-    edits: dict[str, object] = {
-        "core.meshX": at["cores"],
-        "variables.exp_cycles": number(facts, f"sdpa_exp_{exp}") / 32,
-        "variables.core_stream_bytes_per_cycle": _stream(row, at, facts),
-    }
+    edits = (
+        ("core.meshX", at["cores"]),
+        ("variables.exp_cycles", number(f"sdpa_exp_{exp}") / 32),
+        ("variables.core_stream_bytes_per_cycle", _stream(row, at)),
+    )
     return card(edits, row["fidelity"], alone=not _passed_on(row, at))
 
 
@@ -218,30 +208,29 @@ def _passed_on(row: Columns, at: Mapping[str, int]) -> bool:
     return row["variant"] == "plain" and not at["causal"] and not at["window"]
 
 
-def _stream(row: Columns, at: Mapping[str, int], facts: Mapping[str, object]) -> float:
+def _stream(row: Columns, at: Mapping[str, int]) -> float:
     """Bytes a cycle that a core takes in, of the number of cores nearest to those at work."""
     chunks = -(-at["S"] // at["q_chunk"])
     paired = bool(at["causal"] or at["window"]) and chunks % 2 == 0
     at_work = min(at["cores"], at["batch"] * at["num_heads"] * chunks // (1 + paired))
     nearest = min(STREAMS, key=lambda cores: abs(cores - at_work))
-    return number(facts, "sdpa_stream_passed_on" if _passed_on(row, at) else STREAMS[nearest])
+    return number("sdpa_stream_passed_on" if _passed_on(row, at) else STREAMS[nearest])
 
 
-def card(edits: Edits, fidelity: str, *, alone: bool) -> Platform:
+@cache
+def card(edits: tuple[tuple[str, object], ...], fidelity: str, *, alone: bool) -> Platform:
     """The card with some facts set, and the matrix unit's passes.
 
     alone: each core reads for itself.
     """
-    files = edited(chip_files(), edits)
-    matrix = set_path(files.matrix, "variables.mul_cycles", FIDELITY[fidelity])
-    files = replace(files, matrix=matrix)
-    if alone:
-        files = constrained(files, "core", "spatial", {"no_multicast_no_reduction": ["*"]})
-    return platform_of(files)
+    rules = {"core.spatial": {"no_multicast_no_reduction": ["*"]}} if alone else {}
+    found = edit_platform(CHIP, dict(edits), rules)
+    passes = {**dict(edits), "variables.mul_cycles": FIDELITY[fidelity]}
+    return replace(found, matrix=edit_platform(CHIP, passes, rules).matrix)  # the lanes have theirs
 
 
-def number(facts: Mapping[str, object], name: str) -> float:
+def number(name: str) -> float:
     """A fact of the chip's file."""
-    value = facts[name]
+    value = facts()[name]
     assert isinstance(value, int | float), name
     return float(value)

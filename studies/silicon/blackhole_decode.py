@@ -8,22 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flat_mapper.arch.reader import load_platform
-from flat_mapper.arch.values import Platform
-from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.published.silicon.blackhole import (
-    CHIP,
+import flat_mapper as fm
+from flat_mapper.values import Platform, Workload, with_splits
+from studies.common import Columns, sizes_of, wrong
+from studies.silicon.blackhole import (
     card,
     check_words,
     number,
     values_of_keys,
     with_formats,
 )
-from flat_mapper.published.silicon.rows import Case, Columns, seconds_of, sizes_of
-from flat_mapper.published.silicon.sdpa_mapping import chunk_mapping
-from flat_mapper.workload.cascade import attention
-from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.softmax import with_splits
+from studies.silicon.rows import Case, seconds_of
+from studies.silicon.sdpa_mapping import chunk_mapping
 
 SIZES = (
     *("batch", "q_heads", "kv_heads", "head_dim", "v_head_dim", "cur_pos", "cores", "paged"),
@@ -51,10 +47,10 @@ def case(where: str, row: Columns) -> Case:
     at = sizes_of(where, row, SIZES, FLAGS)
     check_words(where, row, WORDS)
     if at["q_heads"] % at["kv_heads"]:
-        raise SpecError(expected(f"{where}: q_heads", "a multiple of kv_heads", at["q_heads"]))
+        raise wrong(f"{where}: q_heads", "a multiple of kv_heads", at["q_heads"])
     cap = row.get(CAP) or str(MOST_PARTS)
     if not cap.isdecimal() or int(cap) < 1:
-        raise SpecError(expected(f"{where}: {CAP}", "a whole number >= 1, or none", cap))
+        raise wrong(f"{where}: {CAP}", "a whole number >= 1, or none", cap)
     workload, tile = _workload(row, at, int(cap))
     kernel = "sdpa_decode_mla" if at["kv_heads"] == 1 else "sdpa_decode"
     platform = _platform(row, at)
@@ -91,7 +87,7 @@ def _workload(row: Columns, at: Mapping[str, int], cap: int) -> tuple[Workload, 
     chunks = -(-(at["cur_pos"] + 1) // chunk)
     parts = max(1, min(cap, at["cores"] // tiles, chunks))
     keys = -(-chunks // parts) * parts * chunk  # every part as long as the longest
-    found = attention(
+    found = fm.attention(
         B=at["batch"],
         H=at["kv_heads"],
         P=together,
@@ -111,12 +107,11 @@ def _workload(row: Columns, at: Mapping[str, int], cap: int) -> tuple[Workload, 
 
 def _platform(row: Columns, at: Mapping[str, int]) -> Platform:
     """The card as a row has it: cores, fidelity, and the bandwidth that DRAM achieves."""
-    facts = load_platform(CHIP).matrix.variables
     few = at["cores"] <= 64
     which = "64" if few else "110" if at["paged"] else "unpaged"
-    edits: dict[str, object] = {
-        "core.meshX": at["cores"],
-        "variables.offchip_bytes_per_s": number(facts, f"sdpa_decode_bytes_{which}"),
-        "variables.exp_cycles": number(facts, "sdpa_exp_accurate") / 32,
-    }
+    edits = (
+        ("core.meshX", at["cores"]),
+        ("variables.offchip_bytes_per_s", number(f"sdpa_decode_bytes_{which}")),
+        ("variables.exp_cycles", number("sdpa_exp_accurate") / 32),
+    )
     return card(edits, row["fidelity"], alone=True)

@@ -8,14 +8,14 @@ what the model charges its lanes for them stands for the packer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from flat_mapper.base.classes import dataclass
-from flat_mapper.base.table import grid
-from flat_mapper.cost_model.result import Result
-from flat_mapper.published.silicon import blackhole
-from flat_mapper.published.silicon.rows import Case, Columns, count_of, priced, read_rows
+from flat_mapper.values import Result
+from studies.common import Columns, grid, read_rows
+from studies.silicon import blackhole
+from studies.silicon.rows import Case, count_of, priced
 
 UNITS = {"fpu_cycles": "matrix unit", "sfpu_cycles": "exponentials"}
 COLUMNS = f"{', '.join((*blackhole.WORDS, *blackhole.SIZES, *UNITS))}"

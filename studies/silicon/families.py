@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.published.silicon import blackhole, blackhole_decode, gpu
-from flat_mapper.published.silicon.rows import Case, Columns, MeasuredRow, priced, read_rows
+from studies.common import Columns, read_rows, wrong
+from studies.silicon import blackhole, blackhole_decode, gpu
+from studies.silicon.rows import Case, MeasuredRow, priced
 
 Family = tuple[str, Callable[[Columns], bool], Callable[[str, Columns], Case]]
 FAMILIES: tuple[Family, ...] = (
@@ -30,7 +30,7 @@ def cases(path: Path) -> list[Case]:
         if meant(rows[0]):
             return [case(f"{path}: row {i}", row) for i, row in enumerate(rows, 2)]
     condition = "the columns of " + "; or ".join(names for names, _, _ in FAMILIES)
-    raise SpecError(expected(str(path), condition, ",".join(rows[0])))
+    raise wrong(str(path), condition, ",".join(rows[0]))
 
 
 def measured(path: Path) -> tuple[MeasuredRow, ...]:

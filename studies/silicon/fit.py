@@ -6,22 +6,21 @@ times are joined by straight lines. The numbers are those of a grid with the lea
 and a third of the 90th percentile, by one of two rules: every row counts once, or every kind of
 rows alike (without and with a window, with a cache in DRAM and near L2). Decodes of fewer than 128
 keys, tiny units of work, are in no fit. `held_out` says how a rule does on rows that it has not
-seen, without those that are set aside: by that `tools/silicon_rule.py` chose `RULE`.
+seen, without those that are set aside: by that `rule.py` chose `RULE`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
-from flat_mapper.published.silicon.gpu import TINY
-from flat_mapper.published.silicon.rows import Case, priced
+from flat_mapper.values import Platform
+from studies.silicon.gpu import TINY
+from studies.silicon.rows import Case, priced
 
 Rule = Literal["rows", "kinds"]
 RULE: Rule = "rows"

@@ -14,22 +14,24 @@ rows of them, and what turns values round for the unit is left out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import lru_cache, partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from math import ceil
 
-from flat_mapper.arch.reader import load_platform
-from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
-from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.mapping.cores.view import core_count
-from flat_mapper.mapping.values import FusedMapping, GroupMapping
-from flat_mapper.published.silicon.flash_mapping import (
+import flat_mapper as fm
+from flat_mapper.values import (
+    FusedMapping,
+    GroupMapping,
+    Mask,
+    Platform,
+    Workload,
     flash_groups,
-    levels_of,
+    parse_einsum,
     spread_group,
+    with_splits,
 )
-from flat_mapper.published.silicon.gpu_kernels import (
+from studies.common import Columns, sizes_of, wrong
+from studies.silicon.gpu_kernels import (
     CHIPS,
     Kernel,
     KeySplit,
@@ -38,12 +40,7 @@ from flat_mapper.published.silicon.gpu_kernels import (
     most_splits,
     splits,
 )
-from flat_mapper.published.silicon.rows import Case, Columns, seconds_of, sizes_of
-from flat_mapper.workload.cascade import attention
-from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import Mask
-from flat_mapper.workload.notation import parse_einsum
-from flat_mapper.workload.softmax import MERGE, with_splits
+from studies.silicon.rows import Case, seconds_of
 
 NUMBERS = ("batch", "heads", "kv_heads", "head_dim", "v_head_dim", "window")
 COLUMNS = f"device, kernel, {', '.join(NUMBERS)}, seq or kv_len, latency_ms"
@@ -127,9 +124,9 @@ def case(where: str, columns: Columns) -> Case:
     """
     chip = str(columns.get("device")).partition("-")[0]
     if chip not in CHIPS:
-        raise SpecError(expected(f"{where}: device", f"a chip among {', '.join(CHIPS)}", chip))
+        raise wrong(f"{where}: device", f"a chip among {', '.join(CHIPS)}", chip)
     platform = _platform(chip)
-    cores = core_count(platform.matrix, levels_of(platform.matrix.nodes).core)
+    cores = platform.matrix.levels[2].instances  # DRAM, L2, and a core's own
     row = _with_tile(_row(where, columns, chip), cores)
     workload = _workload(row, cores)
     length = "kv_len" if "kv_len" in columns else "seq"
@@ -151,9 +148,9 @@ def case(where: str, columns: Columns) -> Case:
     )
 
 
-@lru_cache(maxsize=8)
+@cache
 def _platform(chip: str) -> Platform:
-    return load_platform(chip)
+    return fm.load_platform(chip)
 
 
 def _row(where: str, columns: Columns, chip: str) -> Row:
@@ -163,17 +160,17 @@ def _row(where: str, columns: Columns, chip: str) -> Row:
     causal = columns.get("causal", "1") == "1"
     phase: Phase = "decode" if decode else "prefill" if causal else "encoder"
     if sizes["heads"] % sizes["kv_heads"]:
-        raise SpecError(expected(f"{where}: heads", "a multiple of kv_heads", sizes["heads"]))
+        raise wrong(f"{where}: heads", "a multiple of kv_heads", sizes["heads"])
     kernel = kernel_of(chip, columns.get("kernel", ""), phase)
     known = [name for name, form in FORMATS.items() if not form or kernel.fp8 is not None]
     dtype = columns.get("dtype", "bfloat16")
     if dtype not in known:
         condition = f"a number format of {kernel.name}: {', '.join(known)}"
-        raise SpecError(expected(f"{where}: dtype", condition, dtype))
+        raise wrong(f"{where}: dtype", condition, dtype)
     widest = max(sizes["head_dim"], sizes["v_head_dim"])
     if kernel.padded(widest) is None:
         condition = f"a head size of at most {max(kernel.tiles)}, which the kernel has"
-        raise SpecError(expected(f"{where}: head_dim", condition, widest))
+        raise wrong(f"{where}: head_dim", condition, widest)
     return Row(
         kernel=kernel,
         **{k: sizes[k] for k in NUMBERS},
@@ -211,7 +208,7 @@ def _workload(row: Row, cores: int) -> Workload:
 
 def _attention(row: Row, keys: int) -> Workload:
     """The attention alone, of so many keys."""
-    found = attention(
+    found = fm.attention(
         B=row.batch,
         H=row.heads,
         P=row.queries,
@@ -247,7 +244,7 @@ def _kind(row: Row, platform: Platform) -> str:
         return "window" if row.window else "full"
     if row.keys < 128:
         return TINY
-    room = platform.matrix.level(levels_of(platform.matrix.nodes).between).usable_words
+    room = platform.matrix.level("L2").usable_words
     return "dram" if room is None or row.cache_bytes > 4 * room else "near L2"
 
 
@@ -302,7 +299,7 @@ def _groups(
     row: Row, workload: Workload, platform: Platform, held: str, cached: tuple[str, ...]
 ) -> list[GroupMapping]:
     """The kernels of a row as groups, in their order."""
-    merge = workload.operators.get(MERGE, ())
+    merge = workload.operators.get("merge", ())
     copies = tuple(n for n in ("K", "V") if n in workload.producers.values())
     names = tuple(n for n in workload.ancestors if n not in (*merge, *copies))
     rows, keys = row.tile

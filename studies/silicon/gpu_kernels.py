@@ -8,47 +8,35 @@ source: Dao-AILab/flash-attention at 0251105a (BSD-3-Clause): `hopper/tile_size.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from flat_mapper.base.classes import dataclass
-from flat_mapper.mapping.values import TileOrder
-
-Phase = Literal["prefill", "decode", "encoder"]
+TileOrder = Literal["largest", "loop"]
+Phase = str  # prefill, decode or encoder
 Sizes = Mapping[int, tuple[int, int]]  # rows and keys of a tile, by head size
 
+
+def _sizes(tiles: str) -> Sizes:
+    """Tiles of head sizes 64, 96, 128, 192 and 256."""
+    rows_and_keys = (tuple(map(int, tile.split("x"))) for tile in tiles.split())
+    return {n: (r, k) for n, (r, k) in zip((64, 96, 128, 192, 256), rows_and_keys, strict=True)}
+
+
 # Keys in pages, causal or not; without pages and mask (an encoder); in pages with a window.
-SM90_PAGED: Sizes = {
-    64: (192, 128),
-    96: (192, 128),
-    128: (128, 128),
-    192: (128, 96),
-    256: (128, 80),
-}
-SM90_DENSE: Sizes = {
-    64: (192, 192),
-    96: (192, 144),
-    128: (128, 176),
-    192: (128, 112),
-    256: (128, 80),
-}
+SM90_PAGED = _sizes("192x128 192x128 128x128 128x96 128x80")
+SM90_DENSE = _sizes("192x192 192x144 128x176 128x112 128x80")
 SM90_WINDOW: Sizes = {**SM90_PAGED, 256: (128, 64)}
 # The same of 8-bit floats.
-SM90_FP8_PAGED: Sizes = {
-    64: (192, 160),
-    96: (192, 128),
-    128: (128, 160),
-    192: (128, 160),
-    256: (128, 128),
-}
+SM90_FP8_PAGED = _sizes("192x160 192x128 128x160 128x160 128x128")
 SM90_FP8_DENSE: Sizes = {**SM90_FP8_PAGED, 128: (128, 224)}
 SM90_FP8_WINDOW: Sizes = {**SM90_FP8_PAGED, 192: (128, 128), 256: (128, 64)}
-SM8X_PAGED: Sizes = {64: (128, 112), 96: (128, 64), 128: (128, 64), 192: (128, 64), 256: (128, 64)}
-SM8X_WINDOW: Sizes = {64: (128, 96), 96: (128, 48), 128: (128, 48), 192: (128, 64), 256: (128, 64)}
+SM8X_PAGED = _sizes("128x112 128x64 128x64 128x64 128x64")
+SM8X_WINDOW = _sizes("128x96 128x48 128x48 128x64 128x64")
 # Of the kernel that may cut keys in parts.
-SM8X_PARTS: Sizes = {64: (128, 80), 96: (128, 48), 128: (128, 112), 192: (128, 64), 256: (128, 64)}
+SM8X_PARTS = _sizes("128x80 128x48 128x112 128x64 128x64")
 SM8X_WINDOW_PARTS: Sizes = {**SM8X_PARTS, 128: (128, 96)}
-SPLIT_KV: Sizes = {64: (64, 256), 96: (64, 128), 128: (64, 128), 192: (64, 64), 256: (64, 64)}
+SPLIT_KV = _sizes("64x256 64x128 64x128 64x64 64x64")
 MOST_SPLITS, FULL, NEARLY = 128, 0.8, 0.85  # of the heuristics
 
 

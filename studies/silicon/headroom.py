@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import median
 
-from flat_mapper.base.budget import Budget
-from flat_mapper.base.classes import dataclass
-from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.result import Result
-from flat_mapper.energy.tables import unpriced
-from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.mapping.space_reader import load_mapspace
-from flat_mapper.published.silicon.rows import MeasuredRow
+import flat_mapper as fm
+from flat_mapper.values import MappingRecord, Result
+from studies.common import evaluated, free
+from studies.silicon.rows import MeasuredRow
 
 SPACE, SECONDS = "cores", 2.0  # chosen: the mapspace, and after which no tile is searched
 
@@ -46,20 +41,17 @@ def best_of_row(row: MeasuredRow) -> Headroom:
     case = row.case
     if case.attention is None:
         return Headroom(seconds=None)
-    prices = unpriced(case.platform)
-    found = search(
-        *(case.attention(), case.platform, load_mapspace(SPACE), prices),
-        objective="latency",
-        budget=Budget(seconds=SECONDS),
-    )
-    if not isinstance(found, Solution):
+    question = (case.attention(), case.platform, SPACE, free(case.platform))
+    found = fm.search(*question, objective="latency", time_limit=SECONDS)
+    if isinstance(found, fm.Infeasible):
         return Headroom(seconds=row.predicted_s)
     proof = found.certificate
-    mapping = found.result.mapping
+    mapping = found.mapping
     first, *others = mapping.groups
     kernel = case.kernel if first.on_cores else ""
     mapping = replace(mapping, groups=(replace(first, kernel=kernel), *others))
-    priced = evaluate(found.workload, case.platform, mapping, prices)
+    record = MappingRecord(workload=found.workload, platform=case.platform, mapping=mapping)
+    priced = evaluated(record)
     seconds = row.predicted_s
     if isinstance(priced, Result):
         copies = [g.cycles for g in row.result.groups if set(g.names) <= {"K", "V"}]

@@ -1,35 +1,28 @@
-"""The tables of docs/silicon.md, by the calls behind `reproduce silicon` and `reproduce tiles`.
+"""The tables of README.md, written between their marks from files of measured rows.
 
-`python tools/silicon_page.py FOLDER [--only NAME...]` reads the files of measured rows (gpu/,
-blackhole/) and of shipped tiles (tiles/) in a folder, and writes each table between its marks:
-reference (roofline, formula and model on rows set aside), rule (held-out errors of the rules of the
-fit), fitted, sensitivity, blackhole and tiles. `--only` leaves the others as they are.
+`python -m studies.silicon.page FOLDER [--only NAME...]` reads gpu/ and blackhole/ in a folder, and
+writes reference (roofline, formula and model on rows set aside), rule (held-out errors of the rules
+of the fit), fitted, sensitivity and blackhole; `--only` leaves the others as they are.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-import silicon_reference
-import silicon_rule
+from studies.common import markdown, put_table
+from studies.silicon import reference as formulas
+from studies.silicon import rule as rules
+from studies.silicon.accuracy import errors, findings
+from studies.silicon.families import cases
+from studies.silicon.rows import Case, MeasuredRow, costs_of, priced
+from studies.silicon.sensitivity import moved_times
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from flat_mapper.arch.cores import fitted_costs
-from flat_mapper.kernels.rows import summary as tile_summary
-from flat_mapper.kernels.rows import tile_rows
-from flat_mapper.published.silicon.accuracy import errors, findings
-from flat_mapper.published.silicon.families import cases
-from flat_mapper.published.silicon.rows import Case, MeasuredRow, priced
-from flat_mapper.published.silicon.sensitivity import moved_times
-
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "silicon.md"
+PAGE = Path(__file__).parent / "README.md"
 GPU = ("h100_prefill", "h100_encoder", "h100_decode", "a100_prefill", "a100_decode")
 SAMPLES = {"h100_prefill": 60, "h100_decode": 60, "h100_encoder": 20}  # one row in so many
-TILES = ("fa3_sm90", "fa3_sm8x", "fa2", "tpu_rpa_v3", "tenstorrent")
 Rows = Iterator[tuple[str, ...]]
 
 
@@ -55,22 +48,22 @@ def reference(folder: Path) -> Rows:
         def said(case: Case, known: dict[str, MeasuredRow] = known) -> MeasuredRow:
             return known[case.where]
 
-        yield from silicon_reference.tables(cases_of(path), said)
+        yield from formulas.tables(cases_of(path), said)
 
 
 def rule(folder: Path) -> Rows:
     """Held-out errors of rows that are not set aside, by both rules and the formula."""
-    found = [h for n in GPU for h in silicon_rule.held_of(cases_of(folder / f"gpu/{n}.csv"))]
+    found = [h for n in GPU for h in rules.held_of(cases_of(folder / f"gpu/{n}.csv"))]
     yield "chip", "kernel and phase", "rows", "n", "a row each", "a kind each", "formula"
     for one in found:
         yield from one.lines()
-    means = silicon_rule.means(found)
+    means = rules.means(found)
     yield (
         "",
         "**mean of the sums**",
         "",
         "",
-        *(f"**{means[r]:.2f}**" for r in silicon_rule.RULES),
+        *(f"**{means[r]:.2f}**" for r in rules.RULES),
         "",
     )
 
@@ -89,7 +82,7 @@ def fitted(folder: Path) -> Rows:
     for name in GPU:
         for kernel, own in by_kernel(list(aside(folder / f"gpu/{name}.csv").values())):
             arch = own[0].case.platform.matrix
-            costs = dict(fitted_costs(arch, kernel))
+            costs = costs_of(arch, kernel)
             number = [costs[c] for c in ("factor", "tile_cycles", "launch_seconds")]
             off = errors(own)
             yield (
@@ -117,7 +110,7 @@ def blackhole(folder: Path) -> Rows:
     for name in ("prefill_walls", "decode"):
         rows = [priced(case) for case in cases_of(folder / f"blackhole/{name}.csv")]
         for kernel, own in by_kernel(rows):
-            factor = fitted_costs(own[0].case.platform.matrix, kernel).get("factor")
+            factor = costs_of(own[0].case.platform.matrix, kernel).get("factor")
             fit = "factor" not in own[0].case.sourced and factor is not None
             for told in ("no", "yes") if fit else ("-",):
                 some = [row for row in own if not fit or row.case.aside == (told == "yes")]
@@ -147,34 +140,10 @@ def blackhole(folder: Path) -> Rows:
             )
 
 
-def tiles(folder: Path) -> Rows:
-    """Shipped tiles over the best ones."""
-    yield "kernel", "chip", "rows", "feasible", "within 5 %", "median", "worst", "terms beyond"
-    for name in TILES:
-        for one in tile_summary(tile_rows(folder / f"tiles/{name}.csv")):
-            if one["median_shipped_over_best"] is None:
-                continue
-            terms = one["terms_beyond"]
-            assert isinstance(terms, dict)
-            listed = sorted(terms.items(), key=lambda item: -item[1])
-            yield (
-                *(str(one[k]) for k in ("kernel", "arch")),
-                str(int(str(one["rows"])) - int(str(one["left_out"]))),
-                *(str(one[k]) for k in ("feasible", "within_5_percent")),
-                f"{one['median_shipped_over_best']:.3f}",
-                f"{one['worst_shipped_over_best']:.2f}",
-                ", ".join(f"{term} {n}" for term, n in listed) or "-",
-            )
-
-
 def by_kernel(rows: Sequence[MeasuredRow]) -> Iterator[tuple[str, list[MeasuredRow]]]:
     """Rows by their kernel."""
     for kernel in dict.fromkeys(row.case.kernel for row in rows):
         yield kernel, [row for row in rows if row.case.kernel == kernel]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _three(off: Mapping[str, object]) -> tuple[str, str, str]:
@@ -182,25 +151,19 @@ def _three(off: Mapping[str, object]) -> tuple[str, str, str]:
 
 
 TABLES: dict[str, Callable[[Path], Rows]] = {
-    one.__name__: one for one in (reference, rule, fitted, sensitivity, blackhole, tiles)
+    one.__name__: one for one in (reference, rule, fitted, sensitivity, blackhole)
 }
 
 
 def main() -> None:
     """The page, written again."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="with gpu/, blackhole/ and tiles/")
+    parser.add_argument("folder", type=Path, help="with gpu/ and blackhole/")
     parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES))
     arguments = parser.parse_args()
     for name in arguments.only:
         head, *rows = TABLES[name](arguments.folder)
-        rule_off = "|" + "---|" * len(head)
-        table = "\n".join([_line(head), rule_off, *map(_line, rows)])
-        first, last = f"<!-- {name}: made by `make silicon` -->\n", f"<!-- end of {name} -->"
-        before, mark, rest = PAGE.read_text(encoding="utf-8").partition(first)
-        assert mark, f"{PAGE}: no mark of {name}"
-        after = rest.partition(last)[2]
-        PAGE.write_text(f"{before}{first}\n{table}\n\n{last}{after}", encoding="utf-8")
+        put_table(PAGE, name, markdown(head, rows))
         print(f"{name}: {len(rows)} lines", flush=True)
 
 

@@ -1,9 +1,8 @@
 """Reference formulas for measured attention kernels, beside the model's times and the roofline.
 
-`python tools/silicon_reference.py FILE...` prints, for each kernel and phase of files as
-`reproduce silicon` reads, median and 90th percentile of the error in percent on the rows that are
-set aside: of the roofline, of the formula, each with one scale fitted to the other rows, and of the
-model. `--every N` takes one row in N. Rows of 8-bit floats are left out.
+`tables` gives, for each kernel and phase, median and 90th percentile of the error in percent on the
+rows that are set aside: of the roofline, of the formula, each with one scale fitted to the other
+rows, and of the model.
 
 Formula of a prefill or an encoder (`f` of the rows' README): products, then exponentials, of whole
 tiles, and fixed cycles for each tile; tiles to the core that is free first, the longest of a head
@@ -16,20 +15,15 @@ best on the rows that are not set aside, by the measure that the model's numbers
 
 from __future__ import annotations
 
-import argparse
 import heapq
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from math import ceil
-from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from flat_mapper.published.silicon.families import cases
-from flat_mapper.published.silicon.fit import Floats, score
-from flat_mapper.published.silicon.gpu_kernels import KeySplit, kernel_of, splits
-from flat_mapper.published.silicon.rows import Case, MeasuredRow, priced
+from studies.silicon.fit import Floats, score
+from studies.silicon.gpu_kernels import KeySplit, kernel_of, splits
+from studies.silicon.rows import Case, MeasuredRow, priced
 
 # Cores, clock in Hz, products a clock, DRAM bytes/s; fixed cycles of a tile: silicon's README.
 CHIPS = {"h100": (132, 1.83e9, 2048, 3350e9), "a100": (108, 1.41e9, 1024, 2039e9)}
@@ -181,22 +175,3 @@ def _ratio(rows: Sequence[Case], what: Formula, free: float) -> Floats:
 def _text(errors: Floats) -> str:
     percent = 100 * np.abs(errors)
     return f"{np.median(percent):.1f} / {np.quantile(percent, 0.9):.1f}"
-
-
-def main() -> None:
-    """The tables of some files, in Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="+", type=Path)
-    parser.add_argument("--every", type=int, default=1, help="one row in so many")
-    arguments = parser.parse_args()
-    print(
-        "| chip | kernel | rows | n | roofline | formula | model |\n|---|---|---|---|---|---|---|"
-    )
-    for path in arguments.files:
-        own = [case for case in cases(path) if "8" not in case.columns.get("dtype", "")]
-        for line in tables(own[:: arguments.every]):
-            print(f"| {' | '.join(line)} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()

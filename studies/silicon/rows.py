@@ -6,22 +6,16 @@ uses. Which family of kernels a row belongs to, `families` says.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 
-from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
-from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.result import GroupStats, Result
-from flat_mapper.energy.tables import unpriced
-from flat_mapper.mapping.values import FusedMapping
-from flat_mapper.workload.graph import Workload
+from flat_mapper.values import Architecture, FusedMapping, MappingRecord, Platform, Result, Workload
+from studies.common import Columns, evaluated, wrong
 
-Columns = Mapping[str, str]
-MOST = 10**8  # of a size
+# What a chip's file says of a kernel: fitted costs, and errors on rows set aside.
+COSTS = ("factor", "tile_cycles", "launch_seconds")
+SAID = (*COSTS, "median_error", "p90_error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +71,7 @@ class MeasuredRow:
 
     def to_dict(self) -> dict[str, object]:
         """All columns, and what was found."""
-        longest = longest_group(self.result)
+        longest = max(self.result.groups, key=lambda group: group.cycles)
         return {
             **self.case.columns,
             "phase": self.case.phase,
@@ -88,40 +82,6 @@ class MeasuredRow:
             "bottleneck": longest.bottleneck,
             "left_out": list(self.case.left_out),
         }
-
-
-def longest_group(result: Result) -> GroupStats:
-    """The group that takes most cycles."""
-    return max(result.groups, key=lambda group: group.cycles)
-
-
-def read_rows(path: Path) -> list[Columns]:
-    """The rows of a CSV file with a header.
-
-    raises: SpecError for a file that cannot be read or has no rows.
-    """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SpecError(expected(str(path), "a CSV file that can be read", str(error))) from error
-    if not rows:
-        raise SpecError(expected(str(path), "a header and rows", "none"))
-    return [{str(k): v or "" for k, v in row.items() if k is not None} for row in rows]
-
-
-def sizes_of(
-    where: str, row: Columns, names: Sequence[str], may_be_zero: Sequence[str]
-) -> dict[str, int]:
-    """Whole numbers of a row, positive where they must be."""
-    found = {}
-    for key in names:
-        text = row.get(key)
-        least = 0 if key in may_be_zero else 1
-        if text is None or not text.isdecimal() or not least <= int(text) < MOST:
-            raise SpecError(expected(f"{where}: {key}", f"a whole number >= {least}", text))
-        found[key] = int(text)
-    return found
 
 
 def seconds_of(
@@ -140,7 +100,7 @@ def seconds_of(
         value = 0.0
     if not 0 < value < most:
         unit_name = {1e-3: "milliseconds", 1e-6: "microseconds"}.get(unit, "seconds")
-        raise SpecError(expected(f"{where}: {column}", f"{noun or unit_name} > 0", row.get(column)))
+        raise wrong(f"{where}: {column}", f"{noun or unit_name} > 0", row.get(column))
     return value
 
 
@@ -157,9 +117,16 @@ def priced(case: Case) -> MeasuredRow:
 
     raises: SpecError where no mapping of the kernel fits the chip.
     """
-    prices = unpriced(case.platform)
     for mapping in case.mappings:
-        result = evaluate(case.workload, case.platform, mapping, prices)
+        result = evaluated(
+            MappingRecord(workload=case.workload, platform=case.platform, mapping=mapping)
+        )
         if isinstance(result, Result):
             return MeasuredRow(case=case, result=result)
-    raise SpecError(expected(case.where, "a mapping that fits", result))
+    raise wrong(case.where, "a mapping that fits", result)
+
+
+def costs_of(arch: Architecture, kernel: str) -> dict[str, float]:
+    """All that a chip's file says of a kernel."""
+    found = {name: arch.variables.get(f"{kernel}_{name}") for name in SAID}
+    return {name: float(n) for name, n in found.items() if isinstance(n, int | float)}

@@ -1,36 +1,29 @@
 """The rule by which costs of kernels are fitted, chosen without the rows that are set aside.
 
-`python tools/silicon_rule.py FILE...` cross-validates both rules of
-`flat_mapper.published.silicon.fit` (every row counts once; every kind of rows alike) within the
-rows that are not set aside: five folds of whole shapes, by other digits of the same SHA-256 as the
-split; each fold's rows by the costs that a rule fits to the other four. Files are as
-`reproduce silicon` reads, of GPUs.
+Both rules of `fit.py` (every row counts once; every kind of rows alike) are cross-validated within
+the rows that are not set aside: five folds of whole shapes, by other digits of the same SHA-256 as
+the split; each fold's rows by the costs that a rule fits to the other four.
 
 Criterion, fixed before the first run: of each chip, kernel and phase the median and the 90th
 percentile of the held-out errors of all its rows together (but decodes of fewer than 128 keys,
 which are in no fit), in percent, added; the rule is chosen whose mean of these sums over kernels
 and phases is less. It is the measure of the error bands that answers carry. Errors by kind of rows
-are printed beside it, and so are those of the reference formula (`silicon_reference.py`), whose
+are printed beside it, and so are those of the reference formula (`reference.py`), whose
 scale and free number are fitted to the same folds; they choose nothing.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from silicon_reference import Formula, choices, fitted_scale, formula, name_of, scaled_to
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from flat_mapper.published.silicon.families import cases
-from flat_mapper.published.silicon.fit import FOLDS, Floats, Rule, fold_of, held_out, timed
-from flat_mapper.published.silicon.gpu import TINY, is_meant
-from flat_mapper.published.silicon.rows import Case
+from studies.silicon.fit import FOLDS, Floats, Rule, fold_of, held_out, timed
+from studies.silicon.gpu import TINY, is_meant
+from studies.silicon.reference import Formula, choices, fitted_scale, formula, name_of, scaled_to
+from studies.silicon.rows import Case
 
 RULES: tuple[Rule, ...] = get_args(Rule)
 
@@ -94,26 +87,3 @@ def held_of(found: Sequence[Case]) -> Iterator[Held]:
 def means(found: Sequence[Held]) -> dict[Rule, float]:
     """The criterion: the least is chosen."""
     return {r: float(np.mean([sum(measures(h.errors[r])) for h in found])) for r in RULES}
-
-
-def main() -> None:
-    """Held-out errors in Markdown, the criterion's numbers, and the rule chosen."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="+", type=Path)
-    parser.add_argument("--every", type=int, default=1, help="one row in so many")
-    arguments = parser.parse_args()
-    print("| chip | kernel and phase | rows | n | a row each | a kind each | formula |")
-    print("|---|---|---|---|---|---|---|")
-    every: list[Held] = []
-    for path in arguments.files:
-        for found in held_of(cases(path)[:: arguments.every]):
-            every.append(found)
-            for line in found.lines():
-                print(f"| {' | '.join(line)} |", flush=True)
-    said = means(every)
-    chosen = min(said, key=said.__getitem__)
-    print(f"\nmean of median and 90th percentile: {said}; chosen: {chosen}")
-
-
-if __name__ == "__main__":
-    main()

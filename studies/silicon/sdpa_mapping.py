@@ -7,34 +7,37 @@ take turns on its L1. Chunks of all heads in a row are given to the cores from t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
-from flat_mapper.arch.values import Platform
-from flat_mapper.mapping.sharing import crosses_dram
-from flat_mapper.mapping.values import (
+from flat_mapper.values import (
     EinsumMapping,
     FusedMapping,
     GroupMapping,
     Loop,
+    Platform,
     Slot,
-    TileOrder,
+    Workload,
+    spread,
 )
-from flat_mapper.published.silicon.flash_mapping import spread
-from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.softmax import MERGE
 
+Order = Literal["lists", "loop"]
 CORE, DRAM = "L1", "DRAM"
 GIVEN = ("B", "G", "H", "P", "S")  # in the order in which chunks are given out
 
 
 def chunk_mapping(
-    workload: Workload, platform: Platform, tile: Mapping[str, int], kernel: str, order: TileOrder
+    workload: Workload,
+    platform: Platform,
+    tile: Mapping[str, int],
+    kernel: str,
+    order: Order,
 ) -> FusedMapping:
     """Chunks of `tile` over the cores: of ranks that are given out their part, of M a chunk.
 
     Keys in parts are merged by a group of their own, row by row.
     """
     sizes = workload.rank_sizes
-    merge = workload.operators.get(MERGE, ())
+    merge = workload.operators.get("merge", ())
     names = tuple(n for n in workload.ancestors if n not in merge)
     given = [Loop(r, -(-sizes[r] // tile[r])) for r in GIVEN if r in tile]
     passes = Loop("M", sizes["M"] // tile["M"])
@@ -96,7 +99,7 @@ def _nest(
         t
         for t in tensors
         if (t not in made and first.get(t, name) == name)
-        or (t == einsum.output.tensor and left_by[t] == name and crosses_dram(workload, group, t))
+        or (t == einsum.output.tensor and left_by[t] == name and _leaves(workload, group, t))
     )
     here = tuple(t for t in tensors if not (einsum.after and t == einsum.output.tensor))
     return EinsumMapping(
@@ -104,6 +107,12 @@ def _nest(
         loops=tuple((slot, at) for slot, at in loops if at),
         keep=tuple((level, some) for level, some in ((DRAM, crossing), (CORE, here)) if some),
     )
+
+
+def _leaves(workload: Workload, group: tuple[str, ...], made: str) -> bool:
+    """True where a tensor that a group makes is used outside it, or is the result."""
+    readers = workload.readers(made)
+    return not readers or any(e.name not in group and not e.each for e in readers)
 
 
 def _operands(workload: Workload, name: str) -> list[str]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
-from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
-from flat_mapper.published.silicon.rows import Case, MeasuredRow, priced
+from flat_mapper.values import Architecture, MemoryLevel, Platform
+from studies.silicon.rows import Case, MeasuredRow, priced
 
 Change = Callable[[Platform, str, float], Platform]
 # Uncertainties are chosen: a clock between those quoted and sustained, a bandwidth between peak

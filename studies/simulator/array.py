@@ -1,7 +1,7 @@
 """The mapspace of FLAT's simulator: every mapping that it can write down, priced by this model.
 
 A mapping there is a granularity, rows of a tile, a stationarity for QK and for AV, and the tensors
-that stay in the shared buffer (`reproduce_mapping`). There are some hundreds of them, so the best
+that stay in the shared buffer (`mapping.py`). There are some hundreds of them, so the best
 one is found by looking at all.
 
 Its published rows fix the tiles of rows to 1, 2 or 4 times the rows of the array, and never have
@@ -11,19 +11,18 @@ the granularities `all` and `batch`: in that space its choice is the fastest in 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
-from flat_mapper.cost_model.chip.evaluation import combine, evaluate
-from flat_mapper.cost_model.einsum import einsum_costs
-from flat_mapper.cost_model.result import EinsumStats, Result
-from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.values import EinsumMapping, Granularity
-from flat_mapper.published.mapping import SimulatorMapping, Stationarity, simulator_mapping
-from flat_mapper.workload.graph import Workload
+from flat_mapper.values import Ert, MappingRecord, Platform, Result, Workload
+from studies.common import evaluated
+from studies.simulator.mapping import (
+    Granularity,
+    SimulatorMapping,
+    Stationarity,
+    simulator_mapping,
+)
 
 SCORES = ("QK", "A")  # between QK and AV; on chip: fused
 OUTER = ("Q", "K", "V", "AV")  # cross DRAM in every mapping
@@ -104,31 +103,23 @@ class SimulatedMapping:
         return set(SCORES) <= set(self.mapping.on_chip)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArraySpace:
-    """The mappings of one attention on one platform. What one Einsum counts is counted once."""
+    """The mappings of one attention on one platform.
+
+    platform: of its methods, this space's with another buffer or another bandwidth.
+    """
 
     workload: Workload
     platform: Platform
     ert: Ert
-    _stats: dict[EinsumMapping, EinsumStats] = field(default_factory=dict)
-
-    def best(self, choices: Choices, platform: Platform | None = None) -> SimulatedMapping:
-        """The fastest mapping; of several, the one that moves the fewest bytes.
-
-        platform: this space's platform with another buffer or another bandwidth.
-        """
-        chip = platform or self.platform
-        best = fastest(self.found(choices, chip), choices)
-        return self.priced(best.mapping, chip)
 
     def found(
         self, choices: Choices, platform: Platform | None = None
     ) -> Iterator[SimulatedMapping]:
-        """Every mapping, priced."""
-        chip = platform or self.platform
-        for mapping in self.mappings(choices, chip):
-            yield SimulatedMapping(mapping=mapping, result=self.combined(mapping, chip))
+        """Every mapping of some choices, priced."""
+        for mapping in self.mappings(choices, platform):
+            yield self.priced(mapping, platform)
 
     def mappings(
         self, choices: Choices, platform: Platform | None = None
@@ -137,29 +128,14 @@ class ArraySpace:
         array = (platform or self.platform).matrix.fanouts[0]
         yield from choices.mappings(self.workload.rank_sizes["P"], array.fanout_y)
 
-    def combined(self, mapping: SimulatorMapping, platform: Platform) -> Result:
-        """One mapping on this platform, or on it with another buffer or bandwidth.
-
-        Cycles, words and energy of the whole: the Einsums' own throttling is this platform's.
-        """
-        fused = simulator_mapping(self.workload, platform, mapping)
-        stats: dict[str, EinsumStats] = {}
-        for nest in (n for group in fused.groups for n in group.einsums):
-            if nest not in self._stats:
-                costs = einsum_costs(self.workload, platform.matrix, [nest], self.ert)
-                self._stats[nest] = costs.stats(0)
-            stats[nest.einsum] = self._stats[nest]
-        found = combine(self.workload, platform, fused, self.ert, stats, backend="native")
-        assert isinstance(found, Result), f"a mapping that spills was refused: {found}"
-        return found
-
     def priced(
         self, mapping: SimulatorMapping, platform: Platform | None = None, ert: Ert | None = None
     ) -> SimulatedMapping:
-        """One mapping, by the ordinary evaluator from its beginning."""
+        """One mapping, with what this model says of it."""
         chip = platform or self.platform
         fused = simulator_mapping(self.workload, chip, mapping)
-        result = evaluate(self.workload, chip, fused, ert or self.ert)
+        record = MappingRecord(workload=self.workload, platform=chip, mapping=fused)
+        result = evaluated(record, ert or self.ert)
         assert isinstance(result, Result), f"a mapping that spills was refused: {result}"
         return SimulatedMapping(mapping=mapping, result=result)
 

@@ -13,23 +13,23 @@ Both Einsums stand under the same loops over heads and rows, also where the scor
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
-from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.mapping.values import (
+from flat_mapper.values import (
     EinsumMapping,
     FusedMapping,
-    Granularity,
     GroupMapping,
     Loop,
+    Platform,
     Policy,
     Slot,
+    Workload,
 )
-from flat_mapper.workload.graph import Workload
+from studies.common import wrong
 
+Granularity = Literal["all", "batch", "head", "row"]
 Stationarity = Literal["output", "weight"]
 _Factors = dict[str, tuple[int, int]]  # rank: (factor, last), outermost first
 
@@ -88,7 +88,7 @@ def _check(platform: Platform) -> None:
     if len(arch.levels) != 3 or len(arch.fanouts) != 1 or platform.vector is not None:
         got = ", ".join(n.name for n in arch.nodes)
         condition = "DRAM, a buffer, one array and its registers, and no vector path"
-        raise SpecError(expected(platform.name, condition, got))
+        raise wrong(platform.name, condition, got)
 
 
 def chain(size: int, *inner: int) -> tuple[tuple[int, int], ...]:

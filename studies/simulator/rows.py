@@ -2,31 +2,30 @@
 
 The rows are those of the FuseMax artifact (MICRO'24, MIT licence), which re-ran the simulator of
 FLAT's authors: workspace/outputs/pregenerated/results/flat_validation.csv. Each row names a
-platform, a model and the mapping that the simulator chose; `reproduce_mapping` writes that mapping
-down as a FusedMapping, and the ordinary evaluator prices it.
+platform, a model and the mapping that the simulator chose; `mapping.py` writes that mapping down as
+a FusedMapping, and the ordinary evaluator prices it.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from flat_mapper.arch.reader import load_platform
-from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
-from flat_mapper.base.errors import NothingFeasible, SpecError, expected
-from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.energy.tables import Ert
-from flat_mapper.published.mapping import SimulatorMapping, simulator_mapping
-from flat_mapper.spec.textfiles import read_text
-from flat_mapper.workload.cascade import attention
-from flat_mapper.workload.graph import Workload
+import flat_mapper as fm
+from flat_mapper.values import (
+    Architecture,
+    Ert,
+    MappingRecord,
+    MemoryLevel,
+    Platform,
+    Result,
+    Workload,
+)
+from studies.common import Columns, among, evaluated, read_rows, wrong
+from studies.simulator.mapping import SimulatorMapping, simulator_mapping
 
 ARTIFACT_CSV = "workspace/outputs/pregenerated/results/flat_validation.csv"
 ARTIFACT_VARIABLE = "FUSEMAX_ARTIFACT"  # the folder of a checkout of the artifact
@@ -115,43 +114,38 @@ def find_csv(path: str | Path | None, environment: Mapping[str, str] = os.enviro
         return Path(path)
     folder = environment.get(ARTIFACT_VARIABLE)
     if not folder:
-        raise SpecError(expected("reproduce simulator", "a file of rows", None, WHERE_TO_GET_IT))
+        raise wrong("studies.simulator", "a file of rows", None, WHERE_TO_GET_IT)
     found = Path(folder) / ARTIFACT_CSV
     if not found.is_file():
-        raise SpecError(expected(f"{ARTIFACT_VARIABLE}={folder}", f"{ARTIFACT_CSV} in it", "none"))
+        raise wrong(f"{ARTIFACT_VARIABLE}={folder}", f"{ARTIFACT_CSV} in it", "none")
     return found
 
 
 def simulator_rows(path: Path) -> tuple[SimulatorRow, ...]:
     """The rows of a file with the columns of flat_validation.csv."""
-    reader = csv.DictReader(io.StringIO(read_text(path)), restkey="", restval="")
-    rows = tuple(
-        _Cells(cells=cells, where=f"{path}: line {reader.line_num}").row() for cells in reader
-    )
-    if not rows:
-        raise SpecError(expected(str(path), "a heading and at least one row", "none"))
-    return rows
+    rows = enumerate(read_rows(path), 2)
+    return tuple(_Cells(cells=cells, where=f"{path}: line {i}").row() for i, cells in rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cells:
     """The cells of one line by heading, read with the place in every error."""
 
-    cells: Mapping[str, str]
+    cells: Columns
     where: str
 
     def text(self, name: str) -> str:
-        value = self.cells.get(name)
-        if not isinstance(value, str) or not value.strip():
-            raise SpecError(expected(self.where, f"a value in the column {name!r}", value))
-        return value.strip()
+        value = self.cells.get(name, "").strip()
+        if not value:
+            raise wrong(self.where, f"a value in the column {name!r}", value)
+        return value
 
     def choice[C: str](self, name: str, choices: tuple[C, ...]) -> C:
         word = self.text(name)
         for choice in choices:
             if choice == word:
                 return choice
-        raise SpecError(expected(f"{self.where}: {name}", f"one of {', '.join(choices)}", word))
+        raise among(f"{self.where}: {name}", choices, word)
 
     def number(self, name: str) -> float:
         word = self.text(name)
@@ -160,21 +154,19 @@ class _Cells:
         except ValueError:
             value = -1.0
         if not 0 <= value < float("inf"):
-            raise SpecError(expected(f"{self.where}: {name}", "a number >= 0", word))
+            raise wrong(f"{self.where}: {name}", "a number >= 0", word)
         return value
 
     def count(self, name: str) -> int:
         value = self.number(name)
         if value < 1 or value != int(value):
-            raise SpecError(expected(f"{self.where}: {name}", "an integer > 0", self.text(name)))
+            raise wrong(f"{self.where}: {name}", "an integer > 0", self.text(name))
         return int(value)
 
     def row(self) -> SimulatorRow:
         """The whole line."""
         if self.count("M") != self.count("P"):
-            raise SpecError(
-                expected(f"{self.where}: M", f"{self.count('P')}, as P", self.text("M"))
-            )
+            raise wrong(f"{self.where}: M", f"{self.count('P')}, as P", self.text("M"))
         places = ("onchip", "offchip")
         on_chip = (t for t in TENSOR_COLUMNS if self.choice(f"{t}_loc", places) == "onchip")
         mapping = SimulatorMapping(
@@ -204,7 +196,7 @@ class _Cells:
 
 def simulator_platform(name: str, *, vector: bool = False) -> Platform:
     """A shipped platform with the simulator's bandwidth; its vector path only where asked for."""
-    shipped = load_platform(name)
+    shipped = fm.load_platform(name)
     rate = OFFCHIP_BYTES_PER_S[name] * shipped.matrix.cycle_seconds / (SIMULATOR_WORD_BITS / 8)
     lanes = shipped.vector if vector else None
     return Platform(
@@ -238,7 +230,7 @@ def simulator_ert(platform: Platform) -> Ert:
 
 def simulator_workload(row: SimulatorRow) -> Workload:
     """The attention of a row."""
-    return attention(
+    return fm.attention(
         B=row.B, H=row.H, P=row.P, M=row.M, E=row.E, F=row.F, word_bits=SIMULATOR_WORD_BITS
     )
 
@@ -250,9 +242,10 @@ def compare_rows(rows: Iterable[SimulatorRow]) -> tuple[BesideSimulator, ...]:
     for row in rows:
         platform, workload = platforms[row.platform], simulator_workload(row)
         mapping = simulator_mapping(workload, platform, row.mapping)
-        result = evaluate(workload, platform, mapping, simulator_ert(platform))
-        if isinstance(result, Infeasible):
-            raise NothingFeasible(replace(result, where=f"{row.key}: {result.where}"))
+        record = MappingRecord(workload=workload, platform=platform, mapping=mapping)
+        result = evaluated(record, simulator_ert(platform))
+        if isinstance(result, fm.Infeasible):
+            raise fm.NothingFeasible(replace(result, where=f"{row.key}: {result.where}"))
         found.append(BesideSimulator(row=row, result=result))
     return tuple(found)
 

@@ -7,11 +7,10 @@ number of rows and the granularities of whole tensors and batch elements (`wide`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from flat_mapper.base.classes import dataclass
-from flat_mapper.base.parallel import each
-from flat_mapper.published.array import (
+from studies.simulator.array import (
     ArraySpace,
     Choices,
     SimulatedMapping,
@@ -19,7 +18,7 @@ from flat_mapper.published.array import (
     mapping_dict,
     mapping_text,
 )
-from flat_mapper.published.simulator import (
+from studies.simulator.rows import (
     SimulatorRow,
     simulator_ert,
     simulator_platform,
@@ -32,7 +31,7 @@ SPACES: Mapping[str, Choices] = {
     "wide": Choices(granularities=("all", "batch", "head", "row"), rows="any"),
 }
 # A mapping of the same cycles within this share is no other choice: the simulator has no cost for
-# the start of a tile, which we charge at 3 or 4 cycles (`reproduce_mapping.START_CYCLES`).
+# the start of a tile, which we charge at 3 or 4 cycles (`mapping.START_CYCLES`).
 SAME = 1e-4
 
 
@@ -77,7 +76,7 @@ class Searched:
         return f"{verdict}: {', '.join(reasons)}"
 
     def to_dict(self) -> dict[str, object]:
-        """The names of `flat-mapper reproduce search --json`."""
+        """The names of `--search --json`."""
         found: dict[str, object] = {
             "platform": self.row.platform,
             "model": self.row.model,
@@ -133,10 +132,5 @@ def search_row(row: SimulatorRow) -> Searched:
     return Searched(
         row=row,
         theirs=space.priced(row.mapping),
-        ours={name: space.priced(found.mapping) for name, found in best.items()},
+        ours=best,
     )
-
-
-def search_rows(rows: Iterable[SimulatorRow], *, workers: int | None = None) -> list[Searched]:
-    """Every row, searched; on a process for each core, or on so many workers."""
-    return each(search_row, list(rows), workers=workers)

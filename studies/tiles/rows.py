@@ -8,27 +8,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from flat_mapper.arch.edits import edited_platform
-from flat_mapper.arch.reader import load_platform, platform_files
-from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
-from flat_mapper.base.errors import NothingFeasible, SpecError, expected
-from flat_mapper.base.formats import Width
-from flat_mapper.kernels.accelerators import RPA3, TTNN, rpa_tile, rpa_tiles
-from flat_mapper.kernels.best import Priced, Prices, Ranked, priced, ranked
-from flat_mapper.kernels.kernel import Fit, Kernel, Shape, Tile, shape_of
-from flat_mapper.kernels.nvidia import FA2, FA3
-from flat_mapper.kernels.terms import difference
-from flat_mapper.published.silicon.rows import Columns, read_rows, sizes_of
-from flat_mapper.spec import catalog
-from flat_mapper.workload.cascade import attention
-from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import Mask
+import flat_mapper as fm
+from flat_mapper.values import (
+    Fit,
+    Kernel,
+    Mask,
+    Platform,
+    Priced,
+    Shape,
+    Tile,
+    Workload,
+    difference,
+    edit_platform,
+    kernel_named,
+    priced,
+    ranked,
+    rpa_tile,
+    rpa_tiles,
+    shape_of,
+)
+from studies.common import Columns, read_rows, sizes_of, wrong
+
+FA2, FA3, RPA3, TTNN = map(kernel_named, ("fa2", "fa3", "rpa3", "ttnn"))
 
 # Chosen: of the problem of a row that names none; many tiles for each core.
 BATCH, HEADS, TOKENS, WINDOW = 8, 16, 8192, 1024
@@ -36,7 +43,7 @@ CHIPS = {
     **{"sm80": "a100", "sm86/sm89": "l40s", "sm90": "h100", "all": "a100"},
     **{"TPU v5e": "tpu-v5e", "TPU v6e": "tpu-v6e"},
 }
-FORMATS: Mapping[str, Width] = {
+FORMATS: Mapping[str, str] = {
     **{"bf16/fp16": "bf16", "fp8": "fp8_e4m3", "bfloat16": "bf16"},
     **{"float8_e4m3fn": "fp8_e4m3", "bfp8_b": "bfp8_b"},
 }
@@ -132,7 +139,7 @@ def _answered(columns: Columns, asked: Question) -> TileRow:
     row = TileRow(columns=columns, problem=asked.words, chip=asked.chip, fit=fit)
     try:
         best = _ranked(asked, platform).best
-    except NothingFeasible as error:
+    except fm.NothingFeasible as error:
         return replace(row, left_out=str(error))
     answer = priced(asked.kernel, platform, asked.workload, shape, asked.shipped, known)
     shipped = answer if isinstance(answer, Priced) else None
@@ -141,11 +148,11 @@ def _answered(columns: Columns, asked: Question) -> TileRow:
     return replace(row, best=best, shipped=shipped)
 
 
-_RANKED: dict[object, Ranked] = {}
-_PRICES: dict[object, Prices] = {}
+_RANKED: dict[object, Any] = {}
+_PRICES: dict[object, Any] = {}
 
 
-def _ranked(asked: Question, platform: Platform) -> Ranked:
+def _ranked(asked: Question, platform: Platform) -> Any:
     """The lattice of a question; rows that differ in what is shipped alone have one."""
     if asked.key not in _RANKED:
         known = _PRICES.setdefault(asked.problem, {})
@@ -154,12 +161,12 @@ def _ranked(asked: Question, platform: Platform) -> Ranked:
     return _RANKED[asked.key]
 
 
-@lru_cache(maxsize=16)
+@cache
 def _platform(chip: str, edits: tuple[tuple[str, object], ...]) -> Platform:
     if not edits:
-        return load_platform(chip)
+        return fm.load_platform(chip)
     nodes = dict(e for e in edits if not e[0].startswith("variables."))
-    found = edited_platform(platform_files(catalog.resolve("arch", chip)), nodes)
+    found = edit_platform(chip, nodes)
     own = {n.removeprefix("variables."): v for n, v in edits if n.startswith("variables.")}
     matrix = replace(found.matrix, variables={**found.matrix.variables, **own})
     return replace(found, matrix=matrix)
@@ -175,7 +182,7 @@ def _question(where: str, columns: Columns) -> Question | str:
     if kernel.startswith(("fa2", "fa3")):
         return _flash(where, columns, FA3 if kernel.startswith("fa3") else FA2)
     condition = "a row of fa2, fa3, rpa or a ttnn op"
-    raise SpecError(expected(f"{where}: kernel", condition, kernel))
+    raise wrong(f"{where}: kernel", condition, kernel)
 
 
 def _flash(where: str, columns: Columns, kernel: Kernel) -> Question | str:
@@ -212,7 +219,7 @@ def _rpa(where: str, columns: Columns) -> Question | str:
     names = ("q_heads", "kv_heads", "head_dim", "page_size", "max_model_len")
     sizes = sizes_of(where, columns, (*names, "bkv_tokens", "bq_tokens"), ())
     if sizes["q_heads"] % sizes["kv_heads"]:
-        raise SpecError(expected(f"{where}: q_heads", "a multiple of kv_heads", sizes["q_heads"]))
+        raise wrong(f"{where}: q_heads", "a multiple of kv_heads", sizes["q_heads"])
     window = columns.get("sliding_window", "")
     length = sizes["max_model_len"]
     cut = int(window) if window.isdecimal() and 0 < int(window) < length else None
@@ -274,11 +281,11 @@ def _attention(
     counts: tuple[int, int, int, int],
     head_dims: tuple[int, int],
     mask: Mask | None,
-    bits: Mapping[str, Width],
+    bits: Mapping[str, str],
 ) -> Workload:
     """Online attention of (batch, heads, heads of keys, tokens)."""
     batch, heads, kv_heads, length = counts
-    found = attention(
+    found = fm.attention(
         **{"B": batch, "H": heads, "P": length, "M": length, "E": head_dims[0], "F": head_dims[1]},
         kv_heads=kv_heads if kv_heads < heads else None,
         softmax="online",

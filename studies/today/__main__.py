@@ -1,26 +1,26 @@
-"""The results of sweeps/today.yaml and sweeps/layers.yaml as a page of tables.
+"""Attention and whole layers of today's models, swept and written as a page of tables.
 
-flat-mapper sweep sweeps/today.yaml -o today.db
-flat-mapper sweep sweeps/layers.yaml -o layers.db
-python benchmarks/today.py today.db layers.db docs/today.md
+    python -m studies.today [--workers N] [--results DIR] [--page FILE]
+
+sweeps today.yaml and layers.yaml into DIR, by default out/ (what is there already is not computed
+again), and writes tables.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
+import os
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from measuring import ROOT
+import flat_mapper as fm
+from studies.common import ROOT, markdown
 
-sys.path.insert(0, str(ROOT))
-
-from flat_mapper import __version__  # a checkout need not be installed
-from flat_mapper.base import units  # a checkout need not be installed
-
+HERE = Path(__file__).parent
 Row = dict[str, Any]
 
 COLUMNS = {  # (mapspace, softmax): what the tables call it
@@ -34,7 +34,7 @@ CHIPS = ("edge", "cloud", "tpu-v4i")
 HEAD = ("chip", "N", "dataflow", "latency", "energy", "util.", "off-chip", "buffer", "tile")
 INTRO = """# Attention of today's models
 
-Written by `make today` (sweeps/today.yaml, sweeps/layers.yaml); flat-mapper {version}; energies:
+Written by `python -m studies.today` (today.yaml, layers.yaml); flat-mapper {version}; energies:
 {energies}.
 
 One layer's attention, one sequence (vit-l16: 64 images), 16-bit words; the mapping of the least
@@ -45,19 +45,19 @@ energy-delay product in each space, the softmax charged.
   (tile `none`).
 - *online* is flat with `--softmax online`: the shared loops may cut keys as well (tile `tile`).
 
-Whole layers (norms to residual sums; sweeps/layers.yaml) are mapped for the least latency, with two
+Whole layers (norms to residual sums; layers.yaml) are mapped for the least latency, with two
 rows more: *elementwise* fuses what is computed element by element and row by row with the product
 beside it, *any* searches all partitions of the layer into groups. Both have the online softmax.
 
 In decode one position attends to a cache of N. *buffer* is the share of the shared level in use.
-[Row or online](row-or-online.md) says what to make of these tables.
+[Row or online](../../docs/row-or-online.md) says what to make of these tables.
 """
 
 
-def rows_of(results: str) -> list[Row]:
+def rows_of(results: Path) -> list[Row]:
     """The rows of a results file."""
-    command = (sys.executable, "-m", "flat_mapper", "export", results, "--format", "jsonl")
-    text = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    command = (sys.executable, "-m", "flat_mapper", "export", str(results), "--format", "jsonl")
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -65,14 +65,14 @@ def page(rows: list[Row]) -> str:
     """All tables, one for each model and phase."""
     done = [row for row in rows if row["status"] == "done"]
     sources = dict.fromkeys(row["result"]["energy_source"] for row in done)
-    text = [INTRO.format(version=__version__, energies=", ".join(sources))]
+    text = [INTRO.format(version=fm.__version__, energies=", ".join(sources))]
     parts: dict[str, list[Row]] = {}
     for row in rows:
         at = row["coordinates"]
         layer = "a whole layer, " if at.get("scope") == "layer" else ""
         parts.setdefault(f"{at['problem']}, {layer}{at['phase']}", []).append(row)
     for title, mine in parts.items():
-        text += [f"## {title}", "", markdown(cells(row) for row in ordered(mine)), ""]
+        text += [f"## {title}", "", markdown(HEAD, map(cells, ordered(mine))), ""]
     return "\n".join(text)
 
 
@@ -97,7 +97,7 @@ def named(row: Row) -> tuple[str, str]:
 def cells(row: Row) -> tuple[str, ...]:
     """One line of a table."""
     at = row["coordinates"]
-    first = (at["arch"], units.count(int(at["seq"])), COLUMNS[named(row)])
+    first = (at["arch"], f"{int(at['seq']):,}", COLUMNS[named(row)])
     if row["status"] != "done":
         said = "does not fit" if row["status"] == "infeasible" else row["status"]
         return (*first, said, *[""] * 5)
@@ -105,22 +105,43 @@ def cells(row: Row) -> tuple[str, ...]:
     share = max(use["live_words"] / use["capacity_words"] for use in uses)
     return (
         *first,
-        units.si(row["latency_s"], "s"),
-        units.si(units.joules_of(row["energy_pj"]), "J"),
-        units.percent(row["utilization"]),
-        units.size(row["offchip_bytes"]),
-        units.percent(share),
+        si(row["latency_s"], "s"),
+        si(row["energy_pj"] * 1e-12, "J"),
+        f"{100 * row['utilization']:.1f}%",
+        size(row["offchip_bytes"]),
+        f"{100 * share:.1f}%",
         row["granularity"],
     )
 
 
-def markdown(lines: Iterable[tuple[str, ...]]) -> str:
-    """A table in Markdown."""
-    body = [HEAD, tuple("---" for _ in HEAD), *lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in body)
+def si(value: float, unit: str) -> str:
+    """A quantity with a decimal prefix, in four digits."""
+    rounded = float(f"{value:.4g}")
+    power = max(-5, min(0, math.floor(math.log10(rounded) / 3 + 1e-12)))
+    return f"{rounded / 1000.0**power:.4g} {('', 'm', 'u', 'n', 'p', 'f')[-power]}{unit}"
+
+
+def size(count: float) -> str:
+    """Bytes with a binary prefix, in four digits."""
+    power = min(4, int(math.log2(max(count, 1)) // 10))
+    return f"{count / 1024**power:.4g} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+
+
+def main() -> None:
+    """The sweeps and the page."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--results", type=Path, default=ROOT / "out", help="folder of the results")
+    parser.add_argument("--page", type=Path, default=HERE / "tables.md", help="what is written")
+    asked = parser.parse_args()
+    asked.results.mkdir(parents=True, exist_ok=True)
+    found: list[Row] = []
+    for name in ("today", "layers"):
+        fm.sweep(HERE / f"{name}.yaml", asked.results / f"{name}.db", workers=asked.workers)
+        found += rows_of(asked.results / f"{name}.db")
+    asked.page.write_text(page(found), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    *files, output = sys.argv[1:]
-    found = [row for results in files for row in rows_of(results)]
-    Path(output).write_text(page(found), encoding="utf-8")
+    main()
