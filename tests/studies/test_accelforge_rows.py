@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flat_mapper.cli.main import main
+from studies.accelforge.__main__ import main
 
 HEAD = "arch,workload,parameters,fusion,kind,objective,energy,latency,energy_by_component"
 EDP = "energy-delay product"
@@ -48,10 +48,11 @@ GONE = "tpu_v4i,mobilenet_28,,unfused,convolution,energy,1.0,1.0,"
 def answer(tmp_path: Path, capsys: pytest.CaptureFixture[str], *rows: str) -> dict:
     path = tmp_path / "optima.csv"
     path.write_text("\n".join((HEAD, *rows)) + "\n", encoding="utf-8")
-    assert main(["reproduce", "accelforge", "--csv", str(path), "--json"]) == 0
+    assert main(["--csv", str(path), "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.nightly
 def test_chains_are_equal_under_its_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     rows = answer(tmp_path, capsys, *CHAINS)["rows"]
     assert [row["verdict"] for row in rows] == ["equal"] * len(CHAINS)
@@ -61,6 +62,7 @@ def test_chains_are_equal_under_its_rules(tmp_path: Path, capsys: pytest.Capture
         assert sum(row["our_energy_by_component"].values()) == pytest.approx(row["our_energy"])
 
 
+@pytest.mark.nightly
 def test_a_weight_that_stays_is_better(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """AccelForge's mapper keeps no weight over a loop that brings inputs; its model would."""
     fused, unfused = answer(tmp_path, capsys, *PAIRS)["rows"]
@@ -83,6 +85,7 @@ def test_a_layer_is_its_compulsory_words(tmp_path: Path, capsys: pytest.CaptureF
     assert row["verdict"] == "equal"
 
 
+@pytest.mark.nightly
 def test_experts_are_equal(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     rows = answer(tmp_path, capsys, *EXPERTS)["rows"]
     assert [row["our_energy"] for row in rows] == [float(row["energy"]) for row in rows]
@@ -99,5 +102,5 @@ def test_what_is_not_modelled_says_why(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_bad_row_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     path = tmp_path / "optima.csv"
     path.write_text(f"{HEAD}\n{CHAINS[0].replace('207224832.0', 'much')}\n", encoding="utf-8")
-    assert main(["reproduce", "accelforge", "--csv", str(path)]) == 2
+    assert main(["--csv", str(path)]) == 2
     assert "row 2: energy: expected a number >= 0, got 'much'" in capsys.readouterr().err

@@ -8,16 +8,12 @@ from pathlib import Path
 import pytest
 from simulator_rows import HEADING, ROWS
 
-from flat_mapper.base.parallel import each
-from flat_mapper.cli.main import main
-from flat_mapper.published.array import ArraySpace, Choices, mapping_text
-from flat_mapper.published.search import SAME, search_row
-from flat_mapper.published.simulator import (
-    simulator_ert,
-    simulator_platform,
-    simulator_rows,
-    simulator_workload,
-)
+from studies.common import each
+from studies.paper.__main__ import main as paper
+from studies.simulator.__main__ import main
+from studies.simulator.array import Choices, mapping_text
+from studies.simulator.rows import simulator_rows
+from studies.simulator.search import SAME, search_row
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +23,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.nightly
 def test_never_worse_than_the_simulator(table: Path) -> None:
     for row in simulator_rows(table):
         found = search_row(row)
@@ -36,33 +33,22 @@ def test_never_worse_than_the_simulator(table: Path) -> None:
         assert found.gain("published") < SAME
 
 
+@pytest.mark.nightly
 def test_says_why(table: Path) -> None:
     bert = search_row(simulator_rows(table)[0])
     assert bert.why("published") == "as fast to 0.01%: weight/output for weight/weight"
     assert bert.why("wide") == "faster: unfused, 1024 rows for 128 rows"
 
 
+@pytest.mark.nightly
 def test_the_command(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["reproduce", "search", "--csv", str(table), "--json"]) == 0
+    assert main(["--search", "--csv", str(table), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["model"] for row in rows] == ["BERT", "TrXL"]
     assert rows[0]["simulator"]["mapping"]["rows"] == 128
     assert rows[0]["wide"]["cycles"] < rows[0]["simulator"]["cycles"]
-    assert main(["reproduce", "search", "--csv", str(table)]) == 0
+    assert main(["--search", "--csv", str(table)]) == 0
     assert "published: ours is never slower by more than 0.0000%" in capsys.readouterr().out
-
-
-def test_counting_each_einsum_once_changes_nothing(table: Path) -> None:
-    row = simulator_rows(table)[0]
-    platform = simulator_platform(row.platform)
-    space = ArraySpace(
-        workload=simulator_workload(row), platform=platform, ert=simulator_ert(platform)
-    )
-    choices = Choices(granularities=("head",), stationarities=(("output", "weight"),))
-    for found in space.found(choices):
-        again = space.priced(found.mapping)
-        assert again.cost == found.cost
-        assert again.result.energy_pj == found.result.energy_pj
 
 
 def test_the_space_is_what_it_says() -> None:
@@ -79,23 +65,15 @@ def _square(value: int) -> int:
     return value * value
 
 
+@pytest.mark.nightly
 def test_each_keeps_the_order() -> None:
-    shares: list[float] = []
     values = list(range(6))
-    assert each(_square, values, workers=1, done=lambda s, _: shares.append(s)) == [
-        0,
-        1,
-        4,
-        9,
-        16,
-        25,
-    ]
-    assert shares[-1] == 1.0
-    assert each(_square, values, workers=2) == [0, 1, 4, 9, 16, 25]
-    assert each(_square, []) == []
+    for workers in (1, 2):
+        assert list(each(_square, values, workers)) == [0, 1, 4, 9, 16, 25]
+    assert list(each(_square, [])) == []
 
 
 def test_unknown_platforms_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["reproduce", "paper", "--platforms", "moon"]) == 2
+    assert paper(["--platforms", "moon"]) == 2
     message = "--platforms: expected platforms among edge, cloud, got 'moon'"
     assert message in capsys.readouterr().err

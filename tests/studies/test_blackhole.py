@@ -18,14 +18,14 @@ from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
 from flat_mapper.mapping.record import read_record
-from flat_mapper.published.silicon.accuracy import findings, leave_one_out
-from flat_mapper.published.silicon.counters import are_counters, counted, counters_text
-from flat_mapper.published.silicon.families import measured
-from flat_mapper.published.silicon.records import record_files
-from flat_mapper.published.silicon.rows import read_rows
-from flat_mapper.published.silicon.sdpa_mapping import chunk_mapping
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.mask import Mask
+from studies.common import read_rows
+from studies.silicon.accuracy import findings, leave_one_out
+from studies.silicon.counters import are_counters, counted, counters_text
+from studies.silicon.families import measured
+from studies.silicon.records import row_files
+from studies.silicon.sdpa_mapping import chunk_mapping
 
 HEAD = (
     "label,block,polaris_use,variant,S,kv_seq,batch,num_heads,num_kv_heads,head_dim,v_head_dim,"
@@ -74,6 +74,7 @@ def written(tmp_path: Path, rows: str) -> Path:
     return path
 
 
+@pytest.mark.nightly
 def test_the_model_names_the_fastest_chunks(tmp_path: Path) -> None:
     """Under a mask and without one, within 1 % of the fastest."""
     found = findings(measured(written(tmp_path, sweep())))
@@ -82,6 +83,7 @@ def test_the_model_names_the_fastest_chunks(tmp_path: Path) -> None:
     assert found["leave_one_out"][0]["median_percent"] < 8.8  # type: ignore[operator]
 
 
+@pytest.mark.nightly
 def test_every_kind_of_row_is_near_what_was_measured(tmp_path: Path) -> None:
     rows = measured(written(tmp_path, OTHERS))
     assert all(abs(row.error) < 0.2 for row in rows), [row.error for row in rows]
@@ -112,10 +114,11 @@ def test_decode_is_near_what_was_measured(tmp_path: Path) -> None:
     assert "queries that are in L1 already are read from DRAM" in latent.case.left_out
 
 
+@pytest.mark.nightly
 def test_records_are_priced_as_the_rows_were(tmp_path: Path) -> None:
     """Each with the chip as its kernel has it: cores, passes, exponentials, streams."""
     rows = measured(written(tmp_path, OTHERS))
-    files = record_files(rows)
+    files = row_files(rows)
     for name, text in files.items():
         (tmp_path / name).write_bytes(text)
     assert sum(name.startswith("blackhole") for name in files) > 4

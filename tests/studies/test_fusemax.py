@@ -18,10 +18,10 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
-from flat_mapper.published.fusemax.block import block_mapping
-from flat_mapper.published.fusemax.rows import CHIP, KINDS, PROBLEM, fusemax_rows
 from flat_mapper.spec import catalog
 from flat_mapper.workload.reader import load_workload
+from studies.fusemax.block import block_mapping
+from studies.fusemax.rows import CHIP, KINDS, PROBLEM, fusemax_rows
 
 HEAD = "model,seq_len,traffic,latency,energy\n"
 ROWS = {

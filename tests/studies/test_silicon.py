@@ -18,13 +18,13 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.mapping.cores.check import read_checked_record
-from flat_mapper.published.silicon import headroom
-from flat_mapper.published.silicon.accuracy import summary
-from flat_mapper.published.silicon.families import cases, measured
-from flat_mapper.published.silicon.fit import BETWEEN, Timed, fitted_to, held_out, timed
-from flat_mapper.published.silicon.records import record_files
 from flat_mapper.reports.folder import write_folder
 from flat_mapper.reports.text import result_dict, summary_text
+from studies.silicon import headroom
+from studies.silicon.accuracy import summary
+from studies.silicon.families import cases, measured
+from studies.silicon.fit import BETWEEN, Timed, fitted_to, held_out, timed
+from studies.silicon.records import row_files
 
 HEAD = (
     "device,framework,kernel,batch,heads,kv_heads,head_dim,v_head_dim,seq,window,causal,sink,"
@@ -99,7 +99,7 @@ def test_a_prediction_is_what_evaluate_says_of_the_record(tmp_path: Path, phase:
     path.write_text(OTHERS[phase], encoding="utf-8")
     rows = measured(path)
     assert {row.case.phase for row in rows} == {phase}
-    write_folder(folder, record_files(rows))
+    write_folder(folder, row_files(rows))
     for line, row in enumerate(rows, 2):
         record = read_checked_record(folder / f"row-{line}.yaml")
         again = evaluate(
@@ -109,6 +109,7 @@ def test_a_prediction_is_what_evaluate_says_of_the_record(tmp_path: Path, phase:
         assert again.latency_s == row.predicted_s
 
 
+@pytest.mark.nightly
 def test_nothing_is_fitted_to_rows_set_aside(rows: Path) -> None:
     own = [case for case in cases(rows) if not case.aside and case.kernel == "fa3_prefill"]
     found = fitted_to(timed(own))
@@ -117,6 +118,7 @@ def test_nothing_is_fitted_to_rows_set_aside(rows: Path) -> None:
         timed([case for case in cases(rows) if case.aside])
 
 
+@pytest.mark.nightly
 def test_a_rule_is_held_to_rows_that_it_has_not_seen() -> None:
     """Rows that take as long as the model says, and four that take half of it."""
     ratio = np.array([1.0] * 20 + [0.5] * 4)
@@ -160,6 +162,7 @@ def test_answers_carry_the_errors_of_the_kernel_that_they_are_of(rows: Path) -> 
     assert error_bands(small.matrix, [found.case.kernel]) == ()
 
 
+@pytest.mark.nightly
 def test_a_best_mapping_is_not_slower_than_the_kernels(
     rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from simulator_rows import HEADING, ROWS
 
-from flat_mapper.base.errors import SpecError
-from flat_mapper.cli.main import main
-from flat_mapper.published.mapping import chain, even_part, largest_divisor
-from flat_mapper.published.simulator import compare_rows, find_csv, simulator_rows
+from flat_mapper import SpecError
+from studies.simulator.__main__ import main
+from studies.simulator.mapping import chain, even_part, largest_divisor
+from studies.simulator.rows import compare_rows, find_csv, simulator_rows
 
 
 @pytest.fixture
@@ -30,11 +30,11 @@ def test_rows_of_each_kind_agree(table: Path) -> None:
 
 
 def test_the_command_prints_rows(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["reproduce", "simulator", "--csv", str(table), "--json"]) == 0
+    assert main(["--csv", str(table), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["seq_len"] for row in rows] == ["128K", "2K", "1K"]
     assert rows[0]["published_energy_pj"] == 1376711563060060.8
-    assert main(["reproduce", "simulator", "--csv", str(table)]) == 0
+    assert main(["--csv", str(table)]) == 0
     assert "largest errors over 3 rows" in capsys.readouterr().out
 
 
