@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import answer_schema
 import pytest
 
 from studies.accelforge.__main__ import main
@@ -49,7 +50,9 @@ def answer(tmp_path: Path, capsys: pytest.CaptureFixture[str], *rows: str) -> di
     path = tmp_path / "optima.csv"
     path.write_text("\n".join((HEAD, *rows)) + "\n", encoding="utf-8")
     assert main(["--csv", str(path), "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
+    document = json.loads(capsys.readouterr().out)
+    assert answer_schema.faults(document) == []
+    return document
 
 
 @pytest.mark.nightly

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import answer_schema
 import pytest
 from simulator_rows import HEADING, ROWS
 
@@ -43,7 +44,9 @@ def test_says_why(table: Path) -> None:
 @pytest.mark.nightly
 def test_the_command(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--search", "--csv", str(table), "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["rows"]
+    document = json.loads(capsys.readouterr().out)
+    assert answer_schema.faults(document) == []
+    rows = document["rows"]
     assert [row["model"] for row in rows] == ["BERT", "TrXL"]
     assert rows[0]["simulator"]["mapping"]["rows"] == 128
     assert rows[0]["wide"]["cycles"] < rows[0]["simulator"]["cycles"]

@@ -5,9 +5,11 @@ Rows: aiconfigurator-core 0.12.0 (NVIDIA, Apache-2.0), systems/data/h100_sxm/att
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import answer_schema
 import numpy as np
 import pytest
 
@@ -21,6 +23,7 @@ from flat_mapper.mapping.cores.check import read_checked_record
 from flat_mapper.reports.folder import write_folder
 from flat_mapper.reports.text import result_dict, summary_text
 from studies.silicon import headroom
+from studies.silicon.__main__ import main
 from studies.silicon.accuracy import summary
 from studies.silicon.families import cases, measured
 from studies.silicon.fit import BETWEEN, Timed, fitted_to, held_out, timed
@@ -50,6 +53,27 @@ def test_a_sample_is_near_what_was_measured(rows: Path) -> None:
     found = measured(rows)
     assert len(found) == 4
     assert all(abs(r.error) < 1 / 3 for r in found), [r.error for r in found]
+
+
+def test_the_command(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its JSON, its table, and the records, which `-o` writes, all or none."""
+    folder = tmp_path / "out"
+    assert main(["--csv", str(rows), "--json", "-o", str(folder)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert answer_schema.faults(document) == []
+    names = json.loads((folder / "result.json").read_text(encoding="utf-8"))["files"]
+    assert names == [
+        *("h100.yaml", "h100.sfu.yaml"),
+        *(f"row-{line}.yaml" for line in range(2, 6)),
+        "result.json",
+    ]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "mine").touch()
+    assert main(["--csv", str(rows), "-o", str(other)]) == 2
+    assert "or add --force" in capsys.readouterr().err
+    assert main([]) == 2
+    assert "--csv: expected a file of measured times, got 'none'" in capsys.readouterr().err
 
 
 def test_summary_counts_every_row_once(rows: Path) -> None:

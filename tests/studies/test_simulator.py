@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import answer_schema
 import pytest
 from simulator_rows import HEADING, ROWS
 
@@ -31,7 +32,9 @@ def test_rows_of_each_kind_agree(table: Path) -> None:
 
 def test_the_command_prints_rows(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--csv", str(table), "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["rows"]
+    document = json.loads(capsys.readouterr().out)
+    assert answer_schema.faults(document) == []
+    rows = document["rows"]
     assert [row["seq_len"] for row in rows] == ["128K", "2K", "1K"]
     assert rows[0]["published_energy_pj"] == 1376711563060060.8
     assert main(["--csv", str(table)]) == 0

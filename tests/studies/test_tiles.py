@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import answer_schema
 import pytest
 
 from studies.tiles.__main__ import main
@@ -63,7 +64,9 @@ def test_the_command_prints_a_line_for_each_kernel(tmp_path: Path, capsys) -> No
     assert "rpa-v3" in told
     assert "left out: TPU v7: no architecture of it ships" in told
     assert main(["--csv", str(path), "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["rows"]) == 2
+    document = json.loads(capsys.readouterr().out)
+    assert answer_schema.faults(document) == []
+    assert len(document["rows"]) == 2
     path.write_text(RPA_CSV.replace(",64,8,256,256,256,", ",64,0,256,256,256,"))
     assert main(["--csv", str(path)]) == 2
     assert "row 2: kv_heads: expected a whole number >= 1, got '0'" in capsys.readouterr().err
