@@ -14,6 +14,7 @@ from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapping.space import Fusion
 from flat_mapper.mapping.values import Policy
+from studies.paper.__main__ import finite
 from studies.paper.dataflows import alone, attention_charged, mapspace
 from studies.paper.plots import paper_figures
 from studies.paper.points import (
@@ -83,6 +84,10 @@ def test_a_layer_is_its_product_alone(einsum: str) -> None:
     assert {row["configuration"] for row in rows} == {"naive", "flex-stream", "flex"}
     wide = 4 if einsum.startswith("FC") else 1
     assert {row["macs"] for row in rows} == {64 * 512 * 768 * 768 * wide}
+
+
+def test_what_nothing_reaches_is_null_for_machines() -> None:
+    assert finite({"steps": 0, "value": float("inf")}) == {"steps": 0, "value": None}
 
 
 def test_geometric_means() -> None:
