@@ -58,6 +58,7 @@ PLOTS: Mapping[str, Plot] = {
     "utilization": Plot(
         table="utilization", x="buffer_bytes", y="utilization", label="utilization",
         down=("platform", "seq_len"), across="scope",
+        only={"scope": ("L-A", "attention layer", "model")},
     ),
     "bandwidth": Plot(
         **NEEDS, down=DOWN, label="GB/s", scale=1e-9, only={"quantity": ("bandwidth",)}
@@ -120,9 +121,9 @@ def drawn(plot: Plot, rows: Sequence[TableRow]) -> Any:
         axis.minorticks_off()
         axis.tick_params(length=2, width=0.6, pad=2)
         axis.grid(color="0.9", lw=0.4)
-        axis.set_title(", ".join(map(str, (*place, word))), loc="left")
+        axis.set_title("" if i else str(word), loc="left")
         axis.set_xlabel("sequence length N" if plot.x == "seq_len" else "buffer (bytes)")
-        axis.set_ylabel("" if j else plot.label)
+        axis.set_ylabel("" if j else "\n".join((*map(str, place), plot.label)))
         axis.label_outer()
     figure.legend(
         list(shown.values()), list(shown), loc="outside upper center",
