@@ -28,7 +28,6 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
 from flat_mapper.mapping.cores.check import check_record
-from flat_mapper.mapping.record import RECORD, MappingRecord, read_record
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_names import unmatched_rules
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
@@ -47,8 +46,9 @@ from flat_mapper.workload.problem_file import (
 )
 from flat_mapper.workload.visible_keys import at_keys
 
-if TYPE_CHECKING:  # at run time it is imported where one is asked for
+if TYPE_CHECKING:  # at run time both are imported where they are asked for
     from flat_mapper.mapper.solve.log import SearchLog
+    from flat_mapper.mapping.record import MappingRecord
 
 MAPSPACES = ("naive", "flex-stream", "flex", "flat")  # what `compare` compares by default
 UNCHANGED: Mapping[str, object] = MappingProxyType({})
@@ -56,7 +56,7 @@ NO_BITS: Mapping[str, TensorWidth] = MappingProxyType({})
 
 Name = str | Path
 Source = Name | Mapping[str, object]  # the latter: a specification in memory, timeloopfe's or plain
-Recorded = Name | Evaluation | SearchResult | MappingRecord  # what has a mapping
+type Recorded = Name | Evaluation | SearchResult | MappingRecord  # what has a mapping
 
 
 def load_problem(
@@ -287,6 +287,8 @@ def recorded(mapping: Recorded, platform: Platform | Source | None = None) -> Ma
 
     raises: SpecError for what cannot be read.
     """
+    from flat_mapper.mapping.record import RECORD, MappingRecord, read_record
+
     chip = None if platform is None else load_platform(platform)
     if isinstance(mapping, str | Path):
         path = Path(mapping)
