@@ -10,7 +10,6 @@ OBJECTIVE = edp
 OUT       = out
 SWEEP     = sweeps/buffer.yaml
 DESIGN    = sweeps/edge-design.yaml
-ROWS      = silicon
 
 VENV  = .venv
 TOOLS = .venv-tools
@@ -59,23 +58,18 @@ format: $(READY)  ## let ruff rewrite the files (1 s)
 help:  ## this list, with times on two cores once `make` has set up (1 s)
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo "  with ARCH=$(ARCH) PROBLEM=$(PROBLEM) MAPSPACE=$(MAPSPACE) MAPSPACES=\"$(MAPSPACES)\" SEQ=$(SEQ) OBJECTIVE=$(OBJECTIVE) OUT=$(OUT)"
+	@echo "  published and measured results made again: make -C studies help"
 
 clean:  ## remove the environments, caches and the results of these variables (1 s)
 	rm -rf $(VENV) $(VENV)-accelforge $(VENV)-docs site $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -rf $(wildcard $(OUT)/$(NAME)-* $(OUT)/lowered); find flat_mapper tests -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf $(wildcard $(OUT)/$(NAME)-* $(OUT)/lowered); find flat_mapper studies tests -name __pycache__ -prune -exec rm -rf {} +
 
 # uv from PATH, or from an environment of its own; it also finds a Python that is new enough.
 $(READY): pyproject.toml tools/setup.sh
 	@VENV=$(VENV) TOOLS=$(TOOLS) sh tools/setup.sh
 	@touch $@
 
-.PHONY: bench figures silicon test-timeloop timeloop-exercises test-accelforge record-timeloop today
-
-silicon: $(READY)  ## the tables of docs/silicon.md from the measured rows in ROWS (10 minutes)
-	@$(BIN)/python tools/silicon_page.py $(ROWS)
-
-figures: $(READY)  ## FLAT's tables and figures by this model, into OUT/paper (2 minutes on 2 cores)
-	@$(FLAT) reproduce paper -o $(OUT)/paper && find $(OUT)/paper -type f | sort
+.PHONY: bench test-timeloop test-accelforge record-timeloop
 
 .PHONY: sweep optimize
 
@@ -85,18 +79,11 @@ sweep: $(READY)  ## the grid in SWEEP, on all cores; stopped at any moment, it g
 optimize: $(READY)  ## the best architectures for the mix in DESIGN, within its budgets (minutes)
 	@$(FLAT) optimize $(DESIGN) -o $(OUT)/$(basename $(notdir $(DESIGN))).db
 
-today: $(READY)  ## the attention and the layers of today's models, into docs/today.md (5 minutes)
-	@for of in today layers; do $(FLAT) sweep sweeps/$$of.yaml -o $(OUT)/$$of.db || exit; done
-	@$(BIN)/python benchmarks/today.py $(OUT)/today.db $(OUT)/layers.db docs/today.md
-
 bench: $(READY)  ## what the mapper costs on this machine, into docs/performance.md (10 minutes)
 	@$(BIN)/python benchmarks/bench.py docs/performance.md
 
 test-timeloop: $(READY)  ## native against the real timeloop-model; fails where that is missing (minutes)
 	@FLAT_MAPPER_REQUIRE_TIMELOOP=1 $(BIN)/python -m pytest -s -m needs_timeloop tests/timeloop
-
-timeloop-exercises: $(READY)  ## Timeloop's exercises in CHECKOUT, here and by timeloop-model, into docs/timeloop.md (minutes)
-	@$(BIN)/python tools/timeloop_exercises.py $(CHECKOUT) --write
 
 test-accelforge: $(VENV)-accelforge/.ready  ## native against AccelForge, in an environment of its own (1 minute)
 	@FLAT_MAPPER_REQUIRE_ACCELFORGE=1 $(VENV)-accelforge/bin/python -m pytest tests/backends/test_accelforge.py

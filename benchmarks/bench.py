@@ -2,10 +2,9 @@
 
     python benchmarks/bench.py docs/performance.md [PART ...]
 
-Without parts all of PARTS are measured. timeloop-model and timeloop-mapper are measured where they
-are on PATH; ACCELFORGE_PYTHON names a Python that has AccelForge, which is then asked as well, for
-its optima where ACCELFORGE_CHECKOUT and ACCELFORGE_OPTIMA name its repository and their file;
-BEFORE a checkout of an older commit, which then answers questions in turn with this one.
+Without parts all of PARTS are measured. BEFORE names a checkout of an older commit, which then
+answers questions in turn with this one. What other tools take stands with their studies:
+`python -m studies.mapper`, `python -m studies.accelforge.beside`.
 
 This process imports neither numpy nor the package: a child's peak memory is never below what its
 parent held when it started it.
@@ -21,13 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from beside_accelforge import accelforge
-from beside_optima import optima
 from grid import by_workers, cores, grid
 from measuring import Table, left_out, markdown, show
 from pairs import pairs
 from questions import questions
-from rates import evaluation, timeloop
+from rates import evaluation
 from scaling import blocks, scaling
 from whole import processes, stages
 
@@ -41,9 +38,6 @@ PARTS: Mapping[str, Callable[[], list[Table]]] = {
     "blocks": blocks,
     "workers": by_workers,
     "rate": evaluation,
-    "timeloop": timeloop,
-    "accelforge": accelforge,
-    "optima": optima,
     "pairs": pairs,
 }
 

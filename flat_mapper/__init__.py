@@ -17,7 +17,9 @@ its folder, or an answer; a sweep, a configuration is a path or what it says.
     evaluate, execute, model, crosscheck, verify                               of a given mapping
     save, load, lower, report, load_results                                    files of answers
     sweep, optimize                                                            many questions
-    import_hf, import_onnx, import_torch, fuse_layers, reproduce               of others' files
+    import_hf, import_onnx, import_torch, fuse_layers                          of others' files
+
+`flat_mapper.values` names the values themselves, for whoever builds a mapping or a chip by hand.
 
 Errors are `FlatMapperError`: `SpecError` (bad input), `MappingError`, `BackendError` (a tool is
 missing or failed), `NothingFeasible`. Everything is imported when it is first used.
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
     from flat_mapper.explore.generation import Scenario, generate
     from flat_mapper.explore.need_search import need
     from flat_mapper.explore.pareto import front
-    from flat_mapper.facade.reproduced import reproduce
     from flat_mapper.facade.verbs import (
         check,
         crosscheck,
@@ -77,7 +78,6 @@ _HOMES = {
     "explore.generation": "Scenario generate",
     "explore.need_search": "need",
     "explore.pareto": "front",
-    "facade.reproduced": "reproduce",
     "facade.verbs": "check crosscheck import_hf load lower optimize report save sweep tiles "
     "verify why_not",
     "importers.graphs.onnx_file": "import_onnx",
@@ -120,7 +120,6 @@ __all__ = [
     "need",
     "optimize",
     "report",
-    "reproduce",
     "save",
     "search",
     "sweep",

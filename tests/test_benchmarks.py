@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flat_mapper import load_mapspace, load_platform, load_problem, search
-from flat_mapper.reports.answers import SearchResult
+from flat_mapper import load_platform
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
@@ -78,11 +77,3 @@ def test_four_levels_are_the_edge_platform_in_clusters() -> None:
             same = path.level(level.name)
             assert (same.capacity_words, same.instances) == (level.capacity_words, level.instances)
             assert same.shared_words_per_cycle == level.shared_words_per_cycle
-
-
-def test_alone_counts_single_buffers_as_timeloop_does() -> None:
-    space = load_mapspace(FOLDER / "alone.yaml")
-    assert (space.policy.buffering, space.policy.softmax) == (1, "free")
-    found = search(load_problem("tiny").subset(("QK",)), "edge", space)
-    assert isinstance(found, SearchResult)
-    assert len(found.mapping.groups) == 1

@@ -30,7 +30,11 @@ PAGES = [
     pytest.param(page, marks=[] if page in FAST else pytest.mark.nightly)
     for page in print_docs.PAGES
 ]
-TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TEXTS = [
+    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md"),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "studies").rglob("*.md")),
+]
 PACKAGE = ROOT / "flat_mapper"
 # What the glossary has other words for: candidate, incumbent, traffic bound, lower bound, ...
 NOT_OURS = (

@@ -56,7 +56,7 @@ NO_BITS: Mapping[str, TensorWidth] = MappingProxyType({})
 
 Name = str | Path
 Source = Name | Mapping[str, object]  # the latter: a specification in memory, timeloopfe's or plain
-Recorded = Name | Evaluation | SearchResult  # what has a mapping
+type Recorded = Name | Evaluation | SearchResult | MappingRecord  # what has a mapping
 
 
 def load_problem(
@@ -181,7 +181,7 @@ def search(
                says what the chip's components cost, and the answer says so.
     schedule:  of the fused Einsums, in place of the mapspace's: interleaved, overlapped or any.
     progress:  called with the share done and what is being searched.
-    log:       a file that takes down what is cut, for `flat-mapper verify`.
+    log:       a file that takes down what is cut, for `verify`.
     budget:    what the search may spend; where it ends, the certificate has the gap that is proven.
     time_limit, gap, memory_limit, limits: its parts, in seconds, as a share (0.01), in MB.
     returns:   an answer, or an `Infeasible`: false, and it says why when its result is asked for.
@@ -283,7 +283,7 @@ def _scheduled(mapspace: Mapspace, schedule: str) -> Mapspace:
 
 
 def recorded(mapping: Recorded, platform: Platform | Source | None = None) -> MappingRecord:
-    """A mapping with what it maps, as it stands: of a file, of a folder that has one, of an answer.
+    """A mapping with what it maps, as it stands: a record, or that of a file, a folder, an answer.
 
     raises: SpecError for what cannot be read.
     """
@@ -311,7 +311,7 @@ def evaluate(
 ) -> Evaluation | Infeasible:
     """A mapping priced again.
 
-    mapping:  a fused-mapping.yaml, a folder that has one, or an answer.
+    mapping:  a fused-mapping.yaml, a folder that has one, an answer, or a record as a value.
     platform: another chip than the mapping's own.
     raises:   MappingError for a mapping that contradicts its problem or its chip.
     """

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from flat_mapper.api.calls import Name
 from flat_mapper.api.prices import energies
 from flat_mapper.arch.reader import architecture_of, load_architecture
-from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert, ert_of
@@ -16,8 +17,15 @@ from flat_mapper.mapping.cores.check import check_mapping
 from flat_mapper.reports.answers import ModelResult
 from flat_mapper.spec.document import Section, section_of
 from flat_mapper.spec.templating import load_document
+from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
+from flat_mapper.spec.yamlio import dump
+from flat_mapper.timeloop.backend import INPUT_FILES
 from flat_mapper.timeloop.mapping_reader import hands_nothing_on, read_alone, read_mapping
+from flat_mapper.timeloop.run import answer_text, command_of, run_folder, run_model
+from flat_mapper.timeloop.stats import einsum_stats
+from flat_mapper.timeloop.write_processed import processed_document
+from flat_mapper.timeloop.write_tables import art_document, ert_document
 from flat_mapper.workload.timeloop import read_problem
 
 
@@ -26,6 +34,7 @@ def model(
     ert: Ert | Name | None = None,
     *,
     data: Mapping[str, object] | None = None,
+    backend: str = "native",
 ) -> ModelResult | Infeasible:
     """The answer of timeloop-model on an architecture, a problem and a mapping.
 
@@ -33,8 +42,12 @@ def model(
            them. An ERT among them prices the components, unless `ert` is given. Or a
            specification in memory that has all three.
     data:  values of the names that templates in the files use.
-    raises: SpecError, MappingError where a file cannot be read or they contradict each other.
+    backend: native, or timeloop: the tool itself is asked, at the same energies.
+    raises: SpecError, MappingError where a file cannot be read or they contradict each other;
+            BackendError where the tool is missing, fails or refuses the mapping.
     """
+    if backend not in ("native", "timeloop"):
+        raise SpecError(expected("model: backend", "native or timeloop", backend))
     if isinstance(files, str | Path):
         files = (files,)
     if not files:
@@ -64,7 +77,7 @@ def model(
     costs = einsum_costs(workload, chip, [mapping], table, handed_on=not apart)
     if (refused := costs.infeasible(0)) is not None:
         return refused
-    return ModelResult(
+    found = ModelResult(
         workload=workload,
         arch=arch,
         mapping=mapping,
@@ -72,6 +85,26 @@ def model(
         energy_source=table.source,
         provenance=table.provenance,
     )
+    return found if backend == "native" else _by_timeloop(found, table)
+
+
+def _by_timeloop(found: ModelResult, table: Ert) -> ModelResult:
+    """The same with what timeloop-model itself counts."""
+    documents = (
+        processed_document(found.workload, found.arch, found.mapping, handed_on=True),
+        ert_document(found.arch, table),
+        art_document(found.arch),
+    )
+    with run_folder(None, "model") as folder:
+        for name, document in zip(INPUT_FILES, documents, strict=True):
+            write_text(folder / name, dump(document))
+        answer = run_model(command_of(), folder, INPUT_FILES)
+        if not isinstance(answer, Path):
+            raise BackendError(f"timeloop-model: expected a mapping that fits, got {answer}")
+        text = answer_text(answer)
+    (einsum,) = found.workload.einsums
+    stats = einsum_stats(text, einsum, found.arch, found.mapping, str(answer))
+    return replace(found, stats=stats)
 
 
 def _holder(documents: Sequence[Section], files: Sequence[Name], key: str) -> tuple[str, Section]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from flat_mapper.arch.attributes import NUMBERS
-from flat_mapper.arch.reader import PlatformFiles, platform_of
+from flat_mapper.arch.reader import Files, PlatformFiles, platform_files, platform_of
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError
@@ -51,6 +52,24 @@ def edited(files: PlatformFiles, edits: Edits) -> PlatformFiles:
 def edited_platform(files: PlatformFiles, edits: Edits) -> Platform:
     """The chip with the attributes set."""
     return platform_of(edited(files, edits) if edits else files)
+
+
+def edit_platform(
+    source: Files,
+    edits: Edits = MappingProxyType({}),
+    rules: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
+) -> Platform:
+    """The chip of that name or in those files, with attributes set and constraints added.
+
+    edits: value of each path: `GLB.depth`, `PE.meshX`, `variables.clock_hz`.
+    rules: what a node's constraint says, by `NODE.KIND`: spatial, temporal or dataspace.
+    raises: SpecError where a path leads nowhere, and for what `load_platform` refuses.
+    """
+    files = edited(platform_files(source), edits)
+    for path, rule in rules.items():
+        node, _, kind = path.partition(".")
+        files = constrained(files, node, kind, rule)
+    return platform_of(files)
 
 
 def has_path(files: PlatformFiles, path: str) -> bool:

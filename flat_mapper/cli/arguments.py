@@ -23,17 +23,16 @@ from flat_mapper.cli.arguments_sweep import (
     list_arguments,
     optimize_arguments,
     report_arguments,
-    reproduce_arguments,
     search_arguments,
     sweep_arguments,
     tiles_arguments,
-    verify_arguments,
 )
 from flat_mapper.cli.overview import CODES, USAGE, overview_text
 from flat_mapper.cli.terminal import columns
 from flat_mapper.spec.document import did_you_mean
 
 PROGRAM = "flat-mapper"
+_STUDIES = ("simulator", "paper", "silicon", "fusemax", "accelforge", "tiles")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,6 +49,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace | None:
     if not word.startswith("-") and word not in verbs:
         condition = f"a command among {', '.join(verbs)}"
         change = did_you_mean(word, verbs) if word else f"{PROGRAM} --help explains them"
+        change = _now(argv) or change
         raise SpecError(expected(PROGRAM, condition, word or "none", change))
     try:
         arguments, unknown = parser.parse_known_args(argv)
@@ -60,6 +60,19 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace | None:
     if unknown:
         verbs[arguments.command].error(f"unrecognized arguments: {unknown[0]}")
     return arguments
+
+
+def _now(argv: Sequence[str]) -> str:
+    """What stands in the place of a command that there was; nothing of other words."""
+    match argv:
+        case ["reproduce", "search", *_]:
+            return "it is now python -m studies.simulator --search, from the project's root"
+        case ["reproduce", *rest]:
+            study = rest[0] if rest and rest[0] in _STUDIES else "STUDY"
+            return f"it is now python -m studies.{study}, from the project's root"
+        case ["verify", *_]:
+            return "it is now flat_mapper.verify(LOG), from Python"
+    return ""
 
 
 def _refusal(parser: argparse.ArgumentParser, message: str) -> str:
@@ -362,11 +375,6 @@ def _model(verb: _Parser) -> None:
     _timeloop_cmd(verb)
 
 
-def _reproduce(verb: _Parser) -> None:
-    reproduce_arguments(verb)
-    _output(verb)
-
-
 def _why_not(verb: _Parser) -> None:
     verb.add_argument("einsums", nargs="+", metavar="EINSUM", help="Einsums or operators")
     _problem(verb)
@@ -386,10 +394,8 @@ _VERBS = {
     "evaluate": ("price a recorded mapping again", _evaluate),
     "crosscheck": ("compare every backend on one mapping", _crosscheck),
     "execute": ("run a mapping on real numbers, and count what moves", execute_arguments),
-    "verify": ("replay a search's log: is no cut wrong?", verify_arguments),
     "lower": ("write a recorded mapping as Timeloop files", _lower),
     "model": ("price one Einsum from Timeloop's files, as it does", _model),
-    "reproduce": ("set published results beside this model's", _reproduce),
     "fuse-layers": ("find the attention among Timeloop's layers, fuse it", fuse_layers_arguments),
     "import-hf": ("make a problem of a model", import_hf_arguments),
     "import-onnx": ("make a problem of a model's ONNX graph", import_onnx_arguments),

@@ -119,14 +119,6 @@ def report_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--title", default="", metavar="T", help="the page's heading")
 
 
-def verify_arguments(verb: argparse.ArgumentParser) -> None:
-    """Options of verify."""
-    verb.add_argument("log", metavar="FILE", help="what map --log wrote")
-    verb.add_argument("--sample", metavar="N", help="cuts to replay over all rules (default 200)")
-    verb.add_argument("--all", action="store_true", help="replay every cut that the log names")
-    verb.add_argument("--seed", default="0", metavar="S", help="of what is drawn (default 0)")
-
-
 def import_hf_arguments(verb: argparse.ArgumentParser) -> None:
     """A configuration, and what the problem takes of it."""
     verb.add_argument("config", metavar="config.json", help="the configuration beside a model")
@@ -189,7 +181,7 @@ def search_arguments(verb: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="of the level that fused Einsums share, that it may use",
     )
-    text = "write what the search cuts as JSON lines, gzipped if it ends in .gz; see verify"
+    text = "write what the search cuts as JSON lines, gzipped if it ends in .gz"
     verb.add_argument("--log", metavar="FILE", help=text)
 
 
@@ -251,33 +243,4 @@ def check_arguments(verb: argparse.ArgumentParser) -> None:
 def list_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "kind", nargs="?", default="", metavar="KIND", help="arch, problems or mapspaces"
-    )
-
-
-def reproduce_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "what",
-        choices=("simulator", "search", "paper", "silicon", "fusemax", "accelforge", "tiles"),
-        metavar="WHAT",
-        help="simulator: the rows of FLAT's own, priced; search: a search of its mapspace beside "
-        "its choices; paper: the tables and figures of the paper; silicon: measured prefill times "
-        "on H100; fusemax: FuseMax's own attn-binding, attn-arch, attn-cascade or pareto; "
-        "accelforge: AccelForge's own optima beside the search's; tiles: shipped tile sizes "
-        "beside the best ones",
-    )
-    verb.add_argument(
-        "--csv",
-        metavar="FILE",
-        help="its rows: the FuseMax artifact's flat_validation.csv; silicon: measured times",
-    )
-    only = "paper: these alone"
-    verb.add_argument("--models", nargs="+", metavar="P", help=f"{only}; shipped names or files")
-    verb.add_argument("--platforms", nargs="+", metavar="A", help=f"{only}; edge or cloud")
-    verb.add_argument("--seq", nargs="+", metavar="N", dest="lengths", help=f"{only}; lengths")
-    only = "silicon"
-    verb.add_argument(
-        "--best", action="store_true", help=f"{only}: the best mapping's time too, some 8 s a row"
-    )
-    verb.add_argument(
-        "--sensitivity", action="store_true", help=f"{only}: which number moves the times most"
     )

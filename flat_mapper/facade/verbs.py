@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from flat_mapper.api import calls as api
 from flat_mapper.api.calls import Name, Recorded, Source, evaluate
@@ -26,7 +26,6 @@ from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, ex
 from flat_mapper.cost_model.backend import Backend
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
-from flat_mapper.explore.pareto import Front
 from flat_mapper.explore.sweep.designs import load_design_problem
 from flat_mapper.explore.sweep.engines import local_workers
 from flat_mapper.explore.sweep.front import DesignFront
@@ -108,17 +107,26 @@ class Saveable(Protocol):
         """Its JSON."""
 
 
+@runtime_checkable
+class Filed(Protocol):
+    """An answer that says itself which files it is."""
+
+    def files(self) -> dict[str, bytes]:
+        """Contents by name, `result.json` among them."""
+
+
 def save(answer: Saveable, folder: Name, *, force: bool = False) -> list[str]:
     """The files of an answer in a folder, as `-o` writes them, all or none; their names.
 
-    Of mappings with records, Timeloop's files and figures; of others result.json alone.
+    Of mappings with records, Timeloop's files and figures; of answers with `files()` these; of
+    others result.json alone.
     force: write into a folder that holds other files.
     """
     if isinstance(answer, Comparison):
         files = comparison_files(answer)
     elif isinstance(answer, Evaluation | SearchResult):
         files = mapping_files(answer)
-    elif isinstance(answer, Front):
+    elif isinstance(answer, Filed):
         files = answer.files()
     else:
         files = {RESULT: f"{answer_json(answer.kind, answer.to_dict())}\n".encode()}

@@ -14,19 +14,23 @@ from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.cost_model.result import GroupStats, Infeasible, Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.kernels.accelerators import RPA3, SPLASH, TTNN
+from flat_mapper.kernels.flash_mapping import levels_of
 from flat_mapper.kernels.kernel import Fit, Kernel, Shape, Tile, shape_of
 from flat_mapper.kernels.nvidia import FA2, FA3, FLEX, TRITON
 from flat_mapper.kernels.tile_mapping import mapping_of_tile, streaming, worked_on
-from flat_mapper.published.silicon.flash_mapping import levels_of
-from flat_mapper.published.silicon.rows import longest_group
 from flat_mapper.spec.document import did_you_mean
 from flat_mapper.workload.graph import Workload
 
 SHOWN = 5  # tiles of an answer that are printed, where nobody says how many
 KERNELS: Mapping[str, Kernel] = {k.name: k for k in (FA3, FA2, TRITON, FLEX, SPLASH, RPA3, TTNN)}
+
+
+def longest_group(result: Result) -> GroupStats:
+    """The group that takes most cycles."""
+    return max(result.groups, key=lambda group: group.cycles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flat_mapper.cost_model.result import GroupStats
-from flat_mapper.kernels.best import Priced
-from flat_mapper.published.silicon.rows import longest_group
+from flat_mapper.kernels.best import Priced, longest_group
 
 IDLE, FIRST = "idle cores", "first inputs and fixed costs"
 

@@ -1,6 +1,6 @@
 """The mapping that a kernel's tile is: tiles of queries on cores, keys tile by tile in each.
 
-It is that of the measured kernels (`published.silicon.flash_mapping`). Without a mask keys are
+It is that of the measured kernels (`flash_mapping`). Without a mask keys are
 worked on in whole tiles; under one the last tile is as long as the keys are. With its keys in
 parts, each part is given out by itself and a group of its own merges them.
 """
@@ -14,9 +14,9 @@ from typing import cast
 from flat_mapper.arch.cores import phase_kernels
 from flat_mapper.arch.edits import set_path
 from flat_mapper.arch.values import Platform
+from flat_mapper.kernels.flash_mapping import flash_groups
 from flat_mapper.kernels.kernel import Kernel, Shape, Tile
 from flat_mapper.mapping.values import FusedMapping, TileOrder
-from flat_mapper.published.silicon.flash_mapping import flash_groups
 from flat_mapper.spec.document import Section
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import MERGE, with_splits

@@ -186,7 +186,7 @@ class MappingRecord:
     workload: Workload
     platform: Platform
     mapping: FusedMapping
-    arch: tuple[str, ...]  # file names relative to the record, or one shipped name
+    arch: tuple[str, ...] = ()  # file names relative to the record, or one shipped name
 
 
 def read_record(path: Path, platform: Platform | None = None) -> MappingRecord:

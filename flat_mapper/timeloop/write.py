@@ -81,16 +81,9 @@ def lowered(
     Einsum's architecture has the room that Timeloop asks for.
     ert: the energies of the answer; without one there are no ERT.yaml and ART.yaml.
     """
-    copies = {f"{platform.name}.yaml": platform.matrix}
-    if platform.vector:
-        copies[f"{platform.name}.sfu.yaml"] = platform.vector
     asked, refused = asked_of(workload, platform, fused)
-    record = record_document(workload, fused, tuple(copies))
     said = tuple(f"No Timeloop files: {reason}." for reason in refused.values())
-    files = {RECORD: Lowered(document=record, comment=(*RECORD_COMMENT, *said))}
-    for name, arch in copies.items():
-        comment = (f"{arch.name} as it was loaded; {RECORD} refers to this copy.",)
-        files[name] = Lowered(document=architecture_document(arch, dict), comment=comment)
+    files = record_files(workload, platform, fused, said=said)
     for one in asked:
         about = _of_a_round(one)
         own = lower_einsum(one.workload, one.arch, one.nest, ert, about, one.notes)
@@ -103,6 +96,31 @@ def _of_a_round(one: Asked) -> tuple[str, ...]:
         return ()
     times = f"of {one.rounds} alike: multiply by {one.rounds}" if one.rounds > 1 else "the only one"
     return (f"One round of tiles, one on each of {one.cores} cores ({times}).",)
+
+
+def record_files(
+    workload: Workload,
+    platform: Platform,
+    fused: FusedMapping,
+    name: str = RECORD,
+    chip: str = "",
+    said: tuple[str, ...] = (),
+) -> dict[str, Lowered]:
+    """The record of a mapping, and the files of the chip that it refers to, by name.
+
+    name: of the record's file. chip: of the chip's, without an ending; by default its own. said:
+    lines of the record's comment.
+    """
+    stem = chip or platform.name
+    copies = {f"{stem}.yaml": platform.matrix}
+    if platform.vector:
+        copies[f"{stem}.sfu.yaml"] = platform.vector
+    record = record_document(workload, fused, tuple(copies))
+    files = {name: Lowered(document=record, comment=(*RECORD_COMMENT, *said))}
+    for copy, arch in copies.items():
+        comment = (f"{arch.name} as it was loaded; {name} refers to this copy.",)
+        files[copy] = Lowered(document=architecture_document(arch, dict), comment=comment)
+    return files
 
 
 def lower_einsum(

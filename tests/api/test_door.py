@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 import sweep_files
-from simulator_rows import HEADING, ROWS
 
 import flat_mapper as fm
 from flat_mapper.energy.tables import load_ert
@@ -83,7 +82,6 @@ ASKED: dict[str, dict[str, Any]] = {
     "need": {**SMALL, "quantity": "buffer", "utilization": 0.1},
     "optimize": {"problem": "design.yaml", "output": "designs.db", "workers": 0},
     "report": {"results": "out", "output": "page.html"},
-    "reproduce": {"csv": "rows.csv"},
     "save": {"answer": None, "folder": "saved"},
     "search": SMALL,
     "sweep": {"spec": "sweep.yaml", "output": "rows.db", "workers": 0},
@@ -95,7 +93,7 @@ NEEDS = {"import_onnx": "onnx", "import_torch": "torch", "report": "altair"}
 # What gives the answer of a question, and can be saved; the others give inputs, files or texts.
 ANSWERS = (
     *("compare", "crosscheck", "evaluate", "execute", "front", "generate", "load", "model"),
-    *("need", "optimize", "reproduce", "search", "tiles", "verify", "why_not"),
+    *("need", "optimize", "search", "tiles", "verify", "why_not"),
 )
 PRINTED = (*ANSWERS, "check", "fuse_layers", "load_results", "report", "sweep")
 # A text is read anew at every length; a value cannot be.
@@ -113,7 +111,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     sweep_files.written(where)
     os.chdir(where)
     texts = {"config.json": json.dumps(CONFIG), "design.yaml": DESIGN, "nest.yaml": NEST}
-    texts["rows.csv"] = "\n".join([HEADING, ROWS[0], ""])
     texts["gqa.yaml"] = (
         "problem:\n  name: gqa\n  ranks: {B: 1, H: 8, P: 512, M: P, E: 128, F: E}\n"
         "  attention: {kv_heads: 2, softmax: online}\n"

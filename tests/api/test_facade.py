@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import sweep_files
-from simulator_rows import HEADING, ROWS
 
 import flat_mapper as fm
 from flat_mapper.reports.answers import Evaluation, SearchResult
@@ -169,16 +168,3 @@ def test_a_models_configuration_is_a_problem(tmp_path: Path) -> None:
     problem = fm.load_problem(fm.import_hf(config, batch=2, seq=4, name="mine"))
     assert problem.name == "mine"
     assert {r: problem.rank_sizes[r] for r in "BHPME"} == {"B": 2, "H": 2, "P": 4, "M": 4, "E": 4}
-
-
-def test_rows_of_the_simulator_are_priced(tmp_path: Path) -> None:
-    path = tmp_path / "rows.csv"
-    path.write_text("\n".join([HEADING, *ROWS, ""]), encoding="utf-8")
-    found = fm.reproduce("simulator", path)
-    assert len(found.rows) == len(ROWS)
-    assert all(abs(error) < 0.01 for one in found.rows for error in one.errors.values())
-    assert "largest errors over" in str(found)
-    with pytest.raises(fm.SpecError, match="did you mean 'simulator'"):
-        fm.reproduce("simulators", path)
-    with pytest.raises(fm.SpecError, match="expected a file of measured times, got 'none'"):
-        fm.reproduce("silicon")

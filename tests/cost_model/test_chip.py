@@ -18,8 +18,8 @@ from flat_mapper.cost_model.chip.rounds import given
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
+from flat_mapper.kernels.flash_mapping import GIVEN, TURNS, flash_group
 from flat_mapper.mapping.values import FusedMapping, Loop
-from flat_mapper.published.silicon.flash_mapping import GIVEN, TURNS, flash_group
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask

@@ -17,23 +17,36 @@ from flat_mapper.explore.need_result import Need, Quantity, Unreached
 from flat_mapper.explore.need_search import Knob, smallest_value
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.mapping.space import Fusion
+from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.mapping.values import Policy
-from flat_mapper.published.dataflows import mapspace
 from flat_mapper.workload.cascade import attention
+from flat_mapper.workload.einsum import Einsum
 
 EDGE = load_platform("edge")
 TINY = attention(B=1, H=2, P=64, M=64, E=16, F=16)
 # Few mappings: one dataflow, and a softmax that is free.
 QK, AV = TINY.einsum("QK"), TINY.einsum("AV")
-FLAT_R = replace(
-    mapspace(
-        EDGE,
-        {QK: "output", AV: "output"},
-        Fusion(groups=(("QK", "softmax", "AV"),), granularity="row"),
-    ),
+
+
+def output_stationary(einsum: Einsum, x: str) -> tuple[SlotRule, SlotRule, KeepRule]:
+    """An output in each PE: rows along y, another rank along x."""
+    output, ones = einsum.output, dict.fromkeys(einsum.output.ranks, 1)
+    others = tuple(a.tensor for a in einsum.inputs)
+    return (
+        SlotRule(node="PE", kind="spatial", einsum=einsum.name, x=(x,), y=("P",)),
+        SlotRule(node="RF", kind="temporal", einsum=einsum.name, factors=ones),
+        KeepRule(level="RF", einsum=einsum.name, keep=(output.tensor,), bypass=others),
+    )
+
+
+RULES = (output_stationary(QK, "M"), output_stationary(AV, "F"))
+FLAT_R = Mapspace(
+    name="output-stationary",
+    fusion=Fusion(groups=(("QK", "softmax", "AV"),), granularity="row"),
     policy=Policy(softmax="free"),
+    slots=tuple(rule for spatial, inside, _ in RULES for rule in (spatial, inside)),
+    keeps=tuple(keep for *_, keep in RULES),
 )
 SPACE = """\
 mapspace:

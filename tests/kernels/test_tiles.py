@@ -17,7 +17,6 @@ from flat_mapper.execution.run import execute
 from flat_mapper.kernels.best import KERNELS, kernel_named, priced, ranked
 from flat_mapper.kernels.kernel import Shape, Tile, shape_of
 from flat_mapper.kernels.nvidia import FA3
-from flat_mapper.kernels.rows import summary, tile_rows
 from flat_mapper.kernels.tile_mapping import worked_on
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
@@ -35,24 +34,6 @@ SHIPPED = (
     *((16, 256, 256, 128, 80), (8, 64, 64, 192, 160), (8, 96, 96, 192, 128)),
     *((8, 128, 128, 128, 224), (8, 192, 128, 128, 160), (8, 256, 256, 128, 128)),
 )
-FA3_CSV = """\
-kernel,dtype,head_dim,v_head_dim,mask,paged_kv_without_tma,tile_m,tile_n,stages
-fa3-sm90,bf16/fp16,128,128,none,0,128,176,2
-fa3-sm90,bf16/fp16,192,192,causal,0,128,112,2
-"""
-# Source: tt-metal's default, and the fastest of seven in polaris at 0334f829, block T2.1.
-TTNN_CSV = """\
-op,case,grid,q_chunk,k_chunk,fidelity,exp,dest,note
-scaled_dot_product_attention,no program config given (kernel default),110,32,32,HiFi2,,bf16,
-scaled_dot_product_attention,causal S4096 32/8 heads of 128 bfp8 HiFi2,11x10,256,128,HiFi2,,bf16,
-sparse_sdpa,default,,,128,,,,
-"""
-# Source: tpu-inference at b8692ff0, kernels/ragged_paged_attention/v3/tuned_block_sizes.py.
-RPA_CSV = """\
-kernel,device,q_dtype,kv_dtype,q_heads,kv_heads,head_dim,page_size,max_model_len,sliding_window,kv_pages_per_block,bkv_tokens,bq_tokens
-rpa-v3,TPU v6e,bfloat16,float8_e4m3fn,64,8,256,256,256,,1,256,16
-rpa-v3,TPU v7,bfloat16,bfloat16,8,4,256,256,4096,,16,4096,128
-"""
 
 
 def small(seq: int = 512, mask: str = "", **bits: Width) -> Workload:
@@ -179,39 +160,6 @@ def test_what_a_kernel_is_not_for_is_refused() -> None:
     wide = attention(B=1, H=1, P=512, M=512, E=4096, F=4096, softmax="online")
     with pytest.raises(NothingFeasible, match="no tile of fa3 fits h100: the nearest needs"):
         ranked(kernel_named("fa3"), load_platform("h100"), wide)
-
-
-@pytest.mark.parametrize(("text", "answered"), [(FA3_CSV, 2), (TTNN_CSV, 2), (RPA_CSV, 1)])
-def test_shipped_tiles_stand_beside_the_best(text: str, answered: int, tmp_path: Path) -> None:
-    path = tmp_path / "tiles.csv"
-    path.write_text(text)
-    rows = [row.to_dict() for row in tile_rows(path)]
-    with_answer = [row for row in rows if "best_s" in row]
-    assert len(with_answer) == answered
-    header = text.partition("\n")[0].split(",")
-    for row in rows:
-        assert set(header) <= set(row)
-        assert row.get("left_out") or row["feasible"]
-    for row in with_answer:
-        assert row["shipped_over_best"] >= 1  # type: ignore[operator]
-        assert bool(row["term"]) == (row["shipped_over_best"] > 1)  # type: ignore[operator]
-    (first, *_) = summary(tile_rows(path))
-    assert first["feasible"] == answered
-
-
-def test_reproduce_tiles_prints_a_line_for_each_kernel(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
-    path = tmp_path / "tiles.csv"
-    path.write_text(RPA_CSV)
-    assert main(["reproduce", "tiles", "--csv", str(path)]) == 0
-    told = capsys.readouterr().out
-    assert "rpa-v3" in told
-    assert "left out: TPU v7: no architecture of it ships" in told
-    assert main(["reproduce", "tiles", "--csv", str(path), "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["rows"]) == 2
-    path.write_text(RPA_CSV.replace(",64,8,256,256,256,", ",64,0,256,256,256,"))
-    assert main(["reproduce", "tiles", "--csv", str(path)]) == 2
-    assert "row 2: kv_heads: expected a whole number >= 1, got '0'" in capsys.readouterr().err
-    assert main(["reproduce", "tiles"]) == 2
 
 
 def test_a_shape_knows_its_bytes() -> None:

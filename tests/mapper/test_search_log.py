@@ -14,6 +14,7 @@ from execution.tiny import two_rows
 from oracles.brute_force import Case
 from oracles.small_cases import online_case, small_case
 
+import flat_mapper as fm
 from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.values import Architecture
 from flat_mapper.base.errors import SpecError
@@ -215,14 +216,12 @@ def test_the_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     question = ["--arch", chip, "--problem", problem, "--mapspace", space, "--ert", ert]
     assert main(["map", *question, "--log", log]) == 0
     capsys.readouterr()
-    assert main(["verify", log, "--sample", "60"]) == 0
-    assert capsys.readouterr().out.rstrip().endswith("no cut was wrong")
+    assert str(fm.verify(log, sample=60)).rstrip().endswith("no cut was wrong")
     lines = gzip.decompress(Path(log).read_bytes()).decode().splitlines()
     last = json.loads(lines[-1])
     lines[-1] = json.dumps({**last, "pj": last["pj"] * 1.01})
     Path(log).write_text("\n".join(lines), encoding="utf-8")
-    assert main(["verify", log, "--all", "--json"]) == 1
-    assert "optimum: the model says" in json.loads(capsys.readouterr().out)["fault"]
+    assert "optimum: the model says" in str(fm.verify(log, sample=None).fault)
 
 
 def test_what_is_no_log_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,8 +234,8 @@ def test_what_is_no_log_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     path.write_text(path.read_text(encoding="utf-8").rpartition('{"rule":"optimum"')[0])
     with pytest.raises(SpecError, match=r"an optimum in the last line"):
         read_log(path)
-    assert main(["verify", str(path), "--all", "--sample", "3"]) == 2
-    assert "--sample or --all" in capsys.readouterr().err
+    assert main(["verify", str(path)]) == 2
+    assert "got 'verify'; it is now flat_mapper.verify(LOG), from Python" in capsys.readouterr().err
     front = ["map", "--arch", "edge", "--problem", "bert-base", "--objective", "latency,energy"]
     assert main([*front, "--log", str(path)]) == 2
     assert "one objective" in capsys.readouterr().err

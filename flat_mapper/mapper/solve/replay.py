@@ -57,7 +57,7 @@ class Replay(Printed):
     fault: str = ""
 
     def to_dict(self) -> dict[str, object]:
-        """The names of `flat-mapper verify --json`."""
+        """The names of a log replayed, as JSON."""
         return {
             "right": not self.fault,
             "fault": self.fault,

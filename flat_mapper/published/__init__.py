@@ -1,1 +1,0 @@
-"""FLAT's published numbers, made again by the ordinary model."""

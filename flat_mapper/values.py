@@ -1,0 +1,98 @@
+"""Values that questions take and answers hold, by name, for whoever builds them by hand.
+
+    from flat_mapper.values import FusedMapping, GroupMapping, Loop, MappingRecord, Slot
+
+`fm.search` and its like take names and files; a mapping of a kernel as it is, a chip with another
+number in it or a table of energies of one's own are made of these.
+
+    Workload, Einsum, Mask, parse_einsum, with_splits                   a problem
+    Platform, Architecture, MemoryLevel, Fanout, edit_platform          a chip
+    Ert, energies                                                       its energies
+    Mapspace, Fusion, SlotRule, KeepRule, Policy                        a mapspace
+    MappingRecord, FusedMapping, GroupMapping, EinsumMapping, Loop,
+    Slot, flash_groups, spread_group, spread, record_files              a mapping
+    Result, GroupStats, EinsumStats                                     what it costs
+    Kernel, Shape, Tile, Fit, Priced, kernel_named, shape_of, ranked,
+    priced, difference, rpa_tile, rpa_tiles                             tiles of a kernel
+    beside_timeloop_mapper, einsum_stats, load_document                 Timeloop's tools and files
+"""
+
+from __future__ import annotations
+
+from flat_mapper.api.calls import beside_timeloop_mapper
+from flat_mapper.api.prices import energies
+from flat_mapper.arch.edits import edit_platform
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.cost_model.result import EinsumStats, GroupStats, Result
+from flat_mapper.energy.tables import Ert
+from flat_mapper.kernels.accelerators import rpa_tile, rpa_tiles
+from flat_mapper.kernels.best import Priced, kernel_named, priced, ranked
+from flat_mapper.kernels.flash_mapping import flash_groups, spread, spread_group
+from flat_mapper.kernels.kernel import Fit, Kernel, Shape, Tile, shape_of
+from flat_mapper.kernels.terms import difference
+from flat_mapper.mapping.record import MappingRecord
+from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule
+from flat_mapper.mapping.values import (
+    EinsumMapping,
+    FusedMapping,
+    GroupMapping,
+    Loop,
+    Policy,
+    Slot,
+)
+from flat_mapper.spec.templating import load_document
+from flat_mapper.timeloop.stats import einsum_stats
+from flat_mapper.timeloop.write import record_files
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import Mask
+from flat_mapper.workload.notation import parse_einsum
+from flat_mapper.workload.softmax import with_splits
+
+__all__ = [
+    "Architecture",
+    "Einsum",
+    "EinsumMapping",
+    "EinsumStats",
+    "Ert",
+    "Fanout",
+    "Fit",
+    "FusedMapping",
+    "Fusion",
+    "GroupMapping",
+    "GroupStats",
+    "KeepRule",
+    "Kernel",
+    "Loop",
+    "MappingRecord",
+    "Mapspace",
+    "Mask",
+    "MemoryLevel",
+    "Platform",
+    "Policy",
+    "Priced",
+    "Result",
+    "Shape",
+    "Slot",
+    "SlotRule",
+    "Tile",
+    "Workload",
+    "beside_timeloop_mapper",
+    "difference",
+    "edit_platform",
+    "einsum_stats",
+    "energies",
+    "flash_groups",
+    "kernel_named",
+    "load_document",
+    "parse_einsum",
+    "priced",
+    "ranked",
+    "record_files",
+    "rpa_tile",
+    "rpa_tiles",
+    "shape_of",
+    "spread",
+    "spread_group",
+    "with_splits",
+]

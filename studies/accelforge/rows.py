@@ -1,0 +1,165 @@
+"""AccelForge's own optima (its regression reference) beside the search's.
+
+A row is a chip (arch/accelforge), a workload (problems/accelforge) and what may be fused
+(mapspaces/accelforge). The ordinary search finds the mapping; its energy and latency stand in the
+row by AccelForge's rules, by which the verdict is given, and by ours; CPU seconds of both searches
+beside them. A row of a chip or workload that has no file here is answered `not modelled`, with the
+reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+
+from studies.accelforge.chips import CHIPS, workload_of
+from studies.accelforge.choice import Found, Objective, best, cost_to_lower
+from studies.accelforge.seconds import SECONDS
+from studies.common import Columns, among, grid, read_rows, wrong
+
+NEEDED = ("arch", "workload", "fusion", "objective", "energy", "latency")
+OBJECTIVES: Mapping[str, Objective] = {"energy-delay product": "edp", "energy": "energy"}
+SAME = 1e-5  # AccelForge's latencies are in single precision
+NOT_MODELLED = "not modelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccelforgeRow:
+    """A row of the file and the model's answer, or why there is none."""
+
+    columns: Columns
+    found: Found | None
+    reason: str
+    verdict: str
+
+    def to_dict(self) -> dict[str, object]:
+        """All columns, and what was found."""
+        base: dict[str, object] = {**self.columns, "verdict": self.verdict, "reason": self.reason}
+        if self.found is None:
+            return base
+        found = self.found
+        return {
+            **base,
+            "our_energy": found.energy,
+            "our_latency": found.latency,
+            "our_energy_by_component": dict(found.by_component),
+            "own_rules_energy": found.own_energy,
+            "own_rules_latency": found.own_latency,
+            "ratio": _ratio(self.columns, found),
+            "our_seconds": found.seconds,
+            "their_seconds": _their_seconds(self.columns),
+            "mapspace": found.mapspace,
+        }
+
+
+def accelforge_rows(path: Path) -> list[AccelforgeRow]:
+    """The rows of a file of AccelForge's optima.
+
+    raises: SpecError for a file or row that cannot be.
+    """
+    return [_row(f"{path}: row {i}", row) for i, row in enumerate(read_rows(path), 2)]
+
+
+def summary_of(rows: Sequence[AccelforgeRow]) -> dict[str, object]:
+    """Number of rows with each verdict, and the seconds of all searches."""
+    seconds = sum(row.found.seconds for row in rows if row.found)
+    return {"verdicts": dict(Counter(row.verdict for row in rows)), "our_seconds": seconds}
+
+
+def _row(where: str, row: Columns) -> AccelforgeRow:
+    for name in NEEDED:
+        if not row.get(name):
+            raise wrong(f"{where}: {name}", "a value", "none")
+    for name in ("energy", "latency"):
+        _number(f"{where}: {name}", row[name])
+    for name, words in (("objective", tuple(OBJECTIVES)), ("fusion", ("fused", "unfused"))):
+        if row[name] not in words:
+            raise among(f"{where}: {name}", words, row[name])
+    if row["arch"] not in CHIPS:
+        why = f"the chip {row['arch']} is not among {', '.join(CHIPS)}"
+        return AccelforgeRow(columns=row, found=None, reason=why, verdict=NOT_MODELLED)
+    workload = workload_of(row)
+    if isinstance(workload, str):
+        return AccelforgeRow(columns=row, found=None, reason=workload, verdict=NOT_MODELLED)
+    found = best(row["arch"], workload, row["fusion"] == "fused", OBJECTIVES[row["objective"]])
+    if found is None:
+        why = "no mapping of mapspaces/accelforge has these sizes"
+        return AccelforgeRow(columns=row, found=None, reason=why, verdict=NOT_MODELLED)
+    return _answered(row, found)
+
+
+def _number(where: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number < inf:
+        raise wrong(where, "a number >= 0", text)
+    return number
+
+
+def _their_seconds(row: Columns) -> float | None:
+    """CPU seconds of AccelForge's search, where they are recorded."""
+    return SECONDS.get((row["arch"], row["workload"], row.get("parameters", ""), row["fusion"]))
+
+
+def _ratio(row: Columns, found: Found) -> float:
+    """Our objective over AccelForge's, both by its rules."""
+    objective = OBJECTIVES[row["objective"]]
+    theirs = cost_to_lower(objective, float(row["energy"]), float(row["latency"]))
+    return cost_to_lower(objective, found.energy, found.latency) / theirs if theirs else inf
+
+
+def _answered(row: Columns, found: Found) -> AccelforgeRow:
+    ratio = _ratio(row, found)
+    verdict = "equal" if abs(ratio - 1) <= SAME else "better" if ratio < 1 else "worse"
+    reason = "the same" if verdict == "equal" else _reason(row, found)
+    return AccelforgeRow(columns=row, found=found, reason=reason, verdict=verdict)
+
+
+def _reason(row: Columns, found: Found) -> str:
+    """Differences in energy and latency, as shares of AccelForge's."""
+    energy, latency = float(row["energy"]), float(row["latency"])
+    told = [f"latency {found.latency / latency - 1:+.4%}"] if latency else []
+    told.append(f"energy {found.energy / energy - 1:+.4%}")
+    parts = (word.partition("=") for word in row.get("energy_by_component", "").split())
+    theirs = {name: _number(f"energy_by_component: {name}", text) for name, _, text in parts}
+    for name in dict.fromkeys((*theirs, *found.by_component)):
+        off = (found.by_component.get(name, 0.0) - theirs.get(name, 0.0)) / energy
+        if theirs and abs(off) > SAME:
+            told.append(f"of it {name} {off:+.4%}")
+    return ", ".join(told)
+
+
+def accelforge_text(rows: Sequence[AccelforgeRow]) -> str:
+    """A table: our energy and latency beside AccelForge's, by its rules, and the verdicts."""
+    lines = []
+    for row in rows:
+        columns, found = row.columns, row.found
+        ours, seconds = ("-",) * 4, _their_seconds(columns)
+        if found is not None:
+            energy, latency = float(columns["energy"]), float(columns["latency"])
+            ours = (
+                f"{found.energy:.6g}",
+                f"{found.energy / energy:.4f}",
+                f"{found.latency / latency:.4f}" if latency else "-",
+                f"{found.seconds:.1f}",
+            )
+        theirs = "-" if seconds is None else f"{seconds:.1f}"
+        said = row.verdict + (f": {row.reason}" if row.verdict != "equal" else "")
+        phase = "decode" if "DECODE=True" in columns.get("parameters", "") else ""
+        lines.append(
+            (columns["arch"], columns["workload"], phase, columns["fusion"], *ours, theirs, said)
+        )
+    head = (
+        *("chip", "workload", "", "", "energy", "ratio", "latency ratio"),
+        *("CPU s", "its CPU s", "verdict"),
+    )
+    verdicts = Counter(row.verdict for row in rows)
+    end = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+    return "\n".join(
+        (grid(lines, head=head, right=(4, 5, 6, 7, 8)), "", f"{len(rows)} rows: {end}")
+    )

@@ -1,0 +1,213 @@
+"""What all studies share: rows of a CSV file, an answer, and the command that prints it."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import flat_mapper as fm
+from flat_mapper.values import Ert, MappingRecord, Platform, Result
+
+ROOT = Path(__file__).resolve().parent.parent
+Columns = Mapping[str, str]
+Parser = argparse.ArgumentParser
+
+
+def wrong(where: str, condition: str, got: object, change: str = "") -> fm.SpecError:
+    """The error of an input, in the project's form."""
+    tail = f"; {change}" if change else ""
+    return fm.SpecError(f"{where}: expected {condition}, got {got!r}{tail}")
+
+
+def among(where: str, words: Iterable[str], got: object) -> fm.SpecError:
+    """The error of a word that is none of those."""
+    return wrong(where, f"one of {', '.join(words)}", got)
+
+
+def read_rows(path: Path) -> list[Columns]:
+    """The rows of a CSV file with a header.
+
+    raises: SpecError for a file that cannot be read or has no rows.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise wrong(str(path), "a CSV file that can be read", str(error)) from error
+    if not rows:
+        raise wrong(str(path), "a header and rows", "none")
+    return [{str(k): v or "" for k, v in row.items() if k is not None} for row in rows]
+
+
+def sizes_of(
+    where: str, row: Columns, names: Sequence[str], may_be_zero: Sequence[str] = ()
+) -> dict[str, int]:
+    """Whole numbers of a row, positive where they must be, below 10^8."""
+    found = {}
+    for key in names:
+        text, least = row.get(key), 0 if key in may_be_zero else 1
+        if text is None or not text.isdecimal() or not least <= int(text) < 10**8:
+            raise wrong(f"{where}: {key}", f"a whole number >= {least}", text)
+        found[key] = int(text)
+    return found
+
+
+def evaluated(record: MappingRecord, prices: Ert | None = None) -> Result | fm.Infeasible:
+    """The model's answer for a mapping, or why it does not fit.
+
+    prices: energies; by default nothing costs any.
+    """
+    found = fm.evaluate(record, ert=prices or free(record.platform))
+    return found if isinstance(found, fm.Infeasible) else found.result
+
+
+def free(platform: Platform) -> Ert:
+    """A table in which nothing costs energy: counts and cycles do not need one."""
+    levels: dict[str, dict[str, float]] = {}
+    for arch in platform.paths:
+        for level in arch.levels:
+            levels[level.name] = dict.fromkeys(("read", "write", "update"), 0.0)
+        levels[arch.compute.name] = {"compute": 0.0}
+    return Ert(levels=levels, source="nothing costs energy here")
+
+
+def each[V, R](
+    function: Callable[[V], R], values: Sequence[V], workers: int | None = None
+) -> Iterator[R]:
+    """The function's answers in the order of the values, on a process for each core.
+
+    One worker: this process itself.
+    """
+    if workers == 1 or len(values) < 2:
+        yield from map(function, values)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(function, values)
+
+
+def grid(rows: Sequence[Sequence[str]], head: Sequence[str], right: Iterable[int] = ()) -> str:
+    """Rows under each other in columns that are as wide as they need to be."""
+    aligned, lines = set(right), [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    shown = [
+        " "
+        + "   ".join(
+            cell.rjust(n) if i in aligned else cell.ljust(n)
+            for i, (cell, n) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join((shown[0], " " + "─" * (sum(widths) + 3 * len(widths) - 3), *shown[1:]))
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def put_table(page: Path, name: str, table: str) -> None:
+    """A table written between its marks in a page."""
+    first, last = f"<!-- {name}: made by `make -C studies` -->\n", f"<!-- end of {name} -->"
+    before, mark, rest = page.read_text(encoding="utf-8").partition(first)
+    if not mark:
+        raise wrong(str(page), f"the mark {first.strip()}", "none")
+    after = rest.partition(last)[2]
+    page.write_text(f"{before}{first}\n{table}\n\n{last}{after}", encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The answer of a study: a document for machines, a text for people, files where asked for."""
+
+    kind: str  # of answers as JSON
+    document: Mapping[str, object]
+    text: str
+    made: Callable[[], dict[str, bytes]] = field(default=dict)
+
+    def to_dict(self) -> dict[str, object]:
+        """The document."""
+        return dict(self.document)
+
+    def json(self, **more: object) -> str:
+        """The document with its schema before it."""
+        whole = {"schema": f"flat-mapper/{self.kind}/1", **self.document, **more}
+        return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+
+    def files(self) -> dict[str, bytes]:
+        """What `-o` writes."""
+        found = self.made()
+        text = self.json(files=[*found, "result.json"])
+        return found | {"result.json": f"{text}\n".encode()}
+
+
+def _plain(value: Any) -> object:
+    return dict(value) if isinstance(value, Mapping) else value.item()
+
+
+def run(
+    about: str | None,
+    answer: Callable[[argparse.Namespace], Answer],
+    options: Callable[[Parser], None] = lambda _: None,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """The command of a study: its answer as tables or JSON, in a folder too; the exit code.
+
+    about: the docstring of its `__main__`.
+    """
+    parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("-o", "--output", metavar="DIR", help="write the answer's files there")
+    parser.add_argument("--force", action="store_true", help="into a folder with other files too")
+    asked = parser.parse_args(argv)
+    try:
+        _check_folder(asked.output, asked.force)
+        found = answer(asked)
+        if asked.output:
+            fm.save(found, asked.output, force=asked.force)
+        text = found.json() if asked.json else found.text
+        print("".join(c if c.isprintable() or c in "\n\t" else f"\\u{ord(c):04x}" for c in text))
+    except fm.FlatMapperError as error:
+        name, code = type(error).__name__, {"NothingFeasible": 1, "BackendError": 3}
+        line = " ".join(str(error).split())
+        print(f"{'Infeasible' if code.get(name) == 1 else name}: {line}", file=sys.stderr)
+        return code.get(name, 2)
+    return 0
+
+
+def _check_folder(folder: str | None, force: bool) -> None:
+    """Raise SpecError where the answer could not be written: before the work is done."""
+    path = Path(folder or ".")
+    if folder is None or force or not path.exists() or (path / "result.json").exists():
+        return
+    if not path.is_dir() or any(path.iterdir()):
+        condition = "a new or an empty folder, or one that flat-mapper wrote"
+        raise wrong(folder, condition, "another", "choose another, or add --force")
+
+
+def csv_option(what: str) -> Callable[[Parser], None]:
+    """The option for the file of rows."""
+
+    def add(parser: Parser) -> None:
+        parser.add_argument("--csv", metavar="FILE", help=what)
+
+    return add
+
+
+def csv_of(asked: argparse.Namespace, what: str) -> Path:
+    """The file that was given.
+
+    raises: SpecError where none was.
+    """
+    if not asked.csv:
+        raise wrong("--csv", what, "none", "give --csv FILE")
+    return Path(asked.csv)

@@ -1,0 +1,33 @@
+"""FuseMax's own results (MICRO'24) beside the model: its cascade in its artifact's mappings.
+
+    python -m studies.fusemax --csv attn-binding.csv [--json]
+
+Which of the artifact's files it is (attn-binding, attn-arch, attn-cascade, pareto), its name says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from studies.common import Answer, csv_of, csv_option, run
+from studies.fusemax.rows import fusemax_rows, fusemax_text
+
+WHAT = "a file of the FuseMax artifact's results"
+
+
+def answer(asked: argparse.Namespace) -> Answer:
+    """Every row of the file, priced."""
+    rows = fusemax_rows(csv_of(asked, WHAT))
+    document = {"rows": [row.to_dict() for row in rows]}
+    return Answer(kind="reproduce-fusemax", document=document, text=fusemax_text(rows))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; its exit code."""
+    return run(__doc__, answer, csv_option(WHAT), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""timeloop-mapper and Timeloop's own exercises beside this project."""

@@ -1,0 +1,143 @@
+"""timeloop-mapper beside the search on QK of BERT-base alone, and timeloop-model's rate.
+
+    python -m studies.mapper [--seconds S] [--json]
+
+Both have the same Einsum (B = 64, N = 512, the edge platform, single buffers) and energies. The
+tools of Timeloop have to be on PATH.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import flat_mapper as fm
+from flat_mapper.values import MappingRecord, Slot, beside_timeloop_mapper
+from studies.common import Answer, Parser, grid, run
+
+LENGTH = 512
+SEARCHES = (  # objective, algorithm, whether the array's factors are given
+    ("edp", "random_pruned", False),
+    ("edp", "linear_pruned", False),
+    ("edp", "random_pruned", True),
+    ("edp", "linear_pruned", True),
+    ("energy", "random_pruned", False),
+    ("energy", "random_pruned", True),
+)
+MODEL_RUNS = 5  # of timeloop-model, for its rate
+ALONE = Path(__file__).parent / "alone.yaml"
+
+
+def options(parser: Parser) -> None:
+    """How long timeloop-mapper may search."""
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each search (default 30)")
+
+
+def answer(asked: argparse.Namespace) -> Answer:
+    """Searches of both, one after another, then the rate."""
+    best, ours = {}, {}
+    for objective in dict.fromkeys(objective for objective, *_ in SEARCHES):
+        start = process_time()
+        best[objective] = search(objective)
+        ours[objective] = _measures(best[objective].result) | {"cpu_s": process_time() - start}
+    searches = []
+    for objective, algorithm, given in SEARCHES:
+        found = array_given(best[objective]) if given else best[objective]
+        beside = beside_timeloop_mapper(found, seconds=asked.seconds, algorithm=algorithm).beside
+        assert beside is not None
+        named = {"objective": objective, "algorithm": algorithm, "given": given}
+        searches.append(named | _measures(beside.pairs[0].timeloop))
+    document: dict[str, Any] = {
+        "seconds": asked.seconds,
+        "threads": os.cpu_count(),
+        "ours": ours,
+        "searches": searches,
+        "timeloop_model_per_cpu_s": model_rate(best["edp"]),
+    }
+    text = grid(list(lines(document)), HEAD, right=(1, 2, 3, 4))
+    rate = document["timeloop_model_per_cpu_s"]
+    told = f"timeloop-model: {rate:.3g} mappings per CPU s; ratio: its best over ours"
+    return Answer(kind="timeloop-mapper", document=document, text=f"{text}\n\n{told}")
+
+
+HEAD = ("objective and algorithm", "EDP J*s", "ratio", "energy pJ", "ratio")
+
+
+def lines(document: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """A line for each search, and for ours."""
+    ours = document["ours"]
+    for one in document["searches"]:
+        name = f"{one['objective']}, {one['algorithm']}{', our array' if one['given'] else ''}"
+        yield name, *_cells(one, ours[one["objective"]])
+    for name, mine in ours.items():
+        yield f"{name}, ours in {mine['cpu_s']:.2f} CPU s", *_cells(mine, {})
+
+
+def _cells(one: dict[str, Any], mine: dict[str, Any]) -> Iterator[str]:
+    for quantity in ("edp_js", "energy_pj"):
+        value = one[quantity]  # None where nothing valid was found
+        yield "none" if value is None else f"{value:.4g}"
+        yield f"{value / mine[quantity]:.3g}" if value is not None and mine else ""
+
+
+def search(objective: str) -> Any:
+    """Our best mapping of the one Einsum."""
+    workload = fm.load_problem("bert-base", sizes={"B": 64, "P": LENGTH, "M": LENGTH})
+    found = fm.search(workload.subset(("QK",)), "edge", ALONE, objective=objective)
+    if isinstance(found, fm.Infeasible):
+        raise fm.NothingFeasible(found)
+    return found
+
+
+def _measures(cost: Any) -> dict[str, Any]:
+    return {name: getattr(cost, name) if cost else None for name in ("edp_js", "energy_pj")}
+
+
+def array_given(found: Any) -> Any:
+    """The same with a constraint on the array: the spatial factors of our own mapping."""
+    arch, nest = found.platform.matrix, found.mapping.groups[0].einsums[0]
+    array = arch.fanouts[0]
+    loops = (
+        loop for slot in (Slot(array.name, "y"), Slot(array.name, "x")) for loop in nest.at(slot)
+    )
+    spread = {loop.rank: loop.factor for loop in loops}
+    ranks = found.workload.einsum(nest.einsum).ranks
+    factors = [f"{rank}={spread.get(rank, 1)}" for rank in ranks]
+    fixed = replace(array, constraints={"spatial": {"factors": factors}})
+    nodes = tuple(fixed if node is array else node for node in arch.nodes)
+    return replace(found, platform=replace(found.platform, matrix=replace(arch, nodes=nodes)))
+
+
+def model_rate(found: Any) -> float:
+    """Mappings per CPU second of timeloop-model."""
+    record = MappingRecord(workload=found.workload, platform=found.platform, mapping=found.mapping)
+
+    def some() -> None:
+        for _ in range(MODEL_RUNS):
+            fm.evaluate(record, backend="timeloop")
+
+    return MODEL_RUNS / _spent(some)
+
+
+def _spent(work: Callable[[], None]) -> float:
+    """CPU seconds of the processes that a call starts and waits for."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    work()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; its exit code."""
+    return run(__doc__, answer, options, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

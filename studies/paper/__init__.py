@@ -1,0 +1,1 @@
+"""FLAT's tables and figures by this model."""

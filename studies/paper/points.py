@@ -1,0 +1,395 @@
+"""The points of the paper's tables: each one is solved on its own, in any process.
+
+Attention runs in the simulator's mapspace (`simulator/array.py`), whose rows this model reproduces.
+The projections and the feed-forward layers run unfused, under the same two dataflows, by the
+ordinary search. All of it under the simulator's assumptions: 940 MHz, 50 and 400 x 2^30 B/s of
+off-chip bandwidth, 16-bit words, two copies of what crosses DRAM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+from typing import Literal
+
+import flat_mapper as fm
+from flat_mapper.values import Ert, Fusion, MemoryLevel, Platform, Result, Workload, energies
+from studies.paper.dataflows import STATIONARY, ChargedSchedule, alone, attention_charged, gemm
+from studies.simulator.array import (
+    ArraySpace,
+    Choices,
+    DataflowChoice,
+    SimulatedMapping,
+    fastest,
+    mapping_text,
+)
+from studies.simulator.mapping import SimulatorMapping
+from studies.simulator.rows import simulator_ert, simulator_platform
+
+Infeasible = fm.Infeasible
+TableRow = Mapping[str, str | int | float]
+Tables = Mapping[str, Sequence[TableRow]]
+Quantity = Literal["buffer", "bandwidth"]
+STEP_BYTES_PER_S = 1e9
+
+# What each configuration of FLAT's evaluation may choose, but for the tiles of rows.
+# source: FLAT, ASPLOS'23. What FLEX may stage is not stated there: both readings.
+NAIVE = Choices(
+    fused=(False,),
+    granularities=("head",),
+    stationarities=(("weight", "weight"),),
+    staging="none",
+)
+CONFIGURATIONS: Mapping[str, Choices] = {
+    "naive": NAIVE,
+    "flex-stream": Choices(fused=(False,), staging="none"),
+    "flex": Choices(fused=(False,)),
+    "flat-m": Choices(fused=(True,), granularities=("all",)),
+    "flat-b": Choices(fused=(True,), granularities=("batch",)),
+    "flat-h": Choices(fused=(True,), granularities=("head",)),
+    "flat-r": Choices(fused=(True,), granularities=("row",)),
+    "flat": Choices(granularities=("all", "batch", "head", "row")),
+    # For the experiment alone: what does not fit is refused.
+    "flat-fit": Choices(granularities=("all", "batch", "head", "row"), spills=False),
+}
+COMPARED = ("naive", "flex-stream", "flex", "flat")
+PLATFORMS = ("edge", "cloud")
+# Weights of the projections and of the feed-forward layer. K and V have the sizes of Q.
+WEIGHTS: Mapping[str, str] = {"Q": "WQ", "O": "WO", "FC1": "W1", "FC2": "W2"}
+TARGET = 0.95  # utilization
+
+
+@cache
+def assumed_platform(name: str, *, vector: bool = False) -> Platform:
+    """A platform under the simulator's assumptions."""
+    return simulator_platform(name, vector=vector)
+
+
+@cache
+def chip_prices(name: str) -> Ert:
+    """The whole chip priced by hwcomponents."""
+    return energies(fm.load_platform(name), None)[0]
+
+
+def cascade(model: str, length: int) -> Workload:
+    """The block of a model, all its layers."""
+    return fm.load_problem(model, "model", seq=length)
+
+
+def core(model: str, length: int) -> Workload:
+    """Logit and attend alone, once."""
+    return fm.load_problem(model, "attention", seq=length)
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """The quantity that is turned: rows of the shared buffer, or steps of DRAM's bandwidth."""
+
+    platform: Platform
+    quantity: Quantity
+
+    @property
+    def level(self) -> MemoryLevel:
+        """The level that is turned."""
+        return self.platform.matrix.levels[self.quantity == "buffer"]
+
+    @property
+    def step(self) -> float:
+        """Bytes of a row, or bytes per second."""
+        row = self.level.row_words * self.level.word_bits / 8
+        return row if self.quantity == "buffer" else STEP_BYTES_PER_S
+
+    def of_bytes(self, count: float) -> Platform:
+        """The platform with so many bytes of buffer, in whole rows."""
+        return self.at(int(count // self.step))
+
+    def at(self, steps: int | None) -> Platform:
+        """The platform with so many steps; None: unlimited."""
+        level, matrix = self.level, self.platform.matrix
+        if self.quantity == "buffer":
+            words = None if steps is None else steps * level.row_words
+            turned = replace(level, capacity_words=words)
+        else:
+            words_per_s = None if steps is None else steps * self.step * 8 / level.word_bits
+            rate = None if words_per_s is None else words_per_s * matrix.cycle_seconds
+            turned = replace(level, shared_words_per_cycle=rate)
+        nodes = tuple(turned if node is level else node for node in matrix.nodes)
+        return replace(self.platform, matrix=replace(matrix, nodes=nodes))
+
+
+def with_buffer(platform: Platform, count_bytes: float | None) -> Platform:
+    """A platform with another shared buffer, in whole rows; None leaves it as it is."""
+    if count_bytes is None:
+        return platform
+    return Knob(platform, "buffer").of_bytes(count_bytes)
+
+
+def own_buffer(platform: str) -> int:
+    """Bytes of a platform's shared buffer."""
+    return _buffer_bytes(assumed_platform(platform))
+
+
+def space_of(platform: str, model: str, length: int) -> ArraySpace:
+    """The simulator's mapspace of a model's attention."""
+    chip = assumed_platform(platform)
+    return ArraySpace(workload=core(model, length), platform=chip, ert=simulator_ert(chip))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionPoint:
+    """Every configuration of one model's logit and attend."""
+
+    platform: str
+    model: str
+    length: int
+    rows: tuple[DataflowChoice, ...] = ("published", "any")
+    buffers: tuple[float | None, ...] = (None,)  # bytes; None: the platform's own
+    configurations: tuple[str, ...] = tuple(CONFIGURATIONS)
+
+    def solved(self) -> Iterator[TableRow]:
+        """A row for each buffer, choice of tile rows and configuration."""
+        space = space_of(self.platform, self.model, self.length)
+        widest = replace(CONFIGURATIONS["flat"], rows="any" if "any" in self.rows else "published")
+        for size in self.buffers:
+            chip = with_buffer(space.platform, size)
+            everything = {f.mapping: f for f in space.found(widest, chip)}
+            for rows, name in product(self.rows, self.configurations):
+                choices = replace(CONFIGURATIONS[name], rows=rows)
+                own = space.mappings(choices, chip)
+                best = fastest((everything[m] for m in own), choices)
+                yield self._row(space, chip, rows, name, best.mapping)
+
+    def _row(
+        self,
+        space: ArraySpace,
+        chip: Platform,
+        rows: DataflowChoice,
+        name: str,
+        mapping: SimulatorMapping,
+    ) -> TableRow:
+        found = space.priced(mapping, chip)
+        priced = space.priced(mapping, chip, chip_prices(self.platform))
+        return {
+            "platform": self.platform,
+            "model": self.model,
+            "seq_len": self.length,
+            "tile_rows": rows,
+            "buffer_bytes": _buffer_bytes(chip),
+            "configuration": name,
+            **_costs(found.result),
+            "chip_energy_pj": priced.result.energy_pj,
+            "spilled": found.spilled,
+            "mapping": mapping_text(mapping),
+        }
+
+
+def _buffer_bytes(platform: Platform) -> int:
+    level = platform.matrix.levels[1]
+    assert level.capacity_words is not None
+    return level.capacity_words * level.word_bits // 8
+
+
+def _costs(result: Result) -> dict[str, str | int | float]:
+    """Once through: what a result is compared by. DRAM's energy is 32 pJ for each byte."""
+    return {
+        "cycles": result.cycles,
+        "latency_s": result.latency_s,
+        "utilization": result.utilization,
+        "offchip_bytes": result.offchip_bytes,
+        "dram_energy_pj": result.energy_pj,
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerPoint:
+    """One projection or feed-forward product, under the baselines' freedoms, at some buffers."""
+
+    platform: str
+    model: str
+    length: int
+    einsum: str
+    buffers: tuple[float | None, ...] = (None,)
+
+    def solved(self) -> Iterator[TableRow]:
+        """A row for each buffer and configuration; FLAT's own runs as FLEX.
+
+        The buffers are in ascending order: a mapping that keeps the whole array busy with one of
+        them is the fastest with every larger one.
+        """
+        chip = assumed_platform(self.platform)
+        workload = alone(cascade(self.model, self.length), WEIGHTS[self.einsum])
+        busy: dict[str, Result] = {}
+        for size in self.buffers:
+            there = with_buffer(chip, size)
+            for name in COMPARED[:3]:
+                found = busy.get(name) or _layer(workload, there, name)
+                if isinstance(found, Infeasible):
+                    continue
+                if found.utilization > 1 - 1e-12:
+                    busy[name] = found
+                yield {
+                    "platform": self.platform,
+                    "model": self.model,
+                    "seq_len": self.length,
+                    "buffer_bytes": _buffer_bytes(there),
+                    "einsum": self.einsum,
+                    "configuration": name,
+                    "cycles": found.cycles,
+                    "latency_s": found.latency_s,
+                    "utilization": found.utilization,
+                    "macs": found.macs,
+                }
+
+
+def _layer(workload: Workload, platform: Platform, name: str) -> Result | Infeasible:
+    """A layer under the freedoms of a baseline."""
+    kinds = STATIONARY[1:] if name == "naive" else STATIONARY
+    fusion = Fusion(staging="any" if name == "flex" else "none", schedule="sequential")
+    return gemm(workload, platform, simulator_ert(platform), kinds, fusion)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftmaxPoint:
+    """Attention with the softmax charged to the lanes, as FuseMax (MICRO'24) has it."""
+
+    platform: str
+    model: str
+    length: int
+    schedule: ChargedSchedule
+
+    def solved(self) -> Iterator[TableRow]:
+        """Fused against unfused."""
+        chip = assumed_platform(self.platform, vector=True)
+        workload, ert = core(self.model, self.length), chip_prices(self.platform)
+        found = [
+            attention_charged(workload, chip, ert, fused=fused, schedule=self.schedule)
+            for fused in (False, True)
+        ]
+        unfused, fused = found
+        if isinstance(unfused, Infeasible) or isinstance(fused, Infeasible):
+            return
+        yield {
+            "platform": self.platform,
+            "model": self.model,
+            "seq_len": self.length,
+            "schedule": self.schedule,
+            "unfused_latency_s": unfused.latency_s,
+            "fused_latency_s": fused.latency_s,
+            "speedup": unfused.latency_s / fused.latency_s,
+            "unfused_energy_pj": unfused.energy_pj,
+            "fused_energy_pj": fused.energy_pj,
+            "energy_ratio": fused.energy_pj / unfused.energy_pj,
+            "unfused_offchip_bytes": unfused.offchip_bytes,
+            "fused_offchip_bytes": fused.offchip_bytes,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreePoint:
+    """Attention with any dataflow: this project's own mapspaces, the softmax free, no spill.
+
+    What the two dataflows of the simulator lose, and with them what fusion is worth, shows beside
+    the other tables.
+    """
+
+    platform: str
+    model: str
+    length: int
+
+    def solved(self) -> Iterator[TableRow]:
+        """Unfused and streamed, against fused by rows or heads."""
+        chip, workload = assumed_platform(self.platform), core(self.model, self.length)
+        found: dict[str, Result] = {}
+        for name in ("flex-stream", "flat-r"):
+            declared = fm.load_mapspace(name)
+            space = replace(declared, policy=replace(declared.policy, softmax="free"))
+            best = fm.search(workload, chip, space, chip_prices(self.platform), objective="latency")
+            if isinstance(best, Infeasible):
+                return
+            found[name] = best.result
+        unfused, fused = found["flex-stream"], found["flat-r"]
+        yield {
+            "platform": self.platform,
+            "model": self.model,
+            "seq_len": self.length,
+            "unfused_latency_s": unfused.latency_s,
+            "fused_latency_s": fused.latency_s,
+            "unfused_utilization": unfused.utilization,
+            "fused_utilization": fused.utilization,
+            "unfused_offchip_bytes": unfused.offchip_bytes,
+            "fused_offchip_bytes": fused.offchip_bytes,
+            "speedup": unfused.latency_s / fused.latency_s,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeedPoint:
+    """The smallest buffer or bandwidth with which logit and attend reach the target."""
+
+    platform: str
+    model: str
+    length: int
+    quantity: Quantity
+
+    def solved(self) -> Iterator[TableRow]:
+        """A row for each configuration."""
+        space = space_of(self.platform, self.model, self.length)
+        # What the dataflows reach at all: the array may be wider than d.
+        roomy = Knob(Knob(space.platform, "bandwidth").at(None), "buffer").at(None)
+        everything = {f.mapping: f for f in space.found(CONFIGURATIONS["flat"], roomy)}
+        knob = Knob(space.platform, self.quantity)
+        for name in COMPARED[1:]:
+            every = [everything[m] for m in space.mappings(CONFIGURATIONS[name])]
+            ceiling = max(f.result.utilization for f in every)
+            target = TARGET if ceiling >= TARGET else TARGET * ceiling
+            able = [f for f in every if f.result.utilization >= target]
+            steps = least_steps(space, able, knob, target)
+            yield {
+                "platform": self.platform,
+                "model": self.model,
+                "seq_len": self.length,
+                "quantity": self.quantity,
+                "configuration": name,
+                "highest_utilization": ceiling,
+                "target_utilization": target,
+                "steps": steps or 0,
+                "value": steps * knob.step if steps else float("inf"),
+            }
+
+
+def least_steps(
+    space: ArraySpace, able: list[SimulatedMapping], knob: Knob, target: float
+) -> int | None:
+    """The fewest steps with which some mapping reaches the target; None where none does.
+
+    Of one mapping, utilization grows with the steps. So a mapping is of interest only if it
+    reaches the target with one step less than the best so far, and then it is bisected.
+    """
+
+    def reaches(found: SimulatedMapping, steps: int | None) -> bool:
+        return space.priced(found.mapping, knob.at(steps)).result.utilization >= target
+
+    best: int | None = None
+    for found in sorted(able, key=lambda f: f.cost[1]):
+        if not reaches(found, None if best is None else best - 1):
+            continue
+        low, high = 0, 1 if best is None else best - 1
+        while not reaches(found, high):
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if reaches(found, middle) else (middle, high)
+        best = high
+        if best == 1:
+            break
+    return best
+
+
+Point = AttentionPoint | LayerPoint | SoftmaxPoint | FreePoint | NeedPoint
+
+
+def solve(point: Point) -> list[TableRow]:
+    """The rows of a point."""
+    return list(point.solved())

@@ -1,0 +1,134 @@
+"""Errors of a kernel's predicted times beside the measured ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import correlation, median, quantiles
+
+from studies.common import Columns
+from studies.silicon.rows import COSTS, MeasuredRow, costs_of
+
+
+def summary(rows: Sequence[MeasuredRow]) -> Iterator[dict[str, object]]:
+    """Errors in percent, by kernel, phase, mask, and set aside or not."""
+
+    def kind(row: MeasuredRow) -> tuple[str, str, str, str, bool]:
+        at = row.case.columns
+        mask = row.case.kind or ("window" if at.get("window", "0") != "0" else "full")
+        return at.get("device", ""), at.get("kernel", ""), row.case.phase, mask, row.case.aside
+
+    for which in sorted(dict.fromkeys(map(kind, rows))):
+        some = [row for row in rows if kind(row) == which]
+        device, kernel, phase, mask, aside = which
+        yield {
+            "device": device,
+            "kernel": kernel,
+            "phase": phase,
+            "mask": mask,
+            "set_aside": aside,
+            "rows": len(some),
+            **errors(some),
+        }
+
+
+def fitted(rows: Sequence[MeasuredRow]) -> list[dict[str, object]]:
+    """The fitted numbers behind the rows, by chip and kernel, and how many they are."""
+    found: dict[tuple[str, str], dict[str, object]] = {}
+    for row in rows:
+        arch = row.case.platform.matrix
+        for kernel in dict.fromkeys(g.kernel for g in row.result.mapping.groups if g.kernel):
+            if (arch.name, kernel) not in found:
+                costs = costs_of(arch, kernel)
+                costs = {name: n for name, n in costs.items() if name not in row.case.sourced}
+                own = sum(name in COSTS for name in costs)
+                found[arch.name, kernel] = {
+                    "arch": arch.name,
+                    "kernel": kernel,
+                    "numbers": own,
+                    **costs,
+                }
+    return list(found.values())
+
+
+def leave_one_out(rows: Sequence[MeasuredRow]) -> dict[str, float]:
+    """Errors as `errors` has them, of rows each with a factor fitted to all others of its kernel.
+
+    The factor is the median of measured over predicted, launches apart.
+    """
+    found = []
+    ratios: dict[str, list[float]] = {}
+    for row in rows:
+        (group,) = row.result.mapping.groups
+        costs = costs_of(row.case.platform.matrix, group.kernel)
+        launch = costs.get("launch_seconds", 0.0)
+        bare = (row.predicted_s - launch) / costs["factor"]
+        ratio = (row.case.measured_s - launch) / bare
+        ratios.setdefault(group.kernel, []).append(ratio)
+        found.append((group.kernel, ratio, bare, launch, row.case.measured_s))
+    pairs = []
+    for kernel, ratio, bare, launch, measured in found:
+        others = list(ratios[kernel])
+        others.remove(ratio)
+        pairs.append((median(others or [1.0]) * bare + launch, measured))
+    return _errors(pairs)
+
+
+def errors(rows: Sequence[MeasuredRow]) -> dict[str, float]:
+    """Median and 90th percentile of |predicted / measured - 1| in percent, and rank correlation."""
+    return _errors([(r.predicted_s, r.case.measured_s) for r in rows])
+
+
+def _errors(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
+    off = [100 * abs(predicted / measured - 1) for predicted, measured in pairs]
+    tenths = quantiles(off, n=10, method="inclusive") if len(off) > 1 else off * 9
+    return {"median_percent": median(off), "p90_percent": tenths[8], "spearman": _spearman(pairs)}
+
+
+def _spearman(pairs: Sequence[tuple[float, float]]) -> float:
+    """Spearman's rank correlation of predicted and measured times; 1 where all are alike."""
+    predicted, measured = zip(*pairs, strict=True)
+    if min(len(set(predicted)), len(set(measured))) < 2:
+        return 1.0
+    return correlation(predicted, measured, method="ranked")
+
+
+CHUNKS = ("q_chunk", "k_chunk")
+SAME = (
+    *("variant", "S", "kv_seq", "num_heads", "num_kv_heads", "head_dim", "causal", "window"),
+    *("cores", "fidelity", "kv_dtype", "input_dtype", "accum", "dense_mask", "block"),
+)
+
+
+def findings(rows: Sequence[MeasuredRow]) -> dict[str, list[dict[str, object]]]:
+    """Findings of the rows of chunked kernels together; none of others.
+
+    leave_one_out: of rows without window, dense mask or another variant, repeats left out.
+    best_chunks: of rows that differ in their chunks only, at least three: the chunks that the model
+    names, and how much longer than the fastest they took, in percent.
+    """
+    own = [r for r in rows if "q_chunk" in r.case.columns]
+    plain = [r for r in own if _plain(r.case.columns)]
+    groups: dict[tuple[str, ...], list[MeasuredRow]] = {}
+    for row in plain:
+        groups.setdefault(tuple(row.case.columns.get(k, "") for k in SAME), []).append(row)
+    best = [_best(some) for some in groups.values() if len(some) > 2]
+    if not plain:
+        return {}
+    return {"leave_one_out": [{"rows": len(plain), **leave_one_out(plain)}], "best_chunks": best}
+
+
+def _plain(at: Columns) -> bool:
+    repeat = at.get("polaris_use") == "repeat"
+    whole = at.get("window") == "0" and at.get("dense_mask") == "0"
+    return at.get("variant") == "plain" and whole and not repeat
+
+
+def _best(rows: Sequence[MeasuredRow]) -> dict[str, object]:
+    named = min(rows, key=lambda row: row.predicted_s)
+    fastest = min(row.case.measured_s for row in rows)
+    at = named.case.columns
+    return {
+        **{k: at[k] for k in (*CHUNKS, "causal", "S", "head_dim")},
+        "pairs": len(rows),
+        "longer_percent": 100 * (named.case.measured_s / fastest - 1),
+    }

@@ -1,0 +1,38 @@
+"""Families of measured kernels, and all rows of a file priced.
+
+A family is a function from a row to a `Case`, and a test by the row's columns whether it is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from studies.common import Columns, read_rows, wrong
+from studies.silicon import blackhole, blackhole_decode, gpu
+from studies.silicon.rows import Case, MeasuredRow, priced
+
+Family = tuple[str, Callable[[Columns], bool], Callable[[str, Columns], Case]]
+FAMILIES: tuple[Family, ...] = (
+    (gpu.COLUMNS, gpu.is_meant, gpu.case),
+    (blackhole.COLUMNS, blackhole.is_meant, blackhole.case),
+    (blackhole_decode.COLUMNS, blackhole_decode.is_meant, blackhole_decode.case),
+)
+
+
+def cases(path: Path) -> list[Case]:
+    """The rows of a file of measured times as questions.
+
+    raises: SpecError for a file of no family, and for rows that cannot be.
+    """
+    rows = read_rows(path)
+    for _, meant, case in FAMILIES:
+        if meant(rows[0]):
+            return [case(f"{path}: row {i}", row) for i, row in enumerate(rows, 2)]
+    condition = "the columns of " + "; or ".join(names for names, _, _ in FAMILIES)
+    raise wrong(str(path), condition, ",".join(rows[0]))
+
+
+def measured(path: Path) -> tuple[MeasuredRow, ...]:
+    """The rows of a file of measured times, priced."""
+    return tuple(priced(case) for case in cases(path))

@@ -1,0 +1,1 @@
+"""FLAT's simulator, row by row."""

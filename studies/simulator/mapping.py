@@ -1,0 +1,277 @@
+"""The mapping of a row of FLAT's simulator, in the terms of this project's model.
+
+The simulator knows two inner dataflows on an n x n array, both with P rows of the tile:
+
+    output-stationary   each PE holds one output: QK has P x M on the array and runs over e,
+                        AV has P x F on the array and runs over m
+    weight-stationary   each PE holds one word of K (E x M) or V (M x F); rows stream past it,
+                        and partial sums are accumulated in the shared buffer. A staged V (and K,
+                        if Q is staged too) is read again for every n rows, else once for the tile.
+
+Both Einsums stand under the same loops over heads and rows, also where the scores go through DRAM.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+from flat_mapper.values import (
+    EinsumMapping,
+    FusedMapping,
+    GroupMapping,
+    Loop,
+    Platform,
+    Policy,
+    Slot,
+    Workload,
+)
+from studies.common import wrong
+
+Granularity = Literal["all", "batch", "head", "row"]
+Stationarity = Literal["output", "weight"]
+_Factors = dict[str, tuple[int, int]]  # rank: (factor, last), outermost first
+
+SHARED_RANKS: dict[Granularity, tuple[str, ...]] = {
+    "all": (),
+    "batch": ("B",),
+    "head": ("B", "H"),
+    "row": ("B", "H", "P"),
+}
+# Cycles that the simulator loses per Einsum and FLAT-tile beyond what it counts of compute and
+# transfers. source: actual_latency of its rows (FuseMax artifact, flat_validation.csv).
+START_CYCLES: dict[Stationarity, int] = {"output": 3, "weight": 4}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatorMapping:
+    """A mapping as the simulator writes it."""
+
+    on_chip: tuple[str, ...]  # tensors staged in the shared buffer
+    qk_stationarity: Stationarity
+    av_stationarity: Stationarity
+    granularity: Granularity
+    rows: int  # R, rows of a FLAT-tile; read at row granularity only
+
+
+def simulator_mapping(
+    workload: Workload, platform: Platform, chosen: SimulatorMapping
+) -> FusedMapping:
+    """The fused mapping that a row of the simulator stands for."""
+    _check(platform)
+    qk, av = chosen.qk_stationarity, chosen.av_stationarity
+    tile = _Tile(workload=workload, platform=platform, chosen=chosen)
+    group = GroupMapping(
+        einsums=(
+            tile.qk_output() if qk == "output" else tile.qk_weight(),
+            tile.av_output() if av == "output" else tile.av_weight(),
+        ),
+        shared=tile.shared,
+        staged=chosen.on_chip,
+        schedule="interleaved",
+        granularity=chosen.granularity,
+    )
+    policy = Policy(
+        overflow="spill",
+        softmax="free",
+        drain="early",
+        spill_streamed=("Q", "QK", "A"),
+        tile_start_cycles=START_CYCLES[qk] + START_CYCLES[av],
+        prefetch="ideal",
+    )
+    return FusedMapping(groups=(group,), policy=policy)
+
+
+def _check(platform: Platform) -> None:
+    arch = platform.matrix
+    if len(arch.levels) != 3 or len(arch.fanouts) != 1 or platform.vector is not None:
+        got = ", ".join(n.name for n in arch.nodes)
+        condition = "DRAM, a buffer, one array and its registers, and no vector path"
+        raise wrong(platform.name, condition, got)
+
+
+def chain(size: int, *inner: int) -> tuple[tuple[int, int], ...]:
+    """Factors that cover a size: (factor, last) outermost first, the first one worked out.
+
+    inner: the factors inside the first, outermost first. The remainder shows in the lasts.
+    """
+    index, found = size - 1, []
+    for factor in reversed(inner):
+        found.append((factor, index % factor + 1))
+        index //= factor
+    found.append((index + 1, index + 1))
+    return tuple(reversed(found))
+
+
+def even_part(size: int, limit: int) -> int:
+    """The part of a size when it is cut evenly into as few parts of at most `limit` as it takes."""
+    return ceil(size / ceil(size / limit))
+
+
+def largest_divisor(size: int, limit: int) -> int:
+    """The largest divisor of a size that is at most `limit`."""
+    return next(n for n in range(min(size, limit), 0, -1) if size % n == 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tile:
+    """One FLAT-tile of a row, and the nests of its Einsums."""
+
+    workload: Workload
+    platform: Platform
+    chosen: SimulatorMapping
+
+    @property
+    def shared(self) -> tuple[Loop, ...]:
+        """Loops over FLAT-tiles, outermost first."""
+        return tuple(
+            Loop(rank, *self._cut(rank)[0])
+            for rank in SHARED_RANKS[self.chosen.granularity]
+            if self._cut(rank)[0] != (1, 1)
+        )
+
+    def qk_output(self) -> EinsumMapping:
+        """QK with one score in each PE, accumulated over e."""
+        y, x = self._array
+        sizes = self.workload.rank_sizes
+        passes, rows = self._row_loops(self._even_rows(y))
+        outer, keys = chain(sizes["M"], even_part(sizes["M"], x))
+        return self._nest(
+            "QK",
+            buffer={"P": passes, "M": outer},
+            y={"P": rows},
+            x={"M": keys},
+            registers={"E": (sizes["E"], 0)},
+            in_buffer=(),
+            in_registers=("QK",),
+        )
+
+    def qk_weight(self) -> EinsumMapping:
+        """QK with one word of K in each PE; rows of Q stream past, scores pile up in the buffer."""
+        y, x = self._array
+        sizes = self.workload.rank_sizes
+        outer, keys = chain(sizes["M"], even_part(sizes["M"], x))
+        steps, width = chain(sizes["E"], even_part(sizes["E"], y))
+        again = {"Q", "K"} <= set(self.chosen.on_chip)
+        block = largest_divisor(self._rows, y) if again else self._rows
+        passes, rows = self._row_loops(block)
+        order = ("M", "P", "E") if steps[0] > 1 else ("P", "M", "E")
+        buffer = {"M": outer, "P": passes, "E": steps}
+        return self._nest(
+            "QK",
+            buffer={rank: buffer[rank] for rank in order},
+            y={"E": width},
+            x={"M": keys},
+            registers={"P": rows},
+            in_buffer=("QK",),
+            in_registers=("K",),
+        )
+
+    def av_output(self) -> EinsumMapping:
+        """AV with one row of outputs' words in each PE, accumulated over m."""
+        y, x = self._array
+        sizes = self.workload.rank_sizes
+        passes, rows = self._row_loops(self._even_rows(y))
+        keys = largest_divisor(sizes["M"], x)
+        width, steps = chain(sizes["F"], ceil(sizes["F"] / x))
+        return self._nest(
+            "AV",
+            buffer={"P": passes, "M": (sizes["M"] // keys, 0)},
+            y={"P": rows},
+            x={"F": width},
+            registers={"F": steps, "M": (keys, 0)},
+            in_buffer=(),
+            in_registers=("AV",),
+        )
+
+    def av_weight(self) -> EinsumMapping:
+        """AV with one word of V in each PE; rows of A stream past, sums pile up in the buffer."""
+        y, x = self._array
+        sizes = self.workload.rank_sizes
+        passes, rows = self._row_loops(largest_divisor(self._rows, y))
+        outer, keys = chain(sizes["M"], even_part(sizes["M"], y))
+        steps, width = chain(sizes["F"], even_part(sizes["F"], x))
+        order = ("F", "P", "M") if "V" in self.chosen.on_chip else ("F", "M", "P")
+        buffer = {"F": steps, "M": outer, "P": passes}
+        return self._nest(
+            "AV",
+            buffer={rank: buffer[rank] for rank in order},
+            y={"M": keys},
+            x={"F": width},
+            registers={"P": rows},
+            in_buffer=("AV",),
+            in_registers=("V",),
+        )
+
+    @property
+    def _rows(self) -> int:
+        """R, the rows of a tile."""
+        whole = self.workload.rank_sizes["P"]
+        return min(self.chosen.rows, whole) if self.chosen.granularity == "row" else whole
+
+    @property
+    def _array(self) -> tuple[int, int]:
+        fanout = self.platform.matrix.fanouts[0]
+        return fanout.fanout_y, fanout.fanout_x
+
+    def _even_rows(self, limit: int) -> int:
+        """Rows on the array at once, in as few passes as the tile takes.
+
+        Tiles of rows are cut into equal passes, because all but the last tile are full.
+        """
+        rows = even_part(self._rows, limit)
+        whole = self.chosen.granularity != "row" or self._rows % rows == 0
+        return rows if whole else largest_divisor(self._rows, limit)
+
+    def _row_loops(self, rows: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Of a tile's rows, the passes over parts of `rows`, and one part."""
+        _, passes, part = chain(self.workload.rank_sizes["P"], ceil(self._rows / rows), rows)
+        return passes, part
+
+    def _cut(self, rank: str) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The loop over tiles of a rank, and what is left for the loops inside a tile."""
+        size = self.workload.rank_sizes[rank]
+        if rank not in SHARED_RANKS[self.chosen.granularity]:
+            return (1, 1), (size, size)
+        tiles, inside = chain(size, self._rows if rank == "P" else 1)
+        return tiles, inside
+
+    def _nest(
+        self,
+        einsum: str,
+        *,
+        buffer: _Factors,
+        y: _Factors,
+        x: _Factors,
+        registers: _Factors,
+        in_buffer: tuple[str, ...],
+        in_registers: tuple[str, ...],
+    ) -> EinsumMapping:
+        """The nest of one Einsum; heads that the tile holds run outside everything else."""
+        dram, shared, inner = (lv.name for lv in self.platform.matrix.levels)
+        array = self.platform.matrix.fanouts[0].name
+        heads = {rank: self._cut(rank)[1] for rank in ("B", "H")}
+        tensors = [a.tensor for a in self.workload.einsum(einsum).accesses]
+        staged = self.chosen.on_chip
+        off_chip = tuple(t for t in tensors if t not in ("QK", "A") or t not in staged)
+        return EinsumMapping(
+            einsum=einsum,
+            loops=(
+                (Slot(dram, "temporal"), self.shared),
+                (Slot(shared, "temporal"), _loops({**heads, **buffer})),
+                (Slot(array, "y"), _loops(y)),
+                (Slot(array, "x"), _loops(x)),
+                (Slot(inner, "temporal"), _loops(registers)),
+            ),
+            keep=(
+                (dram, off_chip),
+                (shared, tuple(t for t in tensors if t in staged or t in in_buffer)),
+                (inner, in_registers),
+            ),
+            stay=tuple(t for t in tensors if t not in ("QK", "A")),
+        )
+
+
+def _loops(factors: _Factors) -> tuple[Loop, ...]:
+    return tuple(Loop(rank, *factor) for rank, factor in factors.items() if factor[0] > 1)

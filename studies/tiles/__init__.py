@@ -1,0 +1,1 @@
+"""Tiles that kernels ship with, beside the best ones of their lattices."""
