@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,11 +44,3 @@ def _described(monkeypatch: pytest.MonkeyPatch) -> None:
         return text
 
     monkeypatch.setattr(answers, "dump_json", checked)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_remembered() -> None:
-    """No test depends on the groups that another one has searched."""
-    symmetry = sys.modules.get("flat_mapper.mapper.solve.symmetry")
-    if symmetry is not None:
-        symmetry.forget()

@@ -18,7 +18,6 @@ from flat_mapper.mapper.cost.candidate_cache import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
-from flat_mapper.mapper.solve.symmetry import RecallingSearch
 from flat_mapper.mapper.space.group import GroupProblem, group_problem
 from flat_mapper.mapping.space import Mapspace, partitions
 from flat_mapper.mapping.values import FusedMapping
@@ -102,8 +101,7 @@ def tasks(
                 condition = "a cascade whose keys are cut in one pass, such as softmax online"
                 where = f"{cascade.name}: mask {cascade.mask}"
                 raise SpecError(expected(where, condition, f"{cascade.softmax}, in several groups"))
-            searched = RecallingSearch.recalling if len(problems) > 1 else GroupSearch.of
-            found.append(Task(cascade, [searched(p, known, budget) for p in problems]))
+            found.append(Task(cascade, [GroupSearch.of(p, known, budget) for p in problems]))
     return found
 
 
