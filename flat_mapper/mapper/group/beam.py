@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flat_mapper.base.budget import Stopped
 from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.partial import shared_words
@@ -26,7 +25,6 @@ if TYPE_CHECKING:  # at run time what enumerates is imported where candidates ar
     from flat_mapper.mapper.bounds.bound_filter import BoundFilter, LowerBounds
     from flat_mapper.mapper.group.incremental import IncrementalEnumeration
 
-MOST_HOPED = 20_000  # chosen: candidates of an Einsum below a hope; of more a mapping cuts most
 FIRST = 4000  # candidates of an Einsum that the first pass extends at a node
 NARROWER = (1, 3, 62)  # halvings of the compute units in use, where no wider candidate fits
 BEAM = 100  # candidates with one set of keeps that the first pass extends at a node
@@ -48,7 +46,6 @@ class Beam:
     step: Callable[[], None] | None = None  # called with every piece of work
     most: int = 200_000  # candidates of an Einsum at a node
     drop: Drop | None = None  # called with bounds of what is left out; None: nothing may be
-    trial: Callable[[CandidateSet], None] | None = None  # see `IncrementalEnumeration`
 
     def first(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates for a good mapping early: where there are too many, the most promising."""
@@ -135,8 +132,7 @@ class Beam:
                 enumeration = replace(enumeration, crowd=crowd)
             if self.log is None:  # else every cut is noted of whole candidates
                 enumeration = replace(enumeration, improves=partial(self._improve, *held))
-            rank = self.incumbent.sort_keys
-            found.append(own or enumeration.candidate_set(partial(self._improving, *held), rank))
+            found.append(own or enumeration.candidate_set(partial(self._improving, *held)))
             if lows:
                 lows[i] = LowerBounds.of(found[-1], weights[i], enumeration.share)
         return found
@@ -187,7 +183,6 @@ class Beam:
     ) -> list[IncrementalEnumeration]:
         from flat_mapper.mapper.group.incremental import IncrementalEnumeration
 
-        hoped = self.incumbent.hoped and len(least) > 1
         return [
             IncrementalEnumeration(
                 space=space,
@@ -199,9 +194,7 @@ class Beam:
                 stay=self.problem.may_stay(space) if len(self.problem.spaces) > 1 else (),
                 log=log,
                 step=self.step,
-                trial=self.trial,
-                most=MOST_HOPED if hoped else self.most,
-                crowd=_no_more if hoped else None,
+                most=self.most,
             )
             for space, roles, units in zip(self.problem.spaces, self.roles, least, strict=True)
         ]
@@ -229,11 +222,6 @@ def rounded_narrowest(bounds: OuterBounds, incumbent: Incumbent, outers: Outers)
         n if n == most else n - n % (1 << max(0, n.bit_length() - 4))
         for n, most in zip(fewest, widest, strict=True)
     ]
-
-
-def _no_more(_priced: Floats, _free: Floats, _cycles: Floats, _most: int) -> Ints:
-    """Give a hope up."""
-    raise Stopped
 
 
 def _raised(outers: Outers, lows: list[LowerBounds]) -> Outers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import field, replace
-from functools import partial
 from math import prod
 
 import numpy as np
@@ -17,7 +16,7 @@ from flat_mapper.mapper.bounds.refusal import infeasibility
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.candidate_cache import CandidateCache, enumerated
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.group.beam import MOST_HOPED, Beam, rounded_narrowest
+from flat_mapper.mapper.group.beam import Beam, rounded_narrowest
 from flat_mapper.mapper.group.branches import Branches
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Incumbent, gained
@@ -27,7 +26,6 @@ from flat_mapper.mapper.group.picks import Counters
 from flat_mapper.mapper.group.promise import (
     by_promise,
     halves,
-    hoped,
     is_warm,
     kept_of,
     most_promising,
@@ -65,7 +63,6 @@ class GroupSearch:
     _found_roots: Outers | None = None  # the outer choices, bounded whatever the candidates
     _left: list[Outers] | None = None  # outer choices still to be searched; None: not begun
     _least: dict[Goal, float] = field(default_factory=dict)  # least values of them
-    _hopes: dict[Goal, float] = field(default_factory=dict)  # see `hope`
     _dropped: dict[Goal, float] = field(default_factory=dict)  # least bound of what is left out
     _more: int = 1  # times as many candidates as the budget says, where fewer lead nowhere
     _roles: list[dict[str, tuple[Role, ...]]] = field(default_factory=list)
@@ -108,8 +105,6 @@ class GroupSearch:
         found = [t for t in every if t is not None]
         if len(found) < len(every):
             beam = replace(self._beam(outers), drop=None if whole else self._drop)
-            if self.incumbent.hoped and len(least) == 1 and self.log is None:
-                beam = replace(beam, trial=partial(self._tried, outers))
             found = beam.filtered(every, least)
         self.counters.candidates = max(self.counters.candidates, sum(t.count for t in found))
         return found
@@ -143,8 +138,6 @@ class GroupSearch:
         """
         spaces = zip(self.problem.spaces, self._roles, least, strict=True)
         most = min(MOST_CANDIDATES, 2 * self.budget.candidates)
-        if self.incumbent.hoped:
-            most = min(most, MOST_HOPED)
         few, log = outers if self.problem.group.fused else None, self.log
         dropped = [log.dominated_keeps(s.einsum.name) if log else None for s in self.problem.spaces]
         return [
@@ -194,11 +187,6 @@ class GroupSearch:
         """Lower bounds on the objective, by outer choice that fits."""
         fits = self.bounds.fits(outers)
         return goal.first(outers.cycles[fits], outers.energy[fits])
-
-    def hope(self, goal: Goal) -> float:
-        """A value that the best is likely below; infinite where there is no telling."""
-        known, count = self._hopes.get(goal), len(self.problem.spaces)
-        return known or self._hopes.setdefault(goal, hoped(self._values(goal, self.roots), count))
 
     def solve(self, incumbent: Incumbent, *, warmed: bool = False) -> None:
         """Let every mapping of the group that can improve take part in a incumbent.

@@ -41,10 +41,6 @@ Crowd = Callable[[Floats, Floats, Floats, int], Ints]
 # Of such costs, which of them `Choice` would go on with
 Improves = Callable[[Floats, Floats, Floats], Bools]
 
-# Keys to sort by, of least cycles and least pJ: the most promising first
-Rank = Callable[[Floats, Floats], tuple[Floats, Floats, Floats]]
-
-TRIED = 64  # chosen: candidates before the last node that are tried
 LEFT_TO_ALL = 500  # chosen: no more candidates are thinned with all of their node alone
 AT_ONCE = 1 << 18  # candidates times factors of one more node to look at in one go
 
@@ -62,8 +58,6 @@ class IncrementalEnumeration:
     stay: tuple[bool, ...] = ()  # tensors that may stay at private levels used in turn
     log: GroupLog | None = None
     step: Callable[[], None] | None = None  # called with every piece of work
-    # Called with the most promising candidates, before the last node stands around the others
-    trial: Callable[[CandidateSet], None] | None = None
     most: int = 200_000  # candidates to keep at a node
     crowd: Crowd | None = None  # what to do with more; None: `TooMany` is raised
     improves: Improves | None = None  # who may be chosen; None: only `choose` can tell
@@ -76,22 +70,12 @@ class IncrementalEnumeration:
         dropped = self.log.dominated_keeps(self.space.einsum.name) if self.log is not None else None
         return Wanted(least=self.least, tiles=distinct_columns(tiles)[0], dropped=dropped)
 
-    def candidate_set(self, choose: Choice, rank: Rank | None = None) -> CandidateSet:
-        """The candidates that are chosen at every node.
-
-        rank: of those that have a trial, if there is one.
-        """
+    def candidate_set(self, choose: Choice) -> CandidateSet:
+        """The candidates that are chosen at every node."""
         blocks = [start(self.space)]
         nodes = tuple(reversed(self.space.inner_nodes))
         for position, node in enumerate(nodes):
             rest = nodes[position + 1 :]
-            if self.trial and rank and not rest:
-                none = frozenset[str]()
-                costs = [self._costs(b, (node,), none) for b in blocks]
-                few = self._extend(_few(blocks, costs, rank), node, rest, choose)
-                self.trial(CandidateSet(space=self.space, blocks=few, roles=self.roles))
-                every = zip(blocks, costs, strict=True)
-                blocks = [b.take(choose(b, none, *own)) for b, own in every]
             blocks = self._extend([b for b in blocks if b.count], node, rest, choose)
         return CandidateSet(space=self.space, blocks=blocks, roles=self.roles)
 
@@ -267,17 +251,6 @@ class _LastFanout:
     which: Ints  # of every split, the kind it is of; int64[m]
     units: Ints  # instances in use, by kind; int64[S, 1]
     sharing: Sharing  # by kind
-
-
-def _few(blocks: list[CandidateBlock], costs: list[Costs], rank: Rank) -> list[CandidateBlock]:
-    """The most promising of some candidates."""
-    if sum(b.count for b in blocks) <= TRIED:
-        return blocks
-    parts = [np.broadcast_arrays(*own) for own in costs]
-    priced, _, cycles = (np.concatenate(p) for p in zip(*parts, strict=True))
-    mask = np.zeros(len(priced), np.bool_)
-    mask[np.lexsort(rank(cycles, priced)[::-1])[:TRIED]] = True
-    return _masked(blocks, mask)
 
 
 def _masked(blocks: list[CandidateBlock], mask: Bools) -> list[CandidateBlock]:

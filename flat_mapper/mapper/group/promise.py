@@ -22,9 +22,6 @@ BOUNDED = 2_000  # chosen: outer choices that are sorted at once
 ALIKE = 0.01  # chosen: of a bound, what tells the promise of two tiles apart
 FAR = 1.043  # chosen: of cycles and of pJ, beside bounds
 WARM_LEFT = 100  # chosen: outer choices so few that all are searched about as soon as tried
-ABOVE = 0.01  # chosen: so far above bounds the best of an Einsum on its own
-FEW_OUTERS = 16  # chosen: is hoped to be, those of the so many least ones
-NEAR = 0.02  # chosen: so far above the least bound the best of several Einsums
 WARM_TILES = 1  # tiles in a row that bring little, after which a first answer is good
 WARM_MORE = 8  # chosen: the same as long as it is so far above what bounds promise
 
@@ -217,20 +214,6 @@ def promising_first(incumbent: Incumbent, outers: Outers) -> Iterator[Outers]:
         part = outers.take(np.flatnonzero(promise <= np.partition(promise, BOUNDED)[BOUNDED]))
         yield part.take(by_promise(incumbent, part))
     yield outers.take(by_promise(incumbent, outers))
-
-
-def hoped(values: Floats, einsums: int) -> float:
-    """A value that the best of an Einsum, or of several together, is likely below.
-
-    Of several it is infinite where many outer choices would be left: then a mapping comes first.
-
-    values: bounds, by outer choice. einsums: how many there are.
-    """
-    if einsums == 1:
-        few = np.sort(values)[:FEW_OUTERS]
-        return (1 + ABOVE) * float(few.max(initial=0.0)) or np.inf
-    near = (1 + NEAR) * float(values.min(initial=np.inf))
-    return near if np.count_nonzero(values < near) <= BOUNDED else np.inf
 
 
 def is_warm(incumbent: Incumbent, outers: Outers, quiet: int) -> bool:

@@ -267,33 +267,12 @@ def solve_group(
     incumbent = GoalIncumbent.of((goal,), (best,), gap)
     if not incumbent.can_improve(np.array([least[0]]), np.array([least[1]]))[0]:
         return None, inf
-    one = _below_hope(search, goal, gap) if best is None else None
-    if one is not None:
-        incumbent.take(0, one)
-    if one is None or search.proven(goal) < _value(goal, one.cycles, one.energy):
-        search.solve(incumbent)
+    search.solve(incumbent)
     left, one = search.proven(goal), incumbent.solutions[0]
     if one is None:
         return search.infeasibility() if best is None or not search.fits else None, left
     better = best is None or better_pair(goal, (one.cycles, one.energy), best)
     return [one] if better else None, left
-
-
-def _below_hope(search: GroupSearch, goal: Goal, gap: float) -> GroupSolution | None:
-    """A mapping of several Einsums below a hope, found without any to begin with; None if none is.
-
-    It is the best unless the search was stopped. Not under a budget that ends: a search that comes
-    to nothing leaves no mapping to end with.
-    """
-    alone = len(search.problem.spaces) == 1  # it has a first mapping about as soon
-    if alone or search.log is not None or search.hinted or search.budget.ends or goal.is_limited:
-        return None
-    least, hope = search.least(goal), search.hope(goal)
-    if not 0 < least < hope < inf:
-        return None
-    incumbent = GoalIncumbent.hoping((goal,), (hope,), gap)
-    search.solve(incumbent, warmed=True)
-    return incumbent.solutions[0]
 
 
 def floor_of(result: Result, objective: Objective) -> float:
