@@ -27,7 +27,6 @@ from flat_mapper.cli.arguments_sweep import (
     search_arguments,
     sweep_arguments,
     tiles_arguments,
-    verify_arguments,
 )
 from flat_mapper.cli.overview import CODES, USAGE, overview_text
 from flat_mapper.cli.terminal import columns
@@ -385,7 +384,6 @@ _VERBS = {
     "evaluate": ("price a recorded mapping again", _evaluate),
     "crosscheck": ("compare every backend on one mapping", _crosscheck),
     "execute": ("run a mapping on real numbers, and count what moves", execute_arguments),
-    "verify": ("replay a search's log: is no cut wrong?", verify_arguments),
     "lower": ("write a recorded mapping as Timeloop files", _lower),
     "model": ("price one Einsum from Timeloop's files, as it does", _model),
     "reproduce": ("set published results beside this model's", _reproduce),

@@ -119,14 +119,6 @@ def report_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--title", default="", metavar="T", help="the page's heading")
 
 
-def verify_arguments(verb: argparse.ArgumentParser) -> None:
-    """Options of verify."""
-    verb.add_argument("log", metavar="FILE", help="what map --log wrote")
-    verb.add_argument("--sample", metavar="N", help="cuts to replay over all rules (default 200)")
-    verb.add_argument("--all", action="store_true", help="replay every cut that the log names")
-    verb.add_argument("--seed", default="0", metavar="S", help="of what is drawn (default 0)")
-
-
 def import_hf_arguments(verb: argparse.ArgumentParser) -> None:
     """A configuration, and what the problem takes of it."""
     verb.add_argument("config", metavar="config.json", help="the configuration beside a model")
@@ -180,7 +172,7 @@ def early_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def search_arguments(verb: argparse.ArgumentParser) -> None:
-    """Arguments that end a search early, limit its answer, or log it."""
+    """Arguments that end a search early, or limit its answer."""
     early_arguments(verb)
     verb.add_argument("--max-latency", metavar="S", help="seconds that the mapping may take")
     verb.add_argument("--max-energy", metavar="J", help="joules that it may take")
@@ -189,8 +181,6 @@ def search_arguments(verb: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="of the level that fused Einsums share, that it may use",
     )
-    text = "write what the search cuts as JSON lines, gzipped if it ends in .gz; see verify"
-    verb.add_argument("--log", metavar="FILE", help=text)
 
 
 def budget_of(arguments: argparse.Namespace) -> Budget:

@@ -41,7 +41,6 @@ _HOMES = {
     "lower": "files",
     "model": "files",
     "report": "files",
-    "verify": "execute",
     "why-not": "map",
 }
 INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have it

@@ -8,7 +8,7 @@ GROUPS = {
     "search": ("map", "compare", "need", "tiles", "generate"),
     "many": ("sweep", "optimize", "export", "report"),
     "price": ("evaluate",),
-    "prove": ("execute", "verify", "crosscheck", "reproduce"),
+    "prove": ("execute", "crosscheck", "reproduce"),
     "files": ("check", "why-not", "list", "lower", "fuse-layers", "import-hf"),
 }
 # Commands that are named beside another one, to which they are alike.

@@ -14,7 +14,7 @@ that is to dominate another has to do so with one memory row more for every term
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import field
 from math import prod
 from typing import Literal, NamedTuple
@@ -36,14 +36,12 @@ def undominated(
     blocks: Sequence[CandidateBlock],
     rest: Sequence[MemoryLevel | Fanout],
     stay: tuple[bool, ...] = (),
-    dropped: Callable[[CandidateBlock, Ints], None] | None = None,
     share: float | None = None,
 ) -> list[CandidateBlock]:
     """Blocks without the candidates that another candidate of any block dominates.
 
     rest:    the nodes that are still to come.
     stay:    of an Einsum that takes turns with others: tensors that may stay at private levels.
-    dropped: called with a block and those of its candidates that are dominated.
     share:   least share of the passes that a mask leaves; None: there is none. It leaves first
              visits, which then are up to 1 / share as many beside the passes, and whole rows of a
              memory need not stay whole.
@@ -56,8 +54,6 @@ def undominated(
     found, begin = [], 0
     for block in blocks:
         own = np.flatnonzero(keep[begin : begin + block.count])
-        if dropped is not None:
-            dropped(block, np.flatnonzero(~keep[begin : begin + block.count]))
         begin += block.count
         if len(own):
             found.append(block if len(own) == block.count else block.take(own))

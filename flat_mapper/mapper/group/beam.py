@@ -14,7 +14,6 @@ from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.partial import shared_words
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.incumbent import Incumbent
-from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct_columns
@@ -42,7 +41,6 @@ class Beam:
     incumbent: Incumbent
     roles: list[dict[str, tuple[Role, ...]]]
     outers: Outers
-    log: GroupLog | None = None
     step: Callable[[], None] | None = None  # called with every piece of work
     most: int = 200_000  # candidates of an Einsum at a node
     drop: Drop | None = None  # called with bounds of what is left out; None: nothing may be
@@ -108,17 +106,13 @@ class Beam:
         # With lower bounds of all Einsums fewer outer choices can improve, with wider candidates.
         outers = _raised(self.outers, lows)
         alive = self.incumbent.can_improve(outers.cycles, outers.energy)
-        if self.log is not None:
-            self.log.outers(outers, ~alive, self.incumbent, left=True)
         outers = outers.take(np.flatnonzero(alive))
         if not len(outers.staging):
             return [_none(g) for g in self._enumerations(least, self.outers)]
         wider = narrowest(self.bounds, self.incumbent, outers)
         bound_filter = BoundFilter(self.problem, outers, lows, slopes)
         found: list[CandidateSet] = []
-        if self.log is not None:
-            self.log.width(wider, self.incumbent)
-        for i, enumeration in enumerate(self._enumerations(wider, outers, self.log)):
+        for i, enumeration in enumerate(self._enumerations(wider, outers)):
 
             def crowd(priced: Floats, free: Floats, cycles: Floats, most: int, i: int = i) -> Ints:
                 bound = np.broadcast_arrays(*bound_filter.bound(i, priced, free, cycles))
@@ -130,8 +124,7 @@ class Beam:
             own, held = whole[i], (bound_filter, i, at)
             if self.drop is not None and enumeration.crowd is None:
                 enumeration = replace(enumeration, crowd=crowd)
-            if self.log is None:  # else every cut is noted of whole candidates
-                enumeration = replace(enumeration, improves=partial(self._improve, *held))
+            enumeration = replace(enumeration, improves=partial(self._improve, *held))
             found.append(own or enumeration.candidate_set(partial(self._improving, *held)))
             if lows:
                 lows[i] = LowerBounds.of(found[-1], weights[i], enumeration.share)
@@ -165,10 +158,6 @@ class Beam:
     ) -> Ints:
         """Candidates with such bounds."""
         good = self._improve(bound_filter, i, at, *costs)
-        if self.log is not None:
-            name, cut = self.problem.spaces[i].einsum.name, np.flatnonzero(~good)
-            bound = bound_filter.bound(i, *costs)
-            self.log.partial_bound(name, candidates, keep, cut, bound, self.incumbent)
         return np.flatnonzero(good)
 
     def _share(self, space: EinsumSpace, outers: Outers) -> float | None:
@@ -178,9 +167,7 @@ class Beam:
         least = np.array([outers.visited.min(initial=1.0)])
         return float(self.problem.shares(space, least)[0])
 
-    def _enumerations(
-        self, least: list[int], outers: Outers, log: GroupLog | None = None
-    ) -> list[IncrementalEnumeration]:
+    def _enumerations(self, least: list[int], outers: Outers) -> list[IncrementalEnumeration]:
         from flat_mapper.mapper.group.incremental import IncrementalEnumeration
 
         return [
@@ -192,7 +179,6 @@ class Beam:
                 sharing=shared_words(space, self.bounds.words.sharing(space)),
                 share=self._share(space, outers),
                 stay=self.problem.may_stay(space) if len(self.problem.spaces) > 1 else (),
-                log=log,
                 step=self.step,
                 most=self.most,
             )

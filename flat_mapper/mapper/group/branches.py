@@ -10,7 +10,6 @@ from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.incumbent import Incumbent
-from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.group.picks import Counters
 from flat_mapper.mapper.group.promise import improvable
 from flat_mapper.mapper.group.single import Single
@@ -29,7 +28,6 @@ class Branches:
     incumbent: Incumbent
     counters: Counters
     step: Callable[[], None]  # called with every piece of work
-    log: GroupLog | None = None
     narrow: Callable[[Outers], None] = lambda _: None  # told what is left
 
     def all(self, outers: Outers) -> None:
@@ -62,8 +60,6 @@ class Branches:
             every = np.arange(len(left.staging))
             chosen = every[: max(1, limit - done)] if limit else every if done else every[:FIRST]
             size = self.inside.evaluate(left, chosen, self.step)
-            if self.log is not None:
-                self.log.evaluated(left, every[:size])
             left, done = left.take(every[size:]), done + size
             self.counters.outer_evaluated += size
             if limit and done >= limit and not self.incumbent.open:
@@ -73,8 +69,6 @@ class Branches:
         """Those that fit, bounded by candidates, the most promising first."""
         outers = self.inside.refined(outers, self.step)
         fits = self.bounds.fits(outers)
-        if self.log is not None:
-            self.log.without("crowded", outers, ~fits)
         self.counters.outer_bounded += int((~fits).sum())
         order = self._by_bound(outers)
         return outers.take(order[fits[order]])
@@ -83,8 +77,6 @@ class Branches:
         """Those that can improve; the others are counted and written down."""
         alive = improvable(self.incumbent, outers)
         self.counters.outer_bounded += int((~alive).sum())
-        if self.log is not None:
-            self.log.outers(outers, ~alive, self.incumbent, left=True)
         return outers.take(np.flatnonzero(alive))
 
     def _by_bound(self, outers: Outers) -> Ints:

@@ -15,7 +15,6 @@ from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.bounds.turns import LAST_BITS, TurnBounds, UnderTiles
 from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.group.incumbent import Incumbent
-from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.group.promise import Chance, EinsumUnder
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.factors import distinct, distinct_columns
@@ -38,11 +37,10 @@ class FusedBounds:
         bounds: OuterBounds,
         tiles: list[CandidateTiles],
         incumbent: Incumbent,
-        log: GroupLog | None = None,
     ) -> None:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles
         self.candidate_sets = [t.candidate_set for t in tiles]
-        self.incumbent, self.log = incumbent, log
+        self.incumbent = incumbent
         self._frugal: dict[tuple[int, int], CandidateTiles | None] = {}
         self._turns_in: dict[tuple[str, tuple[Role, ...]], TurnBounds] = {}
         self._streamed: dict[tuple[str, tuple[Role, ...]], Floats] = {}
@@ -224,8 +222,6 @@ class FusedBounds:
         tiles, chance = part.tiles, part.chance
         extents, fits = self._extents(part), np.flatnonzero(np.isfinite(part.energy))
         good = chance.of(part.turns[fits], part.energy[fits])
-        if self.log is not None:
-            self._log_tiles(tiles, fits[~good], part.turns, part.energy, chance)
         some = fits[good]
         choice, candidates = tiles.candidates(np.zeros(len(some), np.int64), some)
         choice, candidates = self._whole(tiles, extents, choice, candidates)
@@ -233,8 +229,6 @@ class FusedBounds:
         candidates = candidates[shared_fits(tiles.space, extents[:, choice], inner)]
         cycles, energy = self._costs(part, candidates, part.stay)
         good = chance.of(cycles, energy)
-        if self.log is not None:
-            self._log_cut(tiles, candidates[~good], cycles[~good], energy[~good], chance)
         return candidates[good]
 
     def _extents(self, part: EinsumUnder) -> Ints:
@@ -257,8 +251,6 @@ class FusedBounds:
 
         parts: Einsums of which a tensor may stay. found: their candidates.
         """
-        if self.log is not None:  # what is cut is written down candidate by candidate
-            return False
         least: dict[str, dict[int, float]] = {}
         for i, part in parts.items():
             level = only_level(part.tiles.space)
@@ -317,27 +309,6 @@ class FusedBounds:
             )
             for i in range(len(self.tiles))
         ]
-
-    def _log_tiles(
-        self, part: CandidateTiles, tiles: Ints, turns: Floats, energy: Floats, chance: Chance
-    ) -> None:
-        """Write down the candidates of tiles that cannot improve; least cycles and pJ by tile."""
-        which, candidates = part.candidates(np.arange(len(tiles)), tiles)
-        some = tiles[which]
-        self._log_cut(part, candidates, turns[some], energy[some], chance)
-
-    def _log_cut(
-        self,
-        part: CandidateTiles,
-        candidates: Ints,
-        cycles: Floats,
-        energy: Floats,
-        chance: Chance,
-    ) -> None:
-        """Write down candidates that cannot improve; cycles, energy: of each."""
-        assert self.log is not None
-        bound, where = chance.bound(cycles, energy), self.log.outer(chance.one)
-        self.log.candidates(part.candidate_set, candidates, bound, self.incumbent, where)
 
     def _whole(
         self, tiles: CandidateTiles, extents: Ints, choice: Ints, candidates: Ints

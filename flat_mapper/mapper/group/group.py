@@ -20,7 +20,6 @@ from flat_mapper.mapper.group.beam import Beam, rounded_narrowest
 from flat_mapper.mapper.group.branches import Branches
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Incumbent, gained
-from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import Counters
 from flat_mapper.mapper.group.promise import (
@@ -57,7 +56,6 @@ class GroupSearch:
     known: CandidateCache = field(default_factory=CandidateCache)  # candidates of earlier searches
     counters: Counters = field(default_factory=Counters)
     incumbent: Incumbent = field(default_factory=FrontIncumbent)
-    log: GroupLog | None = None
     budget: Budget = field(default_factory=Budget)
     hinted: bool = False  # whether a first answer is looked for beside what is known
     _found_roots: Outers | None = None  # the outer choices, bounded whatever the candidates
@@ -138,14 +136,13 @@ class GroupSearch:
         """
         spaces = zip(self.problem.spaces, self._roles, least, strict=True)
         most = min(MOST_CANDIDATES, 2 * self.budget.candidates)
-        few, log = outers if self.problem.group.fused else None, self.log
-        dropped = [log.dominated_keeps(s.einsum.name) if log else None for s in self.problem.spaces]
+        few = outers if self.problem.group.fused else None
         return [
             enumerated(
-                *(s, roles, self.known, units, most, dropped[i], self._step),
+                *(s, roles, self.known, units, most, self._step),
                 None if few is None else few.few_tiles(self.problem.index(s)),
             )
-            for i, (s, roles, units) in enumerate(spaces)
+            for s, roles, units in spaces
         ]
 
     def _beam(self, outers: Outers) -> Beam:
@@ -155,7 +152,6 @@ class GroupSearch:
             incumbent=self.incumbent,
             roles=self._roles,
             outers=outers,
-            log=self.log,
             step=self._step,
             most=self._more * self.budget.candidates,
         )
@@ -167,8 +163,6 @@ class GroupSearch:
             self._found_roots = self.bounds.roots(self.budget.check)
             fits = self.bounds.fits(self._found_roots)
             self.counters.outer, self.counters.outer_infeasible = len(fits), int((~fits).sum())
-            if self.log is not None:
-                self.log.roots(self._found_roots, fits)
         return self._found_roots
 
     def floor(self) -> tuple[float, float]:
@@ -214,7 +208,7 @@ class GroupSearch:
 
     def _search_all(self) -> None:
         """Search all outer choices that can improve."""
-        alive = self._alive_roots(logged=True)
+        alive = self._alive_roots()
         count = self.counters
         count.outer_bounded = count.outer - len(alive.staging) - count.outer_infeasible
         self._left = [alive] if len(alive.staging) else []
@@ -225,9 +219,7 @@ class GroupSearch:
         """Search the outer choices that come next, in parts where their candidates are too many."""
         assert self._left is not None
         least = rounded_narrowest(self.bounds, self.incumbent, outers)
-        if self.log is not None:
-            self.log.width(least, self.incumbent)
-        parts = halves(self.incumbent, outers) if self.log is None else []
+        parts = halves(self.incumbent, outers)
         try:
             # Under no name of its own, so that what `_descend` drops is gone.
             self._descend(self._built(least, outers, whole=bool(parts)), outers)
@@ -286,14 +278,11 @@ class GroupSearch:
                 if not self.incumbent.open:
                     return
 
-    def _alive_roots(self, *, logged: bool = False) -> Outers:
+    def _alive_roots(self) -> Outers:
         """Outer choices that can improve whatever the candidates."""
         roots = self.roots
         fits = self.bounds.fits(roots)
         good = self.incumbent.can_improve(roots.cycles, roots.energy)
-        if logged and self.log is not None:
-            self.log.solve(self.incumbent)
-            self.log.outers(roots, fits & ~good, self.incumbent, left=False)
         return roots.take(np.flatnonzero(fits & good))
 
     def _descend(self, kept: list[CandidateSet], outers: Outers) -> None:
@@ -301,21 +290,18 @@ class GroupSearch:
         if not all(t.count for t in kept):
             self._bound_empty(outers)
             return
-        if self.log is None and all(s.einsum.unit == "vector" for s in self.problem.spaces):
+        if all(s.einsum.unit == "vector" for s in self.problem.spaces):
             # Where no array reuses words the least bound is nearly always that of the best.
             outers = self._branches(kept).first(outers, 1)
             self._narrow(outers)
             if not len(outers.staging):
                 return
-        where = self.bounds, self.incumbent, self.log
+        where = self.bounds, self.incumbent
         kept = kept_of(kept, promising(*where, kept, outers, None))
         if all(t.count for t in kept):
             outers = self.bounds.bounded(outers, kept, self._step)
             fits = self.bounds.fits(outers)
             alive = fits & self.incumbent.can_improve(outers.cycles, outers.energy)
-            if self.log is not None:
-                self.log.without("crowded", outers, ~fits)
-                self.log.outers(outers, fits & ~alive, self.incumbent, left=True)
             self.counters.outer_bounded += int((~alive).sum())
             outers = outers.take(np.flatnonzero(alive))
             self._narrow(outers)
@@ -328,8 +314,6 @@ class GroupSearch:
             kept = kept_of(kept, masks)
         self.counters.candidates_bounded = self.counters.candidates - sum(t.count for t in kept)
         if all(t.count for t in kept) and len(outers.staging):
-            if self.log is not None:
-                self.log.left(kept)
             self._branches(kept).all(self.bounds.bounded(outers, kept, self._step))
         else:
             self._bound_empty(outers)
@@ -337,19 +321,16 @@ class GroupSearch:
     def _bound_empty(self, outers: Outers) -> None:
         """Count and write down outer choices under which some Einsum has no candidate left."""
         self.counters.outer_bounded += len(outers.staging)
-        if self.log is not None:
-            self.log.without("empty", outers, np.ones(len(outers.staging), np.bool_))
 
     def _branches(self, candidate_sets: list[CandidateSet], *, whole: bool = True) -> Branches:
         """The evaluation of outer choices; whole: whether others are cut for what is found."""
         tiles = [CandidateTiles(t) for t in candidate_sets]
         kind = Single if len(candidate_sets) == 1 else Fused
-        log = self.log if whole else None
-        inside = kind(self.problem, self.bounds, tiles, self.incumbent, self.counters, log)
+        inside = kind(self.problem, self.bounds, tiles, self.incumbent, self.counters)
         found = Branches(inside, self.bounds, self.incumbent, Counters(), self._step)
         if not whole:  # what a first, approximate pass leaves out is not cut
             return found
-        return replace(found, counters=self.counters, log=log, narrow=self._narrow)
+        return replace(found, counters=self.counters, narrow=self._narrow)
 
     @property
     def fits(self) -> bool:

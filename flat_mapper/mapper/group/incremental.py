@@ -21,7 +21,6 @@ from flat_mapper.mapper.bounds.partial import (
     shared_words,
 )
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
 from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, fan_out_where, keeps, start
@@ -56,7 +55,6 @@ class IncrementalEnumeration:
     sharing: Sharing = field(default_factory=dict)  # by units of all fanouts
     share: float | None = None  # of the work that a mask leaves; None: there is none
     stay: tuple[bool, ...] = ()  # tensors that may stay at private levels used in turn
-    log: GroupLog | None = None
     step: Callable[[], None] | None = None  # called with every piece of work
     most: int = 200_000  # candidates to keep at a node
     crowd: Crowd | None = None  # what to do with more; None: `TooMany` is raised
@@ -67,8 +65,7 @@ class IncrementalEnumeration:
         """Condition on every candidate."""
         sizes = np.array(self.space.sizes, dtype=np.int64)[:, None]
         tiles = np.where(self.tiles == FOLLOW, sizes, self.tiles)
-        dropped = self.log.dominated_keeps(self.space.einsum.name) if self.log is not None else None
-        return Wanted(least=self.least, tiles=distinct_columns(tiles)[0], dropped=dropped)
+        return Wanted(least=self.least, tiles=distinct_columns(tiles)[0])
 
     def candidate_set(self, choose: Choice) -> CandidateSet:
         """The candidates that are chosen at every node."""
@@ -212,12 +209,7 @@ class IncrementalEnumeration:
         return choose(candidates, none, *self._costs(candidates, rest, none))
 
     def _thinned(self, blocks: list[CandidateBlock], rest: Nodes) -> list[CandidateBlock]:
-        dropped = self._dominated if self.log is not None else None
-        return undominated(self.space, blocks, rest, self.stay, dropped, self.share)
-
-    def _dominated(self, block: CandidateBlock, cut: Ints) -> None:
-        assert self.log is not None
-        self.log.partial("dominance", self.space.einsum.name, block, cut)
+        return undominated(self.space, blocks, rest, self.stay, self.share)
 
     def _factors(self, node: MemoryLevel | Fanout) -> int:
         """About how many ways there are to choose the factors of a node."""

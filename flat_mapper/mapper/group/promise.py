@@ -11,7 +11,6 @@ from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.incumbent import Incumbent
-from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
@@ -69,7 +68,6 @@ class EinsumUnder:
 def promising(
     bounds: OuterBounds,
     incumbent: Incumbent,
-    log: GroupLog | None,
     candidate_sets: list[CandidateSet],
     outers: Outers,
     staging: Staging | None,
@@ -111,12 +109,6 @@ def promising(
         latency = np.maximum(np.maximum(cycles[i], busy), quick)
         good = incumbent.can_improve(latency, energy)
         found.append(good & incumbent.sums_can_improve(weighted, *at))
-        if log is not None:
-            cut = np.flatnonzero(~found[-1])
-            number = bounds.stagings.index(staging) if staging else None
-            where = {} if number is None else {"staging": number}
-            bound = latency[cut], energy[cut]
-            log.candidates(candidate_sets[i], cut, bound, incumbent, where)
     return found
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import field
-from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -30,7 +28,6 @@ from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload
 
 if TYPE_CHECKING:  # at run time each is imported where it is asked for
-    from flat_mapper.mapper.solve.log import SearchLog
     from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch
 
 
@@ -67,7 +64,6 @@ def best_mapping(
     cutoff: Costs | None = None,
     known: bool = False,
     progress: Progress | None = None,
-    log: SearchLog | None = None,
     budget: Budget | None = None,
 ) -> Solution | Infeasible | None:
     """The mapping of least objective whose factors divide the ranks, or why there is none.
@@ -79,7 +75,6 @@ def best_mapping(
     cutoff:    cycles and dynamic pJ known from elsewhere; None if no mapping improves on it.
     known:     whether it is little above those of some mapping, so that one better may be near.
     progress:  called with the part that is proven and what is being searched.
-    log:       takes down what is cut, for `replay`.
     budget:    what may be spent, and limits of the answer; at its end the best so far is returned.
     """
     if objective not in OBJECTIVES:
@@ -91,17 +86,14 @@ def best_mapping(
     goal = limited_goal(Goal(kind=objective, leak=leak), limits, workload, platform)
     budget.answered &= cutoff is not None
     what = workload, platform, mapspace, ert
-    begun = None if log is None else partial(log.begin, *what, objective)
-    everything = _opened(what, goal, budget, begun)
+    everything = _opened(what, goal, budget)
     if everything is None:
         return None
     run = _Run(goal, everything, best, budget.gap)
     if progress:
         budget.report = lambda: progress(*run.progress())
-    run.through(budget, tally, log)
+    run.through(budget, tally)
     budget.report = None  # which holds all candidates of this search, and they the budget
-    if log is not None:
-        log.end(best.groups, everything)
     if not best.groups:
         return least_refused(*best.infeasible.values())
     budget.answered = True
@@ -133,17 +125,14 @@ def _opened(
     what: tuple[Workload, Platform, Mapspace, Ert],
     goal: Goal,
     budget: Budget,
-    begun: Callable[[list[Task]], None] | None,
 ) -> list[Task] | None:
     """All alternatives, the most promising first; of equals the first stays.
 
-    begun: called with them before they are bounded. returns: None where the time is over before
-           there is a mapping of these sizes; of others there is one.
+    returns: None where the time is over before there is a mapping of these sizes; of others there
+    is one.
     """
     try:
         everything = tasks(*what, budget, buffer_words(budget.limits, what[1]))
-        if begun is not None:
-            begun(everything)
         return sorted(everything, key=lambda task: least_of(task.searches, goal))
     except Stopped:
         return None
@@ -207,15 +196,13 @@ class _Run:
         gap = 100 * (value / bound - 1) if bound > 0 else inf
         return bound / value, f"{phase}: best {value:.4g}, bound {bound:.4g}, gap {gap:.2f} %"
 
-    def through(self, budget: Budget, tally: Tally, log: SearchLog | None) -> None:
+    def through(self, budget: Budget, tally: Tally) -> None:
         """Search one alternative after another."""
         for number, task in enumerate(self.everything):
             self.number = number
             budget.answered = bool(self.best.groups)
             self.best.take(self.alternative(task), task)
             tally.add(task)
-            if log is not None:
-                log.alternative(task, self.goal, self.best.total)
 
     def alternative(self, task: Task) -> list[GroupSolution] | Infeasible | None:
         """The best of one partition into groups, if it improves on the best so far."""

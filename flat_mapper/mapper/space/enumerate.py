@@ -43,7 +43,6 @@ class Wanted:
     )
     most: int | None = None  # candidates at any node; beyond, `TooMany` is raised
     together: int | None = None  # candidates in all blocks; beyond, it may be raised early
-    dropped: Dropped | None = None  # called with those that have a dominated keep
 
     def outer(self, sizes: tuple[int, ...]) -> Ints:
         """Outer tiles of which the tile of every candidate divides one; int64[R, few].
@@ -117,11 +116,7 @@ def extend(
         return fanned(space, candidates, node, splits, *pairs.every())
     candidates = _at_level(space, candidates, node, keep, wanted)
     idle = dominated_keeps(space, candidates)
-    if not idle.any():
-        return candidates
-    if wanted.dropped is not None:
-        wanted.dropped(candidates, np.flatnonzero(idle))
-    return candidates.take(np.flatnonzero(~idle))
+    return candidates.take(np.flatnonzero(~idle)) if idle.any() else candidates
 
 
 def start(space: EinsumSpace) -> CandidateBlock:
