@@ -290,12 +290,6 @@ class GroupSearch:
         if not all(t.count for t in kept):
             self._bound_empty(outers)
             return
-        if all(s.einsum.unit == "vector" for s in self.problem.spaces):
-            # Where no array reuses words the least bound is nearly always that of the best.
-            outers = self._branches(kept).first(outers, 1)
-            self._narrow(outers)
-            if not len(outers.staging):
-                return
         where = self.bounds, self.incumbent
         kept = kept_of(kept, promising(*where, kept, outers, None))
         if all(t.count for t in kept):
@@ -314,7 +308,7 @@ class GroupSearch:
             kept = kept_of(kept, masks)
         self.counters.candidates_bounded = self.counters.candidates - sum(t.count for t in kept)
         if all(t.count for t in kept) and len(outers.staging):
-            self._branches(kept).all(self.bounds.bounded(outers, kept, self._step))
+            self._branches(kept).some(self.bounds.bounded(outers, kept, self._step))
         else:
             self._bound_empty(outers)
 
