@@ -178,7 +178,6 @@ class Beam:
                 tiles=distinct_columns(outers.tile[self.problem.index(space)])[0],
                 sharing=shared_words(space, self.bounds.words.sharing(space)),
                 share=self._share(space, outers),
-                stay=self.problem.may_stay(space) if len(self.problem.spaces) > 1 else (),
                 step=self.step,
                 most=self.most,
             )

@@ -11,7 +11,6 @@ import numpy as np
 from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.bounds.bound_filter import LowerBounds
-from flat_mapper.mapper.bounds.dominance import undominated
 from flat_mapper.mapper.bounds.partial import (
     ANY,
     Known,
@@ -40,7 +39,6 @@ Crowd = Callable[[Floats, Floats, Floats, int], Ints]
 # Of such costs, which of them `Choice` would go on with
 Improves = Callable[[Floats, Floats, Floats], Bools]
 
-LEFT_TO_ALL = 500  # chosen: no more candidates are thinned with all of their node alone
 AT_ONCE = 1 << 18  # candidates times factors of one more node to look at in one go
 
 
@@ -54,7 +52,6 @@ class IncrementalEnumeration:
     tiles: Ints  # int64[R, n]
     sharing: Sharing = field(default_factory=dict)  # by units of all fanouts
     share: float | None = None  # of the work that a mask leaves; None: there is none
-    stay: tuple[bool, ...] = ()  # tensors that may stay at private levels used in turn
     step: Callable[[], None] | None = None  # called with every piece of work
     most: int = 200_000  # candidates to keep at a node
     crowd: Crowd | None = None  # what to do with more; None: `TooMany` is raised
@@ -160,8 +157,7 @@ class IncrementalEnumeration:
         return self._left(found, rest, choose)
 
     def _fewer(self, blocks: list[CandidateBlock], rest: Nodes) -> list[CandidateBlock]:
-        """Candidates that no other one dominates; where they are too many, those of `crowd`."""
-        blocks = self._thinned(blocks, rest)
+        """Candidates; where they are too many, those of `crowd`."""
         if sum(b.count for b in blocks) <= self.most:
             return blocks
         if self.crowd is None:
@@ -187,29 +183,14 @@ class IncrementalEnumeration:
         return np.asarray(sum(words), np.float64)
 
     def _left(self, candidates: CandidateBlock, rest: Nodes, choose: Choice) -> CandidateBlock:
-        """Candidates that are chosen and that no other one dominates.
+        """Candidates that are chosen.
 
-        While much is still open, bounds cost more than they drop, and what the next level keeps
-        tells more; of whole rows they drop most. Who is dominated is left to `_fewer` where few are
-        chosen by bounds alone: all of a node are then held against one another once.
+        Not before a level: what it keeps tells more, and is asked then.
         """
-        if not candidates.count:
+        if not candidates.count or (rest and not isinstance(rest[0], Fanout)):
             return candidates
-        if not rest:
-            candidates = candidates.take(self._chosen(candidates, rest, choose))
-        if self.improves is None or candidates.count > LEFT_TO_ALL:
-            for thinned in self._thinned([candidates], rest):
-                candidates = thinned
-        if rest and isinstance(rest[0], Fanout):
-            candidates = candidates.take(self._chosen(candidates, rest, choose))
-        return candidates
-
-    def _chosen(self, candidates: CandidateBlock, rest: Nodes, choose: Choice) -> Ints:
         none = frozenset[str]()
-        return choose(candidates, none, *self._costs(candidates, rest, none))
-
-    def _thinned(self, blocks: list[CandidateBlock], rest: Nodes) -> list[CandidateBlock]:
-        return undominated(self.space, blocks, rest, self.stay, self.share)
+        return candidates.take(choose(candidates, none, *self._costs(candidates, rest, none)))
 
     def _factors(self, node: MemoryLevel | Fanout) -> int:
         """About how many ways there are to choose the factors of a node."""
