@@ -14,7 +14,7 @@ from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.partial import shared_words
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.incumbent import Incumbent
-from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
+from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
@@ -121,31 +121,15 @@ class Beam:
                 self.drop(bound[0][order[most:]], bound[1][order[most:]])
                 return order[:most]
 
-            own, held = whole[i], (bound_filter, i, at)
+            own = whole[i]
             if self.drop is not None and enumeration.crowd is None:
                 enumeration = replace(enumeration, crowd=crowd)
-            enumeration = replace(enumeration, improves=partial(self._improve, *held))
-            found.append(own or enumeration.candidate_set(partial(self._improving, *held)))
+            found.append(
+                own or enumeration.candidate_set(partial(self._improving, bound_filter, i, at))
+            )
             if lows:
                 lows[i] = LowerBounds.of(found[-1], weights[i], enumeration.share)
         return found
-
-    def _improve(
-        self,
-        bound_filter: BoundFilter,
-        i: int,
-        at: tuple[Floats, Floats],
-        priced: Floats,
-        free: Floats,
-        cycles: Floats,
-    ) -> Bools:
-        """Bounds on an Einsum's candidates with which a group can improve.
-
-        at: see `Incumbent.sums_can_improve`.
-        """
-        good = self.incumbent.can_improve(*bound_filter.bound(i, priced, free, cycles))
-        sums = bound_filter.sums(i, priced, cycles)
-        return good & self.incumbent.sums_can_improve(sums, *at)
 
     def _improving(
         self,
@@ -154,11 +138,17 @@ class Beam:
         at: tuple[Floats, Floats],
         candidates: CandidateBlock,
         keep: frozenset[str],
-        *costs: Floats,
+        priced: Floats,
+        free: Floats,
+        cycles: Floats,
     ) -> Ints:
-        """Candidates with such bounds."""
-        good = self._improve(bound_filter, i, at, *costs)
-        return np.flatnonzero(good)
+        """Candidates of an Einsum with which a group can improve, by their bounds.
+
+        at: see `Incumbent.sums_can_improve`.
+        """
+        good = self.incumbent.can_improve(*bound_filter.bound(i, priced, free, cycles))
+        sums = bound_filter.sums(i, priced, cycles)
+        return np.flatnonzero(good & self.incumbent.sums_can_improve(sums, *at))
 
     def _share(self, space: EinsumSpace, outers: Outers) -> float | None:
         """Least share of an Einsum's work that a mask leaves; None without one."""

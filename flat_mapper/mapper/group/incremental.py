@@ -17,14 +17,12 @@ from flat_mapper.mapper.bounds.partial import (
     Nodes,
     Sharing,
     least_energy,
-    shared_words,
 )
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
-from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, fan_out_where, keeps, start
-from flat_mapper.mapper.space.factors import distinct_columns, prod_of
-from flat_mapper.mapper.space.fan_out import FanoutSplits, sharing_ranks, splits_of
+from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, keeps, start
+from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import FOLLOW, tile_words
 from flat_mapper.mapper.space.roles import Role
 
@@ -35,9 +33,6 @@ Choice = Callable[[CandidateBlock, frozenset[str], Floats, Floats, Floats], Ints
 
 # Of so many bounds, the positions of those to go on with, where not all can be kept
 Crowd = Callable[[Floats, Floats, Floats, int], Ints]
-
-# Of such costs, which of them `Choice` would go on with
-Improves = Callable[[Floats, Floats, Floats], Bools]
 
 AT_ONCE = 1 << 18  # candidates times factors of one more node to look at in one go
 
@@ -55,7 +50,6 @@ class IncrementalEnumeration:
     step: Callable[[], None] | None = None  # called with every piece of work
     most: int = 200_000  # candidates to keep at a node
     crowd: Crowd | None = None  # what to do with more; None: `TooMany` is raised
-    improves: Improves | None = None  # who may be chosen; None: only `choose` can tell
 
     @cached_property
     def wanted(self) -> Wanted:
@@ -123,19 +117,6 @@ class IncrementalEnumeration:
         found = _by_keeps(found)
         return self._fewer(found, rest) if choose is not None else found
 
-    @cached_property
-    def _last(self) -> _LastFanout | None:
-        """The outermost node, if it is a fanout in whose splits candidates may improve or not."""
-        node = self.space.inner_nodes[0]
-        if self.improves is None or not isinstance(node, Fanout):
-            return None
-        splits = splits_of(self.space, node, self.least)
-        ranks = sharing_ranks(self.space, node)
-        units = [prod_of(splits.factors.grid, own) for own in ranks]
-        same, _, which = distinct_columns(np.array([splits.units.astype(np.int64), *units]))
-        sharing = shared_words(self.space, same[1:])
-        return _LastFanout(node, splits, which, same[:1].T, sharing)
-
     def _around(
         self,
         candidates: CandidateBlock,
@@ -144,17 +125,9 @@ class IncrementalEnumeration:
         rest: Nodes,
         choose: Choice | None,
     ) -> CandidateBlock:
-        """Candidates with one more node around them; of a last fanout, where they may improve."""
-        own = self.space, candidates, node, keep, self.wanted
-        if choose is None:
-            return extend(*own)
-        last = self._last
-        if rest or last is None or self.improves is None:
-            return self._left(extend(*own), rest, choose)
-        costs = self._costs(candidates, (last.fanout,), frozenset(), by=last)
-        good = self.improves(*np.broadcast_arrays(*costs))[last.which]
-        found = fan_out_where(*own[:2], last.fanout, last.splits, good, self.wanted)
-        return self._left(found, rest, choose)
+        """Candidates with one more node around them."""
+        found = extend(self.space, candidates, node, keep, self.wanted)
+        return found if choose is None else self._left(found, rest, choose)
 
     def _fewer(self, blocks: list[CandidateBlock], rest: Nodes) -> list[CandidateBlock]:
         """Candidates; where they are too many, those of `crowd`."""
@@ -202,28 +175,14 @@ class IncrementalEnumeration:
         rest: Nodes,
         keep: frozenset[str],
         known: Known | None = None,
-        by: _LastFanout | None = None,
     ) -> tuple[Floats, Floats, Floats]:
-        """Lower bounds on candidates; by: float64[S, n], by split of the last fanout."""
+        """Lower bounds on candidates."""
         share = 1.0 if self.share is None else self.share
         units: Ints | int = lanes_of(rest)
         sharing = self.sharing if units == self.space.lanes else ANY
-        if by is not None:
-            units, sharing = by.units, by.sharing
         own = self.space, candidates, rest, keep, self.roles, self.share, known, sharing
-        priced, free = least_energy(*own, by_split=by is not None)
+        priced, free = least_energy(*own)
         return priced, free, share * (self.space.lane_cycles / (candidates.spatial * units))
-
-
-@dataclass(frozen=True, slots=True)
-class _LastFanout:
-    """The outermost node, a fanout, and its splits: those that spare as much as another as one."""
-
-    fanout: Fanout
-    splits: FanoutSplits
-    which: Ints  # of every split, the kind it is of; int64[m]
-    units: Ints  # instances in use, by kind; int64[S, 1]
-    sharing: Sharing  # by kind
 
 
 def _masked(blocks: list[CandidateBlock], mask: Bools) -> list[CandidateBlock]:
