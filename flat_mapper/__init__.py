@@ -14,7 +14,7 @@ its folder, or an answer; a sweep, a configuration is a path or what it says.
     load_problem, load_platform, load_architecture, load_mapspace, attention   values of files
     check, why_not                                                             before a search
     search, compare, front, need, generate, tiles                              questions
-    evaluate, execute, model, crosscheck, verify                               of a given mapping
+    evaluate, execute, model, crosscheck                                       of a given mapping
     save, load, lower, report, load_results                                    files of answers
     sweep, optimize                                                            many questions
     import_hf, import_onnx, import_torch, fuse_layers                          of others' files
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
         save,
         sweep,
         tiles,
-        verify,
         why_not,
     )
     from flat_mapper.importers.graphs.onnx_file import import_onnx
@@ -79,7 +78,7 @@ _HOMES = {
     "explore.need_search": "need",
     "explore.pareto": "front",
     "facade.verbs": "check crosscheck import_hf load lower optimize report save sweep tiles "
-    "verify why_not",
+    "why_not",
     "importers.graphs.onnx_file": "import_onnx",
     "importers.graphs.torch_graph": "import_torch",
     "importers.layer_fusion": "fuse_layers",
@@ -124,7 +123,6 @@ __all__ = [
     "search",
     "sweep",
     "tiles",
-    "verify",
     "why_not",
 ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,11 +66,3 @@ def _no_port_is_overdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
         return found
 
     monkeypatch.setattr(evaluation, "combine", checked)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_remembered() -> None:
-    """No test depends on the groups that another one has searched."""
-    symmetry = sys.modules.get("flat_mapper.mapper.solve.symmetry")
-    if symmetry is not None:
-        symmetry.forget()

@@ -7,7 +7,6 @@ is a file.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -47,7 +46,6 @@ from flat_mapper.workload.problem_file import (
 from flat_mapper.workload.visible_keys import at_keys
 
 if TYPE_CHECKING:  # at run time both are imported where they are asked for
-    from flat_mapper.mapper.solve.log import SearchLog
     from flat_mapper.mapping.record import MappingRecord
 
 MAPSPACES = ("naive", "flex-stream", "flex", "flat")  # what `compare` compares by default
@@ -164,7 +162,6 @@ def search(
     objective: str = "edp",
     schedule: str = "",
     progress: Progress | None = None,
-    log: Name | None = None,
     budget: Budget | None = None,
     time_limit: float | None = None,
     gap: float | None = None,
@@ -181,34 +178,20 @@ def search(
                says what the chip's components cost, and the answer says so.
     schedule:  of the fused Einsums, in place of the mapspace's: interleaved, overlapped or any.
     progress:  called with the share done and what is being searched.
-    log:       a file that takes down what is cut, for `verify`.
     budget:    what the search may spend; where it ends, the certificate has the gap that is proven.
     time_limit, gap, memory_limit, limits: its parts, in seconds, as a share (0.01), in MB.
     returns:   an answer, or an `Infeasible`: false, and it says why when its result is asked for.
     """
     cascade = load_problem(workload, scope, seq=seq)
-    if log:
-        cascade.one_kind("--log")
     own = budget or Budget.within(time_limit, gap, memory_limit, limits)
-    with _taken_down(log) as listener:
-        found = compare(
-            *(cascade, platform, (mapspace,), ert),
-            objective=objective,
-            schedule=schedule,
-            progress=progress,
-            log=listener,
-            budget=own,
-        )
+    found = compare(
+        *(cascade, platform, (mapspace,), ert),
+        objective=objective,
+        schedule=schedule,
+        progress=progress,
+        budget=own,
+    )
     return next(iter(found.rows.values()))
-
-
-def _taken_down(log: Name | None) -> AbstractContextManager[SearchLog | None]:
-    """The log in a file, where one is asked for."""
-    if not log:
-        return nullcontext()
-    from flat_mapper.mapper.solve.log import search_log
-
-    return search_log(Path(log))
 
 
 def compare(
@@ -222,14 +205,12 @@ def compare(
     objective: str = "edp",
     schedule: str = "",
     progress: Progress | None = None,
-    log: SearchLog | None = None,
     budget: Budget | None = None,
 ) -> Comparison:
     """The best mapping of each mapspace; the first is what the others are held against.
 
     seq, scope, ert, objective: as for `search`.
     schedule: of the fused Einsums, in place of the mapspaces' own.
-    log:      takes down what the search of the one mapspace cuts.
     budget:   what all searches together may spend; each gets its share of the seconds left.
     """
     cascade = load_problem(workload, scope, seq=seq)
@@ -246,7 +227,7 @@ def compare(
         step = part_of(progress, i, len(spaces), space.name)
         own = budget and budget.part(len(spaces) - i)
         found = best_of_layers(
-            cascade, chip, space, table, objective=goal, progress=step, log=log, budget=own
+            cascade, chip, space, table, objective=goal, progress=step, budget=own
         )
         if isinstance(found, Infeasible):
             rows[space.name] = found

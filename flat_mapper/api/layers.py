@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from math import sqrt
-from typing import TYPE_CHECKING
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
@@ -31,9 +30,6 @@ from flat_mapper.reports.layers import reread_note, sequences_text
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.visible_keys import seen
 
-if TYPE_CHECKING:  # at run time the log is imported where one is asked for
-    from flat_mapper.mapper.solve.log import SearchLog
-
 SAME = 1e-9  # chosen: relative; products of floats that should be equal differ by less
 
 
@@ -45,12 +41,10 @@ def best_of_layers(
     *,
     objective: Objective = "edp",
     progress: Progress | None = None,
-    log: SearchLog | None = None,
     budget: Budget | None = None,
 ) -> tuple[Solution, ...] | Infeasible:
     """The best mapping of each kind of layers, in the order of `each_kind`, or why there is none.
 
-    log:    takes down what is cut, where all layers are of one kind.
     budget: what all of them together may spend.
     """
     if budget is not None and budget.limits:
@@ -62,7 +56,6 @@ def best_of_layers(
             *(kind, platform, mapspace, ert),
             objective=objective,
             progress=part_of(progress, number, len(kinds), _words(workload, kind)),
-            log=log,
             budget=budget,
             like=_fitting(found[-1], kinds[number - 1], kind) if found else None,
         )

@@ -71,7 +71,7 @@ def _now(argv: Sequence[str]) -> str:
             study = rest[0] if rest and rest[0] in _STUDIES else "STUDY"
             return f"it is now python -m studies.{study}, from the project's root"
         case ["verify", *_]:
-            return "it is now flat_mapper.verify(LOG), from Python"
+            return "a search writes no log any more"
     return ""
 
 

@@ -172,7 +172,7 @@ def early_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def search_arguments(verb: argparse.ArgumentParser) -> None:
-    """Arguments that end a search early, limit its answer, or log it."""
+    """Arguments that end a search early, or limit its answer."""
     early_arguments(verb)
     verb.add_argument("--max-latency", metavar="S", help="seconds that the mapping may take")
     verb.add_argument("--max-energy", metavar="J", help="joules that it may take")
@@ -181,8 +181,6 @@ def search_arguments(verb: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="of the level that fused Einsums share, that it may use",
     )
-    text = "write what the search cuts as JSON lines, gzipped if it ends in .gz"
-    verb.add_argument("--log", metavar="FILE", help=text)
 
 
 def budget_of(arguments: argparse.Namespace) -> Budget:

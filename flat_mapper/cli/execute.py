@@ -1,4 +1,4 @@
-"""The verb that checks: execute, a mapping run on real numbers."""
+"""The verb execute: a mapping run on real numbers."""
 
 from __future__ import annotations
 

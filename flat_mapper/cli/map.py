@@ -55,7 +55,6 @@ def map_command(arguments: argparse.Namespace) -> int:
             objective=objective,
             schedule=arguments.schedule,
             progress=progress,
-            log=arguments.log,
             budget=budget_of(arguments),
         )
     if isinstance(found, SearchResult) and arguments.backend == MAPPER:
@@ -77,8 +76,6 @@ def map_command(arguments: argparse.Namespace) -> int:
 
 def _front(arguments: argparse.Namespace) -> int:
     """All mappings that no other one dominates in latency and energy."""
-    if arguments.log:
-        raise SpecError(expected("--log", "one objective", FRONT))
     if arguments.backend != "native":
         condition = f"native with --objective {FRONT}"
         raise SpecError(expected("--backend", condition, arguments.backend))

@@ -36,8 +36,6 @@ from flat_mapper.explore.sweep.spec import Written, load_sweep
 from flat_mapper.explore.sweep.store import Store
 from flat_mapper.importers.hf import CONFIG, load_config, problem_text
 from flat_mapper.kernels.best import Ranked, kernel_named, ranked
-from flat_mapper.mapper.solve.log import read_log
-from flat_mapper.mapper.solve.replay import Replay, replayed
 from flat_mapper.mapping.cores.check import check_record
 from flat_mapper.page.saved import SavedResults, Shown, load_results
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
@@ -263,15 +261,6 @@ def crosscheck(
     on_cores = any(group.cores for group in read.mapping.groups)
     compared = crosscheck_rounds if on_cores else compare_backends
     return compared(read.workload, chip, read.mapping, energies(chip, ert)[0], backends)
-
-
-def verify(log: Name, *, sample: int | None = 200, seed: int = 0) -> Replay:
-    """The log of a search replayed: what was cut, built as mappings and priced by the model.
-
-    sample: cuts that are replayed, drawn by `seed`; None: all that the log names.
-    """
-    question, events = read_log(Path(log))
-    return replayed(question, events, sample=sample, seed=seed)
 
 
 def why_not(

@@ -86,14 +86,13 @@ ASKED: dict[str, dict[str, Any]] = {
     "search": SMALL,
     "sweep": {"spec": "sweep.yaml", "output": "rows.db", "workers": 0},
     "tiles": {"kernel": "flex", "problem": "gqa.yaml", "arch": "a100", "seq": 512},
-    "verify": {"log": "search.log"},
     "why_not": {"einsums": ("QK", "softmax", "AV"), "problem": "attend.yaml"},
 }
 NEEDS = {"import_onnx": "onnx", "import_torch": "torch", "report": "altair"}
 # What gives the answer of a question, and can be saved; the others give inputs, files or texts.
 ANSWERS = (
     *("compare", "crosscheck", "evaluate", "execute", "front", "generate", "load", "model"),
-    *("need", "optimize", "search", "tiles", "verify", "why_not"),
+    *("need", "optimize", "search", "tiles", "why_not"),
 )
 PRINTED = (*ANSWERS, "check", "fuse_layers", "load_results", "report", "sweep")
 # A text is read anew at every length; a value cannot be.
@@ -122,7 +121,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     Path("layers").mkdir()
     Path("layers/1.yaml").write_text(LAYER.format(name="first", y=4, z=2), encoding="utf-8")
     Path("layers/2.yaml").write_text(LAYER.format(name="second", y=2, z=4), encoding="utf-8")
-    found = fm.search("attend.yaml", "nano.yaml", "flat-h", "ert.yaml", log="search.log")
+    found = fm.search("attend.yaml", "nano.yaml", "flat-h", "ert.yaml")
     fm.save(found, "out") if found else pytest.fail(str(found))
     yield where
     os.chdir(before)
@@ -186,8 +185,7 @@ VALUES: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "Mapping": lambda given: (Path(given), json.loads(Path(given).read_text())),
     "Shown": lambda given: (
         *(Path(given), [given], fm.load_results(given)),
-        # With a log, as `out`: what is cut is then counted one by one, not under a few tiles.
-        fm.search("attend.yaml", "nano.yaml", "flat-h", "ert.yaml", log="again.log"),
+        fm.search("attend.yaml", "nano.yaml", "flat-h", "ert.yaml"),
     ),
 }
 

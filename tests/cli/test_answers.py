@@ -78,7 +78,6 @@ COMMANDS = (
 # Kinds of answers that the tests of their own folders print.
 ELSEWHERE = {
     "crosscheck",
-    "verify",
     "reproduce-simulator",
     "reproduce-search",
     "reproduce-silicon",

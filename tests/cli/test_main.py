@@ -208,7 +208,6 @@ ELSEWHERE = {
     "one Einsum on its own": "mapper.cost.dense",
     "groups one after another": "mapper.solve.weighted_sum",
     "limits, --objective latency,energy": "mapper.solve.front_search explore.pareto",
-    "--log": "mapper.solve.log",
     "mapspaces without groups": "mapping.partitions mapper.space.handover",
     "why-not": "api.grouping",
     "-o, evaluate": "mapping.record reports.files",

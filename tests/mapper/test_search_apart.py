@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 from agreement import agree
@@ -12,14 +11,11 @@ from oracles.brute_force import Case
 from oracles.chip_cases import chip_question
 from oracles.many_cores import answers
 from oracles.small_cases import apart_case
-from test_search_log import logged
 
 from flat_mapper.arch.values import Architecture, Fanout
 from flat_mapper.base.errors import SpecError
 from flat_mapper.mapper.chip.assignments import fusion_levels
-from flat_mapper.mapper.solve.log import read_log
 from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapper.solve.replay import replayed
 
 QUICK = (3, 5, 7, 11, 17, 18, 21, 24, 27)
 DEAF = {"spatial": {"no_multicast_no_reduction": ["*"]}}
@@ -36,13 +32,6 @@ def test_rows_thinned_on_the_way_lose_nothing(seed: int, monkeypatch: pytest.Mon
     monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
     monkeypatch.setattr(import_module("flat_mapper.mapper.group.beam"), "BEAM", 2)
     agree(apart_case(seed), seed)
-
-
-@pytest.mark.parametrize("seed", [5, 7, 18])
-def test_no_cut_is_wrong(seed: int, tmp_path: Path) -> None:
-    path = tmp_path / "search.log"
-    logged(apart_case(seed), path)
-    assert replayed(*read_log(path), sample=100).fault == ""
 
 
 @pytest.mark.nightly

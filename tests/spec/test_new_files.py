@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from flat_mapper.base.errors import SpecError
-from flat_mapper.cli.main import main
 from flat_mapper.reports.folder import write_folder
 from flat_mapper.spec.textfiles import appended, created, replacing, write_text
 
@@ -94,16 +93,3 @@ def test_modes_are_those_of_any_new_file(tmp_path: Path) -> None:
 def test_long_names_have_temporary_ones(tmp_path: Path) -> None:
     write_text(tmp_path / ("n" * 250), "x")
     assert (tmp_path / ("n" * 250)).read_text() == "x"
-
-
-def test_a_search_s_log_takes_no_input_s_place(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    kept = tmp_path / "p.yaml"
-    kept.write_text(
-        "problem:\n  ranks: {B: 1, H: 1, P: 4, M: 4, E: 2, F: 2}\n  attention: {softmax: row}\n"
-    )
-    words = ["map", "--problem", str(kept), "--arch", "edge", "--log", str(kept)]
-    assert main(words) == 2
-    assert "another file than an input" in capsys.readouterr().err
-    assert kept.read_text().startswith("problem")

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from flat_mapper.arch.values import Architecture
-from flat_mapper.arch.variables import FITTED, HELD_ASIDE
 from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.group import GroupTerms, group_terms
@@ -22,14 +20,9 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.handover import handed_inside
 from flat_mapper.mapping.cores.view import CoreQuestion
 from flat_mapper.mapping.sharing import shared_level, visited_tiles, whole_group
-from flat_mapper.mapping.values import GroupMapping, Policy
-from flat_mapper.workload.graph import Workload
+from flat_mapper.mapping.values import Policy
 
 LEVEL = 4  # passes from which on each further one costs the same
-MEMO = 4096  # chosen: tiles remembered, some hundred MB,
-ALIKE = 64  # chosen: and of one mapping, on other chips or under other masks
-_Asked = tuple[Workload, tuple[object, ...], Ert]
-_known: dict[tuple[GroupMapping, Policy], list[tuple[_Asked, TileCost | Infeasible]]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,29 +35,7 @@ class TileCost:
 
 
 def tile_cost(core: CoreQuestion, policy: Policy, ert: Ert) -> TileCost | Infeasible:
-    """Counts and terms of one core's problem, or why it does not fit.
-
-    Problems of other sizes have tiles in common, so the last ones are remembered, by all that they
-    are made of.
-    """
-    alike = _known.get((core.group, policy), [])
-    asked = core.workload, tuple(map(_made_of, core.platform.paths)), ert
-    found = next((cost for one, cost in alike if one == asked), None)
-    if found is None:
-        found = _tile_cost(core, policy, ert)
-        if sum(map(len, _known.values())) >= MEMO:
-            _known.clear()
-        _known[core.group, policy] = [*alike[1 - ALIKE :], (asked, found)]
-    return found
-
-
-def _made_of(arch: Architecture) -> tuple[object, ...]:
-    """All of an architecture that a tile's cost may hang on: no kernel's fitted numbers."""
-    said = {n: v for n, v in arch.variables.items() if not n.endswith((*FITTED, *HELD_ASIDE))}
-    return arch.name, arch.nodes, arch.compute, arch.cycle_seconds, said
-
-
-def _tile_cost(core: CoreQuestion, policy: Policy, ert: Ert) -> TileCost | Infeasible:
+    """Counts and terms of one core's problem, or why it does not fit."""
     workload, platform, group = core.workload, core.platform, core.group
     visited = visited_tiles(workload, group)
     names = whole_group(workload, group.names, policy)

@@ -82,8 +82,6 @@ def least_energy(
     share: float | None = None,
     known: Known | None = None,
     sharing: Sharing = ANY,
-    *,
-    by_split: bool = False,
 ) -> tuple[Floats, Floats]:
     """Lower bounds on every candidate's pJ; float64[n].
 
@@ -94,8 +92,7 @@ def least_energy(
            words are rounded up to rows, as outer choices add what is beyond such words; None: all
            that is staged is.
     known: what calls with other keeps have found; the rest is added.
-    sharing: where all fanouts are still to come, or of the last one; or else `ANY`.
-    by_split: whether each split of `sharing` has its own bounds, where they differ; float64[S, n].
+    sharing: where all fanouts are still to come, or else `ANY`.
     returns: with DRAM and without.
     """
     known = Known() if known is None else known
@@ -112,7 +109,7 @@ def least_energy(
                 known.found[key] = _least(*own, sharing.get(tensor))
             found.append(known.found[key])
     every = (one_innermost(space, [f[i] for f in full], [s[i] for s in stays]) for i in (0, 1))
-    priced, free = every if by_split else map(over_splits, every)
+    priced, free = map(over_splits, every)
     if share is None or share == 1:
         return priced, free
     # Each bound is of a number of first visits at least; all that may be are taken off.

@@ -114,7 +114,6 @@ class UnderTiles:
         self.stay = [stays_private(problem, t.space) for t in tiles]
         self._energies: dict[tuple[int, tuple[Role, ...]], tuple[Floats, Floats]] = {}
         self._turns: dict[tuple[int, tuple[Role, ...]], tuple[Floats, Floats]] = {}
-        self._frugal: dict[tuple[int, int, tuple[Role, ...]], Floats] = {}
 
     def energy(self, i: int, roles: tuple[Role, ...]) -> tuple[Floats, Floats]:
         """Least pJ of an Einsum in given roles; float64[n, tiles], infinite where none divides.
@@ -124,12 +123,6 @@ class UnderTiles:
         if (i, roles) not in self._energies:
             self._energies[i, roles] = self._energy(i, self.tiles[i], roles)
         return self._energies[i, roles]
-
-    def frugal(self, i: int, words: int, tiles: CandidateTiles, roles: tuple[Role, ...]) -> Floats:
-        """The least of these candidates of an Einsum, which keep so few words; float64[n]."""
-        if (i, words, roles) not in self._frugal:
-            self._frugal[i, words, roles] = self._energy(i, tiles, roles)[0].min(axis=1)
-        return self._frugal[i, words, roles]
 
     def turns(self, i: int, roles: tuple[Role, ...]) -> tuple[Floats, Floats]:
         """Least cycles of all turns of an Einsum; as `energy` has pJ."""

@@ -51,11 +51,6 @@ class ChipIncumbent:
         return not np.isfinite(self.best[0])
 
     @property
-    def hoped(self) -> bool:
-        """Not so of a chip."""
-        return False
-
-    @property
     def mark(self) -> tuple[Costs, ...]:
         """A value that changes with every improvement."""
         return (self.best,)

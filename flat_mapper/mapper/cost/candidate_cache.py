@@ -11,7 +11,7 @@ from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.space.candidates import CandidateBlock, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.enumerate import Dropped, TooMany, Wanted, inner_candidates
+from flat_mapper.mapper.space.enumerate import TooMany, Wanted, inner_candidates
 from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapping.space import SlotRule
 
@@ -48,7 +48,6 @@ def enumerated(
     known: CandidateCache,
     least: int,
     most: int,
-    dropped: Dropped | None = None,
     step: Callable[[], None] | None = None,
     tiles: Ints | None = None,
 ) -> CandidateSet | None:
@@ -56,14 +55,13 @@ def enumerated(
 
     most:    candidates that a candidate set may have.
     tiles:   int64[R, n]: of those whose tile divides none of these there may be some or none.
-    dropped: called with candidates that have a dominated keep.
     step:    called with every piece of work.
     """
     # Of no candidate are units between the two: one search's widest are often another's.
     least = space.units_from(least)
-    everything = Wanted(least=least, most=2 * most, together=most, dropped=dropped)
+    everything = Wanted(least=least, most=2 * most, together=most)
     ways = [(everything, most, step)]
-    if tiles is not None and dropped is None:
+    if tiles is not None:
         few = min(most, MOST_UNDER_TILES)
         # It takes milliseconds: no piece of work of its own.
         ways.insert(0, (replace(everything, most=2 * few, together=few, tiles=tiles), few, None))
@@ -87,9 +85,7 @@ def _enumerated_once(
     where = b"" if wanted.tiles is None else wanted.tiles.tobytes()
     key = (space.einsum.name, space.ranks, where, space.weighing, wanted.least)
     if key not in known.candidate_sets:
-        # Who asks for what is dropped wants to hear it of every Einsum.
-        own = _kind(space) if wanted.dropped is None else (space.einsum.name, space.weighing)
-        kind = (own, space.ranks, where)
+        kind = (_kind(space), space.ranks, where)
         if wanted.least <= known.too_many.get((kind, most), 0):
             return None
         named = known.blocks.get((kind, wanted.least))

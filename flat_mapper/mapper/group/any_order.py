@@ -23,10 +23,7 @@ def of_orders(every: Sequence[GroupSearch]) -> Sequence[GroupSearch]:
 
 @dataclass(slots=True)
 class AnyOrder(GroupSearch):
-    """The searches of a group's execution orders as one: what one finds, the others have to beat.
-
-    Without a log.
-    """
+    """The searches of a group's execution orders as one: what one finds, the others have to beat."""
 
     orders: Sequence[GroupSearch] = ()
 
@@ -69,10 +66,6 @@ class AnyOrder(GroupSearch):
     def least(self, goal: Goal, outers: Outers | None = None) -> float:
         """Lower bound on the objective over outer choices, all of them; infinite if none fits."""
         return min(one.least(goal, outers) for one in self.orders)
-
-    def hope(self, goal: Goal) -> float:
-        """A value that the best is likely below."""
-        return min(one.hope(goal) for one in self.orders)
 
     def proven(self, goal: Goal) -> float:
         """Lower bound on the objective of all mappings that were not searched under a goal."""

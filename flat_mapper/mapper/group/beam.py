@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flat_mapper.base.budget import Stopped
 from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.partial import shared_words
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.incumbent import Incumbent
-from flat_mapper.mapper.group.log import GroupLog
-from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
+from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
@@ -26,7 +24,6 @@ if TYPE_CHECKING:  # at run time what enumerates is imported where candidates ar
     from flat_mapper.mapper.bounds.bound_filter import BoundFilter, LowerBounds
     from flat_mapper.mapper.group.incremental import IncrementalEnumeration
 
-MOST_HOPED = 20_000  # chosen: candidates of an Einsum below a hope; of more a mapping cuts most
 FIRST = 4000  # candidates of an Einsum that the first pass extends at a node
 NARROWER = (1, 3, 62)  # halvings of the compute units in use, where no wider candidate fits
 BEAM = 100  # candidates with one set of keeps that the first pass extends at a node
@@ -44,11 +41,9 @@ class Beam:
     incumbent: Incumbent
     roles: list[dict[str, tuple[Role, ...]]]
     outers: Outers
-    log: GroupLog | None = None
     step: Callable[[], None] | None = None  # called with every piece of work
     most: int = 200_000  # candidates of an Einsum at a node
     drop: Drop | None = None  # called with bounds of what is left out; None: nothing may be
-    trial: Callable[[CandidateSet], None] | None = None  # see `IncrementalEnumeration`
 
     def first(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates for a good mapping early: where there are too many, the most promising."""
@@ -111,17 +106,13 @@ class Beam:
         # With lower bounds of all Einsums fewer outer choices can improve, with wider candidates.
         outers = _raised(self.outers, lows)
         alive = self.incumbent.can_improve(outers.cycles, outers.energy)
-        if self.log is not None:
-            self.log.outers(outers, ~alive, self.incumbent, left=True)
         outers = outers.take(np.flatnonzero(alive))
         if not len(outers.staging):
             return [_none(g) for g in self._enumerations(least, self.outers)]
         wider = narrowest(self.bounds, self.incumbent, outers)
         bound_filter = BoundFilter(self.problem, outers, lows, slopes)
         found: list[CandidateSet] = []
-        if self.log is not None:
-            self.log.width(wider, self.incumbent)
-        for i, enumeration in enumerate(self._enumerations(wider, outers, self.log)):
+        for i, enumeration in enumerate(self._enumerations(wider, outers)):
 
             def crowd(priced: Floats, free: Floats, cycles: Floats, most: int, i: int = i) -> Ints:
                 bound = np.broadcast_arrays(*bound_filter.bound(i, priced, free, cycles))
@@ -130,33 +121,15 @@ class Beam:
                 self.drop(bound[0][order[most:]], bound[1][order[most:]])
                 return order[:most]
 
-            own, held = whole[i], (bound_filter, i, at)
+            own = whole[i]
             if self.drop is not None and enumeration.crowd is None:
                 enumeration = replace(enumeration, crowd=crowd)
-            if self.log is None:  # else every cut is noted of whole candidates
-                enumeration = replace(enumeration, improves=partial(self._improve, *held))
-            rank = self.incumbent.sort_keys
-            found.append(own or enumeration.candidate_set(partial(self._improving, *held), rank))
+            found.append(
+                own or enumeration.candidate_set(partial(self._improving, bound_filter, i, at))
+            )
             if lows:
                 lows[i] = LowerBounds.of(found[-1], weights[i], enumeration.share)
         return found
-
-    def _improve(
-        self,
-        bound_filter: BoundFilter,
-        i: int,
-        at: tuple[Floats, Floats],
-        priced: Floats,
-        free: Floats,
-        cycles: Floats,
-    ) -> Bools:
-        """Bounds on an Einsum's candidates with which a group can improve.
-
-        at: see `Incumbent.sums_can_improve`.
-        """
-        good = self.incumbent.can_improve(*bound_filter.bound(i, priced, free, cycles))
-        sums = bound_filter.sums(i, priced, cycles)
-        return good & self.incumbent.sums_can_improve(sums, *at)
 
     def _improving(
         self,
@@ -165,15 +138,17 @@ class Beam:
         at: tuple[Floats, Floats],
         candidates: CandidateBlock,
         keep: frozenset[str],
-        *costs: Floats,
+        priced: Floats,
+        free: Floats,
+        cycles: Floats,
     ) -> Ints:
-        """Candidates with such bounds."""
-        good = self._improve(bound_filter, i, at, *costs)
-        if self.log is not None:
-            name, cut = self.problem.spaces[i].einsum.name, np.flatnonzero(~good)
-            bound = bound_filter.bound(i, *costs)
-            self.log.partial_bound(name, candidates, keep, cut, bound, self.incumbent)
-        return np.flatnonzero(good)
+        """Candidates of an Einsum with which a group can improve, by their bounds.
+
+        at: see `Incumbent.sums_can_improve`.
+        """
+        good = self.incumbent.can_improve(*bound_filter.bound(i, priced, free, cycles))
+        sums = bound_filter.sums(i, priced, cycles)
+        return np.flatnonzero(good & self.incumbent.sums_can_improve(sums, *at))
 
     def _share(self, space: EinsumSpace, outers: Outers) -> float | None:
         """Least share of an Einsum's work that a mask leaves; None without one."""
@@ -182,12 +157,9 @@ class Beam:
         least = np.array([outers.visited.min(initial=1.0)])
         return float(self.problem.shares(space, least)[0])
 
-    def _enumerations(
-        self, least: list[int], outers: Outers, log: GroupLog | None = None
-    ) -> list[IncrementalEnumeration]:
+    def _enumerations(self, least: list[int], outers: Outers) -> list[IncrementalEnumeration]:
         from flat_mapper.mapper.group.incremental import IncrementalEnumeration
 
-        hoped = self.incumbent.hoped and len(least) > 1
         return [
             IncrementalEnumeration(
                 space=space,
@@ -196,12 +168,8 @@ class Beam:
                 tiles=distinct_columns(outers.tile[self.problem.index(space)])[0],
                 sharing=shared_words(space, self.bounds.words.sharing(space)),
                 share=self._share(space, outers),
-                stay=self.problem.may_stay(space) if len(self.problem.spaces) > 1 else (),
-                log=log,
                 step=self.step,
-                trial=self.trial,
-                most=MOST_HOPED if hoped else self.most,
-                crowd=_no_more if hoped else None,
+                most=self.most,
             )
             for space, roles, units in zip(self.problem.spaces, self.roles, least, strict=True)
         ]
@@ -229,11 +197,6 @@ def rounded_narrowest(bounds: OuterBounds, incumbent: Incumbent, outers: Outers)
         n if n == most else n - n % (1 << max(0, n.bit_length() - 4))
         for n, most in zip(fewest, widest, strict=True)
     ]
-
-
-def _no_more(_priced: Floats, _free: Floats, _cycles: Floats, _most: int) -> Ints:
-    """Give a hope up."""
-    raise Stopped
 
 
 def _raised(outers: Outers, lows: list[LowerBounds]) -> Outers:

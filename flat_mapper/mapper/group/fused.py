@@ -26,7 +26,6 @@ from flat_mapper.mapper.cost.turns import (
 from flat_mapper.mapper.group.cost_layout import CostLayout
 from flat_mapper.mapper.group.fused_bounds import FusedBounds
 from flat_mapper.mapper.group.incumbent import Incumbent
-from flat_mapper.mapper.group.log import NAMED, GroupLog
 from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick, PricedCandidates
 from flat_mapper.mapper.group.private_join import PrivateJoin, private_fits
 from flat_mapper.mapper.group.single import shared_orders
@@ -65,13 +64,12 @@ class Fused:
         tiles: list[CandidateTiles],
         incumbent: Incumbent,
         counters: Counters,
-        log: GroupLog | None = None,
     ) -> None:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles
         self.candidate_sets = [t.candidate_set for t in tiles]
-        self.incumbent, self.counters, self.log = incumbent, counters, log
+        self.incumbent, self.counters = incumbent, counters
         self.layout = CostLayout.of(problem)
-        self.bounded = FusedBounds(problem, bounds, tiles, incumbent, log)
+        self.bounded = FusedBounds(problem, bounds, tiles, incumbent)
         self._known: dict[object, PricedCandidates] = {}
         self._known_count = 0  # of all together
 
@@ -357,10 +355,6 @@ class Fused:
         legal = private_fits(self.problem, parts, picks)
         cycles = rounded(self.problem.platform.dram, where.layout.latency(total))
         energy = where.layout.energy(total)
-        if self.log is not None:
-            for position in np.flatnonzero(~legal)[:NAMED]:
-                costs = float(cycles[position]), float(energy[position])
-                self.log.private(self._solution(where, parts, picks[position], costs))
         some = np.flatnonzero(legal)
         if not len(some):
             return legal
@@ -370,8 +364,6 @@ class Fused:
             found = self._solution(where, parts, picks[position], costs)
             beside = replace(where.layout.beside_turns(total[position]), once=where.once)
             self.incumbent.take(slot, replace(found, beside=beside))
-            if self.log is not None:
-                self.log.priced(found)
         return legal
 
     def _solution(

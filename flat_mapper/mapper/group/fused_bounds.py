@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
 from flat_mapper.mapper.bounds.ends import busy_cycles
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
-from flat_mapper.mapper.bounds.stays import StayBounds, only_level, words_beside, words_staying
+from flat_mapper.mapper.bounds.stays import may_stay_over
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.bounds.turns import LAST_BITS, TurnBounds, UnderTiles
 from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.group.incumbent import Incumbent
-from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.group.promise import Chance, EinsumUnder
-from flat_mapper.mapper.space.candidates import Floats, Ints
+from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
@@ -38,15 +36,12 @@ class FusedBounds:
         bounds: OuterBounds,
         tiles: list[CandidateTiles],
         incumbent: Incumbent,
-        log: GroupLog | None = None,
     ) -> None:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles
         self.candidate_sets = [t.candidate_set for t in tiles]
-        self.incumbent, self.log = incumbent, log
-        self._frugal: dict[tuple[int, int], CandidateTiles | None] = {}
+        self.incumbent = incumbent
         self._turns_in: dict[tuple[str, tuple[Role, ...]], TurnBounds] = {}
         self._streamed: dict[tuple[str, tuple[Role, ...]], Floats] = {}
-        self._staying: dict[int, Floats] = {}  # see `words_staying`
         self._shared: UnderTiles | None = None  # under all tiles that were refined, if they are few
 
     def refined(self, outers: Outers, step: Callable[[], None]) -> Outers:
@@ -57,51 +52,48 @@ class FusedBounds:
         self._shared = None
         if extents.shape[1] * max(t.count for t in self.tiles) <= TOGETHER:
             self._shared = self._under(extents)
-        limits = StayBounds.of(self.problem, self.bounds, outers)
+        stays = may_stay_over(self.problem, self.bounds, outers)
         for number, own in self._parts(outers):
             step()
             some, under, where = outers.take(own), self._shared, which[own]
             if under is None:
                 extents, _, where = distinct_columns(some.tile)
                 under = self._under(extents)
-            found = self._refined(some, number, limits.take(own), under, where)
+            found = self._refined(some, number, [may[own] for may in stays], under, where)
             energy[own], cycles[own] = found[:2]
             for all_of, part in zip(weighted, found[2], strict=True):
                 all_of[own] = part
         return replace(outers, cycles=cycles, energy=energy, sums=tuple(weighted))
 
     def _refined(
-        self, outers: Outers, number: int, limits: StayBounds, under: UnderTiles, where: Ints
+        self, outers: Outers, number: int, stays: list[Bools], under: UnderTiles, where: Ints
     ) -> tuple[Floats, Floats, list[Floats]]:
         """Bounds of outer choices of one staging: pJ, cycles, and a sum by goal; float64[n] each.
 
-        where: the tile of each in `under`.
+        stays: see `may_stay_over`. where: the tile of each in `under`.
         """
         staging, adds = self.bounds.stagings[number], self.problem.cycles_add
         by_tile, without = self._by_tile(under, staging)
         turns = self._turns(under, staging.roles, by_tile)
-        low = limits.total(
-            [e.min(axis=1)[where] for e in by_tile],
-            [e.min(axis=1)[where] for e in without],
-            partial(self._within, under, where, staging.roles),
-        )
+        pairs = zip(stays, by_tile, without, strict=True)
+        low = sum(np.where(may, e.min(axis=1)[where], n.min(axis=1)[where]) for may, e, n in pairs)
         energy = np.maximum(outers.energy, low + outers.staged)
         shortest = [
-            np.where(runs, *(some.min(axis=1)[where] for some in pair))
-            for runs, pair in zip(limits.runs, turns, strict=True)
+            np.where(may, *(some.min(axis=1)[where] for some in pair))
+            for may, pair in zip(stays, turns, strict=True)
         ]
         busy = busy_cycles(self.problem, shortest, outers.turns) + outers.waits
         busy = rounded(self.problem.platform.dram, busy * (1 - LAST_BITS))
         cycles, weighted = np.maximum(outers.cycles, busy), list[Floats]()
         for slope in self.incumbent.slopes(cycles, energy):
-            sums_of = []
-            for add, e, other, (staying, none) in zip(adds, by_tile, without, turns, strict=True):
+            total = outers.staged + slope * outers.waits
+            every = zip(stays, adds, by_tile, without, turns, strict=True)
+            for may, add, e, other, (staying, none) in every:
                 low = high = _least_sums(e, where, add * slope, staying)
                 if other is not e or none is not staying:
                     high = _least_sums(other, where, add * slope, none)
-                sums_of.append((low, high))
-            lows, highs = zip(*sums_of, strict=True)
-            weighted.append(outers.staged + limits.total(lows, highs) + slope * outers.waits)
+                total = total + np.where(may, low, high)
+            weighted.append(total)
         return energy, cycles, weighted
 
     def _under(self, extents: Ints) -> UnderTiles:
@@ -170,62 +162,36 @@ class FusedBounds:
             self._turns_in[key] = TurnBounds.of(self.bounds.occupancy, tiles, roles)
         return self._turns_in[key]
 
-    def _within(
-        self,
-        under: UnderTiles,
-        where: Ints,
-        roles: Mapping[str, tuple[Role, ...]],
-        i: int,
-        words: int,
-    ) -> Floats:
-        """Least pJ of an Einsum whose tensor stays private beside so many words; float64[n].
-
-        Infinite where no candidate keeps so little beside it. where: by outer choice, its tile.
-        """
-        if (i, words) not in self._frugal:
-            part = self.candidate_sets[i]
-            few = words_beside(self.problem, part) <= words
-            self._frugal[i, words] = CandidateTiles(part.keep(few)) if few.any() else None
-        tiles = self._frugal[i, words]
-        if tiles is None:
-            return np.full(len(where), np.inf)
-        return under.frugal(i, words, tiles, roles[tiles.space.einsum.name])[where]
-
     def candidates(self, one: Outers, staging: Staging) -> list[Ints] | None:
         """By Einsum, candidates that may be part of an improvement under one outer choice."""
-        limits = StayBounds.of(self.problem, self.bounds, one)
+        stays = [bool(may[0]) for may in may_stay_over(self.problem, self.bounds, one)]
         under, row = self._at(one.tile)
         by_tile, without = self._by_tile(under, staging, row)
-        every = zip(by_tile, without, limits.runs, strict=True)
-        energies = [e[0] if runs[0] else n[0] for e, n, runs in every]
+        every = zip(by_tile, without, stays, strict=True)
+        energies = [e[0] if may else n[0] for e, n, may in every]
         if not all(np.isfinite(e).any() for e in energies):
             return None
         pairs = self._turns(under, staging.roles, by_tile, row)
-        turns = [p[not runs[0]][0] for p, runs in zip(pairs, limits.runs, strict=True)]
+        turns = [p[not may][0] for p, may in zip(pairs, stays, strict=True)]
         chances = self._chances(one, energies, turns)
-        stay = [may if runs[0] else () for may, runs in zip(under.stay, limits.runs, strict=True)]
+        stay = [own if may else () for own, may in zip(under.stay, stays, strict=True)]
         passes = [float(n[row][0]) for n in under.passes]
         parts = [
             EinsumUnder(tiles, energies[i], turns[i], chances[i], stay[i], passes[i], staging)
             for i, tiles in enumerate(self.tiles)
         ]
-        found: dict[int, Ints] = {}
-        first = [i for i, part in enumerate(parts) if part.stay]
-        for i in (*first, *(i for i in range(len(parts)) if i not in first)):
-            if 1 < len(found) == len(first) and self._crowded({j: parts[j] for j in first}, found):
+        found: list[Ints] = []
+        for part in parts:
+            found.append(self._chosen(part))
+            if not len(found[-1]):
                 return None
-            found[i] = self._chosen(parts[i])
-            if not len(found[i]):
-                return None
-        return [found[i] for i in range(len(parts))]
+        return found
 
     def _chosen(self, part: EinsumUnder) -> Ints:
         """The candidates of an Einsum that may be part of an improvement."""
         tiles, chance = part.tiles, part.chance
         extents, fits = self._extents(part), np.flatnonzero(np.isfinite(part.energy))
         good = chance.of(part.turns[fits], part.energy[fits])
-        if self.log is not None:
-            self._log_tiles(tiles, fits[~good], part.turns, part.energy, chance)
         some = fits[good]
         choice, candidates = tiles.candidates(np.zeros(len(some), np.int64), some)
         choice, candidates = self._whole(tiles, extents, choice, candidates)
@@ -233,8 +199,6 @@ class FusedBounds:
         candidates = candidates[shared_fits(tiles.space, extents[:, choice], inner)]
         cycles, energy = self._costs(part, candidates, part.stay)
         good = chance.of(cycles, energy)
-        if self.log is not None:
-            self._log_cut(tiles, candidates[~good], cycles[~good], energy[~good], chance)
         return candidates[good]
 
     def _extents(self, part: EinsumUnder) -> Ints:
@@ -251,30 +215,6 @@ class FusedBounds:
         energy = _in_passes(tiles, candidates, energy, part.passes, part.staging)
         bound = self._turn_bounds(tiles, roles)
         return bound.by_candidate(extents, candidates, part.passes, stay), energy
-
-    def _crowded(self, parts: Mapping[int, EinsumUnder], found: Mapping[int, Ints]) -> bool:
-        """True if what stays does not fit a level together, and nothing improves with less of it.
-
-        parts: Einsums of which a tensor may stay. found: their candidates.
-        """
-        if self.log is not None:  # what is cut is written down candidate by candidate
-            return False
-        least: dict[str, dict[int, float]] = {}
-        for i, part in parts.items():
-            level = only_level(part.tiles.space)
-            if level is None:
-                continue
-            if i not in self._staying:
-                self._staying[i] = words_staying(self.problem, part.tiles.candidate_set)
-            least.setdefault(level, {})[i] = float(self._staying[i][found[i]].min())
-        return any(
-            has is not None
-            and sum(least.get(level, {}).values()) > has
-            and not any(
-                parts[i].chance.of(*self._costs(parts[i], found[i], ())).any() for i in least[level]
-            )
-            for level, has in self.problem.private_levels.items()
-        )
 
     def _at(self, tile: Ints) -> tuple[UnderTiles, slice]:
         """Bounds under an outer tile int64[R, 1], and the place of that tile among theirs."""
@@ -317,27 +257,6 @@ class FusedBounds:
             )
             for i in range(len(self.tiles))
         ]
-
-    def _log_tiles(
-        self, part: CandidateTiles, tiles: Ints, turns: Floats, energy: Floats, chance: Chance
-    ) -> None:
-        """Write down the candidates of tiles that cannot improve; least cycles and pJ by tile."""
-        which, candidates = part.candidates(np.arange(len(tiles)), tiles)
-        some = tiles[which]
-        self._log_cut(part, candidates, turns[some], energy[some], chance)
-
-    def _log_cut(
-        self,
-        part: CandidateTiles,
-        candidates: Ints,
-        cycles: Floats,
-        energy: Floats,
-        chance: Chance,
-    ) -> None:
-        """Write down candidates that cannot improve; cycles, energy: of each."""
-        assert self.log is not None
-        bound, where = chance.bound(cycles, energy), self.log.outer(chance.one)
-        self.log.candidates(part.candidate_set, candidates, bound, self.incumbent, where)
 
     def _whole(
         self, tiles: CandidateTiles, extents: Ints, choice: Ints, candidates: Ints

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field, replace
-from functools import partial
 from math import prod
 
 import numpy as np
@@ -18,17 +17,15 @@ from flat_mapper.mapper.bounds.refusal import infeasibility
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.candidate_cache import CandidateCache, enumerated
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.group.beam import MOST_HOPED, Beam, rounded_narrowest
+from flat_mapper.mapper.group.beam import Beam, rounded_narrowest
 from flat_mapper.mapper.group.branches import Branches
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Incumbent, gained
-from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.group.picks import Counters
 from flat_mapper.mapper.group.promise import (
     by_promise,
     halves,
-    hoped,
     is_warm,
     kept_of,
     most_promising,
@@ -60,13 +57,11 @@ class GroupSearch:
     known: CandidateCache = field(default_factory=CandidateCache)  # candidates of earlier searches
     counters: Counters = field(default_factory=Counters)
     incumbent: Incumbent = field(default_factory=FrontIncumbent)
-    log: GroupLog | None = None
     budget: Budget = field(default_factory=Budget)
     hinted: bool = False  # whether a first answer is looked for beside what is known
     _found_roots: Outers | None = None  # the outer choices, bounded whatever the candidates
     _left: list[Outers] | None = None  # outer choices still to be searched; None: not begun
     _least: dict[Goal, float] = field(default_factory=dict)  # least values of them
-    _hopes: dict[Goal, float] = field(default_factory=dict)  # see `hope`
     _dropped: dict[Goal, float] = field(default_factory=dict)  # least bound of what is left out
     _more: int = 1  # times as many candidates as the budget says, where fewer lead nowhere
     _roles: list[dict[str, tuple[Role, ...]]] = field(default_factory=list)
@@ -109,8 +104,6 @@ class GroupSearch:
         found = [t for t in every if t is not None]
         if len(found) < len(every):
             beam = replace(self._beam(outers), drop=None if whole else self._drop)
-            if self.incumbent.hoped and len(least) == 1 and self.log is None:
-                beam = replace(beam, trial=partial(self._tried, outers))
             found = beam.filtered(every, least)
         self.counters.candidates = max(self.counters.candidates, sum(t.count for t in found))
         return found
@@ -144,16 +137,13 @@ class GroupSearch:
         """
         spaces = zip(self.problem.spaces, self._roles, least, strict=True)
         most = min(MOST_CANDIDATES, 2 * self.budget.candidates)
-        if self.incumbent.hoped:
-            most = min(most, MOST_HOPED)
-        few, log = outers if self.problem.group.fused else None, self.log
-        dropped = [log.dominated_keeps(s.einsum.name) if log else None for s in self.problem.spaces]
+        few = outers if self.problem.group.fused else None
         return [
             enumerated(
-                *(s, roles, self.known, units, most, dropped[i], self._step),
+                *(s, roles, self.known, units, most, self._step),
                 None if few is None else few.few_tiles(self.problem.index(s)),
             )
-            for i, (s, roles, units) in enumerate(spaces)
+            for s, roles, units in spaces
         ]
 
     def _beam(self, outers: Outers) -> Beam:
@@ -163,7 +153,6 @@ class GroupSearch:
             incumbent=self.incumbent,
             roles=self._roles,
             outers=outers,
-            log=self.log,
             step=self._step,
             most=self._more * self.budget.candidates,
         )
@@ -175,8 +164,6 @@ class GroupSearch:
             self._found_roots = self.bounds.roots(self.budget.check)
             fits = self.bounds.fits(self._found_roots)
             self.counters.outer, self.counters.outer_infeasible = len(fits), int((~fits).sum())
-            if self.log is not None:
-                self.log.roots(self._found_roots, fits)
         return self._found_roots
 
     def floor(self) -> tuple[float, float]:
@@ -195,11 +182,6 @@ class GroupSearch:
         """Lower bounds on the objective, by outer choice that fits."""
         fits = self.bounds.fits(outers)
         return goal.first(outers.cycles[fits], outers.energy[fits])
-
-    def hope(self, goal: Goal) -> float:
-        """A value that the best is likely below; infinite where there is no telling."""
-        known, count = self._hopes.get(goal), len(self.problem.spaces)
-        return known or self._hopes.setdefault(goal, hoped(self._values(goal, self.roots), count))
 
     def solve(self, incumbent: Incumbent, *, warmed: bool = False) -> None:
         """Let every mapping of the group that can improve take part in a incumbent.
@@ -221,7 +203,7 @@ class GroupSearch:
 
     def _search_all(self) -> None:
         """Search all outer choices that can improve."""
-        alive = self._alive_roots(logged=True)
+        alive = self._alive_roots()
         count = self.counters
         count.outer_bounded = count.outer - len(alive.staging) - count.outer_infeasible
         self._left = [alive] if len(alive.staging) else []
@@ -232,9 +214,7 @@ class GroupSearch:
         """Search the outer choices that come next, in parts where their candidates are too many."""
         assert self._left is not None
         least = rounded_narrowest(self.bounds, self.incumbent, outers)
-        if self.log is not None:
-            self.log.width(least, self.incumbent)
-        parts = halves(self.incumbent, outers) if self.log is None else []
+        parts = halves(self.incumbent, outers)
         try:
             # Under no name of its own, so that what `_descend` drops is gone.
             self._descend(self._built(least, outers, whole=bool(parts)), outers)
@@ -293,14 +273,11 @@ class GroupSearch:
                 if not self.incumbent.open:
                     return
 
-    def _alive_roots(self, *, logged: bool = False) -> Outers:
+    def _alive_roots(self) -> Outers:
         """Outer choices that can improve whatever the candidates."""
         roots = self.roots
         fits = self.bounds.fits(roots)
         good = self.incumbent.can_improve(roots.cycles, roots.energy)
-        if logged and self.log is not None:
-            self.log.solve(self.incumbent)
-            self.log.outers(roots, fits & ~good, self.incumbent, left=False)
         return roots.take(np.flatnonzero(fits & good))
 
     def _descend(self, kept: list[CandidateSet], outers: Outers) -> None:
@@ -308,21 +285,12 @@ class GroupSearch:
         if not all(t.count for t in kept):
             self._bound_empty(outers)
             return
-        if self.log is None and all(s.einsum.unit == "vector" for s in self.problem.spaces):
-            # Where no array reuses words the least bound is nearly always that of the best.
-            outers = self._branches(kept).first(outers, 1)
-            self._narrow(outers)
-            if not len(outers.staging):
-                return
-        where = self.bounds, self.incumbent, self.log
+        where = self.bounds, self.incumbent
         kept = kept_of(kept, promising(*where, kept, outers, None))
         if all(t.count for t in kept):
             outers = self.bounds.bounded(outers, kept, self._step)
             fits = self.bounds.fits(outers)
             alive = fits & self.incumbent.can_improve(outers.cycles, outers.energy)
-            if self.log is not None:
-                self.log.without("crowded", outers, ~fits)
-                self.log.outers(outers, fits & ~alive, self.incumbent, left=True)
             self.counters.outer_bounded += int((~alive).sum())
             outers = outers.take(np.flatnonzero(alive))
             self._narrow(outers)
@@ -335,28 +303,23 @@ class GroupSearch:
             kept = kept_of(kept, masks)
         self.counters.candidates_bounded = self.counters.candidates - sum(t.count for t in kept)
         if all(t.count for t in kept) and len(outers.staging):
-            if self.log is not None:
-                self.log.left(kept)
-            self._branches(kept).all(self.bounds.bounded(outers, kept, self._step))
+            self._branches(kept).some(self.bounds.bounded(outers, kept, self._step))
         else:
             self._bound_empty(outers)
 
     def _bound_empty(self, outers: Outers) -> None:
         """Count and write down outer choices under which some Einsum has no candidate left."""
         self.counters.outer_bounded += len(outers.staging)
-        if self.log is not None:
-            self.log.without("empty", outers, np.ones(len(outers.staging), np.bool_))
 
     def _branches(self, candidate_sets: list[CandidateSet], *, whole: bool = True) -> Branches:
         """The evaluation of outer choices; whole: whether others are cut for what is found."""
         tiles = [CandidateTiles(t) for t in candidate_sets]
         kind = Single if len(candidate_sets) == 1 else Fused
-        log = self.log if whole else None
-        inside = kind(self.problem, self.bounds, tiles, self.incumbent, self.counters, log)
+        inside = kind(self.problem, self.bounds, tiles, self.incumbent, self.counters)
         found = Branches(inside, self.bounds, self.incumbent, Counters(), self._step)
         if not whole:  # what a first, approximate pass leaves out is not cut
             return found
-        return replace(found, counters=self.counters, log=log, narrow=self._narrow)
+        return replace(found, counters=self.counters, narrow=self._narrow)
 
     @property
     def fits(self) -> bool:

@@ -11,22 +11,18 @@ import numpy as np
 from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.bounds.bound_filter import LowerBounds
-from flat_mapper.mapper.bounds.dominance import undominated
 from flat_mapper.mapper.bounds.partial import (
     ANY,
     Known,
     Nodes,
     Sharing,
     least_energy,
-    shared_words,
 )
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
-from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, fan_out_where, keeps, start
-from flat_mapper.mapper.space.factors import distinct_columns, prod_of
-from flat_mapper.mapper.space.fan_out import FanoutSplits, sharing_ranks, splits_of
+from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, keeps, start
+from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import FOLLOW, tile_words
 from flat_mapper.mapper.space.roles import Role
 
@@ -38,14 +34,6 @@ Choice = Callable[[CandidateBlock, frozenset[str], Floats, Floats, Floats], Ints
 # Of so many bounds, the positions of those to go on with, where not all can be kept
 Crowd = Callable[[Floats, Floats, Floats, int], Ints]
 
-# Of such costs, which of them `Choice` would go on with
-Improves = Callable[[Floats, Floats, Floats], Bools]
-
-# Keys to sort by, of least cycles and least pJ: the most promising first
-Rank = Callable[[Floats, Floats], tuple[Floats, Floats, Floats]]
-
-TRIED = 64  # chosen: candidates before the last node that are tried
-LEFT_TO_ALL = 500  # chosen: no more candidates are thinned with all of their node alone
 AT_ONCE = 1 << 18  # candidates times factors of one more node to look at in one go
 
 
@@ -59,39 +47,23 @@ class IncrementalEnumeration:
     tiles: Ints  # int64[R, n]
     sharing: Sharing = field(default_factory=dict)  # by units of all fanouts
     share: float | None = None  # of the work that a mask leaves; None: there is none
-    stay: tuple[bool, ...] = ()  # tensors that may stay at private levels used in turn
-    log: GroupLog | None = None
     step: Callable[[], None] | None = None  # called with every piece of work
-    # Called with the most promising candidates, before the last node stands around the others
-    trial: Callable[[CandidateSet], None] | None = None
     most: int = 200_000  # candidates to keep at a node
     crowd: Crowd | None = None  # what to do with more; None: `TooMany` is raised
-    improves: Improves | None = None  # who may be chosen; None: only `choose` can tell
 
     @cached_property
     def wanted(self) -> Wanted:
         """Condition on every candidate."""
         sizes = np.array(self.space.sizes, dtype=np.int64)[:, None]
         tiles = np.where(self.tiles == FOLLOW, sizes, self.tiles)
-        dropped = self.log.dominated_keeps(self.space.einsum.name) if self.log is not None else None
-        return Wanted(least=self.least, tiles=distinct_columns(tiles)[0], dropped=dropped)
+        return Wanted(least=self.least, tiles=distinct_columns(tiles)[0])
 
-    def candidate_set(self, choose: Choice, rank: Rank | None = None) -> CandidateSet:
-        """The candidates that are chosen at every node.
-
-        rank: of those that have a trial, if there is one.
-        """
+    def candidate_set(self, choose: Choice) -> CandidateSet:
+        """The candidates that are chosen at every node."""
         blocks = [start(self.space)]
         nodes = tuple(reversed(self.space.inner_nodes))
         for position, node in enumerate(nodes):
             rest = nodes[position + 1 :]
-            if self.trial and rank and not rest:
-                none = frozenset[str]()
-                costs = [self._costs(b, (node,), none) for b in blocks]
-                few = self._extend(_few(blocks, costs, rank), node, rest, choose)
-                self.trial(CandidateSet(space=self.space, blocks=few, roles=self.roles))
-                every = zip(blocks, costs, strict=True)
-                blocks = [b.take(choose(b, none, *own)) for b, own in every]
             blocks = self._extend([b for b in blocks if b.count], node, rest, choose)
         return CandidateSet(space=self.space, blocks=blocks, roles=self.roles)
 
@@ -145,19 +117,6 @@ class IncrementalEnumeration:
         found = _by_keeps(found)
         return self._fewer(found, rest) if choose is not None else found
 
-    @cached_property
-    def _last(self) -> _LastFanout | None:
-        """The outermost node, if it is a fanout in whose splits candidates may improve or not."""
-        node = self.space.inner_nodes[0]
-        if self.improves is None or not isinstance(node, Fanout):
-            return None
-        splits = splits_of(self.space, node, self.least)
-        ranks = sharing_ranks(self.space, node)
-        units = [prod_of(splits.factors.grid, own) for own in ranks]
-        same, _, which = distinct_columns(np.array([splits.units.astype(np.int64), *units]))
-        sharing = shared_words(self.space, same[1:])
-        return _LastFanout(node, splits, which, same[:1].T, sharing)
-
     def _around(
         self,
         candidates: CandidateBlock,
@@ -166,21 +125,12 @@ class IncrementalEnumeration:
         rest: Nodes,
         choose: Choice | None,
     ) -> CandidateBlock:
-        """Candidates with one more node around them; of a last fanout, where they may improve."""
-        own = self.space, candidates, node, keep, self.wanted
-        if choose is None:
-            return extend(*own)
-        last = self._last
-        if rest or last is None or self.improves is None:
-            return self._left(extend(*own), rest, choose)
-        costs = self._costs(candidates, (last.fanout,), frozenset(), by=last)
-        good = self.improves(*np.broadcast_arrays(*costs))[last.which]
-        found = fan_out_where(*own[:2], last.fanout, last.splits, good, self.wanted)
-        return self._left(found, rest, choose)
+        """Candidates with one more node around them."""
+        found = extend(self.space, candidates, node, keep, self.wanted)
+        return found if choose is None else self._left(found, rest, choose)
 
     def _fewer(self, blocks: list[CandidateBlock], rest: Nodes) -> list[CandidateBlock]:
-        """Candidates that no other one dominates; where they are too many, those of `crowd`."""
-        blocks = self._thinned(blocks, rest)
+        """Candidates; where they are too many, those of `crowd`."""
         if sum(b.count for b in blocks) <= self.most:
             return blocks
         if self.crowd is None:
@@ -206,34 +156,14 @@ class IncrementalEnumeration:
         return np.asarray(sum(words), np.float64)
 
     def _left(self, candidates: CandidateBlock, rest: Nodes, choose: Choice) -> CandidateBlock:
-        """Candidates that are chosen and that no other one dominates.
+        """Candidates that are chosen.
 
-        While much is still open, bounds cost more than they drop, and what the next level keeps
-        tells more; of whole rows they drop most. Who is dominated is left to `_fewer` where few are
-        chosen by bounds alone: all of a node are then held against one another once.
+        Not before a level: what it keeps tells more, and is asked then.
         """
-        if not candidates.count:
+        if not candidates.count or (rest and not isinstance(rest[0], Fanout)):
             return candidates
-        if not rest:
-            candidates = candidates.take(self._chosen(candidates, rest, choose))
-        if self.improves is None or candidates.count > LEFT_TO_ALL:
-            for thinned in self._thinned([candidates], rest):
-                candidates = thinned
-        if rest and isinstance(rest[0], Fanout):
-            candidates = candidates.take(self._chosen(candidates, rest, choose))
-        return candidates
-
-    def _chosen(self, candidates: CandidateBlock, rest: Nodes, choose: Choice) -> Ints:
         none = frozenset[str]()
-        return choose(candidates, none, *self._costs(candidates, rest, none))
-
-    def _thinned(self, blocks: list[CandidateBlock], rest: Nodes) -> list[CandidateBlock]:
-        dropped = self._dominated if self.log is not None else None
-        return undominated(self.space, blocks, rest, self.stay, dropped, self.share)
-
-    def _dominated(self, block: CandidateBlock, cut: Ints) -> None:
-        assert self.log is not None
-        self.log.partial("dominance", self.space.einsum.name, block, cut)
+        return candidates.take(choose(candidates, none, *self._costs(candidates, rest, none)))
 
     def _factors(self, node: MemoryLevel | Fanout) -> int:
         """About how many ways there are to choose the factors of a node."""
@@ -245,39 +175,14 @@ class IncrementalEnumeration:
         rest: Nodes,
         keep: frozenset[str],
         known: Known | None = None,
-        by: _LastFanout | None = None,
     ) -> tuple[Floats, Floats, Floats]:
-        """Lower bounds on candidates; by: float64[S, n], by split of the last fanout."""
+        """Lower bounds on candidates."""
         share = 1.0 if self.share is None else self.share
         units: Ints | int = lanes_of(rest)
         sharing = self.sharing if units == self.space.lanes else ANY
-        if by is not None:
-            units, sharing = by.units, by.sharing
         own = self.space, candidates, rest, keep, self.roles, self.share, known, sharing
-        priced, free = least_energy(*own, by_split=by is not None)
+        priced, free = least_energy(*own)
         return priced, free, share * (self.space.lane_cycles / (candidates.spatial * units))
-
-
-@dataclass(frozen=True, slots=True)
-class _LastFanout:
-    """The outermost node, a fanout, and its splits: those that spare as much as another as one."""
-
-    fanout: Fanout
-    splits: FanoutSplits
-    which: Ints  # of every split, the kind it is of; int64[m]
-    units: Ints  # instances in use, by kind; int64[S, 1]
-    sharing: Sharing  # by kind
-
-
-def _few(blocks: list[CandidateBlock], costs: list[Costs], rank: Rank) -> list[CandidateBlock]:
-    """The most promising of some candidates."""
-    if sum(b.count for b in blocks) <= TRIED:
-        return blocks
-    parts = [np.broadcast_arrays(*own) for own in costs]
-    priced, _, cycles = (np.concatenate(p) for p in zip(*parts, strict=True))
-    mask = np.zeros(len(priced), np.bool_)
-    mask[np.lexsort(rank(cycles, priced)[::-1])[:TRIED]] = True
-    return _masked(blocks, mask)
 
 
 def _masked(blocks: list[CandidateBlock], mask: Bools) -> list[CandidateBlock]:

@@ -37,10 +37,6 @@ class Incumbent(Protocol):
         """True if a solution is still missing."""
 
     @property
-    def hoped(self) -> bool:
-        """True if the best was at first hoped for, not known."""
-
-    @property
     def mark(self) -> tuple[Costs, ...]:
         """A value that changes with every improvement."""
 
@@ -74,7 +70,6 @@ class GoalIncumbent:
     best: list[Costs]
     solutions: list[GroupSolution | None] = field(default_factory=list)
     gap: float = 0.0  # relative; what cannot improve by more counts as no improvement
-    hoped: bool = False  # whether `best` was at first hoped for, not known
 
     @classmethod
     def of(
@@ -83,14 +78,6 @@ class GoalIncumbent:
         """A incumbent that costs known from elsewhere take part in."""
         best = [k if k is not None else NONE for k in known]
         return cls(goals=goals, best=best, solutions=[None] * len(goals), gap=gap)
-
-    @classmethod
-    def hoping(
-        cls, goals: tuple[Goal, ...], values: Iterable[float], gap: float = 0.0
-    ) -> GoalIncumbent:
-        """A incumbent that looks for what is better than some values, by goal."""
-        pairs = tuple(pair_of(g, value) for g, value in zip(goals, values, strict=True))
-        return replace(cls.of(goals, pairs, gap), hoped=True)
 
     @property
     def aims(self) -> tuple[Goal, ...]:
@@ -171,11 +158,6 @@ class FrontIncumbent:
     def aims(self) -> tuple[Goal, ...]:
         """One goal that stands for the front."""
         return (self.goal,)
-
-    @property
-    def hoped(self) -> bool:
-        """Not so of a front."""
-        return False
 
     @property
     def open(self) -> bool:

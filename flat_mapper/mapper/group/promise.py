@@ -11,7 +11,6 @@ from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.incumbent import Incumbent
-from flat_mapper.mapper.group.log import GroupLog
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
@@ -22,9 +21,6 @@ BOUNDED = 2_000  # chosen: outer choices that are sorted at once
 ALIKE = 0.01  # chosen: of a bound, what tells the promise of two tiles apart
 FAR = 1.043  # chosen: of cycles and of pJ, beside bounds
 WARM_LEFT = 100  # chosen: outer choices so few that all are searched about as soon as tried
-ABOVE = 0.01  # chosen: so far above bounds the best of an Einsum on its own
-FEW_OUTERS = 16  # chosen: is hoped to be, those of the so many least ones
-NEAR = 0.02  # chosen: so far above the least bound the best of several Einsums
 WARM_TILES = 1  # tiles in a row that bring little, after which a first answer is good
 WARM_MORE = 8  # chosen: the same as long as it is so far above what bounds promise
 
@@ -72,7 +68,6 @@ class EinsumUnder:
 def promising(
     bounds: OuterBounds,
     incumbent: Incumbent,
-    log: GroupLog | None,
     candidate_sets: list[CandidateSet],
     outers: Outers,
     staging: Staging | None,
@@ -114,12 +109,6 @@ def promising(
         latency = np.maximum(np.maximum(cycles[i], busy), quick)
         good = incumbent.can_improve(latency, energy)
         found.append(good & incumbent.sums_can_improve(weighted, *at))
-        if log is not None:
-            cut = np.flatnonzero(~found[-1])
-            number = bounds.stagings.index(staging) if staging else None
-            where = {} if number is None else {"staging": number}
-            bound = latency[cut], energy[cut]
-            log.candidates(candidate_sets[i], cut, bound, incumbent, where)
     return found
 
 
@@ -217,20 +206,6 @@ def promising_first(incumbent: Incumbent, outers: Outers) -> Iterator[Outers]:
         part = outers.take(np.flatnonzero(promise <= np.partition(promise, BOUNDED)[BOUNDED]))
         yield part.take(by_promise(incumbent, part))
     yield outers.take(by_promise(incumbent, outers))
-
-
-def hoped(values: Floats, einsums: int) -> float:
-    """A value that the best of an Einsum, or of several together, is likely below.
-
-    Of several it is infinite where many outer choices would be left: then a mapping comes first.
-
-    values: bounds, by outer choice. einsums: how many there are.
-    """
-    if einsums == 1:
-        few = np.sort(values)[:FEW_OUTERS]
-        return (1 + ABOVE) * float(few.max(initial=0.0)) or np.inf
-    near = (1 + NEAR) * float(values.min(initial=np.inf))
-    return near if np.count_nonzero(values < near) <= BOUNDED else np.inf
 
 
 def is_warm(incumbent: Incumbent, outers: Outers, quiet: int) -> bool:

@@ -11,9 +11,8 @@ from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.group.incumbent import Incumbent
-from flat_mapper.mapper.group.log import NAMED, GroupLog
 from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick
-from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
+from flat_mapper.mapper.space.candidates import CandidateBlock, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
@@ -36,11 +35,10 @@ class Single:
         tiles: list[CandidateTiles],
         incumbent: Incumbent,
         counters: Counters,
-        log: GroupLog | None = None,
     ) -> None:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles[0]
         self.candidate_set = candidate_set = tiles[0].candidate_set
-        self.incumbent, self.counters, self.log = incumbent, counters, log
+        self.incumbent, self.counters = incumbent, counters
         from flat_mapper.mapper.cost.dense import DenseLayout  # fused Einsums have none
 
         self.dense = DenseLayout.of(candidate_set)
@@ -128,42 +126,12 @@ class Single:
         cycles = np.maximum(self.tiles.cycles[None, some], part.cycles[:, None])
         energy = bounds.energy(part.tile, some)[0] + part.staged[:, None]
         good = self.incumbent.can_improve(cycles, energy)
-        if self.log is not None:
-            self._log_tiles(part, some, np.isfinite(energy) & ~good, (cycles, energy))
         choice, tile = np.nonzero(np.isfinite(energy) & good)
         choice, candidate = self.tiles.candidates(chosen[choice], some[tile])
         energy = bounds.candidate_energy(outers.tile, choice, candidate) + outers.staged[choice]
         cycles = np.maximum(self.candidate_set.cycles[candidate], outers.cycles[choice])
         good = self.incumbent.can_improve(cycles, energy)
-        if self.log is not None:
-            self._log_cut(outers, choice[~good], candidate[~good], (cycles[~good], energy[~good]))
         return choice[good], candidate[good]
-
-    def _log_tiles(
-        self, outers: Outers, tiles: Ints, cut: Bools, bound: tuple[Floats, Floats]
-    ) -> None:
-        """Write down the tiles nearest to an improvement that do not improve.
-
-        cut: bool[outers, tiles]. bound: cycles and pJ, float64[outers, tiles].
-        """
-        for one in np.flatnonzero(cut.any(axis=1)):
-            own = np.flatnonzero(cut[one])
-            near = own[np.argsort(bound[1][one, own], kind="stable")[:NAMED]]
-            which, candidates = self.tiles.candidates(np.arange(len(near)), tiles[near])
-            costs = bound[0][one, near[which]], bound[1][one, near[which]]
-            choice = np.full(len(candidates), one)
-            self._log_cut(outers, choice, candidates, costs)
-
-    def _log_cut(
-        self, outers: Outers, choice: Ints, candidate: Ints, bound: tuple[Floats, Floats]
-    ) -> None:
-        """Write down pairs of an outer choice and a candidate that cannot improve."""
-        assert self.log is not None
-        for one in distinct(choice):
-            own = np.flatnonzero(choice == one)
-            where = self.log.outer(outers.take(np.array([one])))
-            some = bound[0][own], bound[1][own]
-            self.log.candidates(self.candidate_set, candidate[own], some, self.incumbent, where)
 
     def _take(
         self,
@@ -195,8 +163,6 @@ class Single:
             energy=found[1],
         )
         self.incumbent.take(slot, solution)
-        if self.log is not None:
-            self.log.priced(solution)
 
 
 def shared_orders(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field, replace
-from itertools import product
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
@@ -20,7 +19,6 @@ from flat_mapper.mapper.group.any_order import AnyOrder, of_orders
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
-from flat_mapper.mapper.solve.symmetry import RecallingSearch
 from flat_mapper.mapper.space.execution import execution_orders
 from flat_mapper.mapper.space.group import GroupProblem, group_problem
 from flat_mapper.mapping.space import Mapspace, partitions
@@ -79,8 +77,6 @@ def tasks(
     ert: Ert,
     budget: Budget | None = None,
     buffer_words: int | None = None,
-    *,
-    apart: bool = False,
 ) -> list[Task]:
     """All alternatives, in the order of the mapspace.
 
@@ -89,7 +85,6 @@ def tasks(
 
     budget:       of all their searches together.
     buffer_words: of the shared level that may be used; None: all.
-    apart:        whether orders of several groups are alternatives too.
     """
     check_widths(workload, platform)
     if not any(partitions(workload, mapspace)):
@@ -115,11 +110,9 @@ def tasks(
                 condition = "a cascade whose keys are cut in one pass, such as softmax online"
                 where = f"{cascade.name}: mask {cascade.mask}"
                 raise SpecError(expected(where, condition, f"{cascade.softmax}, in several groups"))
-            searched = RecallingSearch.recalling if len(groups) > 1 else GroupSearch.of
-            every = [[searched(p, known, budget) for p in orders] for orders in problems]
-            if len(groups) == 1 or apart:
-                ways = product(*map(of_orders, every))
-                found += [Task(cascade, [*some]) for some in ways]
+            every = [[GroupSearch.of(p, known, budget) for p in orders] for orders in problems]
+            if len(groups) == 1:
+                found += [Task(cascade, [one]) for one in of_orders(every[0])]
             else:
                 found.append(Task(cascade, [AnyOrder.over(orders) for orders in every]))
     return found

@@ -41,7 +41,6 @@ from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
 
 if TYPE_CHECKING:  # at run time both are imported where they are asked for
-    from flat_mapper.mapper.solve.log import SearchLog
     from flat_mapper.mapper.space.handover import InsideQuestion
 
 USEFUL = 32  # a rank is awkward if no divisor up to this
@@ -91,7 +90,6 @@ def search(
     *,
     objective: Objective = "edp",
     progress: Progress | None = None,
-    log: SearchLog | None = None,
     budget: Budget | None = None,
     like: FusedMapping | None = None,
 ) -> Solution | Infeasible:
@@ -103,7 +101,6 @@ def search(
 
     objective: latency, energy or edp; ties are broken by the other two.
     progress:  called with the share done and what is being searched.
-    log:       takes down what is cut among mappings whose factors divide the ranks.
     budget:    what may be spent; where it ends, the best so far is returned with its gap.
     like:      a mapping of the mapspace for the same workload under another mask: what it takes
                here prunes from the start.
@@ -111,25 +108,26 @@ def search(
     begin, budget = time.perf_counter(), budget or Budget()
     what, fusion = (workload, platform, mapspace, ert), mapspace.fusion
     if fusion.on_cores or fusion.anything is not None:
-        if log is not None or (budget.limits and fusion.anything is not None):
-            condition = "a mapspace that lists its groups" + ", without level and cores" * bool(log)
-            raise SpecError(expected("--log, --max-...", condition, mapspace.name))
+        if budget.limits and fusion.anything is not None:
+            raise SpecError(
+                expected("--max-...", "a mapspace that lists its groups", mapspace.name)
+            )
         return _elsewhere(mapspace)(*what, objective=objective, progress=progress, budget=budget)
     check_one_array(platform, mapspace)
-    if fusion.intermediates and log is None and not budget.limits:
+    if fusion.intermediates and not budget.limits:
         return best_inside(*what, objective=objective, budget=budget)
     larger = larger_sizes(workload, mapspace)
     larger = larger and larger_sizes(workload, mapspace, _fixed_by_nodes(*what[:3]))
     if larger:
-        tried = _through_sizes(what, larger, objective, progress, log, budget)
+        tried = _through_sizes(what, larger, objective, progress, budget)
     else:
         tried = _Tried()
         solve = partial(best_mapping, *what, objective=objective, progress=progress, budget=budget)
         limited = budget.ends or budget.gap or budget.megabytes < inf
-        if like is not None and log is None and not limited:
+        if like is not None and not limited:
             tried.take(solve(cutoff=_just_above(like, what), known=True))
         if tried.best is None:
-            tried.take(solve(log=log))
+            tried.take(solve())
     if tried.best is None:
         if budget.limits:
             return _why_not(what, budget.limits)
@@ -143,20 +141,19 @@ def _through_sizes(
     larger: Sequence[Mapping[str, int]],
     objective: Objective,
     progress: Progress | None,
-    log: SearchLog | None,
     budget: Budget,
 ) -> _Tried:
     """The best mapping of each size, as it is and larger."""
     tried = _Tried()
-    if log is not None or budget.limits:  # asked about the sizes as they are
-        tried.take(best_mapping(*what, objective=objective, log=log, budget=budget))
-        if budget.limits and tried.best is None:
+    if budget.limits:  # asked about the sizes as they are
+        tried.take(best_mapping(*what, objective=objective, budget=budget))
+        if tried.best is None:
             return tried
     for number, sizes in enumerate(larger):
         cut = ", ".join(f"{r} as {n}" for r, n in sizes.items())
         step = part_of(progress, number, len(larger) + 1, cut)
         _try(tried, what, objective, sizes, step, budget)
-    if log is None and not budget.limits and not (tried.best and budget.stopped):
+    if not budget.limits and not (tried.best and budget.stopped):
         # Last, since little of it is left once a larger size has an answer.
         step = part_of(progress, len(larger), len(larger) + 1, "no larger size")
         found = best_mapping(

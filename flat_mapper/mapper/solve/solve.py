@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import field
-from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -31,7 +29,6 @@ from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload
 
 if TYPE_CHECKING:  # at run time each is imported where it is asked for
-    from flat_mapper.mapper.solve.log import SearchLog
     from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch
 
 
@@ -68,7 +65,6 @@ def best_mapping(
     cutoff: Costs | None = None,
     known: bool = False,
     progress: Progress | None = None,
-    log: SearchLog | None = None,
     budget: Budget | None = None,
 ) -> Solution | Infeasible | None:
     """The mapping of least objective whose factors divide the ranks, or why there is none.
@@ -80,7 +76,6 @@ def best_mapping(
     cutoff:    cycles and dynamic pJ known from elsewhere; None if no mapping improves on it.
     known:     whether it is little above those of some mapping, so that one better may be near.
     progress:  called with the part that is proven and what is being searched.
-    log:       takes down what is cut, for `replay`.
     budget:    what may be spent, and limits of the answer; at its end the best so far is returned.
     """
     if objective not in OBJECTIVES:
@@ -91,17 +86,14 @@ def best_mapping(
     leak, limits = sum(ert.leak_per_cycle(platform).values()), budget.limits
     goal = limited_goal(Goal(kind=objective, leak=leak), limits, workload, platform)
     what = workload, platform, mapspace, ert
-    begun = None if log is None else partial(log.begin, *what, objective)
-    everything = _opened(what, goal, budget, begun, known=cutoff is not None)
+    everything = _opened(what, goal, budget, known=cutoff is not None)
     if everything is None:
         return None
     run = _Run(goal, everything, best, budget.gap)
     if progress:
         budget.report = lambda: progress(*run.progress())
-    run.through(budget, tally, log)
+    run.through(budget, tally)
     budget.report = None  # which holds all candidates of this search, and they the budget
-    if log is not None:
-        log.end(best.groups, everything)
     if not best.groups:
         return least_refused(*best.infeasible.values())
     cascade = best.cascade or workload
@@ -125,20 +117,16 @@ def _opened(
     what: tuple[Workload, Platform, Mapspace, Ert],
     goal: Goal,
     budget: Budget,
-    begun: Callable[[list[Task]], None] | None,
     *,
     known: bool,
 ) -> list[Task] | None:
     """All alternatives, the most promising first; of equals the first stays.
 
-    begun: called with them before they are bounded. known: whether there is a mapping of other
-           sizes. returns: None where there is one, and the time is over before one of these is.
+    known: whether there is a mapping of other sizes. returns: None where there is one, and the time
+           is over before one of these is.
     """
     with budget.until_stopped(known):
-        words = buffer_words(budget.limits, what[1])
-        everything = tasks(*what, budget, words, apart=begun is not None)
-        if begun is not None:
-            begun(everything)
+        everything = tasks(*what, budget, buffer_words(budget.limits, what[1]))
         return sorted(everything, key=lambda task: least_of(task.searches, goal))
     return None
 
@@ -188,15 +176,13 @@ class _Run:
         gap = 100 * (value / bound - 1) if bound > 0 else inf
         return bound / value, f"{phase}: best {value:.4g}, bound {bound:.4g}, gap {gap:.2f} %"
 
-    def through(self, budget: Budget, tally: Tally, log: SearchLog | None) -> None:
+    def through(self, budget: Budget, tally: Tally) -> None:
         """Search one alternative after another."""
         for number, task in enumerate(self.everything):
             self.number = number
             with budget.until_stopped(bool(self.best.groups)):
                 self.best.take(self.alternative(task), task)
             tally.add(task)
-            if log is not None:
-                log.alternative(task, self.goal, self.best.total)
 
     def alternative(self, task: Task) -> list[GroupSolution] | Infeasible | None:
         """The best of one partition into groups, if it improves on the best so far."""
@@ -244,33 +230,12 @@ def solve_group(
     incumbent = GoalIncumbent.of((goal,), (best,), gap)
     if not incumbent.can_improve(np.array([least[0]]), np.array([least[1]]))[0]:
         return None, inf
-    one = _below_hope(search, goal, gap) if best is None else None
-    if one is not None:
-        incumbent.take(0, one)
-    if one is None or search.proven(goal) < _value(goal, one.cycles, one.energy):
-        search.solve(incumbent)
+    search.solve(incumbent)
     left, one = search.proven(goal), incumbent.solutions[0]
     if one is None:
         return search.infeasibility() if best is None or not search.fits else None, left
     better = best is None or better_pair(goal, (one.cycles, one.energy), best)
     return [one] if better else None, left
-
-
-def _below_hope(search: GroupSearch, goal: Goal, gap: float) -> GroupSolution | None:
-    """A mapping of several Einsums below a hope, found without any to begin with; None if none is.
-
-    It is the best unless the search was stopped. Not under a budget that ends: a search that comes
-    to nothing leaves no mapping to end with.
-    """
-    alone = len(search.problem.spaces) == 1  # it has a first mapping about as soon
-    if alone or search.log is not None or search.hinted or search.budget.ends or goal.is_limited:
-        return None
-    least, hope = search.least(goal), search.hope(goal)
-    if not 0 < least < hope < inf:
-        return None
-    incumbent = GoalIncumbent.hoping((goal,), (hope,), gap)
-    search.solve(incumbent, warmed=True)
-    return incumbent.solutions[0]
 
 
 def least_of(searches: list[GroupSearch], goal: Goal) -> float:

@@ -167,25 +167,8 @@ class _Pool:
 
     def warm(self, goal: Goal) -> GroupSolution | None:
         """A good solution, not the best one; None where the quick way finds none."""
-        alone = len(self.search.problem.spaces) == 1
-        if goal.kind == "weighted" and (alone or not self.search.budget.ends):
-            self._solve_near(goal)
         self.start = self.best(goal) or quick_mapping(self.search, goal)
         return self.start
-
-    def _solve_near(self, goal: Goal) -> None:
-        """Solve for a little more and less than a weight, if the best is where it is hoped for."""
-        least, hope = self.search.least(goal), self.search.hope(goal)
-        if not 0 < least < hope < inf:
-            return
-        around = (hope / least) ** 2  # so far apart are weights that are asked for, if all hope so
-        goals = tuple(replace(goal, weight=w) for w in (goal.weight * around, goal.weight / around))
-        incumbent = GoalIncumbent.hoping(goals, (self.search.hope(g) for g in goals))
-        self.search.solve(incumbent, warmed=True)
-        found = [(g, s) for g, s in zip(goals, incumbent.solutions, strict=True) if s is not None]
-        proven = all(self.search.proven(g) >= _value(g, s) for g, s in found)
-        if len(found) == len(goals) and proven and not self.search.budget.stopped:
-            self.found += found
 
     def proven(self, goal: Goal) -> float:
         """Lower bound on a goal that is a sum over groups."""

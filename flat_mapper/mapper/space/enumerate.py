@@ -21,7 +21,7 @@ from flat_mapper.mapper.space.candidates import (
 )
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import combinations, lacked, multiple, prod_of, real_loops
-from flat_mapper.mapper.space.fan_out import FanoutSplits, fanned, splits_of
+from flat_mapper.mapper.space.fan_out import fanned, splits_of
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, is_bound_outside
 from flat_mapper.mapper.space.runs import inner_orders
 from flat_mapper.mapper.space.tile_index import MOST_TILES, ByTile, Extensions, FactorGrid
@@ -43,7 +43,6 @@ class Wanted:
     )
     most: int | None = None  # candidates at any node; beyond, `TooMany` is raised
     together: int | None = None  # candidates in all blocks; beyond, it may be raised early
-    dropped: Dropped | None = None  # called with those that have a dominated keep
 
     def outer(self, sizes: tuple[int, ...]) -> Ints:
         """Outer tiles of which the tile of every candidate divides one; int64[R, few].
@@ -117,11 +116,7 @@ def extend(
         return fanned(space, candidates, node, splits, *pairs.every())
     candidates = _at_level(space, candidates, node, keep, wanted)
     idle = dominated_keeps(space, candidates)
-    if not idle.any():
-        return candidates
-    if wanted.dropped is not None:
-        wanted.dropped(candidates, np.flatnonzero(idle))
-    return candidates.take(np.flatnonzero(~idle))
+    return candidates.take(np.flatnonzero(~idle)) if idle.any() else candidates
 
 
 def start(space: EinsumSpace) -> CandidateBlock:
@@ -143,22 +138,6 @@ def fresh(space: EinsumSpace, child: MemoryLevel | None, count: int) -> Transfer
         copies=one,
         network=0 * one if space.priced_networks else None,
     )
-
-
-def fan_out_where(
-    space: EinsumSpace,
-    candidates: CandidateBlock,
-    fanout: Fanout,
-    splits: FanoutSplits,
-    good: Bools,
-    wanted: Wanted,
-) -> CandidateBlock:
-    """Candidates with a fanout around them, each in the splits that are good for it; bool[m, n]."""
-    columns, some = (np.flatnonzero(good.any(axis=axis)) for axis in (1, 0))
-    candidates, splits = candidates.take(some), splits.take(columns)
-    candidate, column = _pairs(space, candidates, splits.factors, wanted).every()
-    left = np.flatnonzero(good[columns[column], some[candidate]])
-    return fanned(space, candidates, fanout, splits, candidate[left], column[left])
 
 
 def _at_level(
