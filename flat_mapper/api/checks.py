@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from flat_mapper.api import dry_run
 from flat_mapper.api.dry_run import Understood
 from flat_mapper.arch.reader import check_architecture, load_architecture
 from flat_mapper.arch.values import Architecture
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import Faults, FlatMapperError, SpecError, expected
 from flat_mapper.base.table import Printed
 from flat_mapper.energy.tables import ert_of, load_art

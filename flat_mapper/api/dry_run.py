@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from flat_mapper.api.calls import load_problem, mapspace_of
@@ -9,7 +10,6 @@ from flat_mapper.api.prices import energies
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, UnpricedError
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapper.solve.alternatives import space_size

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from flat_mapper.api.calls import Recorded, Source, recorded
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.ports import overdrawn_in_run
 from flat_mapper.backends.referee import Disagreement, compare
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import NothingFeasible
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.chip.evaluation import evaluate

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.table import Printed
 from flat_mapper.mapping.order import execution_order
 from flat_mapper.mapping.partitions import refusal, unshared

@@ -11,10 +11,9 @@ import difflib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError
 from flat_mapper.spec.document import (
     ANY,

@@ -8,13 +8,12 @@ files of a chip have is one piece of hardware: its attribute changes in both.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from flat_mapper.arch.attributes import NUMBERS
 from flat_mapper.arch.reader import Files, PlatformFiles, platform_files, platform_of
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError
 from flat_mapper.spec.document import Section, Tagged, did_you_mean
 

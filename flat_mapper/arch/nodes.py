@@ -8,6 +8,7 @@ branch, so what one branch keeps, its peers bypass (MemoryLevel.keeps_only).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from flat_mapper.arch.attributes import (
     HOP,
@@ -25,7 +26,6 @@ from flat_mapper.arch.constraints import (
     node_constraints,
 )
 from flat_mapper.arch.values import ComputeUnit, Fanout, MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec.document import (
     Section,

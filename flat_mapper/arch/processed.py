@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from flat_mapper.arch.attributes import NUMBERS
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import Section, Tagged, section_of, take, take_list
 

@@ -16,6 +16,7 @@ that would change a result and is not modelled is refused by name.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from flat_mapper.arch.constraints import listed_constraints
@@ -24,7 +25,6 @@ from flat_mapper.arch.nodes import NodeReader
 from flat_mapper.arch.power import power_limit_w
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.arch.variables import variable_faults
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import CYCLE_TIME, Section, checked, did_you_mean, section_of

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 
 

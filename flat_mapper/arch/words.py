@@ -11,10 +11,9 @@ words per cycle change by the ratio of the two widths. What stays as it is, and 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import value_bits
 from flat_mapper.spec.document import Section

@@ -10,7 +10,7 @@ about another machine.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -24,7 +24,6 @@ from flat_mapper.backends.accelforge_answer import (
     missing_accelforge,
 )
 from flat_mapper.backends.accelforge_nest import AXES, component_name
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.chip.evaluation import combine

@@ -15,6 +15,7 @@ latency added up over Einsums without overlap, drains take read bandwidth, no re
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from flat_mapper.arch.values import Platform
@@ -29,7 +30,6 @@ from flat_mapper.backends.accelforge_nest import (
     component_name,
     component_names,
 )
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload

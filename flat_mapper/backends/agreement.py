@@ -12,13 +12,12 @@ referee of that.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.accelforge_answer import expected_actions
 from flat_mapper.backends.accelforge_nest import NotExpressibleError
 from flat_mapper.backends.one_pass import one_pass_counts
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, MappingError
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.backend import Backend

@@ -7,11 +7,10 @@ FLAT-tile, without the shared loops. What returns with every turn moves so often
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.backend import Backend
 from flat_mapper.cost_model.result import Infeasible, Result, TensorStats
 from flat_mapper.cost_model.reuse import SHARED

@@ -10,11 +10,11 @@ architecture alone, and shares nothing with the rules by which latency is found.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from flat_mapper.arch.cores import boundary
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.backends.referee import Disagreement
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.result import GroupStats, Result
 from flat_mapper.execution.result import Executed
 

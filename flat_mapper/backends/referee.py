@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import ceil, isclose
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.result import EinsumStats, GroupStats, Result
 from flat_mapper.execution.result import Executed, ExecutedGroup
 

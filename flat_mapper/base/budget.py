@@ -6,10 +6,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from math import inf
-
-from flat_mapper.base.classes import dataclass
 
 REPORT_S = 0.5  # between two reports
 CANDIDATES_PER_MB = 200  # partial mappings that a search keeps at one node

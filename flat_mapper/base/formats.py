@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from types import MappingProxyType
-
-from flat_mapper.base.classes import dataclass
 
 Width = int | str  # bits of a value, or the name of a format
 TensorWidth = Width | Mapping[str, Width]  # the same everywhere, or by level

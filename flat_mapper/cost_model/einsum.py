@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from flat_mapper.arch.values import Architecture, MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.formats import PLAIN, Widths
 from flat_mapper.cost_model.footprint import tile_words
 from flat_mapper.cost_model.latency import level_cycles, throttling

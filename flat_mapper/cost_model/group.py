@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil, prod
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.latency import Outside, Words, only_dram, transfer_cycles
 from flat_mapper.cost_model.occupancy import buffer_use, shared_tile
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ import numpy.typing as npt
 
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Architecture
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapping.values import EinsumMapping, Slot, slots_of
 from flat_mapper.workload.einsum import Einsum
 

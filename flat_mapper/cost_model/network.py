@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.nest import Factors, FloatArray, Nest
 from flat_mapper.cost_model.reuse import Accesses

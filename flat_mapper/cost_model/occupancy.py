@@ -10,12 +10,11 @@ source: FLAT, ASPLOS'23, table 1; its general form as derived from the simulator
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import dropwhile
 from math import ceil, prod
 
 from flat_mapper.arch.values import Architecture, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.result import BufferUse
 from flat_mapper.mapping.cores.handover import handed_inside
 from flat_mapper.mapping.order import overlaps

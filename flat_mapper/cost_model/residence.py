@@ -6,10 +6,10 @@ What is handed over at such a level is there all the while, for whoever has its 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.einsum import returning
 from flat_mapper.cost_model.footprint import tile_words
 from flat_mapper.cost_model.nest import factors_of, nest_of

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields
 from math import ceil, fsum
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import MissingResult
 from flat_mapper.cost_model.network import NetworkStats
 from flat_mapper.energy.tables import Ert

@@ -15,7 +15,7 @@ has its run end at the outermost loops, which they share.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
 from operator import mul
@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.nest import BoolArray, Factors, FloatArray, IntArray, Nest, Visited
 from flat_mapper.cost_model.remainders import moved_words

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.latency import InTurn
 from flat_mapper.cost_model.turn_taking import COMPUTE, Turn
 from flat_mapper.mapping.order import overlaps, rounds_behind

@@ -9,12 +9,11 @@ tiles runs beside the turns, in the copies that the shared level holds of it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 
 from flat_mapper.arch.values import Architecture, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.latency import Outside, Words, transfer_cycles
 from flat_mapper.cost_model.nest import Nest, factors_of, nest_of
 from flat_mapper.cost_model.reuse import SHARED, Accesses, accesses

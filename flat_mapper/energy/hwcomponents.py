@@ -13,13 +13,12 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.spec.document import PICOJOULES, checked, did_you_mean
 from flat_mapper.spec.textfiles import read_text

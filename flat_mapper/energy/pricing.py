@@ -8,10 +8,10 @@ that was asked for each component. Leakage is their power at standby, in every c
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from flat_mapper.arch.attributes import technology_nm
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, UnpricedError, expected
 from flat_mapper.base.units import PJ_PER_J
 from flat_mapper.energy.hwcomponents import Argument, Price, Question, prices, versions

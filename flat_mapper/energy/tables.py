@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError
 from flat_mapper.base.units import UM2_PER_MM2
 from flat_mapper.spec.document import (

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from typing import get_args
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.execution.group import GroupRun, TurnLog, Words, levels_of
 from flat_mapper.execution.passes import FIXED, Order, hold_phases, in_order

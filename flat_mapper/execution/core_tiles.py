@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 
 import numpy as np
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.execution.turn import may_see
 from flat_mapper.mapping.values import GroupMapping, Loop, rank_extent
 from flat_mapper.workload.graph import Workload

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from math import prod
 
 from flat_mapper.arch.cores import core_facts, multicasts
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.execution.clock import port_cycles, timeline
 from flat_mapper.execution.core_tiles import CoreTiles, Region, Tile
 from flat_mapper.execution.group import GroupRun, Port, Words, chained, levels_of, tensor_of

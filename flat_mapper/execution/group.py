@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 from flat_mapper.arch.values import MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.execution.link import Counter, Place
 from flat_mapper.execution.passes import Turn, turns_of

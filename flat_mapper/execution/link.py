@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from flat_mapper.arch.cores import reads_apart
-from flat_mapper.base.classes import dataclass
 from flat_mapper.execution.nest import (
     FlatNest,
     IntArray,

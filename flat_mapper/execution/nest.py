@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from flat_mapper.arch.values import Architecture
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapping.values import EinsumMapping, slots_of
 from flat_mapper.workload.einsum import Einsum
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.execution.shared import GroupFacts
 

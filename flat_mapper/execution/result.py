@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapping.values import Schedule
 
 

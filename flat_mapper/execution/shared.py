@@ -6,9 +6,9 @@ It is the shared level, or one inside it that hands an intermediate over.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from math import ceil, prod
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.execution.link import Place, new_place
 from flat_mapper.execution.nest import FlatNest
 from flat_mapper.execution.turn import DRAM, SHARED

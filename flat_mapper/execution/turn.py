@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.execution.link import (
     BoolArray,
     Counter,

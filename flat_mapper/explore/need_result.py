@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import inf, isclose
 from typing import ClassVar, Literal, NoReturn, get_args
 
 from flat_mapper.base import units
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import MissingResult
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.result import Infeasible, Result

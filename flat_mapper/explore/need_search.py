@@ -19,7 +19,7 @@ another question (`explore.need_cores`).
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from math import ceil, inf
 
 from flat_mapper.api.calls import Name, Source, load_problem, mapspace_of
@@ -28,7 +28,6 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base import units
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible, Result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from flat_mapper.api import calls as api
@@ -10,7 +11,6 @@ from flat_mapper.api.prices import energies
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.progress import Progress
 from flat_mapper.base.table import Printed, TextRow, grid
 from flat_mapper.cost_model.result import Infeasible

@@ -8,10 +8,8 @@ stands here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
-
-from flat_mapper.base.classes import dataclass
 
 StackPart = Literal["encoder", "decoder", "cross"]
 

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from math import prod
 from pathlib import Path
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import FlatMapperError, SpecError, expected
 from flat_mapper.base.table import Printed
 from flat_mapper.spec.templating import searched

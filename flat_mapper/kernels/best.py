@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from flat_mapper.arch.cores import ErrorBand, error_bands
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base import units
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.chip.evaluation import evaluate

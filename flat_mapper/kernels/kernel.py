@@ -8,9 +8,8 @@ becomes a mapping, and what that costs, is the same for all: `tile_mapping`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import OFF_CHIP, value_bits
 from flat_mapper.workload.graph import Workload

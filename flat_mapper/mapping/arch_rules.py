@@ -15,13 +15,12 @@ v4/processors.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from flat_mapper.arch.constraints import tensors_of
 from flat_mapper.arch.cores import NO_MULTICAST
 from flat_mapper.arch.factors import FactorLimits, largest_on_mesh, read_factors, read_order
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.data_spaces import binding, bound_section, check_branches
 from flat_mapper.mapping.sharing import crosses_dram

@@ -18,11 +18,11 @@ declared others, are taken as they are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from flat_mapper.arch.constraints import kept_in
 from flat_mapper.arch.factors import read_factors, read_order
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import Section, Tagged, section_of
 from flat_mapper.workload.einsum import Einsum

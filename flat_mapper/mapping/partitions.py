@@ -10,9 +10,9 @@ convex groups, with an order to run them in, are the paths over the cuts from no
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import inf
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.order import execution_order
 from flat_mapper.mapping.space import (

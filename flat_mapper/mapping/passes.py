@@ -8,10 +8,10 @@ be read in the passes that see its tile for the first time. Passes alike in both
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product, takewhile
 from math import prod
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.workload.mask import MaskTiles
 
 

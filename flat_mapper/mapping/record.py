@@ -32,12 +32,12 @@ is `mapping.cores.check`'s to say.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 from flat_mapper.arch.reader import load_architecture, platform_files, platform_of
 from flat_mapper.arch.values import Architecture, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import MappingError, SpecError, expected
 from flat_mapper.mapping.values import (
     Accounting,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import expected
 from flat_mapper.mapping.space import GRANULARITIES, Fusion, KeepRule, Mapspace, SlotRule
 from flat_mapper.spec.document import did_you_mean

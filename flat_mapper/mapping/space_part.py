@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import Faults, expected
 from flat_mapper.spec.document import (
     Section,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from flat_mapper.arch.values import Architecture, MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.workload.graph import Workload
 
 Axis = Literal["temporal", "x", "y"]

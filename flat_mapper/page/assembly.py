@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from flat_mapper import __version__
 from flat_mapper.base import units
-from flat_mapper.base.classes import dataclass
 from flat_mapper.page.charts import all_charts, library
 from flat_mapper.page.data import page_data
 from flat_mapper.page.designs import Chosen, design_table

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from flat_mapper.base import units
-from flat_mapper.base.classes import dataclass
 from flat_mapper.page.rows import number_text, short
 from flat_mapper.page.sources import Input, input_of, json_of, opened
 from flat_mapper.spec.document import checked, section_of, take, take_list

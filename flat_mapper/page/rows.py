@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from flat_mapper.base import units
-from flat_mapper.base.classes import dataclass
 from flat_mapper.page.facts import Facts, facts_of
 from flat_mapper.page.sources import DONE, Input, SavedEntry
 

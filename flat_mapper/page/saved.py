@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flat_mapper.base import units
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.table import Printed
 from flat_mapper.explore.pareto import Front
 from flat_mapper.page.designs import Chosen, read_designs

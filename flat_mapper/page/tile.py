@@ -8,12 +8,11 @@ order of their Einsums: how much moves in a tile is the model's, when exactly is
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil
 from typing import Literal
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapping.order import overlaps
 
 SegmentKind = Literal["compute", "transfer", "cold start"]

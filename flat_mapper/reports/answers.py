@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base import units
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.table import Printed, TextRow, grid
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
 from flat_mapper.mapper.solve.result import Certificate

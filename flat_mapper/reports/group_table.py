@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import fsum
 
 from flat_mapper.base import units
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.table import grid, wrapped
 from flat_mapper.cost_model.result import GroupStats, Result, offchip_words
 from flat_mapper.mapping.values import GroupMapping

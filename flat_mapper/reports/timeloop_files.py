@@ -7,9 +7,9 @@ to the answer's own energy.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import fsum
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.formats import words
 from flat_mapper.base.units import si
 from flat_mapper.cost_model.result import EinsumStats, Result

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model import footprint
 from flat_mapper.cost_model.nest import factors_of, nest_of
 from flat_mapper.cost_model.residence import private_uses

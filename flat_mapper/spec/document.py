@@ -7,10 +7,9 @@ import enum
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final, overload
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 
 MAX_SHOWN = 200  # chosen: characters of a value in an error

@@ -14,12 +14,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError
 from flat_mapper.spec.textfiles import MAX_BYTES, read_text
 

@@ -17,12 +17,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError
 from flat_mapper.spec.document import Section, Tagged, did_you_mean, kind_of
 from flat_mapper.spec.rendering import CPU_SECONDS, INCLUDED, MEMORY, SEARCH_PATH, is_template

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.base.process import waited_for
 from flat_mapper.energy.tables import ACCELERGY, Art, Ert, load_art, load_ert, short_name

@@ -12,11 +12,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, expected
 from flat_mapper.base.process import waited_for
 from flat_mapper.cost_model.backend import refuse_operations

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from flat_mapper.arch.cores import NO_MULTICAST
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.values import Loop
 from flat_mapper.spec.document import Section, checked, kind_of, refuse_unknown, take

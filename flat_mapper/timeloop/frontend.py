@@ -8,10 +8,10 @@ Source: timeloopfe, common/backend_calls.py, commit 5603893.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError
 
 NAMES = ("timeloopfe", "pytimeloop.timeloopfe")  # by itself, and inside Timeloop's Python bindings

@@ -14,12 +14,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, MappingError, SpecError, expected
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.backend import MAPPER

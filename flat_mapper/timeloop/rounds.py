@@ -10,10 +10,9 @@ multicasts what several cores need unless it is told not to.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.result import EinsumStats

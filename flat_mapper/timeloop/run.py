@@ -14,9 +14,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.base.names import file_name
 from flat_mapper.base.process import last_words, run_logged, tail

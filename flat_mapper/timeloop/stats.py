@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from flat_mapper.arch.values import Architecture
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, expected
 from flat_mapper.cost_model.result import EinsumStats, LevelStats, TensorStats
 from flat_mapper.mapping.values import EinsumMapping

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Architecture, Fanout
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.base.formats import words
 from flat_mapper.energy.operations import operation_cycles

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.energy.operations import priced_for
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.record import RECORD, RECORD_COMMENT, record_document

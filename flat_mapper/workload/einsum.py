@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from graphlib import CycleError, TopologicalSorter
 from math import prod
 from types import MappingProxyType
 from typing import Literal
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import Faults, expected
 from flat_mapper.base.names import file_name
 

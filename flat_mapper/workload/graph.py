@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import TensorWidth, Width, Widths, stored_bits, width_at
 from flat_mapper.spec.document import BITS, checked

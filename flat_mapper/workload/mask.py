@@ -20,11 +20,10 @@ Where the layers of a model differ in their mask, `layers` lists the kinds, in a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import (
     COUNT,

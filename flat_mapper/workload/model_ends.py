@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, get_args
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.formats import OFF_CHIP
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.roles import Roles

@@ -32,11 +32,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import get_args
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import refuse_unknown, section_of, take, take_choice, take_list
 from flat_mapper.workload.einsum import Einsum, TensorAccess, Unit

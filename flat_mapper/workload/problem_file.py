@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec.document import (
     COUNT,

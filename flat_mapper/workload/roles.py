@@ -20,10 +20,9 @@ waits for all of it, and is in no group with who made it.
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import (
     Section,

@@ -14,9 +14,8 @@ What a section leaves out has the value shown, but for `norm: none` and `positio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec.document import place, refuse_unknown, section_of, take, take_choice
 from flat_mapper.spec.sizes import size_of

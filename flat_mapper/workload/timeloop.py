@@ -23,11 +23,10 @@ v4/problem.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 from types import MappingProxyType
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec.document import (
     Section,

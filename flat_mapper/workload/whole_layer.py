@@ -20,11 +20,10 @@ the choice of the largest of a router's weights.
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Literal, get_args
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.workload.cascade import CORE, ROLES, SOFTMAX
 from flat_mapper.workload.einsum import Einsum, Unit

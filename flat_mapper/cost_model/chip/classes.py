@@ -8,13 +8,12 @@ how many passes it has beyond the longer of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from math import isclose, prod
 
 import numpy as np
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.chip.tile import LEVEL, TileCost, extended, tile_cost
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.cost_model.schedule import Latency

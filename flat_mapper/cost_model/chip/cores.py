@@ -9,7 +9,7 @@ them need is read once where the chip can multicast. Else each core reads for it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import ceil
 
@@ -17,7 +17,6 @@ import numpy as np
 
 from flat_mapper.arch.cores import CoreFacts, boundary, core_facts, multicasts, stream_weights
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.chip.classes import PricedTiles
 from flat_mapper.cost_model.chip.rounds import given, runs_of
 from flat_mapper.cost_model.latency import Outside, Source

@@ -7,9 +7,8 @@ makes, as those under a mask do, cost as much more as one more pass does, from t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.group import GroupTerms, group_terms
 from flat_mapper.cost_model.latency import Words

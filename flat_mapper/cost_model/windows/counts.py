@@ -8,11 +8,10 @@ accesses that it has there. Source: Timeloop, src/loop-analysis/tiling.cpp.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from math import floor, prod
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.windows.moves import deltas, steps
 from flat_mapper.cost_model.windows.nest import Block, Pass, extents_inside
 from flat_mapper.cost_model.windows.sharing import Drawn, Served, drawn

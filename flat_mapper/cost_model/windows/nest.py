@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
-
-from flat_mapper.base.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

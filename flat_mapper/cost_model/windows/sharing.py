@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cache
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.windows.nest import Block
 from flat_mapper.cost_model.windows.tile import Box, Point, Projection, added, less
 

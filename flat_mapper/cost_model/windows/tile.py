@@ -7,9 +7,8 @@ steps over counts as well. Source: Timeloop, src/workload/shape-models/operation
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
-
-from flat_mapper.base.classes import dataclass
 
 Point = tuple[int, ...]
 Term = tuple[int, int]  # rank index, step: what one more of the rank adds

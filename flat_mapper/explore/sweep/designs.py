@@ -19,9 +19,9 @@ its weight. Designs and workloads multiply to the points of a sweep, and its row
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from flat_mapper.arch.values import Fanout, MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.explore.sweep.inputs import Chip
 from flat_mapper.explore.sweep.spec import Coordinates, Sweep, Written, spec_text, sweep_of

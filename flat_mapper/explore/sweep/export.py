@@ -14,11 +14,11 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import batched
 from pathlib import Path
 from typing import IO, BinaryIO, Literal
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.escape import csv_cell, terminal_text
 from flat_mapper.explore.sweep.store import COLUMNS, read_only

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from flat_mapper.base import units
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.explore.sweep.designs import BUDGETS, Design, Problem
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from flat_mapper.arch.edits import edited_platform, has_path, unknown_path
 from flat_mapper.arch.reader import PlatformFiles, platform_files
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.registry import BACKENDS, get_backend
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import FlatMapperError, SpecError
 from flat_mapper.energy import hwcomponents as hwcomponents_prices
 from flat_mapper.energy.tables import ACCELERGY, Ert, load_ert

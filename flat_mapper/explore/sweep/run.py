@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from itertools import batched, chain
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import MappingError, SpecError
 from flat_mapper.explore.sweep.engines import Engine
 from flat_mapper.explore.sweep.inputs import Chip, Inputs, PointTask

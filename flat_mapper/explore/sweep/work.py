@@ -10,12 +10,11 @@ import os
 import platform as machine
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from flat_mapper.api import calls as api
 from flat_mapper.api.prices import energies
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, FlatMapperError
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Art, Ert

@@ -10,11 +10,9 @@ become one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import combinations
 from math import prod
-
-from flat_mapper.base.classes import dataclass
 
 
 @dataclass(eq=False, slots=True)

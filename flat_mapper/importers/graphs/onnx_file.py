@@ -7,14 +7,13 @@ weights is not looked at, and may be missing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.names import relative_name
 from flat_mapper.importers.graphs.cascade import GraphCascade

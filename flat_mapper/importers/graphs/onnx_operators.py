@@ -6,11 +6,11 @@ After the standard's list (github.com/onnx/onnx, docs/Operators.md). What is mis
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.importers.graphs import operators
 from flat_mapper.importers.graphs.cascade import GraphCascade

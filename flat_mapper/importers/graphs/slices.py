@@ -6,9 +6,8 @@ stands between them, such as a bias. Where that is not so a part is a view, thro
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.importers.graphs.axes import Axis, Dim
 from flat_mapper.importers.graphs.values import Line, Tensor
 

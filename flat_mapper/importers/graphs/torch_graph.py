@@ -6,13 +6,12 @@ masks and angles, are worked out with numpy; weights are not looked at.
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.importers.graphs.cascade import GraphCascade
 from flat_mapper.importers.graphs.imported import Imported, finished

@@ -6,11 +6,11 @@ After PyTorch's ATen operators (docs.pytorch.org, "Core ATen IR"). What is missi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.importers.graphs import operators
 from flat_mapper.importers.graphs.cascade import GraphCascade

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.importers.graphs.axes import Axis, Dim, flat, size_of
 
 

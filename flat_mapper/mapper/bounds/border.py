@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.cost.masks import seen_words
 from flat_mapper.mapper.cost.price import dram_energy

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.bounds.outer import Outers
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.space.candidates import Floats

@@ -7,11 +7,10 @@ own: fewer units wait less, and take longer for their computes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.turns import exposed
 from flat_mapper.mapper.space.candidates import Floats, Ints

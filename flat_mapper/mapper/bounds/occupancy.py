@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.occupancy import TileCopies
 from flat_mapper.mapper.cost.outside import in_turn_cycles, least_weight
 from flat_mapper.mapper.space.candidates import Floats, Ints

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.bounds.ends import KnownEnds, busy_cycles
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy

@@ -10,14 +10,13 @@ one split of them spares of every tensor.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.cost.innermost import closed_passes, one_innermost
 from flat_mapper.mapper.cost.linear import least_along, moved_once, top_lines
 from flat_mapper.mapper.cost.price import first_visits

@@ -9,12 +9,12 @@ in this count. Only where all other loops of the shared level are 1 may the run 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.factors import distinct_columns, located

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from itertools import groupby, product
 
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.bounds.ends import (
     KnownEnds,

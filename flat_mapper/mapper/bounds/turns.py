@@ -8,11 +8,11 @@ first tile that streams in, and the last one out, nothing overlaps.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.latency import port_loads
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.tiles import CandidateTiles, TileBounds

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.masks import mask_leaves

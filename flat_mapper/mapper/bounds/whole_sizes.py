@@ -9,14 +9,13 @@ also those that do not (remainders), all units together are no more than the fan
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
 
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.cost.price import drawn_energy, staged_once
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import product
 from math import prod
 
 from flat_mapper.arch.values import Fanout, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.widths import check_between
 from flat_mapper.mapper.space.factors import divisors

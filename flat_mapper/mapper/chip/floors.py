@@ -7,12 +7,11 @@ the chip as it sees it, by one after another of what serves it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import ceil, prod
 
 from flat_mapper.arch.cores import boundary, core_facts, multicasts, stream_weights
 from flat_mapper.arch.values import Architecture, Beside, MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.latency import port_loads, transfer_cycles
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from math import inf
@@ -12,7 +12,6 @@ import numpy as np
 
 from flat_mapper.arch.cores import core_facts
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.chip.rounds import given
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.floors import Peak, largest_tiles, whole

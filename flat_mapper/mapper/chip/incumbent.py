@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from math import inf
 
 import numpy as np
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.group.incumbent import NONE, Costs
 from flat_mapper.mapper.group.objective import Goal, better, better_pair

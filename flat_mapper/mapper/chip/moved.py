@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
 from flat_mapper.arch.values import MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.floors import inputs_of, outside_of, tile_words

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from math import inf
 
 import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.progress import Progress
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment

@@ -7,11 +7,11 @@ between. So what is best for a core differs from way to way, and each is a quest
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from math import ceil
 
 from flat_mapper.arch.cores import boundary
 from flat_mapper.arch.values import Beside, MemoryLevel, MovedRows, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.latency import port_loads
 from flat_mapper.energy.tables import Ert

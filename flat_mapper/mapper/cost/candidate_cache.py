@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.space.candidates import CandidateBlock, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.cost.innermost import one_innermost
 from flat_mapper.mapper.cost.price import Moves, first_visits, moves
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints

@@ -9,10 +9,11 @@ and outer choices, by the same arithmetic as `price.candidate_costs`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import Costs, add_drawn, add_filled, add_staged, add_total
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints, looped

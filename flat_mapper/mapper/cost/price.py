@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.latency import loads_in_turn
 from flat_mapper.mapper.cost.innermost import closed_passes
 from flat_mapper.mapper.cost.masks import add_held, left_by_mask

@@ -6,13 +6,13 @@ The rules are those of `cost_model.turn_taking` and `cost_model.residence`, over
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from itertools import product
 
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.latency import port_loads
 from flat_mapper.mapper.cost.masks import Ports
 from flat_mapper.mapper.cost.outside import beside, beside_cycles

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.outer import Outers
 from flat_mapper.mapper.group.group import GroupSearch
@@ -23,7 +22,7 @@ def of_orders(every: Sequence[GroupSearch]) -> Sequence[GroupSearch]:
 
 @dataclass(slots=True)
 class AnyOrder(GroupSearch):
-    """The searches of a group's execution orders as one: what one finds, the others have to beat."""
+    """The searches of a group's execution orders as one: each has to beat what others find."""
 
     orders: Sequence[GroupSearch] = ()
 

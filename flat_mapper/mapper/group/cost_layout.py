@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.latency import limited, loads_in_turn
 from flat_mapper.cost_model.schedule import Rounds, phase_cycles
 from flat_mapper.mapper.cost.outside import beside, own_ports

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.candidate_set import CandidateSet

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.bounds.bound_filter import LowerBounds
 from flat_mapper.mapper.bounds.partial import (
     ANY,

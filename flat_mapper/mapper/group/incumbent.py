@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import product
 from typing import Protocol
 
 import numpy as np
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.group.objective import Goal, best_index, better, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution

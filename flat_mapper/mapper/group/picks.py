@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.cost.turns import PrivateWords
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace

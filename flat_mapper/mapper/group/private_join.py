@@ -7,10 +7,10 @@ that takes most, have room at once. Where units overlap, each has a turn at the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.cost.pareto import sums
 from flat_mapper.mapper.cost.turns import PrivateWords
 from flat_mapper.mapper.group.cost_layout import UNITS, CostLayout

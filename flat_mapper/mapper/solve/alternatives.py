@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import shortened
 from flat_mapper.cost_model.chip.evaluation import evaluate

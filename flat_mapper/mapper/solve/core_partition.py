@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.progress import Progress, shortened
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import floor, inf
 
 from flat_mapper.arch.cores import CoreFacts, core_facts
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Limits
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.chip.evaluation import evaluate

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from math import inf, prod
@@ -20,7 +20,6 @@ import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Limits
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress, part_of
 from flat_mapper.cost_model.chip.evaluation import evaluate

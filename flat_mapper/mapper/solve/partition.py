@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from math import inf, prod
 
 import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress, shortened
 from flat_mapper.cost_model.result import Infeasible

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.result import Result
 from flat_mapper.workload.graph import Workload
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heapreplace
 from math import inf
 from typing import NamedTuple
@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 
 from flat_mapper.base.budget import Budget, Stopped
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.chip.group import group_on_cores
 from flat_mapper.cost_model.chip.totals import chip_stats

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from math import ceil, inf, prod
 
 import numpy as np
 
 from flat_mapper.base.budget import Budget, Stopped
-from flat_mapper.base.classes import dataclass
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.products import least_product, next_weight
 from flat_mapper.mapper.cost.candidate_cache import CandidateCache

@@ -9,13 +9,12 @@ a run of irrelevant loops is still open at the top of the candidate, by another 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.base.classes import dataclass
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from math import factorial, prod
 
 import numpy as np
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.formats import PLAIN, Widths
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert

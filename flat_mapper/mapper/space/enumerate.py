@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.space.candidates import (
     Bools,
     CandidateBlock,

@@ -16,12 +16,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import MappingError
 from flat_mapper.cost_model.latency import limited
 from flat_mapper.mapping.order import check_phases, overlaps, rounds_behind

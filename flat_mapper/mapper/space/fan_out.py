@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Fanout
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints, NodeChoice
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import prod_of

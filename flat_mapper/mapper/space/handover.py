@@ -10,12 +10,11 @@ the fusion level these tensors have no width. So every mapping costs there what 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil, prod
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import DEFAULT
 from flat_mapper.cost_model.occupancy import TileCopies

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.space.candidates import Ints
 from flat_mapper.mapper.space.factors import divisors, real_loops
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem

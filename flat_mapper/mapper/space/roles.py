@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapping.passes import PassKind
 
 # Where a tensor's tiles above the inner levels come from:

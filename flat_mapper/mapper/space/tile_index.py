@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property, reduce
 
 import numpy as np
 import numpy.typing as npt
 
-from flat_mapper.base.classes import dataclass
 from flat_mapper.mapper.space.candidates import Bools, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import group_numbers, located, sorted_groups

@@ -9,9 +9,9 @@ pass stays whole, each instance with its own part, from its maker's turn to the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import BackendError, expected
 from flat_mapper.mapping.cores.question import one_core
 from flat_mapper.mapping.sharing import copied_from, crosses_dram, shared_level

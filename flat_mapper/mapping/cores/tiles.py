@@ -16,7 +16,7 @@ of keys that some query of it may see, each done whole.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
@@ -24,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.mapping.cores.view import (
     CoreQuestion,

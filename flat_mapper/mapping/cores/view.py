@@ -8,11 +8,10 @@ in; its nests have all temporal loops outside the fusion level at DRAM.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
-from flat_mapper.base.classes import dataclass
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Loop, Slot, slots_of
