@@ -8,8 +8,6 @@ MAPSPACES = naive flex-stream flex flat
 SEQ       = 4096
 OBJECTIVE = edp
 OUT       = out
-SWEEP     = sweeps/buffer.yaml
-DESIGN    = sweeps/edge-design.yaml
 
 VENV  = .venv
 TOOLS = .venv-tools
@@ -20,19 +18,13 @@ INPUT = --arch $(ARCH) --problem $(PROBLEM) --objective $(OBJECTIVE)
 EACH  = --mapspace $(MAPSPACES)
 NAME  = $(basename $(notdir $(ARCH)))-$(basename $(notdir $(PROBLEM)))
 
-.PHONY: run edge cloud map compare lower test lint type format help clean
+.PHONY: run map compare lower report test test-nightly test-timeloop test-accelforge lint type format docs help clean
 .DEFAULT_GOAL := help
 
 run: $(READY)  ## compare on BERT-base at N = 512 and 4096, map it, and say where the files are (20 s)
 	@for n in 512 4096; do $(FLAT) compare $(INPUT) $(EACH) --seq $$n -o $(OUT)/$(NAME)-$$n || exit; done
 	@$(FLAT) map $(INPUT) --mapspace $(MAPSPACE) --seq $(SEQ) -o $(OUT)/$(NAME)-$(SEQ)-$(MAPSPACE) && find $(OUT) -maxdepth 2 -type f | sort
 	@echo "the command is $(VENV)/bin/flat-mapper; try $(VENV)/bin/flat-mapper --help"
-
-edge:  ## run, on the edge platform (20 s)
-	@$(MAKE) --no-print-directory run ARCH=edge
-
-cloud:  ## run, on the cloud platform (1 minute)
-	@$(MAKE) --no-print-directory run ARCH=cloud
 
 map: $(READY)  ## the best mapping of PROBLEM on ARCH in MAPSPACE (10 s)
 	@$(FLAT) map $(INPUT) --mapspace $(MAPSPACE) --seq $(SEQ) -o $(OUT)/$(NAME)-$(SEQ)-$(basename $(notdir $(MAPSPACE)))
@@ -43,8 +35,11 @@ compare: $(READY)  ## one row for each of MAPSPACES (10 s)
 lower: $(READY)  ## Timeloop files for the mapping that `make map` left in OUT (2 s)
 	@$(FLAT) lower $(OUT)/$(NAME)-$(SEQ)-$(basename $(notdir $(MAPSPACE)))/fused-mapping.yaml -o $(OUT)/lowered
 
-test: $(READY)  ## the tests, all but the thousands of nightly cases (9 minutes)
-	@$(BIN)/python -m pytest -n auto --dist loadscope --timeout 300 && echo "left out: the nightly cases, an hour of them; $(BIN)/python -m pytest -m nightly"
+test: $(READY)  ## the tests, all but the nightly cases (4 minutes)
+	@$(BIN)/python -m pytest -n auto --dist worksteal --timeout 300
+
+test-nightly: $(READY)  ## the thousands of cases that `make test` leaves out (40 minutes)
+	@$(BIN)/python -m pytest -n auto --dist worksteal --timeout 600 -m nightly
 
 lint: $(READY)  ## ruff: rules and format; and what the package weighs against its budget (5 s)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python tools/budget.py
@@ -58,7 +53,7 @@ format: $(READY)  ## let ruff rewrite the files (1 s)
 help:  ## this list, with times on two cores once `make` has set up (1 s)
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo "  with ARCH=$(ARCH) PROBLEM=$(PROBLEM) MAPSPACE=$(MAPSPACE) MAPSPACES=\"$(MAPSPACES)\" SEQ=$(SEQ) OBJECTIVE=$(OBJECTIVE) OUT=$(OUT)"
-	@echo "  published and measured results made again: make -C studies help"
+	@echo "  published and measured results made again: make -C studies help; for who works on it: make -C tools help"
 
 clean:  ## remove the environments, caches and the results of these variables (1 s)
 	rm -rf $(VENV) $(VENV)-accelforge $(VENV)-docs site $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -69,47 +64,15 @@ $(READY): pyproject.toml tools/setup.sh
 	@VENV=$(VENV) TOOLS=$(TOOLS) sh tools/setup.sh
 	@touch $@
 
-.PHONY: bench test-timeloop test-accelforge record-timeloop
-
-.PHONY: sweep optimize
-
-sweep: $(READY)  ## the grid in SWEEP, on all cores; stopped at any moment, it goes on where it was (minutes)
-	@$(FLAT) sweep $(SWEEP) -o $(OUT)/$(basename $(notdir $(SWEEP))).db
-
-optimize: $(READY)  ## the best architectures for the mix in DESIGN, within its budgets (minutes)
-	@$(FLAT) optimize $(DESIGN) -o $(OUT)/$(basename $(notdir $(DESIGN))).db
-
-bench: $(READY)  ## what the mapper costs on this machine, into docs/performance.md (10 minutes)
-	@$(BIN)/python benchmarks/bench.py docs/performance.md
-
 test-timeloop: $(READY)  ## native against the real timeloop-model; fails where that is missing (minutes)
 	@FLAT_MAPPER_REQUIRE_TIMELOOP=1 $(BIN)/python -m pytest -s -m needs_timeloop tests/timeloop
 
 test-accelforge: $(VENV)-accelforge/.ready  ## native against AccelForge, in an environment of its own (1 minute)
 	@FLAT_MAPPER_REQUIRE_ACCELFORGE=1 $(VENV)-accelforge/bin/python -m pytest tests/backends/test_accelforge.py
 
-record-timeloop: $(READY)  ## run the real Timeloop again for the replay in tests/replay (minutes)
-	@PYTHONPATH=tests:tests/replay $(BIN)/python tests/replay/record.py
-
 $(VENV)-accelforge/.ready: pyproject.toml tools/setup.sh
 	@VENV=$(VENV)-accelforge TOOLS=$(TOOLS) EXTRAS=accelforge,dev sh tools/setup.sh
 	@touch $@
-
-.PHONY: mutants
-
-COUNT = 40
-SEED  = 1
-
-mutants: $(READY)  ## change the model and the mapper at random, COUNT times, and count what the tests catch (an hour)
-	@nice $(BIN)/python tools/mutants.py --count $(COUNT) --seed $(SEED)
-
-.PHONY: docs docs-output report test-browser
-
-test-browser: $(READY)  ## the report in Chromium; fails where that is missing (1 minute)
-	@FLAT_MAPPER_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/page/test_browser.py
-
-docs-output: $(READY)  ## run the commands of README.md, the tutorial and the how-to pages, and write down what they print (5 minutes)
-	@$(BIN)/python tools/docs_pages.py && $(BIN)/python tools/print_docs.py
 
 docs: $(VENV)-docs/.ready  ## the pages of docs/ as a site, into site/ (30 s)
 	@COLUMNS=100 NO_COLOR=1 NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --quiet --strict

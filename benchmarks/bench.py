@@ -1,6 +1,6 @@
 """What the mapper costs on this machine: tables on the terminal, and the same in a Markdown file.
 
-    python benchmarks/bench.py docs/performance.md [PART ...]
+    python benchmarks/bench.py out/performance.md [PART ...]
 
 Without parts all of PARTS are measured. BEFORE names a checkout of an older commit, which then
 answers questions in turn with this one. What other tools take stands with their studies:

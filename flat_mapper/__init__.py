@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from flat_mapper.page.saved import load_results
     from flat_mapper.workload.cascade import attention
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "api.calls": "compare evaluate load_problem search",

@@ -59,7 +59,7 @@ def test_every_command_runs_and_prints_what_the_page_says(page: str, tmp_path: P
         pytest.skip("the commands run; the page was printed with other prices of components")
     for block in blocks:
         assert print_docs.masked(block.written) == print_docs.masked(block.real), (
-            f"{page}: run `make docs-output` and review the difference"
+            f"{page}: run `make -C tools docs-output` and review the difference"
         )
 
 

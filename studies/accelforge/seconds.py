@@ -1,4 +1,4 @@
-"""CPU seconds of AccelForge's own searches for its optima, on the machine of docs/performance.md.
+"""CPU seconds of AccelForge's own searches for its optima, on one machine.
 
 Source: optima.py beside this file with Accelergy-Project/accelforge at 1c1929c2, one process.
 """

@@ -1,7 +1,7 @@
 """The report in a real browser: it opens, filters, sorts, hovers, prints, and fits a phone.
 
 Needs Debian's `chromium` and the Python package `playwright`, which drives it; nothing is
-downloaded. Skipped where one of them is missing; `make test-browser` fails there instead.
+downloaded. Skipped where one of them is missing; `make -C tools test-browser` fails there instead.
 """
 
 from __future__ import annotations

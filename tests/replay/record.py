@@ -1,4 +1,4 @@
-"""Records runs of the real Timeloop and Accelergy for the replay: `make record-timeloop`."""
+"""Records runs of the real Timeloop and Accelergy for the replay: `make -C tools record-timeloop`."""
 
 from __future__ import annotations
 
