@@ -69,7 +69,7 @@ $(READY): pyproject.toml tools/setup.sh
 	@VENV=$(VENV) TOOLS=$(TOOLS) sh tools/setup.sh
 	@touch $@
 
-.PHONY: bench figures silicon test-timeloop timeloop-exercises test-accelforge record-timeloop today
+.PHONY: bench figures silicon test-timeloop validation timeloop-exercises test-accelforge record-timeloop today
 
 silicon: $(READY)  ## the tables of docs/silicon.md from the measured rows in ROWS (10 minutes)
 	@$(BIN)/python tools/silicon_page.py $(ROWS)
@@ -92,8 +92,12 @@ today: $(READY)  ## the attention and the layers of today's models, into docs/to
 bench: $(READY)  ## what the mapper costs on this machine, into docs/performance.md (10 minutes)
 	@$(BIN)/python benchmarks/bench.py docs/performance.md
 
-test-timeloop: $(READY)  ## native against the real timeloop-model; fails where that is missing (minutes)
-	@FLAT_MAPPER_REQUIRE_TIMELOOP=1 $(BIN)/python -m pytest -s -m needs_timeloop tests/timeloop
+test-timeloop: $(READY)  ## native against the real timeloop-model; fails where that is missing (15 minutes)
+	@FLAT_MAPPER_REQUIRE_TIMELOOP=1 $(BIN)/python -m pytest -n auto -m needs_timeloop --junitxml $(OUT)/timeloop.xml tests/timeloop
+	@$(BIN)/python tools/validation_page.py $(OUT)/timeloop.xml
+
+validation: test-timeloop  ## the same, and what it compared into docs/validation.md (15 minutes)
+	@$(BIN)/python tools/validation_page.py $(OUT)/timeloop.xml --write >/dev/null
 
 timeloop-exercises: $(READY)  ## Timeloop's exercises in CHECKOUT, here and by timeloop-model, into docs/timeloop.md (minutes)
 	@$(BIN)/python tools/timeloop_exercises.py $(CHECKOUT) --write
