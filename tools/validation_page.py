@@ -1,9 +1,10 @@
 """What `make test-timeloop` compared, added up from its report, into docs/validation.md.
 
-    python tools/validation_page.py REPORT.xml [--write]
+    python tools/validation_page.py REPORT.xml... [--write]
 
 The tests say what they compared as properties: `ROW | COLUMN` is a cell of the first table, any
-other name a row of the second. Only a report without a failure is written.
+other name a row of the second. Of a test in several reports (`pytest --last-failed` makes another)
+the last counts. Only what has no failure is written.
 """
 
 from __future__ import annotations
@@ -31,22 +32,24 @@ def recorded() -> dict[str, int]:
     return kept
 
 
-def tables(report: Path) -> tuple[list[str], bool]:
+def tables(reports: list[Path]) -> tuple[list[str], bool]:
     """The lines of the page, and whether all tests passed or were skipped."""
-    (suite,) = ElementTree.parse(report).getroot().iter("testsuite")
+    tests: dict[tuple[str, str], ElementTree.Element] = {}
+    day = ""
+    for report in reports:
+        (suite,) = ElementTree.parse(report).getroot().iter("testsuite")
+        day = suite.attrib["timestamp"].partition("T")[0]
+        tests |= {(t.attrib["classname"], t.attrib["name"]): t for t in suite.iter("testcase")}
     found: Counter[str] = Counter()
-    for one in suite.iter("property"):
+    for one in (p for test in tests.values() for p in test.iter("property")):
         found[one.attrib["name"]] += int(one.attrib["value"])
-    for name, count in recorded().items():
-        found[name] = count
-    number = {key: int(suite.attrib[key]) for key in ("tests", "failures", "errors", "skipped")}
-    good = not number["failures"] + number["errors"]
-    passed = number["tests"] - sum(number[key] for key in ("failures", "errors", "skipped"))
-    day = suite.attrib["timestamp"].partition("T")[0]
+    found.update(recorded())
+    skipped = sum(test.find("skipped") is not None for test in tests.values())
+    failed = sum(test.find(f) is not None for test in tests.values() for f in ("failure", "error"))
     cells = {tuple(n.split(" | ")): count for n, count in found.items() if " | " in n}
     lines = [
-        f"On {day}: {passed} tests passed, {number['skipped']} skipped, "
-        f"{number['failures'] + number['errors']} failed.",
+        f"On {day}: {len(tests) - skipped - failed} tests passed, {skipped} skipped, "
+        f"{failed} failed.",
         "",
         f"| mappings | {' | '.join(CHIPS)} |",
         f"|---|{'---|' * len(CHIPS)}",
@@ -56,13 +59,13 @@ def tables(report: Path) -> tuple[list[str], bool]:
         lines.append(f"| {row} | {counts} |")
     lines += ["", "| compared | how many |", "|---|---|"]
     lines += [f"| {n} | {found[n]:,} |" for n in sorted(found) if " | " not in n]
-    return lines, good
+    return lines, not failed
 
 
 def main() -> int:
     """Print the tables, and write them where asked; 1 where a test failed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("report", type=Path)
+    parser.add_argument("report", type=Path, nargs="+")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     lines, good = tables(arguments.report)
