@@ -93,7 +93,7 @@ bench: $(READY)  ## what the mapper costs on this machine, into docs/performance
 	@$(BIN)/python benchmarks/bench.py docs/performance.md
 
 test-timeloop: $(READY)  ## native against the real timeloop-model; fails where that is missing (15 minutes)
-	@FLAT_MAPPER_REQUIRE_TIMELOOP=1 $(BIN)/python -m pytest -n auto -m needs_timeloop --junitxml $(OUT)/timeloop.xml tests/timeloop
+	@FLAT_MAPPER_REQUIRE_TIMELOOP=1 $(BIN)/python -m pytest -n auto -m needs_timeloop -o junit_family=xunit1 --junitxml $(OUT)/timeloop.xml tests/timeloop
 	@$(BIN)/python tools/validation_page.py $(OUT)/timeloop.xml
 
 validation: test-timeloop  ## the same, and what it compared into docs/validation.md (15 minutes)
