@@ -64,8 +64,9 @@ $(READY): pyproject.toml tools/setup.sh
 	@VENV=$(VENV) TOOLS=$(TOOLS) sh tools/setup.sh
 	@touch $@
 
-test-timeloop: $(READY)  ## native against the real timeloop-model; fails where that is missing (minutes)
-	@FLAT_MAPPER_REQUIRE_TIMELOOP=1 $(BIN)/python -m pytest -s -m needs_timeloop tests/timeloop
+test-timeloop: $(READY)  ## native against the real timeloop-model; fails where that is missing (15 minutes)
+	@FLAT_MAPPER_REQUIRE_TIMELOOP=1 $(BIN)/python -m pytest -n auto -m needs_timeloop -o junit_family=xunit1 --junitxml $(OUT)/timeloop.xml tests/timeloop
+	@$(BIN)/python tools/validation_page.py $(OUT)/timeloop.xml
 
 test-accelforge: $(VENV)-accelforge/.ready  ## native against AccelForge, in an environment of its own (1 minute)
 	@FLAT_MAPPER_REQUIRE_ACCELFORGE=1 $(VENV)-accelforge/bin/python -m pytest tests/backends/test_accelforge.py

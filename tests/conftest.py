@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import answer_schema
 import pytest
+from hypothesis import HealthCheck, settings
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.ports import overdrawn
+from flat_mapper.cli import map as map_verb
+from flat_mapper.cli import sweep as sweep_verb
 from flat_mapper.cost_model.chip import evaluation
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.spec import answers
 from flat_mapper.workload.graph import Workload
 
 GOLDEN = Path(__file__).parent / "golden"
+
+# An example may take as long as the machine is busy: no clock decides whether a law holds.
+settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any-machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,3 +76,10 @@ def _no_port_is_overdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
         return found
 
     monkeypatch.setattr(evaluation, "combine", checked)
+
+
+@pytest.fixture(autouse=True)
+def _no_news_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No command says how far it is because the machine is busy."""
+    monkeypatch.setattr(map_verb, "PERIOD_S", math.inf)
+    monkeypatch.setattr(sweep_verb, "NEWS_S", math.inf)

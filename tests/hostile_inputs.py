@@ -84,7 +84,6 @@ class Hostile:
     command: str
     files: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
-    seconds: float = 2.0  # of processor time
 
 
 def hostile() -> Iterator[Hostile]:
@@ -140,9 +139,9 @@ def _targets() -> Iterator[Hostile]:
     listed = {"o/result.json": '{"files": []}'}
     command = f"{MAP} -o o"
     links = {"o/QK": "../made"}  # seen once there is an answer, and its names: a search and plots
-    yield Hostile(name="a linked part", command=command, files=listed, links=links, seconds=4)
+    yield Hostile(name="a linked part", command=command, files=listed, links=links)
     way = listed | {"o/QK": "mine"}
-    yield Hostile(name="a part in the way", command=command, files=way, seconds=4)
+    yield Hostile(name="a part in the way", command=command, files=way)
     yield Hostile(name="a device", command="import-hf hf.json -o /dev/null")
     yield Hostile(name="over the record", command="evaluate made/fused-mapping.yaml -o made")
     yield Hostile(name="export over itself", command="export r.db -o r.db")

@@ -14,7 +14,7 @@ from flat_mapper.mapping.values import EinsumMapping, Loop, Slot, slots_of
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import parse_einsum
 
-few = settings(max_examples=60, deadline=None)
+few = settings(max_examples=60)
 EINSUMS = (
     "Y[i,j] = A[i,k] * B[k,j]",
     "Y[i] = max(A[i,k])",

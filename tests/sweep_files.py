@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from flat_mapper.explore.sweep.engines import Here
+from flat_mapper.explore.sweep.engines import Here, local_workers
 from flat_mapper.explore.sweep.inputs import Inputs
-from flat_mapper.explore.sweep.run import SweepProgress, run_sweep
+from flat_mapper.explore.sweep.run import SweepProgress, Watch, run_sweep
 from flat_mapper.explore.sweep.spec import load_sweep
 from flat_mapper.explore.sweep.store import PointRow, Store
-from flat_mapper.explore.sweep.work import Batch, Prices
+from flat_mapper.explore.sweep.work import Batch, Prices, answered
 
 _TOP = """
 variables: {version: 0.4, technology: "22nm", global_cycle_seconds: 1e-9, dram_words: 4}
@@ -75,10 +76,29 @@ def quick(batch: Batch, prices: Prices) -> list[PointRow]:
     ]
 
 
-def unhurried(batch: Batch, prices: Prices) -> list[PointRow]:
-    """The same after a while, so that there is time to die on the way."""
-    time.sleep(0.1 * len(batch.tasks))
-    return quick(batch, prices)
+PIPE = "TEST_SWEEP_PIPE"  # environment variable: a named pipe, where a worker says that it waits
+_given: list[Batch] = []  # of this process
+
+
+def held(batch: Batch, prices: Prices) -> list[PointRow]:
+    """The rows of `answered`; at its third batch a process with a pipe says so, and waits for ever.
+
+    By then rows of its first one are stored, as two batches a worker are under way at most.
+    """
+    _given.append(batch)
+    if len(_given) == 3 and PIPE in os.environ:
+        with open(os.environ[PIPE], "wb", buffering=0) as pipe:  # noqa: PTH123
+            pipe.write(b"x")
+            while True:
+                signal.pause()
+    return answered(batch, prices)
+
+
+def wait_for(pipe: Path, workers: int = 1) -> None:
+    """Wait until so many workers wait at their third batch."""
+    with pipe.open("rb", buffering=0) as said:
+        for _ in range(workers):
+            assert said.read(1) == b"x"
 
 
 def counted(
@@ -87,6 +107,14 @@ def counted(
     with Store(results) as store:
         inputs = Inputs(load_sweep(sweep))
         return run_sweep(inputs, store, lambda: nullcontext(Here(answer)), lambda _: None)
+
+
+def run_on_processes(
+    sweep: Path, results: Path, answer: Callable[[Batch, Prices], list[PointRow]], watch: Watch
+) -> None:
+    """A sweep on two processes of its own."""
+    with Store(results) as store:
+        run_sweep(Inputs(load_sweep(sweep)), store, lambda: local_workers(2, answer), watch)
 
 
 def digest(results: Path) -> str:

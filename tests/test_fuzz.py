@@ -1,4 +1,4 @@
-"""C5: whatever a file says, the command answers in its own words, soon, and with real numbers."""
+"""C5: whatever a file says, the command answers in its own words, and with real numbers."""
 
 from __future__ import annotations
 
@@ -77,6 +77,6 @@ LARGE = {
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("kind", LARGE)
-def test_c5_large_files_are_read_within_ten_seconds(folder: Path, kind: str) -> None:
+def test_c5_large_files_are_answered(folder: Path, kind: str) -> None:
     (folder / "large.yaml").write_text(LARGE[kind])
     assert fault("check {}", "large.yaml") == ""

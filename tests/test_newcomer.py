@@ -5,17 +5,16 @@ README, tutorial and how-to pages run as written in `test_docs`; a typed script 
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import sweep_files
 
+from flat_mapper.cli import sweep as sweep_verb
 from flat_mapper.cli.main import main
 
 ROOT = Path(__file__).parent.parent
@@ -52,34 +51,34 @@ def test_a_chip_a_model_and_a_cascade_of_ones_own(folder: Path) -> None:
     assert "<html" in (folder / "page.html").read_text(encoding="utf-8")
 
 
-def test_a_sweep_that_is_stopped_says_what_is_stored_and_goes_on(folder: Path) -> None:
+class Impatient(io.StringIO):
+    """A terminal whose user types Ctrl-C at the seventh line."""
+
+    def write(self, text: str) -> int:
+        """The same, and Ctrl-C."""
+        written = super().write(text)
+        if "\n" in text and self.getvalue().count("\n") == 7:
+            raise KeyboardInterrupt
+        return written
+
+
+def test_a_sweep_that_is_stopped_says_what_is_stored_and_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Stopped from the keyboard after its first points, as a user would."""
-    command = [sys.executable, "-m", "flat_mapper", "sweep", "sweep.yaml", "-o", "rows.db"]
-    command += ["--workers", "0"]
-    whole = [*command[:-4], "-o", "whole.db", "--workers", "0", "--json"]
-    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while run.poll() is None and time.monotonic() < deadline and not _stored(folder / "rows.db"):
-        time.sleep(0.02)
-    run.send_signal(signal.SIGINT)
-    said = run.communicate(timeout=120)[1]
-    if run.returncode == 130:  # else it was done before the signal came
-        assert "points are stored in rows.db; the same command goes on" in said
-    answers = [
-        json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
-        for words in ([*command, "--json"], whole)
-    ]
+    words = ["sweep", "sweep.yaml", "--workers", "0", "-o"]
+    with monkeypatch.context() as patched:
+        patched.setattr(sweep_verb, "NEWS_S", 0.0)  # a line at each point
+        patched.setattr(sys, "stderr", said := Impatient())
+        assert main([*words, "rows.db"]) == 130
+    line = "interrupted: 7 points are stored in rows.db; the same command goes on"
+    assert said.getvalue().splitlines()[7:] == [line]
+    answers = []
+    for name in ("rows.db", "whole.db"):
+        capsys.readouterr()
+        assert main([*words, name, "--json"]) == 0
+        answers.append(json.loads(capsys.readouterr().out))
     first, second = answers
+    assert (first["computed"], second["computed"]) == (sweep_files.POINTS - 7, sweep_files.POINTS)
     assert first["content"] == second["content"]
     assert first["done"] == second["done"] == sweep_files.COUNTS["done"]
-
-
-def _stored(path: Path) -> int:
-    """Rows of a results file so far."""
-    import sqlite3
-    from contextlib import closing, suppress
-
-    if path.exists():
-        with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as connection:
-            return int(connection.execute("SELECT count(*) FROM results").fetchone()[0])
-    return 0

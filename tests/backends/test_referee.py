@@ -28,7 +28,7 @@ from flat_mapper.workload.notation import parse_einsum
 
 
 @given(nests.questions())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_one_einsum_on_its_own_agrees_in_everything(question: nests.Question) -> None:
     platform = Platform(name="one", matrix=question.arch, vector=question.arch)
     # Whose place a result takes is a rule of groups.

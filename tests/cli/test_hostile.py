@@ -1,15 +1,14 @@
-"""C1 to C5 and C8: hostile inputs end with exit 2 in one line, soon, and leave nothing behind."""
+"""C1 to C5 and C8: hostile inputs end with exit 2 in one line, and leave nothing behind."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from fuzz_doors import ROOT, Slow, alarm, ran
+from fuzz_doors import ENDLESS_S, ROOT, Endless, alarm, ran
 from hostile_inputs import Hostile, hostile, laid, stocked
 
 from flat_mapper.base.errors import MAX_LINE
@@ -66,10 +65,10 @@ def test_hostile_input(
     monkeypatch.chdir(folder)
     before = tree(folder)
     try:
-        with alarm(case.seconds):
+        with alarm():
             code, out, said = ran(case.command)
-    except Slow:
-        pytest.fail(f"more than {case.seconds} s")
+    except Endless:
+        pytest.fail(f"no end within {ENDLESS_S} s")
     assert code == 2, (out + said)[:500]
     check_line(case, out, said)
     assert tree(folder) == before
@@ -85,7 +84,6 @@ def test_hostile_input_by_the_command(case: Hostile, stock: Path, tmp_path: Path
     if "\x00" in case.command:
         pytest.skip("no argument of a process can hold a NUL")
     words = [os.fsencode(word) if "\udc80" in word else word for word in case.command.split()]
-    start = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "flat_mapper", *words],
         cwd=folder,
@@ -100,10 +98,7 @@ def test_hostile_input_by_the_command(case: Hostile, stock: Path, tmp_path: Path
     out, said = process.stdout.read(), process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    took = time.monotonic() - start
-    print(f"{case.name}: {took:.2f} s, {usage.ru_maxrss / 1024:.0f} MiB")
     assert process.returncode == 2, (out + said)[:500]
     check_line(case, out, said)
     assert tree(folder) == before
-    assert usage.ru_utime + usage.ru_stime < case.seconds
     assert usage.ru_maxrss * 1024 < BYTES

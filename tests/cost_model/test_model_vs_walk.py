@@ -9,7 +9,7 @@ from oracles.loop_walk import walk
 from flat_mapper.cost_model.einsum import einsum_costs
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(questions())
 def test_counts_are_those_of_the_walk(question: Question) -> None:
     einsum = question.workload.einsums[0]

@@ -7,17 +7,18 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 
 import pytest
-from sweep_files import COUNTS, POINTS, counted, digest, rows_in, unhurried, written
+from sweep_files import COUNTS, PIPE, POINTS, counted, digest, held, rows_in, wait_for, written
 
 from flat_mapper.base.errors import BackendError
+from flat_mapper.cli import sweep as sweep_verb
 from flat_mapper.cli.main import main
 from flat_mapper.explore.sweep import engines as sweep_engines
 from flat_mapper.explore.sweep.engines import cluster_workers, local_workers
@@ -29,15 +30,40 @@ from flat_mapper.explore.sweep.work import Batch, Prices, answered
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
+HELD = """
+import sys
+from pathlib import Path
+from sweep_files import held, run_on_processes
+run_on_processes(Path(sys.argv[1]), Path(sys.argv[2]), held, lambda _: None)
+"""
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from sweep_files import answered, rows_in, run_on_processes
+sweep, results, aim = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+
+def watch(_):
+    if rows_in(results) >= aim:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+run_on_processes(sweep, results, answered, watch)
+"""
+
+
+def environment(pipe: Path | None = None) -> dict[str, str]:
+    """That of a process which finds the package and the tests."""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    return {**os.environ, "PYTHONPATH": paths} | ({PIPE: str(pipe)} if pipe else {})
 
 
 @contextmanager
-def started(module: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    module: str, *words: str, pipe: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process of Dask's, gone when the block ends."""
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     process = subprocess.Popen(
         [sys.executable, "-m", f"distributed.cli.{module}", *words],
-        env={**os.environ, "PYTHONPATH": paths},
+        env=environment(pipe),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -49,31 +75,38 @@ def started(module: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.skipif(not find_spec("distributed"), reason="Dask is missing")
-def test_a_scheduler_elsewhere_and_a_worker_killed(tmp_path: Path) -> None:
+def test_a_scheduler_elsewhere_and_a_worker_killed(tmp_path: Path, pipe: Path) -> None:
     sweep, results, file = written(tmp_path), tmp_path / "r.db", tmp_path / "scheduler.json"
-    counted(sweep, tmp_path / "whole.db")
+    counted(sweep, tmp_path / "whole.db", answered)
     at = ("--scheduler-file", str(file))
     alone = ("--nthreads", "1", "--no-nanny", "--no-dashboard")
     with (
         started("dask_scheduler", *at, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"),
-        started("dask_worker", *at, *alone) as victim,
-        started("dask_worker", *at, *alone),
+        started("dask_worker", *at, *alone, pipe=pipe) as victim,
+        ExitStack() as later,
     ):
-        killer = Thread(target=kill_after, args=(victim, results, 4 + 2))
+
+        def another_worker() -> None:
+            wait_for(pipe)
+            later.enter_context(started("dask_worker", *at, *alone))
+            victim.kill()
+
+        killer = Thread(target=another_worker, daemon=True)
         killer.start()
         with Store(results) as store:
-            workers = cluster_workers(file=str(file), answer=unhurried)
+            workers = cluster_workers(file=str(file), answer=held)
             run_sweep(Inputs(load_sweep(sweep)), store, lambda: workers, lambda _: None)
         killer.join()
         assert victim.wait() == -signal.SIGKILL
     assert digest(results) == digest(tmp_path / "whole.db")
 
 
-def kill_after(victim: subprocess.Popen[bytes], results: Path, rows: int) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while rows_in(results) < rows and time.monotonic() < end:
-        time.sleep(0.005)
-    victim.kill()
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    """A named pipe, see `sweep_files.held`."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    return path
 
 
 def deadly(batch: Batch, prices: Prices) -> list[PointRow]:
@@ -116,22 +149,20 @@ def test_no_scheduler_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.nightly
-def test_killed_itself_it_leaves_no_worker_behind(tmp_path: Path) -> None:
+def test_killed_itself_it_leaves_no_worker_behind(tmp_path: Path, pipe: Path) -> None:
     sweep, results = written(tmp_path), tmp_path / "r.db"
     sweep.write_text(sweep.read_text().replace("[-1, 4, 64, 256]", "{from: 16, to: 80, step: 4}"))
+    psutil = pytest.importorskip("psutil")
     words = ("sweep", str(sweep), "-o", str(results), "--workers", "2")
     process = subprocess.Popen(
-        [sys.executable, "-m", "flat_mapper", *words], env={**os.environ, "PYTHONPATH": str(ROOT)}
+        [sys.executable, "-c", HELD, str(sweep), str(results)], env=environment(pipe)
     )
-    end = time.monotonic() + PATIENCE_S
-    while rows_in(results) < 5 and time.monotonic() < end:
-        time.sleep(0.01)
-    import psutil
-
+    wait_for(pipe, workers=2)
     children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 2
     process.kill()
     process.wait()
-    assert rows_in(results) < 17 * 4
+    assert 0 < rows_in(results) < 17 * 4
     assert psutil.wait_procs(children, timeout=PATIENCE_S)[1] == []
     assert main(list(words)) == 0
     counted(sweep, tmp_path / "whole.db", answered)
@@ -140,17 +171,21 @@ def test_killed_itself_it_leaves_no_worker_behind(tmp_path: Path) -> None:
 
 @pytest.mark.nightly
 def test_a_scheduler_that_is_lost_ends_the_command(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    pipe: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(sweep_verb, "cluster_workers", partial(cluster_workers, answer=held))
     sweep, results, file = written(tmp_path), tmp_path / "r.db", tmp_path / "scheduler.json"
     at = ("--scheduler-file", str(file))
     with (
         started(
             "dask_scheduler", *at, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"
         ) as hub,
-        started("dask_worker", *at, "--nthreads", "1", "--no-nanny", "--no-dashboard"),
+        started("dask_worker", *at, "--nthreads", "1", "--no-nanny", "--no-dashboard", pipe=pipe),
     ):
-        killer = Thread(target=kill_after, args=(hub, results, 4 + 1))
+        killer = Thread(target=lambda: (wait_for(pipe), hub.kill()), daemon=True)
         killer.start()
         assert main(["sweep", str(sweep), "-o", str(results), *at]) == 3
         killer.join()
@@ -177,14 +212,8 @@ def test_a_thousand_points(tmp_path: Path) -> None:
     chance = random.Random(5)
     for _ in range(5):
         aim = rows_in(results) + chance.randint(50, 150)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flat_mapper", *words, str(results)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        while rows_in(results) < aim and process.poll() is None:
-            time.sleep(chance.random() * 0.2)
-        process.kill()
-        process.wait()
-    assert rows_in(results) < 1000
+        call = [sys.executable, "-c", KILLED, str(sweep), str(results), str(aim)]
+        assert subprocess.run(call, env=environment()).returncode == -signal.SIGKILL
+        assert aim <= rows_in(results) < 1000
     assert main([*words, str(results)]) == 0
     assert digest(results) == digest(whole)

@@ -103,7 +103,7 @@ def test_a_longer_cache_costs_more(softmax: str):
         assert [r.offchip_bytes for r in results] == sorted(r.offchip_bytes for r in results)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 28))
 def test_a_mapping_covers_every_smaller_size(size: int):
     segment = generated().segments[-1]

@@ -117,7 +117,7 @@ def test_what_a_chip_uses() -> None:
     assert used == {"buffer": 512 * 1024, "bandwidth": pytest.approx(50e9), "pes": 1024}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=30))
 def test_a_front_has_nothing_that_is_dominated(points: list[tuple[int, int]]) -> None:
     names = ("a", "b")

@@ -42,7 +42,7 @@ def test_grid_zip_and_list_multiply() -> None:
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4))
 def test_every_combination_has_one_number(sizes: list[int]) -> None:
     names = ("arch.GLB.depth", "seq", "rank.B", "rank.H")[: len(sizes)]

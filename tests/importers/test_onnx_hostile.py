@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-import time
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -79,10 +79,8 @@ LARGE = {
 def test_constants_have_a_bound(tmp_path: Path, name: str) -> None:
     resource = pytest.importorskip("resource")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begin = time.monotonic()
     path = saved(tmp_path, [*LARGE[name], node("Add", ["x", "c"], "r"), node("Relu", ["x"], "y")])
     assert main(["import-onnx", str(path)]) in (0, 2)
-    assert time.monotonic() - begin < 20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB
 
 
@@ -143,15 +141,31 @@ CHAINS: dict[str, Callable[[str, str], Any]] = {
 }
 
 
+def calls_of(path: Path) -> int:
+    """Calls and returns of functions while a file is refused: its work, whatever the machine."""
+    count = 0
+
+    def counted(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    before = sys.getprofile()
+    sys.setprofile(counted)
+    try:
+        assert main(["import-onnx", str(path)]) == 2
+    finally:
+        sys.setprofile(before)
+    return count
+
+
 @pytest.mark.parametrize("name", CHAINS)
-def test_a_long_chain_takes_time_by_its_length(tmp_path: Path, name: str) -> None:
-    """20,000 operators; a square of it would take minutes."""
-    count = 20_000
-    names = ["x", *(f"n{i}" for i in range(count - 1)), "y"]
-    nodes = [CHAINS[name](a, b) for a, b in pairwise(names)]
-    begin = time.monotonic()
-    assert main(["import-onnx", str(saved(tmp_path, nodes))]) == 2
-    assert time.monotonic() - begin < 30
+def test_a_long_chain_takes_work_by_its_length(tmp_path: Path, name: str) -> None:
+    """Twice the operators, up to 20,000, are at most twice the calls: no square of them."""
+    calls = []
+    for count in (5_000, 10_000, 20_000):  # the first one imports what is needed
+        names = ["x", *(f"n{i}" for i in range(count - 1)), "y"]
+        calls.append(calls_of(saved(tmp_path, [CHAINS[name](a, b) for a, b in pairwise(names)])))
+    assert calls[2] < 2.2 * calls[1]
 
 
 def test_whatever_bytes_are_changed_it_is_one_line(

@@ -219,9 +219,9 @@ def test_groups_of_most_einsums_have_their_first_answer_last(
 
 
 def test_several_searches_share_what_time_is_left() -> None:
-    budget = Budget(seconds=8.0, gap=0.01)
+    budget = Budget(seconds=8e9, gap=0.01)  # so many that those of this test are none
     first = budget.part(4)
-    assert 1.5 < first.seconds <= 2.0
+    assert first.seconds == pytest.approx(2e9, rel=1e-6)
     assert first.gap == 0.01
     assert Budget().part(3).seconds == float("inf")
     assert budget.part(1) is budget

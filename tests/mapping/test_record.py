@@ -173,7 +173,8 @@ def fused_mappings(draw: st.DrawFn) -> tuple[Workload, FusedMapping]:
 
 @given(fused_mappings())
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_round_trip_of_random_mappings(tmp_path: Path, case: tuple[Workload, FusedMapping]) -> None:
     round_trip(tmp_path, *case)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from flat_mapper.base.errors import SpecError
-from flat_mapper.reports.folder import write_folder
 from flat_mapper.spec.textfiles import appended, created, replacing, write_text
 
 
@@ -40,35 +40,48 @@ def test_a_link_that_appears_while_a_file_is_written_is_replaced(tmp_path: Path)
     assert not (tmp_path / "out").is_symlink()
 
 
-def neighbour(folder: Path, victim: Path, end: threading.Event) -> None:
-    """Somebody who puts a link under every name that this process could be foreseen to write."""
-    names = [
-        f".{name}.{os.getpid()}{tail}"
-        for name in ("p.yaml", "out")
-        for tail in (".tmp", ".new", ".old", "")
-    ]
-    while not end.is_set():
-        for name in names:
-            try:
-                (folder / name).symlink_to(victim)
-            except FileExistsError:
-                continue
+NEIGHBOUR = """
+import os, sys
+from pathlib import Path
+from flat_mapper.reports.folder import write_folder
+from flat_mapper.spec.textfiles import write_text
+
+folder, victim = Path(sys.argv[1]), sys.argv[2]
+names = [
+    f".{name}.{os.getpid()}{tail}"
+    for name in ("p.yaml", "out")
+    for tail in (".tmp", ".new", ".old", "")
+]
+steps = 0
+
+def links(event, _):
+    global steps
+    if event == "open" or event.startswith(("os.", "shutil.", "tempfile.")):
+        if event != "os.symlink":
+            steps += 1
+            for name in names:
+                if not os.path.lexists(folder / name):
+                    os.symlink(victim, folder / name)
+
+sys.addaudithook(links)
+for _ in range(3):
+    write_text(folder / "p.yaml", "x")
+    write_folder(folder / "out", {"result.json": b'{"files": ["result.json"]}'})
+print(steps)
+"""
 
 
 def test_a_neighbour_s_links_are_never_followed(tmp_path: Path) -> None:
+    """One has them, before each step, under all names that a process could be foreseen to write."""
     folder, victim = tmp_path / "shared", tmp_path / "victim"
     folder.mkdir()
     victim.mkdir()
-    end = threading.Event()
-    thread = threading.Thread(target=neighbour, args=(folder, victim, end))
-    thread.start()
-    try:
-        for _ in range(200):
-            write_text(folder / "p.yaml", "x")
-            write_folder(folder / "out", {"result.json": b'{"files": ["result.json"]}'})
-    finally:
-        end.set()
-        thread.join()
+    call = [sys.executable, "-c", NEIGHBOUR, str(folder), str(victim)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(call, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 20
+    assert len([p for p in folder.iterdir() if p.is_symlink()]) == 8
     assert list(victim.iterdir()) == []
     left = [p.name for p in folder.iterdir() if not p.is_symlink()]
     assert sorted(left) == ["out", "p.yaml"]

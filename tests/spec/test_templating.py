@@ -86,7 +86,9 @@ def test_bad_templates_are_one_line(tmp_path: Path, text: str, message: str) -> 
 
 def test_rendered_text_is_bounded(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(
-        "{% for i in range(9999) %}{% for j in range(9999) %}xxxxxxxxxx{% endfor %}{% endfor %}"
+        "{% for i in range(9999) %}{% for j in range(9999) %}"
+        + "x" * 9999
+        + "{% endfor %}{% endfor %}"
     )
     with pytest.raises(SpecError, match="expected a template of at most 16777216 characters"):
         load_document(tmp_path / "x.yaml")
@@ -117,9 +119,7 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE)
 def test_c3_templates_are_limited_in_time_and_memory(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.yaml").write_text(text)
-    with pytest.raises(
-        SpecError, match=r"x\.yaml: expected a template (that is rendered in 1 s|of a)"
-    ):
+    with pytest.raises(SpecError, match=r"x\.yaml: expected a template that is rendered in 1 s"):
         load_document(tmp_path / "x.yaml")
 
 

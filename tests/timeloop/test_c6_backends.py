@@ -76,11 +76,12 @@ def test_c6_what_a_tool_started_ends_with_it(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     with held(tmp_path) as (path, *ends):
-        inner = f"import signal; at = open({path!r}, 'w'); signal.pause()"
-        body = f"subprocess.Popen([sys.executable, '-c', {inner!r}])\nsignal.pause()"
+        inner = f"import signal; at = open({path!r}, 'w'); print(flush=True); signal.pause()"
+        start = f"started = subprocess.Popen([sys.executable, '-c', {inner!r}], stdout=-1)"
+        body = f"{start}\nstarted.stdout.read(1)  # it holds the pipe\nos._exit(7)"
         words = tool(tmp_path, body).split()[:2]
-        run = call(Command(wrapper=(*words, "{}"), timeout_s=1.5), run_dir, ())
-        assert run.problem == "got nothing within 1.5 s"
+        run = call(Command(wrapper=(*words, "{}")), run_dir, ())
+        assert run.problem == "got exit code 7"
         let_go(*ends)
 
 

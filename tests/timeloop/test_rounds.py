@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,10 +60,10 @@ def test_recorded_rounds_have_the_same_counts(name: str) -> None:
     backend = TimeloopBackend(command=command_of(f"{script} {{}}", timeout_s=3600.0))
     found = several_cores(cases.ROUNDS[name])
     assert found is not None
-    assert multicasts(found[1]) == (name == "multicast")
+    assert multicasts(found[1]) == (name in ("multicast", "resident"))
     answer = report(backend, *found)
     assert answer.absent == {}
-    assert answer.compared > 70
+    assert answer.compared > 55
     assert answer.differences == ()
 
 
@@ -70,7 +71,7 @@ def test_recorded_rounds_have_the_same_counts(name: str) -> None:
 def test_operations_of_other_cycles_are_no_difference(name: str) -> None:
     """Timeloop counts a cycle an operation; on the chip each takes as many as its file says."""
     script = shlex.join([sys.executable, str(REPLAY / "stand_in.py")])
-    backend = TimeloopBackend(command=command_of(f"{script} {{}}", timeout_s=30.0))
+    backend = TimeloopBackend(command=command_of(f"{script} {{}}", timeout_s=3600.0))
     found = several_cores(cases.ROUNDS[name])
     assert found is not None
     workload, platform, mapping = found
@@ -91,7 +92,9 @@ def test_tiles_that_differ_have_no_rounds() -> None:
 
 
 @pytest.mark.needs_timeloop
-def test_the_real_timeloop_counts_rounds_as_we_do() -> None:
+def test_the_real_timeloop_counts_rounds_as_we_do(
+    record_property: Callable[[str, object], None],
+) -> None:
     backend = TimeloopBackend(command=command_of())
     if backend.missing():
         if os.environ.get("FLAT_MAPPER_REQUIRE_TIMELOOP"):
@@ -113,5 +116,7 @@ def test_the_real_timeloop_counts_rounds_as_we_do() -> None:
         done[multicasts(found[1])] += 1
         if min(done.values()) >= EACH:
             break
-    print(f"\nrounds: {done[True]} with a multicast, {done[False]} without, {compared} counts")
     assert min(done.values()) == EACH
+    record_property("random rounds of cores, with a multicast", done[True])
+    record_property("random rounds of cores, without a multicast", done[False])
+    record_property("random rounds of cores, counts, equal", compared)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flat_mapper.base.errors import SpecError
@@ -156,7 +156,6 @@ def test_set_ranks_sets_what_is_named():
     )
 
 
-@settings(deadline=None)  # the file is read each time
 @given(st.integers(1, 10**6), st.sampled_from(SCOPES))
 def test_a_sequence_sets_queries_and_keys(length, scope):
     text = f"{SHORT.rstrip()}\n  layer: {{norm: rms}}\n  vocabulary: {{size: 7}}\n"
