@@ -33,7 +33,8 @@ def crosscheck_rounds(
     """The counts of all groups on cores, compared with those of Timeloop's rounds.
 
     A tile that returns to the fusion level with every turn is compared as if it stayed there:
-    Timeloop knows no other Einsums, and `execute` is the referee of that.
+    Timeloop knows no other Einsums, and `execute` is the referee of that. So is one that is
+    `resident`, or that another Einsum of the group reads too, as if it were fetched.
     raises: MappingError and BackendError as `Backend.evaluate`.
     """
     native = evaluate(workload, platform, mapping, ert)
@@ -62,7 +63,15 @@ def crosscheck_rounds(
                     answered = True
                     said = timeloop_stats(one, ert, workload)
                     stats = chip[one.nest.einsum]
-                    for pair in _of_einsum(backend.name, one, said, stats, answer, turns):
+                    for pair in _of_einsum(
+                        backend.name,
+                        one,
+                        said,
+                        stats,
+                        answer,
+                        turns,
+                        _of_others(workload, group, one),
+                    ):
                         compared += 1
                         found += [pair] if pair.native != pair.other else []
             if refused and not answered:
@@ -99,6 +108,12 @@ def _of_turns(
     return found
 
 
+def _of_others(workload: Workload, group: GroupMapping, one: Asked) -> set[str]:
+    """What other Einsums of the group access too, or what is there from before."""
+    others = [workload.einsum(name) for name in group.names if name != one.nest.einsum]
+    return {a.tensor for e in others for a in e.accesses} | set(group.resident)
+
+
 def _of_einsum(
     backend: str,
     one: Asked,
@@ -106,12 +121,15 @@ def _of_einsum(
     chip: EinsumStats,
     answer: EinsumStats,
     turns: set[tuple[str, str, str]],
+    others: set[str],
 ) -> Iterator[Difference]:
     """Every count of an Einsum.
 
     It is the chip's own where it is so often the round's by the model's rules too; where tiles
-    return with every turn, or a level between keeps what later rounds need, it is what the model
-    says of the Einsum in the round by itself.
+    return with every turn, or a level between keeps what later rounds need or has it already, it
+    is what the model says of the Einsum in the round by itself.
+
+    others: tensors that a level between has not for this Einsum alone.
     """
 
     def pair(level: str, tensor: str, quantity: str, native: float, other: float) -> Difference:
@@ -133,13 +151,14 @@ def _of_einsum(
     yield pair("", "", "compute_cycles", ceil(chip.compute_cycles - 1e-9), cycles)
     names = [level.name for level in one.arch.levels]
     outside = names[: names.index(one.level)]
-    later = {t for level in outside[1:] for t in one.nest.kept_at(level)} if rounds > 1 else set()
+    kept = {t for level in outside[1:] for t in one.nest.kept_at(level)}
+    already = kept if rounds > 1 else kept.intersection(others)
     for level in expected.levels:
         place = outside[0] if level.level in outside else level.level  # as one core has it
         for t in level.tensors:
             theirs, own = _stats(answer, level.level, t.tensor), chip.level(level.level)
             found = next((o for o in own.tensors if o.tensor == t.tensor), None) if own else None
-            between = t.tensor in later and level.level in outside
+            between = t.tensor in already and level.level in outside
             apart = (name, place, t.tensor) in turns
             for quantity in COUNTED:
                 count = rounds * getattr(t, quantity)

@@ -24,7 +24,7 @@ SMALL = 1e-6  # chosen: of the whole energy, what the line does not name
 LEAKAGE, NETWORKS, SPILLS, NONE = "leakage", "networks", "spills", "what has no folder"
 WIDTHS = "words of other widths"
 TURNS = "tiles that return with every turn of a group"
-LATER = "what later rounds find at levels outside the cores"
+FOUND = "what levels outside the cores hold already"  # of earlier rounds, Einsums, or from before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,14 +142,16 @@ def told_of(workload: Workload, result: Result, lowering: Lowering) -> TimeloopF
 def _apart(workload: Workload, one: Asked, own: EinsumStats, said: EinsumStats) -> dict[str, float]:
     """pJ of an Einsum beyond what Timeloop says of all its rounds, by what they are."""
     names = [level.name for level in one.arch.levels]
-    outside = names[: names.index(one.level)] if one.rounds > 1 else []
+    outside = names[: names.index(one.level)]
+    held = {t for level in outside[1:] for t in one.nest.kept_at(level)}
     theirs = {(lv.level, t.tensor): t.energy_pj for lv in said.levels for t in lv.tensors}
     found = {TURNS: own.compute_energy_pj - one.rounds * said.compute_energy_pj}
     ours = {(lv.level, t.tensor): t.energy_pj for lv in own.levels for t in lv.tensors}
     for level, tensor in dict.fromkeys((*ours, *theirs)):
         pj = ours.get((level, tensor), 0.0) - one.rounds * theirs.get((level, tensor), 0.0)
         narrow = workload.widths.share(tensor, level) != 1
-        reason = WIDTHS if narrow else LATER if level in outside else TURNS
+        already = level in outside and (one.rounds > 1 or tensor in held)
+        reason = WIDTHS if narrow else FOUND if already else TURNS
         found[reason] = found.get(reason, 0.0) + pj
     return found
 

@@ -1,8 +1,12 @@
-"""Records runs of the real Timeloop and Accelergy for the replay: `make record-timeloop`."""
+"""Records runs of the real Timeloop and Accelergy for the replay: `make record-timeloop`.
+
+python record.py [TOOL...]      # of timeloop-model, timeloop-mapper, accelergy; by default all
+"""
 
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -89,9 +93,10 @@ KEPT = {
 }
 
 
-def main() -> None:
-    """Run every case in a folder of its own and keep what went in and what came out."""
-    for tool, (runs, kept) in KEPT.items():
+def main(tools: list[str]) -> None:
+    """Run every case of tools in a folder of its own and keep what went in and what came out."""
+    for tool in tools or KEPT:
+        runs, kept = KEPT[tool]
         with tempfile.TemporaryDirectory() as work:
             found = list(runs(Path(work)))
             shutil.rmtree(stand_in.RUNS / tool, ignore_errors=True)
@@ -105,4 +110,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,16 @@ from pathlib import Path
 import cases
 import pytest
 
+import flat_mapper as fm
 from flat_mapper.api import calls as api
-from flat_mapper.arch.reader import load_platform
+from flat_mapper.arch.reader import load_architecture, load_platform
 from flat_mapper.base.errors import BackendError
 from flat_mapper.cli.main import main
-from flat_mapper.energy.tables import ACCELERGY
+from flat_mapper.energy.tables import ACCELERGY, load_art, load_ert
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.accelergy import Accelergy, chosen_accelergy
+from flat_mapper.timeloop.frontend import front_end
 from flat_mapper.timeloop.run import VARIABLE, command_of
 from flat_mapper.timeloop.write_processed import accelergy_document
 
@@ -38,13 +41,13 @@ def test_both_paths_are_priced_with_what_priced_them() -> None:
     ert, art = replayed().price(CHIPS["priced"])
     assert ert.source == art.source == "Accelergy"
     assert ert.actions("DRAM") == (512.0, 512.0, 512.0)
-    assert ert.actions("GLB") == (97.7725, 198.375, 198.375)
+    assert ert.actions("GLB") == (119.961, 169.859, 169.859)
     assert ert.energy("VALU", "compute") == 0.13285
     assert ert.placeholders == ()
     assert ert.provenance["GLB"] == "CactiSRAM"
     assert ert.provenance["RF"] == "Library, 0 pJ for write and update"
     assert list(ert.levels) == ["DRAM", "GLB", "RF", "MAC", "VRF", "VALU"]
-    assert art.areas_um2["GLB"] == 391346.0
+    assert art.areas_um2["GLB"] == 608252.0
     assert set(art.areas_um2) == set(ert.levels)
 
 
@@ -64,6 +67,19 @@ def test_words_keep_their_quotes_and_empty_levels_are_left_out() -> None:
     assert text.count('technology: "45nm"') == 5  # of the subtree and of four components
     assert "inter_PE_spatial" not in text
     assert 'name: "RF[1..4]"' in text
+
+
+def test_accelergy_is_asked_with_what_the_front_end_fills_in() -> None:
+    """Two banks where a memory does not say, the chip's variables for all; its own word counts."""
+    arch = load_architecture(
+        cases.CHIP.format(technology='"45nm"', fanout="PE", registers="RF", unit="MAC")
+        .replace("{technology", "{n_rw_ports: 2, technology", 1)
+        .replace("depth: 2048,", "depth: 2048, n_banks: 8,")
+    )
+    tree = accelergy_document(arch)["architecture"]["subtree"][0]  # type: ignore[index]
+    assert tree["attributes"]["n_rw_ports"] == 2
+    banks = {n["name"]: n["attributes"].get("n_banks") for n in tree["local"]}
+    assert banks == {"DRAM[1..1]": 2, "GLB[1..1]": 8, "RF[1..4]": 2, "MAC[1..4]": None}
 
 
 def test_every_run_has_a_folder_of_its_own_and_is_asked_once(
@@ -116,3 +132,28 @@ def test_the_real_one_prices_a_shipped_platform() -> None:
     assert ert.energy("DRAM", "read") == 512.0
     assert ert.energy("GLB", "read") > ert.energy("RF", "read") > 0
     assert art.total_mm2(edge) > 0
+
+
+@pytest.mark.needs_timeloop
+def test_the_front_end_gives_accelergy_the_same(tmp_path: Path) -> None:
+    """Its own file of v0.4 files, priced as it is, and ours of the same chip."""
+    source, reader = replace(chosen_accelergy(), folder=tmp_path / "ours"), front_end()
+    missing = source.missing() or ("" if reader else "timeloopfe: expected it importable")
+    if missing and os.environ.get("FLAT_MAPPER_REQUIRE_TIMELOOPFE"):
+        pytest.fail(missing)
+    if missing or reader is None:
+        pytest.skip(str(missing))
+    for name in ("edge", "cloud"):
+        fm.save(fm.search("tiny", name, "flat"), tmp_path / name)
+        ert, art = source.price(load_platform(name))
+        for einsum in ("QK", "QK_exp"):
+            files = [tmp_path / name / einsum / f"{f}.yaml" for f in ("arch", "problem", "mapping")]
+            run = tmp_path / f"{name}-{einsum}"
+            (run / "out").mkdir(parents=True)
+            (run / "arch.yaml").write_text(reader.processed(files))
+            asked = ["accelergy", "arch.yaml", "-o", "out"]
+            subprocess.run(asked, cwd=run, capture_output=True, check=True, timeout=300)
+            theirs, areas = load_ert(run / "out" / "ERT.yaml"), load_art(run / "out" / "ART.yaml")
+            for component, energies in theirs.levels.items():
+                assert dict(ert.levels[component]) == dict(energies), (name, einsum, component)
+                assert art.areas_um2[component] == areas.areas_um2[component]

@@ -19,6 +19,7 @@ import pytest
 from timeloop.chips_of_cores import MAPSPACE, chip_files, drawn, problem_file
 
 import flat_mapper as fm
+from flat_mapper.base.budget import Budget
 from flat_mapper.cli.main import main
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.timeloop.stats import einsum_stats
@@ -30,7 +31,7 @@ COUNTED = (
 )
 TABLES = ("ERT.yaml", "ART.yaml")
 ON_CORES, ON_ONE = 25, 10  # mappings for timeloop-model
-SECONDS = 3.0  # of a search there: any mapping will do
+STEPS = 100  # of a search there: any mapping will do, and the same one everywhere
 EXACT, PRINTED = 1e-9, 1e-6  # relative; Timeloop prints pJ with two decimals
 Priced = Callable[[Path, dict[str, Any]], float]
 
@@ -226,7 +227,7 @@ def test_the_real_timeloop_runs_what_is_written(cores: bool, wanted: int, tmp_pa
     done = folders = 0
     for seed in range(1000):
         place = tmp_path / str(seed)
-        best = fm.search(**drawn(seed, place, cores=cores), time_limit=SECONDS)
+        best = fm.search(**drawn(seed, place, cores=cores), budget=Budget(steps=STEPS))
         if not best:
             continue
         fm.save(best, place / "out")

@@ -59,10 +59,10 @@ def test_recorded_rounds_have_the_same_counts(name: str) -> None:
     backend = TimeloopBackend(command=command_of(f"{script} {{}}", timeout_s=3600.0))
     found = several_cores(cases.ROUNDS[name])
     assert found is not None
-    assert multicasts(found[1]) == (name == "multicast")
+    assert multicasts(found[1]) == (name in ("multicast", "resident"))
     answer = report(backend, *found)
     assert answer.absent == {}
-    assert answer.compared > 70
+    assert answer.compared > 55
     assert answer.differences == ()
 
 
