@@ -324,32 +324,6 @@ def again(mapped: SearchResult, ert: Ert | Name | None, backend: str) -> SearchR
     return replace(mapped, result=sourced(result, mapped.platform, table, art))
 
 
-def beside_timeloop_mapper(
-    mapped: SearchResult,
-    ert: Ert | Name | None = None,
-    *,
-    seconds: float | None = None,
-    algorithm: str = "linear_pruned",
-    progress: Progress | None = None,
-) -> SearchResult:
-    """A found mapping with what timeloop-mapper finds for each Einsum inside its fusion.
-
-    seconds:   of timeloop-mapper's search per Einsum, by default 30.
-    algorithm: Timeloop's name of how it searches.
-    raises: BackendError where timeloop-mapper is missing or fails.
-    """
-    from flat_mapper.timeloop.mapper import timeloop_mapper
-
-    mapped.workload.one_kind("--backend timeloop-mapper")
-    table, _ = energies(mapped.platform, ert)
-    beside = timeloop_mapper(seconds, algorithm).beside(
-        *(mapped.workload, mapped.platform, mapped.result, table),
-        objective=objective_of(mapped.objective),
-        progress=progress,
-    )
-    return replace(mapped, beside=beside)
-
-
 def objective_of(word: str) -> Objective:
     """The objective of that name."""
     for objective in OBJECTIVES:

@@ -34,6 +34,8 @@ BACKENDS: Mapping[str, Callable[[], Backend]] = MappingProxyType(
     {"native": _native, "timeloop": _timeloop, "accelforge": _accelforge}
 )
 
+BESIDE = "it is now python -m studies.mapper --record FILE, from the project's root"
+
 
 def get_backend(name: str) -> Backend:
     """The backend of that name, ready to run.
@@ -43,7 +45,8 @@ def get_backend(name: str) -> Backend:
     make = BACKENDS.get(name)
     if make is None:
         condition = f"one of {', '.join(BACKENDS)}"
-        raise SpecError(expected("backend", condition, name, did_you_mean(name, BACKENDS)))
+        change = BESIDE if name == "timeloop-mapper" else did_you_mean(name, BACKENDS)
+        raise SpecError(expected("backend", condition, name, change))
     backend = make()
     missing = backend.missing()
     if missing:

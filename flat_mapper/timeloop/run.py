@@ -193,18 +193,14 @@ class Run:
         return path
 
 
-def call(
-    command: Command, folder: Path, inputs: Sequence[str], *, seconds: float | None = None
-) -> Run:
+def call(command: Command, folder: Path, inputs: Sequence[str]) -> Run:
     """Run a tool in a fresh folder on inputs that lie there; it writes into out/.
 
     The inputs are given by name: so a container sees them wherever the folder is mounted.
-    seconds: after these it is interrupted, and the command's time limit is what it gets to stop;
-             by default that limit ends it.
     """
     (folder / "out").mkdir()
     words, log = command.words([*inputs, "-o", "out"], folder), folder / LOG
-    problem = run_logged(words, log, seconds, command.timeout_s)
+    problem = run_logged(words, log, command.timeout_s)
     said = tail(log)
     if problem is not None and problem.startswith("got exit code"):
         problem += last_words(said)
