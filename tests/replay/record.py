@@ -21,7 +21,7 @@ from oracles.small_cases import prices
 
 import flat_mapper as fm
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.rounds import crosscheck_rounds
+from flat_mapper.backends.agreement import crosscheck_rounds
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.timeloop.accelergy import chosen_accelergy
