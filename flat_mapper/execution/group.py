@@ -9,9 +9,8 @@ from dataclasses import dataclass, field, replace
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.execution.link import Counter, Place
-from flat_mapper.execution.passes import Turn, turns_of
 from flat_mapper.execution.result import Alive
-from flat_mapper.execution.shared import GroupFacts, held_words, shared_places
+from flat_mapper.execution.shared import GroupFacts, Turn, held_words, shared_places, turns_of
 from flat_mapper.execution.turn import DRAM, SHARED, EinsumRun
 from flat_mapper.mapping.values import EinsumMapping, Policy
 from flat_mapper.workload.einsum import Einsum

@@ -14,8 +14,7 @@ from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.execution.clock import timeline
 from flat_mapper.execution.cores import CoresRun, steps_of
 from flat_mapper.execution.group import GroupRun
-from flat_mapper.execution.link import Place, new_place
-from flat_mapper.execution.nest import FlatNest, flat_nest
+from flat_mapper.execution.link import FlatNest, Place, flat_nest, new_place
 from flat_mapper.execution.real_numbers import Values
 from flat_mapper.execution.reference import evaluated, inputs_of
 from flat_mapper.execution.result import Error, Executed, ExecutedGroup, Moved

@@ -11,14 +11,16 @@ import numpy as np
 from flat_mapper.execution.link import (
     BoolArray,
     Counter,
+    FlatNest,
     Index,
+    IntArray,
     Lanes,
     Link,
     Place,
     Window,
     new_place,
+    weighted,
 )
-from flat_mapper.execution.nest import FlatNest, IntArray, weighted
 from flat_mapper.execution.real_numbers import Arithmetic, Values, arithmetic
 from flat_mapper.workload.einsum import TensorAccess
 from flat_mapper.workload.graph import Workload

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flat_mapper.arch.values import Architecture, Fanout, Platform
-from flat_mapper.execution.nest import FlatNest, flat_nest
+from flat_mapper.execution.link import FlatNest, flat_nest
 from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Loop, Slot
 from flat_mapper.workload.graph import Workload
 
