@@ -28,7 +28,7 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
 from flat_mapper.mapping.cores.check import check_record
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.mapping.space_names import unmatched_rules
+from flat_mapper.mapping.space_reader import unmatched_rules
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import checked, did_you_mean

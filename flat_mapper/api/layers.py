@@ -23,7 +23,7 @@ from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapping.arch_rules import binding_notes
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.mapping.space_names import absent_parts
+from flat_mapper.mapping.space_reader import absent_parts
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.reports.answers import SearchResult, joined
 from flat_mapper.reports.layers import reread_note, sequences_text

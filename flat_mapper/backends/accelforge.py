@@ -30,12 +30,14 @@ import numpy as np
 from flat_mapper.arch.cores import NO_MULTICAST, reads_apart
 from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.backends.accelforge_lowering import (
+    AXES,
     JOULES,
     Documents,
+    NotExpressibleError,
     accelforge_documents,
+    component_name,
     einsum_documents,
 )
-from flat_mapper.backends.accelforge_nest import AXES, NotExpressibleError, component_name
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.chip.evaluation import combine

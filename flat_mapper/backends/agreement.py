@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.accelforge import expected_actions
-from flat_mapper.backends.accelforge_nest import NotExpressibleError
+from flat_mapper.backends.accelforge_lowering import NotExpressibleError
 from flat_mapper.base.errors import BackendError, MappingError
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.backend import Backend

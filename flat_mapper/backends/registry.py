@@ -18,8 +18,7 @@ def _native() -> Backend:
 
 def _timeloop() -> Backend:
     from flat_mapper.timeloop.backend import TimeloopBackend
-    from flat_mapper.timeloop.frontend import front_end
-    from flat_mapper.timeloop.run import command_of
+    from flat_mapper.timeloop.run import command_of, front_end
 
     return TimeloopBackend(command=command_of(), front_end=front_end())
 

@@ -2,8 +2,6 @@
 
 Tiles go to cores in their order, each to the core that is free first. Which words come from where
 is told tile by tile, from the words that the tiles touch.
-
-Tiles of a group on the cores of a chip, told one by one: what each is, and who has it.
 """
 
 from __future__ import annotations
@@ -283,12 +281,10 @@ class CoresRun:
         first = number // self.cores * self.cores
         return range(first, min(first + self.cores, self.in_rounds))
 
-    def _made(self, tensor: str) -> bool:
-        return any(self.workload.einsum(n).output.tensor == tensor for n in self.group.names)
-
     def _multicast(self, tensor: str) -> bool:
         arch = self.platform.matrix
-        return not self._made(tensor) and multicasts(arch, arch.level(self.level.name), tensor)
+        made = {self.workload.einsum(n).output.tensor for n in self.group.names}
+        return tensor not in made and multicasts(arch, self.level, tensor)
 
     def served(self, tensor: str, number: int) -> bool:
         """True if another core's read of the same words in the same round serves a tile too."""
@@ -443,8 +439,11 @@ class CoresRun:
         """
         facts, last, passes = core_facts(self.platform.matrix, self.group.kernel), 0.0, 0
         turns: tuple[TurnTime, ...] = ()
-        ports = max((self._ports(own) for own in self.given.lists(self.cores)[0]), key=_demand)
-        for own in self.given.lists(self.cores):
+        lists = self.given.lists(self.cores)
+        ports = max(
+            map(self._ports, lists[0]), key=lambda some: sum(sum(p.weights.values()) for p in some)
+        )
+        for own in lists:
             run = chained([self.runs[n] for n in own])
             run.outside = ports
             cycles, found = timeline(run)
@@ -515,10 +514,6 @@ class CoresRun:
 
 def _more(some: Words, more: Words) -> Words:
     return some[0] + more[0], some[1] + more[1]
-
-
-def _demand(ports: tuple[Port, ...]) -> float:
-    return sum(sum(port.weights.values()) for port in ports)
 
 
 def _tensors(nest: FlatNest) -> tuple[str, ...]:

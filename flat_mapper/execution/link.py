@@ -1,6 +1,6 @@
 """Places of tensors in the levels, and moves between a level and the next one in that keeps it.
 
-An Einsum's loop nest, flattened: every loop with the stride of its rank's coordinate.
+A `FlatNest` is an Einsum's loop nest: every loop with the stride of its rank's coordinate.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 It is the shared level, or one inside it that hands an intermediate over.
 
-The passes of a group's shared loops, and the turns in each.
+`turns_of`: the passes of a group's shared loops, and the turns in each.
 """
 
 from __future__ import annotations
@@ -147,7 +147,8 @@ def shared_places(facts: GroupFacts, policy: Policy) -> dict[str, Place]:
                     known[rank] = max(known[rank], nest.extent(rank, slot))
     instead = overwritten(facts) if policy.in_place else {}
     holder: dict[str, str] = {}
-    for tensor in _in_order(facts, extents):
+    touched = dict.fromkeys(a.tensor for e in facts.einsums for a in e.accesses)
+    for tensor in (t for t in touched if t in extents):
         holder[tensor] = holder.get(instead.get(tensor, ""), tensor)
         room = extents[holder[tensor]]
         room.update({rank: max(room[rank], n) for rank, n in extents[tensor].items()})
@@ -157,12 +158,6 @@ def shared_places(facts: GroupFacts, policy: Policy) -> dict[str, Place]:
             places[tensor] = places[first]
             places[first].tensors.append(tensor)
     return places
-
-
-def _in_order(facts: GroupFacts, known: Mapping[str, object]) -> Iterator[str]:
-    """Tensors in the order in which the group first touches them."""
-    touched = dict.fromkeys(a.tensor for e in facts.einsums for a in e.accesses)
-    return (t for t in touched if t in known)
 
 
 def held_words(
@@ -242,7 +237,7 @@ def _visited(facts: GroupFacts) -> Iterator[tuple[int, ...]]:
     loops = [p for p in facts.group.shared if p.factor > 1]
     mask, sizes = facts.workload.mask, facts.workload.rank_sizes
     pair = facts.workload.roles.masked or ()
-    cut = {rank: _tiles(facts, rank) for rank in pair if rank in facts.cut}
+    cut = {r: prod(p.factor for p in loops if p.rank == r) for r in pair if r in facts.cut}
     for index in product(*(range(p.factor) for p in loops)):
         if mask is not None and len(cut) == 2:
             at = {rank: 0 for rank in cut}
@@ -257,14 +252,6 @@ def _visited(facts: GroupFacts) -> Iterator[tuple[int, ...]]:
             if high <= first or low >= first + columns:
                 continue
         yield index
-
-
-def _tiles(facts: GroupFacts, rank: str) -> int:
-    count = 1
-    for p in facts.group.shared:
-        if p.rank == rank:
-            count *= p.factor
-    return count
 
 
 def in_order(turns: Sequence[tuple[Turn, str]], order: Order) -> list[int]:

@@ -306,10 +306,22 @@ class _Node:
     def slot_rules(self) -> Iterator[SlotRule]:
         """Rules about the node's loops."""
         for kind, body in self._stated():
-            if kind == "temporal":
-                yield from self._temporal(body)
-            elif kind == "spatial":
-                yield from self._spatial(body)
+            if kind not in ("temporal", "spatial"):
+                continue
+            factors, order = self._factors(body, kind), self._order(body, kind)
+            x, y = self._axes(body, order) if kind == "spatial" else (None, None)
+            first = order if kind == "temporal" else ()
+            if factors.exact or factors.at_most or first or x is not None:
+                yield SlotRule(
+                    node=self.node.name,
+                    kind="temporal" if kind == "temporal" else "spatial",
+                    einsum=self.einsum.name,
+                    factors=factors.exact,
+                    at_most=factors.at_most,
+                    innermost=tuple(r for r in first if r in self._loop_ranks),
+                    x=x,
+                    y=y,
+                )
 
     def keep_rules(self) -> Iterator[KeepRule]:
         """Rules about the tensors that the level keeps."""
@@ -353,32 +365,6 @@ class _Node:
                     raise SpecError(expected(where, condition, f"{key}: {value}", "remove it"))
             said |= {"split": body["split"]} if body.get("split") is not None else {}
             yield kind, Section(said, body.source, body.lines)
-
-    def _temporal(self, body: Section) -> Iterator[SlotRule]:
-        factors, order = self._factors(body, "temporal"), self._order(body, "temporal")
-        if factors.exact or factors.at_most or order:
-            yield SlotRule(
-                node=self.node.name,
-                kind="temporal",
-                einsum=self.einsum.name,
-                factors=factors.exact,
-                at_most=factors.at_most,
-                innermost=tuple(r for r in order if r in self._loop_ranks),
-            )
-
-    def _spatial(self, body: Section) -> Iterator[SlotRule]:
-        factors, order = self._factors(body, "spatial"), self._order(body, "spatial")
-        x, y = self._axes(body, order)
-        if factors.exact or factors.at_most or x is not None:
-            yield SlotRule(
-                node=self.node.name,
-                kind="spatial",
-                einsum=self.einsum.name,
-                factors=factors.exact,
-                at_most=factors.at_most,
-                x=x,
-                y=y,
-            )
 
     def _axes(
         self, body: Section, order: tuple[str, ...]

@@ -29,10 +29,10 @@ from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump
-from flat_mapper.timeloop.frontend import FrontEnd
-from flat_mapper.timeloop.headroom import depth_for, overfull_words
+from flat_mapper.timeloop.rounds import depth_for, overfull_words
 from flat_mapper.timeloop.run import (
     Command,
+    FrontEnd,
     Rejection,
     answer_text,
     run_folder,

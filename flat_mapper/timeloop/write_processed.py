@@ -5,7 +5,7 @@ in the names, and an empty level `inter_NAME_spatial` for each fanout NAME. It c
 front end cannot: remainders, `P=32,5`.
 Source: timeloopfe, common/version_transpilers/v4_to_v3.py; Timeloop, src/model/topology.cpp.
 
-Energies and areas in Accelergy's form, which timeloop-model takes in Accelergy's place.
+Energies and areas have Accelergy's form: timeloop-model takes them in its place.
 """
 
 from __future__ import annotations

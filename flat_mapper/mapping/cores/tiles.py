@@ -12,9 +12,7 @@ source: the program factory of ttnn's scaled_dot_product_attention (tt-metal). T
 need not divide a rank: the last one is smaller. Under a mask a tile of queries works on the tiles
 of keys that some query of it may see, each done whole.
 
-A mapping of one core's tile as mappings of the whole on the chip: the ways to give tiles out.
-
-A mapping with fewer passes: the same tiles, the outermost loops cut.
+`lifted` gives a tile out in all ways; `shrunk` has the same tiles, the outermost loops cut.
 """
 
 from __future__ import annotations

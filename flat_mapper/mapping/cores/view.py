@@ -2,8 +2,9 @@
 
 A core sees two things outside its fusion level: what it moves words from and to, and nothing else.
 So its architecture is DRAM, standing for everything outside, and the nodes from the fusion level
-in; its nests have all temporal loops outside the fusion level at DRAM. Beside it: how often tensors that a level between DRAM and the cores keeps come, their room,
-and the use that a group's tiles make of the cores.
+in; its nests have all temporal loops outside the fusion level at DRAM.
+Beside it: how often tensors that a level between DRAM and the cores keeps come, their room, and the
+use that a group's tiles make of the cores.
 """
 
 from __future__ import annotations
