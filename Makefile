@@ -69,7 +69,7 @@ $(READY): pyproject.toml tools/setup.sh
 	@VENV=$(VENV) TOOLS=$(TOOLS) sh tools/setup.sh
 	@touch $@
 
-.PHONY: bench test-timeloop test-accelforge record-timeloop
+.PHONY: bench test-timeloop validation test-accelforge record-timeloop
 
 .PHONY: sweep optimize
 
@@ -82,8 +82,12 @@ optimize: $(READY)  ## the best architectures for the mix in DESIGN, within its 
 bench: $(READY)  ## what the mapper costs on this machine, into docs/performance.md (10 minutes)
 	@$(BIN)/python benchmarks/bench.py docs/performance.md
 
-test-timeloop: $(READY)  ## native against the real timeloop-model; fails where that is missing (minutes)
-	@FLAT_MAPPER_REQUIRE_TIMELOOP=1 $(BIN)/python -m pytest -s -m needs_timeloop tests/timeloop
+test-timeloop: $(READY)  ## native against the real timeloop-model; fails where that is missing (15 minutes)
+	@FLAT_MAPPER_REQUIRE_TIMELOOP=1 $(BIN)/python -m pytest -n auto -m needs_timeloop -o junit_family=xunit1 --junitxml $(OUT)/timeloop.xml tests/timeloop tests/studies/test_mapper.py
+	@$(BIN)/python tools/validation_page.py $(OUT)/timeloop.xml
+
+validation: test-timeloop  ## the same, and what it compared into docs/validation.md (15 minutes)
+	@$(BIN)/python tools/validation_page.py $(OUT)/timeloop.xml --write >/dev/null
 
 test-accelforge: $(VENV)-accelforge/.ready  ## native against AccelForge, in an environment of its own (1 minute)
 	@FLAT_MAPPER_REQUIRE_ACCELFORGE=1 $(VENV)-accelforge/bin/python -m pytest tests/backends/test_accelforge.py

@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,7 +135,9 @@ def test_the_real_one_prices_a_shipped_platform() -> None:
 
 
 @pytest.mark.needs_timeloop
-def test_the_front_end_gives_accelergy_the_same(tmp_path: Path) -> None:
+def test_the_front_end_gives_accelergy_the_same(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """Its own file of v0.4 files, priced as it is, and ours of the same chip."""
     source, reader = replace(chosen_accelergy(), folder=tmp_path / "ours"), front_end()
     missing = source.missing() or ("" if reader else "timeloopfe: expected it importable")
@@ -142,6 +145,7 @@ def test_the_front_end_gives_accelergy_the_same(tmp_path: Path) -> None:
         pytest.fail(missing)
     if missing or reader is None:
         pytest.skip(str(missing))
+    compared = 0
     for name in ("edge", "cloud"):
         fm.save(fm.search("tiny", name, "flat"), tmp_path / name)
         ert, art = source.price(load_platform(name))
@@ -156,3 +160,5 @@ def test_the_front_end_gives_accelergy_the_same(tmp_path: Path) -> None:
             for component, energies in theirs.levels.items():
                 assert dict(ert.levels[component]) == dict(energies), (name, einsum, component)
                 assert art.areas_um2[component] == areas.areas_um2[component]
+                compared += len(energies) + 1
+    record_property("prices of edge and cloud by Accelergy, from the front end, equal", compared)

@@ -10,7 +10,9 @@ import json
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from math import fsum
 from pathlib import Path
 from typing import Any
@@ -198,7 +200,7 @@ def test_the_best_mapping_of_a_layer_as_the_how_to_has_it(
 # --- timeloop-model itself -----------------------------------------------------------------------
 
 
-def by_timeloop(folder: Path, said: dict[str, Any]) -> float:
+def by_timeloop(compared: Counter[str], folder: Path, said: dict[str, Any]) -> float:
     """pJ of one folder by timeloop-model on its files as they are; all counts are the model's."""
     out = folder / "out"
     out.mkdir()
@@ -211,20 +213,25 @@ def by_timeloop(folder: Path, said: dict[str, Any]) -> float:
     found = einsum_stats(stats.read_text(), einsum, own.arch, own.mapping, str(stats))
     assert found.computes == own.stats.computes
     assert found.cycles == own.stats.cycles == said["cycles"]
+    compared["counts"] += 2
     for ours, theirs in zip(own.stats.levels, found.levels, strict=True):
         for mine, other in zip(ours.tensors, theirs.tensors, strict=True):
             assert {n: getattr(mine, n) for n in COUNTED} == {n: getattr(other, n) for n in COUNTED}
+            compared["counts"] += len(COUNTED)
     return found.energy_pj
 
 
 @pytest.mark.needs_timeloop
 @pytest.mark.parametrize(("cores", "wanted"), [(True, ON_CORES), (False, ON_ONE)])
-def test_the_real_timeloop_runs_what_is_written(cores: bool, wanted: int, tmp_path: Path) -> None:
+def test_the_real_timeloop_runs_what_is_written(
+    cores: bool, wanted: int, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     if shutil.which("timeloop-model") is None:
         if os.environ.get("FLAT_MAPPER_REQUIRE_TIMELOOP"):
             pytest.fail("timeloop-model: expected it on PATH")
         pytest.skip("timeloop-model is not on PATH")
     done = folders = 0
+    compared = Counter[str]()
     for seed in range(1000):
         place = tmp_path / str(seed)
         best = fm.search(**drawn(seed, place, cores=cores), budget=Budget(steps=STEPS))
@@ -236,9 +243,13 @@ def test_the_real_timeloop_runs_what_is_written(cores: bool, wanted: int, tmp_pa
             continue
         if any("remainder" in reason for one in listed for reason in one["otherwise"]):
             continue  # docs/validation.md
-        folders += adds_up(place / "out", best.result.energy_pj, by_timeloop, PRINTED)
+        priced = partial(by_timeloop, compared)
+        folders += adds_up(place / "out", best.result.energy_pj, priced, PRINTED)
         done += 1
         if done == wanted:
             break
-    print(f"\n{done} mappings, {folders} folders")
     assert done == wanted
+    of = f"answers of `map -o` on {'cores' if cores else 'one array'}"
+    record_property(of, done)
+    record_property(f"{of}, folders, their energies and the sums of these within 1e-6", folders)
+    record_property(f"{of}, counts and cycles, equal", compared["counts"])

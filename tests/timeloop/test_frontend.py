@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -128,7 +128,9 @@ def test_what_it_cannot_read_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 @pytest.mark.needs_timeloop
 @pytest.mark.parametrize("package", NAMES)
-def test_the_real_one_makes_files_with_the_same_answer(package: str) -> None:
+def test_the_real_one_makes_files_with_the_same_answer(
+    package: str, record_property: Callable[[str, object], None]
+) -> None:
     try:
         import_module(f"{package}.v4")
     except ImportError as error:
@@ -140,5 +142,7 @@ def test_the_real_one_makes_files_with_the_same_answer(package: str) -> None:
         report = compare_backends(small.workload(), platform, fused, cases.ERT, [backend])
         assert report.agrees
         assert report.compared > 150
+        record_property(f"mappings through {package}", 1)
+        record_property(f"mappings through {package}, quantities", report.compared)
     doubled = (cases.doubled()[0], small.platform().matrix, cases.doubled()[1], cases.ERT)
     assert backend.einsum(*doubled) == replace(backend, front_end=None).einsum(*doubled)

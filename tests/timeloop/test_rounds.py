@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,7 +91,9 @@ def test_tiles_that_differ_have_no_rounds() -> None:
 
 
 @pytest.mark.needs_timeloop
-def test_the_real_timeloop_counts_rounds_as_we_do() -> None:
+def test_the_real_timeloop_counts_rounds_as_we_do(
+    record_property: Callable[[str, object], None],
+) -> None:
     backend = TimeloopBackend(command=command_of())
     if backend.missing():
         if os.environ.get("FLAT_MAPPER_REQUIRE_TIMELOOP"):
@@ -112,5 +115,7 @@ def test_the_real_timeloop_counts_rounds_as_we_do() -> None:
         done[multicasts(found[1])] += 1
         if min(done.values()) >= EACH:
             break
-    print(f"\nrounds: {done[True]} with a multicast, {done[False]} without, {compared} counts")
     assert min(done.values()) == EACH
+    record_property("random rounds of cores, with a multicast", done[True])
+    record_property("random rounds of cores, without a multicast", done[False])
+    record_property("random rounds of cores, counts, equal", compared)

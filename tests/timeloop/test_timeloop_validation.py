@@ -2,7 +2,8 @@
 
 Random mappings that both sides accept, and the best mappings of shipped mapspaces: edge and cloud,
 all four models, N = 512 to 4096, fused and not, with the softmax charged and without. Every count
-and all cycles must be equal, every energy within 1e-6 and Timeloop's printed digits.
+and all cycles must be equal, every energy within 1e-6 and Timeloop's printed digits. What was
+compared are properties of the tests, which `make validation` adds up in docs/validation.md.
 FLAT_MAPPER_FULL_ARRAY=1 adds four mappings that fill the 65536 PEs of cloud.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -61,10 +63,12 @@ def timeloop() -> TimeloopBackend:
     return backend
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _tally() -> object:
+@pytest.fixture(autouse=True)
+def _tally(record_property: Callable[[str, object], None]) -> object:
+    TOLD.clear()
     yield
-    print("\nvalidation:", ", ".join(f"{k} {v}" for k, v in TOLD.items()))
+    for name, count in TOLD.items():
+        record_property(name, count)
 
 
 @cache
@@ -77,7 +81,10 @@ def problem(model: str, length: int) -> Workload:
     return load_workload(PROBLEMS / f"{model}.yaml", sizes={"P": length, "M": length})
 
 
-def check(timeloop: TimeloopBackend, arch: str, workload: Workload, mapping: FusedMapping) -> None:
+def check(
+    timeloop: TimeloopBackend, arch: str, workload: Workload, mapping: FusedMapping, how: str
+) -> None:
+    """Hold every count, cycle and energy of both against each other; how: it was chosen."""
     platform, ert = priced(arch)
     report = compare_backends(workload, platform, mapping, ert, [timeloop])
     assert isinstance(report.native, Result)
@@ -85,12 +92,20 @@ def check(timeloop: TimeloopBackend, arch: str, workload: Workload, mapping: Fus
     assert not bad, bad[:5]
     answer = report.answers["timeloop"]
     assert isinstance(answer, Result)
-    TOLD["mappings"] += 1
-    TOLD["mappings with a deeper shared level"] += any("deeper" in n for n in answer.notes)
-    TOLD["Einsums"] += len(report.native.einsums)
+    TOLD[f"{how} | {arch}"] += 1
+    TOLD["whole mappings"] += 1
+    TOLD["whole mappings, with a deeper shared level for an Einsum"] += any(
+        "deeper" in n for n in answer.notes
+    )
+    TOLD["whole mappings, Einsums"] += len(report.native.einsums)
     pairs = comparisons(workload, platform, report.native, answer, ert, "timeloop")
     for pair in pairs:
-        TOLD["energies" if pair.quantity == "energy_pj" else "counts and cycles"] += 1
+        kind = (
+            "energies, within the tolerance"
+            if pair.quantity == "energy_pj"
+            else "counts and cycles, equal"
+        )
+        TOLD[f"whole mappings, {kind}"] += 1
 
 
 @pytest.mark.parametrize("free", [False, True], ids=["charged", "free"])
@@ -107,7 +122,9 @@ def test_random_mappings(
         workload = problem(model, rng.choice(LENGTHS))
         mapping = random_mapping(rng, workload, platform, fused=fused, free=free)
         if isinstance(evaluate(workload, platform, mapping, ert), Result):
-            check(timeloop, arch, workload, mapping)
+            softmax = "free" if free else "charged"
+            how = f"random, {'fused' if fused else 'unfused'}, softmax {softmax}"
+            check(timeloop, arch, workload, mapping, how)
             done += 1
 
 
@@ -115,7 +132,8 @@ def test_random_mappings(
 @pytest.mark.parametrize("length", [512, 1024, 4096])
 @pytest.mark.parametrize("model", MODELS)
 def test_best_mappings(timeloop: TimeloopBackend, model: str, length: int, space: str) -> None:
-    check(timeloop, "edge", *best("edge", model, length, Path(space)))
+    how = f"the best of {space}, N = 512, 1024, 4096"
+    check(timeloop, "edge", *best("edge", model, length, Path(space)), how)
 
 
 # Timeloop takes minutes for a mapping that fills 256 x 256 PEs, and longer the more ranks share
@@ -148,7 +166,8 @@ def test_best_mappings_of_cloud(
     space.write_text(LEAN + fusion)
     workload, mapping = best("cloud", model, length, space)
     assert any(len(group.einsums) > 4 for group in mapping.groups) == bool(fusion)
-    check(timeloop, "cloud", workload, mapping)
+    how = f"the best {'fused' if fusion else 'unfused'}, at most 16 x 64 lanes, N = 1024, 4096"
+    check(timeloop, "cloud", workload, mapping, how)
 
 
 @pytest.mark.skipif("FLAT_MAPPER_FULL_ARRAY" not in os.environ, reason="takes minutes")
@@ -156,7 +175,8 @@ def test_best_mappings_of_cloud(
 def test_a_best_mapping_that_fills_the_array_of_cloud(
     timeloop: TimeloopBackend, model: str
 ) -> None:
-    check(timeloop, "cloud", *best("cloud", model, 1024, Path("naive")))
+    how = "the best of naive, all 256 x 256 lanes, N = 1024"
+    check(timeloop, "cloud", *best("cloud", model, 1024, Path("naive")), how)
 
 
 def best(arch: str, model: str, length: int, space: Path) -> tuple[Workload, FusedMapping]:
@@ -225,7 +245,8 @@ def test_one_pass_times_the_passes(timeloop: TimeloopBackend, seed: int) -> None
     assert not found.absent, found.absent
     assert found.one_pass > 0
     assert [str(d) for d in found.differences if d.exceeds] == []
-    TOLD["counts of one pass"] += found.one_pass
+    TOLD["random groups whose tiles return"] += 1
+    TOLD["random groups whose tiles return, counts of one pass, equal"] += found.one_pass
 
 
 # Of `random_inside_case`, those that Timeloop can say.
@@ -236,4 +257,5 @@ def test_what_is_handed_over_inside(timeloop: TimeloopBackend, seed: int) -> Non
     found = compare_backends(workload, platform, mapping, ert, [timeloop])
     assert not found.absent, found.absent
     assert [str(d) for d in found.differences if d.exceeds] == []
-    TOLD["counts of groups with a handover inside"] += found.compared
+    TOLD["random groups with a handover inside the shared level"] += 1
+    TOLD["random groups with a handover inside the shared level, quantities"] += found.compared
