@@ -413,48 +413,32 @@ class CoresRun:
         )
 
     def executed(self) -> ExecutedGroup:
-        """When the last core is done."""
-        if self.group.order == "lists":
-            return self._executed_lists()
+        """When the last core is done.
+
+        Where each core has a list, its tiles are one run, with one core's buffers, and all places
+        of the lists share as little as the one that shares least.
+        """
         facts = core_facts(self.platform.matrix, self.group.kernel)
+        jobs = [(run, self._ports(n), 1) for n, run in enumerate(self.runs)]
+        if self.group.order == "lists":
+            lists = self.given.lists(self.cores)
+            least = max(
+                map(self._ports, lists[0]), key=lambda at: sum(sum(p.weights.values()) for p in at)
+            )
+            jobs = [(chained([self.runs[n] for n in own]), least, len(own)) for own in lists]
         free = [(0.0, core) for core in range(self.cores)]
         last, passes = 0.0, 0
         turns: tuple[TurnTime, ...] = ()
-        for number, run in enumerate(self.runs):
-            run.outside = self._ports(number)
-            cycles, own = timeline(run)
-            passes += run.turns[-1].pass_number + 1
-            cycles += facts.tile_cycles
-            cycles += facts.step_cycles * (run.turns[-1].pass_number + 1)
+        for run, ports, tiles in jobs:
+            run.outside = ports
+            cycles, own_turns = timeline(run)
+            steps = run.turns[-1].pass_number + 1
+            passes += steps
+            cycles += facts.tile_cycles * tiles + facts.step_cycles * steps
             start, core = heapq.heappop(free)
             heapq.heappush(free, (start + cycles, core))
             last = max(last, start + cycles)
-            turns = turns or own
-        return self._answer(last, passes, turns)
-
-    def _executed_lists(self) -> ExecutedGroup:
-        """The same where each core has a list: its tiles are one run, with one core's buffers.
-
-        All places of the lists share as little as the one that shares least.
-        """
-        facts, last, passes = core_facts(self.platform.matrix, self.group.kernel), 0.0, 0
-        turns: tuple[TurnTime, ...] = ()
-        lists = self.given.lists(self.cores)
-        ports = max(
-            map(self._ports, lists[0]), key=lambda some: sum(sum(p.weights.values()) for p in some)
-        )
-        for own in lists:
-            run = chained([self.runs[n] for n in own])
-            run.outside = ports
-            cycles, found = timeline(run)
-            steps = run.turns[-1].pass_number + 1
-            passes += steps
-            cycles += facts.tile_cycles * len(own) + facts.step_cycles * steps
-            last, turns = max(last, cycles), turns or found
-        return self._answer(last, passes, turns)
-
-    def _answer(self, last: float, passes: int, turns: tuple[TurnTime, ...]) -> ExecutedGroup:
-        facts = core_facts(self.platform.matrix, self.group.kernel)
+            turns = turns or own_turns
         launch = facts.launch_seconds / self.platform.matrix.cycle_seconds
         cycles = last * facts.factor + launch
         if facts.factor < 1:  # which makes no port faster

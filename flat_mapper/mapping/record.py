@@ -25,8 +25,8 @@
             stay: [K]                        # may stay below GLB over the shared loops; often none
 
 A loop is `rank=factor`, or `rank=factor,last` where the last pass of the loops above is shorter.
-What `record_text` says, `read_record` gives back equal. It reads only; whether the mapping is legal
-is `mapping.cores.check`'s to say.
+What `record_document` says, `read_record` gives back equal. It reads only; whether the mapping is
+legal is `mapping.cores.check`'s to say.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ from flat_mapper.spec.document import (
     take_list,
 )
 from flat_mapper.spec.sizes import widths_of
-from flat_mapper.spec.yamlio import dump, load
+from flat_mapper.spec.yamlio import load
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import LatentForm, Softmax, Workload
 from flat_mapper.workload.mask import mask_document, read_layers, read_mask
@@ -94,19 +94,13 @@ _RULES = ("passing", "drain", "spill_streamed", "tile_start_cycles", "prefetch")
 _LOOP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=([0-9]{1,18})(?:,([0-9]{1,18}))?")
 
 
-def record_text(workload: Workload, fused: FusedMapping, arch: tuple[str, ...]) -> str:
-    """The text of a record.
-
-    arch: files of the architectures relative to the record, the matrix path first; or a name.
-    """
-    comment = "".join(f"# {line}\n" for line in RECORD_COMMENT)
-    return comment + dump(record_document(workload, fused, arch))
-
-
 def record_document(
     workload: Workload, fused: FusedMapping, arch: tuple[str, ...]
 ) -> dict[str, object]:
-    """The record as a document."""
+    """The record as a document.
+
+    arch: files of the architectures relative to the record, the matrix path first; or a name.
+    """
     policy = fused.policy
     return {
         "fused_mapping": {
